@@ -1,0 +1,154 @@
+//! Attempts: single tries to bind one address, and who was in the way.
+
+use std::fmt;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::address::BindAddress;
+use super::port::{Port, Protocol};
+
+/// One try to bind one (bind address, protocol, port).
+#[derive(Debug, Clone, PartialEq)]
+pub struct Attempt {
+    /// When it was made.
+    pub at: Timestamp,
+    /// Where.
+    pub address: BindAddress,
+    /// For which protocol.
+    pub protocol: Protocol,
+    /// Which port.
+    pub port: Port,
+    /// What came of it.
+    pub outcome: Outcome,
+    /// The kernel's error number where it refused.
+    pub errno: Option<i32>,
+    /// How long the system calls took.
+    pub duration: Duration,
+    /// Who was in the way, as far as the kernel tells.
+    pub occupant: Option<Occupant>,
+}
+
+/// What came of an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// Bound strictly: nothing was on it.
+    Bound,
+    /// Re-taken past lingering connections (TIME_WAIT and the like); no failure.
+    Lingering,
+    /// EADDRINUSE: something is on it.
+    InUse,
+    /// EACCES or EPERM: a privileged port, or a security module's veto.
+    NotPermitted,
+    /// EADDRNOTAVAIL: the host does not have this address (any more).
+    AddressNotAvailable,
+    /// Any other error, such as no descriptors left.
+    Failed,
+}
+
+impl Outcome {
+    /// Every outcome, in the order of this enumeration.
+    pub const ALL: [Self; 6] = [
+        Self::Bound,
+        Self::Lingering,
+        Self::InUse,
+        Self::NotPermitted,
+        Self::AddressNotAvailable,
+        Self::Failed,
+    ];
+
+    /// The word for it in JSON, SQL and spans.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Bound => "bound",
+            Self::Lingering => "lingering",
+            Self::InUse => "in_use",
+            Self::NotPermitted => "not_permitted",
+            Self::AddressNotAvailable => "address_not_available",
+            Self::Failed => "failed",
+        }
+    }
+
+    /// Whether the port was got.
+    pub const fn is_success(self) -> bool {
+        matches!(self, Self::Bound | Self::Lingering)
+    }
+}
+
+/// Whoever holds a port outside portbook, found in the kernel's socket tables.
+///
+/// There is no command line here on purpose: it can hold secrets.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Occupant {
+    /// The process, if its descriptors could be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pid: Option<u32>,
+    /// The user that the socket belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uid: Option<u32>,
+    /// The name of the process (`/proc/PID/comm`): anybody's text, shown only escaped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<String>,
+    /// What the socket does there.
+    pub state: SocketState,
+}
+
+/// What an occupant's socket does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SocketState {
+    /// Waits for connections, or for datagrams.
+    Listening,
+    /// Bound, and nothing more yet.
+    Bound,
+    /// One end of a living connection.
+    Connected,
+    /// What a closed connection leaves behind (TIME_WAIT, FIN_WAIT and the like).
+    Lingering,
+    /// The kernel refused without telling why.
+    #[default]
+    Unknown,
+}
+
+impl SocketState {
+    /// The word for it in JSON and SQL.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Listening => "listening",
+            Self::Bound => "bound",
+            Self::Connected => "connected",
+            Self::Lingering => "lingering",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+impl fmt::Display for Occupant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.command, self.pid) {
+            (Some(command), Some(pid)) => write!(f, "{} (pid {pid})", printable(command))?,
+            (None, Some(pid)) => write!(f, "pid {pid}")?,
+            _ => match self.state {
+                SocketState::Lingering => f.write_str("a closing connection")?,
+                SocketState::Connected => f.write_str("a connection")?,
+                _ => f.write_str("a process that the kernel does not name")?,
+            },
+        }
+        if let (None, Some(uid)) = (self.pid, self.uid) {
+            write!(f, " of uid {uid}")?;
+        }
+        Ok(())
+    }
+}
+
+/// A text from outside without the characters that could steer a terminal or break a line.
+///
+/// ```
+/// assert_eq!(portbook::domain::attempt::printable("a\u{1b}[31mb\n"), "a\u{fffd}[31mb\u{fffd}");
+/// ```
+pub fn printable(text: &str) -> String {
+    let safe = |c: char| if c.is_control() { '\u{fffd}' } else { c };
+    text.chars().map(safe).collect()
+}

@@ -1,0 +1,88 @@
+//! What happened, for whoever listens: the journal, the event stream and the log.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::lease::{AllocationId, LeaseId};
+use super::port::{Port, Protocol};
+
+/// The kinds of event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EventKind {
+    /// A lease was granted.
+    Granted,
+    /// A request was refused.
+    Refused,
+    /// A first listener became the owner.
+    Claimed,
+    /// The owner listens.
+    Active,
+    /// A named lease lost its owner and is kept.
+    Reserved,
+    /// A lease lasts longer.
+    Renewed,
+    /// A lease ended; the detail is the end state.
+    Ended,
+    /// An outsider was found on a leased port.
+    LateConflict,
+    /// An address of a lease went away.
+    Degraded,
+    /// The addresses of a lease are all there again.
+    Healed,
+    /// Books and kernel disagreed and were mended.
+    Repaired,
+    /// The configuration was read again.
+    Reloaded,
+    /// The host's interfaces or addresses changed.
+    Interfaces,
+}
+
+impl EventKind {
+    /// The word for it in JSON and in the event stream.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Granted => "granted",
+            Self::Refused => "refused",
+            Self::Claimed => "claimed",
+            Self::Active => "active",
+            Self::Reserved => "reserved",
+            Self::Renewed => "renewed",
+            Self::Ended => "ended",
+            Self::LateConflict => "late_conflict",
+            Self::Degraded => "degraded",
+            Self::Healed => "healed",
+            Self::Repaired => "repaired",
+            Self::Reloaded => "reloaded",
+            Self::Interfaces => "interfaces",
+        }
+    }
+}
+
+/// One thing that happened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Event {
+    /// Counts up from 1 within one run of the service.
+    pub seq: u64,
+    /// When.
+    pub at: Timestamp,
+    /// What.
+    pub kind: EventKind,
+    /// Who it concerns, for filtering by reader; none concerns everybody.
+    #[serde(skip)]
+    pub uid: Option<u32>,
+    /// The lease it is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lease: Option<LeaseId>,
+    /// The allocation it is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allocation: Option<AllocationId>,
+    /// The protocol of the port.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<Protocol>,
+    /// The port it is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub port: Option<Port>,
+    /// The rest, in words.
+    pub detail: String,
+}

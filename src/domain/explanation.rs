@@ -1,0 +1,82 @@
+//! The plain record of a choice: what was ruled out and why, what was tried in which order.
+
+use serde::{Deserialize, Serialize};
+
+use super::port::Port;
+
+/// Why a port was not even considered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// The pool's `exclude`, or an interface's.
+    Configured,
+    /// `net.ipv4.ip_local_reserved_ports`: set aside by the administrator. An explicit request
+    /// is honoured all the same (`ip-sysctl`).
+    KernelReserved,
+    /// A lease of portbook's is on it.
+    Leased,
+    /// A bind on it was refused a moment ago.
+    CoolingDown,
+    /// The socket tables list it as occupied; only asked after many busy candidates.
+    Listed,
+    /// It lies in the ephemeral range, of which portbook holds as much as it may.
+    EphemeralBudget,
+}
+
+impl Reason {
+    /// The word for it in JSON and on pages.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Configured => "configured",
+            Self::KernelReserved => "kernel_reserved",
+            Self::Leased => "leased",
+            Self::CoolingDown => "cooling_down",
+            Self::Listed => "listed",
+            Self::EphemeralBudget => "ephemeral_budget",
+        }
+    }
+
+    /// The same in words for a sentence: "12 ports were …".
+    pub const fn describe(self) -> &'static str {
+        match self {
+            Self::Configured => "excluded by configuration",
+            Self::KernelReserved => "reserved by the kernel (ip_local_reserved_ports)",
+            Self::Leased => "leased",
+            Self::CoolingDown => "cooling down after a refused bind",
+            Self::Listed => "occupied according to the socket tables",
+            Self::EphemeralBudget => "beyond what may be held of the ephemeral range",
+        }
+    }
+}
+
+/// How many ports of the pool one reason ruled out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Excluded {
+    /// Why.
+    pub reason: Reason,
+    /// How many ports.
+    pub ports: u32,
+}
+
+/// The stored reasons of one allocation.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Explanation {
+    /// The order of candidates: the strategy, or `explicit` for a port asked for by number.
+    pub strategy: String,
+    /// The selectors that were asked for.
+    pub interfaces: Vec<String>,
+    /// The bind addresses they meant at that moment.
+    pub addresses: Vec<String>,
+    /// The ranges that were searched.
+    pub ranges: String,
+    /// How many ports these have.
+    pub ports: u32,
+    /// What ruled ports out before anything was tried.
+    pub excluded: Vec<Excluded>,
+    /// The candidates in the order tried.
+    pub tried: Vec<Port>,
+    /// Those of them that were granted.
+    pub granted: Vec<Port>,
+    /// What else a reader should know, such as a lifted cool-down.
+    pub notes: Vec<String>,
+}

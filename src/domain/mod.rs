@@ -1,0 +1,12 @@
+//! Plain values that every other layer speaks in. Nothing here does I/O, reads a clock or rolls
+//! dice, so each rule can be tested by writing it down.
+
+pub mod address;
+pub mod attempt;
+pub mod event;
+pub mod explanation;
+pub mod lease;
+pub mod pool;
+pub mod port;
+pub mod request;
+pub mod selector;

@@ -1,0 +1,86 @@
+//! Pools: named sets of ports with the rules for choosing among them.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::lease::Handover;
+use super::port::{Port, PortSet, Protocols};
+use super::selector::Selector;
+
+/// The pool that requests use unless they name another.
+pub const DEFAULT_POOL: &str = "default";
+
+/// The pool that the console's own port comes from.
+pub const CONSOLE_POOL: &str = "console";
+
+/// In which order the candidates of a pool are tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Strategy {
+    /// The preferred port first, then upwards through the ranges, then from their start.
+    #[default]
+    Ordered,
+    /// Uniform over what is eligible.
+    Random,
+}
+
+impl Strategy {
+    /// `ordered` or `random`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ordered => "ordered",
+            Self::Random => "random",
+        }
+    }
+}
+
+impl std::str::FromStr for Strategy {
+    type Err = UnknownStrategy;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "ordered" => Ok(Self::Ordered),
+            "random" => Ok(Self::Random),
+            other => Err(UnknownStrategy(other.to_owned())),
+        }
+    }
+}
+
+/// A strategy that does not exist.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("\"{0}\" is not a strategy: use ordered or random")]
+pub struct UnknownStrategy(pub String);
+
+/// A named set of port ranges with its rules. All durations are on the boot-time clock.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pool {
+    /// Its name: `[a-z0-9_]+`.
+    pub name: Arc<str>,
+    /// The ports that may be granted.
+    pub ranges: PortSet,
+    /// Ports inside the ranges that are never granted, not even when asked for by number.
+    pub exclude: PortSet,
+    /// Where `ordered` starts; the lowest port of the ranges if absent.
+    pub prefer: Option<Port>,
+    /// The order of candidates.
+    pub strategy: Strategy,
+    /// How many candidate ports one request may try; all of the pool if absent.
+    pub max_attempts: Option<NonZeroU32>,
+    /// How long one request may spend on attempts altogether.
+    pub attempt_timeout: Duration,
+    /// How long a port is left alone after a bind on it was refused.
+    pub cool_down: Duration,
+    /// The protocols that a port must be free for.
+    pub protocol: Protocols,
+    /// Where the port is held: one number, free on every address that these select.
+    pub interfaces: Vec<Selector>,
+    /// How the port passes to its owner.
+    pub handover: Handover,
+    /// How long a lease without an owner waits for its first listener.
+    pub claim_within: Duration,
+    /// How long a lease lasts unless it is renewed; no end of its own if absent.
+    pub ttl: Option<Duration>,
+}

@@ -1,0 +1,432 @@
+//! Port numbers, sets of them, and the protocols they are counted in.
+
+use std::fmt;
+use std::num::NonZeroU16;
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+/// A port number from 1 to 65535.
+///
+/// Zero is no port: to the kernel it means "any" (`bind(2)`), so it never gets this far.
+///
+/// ```
+/// use portbook::domain::port::Port;
+/// assert_eq!(Port::new(8888).unwrap().get(), 8888);
+/// assert!(Port::new(0).is_none());
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Port(NonZeroU16);
+
+impl Port {
+    /// The port of this number, unless it is zero.
+    pub const fn new(number: u16) -> Option<Self> {
+        match NonZeroU16::new(number) {
+            Some(number) => Some(Self(number)),
+            None => None,
+        }
+    }
+
+    /// The number itself.
+    pub const fn get(self) -> u16 {
+        self.0.get()
+    }
+}
+
+impl fmt::Display for Port {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Debug for Port {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl FromStr for Port {
+    type Err = PortError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let number: u64 = text
+            .trim()
+            .parse()
+            .map_err(|_| PortError::NotANumber(text.to_owned()))?;
+        u16::try_from(number)
+            .ok()
+            .and_then(Self::new)
+            .ok_or(PortError::OutOfRange(number))
+    }
+}
+
+/// Why a text is no port or no set of ports.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PortError {
+    /// Something other than digits.
+    #[error("\"{0}\" is not a port number")]
+    NotANumber(String),
+    /// Zero, or above 65535.
+    #[error("{0} is not a port: ports go from 1 to 65535")]
+    OutOfRange(u64),
+    /// A range whose end comes before its start.
+    #[error("range {0}-{1} is reversed: write {1}-{0}")]
+    Reversed(Port, Port),
+    /// No port at all.
+    #[error("a set of ports needs at least one port, such as \"8888-8988,9100\"")]
+    Empty,
+}
+
+/// A transport protocol that has ports of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// TCP (RFC 9293).
+    Tcp,
+    /// UDP (RFC 768).
+    Udp,
+}
+
+impl Protocol {
+    /// `tcp` or `udp`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        }
+    }
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Protocol {
+    type Err = UnknownProtocol;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "tcp" => Ok(Self::Tcp),
+            "udp" => Ok(Self::Udp),
+            other => Err(UnknownProtocol(other.to_owned())),
+        }
+    }
+}
+
+/// A protocol name other than `tcp`, `udp` or (where a request may ask for it) `both`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("\"{0}\" is not a protocol: use tcp, udp or both")]
+pub struct UnknownProtocol(pub String);
+
+/// The protocols that one request wants on one port number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocols {
+    /// TCP alone.
+    #[default]
+    Tcp,
+    /// UDP alone.
+    Udp,
+    /// TCP and UDP on the same number: two leases of one allocation.
+    Both,
+}
+
+impl Protocols {
+    /// Each protocol, TCP first.
+    pub const fn each(self) -> &'static [Protocol] {
+        match self {
+            Self::Tcp => &[Protocol::Tcp],
+            Self::Udp => &[Protocol::Udp],
+            Self::Both => &[Protocol::Tcp, Protocol::Udp],
+        }
+    }
+
+    /// `tcp`, `udp` or `both`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+            Self::Both => "both",
+        }
+    }
+}
+
+impl fmt::Display for Protocols {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Protocols {
+    type Err = UnknownProtocol;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "both" => Ok(Self::Both),
+            other => other.parse().map(|protocol| match protocol {
+                Protocol::Tcp => Self::Tcp,
+                Protocol::Udp => Self::Udp,
+            }),
+        }
+    }
+}
+
+/// A set of ports, kept as ascending ranges that neither touch nor overlap.
+///
+/// Written as ranges and single ports with commas between; a configuration file may also give a
+/// bare number or a list.
+///
+/// ```
+/// use portbook::domain::port::PortSet;
+/// let set: PortSet = "9100,8888-8988".parse().unwrap();
+/// assert_eq!(set.to_string(), "8888-8988,9100");
+/// assert_eq!(set.len(), 102);
+/// assert!("8988-8888".parse::<PortSet>().unwrap_err().to_string().contains("reversed"));
+/// ```
+#[derive(Clone, PartialEq, Eq, Hash, Default)]
+pub struct PortSet {
+    ranges: Vec<(u16, u16)>,
+}
+
+impl PortSet {
+    /// The set without a port.
+    pub const EMPTY: Self = Self { ranges: Vec::new() };
+
+    /// Every port from `first` to `last`, both included; empty if they are reversed.
+    pub fn range(first: Port, last: Port) -> Self {
+        Self::from_pairs([(first.get(), last.get())])
+    }
+
+    /// One port.
+    pub fn single(port: Port) -> Self {
+        Self::range(port, port)
+    }
+
+    fn from_pairs(pairs: impl IntoIterator<Item = (u16, u16)>) -> Self {
+        let mut sorted: Vec<(u16, u16)> = pairs.into_iter().filter(|(a, b)| a <= b).collect();
+        sorted.sort_unstable();
+        let mut ranges: Vec<(u16, u16)> = Vec::with_capacity(sorted.len());
+        for (first, last) in sorted {
+            match ranges.last_mut() {
+                Some(previous) if u32::from(first) <= u32::from(previous.1) + 1 => {
+                    previous.1 = previous.1.max(last);
+                }
+                _ => ranges.push((first, last)),
+            }
+        }
+        Self { ranges }
+    }
+
+    /// How many ports.
+    pub fn len(&self) -> usize {
+        self.ranges
+            .iter()
+            .map(|&(a, b)| usize::from(b - a) + 1)
+            .sum()
+    }
+
+    /// Whether there is no port in it.
+    pub fn is_empty(&self) -> bool {
+        self.ranges.is_empty()
+    }
+
+    /// Whether `port` is in it.
+    pub fn contains(&self, port: Port) -> bool {
+        let number = port.get();
+        let after = self.ranges.partition_point(|&(first, _)| first <= number);
+        after > 0 && self.ranges[after - 1].1 >= number
+    }
+
+    /// The lowest port.
+    pub fn first(&self) -> Option<Port> {
+        self.ranges.first().and_then(|&(first, _)| Port::new(first))
+    }
+
+    /// The ranges, ascending.
+    pub fn ranges(&self) -> impl Iterator<Item = RangeInclusive<u16>> + '_ {
+        self.ranges.iter().map(|&(first, last)| first..=last)
+    }
+
+    /// Every port, ascending.
+    pub fn iter(&self) -> impl Iterator<Item = Port> + '_ {
+        self.ranges().flatten().filter_map(Port::new)
+    }
+
+    /// The ports in both sets.
+    #[must_use]
+    pub fn intersection(&self, other: &Self) -> Self {
+        let mut pairs = Vec::new();
+        for &(a, b) in &self.ranges {
+            for &(c, d) in &other.ranges {
+                pairs.push((a.max(c), b.min(d)));
+            }
+        }
+        Self::from_pairs(pairs)
+    }
+
+    /// The ports in either set.
+    #[must_use]
+    pub fn union(&self, other: &Self) -> Self {
+        Self::from_pairs(self.ranges.iter().chain(&other.ranges).copied())
+    }
+}
+
+impl FromStr for PortSet {
+    type Err = PortError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut pairs = Vec::new();
+        for part in text.split(',').map(str::trim).filter(|p| !p.is_empty()) {
+            let (first, last) = match part.split_once('-') {
+                Some((first, last)) => (first.parse::<Port>()?, last.parse::<Port>()?),
+                None => {
+                    let port = part.parse::<Port>()?;
+                    (port, port)
+                }
+            };
+            if first > last {
+                return Err(PortError::Reversed(first, last));
+            }
+            pairs.push((first.get(), last.get()));
+        }
+        if pairs.is_empty() {
+            return Err(PortError::Empty);
+        }
+        Ok(Self::from_pairs(pairs))
+    }
+}
+
+impl fmt::Display for PortSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, &(first, last)) in self.ranges.iter().enumerate() {
+            if index > 0 {
+                f.write_str(",")?;
+            }
+            if first == last {
+                write!(f, "{first}")?;
+            } else {
+                write!(f, "{first}-{last}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for PortSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PortSet({self})")
+    }
+}
+
+impl Serialize for PortSet {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for PortSet {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(PortSetVisitor)
+    }
+}
+
+/// Takes a text, a number or a list of either: an environment variable `31000` arrives as a
+/// number, and a list reads better in a file.
+struct PortSetVisitor;
+
+impl<'de> de::Visitor<'de> for PortSetVisitor {
+    type Value = PortSet;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ports such as \"8888-8988,9100\"")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<PortSet, E> {
+        if text.trim().is_empty() {
+            return Ok(PortSet::EMPTY);
+        }
+        text.parse().map_err(E::custom)
+    }
+
+    fn visit_u64<E: de::Error>(self, number: u64) -> Result<PortSet, E> {
+        let port = u16::try_from(number).ok().and_then(Port::new);
+        let port = port.ok_or_else(|| E::custom(PortError::OutOfRange(number)))?;
+        Ok(PortSet::single(port))
+    }
+
+    fn visit_i64<E: de::Error>(self, number: i64) -> Result<PortSet, E> {
+        let number = u64::try_from(number)
+            .map_err(|_| E::custom(format!("{number} is not a port: ports go from 1 to 65535")))?;
+        self.visit_u64(number)
+    }
+
+    fn visit_seq<A: de::SeqAccess<'de>>(self, mut list: A) -> Result<PortSet, A::Error> {
+        let mut all = PortSet::EMPTY;
+        while let Some(part) = list.next_element::<PortSet>()? {
+            all = all.union(&part);
+        }
+        Ok(all)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn the_edges_of_the_number_space() {
+        let set: PortSet = "65000-65535".parse().unwrap();
+        assert_eq!(set.len(), 536);
+        assert!(set.contains(Port::new(65535).unwrap()));
+        assert_eq!("1".parse::<PortSet>().unwrap().len(), 1);
+        assert_eq!("1-65535".parse::<PortSet>().unwrap().len(), 65535);
+    }
+
+    #[test]
+    fn bad_texts_say_what_is_wrong() {
+        let wrong = |text: &str| text.parse::<PortSet>().unwrap_err();
+        assert_eq!(wrong("0"), PortError::OutOfRange(0));
+        assert_eq!(wrong("70000"), PortError::OutOfRange(70000));
+        assert_eq!(wrong("http"), PortError::NotANumber("http".into()));
+        assert_eq!(wrong(" , "), PortError::Empty);
+        assert!(matches!(wrong("9000-8000"), PortError::Reversed(_, _)));
+    }
+
+    #[test]
+    fn a_number_a_text_and_a_list_mean_the_same() {
+        let set: PortSet = serde_json::from_str("[8888, \"9000-9001\"]").unwrap();
+        assert_eq!(set.to_string(), "8888,9000-9001");
+        assert_eq!(
+            serde_json::from_str::<PortSet>("31000").unwrap(),
+            serde_json::from_str::<PortSet>("\"31000\"").unwrap()
+        );
+    }
+
+    fn any_set() -> impl Strategy<Value = PortSet> {
+        proptest::collection::vec((1u16..200, 0u16..20), 0..8)
+            .prop_map(|pairs| PortSet::from_pairs(pairs.into_iter().map(|(a, n)| (a, a + n))))
+    }
+
+    proptest! {
+        #[test]
+        fn set_rules_hold_port_by_port(a in any_set(), b in any_set()) {
+            let (both, either) = (a.intersection(&b), a.union(&b));
+            for port in (1..260).filter_map(Port::new) {
+                prop_assert_eq!(both.contains(port), a.contains(port) && b.contains(port));
+                prop_assert_eq!(either.contains(port), a.contains(port) || b.contains(port));
+            }
+            prop_assert_eq!(either.iter().count(), either.len());
+        }
+
+        #[test]
+        fn a_set_survives_being_written_down(a in any_set()) {
+            prop_assume!(!a.is_empty());
+            prop_assert_eq!(a.to_string().parse::<PortSet>().unwrap(), a);
+        }
+    }
+}

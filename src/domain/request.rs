@@ -1,0 +1,57 @@
+//! What a client may ask of an allocation.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use super::lease::{Handover, Name, Scope};
+use super::pool::Strategy;
+use super::port::{Port, Protocols};
+use super::selector::Selector;
+
+/// One request for ports. Every field left empty falls back to the pool's rule.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Request {
+    /// The pool; the default one if absent.
+    pub pool: Option<String>,
+    /// One lease for each of these names.
+    pub names: Vec<Name>,
+    /// Within what the names are unique.
+    pub scope: Scope,
+    /// How many ports where no names are given; one if absent.
+    pub count: Option<NonZeroU32>,
+    /// Exactly this port, or none at all.
+    pub port: Option<Port>,
+    /// This port first; another if it is busy.
+    pub prefer: Option<Port>,
+    /// The protocols that each port must be free for.
+    pub protocol: Option<Protocols>,
+    /// Where to hold the ports; the pool's interfaces if empty.
+    pub interfaces: Vec<Selector>,
+    /// The order of candidates.
+    pub strategy: Option<Strategy>,
+    /// How many candidate ports may be tried.
+    pub max_attempts: Option<NonZeroU32>,
+    /// How the port passes to its owner.
+    pub handover: Option<Handover>,
+    /// How long a lease without an owner waits for its first listener.
+    pub claim_within: Option<Duration>,
+    /// How long the lease lasts unless it is renewed.
+    pub ttl: Option<Duration>,
+    /// The process that will use the port.
+    pub owner_pid: Option<u32>,
+    /// Free words to filter by.
+    pub labels: BTreeMap<String, String>,
+    /// Find a port and say which, but grant nothing.
+    pub dry_run: bool,
+}
+
+impl Request {
+    /// How many ports are asked for.
+    pub fn port_count(&self) -> usize {
+        match self.count {
+            Some(count) if self.names.is_empty() => count.get() as usize,
+            _ => self.names.len().max(1),
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! portbook: book a port, keep it, and know why it was chosen.
+
+pub mod domain;

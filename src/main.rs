@@ -1,0 +1,3 @@
+//! The `portbook` command.
+
+fn main() {}
