@@ -1,4 +1,6 @@
 //! portbook: book a port, keep it, and know why it was chosen.
 
+pub mod choice;
 pub mod domain;
+pub mod engine;
 pub mod host;

@@ -1,0 +1,206 @@
+//! A set of ports as 65,536 bits, so that "the next port that none of these sets has" costs a
+//! few words whatever the sets hold.
+
+use crate::domain::port::{Port, PortSet};
+
+const WORDS: usize = 1 << 10;
+
+/// A set of ports with constant-time insertion and look-up, 8 KiB in size.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PortBits(Box<[u64; WORDS]>);
+
+impl Default for PortBits {
+    fn default() -> Self {
+        Self(Box::new([0; WORDS]))
+    }
+}
+
+impl std::fmt::Debug for PortBits {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(self.iter()).finish()
+    }
+}
+
+impl From<&PortSet> for PortBits {
+    fn from(set: &PortSet) -> Self {
+        let mut bits = Self::default();
+        for range in set.ranges() {
+            let (first, last) = (usize::from(*range.start()), usize::from(*range.end()));
+            for word in first / 64..=last / 64 {
+                let low = first.max(word * 64) % 64;
+                let high = last.min(word * 64 + 63) % 64;
+                bits.0[word] |= (u64::MAX >> (63 - high)) & (u64::MAX << low);
+            }
+        }
+        bits
+    }
+}
+
+const fn place(port: Port) -> (usize, u64) {
+    let number = port.get() as usize;
+    (number / 64, 1 << (number % 64))
+}
+
+impl PortBits {
+    /// Adds a port; whether it was new.
+    pub fn insert(&mut self, port: Port) -> bool {
+        let (word, bit) = place(port);
+        let new = self.0[word] & bit == 0;
+        self.0[word] |= bit;
+        new
+    }
+
+    /// Takes a port out; whether it was there.
+    pub fn remove(&mut self, port: Port) -> bool {
+        let (word, bit) = place(port);
+        let there = self.0[word] & bit != 0;
+        self.0[word] &= !bit;
+        there
+    }
+
+    /// Whether a port is in the set.
+    pub fn contains(&self, port: Port) -> bool {
+        let (word, bit) = place(port);
+        self.0[word] & bit != 0
+    }
+
+    /// How many ports.
+    pub fn len(&self) -> u32 {
+        self.0.iter().map(|word| word.count_ones()).sum()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.iter().all(|word| *word == 0)
+    }
+
+    /// Takes every port of `other` out and says how many went.
+    pub fn subtract(&mut self, other: &Self) -> u32 {
+        let mut gone = 0;
+        for (mine, theirs) in self.0.iter_mut().zip(other.0.iter()) {
+            gone += (*mine & theirs).count_ones();
+            *mine &= !theirs;
+        }
+        gone
+    }
+
+    /// Puts every port of `other` in.
+    pub fn add(&mut self, other: &Self) {
+        for (mine, theirs) in self.0.iter_mut().zip(other.0.iter()) {
+            *mine |= theirs;
+        }
+    }
+
+    /// How many ports both sets have.
+    pub fn count_common(&self, other: &Self) -> u32 {
+        let words = self.0.iter().zip(other.0.iter());
+        words
+            .map(|(mine, theirs)| (mine & theirs).count_ones())
+            .sum()
+    }
+
+    /// Every port, ascending.
+    pub fn iter(&self) -> impl Iterator<Item = Port> + '_ {
+        let mut next = Port::new(1);
+        std::iter::from_fn(move || {
+            let found = self.next_from(next?);
+            next = found
+                .and_then(|port| port.get().checked_add(1))
+                .and_then(Port::new);
+            found
+        })
+    }
+
+    /// The lowest port that is at least `from`.
+    pub fn next_from(&self, from: Port) -> Option<Port> {
+        let (first, bit) = place(from);
+        let masked = self.0[first] & !(bit - 1);
+        let rest = self.0.iter().enumerate().skip(first + 1);
+        std::iter::once((first, &masked))
+            .chain(rest)
+            .find(|(_, word)| **word != 0)
+            .and_then(|(index, word)| port_at(index, word.trailing_zeros()))
+    }
+
+    /// The port of this rank among those of the set, counted from 0 upwards.
+    pub fn nth(&self, rank: u32) -> Option<Port> {
+        let mut left = rank;
+        for (index, word) in self.0.iter().enumerate() {
+            if left < word.count_ones() {
+                let mut rest = *word;
+                for _ in 0..left {
+                    rest &= rest - 1;
+                }
+                return port_at(index, rest.trailing_zeros());
+            }
+            left -= word.count_ones();
+        }
+        None
+    }
+}
+
+fn port_at(word: usize, bit: u32) -> Option<Port> {
+    u32::try_from(word)
+        .ok()
+        .and_then(|word| u16::try_from(word * 64 + bit).ok())
+        .and_then(Port::new)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeSet;
+
+    fn port(number: u16) -> Port {
+        Port::new(number).unwrap()
+    }
+
+    #[test]
+    fn both_ends_of_the_number_space() {
+        let all = PortBits::from(&"1-65535".parse().unwrap());
+        assert_eq!(all.len(), 65535);
+        assert_eq!(all.next_from(port(65535)), Some(port(65535)));
+        assert_eq!(all.nth(0), Some(port(1)));
+        assert_eq!(all.nth(65534), Some(port(65535)));
+        assert_eq!(all.nth(65535), None);
+        let mut none = all.clone();
+        assert_eq!(none.subtract(&all), 65535);
+        assert!(none.is_empty() && none.next_from(port(1)).is_none());
+    }
+
+    proptest! {
+        #[test]
+        fn it_behaves_as_a_set(
+            numbers in proptest::collection::btree_set(1u16..=u16::MAX, 0..200),
+            taken in proptest::collection::btree_set(1u16..=u16::MAX, 0..200),
+            from in 1u16..=u16::MAX,
+        ) {
+            let mut bits = PortBits::default();
+            for number in &numbers {
+                prop_assert!(bits.insert(port(*number)));
+            }
+            let mut others = PortBits::default();
+            for number in &taken {
+                others.insert(port(*number));
+            }
+            prop_assert_eq!(bits.len() as usize, numbers.len());
+            let next = numbers.range(from..).next().map(|number| port(*number));
+            prop_assert_eq!(bits.next_from(port(from)), next);
+            for (rank, number) in (0u32..).zip(&numbers) {
+                prop_assert_eq!(bits.nth(rank), Some(port(*number)));
+            }
+            bits.subtract(&others);
+            let left: BTreeSet<u16> = bits.iter().map(Port::get).collect();
+            prop_assert_eq!(left, numbers.difference(&taken).copied().collect::<BTreeSet<u16>>());
+        }
+
+        #[test]
+        fn ranges_become_the_same_ports(first in 1u16..=u16::MAX, length in 0u16..300) {
+            let last = first.saturating_add(length);
+            let set = PortSet::range(port(first), port(last));
+            let bits = PortBits::from(&set);
+            prop_assert_eq!(bits.iter().collect::<Vec<_>>(), set.iter().collect::<Vec<_>>());
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! The story: a request becomes candidates, attempts, a hold, a lease; a lease lives and ends.
+
+pub mod books;
