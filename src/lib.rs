@@ -4,3 +4,4 @@ pub mod choice;
 pub mod domain;
 pub mod engine;
 pub mod host;
+pub mod store;

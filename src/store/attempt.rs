@@ -1,0 +1,155 @@
+//! The table `attempt`: every single try to bind. Rows are added and never changed.
+
+use jiff::Timestamp;
+use serde::Serialize;
+use sqlx::FromRow;
+
+use super::{Store, StoreError};
+use crate::domain::attempt::{Attempt, Occupant};
+use crate::domain::lease::AllocationId;
+
+/// One attempt as it was recorded.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct AttemptRecord {
+    /// Counts up; the key for paging.
+    pub seq: i64,
+    /// The allocation it belongs to.
+    pub allocation: AllocationId,
+    /// When it was made.
+    pub at: Timestamp,
+    /// For which pool.
+    pub pool: String,
+    /// The interface of the bind address.
+    pub interface: String,
+    /// The bind address.
+    pub address: String,
+    /// `tcp` or `udp`.
+    pub protocol: String,
+    /// The port.
+    pub port: u16,
+    /// What came of it.
+    pub outcome: String,
+    /// The kernel's error number.
+    pub errno: Option<i32>,
+    /// How long the system calls took, in nanoseconds.
+    pub duration_ns: u64,
+    /// Who was in the way.
+    pub occupant: Option<Occupant>,
+    /// The allocation's trace.
+    pub trace_id: Option<String>,
+}
+
+/// Which attempts to list. Empty fields match everything.
+#[derive(Debug, Clone, Default)]
+pub struct AttemptFilter {
+    /// Of this allocation.
+    pub allocation: Option<AllocationId>,
+    /// On this port.
+    pub port: Option<u16>,
+    /// With this outcome.
+    pub outcome: Option<String>,
+    /// Only those with a lower `seq`.
+    pub before: Option<i64>,
+    /// At most so many.
+    pub limit: u32,
+}
+
+pub(super) fn row<'a>(
+    allocation: AllocationId,
+    pool: &'a str,
+    trace_id: Option<&'a str>,
+    attempt: &'a Attempt,
+) -> impl Serialize + 'a {
+    (
+        allocation.0.simple(),
+        attempt.at.as_millisecond(),
+        pool,
+        &*attempt.address.interface,
+        attempt.address.to_string(),
+        attempt.protocol,
+        attempt.port,
+        attempt.outcome,
+        attempt.errno,
+        u64::try_from(attempt.duration.as_nanos()).unwrap_or(u64::MAX),
+        &attempt.occupant,
+        trace_id,
+    )
+}
+
+#[derive(FromRow)]
+struct Row {
+    seq: i64,
+    allocation: Vec<u8>,
+    at_ms: i64,
+    pool: String,
+    interface: String,
+    address: String,
+    protocol: String,
+    port: u16,
+    outcome: String,
+    errno: Option<i32>,
+    duration_ns: i64,
+    occupant: Option<String>,
+    trace_id: Option<String>,
+}
+
+impl TryFrom<Row> for AttemptRecord {
+    type Error = StoreError;
+
+    fn try_from(row: Row) -> Result<Self, StoreError> {
+        let occupant = row.occupant.as_deref();
+        Ok(Self {
+            seq: row.seq,
+            allocation: AllocationId(super::lease::uuid(&row.allocation)?),
+            at: super::lease::timestamp(row.at_ms)?,
+            pool: row.pool,
+            interface: row.interface,
+            address: row.address,
+            protocol: row.protocol,
+            port: row.port,
+            outcome: row.outcome,
+            errno: row.errno,
+            duration_ns: row.duration_ns.unsigned_abs(),
+            occupant: occupant
+                .map(|text| super::lease::json("an occupant", text))
+                .transpose()?,
+            trace_id: row.trace_id,
+        })
+    }
+}
+
+impl Store {
+    /// Attempts, newest first.
+    pub async fn attempts(&self, filter: &AttemptFilter) -> Result<Vec<AttemptRecord>, StoreError> {
+        let query = sqlx::QueryBuilder::<sqlx::Sqlite>::new("select * from attempt where true");
+        let rows: Vec<Row> = narrowed(query, filter)
+            .build_query_as()
+            .fetch_all(&self.readers)
+            .await?;
+        rows.into_iter().map(TryInto::try_into).collect()
+    }
+}
+
+fn narrowed(
+    mut query: sqlx::QueryBuilder<sqlx::Sqlite>,
+    filter: &AttemptFilter,
+) -> sqlx::QueryBuilder<sqlx::Sqlite> {
+    if let Some(allocation) = filter.allocation {
+        query
+            .push(" and allocation = ")
+            .push_bind(allocation.0.as_bytes().to_vec());
+    }
+    if let Some(port) = filter.port {
+        query.push(" and port = ").push_bind(port);
+    }
+    if let Some(outcome) = &filter.outcome {
+        query.push(" and outcome = ").push_bind(outcome.clone());
+    }
+    if let Some(before) = filter.before {
+        query.push(" and seq < ").push_bind(before);
+    }
+    query
+        .push(" order by seq desc limit ")
+        .push_bind(filter.limit);
+    query
+}

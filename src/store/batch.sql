@@ -1,0 +1,45 @@
+-- One group commit. Sent as one text, because each statement sent alone costs a round trip to
+-- SQLite's thread; ?1, ?2, ?3 are JSON arrays with one array a row.
+begin immediate;
+
+insert into allocation (
+    id, at_ms, uid, pool, refusal, detail, attempt_count, duration_us, explanation, trace_id
+)
+select
+    unhex(value ->> 0), value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5,
+    value ->> 6, value ->> 7, value ->> 8, value ->> 9
+from json_each(?1);
+
+insert into lease (
+    id, allocation, name, scope_dir, pool, protocol, port, addresses, uid, handover, guard, state,
+    granted_at_ms, ended_at_ms, boot_id, claim_by_boot_ms, expires_boot_ms, ttl_ms, owner, labels,
+    trace_id
+)
+select
+    unhex(value ->> 0), unhex(value ->> 1), value ->> 2, value ->> 3, value ->> 4, value ->> 5,
+    value ->> 6, value ->> 7, value ->> 8, value ->> 9, value ->> 10, value ->> 11, value ->> 12,
+    value ->> 13, value ->> 14, value ->> 15, value ->> 16, value ->> 17, value ->> 18,
+    value ->> 19, value ->> 20
+from json_each(?2)
+where true
+on conflict (id) do update set
+    guard = excluded.guard,
+    state = excluded.state,
+    ended_at_ms = excluded.ended_at_ms,
+    boot_id = excluded.boot_id,
+    claim_by_boot_ms = excluded.claim_by_boot_ms,
+    expires_boot_ms = excluded.expires_boot_ms,
+    ttl_ms = excluded.ttl_ms,
+    owner = excluded.owner,
+    handover = excluded.handover;
+
+insert into attempt (
+    allocation, at_ms, pool, interface, address, protocol, port, outcome, errno, duration_ns,
+    occupant, trace_id
+)
+select
+    unhex(value ->> 0), value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5,
+    value ->> 6, value ->> 7, value ->> 8, value ->> 9, value ->> 10, value ->> 11
+from json_each(?3);
+
+commit;

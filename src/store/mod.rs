@@ -1,0 +1,100 @@
+//! The record on disk: one SQLite file, one writer, a few readers. No rule lives here; rows go
+//! in as they are told and come out as they went in.
+
+mod allocation;
+mod attempt;
+pub mod directory;
+mod error;
+mod lease;
+mod open;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+pub use allocation::AllocationRecord;
+pub use attempt::{AttemptFilter, AttemptRecord};
+pub use error::StoreError;
+pub use lease::{LeaseFilter, StoredLease};
+pub use writer::{Batch, Committed};
+
+use std::path::Path;
+use std::time::Duration;
+
+use sqlx::SqlitePool;
+use tokio::sync::mpsc;
+
+/// A handle on the record. Clones share one writer and one pool of readers.
+#[derive(Debug, Clone)]
+pub struct Store {
+    jobs: mpsc::Sender<writer::Job>,
+    readers: SqlitePool,
+    boot_id: std::sync::Arc<str>,
+}
+
+/// How a store is opened.
+#[derive(Debug, Clone)]
+pub struct StoreOptions {
+    /// The kernel's id of this boot; deadlines and owners of another boot mean nothing.
+    pub boot_id: String,
+    /// This host's id, where it has one: another host's record is refused.
+    pub machine_id: Option<String>,
+    /// How many requests one commit may carry.
+    pub batch_max: usize,
+    /// How often the write-ahead log is copied into the file; never if absent, for commands that
+    /// open the store for a moment.
+    pub checkpoint_interval: Option<Duration>,
+}
+
+impl Store {
+    /// Opens or makes the record under `file` and starts its writer on the current runtime.
+    ///
+    /// The writer ends when the last handle is dropped; await the task to know that all is
+    /// written.
+    pub async fn open(
+        file: &Path,
+        options: StoreOptions,
+    ) -> Result<(Self, tokio::task::JoinHandle<()>), StoreError> {
+        let (connection, readers) = open::open(file, options.machine_id.as_deref()).await?;
+        let (jobs, queue) = mpsc::channel(options.batch_max.max(1) * 4);
+        let checkpoints = match options.checkpoint_interval {
+            Some(interval) => Some((open::checkpointer(file).await?, interval)),
+            None => None,
+        };
+        let task = tokio::spawn(writer::run(
+            connection,
+            queue,
+            options.batch_max,
+            checkpoints,
+        ));
+        let store = Self {
+            jobs,
+            readers,
+            boot_id: options.boot_id.into(),
+        };
+        Ok((store, task))
+    }
+
+    /// An empty batch that notes this boot's id in its leases.
+    pub fn batch(&self) -> Batch {
+        Batch::new(std::sync::Arc::clone(&self.boot_id))
+    }
+
+    /// The boot that this store was opened in.
+    pub fn boot_id(&self) -> &str {
+        &self.boot_id
+    }
+
+    /// Writes a batch and returns once it is committed: to the disk itself if the batch asks for
+    /// it, else to where a crash of the process cannot reach it.
+    pub async fn commit(&self, batch: Batch) -> Result<Committed, StoreError> {
+        let (reply, committed) = tokio::sync::oneshot::channel();
+        let job = writer::Job { batch, reply };
+        self.jobs.send(job).await.map_err(|_| StoreError::Closed)?;
+        committed.await.map_err(|_| StoreError::Closed)?
+    }
+
+    /// How many requests wait for the writer.
+    pub fn queue_depth(&self) -> usize {
+        self.jobs.max_capacity() - self.jobs.capacity()
+    }
+}

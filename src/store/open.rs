@@ -1,0 +1,151 @@
+//! Opening the file: pragmas, migrations, and the refusals that protect it.
+
+use std::path::Path;
+use std::time::Duration;
+
+use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
+    SqliteSynchronous,
+};
+use sqlx::{ConnectOptions, Connection};
+
+use super::StoreError;
+
+static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
+
+/// How long to wait for another process that writes at the same moment.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// SQLite's codes for a damaged file (11) and for one that is no database (26).
+const CORRUPT_CODES: [&str; 2] = ["11", "26"];
+
+pub(super) async fn open(
+    file: &Path,
+    machine_id: Option<&str>,
+) -> Result<(SqliteConnection, SqlitePool), StoreError> {
+    let mut writer = connect(file).await.map_err(|error| named(file, error))?;
+    migrate(&mut writer, file).await?;
+    check_host(&mut writer, file, machine_id).await?;
+    let readers = SqlitePoolOptions::new()
+        .max_connections(2)
+        .min_connections(0)
+        .connect_lazy_with(options(file).read_only(true));
+    Ok((writer, readers))
+}
+
+/// A second connection for checkpoints, so that no commit waits for one.
+pub(super) async fn checkpointer(file: &Path) -> Result<SqliteConnection, StoreError> {
+    Ok(connect(file).await?)
+}
+
+fn options(file: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(file)
+        .busy_timeout(BUSY_TIMEOUT)
+        .foreign_keys(false)
+        .disable_statement_logging()
+}
+
+async fn connect(file: &Path) -> Result<SqliteConnection, sqlx::Error> {
+    options(file)
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Normal)
+        // Checkpoints come from a timer on a connection of their own.
+        .pragma("wal_autocheckpoint", "0")
+        .connect()
+        .await
+}
+
+async fn migrate(connection: &mut SqliteConnection, file: &Path) -> Result<(), StoreError> {
+    let known = MIGRATIONS.iter().map(|m| m.version).max().unwrap_or(0);
+    let found = schema_version(connection).await;
+    match found {
+        Some(found) if found == known => return Ok(()),
+        Some(found) if found > known => {
+            let file = file.to_owned();
+            return Err(StoreError::Newer { file, found, known });
+        }
+        _ => {}
+    }
+    MIGRATIONS
+        .run(connection)
+        .await
+        .map_err(|error| match error {
+            MigrateError::Execute(error) => named(file, error),
+            other => named(file, sqlx::Error::Migrate(Box::new(other))),
+        })
+}
+
+/// The newest migration applied; none on a new file.
+async fn schema_version(connection: &mut SqliteConnection) -> Option<i64> {
+    sqlx::query_scalar("select max(version) from _sqlx_migrations where success")
+        .fetch_one(connection)
+        .await
+        .ok()
+        .flatten()
+}
+
+async fn check_host(
+    connection: &mut SqliteConnection,
+    file: &Path,
+    machine_id: Option<&str>,
+) -> Result<(), StoreError> {
+    let row: Option<(Option<String>,)> = sqlx::query_as("select machine_id from host")
+        .fetch_optional(&mut *connection)
+        .await
+        .map_err(|error| named(file, error))?;
+    match (row, machine_id) {
+        (Some((Some(found),)), Some(mine)) if found != mine => Err(StoreError::OtherHost {
+            file: file.to_owned(),
+            found,
+        }),
+        (None, _) => {
+            sqlx::query("insert into host (only, machine_id) values (1, ?1)")
+                .bind(machine_id)
+                .execute(&mut *connection)
+                .await
+                .map_err(|error| named(file, error))?;
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// An error of SQLite with the file's name, and the way out where the file itself is bad.
+fn named(file: &Path, error: sqlx::Error) -> StoreError {
+    let damaged = match &error {
+        sqlx::Error::Database(inner) => inner
+            .code()
+            .is_some_and(|code| CORRUPT_CODES.contains(&&*code)),
+        // The schema is not one that portbook made.
+        sqlx::Error::Migrate(_) => true,
+        _ => false,
+    };
+    if damaged {
+        return StoreError::Corrupt {
+            file: file.to_owned(),
+            source: error.into(),
+        };
+    }
+    StoreError::Directory {
+        path: file.to_owned(),
+        source: std::sync::Arc::new(std::io::Error::other(error)),
+    }
+}
+
+/// Copies the log into the file without waiting for anybody, and says how many pages stay.
+pub(super) async fn checkpoint(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    sqlx::query("pragma wal_checkpoint(passive)")
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// Closes a connection in an orderly way; the last one folds the log into the file.
+pub(super) async fn close(connection: SqliteConnection) {
+    if let Err(error) = connection.close().await {
+        tracing::warn!(%error, "closing the record");
+    }
+}

@@ -1,0 +1,213 @@
+//! The record against a real SQLite file.
+
+use std::path::Path;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use super::*;
+use crate::domain::address::{BindAddress, Family};
+use crate::domain::attempt::{Attempt, Occupant, Outcome, SocketState};
+use crate::domain::explanation::Explanation;
+use crate::domain::lease::tests_support::lease;
+use crate::domain::lease::{AllocationId, BootTime, Owner, Scope, State};
+use crate::domain::port::{Port, Protocol};
+
+fn options() -> StoreOptions {
+    StoreOptions {
+        boot_id: "this boot".into(),
+        machine_id: Some("this machine".into()),
+        batch_max: 16,
+        checkpoint_interval: Some(Duration::from_millis(20)),
+    }
+}
+
+async fn open(folder: &Path) -> (Store, tokio::task::JoinHandle<()>) {
+    Store::open(&folder.join("portbook.db"), options())
+        .await
+        .unwrap()
+}
+
+fn allocation() -> AllocationRecord {
+    AllocationRecord {
+        id: AllocationId(Uuid::from_u128(7)),
+        at: Timestamp::from_millisecond(1_700_000_000_123).unwrap(),
+        uid: 1000,
+        pool: "default".into(),
+        refusal: None,
+        detail: None,
+        attempt_count: 2,
+        duration_us: 431,
+        explanation: Explanation {
+            notes: vec!["a \"quoted\" note, with a comma".into()],
+            ..Explanation::default()
+        },
+        trace_id: Some("0af7651916cd43dd8448eb211c80319c".into()),
+    }
+}
+
+fn attempt() -> Attempt {
+    Attempt {
+        at: Timestamp::from_millisecond(1_700_000_000_124).unwrap(),
+        address: BindAddress::wildcard(Family::Ipv6),
+        protocol: Protocol::Tcp,
+        port: Port::new(8888).unwrap(),
+        outcome: Outcome::InUse,
+        errno: Some(98),
+        duration: Duration::from_nanos(7_500),
+        occupant: Some(Occupant {
+            pid: Some(17),
+            uid: Some(0),
+            command: Some("a'; drop table lease; --".into()),
+            state: SocketState::Listening,
+        }),
+    }
+}
+
+fn full_lease() -> crate::domain::lease::Lease {
+    let mut lease = lease(24117);
+    lease.name = Some("web".parse().unwrap());
+    lease.scope = Scope::Dir("/srv/a \"tree\"".into());
+    lease.owner = Some(Owner {
+        pid: 99,
+        start_ticks: 123_456,
+        uid: 1000,
+        command: "node".into(),
+        started_at: Timestamp::from_second(1_700_000_000).unwrap(),
+    });
+    lease.expires = Some(BootTime(Duration::from_millis(5_500)));
+    lease.ttl = Some(Duration::from_secs(60));
+    lease.labels.insert("team".into(), "infra".into());
+    lease
+}
+
+#[tokio::test]
+async fn what_goes_in_comes_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, writer) = open(folder.path()).await;
+    let (allocation, lease, attempt) = (allocation(), full_lease(), attempt());
+    let batch = store
+        .batch()
+        .allocation(&allocation)
+        .lease(&lease)
+        .attempts(
+            allocation.id,
+            "default",
+            None,
+            std::slice::from_ref(&attempt),
+        );
+    store.commit(batch).await.unwrap();
+    drop(store);
+    writer.await.unwrap();
+
+    let (store, _writer) = open(folder.path()).await;
+    assert_eq!(
+        store.allocation(allocation.id).await.unwrap(),
+        Some(allocation.clone())
+    );
+    let live = store.live_leases().await.unwrap();
+    assert_eq!(live.len(), 1);
+    assert_eq!((&live[0].lease, &*live[0].boot_id), (&lease, "this boot"));
+    let attempts = store
+        .attempts(&AttemptFilter {
+            limit: 10,
+            ..AttemptFilter::default()
+        })
+        .await
+        .unwrap();
+    assert_eq!(attempts[0].occupant, attempt.occupant);
+    assert_eq!(attempts[0].errno, Some(98));
+    assert_eq!(attempts[0].allocation, allocation.id);
+    let last = store
+        .last_of_name(
+            1000,
+            &lease.scope,
+            lease.name.as_ref().unwrap(),
+            Protocol::Tcp,
+        )
+        .await
+        .unwrap();
+    assert_eq!(last.unwrap().lease.port, lease.port);
+}
+
+#[tokio::test]
+async fn a_changed_lease_is_the_same_row() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, _writer) = open(folder.path()).await;
+    let mut lease = full_lease();
+    store.commit(store.batch().lease(&lease)).await.unwrap();
+    lease.state = State::Released;
+    lease.ended_at = Some(Timestamp::from_second(1_700_000_100).unwrap());
+    store.commit(store.batch().lease(&lease)).await.unwrap();
+    assert!(store.live_leases().await.unwrap().is_empty());
+    let filter = LeaseFilter {
+        state: Some(State::Released),
+        limit: 5,
+        ..LeaseFilter::default()
+    };
+    assert_eq!(store.ended_leases(&filter).await.unwrap()[0].lease, lease);
+}
+
+#[tokio::test]
+async fn one_bad_row_harms_only_its_own_request() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, _writer) = open(folder.path()).await;
+    let good = allocation();
+    store.commit(store.batch().allocation(&good)).await.unwrap();
+    // The same id again is refused by the table; its neighbours in the queue are not.
+    let mut other = allocation();
+    other.id = AllocationId(Uuid::from_u128(8));
+    let (bad, fine) = tokio::join!(
+        store.commit(store.batch().allocation(&good)),
+        store.commit(store.batch().allocation(&other)),
+    );
+    assert!(bad.is_err());
+    fine.unwrap();
+    assert!(store.allocation(other.id).await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn another_host_a_newer_version_and_a_damaged_file_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("portbook.db");
+    let (store, writer) = open(folder.path()).await;
+    drop(store);
+    writer.await.unwrap();
+
+    let elsewhere = StoreOptions {
+        machine_id: Some("another".into()),
+        ..options()
+    };
+    let error = Store::open(&file, elsewhere).await.unwrap_err();
+    assert!(matches!(error, StoreError::OtherHost { .. }), "{error}");
+
+    let url = format!("sqlite://{}", file.display());
+    let mut raw = <sqlx::SqliteConnection as sqlx::Connection>::connect(&url)
+        .await
+        .unwrap();
+    sqlx::query("update _sqlx_migrations set version = 9999")
+        .execute(&mut raw)
+        .await
+        .unwrap();
+    sqlx::Connection::close(raw).await.unwrap();
+    let error = Store::open(&file, options()).await.unwrap_err();
+    assert!(
+        matches!(error, StoreError::Newer { found: 9999, .. }),
+        "{error}"
+    );
+
+    let bad = folder.path().join("bad.db");
+    std::fs::write(
+        &bad,
+        "this was never a database, however long it may be. ".repeat(50),
+    )
+    .unwrap();
+    let error = Store::open(&bad, options()).await.unwrap_err();
+    assert!(matches!(error, StoreError::Corrupt { .. }), "{error}");
+    assert!(
+        std::fs::read_to_string(&bad)
+            .unwrap()
+            .starts_with("this was never")
+    );
+}

@@ -1,0 +1,207 @@
+//! The one writer: takes what waits, commits it together, then answers everybody.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::sqlite::SqliteConnection;
+use tokio::sync::{mpsc, oneshot};
+
+use super::{AllocationRecord, StoreError, open};
+use crate::domain::attempt::Attempt;
+use crate::domain::lease::{AllocationId, Lease};
+
+/// Rows to be written together. They are put into JSON by whoever asks, so that this work is
+/// spread over the callers' threads.
+#[derive(Debug)]
+pub struct Batch {
+    boot_id: Arc<str>,
+    allocations: Vec<u8>,
+    leases: Vec<u8>,
+    attempts: Vec<u8>,
+    durable: bool,
+}
+
+impl Batch {
+    pub(super) const fn new(boot_id: Arc<str>) -> Self {
+        Self {
+            boot_id,
+            allocations: Vec::new(),
+            leases: Vec::new(),
+            attempts: Vec::new(),
+            durable: false,
+        }
+    }
+
+    /// Adds an allocation.
+    #[must_use]
+    pub fn allocation(mut self, record: &AllocationRecord) -> Self {
+        push(&mut self.allocations, &super::allocation::row(record));
+        self
+    }
+
+    /// Adds a lease, or its changed form. A named lease must outlive a power cut.
+    #[must_use]
+    pub fn lease(mut self, lease: &Lease) -> Self {
+        self.durable |= lease.name.is_some();
+        let boot_id = Arc::clone(&self.boot_id);
+        push(&mut self.leases, &super::lease::row(lease, &boot_id));
+        self
+    }
+
+    /// Adds the attempts of one allocation.
+    #[must_use]
+    pub fn attempts(
+        mut self,
+        allocation: AllocationId,
+        pool: &str,
+        trace_id: Option<&str>,
+        attempts: &[Attempt],
+    ) -> Self {
+        for attempt in attempts {
+            let row = super::attempt::row(allocation, pool, trace_id, attempt);
+            push(&mut self.attempts, &row);
+        }
+        self
+    }
+
+    fn absorb(&mut self, other: &Self) {
+        for (mine, theirs) in [
+            (&mut self.allocations, &other.allocations),
+            (&mut self.leases, &other.leases),
+            (&mut self.attempts, &other.attempts),
+        ] {
+            if !mine.is_empty() && !theirs.is_empty() {
+                mine.push(b',');
+            }
+            mine.extend_from_slice(theirs);
+        }
+        self.durable |= other.durable;
+    }
+}
+
+fn push(rows: &mut Vec<u8>, row: &impl serde::Serialize) {
+    if !rows.is_empty() {
+        rows.push(b',');
+    }
+    // Plain values into memory: neither can fail.
+    if let Err(error) = serde_json::to_writer(&mut *rows, row) {
+        tracing::error!(%error, "a row could not be written down");
+    }
+}
+
+fn array(rows: &[u8]) -> String {
+    format!("[{}]", String::from_utf8_lossy(rows))
+}
+
+/// What became of a batch.
+#[derive(Debug, Clone, Copy)]
+pub struct Committed {
+    /// How many requests the commit carried.
+    pub batch_size: usize,
+}
+
+pub(super) struct Job {
+    pub(super) batch: Batch,
+    pub(super) reply: oneshot::Sender<Result<Committed, StoreError>>,
+}
+
+/// Runs until every handle is dropped and everything is written.
+pub(super) async fn run(
+    mut connection: SqliteConnection,
+    mut queue: mpsc::Receiver<Job>,
+    batch_max: usize,
+    checkpoints: Option<(SqliteConnection, Duration)>,
+) {
+    let checkpointer = checkpoints.map(|(connection, every)| {
+        let (stop, stopped) = oneshot::channel();
+        (
+            stop,
+            tokio::spawn(keep_log_short(connection, every, stopped)),
+        )
+    });
+    let mut durable = false;
+    let mut jobs = Vec::with_capacity(batch_max);
+    while queue.recv_many(&mut jobs, batch_max.max(1)).await > 0 {
+        write_all(&mut connection, &mut jobs, &mut durable).await;
+    }
+    if let Some((stop, task)) = checkpointer {
+        drop(stop);
+        drop(task.await);
+    }
+    open::close(connection).await;
+}
+
+/// Commits all jobs at once. If that fails each is tried alone, so that one bad row harms only
+/// the request that brought it.
+async fn write_all(connection: &mut SqliteConnection, jobs: &mut Vec<Job>, durable: &mut bool) {
+    let batch_size = jobs.len();
+    let mut whole = Batch::new(Arc::from(""));
+    for job in jobs.iter() {
+        whole.absorb(&job.batch);
+    }
+    let result = write(connection, &whole, durable).await;
+    if result.is_ok() || batch_size == 1 {
+        for job in jobs.drain(..) {
+            drop(
+                job.reply
+                    .send(result.clone().map(|()| Committed { batch_size })),
+            );
+        }
+        return;
+    }
+    for job in jobs.drain(..) {
+        let result = write(connection, &job.batch, durable).await;
+        drop(job.reply.send(result.map(|()| Committed { batch_size: 1 })));
+    }
+}
+
+async fn write(
+    connection: &mut SqliteConnection,
+    batch: &Batch,
+    durable: &mut bool,
+) -> Result<(), StoreError> {
+    if batch.durable != *durable {
+        // Allowed between transactions only, which is where this is.
+        let pragma = if batch.durable {
+            "pragma synchronous = full"
+        } else {
+            "pragma synchronous = normal"
+        };
+        sqlx::query(pragma).execute(&mut *connection).await?;
+        *durable = batch.durable;
+    }
+    let written = sqlx::query(include_str!("batch.sql"))
+        .bind(array(&batch.allocations))
+        .bind(array(&batch.leases))
+        .bind(array(&batch.attempts))
+        .execute(&mut *connection)
+        .await;
+    if let Err(error) = written {
+        // Some errors end the transaction by themselves; then there is nothing to roll back.
+        drop(sqlx::query("rollback").execute(connection).await);
+        tracing::error!(%error, "a commit failed");
+        return Err(error.into());
+    }
+    Ok(())
+}
+
+/// Copies the log into the file from time to time, beside the writer and never in its way.
+async fn keep_log_short(
+    mut connection: SqliteConnection,
+    every: Duration,
+    mut stopped: oneshot::Receiver<()>,
+) {
+    let mut ticks = tokio::time::interval(every);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {
+                if let Err(error) = open::checkpoint(&mut connection).await {
+                    tracing::warn!(%error, "a checkpoint failed");
+                }
+            }
+            _ = &mut stopped => break,
+        }
+    }
+    open::close(connection).await;
+}
