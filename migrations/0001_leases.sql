@@ -41,7 +41,9 @@ create table lease (
     ttl_ms integer,
     owner text check (owner is null or json_valid(owner)),
     labels text not null check (json_valid(labels)),
-    trace_id text
+    trace_id text,
+    -- counts the changes: an older form never overwrites a newer one
+    revision integer not null
 ) strict, without rowid;
 
 create index lease_live on lease (id) where ended_at_ms is null;

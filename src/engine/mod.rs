@@ -1,3 +1,15 @@
 //! The story: a request becomes candidates, attempts, a hold, a lease; a lease lives and ends.
 
+pub mod allocator;
 pub mod books;
+mod grant;
+pub mod journal;
+mod keeper;
+mod observer;
+mod occupants;
+pub mod plan;
+pub mod refusal;
+pub mod service;
+
+pub use grant::Allocated;
+pub use keeper::Restored;

@@ -122,9 +122,13 @@ impl Hold {
     }
 
     /// Turns the hold itself into listeners: no window at all, for the one owner that is portbook.
+    ///
+    /// SO_REUSEADDR comes on once it listens, when it lets nobody in any more: connections inherit
+    /// it, and what they leave behind then does not keep the next start from the port.
     pub fn into_listeners(self, backlog: i32) -> io::Result<Vec<TcpListener>> {
         let listen = |(_, socket): (BindAddress, Socket)| {
             socket.listen(backlog)?;
+            socket.set_reuse_address(true)?;
             Ok(TcpListener::from(socket))
         };
         self.sockets.into_iter().map(listen).collect()

@@ -13,13 +13,13 @@ from json_each(?1);
 insert into lease (
     id, allocation, name, scope_dir, pool, protocol, port, addresses, uid, handover, guard, state,
     granted_at_ms, ended_at_ms, boot_id, claim_by_boot_ms, expires_boot_ms, ttl_ms, owner, labels,
-    trace_id
+    trace_id, revision
 )
 select
     unhex(value ->> 0), unhex(value ->> 1), value ->> 2, value ->> 3, value ->> 4, value ->> 5,
     value ->> 6, value ->> 7, value ->> 8, value ->> 9, value ->> 10, value ->> 11, value ->> 12,
     value ->> 13, value ->> 14, value ->> 15, value ->> 16, value ->> 17, value ->> 18,
-    value ->> 19, value ->> 20
+    value ->> 19, value ->> 20, value ->> 21
 from json_each(?2)
 where true
 on conflict (id) do update set
@@ -31,7 +31,9 @@ on conflict (id) do update set
     expires_boot_ms = excluded.expires_boot_ms,
     ttl_ms = excluded.ttl_ms,
     owner = excluded.owner,
-    handover = excluded.handover;
+    handover = excluded.handover,
+    revision = excluded.revision
+where excluded.revision > lease.revision;
 
 insert into attempt (
     allocation, at_ms, pool, interface, address, protocol, port, outcome, errno, duration_ns,

@@ -71,6 +71,7 @@ struct Row<'a>(
     Option<OwnerJson>,
     &'a std::collections::BTreeMap<String, String>,
     Option<&'a str>,
+    u64,
 );
 
 fn millis(duration: Duration) -> u64 {
@@ -110,6 +111,7 @@ pub(super) fn row<'a>(lease: &'a Lease, boot_id: &'a str) -> impl Serialize + 'a
         }),
         &lease.labels,
         lease.trace_id.as_deref(),
+        lease.revision,
     )
 }
 
@@ -136,6 +138,7 @@ struct Found {
     owner: Option<String>,
     labels: String,
     trace_id: Option<String>,
+    revision: i64,
 }
 
 fn parsed<T: std::str::FromStr>(what: &'static str, text: &str) -> Result<T, StoreError> {
@@ -207,6 +210,7 @@ impl TryFrom<Found> for StoredLease {
             ttl: duration(row.ttl_ms),
             labels: json("labels", &row.labels)?,
             trace_id: row.trace_id,
+            revision: row.revision.unsigned_abs(),
         };
         Ok(Self {
             lease,

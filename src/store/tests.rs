@@ -138,8 +138,11 @@ async fn a_changed_lease_is_the_same_row() {
     let mut lease = full_lease();
     store.commit(store.batch().lease(&lease)).await.unwrap();
     lease.state = State::Released;
+    lease.revision += 1;
     lease.ended_at = Some(Timestamp::from_second(1_700_000_100).unwrap());
     store.commit(store.batch().lease(&lease)).await.unwrap();
+    // What was sent earlier and arrives later does not bring it back.
+    store.commit(store.batch().lease(&full_lease())).await.unwrap();
     assert!(store.live_leases().await.unwrap().is_empty());
     let filter = LeaseFilter {
         state: Some(State::Released),

@@ -1,0 +1,565 @@
+//! A request becomes leases: names looked up, ports found, rows committed, gates opened.
+
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+use uuid::Uuid;
+
+use super::allocator::{Found, Search};
+use super::occupants::Occupants;
+use super::plan::Plan;
+use super::refusal::Refusal;
+use super::service::{Caller, Mode, Service, lock};
+use crate::domain::attempt::Attempt;
+use crate::domain::event::EventKind;
+use crate::domain::explanation::Explanation;
+use crate::domain::lease::{
+    AllocationId, BootTime, Guard, Handover, Lease, LeaseId, Name, Owner, State,
+};
+use crate::domain::port::{Port, Protocol};
+use crate::domain::request::Request;
+use crate::host::hold::Hold;
+use crate::host::process;
+use crate::store::AllocationRecord;
+use crate::telemetry::{propagation, span};
+
+/// What became of a request that was granted.
+#[derive(Debug, Clone)]
+pub struct Allocated {
+    /// The allocation.
+    pub id: AllocationId,
+    /// Whether anything new was granted; false when every name lived already.
+    pub created: bool,
+    /// How many candidate ports were tried.
+    pub attempt_count: usize,
+    /// The leases, in the order of the names.
+    pub leases: Vec<Arc<Lease>>,
+    /// Why these.
+    pub explanation: Explanation,
+    /// The trace, when it was sampled.
+    pub trace_id: Option<String>,
+}
+
+/// Everything about one request while it is being answered.
+struct Asked<'a> {
+    id: AllocationId,
+    caller: &'a Caller,
+    request: &'a Request,
+    plan: &'a Plan,
+    owner: Option<Owner>,
+    start: BootTime,
+    trace_id: Option<String>,
+}
+
+impl Service {
+    /// Answers a request for ports. What is returned is committed; what is refused is on record
+    /// with its attempts.
+    pub async fn allocate(&self, caller: &Caller, request: &Request) -> Result<Allocated, Refusal> {
+        if caller.elsewhere {
+            return Err(Refusal::OtherNetworkNamespace(caller.pid.unwrap_or(0)));
+        }
+        let pool = request.pool.as_deref().unwrap_or("default");
+        let allocating = span::allocate(pool);
+        let trace_id = propagation::current_trace_id(&allocating);
+        let answer = self.answer(caller, request, trace_id, &allocating);
+        let answer = tracing::Instrument::instrument(answer, allocating.clone()).await;
+        match &answer {
+            Ok(done) => {
+                if let Some(lease) = done.leases.first() {
+                    span::granted(&allocating, done.id, lease.port, done.attempt_count);
+                }
+            }
+            Err(refusal) => span::refused(&allocating, refusal.code()),
+        }
+        answer
+    }
+
+    async fn answer(
+        &self,
+        caller: &Caller,
+        request: &Request,
+        trace_id: Option<String>,
+        _allocating: &tracing::Span,
+    ) -> Result<Allocated, Refusal> {
+        let plan = self.plan(request)?;
+        let asked = Asked {
+            id: AllocationId(self.new_id()),
+            owner: self.owner(caller, request.owner_pid)?,
+            start: self.clock.boot(),
+            caller,
+            request,
+            plan: &plan,
+            trace_id,
+        };
+        let (living, missing) = self.living(&asked).await?;
+        if missing == 0 && !living.is_empty() {
+            return self.hand_again(&asked, living).await;
+        }
+        let sticky = self.last_ports(&asked, &living).await?;
+        self.search_and_grant(&asked, living, missing, &sticky).await
+    }
+
+    fn plan(&self, request: &Request) -> Result<Plan, Refusal> {
+        let selecting = span::select_interfaces();
+        let _entered = selecting.enter();
+        let host = self.interfaces.current().map_err(|error| {
+            Refusal::InvalidRequest(format!("the host's interfaces cannot be read: {error}"))
+        })?;
+        let plan = Plan::of(request, &self.settings(), &host)?;
+        span::selected(&selecting, plan.group.addresses().len());
+        Ok(plan)
+    }
+
+    pub(super) fn new_id(&self) -> Uuid {
+        let mut random = [0; 10];
+        lock(&self.rng).fill(&mut random);
+        let ms = u64::try_from(self.clock.now().as_millisecond()).unwrap_or(0);
+        uuid::Builder::from_unix_timestamp_millis(ms, &random).into_uuid()
+    }
+
+    /// The process that is to own what is granted. Only a process of the caller's own user.
+    fn owner(&self, caller: &Caller, pid: Option<u32>) -> Result<Option<Owner>, Refusal> {
+        let Some(pid) = pid else { return Ok(None) };
+        let owner = process::owner(pid)
+            .map_err(|error| Refusal::InvalidRequest(format!("owner_pid {pid}: {error}")))?;
+        if !caller.may_act_for(owner.uid) {
+            return Err(Refusal::Forbidden(format!(
+                "process {pid} belongs to uid {}: name one of your own",
+                owner.uid
+            )));
+        }
+        if self.mode == Mode::Serving && !process::same_net_namespace(pid).unwrap_or(true) {
+            return Err(Refusal::OtherNetworkNamespace(pid));
+        }
+        Ok(Some(owner))
+    }
+
+    /// For each name its living leases, and how many names have none.
+    async fn living(
+        &self,
+        asked: &Asked<'_>,
+    ) -> Result<(Vec<Option<Vec<Arc<Lease>>>>, usize), Refusal> {
+        let mut living = Vec::with_capacity(asked.request.names.len());
+        let mut missing = 0;
+        for name in &asked.request.names {
+            let mut leases = self.leases_named(asked, name);
+            if leases.iter().any(|lease| lease.state == State::Lost) {
+                // The port went to an outsider: the name moves on.
+                for lease in leases.drain(..) {
+                    self.end(lease.id, State::Released, "lost to an outsider").await?;
+                }
+            }
+            if leases.is_empty() {
+                missing += 1;
+                living.push(None);
+                continue;
+            }
+            for lease in &leases {
+                fits(asked, name, lease)?;
+            }
+            living.push(Some(leases));
+        }
+        if asked.request.names.is_empty() {
+            missing = asked.request.port_count();
+        }
+        Ok((living, missing))
+    }
+
+    fn leases_named(&self, asked: &Asked<'_>, name: &Name) -> Vec<Arc<Lease>> {
+        let books = lock(&self.books);
+        [Protocol::Tcp, Protocol::Udp]
+            .into_iter()
+            .filter_map(|protocol| {
+                let scope = asked.request.scope.clone();
+                books.named(&(asked.caller.uid, scope, name.clone(), protocol))
+            })
+            .filter(|lease| !lease.state.is_ended())
+            .cloned()
+            .collect()
+    }
+
+    /// The ports that the missing names had before, if any.
+    async fn last_ports(
+        &self,
+        asked: &Asked<'_>,
+        living: &[Option<Vec<Arc<Lease>>>],
+    ) -> Result<Vec<Option<Port>>, Refusal> {
+        let mut ports = Vec::new();
+        for (name, lives) in asked.request.names.iter().zip(living) {
+            if lives.is_some() {
+                continue;
+            }
+            let protocol = asked.plan.protocols.each()[0];
+            let scope = &asked.request.scope;
+            let uid = asked.caller.uid;
+            let last = self.store.last_of_name(uid, scope, name, protocol).await?;
+            // A port of another pool or of ranges since narrowed is no port to return to.
+            let port = last
+                .filter(|last| last.lease.pool == asked.plan.pool.name)
+                .map(|last| last.lease.port)
+                .filter(|port| asked.plan.ranges.contains(*port));
+            ports.push(port);
+        }
+        Ok(ports)
+    }
+
+    async fn search_and_grant(
+        &self,
+        asked: &Asked<'_>,
+        living: Vec<Option<Vec<Arc<Lease>>>>,
+        missing: usize,
+        sticky: &[Option<Port>],
+    ) -> Result<Allocated, Refusal> {
+        self.check_descriptors(asked, missing)?;
+        let rules = self.kernel_rules();
+        let mut occupants = Occupants::default();
+        let mut rng = lock(&self.rng).fork();
+        let choosing = span::choose();
+        let (result, attempts, explanation) = choosing.in_scope(|| {
+            let mut search =
+                Search::new(asked.plan, &self.books, &self.clock, &rules, &mut occupants);
+            let result = search.find(missing, sticky, &mut rng);
+            (result, search.attempts, search.explanation)
+        });
+        span::chosen(&choosing, explanation.tried.len());
+        drop(choosing);
+        let found = match result {
+            Ok(found) => found,
+            Err(refusal) => {
+                return Err(self.refused(asked, refusal, attempts, explanation).await);
+            }
+        };
+        if asked.request.dry_run {
+            return Ok(self.dry(asked, found, explanation));
+        }
+        self.grant(asked, living, found, attempts, explanation).await
+    }
+
+    /// Refuses before descriptors run out: what is left is needed for clients and files.
+    fn check_descriptors(&self, asked: &Asked<'_>, missing: usize) -> Result<(), Refusal> {
+        let each = asked.plan.group.addresses().len() * asked.plan.protocols.each().len();
+        let wanted = self.held_descriptors() + each * missing;
+        if wanted <= self.descriptor_budget() {
+            return Ok(());
+        }
+        Err(Refusal::QuotaExceeded(format!(
+            "{} descriptors are in use for holds, all that the limit allows (RLIMIT_NOFILE): \
+             release leases, or raise LimitNOFILE of the service",
+            self.held_descriptors()
+        )))
+    }
+
+    /// Records a refusal and gives it its attempts.
+    async fn refused(
+        &self,
+        asked: &Asked<'_>,
+        mut refusal: Refusal,
+        attempts: Vec<Attempt>,
+        explanation: Explanation,
+    ) -> Refusal {
+        refusal.set_attempts(attempts.clone());
+        let record = AllocationRecord {
+            refusal: Some(refusal.code().to_owned()),
+            detail: Some(refusal.to_string()),
+            ..self.record(asked, explanation)
+        };
+        let pool = &asked.plan.pool.name;
+        let batch = self.store.batch().allocation(&record).attempts(
+            asked.id,
+            pool,
+            asked.trace_id.as_deref(),
+            &attempts,
+        );
+        if let Err(error) = self.store.commit(batch).await {
+            tracing::warn!(%error, "a refusal could not be recorded");
+        }
+        tracing::info!(allocation = %asked.id, code = refusal.code(), "refused: {refusal}");
+        let uid = Some(asked.caller.uid);
+        self.journal.other(EventKind::Refused, uid, refusal.to_string());
+        refusal
+    }
+
+    fn record(&self, asked: &Asked<'_>, explanation: Explanation) -> AllocationRecord {
+        let spent = self.clock.boot().since(asked.start);
+        AllocationRecord {
+            id: asked.id,
+            at: self.clock.now(),
+            uid: asked.caller.uid,
+            pool: asked.plan.pool.name.to_string(),
+            refusal: None,
+            detail: None,
+            attempt_count: u32::try_from(explanation.tried.len()).unwrap_or(u32::MAX),
+            duration_us: u64::try_from(spent.as_micros()).unwrap_or(u64::MAX),
+            explanation,
+            trace_id: asked.trace_id.clone(),
+        }
+    }
+
+    /// What would have been granted, let go of again.
+    fn dry(&self, asked: &Asked<'_>, found: Vec<Found>, explanation: Explanation) -> Allocated {
+        let mut leases = Vec::new();
+        for (index, found) in found.into_iter().enumerate() {
+            for protocol in asked.plan.protocols.each() {
+                let name = asked.request.names.get(index);
+                let mut lease = self.new_lease(asked, name, found.port, *protocol);
+                lease.guard = Guard::None;
+                leases.push(Arc::new(lease));
+                lock(&self.books).cancel(&asked.plan.group, *protocol, found.port);
+            }
+        }
+        Allocated {
+            id: asked.id,
+            created: false,
+            attempt_count: explanation.tried.len(),
+            leases,
+            explanation,
+            trace_id: asked.trace_id.clone(),
+        }
+    }
+
+    async fn grant(
+        &self,
+        asked: &Asked<'_>,
+        living: Vec<Option<Vec<Arc<Lease>>>>,
+        found: Vec<Found>,
+        attempts: Vec<Attempt>,
+        explanation: Explanation,
+    ) -> Result<Allocated, Refusal> {
+        let mut fresh: Vec<(Lease, Option<Hold>)> = Vec::with_capacity(found.len());
+        let mut names = asked.request.names.iter().zip(&living);
+        for found in found {
+            let name = names.by_ref().find(|(_, lives)| lives.is_none());
+            for hold in found.holds {
+                let name = name.map(|(name, _)| name);
+                let lease = self.new_lease(asked, name, found.port, hold.protocol());
+                let released = lease.handover == Handover::Release;
+                fresh.push((lease, (!released).then_some(hold)));
+            }
+        }
+        let record = self.record(asked, explanation);
+        let pool = &asked.plan.pool.name;
+        let mut batch = self.store.batch().allocation(&record).attempts(
+            asked.id,
+            pool,
+            asked.trace_id.as_deref(),
+            &attempts,
+        );
+        for (lease, _) in &fresh {
+            batch = batch.lease(lease);
+        }
+        let granted = self.commit_fresh(batch, fresh).await?;
+        let leases = self.in_order(asked, living, granted).await?;
+        Ok(Allocated {
+            id: asked.id,
+            created: true,
+            attempt_count: record.explanation.tried.len(),
+            leases,
+            explanation: record.explanation,
+            trace_id: record.trace_id,
+        })
+    }
+
+    /// Commits, opens gates and enters the books, on a task of its own: whoever asked may hang up
+    /// meanwhile. If so, what has no name is given back at once, since nobody knows of it.
+    async fn commit_fresh(
+        &self,
+        batch: crate::store::Batch,
+        fresh: Vec<(Lease, Option<Hold>)>,
+    ) -> Result<Vec<Arc<Lease>>, Refusal> {
+        let (answer, answered) = oneshot::channel();
+        let service = self.clone();
+        let committing = span::commit();
+        let task = async move {
+            let start = service.clock.boot();
+            let committed = service.store.commit(batch).await;
+            match &committed {
+                Ok(done) => {
+                    let waited = service.clock.boot().since(start);
+                    span::committed(&tracing::Span::current(), done.batch_size, waited);
+                }
+                Err(_) => span::commit_failed(&tracing::Span::current(), "store_unavailable"),
+            }
+            let result = match committed {
+                Ok(_) => Ok(service.enter(fresh)),
+                Err(error) => {
+                    service.forget(fresh);
+                    Err(Refusal::from(error))
+                }
+            };
+            if let Err(Ok(unheard)) = answer.send(result) {
+                service.give_back(unheard).await;
+            }
+        };
+        tokio::spawn(tracing::Instrument::instrument(task, committing));
+        answered
+            .await
+            .unwrap_or(Err(Refusal::Store(crate::store::StoreError::Closed)))
+    }
+
+    fn enter(&self, fresh: Vec<(Lease, Option<Hold>)>) -> Vec<Arc<Lease>> {
+        let mut granted = Vec::with_capacity(fresh.len());
+        for (lease, hold) in fresh {
+            let lease = Arc::new(lease);
+            if let Some(hold) = hold {
+                if let Err(error) = hold.open_gate() {
+                    tracing::error!(%error, port = %lease.port, "a gate could not be opened");
+                }
+                lock(&self.holds).insert(lease.id, Arc::new(hold));
+            }
+            lock(&self.books).enter(Arc::clone(&lease));
+            self.watch(&lease);
+            self.journal.lease(EventKind::Granted, &lease, lease.pool.to_string());
+            granted.push(lease);
+        }
+        self.deadlines_moved.notify_one();
+        granted
+    }
+
+    fn forget(&self, fresh: Vec<(Lease, Option<Hold>)>) {
+        for (lease, hold) in fresh {
+            drop(hold);
+            lock(&self.books).cancel(&lease.addresses, lease.protocol, lease.port);
+        }
+    }
+
+    async fn give_back(&self, leases: Vec<Arc<Lease>>) {
+        for lease in leases.iter().filter(|lease| lease.name.is_none()) {
+            let why = "the answer could not be delivered";
+            if let Err(error) = self.end(lease.id, State::Released, why).await {
+                tracing::warn!(%error, lease = %lease.id, "an unheard lease waits to be claimed");
+            }
+        }
+    }
+
+    fn new_lease(
+        &self,
+        asked: &Asked<'_>,
+        name: Option<&Name>,
+        port: Port,
+        protocol: Protocol,
+    ) -> Lease {
+        let now = self.clock.boot();
+        let handover = asked.plan.handover.for_protocol(protocol);
+        Lease {
+            id: LeaseId(self.new_id()),
+            allocation: asked.id,
+            name: name.cloned(),
+            scope: asked.request.scope.clone(),
+            pool: Arc::clone(&asked.plan.pool.name),
+            protocol,
+            port,
+            addresses: asked.plan.group.clone(),
+            uid: asked.caller.uid,
+            claim_by: asked.owner.is_none().then(|| now.after(asked.plan.claim_within)),
+            owner: asked.owner.clone(),
+            handover,
+            guard: self.first_guard(asked, handover),
+            state: State::Handed,
+            granted_at: self.clock.now(),
+            ended_at: None,
+            expires: asked.plan.ttl.map(|ttl| now.after(ttl)),
+            ttl: asked.plan.ttl,
+            labels: asked.request.labels.clone(),
+            trace_id: asked.trace_id.clone(),
+            revision: 0,
+        }
+    }
+
+    /// A command that exits can hold nothing afterwards, unless its program inherits the hold.
+    fn first_guard(&self, asked: &Asked<'_>, handover: Handover) -> Guard {
+        let outlives = self.mode == Mode::Serving || asked.owner.is_some();
+        match handover {
+            Handover::Gate if outlives => Guard::Hold,
+            _ => Guard::None,
+        }
+    }
+
+    /// Every name lives already: the same leases, in the asker's hands once more.
+    async fn hand_again(
+        &self,
+        asked: &Asked<'_>,
+        living: Vec<Option<Vec<Arc<Lease>>>>,
+    ) -> Result<Allocated, Refusal> {
+        let leases = self.in_order(asked, living, Vec::new()).await?;
+        Ok(Allocated {
+            id: leases.first().map_or(asked.id, |lease| lease.allocation),
+            created: false,
+            attempt_count: 0,
+            leases,
+            explanation: asked.plan.explanation(),
+            trace_id: asked.trace_id.clone(),
+        })
+    }
+
+    /// Living and fresh leases in the order of the names; the living ones are handed again.
+    async fn in_order(
+        &self,
+        asked: &Asked<'_>,
+        living: Vec<Option<Vec<Arc<Lease>>>>,
+        fresh: Vec<Arc<Lease>>,
+    ) -> Result<Vec<Arc<Lease>>, Refusal> {
+        if living.is_empty() {
+            return Ok(fresh);
+        }
+        let each = asked.plan.protocols.each().len();
+        let mut fresh = fresh.into_iter();
+        let mut leases = Vec::new();
+        for lives in living {
+            match lives {
+                None => leases.extend(fresh.by_ref().take(each)),
+                Some(known) => {
+                    for lease in known {
+                        leases.push(self.hand(asked, &lease).await?);
+                    }
+                }
+            }
+        }
+        Ok(leases)
+    }
+
+    async fn hand(&self, asked: &Asked<'_>, lease: &Lease) -> Result<Arc<Lease>, Refusal> {
+        let at_work = lease.state == State::Active && asked.owner.is_none();
+        if at_work || asked.request.dry_run {
+            // Nothing changes hands.
+            return self.lease(lease.id).ok_or(Refusal::NotFound);
+        }
+        let now = self.clock.boot();
+        let claim_by = asked.owner.is_none().then(|| now.after(asked.plan.claim_within));
+        let changed = self.change(lease.id, |lease| {
+            lease.state = State::Handed;
+            lease.owner.clone_from(&asked.owner);
+            lease.claim_by = claim_by;
+        });
+        let changed = changed.await?;
+        self.hand_over(&changed)?;
+        self.watch(&changed);
+        self.lease(changed.id).ok_or(Refusal::NotFound)
+    }
+}
+
+/// Whether a living lease is what is asked for under its name.
+fn fits(asked: &Asked<'_>, name: &Name, lease: &Lease) -> Result<(), Refusal> {
+    let taken = |why: String| {
+        Err(Refusal::NameTaken {
+            name: name.clone(),
+            why,
+        })
+    };
+    if asked.request.port.is_some_and(|port| port != lease.port) {
+        return taken(format!("it has port {}; release it first", lease.port));
+    }
+    if !asked.plan.protocols.each().contains(&lease.protocol) {
+        return taken(format!("it is leased for {}; release it first", lease.protocol));
+    }
+    let elsewhere = lease.addresses != asked.plan.group;
+    if elsewhere && !asked.request.interfaces.is_empty() {
+        return taken("it is held on other addresses; release it first".to_owned());
+    }
+    let (Some(wanted), Some(owner)) = (&asked.owner, &lease.owner) else {
+        return Ok(());
+    };
+    if !wanted.is(owner) && process::is_running(owner) {
+        return taken(format!("its owner, pid {}, lives", owner.pid));
+    }
+    Ok(())
+}

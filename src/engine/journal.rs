@@ -1,0 +1,123 @@
+//! The journal: tells whoever listens what happened. It decides nothing, and a slow listener
+//! holds nobody up.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, PoisonError};
+
+use tokio::sync::broadcast;
+
+use crate::domain::event::{Event, EventKind};
+use crate::domain::lease::Lease;
+use crate::host::clock::Clock;
+
+/// How many events are kept for those who come late.
+const KEPT: usize = 1024;
+
+/// The latest events, and a channel for the next ones.
+#[derive(Debug)]
+pub struct Journal {
+    clock: Clock,
+    state: Mutex<State>,
+    live: broadcast::Sender<Event>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    last: u64,
+    events: VecDeque<Event>,
+}
+
+impl Journal {
+    /// A journal without an entry.
+    pub fn new(clock: Clock) -> Self {
+        Self {
+            clock,
+            state: Mutex::default(),
+            live: broadcast::channel(KEPT).0,
+        }
+    }
+
+    /// Notes that something happened to a lease.
+    pub fn lease(&self, kind: EventKind, lease: &Lease, detail: impl Into<String>) {
+        self.note(Event {
+            seq: 0,
+            at: self.clock.now(),
+            kind,
+            uid: Some(lease.uid),
+            lease: Some(lease.id),
+            allocation: Some(lease.allocation),
+            protocol: Some(lease.protocol),
+            port: Some(lease.port),
+            detail: detail.into(),
+        });
+    }
+
+    /// Notes something that concerns no lease.
+    pub fn other(&self, kind: EventKind, uid: Option<u32>, detail: impl Into<String>) {
+        self.note(Event {
+            seq: 0,
+            at: self.clock.now(),
+            kind,
+            uid,
+            lease: None,
+            allocation: None,
+            protocol: None,
+            port: None,
+            detail: detail.into(),
+        });
+    }
+
+    fn note(&self, mut event: Event) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.last += 1;
+        event.seq = state.last;
+        if state.events.len() == KEPT {
+            state.events.pop_front();
+        }
+        state.events.push_back(event.clone());
+        // Sent under the lock, so that the order on the channel is the order of the numbers.
+        // Nobody listening is no failure.
+        let _ = self.live.send(event);
+    }
+
+    /// What happened after event `seq` and is still kept, and the events from now on.
+    pub fn since(&self, seq: u64) -> (Vec<Event>, broadcast::Receiver<Event>) {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let missed = state.events.iter().filter(|event| event.seq > seq);
+        (missed.cloned().collect(), self.live.subscribe())
+    }
+
+    /// The latest events, newest first.
+    pub fn latest(&self, count: usize) -> Vec<Event> {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.events.iter().rev().take(count).cloned().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_comes_late_gets_what_was_missed_and_what_comes() {
+        let journal = Journal::new(Clock::manual());
+        journal.other(EventKind::Reloaded, None, "one");
+        journal.other(EventKind::Reloaded, None, "two");
+        let (missed, mut live) = journal.since(1);
+        assert_eq!(missed.len(), 1);
+        assert_eq!((missed[0].seq, &*missed[0].detail), (2, "two"));
+        journal.other(EventKind::Reloaded, None, "three");
+        assert_eq!(live.try_recv().unwrap().seq, 3);
+        assert!(live.try_recv().is_err());
+    }
+
+    #[test]
+    fn only_so_many_are_kept() {
+        let journal = Journal::new(Clock::manual());
+        for _ in 0..KEPT + 10 {
+            journal.other(EventKind::Reloaded, None, "");
+        }
+        assert_eq!(journal.since(0).0.len(), KEPT);
+        assert_eq!(journal.latest(1)[0].seq, KEPT as u64 + 10);
+    }
+}

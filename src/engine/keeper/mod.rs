@@ -1,0 +1,70 @@
+//! The life of leases after they were granted: gates, owners, endings, restart.
+
+mod ending;
+mod gate;
+mod restart;
+mod retake;
+mod watch;
+
+pub use restart::Restored;
+pub(super) use retake::retake;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::refusal::Refusal;
+use super::service::{Service, lock};
+use crate::domain::lease::{Lease, LeaseId};
+
+/// The longest sleep before deadlines are looked at again: the runtime's timers stand still
+/// while the machine sleeps, the boot-time clock of the deadlines does not.
+const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+
+/// After a deadline could not be acted upon because the record was unavailable.
+const PUT_OFF: Duration = Duration::from_secs(5);
+
+impl Service {
+    /// Changes a lease, in the books first and then in the record.
+    pub(super) async fn change(
+        &self,
+        id: LeaseId,
+        change: impl FnOnce(&mut Lease),
+    ) -> Result<Arc<Lease>, Refusal> {
+        let changed = lock(&self.books).change(id, |lease| {
+            change(lease);
+            lease.revision += 1;
+        });
+        let changed = changed.ok_or(Refusal::NotFound)?;
+        self.deadlines_moved.notify_one();
+        self.store.commit(self.store.batch().lease(&changed)).await?;
+        Ok(changed)
+    }
+
+    /// Ends leases whose time is up, for as long as it is polled.
+    pub async fn keep_time(&self) {
+        loop {
+            let next = lock(&self.books).next_deadline();
+            let wait = next.map_or(LONGEST_SLEEP, |at| at.since(self.clock.boot()));
+            tokio::select! {
+                () = tokio::time::sleep(wait.min(LONGEST_SLEEP)) => self.act_on_deadlines().await,
+                () = self.deadlines_moved.notified() => {}
+            }
+        }
+    }
+
+    /// Ends or puts away every lease whose deadline has passed.
+    pub async fn act_on_deadlines(&self) {
+        let now = self.clock.boot();
+        let due = lock(&self.books).due(now);
+        for lease in due.iter().filter(|lease| !lease.state.is_ended()) {
+            if let Err(error) = self.time_is_up(lease, now).await {
+                tracing::error!(%error, lease = %lease.id, "a lease could not be ended; later");
+                lock(&self.books).change(lease.id, |lease| {
+                    for deadline in [&mut lease.claim_by, &mut lease.expires] {
+                        *deadline = deadline.map(|at| at.max(now.after(PUT_OFF)));
+                    }
+                });
+            }
+        }
+    }
+}

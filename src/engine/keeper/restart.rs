@@ -1,0 +1,116 @@
+//! After a start: every lease on record is guarded again, ended, or said to be lost.
+
+use std::sync::Arc;
+
+use crate::domain::event::EventKind;
+use crate::domain::lease::{Guard, Handover, Lease, State};
+use crate::engine::refusal::Refusal;
+use crate::engine::service::{Mode, Service, lock};
+use crate::host::process;
+use crate::store::StoredLease;
+
+/// What became of the leases on record.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Restored {
+    /// Guarded again, or left to their owner's listener.
+    pub kept: usize,
+    /// Ended because nobody is there to own them any more.
+    pub ended: usize,
+    /// Taken by an outsider meanwhile.
+    pub lost: usize,
+}
+
+impl Service {
+    /// Reads the record and takes up every lease that has not ended. Must come before the first
+    /// allocation, and under the data directory's lock.
+    pub async fn restore(&self) -> Result<Restored, Refusal> {
+        let mut restored = Restored::default();
+        for stored in self.store.live_leases().await? {
+            let lease = self.rebased(stored);
+            let id = lease.id;
+            let over = lease.name.is_none() && self.is_over(&lease);
+            lock(&self.books).enter(Arc::new(lease.clone()));
+            if over {
+                let state = end_state(&lease);
+                self.end(id, state, "found so at the start").await?;
+                restored.ended += 1;
+            } else if self.mode == Mode::Embedded || self.take_up(lease).await? {
+                restored.kept += 1;
+            } else {
+                restored.lost += 1;
+            }
+        }
+        Ok(restored)
+    }
+
+    /// The lease as it stands in this boot: another boot's processes and deadlines are gone.
+    fn rebased(&self, stored: StoredLease) -> Lease {
+        let StoredLease { mut lease, boot_id } = stored;
+        if boot_id != self.store.boot_id() {
+            lease.owner = None;
+            lease.claim_by = None;
+            lease.expires = lease.ttl.map(|ttl| self.clock.boot().after(ttl));
+            if lease.name.is_some() {
+                lease.state = State::Reserved;
+            }
+        }
+        lease.guard = Guard::None;
+        lease
+    }
+
+    fn is_over(&self, lease: &Lease) -> bool {
+        match &lease.owner {
+            Some(owner) => !process::is_running(owner),
+            // Neither owner nor time to claim it: left from another boot.
+            None => lease.claim_by.is_none() && lease.expires.is_none(),
+        }
+    }
+
+    /// Guards a lease again; false if an outsider has its port.
+    async fn take_up(&self, mut lease: Lease) -> Result<bool, Refusal> {
+        let owner_lives = lease.owner.as_ref().is_some_and(process::is_running);
+        let away = !owner_lives && lease.claim_by.is_none();
+        let held = match lease.handover {
+            Handover::Release if !away => None,
+            _ => self.hold_again(&lease),
+        };
+        if let Some(hold) = &held {
+            let gate = if away { hold.shut_gate() } else { hold.open_gate() };
+            if let Err(error) = gate {
+                tracing::error!(%error, port = %lease.port, "a gate could not be set");
+            }
+        }
+        self.watch(&lease);
+        if held.is_some() || !away {
+            // Its owner's listener, or the descriptors it inherited, may be the guard.
+            if held.is_none() && owner_lives {
+                self.set_guard(&lease, Guard::Owner);
+            }
+            if away && lease.state != State::Reserved {
+                lease.state = State::Reserved;
+                self.change(lease.id, |lease| {
+                    lease.state = State::Reserved;
+                    lease.owner = None;
+                })
+                .await?;
+            }
+            return Ok(true);
+        }
+        let lost = self.change(lease.id, |lease| {
+            lease.state = State::Lost;
+            lease.owner = None;
+        });
+        let lost = lost.await?;
+        tracing::warn!(port = %lost.port, name = ?lost.name, "a leased port went to an outsider");
+        self.journal.lease(EventKind::LateConflict, &lost, "taken while portbook was away");
+        Ok(false)
+    }
+}
+
+const fn end_state(lease: &Lease) -> State {
+    if lease.owner.is_some() {
+        State::OwnerGone
+    } else {
+        State::Unclaimed
+    }
+}

@@ -1,0 +1,58 @@
+//! Re-taking a port that was ours before: strictly, or past what closed connections left on it.
+//!
+//! For a name's own last port, a restored lease and the console's last port, and nothing else:
+//! SO_REUSEADDR is no lock, so whoever calls this must have the data directory's lock.
+
+use crate::domain::address::AddressGroup;
+use crate::domain::attempt::{Attempt, Outcome, SocketState};
+use crate::domain::port::{Port, Protocol};
+use crate::host::clock::Clock;
+use crate::host::hold::{Hold, Take};
+use crate::host::occupancy::Occupancy;
+
+/// Holds `port` again. The outcome of the attempt that was refused, if it cannot be.
+pub fn retake(
+    group: &AddressGroup,
+    protocol: Protocol,
+    port: Port,
+    clock: &Clock,
+    attempts: &mut Vec<Attempt>,
+) -> Result<Hold, Outcome> {
+    let strict = Hold::take(Take::Strictly, group, protocol, port, clock, attempts);
+    let Err(Outcome::InUse) = strict else {
+        return strict;
+    };
+    if protocol != Protocol::Tcp || !only_leftovers(group, port) {
+        return Err(Outcome::InUse);
+    }
+    let hold = Hold::take(Take::PastLingering, group, protocol, port, clock, attempts)?;
+    // Look again, and give up if anybody else came in meanwhile.
+    if anybody_beside(group, port) {
+        return Err(Outcome::InUse);
+    }
+    Ok(hold)
+}
+
+/// Whether all that is on the port are connections, closing or still open, that a listener left
+/// behind. The kernel lets SO_REUSEADDR past those of a listener that had it set, and refuses the
+/// others (a client that uses the port as its own, say).
+fn only_leftovers(group: &AddressGroup, port: Port) -> bool {
+    let leftover =
+        |state: &SocketState| matches!(state, SocketState::Lingering | SocketState::Connected);
+    sockets_on(group, port).is_some_and(|states| states.iter().all(leftover))
+}
+
+fn anybody_beside(group: &AddressGroup, port: Port) -> bool {
+    // The hold itself is listed as bound where the kernel shows such sockets at all.
+    let states = sockets_on(group, port).unwrap_or_default();
+    let bound = states.iter().filter(|state| **state == SocketState::Bound).count();
+    states.contains(&SocketState::Listening) || bound > group.addresses().len()
+}
+
+fn sockets_on(group: &AddressGroup, port: Port) -> Option<Vec<SocketState>> {
+    let entries = Occupancy::on_port(Protocol::Tcp, port).ok()?;
+    let overlapping = entries
+        .iter()
+        .filter(|entry| group.addresses().iter().any(|address| entry.overlaps(address)));
+    Some(overlapping.map(|entry| entry.state).collect())
+}

@@ -1,0 +1,58 @@
+//! Watching owners: a pidfd becomes readable when its process is gone (`pidfd_open(2)`).
+
+use std::os::fd::OwnedFd;
+
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+use crate::domain::lease::{Lease, LeaseId, Owner};
+use crate::engine::service::{Mode, Service, lock};
+use crate::host::process;
+
+impl Service {
+    /// Waits on a task of its own for the owner of a lease to go.
+    pub(in crate::engine) fn watch(&self, lease: &Lease) {
+        let Some(owner) = lease.owner.clone() else { return };
+        if self.mode == Mode::Embedded || owner.pid == std::process::id() {
+            return;
+        }
+        let (service, id) = (self.clone(), lease.id);
+        let pidfd = process::pidfd(&owner);
+        let task = self.runtime.spawn(async move {
+            match pidfd {
+                Ok(pidfd) => wait_for_end(pidfd).await,
+                Err(error) => tracing::debug!(%error, pid = owner.pid, "the owner went early"),
+            }
+            service.done_watching(id, &owner).await;
+        });
+        let earlier = lock(&self.watches).insert(id, task.abort_handle());
+        if let Some(earlier) = earlier {
+            earlier.abort();
+        }
+    }
+
+    async fn done_watching(&self, id: LeaseId, owner: &Owner) {
+        // Off the list first: `owner_gone` stops watches, and this task must live to finish it.
+        lock(&self.watches).remove(&id);
+        self.owner_gone(id, owner).await;
+    }
+
+    /// Stops waiting.
+    pub(in crate::engine) fn unwatch(&self, id: LeaseId) {
+        let watch = lock(&self.watches).remove(&id);
+        if let Some(watch) = watch {
+            watch.abort();
+        }
+    }
+}
+
+async fn wait_for_end(pidfd: OwnedFd) {
+    match AsyncFd::with_interest(pidfd, Interest::READABLE) {
+        Ok(pidfd) => drop(pidfd.readable().await),
+        // Without the event the observer's rounds still find out.
+        Err(error) => {
+            tracing::error!(%error, "an owner cannot be watched");
+            std::future::pending::<()>().await;
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! The observer: looks who listens on leased ports. For "somebody began to listen" the kernel
+//! has no event, so leases that wait for it are looked up once a second.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::refusal::Refusal;
+use super::service::{Service, lock};
+use crate::domain::attempt::SocketState;
+use crate::domain::event::EventKind;
+use crate::domain::lease::{Guard, Lease, Owner, State};
+use crate::domain::port::{Port, Protocol};
+use crate::host::occupancy::{Entry, Occupancy, holders};
+use crate::host::process::{self, Process};
+
+/// How often unclaimed leases are looked up.
+const ROUND: Duration = Duration::from_secs(1);
+
+/// Programs that listen on behalf of a user's container.
+const PROXIES: [&str; 3] = ["docker-proxy", "dockerd", "rootlesskit"];
+
+impl Service {
+    /// Looks once a second at whatever waits for a listener, for as long as it is polled.
+    pub async fn keep_watch(&self) {
+        let mut rounds = tokio::time::interval(ROUND);
+        rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            rounds.tick().await;
+            self.observe().await;
+        }
+    }
+
+    /// Looks at every lease that has been handed out: who listens there?
+    pub async fn observe(&self) {
+        let me = std::process::id();
+        let handed: Vec<Arc<Lease>> = lock(&self.books)
+            .leases()
+            .filter(|lease| matches!(lease.state, State::Handed | State::Active))
+            .filter(|lease| lease.owner.as_ref().is_none_or(|owner| owner.pid != me))
+            .cloned()
+            .collect();
+        if handed.is_empty() {
+            return;
+        }
+        let found = tokio::task::spawn_blocking(move || look(&handed)).await;
+        for (lease, sight) in found.unwrap_or_default() {
+            if let Err(error) = self.note_sight(&lease, sight).await {
+                tracing::error!(%error, lease = %lease.id, "what was seen could not be recorded");
+            }
+        }
+    }
+
+    /// Whether anybody listens on a lease's port right now.
+    pub(super) fn listens_somebody(&self, lease: &Lease) -> bool {
+        let entries = Occupancy::on_port(lease.protocol, lease.port).unwrap_or_default();
+        entries.iter().any(|entry| listens_on(entry, lease))
+    }
+
+    async fn note_sight(&self, lease: &Lease, sight: Sight) -> Result<(), Refusal> {
+        match sight {
+            Sight::Nobody if lease.state == State::Active => {
+                // The owner lives and may listen again, as watchers do.
+                self.change(lease.id, |lease| lease.state = State::Handed).await?;
+            }
+            Sight::Nobody => {}
+            Sight::Owner if lease.state != State::Active => {
+                let active = self.change(lease.id, |lease| {
+                    lease.state = State::Active;
+                    if lease.guard == Guard::None {
+                        lease.guard = Guard::Owner;
+                    }
+                });
+                let active = active.await?;
+                self.journal.lease(EventKind::Active, &active, "the owner listens");
+            }
+            Sight::Owner => {}
+            Sight::Claimant(owner) => self.claim(lease, owner).await?,
+            Sight::Outsider(who) => self.conflict(lease, &who).await?,
+        }
+        Ok(())
+    }
+
+    async fn claim(&self, lease: &Lease, owner: Owner) -> Result<(), Refusal> {
+        let detail = format!("claimed by {} (pid {})", owner.command, owner.pid);
+        let claimed = self.change(lease.id, |lease| {
+            if lease.owner.is_none() && !lease.state.is_ended() {
+                lease.owner = Some(owner);
+                lease.claim_by = None;
+                lease.state = State::Active;
+                if lease.guard == Guard::None {
+                    lease.guard = Guard::Owner;
+                }
+            }
+        });
+        let claimed = claimed.await?;
+        self.watch(&claimed);
+        self.journal.lease(EventKind::Claimed, &claimed, detail);
+        Ok(())
+    }
+
+    async fn conflict(&self, lease: &Lease, who: &str) -> Result<(), Refusal> {
+        let lost = self.change(lease.id, |lease| {
+            lease.state = State::Lost;
+            lease.claim_by = None;
+        });
+        let lost = lost.await?;
+        tracing::warn!(port = %lease.port, "an outsider listens on a leased port: {who}");
+        self.journal.lease(EventKind::LateConflict, &lost, who);
+        Ok(())
+    }
+}
+
+/// What was seen on a lease's port.
+enum Sight {
+    Nobody,
+    Owner,
+    Claimant(Owner),
+    Outsider(String),
+}
+
+fn listens_on(entry: &Entry, lease: &Lease) -> bool {
+    entry.state == SocketState::Listening
+        && (entry.protocol, entry.port) == (lease.protocol, lease.port)
+        && lease.addresses.addresses().iter().any(|address| entry.overlaps(address))
+}
+
+/// One look at the kernel's tables for all of them, and one walk of the processes.
+fn look(leases: &[Arc<Lease>]) -> Vec<(Arc<Lease>, Sight)> {
+    let protocols: Vec<Protocol> = [Protocol::Tcp, Protocol::Udp]
+        .into_iter()
+        .filter(|protocol| leases.iter().any(|lease| lease.protocol == *protocol))
+        .collect();
+    let Ok(tables) = Occupancy::snapshot(&protocols) else {
+        return Vec::new();
+    };
+    let mut by_port: HashMap<(Protocol, Port), Vec<&Entry>> = HashMap::new();
+    for entry in tables.entries.iter().filter(|entry| entry.state == SocketState::Listening) {
+        by_port.entry((entry.protocol, entry.port)).or_default().push(entry);
+    }
+    let listeners = |lease: &Lease| -> Vec<&Entry> {
+        let on_port = by_port.get(&(lease.protocol, lease.port));
+        let on_port = on_port.into_iter().flatten().copied();
+        on_port.filter(|entry| listens_on(entry, lease)).collect()
+    };
+    let inodes: HashSet<u64> = leases
+        .iter()
+        .filter(|lease| lease.state != State::Active)
+        .flat_map(|lease| listeners(lease))
+        .map(|entry| entry.inode)
+        .collect();
+    let processes = if inodes.is_empty() { HashMap::new() } else { holders(&inodes) };
+    leases
+        .iter()
+        .map(|lease| (Arc::clone(lease), sight(lease, &listeners(lease), &processes)))
+        .collect()
+}
+
+fn sight(lease: &Lease, entries: &[&Entry], processes: &HashMap<u64, Vec<Process>>) -> Sight {
+    let Some(first) = entries.first() else {
+        return Sight::Nobody;
+    };
+    if lease.state == State::Active {
+        return Sight::Owner;
+    }
+    let known: Vec<&Process> = entries
+        .iter()
+        .filter_map(|entry| processes.get(&entry.inode))
+        .flatten()
+        .collect();
+    let same_user = entries.iter().all(|entry| entry.uid == Some(lease.uid));
+    let proxy = known.iter().any(|process| PROXIES.contains(&&*process.command));
+    match &lease.owner {
+        Some(owner) if known.iter().any(|p| process::is_descendant(p.pid, owner.pid)) => {
+            Sight::Owner
+        }
+        // Where the processes are not ours to see, the socket's user has to do.
+        Some(_) if proxy || (same_user && known.is_empty()) => Sight::Owner,
+        None if same_user || proxy => match eldest(&known).map(|pid| process::owner(pid)) {
+            Some(Ok(owner)) => Sight::Claimant(owner),
+            // Gone again, or not to be seen: look again in the next round.
+            _ => Sight::Nobody,
+        },
+        _ => Sight::Outsider(outsider(first, &known)),
+    }
+}
+
+/// Of several processes that share a listener the one that the others descend from.
+fn eldest(processes: &[&Process]) -> Option<u32> {
+    let pids: Vec<u32> = processes.iter().map(|process| process.pid).collect();
+    let top = pids.iter().find(|pid| {
+        let others = pids.iter().filter(|other| other != pid);
+        !others.into_iter().any(|other| process::is_descendant(**pid, *other))
+    });
+    top.or(pids.first()).copied()
+}
+
+fn outsider(entry: &Entry, known: &[&Process]) -> String {
+    match known.first() {
+        Some(process) => format!("{} (pid {})", process.command, process.pid),
+        None => format!("a process of uid {}", entry.uid.unwrap_or_default()),
+    }
+}

@@ -1,0 +1,158 @@
+//! What a request means right now: pool, bind addresses, ranges, order and limits, each field
+//! taken from the request where it says so and from the pool where it does not.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::refusal::Refusal;
+use crate::config::Settings;
+use crate::domain::address::{ANY_INTERFACE, AddressGroup};
+use crate::domain::explanation::Explanation;
+use crate::domain::lease::Handover;
+use crate::domain::pool::{DEFAULT_POOL, Pool, Strategy};
+use crate::domain::port::{Port, PortSet, Protocols};
+use crate::domain::request::Request;
+use crate::domain::selector::Selector;
+use crate::host::interface::{Snapshot, resolve};
+
+/// More ports than anybody needs at once; a bound for what one request can make portbook do.
+const MAX_PORTS: usize = 256;
+
+/// A request with every blank filled in.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// The pool.
+    pub pool: Arc<Pool>,
+    /// Where to hold.
+    pub group: AddressGroup,
+    /// Free for which protocols.
+    pub protocols: Protocols,
+    /// Where candidates come from.
+    pub ranges: PortSet,
+    /// What configuration forbids.
+    pub exclude: PortSet,
+    /// Exactly this port.
+    pub explicit: Option<Port>,
+    /// This port first.
+    pub prefer: Option<Port>,
+    /// The order of the others.
+    pub strategy: Strategy,
+    /// How many candidate ports may be tried.
+    pub max_attempts: usize,
+    /// How the port passes to its owner.
+    pub handover: Handover,
+    /// How long to wait for a first listener.
+    pub claim_within: Duration,
+    /// How long the lease lasts unless renewed.
+    pub ttl: Option<Duration>,
+    /// The selectors as asked for.
+    pub selectors: Vec<Selector>,
+}
+
+impl Plan {
+    /// Fills the blanks of `request` from its pool and resolves its interfaces.
+    pub fn of(request: &Request, settings: &Settings, host: &Snapshot) -> Result<Self, Refusal> {
+        check(request)?;
+        let pool = pool(request, settings)?;
+        let selectors = if request.interfaces.is_empty() {
+            &pool.interfaces
+        } else {
+            &request.interfaces
+        };
+        let group = resolve(host, selectors)?;
+        let (ranges, exclude) = allowed(&pool, &group, settings);
+        Ok(Self {
+            group,
+            protocols: request.protocol.unwrap_or(pool.protocol),
+            ranges,
+            exclude,
+            explicit: request.port,
+            prefer: request.prefer.or(pool.prefer),
+            strategy: request.strategy.unwrap_or(pool.strategy),
+            max_attempts: request
+                .max_attempts
+                .or(pool.max_attempts)
+                .map_or(usize::MAX, |max| max.get() as usize),
+            handover: request.handover.unwrap_or(pool.handover),
+            claim_within: request.claim_within.unwrap_or(pool.claim_within),
+            ttl: request.ttl.or(pool.ttl),
+            selectors: selectors.clone(),
+            pool,
+        })
+    }
+
+    /// The beginning of the record of this choice.
+    pub fn explanation(&self) -> Explanation {
+        let strategy = match self.explicit {
+            Some(_) => "explicit",
+            None => self.strategy.as_str(),
+        };
+        let addresses = self.group.addresses();
+        Explanation {
+            strategy: strategy.to_owned(),
+            interfaces: self.selectors.iter().map(ToString::to_string).collect(),
+            addresses: addresses.iter().map(ToString::to_string).collect(),
+            ranges: self.ranges.to_string(),
+            ..Explanation::default()
+        }
+    }
+}
+
+fn check(request: &Request) -> Result<(), Refusal> {
+    let refuse = |why: &str| Err(Refusal::InvalidRequest(why.to_owned()));
+    let count = request.port_count();
+    if count > MAX_PORTS {
+        return Err(Refusal::InvalidRequest(format!(
+            "{count} ports in one request are too many: ask for at most {MAX_PORTS}"
+        )));
+    }
+    if request.port.is_some() && count > 1 {
+        return refuse("one explicit port cannot be several: leave out port, or ask for one");
+    }
+    if request.port.is_some() && request.prefer.is_some() {
+        return refuse("port and prefer exclude each other: port is strict, prefer may move");
+    }
+    if request.count.is_some_and(|n| n.get() as usize != count) {
+        return refuse("count does not match the number of names: give one of them");
+    }
+    let mut names = request.names.clone();
+    names.sort_unstable();
+    names.dedup();
+    if names.len() != request.names.len() {
+        return refuse("a name is given twice");
+    }
+    Ok(())
+}
+
+fn pool(request: &Request, settings: &Settings) -> Result<Arc<Pool>, Refusal> {
+    let name = request.pool.as_deref().unwrap_or(DEFAULT_POOL);
+    settings.pools.get(name).cloned().ok_or_else(|| {
+        let known: Vec<&str> = settings.pools.keys().map(String::as_str).collect();
+        Refusal::NoSuchPool {
+            pool: name.to_owned(),
+            known: known.join(", "),
+        }
+    })
+}
+
+/// The ranges and exclusions that count on these addresses. An interface with ranges of its own
+/// replaces the pool's; asked for together with others, the intersection counts.
+fn allowed(pool: &Pool, group: &AddressGroup, settings: &Settings) -> (PortSet, PortSet) {
+    let mut ranges: Option<PortSet> = None;
+    let mut exclude = pool.exclude.clone();
+    let mut seen: Vec<&str> = Vec::new();
+    for address in group.addresses() {
+        let name = &*address.interface;
+        if seen.contains(&name) {
+            continue;
+        }
+        seen.push(name);
+        let rule = settings.interfaces.get(name).filter(|_| name != ANY_INTERFACE);
+        let own = rule.and_then(|rule| rule.ranges.as_ref()).unwrap_or(&pool.ranges);
+        ranges = Some(ranges.map_or_else(|| own.clone(), |all| all.intersection(own)));
+        if let Some(rule) = rule {
+            exclude = exclude.union(&rule.exclude);
+        }
+    }
+    (ranges.unwrap_or_else(|| pool.ranges.clone()), exclude)
+}

@@ -1,0 +1,214 @@
+//! Why a request was refused. The situations only; which HTTP status or exit code they become is
+//! decided at the edges.
+
+use crate::domain::attempt::Attempt;
+use crate::domain::explanation::{Excluded, Explanation};
+use crate::domain::lease::{Name, NameError};
+use crate::domain::port::{Port, PortSet, Protocol};
+use crate::host::interface::SelectError;
+use crate::store::StoreError;
+
+/// Why a request was refused, with the way out in the message where there is one.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// The request contradicts itself or names something impossible.
+    #[error("{0}")]
+    InvalidRequest(String),
+    /// A pool that is not configured.
+    #[error("there is no pool \"{pool}\"; there are: {known}")]
+    NoSuchPool {
+        /// The name asked for.
+        pool: String,
+        /// The names there are.
+        known: String,
+    },
+    /// The selectors cannot be resolved on this host.
+    #[error(transparent)]
+    Select(#[from] SelectError),
+    /// An explicit port that a rule forbids.
+    #[error("port {port} is excluded by {rule}")]
+    PortExcluded {
+        /// The port.
+        port: Port,
+        /// Which rule, and where it comes from.
+        rule: String,
+    },
+    /// An explicit port that a lease is on.
+    #[error("port {port}/{protocol} is leased to {holder}")]
+    PortLeased {
+        /// The port.
+        port: Port,
+        /// The protocol.
+        protocol: Protocol,
+        /// Whose lease it is, as far as the asker may know.
+        holder: String,
+    },
+    /// An explicit port that somebody outside is on.
+    #[error("port {port} is in use{}", by_whom(.attempts))]
+    PortInUse {
+        /// The port.
+        port: Port,
+        /// What was tried and who was in the way.
+        attempts: Vec<Attempt>,
+    },
+    /// The kernel forbids the port.
+    #[error("port {port} needs a privilege that portbook does not have: ports below {start} are the administrator's (net.ipv4.ip_unprivileged_port_start); run the service with CAP_NET_BIND_SERVICE or choose a higher port")]
+    PrivilegedPort {
+        /// The port.
+        port: Port,
+        /// The first port that needs no privilege.
+        start: u16,
+    },
+    /// A bind address that the host does not have.
+    #[error("address {address} is not on this host (any more); `portbook interfaces` lists those that are")]
+    AddressNotAvailable {
+        /// The address.
+        address: String,
+    },
+    /// The kernel failed in some other way.
+    #[error("binding {address} failed: {source}")]
+    BindFailed {
+        /// Where.
+        address: String,
+        /// The kernel's error.
+        source: std::io::Error,
+    },
+    /// The bound on candidate ports was reached.
+    #[error("no free port after {} attempts in {ranges}: {}; allow more with max_attempts", .tried.len(), in_the_way(.attempts))]
+    AttemptsExhausted {
+        /// The candidates.
+        tried: Vec<Port>,
+        /// Where they were sought.
+        ranges: PortSet,
+        /// What was tried and who was in the way.
+        attempts: Vec<Attempt>,
+    },
+    /// No port of the pool is left.
+    #[error("pool {pool} has no free port in {ranges}{}{}", counted(.explanation), tried_last(.attempts))]
+    PoolExhausted {
+        /// The pool.
+        pool: String,
+        /// Its ranges, as they count for the interfaces asked for.
+        ranges: PortSet,
+        /// What ruled the others out.
+        explanation: Box<Explanation>,
+        /// What was tried and who was in the way.
+        attempts: Vec<Attempt>,
+    },
+    /// The time for attempts was up.
+    #[error("no free port within {limit:?}: {}; allow more with attempt_timeout", in_the_way(.attempts))]
+    TimedOut {
+        /// The pool's `attempt_timeout`.
+        limit: std::time::Duration,
+        /// What was tried and who was in the way.
+        attempts: Vec<Attempt>,
+    },
+    /// A name that lives with another port, or whose owner lives.
+    #[error("name {name} is taken: {why}")]
+    NameTaken {
+        /// The name.
+        name: Name,
+        /// What it is in conflict with.
+        why: String,
+    },
+    /// More than may be held at once.
+    #[error("{0}")]
+    QuotaExceeded(String),
+    /// The owner named is not the asker's to name, or not a process.
+    #[error("{0}")]
+    Forbidden(String),
+    /// The process is in another network namespace, where this host's ports mean nothing.
+    #[error("process {0} is in another network namespace: a port held here is no use to it; run portbook inside that namespace")]
+    OtherNetworkNamespace(u32),
+    /// There is no such lease, or it is none of the asker's business.
+    #[error("there is no such lease")]
+    NotFound,
+    /// The record cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Refusal {
+    /// The word for it that clients match on.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::InvalidRequest(_) => "invalid_request",
+            Self::NoSuchPool { .. } => "no_such_pool",
+            Self::Select(SelectError::AddressNotAvailable(_)) => "address_not_available",
+            Self::Select(_) => "no_such_interface",
+            Self::PortExcluded { .. } => "port_excluded",
+            Self::PortLeased { .. } => "port_leased",
+            Self::PortInUse { .. } => "port_in_use",
+            Self::PrivilegedPort { .. } => "privileged_port",
+            Self::AddressNotAvailable { .. } => "address_not_available",
+            Self::AttemptsExhausted { .. } => "attempts_exhausted",
+            Self::PoolExhausted { .. } => "pool_exhausted",
+            Self::TimedOut { .. } => "timed_out",
+            Self::NameTaken { .. } => "name_taken",
+            Self::QuotaExceeded(_) => "quota_exceeded",
+            Self::Forbidden(_) => "forbidden",
+            Self::OtherNetworkNamespace(_) => "other_network_namespace",
+            Self::NotFound => "not_found",
+            Self::BindFailed { .. } | Self::Store(_) => "store_unavailable",
+        }
+    }
+
+    pub(super) fn set_attempts(&mut self, tried: Vec<Attempt>) {
+        if let Self::PortInUse { attempts, .. }
+        | Self::AttemptsExhausted { attempts, .. }
+        | Self::PoolExhausted { attempts, .. }
+        | Self::TimedOut { attempts, .. } = self
+        {
+            *attempts = tried;
+        }
+    }
+
+    /// What was tried before the refusal.
+    pub fn attempts(&self) -> &[Attempt] {
+        match self {
+            Self::PortInUse { attempts, .. }
+            | Self::AttemptsExhausted { attempts, .. }
+            | Self::PoolExhausted { attempts, .. }
+            | Self::TimedOut { attempts, .. } => attempts,
+            _ => &[],
+        }
+    }
+}
+
+impl From<NameError> for Refusal {
+    fn from(error: NameError) -> Self {
+        Self::InvalidRequest(error.to_string())
+    }
+}
+
+fn by_whom(attempts: &[Attempt]) -> String {
+    let occupant = attempts.iter().find_map(|attempt| attempt.occupant.as_ref());
+    occupant.map_or_else(String::new, |occupant| format!(" by {occupant}"))
+}
+
+/// "8888 is held by node (pid 7), 8889 by …": at most 16 ports, as many as are really tried.
+fn in_the_way(attempts: &[Attempt]) -> String {
+    let mut lines: Vec<String> = Vec::new();
+    for attempt in attempts.iter().filter(|attempt| !attempt.outcome.is_success()).take(16) {
+        let occupant = attempt.occupant.as_ref();
+        let whom = occupant.map_or_else(|| "somebody".to_owned(), ToString::to_string);
+        lines.push(format!("{} is held by {whom}", attempt.port));
+    }
+    lines.join(", ")
+}
+
+fn tried_last(attempts: &[Attempt]) -> String {
+    match in_the_way(attempts) {
+        said if said.is_empty() => said,
+        said => format!("; {said}"),
+    }
+}
+
+fn counted(explanation: &Explanation) -> String {
+    let part = |excluded: &Excluded| format!("{} {}", excluded.ports, excluded.reason.describe());
+    let parts: Vec<String> = explanation.excluded.iter().map(part).collect();
+    if parts.is_empty() {
+        return String::new();
+    }
+    format!(": of {} ports {}", explanation.ports, parts.join(", "))
+}

@@ -1,0 +1,204 @@
+//! The façade that every face calls: what can be asked of portbook, and by whom.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use tokio::sync::Notify;
+use tokio::task::AbortHandle;
+
+use super::allocator::KernelRules;
+use super::books::Books;
+use super::journal::Journal;
+use super::refusal::Refusal;
+use crate::config::Settings;
+use crate::domain::lease::{Lease, LeaseId};
+use crate::domain::port::{Port, Protocol};
+use crate::host::clock::Clock;
+use crate::host::hold::Hold;
+use crate::host::interface::Interfaces;
+use crate::host::kernel;
+use crate::store::Store;
+
+/// Who asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caller {
+    /// The user.
+    pub uid: u32,
+    /// The process, where the kernel vouches for it.
+    pub pid: Option<u32>,
+    /// Whether the process lives in another network namespace, where ports held here are no use.
+    pub elsewhere: bool,
+}
+
+impl Caller {
+    /// A caller known by uid alone.
+    pub const fn user(uid: u32) -> Self {
+        Self {
+            uid,
+            pid: None,
+            elsewhere: false,
+        }
+    }
+
+    /// Whether the caller may see and change what belongs to `uid`.
+    pub const fn may_act_for(&self, uid: u32) -> bool {
+        self.uid == 0 || self.uid == uid
+    }
+}
+
+/// How this portbook lives: as a service that keeps holds, or inside a command for a moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// A service: it keeps holds and watches owners.
+    Serving,
+    /// A command that does the allocation itself, because no service runs.
+    Embedded,
+}
+
+/// The engine behind every face. Clones share one state.
+#[derive(Debug, Clone)]
+pub struct Service(Arc<Inner>);
+
+/// What the parts of the engine share. Locks are held for plain memory work only.
+#[derive(Debug)]
+pub struct Inner {
+    pub(super) mode: Mode,
+    pub(super) clock: Clock,
+    pub(super) store: Store,
+    pub(super) interfaces: Interfaces,
+    pub(super) journal: Journal,
+    pub(super) books: Mutex<Books>,
+    pub(super) holds: Mutex<HashMap<LeaseId, Arc<Hold>>>,
+    pub(super) watches: Mutex<HashMap<LeaseId, AbortHandle>>,
+    pub(super) deadlines_moved: Notify,
+    pub(super) rng: Mutex<fastrand::Rng>,
+    pub(super) runtime: tokio::runtime::Handle,
+    settings: RwLock<Arc<Settings>>,
+    rules: RwLock<Arc<KernelRules>>,
+}
+
+impl std::ops::Deref for Service {
+    type Target = Inner;
+
+    fn deref(&self) -> &Inner {
+        &self.0
+    }
+}
+
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A panic while the lock was held leaves plain values, each of them whole.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Service {
+    /// A service over an open record. Must be called on the runtime that is to watch owners.
+    pub fn new(
+        mode: Mode,
+        settings: Arc<Settings>,
+        store: Store,
+        clock: Clock,
+        rng: fastrand::Rng,
+    ) -> Self {
+        let service = Self(Arc::new(Inner {
+            mode,
+            store,
+            interfaces: Interfaces::open(),
+            journal: Journal::new(clock.clone()),
+            clock,
+            books: Mutex::default(),
+            holds: Mutex::default(),
+            watches: Mutex::default(),
+            deadlines_moved: Notify::new(),
+            rng: Mutex::new(rng),
+            runtime: tokio::runtime::Handle::current(),
+            settings: RwLock::new(settings),
+            rules: RwLock::default(),
+        }));
+        service.reread_kernel_rules();
+        service
+    }
+
+    /// The settings in force.
+    pub fn settings(&self) -> Arc<Settings> {
+        Arc::clone(&self.settings.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Puts other settings in force. Leases that exist stay as they are.
+    pub fn reconfigure(&self, settings: Arc<Settings>) {
+        *self.settings.write().unwrap_or_else(PoisonError::into_inner) = settings;
+    }
+
+    /// What the kernel sets aside, as last read.
+    pub fn kernel_rules(&self) -> Arc<KernelRules> {
+        Arc::clone(&self.rules.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Reads what the kernel sets aside again; there is no event for a changed sysctl.
+    pub fn reread_kernel_rules(&self) {
+        let rules = KernelRules {
+            reserved: kernel::reserved_ports(),
+            ephemeral: kernel::ephemeral_range().unwrap_or_default(),
+            unprivileged_start: kernel::unprivileged_port_start(),
+        };
+        *self.rules.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(rules);
+    }
+
+    /// The record.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// What happened.
+    pub fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
+    /// The clock.
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// The host's interfaces.
+    pub fn interfaces(&self) -> &Interfaces {
+        &self.interfaces
+    }
+
+    /// Every living lease, oldest first.
+    pub fn leases(&self) -> Vec<Arc<Lease>> {
+        let mut leases: Vec<Arc<Lease>> = lock(&self.books).leases().cloned().collect();
+        leases.sort_unstable_by_key(|lease| lease.id);
+        leases
+    }
+
+    /// A living lease.
+    pub fn lease(&self, id: LeaseId) -> Option<Arc<Lease>> {
+        lock(&self.books).get(id).cloned()
+    }
+
+    /// The living leases on a port.
+    pub fn leases_on(&self, protocol: Protocol, port: Port) -> Vec<Arc<Lease>> {
+        lock(&self.books).on_port(protocol, port).cloned().collect()
+    }
+
+    /// A living lease that the caller may change.
+    pub fn lease_of(&self, caller: &Caller, id: LeaseId) -> Result<Arc<Lease>, Refusal> {
+        let lease = self.lease(id).filter(|lease| !lease.state.is_ended());
+        let lease = lease.ok_or(Refusal::NotFound)?;
+        if caller.may_act_for(lease.uid) {
+            return Ok(lease);
+        }
+        Err(Refusal::Forbidden(format!(
+            "lease {id} belongs to uid {}: only that user or root may change it",
+            lease.uid
+        )))
+    }
+
+    /// How many descriptors the holds keep open.
+    pub fn held_descriptors(&self) -> usize {
+        lock(&self.holds).values().map(|hold| hold.descriptor_count()).sum()
+    }
+
+    pub(super) fn hold_of(&self, id: LeaseId) -> Option<Arc<Hold>> {
+        lock(&self.holds).get(&id).cloned()
+    }
+}
