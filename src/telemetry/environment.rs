@@ -1,0 +1,54 @@
+//! The standard variables that telemetry heeds, taken at the edge so that tests can give their own.
+
+use std::collections::BTreeMap;
+
+/// The values of `OTEL_*` and `NO_COLOR`.
+#[derive(Debug, Clone, Default)]
+pub struct Environment(BTreeMap<String, String>);
+
+impl Environment {
+    /// Those of this process. A value that is not UTF-8 is left out.
+    pub fn of_process() -> Self {
+        std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .filter(|(name, _)| name.starts_with("OTEL_") || name == "NO_COLOR")
+            .collect()
+    }
+
+    /// The value of a variable. An empty one counts as unset, as the OpenTelemetry specification
+    /// and <https://no-color.org> both ask.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        let value = self.0.get(name)?.trim();
+        (!value.is_empty()).then_some(value)
+    }
+
+    /// Whether a variable says this word, in whatever case.
+    pub(super) fn says(&self, name: &str, word: &str) -> bool {
+        self.get(name)
+            .is_some_and(|value| value.eq_ignore_ascii_case(word))
+    }
+}
+
+impl<N: Into<String>, V: Into<String>> FromIterator<(N, V)> for Environment {
+    fn from_iter<T: IntoIterator<Item = (N, V)>>(variables: T) -> Self {
+        let owned = variables
+            .into_iter()
+            .map(|(name, value)| (name.into(), value.into()));
+        Self(owned.collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_variable_is_unset() {
+        let environment = [("NO_COLOR", ""), ("OTEL_A", " True ")]
+            .into_iter()
+            .collect::<Environment>();
+        assert_eq!(environment.get("NO_COLOR"), None);
+        assert!(environment.says("OTEL_A", "true"));
+        assert!(!environment.says("OTEL_B", "true"));
+    }
+}

@@ -1,0 +1,149 @@
+//! Log lines on stderr; stdout belongs to answers.
+
+use std::io::IsTerminal;
+
+use serde::{Deserialize, Serialize};
+use tracing::Metadata;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::{FilterExt, FilterFn, ParseError};
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::Layered;
+use tracing_subscriber::{EnvFilter, Layer, Registry, fmt};
+
+use super::{Options, SPAN_TARGET, TelemetryError, report};
+
+/// How a log line looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people: one compact line, in colour on a terminal.
+    #[default]
+    Text,
+    /// For machines: one JSON object a line.
+    Json,
+}
+
+/// What writes log lines and nothing else.
+pub(super) type Subscriber = Layered<Boxed, Registry>;
+type Boxed = Box<dyn Layer<Registry> + Send + Sync>;
+
+/// What the exporter's own libraries may say unless the user asks for more by name: at debug level
+/// each export would fill a page. It is a floor too, so that lost spans are heard of at `error`.
+const EXPORTER_DIRECTIVES: &str =
+    "opentelemetry=warn,hyper=warn,reqwest=warn,portbook::telemetry::report=info";
+
+/// The layer that writes log lines to `writer`.
+pub(super) fn layer<W>(options: &Options, writer: W) -> Result<Boxed, TelemetryError>
+where
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
+    let filter = filter(&options.log).map_err(|source| TelemetryError::LogFilter {
+        filter: options.log.clone(),
+        source,
+    })?;
+    let filter = filter.and(FilterFn::new(is_log).with_max_level_hint(LevelFilter::TRACE));
+    let layer = fmt::layer().with_writer(writer);
+    Ok(match options.log_format {
+        LogFormat::Text => layer
+            .compact()
+            .with_ansi(wants_colour(options))
+            .with_filter(filter)
+            .boxed(),
+        LogFormat::Json => layer
+            .json()
+            .flatten_event(true)
+            .with_current_span(false)
+            .with_span_list(false)
+            .with_filter(filter)
+            .boxed(),
+    })
+}
+
+fn filter(directives: &str) -> Result<EnvFilter, ParseError> {
+    let asked_for = EnvFilter::builder().parse(directives)?;
+    if asked_for.max_level_hint() == Some(LevelFilter::OFF) {
+        return Ok(asked_for);
+    }
+    EnvFilter::builder().parse(format!("{EXPORTER_DIRECTIVES},{directives}"))
+}
+
+fn is_log(metadata: &Metadata<'_>) -> bool {
+    metadata.target() != SPAN_TARGET && !report::replaces(metadata.name())
+}
+
+fn wants_colour(options: &Options) -> bool {
+    std::io::stderr().is_terminal() && options.environment.get("NO_COLOR").is_none()
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing_subscriber::layer::SubscriberExt;
+
+    use super::super::span;
+    use super::super::testing::Sink;
+    use super::*;
+
+    fn logged(log: &str, log_format: LogFormat, act: impl FnOnce()) -> String {
+        let sink = Sink::default();
+        let writer = sink.clone();
+        let options = Options {
+            log: log.to_owned(),
+            log_format,
+            ..Options::default()
+        };
+        let layer = layer(&options, move || writer.clone()).unwrap();
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), act);
+        sink.text()
+    }
+
+    fn act() {
+        let _span = span::allocate("default").entered();
+        tracing::info!(port = 8888, "lease granted");
+        tracing::debug!("not asked for");
+    }
+
+    #[test]
+    fn text_is_one_plain_line_without_spans() {
+        let text = logged("info", LogFormat::Text, act);
+        assert_eq!(text.lines().count(), 1, "{text}");
+        assert!(
+            text.contains("INFO") && text.contains("lease granted port=8888"),
+            "{text}"
+        );
+        assert!(
+            !text.contains('\u{1b}') && !text.contains("allocate"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn json_is_one_flat_object_a_line() {
+        let text = logged("info", LogFormat::Json, act);
+        let line: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(line["message"], "lease granted");
+        assert_eq!(line["port"], 8888);
+        assert_eq!(line["level"], "INFO");
+    }
+
+    #[test]
+    fn the_exporter_is_heard_but_does_not_chatter() {
+        let exporter = || {
+            tracing::debug!(target: "opentelemetry_sdk", "chatter");
+            tracing::warn!(target: "opentelemetry-otlp", "spans dropped");
+            tracing::warn!(target: "portbook::telemetry::report", "not exported");
+            tracing::warn!(name: "Export.Failed.Exhausted", target: "opentelemetry-otlp", "twice");
+        };
+        for log in ["trace", "error", "portbook=debug"] {
+            let text = logged(log, LogFormat::Text, exporter);
+            let said = |what: &str| text.contains(what);
+            assert!(
+                said("spans dropped") && said("not exported"),
+                "{log}: {text}"
+            );
+            assert!(!said("chatter") && !said("twice"), "{log}: {text}");
+        }
+        let all = logged("opentelemetry=debug", LogFormat::Text, exporter);
+        assert!(all.contains("chatter"), "{all}");
+        assert_eq!(logged("off", LogFormat::Text, exporter), "");
+    }
+}

@@ -1,0 +1,237 @@
+//! Logs to stderr and, where a collector is configured, spans over OTLP.
+//!
+//! Apart from everything else because it must be set up before the runtime starts and shut down
+//! after it has ended: the exporter's client blocks, on a thread of its own.
+//!
+//! Logs and spans never mix. Every span has the target [`SPAN_TARGET`]; the log layer leaves that
+//! target out and the OTLP layer takes nothing else. So without a collector no layer wants a span,
+//! tracing remembers that at the call site, and a span costs one load and one compare.
+
+mod environment;
+mod log;
+pub mod propagation;
+mod report;
+mod resource;
+pub mod span;
+#[cfg(test)]
+mod testing;
+mod trace;
+
+use std::time::Duration;
+
+use opentelemetry_otlp::ExporterBuildError;
+use opentelemetry_sdk::trace::SdkTracerProvider;
+use tracing::Dispatch;
+use tracing_subscriber::filter::ParseError;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
+use uuid::Uuid;
+
+pub use environment::Environment;
+pub use log::LogFormat;
+
+/// The target of every span of portbook.
+pub const SPAN_TARGET: &str = "portbook::span";
+
+/// How long the last spans may take to leave at shut-down.
+pub const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// What is logged, and where spans go.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Base URL of the collector, such as `http://127.0.0.1:4318`; `/v1/traces` is appended.
+    /// Where it is absent, `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` (taken as it is) and
+    /// `OTEL_EXPORTER_OTLP_ENDPOINT` say it. Without any of them no span is made.
+    pub endpoint: Option<String>,
+    /// The service's name in traces; else that of `OTEL_SERVICE_NAME` or
+    /// `OTEL_RESOURCE_ATTRIBUTES`, else `portbook`.
+    pub service_name: Option<String>,
+    /// What tells this process from others of the same service; random where absent.
+    pub instance_id: Option<Uuid>,
+    /// The share of new traces that are recorded, 0 to 1. A caller's decision that comes with its
+    /// `traceparent` is kept, and `OTEL_TRACES_SAMPLER` overrides both.
+    pub sample_ratio: f64,
+    /// Which logs appear: a level, or directives such as `info,portbook=debug`.
+    pub log: String,
+    /// How a log line looks.
+    pub log_format: LogFormat,
+    /// The standard variables (`OTEL_*`, `NO_COLOR`) that portbook itself heeds.
+    ///
+    /// The OpenTelemetry SDK reads further ones (headers, time limits, batch sizes, the sampler)
+    /// from the process's own environment.
+    pub environment: Environment,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            endpoint: None,
+            service_name: None,
+            instance_id: None,
+            sample_ratio: 1.0,
+            log: "info".to_owned(),
+            log_format: LogFormat::Text,
+            environment: Environment::default(),
+        }
+    }
+}
+
+/// Why telemetry could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum TelemetryError {
+    /// The directives of the log filter make no sense.
+    #[error(
+        "log filter \"{filter}\" is not valid: write a level, or such as \"info,portbook=debug\""
+    )]
+    LogFilter {
+        /// What was given.
+        filter: String,
+        /// What is wrong with it.
+        source: ParseError,
+    },
+    /// The collector's address is no `http://` URL.
+    #[error(
+        "OTLP endpoint \"{0}\" is not an http:// URL: write such as \"http://127.0.0.1:4318\", \
+         and let a collector on this host forward by TLS"
+    )]
+    Endpoint(String),
+    /// The share of recorded traces is no share.
+    #[error("sample ratio {0} is not between 0 and 1: 0.1 records every tenth trace")]
+    SampleRatio(f64),
+    /// The exporter refuses its configuration, usually that of an `OTEL_EXPORTER_*` variable.
+    #[error("spans cannot be exported to \"{endpoint}\": check the OTEL_EXPORTER_OTLP_* variables")]
+    Exporter {
+        /// Where spans should have gone.
+        endpoint: String,
+        /// What the exporter says.
+        source: ExporterBuildError,
+    },
+    /// The process has a tracing subscriber already.
+    #[error("telemetry has been started already: start it once, at the top of the program")]
+    AlreadyStarted(#[from] TryInitError),
+}
+
+/// Telemetry at work, to be shut down when everything else has ended.
+#[derive(Debug)]
+#[must_use = "the last spans are lost unless it is shut down"]
+pub struct Telemetry {
+    provider: Option<SdkTracerProvider>,
+}
+
+impl Telemetry {
+    /// Whether spans are made and exported.
+    pub const fn is_exporting(&self) -> bool {
+        self.provider.is_some()
+    }
+
+    /// Sends what is left and ends the exporter's thread, within `limit` ([`FLUSH_TIMEOUT`]).
+    ///
+    /// It blocks, so call it outside the runtime, after it has ended. A failure is logged, not
+    /// returned: nobody should see another exit status because a collector was away.
+    pub fn shutdown(self, limit: Duration) {
+        let Some(provider) = self.provider else {
+            return;
+        };
+        if let Err(error) = provider.shutdown_with_timeout(limit) {
+            tracing::warn!(%error, "the last spans could not be exported");
+        }
+    }
+}
+
+/// Sets telemetry up for the whole process.
+///
+/// Call it once, before a runtime is entered: the exporter's blocking client must be neither built
+/// nor dropped on a thread that runs futures.
+pub fn start(options: &Options) -> Result<Telemetry, TelemetryError> {
+    let (dispatch, telemetry) = build(options)?;
+    dispatch.try_init()?;
+    Ok(telemetry)
+}
+
+/// Builds what [`start`] installs, without installing it, so that a test can use it for one thread.
+pub fn build(options: &Options) -> Result<(Dispatch, Telemetry), TelemetryError> {
+    let logs_alone = Dispatch::new(log_subscriber(options)?);
+    // The SDK complains of bad OTEL_* variables while it is built: let that be seen.
+    let provider = tracing::dispatcher::with_default(&logs_alone, || trace::provider(options))?;
+    let dispatch = match &provider {
+        Some(provider) => Dispatch::new(log_subscriber(options)?.with(trace::layer(provider))),
+        None => logs_alone,
+    };
+    Ok((dispatch, Telemetry { provider }))
+}
+
+fn log_subscriber(options: &Options) -> Result<log::Subscriber, TelemetryError> {
+    let layer = log::layer(options, std::io::stderr)?;
+    Ok(tracing_subscriber::registry().with(layer))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::testing::{Receiver, exporting_to};
+    use super::*;
+
+    /// Asks the dispatchers themselves: with several in one process, as in tests, the call site
+    /// keeps what all of them want together.
+    #[test]
+    fn without_an_endpoint_spans_are_off_at_their_call_site() {
+        let receiver = Receiver::start();
+        let (on, exporting) = build(&exporting_to(&receiver)).unwrap();
+        let (off, silent) = build(&Options::default()).unwrap();
+        assert!(exporting.is_exporting() && !silent.is_exporting());
+
+        let span = tracing::dispatcher::with_default(&on, || span::allocate("default"));
+        assert!(!span.is_disabled());
+        let metadata = span.metadata().unwrap();
+        assert!(off.register_callsite(metadata).is_never());
+        assert!(!on.register_callsite(metadata).is_never());
+        drop(span);
+        exporting.shutdown(FLUSH_TIMEOUT);
+    }
+
+    #[test]
+    fn spans_reach_the_collector_at_shut_down() {
+        let receiver = Receiver::start();
+        let (dispatch, telemetry) = build(&exporting_to(&receiver)).unwrap();
+        tracing::dispatcher::with_default(&dispatch, || drop(span::allocate("default")));
+        telemetry.shutdown(FLUSH_TIMEOUT);
+
+        let post = receiver.posts.recv_timeout(FLUSH_TIMEOUT).unwrap();
+        assert_eq!(post.request_line, "POST /v1/traces HTTP/1.1");
+        assert!(post.has("portbook") && post.has("service.instance.id"));
+        assert!(post.has("allocate") && post.has("portbook.pool"));
+        assert!(!post.has("code.line.number") && !post.has("thread.id"));
+    }
+
+    #[test]
+    fn a_collector_that_hangs_holds_nobody_up() {
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let options = Options {
+            endpoint: Some(format!("http://{}", silent.local_addr().unwrap())),
+            ..Options::default()
+        };
+        let (dispatch, telemetry) = build(&options).unwrap();
+        tracing::dispatcher::with_default(&dispatch, || drop(span::allocate("default")));
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the wall clock is what is tested"
+        )]
+        let before = std::time::Instant::now();
+        telemetry.shutdown(Duration::from_millis(100));
+        assert!(before.elapsed() < Duration::from_secs(1));
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        let error = |options: Options| build(&options).unwrap_err().to_string();
+        let ratio = error(Options {
+            sample_ratio: 1.5,
+            ..Options::default()
+        });
+        assert!(ratio.starts_with("sample ratio 1.5 is not"), "{ratio}");
+        let filter = error(Options {
+            log: "portbook=loud".to_owned(),
+            ..Options::default()
+        });
+        assert!(filter.contains("\"portbook=loud\""), "{filter}");
+    }
+}

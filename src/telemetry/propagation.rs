@@ -1,0 +1,201 @@
+//! W3C Trace Context (<https://www.w3.org/TR/trace-context/>): how a trace crosses processes.
+
+use opentelemetry::Context;
+use opentelemetry::propagation::{Extractor, Injector, TextMapPropagator};
+use opentelemetry::trace::{SpanContext, TraceContextExt};
+use opentelemetry_sdk::propagation::TraceContextPropagator;
+use tracing::Span;
+use tracing_opentelemetry::OpenTelemetrySpanExt;
+
+const TRACEPARENT: &str = "traceparent";
+const TRACESTATE: &str = "tracestate";
+
+/// The caller's trace from its `traceparent` and `tracestate`; an empty context where there is
+/// none, or one that breaks the format: such a caller gets a trace of its own.
+pub fn extract(traceparent: Option<&str>, tracestate: Option<&str>) -> Context {
+    let headers = Headers {
+        traceparent: traceparent
+            .map(str::trim)
+            .filter(|text| is_well_formed(text))
+            .map(str::to_owned),
+        tracestate: tracestate.map(str::to_owned),
+    };
+    TraceContextPropagator::new().extract_with_context(&Context::new(), &headers)
+}
+
+/// Makes a span part of the caller's trace; a context without one changes nothing.
+///
+/// Before the span is entered, has a child or is asked for its trace id: from then on its parent
+/// is fixed, and this does nothing.
+pub fn set_parent(span: &Span, context: Context) {
+    if context.span().span_context().is_valid() {
+        // It can fail only for a span that is off, or too late as said above.
+        let _ = span.set_parent(context);
+    }
+}
+
+/// Links a span to one of another trace by that one's `traceparent`: a renewal or a release to the
+/// allocation that it follows.
+pub fn link(span: &Span, traceparent: &str) {
+    let context = extract(Some(traceparent), None);
+    span.add_link(context.span().span_context().clone());
+}
+
+/// The id of a span's trace, 32 hexadecimal digits; none unless the trace is recorded, so that
+/// nobody is sent to look for one that is not there.
+pub fn current_trace_id(span: &Span) -> Option<String> {
+    let context = span_context(span)?;
+    context.is_sampled().then(|| context.trace_id().to_string())
+}
+
+/// What to send as `traceparent`, or to hand to a child process as `TRACEPARENT`.
+///
+/// A trace that is not recorded has one too: it tells the next service not to record either.
+pub fn traceparent_of(span: &Span) -> Option<String> {
+    inject(span).traceparent
+}
+
+/// What to send as `tracestate` along with it.
+pub fn tracestate_of(span: &Span) -> Option<String> {
+    inject(span).tracestate.filter(|state| !state.is_empty())
+}
+
+fn span_context(span: &Span) -> Option<SpanContext> {
+    let context = span.context().span().span_context().clone();
+    context.is_valid().then_some(context)
+}
+
+fn inject(span: &Span) -> Headers {
+    let mut headers = Headers::default();
+    TraceContextPropagator::new().inject_context(&span.context(), &mut headers);
+    headers
+}
+
+/// Whether the four fields have their lengths; the SDK alone would take shorter ones and signs.
+fn is_well_formed(traceparent: &str) -> bool {
+    let mut fields = traceparent.split('-');
+    [2, 32, 16, 2].iter().all(|length| {
+        let digits = |field: &str| field.bytes().all(|byte| byte.is_ascii_hexdigit());
+        fields
+            .next()
+            .is_some_and(|field| field.len() == *length && digits(field))
+    })
+}
+
+/// The two headers that carry a trace.
+#[derive(Debug, Default)]
+struct Headers {
+    traceparent: Option<String>,
+    tracestate: Option<String>,
+}
+
+impl Extractor for Headers {
+    fn get(&self, key: &str) -> Option<&str> {
+        match key {
+            TRACEPARENT => self.traceparent.as_deref(),
+            TRACESTATE => self.tracestate.as_deref(),
+            _ => None,
+        }
+    }
+
+    fn keys(&self) -> Vec<&str> {
+        vec![TRACEPARENT, TRACESTATE]
+    }
+}
+
+impl Injector for Headers {
+    fn set(&mut self, key: &str, value: String) {
+        match key {
+            TRACEPARENT => self.traceparent = Some(value),
+            TRACESTATE => self.tracestate = Some(value),
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::span;
+    use super::super::testing::{captured, captured_with};
+    use super::*;
+    use opentelemetry_sdk::trace::Sampler;
+
+    const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
+    const CALLER: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
+    #[test]
+    fn a_span_joins_the_trace_of_its_caller() {
+        let spans = captured(|| {
+            let span = span::request("POST", Some("/api/v1/leases"));
+            set_parent(&span, extract(Some(CALLER), Some("vendor=1")));
+            assert_eq!(current_trace_id(&span).unwrap(), TRACE);
+            let sent_on = traceparent_of(&span).unwrap();
+            assert!(sent_on.starts_with("00-0af7651916cd43dd8448eb211c80319c-"));
+            assert!(sent_on.ends_with("-01") && sent_on != CALLER);
+            assert_eq!(tracestate_of(&span).unwrap(), "vendor=1");
+        });
+        assert_eq!(spans[0].parent_span_id.to_string(), "b7ad6b7169203331");
+        assert!(spans[0].parent_span_is_remote);
+    }
+
+    #[test]
+    fn what_is_no_trace_starts_one() {
+        let zero = "00-00000000000000000000000000000000-b7ad6b7169203331-01";
+        for bad in [
+            "",
+            "nonsense",
+            "00-1-2-01",
+            zero,
+            &CALLER.replace("00-0", "ff-0"),
+            &CALLER.to_uppercase(),
+        ] {
+            let spans = captured(|| {
+                let span = span::allocate("default");
+                set_parent(&span, extract(Some(bad), None));
+                assert_ne!(current_trace_id(&span).unwrap(), TRACE, "{bad}");
+            });
+            assert_eq!(
+                spans[0].parent_span_id.to_string(),
+                "0000000000000000",
+                "{bad}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_trace_that_is_not_recorded_has_no_id_to_look_up() {
+        let never = Sampler::ParentBased(Box::new(Sampler::AlwaysOff));
+        let spans = captured_with(never, || {
+            let span = span::allocate("default");
+            assert_eq!(current_trace_id(&span), None);
+            assert!(traceparent_of(&span).unwrap().ends_with("-00"));
+        });
+        assert!(spans.is_empty());
+    }
+
+    #[test]
+    fn a_callers_decision_is_kept() {
+        let never = Sampler::ParentBased(Box::new(Sampler::AlwaysOff));
+        let spans = captured_with(never, || {
+            let span = span::allocate("default");
+            set_parent(&span, extract(Some(CALLER), None));
+        });
+        assert_eq!(spans.len(), 1);
+    }
+
+    #[test]
+    fn without_telemetry_there_is_nothing_to_pass_on() {
+        let span = Span::none();
+        set_parent(&span, extract(Some(CALLER), None));
+        assert_eq!(current_trace_id(&span), None);
+        assert_eq!(traceparent_of(&span), None);
+        assert_eq!(tracestate_of(&span), None);
+    }
+
+    #[test]
+    fn a_link_leads_to_another_trace() {
+        let spans = captured(|| link(&span::allocate("default"), CALLER));
+        assert_eq!(spans[0].links[0].span_context.trace_id().to_string(), TRACE);
+        assert_ne!(spans[0].span_context.trace_id().to_string(), TRACE);
+    }
+}

@@ -1,0 +1,125 @@
+//! An exporter that says when spans stop to arrive and when they arrive again, once each.
+//!
+//! The SDK would report every failed batch, as an error, every five seconds; and of a failed
+//! connection it does not say where to.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::error::OTelSdkResult;
+use opentelemetry_sdk::trace::{SpanData, SpanExporter};
+
+/// Whether an event of the SDK, by its name, is told here in better words.
+pub(super) fn replaces(name: &str) -> bool {
+    let told_here = [
+        "Export.Failed.",
+        "BatchSpanProcessor.ExportError",
+        "BatchSpanProcessor.Shutdown.Timeout",
+    ];
+    told_here.iter().any(|prefix| name.starts_with(prefix))
+}
+
+/// An exporter whose failures are logged when they begin and when they end.
+#[derive(Debug)]
+pub(super) struct Reporting<E> {
+    exporter: E,
+    endpoint: String,
+    lost_spans: AtomicU64,
+}
+
+impl<E> Reporting<E> {
+    /// Reports on an exporter to this URL.
+    pub(super) fn new(exporter: E, endpoint: &str) -> Self {
+        Self {
+            exporter,
+            endpoint: without_credentials(endpoint),
+            lost_spans: AtomicU64::new(0),
+        }
+    }
+
+    fn report(&self, result: &OTelSdkResult, span_count: u64) {
+        let endpoint = self.endpoint.as_str();
+        match result {
+            Ok(()) => {
+                let lost_spans = self.lost_spans.swap(0, Ordering::Relaxed);
+                if lost_spans > 0 {
+                    tracing::info!(endpoint, lost_spans, "spans are exported again");
+                }
+            }
+            Err(error) => {
+                if self.lost_spans.fetch_add(span_count, Ordering::Relaxed) == 0 {
+                    tracing::warn!(
+                        endpoint,
+                        %error,
+                        "spans are not exported: does a collector listen there?"
+                    );
+                }
+            }
+        }
+    }
+}
+
+impl<E: SpanExporter> SpanExporter for Reporting<E> {
+    async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
+        let span_count = batch.len() as u64;
+        let result = self.exporter.export(batch).await;
+        self.report(&result, span_count);
+        result
+    }
+
+    fn shutdown_with_timeout(&self, limit: Duration) -> OTelSdkResult {
+        self.exporter.shutdown_with_timeout(limit)
+    }
+
+    fn force_flush(&self) -> OTelSdkResult {
+        self.exporter.force_flush()
+    }
+
+    fn set_resource(&mut self, resource: &Resource) {
+        self.exporter.set_resource(resource);
+    }
+}
+
+/// A URL without the user and password that may stand before its host.
+fn without_credentials(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else {
+        return url.to_owned();
+    };
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let host = authority.rsplit('@').next().unwrap_or(authority);
+    format!("{scheme}://{host}{path}")
+}
+
+#[cfg(test)]
+mod tests {
+    use opentelemetry_sdk::error::OTelSdkError;
+    use tracing_subscriber::layer::SubscriberExt;
+
+    use super::super::testing::Sink;
+    use super::super::{Options, log};
+    use super::*;
+
+    #[test]
+    fn a_failure_is_told_once_and_so_is_its_end() {
+        let sink = Sink::default();
+        let writer = sink.clone();
+        let layer = log::layer(&Options::default(), move || writer.clone()).unwrap();
+        let reporting = Reporting::new((), "http://me:secret@127.0.0.1:4318/v1/traces");
+        let failure = Err(OTelSdkError::InternalFailure("network error".to_owned()));
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
+            reporting.report(&Ok(()), 1);
+            reporting.report(&failure, 2);
+            reporting.report(&failure, 3);
+            reporting.report(&Ok(()), 1);
+        });
+        let text = sink.text();
+        assert_eq!(text.lines().count(), 2, "{text}");
+        assert!(
+            text.contains("WARN") && text.contains("network error"),
+            "{text}"
+        );
+        assert!(text.contains("lost_spans=5"), "{text}");
+        assert!(!text.contains("secret"), "{text}");
+    }
+}

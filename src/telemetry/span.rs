@@ -1,0 +1,293 @@
+//! The spans of an allocation, with their fields by the semantic conventions of OpenTelemetry
+//! (<https://opentelemetry.io/docs/specs/semconv/>), portbook's own under `portbook.`.
+//!
+//! Every field of a span is declared here, because tracing drops what is recorded undeclared.
+//! Numbers are recorded as `i64`: the OTLP layer would make text of unsigned ones.
+//!
+//! What went wrong stays where it went wrong: an attempt that met a busy port carries `error.type`,
+//! the allocation that then found another one carries none. A status of error is kept for answers
+//! that were refused or failed, since trace lists count it; a busy candidate is an everyday answer.
+
+use std::time::Duration;
+
+use rustix::io::Errno;
+use tracing::field::{Empty, display};
+use tracing::{Span, info_span};
+
+use super::SPAN_TARGET;
+use crate::domain::address::BindAddress;
+use crate::domain::attempt::{Occupant, Outcome};
+use crate::domain::lease::AllocationId;
+use crate::domain::port::{Port, Protocol};
+
+/// An HTTP request, named `POST /api/v1/leases/{id}`; by its method alone where no route matched.
+pub fn request(method: &str, route: Option<&str>) -> Span {
+    let span = info_span!(
+        target: SPAN_TARGET,
+        "request",
+        otel.name = Empty,
+        otel.kind = "server",
+        otel.status_code = Empty,
+        http.request.method = method,
+        http.route = route,
+        http.response.status_code = Empty,
+        error.type = Empty,
+    );
+    match route {
+        Some(route) => span.record("otel.name", display(format_args!("{method} {route}"))),
+        None => span.record("otel.name", method),
+    };
+    span
+}
+
+/// Records the answer to a request. It is an error from 500 on; before, the client erred.
+pub fn answered(span: &Span, status: u16) {
+    span.record("http.response.status_code", i64::from(status));
+    if status >= 500 {
+        fail(span, display(status));
+    }
+}
+
+/// A request for ports, from the question to the answer.
+pub fn allocate(pool: &str) -> Span {
+    info_span!(
+        target: SPAN_TARGET,
+        "allocate",
+        otel.status_code = Empty,
+        portbook.pool = pool,
+        portbook.allocation.id = Empty,
+        portbook.port = Empty,
+        portbook.attempt.count = Empty,
+        error.type = Empty,
+    )
+}
+
+/// Records what an allocation granted, and how many candidate ports that took.
+pub fn granted(span: &Span, id: AllocationId, port: Port, attempt_count: usize) {
+    span.record("portbook.allocation.id", display(id.0));
+    span.record("portbook.port", i64::from(port.get()));
+    span.record("portbook.attempt.count", number(attempt_count));
+}
+
+/// Records why an allocation was refused, by the code of the answer (`pool_exhausted`, say).
+pub fn refused(span: &Span, code: &str) {
+    fail(span, code);
+}
+
+/// Which bind addresses a pool means right now.
+pub fn select_interfaces() -> Span {
+    info_span!(target: SPAN_TARGET, "select_interfaces", portbook.address.count = Empty)
+}
+
+/// Records how many bind addresses were selected.
+pub fn selected(span: &Span, address_count: usize) {
+    span.record("portbook.address.count", number(address_count));
+}
+
+/// The choice among the ports that are left.
+pub fn choose() -> Span {
+    info_span!(target: SPAN_TARGET, "choose", portbook.candidate.count = Empty)
+}
+
+/// Records how many candidates were weighed.
+pub fn chosen(span: &Span, candidate_count: usize) {
+    span.record("portbook.candidate.count", number(candidate_count));
+}
+
+/// One try to bind one address and port.
+pub fn attempt(address: &BindAddress, port: Port, protocol: Protocol) -> Span {
+    info_span!(
+        target: SPAN_TARGET,
+        "attempt",
+        network.transport = protocol.as_str(),
+        network.type = address.family().as_str(),
+        network.local.address = %address.ip,
+        network.local.port = i64::from(port.get()),
+        network.interface.name = &*address.interface,
+        portbook.outcome = Empty,
+        portbook.occupant = Empty,
+        error.type = Empty,
+    )
+}
+
+/// Records what came of an attempt: a failure by its errno, and who was in the way.
+pub fn attempted(span: &Span, outcome: Outcome, errno: Option<i32>, occupant: Option<&Occupant>) {
+    span.record("portbook.outcome", outcome.as_str());
+    if !outcome.is_success() {
+        span.record("error.type", errno.map_or(outcome.as_str(), errno_name));
+    }
+    if let Some(occupant) = occupant {
+        span.record("portbook.occupant", display(occupant));
+    }
+}
+
+/// One transaction of the store's writer, for all grants that waited for it.
+pub fn commit() -> Span {
+    info_span!(
+        target: SPAN_TARGET,
+        "commit",
+        otel.kind = "client",
+        otel.status_code = Empty,
+        db.system.name = "sqlite",
+        portbook.batch.size = Empty,
+        portbook.queue.wait_ms = Empty,
+        error.type = Empty,
+    )
+}
+
+/// Records how many grants a transaction took, and how long the first of them had waited.
+pub fn committed(span: &Span, batch_size: usize, queue_wait: Duration) {
+    span.record("portbook.batch.size", number(batch_size));
+    span.record("portbook.queue.wait_ms", queue_wait.as_secs_f64() * 1000.0);
+}
+
+/// Records that a transaction failed, by SQLite's code or another short word.
+pub fn commit_failed(span: &Span, code: &str) {
+    fail(span, code);
+}
+
+fn fail(span: &Span, error_type: impl tracing::Value) {
+    span.record("error.type", error_type);
+    span.record("otel.status_code", "ERROR");
+}
+
+fn number(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+/// The name of an error that `bind(2)` and `socket(2)` can give; `_OTHER` as the conventions ask.
+fn errno_name(errno: i32) -> &'static str {
+    match Errno::from_raw_os_error(errno) {
+        Errno::ADDRINUSE => "EADDRINUSE",
+        Errno::ADDRNOTAVAIL => "EADDRNOTAVAIL",
+        Errno::ACCESS => "EACCES",
+        Errno::PERM => "EPERM",
+        Errno::AFNOSUPPORT => "EAFNOSUPPORT",
+        Errno::INVAL => "EINVAL",
+        Errno::MFILE => "EMFILE",
+        Errno::NFILE => "ENFILE",
+        Errno::NOBUFS => "ENOBUFS",
+        Errno::NOMEM => "ENOMEM",
+        Errno::NODEV => "ENODEV",
+        _ => "_OTHER",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use opentelemetry::trace::{SpanKind, Status};
+    use opentelemetry::{Key, Value};
+    use opentelemetry_sdk::trace::SpanData;
+
+    use super::super::testing::captured;
+    use super::*;
+    use crate::domain::address::Family;
+
+    fn value(span: &SpanData, key: &'static str) -> Option<Value> {
+        let key = Key::from_static_str(key);
+        let attribute = span.attributes.iter().find(|pair| pair.key == key)?;
+        Some(attribute.value.clone())
+    }
+
+    fn named<'a>(spans: &'a [SpanData], name: &str) -> &'a SpanData {
+        spans.iter().find(|span| span.name == name).unwrap()
+    }
+
+    /// One request that meets a busy port, then gets the next.
+    fn allocation() {
+        let request = request("POST", Some("/api/v1/leases"));
+        let _in_request = request.enter();
+        let allocate = allocate("default");
+        let _in_allocate = allocate.enter();
+        selected(&select_interfaces(), 2);
+        chosen(&choose(), 5);
+        for (port, errno) in [(8888, Some(98)), (8889, None)] {
+            let port = Port::new(port).unwrap();
+            let span = attempt(&BindAddress::wildcard(Family::Ipv4), port, Protocol::Tcp);
+            let outcome = errno.map_or(Outcome::Bound, |_| Outcome::InUse);
+            let occupant = errno.map(|_| Occupant {
+                pid: Some(7),
+                ..Occupant::default()
+            });
+            attempted(&span, outcome, errno, occupant.as_ref());
+        }
+        committed(&commit(), 3, Duration::from_micros(250));
+        let id = AllocationId(uuid::Uuid::from_u128(1));
+        granted(&allocate, id, Port::new(8889).unwrap(), 2);
+        answered(&request, 201);
+    }
+
+    #[test]
+    fn the_spans_of_an_allocation_hang_together() {
+        let spans = captured(allocation);
+        let request = named(&spans, "POST /api/v1/leases");
+        let allocate = named(&spans, "allocate");
+        assert_eq!(request.span_kind, SpanKind::Server);
+        assert_eq!(allocate.parent_span_id, request.span_context.span_id());
+        for name in ["select_interfaces", "choose", "attempt", "commit"] {
+            let child = named(&spans, name);
+            assert_eq!(
+                child.parent_span_id,
+                allocate.span_context.span_id(),
+                "{name}"
+            );
+        }
+        assert_eq!(spans.len(), 7);
+    }
+
+    #[test]
+    fn only_the_busy_attempt_carries_an_error() {
+        let spans = captured(allocation);
+        let with_error: Vec<_> = spans
+            .iter()
+            .filter_map(|span| Some((span.name.as_ref(), value(span, "error.type")?)))
+            .collect();
+        assert_eq!(with_error, [("attempt", Value::from("EADDRINUSE"))]);
+        assert!(spans.iter().all(|span| span.status == Status::Unset));
+    }
+
+    #[test]
+    fn attributes_follow_the_conventions_and_numbers_are_numbers() {
+        let spans = captured(allocation);
+        let expected: [(&str, &'static str, Value); 14] = [
+            ("POST /api/v1/leases", "http.request.method", "POST".into()),
+            ("POST /api/v1/leases", "http.route", "/api/v1/leases".into()),
+            (
+                "POST /api/v1/leases",
+                "http.response.status_code",
+                201.into(),
+            ),
+            ("allocate", "portbook.pool", "default".into()),
+            ("allocate", "portbook.port", 8889.into()),
+            ("allocate", "portbook.attempt.count", 2.into()),
+            ("attempt", "network.transport", "tcp".into()),
+            ("attempt", "network.type", "ipv4".into()),
+            ("attempt", "network.local.address", "0.0.0.0".into()),
+            ("attempt", "network.local.port", 8888.into()),
+            ("attempt", "network.interface.name", "any".into()),
+            ("attempt", "portbook.occupant", "pid 7".into()),
+            ("commit", "db.system.name", "sqlite".into()),
+            ("commit", "portbook.queue.wait_ms", 0.25.into()),
+        ];
+        for (span, key, wanted) in expected {
+            assert_eq!(value(named(&spans, span), key), Some(wanted), "{key}");
+        }
+    }
+
+    #[test]
+    fn what_was_refused_or_failed_has_the_status_of_an_error() {
+        let spans = captured(|| {
+            refused(&allocate("default"), "pool_exhausted");
+            answered(&request("GET", None), 503);
+            answered(&request("HEAD", None), 404);
+            commit_failed(&commit(), "disk_full");
+        });
+        let failed = |name| matches!(named(&spans, name).status, Status::Error { .. });
+        assert!(failed("allocate") && failed("GET") && failed("commit"));
+        assert!(!failed("HEAD"));
+        assert_eq!(
+            value(named(&spans, "GET"), "error.type"),
+            Some("503".into())
+        );
+    }
+}
