@@ -1,0 +1,570 @@
+//! The JSON documents, the same in the API and in `--json` of the command line.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::domain::address::{http_url, with_port};
+use crate::domain::attempt::{Attempt, Occupant, Outcome};
+use crate::domain::explanation::Explanation;
+use crate::domain::lease::{AllocationId, Guard, Handover, Lease, LeaseId, Name, Owner, Scope, State};
+use crate::domain::pool::Strategy;
+use crate::domain::port::{Port, Protocol, Protocols};
+use crate::domain::request::Request;
+use crate::domain::selector::Selector;
+use crate::host::clock::Clock;
+use crate::store::{AllocationRecord, AttemptRecord};
+
+/// A duration as text ("10m", "1h30m") or as a number of seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span(pub Duration);
+
+impl Serialize for Span {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let signed = SignedDuration::try_from(self.0).unwrap_or(SignedDuration::MAX);
+        serializer.serialize_str(&format!("{signed:#}"))
+    }
+}
+
+impl std::str::FromStr for Span {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let signed: SignedDuration = match text.trim().parse::<u64>() {
+            Ok(seconds) => return Ok(Self(Duration::from_secs(seconds))),
+            Err(_) => text
+                .parse()
+                .map_err(|_| format!("\"{text}\" is not a duration: write it as 30s, 10m or 1h30m"))?,
+        };
+        let positive = Duration::try_from(signed);
+        positive
+            .map(Self)
+            .map_err(|_| format!("\"{text}\" is negative: a duration goes forward"))
+    }
+}
+
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Given {
+            Seconds(u64),
+            Text(String),
+        }
+        match Given::deserialize(deserializer)? {
+            Given::Seconds(seconds) => Ok(Self(Duration::from_secs(seconds))),
+            Given::Text(text) => text.parse().map_err(serde::de::Error::custom),
+        }
+    }
+}
+
+/// Within what names are unique.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ScopeWord {
+    /// The user.
+    User,
+    /// The user and a directory tree.
+    Dir,
+}
+
+/// What `POST /api/v1/leases` takes; every field may be left out.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LeaseRequest {
+    /// One name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<Name>,
+    /// Several names, a port each.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub names: Vec<Name>,
+    /// The pool.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pool: Option<String>,
+    /// Exactly this port.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+    /// This port if it is free.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prefer: Option<u16>,
+    /// How many ports.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub count: Option<NonZeroU32>,
+    /// Free for which protocols.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<Protocols>,
+    /// Where to hold.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub interfaces: Vec<Selector>,
+    /// The order of candidates.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub strategy: Option<Strategy>,
+    /// How many candidate ports may be tried.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_attempts: Option<NonZeroU32>,
+    /// How the port passes to its owner.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub handover: Option<Handover>,
+    /// How long to wait for a first listener.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub claim_within: Option<Span>,
+    /// How long the lease lasts unless renewed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ttl: Option<Span>,
+    /// Within what names are unique.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scope: Option<ScopeWord>,
+    /// The directory tree that `"scope": "dir"` means: an absolute path.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub directory: Option<PathBuf>,
+    /// The process that will use the port.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub owner_pid: Option<u32>,
+    /// Free words to filter by.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// Say what would be granted, and grant nothing.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub dry_run: bool,
+}
+
+impl LeaseRequest {
+    /// The request in the domain's words, or what is wrong with it.
+    pub fn parse(self) -> Result<Request, String> {
+        let port = |field: &str, number: Option<u16>| match number.map(Port::new) {
+            Some(None) => Err(format!("{field}: 0 is not a port: ports go from 1 to 65535")),
+            Some(port) => Ok(port),
+            None => Ok(None),
+        };
+        let mut names = self.names;
+        match self.name {
+            Some(_) if !names.is_empty() => {
+                return Err("name and names exclude each other: put all into names".to_owned());
+            }
+            name => names.extend(name),
+        }
+        check_labels(&self.labels)?;
+        Ok(Request {
+            pool: self.pool,
+            names,
+            scope: scope(self.scope, self.directory)?,
+            count: self.count,
+            port: port("port", self.port)?,
+            prefer: port("prefer", self.prefer)?,
+            protocol: self.protocol,
+            interfaces: self.interfaces,
+            strategy: self.strategy,
+            max_attempts: self.max_attempts,
+            handover: self.handover,
+            claim_within: self.claim_within.map(|span| span.0),
+            ttl: self.ttl.map(|span| span.0),
+            owner_pid: self.owner_pid,
+            labels: self.labels,
+            dry_run: self.dry_run,
+        })
+    }
+}
+
+fn scope(word: Option<ScopeWord>, directory: Option<PathBuf>) -> Result<Scope, String> {
+    match (word, directory) {
+        (None | Some(ScopeWord::User), None) => Ok(Scope::User),
+        (Some(ScopeWord::Dir), Some(dir)) if dir.is_absolute() => Ok(Scope::Dir(dir)),
+        (Some(ScopeWord::Dir), _) => {
+            Err("scope \"dir\" needs directory: the absolute path of the tree".to_owned())
+        }
+        (_, Some(_)) => Err("directory goes with \"scope\": \"dir\"".to_owned()),
+    }
+}
+
+fn check_labels(labels: &BTreeMap<String, String>) -> Result<(), String> {
+    let fits = |text: &str| !text.is_empty() && text.len() <= 128;
+    if labels.len() > 16 || !labels.iter().all(|(key, value)| fits(key) && value.len() <= 128) {
+        return Err("labels: at most 16, keys and values of at most 128 bytes".to_owned());
+    }
+    Ok(())
+}
+
+/// The process that uses a port.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OwnerDocument {
+    /// Its process id.
+    pub pid: u32,
+    /// When it started.
+    pub started_at: Timestamp,
+    /// Its user.
+    pub uid: u32,
+    /// Its name; anybody's text.
+    pub command: String,
+}
+
+impl From<&Owner> for OwnerDocument {
+    fn from(owner: &Owner) -> Self {
+        Self {
+            pid: owner.pid,
+            started_at: owner.started_at,
+            uid: owner.uid,
+            command: owner.command.clone(),
+        }
+    }
+}
+
+/// A lease.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LeaseDocument {
+    /// Its id.
+    pub id: LeaseId,
+    /// The allocation that granted it.
+    pub allocation: AllocationId,
+    /// Its name.
+    pub name: Option<Name>,
+    /// The directory tree that the name belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub directory: Option<PathBuf>,
+    /// Its pool.
+    pub pool: String,
+    /// TCP or UDP.
+    pub protocol: Protocol,
+    /// The port.
+    pub port: Port,
+    /// The host that a client is told to use.
+    pub host: String,
+    /// The same as a URL, as a browser takes it.
+    pub url: String,
+    /// Every bind address with the port.
+    pub addresses: Vec<String>,
+    /// The interfaces of the bind addresses.
+    pub interfaces: Vec<String>,
+    /// What enforces it in the kernel.
+    pub guard: Guard,
+    /// Where it is in its life.
+    pub state: State,
+    /// How it passes to its owner.
+    pub handover: Handover,
+    /// The user it belongs to.
+    pub uid: u32,
+    /// The process that uses it.
+    pub owner: Option<OwnerDocument>,
+    /// When it was granted.
+    pub granted_at: Timestamp,
+    /// When it ends by itself, unless renewed.
+    pub expires_at: Option<Timestamp>,
+    /// Until when a first listener must come.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claim_by: Option<Timestamp>,
+    /// When it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_at: Option<Timestamp>,
+    /// Free words.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// The trace of its allocation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace_id: Option<String>,
+}
+
+impl LeaseDocument {
+    /// A lease as its user sees it.
+    pub fn of(lease: &Lease, clock: &Clock) -> Self {
+        let host = lease.addresses.advertised_host();
+        let addresses = lease.addresses.addresses();
+        let mut interfaces: Vec<String> =
+            addresses.iter().map(|address| address.interface.to_string()).collect();
+        interfaces.dedup();
+        Self {
+            id: lease.id,
+            allocation: lease.allocation,
+            name: lease.name.clone(),
+            directory: match &lease.scope {
+                Scope::User => None,
+                Scope::Dir(dir) => Some(dir.clone()),
+            },
+            pool: lease.pool.to_string(),
+            protocol: lease.protocol,
+            port: lease.port,
+            url: http_url(&host, lease.port),
+            host,
+            addresses: addresses.iter().map(|address| with_port(address, lease.port)).collect(),
+            interfaces,
+            guard: lease.guard,
+            state: lease.state,
+            handover: lease.handover,
+            uid: lease.uid,
+            owner: lease.owner.as_ref().map(OwnerDocument::from),
+            granted_at: lease.granted_at,
+            expires_at: lease.expires.map(|at| clock.wall_time_of(at)),
+            claim_by: lease.claim_by.map(|at| clock.wall_time_of(at)),
+            ended_at: lease.ended_at,
+            labels: lease.labels.clone(),
+            trace_id: lease.trace_id.clone(),
+        }
+    }
+
+    /// A lease as others see it: where it is and whose, and nothing that its user wrote.
+    #[must_use]
+    pub fn seen_by_others(mut self) -> Self {
+        self.name = None;
+        self.directory = None;
+        self.owner = None;
+        self.labels.clear();
+        self.trace_id = None;
+        self
+    }
+}
+
+/// The answer to a request for ports.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AllocationDocument {
+    /// The allocation.
+    pub allocation: AllocationId,
+    /// Whether anything new was granted.
+    pub created: bool,
+    /// How many candidate ports were tried.
+    pub attempt_count: usize,
+    /// The trace, when it was sampled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace_id: Option<String>,
+    /// The leases, in the order of the names.
+    pub leases: Vec<LeaseDocument>,
+    /// What a reader should know, such as a name that had to move.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+}
+
+/// One allocation with its reasons.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AllocationRecordDocument {
+    /// Its id.
+    pub id: AllocationId,
+    /// When it was answered.
+    pub at: Timestamp,
+    /// Who asked.
+    pub uid: u32,
+    /// Of which pool.
+    pub pool: String,
+    /// The code of the refusal.
+    pub refusal: Option<String>,
+    /// The refusal in words.
+    pub detail: Option<String>,
+    /// How many candidate ports were tried.
+    pub attempt_count: u32,
+    /// From the request to the commit.
+    pub duration_us: u64,
+    /// The trace, when it was sampled.
+    pub trace_id: Option<String>,
+    /// Why it came out as it did.
+    pub explanation: Explanation,
+    /// What was tried, in order.
+    pub attempts: Vec<AttemptDocument>,
+}
+
+impl AllocationRecordDocument {
+    /// A record with its attempts, newest first as the store gives them.
+    pub fn of(record: AllocationRecord, attempts: Vec<AttemptRecord>) -> Self {
+        Self {
+            id: record.id,
+            at: record.at,
+            uid: record.uid,
+            pool: record.pool,
+            refusal: record.refusal,
+            detail: record.detail,
+            attempt_count: record.attempt_count,
+            duration_us: record.duration_us,
+            trace_id: record.trace_id,
+            explanation: record.explanation,
+            attempts: attempts.into_iter().rev().map(AttemptDocument::from).collect(),
+        }
+    }
+}
+
+/// One attempt.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AttemptDocument {
+    /// The key for paging; none inside an answer, where nothing is on record yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seq: Option<i64>,
+    /// The allocation it belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allocation: Option<AllocationId>,
+    /// The pool.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<String>,
+    /// When it was made.
+    pub at: Timestamp,
+    /// The interface of the bind address.
+    pub interface: String,
+    /// The bind address.
+    pub address: String,
+    /// `tcp` or `udp`.
+    pub protocol: String,
+    /// The port.
+    pub port: u16,
+    /// What came of it.
+    pub outcome: String,
+    /// The kernel's error number.
+    pub errno: Option<i32>,
+    /// How long the system calls took.
+    pub duration_us: f64,
+    /// Who was in the way.
+    pub occupant: Option<Occupant>,
+    /// The allocation's trace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace_id: Option<String>,
+}
+
+#[expect(clippy::cast_precision_loss, reason = "nanoseconds of one system call")]
+fn micros(nanos: u64) -> f64 {
+    nanos as f64 / 1000.0
+}
+
+impl From<&Attempt> for AttemptDocument {
+    fn from(attempt: &Attempt) -> Self {
+        Self {
+            seq: None,
+            allocation: None,
+            pool: None,
+            at: attempt.at,
+            interface: attempt.address.interface.to_string(),
+            address: attempt.address.to_string(),
+            protocol: attempt.protocol.as_str().to_owned(),
+            port: attempt.port.get(),
+            outcome: attempt.outcome.as_str().to_owned(),
+            errno: attempt.errno,
+            duration_us: micros(u64::try_from(attempt.duration.as_nanos()).unwrap_or(u64::MAX)),
+            occupant: attempt.occupant.clone(),
+            trace_id: None,
+        }
+    }
+}
+
+impl From<AttemptRecord> for AttemptDocument {
+    fn from(record: AttemptRecord) -> Self {
+        Self {
+            seq: Some(record.seq),
+            allocation: Some(record.allocation),
+            pool: Some(record.pool),
+            at: record.at,
+            interface: record.interface,
+            address: record.address,
+            protocol: record.protocol,
+            port: record.port,
+            outcome: record.outcome,
+            errno: record.errno,
+            duration_us: micros(record.duration_ns),
+            occupant: record.occupant,
+            trace_id: record.trace_id,
+        }
+    }
+}
+
+impl AttemptDocument {
+    /// Whether the port was got.
+    pub fn is_success(&self) -> bool {
+        [Outcome::Bound, Outcome::Lingering].iter().any(|good| good.as_str() == self.outcome)
+    }
+}
+
+/// Who is on one port.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PortDocument {
+    /// The protocol.
+    pub protocol: Protocol,
+    /// The port.
+    pub port: Port,
+    /// The leases on it.
+    pub leases: Vec<LeaseDocument>,
+    /// Who is on it outside portbook.
+    pub occupants: Vec<Occupant>,
+    /// Its latest attempts.
+    pub attempts: Vec<AttemptDocument>,
+}
+
+/// A network interface.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InterfaceDocument {
+    /// Its name.
+    pub name: String,
+    /// Its index.
+    pub index: u32,
+    /// Whether it is up.
+    pub up: bool,
+    /// Whether it is a loopback.
+    pub loopback: bool,
+    /// Whether it belongs to containers or tunnels, which classes leave out.
+    #[serde(rename = "virtual")]
+    pub is_virtual: bool,
+    /// Its addresses.
+    pub addresses: Vec<InterfaceAddressDocument>,
+}
+
+/// An address of an interface.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InterfaceAddressDocument {
+    /// The address, with its zone where it has one.
+    pub address: String,
+    /// The length of its network prefix.
+    pub prefix_len: u8,
+    /// Whether the host prefers it for talking to the world.
+    pub primary: bool,
+}
+
+/// A pool with its rules.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PoolDocument {
+    /// Its name.
+    pub name: String,
+    /// Its ranges.
+    pub ranges: String,
+    /// What is excluded.
+    pub exclude: String,
+    /// How many ports its ranges have.
+    pub ports: usize,
+    /// How many of them are leased.
+    pub leased: usize,
+    /// The preferred port.
+    pub prefer: Option<Port>,
+    /// The order of candidates.
+    pub strategy: Strategy,
+    /// How many candidates a request may try.
+    pub max_attempts: Option<NonZeroU32>,
+    /// Free for which protocols.
+    pub protocol: Protocols,
+    /// Where its ports are held.
+    pub interfaces: Vec<Selector>,
+    /// How ports pass to their owners.
+    pub handover: Handover,
+    /// How long to wait for a first listener.
+    pub claim_within: Span,
+    /// How long a lease lasts.
+    pub ttl: Option<Span>,
+    /// How long one request may try.
+    pub attempt_timeout: Span,
+    /// How long a port is left alone after a refused bind.
+    pub cool_down: Span,
+}
+
+/// How the service is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StatusDocument {
+    /// The program's version.
+    pub version: String,
+    /// The service's process.
+    pub pid: u32,
+    /// The user it runs as.
+    pub uid: u32,
+    /// Where the console landed.
+    pub console: Option<String>,
+    /// The API socket.
+    pub socket: PathBuf,
+    /// The data directory.
+    pub data_dir: PathBuf,
+    /// Living leases.
+    pub leases: usize,
+    /// Descriptors kept open by holds.
+    pub held_descriptors: usize,
+    /// Whether the record can be read.
+    pub ready: bool,
+}

@@ -1,0 +1,88 @@
+//! JSON over HTTP: one file a resource, one table of errors. Nothing is decided here.
+
+mod allocations;
+mod attempts;
+mod body;
+mod configuration;
+pub mod document;
+mod events;
+mod health;
+mod interfaces;
+mod leases;
+mod pools;
+mod ports;
+pub mod problem;
+
+use std::sync::Arc;
+
+use actix_web::web::{self, ServiceConfig};
+use actix_web::{HttpRequest, Resource};
+
+use crate::config::Loaded;
+use crate::engine::service::Service;
+use problem::{Code, Problem};
+
+/// What every handler can reach.
+#[derive(Debug)]
+pub struct Face {
+    /// The engine.
+    pub service: Service,
+    /// The settings in force, with where they came from.
+    pub loaded: Arc<std::sync::RwLock<Arc<Loaded>>>,
+    /// Where the console listens; empty until it does, and where it is switched off.
+    pub console: Arc<std::sync::OnceLock<String>>,
+    /// The user that the service runs as.
+    pub uid: u32,
+}
+
+impl Face {
+    /// The settings in force, with where they came from.
+    pub fn loaded(&self) -> Arc<Loaded> {
+        let loaded = self.loaded.read();
+        Arc::clone(&loaded.unwrap_or_else(std::sync::PoisonError::into_inner))
+    }
+}
+
+/// Adds every route of the API.
+pub fn routes(config: &mut ServiceConfig) {
+    config
+        .service(resource("/livez").route(web::get().to(health::livez)))
+        .service(resource("/readyz").route(web::get().to(health::readyz)))
+        .service(
+            web::scope("/api/v1")
+                .service(
+                    resource("/leases")
+                        .route(web::get().to(leases::list))
+                        .route(web::post().to(leases::create)),
+                )
+                .service(
+                    resource("/leases/{id}")
+                        .route(web::get().to(leases::show))
+                        .route(web::delete().to(leases::release)),
+                )
+                .service(resource("/leases/{id}/renew").route(web::post().to(leases::renew)))
+                .service(resource("/allocations/{id}").route(web::get().to(allocations::show)))
+                .service(resource("/attempts").route(web::get().to(attempts::list)))
+                .service(resource("/ports/{protocol}/{port}").route(web::get().to(ports::show)))
+                .service(resource("/interfaces").route(web::get().to(interfaces::list)))
+                .service(resource("/pools").route(web::get().to(pools::list)))
+                .service(resource("/config").route(web::get().to(configuration::show)))
+                .service(resource("/events").route(web::get().to(events::stream)))
+                .service(resource("/status").route(web::get().to(health::status))),
+        );
+}
+
+/// A resource that answers other methods in the same form as every other error.
+pub fn resource(path: &str) -> Resource {
+    web::resource(path).default_service(web::to(method_not_allowed))
+}
+
+async fn method_not_allowed(request: HttpRequest) -> Problem {
+    let detail = format!("{} is not for {}", request.method(), request.path());
+    Problem::new(Code::MethodNotAllowed, detail)
+}
+
+/// The answer where no route matches.
+pub async fn not_found(request: HttpRequest) -> Problem {
+    Problem::new(Code::NotFound, format!("there is nothing at {}", request.path()))
+}
