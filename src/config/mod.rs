@@ -137,7 +137,7 @@ pub struct Loaded {
 /// A configuration that nothing can start with.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub struct ConfigError {
-    /// Everything that was found, errors first; the warnings among them too.
+    /// Everything that was found, the warnings too.
     pub findings: Vec<Finding>,
 }
 
@@ -159,13 +159,13 @@ pub fn load(sources: &Sources) -> Result<Loaded, ConfigError> {
     let (provenance, of_reading) = reader.finish();
     findings.extend(of_reading);
     findings.extend(check::among_themselves(&settings, &provenance));
-    findings.sort_by_key(|finding| finding.severity);
-    match findings.first() {
-        Some(first) if first.severity == Severity::Error => Err(ConfigError { findings }),
-        _ => Ok(Loaded {
-            settings,
-            provenance,
-            warnings: findings,
-        }),
+    let is_error = |finding: &Finding| finding.severity == Severity::Error;
+    if findings.iter().any(is_error) {
+        return Err(ConfigError { findings });
     }
+    Ok(Loaded {
+        settings,
+        provenance,
+        warnings: findings,
+    })
 }

@@ -268,6 +268,15 @@ fn all_problems_are_told_at_once() {
 }
 
 #[test]
+fn warnings_are_told_beside_errors() {
+    let text = "console.workers = 0\n[pools.web]\nranges = \"29000-30000\"\n";
+    let (_folder, sources) = with_file(text);
+    let findings = load(&sources).unwrap_err().findings;
+    let severities: Vec<Severity> = findings.iter().map(|finding| finding.severity).collect();
+    assert_eq!(severities, [Severity::Error, Severity::Warning]);
+}
+
+#[test]
 fn the_file_of_the_flag_must_be_there_the_others_need_not() {
     let folder = tempfile::tempdir().unwrap();
     let missing = folder.path().join("missing.toml");
