@@ -1,0 +1,210 @@
+//! `portbook config show|check|init`: what they print, and the file that `init` writes.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use crate::config::{Finding, Loaded, Setting, TEMPLATE};
+
+/// The version of the JSON documents.
+const VERSION: u32 = 1;
+
+/// What was given to `portbook config`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ConfigFlags {
+    /// `--json`: the answer as one document.
+    pub json: bool,
+    /// `--force`, for `init`: an existing file is replaced.
+    pub force: bool,
+    /// The file that `init` writes; the user's own configuration file if absent.
+    pub file: Option<PathBuf>,
+}
+
+/// `config show`: every setting with its value and source, in columns. A setting without a value
+/// is a comment, so that the text could be pasted into a file.
+pub fn show_text(loaded: &Loaded) -> String {
+    let settings = loaded.provenance.settings();
+    let assignments: Vec<String> = settings.iter().map(assignment).collect();
+    let lengths = assignments.iter().map(|text| text.chars().count());
+    let width = lengths.max().unwrap_or_default();
+    let columns = assignments.iter().zip(settings);
+    lines(columns.map(|(text, setting)| format!("{text:width$}  # {}", setting.source)))
+}
+
+fn assignment(setting: &Setting) -> String {
+    match &setting.value {
+        Value::Null => format!("# {} is not set", setting.key),
+        // JSON's texts, numbers and lists are TOML's as well.
+        value => format!("{} = {value}", setting.key),
+    }
+}
+
+/// `config show --json`, and what the API answers.
+pub fn show_json(loaded: &Loaded) -> Value {
+    json!({
+        "version": VERSION,
+        "settings": loaded.provenance.settings(),
+        "warnings": loaded.warnings,
+    })
+}
+
+/// `config check`: a line for each finding; nothing where all is well.
+pub fn check_text(findings: &[Finding]) -> String {
+    lines(findings)
+}
+
+fn lines<T: ToString>(each: impl IntoIterator<Item = T>) -> String {
+    let each = each.into_iter();
+    each.flat_map(|line| [line.to_string(), "\n".to_owned()])
+        .collect()
+}
+
+/// `config check --json`.
+pub fn check_json(findings: &[Finding]) -> Value {
+    json!({ "version": VERSION, "findings": findings })
+}
+
+/// Why no file was written.
+#[derive(Debug, thiserror::Error)]
+pub enum InitError {
+    /// Somebody's settings are in it.
+    #[error("{0} exists already: name another file, or replace it with --force")]
+    Exists(PathBuf),
+    /// The system refused.
+    #[error("{path} cannot be written: name a file in a folder of yours")]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+/// `config init`: writes a file with every setting commented out, making its folder if need be.
+pub fn init(path: &Path, force: bool) -> Result<(), InitError> {
+    write(path, force).map_err(|source| match source.kind() {
+        io::ErrorKind::AlreadyExists => InitError::Exists(path.to_owned()),
+        _ => InitError::Write {
+            path: path.to_owned(),
+            source,
+        },
+    })
+}
+
+fn write(path: &Path, force: bool) -> io::Result<()> {
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    let mut options = OpenOptions::new();
+    // create_new leaves no moment between looking and writing.
+    let options = if force {
+        options.create(true).truncate(true)
+    } else {
+        options.create_new(true)
+    };
+    options
+        .write(true)
+        .open(path)?
+        .write_all(TEMPLATE.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Flags, Sources, load};
+
+    fn sources() -> Sources {
+        Sources {
+            home: Some("/home/me".into()),
+            flags: Flags {
+                log: Some("debug".into()),
+                ..Flags::default()
+            },
+            ..Sources::default()
+        }
+    }
+
+    #[test]
+    fn show_is_aligned_and_names_each_source() {
+        let text = show_text(&load(&sources()).unwrap());
+        let columns: Vec<usize> = text
+            .lines()
+            .map(|line| line.rfind("  # ").unwrap())
+            .collect();
+        assert!(columns.len() == 40 && columns.iter().all(|column| *column == columns[0]));
+        let line = |key: &str| {
+            let line = text.lines().find(|line| line.starts_with(key)).unwrap();
+            line.split_whitespace().collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(
+            line("telemetry.log "),
+            "telemetry.log = \"debug\" # command-line flag (--log)"
+        );
+        assert_eq!(
+            line("pools.console.prefer"),
+            "pools.console.prefer = 8888 # default"
+        );
+        assert_eq!(
+            line("# console.listen"),
+            "# console.listen is not set # default"
+        );
+    }
+
+    #[test]
+    fn show_can_be_pasted_into_a_file() {
+        let shown = load(&sources()).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("pasted.toml");
+        fs::write(&file, show_text(&shown)).unwrap();
+        let pasted = Sources {
+            explicit_file: Some(file),
+            flags: Flags::default(),
+            ..sources()
+        };
+        assert_eq!(load(&pasted).unwrap().settings, shown.settings);
+    }
+
+    #[test]
+    fn the_documents_carry_a_version() {
+        let mut sources = sources();
+        let shown = show_json(&load(&sources).unwrap());
+        assert_eq!(shown["version"], 1);
+        assert_eq!(shown["settings"][0]["key"], "data_dir");
+        assert_eq!(
+            shown["settings"][0]["value"],
+            "/home/me/.local/state/portbook"
+        );
+        assert_eq!(shown["settings"][0]["source"], "default");
+        assert_eq!(shown["warnings"], json!([]));
+
+        sources.environment = vec![("PORTBOOK_SOKCET".into(), "/s".into())];
+        let findings = load(&sources).unwrap_err().findings;
+        assert_eq!(
+            check_text(&findings),
+            "error: sokcet (environment (PORTBOOK_SOKCET)): PORTBOOK_SOKCET is not a setting: \
+             did you mean PORTBOOK_SOCKET?\n"
+        );
+        let checked = check_json(&findings);
+        assert_eq!(checked["version"], 1);
+        assert_eq!(checked["findings"][0]["severity"], "error");
+        assert_eq!(
+            checked["findings"][0]["hint"],
+            "did you mean PORTBOOK_SOCKET?"
+        );
+    }
+
+    #[test]
+    fn init_never_replaces_a_file_unless_forced() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("new/config.toml");
+        init(&file, false).unwrap();
+        assert_eq!(fs::read_to_string(&file).unwrap(), TEMPLATE);
+        fs::write(&file, "mine").unwrap();
+        assert!(matches!(init(&file, false), Err(InitError::Exists(_))));
+        assert_eq!(fs::read_to_string(&file).unwrap(), "mine");
+        init(&file, true).unwrap();
+        assert_eq!(fs::read_to_string(&file).unwrap(), TEMPLATE);
+    }
+}

@@ -1,0 +1,167 @@
+//! Checks that compare settings with each other, and with what the host has.
+
+use super::finding::{Finding, Problem};
+use super::model::Settings;
+use super::provenance::Provenance;
+use crate::domain::pool::Pool;
+use crate::domain::port::{PortSet, Protocols};
+use crate::domain::selector::{Selector, SelectorKind};
+
+/// What is wrong or looks wrong among the settings themselves.
+pub(super) fn among_themselves(settings: &Settings, provenance: &Provenance) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for pool in settings.pools.values() {
+        findings.extend(pool_alone(pool, provenance));
+    }
+    for (name, rule) in &settings.interfaces {
+        let ranges = rule.ranges.as_ref();
+        if ranges.is_some_and(|ranges| covers(&rule.exclude, ranges)) {
+            let key = super::key::Key::new(["interfaces", name, "exclude"]).to_string();
+            findings.push(error(provenance, &key, nothing_left(&rule.exclude)));
+        }
+    }
+    findings.extend(console_pool(settings, provenance));
+    findings.extend(overlaps(settings, provenance));
+    findings
+}
+
+/// What looks wrong on this host. What the host has is handed in, as a layer beside this one knows
+/// it: the kernel's ephemeral range, and whether selectors match any address now.
+pub fn against_host(
+    settings: &Settings,
+    provenance: &Provenance,
+    ephemeral: Option<&PortSet>,
+    matches: &dyn Fn(&[Selector]) -> bool,
+) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for pool in settings.pools.values() {
+        findings.extend(ephemeral.and_then(|range| ephemeral_overlap(pool, range, provenance)));
+        if !matches(&pool.interfaces) {
+            let key = format!("pools.{}.interfaces", pool.name);
+            let problem = Problem::new(
+                "this host has no such address now",
+                "name interfaces that `portbook interfaces` lists",
+            );
+            findings.push(warning(provenance, &key, problem));
+        }
+    }
+    for name in settings.interfaces.keys() {
+        let nic = Selector {
+            negated: false,
+            kind: SelectorKind::Interface(name.clone()),
+        };
+        if !matches(&[nic]) {
+            let key = super::key::Key::new(["interfaces", name, "ranges"]).to_string();
+            let problem = Problem::new(
+                format!("this host has no interface {name} now"),
+                "name one that `portbook interfaces` lists",
+            );
+            findings.push(warning(provenance, &key, problem));
+        }
+    }
+    findings
+}
+
+fn pool_alone(pool: &Pool, provenance: &Provenance) -> Option<Finding> {
+    let key = |setting: &str| format!("pools.{}.{setting}", pool.name);
+    if covers(&pool.exclude, &pool.ranges) {
+        let problem = nothing_left(&pool.exclude);
+        return Some(error(provenance, &key("exclude"), problem));
+    }
+    let prefer = pool.prefer?;
+    let problem = if !pool.ranges.contains(prefer) {
+        Problem::new(
+            format!("{prefer} is outside the ranges {}", pool.ranges),
+            "prefer a port inside them, or add it to ranges",
+        )
+    } else if pool.exclude.contains(prefer) {
+        Problem::new(
+            format!("{prefer} is excluded"),
+            "prefer another port, or take it out of exclude",
+        )
+    } else {
+        return None;
+    };
+    Some(error(provenance, &key("prefer"), problem))
+}
+
+fn covers(outer: &PortSet, inner: &PortSet) -> bool {
+    outer.intersection(inner) == *inner
+}
+
+fn nothing_left(exclude: &PortSet) -> Problem {
+    Problem::new(
+        format!("{exclude} leaves no port to grant"),
+        "exclude fewer, or widen ranges",
+    )
+}
+
+fn console_pool(settings: &Settings, provenance: &Provenance) -> Option<Finding> {
+    let name = &settings.console.pool;
+    // A pool that has problems of its own is not in the settings, but it was named.
+    let ranges = format!("pools.{name}.ranges");
+    if settings.pools.contains_key(name) || provenance.has(&ranges) {
+        return None;
+    }
+    let known: Vec<&str> = settings.pools.keys().map(String::as_str).collect();
+    let problem = Problem::new(
+        format!("there is no pool {name}"),
+        format!("write one of {}, or add [pools.{name}]", known.join(", ")),
+    );
+    Some(error(provenance, "console.pool", problem))
+}
+
+/// Pools that share ports. Not wrong, as a port is granted once whichever pool it comes from, but
+/// one pool can use the other up.
+fn overlaps(settings: &Settings, provenance: &Provenance) -> Vec<Finding> {
+    let pools: Vec<&Pool> = settings.pools.values().map(AsRef::as_ref).collect();
+    let mut findings = Vec::new();
+    for (index, pool) in pools.iter().enumerate() {
+        for other in &pools[..index] {
+            let shared = pool.ranges.intersection(&other.ranges);
+            if shared.is_empty() || apart(pool.protocol, other.protocol) {
+                continue;
+            }
+            // Said where somebody wrote something: the built-in ranges were not chosen.
+            let own = format!("pools.{}.ranges", pool.name);
+            let (key, second) = if provenance.is_default(&own) {
+                (format!("pools.{}.ranges", other.name), pool)
+            } else {
+                (own, other)
+            };
+            let problem = Problem::new(
+                format!("the pool {} has {shared} as well", second.name),
+                "give each pool ports of its own",
+            );
+            findings.push(warning(provenance, &key, problem));
+        }
+    }
+    findings
+}
+
+fn apart(one: Protocols, other: Protocols) -> bool {
+    !one.each()
+        .iter()
+        .any(|protocol| other.each().contains(protocol))
+}
+
+fn ephemeral_overlap(pool: &Pool, range: &PortSet, provenance: &Provenance) -> Option<Finding> {
+    let shared = pool.ranges.intersection(range);
+    if shared.is_empty() {
+        return None;
+    }
+    let problem = Problem::new(
+        format!("the kernel gives {shared} to outgoing connections"),
+        format!("keep clear of {range}, or list the ports in net.ipv4.ip_local_reserved_ports"),
+    );
+    let key = format!("pools.{}.ranges", pool.name);
+    Some(warning(provenance, &key, problem))
+}
+
+fn error(provenance: &Provenance, key: &str, problem: Problem) -> Finding {
+    Finding::error(&key, provenance.source(key), problem)
+}
+
+fn warning(provenance: &Provenance, key: &str, problem: Problem) -> Finding {
+    Finding::warning(&key, provenance.source(key), problem)
+}

@@ -1,0 +1,136 @@
+//! One configuration file: its values, and the line on which each stands.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use figment::providers::{Format, Toml};
+use figment::value::{Dict, Value};
+use figment::{Metadata, Profile, Provider};
+use toml_edit::{ImDocument, TableLike};
+
+use super::finding::{Finding, Problem};
+use super::key::Key;
+use super::layers::Layer;
+
+/// Whether a file has to be there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Presence {
+    /// It was named by the user.
+    Required,
+    /// It lies in a customary place.
+    Optional,
+}
+
+/// Reads a file as a layer; none if it is absent and need not be there.
+///
+/// figment's own file provider searches parent folders and takes an absent file for an empty one,
+/// so the text is read here.
+pub(super) fn read(path: &Path, presence: Presence) -> Result<Option<Layer>, Finding> {
+    let source = format!("file {}", path.display());
+    let problem =
+        |message: String, hint: &str| Finding::error(&"", &source, Problem::new(message, hint));
+    let text = match fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return match presence {
+                Presence::Optional => Ok(None),
+                Presence::Required => Err(problem(
+                    "there is no such file".into(),
+                    "name one that exists, or leave --config out",
+                )),
+            };
+        }
+        Err(error) => {
+            let message = format!("cannot be read ({error})");
+            return Err(problem(message, "let this user read it, or remove it"));
+        }
+    };
+    parse(&source, &text).map(Some)
+}
+
+fn parse(source: &str, text: &str) -> Result<Layer, Finding> {
+    let document = ImDocument::parse(text).map_err(|error| {
+        let line = error.span().map(|span| line_of(text, span.start));
+        let place = line.map_or(source.to_owned(), |line| format!("{source}:{line}"));
+        let message = format!("not TOML ({})", error.message().replace('\n', ", "));
+        Finding::error(&"", &place, Problem::new(message, "mend the line"))
+    })?;
+    let mut lines = BTreeMap::new();
+    note_lines(text, document.as_table(), &Key::new([""; 0]), &mut lines);
+    let values = Toml::string(text).data().map_err(|error| {
+        Finding::error(&"", source, Problem::from_message(&error.kind.to_string()))
+    })?;
+    Ok(Layer {
+        metadata: metadata(source, Arc::new(lines)),
+        values: values.into_values().flatten().collect(),
+    })
+}
+
+/// Names a value's source by file and line.
+fn metadata(source: &str, lines: Arc<BTreeMap<Key, usize>>) -> Metadata {
+    let source = source.to_owned();
+    Metadata::named("file").interpolater(move |_: &Profile, path| {
+        // What has no line of its own, such as an element of a list, stands where its parent does.
+        let line = (1..=path.len())
+            .rev()
+            .find_map(|length| lines.get(&Key::new(path[..length].iter().copied())));
+        line.map_or(source.clone(), |line| format!("{source}:{line}"))
+    })
+}
+
+fn note_lines(text: &str, table: &dyn TableLike, at: &Key, lines: &mut BTreeMap<Key, usize>) {
+    for (name, item) in table.iter() {
+        let key = at.child(name);
+        let named = table.get_key_value(name).and_then(|(key, _)| key.span());
+        // A table's own header is nearer than the first mention of its name in another's.
+        let header = item.as_table().and_then(toml_edit::Table::span);
+        if let Some(span) = header.or(named).or(item.span()) {
+            lines.insert(key.clone(), line_of(text, span.start));
+        }
+        if let Some(inner) = item.as_table_like() {
+            note_lines(text, inner, &key, lines);
+        }
+    }
+}
+
+fn line_of(text: &str, offset: usize) -> usize {
+    let before = text.get(..offset).unwrap_or(text);
+    before.matches('\n').count() + 1
+}
+
+/// A tree of values with one leaf.
+pub(super) fn nest(key: &Key, leaf: Value) -> Dict {
+    let mut segments = key.segments().iter().rev();
+    let last = segments.next().cloned().unwrap_or_default();
+    segments.fold(Dict::from([(last, leaf)]), |inner, segment| {
+        Dict::from([(segment.clone(), inner.into())])
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_value_knows_its_line() {
+        let text = "socket = \"/s\"\n\n[pools.web]\nranges = [\n \"1-2\",\n]\nexclude = 1\n\
+                    [interfaces]\n\"eth0.1\" = { ranges = 5 }\n";
+        let layer = parse("file /x.toml", text).unwrap();
+        let line = |path: &[&str]| layer.metadata.interpolate(&Profile::Default, path);
+        assert_eq!(line(&["socket"]), "file /x.toml:1");
+        assert_eq!(line(&["pools", "web"]), "file /x.toml:3");
+        assert_eq!(line(&["pools", "web", "ranges"]), "file /x.toml:4");
+        assert_eq!(line(&["pools", "web", "exclude"]), "file /x.toml:7");
+        assert_eq!(line(&["interfaces", "eth0.1", "ranges"]), "file /x.toml:9");
+    }
+
+    #[test]
+    fn a_broken_file_is_named_with_its_line() {
+        let finding = parse("file /x.toml", "socket = \"/s\"\n[pools\n").unwrap_err();
+        assert_eq!(finding.source, "file /x.toml:2");
+        assert!(finding.message.starts_with("not TOML ("), "{finding}");
+    }
+}

@@ -1,0 +1,110 @@
+//! What is wrong, or looks wrong, in a configuration: where it stands, and the way out.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::domain::attempt::printable;
+
+/// How much a finding matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// Nothing starts with it.
+    Error,
+    /// It works, but perhaps not as it was meant.
+    Warning,
+}
+
+impl Severity {
+    /// `error` or `warning`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+        }
+    }
+}
+
+/// One thing that is wrong or looks wrong.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    /// How much it matters.
+    pub severity: Severity,
+    /// The setting, such as `pools.web.ranges`; empty where a whole file is meant.
+    pub key: String,
+    /// Where the value came from, such as `file /etc/portbook/config.toml:12`.
+    pub source: String,
+    /// What is wrong.
+    pub message: String,
+    /// The way out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+}
+
+impl Finding {
+    /// An error about a setting.
+    pub fn error(key: &dyn fmt::Display, source: &str, problem: Problem) -> Self {
+        Self::new(Severity::Error, key, source, problem)
+    }
+
+    /// A warning about a setting.
+    pub fn warning(key: &dyn fmt::Display, source: &str, problem: Problem) -> Self {
+        Self::new(Severity::Warning, key, source, problem)
+    }
+
+    fn new(severity: Severity, key: &dyn fmt::Display, source: &str, problem: Problem) -> Self {
+        Self {
+            severity,
+            key: key.to_string(),
+            source: source.to_owned(),
+            message: problem.message,
+            hint: problem.hint,
+        }
+    }
+}
+
+/// `error: pools.web.ranges (file /x.toml:3): range 9000-8000 is reversed: write 8000-9000`
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let place = match self.key.as_str() {
+            "" => self.source.clone(),
+            key => format!("{key} ({})", self.source),
+        };
+        let hint = self.hint.iter().map(|hint| format!(": {hint}"));
+        let rest: String = hint.collect();
+        // Keys and values may come from anywhere; the line stays one line.
+        let text = printable(&format!("{place}: {}{rest}", self.message));
+        write!(f, "{}: {text}", self.severity.as_str())
+    }
+}
+
+/// What is wrong with a value, before it is known where the value came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// What is wrong.
+    pub message: String,
+    /// The way out.
+    pub hint: Option<String>,
+}
+
+impl Problem {
+    /// A problem with its way out.
+    pub fn new(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            hint: Some(hint.into()),
+        }
+    }
+
+    /// Splits a message of the house's form, `what is wrong: the way out`.
+    pub fn from_message(text: &str) -> Self {
+        match text.split_once(": ") {
+            Some((message, hint)) => Self::new(message, hint),
+            None => Self {
+                message: text.to_owned(),
+                hint: None,
+            },
+        }
+    }
+}

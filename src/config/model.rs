@@ -1,0 +1,200 @@
+//! The settings as the rest of portbook uses them, and their defaults.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::domain::lease::Handover;
+use crate::domain::pool::{CONSOLE_POOL, DEFAULT_POOL, Pool, Strategy};
+use crate::domain::port::{Port, PortSet, Protocols};
+use crate::domain::selector::{Selector, SelectorKind};
+
+/// Every setting of the service.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settings {
+    /// The pools by name; the built-in ones are always among them.
+    pub pools: BTreeMap<String, Arc<Pool>>,
+    /// Rules for single NICs, by their name.
+    pub interfaces: BTreeMap<String, InterfaceRule>,
+    /// The console.
+    pub console: Console,
+    /// Where the database, the token and the console's URL lie.
+    pub data_dir: PathBuf,
+    /// The API socket.
+    pub socket: PathBuf,
+    /// The file mode of the API socket: 0o600 or 0o660.
+    pub socket_mode: u32,
+    /// How leases are stored.
+    pub store: Store,
+    /// Logs and traces.
+    pub telemetry: Telemetry,
+}
+
+/// What holds for one NIC, whichever pool a port comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct InterfaceRule {
+    /// The ports that may be granted there, in place of the pool's.
+    pub ranges: Option<PortSet>,
+    /// Ports that are never granted there.
+    pub exclude: PortSet,
+}
+
+/// The console: the dashboard and the API on loopback.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Console {
+    /// Whether it runs at all.
+    pub enabled: bool,
+    /// Exactly this address and port, or no start. In place of `address` and `pool`.
+    pub listen: Option<SocketAddr>,
+    /// The address it listens on, on a port of its pool.
+    pub address: IpAddr,
+    /// The pool its port comes from.
+    pub pool: String,
+    /// Names beyond localhost that a browser may call it by.
+    pub allowed_hosts: Vec<String>,
+    /// How many threads answer requests.
+    pub workers: NonZeroUsize,
+}
+
+impl Default for Console {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            listen: None,
+            address: Ipv4Addr::LOCALHOST.into(),
+            pool: CONSOLE_POOL.to_owned(),
+            allowed_hosts: Vec::new(),
+            workers: const { NonZeroUsize::MIN.saturating_add(1) },
+        }
+    }
+}
+
+/// How leases are stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Store {
+    /// How many requests one commit may carry.
+    pub batch_max: NonZeroU32,
+    /// How often the write-ahead log is folded into the database.
+    pub checkpoint_interval: Duration,
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self {
+            batch_max: const { NonZeroU32::MIN.saturating_add(255) },
+            checkpoint_interval: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Logs and traces.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Telemetry {
+    /// The base of an OTLP/HTTP collector, such as `http://127.0.0.1:4318`.
+    pub endpoint: Option<String>,
+    /// The service's name in traces.
+    pub service_name: Option<String>,
+    /// Which share of traces is kept, from 0 to 1.
+    pub sample_ratio: f64,
+    /// Which log lines are written, as tracing-subscriber's `EnvFilter` reads it.
+    pub log: String,
+    /// How log lines look.
+    pub log_format: LogFormat,
+}
+
+impl Default for Telemetry {
+    fn default() -> Self {
+        Self {
+            endpoint: None,
+            service_name: None,
+            sample_ratio: 1.0,
+            log: "info".to_owned(),
+            log_format: LogFormat::default(),
+        }
+    }
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl LogFormat {
+    /// `text` or `json`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Json => "json",
+        }
+    }
+}
+
+impl FromStr for LogFormat {
+    type Err = UnknownLogFormat;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "text" => Ok(Self::Text),
+            "json" => Ok(Self::Json),
+            other => Err(UnknownLogFormat(other.to_owned())),
+        }
+    }
+}
+
+/// A log format that does not exist.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("\"{0}\" is not a log format: use text or json")]
+pub struct UnknownLogFormat(pub String);
+
+/// The pools that exist without being written down.
+pub const BUILT_IN_POOLS: [&str; 2] = [DEFAULT_POOL, CONSOLE_POOL];
+
+/// What a pool is as far as nobody says otherwise. Only the built-in ones have ranges.
+pub(super) fn default_pool(name: &str) -> Pool {
+    let (ranges, prefer, interfaces) = match name {
+        DEFAULT_POOL => (ports(20_000, 29_999), None, SelectorKind::Any),
+        CONSOLE_POOL => (
+            ports(8888, 8988),
+            Port::new(8888),
+            SelectorKind::Address(Ipv4Addr::LOCALHOST.into()),
+        ),
+        _ => (PortSet::EMPTY, None, SelectorKind::Any),
+    };
+    Pool {
+        name: name.into(),
+        ranges,
+        exclude: PortSet::EMPTY,
+        prefer,
+        strategy: Strategy::default(),
+        max_attempts: None,
+        attempt_timeout: Duration::from_secs(5),
+        cool_down: Duration::from_secs(10),
+        protocol: Protocols::default(),
+        interfaces: vec![Selector {
+            negated: false,
+            kind: interfaces,
+        }],
+        handover: Handover::default(),
+        claim_within: Duration::from_mins(10),
+        ttl: None,
+    }
+}
+
+fn ports(first: u16, last: u16) -> PortSet {
+    match (Port::new(first), Port::new(last)) {
+        (Some(first), Some(last)) => PortSet::range(first, last),
+        _ => PortSet::EMPTY,
+    }
+}

@@ -1,0 +1,62 @@
+//! Where things lie unless somebody says otherwise: the XDG base directories, or the system's own
+//! places for root.
+
+use std::path::{Path, PathBuf};
+
+use super::Sources;
+
+/// The file that holds for every user of the host.
+pub const SYSTEM_FILE: &str = "/etc/portbook/config.toml";
+
+/// Root's places. A service of the system keeps its state here (file-hierarchy(7)).
+const SYSTEM_DATA_DIR: &str = "/var/lib/portbook";
+const SYSTEM_SOCKET: &str = "/run/portbook/portbook.sock";
+
+/// What the default places depend on.
+pub(super) struct Places<'a> {
+    environment: &'a [(String, String)],
+    home: Option<&'a Path>,
+    root: bool,
+}
+
+impl<'a> Places<'a> {
+    pub fn of(sources: &'a Sources) -> Self {
+        Self {
+            environment: &sources.environment,
+            home: sources.home.as_deref(),
+            root: sources.root,
+        }
+    }
+
+    /// The data directory; none without a home.
+    pub fn data_dir(&self) -> Option<PathBuf> {
+        if self.root {
+            return Some(SYSTEM_DATA_DIR.into());
+        }
+        let state = xdg(self.environment, "XDG_STATE_HOME");
+        let state = state.or_else(|| Some(self.home?.join(".local/state")));
+        Some(state?.join("portbook"))
+    }
+
+    /// The API socket; none where it belongs into the data directory.
+    pub fn socket(&self) -> Option<PathBuf> {
+        if self.root {
+            return Some(SYSTEM_SOCKET.into());
+        }
+        Some(xdg(self.environment, "XDG_RUNTIME_DIR")?.join("portbook.sock"))
+    }
+}
+
+/// The user's own configuration file; none without a home.
+pub(super) fn user_file(environment: &[(String, String)], home: Option<&Path>) -> Option<PathBuf> {
+    let config = xdg(environment, "XDG_CONFIG_HOME");
+    let config = config.or_else(|| Some(home?.join(".config")));
+    Some(config?.join("portbook/config.toml"))
+}
+
+/// A base directory. The specification has relative ones ignored, and empty ones count as unset.
+fn xdg(environment: &[(String, String)], variable: &str) -> Option<PathBuf> {
+    let found = environment.iter().find(|(name, _)| name == variable);
+    let path = Path::new(&found?.1);
+    path.is_absolute().then(|| path.to_owned())
+}
