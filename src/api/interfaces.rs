@@ -1,0 +1,55 @@
+//! `/api/v1/interfaces`: the host's network interfaces as they are now.
+
+use actix_web::HttpResponse;
+use actix_web::web::Data;
+use serde::Serialize;
+
+use super::Face;
+use super::document::{InterfaceAddressDocument, InterfaceDocument};
+use super::problem::{Code, Problem};
+use crate::host::interface::{Interface, Snapshot};
+
+#[derive(Serialize)]
+struct List {
+    interfaces: Vec<InterfaceDocument>,
+}
+
+/// Lists interfaces and addresses.
+pub async fn list(face: Data<Face>) -> Result<HttpResponse, Problem> {
+    let host = face
+        .service
+        .interfaces()
+        .current()
+        .map_err(|error| Problem::new(Code::StoreUnavailable, error.to_string()))?;
+    let interfaces = documents(&host);
+    Ok(HttpResponse::Ok().json(List { interfaces }))
+}
+
+/// Every interface of a host.
+pub fn documents(host: &Snapshot) -> Vec<InterfaceDocument> {
+    host.listing().iter().map(InterfaceDocument::from).collect()
+}
+
+impl From<&Interface> for InterfaceDocument {
+    fn from(interface: &Interface) -> Self {
+        let address = |address: &crate::host::interface::InterfaceAddress| {
+            let zone = match address.scope {
+                0 => String::new(),
+                _ => format!("%{}", interface.name),
+            };
+            InterfaceAddressDocument {
+                address: format!("{}{zone}", address.ip),
+                prefix_len: address.prefix_len,
+                primary: address.primary,
+            }
+        };
+        Self {
+            name: interface.name.to_string(),
+            index: interface.index,
+            up: interface.up,
+            loopback: interface.loopback,
+            is_virtual: interface.virtual_,
+            addresses: interface.addresses.iter().map(address).collect(),
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! `/api/v1/leases`: asking for ports, and what became of them.
+
+use actix_web::http::header::LOCATION;
+use actix_web::web::{Data, Path, Payload, Query};
+use actix_web::{HttpRequest, HttpResponse};
+use serde::{Deserialize, Serialize};
+
+use super::document::{AllocationDocument, LeaseDocument, LeaseRequest, Span};
+use super::problem::{Code, Problem};
+use super::{Face, body};
+use crate::access::Viewer;
+use crate::domain::lease::{LeaseId, State};
+use crate::engine::Allocated;
+use crate::host::clock::Clock;
+use crate::store::LeaseFilter;
+
+/// How many rows a list gives unless it is asked for fewer or more.
+pub(super) const DEFAULT_LIMIT: u32 = 100;
+
+/// The most rows that one answer carries.
+pub(super) const MAX_LIMIT: u32 = 1000;
+
+/// `GET /api/v1/leases?…`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Wanted {
+    name: Option<String>,
+    pool: Option<String>,
+    state: Option<String>,
+    label: Option<String>,
+    limit: Option<u32>,
+    before: Option<LeaseId>,
+}
+
+#[derive(Serialize)]
+struct List {
+    leases: Vec<LeaseDocument>,
+}
+
+impl Wanted {
+    fn matches(&self, lease: &LeaseDocument) -> bool {
+        let same = |wanted: &Option<String>, is: Option<&str>| {
+            wanted.as_deref().is_none_or(|wanted| is == Some(wanted))
+        };
+        let labelled = self.label.as_deref().is_none_or(|wanted| match wanted.split_once('=') {
+            Some((key, value)) => lease.labels.get(key).is_some_and(|is| is == value),
+            None => lease.labels.contains_key(wanted),
+        });
+        same(&self.name, lease.name.as_ref().map(crate::domain::lease::Name::as_str))
+            && same(&self.pool, Some(&lease.pool))
+            && same(&self.state, Some(lease.state.as_str()))
+            && labelled
+            && self.before.is_none_or(|before| lease.id < before)
+    }
+}
+
+/// A lease as this viewer may see it.
+pub(super) fn shown(lease: LeaseDocument, viewer: &Viewer) -> LeaseDocument {
+    if viewer.sees(lease.uid) {
+        lease
+    } else {
+        lease.seen_by_others()
+    }
+}
+
+/// Lists living leases, or ended ones where an end state or `state=ended` is asked for; newest first.
+pub async fn list(
+    face: Data<Face>,
+    viewer: Viewer,
+    wanted: Query<Wanted>,
+) -> Result<HttpResponse, Problem> {
+    let limit = wanted.limit.unwrap_or(DEFAULT_LIMIT).clamp(1, MAX_LIMIT);
+    let clock = face.service.clock();
+    let state = match wanted.state.as_deref() {
+        None | Some("ended") => None,
+        Some(word) => Some(word.parse::<State>().map_err(|error| {
+            Problem::new(Code::InvalidRequest, format!("state: {error}"))
+        })?),
+    };
+    let ended = wanted.state.as_deref() == Some("ended") || state.is_some_and(State::is_ended);
+    let leases: Vec<LeaseDocument> = if ended {
+        let filter = LeaseFilter {
+            name: wanted.name.clone(),
+            pool: wanted.pool.clone(),
+            state,
+            before: wanted.before,
+            limit,
+        };
+        let stored = face.service.store().ended_leases(&filter).await?;
+        stored.iter().map(|stored| LeaseDocument::of(&stored.lease, clock)).collect()
+    } else {
+        let living = face.service.leases();
+        living.iter().rev().map(|lease| LeaseDocument::of(lease, clock)).collect()
+    };
+    let leases = leases
+        .into_iter()
+        .map(|lease| shown(lease, &viewer))
+        .filter(|lease| wanted.state.as_deref() == Some("ended") || wanted.matches(lease))
+        .take(limit as usize)
+        .collect();
+    Ok(HttpResponse::Ok().json(List { leases }))
+}
+
+/// Grants ports: 201 with what was granted, 200 where every name lived already or nothing was to
+/// be granted.
+pub async fn create(
+    face: Data<Face>,
+    viewer: Viewer,
+    request: HttpRequest,
+    payload: Payload,
+) -> Result<HttpResponse, Problem> {
+    let wanted: LeaseRequest = body::json(&request, payload).await?;
+    let wanted = wanted
+        .parse()
+        .map_err(|wrong| Problem::new(Code::InvalidRequest, wrong))?;
+    let caller = viewer.caller()?;
+    let granted = face.service.allocate(caller, &wanted).await?;
+    let document = document(&granted, face.service.clock());
+    if !document.created {
+        return Ok(HttpResponse::Ok().json(document));
+    }
+    let mut answer = HttpResponse::Created();
+    if let Some(first) = document.leases.first() {
+        answer.insert_header((LOCATION, format!("/api/v1/leases/{}", first.id)));
+    }
+    Ok(answer.json(document))
+}
+
+/// An allocation as clients get it.
+pub fn document(granted: &Allocated, clock: &Clock) -> AllocationDocument {
+    let leases = granted.leases.iter().map(|lease| LeaseDocument::of(lease, clock));
+    AllocationDocument {
+        allocation: granted.id,
+        created: granted.created,
+        attempt_count: granted.attempt_count,
+        trace_id: granted.trace_id.clone(),
+        leases: leases.collect(),
+        notes: granted.explanation.notes.clone(),
+    }
+}
+
+fn id(text: &str) -> Result<LeaseId, Problem> {
+    text.parse().map_err(|_| {
+        let detail = format!("\"{text}\" is no lease id; `portbook list` shows them");
+        Problem::new(Code::NotFound, detail)
+    })
+}
+
+/// One lease, living or ended.
+pub async fn show(
+    face: Data<Face>,
+    viewer: Viewer,
+    path: Path<String>,
+) -> Result<HttpResponse, Problem> {
+    let id = id(&path)?;
+    let clock = face.service.clock();
+    let document = match face.service.lease(id) {
+        Some(lease) => LeaseDocument::of(&lease, clock),
+        None => match face.service.store().lease(id).await? {
+            Some(stored) => LeaseDocument::of(&stored.lease, clock),
+            None => return Err(Problem::new(Code::NotFound, "there is no such lease")),
+        },
+    };
+    Ok(HttpResponse::Ok().json(shown(document, &viewer)))
+}
+
+/// Gives a lease back.
+pub async fn release(
+    face: Data<Face>,
+    viewer: Viewer,
+    path: Path<String>,
+) -> Result<HttpResponse, Problem> {
+    face.service.release(viewer.caller()?, id(&path)?).await?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+/// What a renewal may say.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Renewal {
+    ttl: Option<Span>,
+}
+
+/// Makes a lease last longer.
+pub async fn renew(
+    face: Data<Face>,
+    viewer: Viewer,
+    path: Path<String>,
+    request: HttpRequest,
+    payload: Payload,
+) -> Result<HttpResponse, Problem> {
+    let renewal: Renewal = body::json(&request, payload).await?;
+    let ttl = renewal.ttl.map(|span| span.0);
+    let renewed = face.service.renew(viewer.caller()?, id(&path)?, ttl).await?;
+    Ok(HttpResponse::Ok().json(LeaseDocument::of(&renewed, face.service.clock())))
+}

@@ -1,0 +1,45 @@
+//! `/api/v1/pools`: the pools with their rules.
+
+use actix_web::HttpResponse;
+use actix_web::web::Data;
+use serde::Serialize;
+
+use super::Face;
+use super::document::{PoolDocument, Span};
+use crate::domain::lease::Lease;
+use crate::domain::pool::Pool;
+
+#[derive(Serialize)]
+struct List {
+    pools: Vec<PoolDocument>,
+}
+
+/// Lists pools.
+pub async fn list(face: Data<Face>) -> HttpResponse {
+    let leases = face.service.leases();
+    let settings = face.service.settings();
+    let pools = settings.pools.values();
+    let pools = pools.map(|pool| document(pool, leases.iter().map(AsRef::as_ref))).collect();
+    HttpResponse::Ok().json(List { pools })
+}
+
+/// A pool, and how many of `leases` are of it.
+pub fn document<'a>(pool: &Pool, leases: impl Iterator<Item = &'a Lease>) -> PoolDocument {
+    PoolDocument {
+        name: pool.name.to_string(),
+        ranges: pool.ranges.to_string(),
+        exclude: pool.exclude.to_string(),
+        ports: pool.ranges.len(),
+        leased: leases.filter(|lease| lease.pool == pool.name).count(),
+        prefer: pool.prefer,
+        strategy: pool.strategy,
+        max_attempts: pool.max_attempts,
+        protocol: pool.protocol,
+        interfaces: pool.interfaces.clone(),
+        handover: pool.handover,
+        claim_within: Span(pool.claim_within),
+        ttl: pool.ttl.map(Span),
+        attempt_timeout: Span(pool.attempt_timeout),
+        cool_down: Span(pool.cool_down),
+    }
+}

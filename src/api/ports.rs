@@ -1,0 +1,70 @@
+//! `/api/v1/ports/{tcp|udp}/{n}`: who is on one port.
+
+use actix_web::HttpResponse;
+use actix_web::web::{Data, Path};
+
+use super::Face;
+use super::document::{AttemptDocument, LeaseDocument, PortDocument};
+use super::leases::shown;
+use super::problem::{Code, Problem};
+use crate::access::Viewer;
+use crate::domain::address::{BindAddress, Family};
+use crate::domain::attempt::Occupant;
+use crate::domain::port::{Port, Protocol};
+use crate::engine::service::Service;
+use crate::host::occupancy;
+use crate::store::{AttemptFilter, StoreError};
+
+/// How many of its latest attempts are told.
+const ATTEMPTS: u32 = 20;
+
+/// Who is on a port, lease or occupant, and what was tried on it.
+pub async fn show(
+    face: Data<Face>,
+    viewer: Viewer,
+    path: Path<(String, String)>,
+) -> Result<HttpResponse, Problem> {
+    let invalid = |wrong: String| Problem::new(Code::InvalidRequest, wrong);
+    let (protocol, port) = path.into_inner();
+    let protocol: Protocol =
+        protocol.parse().map_err(|_| invalid(format!("\"{protocol}\" is neither tcp nor udp")))?;
+    let port: Port = port
+        .parse()
+        .map_err(|error: crate::domain::port::PortError| invalid(error.to_string()))?;
+    let mut found = about(&face.service, protocol, port).await?;
+    found.leases = found.leases.into_iter().map(|lease| shown(lease, &viewer)).collect();
+    Ok(HttpResponse::Ok().json(found))
+}
+
+/// Everything known of one port.
+pub async fn about(
+    service: &Service,
+    protocol: Protocol,
+    port: Port,
+) -> Result<PortDocument, StoreError> {
+    let leases = service.leases_on(protocol, port);
+    let filter = AttemptFilter {
+        port: Some(port.get()),
+        limit: ATTEMPTS,
+        ..AttemptFilter::default()
+    };
+    let attempts = service.store().attempts(&filter).await?;
+    let attempts = attempts.into_iter().map(AttemptDocument::from);
+    Ok(PortDocument {
+        protocol,
+        port,
+        leases: leases.iter().map(|lease| LeaseDocument::of(lease, service.clock())).collect(),
+        occupants: occupants(protocol, port).await,
+        attempts: attempts.filter(|attempt| attempt.protocol == protocol.as_str()).collect(),
+    })
+}
+
+/// Who is on it, but for portbook's own holds. The walk of `/proc` blocks, so it is done aside.
+async fn occupants(protocol: Protocol, port: Port) -> Vec<Occupant> {
+    let everywhere = [Family::Ipv4, Family::Ipv6].map(BindAddress::wildcard);
+    let me = std::process::id();
+    let look = move || occupancy::occupants(protocol, port, &everywhere);
+    let mut occupants = tokio::task::spawn_blocking(look).await.unwrap_or_default();
+    occupants.retain(|occupant| occupant.pid != Some(me));
+    occupants
+}
