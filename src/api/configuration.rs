@@ -4,9 +4,9 @@ use actix_web::HttpResponse;
 use actix_web::web::Data;
 
 use super::Face;
-use crate::config;
+
 
 /// Shows the settings.
 pub async fn show(face: Data<Face>) -> HttpResponse {
-    HttpResponse::Ok().json(config::show_json(&face.loaded()))
+    HttpResponse::Ok().json(crate::cli::config::show_json(&face.loaded()))
 }

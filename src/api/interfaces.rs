@@ -48,7 +48,7 @@ impl From<&Interface> for InterfaceDocument {
             index: interface.index,
             up: interface.up,
             loopback: interface.loopback,
-            is_virtual: interface.virtual_,
+            is_virtual: interface.is_virtual,
             addresses: interface.addresses.iter().map(address).collect(),
         }
     }

@@ -1,5 +1,10 @@
-//! What the machine offers: sockets, interfaces, processes, clocks. Facts only; what to do with
-//! them is decided above.
+//! What the machine offers: its network interfaces, who is on its ports, its processes, clocks and
+//! sockets. Everything here asks the kernel and reports; nothing here decides.
 
 pub mod clock;
 pub mod hold;
+pub mod interface;
+pub mod kernel;
+mod netlink;
+pub mod occupancy;
+pub mod process;

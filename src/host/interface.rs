@@ -1,0 +1,143 @@
+//! Network interfaces and their addresses: what can be bound on this host, right now.
+//!
+//! `read` asks the kernel, `cache` asks it again only after a change, `resolve` turns the words of
+//! a pool into bind addresses and asks nobody.
+
+mod cache;
+mod read;
+mod resolve;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use serde::Serialize;
+
+use crate::domain::address::{BindAddress, Family};
+
+pub use cache::{ChangeSocket, Interfaces, watch};
+pub use read::families;
+pub use resolve::{SelectError, resolve};
+
+/// What could not be learnt about the host's interfaces.
+#[derive(Debug, thiserror::Error)]
+pub enum InterfaceError {
+    /// The kernel did not list its interfaces (RTM_GETLINK, `rtnetlink(7)`).
+    #[error("cannot list the network interfaces: netlink sockets must be allowed")]
+    Links(#[source] std::io::Error),
+    /// The kernel did not list its addresses (`getifaddrs(3)`).
+    #[error("cannot list the addresses of the network interfaces: netlink sockets must be allowed")]
+    Addresses(#[source] std::io::Error),
+}
+
+/// The interfaces at one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Every interface, also those that are down or have no address, in the order of their index.
+    pub interfaces: Vec<Interface>,
+    /// The families that sockets can be bound in; a kernel may be built or booted without one.
+    pub families: Vec<Family>,
+}
+
+impl Snapshot {
+    /// The interface of this name.
+    pub fn interface(&self, name: &str) -> Option<&Interface> {
+        self.interfaces.iter().find(|known| &*known.name == name)
+    }
+
+    /// The interfaces with the host's primary addresses marked, for showing them. It asks for the
+    /// route to the outside (a millisecond or two), so it is apart from what an allocation needs.
+    pub fn listing(&self) -> Vec<Interface> {
+        let primary = read::primary_addresses();
+        let mut interfaces = self.interfaces.clone();
+        for address in interfaces.iter_mut().flat_map(|known| &mut known.addresses) {
+            address.primary = primary.contains(&address.ip);
+        }
+        interfaces
+    }
+}
+
+/// One network interface (NIC).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Interface {
+    /// Its name, without the label that an address may carry (`eth0:1` is `eth0`).
+    pub name: Arc<str>,
+    /// Its index in the kernel (`if_nametoindex(3)`).
+    pub index: u32,
+    /// Whether it is up (IFF_UP, `netdevice(7)`).
+    pub up: bool,
+    /// Whether it is the loopback (IFF_LOOPBACK).
+    pub loopback: bool,
+    /// Whether a container engine, hypervisor or tunnel made it, going by its name. Classes leave
+    /// such interfaces out.
+    #[serde(rename = "virtual")]
+    pub is_virtual: bool,
+    /// Its addresses, ascending; there may be none.
+    pub addresses: Vec<InterfaceAddress>,
+}
+
+/// One address of an interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct InterfaceAddress {
+    /// The address.
+    pub ip: IpAddr,
+    /// The length of its network's prefix in bits.
+    pub prefix_len: u8,
+    /// The interface's index for link-local IPv6 (RFC 4007 zone), 0 elsewhere.
+    pub scope: u32,
+    /// Whether the host reaches the outside from it. Known in [`Snapshot::listing`] only.
+    pub primary: bool,
+}
+
+impl Interface {
+    /// The bind address that one of its addresses is.
+    fn bind_address(&self, address: &InterfaceAddress) -> BindAddress {
+        BindAddress {
+            interface: Arc::clone(&self.name),
+            ip: address.ip,
+            scope: address.scope,
+        }
+    }
+
+    /// Whether an IPv4 address that is not listed can be bound all the same: on a loopback the
+    /// kernel makes the whole network local (`fib_add_ifaddr` in Linux), so all of 127.0.0.0/8.
+    fn makes_local(&self, ip: IpAddr) -> bool {
+        let within = |address: &InterfaceAddress| {
+            IpNet::new(address.ip, address.prefix_len).is_ok_and(|network| network.contains(&ip))
+        };
+        self.up && self.loopback && ip.is_ipv4() && self.addresses.iter().any(within)
+    }
+}
+
+/// Beginnings of the names of interfaces that container engines, hypervisors and tunnels make.
+const VIRTUAL_PREFIXES: [&str; 8] = [
+    "docker", "br-", "veth", "virbr", "cni", "cali", "flannel", "tap",
+];
+
+fn is_virtual_name(name: &str) -> bool {
+    VIRTUAL_PREFIXES
+        .iter()
+        .any(|prefix| name.starts_with(prefix))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn container_interfaces_are_known_by_name() {
+        for name in [
+            "docker0",
+            "br-1a2b3c",
+            "veth12ab",
+            "virbr0",
+            "cali9",
+            "tap0",
+        ] {
+            assert!(is_virtual_name(name), "{name}");
+        }
+        for name in ["eth0", "br0", "wlp3s0", "lan0", "tun0"] {
+            assert!(!is_virtual_name(name), "{name}");
+        }
+    }
+}

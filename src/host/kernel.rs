@@ -1,0 +1,120 @@
+//! The kernel's settings that bear on the choice of a port, and the limit on descriptors.
+
+use std::io;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use crate::domain::port::{Port, PortSet};
+
+/// What is unprivileged where the kernel does not say (`ip(7)`, `ip_unprivileged_port_start`).
+const DEFAULT_UNPRIVILEGED_PORT_START: u16 = 1024;
+
+/// The ports that `bind(0)` and `connect(2)` choose from: `net.ipv4.ip_local_port_range`
+/// (`ip(7)`), which governs IPv6 as well. `None` where the kernel does not say.
+pub fn ephemeral_range() -> Option<PortSet> {
+    parse_range(&sysctl("ip_local_port_range")?)
+}
+
+/// The ports that the administrator keeps from `bind(0)` and `connect(2)`:
+/// `net.ipv4.ip_local_reserved_ports` (`ip(7)`). They can still be bound by number.
+pub fn reserved_ports() -> PortSet {
+    sysctl("ip_local_reserved_ports").map_or(PortSet::EMPTY, |text| parse_reserved(&text))
+}
+
+/// The first port that needs no CAP_NET_BIND_SERVICE: `net.ipv4.ip_unprivileged_port_start`
+/// (`ip(7)`), which governs IPv6 as well. Zero where no port needs it.
+pub fn unprivileged_port_start() -> u16 {
+    sysctl("ip_unprivileged_port_start")
+        .and_then(|text| parse_start(&text))
+        .unwrap_or(DEFAULT_UNPRIVILEGED_PORT_START)
+}
+
+/// Raises the soft limit on open descriptors to the hard one (RLIMIT_NOFILE, `getrlimit(2)`) and
+/// says what it is now; no limit reads as `u64::MAX`. Each hold is one descriptor an address.
+pub fn raise_fd_limit() -> io::Result<u64> {
+    let limit = getrlimit(Resource::Nofile);
+    let hard = limit.maximum;
+    if limit.current != hard {
+        let raised = Rlimit {
+            current: hard,
+            maximum: hard,
+        };
+        setrlimit(Resource::Nofile, raised)?;
+    }
+    Ok(hard.unwrap_or(u64::MAX))
+}
+
+fn sysctl(name: &str) -> Option<String> {
+    std::fs::read_to_string(format!("/proc/sys/net/ipv4/{name}")).ok()
+}
+
+/// Two numbers with a tab between, both in the range.
+fn parse_range(text: &str) -> Option<PortSet> {
+    let mut words = text.split_whitespace();
+    let first: Port = words.next()?.parse().ok()?;
+    let last: Port = words.next()?.parse().ok()?;
+    let range = PortSet::range(first, last);
+    (!range.is_empty()).then_some(range)
+}
+
+/// `8080,9148-9150`, or an empty line. The kernel lets zero into the list, which is no port.
+fn parse_reserved(text: &str) -> PortSet {
+    let parts = text.split(',').map(str::trim);
+    parts.fold(PortSet::EMPTY, |all, part| {
+        let part = part
+            .strip_prefix("0-")
+            .map_or_else(|| part.to_owned(), |last| format!("1-{last}"));
+        part.parse()
+            .map_or_else(|_| all.clone(), |set| all.union(&set))
+    })
+}
+
+fn parse_start(text: &str) -> Option<u16> {
+    text.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernels_texts_are_read() {
+        assert_eq!(
+            parse_range("32768\t60999\n").unwrap().to_string(),
+            "32768-60999"
+        );
+        assert_eq!(
+            parse_reserved("8080,9148-9150\n").to_string(),
+            "8080,9148-9150"
+        );
+        assert_eq!(parse_reserved("\n"), PortSet::EMPTY);
+        assert_eq!(parse_reserved("0-3,0\n").to_string(), "1-3");
+        assert_eq!(parse_start("80\n"), Some(80));
+        assert_eq!(parse_start("0\n"), Some(0));
+    }
+
+    #[test]
+    fn other_texts_are_not() {
+        for text in ["", "32768", "60999 32768", "a b"] {
+            assert_eq!(parse_range(text), None, "{text:?}");
+        }
+        assert_eq!(parse_start("none"), None);
+    }
+
+    #[test]
+    fn this_kernel_gives_ports_from_its_range() {
+        let range = ephemeral_range().expect("ip_local_port_range");
+        let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = Port::new(socket.local_addr().unwrap().port()).unwrap();
+        assert!(range.contains(port), "{port} is outside {range}");
+        assert!(!reserved_ports().contains(port));
+    }
+
+    #[test]
+    fn the_soft_limit_reaches_the_hard_one() {
+        let raised = raise_fd_limit().unwrap();
+        let now = getrlimit(Resource::Nofile);
+        assert_eq!(now.current, now.maximum);
+        assert_eq!(now.current.unwrap_or(u64::MAX), raised);
+    }
+}

@@ -1,0 +1,191 @@
+//! Who is on a port, by the kernel's socket tables.
+//!
+//! The tables are hints, `bind(2)` is the truth: a kernel before 6.8 does not list sockets that are
+//! bound and do not listen, and no table shows other network namespaces.
+
+mod diag;
+mod holders;
+mod proc_net;
+
+use std::collections::HashSet;
+use std::io;
+use std::net::IpAddr;
+
+use crate::domain::address::{BindAddress, Family};
+use crate::domain::attempt::{Occupant, SocketState};
+use crate::domain::port::{Port, Protocol};
+
+pub use holders::holders;
+
+/// One socket of the kernel's tables.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Its protocol.
+    pub protocol: Protocol,
+    /// Its local address. One that is IPv4 in an IPv6 socket (`::ffff:0:0/96`) is given as IPv4.
+    pub local: IpAddr,
+    /// The interface that it is bound to, as link-local IPv6 addresses are; 0 for none or unknown.
+    pub scope: u32,
+    /// Whether it is on `[::]` and covers IPv4 as well (no IPV6_V6ONLY, `ipv6(7)`).
+    pub dual: bool,
+    /// Its port.
+    pub port: Port,
+    /// What it does.
+    pub state: SocketState,
+    /// The user that it belongs to. TIME_WAIT has forgotten.
+    pub uid: Option<u32>,
+    /// The inode by which `/proc/PID/fd` names it; 0 once no process has it.
+    pub inode: u64,
+}
+
+impl Entry {
+    /// Whether the kernel would refuse a strict bind of this address (portbook's are IPv6-only)
+    /// because of this socket: `inet_rcv_saddr_equal` in Linux.
+    pub fn overlaps(&self, address: &BindAddress) -> bool {
+        if Family::of(self.local) != address.family() {
+            return self.dual && address.family() == Family::Ipv4;
+        }
+        // A zone that is not known may be the same.
+        let same_zone = self.scope == address.scope || self.scope == 0 || address.scope == 0;
+        self.local.is_unspecified()
+            || address.is_wildcard()
+            || (self.local == address.ip && same_zone)
+    }
+}
+
+/// The sockets of the host at one moment.
+#[derive(Debug, Clone, Default)]
+pub struct Occupancy {
+    /// Every socket with a port.
+    pub entries: Vec<Entry>,
+}
+
+impl Occupancy {
+    /// Reads the tables of these protocols, both families.
+    pub fn snapshot(protocols: &[Protocol]) -> io::Result<Self> {
+        let mut entries = Vec::new();
+        for &protocol in protocols {
+            entries.append(&mut read(protocol, None)?);
+        }
+        Ok(Self { entries })
+    }
+
+    /// The sockets on one port, filtered by the kernel.
+    pub fn on_port(protocol: Protocol, port: Port) -> io::Result<Vec<Entry>> {
+        read(protocol, Some(port))
+    }
+}
+
+/// Asks by netlink; where that is refused (old kernels, seccomp filters) by `/proc/net`.
+fn read(protocol: Protocol, port: Option<Port>) -> io::Result<Vec<Entry>> {
+    diag::read(protocol, port).or_else(|error| {
+        tracing::debug!(%protocol, %error, "no sock_diag: reading /proc/net");
+        proc_net::read(protocol, port)
+    })
+}
+
+/// Who is in the way of these addresses: first who listens, then who is bound, then connections.
+///
+/// It walks all of `/proc`, so it is for the moment after a refused bind. What cannot be read reads
+/// as nobody.
+pub fn occupants(protocol: Protocol, port: Port, overlapping: &[BindAddress]) -> Vec<Occupant> {
+    let mut entries = Occupancy::on_port(protocol, port).unwrap_or_default();
+    entries.retain(|entry| overlapping.iter().any(|address| entry.overlaps(address)));
+    entries.sort_by_key(|entry| rank(entry.state));
+    let mut found: Vec<Occupant> = Vec::new();
+    for occupant in identify(&entries) {
+        if !found.contains(&occupant) {
+            found.push(occupant);
+        }
+    }
+    found
+}
+
+/// The occupant behind each entry, in one walk of `/proc`. A socket that several processes share
+/// is told of by the lowest pid.
+pub fn identify(entries: &[Entry]) -> Vec<Occupant> {
+    let inodes: HashSet<u64> = entries.iter().map(|entry| entry.inode).collect();
+    let holders = holders(&inodes);
+    let occupant = |entry: &Entry| {
+        let process = holders.get(&entry.inode).and_then(|all| all.first());
+        Occupant {
+            pid: process.map(|process| process.pid),
+            uid: entry.uid,
+            command: process.and_then(|process| process.command.clone()),
+            state: entry.state,
+        }
+    };
+    entries.iter().map(occupant).collect()
+}
+
+const fn rank(state: SocketState) -> u8 {
+    match state {
+        SocketState::Listening => 0,
+        SocketState::Bound => 1,
+        SocketState::Connected => 2,
+        SocketState::Lingering => 3,
+        SocketState::Unknown => 4,
+    }
+}
+
+/// TIME_WAIT in the kernel's numbers (`include/net/tcp_states.h`).
+const TIME_WAIT: u8 = 6;
+
+/// A state in the kernel's numbers (`include/net/tcp_states.h`). UDP borrows two of them: 1 for
+/// connected and 7 for bound, which for UDP is all that it takes to receive.
+const fn state_of(protocol: Protocol, number: u8) -> SocketState {
+    match (protocol, number) {
+        (Protocol::Udp, 1) => SocketState::Connected,
+        (Protocol::Udp, _) => SocketState::Listening,
+        (Protocol::Tcp, number) => tcp_state(number),
+    }
+}
+
+const fn tcp_state(number: u8) -> SocketState {
+    match number {
+        // LISTEN.
+        10 => SocketState::Listening,
+        // CLOSE with a port, and BOUND_INACTIVE.
+        7 | 13 => SocketState::Bound,
+        // ESTABLISHED, SYN_SENT, SYN_RECV, CLOSE_WAIT, NEW_SYN_RECV.
+        1 | 2 | 3 | 8 | 12 => SocketState::Connected,
+        // FIN_WAIT1, FIN_WAIT2, TIME_WAIT, LAST_ACK, CLOSING.
+        4 | 5 | TIME_WAIT | 9 | 11 => SocketState::Lingering,
+        _ => SocketState::Unknown,
+    }
+}
+
+/// One line of a table as it was read, before it is made sense of.
+struct Raw {
+    protocol: Protocol,
+    local: IpAddr,
+    scope: u32,
+    /// `None` where the table does not say.
+    v6_only: Option<bool>,
+    port: u16,
+    state: u8,
+    uid: u32,
+    inode: u64,
+}
+
+impl Raw {
+    /// The entry it stands for, unless it has no port.
+    fn entry(self) -> Option<Entry> {
+        let port = Port::new(self.port)?;
+        // Where the table does not say, the default: a socket on [::] takes IPv4 as well.
+        let dual = self.local.is_ipv6() && self.local.is_unspecified();
+        Some(Entry {
+            protocol: self.protocol,
+            local: self.local.to_canonical(),
+            scope: self.scope,
+            dual: dual && self.v6_only != Some(true),
+            port,
+            state: state_of(self.protocol, self.state),
+            uid: (self.state != TIME_WAIT).then_some(self.uid),
+            inode: self.inode,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,95 @@
+//! The socket tables by netlink (`sock_diag(7)`): binary, filtered by the kernel, no privilege.
+
+use std::io;
+
+use netlink_packet_core::{Emitable, Parseable};
+use netlink_packet_sock_diag::constants::{
+    AF_INET, AF_INET6, IPPROTO_TCP, IPPROTO_UDP, SOCK_DIAG_BY_FAMILY,
+};
+use netlink_packet_sock_diag::inet::nlas::Nla;
+use netlink_packet_sock_diag::inet::{
+    ExtensionFlags, InetRequest, InetResponse, SocketId, StateFlags,
+};
+use rustix::net::netlink::SOCK_DIAG;
+
+use super::{Entry, Raw};
+use crate::domain::address::Family;
+use crate::domain::port::{Port, Protocol};
+use crate::host::netlink::{Netlink, invalid};
+
+/// Every state, ESTABLISHED (1) to BOUND_INACTIVE (13). The last lists sockets that are bound and
+/// do not listen; kernels before 6.8 ignore it.
+const EVERY_STATE: u32 = (1 << 14) - 2;
+
+/// Reads the sockets of a protocol, both families, or those of them on one port.
+pub(super) fn read(protocol: Protocol, port: Option<Port>) -> io::Result<Vec<Entry>> {
+    let mut netlink = Netlink::open(Some(SOCK_DIAG))?;
+    let mut entries = Vec::new();
+    for family in [Family::Ipv4, Family::Ipv6] {
+        let body = request(protocol, family, port);
+        netlink.dump(SOCK_DIAG_BY_FAMILY, &body, |payload| {
+            let response = InetResponse::parse(payload).map_err(invalid)?;
+            entries.extend(raw(protocol, &response).entry());
+            Ok(())
+        })?;
+    }
+    // The kernel has filtered already; should one not, the answer is right all the same.
+    entries.retain(|entry| port.is_none_or(|port| entry.port == port));
+    Ok(entries)
+}
+
+/// A `struct inet_diag_req_v2`. A dump takes from the socket's id the source port alone, where it
+/// is not zero (`inet_diag_dump_icsk` and `udp_dump` in Linux).
+fn request(protocol: Protocol, family: Family, port: Option<Port>) -> Vec<u8> {
+    let (family, mut socket_id) = match family {
+        Family::Ipv4 => (AF_INET, SocketId::new_v4()),
+        Family::Ipv6 => (AF_INET6, SocketId::new_v6()),
+    };
+    socket_id.source_port = port.map_or(0, Port::get);
+    let request = InetRequest {
+        family,
+        protocol: match protocol {
+            Protocol::Tcp => IPPROTO_TCP,
+            Protocol::Udp => IPPROTO_UDP,
+        },
+        extensions: ExtensionFlags::empty(),
+        states: StateFlags::from_bits_retain(EVERY_STATE),
+        socket_id,
+    };
+    let mut body = vec![0; request.buffer_len()];
+    request.emit(&mut body);
+    body
+}
+
+fn raw(protocol: Protocol, response: &InetResponse) -> Raw {
+    let header = &response.header;
+    let v6_only = response.nlas.iter().find_map(|attribute| match attribute {
+        Nla::SkV6Only(only) => Some(*only),
+        _ => None,
+    });
+    Raw {
+        protocol,
+        local: header.socket_id.source_address,
+        scope: header.socket_id.interface_id,
+        v6_only,
+        port: header.socket_id.source_port,
+        state: header.state,
+        uid: header.uid,
+        inode: header.inode.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernel_is_asked_for_one_port_in_every_state() {
+        let body = request(Protocol::Udp, Family::Ipv6, Port::new(0x1f90));
+        assert_eq!(body.len(), 56);
+        assert_eq!(body[..2], [10, 17]);
+        assert_eq!(body[4..8], 0x3ffe_u32.to_ne_bytes());
+        assert_eq!(body[8..10], [0x1f, 0x90]);
+        assert_eq!(request(Protocol::Tcp, Family::Ipv4, None)[8..10], [0, 0]);
+    }
+}

@@ -1,0 +1,265 @@
+//! Processes as `/proc` tells of them (`proc(5)`): who they are, since when, and whose children.
+//!
+//! A pid alone names nobody for long. Where several facts must be of one process, they are read
+//! beneath one descriptor of its directory, which a successor of the same pid does not answer to.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::OnceLock;
+
+use jiff::{SignedDuration, Timestamp};
+use rustix::fs::{CWD, Mode, OFlags, fstat, openat};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+use crate::domain::lease::Owner;
+
+/// A process that was found holding a socket.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Process {
+    /// Its pid, in portbook's pid namespace.
+    pub pid: u32,
+    /// Its name (`/proc/PID/comm`): anybody's text. Never its command line, which can hold secrets.
+    pub command: Option<String>,
+}
+
+/// Why nothing can be said of a process.
+#[derive(Debug, thiserror::Error)]
+pub enum ProcessError {
+    /// No such process, or another one has its pid now.
+    #[error("process {0} is gone, or hidden from portbook (the mount option hidepid of /proc)")]
+    Gone(u32),
+    /// The kernel does not show it.
+    #[error("cannot look at process {pid}: run portbook as its user or as root")]
+    Hidden {
+        /// The process.
+        pid: u32,
+        /// The kernel's refusal.
+        source: io::Error,
+    },
+    /// `/proc` says something that `proc(5)` does not describe.
+    #[error("cannot make sense of /proc/{0}/stat")]
+    Unintelligible(u32),
+}
+
+impl ProcessError {
+    fn of(pid: u32, error: io::Error) -> Self {
+        match Errno::from_io_error(&error) {
+            // ESRCH: it ended between open and read. EINVAL: no pid at all (`pidfd_open(2)`).
+            Some(Errno::NOENT | Errno::SRCH | Errno::INVAL) => Self::Gone(pid),
+            _ => Self::Hidden { pid, source: error },
+        }
+    }
+}
+
+/// What of `/proc/PID/stat` is of use here.
+#[derive(Debug, PartialEq, Eq)]
+struct Stat {
+    state: char,
+    parent: u32,
+    threads: u32,
+    start_ticks: u64,
+}
+
+impl Stat {
+    /// Whether only its exit status is left. A first thread that ended before the others reads as a
+    /// zombie too, but the process lives on.
+    const fn is_zombie(&self) -> bool {
+        matches!(self.state, 'Z' | 'X' | 'x') && self.threads <= 1
+    }
+}
+
+/// Fields 3, 4, 20 and 22 of `proc_pid_stat(5)`. The name in field 2 may hold blanks and
+/// parentheses, so the fields after it are counted from the last `)`.
+fn parse_stat(text: &str) -> Option<Stat> {
+    let (_, rest) = text.rsplit_once(')')?;
+    let field: Vec<&str> = rest.split_ascii_whitespace().collect();
+    let nth = |number: usize| field.get(number - 3).copied();
+    Some(Stat {
+        state: nth(3)?.chars().next()?,
+        parent: nth(4)?.parse().ok()?,
+        threads: nth(20)?.parse().ok()?,
+        start_ticks: nth(22)?.parse().ok()?,
+    })
+}
+
+/// The directory of one process.
+struct Directory {
+    pid: u32,
+    fd: OwnedFd,
+}
+
+impl Directory {
+    fn open(pid: u32) -> Result<Self, ProcessError> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        openat(CWD, format!("/proc/{pid}"), flags, Mode::empty())
+            .map(|fd| Self { pid, fd })
+            .map_err(|error| ProcessError::of(pid, error.into()))
+    }
+
+    /// Reads a file of it. One `read(2)` is enough: these files are a line.
+    fn read(&self, file: &str) -> Result<String, ProcessError> {
+        let mut buffer = [0u8; 1024];
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let length = openat(&self.fd, file, flags, Mode::empty())
+            .and_then(|file| rustix::io::read(file, &mut buffer[..]))
+            .map_err(|error| ProcessError::of(self.pid, error.into()))?;
+        Ok(String::from_utf8_lossy(&buffer[..length]).into_owned())
+    }
+
+    fn stat(&self) -> Result<Stat, ProcessError> {
+        parse_stat(&self.read("stat")?).ok_or(ProcessError::Unintelligible(self.pid))
+    }
+
+    fn command(&self) -> Result<String, ProcessError> {
+        let mut command = self.read("comm")?;
+        // The kernel ends it with one newline; others are part of the name.
+        if command.ends_with('\n') {
+            command.pop();
+        }
+        Ok(command)
+    }
+
+    /// Its effective user, to whom the directory belongs (`proc_pid(5)`).
+    fn uid(&self) -> Result<u32, ProcessError> {
+        let found = fstat(&self.fd).map_err(|error| ProcessError::of(self.pid, error.into()))?;
+        Ok(found.st_uid)
+    }
+}
+
+fn stat(pid: u32) -> Result<Stat, ProcessError> {
+    Directory::open(pid)?.stat()
+}
+
+/// When a process started, in clock ticks since boot. With the pid it names it for good.
+pub fn start_ticks(pid: u32) -> Result<u64, ProcessError> {
+    Ok(stat(pid)?.start_ticks)
+}
+
+/// The pid of a process's parent; 0 where that is outside the pid namespace.
+pub fn parent(pid: u32) -> Result<u32, ProcessError> {
+    Ok(stat(pid)?.parent)
+}
+
+/// The name of a process.
+pub fn command(pid: u32) -> Result<String, ProcessError> {
+    Directory::open(pid)?.command()
+}
+
+/// The effective user of a process.
+pub fn uid(pid: u32) -> Result<u32, ProcessError> {
+    Directory::open(pid)?.uid()
+}
+
+/// Everything that identifies a living process as an owner. A zombie is gone.
+pub fn owner(pid: u32) -> Result<Owner, ProcessError> {
+    let directory = Directory::open(pid)?;
+    let stat = directory.stat()?;
+    if stat.is_zombie() {
+        return Err(ProcessError::Gone(pid));
+    }
+    let started_at = started_at(stat.start_ticks).ok_or(ProcessError::Unintelligible(pid))?;
+    Ok(Owner {
+        pid,
+        start_ticks: stat.start_ticks,
+        uid: directory.uid()?,
+        command: directory.command()?,
+        started_at,
+    })
+}
+
+/// Whether the owner still runs: the same process, and no zombie. Hidden counts as running, as
+/// ending a lease on a guess would be worse.
+pub fn is_running(owner: &Owner) -> bool {
+    match stat(owner.pid) {
+        Ok(stat) => stat.start_ticks == owner.start_ticks && !stat.is_zombie(),
+        Err(ProcessError::Gone(_)) => false,
+        Err(_) => true,
+    }
+}
+
+/// A descriptor that becomes readable when the owner ends (`pidfd_open(2)`).
+///
+/// The start time is read again once the descriptor is there, so it is of the owner and not of a
+/// later process with its pid.
+pub fn pidfd(owner: &Owner) -> Result<OwnedFd, ProcessError> {
+    let raw = i32::try_from(owner.pid).ok().and_then(Pid::from_raw);
+    let pid = raw.ok_or(ProcessError::Gone(owner.pid))?;
+    let fd = pidfd_open(pid, PidfdFlags::empty())
+        .map_err(|error| ProcessError::of(owner.pid, error.into()))?;
+    if start_ticks(owner.pid)? != owner.start_ticks {
+        return Err(ProcessError::Gone(owner.pid));
+    }
+    Ok(fd)
+}
+
+/// Whether a process is `ancestor` or comes from it. One whose parent ended first belongs to init
+/// (or a subreaper) and no longer counts.
+pub fn is_descendant(pid: u32, ancestor: u32) -> bool {
+    let mut current = pid;
+    // Pids that are used again while one climbs could in theory make a ring.
+    for _ in 0..1024 {
+        if current == ancestor {
+            return true;
+        }
+        match parent(current) {
+            Ok(parent) if parent != 0 => current = parent,
+            _ => return false,
+        }
+    }
+    false
+}
+
+/// Whether a process lives in portbook's pid namespace (`pid_namespaces(7)`).
+pub fn same_pid_namespace(pid: u32) -> Result<bool, ProcessError> {
+    same_namespace(pid, "pid")
+}
+
+/// Whether a process lives in portbook's network namespace (`network_namespaces(7)`), so that a
+/// port means the same to both.
+pub fn same_net_namespace(pid: u32) -> Result<bool, ProcessError> {
+    same_namespace(pid, "net")
+}
+
+fn same_namespace(pid: u32, kind: &str) -> Result<bool, ProcessError> {
+    let read = |who: &str| std::fs::read_link(format!("/proc/{who}/ns/{kind}"));
+    let of = |error| ProcessError::of(pid, error);
+    Ok(read(&pid.to_string()).map_err(of)? == read("self").map_err(of)?)
+}
+
+/// Start ticks as a wall-clock time, by the boot time that the kernel counts from.
+fn started_at(start_ticks: u64) -> Option<Timestamp> {
+    let per_second = rustix::param::clock_ticks_per_second();
+    let milliseconds = start_ticks.checked_mul(1000)?.checked_div(per_second)?;
+    let since_boot = SignedDuration::from_millis(i64::try_from(milliseconds).ok()?);
+    boot_time()?.checked_add(since_boot).ok()
+}
+
+/// When the system started. Read once: the file counts every interrupt of every processor, which
+/// takes a while, and a start time that stays the same is worth more than one that follows each
+/// correction of the wall clock.
+fn boot_time() -> Option<Timestamp> {
+    static BOOT_TIME: OnceLock<Option<Timestamp>> = OnceLock::new();
+    *BOOT_TIME.get_or_init(|| parse_boot_time(&std::fs::read_to_string("/proc/stat").ok()?))
+}
+
+/// The line `btime` of `proc_stat(5)`: when the system started, in seconds since 1970.
+fn parse_boot_time(stat: &str) -> Option<Timestamp> {
+    let line = stat.lines().find_map(|line| line.strip_prefix("btime "))?;
+    Timestamp::from_second(line.trim().parse().ok()?).ok()
+}
+
+/// A name for this boot of the kernel (`random(4)`): start times mean nothing beyond it.
+pub fn boot_id() -> io::Result<String> {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
+    Ok(text.trim().to_owned())
+}
+
+/// A name for this installation (`machine-id(5)`); containers often have none.
+pub fn machine_id() -> Option<String> {
+    let text = std::fs::read_to_string("/etc/machine-id").ok()?;
+    Some(text.trim().to_owned()).filter(|id| !id.is_empty())
+}
+
+#[cfg(test)]
+mod tests;
