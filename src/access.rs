@@ -65,7 +65,12 @@ impl Token {
         rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())?;
         let text: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
         let mut options = std::fs::OpenOptions::new();
-        let mut new = options.write(true).create(true).truncate(true).mode(0o600).open(file)?;
+        let mut new = options
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(file)?;
         io::Write::write_all(&mut new, format!("{text}\n").as_bytes())?;
         Ok(Self(text))
     }
@@ -139,7 +144,9 @@ pub async fn check<B: MessageBody + 'static>(
             request.extensions_mut().insert(viewer);
             next.call(request).await?.map_into_left_body()
         }
-        Err(problem) => request.into_response(problem.error_response()).map_into_right_body(),
+        Err(problem) => request
+            .into_response(problem.error_response())
+            .map_into_right_body(),
     };
     secure(response.headers_mut());
     Ok(response)
@@ -159,8 +166,13 @@ fn viewer_of(request: &ServiceRequest) -> Result<Viewer, Problem> {
 fn at_the_console(request: &ServiceRequest, door: &Door) -> Result<Viewer, Problem> {
     let headers = request.headers();
     // HTTP/1.0 may leave Host out, and an absolute-form target outranks it (RFC 9112, 3.2.2).
-    let host = headers.get(header::HOST).and_then(|value| value.to_str().ok());
-    let target = request.uri().authority().map(actix_web::http::uri::Authority::as_str);
+    let host = headers
+        .get(header::HOST)
+        .and_then(|value| value.to_str().ok());
+    let target = request
+        .uri()
+        .authority()
+        .map(actix_web::http::uri::Authority::as_str);
     let ours = |name: &str| is_ours(name, &door.extra_hosts);
     if !host.is_some_and(ours) || !target.is_none_or(ours) {
         let named = target.or(host).unwrap_or_default();
@@ -200,14 +212,18 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
     let given = headers.get(header::AUTHORIZATION)?.to_str().unwrap_or("");
     // Any other scheme is a wrong token rather than none.
     let (scheme, token) = given.split_once(' ').unwrap_or(("", given));
-    Some(if scheme.eq_ignore_ascii_case("bearer") { token.trim() } else { "" })
+    Some(if scheme.eq_ignore_ascii_case("bearer") {
+        token.trim()
+    } else {
+        ""
+    })
 }
 
 /// Whether a browser says that the request came from a page that is not the console's.
 fn is_foreign(headers: &HeaderMap, extra_hosts: &[String]) -> bool {
     let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
-    let foreign_site = text("sec-fetch-site")
-        .is_some_and(|site| !matches!(site, "same-origin" | "none"));
+    let foreign_site =
+        text("sec-fetch-site").is_some_and(|site| !matches!(site, "same-origin" | "none"));
     let foreign_origin = text("origin").is_some_and(|origin| {
         // "null" is what sandboxed and redirected pages send (RFC 6454, 7.3).
         let authority = origin.strip_prefix("http://");
@@ -225,14 +241,24 @@ fn origin_host(origin: &str) -> &str {
 fn is_ours(host: &str, extra_hosts: &[String]) -> bool {
     let name = without_port(host);
     let name = name.strip_suffix('.').unwrap_or(name);
-    let loopback = match name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
-        Some(ip) => ip.parse::<std::net::Ipv6Addr>().is_ok_and(|ip| ip.is_loopback()),
+    let loopback = match name
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'))
+    {
+        Some(ip) => ip
+            .parse::<std::net::Ipv6Addr>()
+            .is_ok_and(|ip| ip.is_loopback()),
         None => {
             name.eq_ignore_ascii_case("localhost")
-                || name.parse::<std::net::Ipv4Addr>().is_ok_and(|ip| ip.is_loopback())
+                || name
+                    .parse::<std::net::Ipv4Addr>()
+                    .is_ok_and(|ip| ip.is_loopback())
         }
     };
-    loopback || extra_hosts.iter().any(|extra| extra.eq_ignore_ascii_case(name))
+    loopback
+        || extra_hosts
+            .iter()
+            .any(|extra| extra.eq_ignore_ascii_case(name))
 }
 
 fn without_port(host: &str) -> &str {
@@ -271,10 +297,25 @@ mod tests {
 
     #[test]
     fn only_loopback_names_and_configured_ones_are_ours() {
-        for good in ["127.0.0.1:8888", "localhost", "LOCALHOST:1", "[::1]:8888", "127.8.8.8", "box.test:9"] {
+        for good in [
+            "127.0.0.1:8888",
+            "localhost",
+            "LOCALHOST:1",
+            "[::1]:8888",
+            "127.8.8.8",
+            "box.test:9",
+        ] {
             assert!(is_ours(good, &["box.test".into()]), "{good}");
         }
-        for bad in ["", "evil.test", "127.0.0.1.evil.test", "localhost.evil.test", "[::2]:1", "1.2.3.4", ":8888"] {
+        for bad in [
+            "",
+            "evil.test",
+            "127.0.0.1.evil.test",
+            "localhost.evil.test",
+            "[::2]:1",
+            "1.2.3.4",
+            ":8888",
+        ] {
             assert!(!is_ours(bad, &[]), "{bad}");
         }
     }
@@ -291,7 +332,10 @@ mod tests {
             is_foreign(&headers, &[])
         };
         assert!(!foreign(&[]));
-        assert!(!foreign(&[("origin", "http://127.0.0.1:8888"), ("sec-fetch-site", "same-origin")]));
+        assert!(!foreign(&[
+            ("origin", "http://127.0.0.1:8888"),
+            ("sec-fetch-site", "same-origin")
+        ]));
         assert!(foreign(&[("origin", "http://127.0.0.1:9999")]));
         assert!(foreign(&[("origin", "null")]));
         assert!(foreign(&[("origin", "https://evil.test")]));

@@ -33,7 +33,10 @@ pub async fn list(face: Data<Face>, wanted: Query<Wanted>) -> Result<HttpRespons
     let wanted = wanted.into_inner();
     let known = |word: &str| Outcome::ALL.iter().any(|outcome| outcome.as_str() == word);
     if let Some(word) = wanted.outcome.as_deref().filter(|word| !known(word)) {
-        let all: Vec<&str> = Outcome::ALL.iter().map(|outcome| outcome.as_str()).collect();
+        let all: Vec<&str> = Outcome::ALL
+            .iter()
+            .map(|outcome| outcome.as_str())
+            .collect();
         let detail = format!("outcome: \"{word}\" is none of {}", all.join(", "));
         return Err(Problem::new(Code::InvalidRequest, detail));
     }

@@ -35,7 +35,10 @@ pub(super) async fn json<T: DeserializeOwned + Default>(
 }
 
 fn is_json(request: &HttpRequest) -> bool {
-    let given = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let given = request
+        .headers()
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
     given.is_some_and(|given| {
         let essence = given.split(';').next().unwrap_or_default().trim();
         essence.eq_ignore_ascii_case("application/json")

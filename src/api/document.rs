@@ -11,13 +11,18 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::domain::address::{http_url, with_port};
 use crate::domain::attempt::{Attempt, Occupant, Outcome};
 use crate::domain::explanation::Explanation;
-use crate::domain::lease::{AllocationId, Guard, Handover, Lease, LeaseId, Name, Owner, Scope, State};
+use crate::domain::lease::{
+    AllocationId, Guard, Handover, Lease, LeaseId, Name, Owner, Scope, State,
+};
 use crate::domain::pool::Strategy;
 use crate::domain::port::{Port, Protocol, Protocols};
 use crate::domain::request::Request;
 use crate::domain::selector::Selector;
 use crate::host::clock::Clock;
 use crate::store::{AllocationRecord, AttemptRecord};
+
+/// The version of the JSON documents.
+pub const VERSION: u32 = 1;
 
 /// A duration as text ("10m", "1h30m") or as a number of seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,9 +41,9 @@ impl std::str::FromStr for Span {
     fn from_str(text: &str) -> Result<Self, String> {
         let signed: SignedDuration = match text.trim().parse::<u64>() {
             Ok(seconds) => return Ok(Self(Duration::from_secs(seconds))),
-            Err(_) => text
-                .parse()
-                .map_err(|_| format!("\"{text}\" is not a duration: write it as 30s, 10m or 1h30m"))?,
+            Err(_) => text.parse().map_err(|_| {
+                format!("\"{text}\" is not a duration: write it as 30s, 10m or 1h30m")
+            })?,
         };
         let positive = Duration::try_from(signed);
         positive
@@ -136,7 +141,9 @@ impl LeaseRequest {
     /// The request in the domain's words, or what is wrong with it.
     pub fn parse(self) -> Result<Request, String> {
         let port = |field: &str, number: Option<u16>| match number.map(Port::new) {
-            Some(None) => Err(format!("{field}: 0 is not a port: ports go from 1 to 65535")),
+            Some(None) => Err(format!(
+                "{field}: 0 is not a port: ports go from 1 to 65535"
+            )),
             Some(port) => Ok(port),
             None => Ok(None),
         };
@@ -182,7 +189,11 @@ fn scope(word: Option<ScopeWord>, directory: Option<PathBuf>) -> Result<Scope, S
 
 fn check_labels(labels: &BTreeMap<String, String>) -> Result<(), String> {
     let fits = |text: &str| !text.is_empty() && text.len() <= 128;
-    if labels.len() > 16 || !labels.iter().all(|(key, value)| fits(key) && value.len() <= 128) {
+    if labels.len() > 16
+        || !labels
+            .iter()
+            .all(|(key, value)| fits(key) && value.len() <= 128)
+    {
         return Err("labels: at most 16, keys and values of at most 128 bytes".to_owned());
     }
     Ok(())
@@ -271,8 +282,10 @@ impl LeaseDocument {
     pub fn of(lease: &Lease, clock: &Clock) -> Self {
         let host = lease.addresses.advertised_host();
         let addresses = lease.addresses.addresses();
-        let mut interfaces: Vec<String> =
-            addresses.iter().map(|address| address.interface.to_string()).collect();
+        let mut interfaces: Vec<String> = addresses
+            .iter()
+            .map(|address| address.interface.to_string())
+            .collect();
         interfaces.dedup();
         Self {
             id: lease.id,
@@ -287,7 +300,10 @@ impl LeaseDocument {
             port: lease.port,
             url: http_url(&host, lease.port),
             host,
-            addresses: addresses.iter().map(|address| with_port(address, lease.port)).collect(),
+            addresses: addresses
+                .iter()
+                .map(|address| with_port(address, lease.port))
+                .collect(),
             interfaces,
             guard: lease.guard,
             state: lease.state,
@@ -375,7 +391,11 @@ impl AllocationRecordDocument {
             duration_us: record.duration_us,
             trace_id: record.trace_id,
             explanation: record.explanation,
-            attempts: attempts.into_iter().rev().map(AttemptDocument::from).collect(),
+            attempts: attempts
+                .into_iter()
+                .rev()
+                .map(AttemptDocument::from)
+                .collect(),
         }
     }
 }
@@ -463,7 +483,9 @@ impl From<AttemptRecord> for AttemptDocument {
 impl AttemptDocument {
     /// Whether the port was got.
     pub fn is_success(&self) -> bool {
-        [Outcome::Bound, Outcome::Lingering].iter().any(|good| good.as_str() == self.outcome)
+        [Outcome::Bound, Outcome::Lingering]
+            .iter()
+            .any(|good| good.as_str() == self.outcome)
     }
 }
 

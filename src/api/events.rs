@@ -58,5 +58,8 @@ fn following(live: Receiver<Event>) -> impl Stream<Item = Told> {
 fn frame(event: &Event) -> Option<String> {
     let data = serde_json::to_string(event).ok()?;
     let kind = event.kind.as_str();
-    Some(format!("id: {}\nevent: {kind}\ndata: {data}\n\n", event.seq))
+    Some(format!(
+        "id: {}\nevent: {kind}\ndata: {data}\n\n",
+        event.seq
+    ))
 }

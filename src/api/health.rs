@@ -14,7 +14,10 @@ pub async fn livez() -> HttpResponse {
 
 /// Ports can be granted: the record takes a commit.
 pub async fn readyz(face: Data<Face>) -> Result<HttpResponse, Problem> {
-    face.service.store().commit(face.service.store().batch()).await?;
+    face.service
+        .store()
+        .commit(face.service.store().batch())
+        .await?;
     Ok(HttpResponse::Ok().content_type("text/plain").body("ok\n"))
 }
 

@@ -42,12 +42,17 @@ impl Wanted {
         let same = |wanted: &Option<String>, is: Option<&str>| {
             wanted.as_deref().is_none_or(|wanted| is == Some(wanted))
         };
-        let labelled = self.label.as_deref().is_none_or(|wanted| match wanted.split_once('=') {
-            Some((key, value)) => lease.labels.get(key).is_some_and(|is| is == value),
-            None => lease.labels.contains_key(wanted),
-        });
-        same(&self.name, lease.name.as_ref().map(crate::domain::lease::Name::as_str))
-            && same(&self.pool, Some(&lease.pool))
+        let labelled = self
+            .label
+            .as_deref()
+            .is_none_or(|wanted| match wanted.split_once('=') {
+                Some((key, value)) => lease.labels.get(key).is_some_and(|is| is == value),
+                None => lease.labels.contains_key(wanted),
+            });
+        same(
+            &self.name,
+            lease.name.as_ref().map(crate::domain::lease::Name::as_str),
+        ) && same(&self.pool, Some(&lease.pool))
             && same(&self.state, Some(lease.state.as_str()))
             && labelled
             && self.before.is_none_or(|before| lease.id < before)
@@ -73,9 +78,10 @@ pub async fn list(
     let clock = face.service.clock();
     let state = match wanted.state.as_deref() {
         None | Some("ended") => None,
-        Some(word) => Some(word.parse::<State>().map_err(|error| {
-            Problem::new(Code::InvalidRequest, format!("state: {error}"))
-        })?),
+        Some(word) => Some(
+            word.parse::<State>()
+                .map_err(|error| Problem::new(Code::InvalidRequest, format!("state: {error}")))?,
+        ),
     };
     let ended = wanted.state.as_deref() == Some("ended") || state.is_some_and(State::is_ended);
     let leases: Vec<LeaseDocument> = if ended {
@@ -87,10 +93,17 @@ pub async fn list(
             limit,
         };
         let stored = face.service.store().ended_leases(&filter).await?;
-        stored.iter().map(|stored| LeaseDocument::of(&stored.lease, clock)).collect()
+        stored
+            .iter()
+            .map(|stored| LeaseDocument::of(&stored.lease, clock))
+            .collect()
     } else {
         let living = face.service.leases();
-        living.iter().rev().map(|lease| LeaseDocument::of(lease, clock)).collect()
+        living
+            .iter()
+            .rev()
+            .map(|lease| LeaseDocument::of(lease, clock))
+            .collect()
     };
     let leases = leases
         .into_iter()
@@ -128,7 +141,10 @@ pub async fn create(
 
 /// An allocation as clients get it.
 pub fn document(granted: &Allocated, clock: &Clock) -> AllocationDocument {
-    let leases = granted.leases.iter().map(|lease| LeaseDocument::of(lease, clock));
+    let leases = granted
+        .leases
+        .iter()
+        .map(|lease| LeaseDocument::of(lease, clock));
     AllocationDocument {
         allocation: granted.id,
         created: granted.created,
@@ -191,6 +207,9 @@ pub async fn renew(
 ) -> Result<HttpResponse, Problem> {
     let renewal: Renewal = body::json(&request, payload).await?;
     let ttl = renewal.ttl.map(|span| span.0);
-    let renewed = face.service.renew(viewer.caller()?, id(&path)?, ttl).await?;
+    let renewed = face
+        .service
+        .renew(viewer.caller()?, id(&path)?, ttl)
+        .await?;
     Ok(HttpResponse::Ok().json(LeaseDocument::of(&renewed, face.service.clock())))
 }

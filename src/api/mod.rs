@@ -3,14 +3,14 @@
 mod allocations;
 mod attempts;
 mod body;
-mod configuration;
+pub mod configuration;
 pub mod document;
 mod events;
 mod health;
-mod interfaces;
-mod leases;
-mod pools;
-mod ports;
+pub mod interfaces;
+pub mod leases;
+pub mod pools;
+pub mod ports;
 pub mod problem;
 
 use std::sync::Arc;
@@ -84,5 +84,8 @@ async fn method_not_allowed(request: HttpRequest) -> Problem {
 
 /// The answer where no route matches.
 pub async fn not_found(request: HttpRequest) -> Problem {
-    Problem::new(Code::NotFound, format!("there is nothing at {}", request.path()))
+    Problem::new(
+        Code::NotFound,
+        format!("there is nothing at {}", request.path()),
+    )
 }

@@ -19,7 +19,9 @@ pub async fn list(face: Data<Face>) -> HttpResponse {
     let leases = face.service.leases();
     let settings = face.service.settings();
     let pools = settings.pools.values();
-    let pools = pools.map(|pool| document(pool, leases.iter().map(AsRef::as_ref))).collect();
+    let pools = pools
+        .map(|pool| document(pool, leases.iter().map(AsRef::as_ref)))
+        .collect();
     HttpResponse::Ok().json(List { pools })
 }
 

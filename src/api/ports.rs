@@ -26,13 +26,18 @@ pub async fn show(
 ) -> Result<HttpResponse, Problem> {
     let invalid = |wrong: String| Problem::new(Code::InvalidRequest, wrong);
     let (protocol, port) = path.into_inner();
-    let protocol: Protocol =
-        protocol.parse().map_err(|_| invalid(format!("\"{protocol}\" is neither tcp nor udp")))?;
+    let protocol: Protocol = protocol
+        .parse()
+        .map_err(|_| invalid(format!("\"{protocol}\" is neither tcp nor udp")))?;
     let port: Port = port
         .parse()
         .map_err(|error: crate::domain::port::PortError| invalid(error.to_string()))?;
     let mut found = about(&face.service, protocol, port).await?;
-    found.leases = found.leases.into_iter().map(|lease| shown(lease, &viewer)).collect();
+    found.leases = found
+        .leases
+        .into_iter()
+        .map(|lease| shown(lease, &viewer))
+        .collect();
     Ok(HttpResponse::Ok().json(found))
 }
 
@@ -53,9 +58,14 @@ pub async fn about(
     Ok(PortDocument {
         protocol,
         port,
-        leases: leases.iter().map(|lease| LeaseDocument::of(lease, service.clock())).collect(),
+        leases: leases
+            .iter()
+            .map(|lease| LeaseDocument::of(lease, service.clock()))
+            .collect(),
         occupants: occupants(protocol, port).await,
-        attempts: attempts.filter(|attempt| attempt.protocol == protocol.as_str()).collect(),
+        attempts: attempts
+            .filter(|attempt| attempt.protocol == protocol.as_str())
+            .collect(),
     })
 }
 

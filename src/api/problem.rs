@@ -160,7 +160,11 @@ impl From<Refusal> for Problem {
             tracing::error!(%error, "the record is unavailable");
         }
         Self {
-            attempts: refusal.attempts().iter().map(AttemptDocument::from).collect(),
+            attempts: refusal
+                .attempts()
+                .iter()
+                .map(AttemptDocument::from)
+                .collect(),
             ..Self::new(code, refusal.to_string())
         }
     }

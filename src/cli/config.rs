@@ -6,10 +6,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
+use crate::api::document::VERSION;
 use crate::config::{Finding, Loaded, Setting, TEMPLATE};
-
-/// The version of the JSON documents.
-const VERSION: u32 = 1;
 
 /// What was given to `portbook config`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -39,15 +37,6 @@ fn assignment(setting: &Setting) -> String {
         // JSON's texts, numbers and lists are TOML's as well.
         value => format!("{} = {value}", setting.key),
     }
-}
-
-/// `config show --json`, and what the API answers.
-pub fn show_json(loaded: &Loaded) -> Value {
-    json!({
-        "version": VERSION,
-        "settings": loaded.provenance.settings(),
-        "warnings": loaded.warnings,
-    })
 }
 
 /// `config check`: a line for each finding; nothing where all is well.
@@ -169,7 +158,7 @@ mod tests {
     #[test]
     fn the_documents_carry_a_version() {
         let mut sources = sources();
-        let shown = show_json(&load(&sources).unwrap());
+        let shown = crate::api::configuration::document(&load(&sources).unwrap());
         assert_eq!(shown["version"], 1);
         assert_eq!(shown["settings"][0]["key"], "data_dir");
         assert_eq!(

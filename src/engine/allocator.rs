@@ -41,7 +41,9 @@ impl KernelRules {
     /// How many ports of the ephemeral range may be held at once: 5 %, but 16 at least, since
     /// everybody else on the host lives from that range.
     pub fn ephemeral_budget(&self) -> u32 {
-        u32::try_from(self.ephemeral.len() / 20).unwrap_or(u32::MAX).max(16)
+        u32::try_from(self.ephemeral.len() / 20)
+            .unwrap_or(u32::MAX)
+            .max(16)
     }
 }
 
@@ -233,7 +235,10 @@ impl<'a> Search<'a> {
     }
 
     fn cools(&self, eligible: &Eligible) -> bool {
-        eligible.excluded.iter().any(|e| e.reason == Reason::CoolingDown)
+        eligible
+            .excluded
+            .iter()
+            .any(|e| e.reason == Reason::CoolingDown)
     }
 
     fn check_limits(&self) -> Result<(), Refusal> {
@@ -269,7 +274,10 @@ impl<'a> Search<'a> {
             eligible.exclude(Reason::Configured, &PortBits::from(&self.plan.exclude));
         }
         if !self.rules.reserved.is_empty() {
-            eligible.exclude(Reason::KernelReserved, &PortBits::from(&self.rules.reserved));
+            eligible.exclude(
+                Reason::KernelReserved,
+                &PortBits::from(&self.rules.reserved),
+            );
         }
         if self.over_ephemeral_budget() {
             let ephemeral = PortBits::from(&self.rules.ephemeral);
@@ -301,7 +309,10 @@ impl<'a> Search<'a> {
     fn over_ephemeral_budget(&self) -> bool {
         let ephemeral = &self.rules.ephemeral;
         if self.plan.ranges.intersection(ephemeral).is_empty()
-            && self.plan.explicit.is_none_or(|port| !ephemeral.contains(port))
+            && self
+                .plan
+                .explicit
+                .is_none_or(|port| !ephemeral.contains(port))
         {
             return false;
         }
@@ -332,11 +343,24 @@ impl<'a> Search<'a> {
 
     fn take(&mut self, protocol: Protocol, port: Port) -> Result<Hold, Outcome> {
         let group = &self.plan.group;
-        Hold::take(Take::Strictly, group, protocol, port, self.clock, &mut self.attempts)
+        Hold::take(
+            Take::Strictly,
+            group,
+            protocol,
+            port,
+            self.clock,
+            &mut self.attempts,
+        )
     }
 
     fn retake(&mut self, protocol: Protocol, port: Port) -> Result<Hold, Outcome> {
-        retake(&self.plan.group, protocol, port, self.clock, &mut self.attempts)
+        retake(
+            &self.plan.group,
+            protocol,
+            port,
+            self.clock,
+            &mut self.attempts,
+        )
     }
 
     /// Tries one port on every address and protocol. `None`: busy, go on; an error: going on is
@@ -409,13 +433,15 @@ impl<'a> Search<'a> {
             Outcome::AddressNotAvailable => Err(Refusal::AddressNotAvailable { address }),
             Outcome::Failed => Err(Refusal::BindFailed {
                 address,
-                source: refused
-                    .and_then(|attempt| attempt.errno)
-                    .map_or_else(|| std::io::Error::other("unknown"), std::io::Error::from_raw_os_error),
+                source: refused.and_then(|attempt| attempt.errno).map_or_else(
+                    || std::io::Error::other("unknown"),
+                    std::io::Error::from_raw_os_error,
+                ),
             }),
             Outcome::InUse | Outcome::Bound | Outcome::Lingering => {
                 let until = self.clock.boot().after(self.plan.pool.cool_down);
-                self.books().cool_down(&self.plan.group, protocol, port, until);
+                self.books()
+                    .cool_down(&self.plan.group, protocol, port, until);
                 Ok(())
             }
         }

@@ -96,7 +96,8 @@ impl Service {
             return self.hand_again(&asked, living).await;
         }
         let sticky = self.last_ports(&asked, &living).await?;
-        self.search_and_grant(&asked, living, missing, &sticky).await
+        self.search_and_grant(&asked, living, missing, &sticky)
+            .await
     }
 
     fn plan(&self, request: &Request) -> Result<Plan, Refusal> {
@@ -146,7 +147,8 @@ impl Service {
             if leases.iter().any(|lease| lease.state == State::Lost) {
                 // The port went to an outsider: the name moves on.
                 for lease in leases.drain(..) {
-                    self.end(lease.id, State::Released, "lost to an outsider").await?;
+                    self.end(lease.id, State::Released, "lost to an outsider")
+                        .await?;
                 }
             }
             if leases.is_empty() {
@@ -232,7 +234,8 @@ impl Service {
         if asked.request.dry_run {
             return Ok(self.dry(asked, found, explanation));
         }
-        self.grant(asked, living, found, attempts, explanation).await
+        self.grant(asked, living, found, attempts, explanation)
+            .await
     }
 
     /// Refuses before descriptors run out: what is left is needed for clients and files.
@@ -275,7 +278,8 @@ impl Service {
         }
         tracing::info!(allocation = %asked.id, code = refusal.code(), "refused: {refusal}");
         let uid = Some(asked.caller.uid);
-        self.journal.other(EventKind::Refused, uid, refusal.to_string());
+        self.journal
+            .other(EventKind::Refused, uid, refusal.to_string());
         refusal
     }
 
@@ -408,7 +412,8 @@ impl Service {
             }
             lock(&self.books).enter(Arc::clone(&lease));
             self.watch(&lease);
-            self.journal.lease(EventKind::Granted, &lease, lease.pool.to_string());
+            self.journal
+                .lease(EventKind::Granted, &lease, lease.pool.to_string());
             granted.push(lease);
         }
         self.deadlines_moved.notify_one();
@@ -450,7 +455,10 @@ impl Service {
             port,
             addresses: asked.plan.group.clone(),
             uid: asked.caller.uid,
-            claim_by: asked.owner.is_none().then(|| now.after(asked.plan.claim_within)),
+            claim_by: asked
+                .owner
+                .is_none()
+                .then(|| now.after(asked.plan.claim_within)),
             owner: asked.owner.clone(),
             handover,
             guard: self.first_guard(asked, handover),
@@ -524,7 +532,10 @@ impl Service {
             return self.lease(lease.id).ok_or(Refusal::NotFound);
         }
         let now = self.clock.boot();
-        let claim_by = asked.owner.is_none().then(|| now.after(asked.plan.claim_within));
+        let claim_by = asked
+            .owner
+            .is_none()
+            .then(|| now.after(asked.plan.claim_within));
         let changed = self.change(lease.id, |lease| {
             lease.state = State::Handed;
             lease.owner.clone_from(&asked.owner);
@@ -549,7 +560,10 @@ fn fits(asked: &Asked<'_>, name: &Name, lease: &Lease) -> Result<(), Refusal> {
         return taken(format!("it has port {}; release it first", lease.port));
     }
     if !asked.plan.protocols.each().contains(&lease.protocol) {
-        return taken(format!("it is leased for {}; release it first", lease.protocol));
+        return taken(format!(
+            "it is leased for {}; release it first",
+            lease.protocol
+        ));
     }
     let elsewhere = lease.addresses != asked.plan.group;
     if elsewhere && !asked.request.interfaces.is_empty() {

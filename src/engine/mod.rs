@@ -3,6 +3,7 @@
 pub mod allocator;
 pub mod books;
 mod grant;
+mod holds;
 pub mod journal;
 mod keeper;
 mod observer;

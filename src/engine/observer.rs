@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::refusal::Refusal;
 use super::service::{Service, lock};
-use crate::domain::attempt::SocketState;
+use crate::domain::attempt::{SocketState, printable};
 use crate::domain::event::EventKind;
 use crate::domain::lease::{Guard, Lease, Owner, State};
 use crate::domain::port::{Port, Protocol};
@@ -61,7 +61,8 @@ impl Service {
         match sight {
             Sight::Nobody if lease.state == State::Active => {
                 // The owner lives and may listen again, as watchers do.
-                self.change(lease.id, |lease| lease.state = State::Handed).await?;
+                self.change(lease.id, |lease| lease.state = State::Handed)
+                    .await?;
             }
             Sight::Nobody => {}
             Sight::Owner if lease.state != State::Active => {
@@ -72,7 +73,8 @@ impl Service {
                     }
                 });
                 let active = active.await?;
-                self.journal.lease(EventKind::Active, &active, "the owner listens");
+                self.journal
+                    .lease(EventKind::Active, &active, "the owner listens");
             }
             Sight::Owner => {}
             Sight::Claimant(owner) => self.claim(lease, owner).await?,
@@ -122,7 +124,11 @@ enum Sight {
 fn listens_on(entry: &Entry, lease: &Lease) -> bool {
     entry.state == SocketState::Listening
         && (entry.protocol, entry.port) == (lease.protocol, lease.port)
-        && lease.addresses.addresses().iter().any(|address| entry.overlaps(address))
+        && lease
+            .addresses
+            .addresses()
+            .iter()
+            .any(|address| entry.overlaps(address))
 }
 
 /// One look at the kernel's tables for all of them, and one walk of the processes.
@@ -135,8 +141,15 @@ fn look(leases: &[Arc<Lease>]) -> Vec<(Arc<Lease>, Sight)> {
         return Vec::new();
     };
     let mut by_port: HashMap<(Protocol, Port), Vec<&Entry>> = HashMap::new();
-    for entry in tables.entries.iter().filter(|entry| entry.state == SocketState::Listening) {
-        by_port.entry((entry.protocol, entry.port)).or_default().push(entry);
+    for entry in tables
+        .entries
+        .iter()
+        .filter(|entry| entry.state == SocketState::Listening)
+    {
+        by_port
+            .entry((entry.protocol, entry.port))
+            .or_default()
+            .push(entry);
     }
     let listeners = |lease: &Lease| -> Vec<&Entry> {
         let on_port = by_port.get(&(lease.protocol, lease.port));
@@ -149,10 +162,19 @@ fn look(leases: &[Arc<Lease>]) -> Vec<(Arc<Lease>, Sight)> {
         .flat_map(|lease| listeners(lease))
         .map(|entry| entry.inode)
         .collect();
-    let processes = if inodes.is_empty() { HashMap::new() } else { holders(&inodes) };
+    let processes = if inodes.is_empty() {
+        HashMap::new()
+    } else {
+        holders(&inodes)
+    };
     leases
         .iter()
-        .map(|lease| (Arc::clone(lease), sight(lease, &listeners(lease), &processes)))
+        .map(|lease| {
+            (
+                Arc::clone(lease),
+                sight(lease, &listeners(lease), &processes),
+            )
+        })
         .collect()
 }
 
@@ -169,9 +191,15 @@ fn sight(lease: &Lease, entries: &[&Entry], processes: &HashMap<u64, Vec<Process
         .flatten()
         .collect();
     let same_user = entries.iter().all(|entry| entry.uid == Some(lease.uid));
-    let proxy = known.iter().any(|process| PROXIES.contains(&&*process.command));
+    let proxy = known
+        .iter()
+        .any(|process| process.command.as_deref().is_some_and(is_proxy));
     match &lease.owner {
-        Some(owner) if known.iter().any(|p| process::is_descendant(p.pid, owner.pid)) => {
+        Some(owner)
+            if known
+                .iter()
+                .any(|p| process::is_descendant(p.pid, owner.pid)) =>
+        {
             Sight::Owner
         }
         // Where the processes are not ours to see, the socket's user has to do.
@@ -185,19 +213,31 @@ fn sight(lease: &Lease, entries: &[&Entry], processes: &HashMap<u64, Vec<Process
     }
 }
 
+fn is_proxy(command: &str) -> bool {
+    PROXIES.contains(&command)
+}
+
 /// Of several processes that share a listener the one that the others descend from.
 fn eldest(processes: &[&Process]) -> Option<u32> {
     let pids: Vec<u32> = processes.iter().map(|process| process.pid).collect();
     let top = pids.iter().find(|pid| {
         let others = pids.iter().filter(|other| other != pid);
-        !others.into_iter().any(|other| process::is_descendant(**pid, *other))
+        !others
+            .into_iter()
+            .any(|other| process::is_descendant(**pid, *other))
     });
     top.or(pids.first()).copied()
 }
 
 fn outsider(entry: &Entry, known: &[&Process]) -> String {
     match known.first() {
-        Some(process) => format!("{} (pid {})", process.command, process.pid),
+        Some(process) => {
+            let command = process
+                .command
+                .as_deref()
+                .map_or_else(String::new, printable);
+            format!("{command} (pid {})", process.pid)
+        }
         None => format!("a process of uid {}", entry.uid.unwrap_or_default()),
     }
 }

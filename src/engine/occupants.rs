@@ -33,7 +33,11 @@ impl Tables {
 impl Occupants {
     /// Who was in the way of a refused attempt, as far as the kernel tells.
     pub fn of(&mut self, attempt: &Attempt) -> Option<Occupant> {
-        if self.tables.as_ref().is_none_or(|tables| !tables.covers(attempt)) {
+        if self
+            .tables
+            .as_ref()
+            .is_none_or(|tables| !tables.covers(attempt))
+        {
             self.tables = Some(Tables::read(attempt));
         }
         let tables = self.tables.as_ref()?;
@@ -42,7 +46,10 @@ impl Occupants {
             .iter()
             .filter(|entry| entry.port == attempt.port && entry.overlaps(&attempt.address))
             .min_by_key(|entry| rank(entry.state))?;
-        let process = tables.processes.get(&in_the_way.inode).and_then(|all| all.first());
+        let process = tables
+            .processes
+            .get(&in_the_way.inode)
+            .and_then(|all| all.first());
         Some(Occupant {
             pid: process.map(|process| process.pid),
             uid: in_the_way.uid,
@@ -54,7 +61,9 @@ impl Occupants {
 
 impl Tables {
     fn covers(&self, attempt: &Attempt) -> bool {
-        self.entries.iter().any(|entry| entry.protocol == attempt.protocol)
+        self.entries
+            .iter()
+            .any(|entry| entry.protocol == attempt.protocol)
     }
 }
 

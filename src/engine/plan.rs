@@ -147,8 +147,13 @@ fn allowed(pool: &Pool, group: &AddressGroup, settings: &Settings) -> (PortSet, 
             continue;
         }
         seen.push(name);
-        let rule = settings.interfaces.get(name).filter(|_| name != ANY_INTERFACE);
-        let own = rule.and_then(|rule| rule.ranges.as_ref()).unwrap_or(&pool.ranges);
+        let rule = settings
+            .interfaces
+            .get(name)
+            .filter(|_| name != ANY_INTERFACE);
+        let own = rule
+            .and_then(|rule| rule.ranges.as_ref())
+            .unwrap_or(&pool.ranges);
         ranges = Some(ranges.map_or_else(|| own.clone(), |all| all.intersection(own)));
         if let Some(rule) = rule {
             exclude = exclude.union(&rule.exclude);

@@ -52,7 +52,9 @@ pub enum Refusal {
         attempts: Vec<Attempt>,
     },
     /// The kernel forbids the port.
-    #[error("port {port} needs a privilege that portbook does not have: ports below {start} are the administrator's (net.ipv4.ip_unprivileged_port_start); run the service with CAP_NET_BIND_SERVICE or choose a higher port")]
+    #[error(
+        "port {port} needs a privilege that portbook does not have: ports below {start} are the administrator's (net.ipv4.ip_unprivileged_port_start); run the service with CAP_NET_BIND_SERVICE or choose a higher port"
+    )]
     PrivilegedPort {
         /// The port.
         port: Port,
@@ -60,7 +62,9 @@ pub enum Refusal {
         start: u16,
     },
     /// A bind address that the host does not have.
-    #[error("address {address} is not on this host (any more); `portbook interfaces` lists those that are")]
+    #[error(
+        "address {address} is not on this host (any more); `portbook interfaces` lists those that are"
+    )]
     AddressNotAvailable {
         /// The address.
         address: String,
@@ -118,7 +122,9 @@ pub enum Refusal {
     #[error("{0}")]
     Forbidden(String),
     /// The process is in another network namespace, where this host's ports mean nothing.
-    #[error("process {0} is in another network namespace: a port held here is no use to it; run portbook inside that namespace")]
+    #[error(
+        "process {0} is in another network namespace: a port held here is no use to it; run portbook inside that namespace"
+    )]
     OtherNetworkNamespace(u32),
     /// There is no such lease, or it is none of the asker's business.
     #[error("there is no such lease")]
@@ -182,14 +188,20 @@ impl From<NameError> for Refusal {
 }
 
 fn by_whom(attempts: &[Attempt]) -> String {
-    let occupant = attempts.iter().find_map(|attempt| attempt.occupant.as_ref());
+    let occupant = attempts
+        .iter()
+        .find_map(|attempt| attempt.occupant.as_ref());
     occupant.map_or_else(String::new, |occupant| format!(" by {occupant}"))
 }
 
 /// "8888 is held by node (pid 7), 8889 by …": at most 16 ports, as many as are really tried.
 fn in_the_way(attempts: &[Attempt]) -> String {
     let mut lines: Vec<String> = Vec::new();
-    for attempt in attempts.iter().filter(|attempt| !attempt.outcome.is_success()).take(16) {
+    for attempt in attempts
+        .iter()
+        .filter(|attempt| !attempt.outcome.is_success())
+        .take(16)
+    {
         let occupant = attempt.occupant.as_ref();
         let whom = occupant.map_or_else(|| "somebody".to_owned(), ToString::to_string);
         lines.push(format!("{} is held by {whom}", attempt.port));

@@ -8,6 +8,7 @@ use tokio::task::AbortHandle;
 
 use super::allocator::KernelRules;
 use super::books::Books;
+use super::holds::Holds;
 use super::journal::Journal;
 use super::refusal::Refusal;
 use crate::config::Settings;
@@ -68,11 +69,12 @@ pub struct Inner {
     pub(super) interfaces: Interfaces,
     pub(super) journal: Journal,
     pub(super) books: Mutex<Books>,
-    pub(super) holds: Mutex<HashMap<LeaseId, Arc<Hold>>>,
+    pub(super) holds: Mutex<Holds>,
     pub(super) watches: Mutex<HashMap<LeaseId, AbortHandle>>,
     pub(super) deadlines_moved: Notify,
     pub(super) rng: Mutex<fastrand::Rng>,
     pub(super) runtime: tokio::runtime::Handle,
+    descriptor_limit: u64,
     settings: RwLock<Arc<Settings>>,
     rules: RwLock<Arc<KernelRules>>,
 }
@@ -88,6 +90,19 @@ impl std::ops::Deref for Service {
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // A panic while the lock was held leaves plain values, each of them whole.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Descriptors that holds leave to clients, files and the runtime.
+const KEPT_FREE: u64 = 256;
+
+/// The limit on open descriptors. A service raises its own as far as it may; a command leaves its
+/// own alone, because the program that it becomes would inherit it.
+fn descriptor_limit(mode: Mode) -> u64 {
+    let limit = match mode {
+        Mode::Serving => kernel::raise_fd_limit().ok(),
+        Mode::Embedded => None,
+    };
+    limit.unwrap_or(1024)
 }
 
 impl Service {
@@ -111,6 +126,7 @@ impl Service {
             deadlines_moved: Notify::new(),
             rng: Mutex::new(rng),
             runtime: tokio::runtime::Handle::current(),
+            descriptor_limit: descriptor_limit(mode),
             settings: RwLock::new(settings),
             rules: RwLock::default(),
         }));
@@ -125,7 +141,10 @@ impl Service {
 
     /// Puts other settings in force. Leases that exist stay as they are.
     pub fn reconfigure(&self, settings: Arc<Settings>) {
-        *self.settings.write().unwrap_or_else(PoisonError::into_inner) = settings;
+        *self
+            .settings
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = settings;
     }
 
     /// What the kernel sets aside, as last read.
@@ -195,10 +214,16 @@ impl Service {
 
     /// How many descriptors the holds keep open.
     pub fn held_descriptors(&self) -> usize {
-        lock(&self.holds).values().map(|hold| hold.descriptor_count()).sum()
+        lock(&self.holds).descriptor_count()
+    }
+
+    /// How many descriptors holds may keep open.
+    pub fn descriptor_budget(&self) -> usize {
+        let budget = self.descriptor_limit.saturating_sub(KEPT_FREE);
+        usize::try_from(budget).unwrap_or(usize::MAX)
     }
 
     pub(super) fn hold_of(&self, id: LeaseId) -> Option<Arc<Hold>> {
-        lock(&self.holds).get(&id).cloned()
+        lock(&self.holds).get(id).cloned()
     }
 }

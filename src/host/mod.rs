@@ -8,3 +8,4 @@ pub mod kernel;
 mod netlink;
 pub mod occupancy;
 pub mod process;
+pub mod readiness;

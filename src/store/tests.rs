@@ -142,7 +142,10 @@ async fn a_changed_lease_is_the_same_row() {
     lease.ended_at = Some(Timestamp::from_second(1_700_000_100).unwrap());
     store.commit(store.batch().lease(&lease)).await.unwrap();
     // What was sent earlier and arrives later does not bring it back.
-    store.commit(store.batch().lease(&full_lease())).await.unwrap();
+    store
+        .commit(store.batch().lease(&full_lease()))
+        .await
+        .unwrap();
     assert!(store.live_leases().await.unwrap().is_empty());
     let filter = LeaseFilter {
         state: Some(State::Released),

@@ -35,7 +35,8 @@ impl Service {
             lease.ttl = Some(ttl);
         });
         let renewed = renewed.await?;
-        self.journal.lease(EventKind::Renewed, &renewed, format!("{ttl:?}"));
+        self.journal
+            .lease(EventKind::Renewed, &renewed, format!("{ttl:?}"));
         Ok(renewed)
     }
 
@@ -70,7 +71,7 @@ impl Service {
             return Err(error.into());
         }
         self.unwatch(id);
-        let hold = lock(&self.holds).remove(&id);
+        let hold = lock(&self.holds).remove(id);
         drop(hold);
         lock(&self.books).strike(id);
         self.journal.lease(EventKind::Ended, &ended, state.as_str());
@@ -94,7 +95,10 @@ impl Service {
         };
         match lease.name {
             Some(_) => self.put_away(&lease, "nobody came to listen").await,
-            None => self.end(lease.id, State::Unclaimed, "nobody came to listen").await,
+            None => {
+                self.end(lease.id, State::Unclaimed, "nobody came to listen")
+                    .await
+            }
         }
     }
 

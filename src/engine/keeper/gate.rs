@@ -12,7 +12,7 @@ impl Service {
     /// Lets the owner in: opens the gate, or closes the hold where that is how it is handed over.
     pub(in crate::engine) fn hand_over(&self, lease: &Lease) -> Result<(), Refusal> {
         if lease.handover == Handover::Release {
-            let hold = lock(&self.holds).remove(&lease.id);
+            let hold = lock(&self.holds).remove(lease.id);
             drop(hold);
             self.set_guard(lease, Guard::None);
             return Ok(());
@@ -45,7 +45,11 @@ impl Service {
             lease.claim_by = None;
         });
         let changed = changed.await?;
-        let kind = if lost { EventKind::LateConflict } else { EventKind::Reserved };
+        let kind = if lost {
+            EventKind::LateConflict
+        } else {
+            EventKind::Reserved
+        };
         self.journal.lease(kind, &changed, why);
         Ok(())
     }

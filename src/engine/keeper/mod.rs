@@ -36,7 +36,9 @@ impl Service {
         });
         let changed = changed.ok_or(Refusal::NotFound)?;
         self.deadlines_moved.notify_one();
-        self.store.commit(self.store.batch().lease(&changed)).await?;
+        self.store
+            .commit(self.store.batch().lease(&changed))
+            .await?;
         Ok(changed)
     }
 

@@ -75,7 +75,11 @@ impl Service {
             _ => self.hold_again(&lease),
         };
         if let Some(hold) = &held {
-            let gate = if away { hold.shut_gate() } else { hold.open_gate() };
+            let gate = if away {
+                hold.shut_gate()
+            } else {
+                hold.open_gate()
+            };
             if let Err(error) = gate {
                 tracing::error!(%error, port = %lease.port, "a gate could not be set");
             }
@@ -102,7 +106,11 @@ impl Service {
         });
         let lost = lost.await?;
         tracing::warn!(port = %lost.port, name = ?lost.name, "a leased port went to an outsider");
-        self.journal.lease(EventKind::LateConflict, &lost, "taken while portbook was away");
+        self.journal.lease(
+            EventKind::LateConflict,
+            &lost,
+            "taken while portbook was away",
+        );
         Ok(false)
     }
 }

@@ -45,14 +45,20 @@ fn only_leftovers(group: &AddressGroup, port: Port) -> bool {
 fn anybody_beside(group: &AddressGroup, port: Port) -> bool {
     // The hold itself is listed as bound where the kernel shows such sockets at all.
     let states = sockets_on(group, port).unwrap_or_default();
-    let bound = states.iter().filter(|state| **state == SocketState::Bound).count();
+    let bound = states
+        .iter()
+        .filter(|state| **state == SocketState::Bound)
+        .count();
     states.contains(&SocketState::Listening) || bound > group.addresses().len()
 }
 
 fn sockets_on(group: &AddressGroup, port: Port) -> Option<Vec<SocketState>> {
     let entries = Occupancy::on_port(Protocol::Tcp, port).ok()?;
-    let overlapping = entries
-        .iter()
-        .filter(|entry| group.addresses().iter().any(|address| entry.overlaps(address)));
+    let overlapping = entries.iter().filter(|entry| {
+        group
+            .addresses()
+            .iter()
+            .any(|address| entry.overlaps(address))
+    });
     Some(overlapping.map(|entry| entry.state).collect())
 }

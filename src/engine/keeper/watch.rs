@@ -2,17 +2,17 @@
 
 use std::os::fd::OwnedFd;
 
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
-
 use crate::domain::lease::{Lease, LeaseId, Owner};
 use crate::engine::service::{Mode, Service, lock};
 use crate::host::process;
+use crate::host::readiness::Readiness;
 
 impl Service {
     /// Waits on a task of its own for the owner of a lease to go.
     pub(in crate::engine) fn watch(&self, lease: &Lease) {
-        let Some(owner) = lease.owner.clone() else { return };
+        let Some(owner) = lease.owner.clone() else {
+            return;
+        };
         if self.mode == Mode::Embedded || owner.pid == std::process::id() {
             return;
         }
@@ -47,7 +47,7 @@ impl Service {
 }
 
 async fn wait_for_end(pidfd: OwnedFd) {
-    match AsyncFd::with_interest(pidfd, Interest::READABLE) {
+    match Readiness::of(pidfd) {
         Ok(pidfd) => drop(pidfd.readable().await),
         // Without the event the observer's rounds still find out.
         Err(error) => {

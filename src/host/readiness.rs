@@ -1,0 +1,30 @@
+//! Waiting for a descriptor of the kernel's (a pidfd, a netlink socket) to become readable.
+//!
+//! The one file with unsafe code: tokio asks its caller to promise what the type alone cannot.
+
+use std::io;
+use std::os::fd::OwnedFd;
+
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+/// A descriptor that the runtime watches for reading.
+#[derive(Debug)]
+pub struct Readiness(AsyncFd<OwnedFd>);
+
+impl Readiness {
+    /// Watches a descriptor. Must be called on a runtime with I/O.
+    #[expect(unsafe_code, reason = "the promise below cannot be put into types")]
+    pub fn of(descriptor: OwnedFd) -> io::Result<Self> {
+        // SAFETY: the descriptor must stay open and the same for as long as the `AsyncFd` lives.
+        // An `OwnedFd` is open, always gives the same number, and is owned by the `AsyncFd` from
+        // here on; nothing in this file takes it out or replaces it.
+        let watched = unsafe { AsyncFd::register_with_interest(descriptor, Interest::READABLE) };
+        watched.map(Self).map_err(io::Error::from)
+    }
+
+    /// Returns once there is something to read.
+    pub async fn readable(&self) -> io::Result<()> {
+        self.0.readable().await.map(|mut guard| guard.clear_ready())
+    }
+}
