@@ -22,9 +22,9 @@ use crate::domain::event::EventKind;
 use crate::domain::lease::{CONSOLE_NAME, Lease, Name};
 use crate::domain::request::Request;
 use crate::domain::selector::{Selector, SelectorKind};
+use crate::engine::Allocated;
 use crate::engine::refusal::Refusal;
 use crate::engine::service::{Caller, Mode, Service};
-use crate::engine::Allocated;
 use crate::host::clock::Clock;
 use crate::host::{interface, process, readiness::Readiness};
 use crate::store::directory::{DataDirectory, Lock};
@@ -105,7 +105,11 @@ impl Daemon {
             extra_hosts: settings.console.allowed_hosts.clone(),
         }));
         let console = match settings.console.enabled {
-            true => Some(land(&service, &settings, uid).await.map_err(StartError::Console)?),
+            true => Some(
+                land(&service, &settings, uid)
+                    .await
+                    .map_err(StartError::Console)?,
+            ),
             false => None,
         };
         let socket = listen_on_socket(&settings.socket, settings.socket_mode)?;
@@ -170,7 +174,9 @@ impl Daemon {
 
 fn take_directory(settings: &Settings) -> Result<(DataDirectory, Lock), StartError> {
     let directory = DataDirectory::open(&settings.data_dir)?;
-    let mut lock = directory.try_lock()?.map_err(|holder| directory.in_use(holder))?;
+    let mut lock = directory
+        .try_lock()?
+        .map_err(|holder| directory.in_use(holder))?;
     lock.sign(std::process::id(), &settings.socket)
         .map_err(failed("the data directory's lock"))?;
     Ok((directory, lock))
@@ -251,11 +257,7 @@ fn tell_where(landed: &Allocated, lease: &Lease, settings: &Settings) {
 }
 
 /// Tells where the console is: in the log, on stdout, and in a file of the data directory.
-fn announce(
-    face: &Face,
-    directory: &DataDirectory,
-    lease: &Lease,
-) -> Result<(), StartError> {
+fn announce(face: &Face, directory: &DataDirectory, lease: &Lease) -> Result<(), StartError> {
     let host = lease.addresses.advertised_host();
     let url = crate::domain::address::http_url(&host, lease.port);
     let file = directory.console();
@@ -315,7 +317,9 @@ fn server(
     .listen_uds(socket)
     .map_err(failed("the API socket"))?;
     for listener in console {
-        listener.set_nonblocking(true).map_err(failed("the console"))?;
+        listener
+            .set_nonblocking(true)
+            .map_err(failed("the console"))?;
         server = server.listen(listener).map_err(failed("the console"))?;
     }
     Ok(server.run())
@@ -394,11 +398,16 @@ fn reload(face: &Face, sources: &Sources) {
     }
     face.service.reconfigure(Arc::new(loaded.settings.clone()));
     face.service.reread_kernel_rules();
-    let mut current = face.loaded.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let mut current = face
+        .loaded
+        .write()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
     *current = Arc::new(loaded);
     drop(current);
     tracing::info!("configuration read again");
-    face.service.journal().other(EventKind::Reloaded, None, "configuration read again");
+    face.service
+        .journal()
+        .other(EventKind::Reloaded, None, "configuration read again");
 }
 
 fn keep_what_needs_a_restart(new: &mut Settings, running: &Settings) {

@@ -152,7 +152,11 @@ pub fn document(granted: &Allocated, clock: &Clock) -> AllocationDocument {
         trace_id: granted.trace_id.clone(),
         leases: leases.collect(),
         notes: granted.explanation.notes.clone(),
-        conflicts: granted.conflicts.iter().map(AttemptDocument::from).collect(),
+        conflicts: granted
+            .conflicts
+            .iter()
+            .map(AttemptDocument::from)
+            .collect(),
     }
 }
 

@@ -369,7 +369,9 @@ pub const CONSOLE_NAME: &str = "portbook-console";
 impl Lease {
     /// Whether it is the console's own.
     pub fn is_console(&self) -> bool {
-        self.name.as_ref().is_some_and(|name| name.as_str() == CONSOLE_NAME)
+        self.name
+            .as_ref()
+            .is_some_and(|name| name.as_str() == CONSOLE_NAME)
     }
 
     /// The next moment at which the lease ends by itself.

@@ -89,7 +89,10 @@ impl Store {
     pub async fn commit(&self, batch: Batch) -> Result<Committed, StoreError> {
         let (reply, committed) = tokio::sync::oneshot::channel();
         let job = writer::Write { batch, reply };
-        self.jobs.send(writer::Job::Write(job)).await.map_err(|_| StoreError::Closed)?;
+        self.jobs
+            .send(writer::Job::Write(job))
+            .await
+            .map_err(|_| StoreError::Closed)?;
         committed.await.map_err(|_| StoreError::Closed)?
     }
 

@@ -25,7 +25,8 @@ impl Service {
             lease.guard = Guard::Owner;
         });
         let active = active.await?;
-        self.journal.lease(EventKind::Active, &active, "the console listens");
+        self.journal
+            .lease(EventKind::Active, &active, "the console listens");
         Ok(listeners)
     }
 
