@@ -73,6 +73,7 @@ pub struct Daemon {
     directory: DataDirectory,
     socket: PathBuf,
     server: Server,
+    signals: Signals,
     writer: JoinHandle<()>,
     /// Held for as long as the service runs.
     _lock: Lock,
@@ -81,6 +82,8 @@ pub struct Daemon {
 impl Daemon {
     /// Takes the data directory, restores the leases, and listens. Must run on an actix system.
     pub async fn build(sources: Sources, loaded: Loaded) -> Result<Self, StartError> {
+        // First, so that whoever sees the console may also stop it.
+        let signals = Signals::listen().map_err(failed("signal handlers"))?;
         let settings = Arc::new(loaded.settings.clone());
         let (directory, lock) = take_directory(&settings)?;
         let (service, writer) = engine(&directory, &settings).await?;
@@ -125,6 +128,7 @@ impl Daemon {
             directory,
             socket: settings.socket.clone(),
             server,
+            signals,
             writer,
             _lock: lock,
         })
@@ -138,7 +142,6 @@ impl Daemon {
     /// Serves until SIGTERM or SIGINT, then answers what is under way, writes what waits, and
     /// returns. A second signal ends the waiting. SIGHUP reads the configuration again.
     pub async fn run(self) -> Result<(), StartError> {
-        let signals = Signals::listen().map_err(failed("signal handlers"))?;
         let service = self.face.service.clone();
         let tasks = [
             tokio::spawn({
@@ -151,7 +154,7 @@ impl Daemon {
             }),
             tokio::spawn(tell_interface_changes(service.clone())),
             tokio::spawn(obey(
-                signals,
+                self.signals,
                 self.server.handle(),
                 self.face.clone(),
                 self.sources,
@@ -207,20 +210,36 @@ async fn land(
 ) -> Result<(Arc<Lease>, Vec<TcpListener>), Refusal> {
     let request = console_request(settings, CONSOLE_NAME.parse()?);
     let me = Caller::user(uid);
-    let landed = match service.allocate(&me, &request).await {
-        // It lives with another address or port than is configured now: that one is given up.
-        Err(Refusal::NameTaken { .. }) => {
-            for lease in service.leases().iter().filter(|lease| lease.is_console()) {
-                service.release(&me, lease.id).await?;
-            }
-            service.allocate(&me, &request).await?
-        }
-        landed => landed?,
-    };
+    let earlier = service
+        .leases()
+        .into_iter()
+        .find(|lease| lease.is_console());
+    if let Some(earlier) = earlier.filter(|earlier| !is_still_wanted(earlier, &request, settings)) {
+        service.release(&me, earlier.id).await?;
+    }
+    let landed = service.allocate(&me, &request).await?;
     let lease = landed.leases.first().cloned().ok_or(Refusal::NotFound)?;
     tell_where(&landed, &lease, settings);
     let listeners = service.listen(&lease, BACKLOG).await?;
     Ok((lease, listeners))
+}
+
+/// Whether the console's last address and port are what is configured now.
+fn is_still_wanted(lease: &Lease, request: &Request, settings: &Settings) -> bool {
+    let console = &settings.console;
+    let ip = console.listen.map_or(console.address, |fixed| fixed.ip());
+    let same_address = lease
+        .addresses
+        .addresses()
+        .iter()
+        .all(|address| address.ip == ip);
+    let pool = settings.pools.get(&console.pool);
+    let in_pool = pool.is_some_and(|pool| {
+        pool.name == lease.pool
+            && pool.ranges.contains(lease.port)
+            && !pool.exclude.contains(lease.port)
+    });
+    same_address && request.port.map_or(in_pool, |fixed| fixed == lease.port)
 }
 
 fn console_request(settings: &Settings, name: Name) -> Request {

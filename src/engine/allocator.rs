@@ -6,6 +6,8 @@
 
 use std::sync::{Mutex, PoisonError};
 
+use tracing::Span;
+
 use super::books::{Books, Taken};
 use super::keeper::retake;
 use super::occupants::Occupants;
@@ -21,6 +23,7 @@ use crate::domain::port::{Port, PortSet, Protocol};
 use crate::host::clock::Clock;
 use crate::host::hold::{Hold, Take};
 use crate::host::occupancy::Occupancy;
+use crate::telemetry::span;
 
 /// So many busy candidates are really tried, so that the user sees who is in the way; after
 /// them the rest of what the socket tables list is jumped over.
@@ -343,24 +346,13 @@ impl<'a> Search<'a> {
 
     fn take(&mut self, protocol: Protocol, port: Port) -> Result<Hold, Outcome> {
         let group = &self.plan.group;
-        Hold::take(
-            Take::Strictly,
-            group,
-            protocol,
-            port,
-            self.clock,
-            &mut self.attempts,
-        )
+        let mut note = noting(self.occupants, &mut self.attempts);
+        Hold::take(Take::Strictly, group, protocol, port, self.clock, &mut note)
     }
 
     fn retake(&mut self, protocol: Protocol, port: Port) -> Result<Hold, Outcome> {
-        retake(
-            &self.plan.group,
-            protocol,
-            port,
-            self.clock,
-            &mut self.attempts,
-        )
+        let mut note = noting(self.occupants, &mut self.attempts);
+        retake(&self.plan.group, protocol, port, self.clock, &mut note)
     }
 
     /// Tries one port on every address and protocol. `None`: busy, go on; an error: going on is
@@ -378,10 +370,7 @@ impl<'a> Search<'a> {
         }
         let mut holds = Vec::with_capacity(2);
         for protocol in self.plan.protocols.each() {
-            let from = self.attempts.len();
-            let taken = take(self, *protocol, port);
-            self.name_occupants(from);
-            match taken {
+            match take(self, *protocol, port) {
                 Ok(hold) => holds.push(hold),
                 Err(outcome) => {
                     drop(holds);
@@ -407,14 +396,6 @@ impl<'a> Search<'a> {
             }
         }
         true
-    }
-
-    fn name_occupants(&mut self, from: usize) {
-        for attempt in &mut self.attempts[from..] {
-            if attempt.outcome == Outcome::InUse {
-                attempt.occupant = self.occupants.of(attempt);
-            }
-        }
     }
 
     fn after_refusal(
@@ -445,6 +426,21 @@ impl<'a> Search<'a> {
                 Ok(())
             }
         }
+    }
+}
+
+/// Adds to each refused attempt who was in the way, and keeps it.
+fn noting<'n>(
+    occupants: &'n mut Occupants,
+    attempts: &'n mut Vec<Attempt>,
+) -> impl FnMut(Attempt, &Span) + 'n {
+    move |mut attempt, span| {
+        if attempt.outcome == Outcome::InUse {
+            attempt.occupant = occupants.of(&attempt);
+        }
+        let occupant = attempt.occupant.as_ref();
+        span::attempted(span, attempt.outcome, attempt.errno, occupant);
+        attempts.push(attempt);
     }
 }
 

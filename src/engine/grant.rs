@@ -581,6 +581,9 @@ fn fits(asked: &Asked<'_>, name: &Name, lease: &Lease) -> Result<(), Refusal> {
             lease.protocol
         ));
     }
+    if asked.request.pool.is_some() && lease.pool != asked.plan.pool.name {
+        return taken(format!("it is of pool {}; release it first", lease.pool));
+    }
     let elsewhere = lease.addresses != asked.plan.group;
     if elsewhere && !asked.request.interfaces.is_empty() {
         return taken("it is held on other addresses; release it first".to_owned());

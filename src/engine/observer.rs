@@ -102,11 +102,9 @@ impl Service {
     }
 
     async fn conflict(&self, lease: &Lease, who: &str) -> Result<(), Refusal> {
-        let lost = self.change(lease.id, |lease| {
-            lease.state = State::Lost;
-            lease.claim_by = None;
-        });
-        let lost = lost.await?;
+        let lost = self
+            .change(lease.id, |lease| lease.state = State::Lost)
+            .await?;
         tracing::warn!(port = %lease.port, "an outsider listens on a leased port: {who}");
         self.journal.lease(EventKind::LateConflict, &lost, who);
         Ok(())

@@ -62,7 +62,7 @@ impl Service {
             lease.protocol,
             lease.port,
             &self.clock,
-            &mut Vec::new(),
+            &mut |_, _| {},
         );
         let hold = Arc::new(taken.ok()?);
         lock(&self.holds).insert(lease.id, Arc::clone(&hold));
