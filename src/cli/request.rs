@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 
 use super::Failure;
-use crate::api::document::{AllocationDocument, LeaseRequest, ScopeWord, Span};
+use crate::api::document::{AllocationDocument, LeaseRequest, ScopeWord};
+use crate::domain::duration::Span;
 use crate::domain::lease::{Handover, Name};
 use crate::domain::pool::Strategy;
 use crate::domain::port::Protocols;
