@@ -107,13 +107,14 @@ impl Daemon {
             uid,
             extra_hosts: settings.console.allowed_hosts.clone(),
         }));
-        let console = match settings.console.enabled {
-            true => Some(
+        let console = if settings.console.enabled {
+            Some(
                 land(&service, &settings, uid)
                     .await
                     .map_err(StartError::Console)?,
-            ),
-            false => None,
+            )
+        } else {
+            None
         };
         let socket = listen_on_socket(&settings.socket, settings.socket_mode)?;
         let mut listeners = Vec::new();
@@ -268,10 +269,11 @@ fn tell_where(landed: &Allocated, lease: &Lease, settings: &Settings) {
         tracing::info!("port {} is held by {whom}", attempt.port);
     }
     let pool = settings.pools.get(&settings.console.pool);
-    if let Some(wanted) = pool.and_then(|pool| pool.prefer) {
-        if settings.console.listen.is_none() && wanted != lease.port {
-            tracing::warn!("the console moved from port {wanted} to {}", lease.port);
-        }
+    if let Some(wanted) = pool.and_then(|pool| pool.prefer)
+        && settings.console.listen.is_none()
+        && wanted != lease.port
+    {
+        tracing::warn!("the console moved from port {wanted} to {}", lease.port);
     }
 }
 

@@ -61,7 +61,7 @@ impl Visitor<'_> for SpanVisitor {
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<Span, E> {
         let length = Span::parse(text)
-            .ok_or_else(|| E::custom(format!("\"{text}\" is not a duration: write {}", EXPECTS)))?;
+            .ok_or_else(|| E::custom(format!("\"{text}\" is not a duration: write {EXPECTS}")))?;
         Span::bounded(length)
     }
 
@@ -71,16 +71,15 @@ impl Visitor<'_> for SpanVisitor {
 
     fn visit_i64<E: de::Error>(self, seconds: i64) -> Result<Span, E> {
         let seconds = u64::try_from(seconds)
-            .map_err(|_| E::custom(format!("{seconds} is not a duration: write {}", EXPECTS)))?;
+            .map_err(|_| E::custom(format!("{seconds} is not a duration: write {EXPECTS}")))?;
         self.visit_u64(seconds)
     }
 
     fn visit_f64<E: de::Error>(self, seconds: f64) -> Result<Span, E> {
         let length = Duration::try_from_secs_f64(seconds);
         Span::bounded(
-            length.map_err(|_| {
-                E::custom(format!("{seconds} is not a duration: write {}", EXPECTS))
-            })?,
+            length
+                .map_err(|_| E::custom(format!("{seconds} is not a duration: write {EXPECTS}")))?,
         )
     }
 }

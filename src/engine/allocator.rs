@@ -219,7 +219,7 @@ impl<'a> Search<'a> {
         loop {
             let Some(port) = order.next(&eligible.ports, rng) else {
                 // Cool-down is lifted when nothing else is left.
-                if std::mem::replace(&mut lifted, true) || !self.cools(&eligible) {
+                if std::mem::replace(&mut lifted, true) || !cools(&eligible) {
                     return Err(self.exhausted());
                 }
                 self.note("cool-down lifted: nothing else was left".to_owned());
@@ -235,13 +235,6 @@ impl<'a> Search<'a> {
                 self.jump_over_listed(&mut eligible);
             }
         }
-    }
-
-    fn cools(&self, eligible: &Eligible) -> bool {
-        eligible
-            .excluded
-            .iter()
-            .any(|e| e.reason == Reason::CoolingDown)
     }
 
     fn check_limits(&self) -> Result<(), Refusal> {
@@ -427,6 +420,11 @@ impl<'a> Search<'a> {
             }
         }
     }
+}
+
+fn cools(eligible: &Eligible) -> bool {
+    let mut excluded = eligible.excluded.iter();
+    excluded.any(|excluded| excluded.reason == Reason::CoolingDown)
 }
 
 /// Adds to each refused attempt who was in the way, and keeps it.

@@ -19,7 +19,7 @@ use crate::domain::lease::{Lease, LeaseId};
 
 /// The longest sleep before deadlines are looked at again: the runtime's timers stand still
 /// while the machine sleeps, the boot-time clock of the deadlines does not.
-const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+const LONGEST_SLEEP: Duration = Duration::from_mins(1);
 
 /// After a deadline could not be acted upon because the record was unavailable.
 const PUT_OFF: Duration = Duration::from_secs(5);

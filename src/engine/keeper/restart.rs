@@ -28,7 +28,7 @@ impl Service {
         for stored in self.store.live_leases().await? {
             let lease = self.rebased(stored);
             let id = lease.id;
-            let over = lease.name.is_none() && self.is_over(&lease);
+            let over = lease.name.is_none() && is_over(&lease);
             lock(&self.books).enter(Arc::new(lease.clone()));
             if over {
                 let state = end_state(&lease);
@@ -59,14 +59,6 @@ impl Service {
         }
         lease.guard = Guard::None;
         lease
-    }
-
-    fn is_over(&self, lease: &Lease) -> bool {
-        match &lease.owner {
-            Some(owner) => !process::is_running(owner),
-            // Neither owner nor time to claim it: left from another boot.
-            None => lease.claim_by.is_none() && lease.expires.is_none(),
-        }
     }
 
     /// Notes that a name's owner is away. A command that runs for a moment can hold nothing for it.
@@ -131,6 +123,14 @@ impl Service {
             "taken while portbook was away",
         );
         Ok(false)
+    }
+}
+
+fn is_over(lease: &Lease) -> bool {
+    match &lease.owner {
+        Some(owner) => !process::is_running(owner),
+        // Neither owner nor time to claim it: left from another boot.
+        None => lease.claim_by.is_none() && lease.expires.is_none(),
     }
 }
 
