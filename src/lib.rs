@@ -5,6 +5,7 @@ pub mod api;
 pub mod choice;
 pub mod cli;
 pub mod config;
+pub mod dashboard;
 pub mod domain;
 pub mod engine;
 pub mod host;
