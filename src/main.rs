@@ -1,3 +1,13 @@
 //! The `portbook` command.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let cli = portbook::cli::Cli::parse();
+    match cli.run() {
+        Ok(code) => code,
+        Err(failure) => failure.report(),
+    }
+}

@@ -348,6 +348,9 @@ pub struct AllocationDocument {
     /// What a reader should know, such as a name that had to move.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
+    /// The attempts that were refused on the way, with who was in the way.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conflicts: Vec<AttemptDocument>,
 }
 
 /// One allocation with its reasons.

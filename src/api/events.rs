@@ -21,7 +21,9 @@ pub async fn stream(face: Data<Face>, viewer: Viewer, request: HttpRequest) -> H
     let last: Option<u64> = last.and_then(|value| value.to_str().ok()?.parse().ok());
     let (missed, live) = face.service.journal().since(last.unwrap_or(u64::MAX));
     let missed = stream::iter(missed.into_iter().map(Told::Event));
-    let told = missed.chain(following(live));
+    let mut closed = face.service.journal().closed();
+    let end = async move { drop(closed.wait_for(|closed| *closed).await) };
+    let told = missed.chain(following(live)).take_until(Box::pin(end));
     let frames = told.filter_map(move |told| {
         let frame = match told {
             Told::Event(event) if event.uid.is_none_or(|uid| viewer.sees(uid)) => frame(&event),

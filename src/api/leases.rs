@@ -5,7 +5,7 @@ use actix_web::web::{Data, Path, Payload, Query};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::{Deserialize, Serialize};
 
-use super::document::{AllocationDocument, LeaseDocument, LeaseRequest, Span};
+use super::document::{AllocationDocument, AttemptDocument, LeaseDocument, LeaseRequest, Span};
 use super::problem::{Code, Problem};
 use super::{Face, body};
 use crate::access::Viewer;
@@ -152,6 +152,11 @@ pub fn document(granted: &Allocated, clock: &Clock) -> AllocationDocument {
         trace_id: granted.trace_id.clone(),
         leases: leases.collect(),
         notes: granted.explanation.notes.clone(),
+        conflicts: granted
+            .conflicts
+            .iter()
+            .map(AttemptDocument::from)
+            .collect(),
     }
 }
 

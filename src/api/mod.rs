@@ -12,6 +12,7 @@ pub mod leases;
 pub mod pools;
 pub mod ports;
 pub mod problem;
+pub mod trace;
 
 use std::sync::Arc;
 

@@ -3,21 +3,105 @@
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
+use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use crate::api::document::VERSION;
-use crate::config::{Finding, Loaded, Setting, TEMPLATE};
+use super::{Failure, Global, print, print_json};
+use crate::api::configuration;
 
-/// What was given to `portbook config`.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ConfigFlags {
-    /// `--json`: the answer as one document.
-    pub json: bool,
-    /// `--force`, for `init`: an existing file is replaced.
-    pub force: bool,
-    /// The file that `init` writes; the user's own configuration file if absent.
-    pub file: Option<PathBuf>,
+use crate::api::document::VERSION;
+use crate::config::{Finding, Loaded, Setting, Sources, TEMPLATE};
+use crate::domain::selector::Selector;
+use crate::host::interface::{Interfaces, resolve};
+use crate::host::kernel;
+
+/// What `config` takes.
+#[derive(Debug, Args)]
+pub struct ConfigArgs {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Print every setting with where it came from.
+    Show,
+    /// Say what is wrong, naming source and key; exit code 2 for an error.
+    Check,
+    /// Write a commented file to begin with.
+    Init {
+        /// The file; your own configuration file if left out.
+        #[arg(value_name = "FILE")]
+        file: Option<PathBuf>,
+        /// Replace a file that exists.
+        #[arg(long)]
+        force: bool,
+    },
+}
+
+/// Shows, checks or begins a configuration.
+pub(super) fn run(global: &Global, args: &ConfigArgs) -> Result<ExitCode, Failure> {
+    match &args.action {
+        Action::Show => show(global),
+        Action::Check => check(global),
+        Action::Init { file, force } => begin(global, file.as_deref(), *force),
+    }
+}
+
+fn show(global: &Global) -> Result<ExitCode, Failure> {
+    let loaded = global.load()?;
+    if global.json {
+        print_json(&configuration::document(&loaded))?;
+    } else {
+        print(&show_text(&loaded))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn check(global: &Global) -> Result<ExitCode, Failure> {
+    let loaded = crate::config::load(&Sources::from_process(global.flags()));
+    let (findings, code) = match loaded {
+        Ok(loaded) => (with_host(loaded), ExitCode::SUCCESS),
+        Err(error) => (error.findings, ExitCode::from(2)),
+    };
+    if global.json {
+        print_json(&check_json(&findings))?;
+    } else {
+        print(&check_text(&findings))?;
+    }
+    Ok(code)
+}
+
+/// The warnings of the settings themselves, and those that come from this host.
+fn with_host(loaded: Loaded) -> Vec<Finding> {
+    let host = Interfaces::open().current();
+    let matches = |selectors: &[Selector]| {
+        host.as_ref()
+            .is_ok_and(|host| resolve(host, selectors).is_ok())
+    };
+    let ephemeral = kernel::ephemeral_range();
+    let (settings, provenance) = (&loaded.settings, &loaded.provenance);
+    let found = crate::config::against_host(settings, provenance, ephemeral.as_ref(), &matches);
+    loaded.warnings.into_iter().chain(found).collect()
+}
+
+fn begin(global: &Global, file: Option<&Path>, force: bool) -> Result<ExitCode, Failure> {
+    let sources = Sources::from_process(global.flags());
+    let own = sources.explicit_file.or(sources.user_file);
+    let path = file.map(Path::to_owned).or(own);
+    let path = path.ok_or_else(|| Failure::usage("no home directory: name a file"))?;
+    init(&path, force).map_err(|error| Failure::other(chain(&error)))?;
+    super::note(&format!("wrote {}", path.display()));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    match error.source() {
+        Some(source) => format!("{error} ({source})"),
+        None => error.to_string(),
+    }
 }
 
 /// `config show`: every setting with its value and source, in columns. A setting without a value
@@ -158,7 +242,7 @@ mod tests {
     #[test]
     fn the_documents_carry_a_version() {
         let mut sources = sources();
-        let shown = crate::api::configuration::document(&load(&sources).unwrap());
+        let shown = configuration::document(&load(&sources).unwrap());
         assert_eq!(shown["version"], 1);
         assert_eq!(shown["settings"][0]["key"], "data_dir");
         assert_eq!(

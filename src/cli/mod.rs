@@ -1,3 +1,176 @@
-//! The command line: one file per command.
+//! The command line: one file per command. stdout carries the answer alone; everything else goes
+//! to stderr.
 
+mod alloc;
+mod backend;
+mod client;
 pub mod config;
+mod failure;
+mod interfaces;
+mod lease;
+mod list;
+mod request;
+mod run;
+mod serve;
+mod status;
+mod table;
+mod token;
+mod who;
+
+pub use failure::Failure;
+
+use std::future::Future;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use serde::Serialize;
+
+use crate::config::{Flags, Loaded, Sources};
+
+/// Book a port, keep it, and know why it was chosen.
+///
+/// With a service running (`portbook serve`) every command speaks to it; without one, `alloc` and
+/// `run` do the allocation themselves on the same record.
+#[derive(Debug, Parser)]
+#[command(
+    name = "portbook",
+    version,
+    propagate_version = true,
+    max_term_width = 100
+)]
+#[command(after_help = "\
+Examples:
+  portbook run -- python3 -m http.server {port}    a program on a port of its own
+  PORT=$(portbook alloc)                           a port for a script
+  portbook run --name web --prefer 3000 -- npm start
+                                                   the same port every time, 3000 if it is free
+  portbook serve                                   the service with its console
+  portbook who 8888                                who is on a port
+
+Exit codes: 0 done; 1 refused; 2 usage or configuration; 3 no service can be reached.
+`run` exits as its program does; 125, 126 and 127 are its own, as with env(1).")]
+pub struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Options of every command.
+#[derive(Debug, Clone, Args)]
+struct Global {
+    /// A configuration file, read after the system's and the user's.
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where the record, the token and the lock lie.
+    #[arg(long, global = true, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// The service's API socket.
+    #[arg(long, global = true, value_name = "PATH")]
+    socket: Option<PathBuf>,
+    /// Print one JSON document instead of text.
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a program on a port that nobody can take before it starts.
+    Run(run::RunArgs),
+    /// Get a port and print it.
+    Alloc(alloc::AllocArgs),
+    /// List leases.
+    #[command(visible_alias = "ls")]
+    List(list::ListArgs),
+    /// Give leases back, by id, port or name.
+    Release(lease::ReleaseArgs),
+    /// Make a lease last longer.
+    Renew(lease::RenewArgs),
+    /// Tell who is on a port.
+    Who(who::WhoArgs),
+    /// Tell which service answers, and where its console is.
+    Status,
+    /// List the network interfaces and addresses of this host.
+    Interfaces,
+    /// Show, check or begin a configuration.
+    Config(config::ConfigArgs),
+    /// Run the service, with its console and its API.
+    Serve(serve::ServeArgs),
+    /// Print the token that changes state on the console.
+    Token,
+}
+
+impl Cli {
+    /// Does what was asked for.
+    pub fn run(self) -> Result<ExitCode, Failure> {
+        let Self { global, command } = self;
+        match command {
+            Command::Run(args) => run::run(&global, &args),
+            Command::Alloc(args) => block_on(alloc::run(&global, &args)),
+            Command::List(args) => block_on(list::run(&global, &args)),
+            Command::Release(args) => block_on(lease::release(&global, &args)),
+            Command::Renew(args) => block_on(lease::renew(&global, &args)),
+            Command::Who(args) => block_on(who::run(&global, &args)),
+            Command::Status => block_on(status::run(&global)),
+            Command::Interfaces => interfaces::run(&global),
+            Command::Config(args) => config::run(&global, &args),
+            Command::Serve(args) => serve::run(&global, &args),
+            Command::Token => token::run(&global),
+        }
+    }
+}
+
+impl Global {
+    fn flags(&self) -> Flags {
+        Flags {
+            config: self.config.clone(),
+            data_dir: self.data_dir.clone(),
+            socket: self.socket.clone(),
+            ..Flags::default()
+        }
+    }
+
+    /// The settings, with warnings told to whoever watches.
+    fn load(&self) -> Result<Loaded, Failure> {
+        load(&Sources::from_process(self.flags()))
+    }
+}
+
+fn load(sources: &Sources) -> Result<Loaded, Failure> {
+    crate::config::load(sources).map_err(Failure::from)
+}
+
+/// Runs a command's future on this thread alone: a command asks one question.
+fn block_on<T>(command: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::other(format!("no runtime: {error}")))?;
+    runtime.block_on(command)
+}
+
+/// Writes the answer. A reader that has gone, as `head` does, is no failure.
+fn print(text: &str) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::other(format!("stdout: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn print_json(document: &impl Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(document)
+        .map_err(|error| Failure::other(error.to_string()))?;
+    print(&format!("{text}\n"))
+}
+
+/// Tells the user something beside the answer.
+fn note(text: &str) {
+    let line = format!("portbook: {}\n", crate::domain::attempt::printable(text));
+    // Nobody listens on stderr: then nobody wanted to know.
+    let _ = io::stderr().write_all(line.as_bytes());
+}

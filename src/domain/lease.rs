@@ -363,7 +363,17 @@ pub struct Lease {
     pub revision: u64,
 }
 
+/// The name of the console's own lease.
+pub const CONSOLE_NAME: &str = "portbook-console";
+
 impl Lease {
+    /// Whether it is the console's own.
+    pub fn is_console(&self) -> bool {
+        self.name
+            .as_ref()
+            .is_some_and(|name| name.as_str() == CONSOLE_NAME)
+    }
+
     /// The next moment at which the lease ends by itself.
     pub fn deadline(&self) -> Option<BootTime> {
         match (self.claim_by, self.expires) {

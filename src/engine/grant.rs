@@ -36,6 +36,8 @@ pub struct Allocated {
     pub leases: Vec<Arc<Lease>>,
     /// Why these.
     pub explanation: Explanation,
+    /// The attempts that were refused on the way, with who was in the way.
+    pub conflicts: Vec<Attempt>,
     /// The trace, when it was sampled.
     pub trace_id: Option<String>,
 }
@@ -232,7 +234,7 @@ impl Service {
             }
         };
         if asked.request.dry_run {
-            return Ok(self.dry(asked, found, explanation));
+            return Ok(self.dry(asked, found, attempts, explanation));
         }
         self.grant(asked, living, found, attempts, explanation)
             .await
@@ -300,7 +302,13 @@ impl Service {
     }
 
     /// What would have been granted, let go of again.
-    fn dry(&self, asked: &Asked<'_>, found: Vec<Found>, explanation: Explanation) -> Allocated {
+    fn dry(
+        &self,
+        asked: &Asked<'_>,
+        found: Vec<Found>,
+        attempts: Vec<Attempt>,
+        explanation: Explanation,
+    ) -> Allocated {
         let mut leases = Vec::new();
         for (index, found) in found.into_iter().enumerate() {
             for protocol in asked.plan.protocols.each() {
@@ -317,6 +325,7 @@ impl Service {
             attempt_count: explanation.tried.len(),
             leases,
             explanation,
+            conflicts: conflicts(attempts),
             trace_id: asked.trace_id.clone(),
         }
     }
@@ -359,6 +368,7 @@ impl Service {
             attempt_count: record.explanation.tried.len(),
             leases,
             explanation: record.explanation,
+            conflicts: conflicts(attempts),
             trace_id: record.trace_id,
         })
     }
@@ -495,6 +505,7 @@ impl Service {
             attempt_count: 0,
             leases,
             explanation: asked.plan.explanation(),
+            conflicts: Vec::new(),
             trace_id: asked.trace_id.clone(),
         })
     }
@@ -546,6 +557,11 @@ impl Service {
         self.watch(&changed);
         self.lease(changed.id).ok_or(Refusal::NotFound)
     }
+}
+
+fn conflicts(mut attempts: Vec<Attempt>) -> Vec<Attempt> {
+    attempts.retain(|attempt| !attempt.outcome.is_success());
+    attempts
 }
 
 /// Whether a living lease is what is asked for under its name.

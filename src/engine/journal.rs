@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, watch};
 
 use crate::domain::event::{Event, EventKind};
 use crate::domain::lease::Lease;
@@ -19,6 +19,7 @@ pub struct Journal {
     clock: Clock,
     state: Mutex<State>,
     live: broadcast::Sender<Event>,
+    closed: watch::Sender<bool>,
 }
 
 #[derive(Debug, Default)]
@@ -34,6 +35,7 @@ impl Journal {
             clock,
             state: Mutex::default(),
             live: broadcast::channel(KEPT).0,
+            closed: watch::channel(false).0,
         }
     }
 
@@ -85,6 +87,16 @@ impl Journal {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let missed = state.events.iter().filter(|event| event.seq > seq);
         (missed.cloned().collect(), self.live.subscribe())
+    }
+
+    /// Tells whoever listens that nothing more will come, so that a shut-down need not wait.
+    pub fn close(&self) {
+        self.closed.send_replace(true);
+    }
+
+    /// Turns true once the journal is closed.
+    pub fn closed(&self) -> watch::Receiver<bool> {
+        self.closed.subscribe()
     }
 
     /// The latest events, newest first.

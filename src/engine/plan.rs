@@ -60,7 +60,11 @@ impl Plan {
             &request.interfaces
         };
         let group = resolve(host, selectors)?;
-        let (ranges, exclude) = allowed(&pool, &group, settings);
+        let (mut ranges, exclude) = allowed(&pool, &group, settings);
+        if let Some(prefer) = request.prefer {
+            // Asked for by number, so it counts wherever it lies; the rest comes from the pool.
+            ranges = ranges.union(&PortSet::single(prefer));
+        }
         Ok(Self {
             group,
             protocols: request.protocol.unwrap_or(pool.protocol),

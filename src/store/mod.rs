@@ -88,9 +88,19 @@ impl Store {
     /// it, else to where a crash of the process cannot reach it.
     pub async fn commit(&self, batch: Batch) -> Result<Committed, StoreError> {
         let (reply, committed) = tokio::sync::oneshot::channel();
-        let job = writer::Job { batch, reply };
-        self.jobs.send(job).await.map_err(|_| StoreError::Closed)?;
+        let job = writer::Write { batch, reply };
+        self.jobs
+            .send(writer::Job::Write(job))
+            .await
+            .map_err(|_| StoreError::Closed)?;
         committed.await.map_err(|_| StoreError::Closed)?
+    }
+
+    /// Ends the writer once everything that waits is written. Later commits are refused; await
+    /// the task that [`Store::open`] gave to know that it is done.
+    pub async fn close(&self) {
+        // Refused only if the writer has ended already.
+        let _ = self.jobs.send(writer::Job::Close).await;
     }
 
     /// How many requests wait for the writer.

@@ -100,12 +100,20 @@ pub struct Committed {
     pub batch_size: usize,
 }
 
-pub(super) struct Job {
+/// What the writer is asked to do.
+pub(super) enum Job {
+    /// Commit this.
+    Write(Write),
+    /// Take nothing new, finish what waits, and end.
+    Close,
+}
+
+pub(super) struct Write {
     pub(super) batch: Batch,
     pub(super) reply: oneshot::Sender<Result<Committed, StoreError>>,
 }
 
-/// Runs until every handle is dropped and everything is written.
+/// Runs until it is told to close or every handle is dropped, and everything is written.
 pub(super) async fn run(
     mut connection: SqliteConnection,
     mut queue: mpsc::Receiver<Job>,
@@ -121,8 +129,17 @@ pub(super) async fn run(
     });
     let mut durable = false;
     let mut jobs = Vec::with_capacity(batch_max);
+    let mut writes = Vec::with_capacity(batch_max);
     while queue.recv_many(&mut jobs, batch_max.max(1)).await > 0 {
-        write_all(&mut connection, &mut jobs, &mut durable).await;
+        for job in jobs.drain(..) {
+            match job {
+                Job::Write(write) => writes.push(write),
+                Job::Close => queue.close(),
+            }
+        }
+        if !writes.is_empty() {
+            write_all(&mut connection, &mut writes, &mut durable).await;
+        }
     }
     if let Some((stop, task)) = checkpointer {
         drop(stop);
@@ -133,7 +150,7 @@ pub(super) async fn run(
 
 /// Commits all jobs at once. If that fails each is tried alone, so that one bad row harms only
 /// the request that brought it.
-async fn write_all(connection: &mut SqliteConnection, jobs: &mut Vec<Job>, durable: &mut bool) {
+async fn write_all(connection: &mut SqliteConnection, jobs: &mut Vec<Write>, durable: &mut bool) {
     let batch_size = jobs.len();
     let mut whole = Batch::new(Arc::from(""));
     for job in jobs.iter() {

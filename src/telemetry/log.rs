@@ -27,10 +27,10 @@ pub enum LogFormat {
 pub(super) type Subscriber = Layered<Boxed, Registry>;
 type Boxed = Box<dyn Layer<Registry> + Send + Sync>;
 
-/// What the exporter's own libraries may say unless the user asks for more by name: at debug level
+/// What the libraries of server and exporter may say unless the user asks for more by name: at debug level
 /// each export would fill a page. It is a floor too, so that lost spans are heard of at `error`.
 const EXPORTER_DIRECTIVES: &str =
-    "opentelemetry=warn,hyper=warn,reqwest=warn,portbook::telemetry::report=info";
+    "actix_server=warn,opentelemetry=warn,hyper=warn,reqwest=warn,portbook::telemetry::report=info";
 
 /// The layer that writes log lines to `writer`.
 pub(super) fn layer<W>(options: &Options, writer: W) -> Result<Boxed, TelemetryError>

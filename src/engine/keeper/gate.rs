@@ -17,7 +17,8 @@ impl Service {
             self.set_guard(lease, Guard::None);
             return Ok(());
         }
-        if self.mode == Mode::Embedded {
+        if self.mode == Mode::Embedded && lease.owner.is_none() {
+            // Nothing outlives a command that becomes no program.
             return Ok(());
         }
         let Some(hold) = self.hold_of(lease.id).or_else(|| self.hold_again(lease)) else {

@@ -2,6 +2,7 @@
 
 mod ending;
 mod gate;
+mod own;
 mod restart;
 mod retake;
 mod watch;

@@ -1,0 +1,80 @@
+//! `portbook alloc`: a port on stdout.
+
+use std::fmt::Write;
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::backend::Backend;
+use super::request::Wanted;
+use super::{Failure, Global, note, print, print_json};
+use crate::api::document::{AllocationDocument, Span};
+use crate::domain::lease::Guard;
+
+/// What `alloc` takes.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Prints the port and nothing else, one a line where several are asked for:
+  PORT=$(portbook alloc) && python3 -m http.server $PORT
+The lease waits for its first listener (claim_within, ten minutes by default), which becomes its
+owner; it ends with that process. A name outlives it and gets the same port again.")]
+pub struct AllocArgs {
+    #[command(flatten)]
+    wanted: Wanted,
+    /// How long to wait for the first listener, such as 10m.
+    #[arg(long, value_name = "DURATION")]
+    claim_within: Option<Span>,
+    /// The process that will use the port, if it runs already.
+    #[arg(long, value_name = "PID")]
+    owner_pid: Option<u32>,
+    /// Say which port it would be, and lease nothing.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// Gets ports and prints them.
+pub(super) async fn run(global: &Global, args: &AllocArgs) -> Result<ExitCode, Failure> {
+    let loaded = global.load()?;
+    let mut request = args.wanted.request()?;
+    request.claim_within = args.claim_within;
+    request.owner_pid = args.owner_pid;
+    request.dry_run = args.dry_run;
+    let backend = Backend::open(&loaded).await?;
+    let granted = backend.allocate(request).await;
+    backend.close().await;
+    let granted = granted?;
+    args.wanted.tell(&granted);
+    if unguarded(&granted) && !args.dry_run {
+        note(
+            "no service runs, so nothing but the books keeps this port until your program binds it; `portbook serve` would hold it",
+        );
+    }
+    if global.json {
+        print_json(&granted)?;
+    } else {
+        print(&ports(&granted))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn unguarded(granted: &AllocationDocument) -> bool {
+    use crate::domain::lease::Handover;
+    let mut leases = granted.leases.iter();
+    leases.any(|lease| lease.guard == Guard::None && lease.handover == Handover::Gate)
+}
+
+/// Every port once: TCP and UDP on one number are one line.
+fn ports(granted: &AllocationDocument) -> String {
+    let mut ports: Vec<u16> = granted
+        .leases
+        .iter()
+        .map(|lease| lease.port.get())
+        .collect();
+    ports.dedup();
+    let mut text = String::new();
+    for port in ports {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "{port}");
+    }
+    text
+}

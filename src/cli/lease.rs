@@ -1,0 +1,97 @@
+//! `portbook release` and `portbook renew`: leases that exist, by id, port or name.
+
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::backend::Backend;
+use super::{Failure, Global, note, print, print_json};
+use crate::api::document::{LeaseDocument, Span};
+
+/// What `release` takes.
+#[derive(Debug, Args)]
+pub struct ReleaseArgs {
+    /// Lease ids, ports or names.
+    #[arg(required = true, value_name = "LEASE")]
+    leases: Vec<String>,
+}
+
+/// What `renew` takes.
+#[derive(Debug, Args)]
+pub struct RenewArgs {
+    /// A lease id, port or name.
+    #[arg(value_name = "LEASE")]
+    lease: String,
+    /// How long from now on; the lifetime it was granted with if left out.
+    #[arg(long, value_name = "DURATION")]
+    ttl: Option<Span>,
+}
+
+/// Gives leases back.
+pub(super) async fn release(global: &Global, args: &ReleaseArgs) -> Result<ExitCode, Failure> {
+    let loaded = global.load()?;
+    let backend = Backend::open(&loaded).await?;
+    let released = release_all(&backend, &args.leases).await;
+    backend.close().await;
+    for lease in &released? {
+        note(&format!("released {}/{}", lease.port, lease.protocol));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn release_all(backend: &Backend, wanted: &[String]) -> Result<Vec<LeaseDocument>, Failure> {
+    let living = backend.leases(false).await?;
+    let mut chosen = Vec::new();
+    for word in wanted {
+        chosen.extend(named(&living, word)?);
+    }
+    for lease in &chosen {
+        backend.release(lease.id).await?;
+    }
+    Ok(chosen)
+}
+
+/// The living leases that a word means: one id, or all of a name or port.
+fn named(living: &[LeaseDocument], word: &str) -> Result<Vec<LeaseDocument>, Failure> {
+    let is_meant = |lease: &&LeaseDocument| {
+        lease.id.to_string() == word
+            || lease.port.to_string() == word
+            || lease
+                .name
+                .as_ref()
+                .is_some_and(|name| name.as_str() == word)
+    };
+    let meant: Vec<LeaseDocument> = living.iter().filter(is_meant).cloned().collect();
+    if meant.is_empty() {
+        let message = format!(
+            "no living lease has the id, port or name \"{word}\"; `portbook list` shows them"
+        );
+        return Err(Failure::other(message));
+    }
+    Ok(meant)
+}
+
+/// Makes a lease last longer.
+pub(super) async fn renew(global: &Global, args: &RenewArgs) -> Result<ExitCode, Failure> {
+    let loaded = global.load()?;
+    let backend = Backend::open(&loaded).await?;
+    let renewed = renew_all(&backend, args).await;
+    backend.close().await;
+    for lease in renewed? {
+        match lease.expires_at {
+            _ if global.json => print_json(&lease)?,
+            Some(until) => print(&format!("{until}\n"))?,
+            None => {}
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn renew_all(backend: &Backend, args: &RenewArgs) -> Result<Vec<LeaseDocument>, Failure> {
+    let living = backend.leases(false).await?;
+    let mut renewed = Vec::new();
+    for lease in named(&living, &args.lease)? {
+        renewed.push(backend.renew(lease.id, args.ttl.map(|span| span.0)).await?);
+    }
+    Ok(renewed)
+}

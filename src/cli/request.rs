@@ -1,0 +1,152 @@
+//! The options that say which ports are wanted, the same for `alloc` and `run`.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum};
+
+use super::Failure;
+use crate::api::document::{AllocationDocument, LeaseRequest, ScopeWord, Span};
+use crate::domain::lease::{Handover, Name};
+use crate::domain::pool::Strategy;
+use crate::domain::port::Protocols;
+use crate::domain::selector::Selector;
+
+/// Which ports are wanted.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Wanted {
+    /// The same name gets the same port again; repeat it for several ports at once.
+    #[arg(long, short, value_name = "NAME")]
+    name: Vec<Name>,
+    /// Within what the name is unique: your user, or also the enclosing git work tree.
+    #[arg(long, value_enum)]
+    scope: Option<ScopeArg>,
+    /// The pool to take from.
+    #[arg(long, value_name = "POOL")]
+    pool: Option<String>,
+    /// Exactly this port, or fail.
+    #[arg(long, short, value_name = "PORT", conflicts_with = "prefer", value_parser = port)]
+    port: Option<u16>,
+    /// This port if it is free, else another.
+    #[arg(long, value_name = "PORT", value_parser = port)]
+    prefer: Option<u16>,
+    /// How many ports.
+    #[arg(long, value_name = "N", conflicts_with = "name")]
+    count: Option<NonZeroU32>,
+    /// tcp, udp or both.
+    #[arg(long, value_name = "PROTOCOL")]
+    protocol: Option<Protocols>,
+    /// Where to hold it: a NIC name or glob, an address, a network, `any`, `all`, `loopback`,
+    /// `private`, `public`, `ipv4`, `ipv6`; `!` before it excludes. Commas or repetition.
+    #[arg(long, short, value_name = "SELECTOR", value_delimiter = ',')]
+    interface: Vec<Selector>,
+    /// The order of candidates: ordered or random.
+    #[arg(long, value_name = "STRATEGY")]
+    strategy: Option<Strategy>,
+    /// How many candidate ports may be tried.
+    #[arg(long, value_name = "N")]
+    max_attempts: Option<NonZeroU32>,
+    /// How the program gets the port: gate (it sets SO_REUSEADDR, as most servers do) or release.
+    #[arg(long, value_name = "MODE")]
+    handover: Option<Handover>,
+    /// How long the lease lasts unless it is renewed, such as 30m.
+    #[arg(long, value_name = "DURATION")]
+    ttl: Option<Span>,
+    /// A word to filter by; repeatable.
+    #[arg(long, value_name = "KEY=VALUE", value_parser = label)]
+    label: Vec<(String, String)>,
+}
+
+/// Within what a name is unique.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum ScopeArg {
+    /// Your user.
+    User,
+    /// Your user and the enclosing git work tree.
+    Dir,
+}
+
+fn port(text: &str) -> Result<u16, String> {
+    let port: crate::domain::port::Port = text
+        .parse()
+        .map_err(|error: crate::domain::port::PortError| error.to_string())?;
+    Ok(port.get())
+}
+
+fn label(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("write a label as KEY=VALUE".to_owned()),
+    }
+}
+
+impl Wanted {
+    /// The names asked for.
+    pub(super) fn names(&self) -> &[Name] {
+        &self.name
+    }
+
+    /// The request as the API takes it.
+    pub(super) fn request(&self) -> Result<LeaseRequest, Failure> {
+        let dir = self.scope == Some(ScopeArg::Dir);
+        Ok(LeaseRequest {
+            names: self.name.clone(),
+            pool: self.pool.clone(),
+            port: self.port,
+            prefer: self.prefer,
+            count: self.count,
+            protocol: self.protocol,
+            interfaces: self.interface.clone(),
+            strategy: self.strategy,
+            max_attempts: self.max_attempts,
+            handover: self.handover,
+            ttl: self.ttl,
+            scope: dir.then_some(ScopeWord::Dir),
+            directory: if dir { Some(work_tree()?) } else { None },
+            labels: self.label.iter().cloned().collect::<BTreeMap<_, _>>(),
+            ..LeaseRequest::default()
+        })
+    }
+
+    /// Tells the user where a port is not the one preferred, and what else the engine noted.
+    pub(super) fn tell(&self, granted: &AllocationDocument) {
+        let got = granted.leases.first().map(|lease| lease.port.get());
+        if let (Some(wanted), Some(got)) = (self.prefer, got) {
+            if wanted != got {
+                super::note(&format!(
+                    "port {wanted} {}, so it is {got}",
+                    why_not(granted, wanted)
+                ));
+            }
+        }
+        for text in &granted.notes {
+            super::note(text);
+        }
+    }
+}
+
+fn why_not(granted: &AllocationDocument, wanted: u16) -> String {
+    let conflict = granted
+        .conflicts
+        .iter()
+        .find(|attempt| attempt.port == wanted);
+    match conflict.map(|attempt| &attempt.occupant) {
+        Some(Some(occupant)) => format!("is held by {occupant}"),
+        Some(None) => "is in use".to_owned(),
+        None => "is leased, excluded or was busy a moment ago".to_owned(),
+    }
+}
+
+/// The git work tree around the current directory, or the directory itself where there is none.
+fn work_tree() -> Result<PathBuf, Failure> {
+    let here = std::env::current_dir()
+        .and_then(|dir| dir.canonicalize())
+        .map_err(|error| Failure::other(format!("the current directory: {error}")))?;
+    // `.git` is a folder in a clone and a file in an added work tree.
+    let root = here
+        .ancestors()
+        .find(|dir| dir.join(".git").exists())
+        .map(Path::to_owned);
+    Ok(root.unwrap_or(here))
+}

@@ -1,0 +1,159 @@
+//! `portbook run -- CMD`: gets the port, then becomes the program.
+//!
+//! By exec, not beside it: signals, exit status and owner pid are then right by themselves.
+//! Without a service the program inherits the hold, so it lives exactly as long as it is needed.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, ExitCode};
+
+use clap::Args;
+
+use super::backend::Backend;
+use super::request::Wanted;
+use super::{Failure, Global, note};
+use crate::api::document::{AllocationDocument, LeaseDocument};
+use crate::config::Loaded;
+
+/// portbook refused, before the program was started.
+const REFUSED: u8 = 125;
+/// The program is there, but cannot be run.
+const NOT_EXECUTABLE: u8 = 126;
+/// There is no such program.
+const NOT_FOUND: u8 = 127;
+
+/// What `run` takes.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Sets PORT, HOST and PORTBOOK_ADDRESSES, and replaces {port} and {host} in the arguments. With
+names also WEB_PORT, WEB_HOST and {web.port}, {web.host}; with several names there is no bare PORT.
+  portbook run -- python3 -m http.server {port}
+  portbook run --name web --name api -- sh -c 'serve --web $WEB_PORT --api $API_PORT'
+The program must set SO_REUSEADDR when it binds, as nearly all servers do; for one that does not,
+use --handover release.")]
+pub struct RunArgs {
+    #[command(flatten)]
+    wanted: Wanted,
+    /// The program and its arguments.
+    #[arg(required = true, last = true, value_name = "CMD")]
+    command: Vec<OsString>,
+}
+
+/// Becomes the program; returns only if that failed.
+pub(super) fn run(global: &Global, args: &RunArgs) -> Result<ExitCode, Failure> {
+    let refused = |failure: Failure| failure.with_code(REFUSED);
+    let loaded = global.load().map_err(refused)?;
+    let granted = super::block_on(allocate(&loaded, args)).map_err(refused)?;
+    args.wanted.tell(&granted);
+    become_program(args, &granted)
+}
+
+async fn allocate(loaded: &Loaded, args: &RunArgs) -> Result<AllocationDocument, Failure> {
+    let mut request = args.wanted.request()?;
+    // This process becomes the program, so it is the owner from the start.
+    request.owner_pid = Some(std::process::id());
+    let backend = Backend::open(loaded).await?;
+    let granted = backend.allocate(request).await;
+    if let (Backend::Embedded(embedded), Ok(granted)) = (&backend, &granted) {
+        for lease in &granted.leases {
+            let Some(hold) = embedded.service.take_hold(lease.id) else {
+                continue;
+            };
+            hold.survive_exec()
+                .map_err(|error| Failure::other(format!("the hold of {}: {error}", lease.port)))?;
+            // The program closes it by ending.
+            hold.into_descriptors()
+                .into_iter()
+                .for_each(std::mem::forget);
+        }
+    }
+    backend.close().await;
+    granted
+}
+
+fn become_program(args: &RunArgs, granted: &AllocationDocument) -> Result<ExitCode, Failure> {
+    let words = Words::of(granted, !args.wanted.names().is_empty());
+    let mut command = args.command.iter().map(|argument| words.replaced(argument));
+    let Some(program) = command.next() else {
+        return Err(Failure::usage("no program was given").with_code(REFUSED));
+    };
+    let error = Command::new(&program)
+        .args(command)
+        .envs(words.variables())
+        .exec();
+    let code = match error.kind() {
+        std::io::ErrorKind::NotFound => NOT_FOUND,
+        _ => NOT_EXECUTABLE,
+    };
+    note(&format!("{}: {error}", program.to_string_lossy()));
+    Ok(ExitCode::from(code))
+}
+
+/// What the program is told, as variables and as words in its arguments.
+struct Words {
+    variables: BTreeMap<String, String>,
+    placeholders: Vec<(String, String)>,
+}
+
+impl Words {
+    fn of(granted: &AllocationDocument, named: bool) -> Self {
+        let mut words = Self {
+            variables: BTreeMap::new(),
+            placeholders: Vec::new(),
+        };
+        let mut leases: Vec<&LeaseDocument> = granted.leases.iter().collect();
+        leases.dedup_by_key(|lease| (lease.name.clone(), lease.port));
+        if named {
+            for lease in &leases {
+                words.name(lease);
+            }
+        }
+        if let [only] = leases[..] {
+            words.add("", "", only);
+        }
+        let addresses = granted
+            .leases
+            .iter()
+            .flat_map(|lease| lease.addresses.clone());
+        let addresses: Vec<String> = addresses.collect();
+        words
+            .variables
+            .insert("PORTBOOK_ADDRESSES".to_owned(), addresses.join(","));
+        words
+    }
+
+    fn name(&mut self, lease: &LeaseDocument) {
+        if let Some(name) = &lease.name {
+            let (variable, word) = (format!("{}_", name.env_prefix()), format!("{name}."));
+            self.add(&variable, &word, lease);
+        }
+    }
+
+    fn add(&mut self, variable: &str, word: &str, lease: &LeaseDocument) {
+        for (key, value) in [
+            ("PORT", lease.port.to_string()),
+            ("HOST", lease.host.clone()),
+        ] {
+            let placeholder = format!("{{{word}{}}}", key.to_ascii_lowercase());
+            self.placeholders.push((placeholder, value.clone()));
+            self.variables.insert(format!("{variable}{key}"), value);
+        }
+    }
+
+    const fn variables(&self) -> &BTreeMap<String, String> {
+        &self.variables
+    }
+
+    /// An argument with its placeholders replaced; one that is not text is left as it is.
+    fn replaced(&self, argument: &OsString) -> OsString {
+        let Some(text) = argument.to_str().filter(|text| text.contains('{')) else {
+            return argument.clone();
+        };
+        let mut text = text.to_owned();
+        for (placeholder, value) in &self.placeholders {
+            text = text.replace(placeholder, value);
+        }
+        text.into()
+    }
+}

@@ -1,0 +1,85 @@
+//! `portbook serve`: the service.
+
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::{Failure, Global, print, print_json};
+use crate::config::{Flags, Loaded, LogFormat, Sources};
+use crate::daemon::{Daemon, StartError};
+use crate::telemetry::{self, Environment, FLUSH_TIMEOUT, Options};
+
+/// What `serve` takes.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Prints the console's URL on stdout once it is ready. The console tries port 8888 first, then 8889,
+8890, … up to 8988, and comes back on the port it had; --listen is strict.
+SIGTERM and SIGINT stop it; SIGHUP reads the configuration again.")]
+pub struct ServeArgs {
+    /// The console's address and port, strictly, such as 127.0.0.1:9000.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    listen: Option<SocketAddr>,
+    /// How many ports the console may try.
+    #[arg(long, value_name = "N")]
+    max_attempts: Option<NonZeroU32>,
+    /// Where to send traces, such as http://127.0.0.1:4318 (OTLP over HTTP).
+    #[arg(long, value_name = "URL")]
+    otlp_endpoint: Option<String>,
+    /// What to log, such as info or portbook=debug.
+    #[arg(long, value_name = "FILTER")]
+    log: Option<String>,
+    /// text or json.
+    #[arg(long, value_name = "FORMAT")]
+    log_format: Option<LogFormat>,
+}
+
+/// Serves until told to stop.
+pub(super) fn run(global: &Global, args: &ServeArgs) -> Result<ExitCode, Failure> {
+    let sources = Sources::from_process(Flags {
+        listen: args.listen,
+        max_attempts: args.max_attempts,
+        otlp_endpoint: args.otlp_endpoint.clone(),
+        log: args.log.clone(),
+        log_format: args.log_format,
+        ..global.flags()
+    });
+    let loaded = super::load(&sources)?;
+    // Before any runtime, and shut down after it: the exporter has a thread of its own.
+    let telemetry =
+        telemetry::start(&options(&loaded)).map_err(|error| Failure::usage(error.to_string()))?;
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    let served = actix_web::rt::System::new().block_on(serve(sources, loaded, global.json));
+    telemetry.shutdown(FLUSH_TIMEOUT);
+    served.map(|()| ExitCode::SUCCESS)
+}
+
+async fn serve(sources: Sources, loaded: Loaded, json: bool) -> Result<(), Failure> {
+    let failed = |error: StartError| Failure::other(error.to_string());
+    let daemon = Daemon::build(sources, loaded).await.map_err(failed)?;
+    match daemon.console() {
+        Some(url) if json => print_json(&serde_json::json!({ "console": url }))?,
+        Some(url) => print(&format!("{url}\n"))?,
+        None => {}
+    }
+    daemon.run().await.map_err(failed)
+}
+
+fn options(loaded: &Loaded) -> Options {
+    let settings = &loaded.settings.telemetry;
+    Options {
+        endpoint: settings.endpoint.clone(),
+        service_name: settings.service_name.clone(),
+        sample_ratio: settings.sample_ratio,
+        log: settings.log.clone(),
+        log_format: match settings.log_format {
+            LogFormat::Text => telemetry::LogFormat::Text,
+            LogFormat::Json => telemetry::LogFormat::Json,
+        },
+        environment: Environment::of_process(),
+        ..Options::default()
+    }
+}

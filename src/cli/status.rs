@@ -1,0 +1,47 @@
+//! `portbook status`: which service answers, and where its console is.
+
+use std::process::ExitCode;
+
+use super::{Failure, Global, client, print, print_json};
+use crate::api::document::StatusDocument;
+
+/// Tells how the service is; exit code 3 where none answers.
+pub(super) async fn run(global: &Global) -> Result<ExitCode, Failure> {
+    let loaded = global.load()?;
+    let Some(client) = client::find(&loaded).await? else {
+        let data_dir = loaded.settings.data_dir.display().to_string();
+        if global.json {
+            print_json(&serde_json::json!({ "running": false, "data_dir": data_dir }))?;
+        }
+        return Err(Failure::other(format!(
+            "no service runs for {data_dir}; commands work on the record themselves. Start one with `portbook serve`"
+        ))
+        .with_code(3));
+    };
+    let status: StatusDocument = client.get("/api/v1/status").await?;
+    if global.json {
+        print_json(&status)?;
+    } else {
+        print(&text(&status))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn text(status: &StatusDocument) -> String {
+    let console = status.console.as_deref().unwrap_or("switched off");
+    let ready = if status.ready {
+        "ready"
+    } else {
+        "the record cannot be written"
+    };
+    format!(
+        "console   {console}\nsocket    {}\ndata      {}\nservice   pid {}, uid {}, version {}\nleases    {} ({} descriptors held)\nhealth    {ready}\n",
+        status.socket.display(),
+        status.data_dir.display(),
+        status.pid,
+        status.uid,
+        status.version,
+        status.leases,
+        status.held_descriptors,
+    )
+}

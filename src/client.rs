@@ -1,0 +1,153 @@
+//! Speaking to a running service over its Unix socket: HTTP/1.1, one connection a request.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use http_body_util::{BodyExt, Full};
+use hyper::body::Bytes;
+use hyper::client::conn::http1;
+use hyper::header::{CONTENT_TYPE, HOST};
+use hyper::{Method, Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::net::UnixStream;
+
+use crate::api::problem::{Code, Problem};
+
+/// A service's socket that answered when it was last tried.
+#[derive(Debug, Clone)]
+pub struct Client {
+    socket: PathBuf,
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The service said no, and why.
+    #[error(transparent)]
+    Refused(#[from] Problem),
+    /// Nobody answers on the socket, or not in HTTP.
+    #[error("no portbook service answers on {socket}: {source}; start one with `portbook serve`")]
+    Unreachable {
+        /// The socket.
+        socket: PathBuf,
+        /// What happened.
+        source: io::Error,
+    },
+}
+
+impl Client {
+    /// A client for this socket. Nothing is connected yet.
+    pub fn new(socket: &Path) -> Self {
+        Self {
+            socket: socket.to_owned(),
+        }
+    }
+
+    /// The socket.
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// Whether somebody accepts connections there.
+    pub async fn is_answered(&self) -> bool {
+        UnixStream::connect(&self.socket).await.is_ok()
+    }
+
+    /// Reads a document.
+    pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        let body = self.send(Method::GET, path, None).await?;
+        self.read(&body)
+    }
+
+    /// Sends a document and reads the answer.
+    pub async fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        document: &impl Serialize,
+    ) -> Result<T, ClientError> {
+        let body = serde_json::to_vec(document).map_err(|error| self.broken(error.into()))?;
+        let body = self.send(Method::POST, path, Some(body)).await?;
+        self.read(&body)
+    }
+
+    /// Deletes what is at `path`.
+    pub async fn delete(&self, path: &str) -> Result<(), ClientError> {
+        self.send(Method::DELETE, path, None).await.map(drop)
+    }
+
+    fn read<T: DeserializeOwned>(&self, body: &[u8]) -> Result<T, ClientError> {
+        serde_json::from_slice(body).map_err(|error| self.broken(error.into()))
+    }
+
+    fn broken(&self, source: io::Error) -> ClientError {
+        ClientError::Unreachable {
+            socket: self.socket.clone(),
+            source,
+        }
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<Vec<u8>>,
+    ) -> Result<Bytes, ClientError> {
+        let (status, body) = self
+            .exchange(method, path, body)
+            .await
+            .map_err(|error| self.broken(error))?;
+        if status.is_success() {
+            return Ok(body);
+        }
+        Err(ClientError::Refused(problem(status, &body)))
+    }
+
+    async fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<Vec<u8>>,
+    ) -> io::Result<(StatusCode, Bytes)> {
+        let stream = UnixStream::connect(&self.socket).await?;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(io::Error::other)?;
+        let connection = tokio::spawn(connection);
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(HOST, "localhost");
+        if body.is_some() {
+            request = request.header(CONTENT_TYPE, "application/json");
+        }
+        for name in ["traceparent", "tracestate"] {
+            if let Ok(value) = std::env::var(name.to_ascii_uppercase()) {
+                request = request.header(name, value);
+            }
+        }
+        let request = request
+            .body(Full::new(Bytes::from(body.unwrap_or_default())))
+            .map_err(io::Error::other)?;
+        let answer = sender
+            .send_request(request)
+            .await
+            .map_err(io::Error::other)?;
+        let status = answer.status();
+        let body = answer
+            .into_body()
+            .collect()
+            .await
+            .map_err(io::Error::other)?;
+        connection.abort();
+        Ok((status, body.to_bytes()))
+    }
+}
+
+fn problem(status: StatusCode, body: &[u8]) -> Problem {
+    serde_json::from_slice(body).unwrap_or_else(|_| {
+        let detail = format!("the service answered {status} without a reason");
+        Problem::new(Code::StoreUnavailable, detail)
+    })
+}

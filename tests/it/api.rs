@@ -1,0 +1,33 @@
+//! The API over the Unix socket.
+
+use serde_json::json;
+
+use crate::support::Place;
+
+#[test]
+fn a_lease_is_granted_listed_shown_and_released() {
+    let place = Place::with_ports(2);
+    let server = place.serve();
+    let granted = server.api("POST", "/api/v1/leases", Some(&json!({})));
+    assert_eq!(granted.status, 201, "{granted:?}");
+    let document = granted.json();
+    let lease = &document["leases"][0];
+    assert_eq!(lease["port"], place.ports[0]);
+    assert_eq!(document["attempt_count"], 1);
+    assert_eq!(
+        (&lease["guard"], &lease["state"]),
+        (&json!("hold"), &json!("handed"))
+    );
+    let path = format!("/api/v1/leases/{}", lease["id"].as_str().unwrap());
+    assert!(
+        granted.head.contains(&format!("location: {path}")),
+        "{}",
+        granted.head
+    );
+
+    assert_eq!(server.api("GET", &path, None).json()["port"], lease["port"]);
+    assert_eq!(server.api("DELETE", &path, None).status, 204);
+    assert_eq!(server.api("DELETE", &path, None).status, 404);
+    assert_eq!(server.api("GET", &path, None).json()["state"], "released");
+    assert!(server.stop().success());
+}

@@ -1,0 +1,5 @@
+//! Everything with a socket: real processes of the real binary, on a real record, through the
+//! real start-up path.
+
+mod api;
+mod support;
