@@ -11,9 +11,9 @@
   // --- Colours: set before the page is drawn, so that it does not flash.
 
   const themes = [
-    ["", "Auto", "Colours: as the system has them"],
-    ["light", "Light", "Colours: light"],
-    ["dark", "Dark", "Colours: dark"],
+    ["", "Auto", "Auto: colours as the system has them"],
+    ["light", "Light", "Light colours"],
+    ["dark", "Dark", "Dark colours"],
   ];
   const stored = () => {
     // A browser may forbid the store altogether; then the choice lasts as long as the page.

@@ -59,12 +59,8 @@ fn port_of(url: &str) -> Option<Port> {
 
 /// What was tried when the console's own lease was granted, in order.
 async fn tried(face: &Face, landed: Port) -> Result<Vec<AttemptRecord>, StoreError> {
-    let me = std::process::id();
     let leases = face.service.leases_on(Protocol::Tcp, landed);
-    let mine = |pid: Option<u32>| pid.is_none_or(|pid| pid == me);
-    let lease = leases
-        .iter()
-        .find(|lease| mine(lease.owner.as_ref().map(|owner| owner.pid)));
+    let lease = leases.iter().find(|lease| lease.is_console());
     let Some(lease) = lease else {
         return Ok(Vec::new());
     };

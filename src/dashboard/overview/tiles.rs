@@ -84,12 +84,12 @@ fn pool_tile(pool: &Pool, leases: &[Arc<Lease>]) -> Tile {
     let excluded = pool.ranges.intersection(&pool.exclude).len();
     let ports = pool.ranges.len() - excluded;
     // A port leased for TCP and UDP, or on several interfaces, is one port all the same.
-    let leased: BTreeSet<Port> = leases
+    let granted: BTreeSet<Port> = leases
         .iter()
         .filter(|lease| lease.pool == pool.name)
         .map(|lease| lease.port)
         .collect();
-    let left = ports.saturating_sub(leased.len());
+    let left = ports.saturating_sub(granted.len());
     Tile {
         label: format!("Pool {}, not leased", pool.name),
         value: percent(left, ports),
@@ -101,7 +101,7 @@ fn pool_tile(pool: &Pool, leases: &[Arc<Lease>]) -> Tile {
         ),
         href: "#leases",
         alarming: left * 20 < ports,
-        bar: Some(per_mille(leased.len(), ports)),
+        bar: Some(per_mille(granted.len(), ports)),
     }
 }
 

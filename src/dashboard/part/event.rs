@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use super::badge::Badge;
 use crate::dashboard::format::When;
 use crate::domain::attempt::printable;
-use crate::domain::event::Event;
+use crate::domain::event::{Event, EventKind};
 
 /// One row of a list of events.
 #[derive(Debug, Clone)]
@@ -29,7 +29,15 @@ impl EventRow {
             at: When::of(event.at, now),
             kind: Badge::event(event.kind),
             port: event.port.map(|port| format!("{port}{protocol}")),
-            detail: printable(&event.detail),
+            detail: detail(event),
         }
+    }
+}
+
+fn detail(event: &Event) -> String {
+    let detail = printable(&event.detail);
+    match event.kind {
+        EventKind::Granted => format!("from pool {detail}"),
+        _ => detail,
     }
 }

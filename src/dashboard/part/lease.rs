@@ -34,12 +34,12 @@ pub struct LeaseRow {
     pub guard: &'static str,
     /// The same in a sentence.
     pub guard_means: &'static str,
-    /// The user it belongs to.
-    pub uid: u32,
-    /// Whether it is the reader's own to look at.
+    /// Whether the reader may see everything about it.
     pub open: bool,
     /// The process that uses it.
     pub owner: Option<OwnerCell>,
+    /// What stands in its place where there is none to show.
+    pub nobody: String,
     /// The pool.
     pub pool: String,
     /// When it was granted.
@@ -82,10 +82,10 @@ impl LeaseRow {
             guard_means: guard_means(lease.guard),
             granted: When::of(lease.granted_at, now),
             ends: ends(&lease, open, now),
+            nobody: nobody(&lease, open),
             name: lease.name.map(|name| name.to_string()),
             port: lease.port.get(),
             protocol: lease.protocol.as_str(),
-            uid: lease.uid,
             open,
             owner: lease.owner.map(OwnerCell::from),
             pool: lease.pool,
@@ -106,6 +106,14 @@ impl From<OwnerDocument> for OwnerCell {
 fn bare(address: &str) -> String {
     let bare = address.rsplit_once(':').map_or(address, |(ip, _)| ip);
     bare.trim_matches(['[', ']']).to_owned()
+}
+
+fn nobody(lease: &LeaseDocument, open: bool) -> String {
+    match lease.state {
+        _ if !open => format!("uid {}", lease.uid),
+        State::Reserved => "away".to_owned(),
+        _ => "none yet".to_owned(),
+    }
 }
 
 fn trouble(lease: &LeaseDocument) -> Option<&'static str> {
