@@ -329,6 +329,7 @@ fn server(
             .wrap(middleware::from_fn(access::check))
             .wrap(middleware::from_fn(api::trace::request))
             .configure(api::routes)
+            .configure(crate::dashboard::routes)
             .default_service(web::to(api::not_found))
     })
     .workers(settings.console.workers.get())

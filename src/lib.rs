@@ -41,6 +41,7 @@ pub mod cli;
 pub mod client;
 pub mod config;
 pub mod daemon;
+pub mod dashboard;
 pub mod domain;
 pub mod engine;
 pub mod host;

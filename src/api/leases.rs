@@ -61,7 +61,7 @@ impl Wanted {
 }
 
 /// A lease as this viewer may see it.
-pub(super) fn shown(lease: LeaseDocument, viewer: &Viewer) -> LeaseDocument {
+pub fn shown(lease: LeaseDocument, viewer: &Viewer) -> LeaseDocument {
     if viewer.sees(lease.uid) {
         lease
     } else {

@@ -39,6 +39,23 @@ pub enum EventKind {
 }
 
 impl EventKind {
+    /// Every kind, in the order of this enumeration.
+    pub const ALL: [Self; 13] = [
+        Self::Granted,
+        Self::Refused,
+        Self::Claimed,
+        Self::Active,
+        Self::Reserved,
+        Self::Renewed,
+        Self::Ended,
+        Self::LateConflict,
+        Self::Degraded,
+        Self::Healed,
+        Self::Repaired,
+        Self::Reloaded,
+        Self::Interfaces,
+    ];
+
     /// The word for it in JSON and in the event stream.
     pub const fn as_str(self) -> &'static str {
         match self {

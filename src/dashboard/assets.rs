@@ -1,0 +1,143 @@
+//! The stylesheet, the script and the icon, embedded in the program.
+//!
+//! Pages name them with a hash of their content, so browsers may keep them for ever and still
+//! get the new ones with a new program.
+
+use actix_web::HttpResponse;
+use actix_web::http::header::CACHE_CONTROL;
+use actix_web::web::{Path, Query};
+use serde::Deserialize;
+
+use crate::api::problem::{Code, Problem};
+
+struct Asset {
+    name: &'static str,
+    content_type: &'static str,
+    content: &'static [u8],
+    version: u64,
+}
+
+impl Asset {
+    const fn new(name: &'static str, content_type: &'static str, content: &'static [u8]) -> Self {
+        Self {
+            name,
+            content_type,
+            content,
+            version: fnv1a(content),
+        }
+    }
+
+    fn version(&self) -> String {
+        format!("{:016x}", self.version)
+    }
+}
+
+const ASSETS: [Asset; 3] = [
+    Asset::new(
+        "portbook.css",
+        "text/css; charset=utf-8",
+        include_bytes!("../../static/portbook.css"),
+    ),
+    Asset::new(
+        "portbook.js",
+        "text/javascript; charset=utf-8",
+        include_bytes!("../../static/portbook.js"),
+    ),
+    Asset::new(
+        "favicon.svg",
+        "image/svg+xml",
+        include_bytes!("../../static/favicon.svg"),
+    ),
+];
+
+/// FNV-1a of 64 bits: it tells versions apart and protects nothing.
+const fn fnv1a(bytes: &[u8]) -> u64 {
+    let mut hash = 0xcbf2_9ce4_8422_2325;
+    let mut index = 0;
+    while index < bytes.len() {
+        hash = (hash ^ bytes[index] as u64).wrapping_mul(0x0100_0000_01b3);
+        index += 1;
+    }
+    hash
+}
+
+fn find(name: &str) -> Option<&'static Asset> {
+    ASSETS.iter().find(|asset| asset.name == name)
+}
+
+/// Where a page finds the asset of this name.
+pub(super) fn url(name: &str) -> String {
+    let version = find(name).map(Asset::version).unwrap_or_default();
+    format!("/static/{name}?v={version}")
+}
+
+/// `GET /static/{file}?v=…`
+#[derive(Debug, Deserialize)]
+pub(super) struct Wanted {
+    v: Option<String>,
+}
+
+/// Serves an asset; for ever only where the version asked for is the one that is here.
+pub(super) async fn serve(
+    name: Path<String>,
+    wanted: Query<Wanted>,
+) -> Result<HttpResponse, Problem> {
+    let asset = find(&name).ok_or_else(|| {
+        let known = ASSETS.map(|asset| asset.name).join(", ");
+        Problem::new(Code::NotFound, format!("the static files are {known}"))
+    })?;
+    let exact = wanted.v.as_deref() == Some(&asset.version());
+    let keep = if exact {
+        "public, max-age=31536000, immutable"
+    } else {
+        "no-cache"
+    };
+    Ok(HttpResponse::Ok()
+        .content_type(asset.content_type)
+        .insert_header((CACHE_CONTROL, keep))
+        .body(asset.content))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keep_of(name: &str, version: Option<String>) -> String {
+        let wanted = Query(Wanted { v: version });
+        let answer = serve(Path::from(name.to_owned()), wanted);
+        let answer = futures_util::FutureExt::now_or_never(answer).unwrap();
+        let answer = answer.unwrap();
+        let keep = answer.headers().get(CACHE_CONTROL).unwrap();
+        keep.to_str().unwrap().to_owned()
+    }
+
+    #[test]
+    fn only_the_exact_version_is_kept_for_ever() {
+        let version = url("portbook.css").split_once("?v=").unwrap().1.to_owned();
+        assert!(keep_of("portbook.css", Some(version)).contains("immutable"));
+        assert_eq!(keep_of("portbook.css", None), "no-cache");
+        assert_eq!(keep_of("portbook.css", Some("old".into())), "no-cache");
+    }
+
+    #[test]
+    fn dark_by_choice_is_dark_by_preference() {
+        let sheet = include_str!("../../static/portbook.css");
+        let colours_after = |selector: &str| {
+            let (_, rest) = sheet.split_once(selector).unwrap();
+            let lines = rest.lines().skip(1).map(str::trim);
+            lines.take_while(|line| *line != "}").collect::<Vec<_>>()
+        };
+        let chosen = colours_after(":root[data-theme=\"dark\"]");
+        assert_eq!(chosen, colours_after(":root:not([data-theme=\"light\"])"));
+        assert!(chosen.len() > 15);
+    }
+
+    #[test]
+    fn assets_name_no_other_host() {
+        for asset in &ASSETS {
+            let text = std::str::from_utf8(asset.content).unwrap();
+            let text = text.replace("http://www.w3.org/2000/svg", "");
+            assert!(!text.contains("://"), "{}", asset.name);
+        }
+    }
+}

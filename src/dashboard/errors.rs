@@ -1,0 +1,80 @@
+//! `/errors/{code}`: what an error means and what to do about it, from the one table of errors.
+
+use actix_web::http::StatusCode;
+use actix_web::web::Path;
+use askama::Template;
+use askama_web::WebTemplate;
+
+use super::format::{Piece, pieces};
+use crate::api::problem::{Code, Problem};
+
+/// The page of one error.
+#[derive(Debug, Template, WebTemplate)]
+#[template(path = "error_page.html")]
+pub(super) struct ErrorPage {
+    code: &'static str,
+    title: &'static str,
+    help: Vec<Piece<'static>>,
+    status: u16,
+    reason: &'static str,
+    exit_code: u8,
+    others: Vec<Other>,
+}
+
+/// A way to another error's page.
+#[derive(Debug)]
+struct Other {
+    code: &'static str,
+    title: &'static str,
+}
+
+impl ErrorPage {
+    fn of(code: Code) -> Self {
+        let status = StatusCode::from_u16(code.status()).ok();
+        let others = Code::ALL.iter().filter(|other| **other != code);
+        Self {
+            code: code.as_str(),
+            title: code.title(),
+            help: pieces(code.help()),
+            status: code.status(),
+            reason: status
+                .and_then(|status| status.canonical_reason())
+                .unwrap_or_default(),
+            exit_code: code.exit_code(),
+            others: others
+                .map(|other| Other {
+                    code: other.as_str(),
+                    title: other.title(),
+                })
+                .collect(),
+        }
+    }
+}
+
+/// Shows the page of an error.
+pub(super) async fn show(word: Path<String>) -> Result<ErrorPage, Problem> {
+    let code = Code::parse(&word);
+    code.map(ErrorPage::of)
+        .ok_or_else(|| Problem::new(Code::NotFound, "there is no error of this code"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_error_has_a_page() {
+        for code in Code::ALL {
+            let page = ErrorPage::of(*code).render().unwrap();
+            assert!(page.contains(code.as_str()) && page.contains(code.title()));
+            assert!(!page.contains('`'), "{page}");
+        }
+    }
+
+    #[test]
+    fn no_other_word_has_one() {
+        let answer = show(Path::from("<script>".to_owned()));
+        let answer = futures_util::FutureExt::now_or_never(answer).unwrap();
+        assert_eq!(answer.unwrap_err().status, 404);
+    }
+}

@@ -1,0 +1,160 @@
+//! `/`: what there is and what happened lately, problems first.
+
+mod landing;
+mod tiles;
+
+use std::sync::Arc;
+
+use actix_web::web::Data;
+use askama::Template;
+use askama_web::WebTemplate;
+use jiff::Timestamp;
+
+use self::landing::Landing;
+use self::tiles::{Counts, Tile};
+use super::format::{When, grouped};
+use super::part::attempt::AttemptRow;
+use super::part::event::EventRow;
+use super::part::interface::InterfaceRow;
+use super::part::lease::{Ends, LeaseRow, urgency};
+use crate::access::Viewer;
+use crate::api::document::{AttemptDocument, InterfaceDocument, LeaseDocument};
+use crate::api::{Face, interfaces, leases};
+use crate::domain::event::{Event, EventKind};
+use crate::domain::lease::Lease;
+use crate::domain::pool::DEFAULT_POOL;
+use crate::store::AttemptFilter;
+
+/// How many rows of each table fit a page that loads at once.
+const LEASES: usize = 100;
+const ATTEMPTS: u32 = 30;
+const EVENTS: usize = 20;
+
+/// More than the journal keeps.
+const ALL_EVENTS: usize = 100_000;
+
+/// The page.
+#[derive(Debug, Template, WebTemplate)]
+#[template(path = "overview.html")]
+pub(super) struct Overview {
+    now: When,
+    notices: Vec<String>,
+    landing: Landing,
+    tiles: Vec<Tile>,
+    leases: LeaseTable,
+    attempts: Vec<AttemptRow>,
+    interfaces: Vec<InterfaceRow>,
+    events: Vec<EventRow>,
+}
+
+/// The table of leases, which may be longer than the page shows.
+#[derive(Debug)]
+struct LeaseTable {
+    rows: Vec<LeaseRow>,
+    /// How many are in trouble.
+    trouble: usize,
+    /// "100 of 5,000", where there are more.
+    cut: Option<String>,
+}
+
+/// Shows the page. What cannot be read is said in a notice; the rest is shown all the same.
+pub(super) async fn show(face: Data<Face>, viewer: Viewer) -> Overview {
+    let now = face.service.clock().now();
+    let mut notices = Vec::new();
+    let living = face.service.leases();
+    let interfaces = interface_rows(&face, &mut notices);
+    let events = seen_events(&face, &viewer);
+    let settings = face.service.settings();
+    let counts = Counts {
+        leases: &living,
+        default_pool: settings.pools.get(DEFAULT_POOL).map(AsRef::as_ref),
+        refused: refused(&events),
+        events: events.len(),
+        interfaces: &interfaces,
+    };
+    Overview {
+        now: When::of(now, now),
+        landing: Landing::of(&face).await,
+        tiles: tiles::tiles(&counts),
+        leases: lease_table(&face, &viewer, living, now),
+        attempts: attempt_rows(&face, now, &mut notices).await,
+        events: events
+            .iter()
+            .take(EVENTS)
+            .map(|event| EventRow::of(event, now))
+            .collect(),
+        interfaces,
+        notices,
+    }
+}
+
+fn lease_table(
+    face: &Face,
+    viewer: &Viewer,
+    mut living: Vec<Arc<Lease>>,
+    now: Timestamp,
+) -> LeaseTable {
+    living.sort_by_key(|lease| (urgency(lease.state), std::cmp::Reverse(lease.id)));
+    let trouble = living
+        .iter()
+        .filter(|lease| urgency(lease.state) < 2)
+        .count();
+    let cut = living.len() > LEASES;
+    let row = |lease: &Arc<Lease>| {
+        let document = LeaseDocument::of(lease, face.service.clock());
+        LeaseRow::of(leases::shown(document, viewer), viewer.sees(lease.uid), now)
+    };
+    LeaseTable {
+        rows: living.iter().take(LEASES).map(row).collect(),
+        trouble,
+        cut: cut.then(|| format!("{LEASES} of {}", grouped(living.len()))),
+    }
+}
+
+async fn attempt_rows(face: &Face, now: Timestamp, notices: &mut Vec<String>) -> Vec<AttemptRow> {
+    let filter = AttemptFilter {
+        limit: ATTEMPTS,
+        ..AttemptFilter::default()
+    };
+    match face.service.store().attempts(&filter).await {
+        Ok(attempts) => attempts
+            .into_iter()
+            .map(|attempt| AttemptRow::of(AttemptDocument::from(attempt), now))
+            .collect(),
+        Err(error) => {
+            tracing::error!(%error, "the record is unavailable");
+            notices.push(format!("The attempts cannot be read: {error}."));
+            Vec::new()
+        }
+    }
+}
+
+fn interface_rows(face: &Face, notices: &mut Vec<String>) -> Vec<InterfaceRow> {
+    match face.service.interfaces().current() {
+        Ok(host) => interfaces::documents(&host)
+            .into_iter()
+            .map(|interface: InterfaceDocument| InterfaceRow::from(interface))
+            .collect(),
+        Err(error) => {
+            notices.push(format!("The interfaces cannot be read: {error}."));
+            Vec::new()
+        }
+    }
+}
+
+/// The events that this reader may see, newest first.
+fn seen_events(face: &Face, viewer: &Viewer) -> Vec<Event> {
+    let mut events = face.service.journal().latest(ALL_EVENTS);
+    events.retain(|event| event.uid.is_none_or(|uid| viewer.sees(uid)));
+    events
+}
+
+fn refused(events: &[Event]) -> usize {
+    let refused = events
+        .iter()
+        .filter(|event| event.kind == EventKind::Refused);
+    refused.count()
+}
+
+#[cfg(test)]
+mod tests;

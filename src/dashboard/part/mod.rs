@@ -1,0 +1,10 @@
+//! The rows that pages show: plain text and numbers, ready for a template.
+//!
+//! Whatever programs outside wrote (names of processes, labels) goes through
+//! [`printable`](crate::domain::attempt::printable) here and is escaped by the template.
+
+pub mod attempt;
+pub mod badge;
+pub mod event;
+pub mod interface;
+pub mod lease;

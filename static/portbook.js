@@ -1,0 +1,252 @@
+// portbook's console, live. Every page is complete without this script: it keeps a page fresh,
+// remembers the colours, and copies. It builds no markup: what is new comes from the server as
+// the page itself and is put in place section by section.
+(() => {
+  "use strict";
+
+  const root = document.documentElement;
+  root.classList.add("scripted");
+  if (navigator.clipboard) root.classList.add("can-copy");
+
+  // --- Colours: set before the page is drawn, so that it does not flash.
+
+  const themes = [
+    ["", "Auto", "Auto: colours as the system has them"],
+    ["light", "Light", "Light colours"],
+    ["dark", "Dark", "Dark colours"],
+  ];
+  const stored = () => {
+    // A browser may forbid the store altogether; then the choice lasts as long as the page.
+    try { return localStorage.getItem("portbook-theme") || ""; } catch { return ""; }
+  };
+  let theme = Math.max(0, themes.findIndex(([name]) => name === stored()));
+  const applyTheme = () => {
+    const [name, label, description] = themes[theme];
+    if (name) root.dataset.theme = name; else delete root.dataset.theme;
+    const button = document.getElementById("theme");
+    if (!button) return;
+    button.textContent = label;
+    button.setAttribute("aria-label", description);
+  };
+  const nextTheme = () => {
+    theme = (theme + 1) % themes.length;
+    try { localStorage.setItem("portbook-theme", themes[theme][0]); } catch { /* see above */ }
+    applyTheme();
+  };
+  applyTheme();
+
+  // --- Times: the same words as the server's.
+
+  const coarse = (seconds) => {
+    if (seconds < 60) return `${seconds} s`;
+    if (seconds < 3600) return `${Math.floor(seconds / 60)} min`;
+    if (seconds < 172800) return `${Math.floor(seconds / 3600)} h`;
+    return `${Math.floor(seconds / 86400)} days`;
+  };
+  const relative = (at) => {
+    const seconds = Math.round((at - Date.now()) / 1000);
+    if (seconds === 0) return "just now";
+    return seconds > 0 ? `in ${coarse(seconds)}` : `${coarse(-seconds)} ago`;
+  };
+  const refreshTimes = (within) => {
+    for (const time of within.querySelectorAll("time[data-relative]")) {
+      const words = relative(Date.parse(time.dateTime));
+      if (time.textContent !== words) time.textContent = words;
+    }
+  };
+
+  // --- Copy buttons.
+
+  const copy = async (button) => {
+    const before = [...button.childNodes];
+    let done = "Copied";
+    try { await navigator.clipboard.writeText(button.dataset.copy); } catch { done = "Not copied"; }
+    if (button.dataset.busy) return;
+    button.dataset.busy = "yes";
+    button.textContent = done;
+    setTimeout(() => {
+      button.replaceChildren(...before);
+      delete button.dataset.busy;
+    }, 1500);
+  };
+
+  // --- Sections: replaced only while nobody is busy in them.
+
+  const waiting = new Map(); // section id → its fresh content, and how many events led to it
+  let paused = false;
+
+  // What a section says, without what changes by itself.
+  const essence = (section) => {
+    const twin = section.cloneNode(true);
+    for (const extra of twin.querySelectorAll(".updates")) extra.remove();
+    for (const button of twin.querySelectorAll("[data-copy]")) button.textContent = "";
+    for (const time of twin.querySelectorAll("time")) time.textContent = "";
+    for (const time of twin.querySelectorAll("time:not([data-relative])")) time.removeAttribute("datetime");
+    for (const time of twin.querySelectorAll("time")) time.removeAttribute("title");
+    return twin.innerHTML.replace(/\s+/g, " ");
+  };
+  const isBusy = (section) => {
+    if (paused) return true;
+    if (section.contains(document.activeElement)) return true;
+    const selection = document.getSelection();
+    if (selection && !selection.isCollapsed && section.contains(selection.anchorNode)) return true;
+    return section.dataset.live === "rows" && section.matches(":hover");
+  };
+  const put = (section, fresh) => {
+    waiting.delete(section.id);
+    const hadFocus = section.contains(document.activeElement);
+    section.replaceChildren(...fresh.cloneNode(true).childNodes);
+    refreshTimes(section);
+    // The button that asked for it is gone with the old content.
+    if (hadFocus) { section.tabIndex = -1; section.focus({ preventScroll: true }); }
+  };
+  const offer = (section) => {
+    const { count } = waiting.get(section.id);
+    const head = section.querySelector(".panel-head");
+    if (!head) return;
+    let button = head.querySelector(".updates");
+    if (!button) {
+      button = document.createElement("button");
+      button.type = "button";
+      button.className = "updates";
+      head.append(button);
+    }
+    button.textContent = `${count} ${count === 1 ? "update" : "updates"}, show`;
+  };
+  const takeIn = (section, fresh, events) => {
+    if (essence(section) === essence(fresh)) {
+      waiting.delete(section.id);
+      section.querySelector(".updates")?.remove();
+      const asOf = fresh.querySelector(".as-of");
+      if (asOf) section.querySelector(".as-of")?.replaceWith(asOf.cloneNode(true));
+      return;
+    }
+    if (!isBusy(section)) return put(section, fresh);
+    const count = (waiting.get(section.id)?.count || 0) + Math.max(1, events);
+    waiting.set(section.id, { fresh, count });
+    offer(section);
+  };
+  const settle = () => {
+    for (const [id, { fresh }] of waiting) {
+      const section = document.getElementById(id);
+      if (section && !isBusy(section)) put(section, fresh);
+    }
+  };
+  const show = (button) => {
+    const section = button.closest("section");
+    const held = section && waiting.get(section.id);
+    if (held) put(section, held.fresh);
+  };
+
+  // --- Fresh pages: at most one request at a time, at most one a second.
+
+  let freshAt = Date.now();
+  let pendingEvents = 0;
+  let timer = 0;
+  let loading = false;
+
+  const build = (page) => page.querySelector("head > script[src]")?.getAttribute("src");
+  const load = async () => {
+    timer = 0;
+    if (loading) return schedule(500);
+    loading = true;
+    const events = pendingEvents;
+    pendingEvents = 0;
+    try {
+      const answer = await fetch(location.href, { cache: "no-store", signal: AbortSignal.timeout(10000) });
+      if (!answer.ok) throw new Error(`status ${answer.status}`);
+      const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+      // Another program answers now: its pages want its own script and style.
+      if (build(page) !== build(document)) return location.reload();
+      for (const section of document.querySelectorAll("section[data-live]")) {
+        const fresh = page.getElementById(section.id);
+        if (fresh) takeIn(section, fresh, events);
+      }
+      freshAt = Date.now();
+      connected(true);
+    } catch {
+      pendingEvents += events;
+      connected(false);
+      schedule(5000);
+    } finally {
+      loading = false;
+    }
+  };
+  const schedule = (wait) => {
+    if (!timer) timer = setTimeout(load, wait);
+  };
+  const happened = () => {
+    pendingEvents += 1;
+    schedule(Math.max(150, freshAt + 1000 - Date.now()));
+  };
+
+  // --- The connection, and what is said while there is none.
+
+  let source = null;
+  let lost = false;
+
+  const tellAge = () => {
+    const banner = document.getElementById("connection");
+    banner.hidden = !lost;
+    if (!lost) return;
+    const age = coarse(Math.round((Date.now() - freshAt) / 1000));
+    banner.textContent = `The connection to portbook is lost. What is shown is ${age} old; it comes back by itself.`;
+  };
+  const connected = (is) => {
+    lost = !is;
+    document.getElementById("live")?.classList.toggle("cut", lost);
+    tellAge();
+  };
+  const open = () => {
+    source = new EventSource("/api/v1/events");
+    source.onopen = () => { if (lost) schedule(0); };
+    source.onerror = () => {
+      connected(false);
+      // The browser tries again by itself, unless the answer was an error.
+      if (source && source.readyState === EventSource.CLOSED) {
+        close();
+        setTimeout(() => { if (!source && !document.hidden) open(); }, 5000);
+      }
+    };
+    for (const kind of root.dataset.events.split(" ")) source.addEventListener(kind, happened);
+    source.addEventListener("resync", happened);
+  };
+  const close = () => {
+    source?.close();
+    source = null;
+  };
+  // Browsers allow six connections to a host: tabs in the background give theirs back.
+  const onVisibility = () => {
+    if (document.hidden) return close();
+    if (!source) { open(); schedule(0); }
+  };
+
+  const togglePause = (button) => {
+    paused = !paused;
+    button.setAttribute("aria-pressed", String(!paused));
+    button.textContent = paused ? "Paused" : "Live";
+    if (!paused) settle();
+  };
+
+  document.addEventListener("DOMContentLoaded", () => {
+    applyTheme();
+    refreshTimes(document);
+    setInterval(() => { refreshTimes(document); tellAge(); }, 1000);
+    document.addEventListener("click", (event) => {
+      const button = event.target.closest("button");
+      if (!button) return;
+      if (button.id === "theme") nextTheme();
+      else if (button.id === "live") togglePause(button);
+      else if (button.dataset.copy) copy(button);
+      else if (button.classList.contains("updates")) show(button);
+    });
+    if (!document.querySelector("section[data-live]")) return;
+    // Whoever leaves a section sees what waited for it, once the focus or pointer has arrived.
+    for (const section of document.querySelectorAll("section[data-live]")) {
+      section.addEventListener("pointerleave", () => setTimeout(settle, 0));
+      section.addEventListener("focusout", () => setTimeout(settle, 0));
+    }
+    document.addEventListener("visibilitychange", onVisibility);
+    if (!document.hidden) open();
+  });
+})();
