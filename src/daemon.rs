@@ -361,6 +361,7 @@ fn note_peer(connection: &dyn Any, data: &mut Extensions) {
         data.insert(Peer::Local(Caller {
             uid: credentials.uid(),
             elsewhere: pid.is_some_and(|pid| !process::same_net_namespace(pid).unwrap_or(true)),
+            foreign_pids: !pid.is_some_and(|pid| process::same_pid_namespace(pid).unwrap_or(true)),
             pid,
         }));
     }

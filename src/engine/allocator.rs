@@ -405,6 +405,13 @@ impl<'a> Search<'a> {
                 start: self.rules.unprivileged_start,
             }),
             Outcome::AddressNotAvailable => Err(Refusal::AddressNotAvailable { address }),
+            Outcome::Failed if refused.is_some_and(out_of_descriptors) => {
+                Err(Refusal::QuotaExceeded(
+                    "no descriptors are left for holds (RLIMIT_NOFILE): release leases, or raise \
+                     LimitNOFILE of the service"
+                        .to_owned(),
+                ))
+            }
             Outcome::Failed => Err(Refusal::BindFailed {
                 address,
                 source: refused.and_then(|attempt| attempt.errno).map_or_else(
@@ -420,6 +427,13 @@ impl<'a> Search<'a> {
             }
         }
     }
+}
+
+/// EMFILE or ENFILE (`socket(2)`).
+fn out_of_descriptors(attempt: &Attempt) -> bool {
+    use rustix::io::Errno;
+    let errno = attempt.errno.map(Errno::from_raw_os_error);
+    matches!(errno, Some(Errno::MFILE | Errno::NFILE))
 }
 
 fn cools(eligible: &Eligible) -> bool {

@@ -1,7 +1,7 @@
 //! Traces: each allocation arrives at a collector as one tree, in the caller's trace.
 
 use std::collections::HashMap;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::sync::mpsc::{Receiver, channel};
 

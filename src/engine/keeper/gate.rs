@@ -43,6 +43,11 @@ impl Service {
         let lost = listens_somebody(lease);
         let changed = self.change(lease.id, |lease| {
             lease.state = if lost { State::Lost } else { State::Reserved };
+            lease.guard = if hold.is_some() {
+                Guard::Hold
+            } else {
+                Guard::None
+            };
             lease.owner = None;
             lease.claim_by = None;
         });

@@ -58,6 +58,11 @@ impl Service {
     /// Ends or puts away every lease whose deadline has passed.
     pub async fn act_on_deadlines(&self) {
         let now = self.clock.boot();
+        if lock(&self.books).due(now).is_empty() {
+            return;
+        }
+        // Somebody may have begun to listen since the last look.
+        self.observe().await;
         let due = lock(&self.books).due(now);
         for lease in due.iter().filter(|lease| !lease.state.is_ended()) {
             if let Err(error) = self.time_is_up(lease, now).await {
