@@ -73,6 +73,7 @@ pub struct Daemon {
     directory: DataDirectory,
     socket: PathBuf,
     server: Server,
+    signals: Signals,
     writer: JoinHandle<()>,
     /// Held for as long as the service runs.
     _lock: Lock,
@@ -81,6 +82,8 @@ pub struct Daemon {
 impl Daemon {
     /// Takes the data directory, restores the leases, and listens. Must run on an actix system.
     pub async fn build(sources: Sources, loaded: Loaded) -> Result<Self, StartError> {
+        // First, so that whoever sees the console may also stop it.
+        let signals = Signals::listen().map_err(failed("signal handlers"))?;
         let settings = Arc::new(loaded.settings.clone());
         let (directory, lock) = take_directory(&settings)?;
         let (service, writer) = engine(&directory, &settings).await?;
@@ -104,13 +107,14 @@ impl Daemon {
             uid,
             extra_hosts: settings.console.allowed_hosts.clone(),
         }));
-        let console = match settings.console.enabled {
-            true => Some(
+        let console = if settings.console.enabled {
+            Some(
                 land(&service, &settings, uid)
                     .await
                     .map_err(StartError::Console)?,
-            ),
-            false => None,
+            )
+        } else {
+            None
         };
         let socket = listen_on_socket(&settings.socket, settings.socket_mode)?;
         let mut listeners = Vec::new();
@@ -125,6 +129,7 @@ impl Daemon {
             directory,
             socket: settings.socket.clone(),
             server,
+            signals,
             writer,
             _lock: lock,
         })
@@ -138,7 +143,6 @@ impl Daemon {
     /// Serves until SIGTERM or SIGINT, then answers what is under way, writes what waits, and
     /// returns. A second signal ends the waiting. SIGHUP reads the configuration again.
     pub async fn run(self) -> Result<(), StartError> {
-        let signals = Signals::listen().map_err(failed("signal handlers"))?;
         let service = self.face.service.clone();
         let tasks = [
             tokio::spawn({
@@ -151,7 +155,7 @@ impl Daemon {
             }),
             tokio::spawn(tell_interface_changes(service.clone())),
             tokio::spawn(obey(
-                signals,
+                self.signals,
                 self.server.handle(),
                 self.face.clone(),
                 self.sources,
@@ -207,20 +211,36 @@ async fn land(
 ) -> Result<(Arc<Lease>, Vec<TcpListener>), Refusal> {
     let request = console_request(settings, CONSOLE_NAME.parse()?);
     let me = Caller::user(uid);
-    let landed = match service.allocate(&me, &request).await {
-        // It lives with another address or port than is configured now: that one is given up.
-        Err(Refusal::NameTaken { .. }) => {
-            for lease in service.leases().iter().filter(|lease| lease.is_console()) {
-                service.release(&me, lease.id).await?;
-            }
-            service.allocate(&me, &request).await?
-        }
-        landed => landed?,
-    };
+    let earlier = service
+        .leases()
+        .into_iter()
+        .find(|lease| lease.is_console());
+    if let Some(earlier) = earlier.filter(|earlier| !is_still_wanted(earlier, &request, settings)) {
+        service.release(&me, earlier.id).await?;
+    }
+    let landed = service.allocate(&me, &request).await?;
     let lease = landed.leases.first().cloned().ok_or(Refusal::NotFound)?;
     tell_where(&landed, &lease, settings);
     let listeners = service.listen(&lease, BACKLOG).await?;
     Ok((lease, listeners))
+}
+
+/// Whether the console's last address and port are what is configured now.
+fn is_still_wanted(lease: &Lease, request: &Request, settings: &Settings) -> bool {
+    let console = &settings.console;
+    let ip = console.listen.map_or(console.address, |fixed| fixed.ip());
+    let same_address = lease
+        .addresses
+        .addresses()
+        .iter()
+        .all(|address| address.ip == ip);
+    let pool = settings.pools.get(&console.pool);
+    let in_pool = pool.is_some_and(|pool| {
+        pool.name == lease.pool
+            && pool.ranges.contains(lease.port)
+            && !pool.exclude.contains(lease.port)
+    });
+    same_address && request.port.map_or(in_pool, |fixed| fixed == lease.port)
 }
 
 fn console_request(settings: &Settings, name: Name) -> Request {
@@ -249,10 +269,11 @@ fn tell_where(landed: &Allocated, lease: &Lease, settings: &Settings) {
         tracing::info!("port {} is held by {whom}", attempt.port);
     }
     let pool = settings.pools.get(&settings.console.pool);
-    if let Some(wanted) = pool.and_then(|pool| pool.prefer) {
-        if settings.console.listen.is_none() && wanted != lease.port {
-            tracing::warn!("the console moved from port {wanted} to {}", lease.port);
-        }
+    if let Some(wanted) = pool.and_then(|pool| pool.prefer)
+        && settings.console.listen.is_none()
+        && wanted != lease.port
+    {
+        tracing::warn!("the console moved from port {wanted} to {}", lease.port);
     }
 }
 
@@ -340,6 +361,7 @@ fn note_peer(connection: &dyn Any, data: &mut Extensions) {
         data.insert(Peer::Local(Caller {
             uid: credentials.uid(),
             elsewhere: pid.is_some_and(|pid| !process::same_net_namespace(pid).unwrap_or(true)),
+            foreign_pids: !pid.is_some_and(|pid| process::same_pid_namespace(pid).unwrap_or(true)),
             pid,
         }));
     }

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
-use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use crate::domain::address::{http_url, with_port};
 use crate::domain::attempt::{Attempt, Occupant, Outcome};
+use crate::domain::duration::Span;
 use crate::domain::explanation::Explanation;
 use crate::domain::lease::{
     AllocationId, Guard, Handover, Lease, LeaseId, Name, Owner, Scope, State,
@@ -23,49 +23,6 @@ use crate::store::{AllocationRecord, AttemptRecord};
 
 /// The version of the JSON documents.
 pub const VERSION: u32 = 1;
-
-/// A duration as text ("10m", "1h30m") or as a number of seconds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Span(pub Duration);
-
-impl Serialize for Span {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let signed = SignedDuration::try_from(self.0).unwrap_or(SignedDuration::MAX);
-        serializer.serialize_str(&format!("{signed:#}"))
-    }
-}
-
-impl std::str::FromStr for Span {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let signed: SignedDuration = match text.trim().parse::<u64>() {
-            Ok(seconds) => return Ok(Self(Duration::from_secs(seconds))),
-            Err(_) => text.parse().map_err(|_| {
-                format!("\"{text}\" is not a duration: write it as 30s, 10m or 1h30m")
-            })?,
-        };
-        let positive = Duration::try_from(signed);
-        positive
-            .map(Self)
-            .map_err(|_| format!("\"{text}\" is negative: a duration goes forward"))
-    }
-}
-
-impl<'de> Deserialize<'de> for Span {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged)]
-        enum Given {
-            Seconds(u64),
-            Text(String),
-        }
-        match Given::deserialize(deserializer)? {
-            Given::Seconds(seconds) => Ok(Self(Duration::from_secs(seconds))),
-            Given::Text(text) => text.parse().map_err(serde::de::Error::custom),
-        }
-    }
-}
 
 /// Within what names are unique.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -5,10 +5,11 @@ use actix_web::web::{Data, Path, Payload, Query};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::{Deserialize, Serialize};
 
-use super::document::{AllocationDocument, AttemptDocument, LeaseDocument, LeaseRequest, Span};
+use super::document::{AllocationDocument, AttemptDocument, LeaseDocument, LeaseRequest};
 use super::problem::{Code, Problem};
 use super::{Face, body};
 use crate::access::Viewer;
+use crate::domain::duration::Span;
 use crate::domain::lease::{LeaseId, State};
 use crate::engine::Allocated;
 use crate::host::clock::Clock;

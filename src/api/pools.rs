@@ -5,7 +5,8 @@ use actix_web::web::Data;
 use serde::Serialize;
 
 use super::Face;
-use super::document::{PoolDocument, Span};
+use super::document::PoolDocument;
+use crate::domain::duration::Span;
 use crate::domain::lease::Lease;
 use crate::domain::pool::Pool;
 

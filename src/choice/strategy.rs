@@ -27,10 +27,10 @@ impl Order {
     /// `ordered` goes upwards from the preferred port and then starts over from the bottom;
     /// `random` tries the preferred port and then draws uniformly.
     pub fn next(&mut self, eligible: &PortBits, rng: &mut fastrand::Rng) -> Option<Port> {
-        if let Some(first) = self.preferred.take() {
-            if eligible.contains(first) {
-                return Some(first);
-            }
+        if let Some(first) = self.preferred.take()
+            && eligible.contains(first)
+        {
+            return Some(first);
         }
         match self.strategy {
             Strategy::Ordered => {
@@ -61,12 +61,12 @@ mod tests {
         let mut left = PortBits::from(&ports.parse::<PortSet>().unwrap());
         let mut order = Order::new(strategy, preferred.and_then(Port::new));
         let mut rng = fastrand::Rng::with_seed(seed);
-        let mut seen = Vec::new();
+        let mut walked = Vec::new();
         while let Some(port) = order.next(&left, &mut rng) {
             left.remove(port);
-            seen.push(port.get());
+            walked.push(port.get());
         }
-        seen
+        walked
     }
 
     #[test]
@@ -101,10 +101,10 @@ mod tests {
         #[test]
         fn every_order_visits_every_port_once(seed: u64, preferred in proptest::option::of(90u16..220)) {
             for strategy in [Strategy::Ordered, Strategy::Random] {
-                let mut seen = walk(strategy, preferred, "100-149,200-210", seed);
-                seen.sort_unstable();
+                let mut walked = walk(strategy, preferred, "100-149,200-210", seed);
+                walked.sort_unstable();
                 let all: Vec<u16> = (100..=149).chain(200..=210).collect();
-                prop_assert_eq!(seen, all);
+                prop_assert_eq!(walked, all);
             }
         }
     }

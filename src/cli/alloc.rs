@@ -8,7 +8,8 @@ use clap::Args;
 use super::backend::Backend;
 use super::request::Wanted;
 use super::{Failure, Global, note, print, print_json};
-use crate::api::document::{AllocationDocument, Span};
+use crate::api::document::AllocationDocument;
+use crate::domain::duration::Span;
 use crate::domain::lease::Guard;
 
 /// What `alloc` takes.

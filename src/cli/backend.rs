@@ -8,10 +8,11 @@ use serde::Deserialize;
 use tokio::task::JoinHandle;
 
 use super::{Failure, client};
-use crate::api::document::{AllocationDocument, LeaseDocument, LeaseRequest, PortDocument, Span};
+use crate::api::document::{AllocationDocument, LeaseDocument, LeaseRequest, PortDocument};
 use crate::api::{leases, ports};
 use crate::client::Client;
 use crate::config::Loaded;
+use crate::domain::duration::Span;
 use crate::domain::lease::LeaseId;
 use crate::domain::port::{Port, Protocol};
 use crate::engine::service::{Caller, Mode, Service};

@@ -6,7 +6,8 @@ use clap::Args;
 
 use super::backend::Backend;
 use super::{Failure, Global, note, print, print_json};
-use crate::api::document::{LeaseDocument, Span};
+use crate::api::document::LeaseDocument;
+use crate::domain::duration::Span;
 
 /// What `release` takes.
 #[derive(Debug, Args)]

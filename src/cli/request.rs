@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 
 use super::Failure;
-use crate::api::document::{AllocationDocument, LeaseRequest, ScopeWord, Span};
+use crate::api::document::{AllocationDocument, LeaseRequest, ScopeWord};
+use crate::domain::duration::Span;
 use crate::domain::lease::{Handover, Name};
 use crate::domain::pool::Strategy;
 use crate::domain::port::Protocols;
@@ -112,13 +113,13 @@ impl Wanted {
     /// Tells the user where a port is not the one preferred, and what else the engine noted.
     pub(super) fn tell(&self, granted: &AllocationDocument) {
         let got = granted.leases.first().map(|lease| lease.port.get());
-        if let (Some(wanted), Some(got)) = (self.prefer, got) {
-            if wanted != got {
-                super::note(&format!(
-                    "port {wanted} {}, so it is {got}",
-                    why_not(granted, wanted)
-                ));
-            }
+        if let (Some(wanted), Some(got)) = (self.prefer, got)
+            && wanted != got
+        {
+            super::note(&format!(
+                "port {wanted} {}, so it is {got}",
+                why_not(granted, wanted)
+            ));
         }
         for text in &granted.notes {
             super::note(text);

@@ -7,9 +7,9 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::{Failure, Global, print, print_json};
-use crate::config::{Flags, Loaded, LogFormat, Sources};
+use crate::config::{Flags, Loaded, Sources};
 use crate::daemon::{Daemon, StartError};
-use crate::telemetry::{self, Environment, FLUSH_TIMEOUT, Options};
+use crate::telemetry::{self, Environment, FLUSH_TIMEOUT, LogFormat, Options};
 
 /// What `serve` takes.
 #[derive(Debug, Args)]
@@ -75,10 +75,7 @@ fn options(loaded: &Loaded) -> Options {
         service_name: settings.service_name.clone(),
         sample_ratio: settings.sample_ratio,
         log: settings.log.clone(),
-        log_format: match settings.log_format {
-            LogFormat::Text => telemetry::LogFormat::Text,
-            LogFormat::Json => telemetry::LogFormat::Json,
-        },
+        log_format: settings.log_format,
         environment: Environment::of_process(),
         ..Options::default()
     }

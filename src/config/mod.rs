@@ -30,12 +30,11 @@ use std::path::PathBuf;
 pub use check::against_host;
 pub use finding::{Finding, Problem, Severity};
 pub use layers::CHILD_VARIABLES;
-pub use model::{
-    BUILT_IN_POOLS, Console, InterfaceRule, LogFormat, Settings, Store, Telemetry, UnknownLogFormat,
-};
+pub use model::{BUILT_IN_POOLS, Console, InterfaceRule, Settings, Store, Telemetry};
 pub use place::SYSTEM_FILE;
 pub use provenance::{DEFAULT, Provenance, Setting};
 
+use crate::telemetry::LogFormat;
 use layers::Layers;
 use place::Places;
 use reader::Reader;

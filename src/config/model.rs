@@ -4,16 +4,14 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
-
-use serde::{Deserialize, Serialize};
 
 use crate::domain::lease::Handover;
 use crate::domain::pool::{CONSOLE_POOL, DEFAULT_POOL, Pool, Strategy};
 use crate::domain::port::{Port, PortSet, Protocols};
 use crate::domain::selector::{Selector, SelectorKind};
+use crate::telemetry::LogFormat;
 
 /// Every setting of the service.
 #[derive(Debug, Clone, PartialEq)]
@@ -119,44 +117,6 @@ impl Default for Telemetry {
         }
     }
 }
-
-/// How log lines look.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LogFormat {
-    /// For people.
-    #[default]
-    Text,
-    /// One JSON object a line.
-    Json,
-}
-
-impl LogFormat {
-    /// `text` or `json`.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Text => "text",
-            Self::Json => "json",
-        }
-    }
-}
-
-impl FromStr for LogFormat {
-    type Err = UnknownLogFormat;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text {
-            "text" => Ok(Self::Text),
-            "json" => Ok(Self::Json),
-            other => Err(UnknownLogFormat(other.to_owned())),
-        }
-    }
-}
-
-/// A log format that does not exist.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("\"{0}\" is not a log format: use text or json")]
-pub struct UnknownLogFormat(pub String);
 
 /// The pools that exist without being written down.
 pub const BUILT_IN_POOLS: [&str; 2] = [DEFAULT_POOL, CONSOLE_POOL];

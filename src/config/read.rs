@@ -14,7 +14,8 @@ use super::model::{
 };
 use super::place::Places;
 use super::reader::{Reader, Section};
-use super::value::{Selectors, SocketMode, Span, Words};
+use super::value::{Selectors, SocketMode, Words};
+use crate::domain::duration::Span;
 use crate::domain::pool::Pool;
 use crate::domain::port::PortSet;
 use crate::domain::selector::{Selector, SelectorKind};

@@ -5,18 +5,16 @@ use std::net::{IpAddr, SocketAddr};
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::str::FromStr;
-use std::time::Duration;
 
-use jiff::fmt::friendly::{Spacing, SpanParser, SpanPrinter};
-use jiff::{SignedDuration, SpanRelativeTo};
 use serde::de::{self, DeserializeOwned, Deserializer, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::model::LogFormat;
+use crate::domain::duration::{self, Span};
 use crate::domain::lease::Handover;
 use crate::domain::pool::Strategy;
 use crate::domain::port::{Port, PortSet, Protocols};
 use crate::domain::selector::Selector;
+use crate::telemetry::LogFormat;
 
 /// A type that a single setting can have.
 pub(super) trait Scalar: DeserializeOwned + Serialize {
@@ -25,7 +23,7 @@ pub(super) trait Scalar: DeserializeOwned + Serialize {
 }
 
 macro_rules! scalars {
-    ($($type:ty => $expects:literal,)*) => {
+    ($($type:ty => $expects:expr,)*) => {
         $(impl Scalar for $type { const EXPECTS: &'static str = $expects; })*
     };
 }
@@ -46,91 +44,9 @@ scalars! {
     Protocols => "a protocol such as \"tcp\"",
     Selectors => "selectors such as [\"any\"] or [\"lan0\", \"!10.0.0.7\"]",
     Words => "a text or a list of texts",
-    Span => "a duration such as \"10s\" or \"1h30m\", or a number of seconds",
+    Span => duration::EXPECTS,
     SocketMode => "\"0600\" (the user alone) or \"0660\" (the group too)",
     LogFormat => "\"text\" or \"json\"",
-}
-
-/// Above this a deadline could leave the range of a clock, and nobody means it.
-const LONGEST: Duration = Duration::from_hours(10 * 366 * 24);
-
-/// A length of time, written `"1h30m"` or as a number of seconds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Span(pub Duration);
-
-impl Span {
-    fn bounded<E: de::Error>(length: Duration) -> Result<Self, E> {
-        if length > LONGEST {
-            return Err(E::custom(
-                "a duration is ten years at most: write a shorter one",
-            ));
-        }
-        Ok(Self(length))
-    }
-
-    /// A day is always 24 hours here: what is counted is time, not dates.
-    fn parse(text: &str) -> Option<Duration> {
-        let span = SpanParser::new().parse_span(text.trim()).ok()?;
-        let length: SignedDuration = span.to_duration(SpanRelativeTo::days_are_24_hours()).ok()?;
-        Duration::try_from(length).ok()
-    }
-}
-
-impl Serialize for Span {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let printer = SpanPrinter::new().spacing(Spacing::None);
-        serializer.serialize_str(&printer.unsigned_duration_to_string(&self.0))
-    }
-}
-
-impl<'de> Deserialize<'de> for Span {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(SpanVisitor)
-    }
-}
-
-struct SpanVisitor;
-
-impl Visitor<'_> for SpanVisitor {
-    type Value = Span;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(Span::EXPECTS)
-    }
-
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<Span, E> {
-        let length = Span::parse(text).ok_or_else(|| {
-            E::custom(format!(
-                "\"{text}\" is not a duration: write {}",
-                Span::EXPECTS
-            ))
-        })?;
-        Span::bounded(length)
-    }
-
-    fn visit_u64<E: de::Error>(self, seconds: u64) -> Result<Span, E> {
-        Span::bounded(Duration::from_secs(seconds))
-    }
-
-    fn visit_i64<E: de::Error>(self, seconds: i64) -> Result<Span, E> {
-        let seconds = u64::try_from(seconds).map_err(|_| {
-            E::custom(format!(
-                "{seconds} is not a duration: write {}",
-                Span::EXPECTS
-            ))
-        })?;
-        self.visit_u64(seconds)
-    }
-
-    fn visit_f64<E: de::Error>(self, seconds: f64) -> Result<Span, E> {
-        let length = Duration::try_from_secs_f64(seconds);
-        Span::bounded(length.map_err(|_| {
-            E::custom(format!(
-                "{seconds} is not a duration: write {}",
-                Span::EXPECTS
-            ))
-        })?)
-    }
 }
 
 /// One word, several with commas between, or a list: the environment knows no better.
@@ -229,23 +145,6 @@ impl<'de> Deserialize<'de> for SocketMode {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
-
-    fn span(json: &str) -> Result<Duration, String> {
-        let span: Result<Span, _> = serde_json::from_str(json);
-        span.map(|span| span.0).map_err(|error| error.to_string())
-    }
-
-    #[test]
-    fn durations_are_texts_or_seconds() {
-        assert_eq!(span("\"1h30m\""), Ok(Duration::from_mins(90)));
-        assert_eq!(span("\"7d\""), Ok(Duration::from_hours(7 * 24)));
-        assert_eq!(span("10"), Ok(Duration::from_secs(10)));
-        assert_eq!(span("0.25"), Ok(Duration::from_millis(250)));
-        for wrong in ["\"soon\"", "-1", "\"-5s\"", "\"99999d\"", "1e300", "true"] {
-            assert!(span(wrong).is_err(), "{wrong} was taken");
-        }
-    }
 
     #[test]
     fn words_come_alone_with_commas_or_as_a_list() {
@@ -276,14 +175,5 @@ mod tests {
             serde_json::to_string(&SocketMode(0o600)).unwrap(),
             "\"0600\""
         );
-    }
-
-    proptest! {
-        #[test]
-        fn a_duration_survives_being_written_down(ms in 0u64..10_000_000_000) {
-            let written = Span(Duration::from_millis(ms));
-            let text = serde_json::to_string(&written).unwrap();
-            prop_assert_eq!(serde_json::from_str::<Span>(&text).unwrap(), written);
-        }
     }
 }

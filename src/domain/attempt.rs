@@ -113,6 +113,18 @@ pub enum SocketState {
 }
 
 impl SocketState {
+    /// Which of several explains a refused bind best, best first: who listens, then who is bound,
+    /// then connections.
+    pub const fn rank(self) -> u8 {
+        match self {
+            Self::Listening => 0,
+            Self::Bound => 1,
+            Self::Connected => 2,
+            Self::Lingering => 3,
+            Self::Unknown => 4,
+        }
+    }
+
     /// The word for it in JSON and SQL.
     pub const fn as_str(self) -> &'static str {
         match self {

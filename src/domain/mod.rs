@@ -3,6 +3,7 @@
 
 pub mod address;
 pub mod attempt;
+pub mod duration;
 pub mod event;
 pub mod explanation;
 pub mod lease;

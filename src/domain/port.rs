@@ -281,12 +281,11 @@ impl FromStr for PortSet {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let mut pairs = Vec::new();
         for part in text.split(',').map(str::trim).filter(|p| !p.is_empty()) {
-            let (first, last) = match part.split_once('-') {
-                Some((first, last)) => (first.parse::<Port>()?, last.parse::<Port>()?),
-                None => {
-                    let port = part.parse::<Port>()?;
-                    (port, port)
-                }
+            let (first, last) = if let Some((first, last)) = part.split_once('-') {
+                (first.parse::<Port>()?, last.parse::<Port>()?)
+            } else {
+                let port = part.parse::<Port>()?;
+                (port, port)
             };
             if first > last {
                 return Err(PortError::Reversed(first, last));

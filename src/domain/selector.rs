@@ -28,7 +28,7 @@ pub struct Selector {
 /// What a selector matches.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum SelectorKind {
-    /// `any`: the wildcard addresses 0.0.0.0 and [::], which cover every interface there will be.
+    /// `any`: the wildcard addresses `0.0.0.0` and `[::]`, which cover every interface there will be.
     Any,
     /// A class of the addresses that exist now.
     Class(Class),

@@ -6,6 +6,8 @@
 
 use std::sync::{Mutex, PoisonError};
 
+use tracing::Span;
+
 use super::books::{Books, Taken};
 use super::keeper::retake;
 use super::occupants::Occupants;
@@ -21,6 +23,7 @@ use crate::domain::port::{Port, PortSet, Protocol};
 use crate::host::clock::Clock;
 use crate::host::hold::{Hold, Take};
 use crate::host::occupancy::Occupancy;
+use crate::telemetry::span;
 
 /// So many busy candidates are really tried, so that the user sees who is in the way; after
 /// them the rest of what the socket tables list is jumped over.
@@ -216,7 +219,7 @@ impl<'a> Search<'a> {
         loop {
             let Some(port) = order.next(&eligible.ports, rng) else {
                 // Cool-down is lifted when nothing else is left.
-                if std::mem::replace(&mut lifted, true) || !self.cools(&eligible) {
+                if std::mem::replace(&mut lifted, true) || !cools(&eligible) {
                     return Err(self.exhausted());
                 }
                 self.note("cool-down lifted: nothing else was left".to_owned());
@@ -232,13 +235,6 @@ impl<'a> Search<'a> {
                 self.jump_over_listed(&mut eligible);
             }
         }
-    }
-
-    fn cools(&self, eligible: &Eligible) -> bool {
-        eligible
-            .excluded
-            .iter()
-            .any(|e| e.reason == Reason::CoolingDown)
     }
 
     fn check_limits(&self) -> Result<(), Refusal> {
@@ -343,24 +339,13 @@ impl<'a> Search<'a> {
 
     fn take(&mut self, protocol: Protocol, port: Port) -> Result<Hold, Outcome> {
         let group = &self.plan.group;
-        Hold::take(
-            Take::Strictly,
-            group,
-            protocol,
-            port,
-            self.clock,
-            &mut self.attempts,
-        )
+        let mut note = noting(self.occupants, &mut self.attempts);
+        Hold::take(Take::Strictly, group, protocol, port, self.clock, &mut note)
     }
 
     fn retake(&mut self, protocol: Protocol, port: Port) -> Result<Hold, Outcome> {
-        retake(
-            &self.plan.group,
-            protocol,
-            port,
-            self.clock,
-            &mut self.attempts,
-        )
+        let mut note = noting(self.occupants, &mut self.attempts);
+        retake(&self.plan.group, protocol, port, self.clock, &mut note)
     }
 
     /// Tries one port on every address and protocol. `None`: busy, go on; an error: going on is
@@ -378,10 +363,7 @@ impl<'a> Search<'a> {
         }
         let mut holds = Vec::with_capacity(2);
         for protocol in self.plan.protocols.each() {
-            let from = self.attempts.len();
-            let taken = take(self, *protocol, port);
-            self.name_occupants(from);
-            match taken {
+            match take(self, *protocol, port) {
                 Ok(hold) => holds.push(hold),
                 Err(outcome) => {
                     drop(holds);
@@ -409,14 +391,6 @@ impl<'a> Search<'a> {
         true
     }
 
-    fn name_occupants(&mut self, from: usize) {
-        for attempt in &mut self.attempts[from..] {
-            if attempt.outcome == Outcome::InUse {
-                attempt.occupant = self.occupants.of(attempt);
-            }
-        }
-    }
-
     fn after_refusal(
         &self,
         port: Port,
@@ -431,6 +405,13 @@ impl<'a> Search<'a> {
                 start: self.rules.unprivileged_start,
             }),
             Outcome::AddressNotAvailable => Err(Refusal::AddressNotAvailable { address }),
+            Outcome::Failed if refused.is_some_and(out_of_descriptors) => {
+                Err(Refusal::QuotaExceeded(
+                    "no descriptors are left for holds (RLIMIT_NOFILE): release leases, or raise \
+                     LimitNOFILE of the service"
+                        .to_owned(),
+                ))
+            }
             Outcome::Failed => Err(Refusal::BindFailed {
                 address,
                 source: refused.and_then(|attempt| attempt.errno).map_or_else(
@@ -445,6 +426,33 @@ impl<'a> Search<'a> {
                 Ok(())
             }
         }
+    }
+}
+
+/// EMFILE or ENFILE (`socket(2)`).
+fn out_of_descriptors(attempt: &Attempt) -> bool {
+    use rustix::io::Errno;
+    let errno = attempt.errno.map(Errno::from_raw_os_error);
+    matches!(errno, Some(Errno::MFILE | Errno::NFILE))
+}
+
+fn cools(eligible: &Eligible) -> bool {
+    let mut excluded = eligible.excluded.iter();
+    excluded.any(|excluded| excluded.reason == Reason::CoolingDown)
+}
+
+/// Adds to each refused attempt who was in the way, and keeps it.
+fn noting<'n>(
+    occupants: &'n mut Occupants,
+    attempts: &'n mut Vec<Attempt>,
+) -> impl FnMut(Attempt, &Span) + 'n {
+    move |mut attempt, span| {
+        if attempt.outcome == Outcome::InUse {
+            attempt.occupant = occupants.of(&attempt);
+        }
+        let occupant = attempt.occupant.as_ref();
+        span::attempted(span, attempt.outcome, attempt.errno, occupant);
+        attempts.push(attempt);
     }
 }
 

@@ -123,6 +123,12 @@ impl Service {
     /// The process that is to own what is granted. Only a process of the caller's own user.
     fn owner(&self, caller: &Caller, pid: Option<u32>) -> Result<Option<Owner>, Refusal> {
         let Some(pid) = pid else { return Ok(None) };
+        if caller.foreign_pids {
+            return Err(Refusal::InvalidRequest(format!(
+                "owner_pid {pid}: your process ids are of another pid namespace and name nobody \
+                 here; give the lease a ttl instead"
+            )));
+        }
         let owner = process::owner(pid)
             .map_err(|error| Refusal::InvalidRequest(format!("owner_pid {pid}: {error}")))?;
         if !caller.may_act_for(owner.uid) {
@@ -537,7 +543,8 @@ impl Service {
     }
 
     async fn hand(&self, asked: &Asked<'_>, lease: &Lease) -> Result<Arc<Lease>, Refusal> {
-        let at_work = lease.state == State::Active && asked.owner.is_none();
+        let owner_lives = lease.owner.as_ref().is_some_and(process::is_running);
+        let at_work = owner_lives && asked.owner.is_none();
         if at_work || asked.request.dry_run {
             // Nothing changes hands.
             return self.lease(lease.id).ok_or(Refusal::NotFound);
@@ -547,8 +554,10 @@ impl Service {
             .owner
             .is_none()
             .then(|| now.after(asked.plan.claim_within));
+        let expires = lease.ttl.map(|ttl| now.after(ttl));
         let changed = self.change(lease.id, |lease| {
             lease.state = State::Handed;
+            lease.expires = expires;
             lease.owner.clone_from(&asked.owner);
             lease.claim_by = claim_by;
         });
@@ -580,6 +589,9 @@ fn fits(asked: &Asked<'_>, name: &Name, lease: &Lease) -> Result<(), Refusal> {
             "it is leased for {}; release it first",
             lease.protocol
         ));
+    }
+    if asked.request.pool.is_some() && lease.pool != asked.plan.pool.name {
+        return taken(format!("it is of pool {}; release it first", lease.pool));
     }
     let elsewhere = lease.addresses != asked.plan.group;
     if elsewhere && !asked.request.interfaces.is_empty() {

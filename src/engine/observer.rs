@@ -51,12 +51,6 @@ impl Service {
         }
     }
 
-    /// Whether anybody listens on a lease's port right now.
-    pub(super) fn listens_somebody(&self, lease: &Lease) -> bool {
-        let entries = Occupancy::on_port(lease.protocol, lease.port).unwrap_or_default();
-        entries.iter().any(|entry| listens_on(entry, lease))
-    }
-
     async fn note_sight(&self, lease: &Lease, sight: Sight) -> Result<(), Refusal> {
         match sight {
             Sight::Nobody if lease.state == State::Active => {
@@ -64,7 +58,6 @@ impl Service {
                 self.change(lease.id, |lease| lease.state = State::Handed)
                     .await?;
             }
-            Sight::Nobody => {}
             Sight::Owner if lease.state != State::Active => {
                 let active = self.change(lease.id, |lease| {
                     lease.state = State::Active;
@@ -76,7 +69,7 @@ impl Service {
                 self.journal
                     .lease(EventKind::Active, &active, "the owner listens");
             }
-            Sight::Owner => {}
+            Sight::Nobody | Sight::Owner => {}
             Sight::Claimant(owner) => self.claim(lease, owner).await?,
             Sight::Outsider(who) => self.conflict(lease, &who).await?,
         }
@@ -102,15 +95,19 @@ impl Service {
     }
 
     async fn conflict(&self, lease: &Lease, who: &str) -> Result<(), Refusal> {
-        let lost = self.change(lease.id, |lease| {
-            lease.state = State::Lost;
-            lease.claim_by = None;
-        });
-        let lost = lost.await?;
+        let lost = self
+            .change(lease.id, |lease| lease.state = State::Lost)
+            .await?;
         tracing::warn!(port = %lease.port, "an outsider listens on a leased port: {who}");
         self.journal.lease(EventKind::LateConflict, &lost, who);
         Ok(())
     }
+}
+
+/// Whether anybody listens on a lease's port right now.
+pub(super) fn listens_somebody(lease: &Lease) -> bool {
+    let entries = Occupancy::on_port(lease.protocol, lease.port).unwrap_or_default();
+    entries.iter().any(|entry| listens_on(entry, lease))
 }
 
 /// What was seen on a lease's port.
@@ -204,7 +201,7 @@ fn sight(lease: &Lease, entries: &[&Entry], processes: &HashMap<u64, Vec<Process
         }
         // Where the processes are not ours to see, the socket's user has to do.
         Some(_) if proxy || (same_user && known.is_empty()) => Sight::Owner,
-        None if same_user || proxy => match eldest(&known).map(|pid| process::owner(pid)) {
+        None if same_user || proxy => match eldest(&known).map(process::owner) {
             Some(Ok(owner)) => Sight::Claimant(owner),
             // Gone again, or not to be seen: look again in the next round.
             _ => Sight::Nobody,

@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::domain::attempt::{Attempt, Occupant, SocketState};
+use crate::domain::attempt::{Attempt, Occupant};
 use crate::host::occupancy::{Entry, Occupancy, holders};
 use crate::host::process::Process;
 
@@ -45,7 +45,7 @@ impl Occupants {
             .entries
             .iter()
             .filter(|entry| entry.port == attempt.port && entry.overlaps(&attempt.address))
-            .min_by_key(|entry| rank(entry.state))?;
+            .min_by_key(|entry| entry.state.rank())?;
         let process = tables
             .processes
             .get(&in_the_way.inode)
@@ -64,16 +64,5 @@ impl Tables {
         self.entries
             .iter()
             .any(|entry| entry.protocol == attempt.protocol)
-    }
-}
-
-/// Who listens explains more than who is connected.
-const fn rank(state: SocketState) -> u8 {
-    match state {
-        SocketState::Listening => 0,
-        SocketState::Bound => 1,
-        SocketState::Connected => 2,
-        SocketState::Lingering => 3,
-        SocketState::Unknown => 4,
     }
 }

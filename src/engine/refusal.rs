@@ -140,13 +140,13 @@ impl Refusal {
         match self {
             Self::InvalidRequest(_) => "invalid_request",
             Self::NoSuchPool { .. } => "no_such_pool",
-            Self::Select(SelectError::AddressNotAvailable(_)) => "address_not_available",
-            Self::Select(_) => "no_such_interface",
             Self::PortExcluded { .. } => "port_excluded",
             Self::PortLeased { .. } => "port_leased",
             Self::PortInUse { .. } => "port_in_use",
             Self::PrivilegedPort { .. } => "privileged_port",
-            Self::AddressNotAvailable { .. } => "address_not_available",
+            Self::AddressNotAvailable { .. }
+            | Self::Select(SelectError::AddressNotAvailable(_)) => "address_not_available",
+            Self::Select(_) => "no_such_interface",
             Self::AttemptsExhausted { .. } => "attempts_exhausted",
             Self::PoolExhausted { .. } => "pool_exhausted",
             Self::TimedOut { .. } => "timed_out",

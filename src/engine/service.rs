@@ -29,6 +29,8 @@ pub struct Caller {
     pub pid: Option<u32>,
     /// Whether the process lives in another network namespace, where ports held here are no use.
     pub elsewhere: bool,
+    /// Whether the process lives in another pid namespace, whose ids name nobody here.
+    pub foreign_pids: bool,
 }
 
 impl Caller {
@@ -38,6 +40,7 @@ impl Caller {
             uid,
             pid: None,
             elsewhere: false,
+            foreign_pids: false,
         }
     }
 

@@ -7,15 +7,17 @@
 
 use std::io;
 use std::net::TcpListener;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
 use rustix::io::{FdFlags, fcntl_setfd};
 use socket2::{Domain, Socket, Type};
+use tracing::Span;
 
 use super::clock::Clock;
 use crate::domain::address::{AddressGroup, BindAddress, Family};
 use crate::domain::attempt::{Attempt, Outcome};
 use crate::domain::port::{Port, Protocol};
+use crate::telemetry::span;
 
 /// One port number, bound on every address of a group.
 #[derive(Debug)]
@@ -36,18 +38,20 @@ pub enum Take {
 }
 
 impl Hold {
-    /// Binds `port` on every address of `group` and notes each attempt. Stops at the first that
-    /// is refused, lets go of the others and gives that attempt's outcome.
+    /// Binds `port` on every address of `group`. Stops at the first that is refused, lets go of
+    /// the others and gives that attempt's outcome. `note` gets each attempt within its span, so
+    /// that it can add who was in the way.
     pub fn take(
         how: Take,
         group: &AddressGroup,
         protocol: Protocol,
         port: Port,
         clock: &Clock,
-        attempts: &mut Vec<Attempt>,
+        note: &mut dyn FnMut(Attempt, &Span),
     ) -> Result<Self, Outcome> {
         let mut sockets = Vec::with_capacity(group.addresses().len());
         for address in group.addresses() {
+            let span = span::attempt(address, port, protocol);
             let start = clock.boot();
             let bound = bind(how, address, protocol, port);
             let (outcome, errno) = match &bound {
@@ -55,7 +59,7 @@ impl Hold {
                 Ok(_) => (Outcome::Bound, None),
                 Err(error) => (outcome_of(error), error.raw_os_error()),
             };
-            attempts.push(Attempt {
+            let attempt = Attempt {
                 at: clock.now(),
                 address: address.clone(),
                 protocol,
@@ -64,7 +68,8 @@ impl Hold {
                 errno,
                 duration: clock.boot().since(start),
                 occupant: None,
-            });
+            };
+            note(attempt, &span);
             match bound {
                 Ok(socket) => sockets.push((address.clone(), socket)),
                 Err(_) => return Err(outcome),
@@ -140,11 +145,6 @@ impl Hold {
             fcntl_setfd(socket, FdFlags::empty())?;
         }
         Ok(())
-    }
-
-    /// The descriptors, in the order of the addresses.
-    pub fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        self.sockets.iter().map(|(_, socket)| socket.as_fd())
     }
 
     /// Gives the descriptors away; whoever gets them decides when the port is free.
@@ -237,7 +237,7 @@ mod tests {
             Protocol::Tcp,
             port,
             &clock,
-            &mut Vec::new(),
+            &mut |_, _| {},
         )
     }
 
@@ -329,8 +329,15 @@ mod tests {
         let clock = Clock::system();
         let mut attempts = Vec::new();
         let how = Take::PastLingering;
-        let hold =
-            Hold::take(how, &loopback(), Protocol::Tcp, port, &clock, &mut attempts).unwrap();
+        let hold = Hold::take(
+            how,
+            &loopback(),
+            Protocol::Tcp,
+            port,
+            &clock,
+            &mut |attempt, _| attempts.push(attempt),
+        )
+        .unwrap();
         assert_eq!(attempts[0].outcome, Outcome::Lingering);
         assert!(serve(port).is_err(), "the re-taken hold left a hole");
         drop(hold);
@@ -344,7 +351,14 @@ mod tests {
         let mut attempts = Vec::new();
         let how = Take::Strictly;
         let port = other.port();
-        let refused = Hold::take(how, &both, Protocol::Tcp, port, &clock, &mut attempts);
+        let refused = Hold::take(
+            how,
+            &both,
+            Protocol::Tcp,
+            port,
+            &clock,
+            &mut |attempt, _| attempts.push(attempt),
+        );
         assert_eq!(refused.unwrap_err(), Outcome::InUse);
         let outcomes: Vec<Outcome> = attempts.iter().map(|attempt| attempt.outcome).collect();
         assert_eq!(outcomes, [Outcome::Bound, Outcome::InUse]);

@@ -91,7 +91,7 @@ fn read(protocol: Protocol, port: Option<Port>) -> io::Result<Vec<Entry>> {
 pub fn occupants(protocol: Protocol, port: Port, overlapping: &[BindAddress]) -> Vec<Occupant> {
     let mut entries = Occupancy::on_port(protocol, port).unwrap_or_default();
     entries.retain(|entry| overlapping.iter().any(|address| entry.overlaps(address)));
-    entries.sort_by_key(|entry| rank(entry.state));
+    entries.sort_by_key(|entry| entry.state.rank());
     let mut found: Vec<Occupant> = Vec::new();
     for occupant in identify(&entries) {
         if !found.contains(&occupant) {
@@ -116,16 +116,6 @@ pub fn identify(entries: &[Entry]) -> Vec<Occupant> {
         }
     };
     entries.iter().map(occupant).collect()
-}
-
-const fn rank(state: SocketState) -> u8 {
-    match state {
-        SocketState::Listening => 0,
-        SocketState::Bound => 1,
-        SocketState::Connected => 2,
-        SocketState::Lingering => 3,
-        SocketState::Unknown => 4,
-    }
 }
 
 /// TIME_WAIT in the kernel's numbers (`include/net/tcp_states.h`).

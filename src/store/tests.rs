@@ -77,7 +77,7 @@ fn full_lease() -> crate::domain::lease::Lease {
         started_at: Timestamp::from_second(1_700_000_000).unwrap(),
     });
     lease.expires = Some(BootTime(Duration::from_millis(5_500)));
-    lease.ttl = Some(Duration::from_secs(60));
+    lease.ttl = Some(Duration::from_mins(1));
     lease.labels.insert("team".into(), "infra".into());
     lease
 }

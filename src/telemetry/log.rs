@@ -1,6 +1,7 @@
 //! Log lines on stderr; stdout belongs to answers.
 
 use std::io::IsTerminal;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 use tracing::Metadata;
@@ -13,7 +14,7 @@ use tracing_subscriber::{EnvFilter, Layer, Registry, fmt};
 use super::{Options, SPAN_TARGET, TelemetryError, report};
 
 /// How a log line looks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
     /// For people: one compact line, in colour on a terminal.
@@ -22,6 +23,33 @@ pub enum LogFormat {
     /// For machines: one JSON object a line.
     Json,
 }
+
+impl LogFormat {
+    /// `text` or `json`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Json => "json",
+        }
+    }
+}
+
+impl FromStr for LogFormat {
+    type Err = UnknownLogFormat;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "text" => Ok(Self::Text),
+            "json" => Ok(Self::Json),
+            other => Err(UnknownLogFormat(other.to_owned())),
+        }
+    }
+}
+
+/// A log format that does not exist.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("\"{0}\" is not a log format: use text or json")]
+pub struct UnknownLogFormat(pub String);
 
 /// What writes log lines and nothing else.
 pub(super) type Subscriber = Layered<Boxed, Registry>;

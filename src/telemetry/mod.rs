@@ -28,7 +28,7 @@ use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 use uuid::Uuid;
 
 pub use environment::Environment;
-pub use log::LogFormat;
+pub use log::{LogFormat, UnknownLogFormat};
 
 /// The target of every span of portbook.
 pub const SPAN_TARGET: &str = "portbook::span";

@@ -1,6 +1,7 @@
 //! Which layer wins, what it means, and how it is named.
 
 use super::*;
+use crate::telemetry::LogFormat;
 
 #[test]
 fn without_anything_the_defaults_hold() {

@@ -88,11 +88,6 @@ impl Service {
         if !up(lease.claim_by) {
             return Ok(());
         }
-        // Somebody may have begun to listen since the last look.
-        self.observe().await;
-        let Some(lease) = self.lease(lease.id).filter(|lease| up(lease.claim_by)) else {
-            return Ok(());
-        };
         match lease.name {
             Some(_) => self.put_away(&lease, "nobody came to listen").await,
             None => {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::retake;
 use crate::domain::event::EventKind;
 use crate::domain::lease::{Guard, Handover, Lease, State};
+use crate::engine::observer::listens_somebody;
 use crate::engine::refusal::Refusal;
 use crate::engine::service::{Mode, Service, lock};
 
@@ -39,9 +40,14 @@ impl Service {
             tracing::error!(%error, port = %lease.port, "a gate could not be shut");
         }
         // What came in through the open gate and is still there has the port now.
-        let lost = self.listens_somebody(lease);
+        let lost = listens_somebody(lease);
         let changed = self.change(lease.id, |lease| {
             lease.state = if lost { State::Lost } else { State::Reserved };
+            lease.guard = if hold.is_some() {
+                Guard::Hold
+            } else {
+                Guard::None
+            };
             lease.owner = None;
             lease.claim_by = None;
         });
@@ -62,7 +68,7 @@ impl Service {
             lease.protocol,
             lease.port,
             &self.clock,
-            &mut Vec::new(),
+            &mut |_, _| {},
         );
         let hold = Arc::new(taken.ok()?);
         lock(&self.holds).insert(lease.id, Arc::clone(&hold));

@@ -19,7 +19,7 @@ use crate::domain::lease::{Lease, LeaseId};
 
 /// The longest sleep before deadlines are looked at again: the runtime's timers stand still
 /// while the machine sleeps, the boot-time clock of the deadlines does not.
-const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+const LONGEST_SLEEP: Duration = Duration::from_mins(1);
 
 /// After a deadline could not be acted upon because the record was unavailable.
 const PUT_OFF: Duration = Duration::from_secs(5);
@@ -58,6 +58,11 @@ impl Service {
     /// Ends or puts away every lease whose deadline has passed.
     pub async fn act_on_deadlines(&self) {
         let now = self.clock.boot();
+        if lock(&self.books).due(now).is_empty() {
+            return;
+        }
+        // Somebody may have begun to listen since the last look.
+        self.observe().await;
         let due = lock(&self.books).due(now);
         for lease in due.iter().filter(|lease| !lease.state.is_ended()) {
             if let Err(error) = self.time_is_up(lease, now).await {

@@ -28,13 +28,16 @@ impl Service {
         for stored in self.store.live_leases().await? {
             let lease = self.rebased(stored);
             let id = lease.id;
-            let over = lease.name.is_none() && self.is_over(&lease);
+            let over = lease.name.is_none() && is_over(&lease);
             lock(&self.books).enter(Arc::new(lease.clone()));
             if over {
                 let state = end_state(&lease);
                 self.end(id, state, "found so at the start").await?;
                 restored.ended += 1;
-            } else if self.mode == Mode::Embedded || self.take_up(lease).await? {
+            } else if self.mode == Mode::Embedded {
+                self.put_back(&lease).await?;
+                restored.kept += 1;
+            } else if self.take_up(lease).await? {
                 restored.kept += 1;
             } else {
                 restored.lost += 1;
@@ -58,12 +61,20 @@ impl Service {
         lease
     }
 
-    fn is_over(&self, lease: &Lease) -> bool {
-        match &lease.owner {
-            Some(owner) => !process::is_running(owner),
-            // Neither owner nor time to claim it: left from another boot.
-            None => lease.claim_by.is_none() && lease.expires.is_none(),
+    /// Notes that a name's owner is away. A command that runs for a moment can hold nothing for it.
+    async fn put_back(&self, lease: &Lease) -> Result<(), Refusal> {
+        if lease
+            .owner
+            .as_ref()
+            .is_some_and(|owner| !process::is_running(owner))
+        {
+            self.change(lease.id, |lease| {
+                lease.state = State::Reserved;
+                lease.owner = None;
+            })
+            .await?;
         }
+        Ok(())
     }
 
     /// Guards a lease again; false if an outsider has its port.
@@ -112,6 +123,14 @@ impl Service {
             "taken while portbook was away",
         );
         Ok(false)
+    }
+}
+
+fn is_over(lease: &Lease) -> bool {
+    match &lease.owner {
+        Some(owner) => !process::is_running(owner),
+        // Neither owner nor time to claim it: left from another boot.
+        None => lease.claim_by.is_none() && lease.expires.is_none(),
     }
 }
 

@@ -3,6 +3,8 @@
 //! For a name's own last port, a restored lease and the console's last port, and nothing else:
 //! SO_REUSEADDR is no lock, so whoever calls this must have the data directory's lock.
 
+use tracing::Span;
+
 use crate::domain::address::AddressGroup;
 use crate::domain::attempt::{Attempt, Outcome, SocketState};
 use crate::domain::port::{Port, Protocol};
@@ -16,16 +18,16 @@ pub fn retake(
     protocol: Protocol,
     port: Port,
     clock: &Clock,
-    attempts: &mut Vec<Attempt>,
+    note: &mut dyn FnMut(Attempt, &Span),
 ) -> Result<Hold, Outcome> {
-    let strict = Hold::take(Take::Strictly, group, protocol, port, clock, attempts);
+    let strict = Hold::take(Take::Strictly, group, protocol, port, clock, note);
     let Err(Outcome::InUse) = strict else {
         return strict;
     };
     if protocol != Protocol::Tcp || !only_leftovers(group, port) {
         return Err(Outcome::InUse);
     }
-    let hold = Hold::take(Take::PastLingering, group, protocol, port, clock, attempts)?;
+    let hold = Hold::take(Take::PastLingering, group, protocol, port, clock, note)?;
     // Look again, and give up if anybody else came in meanwhile.
     if anybody_beside(group, port) {
         return Err(Outcome::InUse);

@@ -18,6 +18,8 @@ impl Service {
         }
         let (service, id) = (self.clone(), lease.id);
         let pidfd = process::pidfd(&owner);
+        // Under the lock, so that a task that ends at once finds itself on the list.
+        let mut watches = lock(&self.watches);
         let task = self.runtime.spawn(async move {
             match pidfd {
                 Ok(pidfd) => wait_for_end(pidfd).await,
@@ -25,7 +27,8 @@ impl Service {
             }
             service.done_watching(id, &owner).await;
         });
-        let earlier = lock(&self.watches).insert(id, task.abort_handle());
+        let earlier = watches.insert(id, task.abort_handle());
+        drop(watches);
         if let Some(earlier) = earlier {
             earlier.abort();
         }

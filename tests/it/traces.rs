@@ -1,0 +1,165 @@
+//! Traces: each allocation arrives at a collector as one tree, in the caller's trace.
+
+use std::collections::HashMap;
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
+use std::sync::mpsc::{Receiver, channel};
+
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use opentelemetry_proto::tonic::trace::v1::Span;
+use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
+use prost::Message;
+
+use crate::support::{Place, stranger};
+
+const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
+const PARENT: &str = "b7ad6b7169203331";
+
+/// An OTLP collector of one page: takes what is posted, says yes, passes the spans on.
+fn collector() -> (String, Receiver<Span>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let (sender, spans) = channel();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let mut reader = BufReader::new(stream);
+            while let Some(body) = posted(&mut reader) {
+                let export = ExportTraceServiceRequest::decode(&*body).unwrap();
+                for span in export
+                    .resource_spans
+                    .into_iter()
+                    .flat_map(|resource| resource.scope_spans)
+                    .flat_map(|scope| scope.spans)
+                {
+                    let _ = sender.send(span);
+                }
+                let yes = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+                reader.get_mut().write_all(yes.as_bytes()).unwrap();
+            }
+        }
+    });
+    (url, spans)
+}
+
+/// The body of the next request on this connection.
+fn posted(reader: &mut impl BufRead) -> Option<Vec<u8>> {
+    let mut length = 0;
+    loop {
+        let mut line = String::new();
+        if reader.read_line(&mut line).ok()? == 0 {
+            return None;
+        }
+        let line = line.trim().to_ascii_lowercase();
+        if let Some(value) = line.strip_prefix("content-length:") {
+            length = value.trim().parse().ok()?;
+        }
+        if line.is_empty() {
+            break;
+        }
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).ok()?;
+    Some(body)
+}
+
+fn attribute(span: &Span, key: &str) -> Option<String> {
+    let found = span.attributes.iter().find(|pair| pair.key == key)?;
+    match found.value.as_ref()?.value.as_ref()? {
+        Value::StringValue(text) => Some(text.clone()),
+        Value::IntValue(number) => Some(number.to_string()),
+        other => Some(format!("{other:?}")),
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[test]
+fn an_allocation_with_a_conflict_is_one_tree_in_the_callers_trace() {
+    let place = Place::with_ports(2);
+    let _stranger = stranger(place.ports[0]);
+    let (url, spans) = collector();
+    let server = place.serve_with(&["--otlp-endpoint", &url]);
+    let traceparent = format!("00-{TRACE}-{PARENT}-01");
+    let granted = place
+        .command()
+        .env("TRACEPARENT", &traceparent)
+        .args(["--json", "alloc"])
+        .output()
+        .unwrap();
+    let granted: serde_json::Value = serde_json::from_slice(&granted.stdout).unwrap();
+    assert_eq!(granted["trace_id"], TRACE);
+    assert_eq!(granted["leases"][0]["trace_id"], TRACE);
+    // Stopping flushes; the collector's thread keeps the channel open, so take what is there.
+    assert!(server.stop().success());
+    let spans: Vec<Span> = spans
+        .try_iter()
+        .filter(|span| hex(&span.trace_id) == TRACE)
+        .collect();
+    let by_name =
+        |name: &str| -> Vec<&Span> { spans.iter().filter(|span| span.name == name).collect() };
+
+    let request = by_name("POST /api/v1/leases")[0];
+    assert_eq!(hex(&request.parent_span_id), PARENT);
+    let allocate = by_name("allocate")[0];
+    assert_eq!(allocate.parent_span_id, request.span_id);
+    let parents: HashMap<&str, &Vec<u8>> = spans
+        .iter()
+        .map(|span| (&*span.name, &span.parent_span_id))
+        .collect();
+    for name in ["select_interfaces", "choose", "commit"] {
+        assert_eq!(parents[name], &allocate.span_id, "{name}");
+    }
+    let choose = &by_name("choose")[0].span_id;
+    let attempts = by_name("attempt");
+    assert!(
+        attempts
+            .iter()
+            .all(|attempt| attempt.parent_span_id == *choose)
+    );
+    let errors: Vec<String> = attempts
+        .iter()
+        .filter_map(|attempt| attribute(attempt, "error.type"))
+        .collect();
+    assert_eq!(errors, ["EADDRINUSE"]);
+    let occupant = attempts
+        .iter()
+        .find_map(|attempt| attribute(attempt, "portbook.occupant"));
+    assert!(occupant.unwrap().starts_with("python3 (pid "));
+    for parent in [request, allocate] {
+        let status = parent.status.as_ref().map_or(0, |status| status.code);
+        assert_ne!(status, StatusCode::Error as i32, "{}", parent.name);
+    }
+}
+
+#[test]
+fn attempts_on_record_carry_the_trace() {
+    let place = Place::with_ports(1);
+    let (url, _spans) = collector();
+    let server = place.serve_with(&["--otlp-endpoint", &url]);
+    let granted = place.json(&["alloc"]);
+    let id = granted["trace_id"].as_str().unwrap();
+    assert_eq!(id.len(), 32);
+    let path = format!(
+        "/api/v1/allocations/{}",
+        granted["allocation"].as_str().unwrap()
+    );
+    let record = server.api("GET", &path, None).json();
+    assert_eq!(record["trace_id"], id);
+    assert!(
+        record["attempts"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|a| a["trace_id"] == id)
+    );
+}
+
+#[test]
+fn without_an_endpoint_nothing_is_traced() {
+    let place = Place::with_ports(1);
+    let _server = place.serve();
+    assert_eq!(place.json(&["alloc"]).get("trace_id"), None);
+}
