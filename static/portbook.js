@@ -87,7 +87,8 @@
   };
   const isBusy = (section) => {
     if (paused) return true;
-    if (section.contains(document.activeElement)) return true;
+    // A button that was only clicked keeps the focus; the reader is elsewhere.
+    if (section.querySelector(":focus-visible")) return true;
     const selection = document.getSelection();
     if (selection && !selection.isCollapsed && section.contains(selection.anchorNode)) return true;
     return section.dataset.live === "rows" && section.matches(":hover");
@@ -192,9 +193,16 @@
     const age = coarse(Math.round((Date.now() - freshAt) / 1000));
     banner.textContent = `The connection to portbook is lost. What is shown is ${age} old; it comes back by itself.`;
   };
+  const tellMode = () => {
+    const button = document.getElementById("live");
+    if (!button) return;
+    button.toggleAttribute("data-lost", lost);
+    button.setAttribute("aria-pressed", String(!paused));
+    button.textContent = paused ? "Paused" : lost ? "Not live" : "Live";
+  };
   const connected = (is) => {
     lost = !is;
-    document.getElementById("live")?.classList.toggle("cut", lost);
+    tellMode();
     tellAge();
   };
   const open = () => {
@@ -221,10 +229,9 @@
     if (!source) { open(); schedule(0); }
   };
 
-  const togglePause = (button) => {
+  const togglePause = () => {
     paused = !paused;
-    button.setAttribute("aria-pressed", String(!paused));
-    button.textContent = paused ? "Paused" : "Live";
+    tellMode();
     if (!paused) settle();
   };
 
@@ -236,7 +243,7 @@
       const button = event.target.closest("button");
       if (!button) return;
       if (button.id === "theme") nextTheme();
-      else if (button.id === "live") togglePause(button);
+      else if (button.id === "live") togglePause();
       else if (button.dataset.copy) copy(button);
       else if (button.classList.contains("updates")) show(button);
     });

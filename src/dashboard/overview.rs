@@ -28,7 +28,7 @@ use crate::store::AttemptFilter;
 /// How many rows of each table fit a page that loads at once.
 const LEASES: usize = 100;
 const ATTEMPTS: u32 = 30;
-const EVENTS: usize = 20;
+const EVENTS: usize = 15;
 
 /// More than the journal keeps.
 const ALL_EVENTS: usize = 100_000;
@@ -76,7 +76,7 @@ pub(super) async fn show(face: Data<Face>, viewer: Viewer) -> Overview {
         now: When::of(now, now),
         landing: Landing::of(&face).await,
         tiles: tiles::tiles(&counts),
-        leases: lease_table(&face, &viewer, living, now),
+        leases: lease_table(&face, &viewer, living, &events, now),
         attempts: attempt_rows(&face, now, &mut notices).await,
         events: events
             .iter()
@@ -92,6 +92,7 @@ fn lease_table(
     face: &Face,
     viewer: &Viewer,
     mut living: Vec<Arc<Lease>>,
+    events: &[Event],
     now: Timestamp,
 ) -> LeaseTable {
     living.sort_by_key(|lease| (urgency(lease.state), std::cmp::Reverse(lease.id)));
@@ -102,13 +103,22 @@ fn lease_table(
     let cut = living.len() > LEASES;
     let row = |lease: &Arc<Lease>| {
         let document = LeaseDocument::of(lease, face.service.clock());
-        LeaseRow::of(leases::shown(document, viewer), viewer.sees(lease.uid), now)
+        let shown = leases::shown(document, viewer);
+        LeaseRow::of(shown, viewer.sees(lease.uid), taken_by(events, lease), now)
     };
     LeaseTable {
         rows: living.iter().take(LEASES).map(row).collect(),
         trouble,
         cut: cut.then(|| format!("{LEASES} of {}", grouped(living.len()))),
     }
+}
+
+/// Who was found on a leased port, as the journal told it last.
+fn taken_by<'a>(events: &'a [Event], lease: &Lease) -> Option<&'a str> {
+    let conflict = events
+        .iter()
+        .find(|event| event.kind == EventKind::LateConflict && event.lease == Some(lease.id));
+    conflict.map(|event| &*event.detail)
 }
 
 async fn attempt_rows(face: &Face, now: Timestamp, notices: &mut Vec<String>) -> Vec<AttemptRow> {

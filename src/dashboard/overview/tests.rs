@@ -27,7 +27,9 @@ fn page() -> Overview {
 }
 
 fn hostile_lease() -> LeaseDocument {
-    let mut document = LeaseDocument::of(&lease(20_000), &Clock::manual());
+    let mut lost = lease(20_000);
+    lost.state = State::Lost;
+    let mut document = LeaseDocument::of(&lost, &Clock::manual());
     document.owner = Some(OwnerDocument {
         pid: 7,
         started_at: Timestamp::UNIX_EPOCH,
@@ -77,13 +79,13 @@ fn hostile_texts_are_inert() {
     page.landing.moved = Some(HOSTILE.into());
     page.leases
         .rows
-        .push(LeaseRow::of(hostile_lease(), true, now));
+        .push(LeaseRow::of(hostile_lease(), true, Some(HOSTILE), now));
     page.attempts.push(hostile_attempt());
     page.events.push(EventRow::of(&event, now));
     let html = page.render().unwrap();
     assert!(!html.contains("<script>alert"), "{html}");
     assert!(!html.contains("\"'\u{1b}"), "{html}");
-    assert_eq!(html.matches("&#60;script&#62;alert(1)").count(), 6);
+    assert_eq!(html.matches("&#60;script&#62;alert(1)").count(), 7);
 }
 
 #[test]
@@ -99,7 +101,7 @@ fn others_leases_show_as_port_and_uid() {
     let mut page = page();
     page.leases
         .rows
-        .push(LeaseRow::of(hidden, false, Timestamp::UNIX_EPOCH));
+        .push(LeaseRow::of(hidden, false, None, Timestamp::UNIX_EPOCH));
     let html = page.render().unwrap();
     assert!(html.contains("20000") && html.contains("uid 1000"));
     assert!(!html.contains("alert(1)"));
@@ -113,7 +115,7 @@ fn nothing_is_inline() {
     let lost = LeaseDocument::of(&lost, &Clock::manual());
     page.leases
         .rows
-        .push(LeaseRow::of(lost, true, Timestamp::UNIX_EPOCH));
+        .push(LeaseRow::of(lost, true, None, Timestamp::UNIX_EPOCH));
     page.attempts.push(hostile_attempt());
     let html = page.render().unwrap();
     // What the content security policy would refuse.

@@ -38,6 +38,7 @@ fn detail(event: &Event) -> String {
     let detail = printable(&event.detail);
     match event.kind {
         EventKind::Granted => format!("from pool {detail}"),
+        EventKind::LateConflict => format!("taken by {detail}"),
         _ => detail,
     }
 }

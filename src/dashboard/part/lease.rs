@@ -29,7 +29,7 @@ pub struct LeaseRow {
     /// Where it is in its life.
     pub state: Badge,
     /// What is wrong with it, if anything is.
-    pub trouble: Option<&'static str>,
+    pub trouble: Option<String>,
     /// What enforces it.
     pub guard: &'static str,
     /// The same in a sentence.
@@ -69,15 +69,16 @@ pub enum Ends {
 }
 
 impl LeaseRow {
-    /// The row of a lease that was already reduced to what the reader may see.
-    pub fn of(lease: LeaseDocument, open: bool, now: Timestamp) -> Self {
+    /// The row of a lease that was already reduced to what the reader may see. For a lost one
+    /// `taken_by` tells who has the port, where that is known.
+    pub fn of(lease: LeaseDocument, open: bool, taken_by: Option<&str>, now: Timestamp) -> Self {
         Self {
             id: lease.id.to_string(),
             target: host_with_port(&lease.host, lease.port),
             addresses: lease.addresses.iter().map(|text| bare(text)).collect(),
             interfaces: lease.interfaces.join(", "),
             state: Badge::lease(lease.state),
-            trouble: trouble(&lease),
+            trouble: trouble(&lease, taken_by),
             guard: lease.guard.as_str(),
             guard_means: guard_means(lease.guard),
             granted: When::of(lease.granted_at, now),
@@ -116,10 +117,13 @@ fn nobody(lease: &LeaseDocument, open: bool) -> String {
     }
 }
 
-fn trouble(lease: &LeaseDocument) -> Option<&'static str> {
+fn trouble(lease: &LeaseDocument, taken_by: Option<&str>) -> Option<String> {
     match lease.state {
-        State::Lost => Some("another program has the port"),
-        State::Degraded => Some("an address has gone from the host"),
+        State::Lost => Some(match taken_by {
+            Some(who) => format!("taken by {}", printable(who)),
+            None => "taken by another program".to_owned(),
+        }),
+        State::Degraded => Some("an address has gone from the host".to_owned()),
         _ => None,
     }
 }
