@@ -108,6 +108,28 @@ impl Place {
         command
     }
 
+    /// A shell script in this place, with `portbook` on its path.
+    pub fn shell(&self, script: &str) -> Command {
+        let folder = Path::new(PORTBOOK).parent().unwrap();
+        let path = std::env::var("PATH").unwrap_or_default();
+        let mut command = Command::new("sh");
+        command.env_clear().envs(
+            self.command()
+                .get_envs()
+                .filter_map(|(name, value)| Some((name, value?))),
+        );
+        command
+            .env("PATH", format!("{}:{path}", folder.display()))
+            .args(["-c", script])
+            .current_dir(self.folder.path());
+        command
+    }
+
+    /// A folder of this place's own, for files beside the data directory.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// Runs portbook to its end.
     pub fn run(&self, arguments: &[&str]) -> Output {
         self.command()
@@ -271,7 +293,7 @@ impl Answer {
     }
 }
 
-fn request(
+pub fn request(
     method: &str,
     path: &str,
     host: &str,
