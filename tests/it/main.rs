@@ -7,6 +7,12 @@
     reason = "a test says so by panicking"
 )]
 
+mod access;
 mod api;
+mod cli;
+mod concurrency;
+mod console;
+mod limits;
 mod support;
+mod tools;
 mod traces;
