@@ -2,4 +2,9 @@
 //! real start-up path.
 
 mod api;
+mod ephemeral;
+mod host;
+mod layers;
+mod multi_nic;
+mod probe;
 mod support;
