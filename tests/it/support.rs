@@ -53,7 +53,12 @@ pub fn ranges(ports: &[u16]) -> String {
 
 /// The binary without any setting of whoever runs the tests.
 pub fn command() -> Command {
-    let mut command = Command::new(PORTBOOK);
+    command_of(PORTBOOK)
+}
+
+/// A program without any setting of whoever runs the tests.
+pub fn command_of(program: &str) -> Command {
+    let mut command = Command::new(program);
     command.env_clear();
     for kept in ["PATH", "HOME", "TMPDIR", "LANG"] {
         if let Some(value) = std::env::var_os(kept) {
@@ -80,7 +85,12 @@ impl Place {
     /// A place with so many ports in its default pool, and four for the console.
     pub fn with_ports(count: usize) -> Self {
         let mut ports = ports(count + 4);
-        let mut console_ports = ports.split_off(count);
+        let console_ports = ports.split_off(count);
+        Self::on(ports, console_ports)
+    }
+
+    /// A place with these ports in its default pool and for its console; they must be free.
+    pub fn on(mut ports: Vec<u16>, mut console_ports: Vec<u16>) -> Self {
         console_ports.sort_unstable();
         ports.sort_unstable();
         let mut place = Self {
