@@ -56,6 +56,9 @@ pub struct LeaseRequest {
     /// How many ports.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub count: Option<NonZeroU32>,
+    /// How many ports in a row.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub block: Option<NonZeroU32>,
     /// Free for which protocols.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub protocol: Option<Protocols>,
@@ -89,6 +92,12 @@ pub struct LeaseRequest {
     /// Free words to filter by.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
+    /// Refuse rather than move a name whose port was taken meanwhile.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub strict: bool,
+    /// How long to wait for a port where none is left.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wait: Option<Span>,
     /// Say what would be granted, and grant nothing.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub dry_run: bool,
@@ -117,6 +126,7 @@ impl LeaseRequest {
             names,
             scope: scope(self.scope, self.directory)?,
             count: self.count,
+            block: self.block,
             port: port("port", self.port)?,
             prefer: port("prefer", self.prefer)?,
             protocol: self.protocol,
@@ -128,6 +138,8 @@ impl LeaseRequest {
             ttl: self.ttl.map(|span| span.0),
             owner_pid: self.owner_pid,
             labels: self.labels,
+            strict: self.strict,
+            wait: self.wait.map(|span| span.0),
             dry_run: self.dry_run,
         })
     }

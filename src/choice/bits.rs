@@ -99,6 +99,47 @@ impl PortBits {
             .sum()
     }
 
+    /// The ports from which `length` ports in a row are in the set.
+    #[must_use]
+    pub fn run_starts(&self, length: u16) -> Self {
+        let mut starts = Self::default();
+        self.each_run(|first, last| {
+            // `last - first` has at most 65,534 steps, so this never wraps.
+            let starts_there = (u32::from(last - first) + 1).saturating_sub(u32::from(length) - 1);
+            for port in (first..=last)
+                .take(starts_there as usize)
+                .filter_map(Port::new)
+            {
+                starts.insert(port);
+            }
+        });
+        starts
+    }
+
+    /// How many ports in a row there are at most.
+    pub fn longest_run(&self) -> u32 {
+        let mut longest = 0;
+        self.each_run(|first, last| longest = longest.max(u32::from(last - first) + 1));
+        longest
+    }
+
+    fn each_run(&self, mut each: impl FnMut(u16, u16)) {
+        let mut run: Option<(u16, u16)> = None;
+        for number in self.iter().map(Port::get) {
+            run = match run {
+                Some((first, last)) if last + 1 == number => Some((first, number)),
+                Some((first, last)) => {
+                    each(first, last);
+                    Some((number, number))
+                }
+                None => Some((number, number)),
+            };
+        }
+        if let Some((first, last)) = run {
+            each(first, last);
+        }
+    }
+
     /// Every port, ascending.
     pub fn iter(&self) -> impl Iterator<Item = Port> + '_ {
         let mut next = Port::new(1);
@@ -167,6 +208,25 @@ mod tests {
         let mut none = all.clone();
         assert_eq!(none.subtract(&all), 65535);
         assert!(none.is_empty() && none.next_from(port(1)).is_none());
+    }
+
+    #[test]
+    fn runs_are_found_at_both_ends() {
+        let bits = PortBits::from(&"1-4,10,65530-65535".parse().unwrap());
+        let starts = |length| {
+            bits.run_starts(length)
+                .iter()
+                .map(Port::get)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(starts(4), [1, 65530, 65531, 65532]);
+        assert_eq!(starts(6), [65530]);
+        assert!(starts(7).is_empty());
+        assert_eq!(starts(1).len(), 11);
+        assert_eq!(
+            (bits.longest_run(), PortBits::default().longest_run()),
+            (6, 0)
+        );
     }
 
     proptest! {

@@ -35,6 +35,9 @@ pub struct Wanted {
     /// How many ports.
     #[arg(long, value_name = "N", conflicts_with = "name")]
     count: Option<NonZeroU32>,
+    /// How many ports in a row.
+    #[arg(long, value_name = "N", conflicts_with_all = ["name", "count", "port"])]
+    block: Option<NonZeroU32>,
     /// tcp, udp or both.
     #[arg(long, value_name = "PROTOCOL")]
     protocol: Option<Protocols>,
@@ -54,6 +57,12 @@ pub struct Wanted {
     /// How long the lease lasts unless it is renewed, such as 30m.
     #[arg(long, value_name = "DURATION")]
     ttl: Option<Span>,
+    /// Refuse rather than move a name whose port was taken meanwhile.
+    #[arg(long, requires = "name")]
+    strict: bool,
+    /// How long to wait for a port where none is left, such as 30s.
+    #[arg(long, value_name = "DURATION")]
+    wait: Option<Span>,
     /// A word to filter by; repeatable.
     #[arg(long, value_name = "KEY=VALUE", value_parser = label)]
     label: Vec<(String, String)>,
@@ -97,6 +106,9 @@ impl Wanted {
             port: self.port,
             prefer: self.prefer,
             count: self.count,
+            block: self.block,
+            strict: self.strict,
+            wait: self.wait,
             protocol: self.protocol,
             interfaces: self.interface.clone(),
             strategy: self.strategy,

@@ -20,6 +20,8 @@ pub struct Request {
     pub scope: Scope,
     /// How many ports where no names are given; one if absent.
     pub count: Option<NonZeroU32>,
+    /// So many ports in a row.
+    pub block: Option<NonZeroU32>,
     /// Exactly this port, or none at all.
     pub port: Option<Port>,
     /// This port first; another if it is busy.
@@ -42,6 +44,10 @@ pub struct Request {
     pub owner_pid: Option<u32>,
     /// Free words to filter by.
     pub labels: BTreeMap<String, String>,
+    /// Refuse rather than move a name whose port was taken meanwhile.
+    pub strict: bool,
+    /// How long to wait for a port where none is left; not at all if absent.
+    pub wait: Option<Duration>,
     /// Find a port and say which, but grant nothing.
     pub dry_run: bool,
 }
@@ -49,7 +55,7 @@ pub struct Request {
 impl Request {
     /// How many ports are asked for.
     pub fn port_count(&self) -> usize {
-        match self.count {
+        match self.count.or(self.block) {
             Some(count) if self.names.is_empty() => count.get() as usize,
             _ => self.names.len().max(1),
         }

@@ -57,6 +57,17 @@ impl Service {
     /// Answers a request for ports. What is returned is committed; what is refused is on record
     /// with its attempts.
     pub async fn allocate(&self, caller: &Caller, request: &Request) -> Result<Allocated, Refusal> {
+        match request.wait {
+            Some(limit) => self.allocate_in_turn(caller, request, limit).await,
+            None => self.allocate_now(caller, request).await,
+        }
+    }
+
+    pub(super) async fn allocate_now(
+        &self,
+        caller: &Caller,
+        request: &Request,
+    ) -> Result<Allocated, Refusal> {
         if caller.elsewhere {
             return Err(Refusal::OtherNetworkNamespace(caller.pid.unwrap_or(0)));
         }
@@ -228,7 +239,10 @@ impl Service {
         let (result, attempts, explanation) = choosing.in_scope(|| {
             let mut search =
                 Search::new(asked.plan, &self.books, &self.clock, &rules, &mut occupants);
-            let result = search.find(missing, sticky, &mut rng);
+            let result = match asked.request.block.map(|block| u16::try_from(block.get())) {
+                Some(Ok(length)) => search.find_block(length, &mut rng),
+                _ => search.find(missing, sticky, &mut rng),
+            };
             (result, search.attempts, search.explanation)
         });
         span::chosen(&choosing, explanation.tried.len());
@@ -269,6 +283,10 @@ impl Service {
         attempts: Vec<Attempt>,
         explanation: Explanation,
     ) -> Refusal {
+        if asked.request.wait.is_some() && attempts.is_empty() {
+            // One look of many while it waits: nothing was tried, so there is nothing to record.
+            return refusal;
+        }
         refusal.set_attempts(attempts.clone());
         let record = AllocationRecord {
             refusal: Some(refusal.code().to_owned()),

@@ -9,6 +9,7 @@ mod keeper;
 mod observer;
 mod occupants;
 pub mod plan;
+mod queue;
 pub mod refusal;
 pub mod service;
 

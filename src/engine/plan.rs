@@ -35,6 +35,8 @@ pub struct Plan {
     pub explicit: Option<Port>,
     /// This port first.
     pub prefer: Option<Port>,
+    /// Whether a name may not move to another port.
+    pub strict: bool,
     /// The order of the others.
     pub strategy: Strategy,
     /// How many candidate ports may be tried.
@@ -75,6 +77,7 @@ impl Plan {
             exclude,
             explicit: request.port,
             prefer: request.prefer.or(pool.prefer),
+            strict: request.strict,
             strategy: request.strategy.unwrap_or(pool.strategy),
             max_attempts: request
                 .max_attempts
@@ -118,6 +121,12 @@ fn check(request: &Request) -> Result<(), Refusal> {
     }
     if request.port.is_some() && request.prefer.is_some() {
         return refuse("port and prefer exclude each other: port is strict, prefer may move");
+    }
+    if request.count.is_some() && request.block.is_some() {
+        return refuse("count and block exclude each other: a block is so many ports in a row");
+    }
+    if request.block.is_some_and(|n| n.get() as usize != count) {
+        return refuse("block does not match the number of names: give as many names, or none");
     }
     if request.count.is_some_and(|n| n.get() as usize != count) {
         return refuse("count does not match the number of names: give one of them");

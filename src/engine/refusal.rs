@@ -104,6 +104,28 @@ pub enum Refusal {
         "no port may be granted on all of these interfaces at once: {0}; ask for one of them, or let their ranges overlap"
     )]
     NothingInCommon(String),
+    /// Nowhere are so many ports free in a row.
+    #[error(
+        "pool {pool} has no {length} free ports in a row in {ranges}: {longest} are the longest run"
+    )]
+    NoRun {
+        /// The pool.
+        pool: String,
+        /// Its ranges, as they count for the interfaces asked for.
+        ranges: PortSet,
+        /// How many were asked for.
+        length: u16,
+        /// How many there are at most.
+        longest: u32,
+    },
+    /// The time to wait was up, and this was still in the way.
+    #[error("{refusal} (waited {limit:?})")]
+    WaitedInVain {
+        /// How long.
+        limit: std::time::Duration,
+        /// What was in the way to the end.
+        refusal: Box<Refusal>,
+    },
     /// The time for attempts was up.
     #[error("no free port within {limit:?}: {}; allow more with attempt_timeout", in_the_way(.attempts))]
     TimedOut {
@@ -153,8 +175,10 @@ impl Refusal {
             | Self::Select(SelectError::AddressNotAvailable(_)) => "address_not_available",
             Self::Select(_) => "no_such_interface",
             Self::AttemptsExhausted { .. } => "attempts_exhausted",
-            Self::PoolExhausted { .. } | Self::NothingInCommon(_) => "pool_exhausted",
-            Self::TimedOut { .. } => "timed_out",
+            Self::PoolExhausted { .. } | Self::NoRun { .. } | Self::NothingInCommon(_) => {
+                "pool_exhausted"
+            }
+            Self::TimedOut { .. } | Self::WaitedInVain { .. } => "timed_out",
             Self::NameTaken { .. } => "name_taken",
             Self::QuotaExceeded(_) => "quota_exceeded",
             Self::Forbidden(_) => "forbidden",
@@ -162,6 +186,18 @@ impl Refusal {
             Self::NotFound => "not_found",
             Self::BindFailed { .. } | Self::Store(_) => "store_unavailable",
         }
+    }
+
+    /// Whether the next lease that ends may change the answer.
+    pub(super) const fn may_pass(&self) -> bool {
+        matches!(
+            self,
+            Self::PoolExhausted { .. }
+                | Self::AttemptsExhausted { .. }
+                | Self::NoRun { .. }
+                | Self::PortLeased { .. }
+                | Self::PortInUse { .. }
+        )
     }
 
     pub(super) fn set_attempts(&mut self, tried: Vec<Attempt>) {
@@ -181,6 +217,7 @@ impl Refusal {
             | Self::AttemptsExhausted { attempts, .. }
             | Self::PoolExhausted { attempts, .. }
             | Self::TimedOut { attempts, .. } => attempts,
+            Self::WaitedInVain { refusal, .. } => refusal.attempts(),
             _ => &[],
         }
     }

@@ -10,6 +10,7 @@ use super::allocator::KernelRules;
 use super::books::Books;
 use super::holds::Holds;
 use super::journal::Journal;
+use super::queue::Queue;
 use super::refusal::Refusal;
 use crate::config::Settings;
 use crate::domain::lease::{Lease, LeaseId};
@@ -75,6 +76,7 @@ pub struct Inner {
     pub(super) holds: Mutex<Holds>,
     pub(super) watches: Mutex<HashMap<LeaseId, AbortHandle>>,
     pub(super) deadlines_moved: Notify,
+    pub(super) queue: Queue,
     pub(super) rng: Mutex<fastrand::Rng>,
     pub(super) runtime: tokio::runtime::Handle,
     descriptor_limit: u64,
@@ -127,6 +129,7 @@ impl Service {
             holds: Mutex::default(),
             watches: Mutex::default(),
             deadlines_moved: Notify::new(),
+            queue: Queue::default(),
             rng: Mutex::new(rng),
             runtime: tokio::runtime::Handle::current(),
             descriptor_limit: descriptor_limit(mode),

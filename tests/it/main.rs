@@ -18,6 +18,7 @@ mod layers;
 mod limits;
 mod multi_nic;
 mod probe;
+mod several;
 mod support;
 mod tools;
 mod traces;

@@ -74,6 +74,7 @@ impl Service {
         let hold = lock(&self.holds).remove(id);
         drop(hold);
         lock(&self.books).strike(id);
+        self.queue.tell_freed();
         self.journal.lease(EventKind::Ended, &ended, state.as_str());
         tracing::debug!(lease = %id, port = %ended.port, state = state.as_str(), "ended: {why}");
         Ok(())
@@ -89,7 +90,7 @@ impl Service {
             return Ok(());
         }
         match lease.name {
-            Some(_) => self.put_away(&lease, "nobody came to listen").await,
+            Some(_) => self.put_away(lease, "nobody came to listen").await,
             None => {
                 self.end(lease.id, State::Unclaimed, "nobody came to listen")
                     .await

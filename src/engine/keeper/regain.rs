@@ -104,9 +104,9 @@ impl Service {
             lease.guard = Guard::Hold;
         });
         match changed.await {
-            Ok(held) => self
+            Ok(guarded) => self
                 .journal
-                .lease(EventKind::Repaired, &held, "its hold is back"),
+                .lease(EventKind::Repaired, &guarded, "its hold is back"),
             Err(error) => tracing::warn!(%error, lease = %lease.id, "held again, not recorded"),
         }
     }

@@ -1,0 +1,94 @@
+//! Waiting for a port where none is left: first come, first served.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::{Notify, Semaphore};
+
+use super::grant::Allocated;
+use super::refusal::Refusal;
+use super::service::{Caller, Service, lock};
+use crate::domain::event::EventKind;
+use crate::domain::pool::DEFAULT_POOL;
+use crate::domain::request::Request;
+
+/// A lease that ends is told of; a stranger that leaves is not, so look so often all the same.
+const ROUND: Duration = Duration::from_secs(1);
+
+/// Who waits for which pool.
+#[derive(Debug, Default)]
+pub struct Queue {
+    /// One turn a pool; whoever has it tries, the others stand in line (the semaphore is fair).
+    turns: Mutex<HashMap<String, Arc<Semaphore>>>,
+    /// Told of each lease that ends.
+    freed: Notify,
+}
+
+impl Queue {
+    /// A lease has ended.
+    pub fn tell_freed(&self) {
+        self.freed.notify_waiters();
+    }
+
+    fn turn(&self, pool: &str) -> Arc<Semaphore> {
+        let mut turns = lock(&self.turns);
+        if let Some(turn) = turns.get(pool) {
+            return Arc::clone(turn);
+        }
+        let turn = Arc::new(Semaphore::new(1));
+        turns.insert(pool.to_owned(), Arc::clone(&turn));
+        turn
+    }
+}
+
+impl Service {
+    /// Answers a request as soon as it can be granted, in its turn, within `limit`.
+    pub(super) async fn allocate_in_turn(
+        &self,
+        caller: &Caller,
+        request: &Request,
+        limit: Duration,
+    ) -> Result<Allocated, Refusal> {
+        let pool = request.pool.as_deref().unwrap_or(DEFAULT_POOL);
+        if !self.settings().pools.contains_key(pool) {
+            return self.allocate_now(caller, request).await;
+        }
+        let turn = self.queue.turn(pool);
+        let mut last = None;
+        let waiting = async {
+            // The semaphore is never closed, so this is only about time.
+            let _turn = turn.acquire().await;
+            self.until_granted(caller, request, &mut last).await
+        };
+        if let Ok(answer) = tokio::time::timeout(limit, waiting).await {
+            return answer;
+        }
+        let others = || Refusal::QuotaExceeded(format!("others wait for pool {pool} as well"));
+        let refusal = Box::new(last.unwrap_or_else(others));
+        let refusal = Refusal::WaitedInVain { limit, refusal };
+        self.journal
+            .other(EventKind::Refused, Some(caller.uid), refusal.to_string());
+        Err(refusal)
+    }
+
+    async fn until_granted(
+        &self,
+        caller: &Caller,
+        request: &Request,
+        last: &mut Option<Refusal>,
+    ) -> Result<Allocated, Refusal> {
+        loop {
+            let freed = self.queue.freed.notified();
+            tokio::pin!(freed);
+            // Before trying, so that nothing ends unheard in between.
+            freed.as_mut().enable();
+            match self.allocate_now(caller, request).await {
+                Err(refusal) if refusal.may_pass() => *last = Some(refusal),
+                answer => return answer,
+            }
+            // Early is as good as told: the next try finds out.
+            drop(tokio::time::timeout(ROUND, freed).await);
+        }
+    }
+}

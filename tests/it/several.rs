@@ -1,0 +1,131 @@
+//! Several ports at once, and waiting for one.
+
+use std::process::Stdio;
+
+use serde_json::json;
+
+use crate::support::{Place, ports, ranges, text};
+
+/// A place whose default pool is a run of ports: those that belong to this test, and others that
+/// are excluded.
+fn place_with_run(length: u16) -> (Place, u16) {
+    let mut place = Place::with_ports(1);
+    let mut mine = ports(400);
+    mine.sort_unstable();
+    let first = mine
+        .windows(usize::from(length))
+        .find(|run| run[run.len() - 1] - run[0] == length - 1)
+        .map(|run| run[0])
+        .expect("400 of 10,000 ports have a short run among them");
+    let run: Vec<u16> = (first..first + length).collect();
+    place.set("PORTBOOK_POOLS__DEFAULT__RANGES", &ranges(&run));
+    (place, first)
+}
+
+#[test]
+fn a_block_is_ports_in_a_row_and_the_error_names_the_longest_run() {
+    let (place, first) = place_with_run(2);
+    let _server = place.serve();
+    assert_eq!(
+        place.ok(&["alloc", "--block", "2"]),
+        format!("{first}\n{}\n", first + 1)
+    );
+    place.ok(&["release", &first.to_string()]);
+    let refused = place.run(&["alloc", "--block", "2"]);
+    assert_eq!(refused.status.code(), Some(1));
+    let said = text(&refused.stderr);
+    assert!(
+        said.contains("no 2 free ports in a row") && said.contains("1 are the longest"),
+        "{said}"
+    );
+}
+
+#[test]
+fn several_names_are_all_or_nothing() {
+    let place = Place::with_ports(2);
+    let server = place.serve();
+    let three = json!({"names": ["a", "b", "c"]});
+    assert_eq!(
+        server.api("POST", "/api/v1/leases", Some(&three)).status,
+        503
+    );
+    let two = json!({"names": ["a", "b"]});
+    let granted = server.api("POST", "/api/v1/leases", Some(&two)).json();
+    let granted: Vec<u64> = granted["leases"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|l| l["port"].as_u64().unwrap())
+        .collect();
+    assert_eq!(
+        granted,
+        [u64::from(place.ports[0]), u64::from(place.ports[1])]
+    );
+}
+
+#[test]
+fn who_waits_gets_the_port_that_is_given_back() {
+    let place = Place::with_ports(1);
+    let server = place.serve();
+    let port = place.ok(&["alloc"]);
+    let waiting = place
+        .command()
+        .args(["alloc", "--wait", "60s"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // The first look finds nothing; it is on record as no attempt, so watch for the refusal of
+    // somebody who does not wait instead: from then on the waiting one has had its look or will.
+    assert_eq!(
+        server
+            .api("POST", "/api/v1/leases", Some(&json!({})))
+            .status,
+        503
+    );
+    place.ok(&["release", port.trim()]);
+    let output = waiting.wait_with_output().unwrap();
+    assert_eq!(text(&output.stdout), port);
+}
+
+#[test]
+fn waiting_in_vain_says_what_was_in_the_way() {
+    let place = Place::with_ports(1);
+    let server = place.serve();
+    place.ok(&["alloc"]);
+    let wanted = json!({"wait": "300ms"});
+    let answer = server.api("POST", "/api/v1/leases", Some(&wanted));
+    assert_eq!(answer.status, 504, "{answer:?}");
+    assert_eq!(answer.json()["code"], "timed_out");
+    assert!(
+        answer.body.contains("1 leased") && answer.body.contains("waited"),
+        "{answer:?}"
+    );
+}
+
+#[test]
+fn a_strict_name_does_not_move() {
+    let place = Place::with_ports(2);
+    let port = {
+        let server = place.serve();
+        let port = place.ok(&["alloc", "--name", "web"]);
+        place.ok(&["release", "web"]);
+        assert!(server.stop().success());
+        port
+    };
+    let _server = place.serve();
+    let _stranger = crate::support::stranger(port.trim().parse().unwrap());
+    let refused = place.run(&["alloc", "--name", "web", "--strict"]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(
+        text(&refused.stderr).contains("python3"),
+        "{}",
+        text(&refused.stderr)
+    );
+    let moved = place.run(&["alloc", "--name", "web"]);
+    assert_ne!(text(&moved.stdout), port);
+    assert!(
+        text(&moved.stderr).contains("is taken"),
+        "{}",
+        text(&moved.stderr)
+    );
+}
