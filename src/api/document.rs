@@ -243,6 +243,7 @@ impl LeaseDocument {
             .iter()
             .map(|address| address.interface.to_string())
             .collect();
+        interfaces.sort_unstable();
         interfaces.dedup();
         Self {
             id: lease.id,

@@ -47,6 +47,9 @@ impl Face {
 /// Adds every route of the API.
 pub fn routes(config: &mut ServiceConfig) {
     config
+        .app_data(web::QueryConfig::default().error_handler(|error, _| {
+            Problem::new(Code::InvalidRequest, format!("the query: {error}")).into()
+        }))
         .service(resource("/livez").route(web::get().to(health::livez)))
         .service(resource("/readyz").route(web::get().to(health::readyz)))
         .service(

@@ -15,6 +15,7 @@ mod serve;
 mod status;
 mod table;
 mod token;
+mod wait;
 mod who;
 
 pub use failure::Failure;
@@ -90,6 +91,8 @@ enum Command {
     Renew(lease::RenewArgs),
     /// Tell who is on a port.
     Who(who::WhoArgs),
+    /// Wait until something listens on a port, or until it is free.
+    Wait(wait::WaitArgs),
     /// Tell which service answers, and where its console is.
     Status,
     /// List the network interfaces and addresses of this host.
@@ -113,6 +116,7 @@ impl Cli {
             Command::Release(args) => block_on(lease::release(&global, &args)),
             Command::Renew(args) => block_on(lease::renew(&global, &args)),
             Command::Who(args) => block_on(who::run(&global, &args)),
+            Command::Wait(args) => block_on(wait::run(&global, &args)),
             Command::Status => block_on(status::run(&global)),
             Command::Interfaces => interfaces::run(&global),
             Command::Config(args) => config::run(&global, &args),

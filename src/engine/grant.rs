@@ -249,14 +249,15 @@ impl Service {
     /// Refuses before descriptors run out: what is left is needed for clients and files.
     fn check_descriptors(&self, asked: &Asked<'_>, missing: usize) -> Result<(), Refusal> {
         let each = asked.plan.group.addresses().len() * asked.plan.protocols.each().len();
-        let wanted = self.held_descriptors() + each * missing;
-        if wanted <= self.descriptor_budget() {
+        let (held, wanted) = (self.held_descriptors(), each * missing);
+        let budget = self.descriptor_budget();
+        if held + wanted <= budget {
             return Ok(());
         }
         Err(Refusal::QuotaExceeded(format!(
-            "{} descriptors are in use for holds, all that the limit allows (RLIMIT_NOFILE): \
-             release leases, or raise LimitNOFILE of the service",
-            self.held_descriptors()
+            "holding this needs {wanted} descriptors beside the {held} in use, and the limit \
+             allows {budget} (RLIMIT_NOFILE): ask for fewer ports, release leases, or raise \
+             LimitNOFILE of the service"
         )))
     }
 

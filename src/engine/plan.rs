@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::refusal::Refusal;
-use crate::config::Settings;
+use crate::config::{InterfaceRule, Settings};
 use crate::domain::address::{ANY_INTERFACE, AddressGroup};
 use crate::domain::explanation::Explanation;
 use crate::domain::lease::Handover;
@@ -64,6 +64,9 @@ impl Plan {
         if let Some(prefer) = request.prefer {
             // Asked for by number, so it counts wherever it lies; the rest comes from the pool.
             ranges = ranges.union(&PortSet::single(prefer));
+        }
+        if ranges.is_empty() && request.port.is_none() {
+            return Err(nothing_in_common(&pool, &group, settings));
         }
         Ok(Self {
             group,
@@ -142,26 +145,46 @@ fn pool(request: &Request, settings: &Settings) -> Result<Arc<Pool>, Refusal> {
 /// The ranges and exclusions that count on these addresses. An interface with ranges of its own
 /// replaces the pool's; asked for together with others, the intersection counts.
 fn allowed(pool: &Pool, group: &AddressGroup, settings: &Settings) -> (PortSet, PortSet) {
-    let mut ranges: Option<PortSet> = None;
+    let own = own_ranges(pool, group, settings);
+    let ranges = own.iter().map(|(_, ranges)| (*ranges).clone());
+    let ranges = ranges.reduce(|common, next| common.intersection(&next));
     let mut exclude = pool.exclude.clone();
-    let mut seen: Vec<&str> = Vec::new();
-    for address in group.addresses() {
-        let name = &*address.interface;
-        if seen.contains(&name) {
-            continue;
-        }
-        seen.push(name);
-        let rule = settings
-            .interfaces
-            .get(name)
-            .filter(|_| name != ANY_INTERFACE);
-        let own = rule
-            .and_then(|rule| rule.ranges.as_ref())
-            .unwrap_or(&pool.ranges);
-        ranges = Some(ranges.map_or_else(|| own.clone(), |all| all.intersection(own)));
-        if let Some(rule) = rule {
+    for (name, _) in own {
+        if let Some(rule) = rule_for(name, settings) {
             exclude = exclude.union(&rule.exclude);
         }
     }
     (ranges.unwrap_or_else(|| pool.ranges.clone()), exclude)
+}
+
+/// Each interface of a group with the ranges that count on it alone.
+fn own_ranges<'a>(
+    pool: &'a Pool,
+    group: &'a AddressGroup,
+    settings: &'a Settings,
+) -> Vec<(&'a str, &'a PortSet)> {
+    let mut found: Vec<(&str, &PortSet)> = Vec::new();
+    for address in group.addresses() {
+        let name = &*address.interface;
+        if found.iter().any(|(known, _)| *known == name) {
+            continue;
+        }
+        let own = rule_for(name, settings).and_then(|rule| rule.ranges.as_ref());
+        found.push((name, own.unwrap_or(&pool.ranges)));
+    }
+    found
+}
+
+fn rule_for<'a>(name: &str, settings: &'a Settings) -> Option<&'a InterfaceRule> {
+    let rule = settings.interfaces.get(name);
+    rule.filter(|_| name != ANY_INTERFACE)
+}
+
+fn nothing_in_common(pool: &Pool, group: &AddressGroup, settings: &Settings) -> Refusal {
+    let own = own_ranges(pool, group, settings);
+    let parts: Vec<String> = own
+        .iter()
+        .map(|(name, ranges)| format!("{name} {ranges}"))
+        .collect();
+    Refusal::NothingInCommon(parts.join(", "))
 }

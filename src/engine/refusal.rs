@@ -99,6 +99,11 @@ pub enum Refusal {
         /// What was tried and who was in the way.
         attempts: Vec<Attempt>,
     },
+    /// The interfaces asked for have ranges of their own without a common port.
+    #[error(
+        "no port may be granted on all of these interfaces at once: {0}; ask for one of them, or let their ranges overlap"
+    )]
+    NothingInCommon(String),
     /// The time for attempts was up.
     #[error("no free port within {limit:?}: {}; allow more with attempt_timeout", in_the_way(.attempts))]
     TimedOut {
@@ -148,7 +153,7 @@ impl Refusal {
             | Self::Select(SelectError::AddressNotAvailable(_)) => "address_not_available",
             Self::Select(_) => "no_such_interface",
             Self::AttemptsExhausted { .. } => "attempts_exhausted",
-            Self::PoolExhausted { .. } => "pool_exhausted",
+            Self::PoolExhausted { .. } | Self::NothingInCommon(_) => "pool_exhausted",
             Self::TimedOut { .. } => "timed_out",
             Self::NameTaken { .. } => "name_taken",
             Self::QuotaExceeded(_) => "quota_exceeded",

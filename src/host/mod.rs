@@ -2,6 +2,7 @@
 //! sockets. Everything here asks the kernel and reports; nothing here decides.
 
 pub mod clock;
+pub mod closing;
 pub mod hold;
 pub mod interface;
 pub mod kernel;

@@ -7,6 +7,17 @@
     reason = "a test says so by panicking"
 )]
 
+mod access;
 mod api;
+mod cli;
+mod concurrency;
+mod console;
+mod ephemeral;
+mod host;
+mod layers;
+mod limits;
+mod multi_nic;
+mod probe;
 mod support;
+mod tools;
 mod traces;

@@ -16,6 +16,11 @@ pub const PORTBOOK: &str = env!("CARGO_BIN_EXE_portbook");
 
 /// Leases `count` ports to this test process; they are free, and nobody else's.
 pub fn ports(count: usize) -> Vec<u16> {
+    // A command holds all that it asks for at once, within its limit on open descriptors.
+    const AT_ONCE: usize = 100;
+    if count > AT_ONCE {
+        return [ports(AT_ONCE), ports(count - AT_ONCE)].concat();
+    }
     let shared = Path::new(env!("CARGO_TARGET_TMPDIR")).join("ports");
     let output = command()
         .env("PORTBOOK_POOLS__DEFAULT__RANGES", "10000-19999")
@@ -48,7 +53,12 @@ pub fn ranges(ports: &[u16]) -> String {
 
 /// The binary without any setting of whoever runs the tests.
 pub fn command() -> Command {
-    let mut command = Command::new(PORTBOOK);
+    command_of(PORTBOOK)
+}
+
+/// A program without any setting of whoever runs the tests.
+pub fn command_of(program: &str) -> Command {
+    let mut command = Command::new(program);
     command.env_clear();
     for kept in ["PATH", "HOME", "TMPDIR", "LANG"] {
         if let Some(value) = std::env::var_os(kept) {
@@ -75,7 +85,12 @@ impl Place {
     /// A place with so many ports in its default pool, and four for the console.
     pub fn with_ports(count: usize) -> Self {
         let mut ports = ports(count + 4);
-        let mut console_ports = ports.split_off(count);
+        let console_ports = ports.split_off(count);
+        Self::on(ports, console_ports)
+    }
+
+    /// A place with these ports in its default pool and for its console; they must be free.
+    pub fn on(mut ports: Vec<u16>, mut console_ports: Vec<u16>) -> Self {
         console_ports.sort_unstable();
         ports.sort_unstable();
         let mut place = Self {
@@ -106,6 +121,28 @@ impl Place {
         command.env("PORTBOOK_DATA_DIR", self.data_dir());
         command.envs(self.settings.iter().map(|(name, value)| (name, value)));
         command
+    }
+
+    /// A shell script in this place, with `portbook` on its path.
+    pub fn shell(&self, script: &str) -> Command {
+        let folder = Path::new(PORTBOOK).parent().unwrap();
+        let path = std::env::var("PATH").unwrap_or_default();
+        let mut command = Command::new("sh");
+        command.env_clear().envs(
+            self.command()
+                .get_envs()
+                .filter_map(|(name, value)| Some((name, value?))),
+        );
+        command
+            .env("PATH", format!("{}:{path}", folder.display()))
+            .args(["-c", script])
+            .current_dir(self.folder.path());
+        command
+    }
+
+    /// A folder of this place's own, for files beside the data directory.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// Runs portbook to its end.
@@ -271,7 +308,7 @@ impl Answer {
     }
 }
 
-fn request(
+pub fn request(
     method: &str,
     path: &str,
     host: &str,

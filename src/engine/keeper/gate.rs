@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::retake;
 use crate::domain::event::EventKind;
 use crate::domain::lease::{Guard, Handover, Lease, State};
+use crate::domain::port::Protocol;
 use crate::engine::observer::listens_somebody;
 use crate::engine::refusal::Refusal;
 use crate::engine::service::{Mode, Service, lock};
@@ -40,7 +41,11 @@ impl Service {
             tracing::error!(%error, port = %lease.port, "a gate could not be shut");
         }
         // What came in through the open gate and is still there has the port now.
-        let lost = listens_somebody(lease);
+        let lost = match (lease.protocol, &hold) {
+            // A UDP hold has no gate to come in by, and is listed like one who receives.
+            (Protocol::Udp, Some(_)) => false,
+            _ => listens_somebody(lease),
+        };
         let changed = self.change(lease.id, |lease| {
             lease.state = if lost { State::Lost } else { State::Reserved };
             lease.guard = if hold.is_some() {

@@ -3,6 +3,7 @@
 mod ending;
 mod gate;
 mod own;
+mod regain;
 mod restart;
 mod retake;
 mod watch;

@@ -1,0 +1,115 @@
+//! News of sockets that close: the destroy groups of `sock_diag(7)`, open to every user.
+//!
+//! There is no such news for sockets that begin to listen; those have to be looked for.
+
+use std::io;
+use std::os::fd::OwnedFd;
+
+use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
+use netlink_packet_sock_diag::SockDiagMessage;
+use rustix::io::Errno;
+use rustix::net::netlink::{SOCK_DIAG, SocketAddrNetlink};
+use rustix::net::{
+    AddressFamily, RecvFlags, SocketFlags, SocketType, bind, recv, socket_with, sockopt,
+};
+
+use crate::domain::port::Port;
+
+/// TCP over IPv4 (group 1) and over IPv6 (group 3), as bits (`linux/sock_diag.h`).
+const TCP_DESTROYED: u32 = 1 | 1 << 2;
+
+/// Room for a burst: some 10,000 closings.
+const RECEIVE_BUFFER_BYTES: usize = 4 * 1024 * 1024;
+
+/// A non-blocking netlink socket that is readable after a TCP socket closed.
+#[derive(Debug)]
+pub struct ClosingSockets(OwnedFd);
+
+/// Which ports had sockets that closed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Closed {
+    /// These; there may be twins.
+    Ports(Vec<Port>),
+    /// More than the kernel could tell (ENOBUFS): look at everything again.
+    Many,
+}
+
+impl ClosingSockets {
+    /// Listens for news from now on.
+    pub fn open() -> io::Result<Self> {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket = socket_with(
+            AddressFamily::NETLINK,
+            SocketType::RAW,
+            flags,
+            Some(SOCK_DIAG),
+        )?;
+        // As much as the administrator allows (net.core.rmem_max); less is made good by looking.
+        sockopt::set_socket_recv_buffer_size(&socket, RECEIVE_BUFFER_BYTES)?;
+        bind(&socket, &SocketAddrNetlink::new(0, TCP_DESTROYED))?;
+        Ok(Self(socket))
+    }
+
+    /// Another descriptor of the same socket, to wait on.
+    pub fn descriptor(&self) -> io::Result<OwnedFd> {
+        self.0.try_clone()
+    }
+
+    /// Reads all the news there are.
+    pub fn drain(&self) -> Closed {
+        let mut ports = Vec::new();
+        let mut many = false;
+        let mut message = [0u8; 4096];
+        loop {
+            match recv(&self.0, &mut message[..], RecvFlags::empty()) {
+                Ok((length, _)) => ports.extend(port_of(&message[..length])),
+                Err(Errno::NOBUFS) => many = true,
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) if many => return Closed::Many,
+                Err(Errno::AGAIN) => return Closed::Ports(ports),
+                Err(_) => return Closed::Many,
+            }
+        }
+    }
+}
+
+fn port_of(bytes: &[u8]) -> Option<Port> {
+    let message = NetlinkMessage::<SockDiagMessage>::deserialize(bytes).ok()?;
+    match message.payload {
+        NetlinkPayload::InnerMessage(SockDiagMessage::InetResponse(response)) => {
+            Port::new(response.header.socket_id.source_port)
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    use std::net::TcpListener;
+
+    #[test]
+    fn a_listener_that_closes_is_told_of() {
+        let news = ClosingSockets::open().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = Port::new(listener.local_addr().unwrap().port()).unwrap();
+        drop(listener);
+        let limit = Timespec {
+            tv_sec: 10,
+            tv_nsec: 0,
+        };
+        for _ in 0..10_000 {
+            // Other tests' sockets close as well.
+            let descriptor = news.descriptor().unwrap();
+            let ready = poll(&mut [PollFd::new(&descriptor, PollFlags::IN)], Some(&limit)).unwrap();
+            assert!(ready > 0, "the kernel did not tell");
+            match news.drain() {
+                Closed::Ports(ports) if ports.contains(&port) => return,
+                Closed::Many => panic!("more closings than a test makes"),
+                Closed::Ports(_) => {}
+            }
+        }
+        panic!("the listener was not among 10,000 closings");
+    }
+}

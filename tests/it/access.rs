@@ -1,0 +1,362 @@
+//! Who gets past the two doors: names in Host, tokens, foreign pages, bodies, file modes; and that
+//! every answer, errors too, carries the headers that keep a browser safe.
+
+use std::os::unix::fs::PermissionsExt;
+
+use serde_json::Value;
+
+use crate::support::{Answer, Place, Server};
+
+const LEASES: &str = "/api/v1/leases";
+
+/// The headers that no answer may lack.
+const SAFE: [&str; 7] = [
+    "content-security-policy: default-src 'none'",
+    "x-content-type-options: nosniff",
+    "x-frame-options: deny",
+    "referrer-policy: no-referrer",
+    "cross-origin-opener-policy: same-origin",
+    "cross-origin-resource-policy: same-origin",
+    "cache-control: no-store",
+];
+
+/// A request to the console as it goes over the wire, with its own name in Host.
+fn wire(method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> String {
+    let mut text = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n");
+    for (name, value) in headers {
+        text += &format!("{name}: {value}\r\n");
+    }
+    if !body.is_empty() {
+        text += &format!("Content-Length: {}\r\n", body.len());
+    }
+    format!("{text}\r\n{body}")
+}
+
+/// The same with the token and a JSON body.
+fn signed(server: &Server, method: &str, path: &str, body: &str) -> Answer {
+    signed_with(server, method, path, &[], body)
+}
+
+fn signed_with(
+    server: &Server,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> Answer {
+    let bearer = format!("Bearer {}", server.token());
+    let mut all = vec![("Authorization", &*bearer)];
+    all.extend(headers);
+    if !headers.iter().any(|(name, _)| *name == "Content-Type") {
+        all.push(("Content-Type", "application/json"));
+    }
+    server.raw(&wire(method, path, &all, body))
+}
+
+/// Checks that an answer is an error of this kind, in the one form of errors.
+fn assert_problem(answer: &Answer, status: u16, code: &str) {
+    assert_eq!(answer.status, status, "{answer:?}");
+    let head = answer.head.to_lowercase();
+    assert!(
+        head.contains("content-type: application/problem+json"),
+        "{answer:?}"
+    );
+    let problem = answer.json();
+    assert_eq!(problem["code"], code);
+    assert_eq!(problem["status"], status);
+    assert_eq!(problem["type"], format!("/errors/{code}"));
+    assert_ne!(problem["detail"], "");
+    assert_safe(answer);
+}
+
+fn assert_safe(answer: &Answer) {
+    let head = answer.head.to_lowercase();
+    for header in SAFE {
+        assert!(head.contains(header), "no {header}: {answer:?}");
+    }
+}
+
+fn lease_count(server: &Server) -> usize {
+    let list = server.api("GET", LEASES, None).json();
+    list["leases"].as_array().unwrap().len()
+}
+
+#[test]
+fn only_its_own_names_are_answered() {
+    let place = Place::with_ports(1);
+    let server = place.serve();
+    let port = server.console_port();
+    let own = [
+        format!("GET /livez HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n"),
+        format!("GET /livez HTTP/1.1\r\nHost: [::1]:{port}\r\n"),
+        "GET /livez HTTP/1.1\r\nHost: LocalHost\r\n".to_owned(),
+        "GET /livez HTTP/1.0\r\nHost: localhost\r\n".to_owned(),
+        "GET http://localhost/livez HTTP/1.1\r\nHost: localhost\r\n".to_owned(),
+    ];
+    for head in own {
+        let answer = server.raw(&format!("{head}Connection: close\r\n\r\n"));
+        assert_eq!((answer.status, &*answer.body), (200, "ok\n"), "{head:?}");
+    }
+    let foreign = [
+        "GET /livez HTTP/1.1\r\nHost: evil.test\r\n",
+        "GET /livez HTTP/1.1\r\nHost: 127.0.0.1.evil.test\r\n",
+        "GET /livez HTTP/1.1\r\nHost: 192.0.2.1\r\n",
+        "GET /livez HTTP/1.1\r\nHost: \r\n",
+        "GET /livez HTTP/1.1\r\nHost: :80\r\n",
+        "GET /livez HTTP/1.0\r\n",
+        "GET /livez HTTP/1.0\r\nHost: evil.test\r\n",
+        "GET http://evil.test/livez HTTP/1.1\r\nHost: localhost\r\n",
+        "GET http://localhost/livez HTTP/1.1\r\nHost: evil.test\r\n",
+        "GET /nowhere HTTP/1.1\r\nHost: evil.test\r\n",
+        "POST /api/v1/leases HTTP/1.1\r\nHost: evil.test\r\n",
+    ];
+    for head in foreign {
+        let answer = server.raw(&format!("{head}Connection: close\r\n\r\n"));
+        assert_eq!(answer.status, 421, "{head:?}");
+        assert_problem(&answer, 421, "misdirected_host");
+    }
+    // Without Host it is no HTTP/1.1 at all (RFC 9112, 3.2), which the parser says by itself.
+    let none = server.raw("GET /livez HTTP/1.1\r\nConnection: close\r\n\r\n");
+    assert_eq!(none.status, 400, "{none:?}");
+}
+
+#[test]
+fn a_configured_name_is_its_own_too() {
+    let mut place = Place::with_ports(1);
+    place.set("PORTBOOK_CONSOLE__ALLOWED_HOSTS", "box.test");
+    let server = place.serve();
+    for (host, status) in [("box.test:80", 200), ("other.test", 421)] {
+        let head = format!("GET /livez HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        assert_eq!(server.raw(&head).status, status, "{host}");
+    }
+}
+
+#[test]
+fn changing_state_takes_the_token() {
+    let place = Place::with_ports(1);
+    let server = place.serve();
+    let token = server.token();
+    let wrong = [
+        format!("Bearer {}", "0".repeat(64)),
+        format!("Bearer {}", &token[1..]),
+        format!("Basic {token}"),
+        token.clone(),
+        "Bearer".to_owned(),
+    ];
+    let none = server.raw(&wire("POST", LEASES, &[], ""));
+    assert_problem(&none, 401, "unauthorized");
+    let head = none.head.to_lowercase();
+    assert!(head.contains("www-authenticate: bearer"), "{none:?}");
+    for given in &wrong {
+        let answer = server.raw(&wire("POST", LEASES, &[("Authorization", given)], ""));
+        assert_problem(&answer, 401, "unauthorized");
+    }
+    assert_eq!(lease_count(&server), 1, "the console's own alone");
+
+    let granted = signed(&server, "POST", LEASES, "{}");
+    assert_eq!(granted.status, 201, "{granted:?}");
+    let granted = granted.json();
+    let id = granted["leases"][0]["id"].as_str().unwrap();
+    let path = format!("{LEASES}/{id}");
+    let delete = server.raw(&wire("DELETE", &path, &[], ""));
+    assert_problem(&delete, 401, "unauthorized");
+    assert_eq!(lease_count(&server), 2);
+    assert_eq!(signed(&server, "DELETE", &path, "").status, 204);
+    assert_eq!(lease_count(&server), 1);
+}
+
+#[test]
+fn a_foreign_page_changes_nothing_even_with_the_token() {
+    let place = Place::with_ports(2);
+    let server = place.serve();
+    let foreign = [
+        ("Origin", "http://evil.test"),
+        ("Origin", "https://localhost"),
+        ("Origin", "http://localhost:1"),
+        ("Origin", "null"),
+        ("Sec-Fetch-Site", "cross-site"),
+        ("Sec-Fetch-Site", "same-site"),
+    ];
+    for header in foreign {
+        let answer = signed_with(&server, "POST", LEASES, &[header], "{}");
+        assert_eq!(answer.status, 403, "{header:?}");
+        assert_problem(&answer, 403, "forbidden");
+    }
+    assert_eq!(lease_count(&server), 1);
+    let own = [
+        ("Origin", "http://localhost"),
+        ("Sec-Fetch-Site", "same-origin"),
+    ];
+    let granted = signed_with(&server, "POST", LEASES, &own, "{}");
+    assert_eq!(granted.status, 201, "{granted:?}");
+}
+
+#[test]
+fn bodies_have_a_limit_a_type_and_known_fields() {
+    let place = Place::with_ports(1);
+    let server = place.serve();
+    let large = format!("{{\"pool\": \"{}\"}}", "x".repeat(64 * 1024));
+    let answer = signed(&server, "POST", LEASES, &large);
+    assert_problem(&answer, 413, "too_large");
+    for kind in [
+        "text/plain",
+        "application/x-www-form-urlencoded",
+        "application/jsonx",
+    ] {
+        let answer = signed_with(&server, "POST", LEASES, &[("Content-Type", kind)], "{}");
+        assert_problem(&answer, 415, "unsupported_media_type");
+    }
+    let bad = [
+        ("{\"colour\": 1}", "colour"),
+        ("{\"port\": 0}", "0"),
+        ("{\"port\": 70000}", "70000"),
+        ("{\"prefer\": 0}", "prefer"),
+        ("{\"count\": 0}", "0"),
+        ("{", "EOF"),
+    ];
+    for (body, named) in bad {
+        let answer = signed(&server, "POST", LEASES, body);
+        assert_problem(&answer, 400, "invalid_request");
+        let problem = answer.json();
+        let detail = problem["detail"].as_str().unwrap();
+        assert!(detail.contains(named), "{body}: {detail}");
+    }
+    assert_eq!(lease_count(&server), 1);
+}
+
+#[test]
+fn wrong_paths_methods_and_queries_are_errors_of_the_same_form() {
+    let place = Place::with_ports(1);
+    let server = place.serve();
+    let cases = [
+        ("GET", "/nowhere", 404, "not_found"),
+        ("GET", "/api/v1/nowhere", 404, "not_found"),
+        ("GET", "/api/v1/leases/nowhere", 404, "not_found"),
+        (
+            "GET",
+            "/api/v1/leases/00000000-0000-7000-8000-000000000000",
+            404,
+            "not_found",
+        ),
+        ("PUT", LEASES, 405, "method_not_allowed"),
+        ("DELETE", LEASES, 405, "method_not_allowed"),
+        ("POST", "/livez", 405, "method_not_allowed"),
+        ("POST", "/api/v1/attempts", 405, "method_not_allowed"),
+        ("GET", "/api/v1/ports/tcp/0", 400, "invalid_request"),
+        ("GET", "/api/v1/ports/tcp/70000", 400, "invalid_request"),
+        ("GET", "/api/v1/ports/sctp/80", 400, "invalid_request"),
+        ("GET", "/api/v1/leases?state=odd", 400, "invalid_request"),
+        ("GET", "/api/v1/leases?limit=odd", 400, "invalid_request"),
+        ("GET", "/api/v1/leases?colour=1", 400, "invalid_request"),
+        ("GET", "/api/v1/attempts?port=70000", 400, "invalid_request"),
+        (
+            "GET",
+            "/api/v1/attempts?outcome=odd",
+            400,
+            "invalid_request",
+        ),
+    ];
+    for (method, path, status, code) in cases {
+        let answer = signed(&server, method, path, "");
+        assert_eq!(answer.status, status, "{method} {path}: {answer:?}");
+        assert_problem(&answer, status, code);
+    }
+}
+
+#[test]
+fn every_answer_carries_the_safe_headers() {
+    let place = Place::with_ports(1);
+    let server = place.serve();
+    for path in [
+        "/livez",
+        "/readyz",
+        LEASES,
+        "/api/v1/attempts",
+        "/api/v1/status",
+        "/api/v1/config",
+        "/api/v1/pools",
+        "/api/v1/interfaces",
+    ] {
+        let answer = server.web("GET", path, &[]);
+        assert_eq!(answer.status, 200, "{path}");
+        assert_safe(&answer);
+    }
+    let granted = signed(&server, "POST", LEASES, "{}");
+    assert_eq!(granted.status, 201);
+    assert_safe(&granted);
+    let refused = signed(&server, "POST", LEASES, "{}");
+    assert_problem(&refused, 503, "pool_exhausted");
+    assert!(refused.head.to_lowercase().contains("retry-after: "));
+    let granted = granted.json();
+    let path = format!("{LEASES}/{}", granted["leases"][0]["id"].as_str().unwrap());
+    let released = signed(&server, "DELETE", &path, "");
+    assert_eq!(released.status, 204);
+    assert_safe(&released);
+}
+
+#[test]
+fn reading_changes_nothing() {
+    let place = Place::with_ports(2);
+    let server = place.serve();
+    let granted = server.api("POST", LEASES, None).json();
+    let lease = granted["leases"][0]["id"].as_str().unwrap().to_owned();
+    let allocation = granted["allocation"].as_str().unwrap();
+    let state = || -> (Value, Value) {
+        let attempts = server.api("GET", "/api/v1/attempts", None).json();
+        let mut leases = server.api("GET", LEASES, None).json();
+        for lease in leases["leases"].as_array_mut().unwrap() {
+            // Worked out anew for each answer from a clock that the wall clock drifts against.
+            lease["claim_by"].take();
+        }
+        (leases, attempts)
+    };
+    let before = state();
+    let paths = [
+        format!("{LEASES}?port=1&dry_run=false"),
+        format!("{LEASES}/{lease}"),
+        format!("{LEASES}/{lease}/renew"),
+        format!("{LEASES}/{lease}?_method=DELETE"),
+        format!("/api/v1/allocations/{allocation}"),
+        format!("/api/v1/ports/tcp/{}", place.ports[0]),
+        "/api/v1/pools".to_owned(),
+        "/api/v1/config".to_owned(),
+        "/".to_owned(),
+    ];
+    for path in paths {
+        for method in ["GET", "HEAD", "OPTIONS"] {
+            signed_with(
+                &server,
+                method,
+                &path,
+                &[("X-HTTP-Method-Override", "DELETE")],
+                "",
+            );
+        }
+    }
+    assert_eq!(state(), before);
+}
+
+#[test]
+fn secrets_and_the_socket_are_for_their_user_alone() {
+    let place = Place::with_ports(1);
+    let server = place.serve();
+    let mode = |path: &std::path::Path| path.metadata().unwrap().permissions().mode() & 0o777;
+    let token_file = place.data_dir().join("token");
+    assert_eq!(mode(&token_file), 0o600);
+    assert_eq!(mode(&server.socket()), 0o600);
+    assert_eq!(mode(&place.data_dir()), 0o700);
+    let printed = place.ok(&["token"]);
+    assert_eq!(printed, format!("{}\n", server.token()));
+    assert_eq!(server.token().len(), 64);
+    let log = server.log();
+    assert!(!log.contains(&server.token()), "the token is in the log");
+}
+
+#[test]
+fn the_socket_of_a_group_is_0660() {
+    let mut place = Place::with_ports(1);
+    place.set("PORTBOOK_SOCKET_MODE", "0660");
+    let server = place.serve();
+    let mode = server.socket().metadata().unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o660);
+}

@@ -1,0 +1,83 @@
+//! Waiting for what no event tells, processes that must end, and what the kernel lists: apart
+//! from `support`, which is about portbook itself.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+
+/// How often `eventually` looks, and how many times: half a minute for a machine under load.
+const ROUND: Duration = Duration::from_millis(20);
+const ROUNDS: usize = 1500;
+
+/// Looks until something is there; fails after half a minute.
+pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    for _ in 0..ROUNDS {
+        if let Some(found) = look() {
+            return found;
+        }
+        std::thread::sleep(ROUND);
+    }
+    panic!("not within half a minute: {what}");
+}
+
+/// Runs a command that must end by itself, such as a service that is to refuse its start.
+pub fn ended(mut command: Command) -> Output {
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program can be run");
+    let mut done = false;
+    for _ in 0..ROUNDS {
+        done = child.try_wait().unwrap().is_some();
+        if done {
+            break;
+        }
+        std::thread::sleep(ROUND);
+    }
+    if !done {
+        child.kill().unwrap();
+    }
+    let output = child.wait_with_output().unwrap();
+    assert!(done, "{command:?} did not end: {output:?}");
+    output
+}
+
+/// A process that is killed when dropped.
+pub struct Running(pub Child);
+
+impl Running {
+    pub fn start(mut command: Command) -> Self {
+        Self(command.spawn().expect("the program can be run"))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// What a web server on `port` answers to a plain GET, or nothing while nobody answers.
+pub fn fetch(port: u16) -> Option<String> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
+    stream.write_all(b"GET / HTTP/1.0\r\n\r\n").ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    Some(answer).filter(|answer| answer.starts_with("HTTP/"))
+}
+
+/// Whether the kernel lists a TIME_WAIT of `port` on IPv4.
+pub fn lingers(port: u16) -> bool {
+    const TIME_WAIT: &str = "06";
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let suffix = format!(":{port:04X}");
+    table.lines().any(|line| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        words.get(1).is_some_and(|local| local.ends_with(&suffix))
+            && words.get(3) == Some(&TIME_WAIT)
+    })
+}
