@@ -50,7 +50,8 @@ fn coarse(seconds: u64) -> String {
 
 /// A duration of system calls.
 pub fn micros(micros: f64) -> String {
-    if micros < 10.0 {
+    // From here on one digit would round to "10.0".
+    if micros < 9.95 {
         format!("{micros:.1} µs")
     } else if micros < 1000.0 {
         format!("{micros:.0} µs")

@@ -10,7 +10,7 @@ mod format;
 mod overview;
 mod part;
 
-use actix_web::web::{ServiceConfig, get};
+use actix_web::web::{ServiceConfig, get, head};
 
 use crate::api::resource;
 use crate::domain::event::EventKind;
@@ -18,9 +18,21 @@ use crate::domain::event::EventKind;
 /// Adds every page, and what the pages load.
 pub fn routes(config: &mut ServiceConfig) {
     config
-        .service(resource("/").route(get().to(overview::show)))
-        .service(resource("/errors/{code}").route(get().to(errors::show)))
-        .service(resource("/static/{file}").route(get().to(assets::serve)));
+        .service(
+            resource("/")
+                .route(get().to(overview::show))
+                .route(head().to(overview::show)),
+        )
+        .service(
+            resource("/errors/{code}")
+                .route(get().to(errors::show))
+                .route(head().to(errors::show)),
+        )
+        .service(
+            resource("/static/{file}")
+                .route(get().to(assets::serve))
+                .route(head().to(assets::serve)),
+        );
 }
 
 /// The kinds of event that the script listens to; an `EventSource` must name each.
