@@ -82,7 +82,7 @@ pub struct Daemon {
 impl Daemon {
     /// Takes the data directory, restores the leases, and listens. Must run on an actix system.
     pub async fn build(sources: Sources, loaded: Loaded) -> Result<Self, StartError> {
-        // First, so that whoever sees the console may also stop it.
+        // Before anybody can learn that it runs and send one.
         let signals = Signals::listen().map_err(failed("signal handlers"))?;
         let settings = Arc::new(loaded.settings.clone());
         let (directory, lock) = take_directory(&settings)?;

@@ -52,7 +52,7 @@ async fn connect(file: &Path) -> Result<SqliteConnection, sqlx::Error> {
         .create_if_missing(true)
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Normal)
-        // Checkpoints come from a timer on a connection of their own.
+        // A service's checkpoints come from a timer on a connection of their own.
         .pragma("wal_autocheckpoint", "0")
         .connect()
         .await
@@ -138,6 +138,16 @@ fn named(file: &Path, error: sqlx::Error) -> StoreError {
 /// Copies the log into the file without waiting for anybody, and says how many pages stay.
 pub(super) async fn checkpoint(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
     sqlx::query("pragma wal_checkpoint(passive)")
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// Has commits copy the log into the file once it is long (4 MB), where no timer does.
+pub(super) async fn checkpoint_when_long(
+    connection: &mut SqliteConnection,
+) -> Result<(), sqlx::Error> {
+    sqlx::query("pragma wal_autocheckpoint = 1000")
         .execute(connection)
         .await?;
     Ok(())

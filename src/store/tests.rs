@@ -217,3 +217,24 @@ async fn another_host_a_newer_version_and_a_damaged_file_are_refused() {
             .starts_with("this was never")
     );
 }
+
+#[tokio::test]
+async fn the_log_stays_short_without_a_timer() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("portbook.db");
+    let timeless = StoreOptions {
+        checkpoint_interval: None,
+        ..options()
+    };
+    let (store, _writer) = Store::open(&file, timeless).await.unwrap();
+    let mut record = allocation();
+    record.detail = Some("x".repeat(64 * 1024));
+    for id in 0..200 {
+        record.id = AllocationId(Uuid::from_u128(id));
+        let batch = store.batch().allocation(&record);
+        store.commit(batch).await.unwrap();
+    }
+    // 13 MB were written.
+    let log = std::fs::metadata(folder.path().join("portbook.db-wal")).unwrap();
+    assert!(log.len() < 6_000_000, "{} bytes", log.len());
+}

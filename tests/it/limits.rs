@@ -179,6 +179,8 @@ fn a_file_that_is_no_database_is_refused() {
 fn a_damaged_record_is_refused() {
     let place = Place::with_ports(1);
     alloc(&place);
+    // Folds the log into the file, so that the damage meets all of it.
+    sql(&place, "update lease set revision = revision");
     let file = place.data_dir().join("portbook.db");
     let mut bytes = std::fs::read(&file).unwrap();
     // The header stays whole; every page after it is rubbish, as after a lost disk sector.
