@@ -1,0 +1,61 @@
+//! A second reader of the SQLite file: what it sees is committed.
+
+use std::cell::RefCell;
+use std::path::Path;
+
+use anyhow::Result;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+use sqlx::{ConnectOptions, Connection};
+use tokio::runtime::Runtime;
+
+/// The file, and a connection of its own to it.
+pub struct Record {
+    runtime: Runtime,
+    connection: RefCell<SqliteConnection>,
+}
+
+impl Record {
+    /// Opens a record that a service has made.
+    pub fn open(file: &Path) -> Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+        let options = SqliteConnectOptions::new().filename(file);
+        let connection = RefCell::new(runtime.block_on(options.connect())?);
+        Ok(Self {
+            runtime,
+            connection,
+        })
+    }
+
+    /// Whether a lease is on record.
+    pub fn has_lease(&self, id: &str) -> Result<bool> {
+        let query =
+            sqlx::query_scalar("select exists (select 1 from lease where id = unhex(?1, '-'))");
+        let mut connection = self.connection.borrow_mut();
+        let found = query.bind(id).fetch_one(&mut *connection);
+        Ok(self.runtime.block_on(found)?)
+    }
+
+    /// How many leases have been granted, and how many of them have ended.
+    pub fn counts(&self) -> Result<(u64, u64)> {
+        let query =
+            sqlx::query_as("select count(*), count(ended_at_ms) from lease where name is null");
+        let mut connection = self.connection.borrow_mut();
+        let counts: (i64, i64) = self.runtime.block_on(query.fetch_one(&mut *connection))?;
+        Ok((counts.0.unsigned_abs(), counts.1.unsigned_abs()))
+    }
+
+    /// Adds a past of so many attempts: two for each allocation, whose lease has ended.
+    pub fn add_past(&self, attempts: u32) -> Result<()> {
+        let mut connection = self.connection.borrow_mut();
+        let past = sqlx::query(include_str!("past.sql")).bind(attempts);
+        self.runtime.block_on(past.execute(&mut *connection))?;
+        Ok(())
+    }
+
+    /// Closes the connection in an orderly way.
+    pub fn close(self) -> Result<()> {
+        Ok(self
+            .runtime
+            .block_on(self.connection.into_inner().close())?)
+    }
+}
