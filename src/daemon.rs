@@ -474,6 +474,7 @@ async fn tell_interface_changes(service: Service) {
         if changes.drain() {
             let detail = "interfaces or addresses changed";
             service.journal().other(EventKind::Interfaces, None, detail);
+            service.compare_addresses().await;
         }
     }
 }

@@ -421,6 +421,10 @@ pub mod tests_support {
     use crate::domain::address::{BindAddress, Family};
 
     /// An unowned TCP lease on the IPv4 wildcard.
+    ///
+    /// # Panics
+    ///
+    /// At port 0.
     pub fn lease(port: u16) -> Lease {
         Lease {
             id: LeaseId(Uuid::from_u128(u128::from(port))),

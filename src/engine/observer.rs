@@ -59,8 +59,16 @@ impl Service {
                     .await?;
             }
             Sight::Owner if lease.state != State::Active => {
+                let command = lease
+                    .owner
+                    .as_ref()
+                    .map(|owner| process::command(owner.pid));
                 let active = self.change(lease.id, |lease| {
                     lease.state = State::Active;
+                    // `run` became its program since it asked.
+                    if let (Some(owner), Some(Ok(command))) = (&mut lease.owner, command) {
+                        owner.command = command;
+                    }
                     if lease.guard == Guard::None {
                         lease.guard = Guard::Owner;
                     }

@@ -1,5 +1,6 @@
 //! The life of leases after they were granted: gates, owners, endings, restart.
 
+mod address;
 mod ending;
 mod gate;
 mod own;

@@ -1,0 +1,71 @@
+//! Addresses come and go. A lease whose address has gone is degraded, not over: its hold survives
+//! the address, and it heals when the address returns.
+
+use std::net::IpAddr;
+
+use crate::domain::event::EventKind;
+use crate::domain::lease::{Lease, State};
+use crate::engine::refusal::Refusal;
+use crate::engine::service::Service;
+use crate::host::interface::Snapshot;
+
+impl Service {
+    /// Compares every lease with the addresses that the host has now.
+    pub async fn compare_addresses(&self) {
+        let host = match self.interfaces.current() {
+            Ok(host) => host,
+            Err(error) => {
+                tracing::warn!(%error, "leases were not compared with the host's addresses");
+                return;
+            }
+        };
+        for lease in self.leases() {
+            if let Err(error) = self.compare(&host, &lease).await {
+                tracing::error!(%error, lease = %lease.id, "a change of address is not on record");
+            }
+        }
+    }
+
+    async fn compare(&self, host: &Snapshot, lease: &Lease) -> Result<(), Refusal> {
+        let gone = missing(host, lease);
+        let (state, kind, detail) = match (gone, lease.state) {
+            (Some(ip), State::Reserved | State::Handed | State::Active) => (
+                State::Degraded,
+                EventKind::Degraded,
+                format!("{ip} has gone from the host"),
+            ),
+            (None, State::Degraded) => (
+                healthy(lease),
+                EventKind::Healed,
+                "its addresses are all there".to_owned(),
+            ),
+            _ => return Ok(()),
+        };
+        let changed = self.change(lease.id, |lease| lease.state = state).await?;
+        tracing::info!(port = %changed.port, "lease {}: {detail}", changed.id);
+        self.journal.lease(kind, &changed, detail);
+        Ok(())
+    }
+}
+
+/// What a lease goes back to; the observer finds out whether its owner listens.
+const fn healthy(lease: &Lease) -> State {
+    if lease.owner.is_some() || lease.claim_by.is_some() {
+        State::Handed
+    } else {
+        State::Reserved
+    }
+}
+
+/// The first address of a lease that no interface has.
+fn missing(host: &Snapshot, lease: &Lease) -> Option<IpAddr> {
+    let has = |ip: IpAddr| {
+        let mut interfaces = host.interfaces.iter();
+        interfaces.any(|interface| interface.addresses.iter().any(|address| address.ip == ip))
+    };
+    let addresses = lease.addresses.addresses().iter();
+    addresses
+        .filter(|address| !address.is_wildcard() && !address.ip.is_loopback())
+        .map(|address| address.ip)
+        .find(|ip| !has(*ip))
+}
