@@ -6,6 +6,7 @@ use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::allocator::{Found, Search};
+use super::naming::Named;
 use super::occupants::Occupants;
 use super::plan::Plan;
 use super::refusal::Refusal;
@@ -51,6 +52,7 @@ struct Asked<'a> {
     owner: Option<Owner>,
     start: BootTime,
     trace_id: Option<String>,
+    named: Arc<Named>,
 }
 
 impl Service {
@@ -74,7 +76,7 @@ impl Service {
         let pool = request.pool.as_deref().unwrap_or("default");
         let allocating = span::allocate(pool);
         let trace_id = propagation::current_trace_id(&allocating);
-        let answer = self.answer(caller, request, trace_id, &allocating);
+        let answer = self.answer(caller, request, trace_id);
         let answer = tracing::Instrument::instrument(answer, allocating.clone()).await;
         match &answer {
             Ok(done) => {
@@ -92,9 +94,9 @@ impl Service {
         caller: &Caller,
         request: &Request,
         trace_id: Option<String>,
-        _allocating: &tracing::Span,
     ) -> Result<Allocated, Refusal> {
         let plan = self.plan(request)?;
+        let named = self.naming.lock(caller.uid, &request.scope, &request.names);
         let asked = Asked {
             id: AllocationId(self.new_id()),
             owner: self.owner(caller, request.owner_pid)?,
@@ -103,6 +105,7 @@ impl Service {
             request,
             plan: &plan,
             trace_id,
+            named: Arc::new(named.await),
         };
         let (living, missing) = self.living(&asked).await?;
         if missing == 0 && !living.is_empty() {
@@ -385,7 +388,7 @@ impl Service {
         for (lease, _) in &fresh {
             batch = batch.lease(lease);
         }
-        let granted = self.commit_fresh(batch, fresh).await?;
+        let granted = self.commit_fresh(asked, batch, fresh).await?;
         let leases = self.in_order(asked, living, granted).await?;
         Ok(Allocated {
             id: asked.id,
@@ -402,11 +405,14 @@ impl Service {
     /// meanwhile. If so, what has no name is given back at once, since nobody knows of it.
     async fn commit_fresh(
         &self,
+        asked: &Asked<'_>,
         batch: crate::store::Batch,
         fresh: Vec<(Lease, Option<Hold>)>,
     ) -> Result<Vec<Arc<Lease>>, Refusal> {
         let (answer, answered) = oneshot::channel();
         let service = self.clone();
+        // Kept until the books know the names, whether or not the asker waits for that.
+        let named = Arc::clone(&asked.named);
         let committing = span::commit();
         let task = async move {
             let start = service.clock.boot();
@@ -425,6 +431,7 @@ impl Service {
                     Err(Refusal::from(error))
                 }
             };
+            drop(named);
             if let Err(Ok(unheard)) = answer.send(result) {
                 service.give_back(unheard).await;
             }

@@ -6,6 +6,7 @@ mod grant;
 mod holds;
 pub mod journal;
 mod keeper;
+mod naming;
 mod observer;
 mod occupants;
 pub mod plan;

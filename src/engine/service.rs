@@ -10,6 +10,7 @@ use super::allocator::KernelRules;
 use super::books::Books;
 use super::holds::Holds;
 use super::journal::Journal;
+use super::naming::Naming;
 use super::queue::Queue;
 use super::refusal::Refusal;
 use crate::config::Settings;
@@ -77,6 +78,7 @@ pub struct Inner {
     pub(super) watches: Mutex<HashMap<LeaseId, AbortHandle>>,
     pub(super) deadlines_moved: Notify,
     pub(super) queue: Queue,
+    pub(super) naming: Naming,
     pub(super) rng: Mutex<fastrand::Rng>,
     pub(super) runtime: tokio::runtime::Handle,
     descriptor_limit: u64,
@@ -130,6 +132,7 @@ impl Service {
             watches: Mutex::default(),
             deadlines_moved: Notify::new(),
             queue: Queue::default(),
+            naming: Naming::default(),
             rng: Mutex::new(rng),
             runtime: tokio::runtime::Handle::current(),
             descriptor_limit: descriptor_limit(mode),

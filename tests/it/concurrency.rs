@@ -120,3 +120,23 @@ fn commands_without_a_service_take_turns() {
         .collect();
     assert_eq!(ports.len(), 8, "{ports:?}");
 }
+
+#[test]
+fn one_new_name_asked_for_by_many_at_once_is_one_lease() {
+    let place = Place::with_ports(20);
+    let server = place.serve();
+    let start = Barrier::new(CLIENTS / 4);
+    let ask = || {
+        start.wait();
+        let answer = server.api("POST", "/api/v1/leases", Some(&json!({"name": "web"})));
+        (answer.status, answer.json()["leases"][0]["id"].to_string())
+    };
+    let answers: Vec<(u16, String)> = std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..CLIENTS / 4).map(|_| scope.spawn(ask)).collect();
+        let answers = clients.into_iter().map(|client| client.join().unwrap());
+        answers.collect()
+    });
+    let created = answers.iter().filter(|(status, _)| *status == 201).count();
+    let ids: BTreeSet<&String> = answers.iter().map(|(_, id)| id).collect();
+    assert_eq!((created, ids.len()), (1, 1), "{answers:?}");
+}
