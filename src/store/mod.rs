@@ -56,12 +56,11 @@ impl Store {
     ) -> Result<(Self, tokio::task::JoinHandle<()>), StoreError> {
         let (mut connection, readers) = open::open(file, options.machine_id.as_deref()).await?;
         let (jobs, queue) = mpsc::channel(options.batch_max.max(1) * 4);
-        let checkpoints = match options.checkpoint_interval {
-            Some(interval) => Some((open::checkpointer(file).await?, interval)),
-            None => {
-                open::checkpoint_when_long(&mut connection).await?;
-                None
-            }
+        let checkpoints = if let Some(interval) = options.checkpoint_interval {
+            Some((open::checkpointer(file).await?, interval))
+        } else {
+            open::checkpoint_when_long(&mut connection).await?;
+            None
         };
         let task = tokio::spawn(writer::run(
             connection,

@@ -1,6 +1,12 @@
 //! Everything with a socket: real processes of the real binary, on a real record, through the
 //! real start-up path.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on has failed"
+)]
+
 mod access;
 mod api;
 mod cli;
