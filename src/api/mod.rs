@@ -17,7 +17,7 @@ pub mod trace;
 use std::sync::Arc;
 
 use actix_web::web::{self, ServiceConfig};
-use actix_web::{HttpRequest, Resource};
+use actix_web::{FromRequest, Handler, HttpRequest, Resource, Responder, Route, guard};
 
 use crate::config::Loaded;
 use crate::engine::service::Service;
@@ -50,30 +50,41 @@ pub fn routes(config: &mut ServiceConfig) {
         .app_data(web::QueryConfig::default().error_handler(|error, _| {
             Problem::new(Code::InvalidRequest, format!("the query: {error}")).into()
         }))
-        .service(resource("/livez").route(web::get().to(health::livez)))
-        .service(resource("/readyz").route(web::get().to(health::readyz)))
+        .service(resource("/livez").route(read(health::livez)))
+        .service(resource("/readyz").route(read(health::readyz)))
         .service(
             web::scope("/api/v1")
                 .service(
                     resource("/leases")
-                        .route(web::get().to(leases::list))
+                        .route(read(leases::list))
                         .route(web::post().to(leases::create)),
                 )
                 .service(
                     resource("/leases/{id}")
-                        .route(web::get().to(leases::show))
+                        .route(read(leases::show))
                         .route(web::delete().to(leases::release)),
                 )
                 .service(resource("/leases/{id}/renew").route(web::post().to(leases::renew)))
-                .service(resource("/allocations/{id}").route(web::get().to(allocations::show)))
-                .service(resource("/attempts").route(web::get().to(attempts::list)))
-                .service(resource("/ports/{protocol}/{port}").route(web::get().to(ports::show)))
-                .service(resource("/interfaces").route(web::get().to(interfaces::list)))
-                .service(resource("/pools").route(web::get().to(pools::list)))
-                .service(resource("/config").route(web::get().to(configuration::show)))
-                .service(resource("/events").route(web::get().to(events::stream)))
-                .service(resource("/status").route(web::get().to(health::status))),
+                .service(resource("/allocations/{id}").route(read(allocations::show)))
+                .service(resource("/attempts").route(read(attempts::list)))
+                .service(resource("/ports/{protocol}/{port}").route(read(ports::show)))
+                .service(resource("/interfaces").route(read(interfaces::list)))
+                .service(resource("/pools").route(read(pools::list)))
+                .service(resource("/config").route(read(configuration::show)))
+                .service(resource("/events").route(read(events::stream)))
+                .service(resource("/status").route(read(health::status))),
         );
+}
+
+/// A handler for GET, and for HEAD, which is GET without the body (RFC 9110, 9.3.2).
+fn read<F, Args>(handler: F) -> Route
+where
+    F: Handler<Args>,
+    Args: FromRequest + 'static,
+    F::Output: Responder + 'static,
+{
+    let reading = guard::Any(guard::Get()).or(guard::Head());
+    web::route().guard(reading).to(handler)
 }
 
 /// A resource that answers other methods in the same form as every other error.

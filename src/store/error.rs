@@ -66,6 +66,14 @@ pub enum StoreError {
         /// What SQLite said.
         source: Arc<sqlx::Error>,
     },
+    /// A database, but not of portbook's making. Left as it is.
+    #[error(
+        "{file} is the database of another program; nothing was changed: move it aside or give another --data-dir"
+    )]
+    Foreign {
+        /// The file.
+        file: PathBuf,
+    },
     /// A read or write failed.
     #[error("the record cannot be used right now: {0}")]
     Database(#[from] Arc<sqlx::Error>),

@@ -56,12 +56,12 @@ impl Store {
     ) -> Result<(Self, tokio::task::JoinHandle<()>), StoreError> {
         let (mut connection, readers) = open::open(file, options.machine_id.as_deref()).await?;
         let (jobs, queue) = mpsc::channel(options.batch_max.max(1) * 4);
-        let mut checkpoints = None;
-        if let Some(interval) = options.checkpoint_interval {
-            checkpoints = Some((open::checkpointer(file).await?, interval));
+        let checkpoints = if let Some(interval) = options.checkpoint_interval {
+            Some((open::checkpointer(file).await?, interval))
         } else {
             open::checkpoint_when_long(&mut connection).await?;
-        }
+            None
+        };
         let task = tokio::spawn(writer::run(
             connection,
             queue,
@@ -101,6 +101,8 @@ impl Store {
     /// Ends the writer once everything that waits is written. Later commits are refused; await
     /// the task that [`Store::open`] gave to know that it is done.
     pub async fn close(&self) {
+        // Readers first: the last connection to close folds the log into the file.
+        self.readers.close().await;
         // Refused only if the writer has ended already.
         let _ = self.jobs.send(writer::Job::Close).await;
     }

@@ -67,7 +67,8 @@ async fn migrate(connection: &mut SqliteConnection, file: &Path) -> Result<(), S
             let file = file.to_owned();
             return Err(StoreError::Newer { file, found, known });
         }
-        _ => {}
+        Some(_) => {}
+        None => check_new(connection, file).await?,
     }
     MIGRATIONS
         .run(connection)
@@ -76,6 +77,22 @@ async fn migrate(connection: &mut SqliteConnection, file: &Path) -> Result<(), S
             MigrateError::Execute(error) => named(file, error),
             other => named(file, sqlx::Error::Migrate(Box::new(other))),
         })
+}
+
+/// Refuses a database of some other program, into which tables of ours do not belong.
+async fn check_new(connection: &mut SqliteConnection, file: &Path) -> Result<(), StoreError> {
+    let tables: i64 = sqlx::query_scalar(
+        "select count(*) from sqlite_schema where name not like '\\_sqlx\\_%' escape '\\'",
+    )
+    .fetch_one(connection)
+    .await
+    .map_err(|error| named(file, error))?;
+    if tables == 0 {
+        return Ok(());
+    }
+    Err(StoreError::Foreign {
+        file: file.to_owned(),
+    })
 }
 
 /// The newest migration applied; none on a new file.

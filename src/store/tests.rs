@@ -203,6 +203,19 @@ async fn another_host_a_newer_version_and_a_damaged_file_are_refused() {
         "{error}"
     );
 
+    let foreign = folder.path().join("foreign.db");
+    let url = format!("sqlite://{}?mode=rwc", foreign.display());
+    let mut raw = <sqlx::SqliteConnection as sqlx::Connection>::connect(&url)
+        .await
+        .unwrap();
+    sqlx::query("create table bookmark (url text)")
+        .execute(&mut raw)
+        .await
+        .unwrap();
+    sqlx::Connection::close(raw).await.unwrap();
+    let error = Store::open(&foreign, options()).await.unwrap_err();
+    assert!(matches!(error, StoreError::Foreign { .. }), "{error}");
+
     let bad = folder.path().join("bad.db");
     std::fs::write(
         &bad,

@@ -22,14 +22,16 @@ const SAFE: [&str; 7] = [
 
 /// A request to the console as it goes over the wire, with its own name in Host.
 fn wire(method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> String {
-    let mut text = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n");
-    for (name, value) in headers {
-        text += &format!("{name}: {value}\r\n");
-    }
+    let headers = headers.iter();
+    let mut lines: Vec<String> = headers
+        .map(|(name, value)| format!("{name}: {value}"))
+        .collect();
     if !body.is_empty() {
-        text += &format!("Content-Length: {}\r\n", body.len());
+        lines.push(format!("Content-Length: {}", body.len()));
     }
-    format!("{text}\r\n{body}")
+    let first = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close");
+    lines.insert(0, first);
+    format!("{}\r\n\r\n{body}", lines.join("\r\n"))
 }
 
 /// The same with the token and a JSON body.

@@ -10,7 +10,7 @@ use std::process::{Command, Output, Stdio};
 use serde_json::Value;
 
 use crate::support::{PORTBOOK, Place, Server, ports, stranger, text};
-use crate::tools::{Running, ended, eventually, fetch};
+use crate::tools::{Running, ended, eventually, fetch, is_strictly_free};
 
 /// Runs a test with a service, and once more without.
 fn with_and_without_a_service(count: usize, test: impl Fn(&Place)) {
@@ -222,6 +222,20 @@ fn a_fresh_machine_needs_no_setup() {
     let server = Server::start(command, record.parent().unwrap());
     serves_http_at_once(home.path());
     assert!(server.stop().success());
+}
+
+#[test]
+fn a_port_is_kept_before_its_program_listens() {
+    with_and_without_a_service(1, |place| {
+        let mut command = place.command();
+        command.args(["run", "--", "sh", "-c", "echo $PORT; exec sleep 1000"]);
+        let (running, line) = first_line(command);
+        assert!(!is_strictly_free(port(&line)), "nothing keeps it");
+        drop(running);
+        eventually("the port is free", || {
+            is_strictly_free(place.ports[0]).then_some(())
+        });
+    });
 }
 
 #[test]

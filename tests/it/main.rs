@@ -4,7 +4,7 @@
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
-    reason = "a test says so by panicking"
+    reason = "a test that cannot go on has failed"
 )]
 
 mod access;

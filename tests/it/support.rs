@@ -308,7 +308,7 @@ impl Answer {
     }
 }
 
-pub fn request(
+fn request(
     method: &str,
     path: &str,
     host: &str,
@@ -317,16 +317,13 @@ pub fn request(
 ) -> String {
     let mut text = format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n");
     for (name, value) in headers {
-        text += &format!("{name}: {value}\r\n");
+        text.extend([*name, ": ", *value, "\r\n"]);
     }
-    let body = body.map(ToString::to_string).unwrap_or_default();
-    if !body.is_empty() {
-        text += &format!(
-            "Content-Type: application/json\r\nContent-Length: {}\r\n",
-            body.len()
-        );
-    }
-    format!("{text}\r\n{body}")
+    let Some(body) = body.map(ToString::to_string) else {
+        return format!("{text}\r\n");
+    };
+    let length = body.len();
+    format!("{text}Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}")
 }
 
 fn exchange(mut stream: impl std::io::Read + std::io::Write, request: &str) -> Answer {

@@ -81,3 +81,10 @@ pub fn lingers(port: u16) -> bool {
             && words.get(3) == Some(&TIME_WAIT)
     })
 }
+
+/// Whether somebody without SO_REUSEADDR could bind the port on every IPv4 address right now.
+pub fn is_strictly_free(port: u16) -> bool {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    let at = std::net::SocketAddr::from((std::net::Ipv4Addr::UNSPECIFIED, port));
+    socket.bind(&at.into()).is_ok()
+}
