@@ -40,8 +40,8 @@ pub struct StoreOptions {
     pub machine_id: Option<String>,
     /// How many requests one commit may carry.
     pub batch_max: usize,
-    /// How often the write-ahead log is copied into the file; never if absent, for commands that
-    /// open the store for a moment.
+    /// How often the write-ahead log is copied into the file. Absent for commands that open the
+    /// store for a moment: their commits do it, now and then.
     pub checkpoint_interval: Option<Duration>,
 }
 
@@ -54,7 +54,8 @@ impl Store {
         file: &Path,
         options: StoreOptions,
     ) -> Result<(Self, tokio::task::JoinHandle<()>), StoreError> {
-        let (connection, readers) = open::open(file, options.machine_id.as_deref()).await?;
+        let timer = options.checkpoint_interval.is_some();
+        let (connection, readers) = open::open(file, options.machine_id.as_deref(), timer).await?;
         let (jobs, queue) = mpsc::channel(options.batch_max.max(1) * 4);
         let checkpoints = match options.checkpoint_interval {
             Some(interval) => Some((open::checkpointer(file).await?, interval)),

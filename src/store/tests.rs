@@ -217,3 +217,22 @@ async fn another_host_a_newer_version_and_a_damaged_file_are_refused() {
             .starts_with("this was never")
     );
 }
+
+#[tokio::test]
+async fn without_a_timer_commits_keep_the_log_short() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("portbook.db");
+    let options = StoreOptions {
+        checkpoint_interval: None,
+        ..options()
+    };
+    let (store, _writer) = Store::open(&file, options).await.unwrap();
+    let attempts = vec![attempt(); 10];
+    for _ in 0..200 {
+        let id = AllocationId(Uuid::from_u128(7));
+        let batch = store.batch().attempts(id, "default", None, &attempts);
+        store.commit(batch).await.unwrap();
+    }
+    let log = std::fs::metadata(file.with_extension("db-wal")).unwrap();
+    assert!(log.len() < 1 << 20, "{} bytes of log", log.len());
+}
