@@ -73,6 +73,7 @@ pub struct Daemon {
     directory: DataDirectory,
     socket: PathBuf,
     server: Server,
+    signals: Signals,
     writer: JoinHandle<()>,
     /// Held for as long as the service runs.
     _lock: Lock,
@@ -119,12 +120,15 @@ impl Daemon {
             listeners = taken;
         }
         let server = server(&face, &door, &settings, listeners, socket)?;
+        // Before anybody is told that the service is there, and may want it to stop.
+        let signals = Signals::listen().map_err(failed("signal handlers"))?;
         Ok(Self {
             face,
             sources,
             directory,
             socket: settings.socket.clone(),
             server,
+            signals,
             writer,
             _lock: lock,
         })
@@ -138,7 +142,6 @@ impl Daemon {
     /// Serves until SIGTERM or SIGINT, then answers what is under way, writes what waits, and
     /// returns. A second signal ends the waiting. SIGHUP reads the configuration again.
     pub async fn run(self) -> Result<(), StartError> {
-        let signals = Signals::listen().map_err(failed("signal handlers"))?;
         let service = self.face.service.clone();
         let tasks = [
             tokio::spawn({
@@ -151,7 +154,7 @@ impl Daemon {
             }),
             tokio::spawn(tell_interface_changes(service.clone())),
             tokio::spawn(obey(
-                signals,
+                self.signals,
                 self.server.handle(),
                 self.face.clone(),
                 self.sources,
