@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
@@ -16,9 +17,11 @@ use tokio::net::UnixStream;
 use crate::api::problem::{Code, Problem};
 
 /// A service's socket that answered when it was last tried.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Client {
     socket: PathBuf,
+    /// The connection that was tried, for the first question.
+    tried: Mutex<Option<UnixStream>>,
 }
 
 /// Why there is no answer.
@@ -42,6 +45,7 @@ impl Client {
     pub fn new(socket: &Path) -> Self {
         Self {
             socket: socket.to_owned(),
+            tried: Mutex::default(),
         }
     }
 
@@ -52,7 +56,15 @@ impl Client {
 
     /// Whether somebody accepts connections there.
     pub async fn is_answered(&self) -> bool {
-        UnixStream::connect(&self.socket).await.is_ok()
+        self.connect().await.is_ok()
+    }
+
+    /// Connects, for the first question to come.
+    pub async fn connect(&self) -> Result<(), ClientError> {
+        let stream = UnixStream::connect(&self.socket).await;
+        let stream = stream.map_err(|source| self.broken(source))?;
+        *self.tried.lock().unwrap_or_else(PoisonError::into_inner) = Some(stream);
+        Ok(())
     }
 
     /// Reads a document.
@@ -110,7 +122,15 @@ impl Client {
         path: &str,
         body: Option<Vec<u8>>,
     ) -> io::Result<(StatusCode, Bytes)> {
-        let stream = UnixStream::connect(&self.socket).await?;
+        let tried = self
+            .tried
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        let stream = match tried {
+            Some(stream) => stream,
+            None => UnixStream::connect(&self.socket).await?,
+        };
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
             .await
             .map_err(io::Error::other)?;

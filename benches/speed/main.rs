@@ -23,6 +23,9 @@ use anyhow::Result;
 /// The binary that is measured.
 const PORTBOOK: &str = env!("CARGO_BIN_EXE_portbook");
 
+/// What measures one part and prints it.
+type Measure = fn() -> Result<()>;
+
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     // `cargo test --all-targets` starts this too; a measurement is no test.
@@ -30,7 +33,7 @@ fn main() -> Result<()> {
         return Ok(());
     }
     let wanted = arguments.iter().find(|argument| !argument.starts_with('-'));
-    let parts: [(&str, fn() -> Result<()>); 5] = [
+    let parts: [(&str, Measure); 5] = [
         ("rate", rate::measure),
         ("launch", launch::measure),
         ("memory", memory::measure),

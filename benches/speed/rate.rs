@@ -107,7 +107,7 @@ pub fn measure() -> Result<()> {
     let mut full = Subject::new(&full_place, LEASED)?;
     let mut bare = Vec::new();
     for _ in 0..ROUNDS {
-        bare.push(crate::bare::rate(20_000..25_000, BARE_ROUND)?);
+        bare.push(crate::bare::rate(20_000..25_000, BARE_ROUND));
         empty.round()?;
         full.round()?;
     }

@@ -13,8 +13,7 @@ pub async fn request<B: MessageBody + 'static>(
     request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
-    let route = request.match_pattern();
-    let span = span::request(request.method().as_str(), route.as_deref());
+    let span = span::request(request.method().as_str(), || request.match_pattern());
     if !span.is_disabled() {
         let header = |name: &str| text(request.headers(), name);
         let context = propagation::extract(header("traceparent"), header("tracestate"));

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use super::Failure;
-use crate::client::{Client, ClientError};
+use crate::client::Client;
 use crate::config::Loaded;
 use crate::store::directory::DataDirectory;
 
@@ -28,14 +28,8 @@ pub(super) async fn find(loaded: &Loaded) -> Result<Option<Client>, Failure> {
 
 async fn named(socket: &Path) -> Result<Client, Failure> {
     let client = Client::new(socket);
-    match tokio::net::UnixStream::connect(socket).await {
-        Ok(_) => Ok(client),
-        Err(source) => Err(ClientError::Unreachable {
-            socket: socket.to_owned(),
-            source,
-        }
-        .into()),
-    }
+    client.connect().await?;
+    Ok(client)
 }
 
 fn candidates(loaded: &Loaded) -> Vec<PathBuf> {

@@ -14,7 +14,6 @@ use super::backend::Backend;
 use super::request::Wanted;
 use super::{Failure, Global, note};
 use crate::api::document::{AllocationDocument, LeaseDocument};
-use crate::config::Loaded;
 
 /// portbook refused, before the program was started.
 const REFUSED: u8 = 125;
@@ -44,18 +43,28 @@ pub struct RunArgs {
 pub(super) fn run(global: &Global, args: &RunArgs) -> Result<ExitCode, Failure> {
     let refused = |failure: Failure| failure.with_code(REFUSED);
     let loaded = global.load().map_err(refused)?;
-    let granted = super::block_on(allocate(&loaded, args)).map_err(refused)?;
-    args.wanted.tell(&granted);
-    become_program(args, &granted)
+    super::block_on(async {
+        let backend = Backend::open(&loaded).await.map_err(refused)?;
+        // What was granted is committed. The exec closes the record as a crash would, which loses
+        // nothing; an orderly close would have the program wait for the disk.
+        let failed = match allocate(&backend, args).await {
+            Ok(granted) => {
+                args.wanted.tell(&granted);
+                become_program(args, &granted)
+            }
+            Err(failure) => Err(refused(failure)),
+        };
+        backend.close().await;
+        failed
+    })
 }
 
-async fn allocate(loaded: &Loaded, args: &RunArgs) -> Result<AllocationDocument, Failure> {
+async fn allocate(backend: &Backend, args: &RunArgs) -> Result<AllocationDocument, Failure> {
     let mut request = args.wanted.request()?;
     // This process becomes the program, so it is the owner from the start.
     request.owner_pid = Some(std::process::id());
-    let backend = Backend::open(loaded).await?;
-    let granted = backend.allocate(request).await;
-    if let (Backend::Embedded(embedded), Ok(granted)) = (&backend, &granted) {
+    let granted = backend.allocate(request).await?;
+    if let Backend::Embedded(embedded) = backend {
         for lease in &granted.leases {
             let Some(hold) = embedded.service.take_hold(lease.id) else {
                 continue;
@@ -68,8 +77,7 @@ async fn allocate(loaded: &Loaded, args: &RunArgs) -> Result<AllocationDocument,
                 .for_each(std::mem::forget);
         }
     }
-    backend.close().await;
-    granted
+    Ok(granted)
 }
 
 fn become_program(args: &RunArgs, granted: &AllocationDocument) -> Result<ExitCode, Failure> {

@@ -176,8 +176,10 @@ impl Books {
         }
     }
 
-    /// Writes a lease in. Its port must have been reserved, or be free (after a restart).
-    pub fn enter(&mut self, lease: Arc<Lease>) {
+    /// Writes a lease in. Its port must have been reserved, or be free (after a restart). Says
+    /// whether its deadline is the next of all.
+    pub fn enter(&mut self, lease: Arc<Lease>) -> bool {
+        let id = lease.id;
         let page = self.page(&lease.addresses, lease.protocol);
         page.taken.insert(lease.port);
         page.leases.insert(lease.port, lease.id);
@@ -187,7 +189,10 @@ impl Books {
         if let Some(deadline) = lease.deadline() {
             self.deadlines.insert((deadline, lease.id));
         }
-        self.leases.insert(lease.id, lease);
+        self.leases.insert(id, lease);
+        self.deadlines
+            .first()
+            .is_some_and(|(_, first)| *first == id)
     }
 
     /// Changes a living lease in place and gives its new form; none if it has ended.

@@ -452,13 +452,14 @@ impl Service {
                 }
                 lock(&self.holds).insert(lease.id, Arc::new(hold));
             }
-            lock(&self.books).enter(Arc::clone(&lease));
+            if lock(&self.books).enter(Arc::clone(&lease)) {
+                self.deadlines_moved.notify_one();
+            }
             self.watch(&lease);
             self.journal
                 .lease(EventKind::Granted, &lease, lease.pool.to_string());
             granted.push(lease);
         }
-        self.deadlines_moved.notify_one();
         granted
     }
 

@@ -1,47 +1,48 @@
--- One group commit. Sent as one text, because each statement sent alone costs a round trip to
--- SQLite's thread; ?1, ?2, ?3 are JSON arrays with one array a row.
-begin immediate;
+-- What a group commit is written through. One insert into this view writes all three tables, in a
+-- transaction of its own: each statement costs a round trip to SQLite's thread, so there is one.
+-- The columns take JSON arrays with one array a row. Both live in the writer's connection alone.
+create temp view batch (allocations, leases, attempts) as select null, null, null;
 
-insert into allocation (
-    id, at_ms, uid, pool, refusal, detail, attempt_count, duration_us, explanation, trace_id
-)
-select
-    unhex(value ->> 0), value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5,
-    value ->> 6, value ->> 7, value ->> 8, value ->> 9
-from json_each(?1);
+create temp trigger write_batch instead of insert on batch begin
+    insert into allocation (
+        id, at_ms, uid, pool, refusal, detail, attempt_count, duration_us, explanation, trace_id
+    )
+    select
+        unhex(value ->> 0), value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5,
+        value ->> 6, value ->> 7, value ->> 8, value ->> 9
+    from jsonb_each(new.allocations);
 
-insert into lease (
-    id, allocation, name, scope_dir, pool, protocol, port, addresses, uid, handover, guard, state,
-    granted_at_ms, ended_at_ms, boot_id, claim_by_boot_ms, expires_boot_ms, ttl_ms, owner, labels,
-    trace_id, revision
-)
-select
-    unhex(value ->> 0), unhex(value ->> 1), value ->> 2, value ->> 3, value ->> 4, value ->> 5,
-    value ->> 6, value ->> 7, value ->> 8, value ->> 9, value ->> 10, value ->> 11, value ->> 12,
-    value ->> 13, value ->> 14, value ->> 15, value ->> 16, value ->> 17, value ->> 18,
-    value ->> 19, value ->> 20, value ->> 21
-from json_each(?2)
-where true
-on conflict (id) do update set
-    guard = excluded.guard,
-    state = excluded.state,
-    ended_at_ms = excluded.ended_at_ms,
-    boot_id = excluded.boot_id,
-    claim_by_boot_ms = excluded.claim_by_boot_ms,
-    expires_boot_ms = excluded.expires_boot_ms,
-    ttl_ms = excluded.ttl_ms,
-    owner = excluded.owner,
-    handover = excluded.handover,
-    revision = excluded.revision
-where excluded.revision > lease.revision;
+    insert into lease (
+        id, allocation, name, scope_dir, pool, protocol, port, addresses, uid, handover, guard, state,
+        granted_at_ms, ended_at_ms, boot_id, claim_by_boot_ms, expires_boot_ms, ttl_ms, owner, labels,
+        trace_id, revision
+    )
+    select
+        unhex(value ->> 0), unhex(value ->> 1), value ->> 2, value ->> 3, value ->> 4, value ->> 5,
+        value ->> 6, value ->> 7, value ->> 8, value ->> 9, value ->> 10, value ->> 11, value ->> 12,
+        value ->> 13, value ->> 14, value ->> 15, value ->> 16, value ->> 17, value ->> 18,
+        value ->> 19, value ->> 20, value ->> 21
+    from jsonb_each(new.leases)
+    where true
+    on conflict (id) do update set
+        guard = excluded.guard,
+        state = excluded.state,
+        ended_at_ms = excluded.ended_at_ms,
+        boot_id = excluded.boot_id,
+        claim_by_boot_ms = excluded.claim_by_boot_ms,
+        expires_boot_ms = excluded.expires_boot_ms,
+        ttl_ms = excluded.ttl_ms,
+        owner = excluded.owner,
+        handover = excluded.handover,
+        revision = excluded.revision
+    where excluded.revision > lease.revision;
 
-insert into attempt (
-    allocation, at_ms, pool, interface, address, protocol, port, outcome, errno, duration_ns,
-    occupant, trace_id
-)
-select
-    unhex(value ->> 0), value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5,
-    value ->> 6, value ->> 7, value ->> 8, value ->> 9, value ->> 10, value ->> 11
-from json_each(?3);
-
-commit;
+    insert into attempt (
+        allocation, at_ms, pool, interface, address, protocol, port, outcome, errno, duration_ns,
+        occupant, trace_id
+    )
+    select
+        unhex(value ->> 0), value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5,
+        value ->> 6, value ->> 7, value ->> 8, value ->> 9, value ->> 10, value ->> 11
+    from jsonb_each(new.attempts);
+end;

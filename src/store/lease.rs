@@ -219,22 +219,34 @@ impl TryFrom<Found> for StoredLease {
     }
 }
 
-impl Store {
-    /// Every lease that has not ended. A row that cannot be read is logged and left alone: one
-    /// bad row must not keep the others from being guarded.
-    pub async fn live_leases(&self) -> Result<Vec<StoredLease>, StoreError> {
-        let rows: Vec<Found> =
-            sqlx::query_as("select * from lease where ended_at_ms is null order by id")
-                .fetch_all(&self.readers)
-                .await?;
-        let mut leases = Vec::with_capacity(rows.len());
-        for row in rows {
-            match row.try_into() {
-                Ok(lease) => leases.push(lease),
-                Err(error) => tracing::error!(%error, "a lease on record is left out"),
-            }
+/// Every lease that has not ended. A row that cannot be read is logged and left alone: one bad row
+/// must not keep the others from being guarded.
+pub(super) async fn living(
+    connection: &mut sqlx::SqliteConnection,
+) -> Result<Vec<StoredLease>, StoreError> {
+    let rows: Vec<Found> =
+        sqlx::query_as("select * from lease where ended_at_ms is null order by id")
+            .fetch_all(connection)
+            .await?;
+    let mut leases = Vec::with_capacity(rows.len());
+    for row in rows {
+        match row.try_into() {
+            Ok(lease) => leases.push(lease),
+            Err(error) => tracing::error!(%error, "a lease on record is left out"),
         }
-        Ok(leases)
+    }
+    Ok(leases)
+}
+
+impl Store {
+    /// Every lease that has not ended.
+    pub async fn live_leases(&self) -> Result<Vec<StoredLease>, StoreError> {
+        let (reply, living) = tokio::sync::oneshot::channel();
+        self.jobs
+            .send(super::writer::Job::Living(reply))
+            .await
+            .map_err(|_| StoreError::Closed)?;
+        living.await.map_err(|_| StoreError::Closed)?
     }
 
     /// One lease, living or ended.

@@ -40,8 +40,8 @@ pub struct StoreOptions {
     pub machine_id: Option<String>,
     /// How many requests one commit may carry.
     pub batch_max: usize,
-    /// How often the write-ahead log is copied into the file. If absent, a commit that finds it
-    /// long does so: for commands that open the store for a moment.
+    /// How often the write-ahead log is copied into the file. Absent for commands that open the
+    /// store for a moment: their commits do it, now and then.
     pub checkpoint_interval: Option<Duration>,
 }
 
@@ -54,14 +54,13 @@ impl Store {
         file: &Path,
         options: StoreOptions,
     ) -> Result<(Self, tokio::task::JoinHandle<()>), StoreError> {
-        let (mut connection, readers) = open::open(file, options.machine_id.as_deref()).await?;
+        let timer = options.checkpoint_interval.is_some();
+        let (connection, readers) = open::open(file, options.machine_id.as_deref(), timer).await?;
         let (jobs, queue) = mpsc::channel(options.batch_max.max(1) * 4);
-        let checkpoints = if let Some(interval) = options.checkpoint_interval {
-            Some((open::checkpointer(file).await?, interval))
-        } else {
-            open::checkpoint_when_long(&mut connection).await?;
-            None
-        };
+        let mut checkpoints = None;
+        if let Some(interval) = options.checkpoint_interval {
+            checkpoints = Some((open::checkpointer(file).await?, interval));
+        }
         let task = tokio::spawn(writer::run(
             connection,
             queue,

@@ -20,13 +20,24 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// SQLite's codes for a damaged file (11) and for one that is no database (26).
 const CORRUPT_CODES: [&str; 2] = ["11", "26"];
 
+/// After so many pages of log a commit copies them into the file itself, where no timer does.
+/// Each command reads the log that it finds, so it is kept short.
+const PAGES_OF_LOG: &str = "100";
+
 pub(super) async fn open(
     file: &Path,
     machine_id: Option<&str>,
+    timer: bool,
 ) -> Result<(SqliteConnection, SqlitePool), StoreError> {
-    let mut writer = connect(file).await.map_err(|error| named(file, error))?;
+    let pages_of_log = if timer { "0" } else { PAGES_OF_LOG };
+    let mut writer = connect(file, pages_of_log)
+        .await
+        .map_err(|error| named(file, error))?;
     migrate(&mut writer, file).await?;
     check_host(&mut writer, file, machine_id).await?;
+    sqlx::raw_sql(include_str!("batch.sql"))
+        .execute(&mut writer)
+        .await?;
     let readers = SqlitePoolOptions::new()
         .max_connections(2)
         .min_connections(0)
@@ -36,7 +47,7 @@ pub(super) async fn open(
 
 /// A second connection for checkpoints, so that no commit waits for one.
 pub(super) async fn checkpointer(file: &Path) -> Result<SqliteConnection, StoreError> {
-    Ok(connect(file).await?)
+    Ok(connect(file, "0").await?)
 }
 
 fn options(file: &Path) -> SqliteConnectOptions {
@@ -47,13 +58,14 @@ fn options(file: &Path) -> SqliteConnectOptions {
         .disable_statement_logging()
 }
 
-async fn connect(file: &Path) -> Result<SqliteConnection, sqlx::Error> {
+/// Opens the file for writing. A service says 0 pages: its checkpoints come from a timer on a
+/// connection of their own.
+async fn connect(file: &Path, pages_of_log: &'static str) -> Result<SqliteConnection, sqlx::Error> {
     options(file)
         .create_if_missing(true)
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Normal)
-        // A service's checkpoints come from a timer on a connection of their own.
-        .pragma("wal_autocheckpoint", "0")
+        .pragma("wal_autocheckpoint", pages_of_log)
         .connect()
         .await
 }
@@ -155,16 +167,6 @@ fn named(file: &Path, error: sqlx::Error) -> StoreError {
 /// Copies the log into the file without waiting for anybody, and says how many pages stay.
 pub(super) async fn checkpoint(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
     sqlx::query("pragma wal_checkpoint(passive)")
-        .execute(connection)
-        .await?;
-    Ok(())
-}
-
-/// Has commits copy the log into the file once it is long (4 MB), where no timer does.
-pub(super) async fn checkpoint_when_long(
-    connection: &mut SqliteConnection,
-) -> Result<(), sqlx::Error> {
-    sqlx::query("pragma wal_autocheckpoint = 1000")
         .execute(connection)
         .await?;
     Ok(())

@@ -6,6 +6,7 @@ use std::time::Duration;
 use sqlx::sqlite::SqliteConnection;
 use tokio::sync::{mpsc, oneshot};
 
+use super::lease::StoredLease;
 use super::{AllocationRecord, StoreError, open};
 use crate::domain::attempt::Attempt;
 use crate::domain::lease::{AllocationId, Lease};
@@ -104,6 +105,9 @@ pub struct Committed {
 pub(super) enum Job {
     /// Commit this.
     Write(Write),
+    /// Read the leases that have not ended. At a start no other connection is open yet, and to
+    /// open one costs a command that ends soon more than the question.
+    Living(oneshot::Sender<Result<Vec<StoredLease>, StoreError>>),
     /// Take nothing new, finish what waits, and end.
     Close,
 }
@@ -134,6 +138,9 @@ pub(super) async fn run(
         for job in jobs.drain(..) {
             match job {
                 Job::Write(write) => writes.push(write),
+                Job::Living(reply) => {
+                    drop(reply.send(super::lease::living(&mut connection).await));
+                }
                 Job::Close => queue.close(),
             }
         }
@@ -187,15 +194,13 @@ async fn write(
         sqlx::query(pragma).execute(&mut *connection).await?;
         *durable = batch.durable;
     }
-    let written = sqlx::query(include_str!("batch.sql"))
+    let written = sqlx::query("insert into batch values (?1, ?2, ?3)")
         .bind(array(&batch.allocations))
         .bind(array(&batch.leases))
         .bind(array(&batch.attempts))
-        .execute(&mut *connection)
+        .execute(connection)
         .await;
     if let Err(error) = written {
-        // Some errors end the transaction by themselves; then there is nothing to roll back.
-        drop(sqlx::query("rollback").execute(connection).await);
         tracing::error!(%error, "a commit failed");
         return Err(error.into());
     }

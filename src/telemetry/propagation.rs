@@ -126,7 +126,7 @@ mod tests {
     #[test]
     fn a_span_joins_the_trace_of_its_caller() {
         let spans = captured(|| {
-            let span = span::request("POST", Some("/api/v1/leases"));
+            let span = span::request("POST", || Some("/api/v1/leases".to_owned()));
             set_parent(&span, extract(Some(CALLER), Some("vendor=1")));
             assert_eq!(current_trace_id(&span).unwrap(), TRACE);
             let sent_on = traceparent_of(&span).unwrap();

@@ -21,7 +21,8 @@ use crate::domain::lease::AllocationId;
 use crate::domain::port::{Port, Protocol};
 
 /// An HTTP request, named `POST /api/v1/leases/{id}`; by its method alone where no route matched.
-pub fn request(method: &str, route: Option<&str>) -> Span {
+/// The route is worked out only where somebody wants the span.
+pub fn request(method: &str, route: impl FnOnce() -> Option<String>) -> Span {
     let span = info_span!(
         target: SPAN_TARGET,
         "request",
@@ -29,14 +30,22 @@ pub fn request(method: &str, route: Option<&str>) -> Span {
         otel.kind = "server",
         otel.status_code = Empty,
         http.request.method = method,
-        http.route = route,
+        http.route = Empty,
         http.response.status_code = Empty,
         error.type = Empty,
     );
-    match route {
-        Some(route) => span.record("otel.name", display(format_args!("{method} {route}"))),
-        None => span.record("otel.name", method),
-    };
+    if span.is_disabled() {
+        return span;
+    }
+    match route() {
+        Some(route) => {
+            span.record("otel.name", display(format_args!("{method} {route}")));
+            span.record("http.route", route.as_str());
+        }
+        None => {
+            span.record("otel.name", method);
+        }
+    }
     span
 }
 
@@ -195,7 +204,7 @@ mod tests {
 
     /// One request that meets a busy port, then gets the next.
     fn allocation() {
-        let request = request("POST", Some("/api/v1/leases"));
+        let request = request("POST", || Some("/api/v1/leases".to_owned()));
         let _in_request = request.enter();
         let allocate = allocate("default");
         let _in_allocate = allocate.enter();
@@ -278,8 +287,8 @@ mod tests {
     fn what_was_refused_or_failed_has_the_status_of_an_error() {
         let spans = captured(|| {
             refused(&allocate("default"), "pool_exhausted");
-            answered(&request("GET", None), 503);
-            answered(&request("HEAD", None), 404);
+            answered(&request("GET", || None), 503);
+            answered(&request("HEAD", || None), 404);
             commit_failed(&commit(), "disk_full");
         });
         let failed = |name| matches!(named(&spans, name).status, Status::Error { .. });
