@@ -73,6 +73,7 @@ pub struct Daemon {
     directory: DataDirectory,
     socket: PathBuf,
     server: Server,
+    signals: Signals,
     writer: JoinHandle<()>,
     /// Held for as long as the service runs.
     _lock: Lock,
@@ -81,6 +82,8 @@ pub struct Daemon {
 impl Daemon {
     /// Takes the data directory, restores the leases, and listens. Must run on an actix system.
     pub async fn build(sources: Sources, loaded: Loaded) -> Result<Self, StartError> {
+        // Before anybody can know that it runs: a signal from then on is an orderly stop.
+        let signals = Signals::listen().map_err(failed("signal handlers"))?;
         let settings = Arc::new(loaded.settings.clone());
         let (directory, lock) = take_directory(&settings)?;
         let (service, writer) = engine(&directory, &settings).await?;
@@ -125,6 +128,7 @@ impl Daemon {
             directory,
             socket: settings.socket.clone(),
             server,
+            signals,
             writer,
             _lock: lock,
         })
@@ -138,7 +142,6 @@ impl Daemon {
     /// Serves until SIGTERM or SIGINT, then answers what is under way, writes what waits, and
     /// returns. A second signal ends the waiting. SIGHUP reads the configuration again.
     pub async fn run(self) -> Result<(), StartError> {
-        let signals = Signals::listen().map_err(failed("signal handlers"))?;
         let service = self.face.service.clone();
         let tasks = [
             tokio::spawn({
@@ -151,7 +154,7 @@ impl Daemon {
             }),
             tokio::spawn(tell_interface_changes(service.clone())),
             tokio::spawn(obey(
-                signals,
+                self.signals,
                 self.server.handle(),
                 self.face.clone(),
                 self.sources,
