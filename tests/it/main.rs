@@ -2,7 +2,9 @@
 //! real start-up path.
 
 mod api;
+mod crash;
 mod ephemeral;
+mod fault;
 mod host;
 mod layers;
 mod multi_nic;
