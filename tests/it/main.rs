@@ -8,5 +8,6 @@ mod fault;
 mod host;
 mod layers;
 mod multi_nic;
+mod owner;
 mod probe;
 mod support;
