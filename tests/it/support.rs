@@ -340,6 +340,27 @@ fn exchange(mut stream: impl std::io::Read + std::io::Write, request: &str) -> A
     }
 }
 
+/// Sends a request over an API socket whose service may be gone at any moment. None unless a whole
+/// answer came.
+pub fn ask(socket: &Path, method: &str, path: &str, body: Option<&Value>) -> Option<Answer> {
+    let mut stream = std::os::unix::net::UnixStream::connect(socket).ok()?;
+    let sent = request(method, path, "localhost", &[], body);
+    std::io::Write::write_all(&mut stream, sent.as_bytes()).ok()?;
+    let mut answer = Vec::new();
+    std::io::Read::read_to_end(&mut stream, &mut answer).ok()?;
+    let answer = text(&answer);
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    let length = head
+        .lines()
+        .find_map(|line| line.strip_prefix("content-length: "));
+    let length: usize = length.unwrap_or("0").parse().ok()?;
+    (body.len() == length).then(|| Answer {
+        status: head.split(' ').nth(1).unwrap().parse().unwrap(),
+        head: head.to_owned(),
+        body: body.to_owned(),
+    })
+}
+
 /// A listener of another process: Python with nothing but a socket on `port`.
 pub fn stranger(port: u16) -> Stranger {
     let script = "import socket,sys\n\

@@ -1,0 +1,96 @@
+//! Faults of the kernel's making: strace holds up or refuses the system calls of a running service.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+
+use tempfile::TempDir;
+
+use crate::host::skipped;
+use crate::probe::eventually;
+use crate::support::Server;
+
+/// Longer than any test waits: a call held up for so long never happens.
+const FOREVER_US: u32 = 600_000_000;
+
+/// A system call that fails or is held up in a service; it goes on when this is dropped.
+pub struct Fault {
+    tracer: Child,
+    folder: TempDir,
+}
+
+impl Fault {
+    /// Lets `call` wait for so many microseconds before the kernel gets it.
+    pub fn delay(server: &Server, call: &str, microseconds: u32, test: &str) -> Option<Self> {
+        let rule = format!("{call}:delay_enter={microseconds}");
+        Self::inject(server, call, &rule, test)
+    }
+
+    /// Lets `call` wait for longer than the test lasts.
+    pub fn hold_up(server: &Server, call: &str, test: &str) -> Option<Self> {
+        Self::delay(server, call, FOREVER_US, test)
+    }
+
+    /// Lets `call` fail with `error`, where `when` is empty or strace's words for some calls only.
+    pub fn fail(server: &Server, call: &str, error: &str, when: &str, test: &str) -> Option<Self> {
+        let rule = format!("{call}:error={error}{when}");
+        Self::inject(server, call, &rule, test)
+    }
+
+    /// None, said aloud, where there is no strace or it may not look at processes.
+    fn inject(server: &Server, call: &str, rule: &str, test: &str) -> Option<Self> {
+        let folder = TempDir::new().unwrap();
+        let tracer = Command::new("strace")
+            .args(["-f", "-e", "signal=none", "-e"])
+            .arg(format!("trace={call}"))
+            .arg("-e")
+            .arg(format!("inject={rule}"))
+            .arg("-o")
+            .arg(folder.path().join("trace"))
+            .arg("-p")
+            .arg(server.child.id().to_string())
+            .stderr(Stdio::piped())
+            .spawn();
+        let mut tracer = match tracer {
+            Ok(tracer) => tracer,
+            Err(error) => {
+                skipped(test, &format!("strace cannot be run: {error}"));
+                return None;
+            }
+        };
+        let mut said = String::new();
+        let stderr = tracer.stderr.as_mut().unwrap();
+        BufReader::new(stderr).read_line(&mut said).unwrap();
+        let fault = Self { tracer, folder };
+        if !said.contains(" attached") {
+            skipped(test, said.trim());
+            return None;
+        }
+        Some(fault)
+    }
+
+    /// Waits until the service has made a call that strace writes down with this text.
+    pub fn wait_for(&self, text: &str) {
+        let trace = self.folder.path().join("trace");
+        eventually(text, || {
+            let seen = std::fs::read(&trace).unwrap_or_default();
+            crate::support::text(&seen).contains(text).then_some(())
+        });
+    }
+}
+
+impl Drop for Fault {
+    fn drop(&mut self) {
+        // Asked to end it lets go of the service in an orderly way, but not before a call that it
+        // holds up is due, even if the service is dead by then.
+        let pid = rustix::process::Pid::from_child(&self.tracer);
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        for _ in 0..100 {
+            if matches!(self.tracer.try_wait(), Ok(Some(_))) {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        let _ = self.tracer.kill();
+        let _ = self.tracer.wait();
+    }
+}
