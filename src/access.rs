@@ -56,21 +56,37 @@ impl std::fmt::Debug for Token {
 impl Token {
     /// Reads the token of a data directory, or makes it (0600) where there is none.
     pub fn open(file: &Path) -> io::Result<Self> {
-        match std::fs::read_to_string(file) {
-            Ok(text) if text.trim().len() >= 32 => return Ok(Self(text.trim().to_owned())),
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
+        match Self::read(file) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            read => return read,
         }
         let text = format!("{:032x}{:032x}", random()?, random()?);
+        // Written whole under another name and then linked, so that of two who make one at the
+        // same time both get the first, and nobody reads half of it.
+        let new = file.with_extension(format!("{}.new", std::process::id()));
         let mut options = std::fs::OpenOptions::new();
-        let mut new = options
+        let mut written = options
             .write(true)
-            .create(true)
-            .truncate(true)
+            .create_new(true)
             .mode(0o600)
-            .open(file)?;
-        io::Write::write_all(&mut new, format!("{text}\n").as_bytes())?;
-        Ok(Self(text))
+            .open(&new)?;
+        let linked = io::Write::write_all(&mut written, format!("{text}\n").as_bytes())
+            .and_then(|()| std::fs::hard_link(&new, file));
+        std::fs::remove_file(&new)?;
+        match linked {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+            _ => Self::read(file),
+        }
+    }
+
+    fn read(file: &Path) -> io::Result<Self> {
+        let text = std::fs::read_to_string(file)?;
+        let text = text.trim();
+        if text.len() < 32 {
+            let wrong = "it holds no token: remove it, and a new one is made";
+            return Err(io::Error::new(io::ErrorKind::InvalidData, wrong));
+        }
+        Ok(Self(text.to_owned()))
     }
 
     /// The token as text.
@@ -108,6 +124,15 @@ impl Viewer {
         match self {
             Self::Known(caller) => caller.may_act_for(uid),
             Self::Reader { of } => *of == uid,
+        }
+    }
+
+    /// The only user whose doings may be shown; none where everybody's may.
+    pub const fn only_user(&self) -> Option<u32> {
+        match self {
+            Self::Known(Caller { uid: 0, .. }) => None,
+            Self::Known(caller) => Some(caller.uid),
+            Self::Reader { of } => Some(*of),
         }
     }
 
@@ -157,12 +182,15 @@ pub async fn check<B: MessageBody + 'static>(
 }
 
 fn viewer_of(request: &ServiceRequest) -> Result<Viewer, Problem> {
-    if let Some(Peer::Local(caller)) = request.conn_data::<Peer>() {
-        Ok(Viewer::Known(caller.clone()))
-    } else {
-        let door = request.app_data::<Data<Arc<Door>>>();
-        let door = door.ok_or_else(token_needed)?;
-        at_the_console(request, door)
+    match request.conn_data::<Peer>() {
+        Some(Peer::Local(caller)) => Ok(Viewer::Known(caller.clone())),
+        Some(Peer::Console) => {
+            let door = request.app_data::<Data<Arc<Door>>>();
+            let door = door.ok_or_else(token_needed)?;
+            at_the_console(request, door)
+        }
+        // The kernel named nobody on the Unix socket.
+        None => Err(token_needed()),
     }
 }
 

@@ -7,6 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock, RwLock};
+use std::time::Duration;
 
 use actix_web::dev::{Extensions, Server, ServerHandle};
 use actix_web::rt::net::UnixStream;
@@ -32,6 +33,9 @@ use crate::store::{Store, StoreError, StoreOptions};
 
 /// How many connections may wait to be accepted.
 const BACKLOG: i32 = 1024;
+
+/// How long to wait for a command that has the data directory for a moment.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long requests under way may take once the service is told to stop.
 const GRACE_SECONDS: u64 = 5;
@@ -85,7 +89,7 @@ impl Daemon {
         // Before anybody can learn that it runs and send one.
         let signals = Signals::listen().map_err(failed("signal handlers"))?;
         let settings = Arc::new(loaded.settings.clone());
-        let (directory, lock) = take_directory(&settings)?;
+        let (directory, lock) = take_directory(&settings).await?;
         let (service, writer) = engine(&directory, &settings).await?;
         let restored = service.restore().await.map_err(StartError::Restore)?;
         tracing::info!(
@@ -180,11 +184,11 @@ impl Daemon {
     }
 }
 
-fn take_directory(settings: &Settings) -> Result<(DataDirectory, Lock), StartError> {
+async fn take_directory(settings: &Settings) -> Result<(DataDirectory, Lock), StartError> {
     let directory = DataDirectory::open(&settings.data_dir)?;
-    let mut lock = directory
-        .try_lock()?
-        .map_err(|holder| directory.in_use(holder))?;
+    // A command has the lock for a moment; a service has signed it and keeps it.
+    let taken = directory.lock_within(LOCK_TIMEOUT).await?;
+    let mut lock = taken.map_err(|holder| directory.in_use(holder))?;
     lock.sign(std::process::id(), &settings.socket)
         .map_err(failed("the data directory's lock"))?;
     Ok((directory, lock))
@@ -200,7 +204,7 @@ async fn engine(
         batch_max: settings.store.batch_max.get() as usize,
         checkpoint_interval: Some(settings.store.checkpoint_interval),
     };
-    let (store, writer) = Store::open(&directory.database(), options).await?;
+    let (store, writer) = Store::open(&directory.database()?, options).await?;
     let settings = Arc::clone(settings);
     let rng = fastrand::Rng::new();
     let service = Service::new(Mode::Serving, settings, store, Clock::system(), rng);
@@ -218,7 +222,7 @@ async fn land(
     let earlier = service
         .leases()
         .into_iter()
-        .find(|lease| lease.is_console());
+        .find(|lease| lease.is_console() && lease.uid == uid);
     if let Some(earlier) = earlier.filter(|earlier| !is_still_wanted(earlier, &request, settings)) {
         service.release(&me, earlier.id).await?;
     }
@@ -338,6 +342,8 @@ fn server(
     })
     .workers(settings.console.workers.get())
     .shutdown_timeout(GRACE_SECONDS)
+    // Who hangs up wants no answer any more, and must not keep a place in a line.
+    .h1_allow_half_closed(false)
     .disable_signals()
     .on_connect(note_peer)
     .listen_uds(socket)

@@ -19,11 +19,16 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 pub async fn stream(face: Data<Face>, viewer: Viewer, request: HttpRequest) -> HttpResponse {
     let last = request.headers().get("last-event-id");
     let last: Option<u64> = last.and_then(|value| value.to_str().ok()?.parse().ok());
-    let (missed, live) = face.service.journal().since(last.unwrap_or(u64::MAX));
-    let missed = stream::iter(missed.into_iter().map(Told::Event));
+    let since = face.service.journal().since(last.unwrap_or(u64::MAX));
+    // Events that are no longer kept, or an id of an earlier run: the listener should load anew.
+    let gap = last.is_some() && since.gap;
+    let missed = gap.then_some(Told::Gap).into_iter();
+    let missed = stream::iter(missed.chain(since.missed.into_iter().map(Told::Event)));
     let mut closed = face.service.journal().closed();
     let end = async move { drop(closed.wait_for(|closed| *closed).await) };
-    let told = missed.chain(following(live)).take_until(Box::pin(end));
+    let told = missed
+        .chain(following(since.live))
+        .take_until(Box::pin(end));
     let frames = told.filter_map(move |told| {
         let frame = match told {
             Told::Event(event) if event.uid.is_none_or(|uid| viewer.sees(uid)) => frame(&event),
@@ -46,14 +51,18 @@ enum Told {
 }
 
 fn following(live: Receiver<Event>) -> impl Stream<Item = Told> {
-    stream::unfold(live, |mut live| async move {
-        let told = match tokio::time::timeout(HEARTBEAT, live.recv()).await {
-            Ok(Ok(event)) => Told::Event(event),
-            Ok(Err(RecvError::Lagged(_))) => Told::Gap,
-            Ok(Err(RecvError::Closed)) => return None,
-            Err(_) => Told::Heartbeat,
+    // Beats whatever else happens: what a listener may not see must not keep its line silent.
+    let beats = tokio::time::interval_at(tokio::time::Instant::now() + HEARTBEAT, HEARTBEAT);
+    stream::unfold((live, beats), |(mut live, mut beats)| async move {
+        let told = tokio::select! {
+            _ = beats.tick() => Told::Heartbeat,
+            heard = live.recv() => match heard {
+                Ok(event) => Told::Event(event),
+                Err(RecvError::Lagged(_)) => Told::Gap,
+                Err(RecvError::Closed) => return None,
+            },
         };
-        Some((told, live))
+        Some((told, (live, beats)))
     })
 }
 

@@ -1,7 +1,7 @@
 //! JSON over HTTP: one file a resource, one table of errors. Nothing is decided here.
 
 mod allocations;
-mod attempts;
+pub mod attempts;
 mod body;
 pub mod configuration;
 pub mod document;
@@ -71,7 +71,7 @@ pub fn routes(config: &mut ServiceConfig) {
                 .service(resource("/interfaces").route(read(interfaces::list)))
                 .service(resource("/pools").route(read(pools::list)))
                 .service(resource("/config").route(read(configuration::show)))
-                .service(resource("/events").route(read(events::stream)))
+                .service(resource("/events").route(web::get().to(events::stream)))
                 .service(resource("/status").route(read(health::status))),
         );
 }

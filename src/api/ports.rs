@@ -3,10 +3,10 @@
 use actix_web::HttpResponse;
 use actix_web::web::{Data, Path};
 
-use super::Face;
-use super::document::{AttemptDocument, LeaseDocument, PortDocument};
+use super::document::{LeaseDocument, PortDocument};
 use super::leases::shown;
 use super::problem::{Code, Problem};
+use super::{Face, attempts};
 use crate::access::Viewer;
 use crate::domain::address::{BindAddress, Family};
 use crate::domain::attempt::Occupant;
@@ -32,29 +32,36 @@ pub async fn show(
     let port: Port = port
         .parse()
         .map_err(|error: crate::domain::port::PortError| invalid(error.to_string()))?;
-    let mut found = about(&face.service, protocol, port).await?;
+    let mut found = about(&face.service, &viewer, protocol, port).await?;
     found.leases = found
         .leases
         .into_iter()
         .map(|lease| shown(lease, &viewer))
         .collect();
+    for occupant in &mut found.occupants {
+        attempts::veil(occupant, &viewer);
+    }
     Ok(HttpResponse::Ok().json(found))
 }
 
 /// Everything known of one port.
 pub async fn about(
     service: &Service,
+    viewer: &Viewer,
     protocol: Protocol,
     port: Port,
 ) -> Result<PortDocument, StoreError> {
     let leases = service.leases_on(protocol, port);
     let filter = AttemptFilter {
         port: Some(port.get()),
+        uid: viewer.only_user(),
         limit: ATTEMPTS,
         ..AttemptFilter::default()
     };
-    let attempts = service.store().attempts(&filter).await?;
-    let attempts = attempts.into_iter().map(AttemptDocument::from);
+    let tried = service.store().attempts(&filter).await?;
+    let tried = tried
+        .into_iter()
+        .map(|attempt| attempts::shown(attempt, viewer));
     Ok(PortDocument {
         protocol,
         port,
@@ -63,7 +70,7 @@ pub async fn about(
             .map(|lease| LeaseDocument::of(lease, service.clock()))
             .collect(),
         occupants: occupants(protocol, port).await,
-        attempts: attempts
+        attempts: tried
             .filter(|attempt| attempt.protocol == protocol.as_str())
             .collect(),
     })

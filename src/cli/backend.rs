@@ -8,6 +8,7 @@ use serde::Deserialize;
 use tokio::task::JoinHandle;
 
 use super::{Failure, client};
+use crate::access::Viewer;
 use crate::api::document::{AllocationDocument, LeaseDocument, LeaseRequest, PortDocument};
 use crate::api::{leases, ports};
 use crate::client::Client;
@@ -23,6 +24,13 @@ use crate::store::{LeaseFilter, Store, StoreOptions};
 
 /// How long a command waits for another one that has the record for a moment.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How often, and how many times, to look for a service that is just starting: two seconds.
+const LOOK: Duration = Duration::from_millis(20);
+const LOOKS: u32 = 100;
+
+/// How many leases one answer of the service carries at most.
+const PAGE: usize = 1000;
 
 /// How many ended leases are listed.
 const ENDED: u32 = 100;
@@ -51,10 +59,28 @@ struct Leases {
 impl Backend {
     /// The service, or the record itself.
     pub(super) async fn open(loaded: &Loaded) -> Result<Self, Failure> {
-        if let Some(client) = client::find(loaded).await? {
-            return Ok(Self::Service(client));
+        // A service that is just starting has the lock before it answers; then look again.
+        let mut looks = tokio::time::interval(LOOK);
+        for _ in 0..LOOKS {
+            if let Some(client) = client::find(loaded).await? {
+                return Ok(Self::Service(client));
+            }
+            let directory = DataDirectory::open(&loaded.settings.data_dir)?;
+            match directory.lock_within(LOCK_TIMEOUT).await? {
+                Ok(lock) => return Ok(Self::Embedded(Embedded::open(loaded, lock).await?)),
+                Err(holder) if holder.socket.is_none() => {
+                    return Err(directory.in_use(holder).into());
+                }
+                Err(_) => drop(looks.tick().await),
+            }
         }
-        Ok(Self::Embedded(Embedded::open(loaded).await?))
+        let directory = DataDirectory::open(&loaded.settings.data_dir)?;
+        let holder = directory.holder();
+        let silent = holder.map_or_else(
+            || Failure::other("the service came and went: try again"),
+            |holder| Failure::from(directory.in_use(holder)),
+        );
+        Err(silent.with_code(3))
     }
 
     /// Asks for ports.
@@ -79,9 +105,11 @@ impl Backend {
     pub(super) async fn leases(&self, ended: bool) -> Result<Vec<LeaseDocument>, Failure> {
         match self {
             Self::Service(client) => {
-                let query = if ended { "?state=ended" } else { "?limit=1000" };
-                let list: Leases = client.get(&format!("/api/v1/leases{query}")).await?;
-                Ok(list.leases)
+                if ended {
+                    let list: Leases = client.get("/api/v1/leases?state=ended").await?;
+                    return Ok(list.leases);
+                }
+                every_living(client).await
             }
             Self::Embedded(embedded) => embedded.leases(ended).await,
         }
@@ -125,7 +153,10 @@ impl Backend {
             Self::Service(client) => Ok(client
                 .get(&format!("/api/v1/ports/{protocol}/{port}"))
                 .await?),
-            Self::Embedded(embedded) => Ok(ports::about(&embedded.service, protocol, port).await?),
+            Self::Embedded(embedded) => {
+                let viewer = Viewer::Known(embedded.caller.clone());
+                Ok(ports::about(&embedded.service, &viewer, protocol, port).await?)
+            }
         }
     }
 
@@ -138,18 +169,35 @@ impl Backend {
     }
 }
 
+/// Page by page, newest first.
+async fn every_living(client: &Client) -> Result<Vec<LeaseDocument>, Failure> {
+    let mut all: Vec<LeaseDocument> = Vec::new();
+    loop {
+        let before = all
+            .last()
+            .map_or_else(String::new, |last| format!("&before={}", last.id));
+        let page: Leases = client
+            .get(&format!("/api/v1/leases?limit={PAGE}{before}"))
+            .await?;
+        let is_last = page.leases.len() < PAGE;
+        all.extend(page.leases);
+        if is_last {
+            return Ok(all);
+        }
+    }
+}
+
 impl Embedded {
-    async fn open(loaded: &Loaded) -> Result<Self, Failure> {
+    async fn open(loaded: &Loaded, lock: Lock) -> Result<Self, Failure> {
         let settings = &loaded.settings;
         let directory = DataDirectory::open(&settings.data_dir)?;
-        let lock = lock(&directory).await?;
         let options = StoreOptions {
             boot_id: process::boot_id().map_err(|error| Failure::other(error.to_string()))?,
             machine_id: process::machine_id(),
             batch_max: settings.store.batch_max.get() as usize,
             checkpoint_interval: None,
         };
-        let (store, writer) = Store::open(&directory.database(), options).await?;
+        let (store, writer) = Store::open(&directory.database()?, options).await?;
         let settings = Arc::new(settings.clone());
         let rng = fastrand::Rng::new();
         let service = Service::new(Mode::Embedded, settings, store, Clock::system(), rng);
@@ -184,23 +232,5 @@ impl Embedded {
             .rev()
             .map(|lease| LeaseDocument::of(lease, clock))
             .collect())
-    }
-}
-
-/// Takes the data directory's lock; another command has it for a moment only.
-async fn lock(directory: &DataDirectory) -> Result<Lock, Failure> {
-    let holder = match directory.try_lock()? {
-        Ok(lock) => return Ok(lock),
-        Err(holder) => holder,
-    };
-    if holder.socket.is_some() {
-        // A service that has the directory, but whose socket did not answer.
-        return Err(Failure::from(directory.in_use(holder)).with_code(3));
-    }
-    let waiting = directory.clone();
-    let waiting = tokio::task::spawn_blocking(move || waiting.wait_lock());
-    match tokio::time::timeout(LOCK_TIMEOUT, waiting).await {
-        Ok(Ok(lock)) => Ok(lock?),
-        _ => Err(directory.in_use(holder).into()),
     }
 }

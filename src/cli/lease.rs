@@ -62,7 +62,12 @@ fn named(living: &[LeaseDocument], word: &str) -> Result<Vec<LeaseDocument>, Fai
                 .as_ref()
                 .is_some_and(|name| name.as_str() == word)
     };
-    let meant: Vec<LeaseDocument> = living.iter().filter(is_meant).cloned().collect();
+    let mut meant: Vec<LeaseDocument> = living.iter().filter(is_meant).cloned().collect();
+    // Root sees everybody's leases, but means its own where it has one of the name.
+    let me = rustix::process::geteuid().as_raw();
+    if meant.iter().any(|lease| lease.uid == me) {
+        meant.retain(|lease| lease.uid == me);
+    }
     if meant.is_empty() {
         let message = format!(
             "no living lease has the id, port or name \"{word}\"; `portbook list` shows them"

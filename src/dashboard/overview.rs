@@ -18,8 +18,8 @@ use super::part::event::EventRow;
 use super::part::interface::InterfaceRow;
 use super::part::lease::{Ends, LeaseRow, urgency};
 use crate::access::Viewer;
-use crate::api::document::{AttemptDocument, InterfaceDocument, LeaseDocument};
-use crate::api::{Face, interfaces, leases};
+use crate::api::document::{InterfaceDocument, LeaseDocument};
+use crate::api::{Face, attempts, interfaces, leases};
 use crate::domain::event::{Event, EventKind};
 use crate::domain::lease::Lease;
 use crate::domain::pool::DEFAULT_POOL;
@@ -77,7 +77,7 @@ pub(super) async fn show(face: Data<Face>, viewer: Viewer) -> Overview {
         landing: Landing::of(&face).await,
         tiles: tiles::tiles(&counts),
         leases: lease_table(&face, &viewer, living, &events, now),
-        attempts: attempt_rows(&face, now, &mut notices).await,
+        attempts: attempt_rows(&face, &viewer, now, &mut notices).await,
         events: events
             .iter()
             .take(EVENTS)
@@ -121,15 +121,21 @@ fn taken_by<'a>(events: &'a [Event], lease: &Lease) -> Option<&'a str> {
     conflict.map(|event| &*event.detail)
 }
 
-async fn attempt_rows(face: &Face, now: Timestamp, notices: &mut Vec<String>) -> Vec<AttemptRow> {
+async fn attempt_rows(
+    face: &Face,
+    viewer: &Viewer,
+    now: Timestamp,
+    notices: &mut Vec<String>,
+) -> Vec<AttemptRow> {
     let filter = AttemptFilter {
+        uid: viewer.only_user(),
         limit: ATTEMPTS,
         ..AttemptFilter::default()
     };
     match face.service.store().attempts(&filter).await {
         Ok(attempts) => attempts
             .into_iter()
-            .map(|attempt| AttemptRow::of(AttemptDocument::from(attempt), now))
+            .map(|attempt| AttemptRow::of(attempts::shown(attempt, viewer), now))
             .collect(),
         Err(error) => {
             tracing::error!(%error, "the record is unavailable");

@@ -18,7 +18,7 @@ use crate::choice::policy::Eligible;
 use crate::choice::strategy::Order;
 use crate::domain::attempt::{Attempt, Outcome};
 use crate::domain::explanation::{Explanation, Reason};
-use crate::domain::lease::BootTime;
+use crate::domain::lease::{BootTime, Lease};
 use crate::domain::port::{Port, PortSet, Protocol};
 use crate::host::clock::Clock;
 use crate::host::hold::{Hold, Take};
@@ -67,6 +67,10 @@ pub struct Search<'a> {
     rules: &'a KernelRules,
     deadline: BootTime,
     occupants: &'a mut Occupants,
+    /// Who asks, and may know whose lease is in the way.
+    uid: u32,
+    /// What the socket tables listed, once they were asked.
+    listed: Option<PortBits>,
     /// Everything tried so far.
     pub attempts: Vec<Attempt>,
     /// Why it goes as it goes.
@@ -81,6 +85,7 @@ impl<'a> Search<'a> {
         clock: &'a Clock,
         rules: &'a KernelRules,
         occupants: &'a mut Occupants,
+        uid: u32,
     ) -> Self {
         Self {
             plan,
@@ -89,6 +94,8 @@ impl<'a> Search<'a> {
             rules,
             deadline: clock.boot().after(plan.pool.attempt_timeout),
             occupants,
+            uid,
+            listed: None,
             attempts: Vec::new(),
             explanation: plan.explanation(),
         }
@@ -239,7 +246,7 @@ impl<'a> Search<'a> {
                 return Refusal::PortLeased {
                     port,
                     protocol: *protocol,
-                    holder: holder_text(lease),
+                    holder: holder_text(lease, self.uid),
                 };
             }
         }
@@ -292,14 +299,14 @@ impl<'a> Search<'a> {
             if let Some(found) = self.try_candidate(port)? {
                 return Ok(found);
             }
-            if self.explanation.tried.len() == REALLY_TRIED {
+            if self.listed.is_none() && self.failed() >= REALLY_TRIED {
                 self.jump_over_listed(&mut eligible);
             }
         }
     }
 
     fn check_limits(&self) -> Result<(), Refusal> {
-        if self.explanation.tried.len() >= self.plan.max_attempts {
+        if self.failed() >= self.plan.max_attempts {
             return Err(Refusal::AttemptsExhausted {
                 tried: self.explanation.tried.clone(),
                 ranges: self.plan.ranges.clone(),
@@ -313,6 +320,11 @@ impl<'a> Search<'a> {
             });
         }
         Ok(())
+    }
+
+    /// How many candidates were busy.
+    fn failed(&self) -> usize {
+        self.explanation.tried.len() - self.explanation.granted.len()
     }
 
     fn exhausted(&self) -> Refusal {
@@ -354,6 +366,9 @@ impl<'a> Search<'a> {
             }
         }
         drop(books);
+        if let Some(listed) = &self.listed {
+            eligible.exclude(Reason::Listed, listed);
+        }
         // A port that this search has already tried is not tried again.
         for port in &self.explanation.tried {
             eligible.ports.remove(*port);
@@ -392,6 +407,7 @@ impl<'a> Search<'a> {
         }
         eligible.exclude(Reason::Listed, &listed);
         self.explanation.excluded.clone_from(&eligible.excluded);
+        self.listed = Some(listed);
     }
 
     fn try_candidate(&mut self, port: Port) -> Result<Option<Found>, Refusal> {
@@ -521,7 +537,10 @@ fn noting<'n>(
     }
 }
 
-fn holder_text(lease: &crate::domain::lease::Lease) -> String {
+fn holder_text(lease: &Lease, uid: u32) -> String {
+    if uid != 0 && uid != lease.uid {
+        return format!("another user (uid {})", lease.uid);
+    }
     match &lease.name {
         Some(name) => format!("{name} (lease {})", lease.id),
         None => format!("lease {}", lease.id),

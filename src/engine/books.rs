@@ -11,6 +11,9 @@ use crate::domain::address::AddressGroup;
 use crate::domain::lease::{BootTime, Lease, LeaseId, Name, Scope};
 use crate::domain::port::{Port, Protocol};
 
+/// So many pages are kept whether or not anything is on them.
+const PAGES_KEPT: usize = 16;
+
 /// Under what a name is looked up: it is unique per user, scope and protocol, so that one
 /// request for TCP and UDP can name both of its leases alike.
 pub type NameKey = (u32, Scope, Name, Protocol);
@@ -160,6 +163,17 @@ impl Books {
         if !page.leases.contains_key(&port) {
             page.taken.remove(port);
         }
+        self.forget_empty_pages();
+    }
+
+    /// Addresses come and go, and anybody may ask for odd ones: what says nothing any more is
+    /// dropped, but for a few pages that are likely to be wanted again.
+    fn forget_empty_pages(&mut self) {
+        if self.pages.len() > PAGES_KEPT {
+            self.pages.retain(|page| {
+                !(page.leases.is_empty() && page.taken.is_empty() && page.cool_until.is_empty())
+            });
+        }
     }
 
     /// Leaves a port alone until `until`, because a bind on it was refused.
@@ -195,7 +209,7 @@ impl Books {
             .is_some_and(|(_, first)| *first == id)
     }
 
-    /// Changes a living lease in place and gives its new form; none if it has ended.
+    /// Changes a lease in place and gives its new form; none if it has been struck out.
     pub fn change(&mut self, id: LeaseId, change: impl FnOnce(&mut Lease)) -> Option<Arc<Lease>> {
         let lease = self.leases.get_mut(&id)?;
         let before = lease.deadline();
@@ -218,12 +232,16 @@ impl Books {
         if let Some(deadline) = lease.deadline() {
             self.deadlines.remove(&(deadline, id));
         }
-        if let Some(key) = name_key(&lease) {
+        // The name may have moved on to another lease meanwhile.
+        if let Some(key) = name_key(&lease)
+            && self.names.get(&key) == Some(&id)
+        {
             self.names.remove(&key);
         }
         let page = self.page(&lease.addresses, lease.protocol);
         page.leases.remove(&lease.port);
         page.taken.remove(lease.port);
+        self.forget_empty_pages();
         Some(lease)
     }
 

@@ -6,11 +6,11 @@ use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::allocator::{Found, Search};
-use super::naming::Named;
 use super::occupants::Occupants;
 use super::plan::Plan;
 use super::refusal::Refusal;
 use super::service::{Caller, Mode, Service, lock};
+use super::turns::Turn;
 use crate::domain::attempt::Attempt;
 use crate::domain::event::EventKind;
 use crate::domain::explanation::Explanation;
@@ -52,7 +52,8 @@ struct Asked<'a> {
     owner: Option<Owner>,
     start: BootTime,
     trace_id: Option<String>,
-    named: Arc<Named>,
+    /// The turn of its names, until the books know them.
+    turn: Arc<Turn>,
 }
 
 impl Service {
@@ -96,7 +97,11 @@ impl Service {
         trace_id: Option<String>,
     ) -> Result<Allocated, Refusal> {
         let plan = self.plan(request)?;
-        let named = self.naming.lock(caller.uid, &request.scope, &request.names);
+        let rules = self.kernel_rules();
+        plan.check_privilege(caller.uid, rules.unprivileged_start)?;
+        let names = request.names.iter();
+        let names = names.map(|name| (caller.uid, &request.scope, name));
+        let turn = Arc::new(self.names.take(names).await);
         let asked = Asked {
             id: AllocationId(self.new_id()),
             owner: self.owner(caller, request.owner_pid)?,
@@ -105,7 +110,7 @@ impl Service {
             request,
             plan: &plan,
             trace_id,
-            named: Arc::new(named.await),
+            turn,
         };
         let (living, missing) = self.living(&asked).await?;
         if missing == 0 && !living.is_empty() {
@@ -163,33 +168,59 @@ impl Service {
         asked: &Asked<'_>,
     ) -> Result<(Vec<Option<Vec<Arc<Lease>>>>, usize), Refusal> {
         let mut living = Vec::with_capacity(asked.request.names.len());
-        let mut missing = 0;
         for name in &asked.request.names {
-            let mut leases = self.leases_named(asked, name);
-            if leases.iter().any(|lease| lease.state == State::Lost) {
+            let mut leases = self.leases_named(asked, name).await;
+            let unseen = |lease: &Arc<Lease>| {
+                lease.state == State::Handed && self.hold_of(lease.id).is_none()
+            };
+            if leases.iter().any(unseen) {
+                // Its first listener may have come since the last look.
+                self.observe().await;
+                leases = self.leases_named(asked, name).await;
+            }
+            let lost = match leases.first() {
+                Some(first) => !self.is_still_ours(asked, first).await?,
+                None => false,
+            };
+            if lost && !asked.request.dry_run {
                 // The port went to an outsider: the name moves on.
-                for lease in leases.drain(..) {
-                    self.end(lease.id, State::Released, "lost to an outsider")
-                        .await?;
+                for lease in &leases {
+                    let why = "lost to an outsider";
+                    self.end(lease.id, State::Released, why, |_| true).await?;
                 }
             }
-            if leases.is_empty() {
-                missing += 1;
+            if leases.is_empty() || lost {
                 living.push(None);
                 continue;
             }
-            for lease in &leases {
-                fits(asked, name, lease)?;
-            }
+            fits(asked, name, &leases)?;
             living.push(Some(leases));
         }
+        let missing = living.iter().filter(|lives| lives.is_none()).count();
         if asked.request.names.is_empty() {
-            missing = asked.request.port_count();
+            return Ok((living, asked.request.port_count()));
+        }
+        if asked.request.block.is_some() && missing != 0 && missing != living.len() {
+            return Err(Refusal::InvalidRequest(
+                "a block's names must all be new: some of these have a port already".to_owned(),
+            ));
         }
         Ok((living, missing))
     }
 
-    fn leases_named(&self, asked: &Asked<'_>, name: &Name) -> Vec<Arc<Lease>> {
+    /// The living leases of a name. One that is ending is waited for, so that its port is free
+    /// again when the name asks for it.
+    async fn leases_named(&self, asked: &Asked<'_>, name: &Name) -> Vec<Arc<Lease>> {
+        let known = self.known_as(asked, name);
+        for lease in known.iter().filter(|lease| lease.state.is_ended()) {
+            drop(self.turn(lease.id).await);
+        }
+        let mut living = self.known_as(asked, name);
+        living.retain(|lease| !lease.state.is_ended());
+        living
+    }
+
+    fn known_as(&self, asked: &Asked<'_>, name: &Name) -> Vec<Arc<Lease>> {
         let books = lock(&self.books);
         [Protocol::Tcp, Protocol::Udp]
             .into_iter()
@@ -197,9 +228,41 @@ impl Service {
                 let scope = asked.request.scope.clone();
                 books.named(&(asked.caller.uid, scope, name.clone(), protocol))
             })
-            .filter(|lease| !lease.state.is_ended())
             .cloned()
             .collect()
+    }
+
+    /// Whether a name's port can still be handed out: held, in its owner's hands, or to be had.
+    async fn is_still_ours(&self, asked: &Asked<'_>, lease: &Lease) -> Result<bool, Refusal> {
+        let _turn = self.turn(lease.id).await;
+        let Some(lease) = self.living_lease(lease.id) else {
+            return Ok(true);
+        };
+        let in_use = lease.owner.as_ref().is_some_and(process::is_running);
+        let ours = lease.state != State::Lost
+            && (in_use || self.hold_of(lease.id).is_some() || self.hold_again(&lease).is_some());
+        if !ours && asked.request.strict {
+            let mut occupants = Occupants::default();
+            let mut attempts = Vec::new();
+            let mut note = |mut attempt: Attempt, _: &tracing::Span| {
+                attempt.occupant = occupants.of(&attempt);
+                attempts.push(attempt);
+            };
+            let (group, clock) = (&lease.addresses, &self.clock);
+            let port = lease.port;
+            // Once more, for the name of whoever is in the way.
+            let how = crate::host::hold::Take::Strictly;
+            drop(Hold::take(
+                how,
+                group,
+                lease.protocol,
+                port,
+                clock,
+                &mut note,
+            ));
+            return Err(Refusal::PortInUse { port, attempts });
+        }
+        Ok(ours)
     }
 
     /// The ports that the missing names had before, if any.
@@ -240,8 +303,14 @@ impl Service {
         let mut rng = lock(&self.rng).fork();
         let choosing = span::choose();
         let (result, attempts, explanation) = choosing.in_scope(|| {
-            let mut search =
-                Search::new(asked.plan, &self.books, &self.clock, &rules, &mut occupants);
+            let mut search = Search::new(
+                asked.plan,
+                &self.books,
+                &self.clock,
+                &rules,
+                &mut occupants,
+                asked.caller.uid,
+            );
             let result = match asked.request.block.map(|block| u16::try_from(block.get())) {
                 Some(Ok(length)) => search.find_block(length, &mut rng),
                 _ => search.find(missing, sticky, &mut rng),
@@ -266,6 +335,8 @@ impl Service {
     /// Refuses before descriptors run out: what is left is needed for clients and files.
     fn check_descriptors(&self, asked: &Asked<'_>, missing: usize) -> Result<(), Refusal> {
         let each = asked.plan.group.addresses().len() * asked.plan.protocols.each().len();
+        // And one to watch its owner with.
+        let each = each + 1;
         let (held, wanted) = (self.held_descriptors(), each * missing);
         let budget = self.descriptor_budget();
         if held + wanted <= budget {
@@ -344,6 +415,10 @@ impl Service {
                 let mut lease = self.new_lease(asked, name, found.port, *protocol);
                 lease.guard = Guard::None;
                 leases.push(Arc::new(lease));
+            }
+            // First the sockets, then the books, so that nobody meets what is about to close.
+            drop(found.holds);
+            for protocol in asked.plan.protocols.each() {
                 lock(&self.books).cancel(&asked.plan.group, *protocol, found.port);
             }
         }
@@ -412,7 +487,7 @@ impl Service {
         let (answer, answered) = oneshot::channel();
         let service = self.clone();
         // Kept until the books know the names, whether or not the asker waits for that.
-        let named = Arc::clone(&asked.named);
+        let turn = Arc::clone(&asked.turn);
         let committing = span::commit();
         let task = async move {
             let start = service.clock.boot();
@@ -431,7 +506,7 @@ impl Service {
                     Err(Refusal::from(error))
                 }
             };
-            drop(named);
+            drop(turn);
             if let Err(Ok(unheard)) = answer.send(result) {
                 service.give_back(unheard).await;
             }
@@ -473,7 +548,8 @@ impl Service {
     async fn give_back(&self, leases: Vec<Arc<Lease>>) {
         for lease in leases.iter().filter(|lease| lease.name.is_none()) {
             let why = "the answer could not be delivered";
-            if let Err(error) = self.end(lease.id, State::Released, why).await {
+            let ended = self.end(lease.id, State::Released, why, |_| true).await;
+            if let Err(error) = ended {
                 tracing::warn!(%error, lease = %lease.id, "an unheard lease waits to be claimed");
             }
         }
@@ -569,6 +645,8 @@ impl Service {
         Ok(leases)
     }
 
+    /// Hands a living lease out once more. On a task of its own: whoever asked may hang up, but an
+    /// owner is not noted without its gate.
     async fn hand(&self, asked: &Asked<'_>, lease: &Lease) -> Result<Arc<Lease>, Refusal> {
         let owner_lives = lease.owner.as_ref().is_some_and(process::is_running);
         let at_work = owner_lives && asked.owner.is_none();
@@ -577,21 +655,51 @@ impl Service {
             return self.lease(lease.id).ok_or(Refusal::NotFound);
         }
         let now = self.clock.boot();
-        let claim_by = asked
-            .owner
-            .is_none()
-            .then(|| now.after(asked.plan.claim_within));
-        let expires = lease.ttl.map(|ttl| now.after(ttl));
-        let changed = self.change(lease.id, |lease| {
-            lease.state = State::Handed;
-            lease.expires = expires;
-            lease.owner.clone_from(&asked.owner);
-            lease.claim_by = claim_by;
-        });
-        let changed = changed.await?;
-        self.hand_over(&changed)?;
-        self.watch(&changed);
-        self.lease(changed.id).ok_or(Refusal::NotFound)
+        let terms = Terms {
+            owner: asked.owner.clone(),
+            claim_by: asked
+                .owner
+                .is_none()
+                .then(|| now.after(asked.plan.claim_within)),
+            ttl: asked.request.ttl.or(lease.ttl),
+            handover: asked.request.handover,
+            labels: asked.request.labels.clone(),
+        };
+        let (service, id) = (self.clone(), lease.id);
+        let handing = async move {
+            let _turn = service.turn(id).await;
+            let changed = service.change(id, |lease| terms.apply(lease, now)).await?;
+            service.hand_over(&changed)?;
+            service.watch(&changed);
+            service.lease(id).ok_or(Refusal::NotFound)
+        };
+        let handed = tokio::spawn(handing).await;
+        handed.unwrap_or(Err(Refusal::Store(crate::store::StoreError::Closed)))
+    }
+}
+
+/// What a name is handed out with once more.
+struct Terms {
+    owner: Option<Owner>,
+    claim_by: Option<BootTime>,
+    ttl: Option<std::time::Duration>,
+    handover: Option<Handover>,
+    labels: std::collections::BTreeMap<String, String>,
+}
+
+impl Terms {
+    fn apply(self, lease: &mut Lease, now: BootTime) {
+        lease.state = State::Handed;
+        lease.owner = self.owner;
+        lease.claim_by = self.claim_by;
+        lease.ttl = self.ttl;
+        lease.expires = self.ttl.map(|ttl| now.after(ttl));
+        if let Some(handover) = self.handover {
+            lease.handover = handover.for_protocol(lease.protocol);
+        }
+        if !self.labels.is_empty() {
+            lease.labels = self.labels;
+        }
     }
 }
 
@@ -600,35 +708,44 @@ fn conflicts(mut attempts: Vec<Attempt>) -> Vec<Attempt> {
     attempts
 }
 
-/// Whether a living lease is what is asked for under its name.
-fn fits(asked: &Asked<'_>, name: &Name, lease: &Lease) -> Result<(), Refusal> {
+/// Whether the living leases of a name are what is asked for under it.
+fn fits(asked: &Asked<'_>, name: &Name, leases: &[Arc<Lease>]) -> Result<(), Refusal> {
     let taken = |why: String| {
         Err(Refusal::NameTaken {
             name: name.clone(),
             why,
         })
     };
-    if asked.request.port.is_some_and(|port| port != lease.port) {
-        return taken(format!("it has port {}; release it first", lease.port));
-    }
-    if !asked.plan.protocols.each().contains(&lease.protocol) {
+    let protocols: Vec<Protocol> = leases.iter().map(|lease| lease.protocol).collect();
+    let wanted = asked.request.protocol;
+    if wanted.is_some_and(|wanted| wanted.each() != protocols) {
+        let words: Vec<&str> = protocols.iter().map(|protocol| protocol.as_str()).collect();
         return taken(format!(
             "it is leased for {}; release it first",
-            lease.protocol
+            words.join(" and ")
         ));
     }
-    if asked.request.pool.is_some() && lease.pool != asked.plan.pool.name {
-        return taken(format!("it is of pool {}; release it first", lease.pool));
-    }
-    let elsewhere = lease.addresses != asked.plan.group;
-    if elsewhere && !asked.request.interfaces.is_empty() {
-        return taken("it is held on other addresses; release it first".to_owned());
-    }
-    let (Some(wanted), Some(owner)) = (&asked.owner, &lease.owner) else {
-        return Ok(());
-    };
-    if !wanted.is(owner) && process::is_running(owner) {
-        return taken(format!("its owner, pid {}, lives", owner.pid));
+    for lease in leases {
+        if let Some(why) = unfit(asked, lease) {
+            return taken(why);
+        }
     }
     Ok(())
+}
+
+fn unfit(asked: &Asked<'_>, lease: &Lease) -> Option<String> {
+    if asked.request.port.is_some_and(|port| port != lease.port) {
+        return Some(format!("it has port {}; release it first", lease.port));
+    }
+    if asked.request.pool.is_some() && lease.pool != asked.plan.pool.name {
+        return Some(format!("it is of pool {}; release it first", lease.pool));
+    }
+    if !asked.request.interfaces.is_empty() && lease.addresses != asked.plan.group {
+        return Some("it is held on other addresses; release it first".to_owned());
+    }
+    let (Some(wanted), Some(owner)) = (&asked.owner, &lease.owner) else {
+        return None;
+    };
+    (!wanted.is(owner) && process::is_running(owner))
+        .then(|| format!("its owner, pid {}, lives", owner.pid))
 }

@@ -28,6 +28,17 @@ struct State {
     events: VecDeque<Event>,
 }
 
+/// What a listener gets that knows the events up to some number.
+#[derive(Debug)]
+pub struct Since {
+    /// Whether events in between are no longer kept, or the number is of another run.
+    pub gap: bool,
+    /// What it missed and is still kept.
+    pub missed: Vec<Event>,
+    /// What comes.
+    pub live: broadcast::Receiver<Event>,
+}
+
 impl Journal {
     /// A journal without an entry.
     pub fn new(clock: Clock) -> Self {
@@ -83,10 +94,18 @@ impl Journal {
     }
 
     /// What happened after event `seq` and is still kept, and the events from now on.
-    pub fn since(&self, seq: u64) -> (Vec<Event>, broadcast::Receiver<Event>) {
+    pub fn since(&self, seq: u64) -> Since {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let missed = state.events.iter().filter(|event| event.seq > seq);
-        (missed.cloned().collect(), self.live.subscribe())
+        let oldest = state
+            .events
+            .front()
+            .map_or(state.last + 1, |event| event.seq);
+        Since {
+            gap: seq > state.last || seq.saturating_add(1) < oldest,
+            missed: missed.cloned().collect(),
+            live: self.live.subscribe(),
+        }
     }
 
     /// Tells whoever listens that nothing more will come, so that a shut-down need not wait.
@@ -115,8 +134,16 @@ mod tests {
         let journal = Journal::new(Clock::manual());
         journal.other(EventKind::Reloaded, None, "one");
         journal.other(EventKind::Reloaded, None, "two");
-        let (missed, mut live) = journal.since(1);
-        assert_eq!(missed.len(), 1);
+        let Since {
+            gap,
+            missed,
+            mut live,
+        } = journal.since(1);
+        assert_eq!((missed.len(), gap), (1, false));
+        assert!(
+            journal.since(9).gap,
+            "a number of another run passed for one of this"
+        );
         assert_eq!((missed[0].seq, &*missed[0].detail), (2, "two"));
         journal.other(EventKind::Reloaded, None, "three");
         assert_eq!(live.try_recv().unwrap().seq, 3);
@@ -129,7 +156,9 @@ mod tests {
         for _ in 0..KEPT + 10 {
             journal.other(EventKind::Reloaded, None, "");
         }
-        assert_eq!(journal.since(0).0.len(), KEPT);
+        let since = journal.since(0);
+        assert_eq!((since.missed.len(), since.gap), (KEPT, true));
+        assert!(!journal.since(10).gap);
         assert_eq!(journal.latest(1)[0].seq, KEPT as u64 + 10);
     }
 }

@@ -6,13 +6,13 @@ mod grant;
 mod holds;
 pub mod journal;
 mod keeper;
-mod naming;
 mod observer;
 mod occupants;
 pub mod plan;
 mod queue;
 pub mod refusal;
 pub mod service;
+mod turns;
 
 pub use grant::Allocated;
 pub use keeper::Restored;

@@ -51,7 +51,14 @@ impl Service {
         }
     }
 
-    async fn note_sight(&self, lease: &Lease, sight: Sight) -> Result<(), Refusal> {
+    async fn note_sight(&self, seen: &Lease, sight: Sight) -> Result<(), Refusal> {
+        let _turn = self.turn(seen.id).await;
+        // What has changed since the look is looked at again in the next round.
+        let lease = self.living_lease(seen.id);
+        let Some(lease) = lease.filter(|lease| lease.revision == seen.revision) else {
+            return Ok(());
+        };
+        let lease = &*lease;
         match sight {
             Sight::Nobody if lease.state == State::Active => {
                 // The owner lives and may listen again, as watchers do.
@@ -87,13 +94,11 @@ impl Service {
     async fn claim(&self, lease: &Lease, owner: Owner) -> Result<(), Refusal> {
         let detail = format!("claimed by {} (pid {})", owner.command, owner.pid);
         let claimed = self.change(lease.id, |lease| {
-            if lease.owner.is_none() && !lease.state.is_ended() {
-                lease.owner = Some(owner);
-                lease.claim_by = None;
-                lease.state = State::Active;
-                if lease.guard == Guard::None {
-                    lease.guard = Guard::Owner;
-                }
+            lease.owner = Some(owner);
+            lease.claim_by = None;
+            lease.state = State::Active;
+            if lease.guard == Guard::None {
+                lease.guard = Guard::Owner;
             }
         });
         let claimed = claimed.await?;
@@ -103,10 +108,10 @@ impl Service {
     }
 
     async fn conflict(&self, lease: &Lease, who: &str) -> Result<(), Refusal> {
+        tracing::warn!(port = %lease.port, "an outsider listens on a leased port: {who}");
         let lost = self
             .change(lease.id, |lease| lease.state = State::Lost)
             .await?;
-        tracing::warn!(port = %lease.port, "an outsider listens on a leased port: {who}");
         self.journal.lease(EventKind::LateConflict, &lost, who);
         Ok(())
     }
@@ -163,8 +168,9 @@ fn look(leases: &[Arc<Lease>]) -> Vec<(Arc<Lease>, Sight)> {
     };
     let inodes: HashSet<u64> = leases
         .iter()
-        .filter(|lease| lease.state != State::Active)
-        .flat_map(|lease| listeners(lease))
+        .map(|lease| (lease, listeners(lease)))
+        .filter(|(lease, entries)| !goes_on(lease, entries))
+        .flat_map(|(_, entries)| entries)
         .map(|entry| entry.inode)
         .collect();
     let processes = if inodes.is_empty() {
@@ -187,7 +193,7 @@ fn sight(lease: &Lease, entries: &[&Entry], processes: &HashMap<u64, Vec<Process
     let Some(first) = entries.first() else {
         return Sight::Nobody;
     };
-    if lease.state == State::Active {
+    if goes_on(lease, entries) {
         return Sight::Owner;
     }
     let known: Vec<&Process> = entries
@@ -196,9 +202,12 @@ fn sight(lease: &Lease, entries: &[&Entry], processes: &HashMap<u64, Vec<Process
         .flatten()
         .collect();
     let same_user = entries.iter().all(|entry| entry.uid == Some(lease.uid));
-    let proxy = known
-        .iter()
-        .any(|process| process.command.as_deref().is_some_and(is_proxy));
+    // A name is anybody's to choose; that a proxy is one, its user has to bear out.
+    let of_trust = |uid: Option<u32>| uid == Some(0) || uid == Some(lease.uid);
+    let proxy = entries.iter().all(|entry| of_trust(entry.uid))
+        && known
+            .iter()
+            .any(|process| process.command.as_deref().is_some_and(is_proxy));
     match &lease.owner {
         Some(owner)
             if known
@@ -216,6 +225,12 @@ fn sight(lease: &Lease, entries: &[&Entry], processes: &HashMap<u64, Vec<Process
         },
         _ => Sight::Outsider(outsider(first, &known)),
     }
+}
+
+/// Whether the lease's owner was seen to listen and sockets of the same user still do. Who listens
+/// is found out once, not in every round.
+fn goes_on(lease: &Lease, entries: &[&Entry]) -> bool {
+    lease.state == State::Active && entries.iter().all(|entry| entry.uid == Some(lease.uid))
 }
 
 fn is_proxy(command: &str) -> bool {

@@ -15,6 +15,9 @@ use crate::domain::request::Request;
 use crate::domain::selector::Selector;
 use crate::host::interface::{Snapshot, resolve};
 
+/// More addresses than a host has use for; a bound for what one request can make portbook do.
+const MAX_ADDRESSES: usize = 64;
+
 /// More ports than anybody needs at once; a bound for what one request can make portbook do.
 const MAX_PORTS: usize = 256;
 
@@ -52,6 +55,21 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Refuses what the kernel keeps for the administrator: a service that runs as root could bind
+    /// it, but that is not for everybody who may ask. A pool can open such ports to its users.
+    pub fn check_privilege(&self, uid: u32, unprivileged_start: u16) -> Result<(), Refusal> {
+        let asked_for = self.explicit.or(self.prefer);
+        let refused = asked_for.filter(|port| {
+            uid != 0 && port.get() < unprivileged_start && !self.pool.ranges.contains(*port)
+        });
+        refused.map_or(Ok(()), |port| {
+            Err(Refusal::PrivilegedPort {
+                port,
+                start: unprivileged_start,
+            })
+        })
+    }
+
     /// Fills the blanks of `request` from its pool and resolves its interfaces.
     pub fn of(request: &Request, settings: &Settings, host: &Snapshot) -> Result<Self, Refusal> {
         check(request)?;
@@ -62,6 +80,12 @@ impl Plan {
             &request.interfaces
         };
         let group = resolve(host, selectors)?;
+        if group.addresses().len() > MAX_ADDRESSES {
+            return Err(Refusal::InvalidRequest(format!(
+                "{} bind addresses are too many for one lease: select at most {MAX_ADDRESSES}, or any",
+                group.addresses().len()
+            )));
+        }
         let (mut ranges, exclude) = allowed(&pool, &group, settings);
         if let Some(prefer) = request.prefer {
             // Asked for by number, so it counts wherever it lies; the rest comes from the pool.

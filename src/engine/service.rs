@@ -10,9 +10,9 @@ use super::allocator::KernelRules;
 use super::books::Books;
 use super::holds::Holds;
 use super::journal::Journal;
-use super::naming::Naming;
 use super::queue::Queue;
 use super::refusal::Refusal;
+use super::turns::Turns;
 use crate::config::Settings;
 use crate::domain::lease::{Lease, LeaseId};
 use crate::domain::port::{Port, Protocol};
@@ -78,7 +78,8 @@ pub struct Inner {
     pub(super) watches: Mutex<HashMap<LeaseId, AbortHandle>>,
     pub(super) deadlines_moved: Notify,
     pub(super) queue: Queue,
-    pub(super) naming: Naming,
+    pub(super) names: Turns,
+    pub(super) transitions: Turns,
     pub(super) rng: Mutex<fastrand::Rng>,
     pub(super) runtime: tokio::runtime::Handle,
     descriptor_limit: u64,
@@ -132,7 +133,8 @@ impl Service {
             watches: Mutex::default(),
             deadlines_moved: Notify::new(),
             queue: Queue::default(),
-            naming: Naming::default(),
+            names: Turns::default(),
+            transitions: Turns::default(),
             rng: Mutex::new(rng),
             runtime: tokio::runtime::Handle::current(),
             descriptor_limit: descriptor_limit(mode),
@@ -221,9 +223,9 @@ impl Service {
         )))
     }
 
-    /// How many descriptors the holds keep open.
+    /// How many descriptors holds and the watching of owners keep open.
     pub fn held_descriptors(&self) -> usize {
-        lock(&self.holds).descriptor_count()
+        lock(&self.holds).descriptor_count() + lock(&self.watches).len()
     }
 
     /// How many descriptors holds may keep open.

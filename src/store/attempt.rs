@@ -46,6 +46,8 @@ pub struct AttemptFilter {
     pub allocation: Option<AllocationId>,
     /// On this port.
     pub port: Option<u16>,
+    /// Made for this user.
+    pub uid: Option<u32>,
     /// With this outcome.
     pub outcome: Option<String>,
     /// Only those with a lower `seq`.
@@ -141,6 +143,12 @@ fn narrowed(
     }
     if let Some(port) = filter.port {
         query.push(" and port = ").push_bind(port);
+    }
+    if let Some(uid) = filter.uid {
+        query
+            .push(" and exists (select 1 from allocation where id = attempt.allocation and uid = ")
+            .push_bind(uid)
+            .push(")");
     }
     if let Some(outcome) = &filter.outcome {
         query.push(" and outcome = ").push_bind(outcome.clone());

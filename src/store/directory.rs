@@ -2,9 +2,10 @@
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock, statfs};
 
@@ -22,6 +23,9 @@ const NETWORK_FILESYSTEMS: [u32; 7] = [
     0x00c3_6400,
 ];
 
+/// How often to look whether the lock is free.
+const LOOK: Duration = Duration::from_millis(20);
+
 /// A data directory that exists and may be written.
 #[derive(Debug, Clone)]
 pub struct DataDirectory {
@@ -37,7 +41,7 @@ pub struct Lock {
 /// Who has the lock, as far as they wrote it down.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Holder {
-    /// The process id; empty for a command that has it for a moment only.
+    /// The process id; "unknown" for a command that has it for a moment only.
     pub pid: String,
     /// The service's API socket.
     pub socket: Option<PathBuf>,
@@ -67,6 +71,14 @@ impl DataDirectory {
             let path = path.to_owned();
             return Err(StoreError::NetworkFilesystem { path });
         }
+        let mode = std::fs::metadata(path)
+            .map_err(failed)?
+            .permissions()
+            .mode();
+        if mode & 0o002 != 0 {
+            let path = path.to_owned();
+            return Err(StoreError::Exposed { path });
+        }
         Ok(Self {
             path: path.to_owned(),
         })
@@ -77,9 +89,19 @@ impl DataDirectory {
         &self.path
     }
 
-    /// The record.
-    pub fn database(&self) -> PathBuf {
-        self.path.join("portbook.db")
+    /// The record. Made here where it is missing, so that it is private (0600) from the start;
+    /// SQLite gives its log the same mode.
+    pub fn database(&self) -> Result<PathBuf, StoreError> {
+        let path = self.path.join("portbook.db");
+        let mut options = OpenOptions::new();
+        let made = options.append(true).create(true).mode(0o600).open(&path);
+        match made {
+            Ok(_) => Ok(path),
+            Err(source) => Err(StoreError::Directory {
+                path,
+                source: Arc::new(source),
+            }),
+        }
     }
 
     /// The console's token.
@@ -104,24 +126,34 @@ impl DataDirectory {
 
     /// Takes the lock if nobody has it.
     pub fn try_lock(&self) -> Result<Result<Lock, Holder>, StoreError> {
-        self.locked(FlockOperation::NonBlockingLockExclusive)
+        self.locked()
     }
 
-    /// Waits for the lock. A service keeps it for as long as it runs, so look first.
-    pub fn wait_lock(&self) -> Result<Lock, StoreError> {
-        match self.locked(FlockOperation::LockExclusive)? {
-            Ok(lock) => Ok(lock),
-            Err(holder) => Err(self.in_use(holder)),
+    /// Waits for the lock for so long, or until a service has signed it: that one keeps it.
+    ///
+    /// By looking again: waiting inside `flock(2)` could not be given up.
+    pub async fn lock_within(&self, limit: Duration) -> Result<Result<Lock, Holder>, StoreError> {
+        let mut looks = tokio::time::interval(LOOK);
+        let last = tokio::time::sleep(limit);
+        tokio::pin!(last);
+        loop {
+            match self.try_lock()? {
+                Err(holder) if holder.socket.is_none() => tokio::select! {
+                    () = &mut last => return Ok(Err(holder)),
+                    _ = looks.tick() => {}
+                },
+                done => return Ok(done),
+            }
         }
     }
 
-    fn locked(&self, how: FlockOperation) -> Result<Result<Lock, Holder>, StoreError> {
+    fn locked(&self) -> Result<Result<Lock, Holder>, StoreError> {
         let failed = |source: io::Error| StoreError::Directory {
             path: self.path.clone(),
             source: Arc::new(source),
         };
         let mut file = self.lock_file().map_err(failed)?;
-        match flock(&file, how) {
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {
                 // What an earlier holder wrote is no longer true.
                 file.set_len(0).map_err(failed)?;

@@ -24,6 +24,14 @@ pub enum StoreError {
         /// The directory.
         path: PathBuf,
     },
+    /// Anybody could put files in the place of portbook's.
+    #[error(
+        "data directory {path} may be written by everybody, who could swap the record or the token; chmod o-w it or give another with --data-dir"
+    )]
+    Exposed {
+        /// The directory.
+        path: PathBuf,
+    },
     /// Another service has it.
     #[error(
         "data directory {path} is in use by another portbook service (pid {pid}); talk to that one, stop it, or give another --data-dir"

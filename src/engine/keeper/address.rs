@@ -20,6 +20,10 @@ impl Service {
             }
         };
         for lease in self.leases() {
+            let _turn = self.turn(lease.id).await;
+            let Some(lease) = self.living_lease(lease.id) else {
+                continue;
+            };
             if let Err(error) = self.compare(&host, &lease).await {
                 tracing::error!(%error, lease = %lease.id, "a change of address is not on record");
             }

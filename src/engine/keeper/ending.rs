@@ -8,12 +8,13 @@ use crate::domain::event::EventKind;
 use crate::domain::lease::{BootTime, Lease, LeaseId, Owner, State};
 use crate::engine::refusal::Refusal;
 use crate::engine::service::{Caller, Service, lock};
+use crate::store::StoreError;
 
 impl Service {
     /// Gives a lease back on behalf of its user.
     pub async fn release(&self, caller: &Caller, id: LeaseId) -> Result<(), Refusal> {
         self.lease_of(caller, id)?;
-        self.end(id, State::Released, "released").await
+        self.end(id, State::Released, "released", |_| true).await
     }
 
     /// Makes a lease last its lifetime again from now on, or `ttl` if that is given.
@@ -29,6 +30,7 @@ impl Service {
                 "this lease has no end to put off: give a ttl to set one".to_owned(),
             ));
         };
+        let _turn = self.turn(id).await;
         let until = self.clock.boot().after(ttl);
         let renewed = self.change(id, |lease| {
             lease.expires = Some(until);
@@ -40,28 +42,40 @@ impl Service {
         Ok(renewed)
     }
 
-    /// Ends a lease: on record first, then the hold is closed and the port is free in the books.
-    /// A crash in between leaks nothing, since holds die with the process.
+    /// Ends a lease if `still` says so of the lease as it is in its turn: on record first, then
+    /// the hold is closed and the port is free in the books. A crash in between leaks nothing,
+    /// since holds die with the process.
+    ///
+    /// On a task of its own: whoever asked may hang up halfway, but a lease does not end by halves.
     pub(in crate::engine) async fn end(
         &self,
         id: LeaseId,
         state: State,
-        why: &str,
+        why: &'static str,
+        still: impl FnOnce(&Lease) -> bool + Send + 'static,
     ) -> Result<(), Refusal> {
-        let now = self.clock.now();
-        let mut before = None;
-        let ended = lock(&self.books).change(id, |lease| {
-            if lease.state.is_ended() {
-                return;
+        let service = self.clone();
+        let ending = async move {
+            let _turn = service.turn(id).await;
+            let lease = service.living_lease(id).ok_or(Refusal::NotFound)?;
+            if still(&lease) {
+                service.end_in_turn(&lease, state, why).await
+            } else {
+                Ok(())
             }
-            before = Some(lease.state);
+        };
+        let ended = tokio::spawn(ending).await;
+        ended.unwrap_or(Err(Refusal::Store(StoreError::Closed)))
+    }
+
+    async fn end_in_turn(&self, lease: &Lease, state: State, why: &str) -> Result<(), Refusal> {
+        let (id, before, now) = (lease.id, lease.state, self.clock.now());
+        let ended = lock(&self.books).change(id, |lease| {
             lease.state = state;
             lease.ended_at = Some(now);
             lease.revision += 1;
         });
-        let (Some(ended), Some(before)) = (ended, before) else {
-            return Err(Refusal::NotFound);
-        };
+        let ended = ended.ok_or(Refusal::NotFound)?;
         if let Err(error) = self.store.commit(self.store.batch().lease(&ended)).await {
             // Not on record as ended, so not ended: the port stays where it is.
             lock(&self.books).change(id, |lease| {
@@ -82,35 +96,40 @@ impl Service {
 
     /// A deadline of the lease has passed.
     pub(super) async fn time_is_up(&self, lease: &Lease, now: BootTime) -> Result<(), Refusal> {
-        let up = |deadline: Option<BootTime>| deadline.is_some_and(|at| at <= now);
+        let up = move |deadline: Option<BootTime>| deadline.is_some_and(|at| at <= now);
         if up(lease.expires) {
-            return self.end(lease.id, State::Expired, "its time was up").await;
+            let still = move |lease: &Lease| up(lease.expires);
+            return self
+                .end(lease.id, State::Expired, "its time was up", still)
+                .await;
         }
         if !up(lease.claim_by) {
             return Ok(());
         }
+        let still = move |lease: &Lease| up(lease.claim_by);
+        let why = "nobody came to listen";
         match lease.name {
-            Some(_) => self.put_away(lease, "nobody came to listen").await,
-            None => {
-                self.end(lease.id, State::Unclaimed, "nobody came to listen")
-                    .await
-            }
+            Some(_) => self.put_away(lease.id, why, still).await,
+            None => self.end(lease.id, State::Unclaimed, why, still).await,
         }
     }
 
     /// The owner has gone: its unnamed lease ends, its named one is kept for its return.
-    pub(super) async fn owner_gone(&self, id: LeaseId, owner: &Owner) {
-        let lease = self.lease(id).filter(|lease| !lease.state.is_ended());
-        let Some(lease) = lease.filter(|lease| lease.owner.as_ref().is_some_and(|o| o.is(owner)))
-        else {
+    pub(super) async fn owner_gone(&self, id: LeaseId, owner: Owner) {
+        let Some(lease) = self.living_lease(id) else {
             return;
         };
+        let still = move |lease: &Lease| lease.owner.as_ref().is_some_and(|now| now.is(&owner));
+        let why = "its owner is gone";
         let done = match lease.name {
-            Some(_) => self.put_away(&lease, "its owner is gone").await,
-            None => self.end(id, State::OwnerGone, "its owner is gone").await,
+            Some(_) => self.put_away(id, why, still).await,
+            None => self.end(id, State::OwnerGone, why, still).await,
         };
-        if let Err(error) = done {
-            tracing::error!(%error, lease = %id, "the end of an owner could not be recorded");
+        match done {
+            Ok(()) | Err(Refusal::NotFound) => {}
+            Err(error) => {
+                tracing::error!(%error, lease = %id, "an owner's end could not be recorded");
+            }
         }
     }
 }

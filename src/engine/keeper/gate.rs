@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::retake;
 use crate::domain::event::EventKind;
-use crate::domain::lease::{Guard, Handover, Lease, State};
+use crate::domain::lease::{Guard, Handover, Lease, LeaseId, State};
 use crate::domain::port::Protocol;
 use crate::engine::observer::listens_somebody;
 use crate::engine::refusal::Refusal;
@@ -32,8 +32,24 @@ impl Service {
         })
     }
 
-    /// Keeps a name's port while its owner is away: held, gate shut.
-    pub(super) async fn put_away(&self, lease: &Lease, why: &str) -> Result<(), Refusal> {
+    /// Keeps a name's port while its owner is away: held, gate shut. Only if `still` says so of
+    /// the lease as it is in its turn.
+    pub(super) async fn put_away(
+        &self,
+        id: LeaseId,
+        why: &str,
+        still: impl FnOnce(&Lease) -> bool,
+    ) -> Result<(), Refusal> {
+        let _turn = self.turn(id).await;
+        let lease = self.living_lease(id).ok_or(Refusal::NotFound)?;
+        if still(&lease) {
+            self.put_away_in_turn(&lease, why).await
+        } else {
+            Ok(())
+        }
+    }
+
+    async fn put_away_in_turn(&self, lease: &Lease, why: &str) -> Result<(), Refusal> {
         self.unwatch(lease.id);
         let hold = self.hold_of(lease.id).or_else(|| self.hold_again(lease));
         let shut = hold.as_ref().map(|hold| hold.shut_gate());
@@ -66,8 +82,12 @@ impl Service {
         Ok(())
     }
 
-    /// Takes the hold of a living lease once more, if nobody is in the way.
-    pub(super) fn hold_again(&self, lease: &Lease) -> Option<Arc<crate::host::hold::Hold>> {
+    /// Takes the hold of a living lease once more, gate shut, if nobody is in the way. In the
+    /// lease's turn, so that it cannot end meanwhile and leave the hold behind.
+    pub(in crate::engine) fn hold_again(
+        &self,
+        lease: &Lease,
+    ) -> Option<Arc<crate::host::hold::Hold>> {
         let taken = retake(
             &lease.addresses,
             lease.protocol,

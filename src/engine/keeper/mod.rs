@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use super::refusal::Refusal;
 use super::service::{Service, lock};
+use super::turns::Turn;
 use crate::domain::lease::{Lease, LeaseId};
 
 /// The longest sleep before deadlines are looked at again: the runtime's timers stand still
@@ -27,12 +28,24 @@ const LONGEST_SLEEP: Duration = Duration::from_mins(1);
 const PUT_OFF: Duration = Duration::from_secs(5);
 
 impl Service {
-    /// Changes a lease, in the books first and then in the record.
+    /// Waits until no other transition of this lease is under way. What is decided upon the lease
+    /// as it is then, stays true until the turn is dropped.
+    pub(super) async fn turn(&self, id: LeaseId) -> Turn {
+        self.transitions.take([id]).await
+    }
+
+    /// A lease that has not ended.
+    pub(super) fn living_lease(&self, id: LeaseId) -> Option<Arc<Lease>> {
+        self.lease(id).filter(|lease| !lease.state.is_ended())
+    }
+
+    /// Changes a living lease, in the books first and then in the record. In the lease's turn.
     pub(super) async fn change(
         &self,
         id: LeaseId,
         change: impl FnOnce(&mut Lease),
     ) -> Result<Arc<Lease>, Refusal> {
+        self.living_lease(id).ok_or(Refusal::NotFound)?;
         let changed = lock(&self.books).change(id, |lease| {
             change(lease);
             lease.revision += 1;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::domain::event::EventKind;
-use crate::domain::lease::{Guard, Handover, Lease, State};
+use crate::domain::lease::{Guard, Handover, Lease, LeaseId, State};
 use crate::domain::port::{Port, Protocol};
 use crate::engine::service::{Service, lock};
 use crate::host::closing::{Closed, ClosingSockets};
@@ -75,24 +75,23 @@ impl Service {
     async fn regain(&self, closed: &Closed) {
         for lease in self.without_hold() {
             if closed_on(closed, lease.port) {
-                self.regain_one(&lease).await;
+                self.regain_one(lease.id).await;
             }
         }
     }
 
-    async fn regain_one(&self, lease: &Lease) {
-        let Some(hold) = self.hold_again(lease) else {
+    async fn regain_one(&self, id: LeaseId) {
+        let _turn = self.turn(id).await;
+        let Some(lease) = self.living_lease(id).filter(|_| self.hold_of(id).is_none()) else {
+            return;
+        };
+        let Some(hold) = self.hold_again(&lease) else {
             return;
         };
         let owner_lives = lease.owner.as_ref().is_some_and(process::is_running);
         let open = owner_lives || lease.claim_by.is_some();
-        let gate = if open {
-            hold.open_gate()
-        } else {
-            hold.shut_gate()
-        };
-        if let Err(error) = gate {
-            tracing::error!(%error, port = %lease.port, "a gate could not be set");
+        if open && let Err(error) = hold.open_gate() {
+            tracing::error!(%error, port = %lease.port, "a gate could not be opened");
         }
         let state = match lease.state {
             State::Lost if open => State::Handed,

@@ -26,15 +26,23 @@ impl Service {
     pub async fn restore(&self) -> Result<Restored, Refusal> {
         let mut restored = Restored::default();
         for stored in self.store.live_leases().await? {
+            let of_this_boot = stored.boot_id == self.store.boot_id();
+            let (id, state) = (stored.lease.id, end_state(&stored.lease));
+            let owner_gone = stored.lease.owner.is_some() && !of_this_boot;
             let lease = self.rebased(stored);
-            let id = lease.id;
-            let over = lease.name.is_none() && is_over(&lease);
+            let over = lease.name.is_none() && (owner_gone || is_over(&lease));
             lock(&self.books).enter(Arc::new(lease.clone()));
             if over {
-                let state = end_state(&lease);
-                self.end(id, state, "found so at the start").await?;
+                let why = "found so at the start";
+                self.end(id, state, why, |_| true).await?;
                 restored.ended += 1;
-            } else if self.mode == Mode::Embedded {
+                continue;
+            }
+            if !of_this_boot {
+                // Its deadlines count from this boot on.
+                self.change(id, |_| {}).await?;
+            }
+            if self.mode == Mode::Embedded {
                 self.put_back(&lease).await?;
                 restored.kept += 1;
             } else if self.take_up(lease).await? {
@@ -85,15 +93,8 @@ impl Service {
             Handover::Release if !away => None,
             _ => self.hold_again(&lease),
         };
-        if let Some(hold) = &held {
-            let gate = if away {
-                hold.shut_gate()
-            } else {
-                hold.open_gate()
-            };
-            if let Err(error) = gate {
-                tracing::error!(%error, port = %lease.port, "a gate could not be set");
-            }
+        if let Some(Err(error)) = held.as_ref().filter(|_| !away).map(|hold| hold.open_gate()) {
+            tracing::error!(%error, port = %lease.port, "a gate could not be opened");
         }
         self.watch(&lease);
         if held.is_some() || !away {

@@ -1,11 +1,15 @@
 //! Watching owners: a pidfd becomes readable when its process is gone (`pidfd_open(2)`).
 
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 use crate::domain::lease::{Lease, LeaseId, Owner};
 use crate::engine::service::{Mode, Service, lock};
-use crate::host::process;
+use crate::host::process::{self, ProcessError};
 use crate::host::readiness::Readiness;
+
+/// How often an owner is looked for that cannot be watched.
+const ROUND: Duration = Duration::from_secs(1);
 
 impl Service {
     /// Waits on a task of its own for the owner of a lease to go.
@@ -22,10 +26,14 @@ impl Service {
         let mut watches = lock(&self.watches);
         let task = self.runtime.spawn(async move {
             match pidfd {
-                Ok(pidfd) => wait_for_end(pidfd).await,
-                Err(error) => tracing::debug!(%error, pid = owner.pid, "the owner went early"),
+                Ok(pidfd) => wait_for_end(pidfd, &owner).await,
+                Err(ProcessError::Gone(_)) => {}
+                Err(error) => {
+                    tracing::warn!(%error, "an owner cannot be watched; it is looked for instead");
+                    look_until_gone(&owner).await;
+                }
             }
-            service.done_watching(id, &owner).await;
+            service.done_watching(id, owner).await;
         });
         let earlier = watches.insert(id, task.abort_handle());
         drop(watches);
@@ -34,7 +42,7 @@ impl Service {
         }
     }
 
-    async fn done_watching(&self, id: LeaseId, owner: &Owner) {
+    async fn done_watching(&self, id: LeaseId, owner: Owner) {
         // Off the list first: `owner_gone` stops watches, and this task must live to finish it.
         lock(&self.watches).remove(&id);
         self.owner_gone(id, owner).await;
@@ -49,13 +57,21 @@ impl Service {
     }
 }
 
-async fn wait_for_end(pidfd: OwnedFd) {
-    match Readiness::of(pidfd) {
-        Ok(pidfd) => drop(pidfd.readable().await),
-        // Without the event the observer's rounds still find out.
-        Err(error) => {
-            tracing::error!(%error, "an owner cannot be watched");
-            std::future::pending::<()>().await;
-        }
+async fn wait_for_end(pidfd: OwnedFd, owner: &Owner) {
+    let heard = match Readiness::of(pidfd) {
+        Ok(pidfd) => pidfd.readable().await,
+        Err(error) => Err(error),
+    };
+    if let Err(error) = heard {
+        tracing::warn!(%error, "an owner cannot be watched; it is looked for instead");
+        look_until_gone(owner).await;
+    }
+}
+
+/// Where descriptors ran out there is no event to wait for; an owner is not gone for all that.
+async fn look_until_gone(owner: &Owner) {
+    let mut rounds = tokio::time::interval(ROUND);
+    while process::is_running(owner) {
+        rounds.tick().await;
     }
 }
