@@ -116,7 +116,7 @@ fn a_port_taken_on_one_address_is_taken_for_the_group() {
         return;
     };
     let place = place();
-    let server = host.serve(&place);
+    let _server = host.serve(&place);
     let alone = alloc(&host, &place, "10.77.1.3");
     assert_eq!(port(&alone), 21000);
     assert_eq!(port(&alloc(&host, &place, "lan0,lan1")), 21001);
@@ -167,7 +167,7 @@ fn an_interface_with_ipv6_alone_gives_a_url_that_answers() {
         return;
     };
     let place = place();
-    let server = host.serve(&place);
+    let _server = host.serve(&place);
     let lease = alloc(&host, &place, "six0");
     let number = port(&lease).to_string();
     let url = lease["url"].as_str().unwrap();
@@ -214,7 +214,7 @@ fn classes_part_private_from_public() {
         return;
     };
     let place = place();
-    let server = host.serve(&place);
+    let _server = host.serve(&place);
     let public = alloc(&host, &place, "public");
     assert_eq!(held_on(&public), set(&["198.51.100.7", "2001:db8::7"]));
     let private = alloc(&host, &place, "private");
