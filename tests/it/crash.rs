@@ -10,7 +10,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::fault::Fault;
-use crate::probe::{is_free, is_kept};
+use crate::probe::{eventually, is_free, is_kept};
 use crate::support::{Place, Server, ask};
 
 /// Where the random moments start from: the same in every run.
@@ -58,7 +58,7 @@ impl Log {
     /// Waits until so many answers have come since `before`.
     fn wait_for(&self, answers: u64) {
         let until = self.known().answers + answers;
-        let patience = Duration::from_secs(60);
+        let patience = Duration::from_mins(1);
         let waiting = |known: &mut Known| known.answers < until && known.wrong.is_empty();
         let (known, timeout) = self
             .1
@@ -173,7 +173,9 @@ fn assert_nothing_lost(log: &Log, server: &Server, place: &Place) -> BTreeMap<St
     for port in &place.ports {
         let leased = ports.contains(&u64::from(*port));
         assert!(!leased || is_kept(*port), "{port} is leased and not held");
-        assert!(leased || is_free(*port), "{port} is held and not leased");
+        // Somebody else on this machine may be on it for a moment; a leaked hold stays.
+        let free = || (leased || is_free(*port)).then_some(());
+        eventually(&format!("port {port}, which is not leased, is free"), free);
     }
     let mut known = log.known();
     assert_eq!(known.wrong, [""; 0]);

@@ -79,8 +79,8 @@ impl Drop for Program {
 }
 
 /// Asks for a lease, which must be granted.
-fn lease(server: &Server, body: Value) -> Value {
-    let granted = server.api("POST", LEASES, Some(&body));
+fn lease(server: &Server, body: &Value) -> Value {
+    let granted = server.api("POST", LEASES, Some(body));
     assert!(matches!(granted.status, 200 | 201), "{granted:?}");
     granted.json()["leases"][0].clone()
 }
@@ -166,7 +166,7 @@ fn a_name_whose_owner_lives_is_refused_to_another() {
 fn the_first_listener_of_the_user_becomes_the_owner() {
     let place = Place::with_ports(1);
     let server = place.serve();
-    let lease = lease(&server, json!({}));
+    let lease = lease(&server, &json!({}));
     assert_eq!(lease["owner"], Value::Null);
     let mut program = Program::serve(port(&lease), None);
     let active = until(&server, &lease, "active");
@@ -185,7 +185,7 @@ fn a_listener_of_another_user_is_a_conflict_and_no_owner() {
     }
     let place = Place::with_ports(2);
     let server = place.serve();
-    let taken = lease(&server, json!({ "name": "web" }));
+    let taken = lease(&server, &json!({ "name": "web" }));
     let stranger = Program::serve(port(&taken), Some(65534));
     let lost = until(&server, &taken, "lost");
     assert_eq!(lost["owner"], Value::Null);
@@ -195,7 +195,7 @@ fn a_listener_of_another_user_is_a_conflict_and_no_owner() {
         server.log()
     );
     // The name moves on.
-    let next = lease(&server, json!({ "name": "web" }));
+    let next = lease(&server, &json!({ "name": "web" }));
     assert_ne!(port(&next), port(&taken));
     drop(stranger);
 }
@@ -204,8 +204,8 @@ fn a_listener_of_another_user_is_a_conflict_and_no_owner() {
 fn a_lease_ends_with_its_time_and_renewals_move_its_end() {
     let place = Place::with_ports(3);
     let server = place.serve();
-    let left = lease(&server, json!({ "ttl": "1s" }));
-    let [sooner, later] = [0, 1].map(|_| lease(&server, json!({ "ttl": "30m" })));
+    let left = lease(&server, &json!({ "ttl": "1s" }));
+    let [sooner, later] = [0, 1].map(|_| lease(&server, &json!({ "ttl": "30m" })));
     for (lease, ttl) in [(&sooner, "1s"), (&later, "1h")] {
         let path = format!("{LEASES}/{}/renew", lease["id"].as_str().unwrap());
         let answer = server.api("POST", &path, Some(&json!({ "ttl": ttl })));
@@ -225,8 +225,8 @@ fn a_lease_ends_with_its_time_and_renewals_move_its_end() {
 fn a_lease_that_nobody_claims_ends_and_a_name_is_put_away() {
     let place = Place::with_ports(2);
     let server = place.serve();
-    let unnamed = lease(&server, json!({ "claim_within": "1s" }));
-    let named = lease(&server, json!({ "claim_within": "1s", "name": "web" }));
+    let unnamed = lease(&server, &json!({ "claim_within": "1s" }));
+    let named = lease(&server, &json!({ "claim_within": "1s", "name": "web" }));
     until(&server, &unnamed, "unclaimed");
     assert!(is_free(port(&unnamed)));
     until(&server, &named, "reserved");
