@@ -56,9 +56,16 @@ impl Service {
         }
         let turn = self.queue.turn(pool);
         let mut last = None;
+        // One port by number, or several in a row, may take long to come free; whoever wants just
+        // any port does not stand behind that.
+        let in_line = request.port.is_none() && request.block.is_none();
         let waiting = async {
             // The semaphore is never closed, so this is only about time.
-            let _turn = turn.acquire().await;
+            let _turn = if in_line {
+                turn.acquire().await.ok()
+            } else {
+                None
+            };
             self.until_granted(caller, request, &mut last).await
         };
         if let Ok(answer) = tokio::time::timeout(limit, waiting).await {

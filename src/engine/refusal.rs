@@ -188,7 +188,7 @@ impl Refusal {
         }
     }
 
-    /// Whether the next lease that ends may change the answer.
+    /// Whether a lease that ends, or a stranger that leaves, may change the answer.
     pub(super) const fn may_pass(&self) -> bool {
         matches!(
             self,

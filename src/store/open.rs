@@ -24,6 +24,9 @@ const CORRUPT_CODES: [&str; 2] = ["11", "26"];
 /// Each command reads the log that it finds, so it is kept short.
 const PAGES_OF_LOG: &str = "100";
 
+/// A log of so many pages (64 MB) starts over at the next checkpoint.
+const LONG_LOG_PAGES: i64 = 16 * 1024;
+
 pub(super) async fn open(
     file: &Path,
     machine_id: Option<&str>,
@@ -164,11 +167,18 @@ fn named(file: &Path, error: sqlx::Error) -> StoreError {
     }
 }
 
-/// Copies the log into the file without waiting for anybody, and says how many pages stay.
+/// Copies the log into the file without waiting for anybody. Under steady load the log never
+/// starts over by itself; once it is long, commits are held up for the moment that this takes.
 pub(super) async fn checkpoint(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
-    sqlx::query("pragma wal_checkpoint(passive)")
-        .execute(connection)
+    // Whether it was in the way of somebody, pages in the log, pages of them copied.
+    let (_, pages, _): (i64, i64, i64) = sqlx::query_as("pragma wal_checkpoint(passive)")
+        .fetch_one(&mut *connection)
         .await?;
+    if pages > LONG_LOG_PAGES {
+        sqlx::query("pragma wal_checkpoint(restart)")
+            .execute(connection)
+            .await?;
+    }
     Ok(())
 }
 

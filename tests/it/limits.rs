@@ -411,3 +411,15 @@ fn a_machine_without_any_home_says_what_to_give() {
     command.env("HOME", "/proc/nowhere");
     assert_says(&refusal_of(command, 1), &["/proc/nowhere", "--data-dir"]);
 }
+
+#[test]
+fn a_data_directory_that_everybody_may_write_is_refused() {
+    use std::os::unix::fs::PermissionsExt;
+    let place = Place::with_ports(1);
+    std::fs::create_dir(place.data_dir()).unwrap();
+    std::fs::set_permissions(place.data_dir(), std::fs::Permissions::from_mode(0o777)).unwrap();
+    let refused = place.run(&["alloc"]);
+    assert_eq!(refused.status.code(), Some(1));
+    let said = text(&refused.stderr);
+    assert!(said.contains("chmod o-w"), "{said}");
+}

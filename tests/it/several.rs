@@ -129,3 +129,60 @@ fn a_strict_name_does_not_move() {
         text(&moved.stderr)
     );
 }
+
+#[test]
+fn without_a_service_a_name_whose_port_is_taken_moves_or_is_refused() {
+    let place = Place::with_ports(2);
+    let port = place.ok(&["alloc", "--name", "web"]);
+    // Its owner has come and gone: the name is kept, nothing holds the port.
+    let ran = place.ok(&["run", "--name", "web", "--", "sh", "-c", "echo $PORT"]);
+    assert_eq!(ran, port);
+    let _stranger = crate::support::stranger(port.trim().parse().unwrap());
+    let refused = place.run(&["alloc", "--name", "web", "--strict"]);
+    assert_eq!(refused.status.code(), Some(1));
+    let said = text(&refused.stderr);
+    assert!(said.contains("python3"), "{said}");
+    assert_ne!(place.ok(&["alloc", "--name", "web"]), port);
+}
+
+#[test]
+fn a_name_for_tcp_is_not_one_for_both() {
+    let place = Place::with_ports(2);
+    let server = place.serve();
+    place.ok(&["alloc", "--name", "web"]);
+    let both = json!({"name": "web", "protocol": "both"});
+    let answer = server.api("POST", "/api/v1/leases", Some(&both));
+    assert_eq!(
+        (answer.status, &answer.json()["code"]),
+        (409, &json!("name_taken"))
+    );
+}
+
+#[test]
+fn the_bound_on_attempts_counts_what_was_busy() {
+    let place = Place::with_ports(5);
+    let _server = place.serve();
+    let got = place.ok(&["alloc", "--count", "5", "--max-attempts", "1"]);
+    assert_eq!(got.lines().count(), 5);
+}
+
+#[test]
+fn who_hangs_up_leaves_the_line() {
+    let place = Place::with_ports(1);
+    let server = place.serve();
+    let port = place.ok(&["alloc"]);
+    let mut gone = place
+        .command()
+        .args(["alloc", "--wait", "1h"])
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    gone.kill().unwrap();
+    gone.wait().unwrap();
+    let next = json!({"wait": "60s"});
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| server.api("POST", "/api/v1/leases", Some(&next)));
+        place.ok(&["release", port.trim()]);
+        assert_eq!(waiting.join().unwrap().status, 201);
+    });
+}
