@@ -10,7 +10,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::fault::Fault;
-use crate::probe::{eventually, is_free, is_kept};
+use crate::probe::{is_free, is_kept, until_free};
 use crate::support::{Place, Server, ask};
 
 /// Where the random moments start from: the same in every run.
@@ -174,8 +174,9 @@ fn assert_nothing_lost(log: &Log, server: &Server, place: &Place) -> BTreeMap<St
         let leased = ports.contains(&u64::from(*port));
         assert!(!leased || is_kept(*port), "{port} is leased and not held");
         // Somebody else on this machine may be on it for a moment; a leaked hold stays.
-        let free = || (leased || is_free(*port)).then_some(());
-        eventually(&format!("port {port}, which is not leased, is free"), free);
+        if !leased {
+            until_free(*port);
+        }
     }
     let mut known = log.known();
     assert_eq!(known.wrong, [""; 0]);
