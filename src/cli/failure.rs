@@ -21,6 +21,7 @@ const UNREACHABLE: u8 = 3;
 pub struct Failure {
     message: String,
     code: u8,
+    problem: Option<Box<Problem>>,
 }
 
 impl Failure {
@@ -29,6 +30,7 @@ impl Failure {
         Self {
             message: message.into(),
             code: REFUSED,
+            problem: None,
         }
     }
 
@@ -37,6 +39,7 @@ impl Failure {
         Self {
             message: message.into(),
             code: USAGE,
+            problem: None,
         }
     }
 
@@ -45,6 +48,11 @@ impl Failure {
     pub fn with_code(mut self, code: u8) -> Self {
         self.code = code;
         self
+    }
+
+    /// The document that the API answers in such a case, where it has one.
+    pub(super) fn problem(&self) -> Option<&Problem> {
+        self.problem.as_deref()
     }
 
     /// Tells the user, and gives the exit code.
@@ -63,6 +71,7 @@ impl From<ClientError> for Failure {
             ClientError::Unreachable { .. } => Self {
                 message: error.to_string(),
                 code: UNREACHABLE,
+                problem: None,
             },
         }
     }
@@ -72,7 +81,8 @@ impl From<Problem> for Failure {
     fn from(problem: Problem) -> Self {
         Self {
             code: problem.exit_code(),
-            message: problem.detail,
+            message: problem.detail.clone(),
+            problem: Some(Box::new(problem)),
         }
     }
 }

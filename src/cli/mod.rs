@@ -108,6 +108,16 @@ enum Command {
 impl Cli {
     /// Does what was asked for.
     pub fn run(self) -> Result<ExitCode, Failure> {
+        let json = self.global.json;
+        self.dispatch().inspect_err(|failure| {
+            // A refusal is an answer too; that it cannot be printed is no news then.
+            if let Some(problem) = failure.problem().filter(|_| json) {
+                let _ = print_json(problem);
+            }
+        })
+    }
+
+    fn dispatch(self) -> Result<ExitCode, Failure> {
         let Self { global, command } = self;
         match command {
             Command::Run(args) => run::run(&global, &args),

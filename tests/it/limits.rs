@@ -423,3 +423,15 @@ fn a_data_directory_that_everybody_may_write_is_refused() {
     let said = text(&refused.stderr);
     assert!(said.contains("chmod o-w"), "{said}");
 }
+
+#[test]
+fn a_refusal_is_a_document_too() {
+    let place = Place::with_ports(1);
+    let _server = place.serve();
+    place.ok(&["alloc"]);
+    let refused = place.run(&["--json", "alloc"]);
+    assert_eq!(refused.status.code(), Some(1));
+    let problem: serde_json::Value = serde_json::from_slice(&refused.stdout).unwrap();
+    assert_eq!(problem["code"], "pool_exhausted");
+    assert_eq!(problem["status"], 503);
+}
