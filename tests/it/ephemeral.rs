@@ -9,8 +9,8 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use crate::host::Host;
-use crate::probe::eventually;
 use crate::support::{Place, Server};
+use crate::tools::eventually;
 
 const EPHEMERAL: std::ops::RangeInclusive<u16> = 40000..=40007;
 const LEASED: [u16; 4] = [40001, 40002, 40004, 40007];

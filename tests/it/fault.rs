@@ -6,8 +6,8 @@ use std::process::{Child, Command, Stdio};
 use tempfile::TempDir;
 
 use crate::host::skipped;
-use crate::probe::eventually;
 use crate::support::Server;
+use crate::tools::eventually;
 
 /// Longer than any test waits: a call held up for so long never happens.
 const FOREVER_US: u32 = 600_000_000;

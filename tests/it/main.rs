@@ -21,6 +21,7 @@ mod limits;
 mod multi_nic;
 mod owner;
 mod probe;
+mod regain;
 mod several;
 mod support;
 mod tools;

@@ -8,8 +8,9 @@ use std::process::{Child, Command, Stdio};
 use serde_json::{Value, json};
 
 use crate::host::skipped;
-use crate::probe::{How, bind, eventually, is_kept, until_free};
+use crate::probe::{How, bind, is_kept, until_free};
 use crate::support::{Place, Server};
+use crate::tools::eventually;
 
 const LEASES: &str = "/api/v1/leases";
 const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);

@@ -1,22 +1,11 @@
-//! Looking from outside: what the kernel lets another process bind, and waiting for what has no
-//! event.
+//! Looking from outside: what the kernel lets another process bind.
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::{LazyLock, Mutex, PoisonError};
-use std::time::Duration;
 
-/// Looks again and again until there is something, and fails after some twenty seconds.
-pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    for _ in 0..1000 {
-        if let Some(found) = look() {
-            return found;
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    panic!("it never came: {what}");
-}
+use crate::tools::eventually;
 
 /// How somebody tries to bind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
