@@ -2,10 +2,12 @@
 
 pub mod allocator;
 pub mod books;
+mod commit;
 mod grant;
 mod holds;
 pub mod journal;
 mod keeper;
+mod name;
 mod observer;
 mod occupants;
 pub mod plan;

@@ -1,0 +1,97 @@
+//! The two doors: the Unix socket and the console, with who came in by which.
+
+use std::any::Any;
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::sync::Arc;
+
+use actix_web::dev::{Extensions, Server};
+use actix_web::rt::net::UnixStream;
+use actix_web::web::Data;
+use actix_web::{App, HttpServer, middleware, web};
+
+use crate::access::{self, Door, Peer};
+use crate::api::{self, Face};
+use crate::config::Settings;
+use crate::engine::service::Caller;
+use crate::host::process;
+
+use super::{GRACE_SECONDS, StartError, failed};
+
+/// Binds the API socket under a name of its own, sets its mode, and only then puts it in place,
+/// so that nobody connects to it with wrong permissions.
+pub(super) fn listen_on_socket(path: &Path, mode: u32) -> Result<UnixListener, StartError> {
+    let what = || failed(format!("the API socket {}", path.display()));
+    if std::os::unix::net::UnixStream::connect(path).is_ok() {
+        return Err(StartError::SocketInUse(path.to_owned()));
+    }
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).map_err(what())?;
+    }
+    let new = path.with_extension("new");
+    if new.exists() {
+        std::fs::remove_file(&new).map_err(what())?;
+    }
+    let listener = UnixListener::bind(&new).map_err(what())?;
+    std::fs::set_permissions(&new, std::fs::Permissions::from_mode(mode)).map_err(what())?;
+    std::fs::rename(&new, path).map_err(what())?;
+    listener.set_nonblocking(true).map_err(what())?;
+    Ok(listener)
+}
+
+pub(super) fn server(
+    face: &Data<Face>,
+    door: &Data<Arc<Door>>,
+    settings: &Settings,
+    console: Vec<TcpListener>,
+    socket: UnixListener,
+) -> Result<Server, StartError> {
+    let (face, door) = (face.clone(), door.clone());
+    let mut server = HttpServer::new(move || {
+        App::new()
+            .app_data(face.clone())
+            .app_data(door.clone())
+            .wrap(middleware::from_fn(access::check))
+            .wrap(middleware::from_fn(api::trace::request))
+            .configure(api::routes)
+            .configure(crate::dashboard::routes)
+            .default_service(web::to(api::not_found))
+    })
+    .workers(settings.console.workers.get())
+    .shutdown_timeout(GRACE_SECONDS)
+    // Who hangs up wants no answer any more, and must not keep a place in a line.
+    .h1_allow_half_closed(false)
+    .disable_signals()
+    .on_connect(note_peer)
+    .listen_uds(socket)
+    .map_err(failed("the API socket"))?;
+    for listener in console {
+        listener
+            .set_nonblocking(true)
+            .map_err(failed("the console"))?;
+        server = server.listen(listener).map_err(failed("the console"))?;
+    }
+    Ok(server.run())
+}
+
+/// Notes where a connection came from. The kernel tells who connected; it cannot be forged.
+fn note_peer(connection: &dyn Any, data: &mut Extensions) {
+    let Some(stream) = connection.downcast_ref::<UnixStream>() else {
+        data.insert(Peer::Console);
+        return;
+    };
+    // Without credentials the connection gets no peer, and every request is refused.
+    if let Ok(credentials) = stream.peer_cred() {
+        let pid = credentials.pid().and_then(|pid| u32::try_from(pid).ok());
+        // 0: a process of a pid namespace that is hidden from here.
+        let pid = pid.filter(|pid| *pid != 0);
+        data.insert(Peer::Local(Caller {
+            uid: credentials.uid(),
+            elsewhere: pid.is_some_and(|pid| !process::same_net_namespace(pid).unwrap_or(true)),
+            foreign_pids: !pid.is_some_and(|pid| process::same_pid_namespace(pid).unwrap_or(true)),
+            pid,
+        }));
+    }
+}

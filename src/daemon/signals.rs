@@ -1,0 +1,103 @@
+//! Signals: stop in an orderly way, stop at once, read the configuration again.
+
+use std::io;
+use std::sync::Arc;
+
+use actix_web::dev::ServerHandle;
+use actix_web::web::Data;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::api::Face;
+use crate::config::{self, Settings, Sources};
+use crate::domain::event::EventKind;
+
+/// The signals that a service obeys.
+pub(super) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    pub(super) fn listen() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// Returns at SIGTERM or SIGINT; SIGHUP is acted upon meanwhile.
+    async fn stop(&mut self, mut on_hang_up: impl FnMut()) {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+                _ = self.hang_up.recv() => on_hang_up(),
+            }
+        }
+    }
+}
+
+pub(super) async fn obey(
+    mut signals: Signals,
+    server: ServerHandle,
+    face: Data<Face>,
+    sources: Sources,
+) {
+    signals.stop(|| reload(&face, &sources)).await;
+    tracing::info!("stopping: requests under way are answered; a second signal ends that");
+    face.service.journal().close();
+    let graceful = tokio::spawn(server.stop(true));
+    signals.stop(|| {}).await;
+    graceful.abort();
+    server.stop(false).await;
+}
+
+/// Reads the configuration again. A bad one changes nothing and is told in the log.
+fn reload(face: &Face, sources: &Sources) {
+    let mut loaded = match config::load(sources) {
+        Ok(loaded) => loaded,
+        Err(error) => {
+            tracing::error!("the running settings stay: {error}");
+            return;
+        }
+    };
+    let running = face.loaded();
+    keep_what_needs_a_restart(&mut loaded.settings, &running.settings);
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    face.service.reconfigure(Arc::new(loaded.settings.clone()));
+    face.service.reread_kernel_rules();
+    let mut current = face
+        .loaded
+        .write()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
+    *current = Arc::new(loaded);
+    drop(current);
+    tracing::info!("configuration read again");
+    face.service
+        .journal()
+        .other(EventKind::Reloaded, None, "configuration read again");
+}
+
+fn keep_what_needs_a_restart(new: &mut Settings, running: &Settings) {
+    let moved = new.console != running.console
+        || new.data_dir != running.data_dir
+        || new.socket != running.socket
+        || new.socket_mode != running.socket_mode
+        || new.store != running.store
+        || new.telemetry != running.telemetry;
+    if moved {
+        tracing::warn!(
+            "console, data_dir, socket, store and telemetry change with a restart only; pools and interfaces count from now on"
+        );
+    }
+    new.console = running.console.clone();
+    new.data_dir.clone_from(&running.data_dir);
+    new.socket.clone_from(&running.socket);
+    new.socket_mode = running.socket_mode;
+    new.store = running.store.clone();
+    new.telemetry = running.telemetry.clone();
+}

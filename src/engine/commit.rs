@@ -1,0 +1,187 @@
+//! What was found becomes leases: on record first, then in the books, with their gates open.
+
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use super::allocator::Found;
+use super::grant::{Allocated, Asked, conflicts};
+use super::refusal::Refusal;
+use super::service::{Mode, Service, lock};
+use crate::domain::attempt::Attempt;
+use crate::domain::event::EventKind;
+use crate::domain::explanation::Explanation;
+use crate::domain::lease::{Guard, Handover, Lease, LeaseId, Name, State};
+use crate::domain::port::{Port, Protocol};
+use crate::host::hold::Hold;
+use crate::telemetry::span;
+
+impl Service {
+    pub(super) async fn grant(
+        &self,
+        asked: &Asked<'_>,
+        living: Vec<Option<Vec<Arc<Lease>>>>,
+        found: Vec<Found>,
+        attempts: Vec<Attempt>,
+        explanation: Explanation,
+    ) -> Result<Allocated, Refusal> {
+        let mut fresh: Vec<(Lease, Option<Hold>)> = Vec::with_capacity(found.len());
+        let mut names = asked.request.names.iter().zip(&living);
+        for found in found {
+            let name = names.by_ref().find(|(_, lives)| lives.is_none());
+            for hold in found.holds {
+                let name = name.map(|(name, _)| name);
+                let lease = self.new_lease(asked, name, found.port, hold.protocol());
+                let released = lease.handover == Handover::Release;
+                fresh.push((lease, (!released).then_some(hold)));
+            }
+        }
+        let record = self.record(asked, explanation);
+        let pool = &asked.plan.pool.name;
+        let mut batch = self.store.batch().allocation(&record).attempts(
+            asked.id,
+            pool,
+            asked.trace_id.as_deref(),
+            &attempts,
+        );
+        for (lease, _) in &fresh {
+            batch = batch.lease(lease);
+        }
+        let granted = self.commit_fresh(asked, batch, fresh).await?;
+        let leases = self.in_order(asked, living, granted).await?;
+        Ok(Allocated {
+            id: asked.id,
+            created: true,
+            attempt_count: record.explanation.tried.len(),
+            leases,
+            explanation: record.explanation,
+            conflicts: conflicts(attempts),
+            trace_id: record.trace_id,
+        })
+    }
+
+    /// Commits, opens gates and enters the books, on a task of its own: whoever asked may hang up
+    /// meanwhile. If so, what has no name is given back at once, since nobody knows of it.
+    async fn commit_fresh(
+        &self,
+        asked: &Asked<'_>,
+        batch: crate::store::Batch,
+        fresh: Vec<(Lease, Option<Hold>)>,
+    ) -> Result<Vec<Arc<Lease>>, Refusal> {
+        let (answer, answered) = oneshot::channel();
+        let service = self.clone();
+        // Kept until the books know the names, whether or not the asker waits for that.
+        let turn = Arc::clone(&asked.turn);
+        let committing = span::commit();
+        let task = async move {
+            let start = service.clock.boot();
+            let committed = service.store.commit(batch).await;
+            match &committed {
+                Ok(done) => {
+                    let waited = service.clock.boot().since(start);
+                    span::committed(&tracing::Span::current(), done.batch_size, waited);
+                }
+                Err(_) => span::commit_failed(&tracing::Span::current(), "store_unavailable"),
+            }
+            let result = match committed {
+                Ok(_) => Ok(service.enter(fresh)),
+                Err(error) => {
+                    service.forget(fresh);
+                    Err(Refusal::from(error))
+                }
+            };
+            drop(turn);
+            if let Err(Ok(unheard)) = answer.send(result) {
+                service.give_back(unheard).await;
+            }
+        };
+        tokio::spawn(tracing::Instrument::instrument(task, committing));
+        answered
+            .await
+            .unwrap_or(Err(Refusal::Store(crate::store::StoreError::Closed)))
+    }
+
+    fn enter(&self, fresh: Vec<(Lease, Option<Hold>)>) -> Vec<Arc<Lease>> {
+        let mut granted = Vec::with_capacity(fresh.len());
+        for (lease, hold) in fresh {
+            let lease = Arc::new(lease);
+            if let Some(hold) = hold {
+                if let Err(error) = hold.open_gate() {
+                    tracing::error!(%error, port = %lease.port, "a gate could not be opened");
+                }
+                lock(&self.holds).insert(lease.id, Arc::new(hold));
+            }
+            if lock(&self.books).enter(Arc::clone(&lease)) {
+                self.deadlines_moved.notify_one();
+            }
+            self.watch(&lease);
+            self.journal
+                .lease(EventKind::Granted, &lease, lease.pool.to_string());
+            granted.push(lease);
+        }
+        granted
+    }
+
+    fn forget(&self, fresh: Vec<(Lease, Option<Hold>)>) {
+        for (lease, hold) in fresh {
+            drop(hold);
+            lock(&self.books).cancel(&lease.addresses, lease.protocol, lease.port);
+        }
+    }
+
+    async fn give_back(&self, leases: Vec<Arc<Lease>>) {
+        for lease in leases.iter().filter(|lease| lease.name.is_none()) {
+            let why = "the answer could not be delivered";
+            let ended = self.end(lease.id, State::Released, why, |_| true).await;
+            if let Err(error) = ended {
+                tracing::warn!(%error, lease = %lease.id, "an unheard lease waits to be claimed");
+            }
+        }
+    }
+
+    pub(super) fn new_lease(
+        &self,
+        asked: &Asked<'_>,
+        name: Option<&Name>,
+        port: Port,
+        protocol: Protocol,
+    ) -> Lease {
+        let now = self.clock.boot();
+        let handover = asked.plan.handover.for_protocol(protocol);
+        Lease {
+            id: LeaseId(self.new_id()),
+            allocation: asked.id,
+            name: name.cloned(),
+            scope: asked.request.scope.clone(),
+            pool: Arc::clone(&asked.plan.pool.name),
+            protocol,
+            port,
+            addresses: asked.plan.group.clone(),
+            uid: asked.caller.uid,
+            claim_by: asked
+                .owner
+                .is_none()
+                .then(|| now.after(asked.plan.claim_within)),
+            owner: asked.owner.clone(),
+            handover,
+            guard: self.first_guard(asked, handover),
+            state: State::Handed,
+            granted_at: self.clock.now(),
+            ended_at: None,
+            expires: asked.plan.ttl.map(|ttl| now.after(ttl)),
+            ttl: asked.plan.ttl,
+            labels: asked.request.labels.clone(),
+            trace_id: asked.trace_id.clone(),
+            revision: 0,
+        }
+    }
+
+    /// A command that exits can hold nothing afterwards, unless its program inherits the hold.
+    fn first_guard(&self, asked: &Asked<'_>, handover: Handover) -> Guard {
+        let outlives = self.mode == Mode::Serving || asked.owner.is_some();
+        match handover {
+            Handover::Gate if outlives => Guard::Hold,
+            _ => Guard::None,
+        }
+    }
+}
