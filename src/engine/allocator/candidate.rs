@@ -1,0 +1,132 @@
+//! One candidate: kept in the books, bound on every address, each attempt noted.
+
+use tracing::Span;
+
+use super::{Found, Search};
+use crate::domain::attempt::{Attempt, Outcome};
+use crate::domain::port::{Port, Protocol};
+use crate::engine::books::Taken;
+use crate::engine::keeper::retake;
+use crate::engine::occupants::Occupants;
+use crate::engine::refusal::Refusal;
+use crate::host::hold::{Hold, Take};
+use crate::telemetry::span;
+
+impl Search<'_> {
+    pub(super) fn try_candidate(&mut self, port: Port) -> Result<Option<Found>, Refusal> {
+        self.candidate(port, Self::take)
+    }
+
+    pub(super) fn take(&mut self, protocol: Protocol, port: Port) -> Result<Hold, Outcome> {
+        let group = &self.plan.group;
+        let mut note = noting(self.occupants, &mut self.attempts);
+        Hold::take(Take::Strictly, group, protocol, port, self.clock, &mut note)
+    }
+
+    pub(super) fn retake(&mut self, protocol: Protocol, port: Port) -> Result<Hold, Outcome> {
+        let mut note = noting(self.occupants, &mut self.attempts);
+        retake(&self.plan.group, protocol, port, self.clock, &mut note)
+    }
+
+    /// Tries one port on every address and protocol. `None`: busy, go on; an error: going on is
+    /// pointless, because the kernel would say the same of every port.
+    pub(super) fn candidate(
+        &mut self,
+        port: Port,
+        take: fn(&mut Self, Protocol, Port) -> Result<Hold, Outcome>,
+    ) -> Result<Option<Found>, Refusal> {
+        if !self.reserve(port) {
+            return Ok(None);
+        }
+        if self.explanation.tried.last() != Some(&port) {
+            self.explanation.tried.push(port);
+        }
+        let mut holds = Vec::with_capacity(2);
+        for protocol in self.plan.protocols.each() {
+            match take(self, *protocol, port) {
+                Ok(hold) => holds.push(hold),
+                Err(outcome) => {
+                    drop(holds);
+                    self.cancel(port);
+                    return self.after_refusal(port, *protocol, outcome).map(|()| None);
+                }
+            }
+        }
+        Ok(Some(Found { port, holds }))
+    }
+
+    /// Keeps the port in the books for every protocol, or for none.
+    pub(super) fn reserve(&self, port: Port) -> bool {
+        let mut books = self.books();
+        let group = &self.plan.group;
+        let protocols = self.plan.protocols.each();
+        for (index, protocol) in protocols.iter().enumerate() {
+            if let Err(Taken::By(_) | Taken::BeingGranted) = books.reserve(group, *protocol, port) {
+                for earlier in &protocols[..index] {
+                    books.cancel(group, *earlier, port);
+                }
+                return false;
+            }
+        }
+        true
+    }
+
+    pub(super) fn after_refusal(
+        &self,
+        port: Port,
+        protocol: Protocol,
+        outcome: Outcome,
+    ) -> Result<(), Refusal> {
+        let refused = self.attempts.last();
+        let address = refused.map_or_else(String::new, |attempt| attempt.address.to_string());
+        match outcome {
+            Outcome::NotPermitted => Err(Refusal::PrivilegedPort {
+                port,
+                start: self.rules.unprivileged_start,
+            }),
+            Outcome::AddressNotAvailable => Err(Refusal::AddressNotAvailable { address }),
+            Outcome::Failed if refused.is_some_and(out_of_descriptors) => {
+                Err(Refusal::QuotaExceeded(
+                    "no descriptors are left for holds (RLIMIT_NOFILE): release leases, or raise \
+                     LimitNOFILE of the service"
+                        .to_owned(),
+                ))
+            }
+            Outcome::Failed => Err(Refusal::BindFailed {
+                address,
+                source: refused.and_then(|attempt| attempt.errno).map_or_else(
+                    || std::io::Error::other("unknown"),
+                    std::io::Error::from_raw_os_error,
+                ),
+            }),
+            Outcome::InUse | Outcome::Bound | Outcome::Lingering => {
+                let until = self.clock.boot().after(self.plan.pool.cool_down);
+                self.books()
+                    .cool_down(&self.plan.group, protocol, port, until);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// EMFILE or ENFILE (`socket(2)`).
+fn out_of_descriptors(attempt: &Attempt) -> bool {
+    use rustix::io::Errno;
+    let errno = attempt.errno.map(Errno::from_raw_os_error);
+    matches!(errno, Some(Errno::MFILE | Errno::NFILE))
+}
+
+/// Adds to each refused attempt who was in the way, and keeps it.
+fn noting<'n>(
+    occupants: &'n mut Occupants,
+    attempts: &'n mut Vec<Attempt>,
+) -> impl FnMut(Attempt, &Span) + 'n {
+    move |mut attempt, span| {
+        if attempt.outcome == Outcome::InUse {
+            attempt.occupant = occupants.of(&attempt);
+        }
+        let occupant = attempt.occupant.as_ref();
+        span::attempted(span, attempt.outcome, attempt.errno, occupant);
+        attempts.push(attempt);
+    }
+}

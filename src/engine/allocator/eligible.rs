@@ -1,0 +1,88 @@
+//! What may be tried at all, and in the explanation what may not.
+
+use super::Search;
+use crate::choice::bits::PortBits;
+use crate::choice::policy::Eligible;
+use crate::domain::explanation::Reason;
+use crate::host::occupancy::Occupancy;
+
+impl Search<'_> {
+    /// What may be tried, and in the explanation what may not.
+    pub(super) fn eligible(&mut self, with_cool_down: bool) -> Eligible {
+        let mut eligible = Eligible::all_of(&self.plan.ranges);
+        if !self.plan.exclude.is_empty() {
+            eligible.exclude(Reason::Configured, &PortBits::from(&self.plan.exclude));
+        }
+        if !self.rules.reserved.is_empty() {
+            eligible.exclude(
+                Reason::KernelReserved,
+                &PortBits::from(&self.rules.reserved),
+            );
+        }
+        if self.over_ephemeral_budget() {
+            let ephemeral = PortBits::from(&self.rules.ephemeral);
+            eligible.exclude(Reason::EphemeralBudget, &ephemeral);
+        }
+        let now = self.clock.boot();
+        let mut books = self.books();
+        for protocol in self.plan.protocols.each() {
+            for taken in books.taken(&self.plan.group, *protocol) {
+                eligible.exclude(Reason::Leased, taken);
+            }
+            if !with_cool_down {
+                continue;
+            }
+            if let Some(cooling) = books.cooling(&self.plan.group, *protocol, now) {
+                eligible.exclude(Reason::CoolingDown, cooling);
+            }
+        }
+        drop(books);
+        if let Some(listed) = &self.listed {
+            eligible.exclude(Reason::Listed, listed);
+        }
+        // A port that this search has already tried is not tried again.
+        for port in &self.explanation.tried {
+            eligible.ports.remove(*port);
+        }
+        self.explanation.ports = eligible.pool_size;
+        self.explanation.excluded.clone_from(&eligible.excluded);
+        eligible
+    }
+
+    pub(super) fn over_ephemeral_budget(&self) -> bool {
+        let ephemeral = &self.rules.ephemeral;
+        if self.plan.ranges.intersection(ephemeral).is_empty()
+            && self
+                .plan
+                .explicit
+                .is_none_or(|port| !ephemeral.contains(port))
+        {
+            return false;
+        }
+        let held = self.books().taken_within(&PortBits::from(ephemeral));
+        held >= self.rules.ephemeral_budget()
+    }
+
+    /// Leaves out what the socket tables list. They are hints, but a port listed cannot be bound
+    /// strictly, and what they miss the bind will tell.
+    pub(super) fn jump_over_listed(&mut self, eligible: &mut Eligible) {
+        let Ok(tables) = Occupancy::snapshot(self.plan.protocols.each()) else {
+            return;
+        };
+        let mut listed = PortBits::default();
+        let addresses = self.plan.group.addresses();
+        for entry in &tables.entries {
+            if addresses.iter().any(|address| entry.overlaps(address)) {
+                listed.insert(entry.port);
+            }
+        }
+        eligible.exclude(Reason::Listed, &listed);
+        self.explanation.excluded.clone_from(&eligible.excluded);
+        self.listed = Some(listed);
+    }
+}
+
+pub(super) fn cools(eligible: &Eligible) -> bool {
+    let mut excluded = eligible.excluded.iter();
+    excluded.any(|excluded| excluded.reason == Reason::CoolingDown)
+}
