@@ -49,6 +49,23 @@ impl Provenance {
         self.source(key) == DEFAULT
     }
 
+    /// Takes the settings that `is_kept` names as another reading of the configuration had them.
+    pub fn keep(&mut self, other: &Self, is_kept: impl Fn(&str) -> bool) {
+        for setting in self
+            .settings
+            .iter_mut()
+            .filter(|setting| is_kept(&setting.key))
+        {
+            let earlier = other
+                .settings
+                .iter()
+                .find(|earlier| earlier.key == setting.key);
+            if let Some(earlier) = earlier {
+                setting.clone_from(earlier);
+            }
+        }
+    }
+
     /// The keys of every setting.
     pub(super) fn keys(&self) -> &[Key] {
         &self.keys

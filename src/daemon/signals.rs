@@ -65,6 +65,8 @@ fn reload(face: &Face, sources: &Sources) {
     };
     let running = face.loaded();
     keep_what_needs_a_restart(&mut loaded.settings, &running.settings);
+    // What is shown is what is in force.
+    loaded.provenance.keep(&running.provenance, needs_a_restart);
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
@@ -80,6 +82,11 @@ fn reload(face: &Face, sources: &Sources) {
     face.service
         .journal()
         .other(EventKind::Reloaded, None, "configuration read again");
+}
+
+/// Whether a setting counts from the start of the service only.
+fn needs_a_restart(key: &str) -> bool {
+    !key.starts_with("pools.") && !key.starts_with("interfaces.")
 }
 
 fn keep_what_needs_a_restart(new: &mut Settings, running: &Settings) {

@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::domain::attempt::{Attempt, Occupant};
+use crate::domain::attempt::{Attempt, Occupant, SocketState};
 use crate::host::occupancy::{Entry, Occupancy, holders};
 use crate::host::process::Process;
 
@@ -22,7 +22,14 @@ struct Tables {
 impl Tables {
     fn read(attempt: &Attempt) -> Self {
         let tables = Occupancy::snapshot(&[attempt.protocol]).unwrap_or_default();
-        let inodes: HashSet<u64> = tables.entries.iter().map(|entry| entry.inode).collect();
+        // Whoever listens, and whoever is on this very port: not portbook's own thousands of holds,
+        // which are bound and do not listen.
+        let inodes: HashSet<u64> = tables
+            .entries
+            .iter()
+            .filter(|entry| entry.state == SocketState::Listening || entry.port == attempt.port)
+            .map(|entry| entry.inode)
+            .collect();
         Self {
             processes: holders(&inodes),
             entries: tables.entries,

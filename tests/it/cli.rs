@@ -503,6 +503,17 @@ fn settings_are_read_again_and_bad_ones_change_nothing() {
     reload("configuration read again");
     assert_eq!(port(&place.ok(&["alloc", "--pool", "two"])), fresh[1]);
 
+    // What counts from the start only is shown as it is in force.
+    let later = pool("two", fresh[1]) + "[console]\nworkers = 7\n";
+    std::fs::write(&file, later).unwrap();
+    reload("configuration read again");
+    let shown = server.api("GET", "/api/v1/config", None).json();
+    let settings = shown["settings"].as_array().unwrap();
+    let workers = settings
+        .iter()
+        .find(|setting| setting["key"] == "console.workers");
+    assert_eq!(workers.unwrap()["value"], 2);
+
     std::fs::write(&file, "[pools.two]\nranges = \"9-1\"\n").unwrap();
     reload("the running settings stay");
     let log = server.log();
