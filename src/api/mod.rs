@@ -16,8 +16,11 @@ pub mod trace;
 
 use std::sync::Arc;
 
+use actix_web::http::header::{ALLOW, HeaderValue};
 use actix_web::web::{self, ServiceConfig};
-use actix_web::{FromRequest, Handler, HttpRequest, Resource, Responder, Route, guard};
+use actix_web::{
+    FromRequest, Handler, HttpRequest, Resource, Responder, ResponseError, Route, guard,
+};
 
 use crate::config::Loaded;
 use crate::engine::service::Service;
@@ -50,29 +53,31 @@ pub fn routes(config: &mut ServiceConfig) {
         .app_data(web::QueryConfig::default().error_handler(|error, _| {
             Problem::new(Code::InvalidRequest, format!("the query: {error}")).into()
         }))
-        .service(resource("/livez").route(read(health::livez)))
-        .service(resource("/readyz").route(read(health::readyz)))
+        .service(resource("/livez", READING).route(read(health::livez)))
+        .service(resource("/readyz", READING).route(read(health::readyz)))
         .service(
             web::scope("/api/v1")
                 .service(
-                    resource("/leases")
+                    resource("/leases", "GET, HEAD, POST")
                         .route(read(leases::list))
                         .route(web::post().to(leases::create)),
                 )
                 .service(
-                    resource("/leases/{id}")
+                    resource("/leases/{id}", "GET, HEAD, DELETE")
                         .route(read(leases::show))
                         .route(web::delete().to(leases::release)),
                 )
-                .service(resource("/leases/{id}/renew").route(web::post().to(leases::renew)))
-                .service(resource("/allocations/{id}").route(read(allocations::show)))
-                .service(resource("/attempts").route(read(attempts::list)))
-                .service(resource("/ports/{protocol}/{port}").route(read(ports::show)))
-                .service(resource("/interfaces").route(read(interfaces::list)))
-                .service(resource("/pools").route(read(pools::list)))
-                .service(resource("/config").route(read(configuration::show)))
-                .service(resource("/events").route(web::get().to(events::stream)))
-                .service(resource("/status").route(read(health::status))),
+                .service(
+                    resource("/leases/{id}/renew", "POST").route(web::post().to(leases::renew)),
+                )
+                .service(resource("/allocations/{id}", READING).route(read(allocations::show)))
+                .service(resource("/attempts", READING).route(read(attempts::list)))
+                .service(resource("/ports/{protocol}/{port}", READING).route(read(ports::show)))
+                .service(resource("/interfaces", READING).route(read(interfaces::list)))
+                .service(resource("/pools", READING).route(read(pools::list)))
+                .service(resource("/config", READING).route(read(configuration::show)))
+                .service(resource("/events", "GET").route(web::get().to(events::stream)))
+                .service(resource("/status", READING).route(read(health::status))),
         );
 }
 
@@ -87,14 +92,20 @@ where
     web::route().guard(reading).to(handler)
 }
 
-/// A resource that answers other methods in the same form as every other error.
-pub fn resource(path: &str) -> Resource {
-    web::resource(path).default_service(web::to(method_not_allowed))
-}
+/// The methods of a resource that can only be read.
+pub const READING: &str = "GET, HEAD";
 
-async fn method_not_allowed(request: HttpRequest) -> Problem {
-    let detail = format!("{} is not for {}", request.method(), request.path());
-    Problem::new(Code::MethodNotAllowed, detail)
+/// A resource that answers other methods in the same form as every other error, and says which
+/// there are (RFC 9110, 15.5.6).
+pub fn resource(path: &str, allow: &'static str) -> Resource {
+    let refuse = move |request: HttpRequest| async move {
+        let detail = format!("{} is not for {}", request.method(), request.path());
+        let mut answer = Problem::new(Code::MethodNotAllowed, detail).error_response();
+        let headers = answer.headers_mut();
+        headers.insert(ALLOW, HeaderValue::from_static(allow));
+        answer
+    };
+    web::resource(path).default_service(web::to(refuse))
 }
 
 /// The answer where no route matches.

@@ -12,24 +12,24 @@ mod part;
 
 use actix_web::web::{ServiceConfig, get, head};
 
-use crate::api::resource;
+use crate::api::{READING, resource};
 use crate::domain::event::EventKind;
 
 /// Adds every page, and what the pages load.
 pub fn routes(config: &mut ServiceConfig) {
     config
         .service(
-            resource("/")
+            resource("/", READING)
                 .route(get().to(overview::show))
                 .route(head().to(overview::show)),
         )
         .service(
-            resource("/errors/{code}")
+            resource("/errors/{code}", READING)
                 .route(get().to(errors::show))
                 .route(head().to(errors::show)),
         )
         .service(
-            resource("/static/{file}")
+            resource("/static/{file}", READING)
                 .route(get().to(assets::serve))
                 .route(head().to(assets::serve)),
         );

@@ -262,6 +262,8 @@ fn wrong_paths_methods_and_queries_are_errors_of_the_same_form() {
         let answer = signed(&server, method, path, "");
         assert_eq!(answer.status, status, "{method} {path}: {answer:?}");
         assert_problem(&answer, status, code);
+        let allow = answer.head.to_ascii_lowercase().contains("\nallow: ");
+        assert_eq!(allow, status == 405, "{answer:?}");
     }
 }
 
