@@ -49,11 +49,6 @@ impl Client {
         }
     }
 
-    /// The socket.
-    pub fn socket(&self) -> &Path {
-        &self.socket
-    }
-
     /// Whether somebody accepts connections there.
     pub async fn is_answered(&self) -> bool {
         self.connect().await.is_ok()

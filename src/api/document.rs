@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::address::{http_url, with_port};
-use crate::domain::attempt::{Attempt, Occupant, Outcome};
+use crate::domain::attempt::{Attempt, Occupant};
 use crate::domain::duration::Span;
 use crate::domain::explanation::Explanation;
 use crate::domain::lease::{
@@ -450,15 +450,6 @@ impl From<AttemptRecord> for AttemptDocument {
             occupant: record.occupant,
             trace_id: record.trace_id,
         }
-    }
-}
-
-impl AttemptDocument {
-    /// Whether the port was got.
-    pub fn is_success(&self) -> bool {
-        [Outcome::Bound, Outcome::Lingering]
-            .iter()
-            .any(|good| good.as_str() == self.outcome)
     }
 }
 

@@ -73,6 +73,7 @@ pub fn routes(config: &mut ServiceConfig) {
                 .service(resource("/allocations/{id}", READING).route(read(allocations::show)))
                 .service(resource("/attempts", READING).route(read(attempts::list)))
                 .service(resource("/ports/{protocol}/{port}", READING).route(read(ports::show)))
+                .service(resource("/ports/{port}", READING).route(read(ports::show_tcp)))
                 .service(resource("/interfaces", READING).route(read(interfaces::list)))
                 .service(resource("/pools", READING).route(read(pools::list)))
                 .service(resource("/config", READING).route(read(configuration::show)))

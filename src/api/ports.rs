@@ -18,6 +18,16 @@ use crate::store::{AttemptFilter, StoreError};
 /// How many of its latest attempts are told.
 const ATTEMPTS: u32 = 20;
 
+/// The same for TCP, which is what most people mean by a port.
+pub async fn show_tcp(
+    face: Data<Face>,
+    viewer: Viewer,
+    path: Path<String>,
+) -> Result<HttpResponse, Problem> {
+    let both = Path::from((Protocol::Tcp.as_str().to_owned(), path.into_inner()));
+    show(face, viewer, both).await
+}
+
 /// Who is on a port, lease or occupant, and what was tried on it.
 pub async fn show(
     face: Data<Face>,

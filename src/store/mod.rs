@@ -105,9 +105,4 @@ impl Store {
         // Refused only if the writer has ended already.
         let _ = self.jobs.send(writer::Job::Close).await;
     }
-
-    /// How many requests wait for the writer.
-    pub fn queue_depth(&self) -> usize {
-        self.jobs.max_capacity() - self.jobs.capacity()
-    }
 }

@@ -31,3 +31,14 @@ fn a_lease_is_granted_listed_shown_and_released() {
     assert_eq!(server.api("GET", &path, None).json()["state"], "released");
     assert!(server.stop().success());
 }
+
+#[test]
+fn a_port_without_a_protocol_is_a_tcp_port() {
+    let place = Place::with_ports(1);
+    let server = place.serve();
+    let port = server.console_port();
+    let short = server.api("GET", &format!("/api/v1/ports/{port}"), None);
+    assert_eq!(short.status, 200, "{short:?}");
+    assert_eq!(short.json()["protocol"], "tcp");
+    assert_eq!(short.json()["leases"][0]["name"], "portbook-console");
+}
