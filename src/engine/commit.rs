@@ -25,15 +25,14 @@ impl Service {
         attempts: Vec<Attempt>,
         explanation: Explanation,
     ) -> Result<Allocated, Refusal> {
-        let mut fresh: Vec<(Lease, Option<Hold>)> = Vec::with_capacity(found.len());
+        let mut fresh: Vec<(Lease, Hold)> = Vec::with_capacity(found.len());
         let mut names = asked.request.names.iter().zip(&living);
         for found in found {
             let name = names.by_ref().find(|(_, lives)| lives.is_none());
             for hold in found.holds {
                 let name = name.map(|(name, _)| name);
                 let lease = self.new_lease(asked, name, found.port, hold.protocol());
-                let released = lease.handover == Handover::Release;
-                fresh.push((lease, (!released).then_some(hold)));
+                fresh.push((lease, hold));
             }
         }
         let record = self.record(asked, explanation);
@@ -66,7 +65,7 @@ impl Service {
         &self,
         asked: &Asked<'_>,
         batch: crate::store::Batch,
-        fresh: Vec<(Lease, Option<Hold>)>,
+        fresh: Vec<(Lease, Hold)>,
     ) -> Result<Vec<Arc<Lease>>, Refusal> {
         let (answer, answered) = oneshot::channel();
         let service = self.clone();
@@ -101,16 +100,11 @@ impl Service {
             .unwrap_or(Err(Refusal::Store(crate::store::StoreError::Closed)))
     }
 
-    fn enter(&self, fresh: Vec<(Lease, Option<Hold>)>) -> Vec<Arc<Lease>> {
+    fn enter(&self, fresh: Vec<(Lease, Hold)>) -> Vec<Arc<Lease>> {
         let mut granted = Vec::with_capacity(fresh.len());
         for (lease, hold) in fresh {
             let lease = Arc::new(lease);
-            if let Some(hold) = hold {
-                if let Err(error) = hold.open_gate() {
-                    tracing::error!(%error, port = %lease.port, "a gate could not be opened");
-                }
-                lock(&self.holds).insert(lease.id, Arc::new(hold));
-            }
+            self.let_in(&lease, hold);
             if lock(&self.books).enter(Arc::clone(&lease)) {
                 self.deadlines_moved.notify_one();
             }
@@ -122,7 +116,18 @@ impl Service {
         granted
     }
 
-    fn forget(&self, fresh: Vec<(Lease, Option<Hold>)>) {
+    /// Lets the owner in, now that the lease is on record: the gate opens, or the hold closes.
+    fn let_in(&self, lease: &Lease, hold: Hold) {
+        if lease.handover == Handover::Release {
+            return drop(hold);
+        }
+        if let Err(error) = hold.open_gate() {
+            tracing::error!(%error, port = %lease.port, "a gate could not be opened");
+        }
+        lock(&self.holds).insert(lease.id, Arc::new(hold));
+    }
+
+    fn forget(&self, fresh: Vec<(Lease, Hold)>) {
         for (lease, hold) in fresh {
             drop(hold);
             lock(&self.books).cancel(&lease.addresses, lease.protocol, lease.port);

@@ -14,6 +14,7 @@ use crate::domain::attempt::Attempt;
 use crate::domain::event::EventKind;
 use crate::domain::explanation::Explanation;
 use crate::domain::lease::{AllocationId, BootTime, Guard, Lease, Owner};
+use crate::domain::pool::DEFAULT_POOL;
 use crate::domain::port::Port;
 use crate::domain::request::Request;
 use crate::host::process;
@@ -70,7 +71,7 @@ impl Service {
         if caller.elsewhere {
             return Err(Refusal::OtherNetworkNamespace(caller.pid.unwrap_or(0)));
         }
-        let pool = request.pool.as_deref().unwrap_or("default");
+        let pool = request.pool.as_deref().unwrap_or(DEFAULT_POOL);
         let allocating = span::allocate(pool);
         let trace_id = propagation::current_trace_id(&allocating);
         let answer = self.answer(caller, request, trace_id);

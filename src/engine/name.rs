@@ -30,10 +30,10 @@ impl Service {
                 leases = self.leases_named(asked, name).await;
             }
             let lost = match leases.first() {
-                Some(first) => !self.is_still_ours(asked, first).await?,
-                None => false,
+                Some(first) if !asked.request.dry_run => !self.is_still_ours(asked, first).await?,
+                _ => false,
             };
-            if lost && !asked.request.dry_run {
+            if lost {
                 // The port went to an outsider: the name moves on.
                 for lease in &leases {
                     let why = "lost to an outsider";
@@ -89,7 +89,9 @@ impl Service {
         let Some(lease) = self.living_lease(lease.id) else {
             return Ok(true);
         };
-        let in_use = lease.owner.as_ref().is_some_and(process::is_running);
+        // Released, its program may be about to bind: a hold would be in its way.
+        let let_go = lease.handover == Handover::Release && lease.state == State::Handed;
+        let in_use = lease.owner.as_ref().is_some_and(process::is_running) || let_go;
         let ours = lease.state != State::Lost
             && (in_use || self.hold_of(lease.id).is_some() || self.hold_again(&lease).is_some());
         if !ours && asked.request.strict {

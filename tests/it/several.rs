@@ -186,3 +186,22 @@ fn who_hangs_up_leaves_the_line() {
         assert_eq!(waiting.join().unwrap().status, 201);
     });
 }
+
+#[test]
+fn a_released_port_stays_let_go_until_its_program_binds() {
+    let place = Place::with_ports(1);
+    let _server = place.serve();
+    let port = place.ok(&["alloc", "--name", "db", "--handover", "release"]);
+    let number = port.trim().parse().unwrap();
+    assert!(crate::probe::is_free(number));
+    for again in [
+        vec!["alloc", "--name", "db", "--dry-run"],
+        vec!["alloc", "--name", "db"],
+    ] {
+        assert_eq!(place.ok(&again), port, "{again:?}");
+        assert!(
+            crate::probe::is_free(number),
+            "{again:?} took the port back"
+        );
+    }
+}

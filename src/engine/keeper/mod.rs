@@ -80,7 +80,12 @@ impl Service {
         self.observe().await;
         let due = lock(&self.books).due(now);
         for lease in due.iter().filter(|lease| !lease.state.is_ended()) {
-            if let Err(error) = self.time_is_up(lease, now).await {
+            let done = self.time_is_up(lease, now).await;
+            // One that has ended meanwhile needs nothing more.
+            if let Err(error) = done.or_else(|error| match error {
+                Refusal::NotFound => Ok(()),
+                error => Err(error),
+            }) {
                 tracing::error!(%error, lease = %lease.id, "a lease could not be ended; later");
                 lock(&self.books).change(lease.id, |lease| {
                     for deadline in [&mut lease.claim_by, &mut lease.expires] {
