@@ -19,9 +19,11 @@ use actix_web::middleware::Next;
 use actix_web::web::Data;
 use actix_web::{FromRequest, HttpMessage, HttpRequest, ResponseError};
 use subtle::ConstantTimeEq;
+use tokio::net::unix::UCred;
 
 use crate::api::problem::{Code, Problem};
 use crate::engine::service::Caller;
+use crate::host::process;
 
 /// Where a connection came from, noted when it was accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -161,6 +163,19 @@ fn token_needed() -> Problem {
         Code::Unauthorized,
         "changing state on the console needs its token: send \"Authorization: Bearer …\" with what `portbook token` prints",
     )
+}
+
+/// Who is at the other end of a Unix socket. The kernel tells who connected; it cannot be forged.
+pub fn peer(credentials: &UCred) -> Caller {
+    let pid = credentials.pid().and_then(|pid| u32::try_from(pid).ok());
+    // 0: a process of a pid namespace that is hidden from here.
+    let pid = pid.filter(|pid| *pid != 0);
+    Caller {
+        uid: credentials.uid(),
+        elsewhere: pid.is_some_and(|pid| !process::same_net_namespace(pid).unwrap_or(true)),
+        foreign_pids: !pid.is_some_and(|pid| process::same_pid_namespace(pid).unwrap_or(true)),
+        pid,
+    }
 }
 
 /// The middleware: finds out who asks, or refuses.

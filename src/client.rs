@@ -49,6 +49,11 @@ impl Client {
         }
     }
 
+    /// The service's API socket.
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
     /// Whether somebody accepts connections there.
     pub async fn is_answered(&self) -> bool {
         self.connect().await.is_ok()

@@ -31,7 +31,7 @@
 //! | [`config`], [`host`], [`store`] | what is allowed, what the machine offers, what is on record |
 //! | [`choice`] | pure functions that decide |
 //! | [`engine`] | the story: books, allocator, keeper, observer, journal |
-//! | [`access`], [`api`], [`dashboard`], [`client`] | the edges |
+//! | [`access`], [`api`], [`dashboard`], [`protocol`], [`client`] | the edges |
 //! | [`daemon`], [`cli`] | assembly |
 
 pub mod access;
@@ -45,5 +45,6 @@ pub mod dashboard;
 pub mod domain;
 pub mod engine;
 pub mod host;
+pub mod protocol;
 pub mod store;
 pub mod telemetry;

@@ -526,6 +526,15 @@ pub struct PoolDocument {
     pub claim_within: Span,
     /// How long a lease lasts.
     pub ttl: Option<Span>,
+    /// How long it may last at most.
+    #[serde(default)]
+    pub max_ttl: Option<Span>,
+    /// How many leases there may be.
+    #[serde(default)]
+    pub max_leases: Option<NonZeroU32>,
+    /// How many of them one user may have.
+    #[serde(default)]
+    pub max_leases_per_user: Option<NonZeroU32>,
     /// How long one request may try.
     pub attempt_timeout: Span,
     /// How long a port is left alone after a refused bind.
@@ -551,6 +560,12 @@ pub struct StatusDocument {
     pub leases: usize,
     /// Descriptors kept open by holds.
     pub held_descriptors: usize,
+    /// Descriptors that holds may keep open.
+    #[serde(default)]
+    pub descriptor_budget: usize,
+    /// What the repair loop has mended since the start, by kind; nothing is as it should be.
+    #[serde(default)]
+    pub repairs: BTreeMap<String, u64>,
     /// Whether the record can be read.
     pub ready: bool,
 }

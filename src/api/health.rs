@@ -1,11 +1,14 @@
 //! `/livez`, `/readyz` and `/api/v1/status`: how the service is.
 
+use std::collections::BTreeMap;
+
 use actix_web::HttpResponse;
 use actix_web::web::Data;
 
 use super::Face;
 use super::document::StatusDocument;
 use super::problem::Problem;
+use crate::engine::service::Service;
 
 /// The process answers.
 pub async fn livez() -> HttpResponse {
@@ -35,6 +38,15 @@ pub async fn status(face: Data<Face>) -> HttpResponse {
         data_dir: settings.data_dir.clone(),
         leases: face.service.leases().len(),
         held_descriptors: face.service.held_descriptors(),
+        descriptor_budget: face.service.descriptor_budget(),
+        repairs: repairs(&face.service),
         ready,
     })
+}
+
+fn repairs(service: &Service) -> BTreeMap<String, u64> {
+    let repairs = service.repairs().into_iter();
+    repairs
+        .map(|(kind, count)| (kind.to_owned(), count))
+        .collect()
 }

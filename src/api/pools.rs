@@ -42,6 +42,9 @@ pub fn document<'a>(pool: &Pool, leases: impl Iterator<Item = &'a Lease>) -> Poo
         handover: pool.handover,
         claim_within: Span(pool.claim_within),
         ttl: pool.ttl.map(Span),
+        max_ttl: pool.max_ttl.map(Span),
+        max_leases: pool.max_leases,
+        max_leases_per_user: pool.max_leases_per_user,
         attempt_timeout: Span(pool.attempt_timeout),
         cool_down: Span(pool.cool_down),
     }

@@ -1,6 +1,7 @@
 //! What commands work on: the running service, or, where there is none, the same engine on the
 //! same record for the moment of the command.
 
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +19,9 @@ use crate::domain::lease::LeaseId;
 use crate::domain::port::{Port, Protocol};
 use crate::engine::service::{Caller, Mode, Service};
 use crate::host::clock::Clock;
+use crate::host::hold::Hold;
 use crate::host::process;
+use crate::protocol::descriptor;
 use crate::store::directory::{DataDirectory, Lock};
 use crate::store::{LeaseFilter, Store, StoreOptions};
 
@@ -98,6 +101,14 @@ impl Backend {
                     .await?;
                 Ok(leases::document(&granted, embedded.service.clock()))
             }
+        }
+    }
+
+    /// The sockets of a lease that is handed over by giving them to its owner.
+    pub(super) fn sockets(&self, id: LeaseId) -> Result<Vec<OwnedFd>, Failure> {
+        match self {
+            Self::Service(client) => descriptor::fetch(client.socket(), id).map_err(Failure::from),
+            Self::Embedded(embedded) => Ok(embedded.sockets(id)),
         }
     }
 
@@ -187,6 +198,15 @@ async fn every_living(client: &Client) -> Result<Vec<LeaseDocument>, Failure> {
     }
 }
 
+/// The program that this process becomes has the hold and closes it by ending.
+fn keep_through_exec(hold: Hold) {
+    if let Err(error) = hold.survive_exec() {
+        tracing::error!(%error, port = %hold.port(), "the program does not inherit the hold");
+    }
+    let descriptors = hold.into_descriptors().into_iter();
+    descriptors.for_each(std::mem::forget);
+}
+
 impl Embedded {
     async fn open(loaded: &Loaded, lock: Lock) -> Result<Self, Failure> {
         let settings = &loaded.settings;
@@ -211,6 +231,26 @@ impl Embedded {
             writer,
             _lock: lock,
         })
+    }
+
+    /// The listeners that were made for a lease, or what holds it where none are needed.
+    fn sockets(&self, id: LeaseId) -> Vec<OwnedFd> {
+        let Some(hold) = self.service.take_hold(id) else {
+            return Vec::new();
+        };
+        let listeners = hold.take_listeners();
+        if hold.protocol().has_no_listeners() {
+            return hold.into_descriptors();
+        }
+        keep_through_exec(hold);
+        listeners
+    }
+
+    /// Lets the program that this process becomes inherit the hold of a lease.
+    pub(super) fn bequeath(&self, id: LeaseId) {
+        if let Some(hold) = self.service.take_hold(id) {
+            keep_through_exec(hold);
+        }
     }
 
     async fn leases(&self, ended: bool) -> Result<Vec<LeaseDocument>, Failure> {

@@ -7,6 +7,7 @@ use crate::client::ClientError;
 use crate::config::ConfigError;
 use crate::domain::attempt::printable;
 use crate::engine::refusal::Refusal;
+use crate::protocol::descriptor::FetchError;
 use crate::store::StoreError;
 
 /// Refused.
@@ -69,6 +70,19 @@ impl From<ClientError> for Failure {
         match error {
             ClientError::Refused(problem) => problem.into(),
             ClientError::Unreachable { .. } => Self {
+                message: error.to_string(),
+                code: UNREACHABLE,
+                problem: None,
+            },
+        }
+    }
+}
+
+impl From<FetchError> for Failure {
+    fn from(error: FetchError) -> Self {
+        match error {
+            FetchError::Refused(problem) => (*problem).into(),
+            FetchError::Unreachable { .. } => Self {
                 message: error.to_string(),
                 code: UNREACHABLE,
                 problem: None,

@@ -51,7 +51,8 @@ pub struct Wanted {
     /// How many candidate ports may be tried.
     #[arg(long, value_name = "N")]
     max_attempts: Option<NonZeroU32>,
-    /// How the program gets the port: gate (it sets SO_REUSEADDR, as most servers do) or release.
+    /// How the program gets the port: gate (it sets SO_REUSEADDR, as most servers do), fd (it takes
+    /// listening sockets, as from systemd) or release (it does neither).
     #[arg(long, value_name = "MODE")]
     handover: Option<Handover>,
     /// How long the lease lasts unless it is renewed, such as 30m.

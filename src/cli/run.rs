@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
 
@@ -14,6 +15,8 @@ use super::backend::Backend;
 use super::request::Wanted;
 use super::{Failure, Global, note};
 use crate::api::document::{AllocationDocument, LeaseDocument};
+use crate::domain::lease::Handover;
+use crate::host::handover::{MOST_BY_NUMBER, Numbers};
 
 /// portbook refused, before the program was started.
 const REFUSED: u8 = 125;
@@ -30,7 +33,8 @@ names also WEB_PORT, WEB_HOST and {web.port}, {web.host}; with several names the
   portbook run -- python3 -m http.server {port}
   portbook run --name web --name api -- sh -c 'serve --web $WEB_PORT --api $API_PORT'
 The program must set SO_REUSEADDR when it binds, as nearly all servers do; for one that does not,
-use --handover release.")]
+use --handover release. With --handover fd it is given listening sockets (LISTEN_FDS, as systemd's
+socket activation does): nobody can come in between, and ports below 1024 need no privilege.")]
 pub struct RunArgs {
     #[command(flatten)]
     wanted: Wanted,
@@ -42,15 +46,18 @@ pub struct RunArgs {
 /// Becomes the program; returns only if that failed.
 pub(super) fn run(global: &Global, args: &RunArgs) -> Result<ExitCode, Failure> {
     let refused = |failure: Failure| failure.with_code(REFUSED);
+    // First of all: what is opened later must not have the numbers that the program looks at.
+    let numbers = Numbers::keep()
+        .map_err(|error| refused(Failure::other(format!("no descriptors: {error}"))))?;
     let loaded = global.load().map_err(refused)?;
     super::block_on(async {
         let backend = Backend::open(&loaded).await.map_err(refused)?;
         // What was granted is committed. The exec closes the record as a crash would, which loses
         // nothing; an orderly close would have the program wait for the disk.
         let failed = match allocate(&backend, args).await {
-            Ok(granted) => {
+            Ok((granted, sockets)) => {
                 args.wanted.tell(&granted);
-                become_program(args, &granted)
+                become_program(args, &granted, numbers, &sockets)
             }
             Err(failure) => Err(refused(failure)),
         };
@@ -59,43 +66,84 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Result<ExitCode, Failure> 
     })
 }
 
-async fn allocate(backend: &Backend, args: &RunArgs) -> Result<AllocationDocument, Failure> {
+/// Sockets that the program is given, each with the name it is to know it by.
+type Sockets = Vec<(String, OwnedFd)>;
+
+async fn allocate(
+    backend: &Backend,
+    args: &RunArgs,
+) -> Result<(AllocationDocument, Sockets), Failure> {
     let mut request = args.wanted.request()?;
     // This process becomes the program, so it is the owner from the start.
     request.owner_pid = Some(std::process::id());
     let granted = backend.allocate(request).await?;
-    if let Backend::Embedded(embedded) = backend {
-        for lease in &granted.leases {
-            let Some(hold) = embedded.service.take_hold(lease.id) else {
-                continue;
-            };
-            hold.survive_exec()
-                .map_err(|error| Failure::other(format!("the hold of {}: {error}", lease.port)))?;
-            // The program closes it by ending.
-            hold.into_descriptors()
-                .into_iter()
-                .for_each(std::mem::forget);
+    let mut sockets = Sockets::new();
+    for lease in &granted.leases {
+        match backend {
+            _ if lease.handover == Handover::Fd => {
+                let given = backend.sockets(lease.id)?.into_iter();
+                sockets.extend(given.map(|socket| (socket_name(lease), socket)));
+            }
+            Backend::Embedded(embedded) => embedded.bequeath(lease.id),
+            Backend::Service(_) => {}
         }
     }
-    Ok(granted)
+    Ok((granted, sockets))
 }
 
-fn become_program(args: &RunArgs, granted: &AllocationDocument) -> Result<ExitCode, Failure> {
+/// What the program knows a socket by (`LISTEN_FDNAMES`, `sd_listen_fds_with_names(3)`).
+fn socket_name(lease: &LeaseDocument) -> String {
+    let name = lease.name.as_ref();
+    name.map_or_else(|| "portbook".to_owned(), ToString::to_string)
+}
+
+fn become_program(
+    args: &RunArgs,
+    granted: &AllocationDocument,
+    numbers: Numbers,
+    sockets: &[(String, OwnedFd)],
+) -> Result<ExitCode, Failure> {
     let words = Words::of(granted, !args.wanted.names().is_empty());
-    let mut command = args.command.iter().map(|argument| words.replaced(argument));
-    let Some(program) = command.next() else {
+    let mut arguments = args.command.iter().map(|argument| words.replaced(argument));
+    let Some(program) = arguments.next() else {
         return Err(Failure::usage("no program was given").with_code(REFUSED));
     };
-    let error = Command::new(&program)
-        .args(command)
-        .envs(words.variables())
-        .exec();
+    let mut command = Command::new(&program);
+    command.args(arguments).envs(words.variables());
+    hand_over(&mut command, numbers, sockets).map_err(|failure| failure.with_code(REFUSED))?;
+    let error = command.exec();
     let code = match error.kind() {
         std::io::ErrorKind::NotFound => NOT_FOUND,
         _ => NOT_EXECUTABLE,
     };
     note(&format!("{}: {error}", program.to_string_lossy()));
     Ok(ExitCode::from(code))
+}
+
+/// Puts the sockets where the program looks for them and tells it so (`sd_listen_fds(3)`). What
+/// somebody else has told this process of its own is not for the program.
+fn hand_over(
+    command: &mut Command,
+    numbers: Numbers,
+    sockets: &[(String, OwnedFd)],
+) -> Result<(), Failure> {
+    if sockets.is_empty() {
+        return Ok(());
+    }
+    if sockets.len() > MOST_BY_NUMBER {
+        return Err(Failure::usage(format!(
+            "{} sockets are more than the {MOST_BY_NUMBER} that a program can be handed: ask for fewer ports or addresses",
+            sockets.len()
+        )));
+    }
+    let names: Vec<&str> = sockets.iter().map(|(name, _)| &**name).collect();
+    command
+        .env("LISTEN_FDS", sockets.len().to_string())
+        .env("LISTEN_PID", std::process::id().to_string())
+        .env("LISTEN_FDNAMES", names.join(":"));
+    numbers
+        .place(sockets.iter().map(|(_, socket)| socket))
+        .map_err(|error| Failure::other(format!("the sockets could not be handed over: {error}")))
 }
 
 /// What the program is told, as variables and as words in its arguments.

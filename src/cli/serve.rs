@@ -2,13 +2,16 @@
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
+use std::os::fd::OwnedFd;
 use std::process::ExitCode;
 
 use clap::Args;
 
 use super::{Failure, Global, print, print_json};
 use crate::config::{Flags, Loaded, Sources};
-use crate::daemon::{Daemon, StartError};
+use crate::daemon::{Daemon, Given, StartError};
+use crate::host::handover;
+use crate::protocol::descriptor;
 use crate::telemetry::{self, Environment, FLUSH_TIMEOUT, LogFormat, Options};
 
 /// What `serve` takes.
@@ -16,7 +19,9 @@ use crate::telemetry::{self, Environment, FLUSH_TIMEOUT, LogFormat, Options};
 #[command(after_help = "\
 Prints the console's URL on stdout once it is ready. The console tries port 8888 first, then 8889,
 8890, … up to 8988, and comes back on the port it had; --listen is strict.
-SIGTERM and SIGINT stop it; SIGHUP reads the configuration again.")]
+SIGTERM and SIGINT stop it; SIGHUP reads the configuration again.
+--takeover replaces a running service without letting go of a single port: it answers what is under
+way, hands its holds over and ends.")]
 pub struct ServeArgs {
     /// The console's address and port, strictly, such as 127.0.0.1:9000.
     #[arg(long, value_name = "ADDRESS:PORT")]
@@ -33,10 +38,15 @@ pub struct ServeArgs {
     /// text or json.
     #[arg(long, value_name = "FORMAT")]
     log_format: Option<LogFormat>,
+    /// Replace the service that runs, and take its holds over.
+    #[arg(long)]
+    takeover: bool,
 }
 
 /// Serves until told to stop.
 pub(super) fn run(global: &Global, args: &ServeArgs) -> Result<ExitCode, Failure> {
+    // Before anything else is opened.
+    let by_supervisor = handover::given_by_supervisor();
     let sources = Sources::from_process(Flags {
         listen: args.listen,
         max_attempts: args.max_attempts,
@@ -52,14 +62,38 @@ pub(super) fn run(global: &Global, args: &ServeArgs) -> Result<ExitCode, Failure
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
-    let served = actix_web::rt::System::new().block_on(serve(sources, loaded, global.json));
+    let given = Given {
+        by_supervisor,
+        by_predecessor: predecessor(args, &loaded)?,
+    };
+    let served = actix_web::rt::System::new().block_on(serve(sources, loaded, given, global.json));
     telemetry.shutdown(FLUSH_TIMEOUT);
     served.map(|()| ExitCode::SUCCESS)
 }
 
-async fn serve(sources: Sources, loaded: Loaded, json: bool) -> Result<(), Failure> {
+/// The holds of the service that this one takes over from; none where none runs.
+fn predecessor(args: &ServeArgs, loaded: &Loaded) -> Result<Vec<OwnedFd>, Failure> {
+    if !args.takeover {
+        return Ok(Vec::new());
+    }
+    match descriptor::take_over(&loaded.settings.socket) {
+        Ok(holds) => {
+            tracing::info!(sockets = holds.len(), "taken over from the running service");
+            Ok(holds)
+        }
+        Err(error) if error.is_nobody() => {
+            tracing::info!("there is no service to take over from");
+            Ok(Vec::new())
+        }
+        Err(error) => Err(Failure::other(error.to_string())),
+    }
+}
+
+async fn serve(sources: Sources, loaded: Loaded, given: Given, json: bool) -> Result<(), Failure> {
     let failed = |error: StartError| Failure::other(error.to_string());
-    let daemon = Daemon::build(sources, loaded).await.map_err(failed)?;
+    let daemon = Daemon::build(sources, loaded, given)
+        .await
+        .map_err(failed)?;
     match daemon.console() {
         Some(url) if json => print_json(&serde_json::json!({ "console": url }))?,
         Some(url) => print(&format!("{url}\n"))?,

@@ -3,6 +3,7 @@
 use super::finding::{Finding, Problem};
 use super::model::Settings;
 use super::provenance::Provenance;
+use crate::domain::duration::Span;
 use crate::domain::pool::Pool;
 use crate::domain::port::{PortSet, Protocols};
 use crate::domain::selector::{Selector, SelectorKind};
@@ -12,6 +13,7 @@ pub(super) fn among_themselves(settings: &Settings, provenance: &Provenance) -> 
     let mut findings = Vec::new();
     for pool in settings.pools.values() {
         findings.extend(pool_alone(pool, provenance));
+        findings.extend(lifetimes(pool, provenance));
     }
     for (name, rule) in &settings.interfaces {
         let ranges = rule.ranges.as_ref();
@@ -83,6 +85,22 @@ fn pool_alone(pool: &Pool, provenance: &Provenance) -> Option<Finding> {
         return None;
     };
     Some(error(provenance, &key("prefer"), problem))
+}
+
+fn lifetimes(pool: &Pool, provenance: &Provenance) -> Option<Finding> {
+    let (ttl, limit) = (pool.ttl?, pool.max_ttl?);
+    if ttl <= limit {
+        return None;
+    }
+    let problem = Problem::new(
+        format!("{} is longer than max_ttl, {}", Span(ttl), Span(limit)),
+        "make ttl shorter or max_ttl longer",
+    );
+    Some(error(
+        provenance,
+        &format!("pools.{}.ttl", pool.name),
+        problem,
+    ))
 }
 
 fn covers(outer: &PortSet, inner: &PortSet) -> bool {

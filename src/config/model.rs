@@ -149,6 +149,9 @@ pub(super) fn default_pool(name: &str) -> Pool {
         handover: Handover::default(),
         claim_within: Duration::from_mins(10),
         ttl: None,
+        max_ttl: None,
+        max_leases: None,
+        max_leases_per_user: None,
     }
 }
 

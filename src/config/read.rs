@@ -112,6 +112,11 @@ fn pool(mut section: Section<'_, '_>, name: &str) -> Option<Pool> {
         ttl: section
             .optional_checked("ttl", base.ttl.map(Span), not_zero)
             .map(|ttl| ttl.0),
+        max_ttl: section
+            .optional_checked("max_ttl", base.max_ttl.map(Span), not_zero)
+            .map(|ttl| ttl.0),
+        max_leases: section.optional("max_leases", base.max_leases),
+        max_leases_per_user: section.optional("max_leases_per_user", base.max_leases_per_user),
         name: base.name,
         ranges,
         exclude,

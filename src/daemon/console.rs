@@ -13,7 +13,7 @@ use crate::engine::refusal::Refusal;
 use crate::engine::service::{Caller, Service};
 use crate::store::directory::DataDirectory;
 
-use super::{BACKLOG, StartError, failed};
+use super::{StartError, failed};
 
 /// The console asks the allocator as everybody does: its own name makes its port sticky.
 pub(super) async fn land(
@@ -33,7 +33,7 @@ pub(super) async fn land(
     let landed = service.allocate(&me, &request).await?;
     let lease = landed.leases.first().cloned().ok_or(Refusal::NotFound)?;
     tell_where(&landed, &lease, settings);
-    let listeners = service.listen(&lease, BACKLOG).await?;
+    let listeners = service.listen(&lease).await?;
     Ok((lease, listeners))
 }
 

@@ -15,8 +15,6 @@ use actix_web::{App, HttpServer, middleware, web};
 use crate::access::{self, Door, Peer};
 use crate::api::{self, Face};
 use crate::config::Settings;
-use crate::engine::service::Caller;
-use crate::host::process;
 
 use super::{GRACE_SECONDS, StartError, failed};
 
@@ -84,14 +82,6 @@ fn note_peer(connection: &dyn Any, data: &mut Extensions) {
     };
     // Without credentials the connection gets no peer, and every request is refused.
     if let Ok(credentials) = stream.peer_cred() {
-        let pid = credentials.pid().and_then(|pid| u32::try_from(pid).ok());
-        // 0: a process of a pid namespace that is hidden from here.
-        let pid = pid.filter(|pid| *pid != 0);
-        data.insert(Peer::Local(Caller {
-            uid: credentials.uid(),
-            elsewhere: pid.is_some_and(|pid| !process::same_net_namespace(pid).unwrap_or(true)),
-            foreign_pids: !pid.is_some_and(|pid| process::same_pid_namespace(pid).unwrap_or(true)),
-            pid,
-        }));
+        data.insert(Peer::Local(access::peer(&credentials)));
     }
 }

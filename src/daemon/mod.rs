@@ -1,16 +1,20 @@
 //! The service as a process: build → listen → run until told to stop.
 
 mod console;
+mod fdstore;
 mod listen;
 mod signals;
 
 use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock, RwLock};
 use std::time::Duration;
 
 use actix_web::dev::Server;
 use actix_web::web::Data;
+use tokio::net::{UnixDatagram, UnixListener, UnixStream};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::access::{Door, Token};
@@ -20,16 +24,16 @@ use crate::domain::event::EventKind;
 use crate::engine::refusal::Refusal;
 use crate::engine::service::{Mode, Service};
 use crate::host::clock::Clock;
+use crate::host::hold::GivenSockets;
+use crate::host::supervisor::Supervisor;
 use crate::host::{interface, process, readiness::Readiness};
+use crate::protocol::descriptor::{self, beside};
 use crate::store::directory::{DataDirectory, Lock};
 use crate::store::{Store, StoreError, StoreOptions};
 
 use console::{announce, land};
 use listen::{listen_on_socket, server};
-use signals::{Signals, obey};
-
-/// How many connections may wait to be accepted.
-const BACKLOG: i32 = 1024;
+use signals::{Heir, Signals, Stop, obey};
 
 /// How long to wait for a command that has the data directory for a moment.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
@@ -76,18 +80,26 @@ pub struct Daemon {
     server: Server,
     signals: Signals,
     writer: JoinHandle<()>,
+    descriptors: UnixListener,
+    supervisor: Option<Supervisor>,
     /// Held for as long as the service runs.
-    _lock: Lock,
+    lock: Lock,
 }
 
 impl Daemon {
-    /// Takes the data directory, restores the leases, and listens. Must run on an actix system.
-    pub async fn build(sources: Sources, loaded: Loaded) -> Result<Self, StartError> {
+    /// Takes the data directory, restores the leases, and listens. `given` are the sockets of holds
+    /// that were kept for this start. Must run on an actix system.
+    pub async fn build(sources: Sources, loaded: Loaded, given: Given) -> Result<Self, StartError> {
         // Before anybody can learn that it runs and send one.
         let signals = Signals::listen().map_err(failed("signal handlers"))?;
         let settings = Arc::new(loaded.settings.clone());
         let (directory, lock) = take_directory(&settings).await?;
         let (service, writer) = engine(&directory, &settings).await?;
+        let supervisor = Supervisor::of_environment();
+        if let Some(supervisor) = &supervisor {
+            keep_copies(&service, supervisor);
+        }
+        service.accept_given(given.into_sockets());
         let restored = service.restore().await.map_err(StartError::Restore)?;
         tracing::info!(
             kept = restored.kept,
@@ -118,6 +130,8 @@ impl Daemon {
             None
         };
         let socket = listen_on_socket(&settings.socket, settings.socket_mode)?;
+        let descriptors = listen_on_socket(&beside(&settings.socket), settings.socket_mode)?;
+        let descriptors = UnixListener::from_std(descriptors).map_err(failed("the socket"))?;
         let mut listeners = Vec::new();
         if let Some((lease, taken)) = console {
             announce(&face, &directory, &lease)?;
@@ -132,7 +146,9 @@ impl Daemon {
             server,
             signals,
             writer,
-            _lock: lock,
+            descriptors,
+            supervisor,
+            lock,
         })
     }
 
@@ -141,10 +157,14 @@ impl Daemon {
         self.face.console.get().map(String::as_str)
     }
 
-    /// Serves until SIGTERM or SIGINT, then answers what is under way, writes what waits, and
-    /// returns. A second signal ends the waiting. SIGHUP reads the configuration again.
+    /// Serves until SIGTERM or SIGINT or until another service takes over, then answers what is
+    /// under way, writes what waits, and returns. A second signal ends the waiting. SIGHUP reads the
+    /// configuration again.
     pub async fn run(self) -> Result<(), StartError> {
         let service = self.face.service.clone();
+        let heir = Heir::default();
+        let (takeover, takeovers) = mpsc::channel(1);
+        tell(self.supervisor.as_ref(), "READY=1");
         let tasks = [
             tokio::spawn({
                 let service = service.clone();
@@ -158,26 +178,98 @@ impl Daemon {
                 let service = service.clone();
                 async move { service.regain_holds().await }
             }),
+            tokio::spawn({
+                let service = service.clone();
+                async move { service.keep_in_repair().await }
+            }),
             tokio::spawn(tell_interface_changes(service.clone())),
+            tokio::spawn(descriptor::serve(
+                self.descriptors,
+                service.clone(),
+                takeover,
+            )),
             tokio::spawn(obey(
                 self.signals,
-                self.server.handle(),
+                Stop {
+                    server: self.server.handle(),
+                    takeovers,
+                    heir: heir.clone(),
+                },
                 self.face.clone(),
                 self.sources,
             )),
         ];
         let served = self.server.await;
+        tell(self.supervisor.as_ref(), "STOPPING=1");
         for task in &tasks {
             task.abort();
         }
         service.store().close().await;
         // The writer ends by itself once it has written what waits.
         drop(self.writer.await);
-        for file in [self.directory.console(), self.socket] {
+        let descriptors = beside(&self.socket);
+        for file in [self.directory.console(), self.socket, descriptors] {
             drop(std::fs::remove_file(file));
         }
+        if let Some(heir) = heir.get() {
+            pass_on(heir, &service).await;
+        }
+        // Before the heir hears that all is said: it takes the directory next.
+        drop(self.lock);
+        drop(heir);
         tracing::info!("stopped");
         served.map_err(failed("the HTTP server"))
+    }
+}
+
+/// Sockets of holds that were kept for this start.
+#[derive(Debug, Default)]
+pub struct Given {
+    /// By a supervisor, with its names for them.
+    pub by_supervisor: Vec<(String, OwnedFd)>,
+    /// By the service that this one takes over from.
+    pub by_predecessor: Vec<OwnedFd>,
+}
+
+impl Given {
+    fn into_sockets(self) -> GivenSockets {
+        let mut given = fdstore::holds_among(self.by_supervisor);
+        for socket in self.by_predecessor {
+            given.add(None, socket);
+        }
+        given
+    }
+}
+
+/// Has a supervisor keep copies of all holds.
+fn keep_copies(service: &Service, supervisor: &Supervisor) {
+    let socket = supervisor.socket().and_then(UnixDatagram::from_std);
+    match socket {
+        Ok(socket) => {
+            let (tell, news) = mpsc::unbounded_channel();
+            service.tell_of_holds(tell);
+            tokio::spawn(fdstore::keep(socket, news));
+        }
+        Err(error) => tracing::warn!(%error, "the supervisor keeps no copies of holds"),
+    }
+}
+
+fn tell(supervisor: Option<&Supervisor>, text: &str) {
+    if let Some(supervisor) = supervisor {
+        supervisor.tell(text);
+    }
+}
+
+/// Passes every hold on to the service that takes over.
+async fn pass_on(heir: &UnixStream, service: &Service) {
+    let holds = service.all_holds();
+    let sockets: Vec<BorrowedFd<'_>> = holds.iter().flat_map(|hold| hold.descriptors()).collect();
+    match descriptor::pass_on(heir, &sockets).await {
+        Ok(()) => tracing::info!(
+            holds = holds.len(),
+            "passed on to the service that takes over"
+        ),
+        Err(error) => tracing::error!(%error, "whoever took over did not get all holds"),
     }
 }
 

@@ -1,11 +1,13 @@
 //! Signals: stop in an orderly way, stop at once, read the configuration again.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use actix_web::dev::ServerHandle;
 use actix_web::web::Data;
+use tokio::net::UnixStream;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
 
 use crate::api::Face;
 use crate::config::{self, Settings, Sources};
@@ -39,19 +41,32 @@ impl Signals {
     }
 }
 
-pub(super) async fn obey(
-    mut signals: Signals,
-    server: ServerHandle,
-    face: Data<Face>,
-    sources: Sources,
-) {
-    signals.stop(|| reload(&face, &sources)).await;
-    tracing::info!("stopping: requests under way are answered; a second signal ends that");
+/// The service that takes over, if one does.
+pub(super) type Heir = Arc<OnceLock<UnixStream>>;
+
+/// How the service is stopped, beside signals.
+pub(super) struct Stop {
+    pub(super) server: ServerHandle,
+    pub(super) takeovers: mpsc::Receiver<UnixStream>,
+    pub(super) heir: Heir,
+}
+
+pub(super) async fn obey(mut signals: Signals, mut stop: Stop, face: Data<Face>, sources: Sources) {
+    tokio::select! {
+        () = signals.stop(|| reload(&face, &sources)) => {
+            tracing::info!("stopping: requests under way are answered; a second signal ends that");
+        }
+        Some(heir) = stop.takeovers.recv() => {
+            tracing::info!("stopping, since another service takes over");
+            // Set once, here.
+            let _ = stop.heir.set(heir);
+        }
+    }
     face.service.journal().close();
-    let graceful = tokio::spawn(server.stop(true));
+    let graceful = tokio::spawn(stop.server.stop(true));
     signals.stop(|| {}).await;
     graceful.abort();
-    server.stop(false).await;
+    stop.server.stop(false).await;
 }
 
 /// Reads the configuration again. A bad one changes nothing and is told in the log.

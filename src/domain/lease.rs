@@ -174,6 +174,8 @@ pub enum Handover {
     /// The hold stays and lets owners in that set SO_REUSEADDR.
     #[default]
     Gate,
+    /// The owner is given listening sockets that portbook bound for it; the hold stays shut beneath.
+    Fd,
     /// The hold is closed just before the owner starts; the books keep the port.
     Release,
 }
@@ -183,17 +185,18 @@ impl Handover {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Gate => "gate",
+            Self::Fd => "fd",
             Self::Release => "release",
         }
     }
 
     /// What this hand-over means for a protocol. An open gate would let a second binder take a
-    /// UDP owner's datagrams, so UDP is always released.
+    /// UDP owner's datagrams, so UDP has no gate: it is released, or its very socket is given away.
     #[must_use]
     pub const fn for_protocol(self, protocol: Protocol) -> Self {
-        match protocol {
-            Protocol::Tcp => self,
-            Protocol::Udp => Self::Release,
+        match (self, protocol) {
+            (Self::Gate, Protocol::Udp) => Self::Release,
+            (handover, _) => handover,
         }
     }
 }
@@ -204,6 +207,7 @@ impl FromStr for Handover {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text {
             "gate" => Ok(Self::Gate),
+            "fd" => Ok(Self::Fd),
             "release" => Ok(Self::Release),
             other => Err(UnknownHandover(other.to_owned())),
         }
@@ -212,7 +216,7 @@ impl FromStr for Handover {
 
 /// A hand-over that does not exist.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("\"{0}\" is not a hand-over: use gate or release")]
+#[error("\"{0}\" is not a hand-over: use gate, fd or release")]
 pub struct UnknownHandover(pub String);
 
 /// What enforces a lease in the kernel.

@@ -83,4 +83,10 @@ pub struct Pool {
     pub claim_within: Duration,
     /// How long a lease lasts unless it is renewed; no end of its own if absent.
     pub ttl: Option<Duration>,
+    /// The longest lifetime that may be asked for; any if absent. Leases that ask for none have it.
+    pub max_ttl: Option<Duration>,
+    /// How many leases there may be of it at once; any number if absent.
+    pub max_leases: Option<NonZeroU32>,
+    /// How many of them one user may have; any number if absent.
+    pub max_leases_per_user: Option<NonZeroU32>,
 }

@@ -135,6 +135,22 @@ pub enum Protocols {
     Both,
 }
 
+impl Protocol {
+    /// Whether its sockets receive as soon as they are bound (`udp(7)`), so that none ever listens.
+    pub const fn has_no_listeners(self) -> bool {
+        matches!(self, Self::Udp)
+    }
+}
+
+impl From<Protocol> for Protocols {
+    fn from(protocol: Protocol) -> Self {
+        match protocol {
+            Protocol::Tcp => Self::Tcp,
+            Protocol::Udp => Self::Udp,
+        }
+    }
+}
+
 impl Protocols {
     /// Each protocol, TCP first.
     pub const fn each(self) -> &'static [Protocol] {
@@ -167,10 +183,7 @@ impl FromStr for Protocols {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text {
             "both" => Ok(Self::Both),
-            other => other.parse().map(|protocol| match protocol {
-                Protocol::Tcp => Self::Tcp,
-                Protocol::Udp => Self::Udp,
-            }),
+            other => other.parse::<Protocol>().map(Self::from),
         }
     }
 }

@@ -10,7 +10,7 @@ mod eligible;
 
 use std::sync::{Mutex, PoisonError};
 
-use super::books::Books;
+use super::books::{Books, Ticket};
 use super::occupants::Occupants;
 use super::plan::Plan;
 use super::refusal::Refusal;
@@ -57,6 +57,8 @@ pub struct Found {
     pub port: Port,
     /// One hold a protocol.
     pub holds: Vec<Hold>,
+    /// What keeps it in the books until it is a lease.
+    pub ticket: Ticket,
 }
 
 /// One search under way: where it looks, what it tried, what it has found.
@@ -140,14 +142,12 @@ impl<'a> Search<'a> {
     /// Closes what was found and gives it up in the books.
     pub fn let_go(&self, found: Found) {
         drop(found.holds);
-        self.cancel(found.port);
+        self.cancel(found.port, found.ticket);
     }
 
-    fn cancel(&self, port: Port) {
-        let mut books = self.books();
-        for protocol in self.plan.protocols.each() {
-            books.cancel(&self.plan.group, *protocol, port);
-        }
+    fn cancel(&self, port: Port, ticket: Ticket) {
+        let (group, protocols) = (&self.plan.group, self.plan.protocols);
+        self.books().cancel(group, protocols, port, ticket);
     }
 
     /// A port asked for by number: strict, never another.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use super::allocator::Found;
+use super::books::Ticket;
 use super::grant::{Allocated, Asked, conflicts};
 use super::refusal::Refusal;
 use super::service::{Mode, Service, lock};
@@ -16,6 +17,14 @@ use crate::domain::port::{Port, Protocol};
 use crate::host::hold::Hold;
 use crate::telemetry::span;
 
+/// What is about to become a lease.
+struct Fresh {
+    lease: Lease,
+    hold: Hold,
+    /// What keeps its port in the books until then.
+    ticket: Ticket,
+}
+
 impl Service {
     pub(super) async fn grant(
         &self,
@@ -25,14 +34,18 @@ impl Service {
         attempts: Vec<Attempt>,
         explanation: Explanation,
     ) -> Result<Allocated, Refusal> {
-        let mut fresh: Vec<(Lease, Hold)> = Vec::with_capacity(found.len());
+        let mut fresh = Vec::with_capacity(found.len());
         let mut names = asked.request.names.iter().zip(&living);
         for found in found {
             let name = names.by_ref().find(|(_, lives)| lives.is_none());
             for hold in found.holds {
                 let name = name.map(|(name, _)| name);
                 let lease = self.new_lease(asked, name, found.port, hold.protocol());
-                fresh.push((lease, hold));
+                fresh.push(Fresh {
+                    lease,
+                    hold,
+                    ticket: found.ticket,
+                });
             }
         }
         let record = self.record(asked, explanation);
@@ -43,7 +56,7 @@ impl Service {
             asked.trace_id.as_deref(),
             &attempts,
         );
-        for (lease, _) in &fresh {
+        for Fresh { lease, .. } in &fresh {
             batch = batch.lease(lease);
         }
         let granted = self.commit_fresh(asked, batch, fresh).await?;
@@ -65,7 +78,7 @@ impl Service {
         &self,
         asked: &Asked<'_>,
         batch: crate::store::Batch,
-        fresh: Vec<(Lease, Hold)>,
+        fresh: Vec<Fresh>,
     ) -> Result<Vec<Arc<Lease>>, Refusal> {
         let (answer, answered) = oneshot::channel();
         let service = self.clone();
@@ -100,9 +113,9 @@ impl Service {
             .unwrap_or(Err(Refusal::Store(crate::store::StoreError::Closed)))
     }
 
-    fn enter(&self, fresh: Vec<(Lease, Hold)>) -> Vec<Arc<Lease>> {
+    fn enter(&self, fresh: Vec<Fresh>) -> Vec<Arc<Lease>> {
         let mut granted = Vec::with_capacity(fresh.len());
-        for (lease, hold) in fresh {
+        for Fresh { lease, hold, .. } in fresh {
             let lease = Arc::new(lease);
             self.let_in(&lease, hold);
             if lock(&self.books).enter(Arc::clone(&lease)) {
@@ -116,21 +129,30 @@ impl Service {
         granted
     }
 
-    /// Lets the owner in, now that the lease is on record: the gate opens, or the hold closes.
+    /// Lets the owner in, now that the lease is on record: the gate opens, or the hold closes. Where
+    /// sockets are given away the hold stays shut.
     fn let_in(&self, lease: &Lease, hold: Hold) {
-        if lease.handover == Handover::Release {
-            return drop(hold);
-        }
-        if let Err(error) = hold.open_gate() {
-            tracing::error!(%error, port = %lease.port, "a gate could not be opened");
+        match lease.handover {
+            Handover::Release => return drop(hold),
+            Handover::Gate => {
+                if let Err(error) = hold.open_gate() {
+                    tracing::error!(%error, port = %lease.port, "a gate could not be opened");
+                }
+            }
+            Handover::Fd => {}
         }
         lock(&self.holds).insert(lease.id, Arc::new(hold));
     }
 
-    fn forget(&self, fresh: Vec<(Lease, Hold)>) {
-        for (lease, hold) in fresh {
+    fn forget(&self, fresh: Vec<Fresh>) {
+        for Fresh {
+            lease,
+            hold,
+            ticket,
+        } in fresh
+        {
             drop(hold);
-            lock(&self.books).cancel(&lease.addresses, lease.protocol, lease.port);
+            lock(&self.books).cancel_everywhere(ticket, lease.port);
         }
     }
 
@@ -185,7 +207,7 @@ impl Service {
     fn first_guard(&self, asked: &Asked<'_>, handover: Handover) -> Guard {
         let outlives = self.mode == Mode::Serving || asked.owner.is_some();
         match handover {
-            Handover::Gate if outlives => Guard::Hold,
+            Handover::Gate | Handover::Fd if outlives => Guard::Hold,
             _ => Guard::None,
         }
     }

@@ -166,7 +166,7 @@ impl Service {
         missing: usize,
         sticky: &[Option<Port>],
     ) -> Result<Allocated, Refusal> {
-        self.check_descriptors(asked, missing)?;
+        let _admission = self.admit(asked, missing)?;
         let rules = self.kernel_rules();
         let mut occupants = Occupants::default();
         let mut rng = lock(&self.rng).fork();
@@ -199,23 +199,6 @@ impl Service {
         }
         self.grant(asked, living, found, attempts, explanation)
             .await
-    }
-
-    /// Refuses before descriptors run out: what is left is needed for clients and files.
-    fn check_descriptors(&self, asked: &Asked<'_>, missing: usize) -> Result<(), Refusal> {
-        let each = asked.plan.group.addresses().len() * asked.plan.protocols.each().len();
-        // And one to watch its owner with.
-        let each = each + 1;
-        let (held, wanted) = (self.held_descriptors(), each * missing);
-        let budget = self.descriptor_budget();
-        if held + wanted <= budget {
-            return Ok(());
-        }
-        Err(Refusal::QuotaExceeded(format!(
-            "holding this needs {wanted} descriptors beside the {held} in use, and the limit \
-             allows {budget} (RLIMIT_NOFILE): ask for fewer ports, release leases, or raise \
-             LimitNOFILE of the service"
-        )))
     }
 
     /// Records a refusal and gives it its attempts.
@@ -287,9 +270,8 @@ impl Service {
             }
             // First the sockets, then the books, so that nobody meets what is about to close.
             drop(found.holds);
-            for protocol in asked.plan.protocols.each() {
-                lock(&self.books).cancel(&asked.plan.group, *protocol, found.port);
-            }
+            let (group, protocols) = (&asked.plan.group, asked.plan.protocols);
+            lock(&self.books).cancel(group, protocols, found.port, found.ticket);
         }
         Allocated {
             id: asked.id,

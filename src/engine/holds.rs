@@ -1,7 +1,11 @@
-//! The holds by lease, with a count of the descriptors that they keep open.
+//! The holds by lease, with a count of the descriptors that they keep open, and news of them for a
+//! supervisor that keeps copies.
 
 use std::collections::HashMap;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot};
 
 use crate::domain::lease::LeaseId;
 use crate::host::hold::Hold;
@@ -11,12 +15,39 @@ use crate::host::hold::Hold;
 pub struct Holds {
     by_lease: HashMap<LeaseId, Arc<Hold>>,
     descriptors: usize,
+    news: Option<mpsc::UnboundedSender<HoldNews>>,
+}
+
+/// What happened to a hold.
+#[derive(Debug)]
+pub enum HoldNews {
+    /// A lease has one now: copies of its sockets, to be kept for the next start.
+    Taken(LeaseId, Vec<OwnedFd>),
+    /// The same, of sockets that the supervisor has already, under this name.
+    Restored(LeaseId, Arc<str>),
+    /// The lease has none any more; told back once no copy is left.
+    Gone(LeaseId, oneshot::Sender<()>),
+    /// Sockets that the supervisor has under this name belong to no lease.
+    Unknown(Arc<str>),
 }
 
 impl Holds {
+    /// Tells of every hold from now on.
+    pub fn tell(&mut self, news: mpsc::UnboundedSender<HoldNews>) {
+        self.news = Some(news);
+    }
+
+    /// Tells of sockets that belong to no lease.
+    pub fn tell_unknown(&self, name: Arc<str>) {
+        self.say(HoldNews::Unknown(name));
+    }
+
     /// Puts a hold to its lease; the one it replaces, if any, is given back to be closed.
     pub fn insert(&mut self, id: LeaseId, hold: Arc<Hold>) -> Option<Arc<Hold>> {
         self.descriptors += hold.descriptor_count();
+        if self.news.is_some() {
+            self.say(taken(id, &hold));
+        }
         let replaced = self.by_lease.insert(id, hold);
         self.forget(replaced.as_deref());
         replaced
@@ -24,14 +55,29 @@ impl Holds {
 
     /// Takes a lease's hold out, to be closed by the caller outside of any lock.
     pub fn remove(&mut self, id: LeaseId) -> Option<Arc<Hold>> {
-        let removed = self.by_lease.remove(&id);
-        self.forget(removed.as_deref());
-        removed
+        self.take(id).map(|(hold, _)| hold)
+    }
+
+    /// The same, with word once the supervisor has no copy left; none where there is no supervisor.
+    pub fn take(&mut self, id: LeaseId) -> Option<(Arc<Hold>, Option<oneshot::Receiver<()>>)> {
+        let removed = self.by_lease.remove(&id)?;
+        self.forget(Some(&removed));
+        let gone = self.news.is_some().then(|| {
+            let (told, gone) = oneshot::channel();
+            self.say(HoldNews::Gone(id, told));
+            gone
+        });
+        Some((removed, gone))
     }
 
     /// A lease's hold.
     pub fn get(&self, id: LeaseId) -> Option<&Arc<Hold>> {
         self.by_lease.get(&id)
+    }
+
+    /// Every one of them, with its lease.
+    pub fn all(&self) -> impl Iterator<Item = (LeaseId, &Arc<Hold>)> {
+        self.by_lease.iter().map(|(id, hold)| (*id, hold))
     }
 
     /// How many descriptors all of them keep open.
@@ -41,5 +87,26 @@ impl Holds {
 
     fn forget(&mut self, hold: Option<&Hold>) {
         self.descriptors -= hold.map_or(0, Hold::descriptor_count);
+    }
+
+    fn say(&self, news: HoldNews) {
+        if let Some(listener) = &self.news {
+            // Nobody listens any more while the service ends: then the supervisor keeps what it has.
+            let _ = listener.send(news);
+        }
+    }
+}
+
+fn taken(id: LeaseId, hold: &Hold) -> HoldNews {
+    if let Some(name) = hold.stored_as() {
+        return HoldNews::Restored(id, Arc::clone(name));
+    }
+    let copies = hold.descriptors().map(|socket| socket.try_clone_to_owned());
+    match copies.collect() {
+        Ok(copies) => HoldNews::Taken(id, copies),
+        Err(error) => {
+            tracing::warn!(%error, port = %hold.port(), "the supervisor keeps no copy of a hold");
+            HoldNews::Taken(id, Vec::new())
+        }
     }
 }

@@ -12,9 +12,11 @@ mod observer;
 mod occupants;
 pub mod plan;
 mod queue;
+mod quota;
 pub mod refusal;
 pub mod service;
 mod turns;
 
 pub use grant::Allocated;
+pub use holds::HoldNews;
 pub use keeper::Restored;

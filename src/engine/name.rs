@@ -211,7 +211,7 @@ impl Service {
         let handing = async move {
             let _turn = service.turn(id).await;
             let changed = service.change(id, |lease| terms.apply(lease, now)).await?;
-            service.hand_over(&changed)?;
+            service.hand_over(&changed).await?;
             service.watch(&changed);
             service.lease(id).ok_or(Refusal::NotFound)
         };

@@ -108,19 +108,21 @@ impl Service {
     }
 
     async fn conflict(&self, lease: &Lease, who: &str) -> Result<(), Refusal> {
-        tracing::warn!(port = %lease.port, "an outsider listens on a leased port: {who}");
         let lost = self
             .change(lease.id, |lease| lease.state = State::Lost)
             .await?;
-        self.journal.lease(EventKind::LateConflict, &lost, who);
+        self.late_conflict(&lost, who);
         Ok(())
     }
 }
 
-/// Whether anybody listens on a lease's port right now.
-pub(super) fn listens_somebody(lease: &Lease) -> bool {
-    let entries = Occupancy::on_port(lease.protocol, lease.port).unwrap_or_default();
-    entries.iter().any(|entry| listens_on(entry, lease))
+/// Who listens on a lease's port right now and is neither its owner nor a descendant of it.
+pub(super) fn stranger_on(lease: &Arc<Lease>) -> Option<String> {
+    let found = look(std::slice::from_ref(lease)).into_iter().next();
+    match found {
+        Some((_, Sight::Outsider(who))) => Some(who),
+        _ => None,
+    }
 }
 
 /// What was seen on a lease's port.
@@ -196,11 +198,16 @@ fn sight(lease: &Lease, entries: &[&Entry], processes: &HashMap<u64, Vec<Process
     if goes_on(lease, entries) {
         return Sight::Owner;
     }
+    let me = std::process::id();
     let known: Vec<&Process> = entries
         .iter()
         .filter_map(|entry| processes.get(&entry.inode))
         .flatten()
         .collect();
+    if !known.is_empty() && known.iter().all(|process| process.pid == me) {
+        // Listeners of portbook's that wait to be given to their owner.
+        return Sight::Nobody;
+    }
     let same_user = entries.iter().all(|entry| entry.uid == Some(lease.uid));
     // A name is anybody's to choose; that a proxy is one, its user has to bear out.
     let of_trust = |uid: Option<u32>| uid == Some(0) || uid == Some(lease.uid);

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::refusal::Refusal;
 use crate::config::{InterfaceRule, Settings};
 use crate::domain::address::{ANY_INTERFACE, AddressGroup};
+use crate::domain::duration::Span;
 use crate::domain::explanation::Explanation;
 use crate::domain::lease::Handover;
 use crate::domain::pool::{DEFAULT_POOL, Pool, Strategy};
@@ -109,7 +110,7 @@ impl Plan {
                 .map_or(usize::MAX, |max| max.get() as usize),
             handover: request.handover.unwrap_or(pool.handover),
             claim_within: request.claim_within.unwrap_or(pool.claim_within),
-            ttl: request.ttl.or(pool.ttl),
+            ttl: lifetime(request, &pool)?,
             selectors: selectors.clone(),
             pool,
         })
@@ -129,6 +130,26 @@ impl Plan {
             ranges: self.ranges.to_string(),
             ..Explanation::default()
         }
+    }
+}
+
+/// How long the lease lasts, within what the pool allows.
+fn lifetime(request: &Request, pool: &Pool) -> Result<Option<Duration>, Refusal> {
+    check_lifetime(request.ttl, pool)?;
+    Ok(request.ttl.or(pool.ttl).or(pool.max_ttl))
+}
+
+/// Refuses a lifetime that is longer than the pool allows.
+pub fn check_lifetime(wanted: Option<Duration>, pool: &Pool) -> Result<(), Refusal> {
+    let limit = pool.max_ttl.unwrap_or(Duration::MAX);
+    match wanted.filter(|wanted| *wanted > limit) {
+        None => Ok(()),
+        Some(wanted) => Err(Refusal::QuotaExceeded(format!(
+            "a ttl of {} is longer than pool {} allows, {} (max_ttl): ask for less and renew",
+            Span(wanted),
+            pool.name,
+            Span(limit)
+        ))),
     }
 }
 

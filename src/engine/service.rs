@@ -3,13 +3,14 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 use tokio::task::AbortHandle;
 
 use super::allocator::KernelRules;
 use super::books::Books;
-use super::holds::Holds;
+use super::holds::{HoldNews, Holds};
 use super::journal::Journal;
+use super::keeper::Repairs;
 use super::queue::Queue;
 use super::refusal::Refusal;
 use super::turns::Turns;
@@ -17,7 +18,7 @@ use crate::config::Settings;
 use crate::domain::lease::{Lease, LeaseId};
 use crate::domain::port::{Port, Protocol};
 use crate::host::clock::Clock;
-use crate::host::hold::Hold;
+use crate::host::hold::{GivenSockets, Hold};
 use crate::host::interface::Interfaces;
 use crate::host::kernel;
 use crate::store::Store;
@@ -75,7 +76,9 @@ pub struct Inner {
     pub(super) journal: Journal,
     pub(super) books: Mutex<Books>,
     pub(super) holds: Mutex<Holds>,
+    pub(super) given: Mutex<GivenSockets>,
     pub(super) watches: Mutex<HashMap<LeaseId, AbortHandle>>,
+    pub(super) repairs: Mutex<Repairs>,
     pub(super) deadlines_moved: Notify,
     pub(super) queue: Queue,
     pub(super) names: Turns,
@@ -130,7 +133,9 @@ impl Service {
             clock,
             books: Mutex::default(),
             holds: Mutex::default(),
+            given: Mutex::default(),
             watches: Mutex::default(),
+            repairs: Mutex::default(),
             deadlines_moved: Notify::new(),
             queue: Queue::default(),
             names: Turns::default(),
@@ -232,6 +237,17 @@ impl Service {
     pub fn descriptor_budget(&self) -> usize {
         let budget = self.descriptor_limit.saturating_sub(KEPT_FREE);
         usize::try_from(budget).unwrap_or(usize::MAX)
+    }
+
+    /// Every hold, to be passed on to the service that takes over.
+    pub fn all_holds(&self) -> Vec<Arc<Hold>> {
+        let holds = lock(&self.holds);
+        holds.all().map(|(_, hold)| Arc::clone(hold)).collect()
+    }
+
+    /// Tells of every hold from now on.
+    pub fn tell_of_holds(&self, news: mpsc::UnboundedSender<HoldNews>) {
+        lock(&self.holds).tell(news);
     }
 
     pub(super) fn hold_of(&self, id: LeaseId) -> Option<Arc<Hold>> {

@@ -5,9 +5,11 @@
 //! long as it lives; SO_REUSEADDR can be switched on it at any time, and lets others with
 //! SO_REUSEADDR in only while it is on. `tests` below check each of them on the running kernel.
 
+use std::collections::HashMap;
 use std::io;
-use std::net::TcpListener;
-use std::os::fd::OwnedFd;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::io::{FdFlags, fcntl_setfd};
 use socket2::{Domain, Socket, Type};
@@ -19,12 +21,20 @@ use crate::domain::attempt::{Attempt, Outcome};
 use crate::domain::port::{Port, Protocol};
 use crate::telemetry::span;
 
+/// How many connections may wait to be accepted on listeners that portbook makes; the kernel takes
+/// no more than `net.core.somaxconn` (`listen(2)`).
+pub const BACKLOG: i32 = 1024;
+
 /// One port number, bound on every address of a group.
 #[derive(Debug)]
 pub struct Hold {
     protocol: Protocol,
     port: Port,
     sockets: Vec<(BindAddress, Socket)>,
+    /// Listeners that wait to be given to an owner; none once it has them.
+    prepared: Mutex<Vec<OwnedFd>>,
+    /// Under which name the supervisor keeps copies of the sockets, where it had them before.
+    stored_as: Option<Arc<str>>,
 }
 
 /// How a hold is to be taken.
@@ -79,7 +89,44 @@ impl Hold {
             protocol,
             port,
             sockets,
+            prepared: Mutex::default(),
+            stored_as: None,
         })
+    }
+
+    /// A hold made of sockets that this process was given; none unless each address has its own.
+    /// The gate is as it was left.
+    pub fn of_given(
+        given: &mut GivenSockets,
+        group: &AddressGroup,
+        protocol: Protocol,
+        port: Port,
+    ) -> Option<Self> {
+        let at = |address: &BindAddress| address.socket_addr(port);
+        let mut addresses = group.addresses().iter();
+        if !addresses.all(|address| given.has(protocol, at(address))) {
+            return None;
+        }
+        let mut stored_as = None;
+        let mut take = |address: &BindAddress| {
+            let (name, socket) = given.bound.remove(&(protocol, at(address)))?;
+            stored_as = name.or_else(|| stored_as.take());
+            Some((address.clone(), socket))
+        };
+        let sockets = group.addresses().iter().filter_map(&mut take).collect();
+        Some(Self {
+            protocol,
+            port,
+            sockets,
+            prepared: Mutex::default(),
+            stored_as,
+        })
+    }
+
+    /// Under which name the supervisor keeps copies of the sockets, where it had them before this
+    /// process began.
+    pub fn stored_as(&self) -> Option<&Arc<str>> {
+        self.stored_as.as_ref()
     }
 
     /// The port.
@@ -108,15 +155,71 @@ impl Hold {
     /// (`tb->fastreuseport`) and would let SO_REUSEPORT of the same user in past a shut gate. A
     /// bind without SO_REUSEPORT that succeeds clears it. Beside an open gate such a bind works on
     /// a held address itself, wildcards included, where no address is left that does not overlap.
-    pub fn shut_gate(&self) -> io::Result<()> {
+    ///
+    /// Beside an open gate it is refused only while somebody listens there, so it also finds out
+    /// whether anybody does: that is what this returns.
+    pub fn shut_gate(&self) -> io::Result<bool> {
+        let mut listened_on = false;
         if self.protocol == Protocol::Tcp {
             self.set_gate(true)?;
-            if let Some((address, _)) = self.sockets.first() {
-                // Refused only while somebody listens there; then the listener is the guard.
-                drop(bind_beside(address, self.port));
+            for (address, _) in &self.sockets {
+                let beside = bind_beside(address, self.port);
+                listened_on |= beside.is_err_and(|error| outcome_of(&error) == Outcome::InUse);
             }
         }
-        self.set_gate(false)
+        self.set_gate(false)?;
+        Ok(listened_on)
+    }
+
+    /// Whether the gate of any of its sockets is open.
+    pub fn is_open(&self) -> io::Result<bool> {
+        for (_, socket) in &self.sockets {
+            if socket.reuse_address()? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Listens beside the hold on each of its addresses, for an owner that is to be given the
+    /// sockets. The gate of an address is open for these three calls; whoever gets in before is
+    /// found out here, before anybody is told the port.
+    pub fn prepare_listeners(&self, clock: &Clock) -> Result<(), Box<Attempt>> {
+        let mut prepared = Vec::with_capacity(self.sockets.len());
+        for (address, socket) in &self.sockets {
+            let start = clock.boot();
+            match listen_in_gate(socket, address, self.port) {
+                Ok(listener) => prepared.push(listener.into()),
+                Err(error) => {
+                    return Err(Box::new(Attempt {
+                        at: clock.now(),
+                        address: address.clone(),
+                        protocol: self.protocol,
+                        port: self.port,
+                        outcome: outcome_of(&error),
+                        errno: error.raw_os_error(),
+                        duration: clock.boot().since(start),
+                        occupant: None,
+                    }));
+                }
+            }
+        }
+        *self.prepared() = prepared;
+        Ok(())
+    }
+
+    /// Whether listeners wait to be given away.
+    pub fn has_listeners(&self) -> bool {
+        !self.prepared().is_empty()
+    }
+
+    /// Gives the listeners away that were prepared; nobody here keeps a copy.
+    pub fn take_listeners(&self) -> Vec<OwnedFd> {
+        std::mem::take(&mut *self.prepared())
+    }
+
+    fn prepared(&self) -> std::sync::MutexGuard<'_, Vec<OwnedFd>> {
+        self.prepared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn set_gate(&self, open: bool) -> io::Result<()> {
@@ -130,9 +233,9 @@ impl Hold {
     ///
     /// SO_REUSEADDR comes on once it listens, when it lets nobody in any more: connections inherit
     /// it, and what they leave behind then does not keep the next start from the port.
-    pub fn into_listeners(self, backlog: i32) -> io::Result<Vec<TcpListener>> {
+    pub fn into_listeners(self) -> io::Result<Vec<TcpListener>> {
         let listen = |(_, socket): (BindAddress, Socket)| {
-            socket.listen(backlog)?;
+            socket.listen(BACKLOG)?;
             socket.set_reuse_address(true)?;
             Ok(TcpListener::from(socket))
         };
@@ -152,6 +255,67 @@ impl Hold {
         let sockets = self.sockets.into_iter();
         sockets.map(|(_, socket)| socket.into()).collect()
     }
+
+    /// Its sockets, to be passed on beside it.
+    pub fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.sockets.iter().map(|(_, socket)| socket.as_fd())
+    }
+}
+
+/// A socket with the name that a supervisor keeps it under.
+type Stored = (Option<Arc<str>>, Socket);
+
+/// Bound sockets that this process was given, by a supervisor that kept them or by the service
+/// that it takes over from. Which lease each belongs to, its own address tells.
+#[derive(Debug, Default)]
+pub struct GivenSockets {
+    bound: HashMap<(Protocol, SocketAddr), Stored>,
+    /// Names of sockets that are no holds.
+    others: Vec<Arc<str>>,
+}
+
+impl GivenSockets {
+    /// Adds a socket, with the name that a supervisor keeps it under. What is no bound internet
+    /// socket, or listens, is closed: it is no hold.
+    pub fn add(&mut self, name: Option<Arc<str>>, descriptor: OwnedFd) {
+        let socket = Socket::from(descriptor);
+        match bound_to(&socket) {
+            Some(bound) => drop(self.bound.insert(bound, (name, socket))),
+            None => self.others.extend(name),
+        }
+    }
+
+    fn has(&self, protocol: Protocol, address: SocketAddr) -> bool {
+        self.bound.contains_key(&(protocol, address))
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.bound.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.bound.is_empty()
+    }
+
+    /// The names of those that a supervisor keeps.
+    pub fn names(&self) -> impl Iterator<Item = &Arc<str>> {
+        let names = self.bound.values().filter_map(|(name, _)| name.as_ref());
+        names.chain(&self.others)
+    }
+}
+
+/// Where a socket is bound that could be of a hold.
+fn bound_to(socket: &Socket) -> Option<(Protocol, SocketAddr)> {
+    let protocol = match socket.r#type() {
+        Ok(Type::STREAM) => Protocol::Tcp,
+        Ok(Type::DGRAM) => Protocol::Udp,
+        _ => return None,
+    };
+    let address = socket.local_addr().ok()?.as_socket()?;
+    let holds = address.port() != 0 && !socket.is_listener().unwrap_or(true);
+    holds.then_some((protocol, address))
 }
 
 fn socket_for(address: &BindAddress, protocol: Protocol) -> io::Result<Socket> {
@@ -190,6 +354,17 @@ fn bind_beside(address: &BindAddress, port: Port) -> io::Result<Socket> {
     socket.set_reuse_address(true)?;
     socket.bind(&address.socket_addr(port).into())?;
     Ok(socket)
+}
+
+/// Listens beside one held socket, whose gate is open for no longer than that takes.
+fn listen_in_gate(held: &Socket, address: &BindAddress, port: Port) -> io::Result<Socket> {
+    held.set_reuse_address(true)?;
+    let listening = bind_beside(address, port).and_then(|socket| {
+        socket.listen(BACKLOG)?;
+        Ok(socket)
+    });
+    held.set_reuse_address(false)?;
+    listening
 }
 
 /// What an error of `socket(2)` or `bind(2)` means for the candidate.
@@ -376,7 +551,7 @@ mod tests {
     fn a_hold_becomes_the_listener() {
         let hold = hold_on(&loopback());
         let port = hold.port();
-        let listeners = hold.into_listeners(8).unwrap();
+        let listeners = hold.into_listeners().unwrap();
         TcpStream::connect((Ipv4Addr::LOCALHOST, port.get())).unwrap();
         assert_eq!(listeners.len(), 1);
     }

@@ -3,6 +3,7 @@
 
 pub mod clock;
 pub mod closing;
+pub mod handover;
 pub mod hold;
 pub mod interface;
 pub mod kernel;
@@ -10,3 +11,4 @@ mod netlink;
 pub mod occupancy;
 pub mod process;
 pub mod readiness;
+pub mod supervisor;

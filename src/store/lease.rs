@@ -249,6 +249,17 @@ impl Store {
         living.await.map_err(|_| StoreError::Closed)?
     }
 
+    /// Every lease that has not ended, with the count of its changes.
+    pub async fn living_revisions(&self) -> Result<Vec<(LeaseId, u64)>, StoreError> {
+        let rows: Vec<(Vec<u8>, i64)> =
+            sqlx::query_as("select id, revision from lease where ended_at_ms is null")
+                .fetch_all(&self.readers)
+                .await?;
+        let rows = rows.into_iter();
+        rows.map(|(id, revision)| Ok((LeaseId(uuid(&id)?), revision.unsigned_abs())))
+            .collect()
+    }
+
     /// One lease, living or ended.
     pub async fn lease(&self, id: LeaseId) -> Result<Option<StoredLease>, StoreError> {
         let row: Option<Found> = sqlx::query_as("select * from lease where id = ?1")

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// Every layer with those it may import from, lowest first. `api` and `access` know each other:
 /// one has the routes and the errors, the other guards them.
-const TABLE: [(&str, &str); 13] = [
+const TABLE: [(&str, &str); 14] = [
     ("domain", ""),
     ("telemetry", "domain"),
     ("config", "domain telemetry"),
@@ -15,19 +15,20 @@ const TABLE: [(&str, &str); 13] = [
     ("choice", "domain"),
     ("engine", "domain telemetry config host store choice"),
     ("api", "domain telemetry config host store engine access"),
-    ("access", "domain telemetry engine api"),
+    ("access", "domain telemetry host engine api"),
     (
         "dashboard",
         "domain telemetry config host store engine api access",
     ),
+    ("protocol", "domain telemetry host engine api access"),
     ("client", "domain telemetry api"),
     (
         "daemon",
-        "domain telemetry config host store engine api access dashboard",
+        "domain telemetry config host store engine api access dashboard protocol",
     ),
     (
         "cli",
-        "domain telemetry config host store engine api access client daemon",
+        "domain telemetry config host store engine api access protocol client daemon",
     ),
 ];
 

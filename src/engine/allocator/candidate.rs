@@ -4,8 +4,8 @@ use tracing::Span;
 
 use super::{Found, Search};
 use crate::domain::attempt::{Attempt, Outcome};
+use crate::domain::lease::Handover;
 use crate::domain::port::{Port, Protocol};
-use crate::engine::books::Taken;
 use crate::engine::keeper::retake;
 use crate::engine::occupants::Occupants;
 use crate::engine::refusal::Refusal;
@@ -35,40 +35,43 @@ impl Search<'_> {
         port: Port,
         take: fn(&mut Self, Protocol, Port) -> Result<Hold, Outcome>,
     ) -> Result<Option<Found>, Refusal> {
-        if !self.reserve(port) {
+        let (group, protocols) = (&self.plan.group, self.plan.protocols);
+        let Ok(ticket) = self.books().reserve(group, protocols, port) else {
             return Ok(None);
-        }
+        };
         if self.explanation.tried.last() != Some(&port) {
             self.explanation.tried.push(port);
         }
         let mut holds = Vec::with_capacity(2);
-        for protocol in self.plan.protocols.each() {
-            match take(self, *protocol, port) {
+        for protocol in protocols.each() {
+            let taken = take(self, *protocol, port);
+            match taken.and_then(|hold| self.prepared(hold)) {
                 Ok(hold) => holds.push(hold),
                 Err(outcome) => {
                     drop(holds);
-                    self.cancel(port);
+                    self.cancel(port, ticket);
                     return self.after_refusal(port, *protocol, outcome).map(|()| None);
                 }
             }
         }
-        Ok(Some(Found { port, holds }))
+        Ok(Some(Found {
+            port,
+            holds,
+            ticket,
+        }))
     }
 
-    /// Keeps the port in the books for every protocol, or for none.
-    pub(super) fn reserve(&self, port: Port) -> bool {
-        let mut books = self.books();
-        let group = &self.plan.group;
-        let protocols = self.plan.protocols.each();
-        for (index, protocol) in protocols.iter().enumerate() {
-            if let Err(Taken::By(_) | Taken::BeingGranted) = books.reserve(group, *protocol, port) {
-                for earlier in &protocols[..index] {
-                    books.cancel(group, *earlier, port);
-                }
-                return false;
-            }
+    /// A hold with the listeners that its owner will be given, where that is how it is handed over.
+    fn prepared(&mut self, hold: Hold) -> Result<Hold, Outcome> {
+        if self.plan.handover == Handover::Fd && hold.protocol() == Protocol::Tcp {
+            hold.prepare_listeners(self.clock).map_err(|attempt| {
+                let outcome = attempt.outcome;
+                let span = span::attempt(&attempt.address, attempt.port, attempt.protocol);
+                noting(self.occupants, &mut self.attempts)(*attempt, &span);
+                outcome
+            })?;
         }
-        true
+        Ok(hold)
     }
 
     pub(super) fn after_refusal(

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::domain::event::EventKind;
 use crate::domain::lease::{BootTime, Lease, LeaseId, Owner, State};
+use crate::engine::plan::check_lifetime;
 use crate::engine::refusal::Refusal;
 use crate::engine::service::{Caller, Service, lock};
 use crate::store::StoreError;
@@ -30,6 +31,9 @@ impl Service {
                 "this lease has no end to put off: give a ttl to set one".to_owned(),
             ));
         };
+        if let Some(pool) = self.settings().pools.get(&*lease.pool) {
+            check_lifetime(Some(ttl), pool)?;
+        }
         let _turn = self.turn(id).await;
         let until = self.clock.boot().after(ttl);
         let renewed = self.change(id, |lease| {
@@ -86,9 +90,17 @@ impl Service {
         }
         self.unwatch(id);
         let hold = lock(&self.holds).remove(id);
+        // An owner that was never seen to listen may have found somebody else there.
+        let intruder = match &hold {
+            Some(hold) if before == State::Handed => self.shut(lease, hold).await,
+            _ => None,
+        };
         drop(hold);
         lock(&self.books).strike(id);
         self.queue.tell_freed();
+        if let Some(who) = intruder {
+            self.late_conflict(&ended, &who);
+        }
         self.journal.lease(EventKind::Ended, &ended, state.as_str());
         tracing::debug!(lease = %id, port = %ended.port, state = state.as_str(), "ended: {why}");
         Ok(())

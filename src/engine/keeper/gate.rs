@@ -5,18 +5,29 @@ use std::sync::Arc;
 use super::retake;
 use crate::domain::event::EventKind;
 use crate::domain::lease::{Guard, Handover, Lease, LeaseId, State};
-use crate::domain::port::Protocol;
-use crate::engine::observer::listens_somebody;
+use crate::engine::occupants::Occupants;
 use crate::engine::refusal::Refusal;
 use crate::engine::service::{Mode, Service, lock};
+use crate::host::hold::Hold;
+use crate::host::process;
+
+/// Whether a lease is of somebody who binds beside its hold.
+pub(super) fn may_be_open(lease: &Lease) -> bool {
+    lease.handover == Handover::Gate && (lease.claim_by.is_some() || lease.owner.is_some())
+}
+
+/// The same, and its owner still lives.
+fn is_open_to_owner(lease: &Lease) -> bool {
+    let owner = lease.owner.as_ref();
+    may_be_open(lease) && (lease.claim_by.is_some() || owner.is_some_and(process::is_running))
+}
 
 impl Service {
-    /// Lets the owner in: opens the gate, or closes the hold where that is how it is handed over.
-    pub(in crate::engine) fn hand_over(&self, lease: &Lease) -> Result<(), Refusal> {
+    /// Lets the owner in: opens the gate, closes the hold, or makes the sockets that it will be
+    /// given, whichever way the lease is handed over.
+    pub(in crate::engine) async fn hand_over(&self, lease: &Lease) -> Result<(), Refusal> {
         if lease.handover == Handover::Release {
-            let hold = lock(&self.holds).remove(lease.id);
-            drop(hold);
-            self.set_guard(lease, Guard::None);
+            self.let_go(lease).await;
             return Ok(());
         }
         if self.mode == Mode::Embedded && lease.owner.is_none() {
@@ -26,9 +37,39 @@ impl Service {
         let Some(hold) = self.hold_of(lease.id).or_else(|| self.hold_again(lease)) else {
             return Ok(());
         };
-        hold.open_gate().map_err(|source| Refusal::BindFailed {
-            address: format!("port {}", lease.port),
-            source,
+        match lease.handover {
+            Handover::Fd => self.prepare(lease, &hold),
+            _ => hold.open_gate().map_err(|source| Refusal::BindFailed {
+                address: format!("port {}", lease.port),
+                source,
+            }),
+        }
+    }
+
+    /// Closes the hold of a lease, a supervisor's copies of it included.
+    async fn let_go(&self, lease: &Lease) {
+        let taken = lock(&self.holds).take(lease.id);
+        if let Some((hold, gone)) = taken {
+            drop(hold);
+            if let Some(gone) = gone {
+                // An error: nobody keeps copies any more.
+                let _ = gone.await;
+            }
+        }
+        self.set_guard(lease, Guard::None);
+    }
+
+    /// Makes the listeners that the owner of a lease will be given, unless they wait already.
+    pub(super) fn prepare(&self, lease: &Lease, hold: &Hold) -> Result<(), Refusal> {
+        if lease.protocol.has_no_listeners() || hold.has_listeners() {
+            return Ok(());
+        }
+        hold.prepare_listeners(&self.clock).map_err(|mut attempt| {
+            attempt.occupant = Occupants::default().of(&attempt);
+            Refusal::PortInUse {
+                port: lease.port,
+                attempts: vec![*attempt],
+            }
         })
     }
 
@@ -52,18 +93,16 @@ impl Service {
     async fn put_away_in_turn(&self, lease: &Lease, why: &str) -> Result<(), Refusal> {
         self.unwatch(lease.id);
         let hold = self.hold_of(lease.id).or_else(|| self.hold_again(lease));
-        let shut = hold.as_ref().map(|hold| hold.shut_gate());
-        if let Some(Err(error)) = shut {
-            tracing::error!(%error, port = %lease.port, "a gate could not be shut");
-        }
-        // What came in through the open gate and is still there has the port now.
-        let lost = match (lease.protocol, &hold) {
-            // A UDP hold has no gate to come in by, and is listed like one who receives.
-            (Protocol::Udp, Some(_)) => false,
-            _ => listens_somebody(lease),
+        let intruder = match &hold {
+            Some(hold) => self.shut(lease, hold).await,
+            None => self.stranger_on(lease).await,
         };
         let changed = self.change(lease.id, |lease| {
-            lease.state = if lost { State::Lost } else { State::Reserved };
+            lease.state = if intruder.is_some() {
+                State::Lost
+            } else {
+                State::Reserved
+            };
             lease.guard = if hold.is_some() {
                 Guard::Hold
             } else {
@@ -73,29 +112,57 @@ impl Service {
             lease.claim_by = None;
         });
         let changed = changed.await?;
-        let kind = if lost {
-            EventKind::LateConflict
-        } else {
-            EventKind::Reserved
-        };
-        self.journal.lease(kind, &changed, why);
+        match intruder {
+            Some(who) => self.late_conflict(&changed, &who),
+            None => self.journal.lease(EventKind::Reserved, &changed, why),
+        }
         Ok(())
     }
 
-    /// Takes the hold of a living lease once more, gate shut, if nobody is in the way. In the
+    /// Shuts the gate, and says who came in through it while it was open and is still there: what
+    /// stays has the port now.
+    pub(super) async fn shut(&self, lease: &Lease, hold: &Hold) -> Option<String> {
+        drop(hold.take_listeners());
+        if lease.handover != Handover::Gate {
+            // It was never open, so nobody came in.
+            return None;
+        }
+        match hold.shut_gate() {
+            Ok(false) => None,
+            Ok(true) => self.stranger_on(lease).await,
+            Err(error) => {
+                tracing::error!(%error, port = %lease.port, "a gate could not be shut");
+                self.stranger_on(lease).await
+            }
+        }
+    }
+
+    /// Opens or shuts the gate of a hold, whichever is right for its lease now; who came in, where
+    /// it was open and is shut.
+    pub(super) async fn set_right(&self, lease: &Lease, hold: &Hold) -> Option<String> {
+        let open = is_open_to_owner(lease);
+        let done = match (open, hold.is_open()) {
+            (true, _) => hold.open_gate(),
+            (false, Ok(false)) => Ok(()),
+            (false, _) => return self.shut(lease, hold).await,
+        };
+        if let Err(error) = done {
+            tracing::error!(%error, port = %lease.port, "a gate could not be opened");
+        }
+        None
+    }
+
+    /// Takes the hold of a living lease once more, if nobody is in the way: gate shut, unless the
+    /// sockets were given to this process, whose gate is as it was left. In the
     /// lease's turn, so that it cannot end meanwhile and leave the hold behind.
-    pub(in crate::engine) fn hold_again(
-        &self,
-        lease: &Lease,
-    ) -> Option<Arc<crate::host::hold::Hold>> {
-        let taken = retake(
-            &lease.addresses,
-            lease.protocol,
-            lease.port,
-            &self.clock,
-            &mut |_, _| {},
-        );
-        let hold = Arc::new(taken.ok()?);
+    pub(in crate::engine) fn hold_again(&self, lease: &Lease) -> Option<Arc<Hold>> {
+        let (group, protocol, port) = (&lease.addresses, lease.protocol, lease.port);
+        let given = Hold::of_given(&mut lock(&self.given), group, protocol, port);
+        let hold = match given {
+            Some(hold) => hold,
+            None => retake(group, protocol, port, &self.clock, &mut |_, _| {}).ok()?,
+        };
+        let hold = Arc::new(hold);
         lock(&self.holds).insert(lease.id, Arc::clone(&hold));
         self.set_guard(lease, Guard::Hold);
         Some(hold)

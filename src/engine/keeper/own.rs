@@ -12,14 +12,14 @@ use crate::host::hold::Hold;
 
 impl Service {
     /// Turns the hold of a lease of portbook's own into listeners, without letting go of the port.
-    pub async fn listen(&self, lease: &Lease, backlog: i32) -> Result<Vec<TcpListener>, Refusal> {
+    pub async fn listen(&self, lease: &Lease) -> Result<Vec<TcpListener>, Refusal> {
         let failed = |source: std::io::Error| Refusal::BindFailed {
             address: format!("{}:{}", lease.addresses.advertised_host(), lease.port),
             source,
         };
         let hold = self.take_hold(lease.id);
         let hold = hold.ok_or_else(|| failed(std::io::Error::other("its hold is gone")))?;
-        let listeners = hold.into_listeners(backlog).map_err(failed)?;
+        let listeners = hold.into_listeners().map_err(failed)?;
         let active = self.change(lease.id, |lease| {
             lease.state = State::Active;
             lease.guard = Guard::Owner;

@@ -89,12 +89,10 @@ impl Service {
             return;
         };
         let owner_lives = lease.owner.as_ref().is_some_and(process::is_running);
-        let open = owner_lives || lease.claim_by.is_some();
-        if open && let Err(error) = hold.open_gate() {
-            tracing::error!(%error, port = %lease.port, "a gate could not be opened");
-        }
+        let in_hand = owner_lives || lease.claim_by.is_some();
+        self.set_right(&lease, &hold).await;
         let state = match lease.state {
-            State::Lost if open => State::Handed,
+            State::Lost if in_hand => State::Handed,
             State::Lost => State::Reserved,
             other => other,
         };
@@ -113,7 +111,7 @@ impl Service {
 
 /// A released hold is not taken again while the owner may bind: it would be in its way.
 fn wants_hold(lease: &Lease) -> bool {
-    lease.handover == Handover::Gate || matches!(lease.state, State::Reserved | State::Lost)
+    lease.handover != Handover::Release || matches!(lease.state, State::Reserved | State::Lost)
 }
 
 fn closed_on(closed: &Closed, port: Port) -> bool {

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use crate::domain::event::EventKind;
 use crate::domain::lease::{Guard, Handover, Lease, State};
 use crate::engine::refusal::Refusal;
 use crate::engine::service::{Mode, Service, lock};
+use crate::host::hold::GivenSockets;
 use crate::host::process;
 use crate::store::StoredLease;
 
@@ -51,11 +51,31 @@ impl Service {
                 restored.lost += 1;
             }
         }
+        self.drop_given();
         Ok(restored)
     }
 
+    /// Sockets that this process was given, before it takes up the leases that they hold.
+    pub fn accept_given(&self, given: GivenSockets) {
+        *lock(&self.given) = given;
+    }
+
+    /// Closes what belongs to no lease that lives.
+    fn drop_given(&self) {
+        let left = std::mem::take(&mut *lock(&self.given));
+        if !left.is_empty() {
+            tracing::info!(
+                sockets = left.len(),
+                "given sockets of no living lease closed"
+            );
+        }
+        for name in left.names() {
+            lock(&self.holds).tell_unknown(Arc::clone(name));
+        }
+    }
+
     /// The lease as it stands in this boot: another boot's processes and deadlines are gone.
-    fn rebased(&self, stored: StoredLease) -> Lease {
+    pub(super) fn rebased(&self, stored: StoredLease) -> Lease {
         let StoredLease { mut lease, boot_id } = stored;
         if boot_id != self.store.boot_id() {
             lease.owner = None;
@@ -86,44 +106,50 @@ impl Service {
     }
 
     /// Guards a lease again; false if an outsider has its port.
-    async fn take_up(&self, mut lease: Lease) -> Result<bool, Refusal> {
+    pub(super) async fn take_up(&self, lease: Lease) -> Result<bool, Refusal> {
         let owner_lives = lease.owner.as_ref().is_some_and(process::is_running);
         let away = !owner_lives && lease.claim_by.is_none();
         let held = match lease.handover {
             Handover::Release if !away => None,
             _ => self.hold_again(&lease),
         };
-        if let Some(Err(error)) = held.as_ref().filter(|_| !away).map(|hold| hold.open_gate()) {
-            tracing::error!(%error, port = %lease.port, "a gate could not be opened");
-        }
+        let intruder = match &held {
+            Some(again) => self.set_right(&lease, again).await,
+            None => None,
+        };
         self.watch(&lease);
-        if held.is_some() || !away {
-            // Its owner's listener, or the descriptors it inherited, may be the guard.
-            if held.is_none() && owner_lives {
-                self.set_guard(&lease, Guard::Owner);
-            }
-            if away && lease.state != State::Reserved {
-                lease.state = State::Reserved;
-                self.change(lease.id, |lease| {
-                    lease.state = State::Reserved;
-                    lease.owner = None;
-                })
-                .await?;
-            }
-            return Ok(true);
+        if intruder.is_some() || (away && held.is_none()) {
+            self.lost_meanwhile(&lease, intruder).await?;
+            return Ok(false);
         }
+        // Its owner's listener, or the descriptors it inherited, may be the guard.
+        if held.is_none() && owner_lives {
+            self.set_guard(&lease, Guard::Owner);
+        }
+        if away && lease.state != State::Reserved {
+            let reserved = self.change(lease.id, |lease| {
+                lease.state = State::Reserved;
+                lease.owner = None;
+            });
+            reserved.await?;
+        }
+        Ok(true)
+    }
+
+    /// An outsider has the port of a lease whose owner is away.
+    async fn lost_meanwhile(&self, lease: &Lease, intruder: Option<String>) -> Result<(), Refusal> {
         let lost = self.change(lease.id, |lease| {
             lease.state = State::Lost;
             lease.owner = None;
         });
         let lost = lost.await?;
-        tracing::warn!(port = %lost.port, name = ?lost.name, "a leased port went to an outsider");
-        self.journal.lease(
-            EventKind::LateConflict,
-            &lost,
-            "taken while portbook was away",
-        );
-        Ok(false)
+        let who = match intruder {
+            Some(who) => Some(who),
+            None => self.stranger_on(&lost).await,
+        };
+        let who = who.unwrap_or_else(|| "somebody whom the kernel does not name".to_owned());
+        self.late_conflict(&lost, &format!("{who}, since portbook was away"));
+        Ok(())
     }
 }
 

@@ -1,0 +1,122 @@
+//! Under a supervisor that keeps sockets for the next start (systemd's file descriptor store), each
+//! hold has a copy there, so that not even a crash of the service lets go of a port.
+//!
+//! Each hold has a short name, all its sockets the same: the names come back in one environment
+//! variable, which has room for some 20,000 of them.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::Interest;
+use tokio::net::UnixDatagram;
+use tokio::sync::mpsc;
+
+use crate::domain::lease::LeaseId;
+use crate::engine::HoldNews;
+use crate::host::handover;
+use crate::host::hold::GivenSockets;
+use crate::host::readiness::Readiness;
+use crate::host::supervisor;
+
+/// How long the supervisor may take to let go of a copy.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// What starts the name of every hold, so that other sockets of the unit are left alone.
+const PREFIX: char = 'h';
+
+/// Takes the holds out of the sockets that a supervisor passed.
+pub(super) fn holds_among(passed: Vec<(String, OwnedFd)>) -> GivenSockets {
+    let mut given = GivenSockets::default();
+    for (name, socket) in passed {
+        if name.starts_with(PREFIX) {
+            given.add(Some(name.into()), socket);
+        }
+    }
+    given
+}
+
+/// Keeps the supervisor's copies the same as the holds, for as long as it is polled.
+pub(super) async fn keep(socket: UnixDatagram, mut news: mpsc::UnboundedReceiver<HoldNews>) {
+    let mut copies = Copies {
+        socket,
+        names: HashMap::new(),
+        last: 0,
+    };
+    while let Some(next) = news.recv().await {
+        if let Err(error) = copies.follow(next).await {
+            tracing::warn!(%error, "the supervisor's copies of the holds are not complete");
+        }
+    }
+}
+
+struct Copies {
+    socket: UnixDatagram,
+    names: HashMap<LeaseId, Arc<str>>,
+    last: u64,
+}
+
+impl Copies {
+    async fn follow(&mut self, news: HoldNews) -> io::Result<()> {
+        match news {
+            HoldNews::Restored(id, name) => {
+                self.last = self.last.max(number(&name));
+                self.names.insert(id, name);
+                Ok(())
+            }
+            HoldNews::Taken(id, sockets) => {
+                self.last += 1;
+                let name: Arc<str> = format!("{PREFIX}{:x}", self.last).into();
+                let text = format!("FDSTORE=1\nFDPOLL=0\nFDNAME={name}");
+                self.names.insert(id, name);
+                let sockets: Vec<BorrowedFd<'_>> = sockets.iter().map(AsFd::as_fd).collect();
+                self.tell(&text, &sockets).await
+            }
+            HoldNews::Unknown(name) => {
+                self.last = self.last.max(number(&name));
+                self.remove(&name).await
+            }
+            HoldNews::Gone(id, told) => {
+                let Some(name) = self.names.remove(&id) else {
+                    return Ok(());
+                };
+                self.remove(&name).await?;
+                if told.is_closed() {
+                    // Nobody waits for it.
+                    return Ok(());
+                }
+                let gone = self.until_read().await;
+                let _ = told.send(());
+                gone
+            }
+        }
+    }
+
+    /// Has the supervisor close its copies.
+    async fn remove(&self, name: &str) -> io::Result<()> {
+        let text = format!("FDSTOREREMOVE=1\nFDNAME={name}");
+        self.tell(&text, &[]).await
+    }
+
+    /// Waits until the supervisor has acted upon what it was told.
+    async fn until_read(&self) -> io::Result<()> {
+        let (here, there) = supervisor::barrier()?;
+        self.tell("BARRIER=1", &[there.as_fd()]).await?;
+        drop(there);
+        let closed = Readiness::of(here)?;
+        tokio::time::timeout(PATIENCE, closed.readable()).await?
+    }
+
+    async fn tell(&self, text: &str, sockets: &[BorrowedFd<'_>]) -> io::Result<()> {
+        let message = || handover::send(&self.socket, text.as_bytes(), sockets);
+        let told = self.socket.async_io(Interest::WRITABLE, message).await;
+        told.map(drop)
+    }
+}
+
+fn number(name: &str) -> u64 {
+    let digits = name.strip_prefix(PREFIX).unwrap_or_default();
+    u64::from_str_radix(digits, 16).unwrap_or(0)
+}

@@ -1,0 +1,32 @@
+//! Late conflicts: an outsider found on a port that is leased.
+
+use std::sync::Arc;
+
+use crate::domain::event::EventKind;
+use crate::domain::lease::{Lease, State};
+use crate::engine::observer;
+use crate::engine::service::Service;
+
+impl Service {
+    /// Tells of an outsider on a leased port.
+    pub(in crate::engine) fn late_conflict(&self, lease: &Lease, who: &str) {
+        tracing::warn!(
+            port = %lease.port,
+            lease = %lease.id,
+            "an outsider listens on a leased port: {who}"
+        );
+        self.journal.lease(EventKind::LateConflict, lease, who);
+    }
+
+    /// Who listens on a lease's port right now and is neither its owner nor a descendant of it. The
+    /// walk of `/proc` blocks, so it is done aside.
+    pub(super) async fn stranger_on(&self, lease: &Lease) -> Option<String> {
+        // What was seen of it earlier does not count: everybody is looked at anew.
+        let lease = Arc::new(Lease {
+            state: State::Handed,
+            ..lease.clone()
+        });
+        let look = move || observer::stranger_on(&lease);
+        tokio::task::spawn_blocking(look).await.ok().flatten()
+    }
+}

@@ -1,0 +1,152 @@
+//! Handing open sockets to other programs: over a Unix socket (SCM_RIGHTS, `unix(7)`), and by
+//! their numbers to the program that this process becomes (`sd_listen_fds(3)`).
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+use rustix::io::{Errno, FdFlags, dup2, fcntl_dupfd_cloexec, fcntl_setfd};
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
+};
+
+/// The kernel takes no more descriptors in one message (SCM_MAX_FD in Linux).
+pub const MOST_AT_ONCE: usize = 253;
+
+/// The first number that a program looks for sockets at (SD_LISTEN_FDS_START).
+const FIRST: RawFd = 3;
+
+/// How many sockets a program can be handed by number: several ports, each on a few addresses.
+pub const MOST_BY_NUMBER: usize = 64;
+
+/// Sends `text` and up to [`MOST_AT_ONCE`] descriptors in one message. Gives EAGAIN where the
+/// socket does not block and has no room.
+pub fn send(socket: impl AsFd, text: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<usize> {
+    let mut space = vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_AT_ONCE))];
+    let mut rights = SendAncillaryBuffer::new(&mut space);
+    if !descriptors.is_empty() && !rights.push(SendAncillaryMessage::ScmRights(descriptors)) {
+        return Err(Errno::INVAL.into());
+    }
+    let sent = sendmsg(
+        socket,
+        &[IoSlice::new(text)],
+        &mut rights,
+        SendFlags::NOSIGNAL,
+    )?;
+    Ok(sent)
+}
+
+/// Receives up to `room.len()` bytes, and puts the descriptors that came with them behind
+/// `descriptors`, closed on exec. Zero bytes: the other side has ended.
+pub fn receive(
+    socket: impl AsFd,
+    room: &mut [u8],
+    descriptors: &mut Vec<OwnedFd>,
+) -> io::Result<usize> {
+    let mut space = vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_AT_ONCE))];
+    let mut rights = RecvAncillaryBuffer::new(&mut space);
+    let flags = RecvFlags::CMSG_CLOEXEC;
+    let message = recvmsg(socket, &mut [IoSliceMut::new(room)], &mut rights, flags)?;
+    for part in rights.drain() {
+        if let RecvAncillaryMessage::ScmRights(received) = part {
+            descriptors.extend(received);
+        }
+    }
+    // Some were dropped for want of room, such as under a low RLIMIT_NOFILE.
+    if message.flags.contains(ReturnFlags::CTRUNC) {
+        return Err(Errno::MFILE.into());
+    }
+    Ok(message.bytes)
+}
+
+/// The numbers from 3 upwards, kept free for the sockets that a program is to find there.
+#[derive(Debug)]
+pub struct Numbers {
+    /// The numbers that were free, each held by a placeholder of its own.
+    kept: Vec<OwnedFd>,
+}
+
+impl Numbers {
+    /// Keeps the first numbers free. Must come before this process opens anything that lasts, or
+    /// what it opens has them.
+    pub fn keep() -> io::Result<Self> {
+        let placeholder = OwnedFd::from(std::fs::File::open("/dev/null")?);
+        let mut kept = Vec::with_capacity(MOST_BY_NUMBER);
+        // The placeholder itself has the first free number, so it comes first.
+        kept.push(placeholder);
+        while kept.len() < MOST_BY_NUMBER {
+            kept.push(fcntl_dupfd_cloexec(&kept[0], FIRST)?);
+        }
+        kept.sort_by_key(AsRawFd::as_raw_fd);
+        Ok(Self { kept })
+    }
+
+    /// Puts these sockets at 3, 4, 5, … and lets them pass through `exec`. What was inherited at
+    /// one of these numbers gives way, as with every program that hands over sockets so.
+    pub fn place<'a>(mut self, sockets: impl Iterator<Item = &'a OwnedFd>) -> io::Result<()> {
+        let mut end = FIRST;
+        for (number, socket) in (FIRST..).zip(sockets) {
+            let place = self.kept.iter_mut().find(|kept| kept.as_raw_fd() == number);
+            match place {
+                Some(place) => dup2(socket, place)?,
+                None => dup2(socket, &mut *inherited(number)?)?,
+            }
+            end = number + 1;
+        }
+        for placed in self.kept {
+            if (FIRST..end).contains(&placed.as_raw_fd()) {
+                // Open until the program closes it.
+                std::mem::forget(placed);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The sockets that a supervisor started this process with, and the names it has for them
+/// (`sd_listen_fds_with_names(3)`). Closed on exec from now on. Must come before this process opens
+/// anything that lasts, and once.
+pub fn given_by_supervisor() -> Vec<(String, OwnedFd)> {
+    let variable = |name| std::env::var(name).unwrap_or_default();
+    if variable("LISTEN_PID").parse() != Ok(std::process::id()) {
+        return Vec::new();
+    }
+    let names = variable("LISTEN_FDNAMES");
+    let mut names = names.split(':');
+    let count: RawFd = variable("LISTEN_FDS").parse().unwrap_or(0);
+    let given = (FIRST..FIRST.saturating_add(count)).filter_map(|number| {
+        let name = names.next().unwrap_or_default().to_owned();
+        let socket = std::mem::ManuallyDrop::into_inner(inherited(number).ok()?);
+        fcntl_setfd(&socket, FdFlags::CLOEXEC).ok()?;
+        Some((name, socket))
+    });
+    given.collect()
+}
+
+/// A descriptor that this process was started with: at a number that [`Numbers::keep`] found taken,
+/// or that the supervisor named.
+#[expect(
+    unsafe_code,
+    reason = "an inherited descriptor has no owner to take it from"
+)]
+fn inherited(number: RawFd) -> io::Result<std::mem::ManuallyDrop<OwnedFd>> {
+    // Closed meanwhile, the number may be anybody's.
+    rustix::io::fcntl_getfd(borrowed(number))?;
+    // SAFETY: no value in this program owns the number. Either `Numbers::keep` took every number
+    // from 3 on that was free, when this process had opened nothing that lasts, and this one was
+    // taken even then; or the supervisor said, for this very process id, that it left sockets at
+    // these numbers, and nothing that lasts has been opened since. It is open, as was just seen.
+    Ok(std::mem::ManuallyDrop::new(unsafe {
+        OwnedFd::from_raw_fd(number)
+    }))
+}
+
+#[expect(
+    unsafe_code,
+    reason = "an inherited descriptor has no owner to borrow it from"
+)]
+fn borrowed(number: RawFd) -> BorrowedFd<'static> {
+    // SAFETY: it is not -1, and only asked whether it is open, which any number may be.
+    unsafe { BorrowedFd::borrow_raw(number) }
+}

@@ -1,0 +1,271 @@
+//! Passing open sockets, which HTTP cannot: a Unix socket beside the API's, one question a
+//! connection.
+//!
+//! The question is a line of JSON, `{"lease": "ID"}`. The answer is a line of JSON with the sockets
+//! as SCM_RIGHTS beside it: `{"port": 8888, "addresses": ["0.0.0.0:8888", "[::]:8888"]}`, one socket
+//! an address; or `{"problem": …}` with what the API would have answered, and no socket. The kernel
+//! tells who asks (`SO_PEERCRED`).
+//!
+//! `{"takeover": true}`, from the service's own user or root, asks it to end; its holds come as the
+//! last thing it does, in messages of `{"holds": N}`, until it closes the connection.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream as BlockingStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncBufReadExt, BufReader, Interest};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::mpsc;
+
+use crate::access;
+use crate::api::problem::{Code, Problem};
+use crate::domain::address::with_port;
+use crate::domain::lease::LeaseId;
+use crate::domain::port::Port;
+use crate::engine::service::{Caller, Service};
+use crate::host::handover;
+
+/// A question is far shorter.
+const LONGEST_LINE: usize = 1024;
+
+/// How long a connection may take to ask, so that idle ones do not use up descriptors.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long an answer may take; a service that is taken over from finishes its work first.
+const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+
+/// What is asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Question {
+    /// The sockets of this lease.
+    Lease(LeaseId),
+    /// Everything, and the end of the service.
+    Takeover(bool),
+}
+
+/// What is answered, beside the sockets.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Answer {
+    /// One socket for each address, in this order.
+    Sockets {
+        /// The port.
+        port: Port,
+        /// Its addresses.
+        addresses: Vec<String>,
+    },
+    /// Sockets of holds; whose they are, their own addresses tell.
+    Holds {
+        /// How many.
+        holds: usize,
+    },
+    /// Refused.
+    Refused {
+        /// Why.
+        problem: Box<Problem>,
+    },
+}
+
+/// Where the sockets are passed: `portbook.sock` has `portbook.fds.sock` beside it.
+pub fn beside(api_socket: &Path) -> PathBuf {
+    api_socket.with_extension("fds.sock")
+}
+
+/// Answers whoever connects, for as long as it is polled. A connection that asks to take over is
+/// passed on to `takeovers`.
+pub async fn serve(listener: UnixListener, service: Service, takeovers: mpsc::Sender<UnixStream>) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let (service, takeovers) = (service.clone(), takeovers.clone());
+                tokio::spawn(async move {
+                    if let Err(error) = answer(stream, &service, &takeovers).await {
+                        tracing::debug!(%error, "a connection for sockets ended early");
+                    }
+                });
+            }
+            Err(error) => {
+                // No descriptor is left, say: the next connection is worth another try, later.
+                tracing::warn!(%error, "no connection for sockets could be taken");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+async fn answer(
+    stream: UnixStream,
+    service: &Service,
+    takeovers: &mpsc::Sender<UnixStream>,
+) -> io::Result<()> {
+    let caller = access::peer(&stream.peer_cred()?);
+    let (stream, line) = tokio::time::timeout(PATIENCE, read_line(stream)).await??;
+    match serde_json::from_str(&line) {
+        Ok(Question::Lease(id)) => give(&stream, service, &caller, id).await,
+        Ok(Question::Takeover(true)) if may_take_over(&caller) => {
+            // Refused only if the service is ending already.
+            takeovers.send(stream).await.map_err(io::Error::other)
+        }
+        Ok(Question::Takeover(_)) => {
+            let detail = "only the service's own user or root may take over";
+            refuse(&stream, Problem::new(Code::Forbidden, detail)).await
+        }
+        Err(error) => {
+            refuse(
+                &stream,
+                Problem::new(Code::InvalidRequest, error.to_string()),
+            )
+            .await
+        }
+    }
+}
+
+fn may_take_over(caller: &Caller) -> bool {
+    caller.may_act_for(rustix::process::geteuid().as_raw())
+}
+
+/// Gives the stream back once it has said a line.
+async fn read_line(stream: UnixStream) -> io::Result<(UnixStream, String)> {
+    let mut line = String::new();
+    let mut reader = BufReader::with_capacity(LONGEST_LINE, stream);
+    let mut limited = tokio::io::AsyncReadExt::take(&mut reader, LONGEST_LINE as u64);
+    limited.read_line(&mut line).await?;
+    Ok((reader.into_inner(), line))
+}
+
+async fn give(
+    stream: &UnixStream,
+    service: &Service,
+    caller: &Caller,
+    id: LeaseId,
+) -> io::Result<()> {
+    match service.give_sockets(caller, id).await {
+        Ok((lease, sockets)) => {
+            let addresses = lease.addresses.addresses().iter();
+            let answer = Answer::Sockets {
+                port: lease.port,
+                addresses: addresses
+                    .map(|address| with_port(address, lease.port))
+                    .collect(),
+            };
+            let sockets: Vec<BorrowedFd<'_>> = sockets.iter().map(AsFd::as_fd).collect();
+            say(stream, &answer, &sockets).await
+        }
+        Err(refusal) => refuse(stream, refusal.into()).await,
+    }
+}
+
+async fn refuse(stream: &UnixStream, problem: Problem) -> io::Result<()> {
+    let problem = Box::new(problem);
+    say(stream, &Answer::Refused { problem }, &[]).await
+}
+
+/// Sends one answer with its sockets.
+async fn say(stream: &UnixStream, answer: &Answer, sockets: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let mut text = serde_json::to_vec(answer)?;
+    text.push(b'\n');
+    let message = || handover::send(stream, &text, sockets);
+    let sent = stream.async_io(Interest::WRITABLE, message).await?;
+    // A line is far below what a Unix socket has room for.
+    if sent == text.len() {
+        Ok(())
+    } else {
+        Err(io::ErrorKind::WriteZero.into())
+    }
+}
+
+/// Sends these holds to whoever takes over, a message for as many as fit.
+pub async fn pass_on(stream: &UnixStream, holds: &[BorrowedFd<'_>]) -> io::Result<()> {
+    for part in holds.chunks(handover::MOST_AT_ONCE) {
+        say(stream, &Answer::Holds { holds: part.len() }, part).await?;
+    }
+    Ok(())
+}
+
+/// Why no sockets came.
+#[derive(Debug, thiserror::Error)]
+pub enum FetchError {
+    /// The service said no, and why.
+    #[error(transparent)]
+    Refused(#[from] Box<Problem>),
+    /// Nobody answers there, or not as described here.
+    #[error("the service passes no sockets on {socket}: {source}")]
+    Unreachable {
+        /// The socket.
+        socket: PathBuf,
+        /// What happened.
+        source: io::Error,
+    },
+}
+
+impl FetchError {
+    /// Whether there is no service to ask.
+    pub fn is_nobody(&self) -> bool {
+        use io::ErrorKind::{ConnectionRefused, NotFound};
+        matches!(self, Self::Unreachable { source, .. }
+            if matches!(source.kind(), NotFound | ConnectionRefused))
+    }
+}
+
+/// Asks the service beside `api_socket` for the sockets of a lease.
+pub fn fetch(api_socket: &Path, id: LeaseId) -> Result<Vec<OwnedFd>, FetchError> {
+    let mut sockets = Vec::new();
+    for answer in ask(api_socket, &Question::Lease(id), &mut sockets)? {
+        if let Answer::Refused { problem } = answer {
+            return Err(FetchError::Refused(problem));
+        }
+    }
+    Ok(sockets)
+}
+
+/// Asks the service beside `api_socket` to end, and gives its holds once it has.
+pub fn take_over(api_socket: &Path) -> Result<Vec<OwnedFd>, FetchError> {
+    let mut holds = Vec::new();
+    for answer in ask(api_socket, &Question::Takeover(true), &mut holds)? {
+        if let Answer::Refused { problem } = answer {
+            return Err(FetchError::Refused(problem));
+        }
+    }
+    Ok(holds)
+}
+
+/// Asks, and collects what comes until the other side closes.
+fn ask(
+    api_socket: &Path,
+    question: &Question,
+    sockets: &mut Vec<OwnedFd>,
+) -> Result<Vec<Answer>, FetchError> {
+    let socket = beside(api_socket);
+    let answers = exchange(&socket, question, sockets);
+    answers.map_err(|source| FetchError::Unreachable { socket, source })
+}
+
+fn exchange(
+    socket: &Path,
+    question: &Question,
+    sockets: &mut Vec<OwnedFd>,
+) -> io::Result<Vec<Answer>> {
+    let stream = BlockingStream::connect(socket)?;
+    stream.set_read_timeout(Some(ANSWER_WITHIN))?;
+    let mut line = serde_json::to_vec(question)?;
+    line.push(b'\n');
+    handover::send(&stream, &line, &[])?;
+    let mut text = Vec::new();
+    let mut room = [0; 4096];
+    loop {
+        match handover::receive(&stream, &mut room, sockets)? {
+            0 => break,
+            length => text.extend_from_slice(&room[..length]),
+        }
+    }
+    let answers = serde_json::Deserializer::from_slice(&text).into_iter();
+    let answers: Vec<Answer> = answers.collect::<Result<_, _>>()?;
+    if answers.is_empty() && matches!(question, Question::Lease(_)) {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    Ok(answers)
+}

@@ -1,0 +1,3 @@
+//! What is spoken beside HTTP.
+
+pub mod descriptor;
