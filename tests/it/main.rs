@@ -23,6 +23,8 @@ mod owner;
 mod probe;
 mod regain;
 mod several;
+mod sockets;
+mod succession;
 mod support;
 mod tools;
 mod traces;

@@ -11,6 +11,8 @@ mod regain;
 mod repair;
 mod restart;
 mod retake;
+#[cfg(test)]
+mod tests;
 mod watch;
 
 pub(super) use repair::Repairs;

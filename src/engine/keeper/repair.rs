@@ -25,7 +25,7 @@ const LOOKS: u8 = 3;
 
 /// Something that two of those who should agree do not agree about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-enum Fault {
+pub(super) enum Fault {
     /// The books keep a port for a request that nobody answers any more.
     Reservation(Ticket, Port),
     /// A hold is kept for a lease that does not live.
@@ -76,7 +76,7 @@ pub(in crate::engine) struct Repairs {
 
 impl Repairs {
     /// Notes what was seen in this look, and gives what is to be mended now.
-    fn ripe(&mut self, seen: Vec<Fault>) -> Vec<Fault> {
+    pub(super) fn ripe(&mut self, seen: Vec<Fault>) -> Vec<Fault> {
         let before = std::mem::take(&mut self.suspects);
         let mut ripe = Vec::new();
         for fault in seen {
