@@ -315,6 +315,9 @@ pub struct AllocationDocument {
     pub trace_id: Option<String>,
     /// The leases, in the order of the names.
     pub leases: Vec<LeaseDocument>,
+    /// Why these, where nothing was granted but the choice was asked for (`dry_run`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub explanation: Option<Explanation>,
     /// What a reader should know, such as a name that had to move.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,

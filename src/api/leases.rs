@@ -152,6 +152,7 @@ pub fn document(granted: &Allocated, clock: &Clock) -> AllocationDocument {
         attempt_count: granted.attempt_count,
         trace_id: granted.trace_id.clone(),
         leases: leases.collect(),
+        explanation: granted.dry.then(|| granted.explanation.clone()),
         notes: granted.explanation.notes.clone(),
         conflicts: granted
             .conflicts

@@ -71,6 +71,8 @@ pub struct Search<'a> {
     occupants: &'a mut Occupants,
     /// Who asks, and may know whose lease is in the way.
     uid: u32,
+    /// Whether what it meets counts for later searches.
+    leaves_marks: bool,
     /// What the socket tables listed, once they were asked.
     listed: Option<PortBits>,
     /// Everything tried so far.
@@ -97,10 +99,18 @@ impl<'a> Search<'a> {
             deadline: clock.boot().after(plan.pool.attempt_timeout),
             occupants,
             uid,
+            leaves_marks: true,
             listed: None,
             attempts: Vec::new(),
             explanation: plan.explanation(),
         }
+    }
+
+    /// The same search, but nothing it meets counts for later ones.
+    #[must_use]
+    pub const fn without_marks(mut self) -> Self {
+        self.leaves_marks = false;
+        self
     }
 
     fn books(&self) -> std::sync::MutexGuard<'a, Books> {

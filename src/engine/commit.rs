@@ -64,6 +64,7 @@ impl Service {
         Ok(Allocated {
             id: asked.id,
             created: true,
+            dry: false,
             attempt_count: record.explanation.tried.len(),
             leases,
             explanation: record.explanation,

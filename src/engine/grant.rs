@@ -28,6 +28,8 @@ pub struct Allocated {
     pub id: AllocationId,
     /// Whether anything new was granted; false when every name lived already.
     pub created: bool,
+    /// Whether it was only asked what would be granted.
+    pub dry: bool,
     /// How many candidate ports were tried.
     pub attempt_count: usize,
     /// The leases, in the order of the names.
@@ -180,6 +182,9 @@ impl Service {
                 &mut occupants,
                 asked.caller.uid,
             );
+            if asked.request.dry_run {
+                search = search.without_marks();
+            }
             let result = match asked.request.block.map(|block| u16::try_from(block.get())) {
                 Some(Ok(length)) => search.find_block(length, &mut rng),
                 _ => search.find(missing, sticky, &mut rng),
@@ -276,6 +281,7 @@ impl Service {
         Allocated {
             id: asked.id,
             created: false,
+            dry: true,
             attempt_count: explanation.tried.len(),
             leases,
             explanation,

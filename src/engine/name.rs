@@ -153,6 +153,7 @@ impl Service {
         Ok(Allocated {
             id: leases.first().map_or(asked.id, |lease| lease.allocation),
             created: false,
+            dry: asked.request.dry_run,
             attempt_count: 0,
             leases,
             explanation: asked.plan.explanation(),

@@ -435,3 +435,45 @@ fn a_refusal_is_a_document_too() {
     assert_eq!(problem["code"], "pool_exhausted");
     assert_eq!(problem["status"], 503);
 }
+
+#[test]
+fn a_pool_and_a_user_have_no_more_leases_than_they_may() {
+    let mut place = Place::with_ports(6);
+    place.set("PORTBOOK_POOLS__DEFAULT__MAX_LEASES", "4");
+    place.set("PORTBOOK_POOLS__DEFAULT__MAX_LEASES_PER_USER", "3");
+    let server = place.serve();
+    let asked = |body: serde_json::Value| server.api("POST", LEASES, Some(&body));
+    assert_eq!(
+        asked(json!({ "count": 4 })).json()["code"],
+        "quota_exceeded"
+    );
+    assert_eq!(asked(json!({ "count": 2 })).status, 201);
+    assert_eq!(asked(json!({ "name": "web" })).status, 201);
+    let refused = asked(json!({}));
+    assert_eq!(refused.status, 429);
+    assert!(refused.head.to_ascii_lowercase().contains("retry-after"));
+    let detail = refused.json()["detail"].to_string();
+    assert_says(&detail, &["max_leases_per_user", "has 3 leases"]);
+    // The same name asked again is no new lease.
+    assert_eq!(asked(json!({ "name": "web" })).status, 200);
+    place.ok(&["release", "web"]);
+    assert_eq!(asked(json!({})).status, 201);
+}
+
+#[test]
+fn a_lifetime_has_a_limit() {
+    let mut place = Place::with_ports(2);
+    place.set("PORTBOOK_POOLS__DEFAULT__MAX_TTL", "1h");
+    let server = place.serve();
+    let refused = server.api("POST", LEASES, Some(&json!({ "ttl": "2h" })));
+    assert_eq!(refused.json()["code"], "quota_exceeded");
+    let granted = server.api("POST", LEASES, Some(&json!({}))).json();
+    let lease = &granted["leases"][0];
+    assert!(lease["expires_at"].is_string(), "no end: {lease}");
+    let path = format!("{LEASES}/{}/renew", lease["id"].as_str().unwrap());
+    let refused = server.api("POST", &path, Some(&json!({ "ttl": "61m" })));
+    assert_says(&refused.json()["detail"].to_string(), &["1h1m", "max_ttl"]);
+    place.set("PORTBOOK_POOLS__DEFAULT__TTL", "2h");
+    let said = refusal(&place, 2, &["config", "show"]);
+    assert_says(&said, &["pools.default.ttl", "max_ttl"]);
+}

@@ -231,3 +231,48 @@ fn a_lease_that_nobody_claims_ends_and_a_name_is_put_away() {
     until(&server, &named, "reserved");
     assert!(bind(LOCALHOST, port(&named), How::AsServersDo).is_err());
 }
+
+#[test]
+fn who_came_in_through_an_open_gate_is_told_when_the_lease_ends() {
+    let place = Place::with_ports(2);
+    let server = place.serve();
+    // Its owner never gets to listen: somebody aims at its very number.
+    let owner = Program::serve(place.console_ports[3], None);
+    let body = json!({ "port": place.ports[0], "owner_pid": owner.pid() });
+    let lease = lease(&server, &body);
+    let thief = crate::support::stranger(port(&lease));
+    let path = format!("{LEASES}/{}", lease["id"].as_str().unwrap());
+    assert_eq!(server.api("DELETE", &path, None).status, 204);
+    let told = format!("python3 (pid {})", thief.0.id());
+    let log = server.log();
+    let line = log
+        .lines()
+        .find(|line| line.contains("an outsider listens"));
+    assert!(line.is_some_and(|line| line.contains(&told)), "{log}");
+}
+
+#[test]
+fn a_server_that_is_restarted_again_and_again_under_one_run_is_let_in_each_time() {
+    const WATCHER: &str = r#"
+import os, socket, sys, time
+for _ in range(20):
+    pid = os.fork()
+    if pid == 0:
+        s = socket.create_server(("127.0.0.1", int(os.environ["PORT"])))
+        c = socket.create_connection(s.getsockname())
+        s.accept()[0].close()
+        os._exit(0)
+    if os.waitpid(pid, 0)[1]:
+        sys.exit(1)
+print("serves", flush=True)
+time.sleep(60)
+"#;
+    let place = Place::with_ports(1);
+    let server = place.serve();
+    let mut command = place.command();
+    command.args(["run", "--", "python3", "-c", WATCHER]);
+    let watcher = Program::start(&mut command);
+    let lease = only_lease(&server);
+    assert_eq!(lease["owner"]["pid"], watcher.pid());
+    assert_eq!(lease["guard"], "hold");
+}

@@ -103,9 +103,11 @@ impl Search<'_> {
                 ),
             }),
             Outcome::InUse | Outcome::Bound | Outcome::Lingering => {
-                let until = self.clock.boot().after(self.plan.pool.cool_down);
-                self.books()
-                    .cool_down(&self.plan.group, protocol, port, until);
+                if self.leaves_marks {
+                    let until = self.clock.boot().after(self.plan.pool.cool_down);
+                    self.books()
+                        .cool_down(&self.plan.group, protocol, port, until);
+                }
                 Ok(())
             }
         }

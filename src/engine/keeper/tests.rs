@@ -182,14 +182,13 @@ async fn an_unwatched_owner_is_watched_again() {
     place.service.repair().await;
     assert_eq!(place.mended("unwatched"), 1);
     program.kill().unwrap();
-    for _ in 0..500 {
-        if place.state(id).is_none() {
-            program.wait().unwrap();
-            return;
-        }
+    program.wait().unwrap();
+    let mut looks = 0;
+    while place.state(id).is_some() {
+        assert!(looks < 500, "the end of its owner went unnoticed");
+        looks += 1;
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    panic!("the end of its owner went unnoticed");
 }
 
 #[tokio::test]
