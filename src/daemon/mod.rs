@@ -158,6 +158,10 @@ impl Daemon {
                 let service = service.clone();
                 async move { service.regain_holds().await }
             }),
+            tokio::spawn({
+                let service = service.clone();
+                async move { service.keep_record_short().await }
+            }),
             tokio::spawn(tell_interface_changes(service.clone())),
             tokio::spawn(obey(
                 self.signals,

@@ -37,10 +37,16 @@ impl Span {
     }
 }
 
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let printer = SpanPrinter::new().spacing(Spacing::None);
+        f.write_str(&printer.unsigned_duration_to_string(&self.0))
+    }
+}
+
 impl Serialize for Span {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let printer = SpanPrinter::new().spacing(Spacing::None);
-        serializer.serialize_str(&printer.unsigned_duration_to_string(&self.0))
+        serializer.collect_str(self)
     }
 }
 

@@ -13,8 +13,10 @@ mod occupants;
 pub mod plan;
 mod queue;
 pub mod refusal;
+mod retention;
 pub mod service;
 mod turns;
 
 pub use grant::Allocated;
 pub use keeper::Restored;
+pub use retention::Limits;
