@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use http_body_util::{BodyExt, Full};
-use hyper::body::Bytes;
+use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
 use hyper::header::{CONTENT_TYPE, HOST};
-use hyper::{Method, Request, StatusCode};
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -89,6 +89,32 @@ impl Client {
         self.send(Method::DELETE, path, None).await.map(drop)
     }
 
+    /// Reads an answer of any length piece by piece, for as long as `take` wants more.
+    pub async fn stream<E>(
+        &self,
+        path: &str,
+        mut take: impl FnMut(&[u8]) -> Result<bool, E>,
+    ) -> Result<Result<(), E>, ClientError> {
+        let answer = self.ask(Method::GET, path, None).await;
+        let answer = answer.map_err(|error| self.broken(error))?;
+        let status = answer.status();
+        let mut body = answer.into_body();
+        if !status.is_success() {
+            let body = body.collect().await;
+            let body = body.map_err(|error| self.broken(io::Error::other(error)))?;
+            return Err(ClientError::Refused(problem(status, &body.to_bytes())));
+        }
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| self.broken(io::Error::other(error)))?;
+            match frame.data_ref().map(|piece| take(piece)) {
+                Some(Ok(false)) => break,
+                Some(Err(error)) => return Ok(Err(error)),
+                Some(Ok(true)) | None => {}
+            }
+        }
+        Ok(Ok(()))
+    }
+
     fn read<T: DeserializeOwned>(&self, body: &[u8]) -> Result<T, ClientError> {
         serde_json::from_slice(body).map_err(|error| self.broken(error.into()))
     }
@@ -122,6 +148,19 @@ impl Client {
         path: &str,
         body: Option<Vec<u8>>,
     ) -> io::Result<(StatusCode, Bytes)> {
+        let answer = self.ask(method, path, body).await?;
+        let status = answer.status();
+        let body = answer.into_body().collect().await;
+        Ok((status, body.map_err(io::Error::other)?.to_bytes()))
+    }
+
+    /// Sends a request; the answer's body may still be on its way.
+    async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<Vec<u8>>,
+    ) -> io::Result<Response<Incoming>> {
         let tried = self
             .tried
             .lock()
@@ -134,7 +173,8 @@ impl Client {
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
             .await
             .map_err(io::Error::other)?;
-        let connection = tokio::spawn(connection);
+        // It ends with the answer.
+        tokio::spawn(connection);
         let mut request = Request::builder()
             .method(method)
             .uri(path)
@@ -150,18 +190,8 @@ impl Client {
         let request = request
             .body(Full::new(Bytes::from(body.unwrap_or_default())))
             .map_err(io::Error::other)?;
-        let answer = sender
-            .send_request(request)
-            .await
-            .map_err(io::Error::other)?;
-        let status = answer.status();
-        let body = answer
-            .into_body()
-            .collect()
-            .await
-            .map_err(io::Error::other)?;
-        connection.abort();
-        Ok((status, body.to_bytes()))
+        let answer = sender.send_request(request).await;
+        answer.map_err(io::Error::other)
     }
 }
 

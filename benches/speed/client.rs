@@ -42,13 +42,29 @@ impl Client {
         self.exchange(&request, "204").map(drop)
     }
 
+    /// Reads what is at a path.
+    pub fn get(&mut self, path: &str) -> Result<()> {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        self.exchange(&request, "200").map(drop)
+    }
+
+    /// Deletes all attempts but the newest.
+    pub fn prune(&mut self, keep: u64) -> Result<()> {
+        let body = format!("{{\"keep\":{keep}}}");
+        self.send("/api/v1/history/prune", &body, "200").map(drop)
+    }
+
     fn post(&mut self, body: &str) -> Result<&str> {
+        self.send("/api/v1/leases", body, "201")
+    }
+
+    fn send(&mut self, path: &str, body: &str, status: &str) -> Result<&str> {
         let request = format!(
-            "POST /api/v1/leases HTTP/1.1\r\nHost: localhost\r\n\
+            "POST {path} HTTP/1.1\r\nHost: localhost\r\n\
              Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
             body.len()
         );
-        self.exchange(&request, "201")
+        self.exchange(&request, status)
     }
 
     /// Sends a request and reads its whole answer, which must have this status; gives its head.

@@ -3,11 +3,12 @@
 //! Every figure comes from the release binary itself, over its real socket, on a fresh data
 //! directory. What is compared is measured in turns within one run, because machines differ more
 //! than programs do. A part alone: `cargo bench --bench speed -- rate` (or `launch`, `memory`,
-//! `start`, `size`).
+//! `start`, `history`, `size`).
 
 mod bare;
 mod client;
 mod figure;
+mod history;
 mod launch;
 mod load;
 mod memory;
@@ -33,11 +34,12 @@ fn main() -> Result<()> {
         return Ok(());
     }
     let wanted = arguments.iter().find(|argument| !argument.starts_with('-'));
-    let parts: [(&str, Measure); 5] = [
+    let parts: [(&str, Measure); 6] = [
         ("rate", rate::measure),
         ("launch", launch::measure),
         ("memory", memory::measure),
         ("start", start::measure),
+        ("history", history::measure),
         ("size", size),
     ];
     for (name, measure) in parts {

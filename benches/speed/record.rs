@@ -52,6 +52,25 @@ impl Record {
         Ok(())
     }
 
+    /// Adds a past of so many attempts in the last twenty days, as the service would have made it.
+    pub fn add_history(&self, attempts: u32) -> Result<()> {
+        let now = std::time::UNIX_EPOCH.elapsed()?.as_millis();
+        let mut connection = self.connection.borrow_mut();
+        let past = sqlx::query(include_str!("history.sql"))
+            .bind(attempts)
+            .bind(i64::try_from(now)?);
+        self.runtime.block_on(past.execute(&mut *connection))?;
+        Ok(())
+    }
+
+    /// How many attempts are on record.
+    pub fn attempts(&self) -> Result<u64> {
+        let query = sqlx::query_scalar("select count(*) from attempt");
+        let mut connection = self.connection.borrow_mut();
+        let count: i64 = self.runtime.block_on(query.fetch_one(&mut *connection))?;
+        Ok(count.unsigned_abs())
+    }
+
     /// Closes the connection in an orderly way.
     pub fn close(self) -> Result<()> {
         Ok(self

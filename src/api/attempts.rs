@@ -1,27 +1,96 @@
 //! `/api/v1/attempts`: every single try to bind, newest first.
 
+use std::ops::RangeInclusive;
+
 use actix_web::HttpResponse;
 use actix_web::web::{Data, Query};
-use serde::{Deserialize, Serialize};
+use jiff::Timestamp;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::Face;
 use super::document::AttemptDocument;
+use super::export::Format;
 use super::leases::{DEFAULT_LIMIT, MAX_LIMIT};
 use super::problem::{Code, Problem};
 use crate::access::Viewer;
 use crate::domain::attempt::{Occupant, Outcome};
 use crate::domain::lease::AllocationId;
+use crate::domain::moment::Moment;
+use crate::domain::port::{Port, Protocol};
 use crate::store::{AttemptFilter, AttemptRecord};
 
-/// `GET /api/v1/attempts?…`
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// Which attempts are wanted: `GET /api/v1/attempts?…`, and the same for an export.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct Wanted {
-    allocation: Option<AllocationId>,
-    port: Option<u16>,
-    outcome: Option<String>,
-    limit: Option<u32>,
-    before: Option<i64>,
+    /// Of this allocation.
+    pub allocation: Option<AllocationId>,
+    /// On this port, or on a range such as `8000-8999`.
+    #[serde(deserialize_with = "ports")]
+    pub port: Option<String>,
+    /// `tcp` or `udp`.
+    pub protocol: Option<Protocol>,
+    /// Of this pool.
+    pub pool: Option<String>,
+    /// On this interface.
+    pub interface: Option<String>,
+    /// With this outcome.
+    pub outcome: Option<Outcome>,
+    /// With this error number of the kernel.
+    pub errno: Option<i32>,
+    /// Made then or later.
+    pub since: Option<Moment>,
+    /// Made before then.
+    pub until: Option<Moment>,
+    /// At most so many.
+    pub limit: Option<u32>,
+    /// Only those with a lower `seq`.
+    pub before: Option<i64>,
+    /// How an export is written.
+    pub format: Option<Format>,
+}
+
+fn ports<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let text: Option<String> = Option::deserialize(deserializer)?;
+    if let Some(text) = &text {
+        port_range(text).map_err(serde::de::Error::custom)?;
+    }
+    Ok(text)
+}
+
+/// `8888` or `8000-8999`.
+pub fn port_range(text: &str) -> Result<RangeInclusive<u16>, String> {
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    let port = |word: &str| word.trim().parse::<Port>().ok().map(Port::get);
+    match (port(first), port(last)) {
+        (Some(first), Some(last)) if first <= last => Ok(first..=last),
+        _ => Err(format!(
+            "port: \"{text}\" is neither a port nor a range such as 8000-8999"
+        )),
+    }
+}
+
+impl Wanted {
+    /// As the record is asked, by this viewer.
+    pub fn filter(&self, viewer: &Viewer, now: Timestamp) -> Result<AttemptFilter, Problem> {
+        let ports = self.port.as_deref().map(port_range).transpose();
+        let ports = ports.map_err(|wrong| Problem::new(Code::InvalidRequest, wrong))?;
+        Ok(AttemptFilter {
+            allocation: self.allocation,
+            ports,
+            protocol: self.protocol,
+            pool: self.pool.clone(),
+            interface: self.interface.clone(),
+            uid: viewer.only_user(),
+            outcome: self.outcome,
+            errno: self.errno,
+            since: self.since.map(|moment| moment.from(now)),
+            until: self.until.map(|moment| moment.from(now)),
+            before: self.before,
+            first: None,
+            limit: self.limit.unwrap_or(DEFAULT_LIMIT),
+        })
+    }
 }
 
 #[derive(Serialize)]
@@ -35,25 +104,14 @@ pub async fn list(
     viewer: Viewer,
     wanted: Query<Wanted>,
 ) -> Result<HttpResponse, Problem> {
-    let wanted = wanted.into_inner();
-    let known = |word: &str| Outcome::ALL.iter().any(|outcome| outcome.as_str() == word);
-    if let Some(word) = wanted.outcome.as_deref().filter(|word| !known(word)) {
-        let all: Vec<&str> = Outcome::ALL
-            .iter()
-            .map(|outcome| outcome.as_str())
-            .collect();
-        let detail = format!("outcome: \"{word}\" is none of {}", all.join(", "));
+    if wanted.format.is_some() {
+        let detail = "format: a list is JSON; /api/v1/history/attempts has other formats";
         return Err(Problem::new(Code::InvalidRequest, detail));
     }
-    let filter = AttemptFilter {
-        allocation: wanted.allocation,
-        port: wanted.port,
-        uid: viewer.only_user(),
-        outcome: wanted.outcome,
-        before: wanted.before,
-        limit: wanted.limit.unwrap_or(DEFAULT_LIMIT).clamp(1, MAX_LIMIT),
-    };
-    let attempts = face.service.store().attempts(&filter).await?;
+    let mut filter = wanted.filter(&viewer, face.service.clock().now())?;
+    filter.limit = filter.limit.clamp(1, MAX_LIMIT);
+    let reader = face.service.store().reader();
+    let attempts = reader.attempts(&reader.bounded(filter).await?).await?;
     let attempts = attempts
         .into_iter()
         .map(|attempt| shown(attempt, &viewer))

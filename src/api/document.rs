@@ -1,5 +1,8 @@
 //! The JSON documents, the same in the API and in `--json` of the command line.
 
+mod process;
+mod stats;
+
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
@@ -20,6 +23,12 @@ use crate::domain::request::Request;
 use crate::domain::selector::Selector;
 use crate::host::clock::Clock;
 use crate::store::{AllocationRecord, AttemptRecord};
+
+pub use process::ProcessDocument;
+pub use stats::{
+    HourStats, InterfaceStats, LifetimeStats, OccupantStats, OutcomesDocument, PoolStats,
+    PortRecord, PortStats, PruneDocument, PruneRequest, Saved, StatsDocument,
+};
 
 /// The version of the JSON documents.
 pub const VERSION: u32 = 1;
@@ -179,6 +188,9 @@ pub struct OwnerDocument {
     pub uid: u32,
     /// Its name; anybody's text.
     pub command: String,
+    /// What else is known of it; told where one port is asked about.
+    #[serde(flatten)]
+    pub process: ProcessDocument,
 }
 
 impl From<&Owner> for OwnerDocument {
@@ -188,6 +200,7 @@ impl From<&Owner> for OwnerDocument {
             started_at: owner.started_at,
             uid: owner.uid,
             command: owner.command.clone(),
+            process: ProcessDocument::default(),
         }
     }
 }
@@ -466,9 +479,23 @@ pub struct PortDocument {
     /// The leases on it.
     pub leases: Vec<LeaseDocument>,
     /// Who is on it outside portbook.
-    pub occupants: Vec<Occupant>,
+    pub occupants: Vec<OccupantDocument>,
     /// Its latest attempts.
     pub attempts: Vec<AttemptDocument>,
+    /// What all attempts on it add up to; none where there were none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub record: Option<PortRecord>,
+}
+
+/// Somebody on a port outside portbook.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OccupantDocument {
+    /// As the kernel's tables tell.
+    #[serde(flatten)]
+    pub occupant: Occupant,
+    /// What else is known of the process.
+    #[serde(flatten)]
+    pub process: ProcessDocument,
 }
 
 /// A network interface.

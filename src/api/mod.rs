@@ -4,14 +4,18 @@ mod allocations;
 pub mod attempts;
 mod body;
 pub mod configuration;
+mod csv;
 pub mod document;
 mod events;
+pub mod export;
 mod health;
+mod history;
 pub mod interfaces;
 pub mod leases;
 pub mod pools;
 pub mod ports;
 pub mod problem;
+pub mod stats;
 pub mod trace;
 
 use std::sync::Arc;
@@ -72,6 +76,9 @@ pub fn routes(config: &mut ServiceConfig) {
                 )
                 .service(resource("/allocations/{id}", READING).route(read(allocations::show)))
                 .service(resource("/attempts", READING).route(read(attempts::list)))
+                .service(resource("/history/prune", "POST").route(web::post().to(history::prune)))
+                .service(resource("/history/{kind}", READING).route(read(history::export)))
+                .service(resource("/stats", READING).route(read(stats::show)))
                 .service(resource("/ports/{protocol}/{port}", READING).route(read(ports::show)))
                 .service(resource("/ports/{port}", READING).route(read(ports::show_tcp)))
                 .service(resource("/interfaces", READING).route(read(interfaces::list)))

@@ -3,16 +3,17 @@
 use actix_web::HttpResponse;
 use actix_web::web::{Data, Path};
 
-use super::document::{LeaseDocument, PortDocument};
+use super::document::{
+    LeaseDocument, OccupantDocument, OwnerDocument, PortDocument, ProcessDocument,
+};
 use super::leases::shown;
 use super::problem::{Code, Problem};
-use super::{Face, attempts};
+use super::{Face, attempts, stats};
 use crate::access::Viewer;
 use crate::domain::address::{BindAddress, Family};
-use crate::domain::attempt::Occupant;
 use crate::domain::port::{Port, Protocol};
 use crate::engine::service::Service;
-use crate::host::occupancy;
+use crate::host::{occupancy, process};
 use crate::store::{AttemptFilter, StoreError};
 
 /// How many of its latest attempts are told.
@@ -42,19 +43,11 @@ pub async fn show(
     let port: Port = port
         .parse()
         .map_err(|error: crate::domain::port::PortError| invalid(error.to_string()))?;
-    let mut found = about(&face.service, &viewer, protocol, port).await?;
-    found.leases = found
-        .leases
-        .into_iter()
-        .map(|lease| shown(lease, &viewer))
-        .collect();
-    for occupant in &mut found.occupants {
-        attempts::veil(occupant, &viewer);
-    }
+    let found = about(&face.service, &viewer, protocol, port).await?;
     Ok(HttpResponse::Ok().json(found))
 }
 
-/// Everything known of one port.
+/// Everything of one port that this viewer may know.
 pub async fn about(
     service: &Service,
     viewer: &Viewer,
@@ -62,8 +55,13 @@ pub async fn about(
     port: Port,
 ) -> Result<PortDocument, StoreError> {
     let leases = service.leases_on(protocol, port);
+    let leases = leases
+        .iter()
+        .map(|lease| shown(LeaseDocument::of(lease, service.clock()), viewer));
+    let record = stats::of_port(service, viewer, protocol.as_str(), port.get()).await?;
     let filter = AttemptFilter {
-        port: Some(port.get()),
+        ports: Some(port.get()..=port.get()),
+        protocol: Some(protocol),
         uid: viewer.only_user(),
         limit: ATTEMPTS,
         ..AttemptFilter::default()
@@ -75,23 +73,42 @@ pub async fn about(
     Ok(PortDocument {
         protocol,
         port,
-        leases: leases
-            .iter()
-            .map(|lease| LeaseDocument::of(lease, service.clock()))
-            .collect(),
-        occupants: occupants(protocol, port).await,
-        attempts: tried
-            .filter(|attempt| attempt.protocol == protocol.as_str())
-            .collect(),
+        leases: leases.map(with_owner).collect(),
+        occupants: occupants(protocol, port, viewer).await,
+        attempts: tried.collect(),
+        record: record.map(Into::into),
     })
 }
 
+/// A lease with more about its owner, if the viewer may know who that is.
+fn with_owner(mut lease: LeaseDocument) -> LeaseDocument {
+    if let Some(owner) = &mut lease.owner {
+        let OwnerDocument { pid, command, .. } = owner;
+        owner.process = process::details(*pid, Some(command)).into();
+    }
+    lease
+}
+
 /// Who is on it, but for portbook's own holds. The walk of `/proc` blocks, so it is done aside.
-async fn occupants(protocol: Protocol, port: Port) -> Vec<Occupant> {
+async fn occupants(protocol: Protocol, port: Port, viewer: &Viewer) -> Vec<OccupantDocument> {
     let everywhere = [Family::Ipv4, Family::Ipv6].map(BindAddress::wildcard);
     let me = std::process::id();
     let look = move || occupancy::occupants(protocol, port, &everywhere);
     let mut occupants = tokio::task::spawn_blocking(look).await.unwrap_or_default();
     occupants.retain(|occupant| occupant.pid != Some(me));
-    occupants
+    let seen = occupants.into_iter().map(|mut occupant| {
+        attempts::veil(&mut occupant, viewer);
+        let details = occupant
+            .pid
+            .map(|pid| process::details(pid, occupant.command.as_deref()));
+        let user = occupant.uid.and_then(process::user_name);
+        OccupantDocument {
+            occupant,
+            process: ProcessDocument {
+                user,
+                ..details.unwrap_or_default().into()
+            },
+        }
+    });
+    seen.collect()
 }

@@ -10,13 +10,18 @@ use tokio::task::JoinHandle;
 
 use super::{Failure, client};
 use crate::access::Viewer;
-use crate::api::document::{AllocationDocument, LeaseDocument, LeaseRequest, PortDocument};
-use crate::api::{leases, ports};
+use crate::api::document::{
+    AllocationDocument, LeaseDocument, LeaseRequest, PortDocument, PruneDocument, PruneRequest,
+    StatsDocument, VERSION,
+};
+use crate::api::{leases, ports, stats};
 use crate::client::Client;
 use crate::config::Loaded;
 use crate::domain::duration::Span;
 use crate::domain::lease::LeaseId;
+use crate::domain::moment::Moment;
 use crate::domain::port::{Port, Protocol};
+use crate::engine::Limits;
 use crate::engine::service::{Caller, Mode, Service};
 use crate::host::clock::Clock;
 use crate::host::hold::Hold;
@@ -167,6 +172,56 @@ impl Backend {
             Self::Embedded(embedded) => {
                 let viewer = Viewer::Known(embedded.caller.clone());
                 Ok(ports::about(&embedded.service, &viewer, protocol, port).await?)
+            }
+        }
+    }
+
+    /// What the past adds up to.
+    pub(super) async fn stats(
+        &self,
+        since: Moment,
+        pool: Option<String>,
+    ) -> Result<StatsDocument, Failure> {
+        match self {
+            Self::Service(client) => {
+                let query = [("since", Some(since.to_string())), ("pool", pool)];
+                let query = serde_urlencoded::to_string(query)
+                    .map_err(|error| Failure::usage(error.to_string()))?;
+                Ok(client.get(&format!("/api/v1/stats?{query}")).await?)
+            }
+            Self::Embedded(embedded) => {
+                let viewer = Viewer::Known(embedded.caller.clone());
+                Ok(stats::about(&embedded.service, &viewer, Some(since), pool).await?)
+            }
+        }
+    }
+
+    /// Brings the totals up to date; a service does so by itself.
+    pub(super) async fn count(&self) -> Result<(), Failure> {
+        match self {
+            Self::Service(_) => Ok(()),
+            Self::Embedded(embedded) => Ok(embedded.service.count_attempts().await?),
+        }
+    }
+
+    /// Deletes what is old.
+    pub(super) async fn prune(&self, request: &PruneRequest) -> Result<PruneDocument, Failure> {
+        match self {
+            Self::Service(client) => Ok(client.post("/api/v1/history/prune", request).await?),
+            Self::Embedded(embedded) => {
+                let limits = Limits {
+                    older_than: request.older_than.map(|span| span.0),
+                    keep: request.keep,
+                };
+                let removed = embedded
+                    .service
+                    .prune(&embedded.caller, limits, request.dry_run)
+                    .await?;
+                Ok(PruneDocument {
+                    version: VERSION,
+                    dry_run: request.dry_run,
+                    removed,
+                })
             }
         }
     }

@@ -6,12 +6,14 @@ mod backend;
 mod client;
 pub mod config;
 mod failure;
+mod history;
 mod interfaces;
 mod lease;
 mod list;
 mod request;
 mod run;
 mod serve;
+mod stats;
 mod status;
 mod table;
 mod token;
@@ -93,6 +95,10 @@ enum Command {
     Who(who::WhoArgs),
     /// Wait until something listens on a port, or until it is free.
     Wait(wait::WaitArgs),
+    /// Tell what the past adds up to: success, conflicts, lifetimes.
+    Stats(stats::StatsArgs),
+    /// Export the past, or delete what is old of it.
+    History(history::HistoryArgs),
     /// Tell which service answers, and where its console is.
     Status,
     /// List the network interfaces and addresses of this host.
@@ -127,6 +133,8 @@ impl Cli {
             Command::Renew(args) => block_on(lease::renew(&global, &args)),
             Command::Who(args) => block_on(who::run(&global, &args)),
             Command::Wait(args) => block_on(wait::run(&global, &args)),
+            Command::Stats(args) => block_on(stats::run(&global, &args)),
+            Command::History(args) => block_on(history::run(&global, &args)),
             Command::Status => block_on(status::run(&global)),
             Command::Interfaces => interfaces::run(&global),
             Command::Config(args) => config::run(&global, &args),

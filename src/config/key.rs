@@ -3,7 +3,14 @@
 use std::fmt;
 
 /// The tables at the top of a configuration.
-pub const TABLES: [&str; 5] = ["pools", "interfaces", "console", "store", "telemetry"];
+pub const TABLES: [&str; 6] = [
+    "pools",
+    "interfaces",
+    "console",
+    "store",
+    "history",
+    "telemetry",
+];
 
 /// The tables whose entries the user names; a setting lies two levels below them.
 const NAMED_TABLES: [&str; 2] = ["pools", "interfaces"];

@@ -30,6 +30,8 @@ pub struct Settings {
     pub socket_mode: u32,
     /// How leases are stored.
     pub store: Store,
+    /// How long the past is kept.
+    pub history: History,
     /// Logs and traces.
     pub telemetry: Telemetry,
 }
@@ -87,6 +89,27 @@ impl Default for Store {
         Self {
             batch_max: const { NonZeroU32::MIN.saturating_add(255) },
             checkpoint_interval: Duration::from_secs(5),
+        }
+    }
+}
+
+/// How long the past is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct History {
+    /// How long attempts, allocations and ended leases are kept.
+    pub attempts_for: Duration,
+    /// How many attempts are kept at most.
+    pub attempts_max: NonZeroU32,
+    /// How long the sums of each day are kept, and the last port of a name.
+    pub totals_for: Duration,
+}
+
+impl Default for History {
+    fn default() -> Self {
+        Self {
+            attempts_for: Duration::from_hours(30 * 24),
+            attempts_max: const { NonZeroU32::MIN.saturating_add(999_999) },
+            totals_for: Duration::from_hours(400 * 24),
         }
     }
 }

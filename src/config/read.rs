@@ -10,7 +10,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::finding::Problem;
 use super::model::{
-    BUILT_IN_POOLS, Console, InterfaceRule, Settings, Store, Telemetry, default_pool,
+    BUILT_IN_POOLS, Console, History, InterfaceRule, Settings, Store, Telemetry, default_pool,
 };
 use super::place::Places;
 use super::reader::{Reader, Section};
@@ -31,6 +31,7 @@ pub(super) fn settings(reader: &mut Reader<'_>, places: &Places) -> Settings {
         pools: pools(reader),
         interfaces: interfaces(reader),
         store: store(reader.section(["store"])),
+        history: history(reader.section(["history"])),
         telemetry: telemetry(reader.section(["telemetry"])),
     }
 }
@@ -166,6 +167,15 @@ fn store(mut section: Section<'_, '_>) -> Store {
             "checkpoint_interval",
             default.checkpoint_interval,
         ),
+    }
+}
+
+fn history(mut section: Section<'_, '_>) -> History {
+    let default = History::default();
+    History {
+        attempts_for: lasting(&mut section, "attempts_for", default.attempts_for),
+        attempts_max: section.value("attempts_max", default.attempts_max),
+        totals_for: lasting(&mut section, "totals_for", default.totals_for),
     }
 }
 

@@ -182,6 +182,10 @@ impl Daemon {
                 let service = service.clone();
                 async move { service.keep_in_repair().await }
             }),
+            tokio::spawn({
+                let service = service.clone();
+                async move { service.keep_record_short().await }
+            }),
             tokio::spawn(tell_interface_changes(service.clone())),
             tokio::spawn(descriptor::serve(
                 self.descriptors,

@@ -101,7 +101,9 @@ fn reload(face: &Face, sources: &Sources) {
 
 /// Whether a setting counts from the start of the service only.
 fn needs_a_restart(key: &str) -> bool {
-    !key.starts_with("pools.") && !key.starts_with("interfaces.")
+    !["pools.", "interfaces.", "history."]
+        .iter()
+        .any(|table| key.starts_with(table))
 }
 
 fn keep_what_needs_a_restart(new: &mut Settings, running: &Settings) {
@@ -113,7 +115,7 @@ fn keep_what_needs_a_restart(new: &mut Settings, running: &Settings) {
         || new.telemetry != running.telemetry;
     if moved {
         tracing::warn!(
-            "console, data_dir, socket, store and telemetry change with a restart only; pools and interfaces count from now on"
+            "console, data_dir, socket, store and telemetry change with a restart only; pools, interfaces and history count from now on"
         );
     }
     new.console = running.console.clone();

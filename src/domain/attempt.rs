@@ -71,6 +71,13 @@ impl Outcome {
         }
     }
 
+    /// The outcome of this word.
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|outcome| outcome.as_str() == word)
+    }
+
     /// Whether the port was got.
     pub const fn is_success(self) -> bool {
         matches!(self, Self::Bound | Self::Lingering)

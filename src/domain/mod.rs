@@ -7,6 +7,7 @@ pub mod duration;
 pub mod event;
 pub mod explanation;
 pub mod lease;
+pub mod moment;
 pub mod pool;
 pub mod port;
 pub mod request;

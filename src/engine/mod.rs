@@ -14,9 +14,11 @@ pub mod plan;
 mod queue;
 mod quota;
 pub mod refusal;
+mod retention;
 pub mod service;
 mod turns;
 
 pub use grant::Allocated;
 pub use holds::HoldNews;
 pub use keeper::Restored;
+pub use retention::Limits;

@@ -3,6 +3,8 @@
 //! A pid alone names nobody for long. Where several facts must be of one process, they are read
 //! beneath one descriptor of its directory, which a successor of the same pid does not answer to.
 
+mod details;
+
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::OnceLock;
@@ -13,6 +15,8 @@ use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use crate::domain::lease::Owner;
+
+pub use details::{Details, details, user_name};
 
 /// A process that was found holding a socket.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

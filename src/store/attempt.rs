@@ -2,9 +2,10 @@
 
 use jiff::Timestamp;
 use serde::Serialize;
-use sqlx::FromRow;
+use sqlx::{FromRow, QueryBuilder};
 
-use super::{Store, StoreError};
+use super::filter::{self, AttemptFilter};
+use super::{Reader, Store, StoreError};
 use crate::domain::attempt::{Attempt, Occupant};
 use crate::domain::lease::AllocationId;
 
@@ -37,23 +38,6 @@ pub struct AttemptRecord {
     pub occupant: Option<Occupant>,
     /// The allocation's trace.
     pub trace_id: Option<String>,
-}
-
-/// Which attempts to list. Empty fields match everything.
-#[derive(Debug, Clone, Default)]
-pub struct AttemptFilter {
-    /// Of this allocation.
-    pub allocation: Option<AllocationId>,
-    /// On this port.
-    pub port: Option<u16>,
-    /// Made for this user.
-    pub uid: Option<u32>,
-    /// With this outcome.
-    pub outcome: Option<String>,
-    /// Only those with a lower `seq`.
-    pub before: Option<i64>,
-    /// At most so many.
-    pub limit: u32,
 }
 
 pub(super) fn row<'a>(
@@ -120,44 +104,19 @@ impl TryFrom<Row> for AttemptRecord {
     }
 }
 
-impl Store {
+impl Reader {
     /// Attempts, newest first.
     pub async fn attempts(&self, filter: &AttemptFilter) -> Result<Vec<AttemptRecord>, StoreError> {
-        let query = sqlx::QueryBuilder::<sqlx::Sqlite>::new("select * from attempt where true");
-        let rows: Vec<Row> = narrowed(query, filter)
-            .build_query_as()
-            .fetch_all(&self.readers)
-            .await?;
+        let mut query = QueryBuilder::new("select * from attempt where true");
+        filter::narrowed(&mut query, filter);
+        let rows: Vec<Row> = query.build_query_as().fetch_all(&self.pool).await?;
         rows.into_iter().map(TryInto::try_into).collect()
     }
 }
 
-fn narrowed(
-    mut query: sqlx::QueryBuilder<sqlx::Sqlite>,
-    filter: &AttemptFilter,
-) -> sqlx::QueryBuilder<sqlx::Sqlite> {
-    if let Some(allocation) = filter.allocation {
-        query
-            .push(" and allocation = ")
-            .push_bind(allocation.0.as_bytes().to_vec());
+impl Store {
+    /// Attempts, newest first.
+    pub async fn attempts(&self, filter: &AttemptFilter) -> Result<Vec<AttemptRecord>, StoreError> {
+        self.reader().attempts(filter).await
     }
-    if let Some(port) = filter.port {
-        query.push(" and port = ").push_bind(port);
-    }
-    if let Some(uid) = filter.uid {
-        query
-            .push(" and exists (select 1 from allocation where id = attempt.allocation and uid = ")
-            .push_bind(uid)
-            .push(")");
-    }
-    if let Some(outcome) = &filter.outcome {
-        query.push(" and outcome = ").push_bind(outcome.clone());
-    }
-    if let Some(before) = filter.before {
-        query.push(" and seq < ").push_bind(before);
-    }
-    query
-        .push(" order by seq desc limit ")
-        .push_bind(filter.limit);
-    query
 }

@@ -3,18 +3,31 @@
 
 mod allocation;
 mod attempt;
+mod count;
+mod day;
 pub mod directory;
 mod error;
+mod filter;
 mod lease;
 mod open;
+mod prune;
+mod reader;
+mod stats;
 #[cfg(test)]
 mod tests;
 mod writer;
 
 pub use allocation::AllocationRecord;
-pub use attempt::{AttemptFilter, AttemptRecord};
+pub use attempt::AttemptRecord;
+pub use day::{DayFilter, DayRecord};
 pub use error::StoreError;
+pub use filter::AttemptFilter;
 pub use lease::{LeaseFilter, StoredLease};
+pub use prune::{Bounds, Cursor, Kind, Removed, Step};
+pub use reader::Reader;
+pub use stats::{
+    AllocationTotal, AttemptTotal, AttemptTotals, LeaseTotal, OccupantTotal, Outcomes, StatsFilter,
+};
 pub use writer::{Batch, Committed};
 
 use std::path::Path;

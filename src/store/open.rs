@@ -38,14 +38,18 @@ pub(super) async fn open(
         .map_err(|error| named(file, error))?;
     migrate(&mut writer, file).await?;
     check_host(&mut writer, file, machine_id).await?;
-    sqlx::raw_sql(include_str!("batch.sql"))
-        .execute(&mut writer)
-        .await?;
-    let readers = SqlitePoolOptions::new()
+    for views in [include_str!("batch.sql"), include_str!("count.sql")] {
+        sqlx::raw_sql(views).execute(&mut writer).await?;
+    }
+    Ok((writer, readers(file)))
+}
+
+/// Connections that only read, made when they are first needed.
+pub(super) fn readers(file: &Path) -> SqlitePool {
+    SqlitePoolOptions::new()
         .max_connections(2)
         .min_connections(0)
-        .connect_lazy_with(options(file).read_only(true));
-    Ok((writer, readers))
+        .connect_lazy_with(options(file).read_only(true))
 }
 
 /// A second connection for checkpoints, so that no commit waits for one.

@@ -1,5 +1,7 @@
 //! The record against a real SQLite file.
 
+mod history;
+
 use std::path::Path;
 use std::time::Duration;
 
@@ -192,10 +194,9 @@ async fn another_host_a_newer_version_and_a_damaged_file_are_refused() {
     let mut raw = <sqlx::SqliteConnection as sqlx::Connection>::connect(&url)
         .await
         .unwrap();
-    sqlx::query("update _sqlx_migrations set version = 9999")
-        .execute(&mut raw)
-        .await
-        .unwrap();
+    let newer = "update _sqlx_migrations set version = 9999 \
+         where version = (select max(version) from _sqlx_migrations)";
+    sqlx::query(newer).execute(&mut raw).await.unwrap();
     sqlx::Connection::close(raw).await.unwrap();
     let error = Store::open(&file, options()).await.unwrap_err();
     assert!(

@@ -6,7 +6,9 @@ use std::time::Duration;
 use sqlx::sqlite::SqliteConnection;
 use tokio::sync::{mpsc, oneshot};
 
+use super::count::{self, Counts};
 use super::lease::StoredLease;
+use super::prune::{self, Prune, Step};
 use super::{AllocationRecord, StoreError, open};
 use crate::domain::attempt::Attempt;
 use crate::domain::lease::{AllocationId, Lease};
@@ -108,6 +110,10 @@ pub(super) enum Job {
     /// Read the leases that have not ended. At a start no other connection is open yet, and to
     /// open one costs a command that ends soon more than the question.
     Living(oneshot::Sender<Result<Vec<StoredLease>, StoreError>>),
+    /// Add these sums to the totals.
+    Count(Counts, oneshot::Sender<Result<(), StoreError>>),
+    /// Delete a few old rows.
+    Prune(Prune, oneshot::Sender<Result<Step, StoreError>>),
     /// Take nothing new, finish what waits, and end.
     Close,
 }
@@ -134,6 +140,7 @@ pub(super) async fn run(
     let mut durable = false;
     let mut jobs = Vec::with_capacity(batch_max);
     let mut writes = Vec::with_capacity(batch_max);
+    let mut chores = Vec::new();
     while queue.recv_many(&mut jobs, batch_max.max(1)).await > 0 {
         for job in jobs.drain(..) {
             match job {
@@ -142,10 +149,15 @@ pub(super) async fn run(
                     drop(reply.send(super::lease::living(&mut connection).await));
                 }
                 Job::Close => queue.close(),
+                chore => chores.push(chore),
             }
         }
         if !writes.is_empty() {
             write_all(&mut connection, &mut writes, &mut durable).await;
+        }
+        // After whoever waits, and a small step each.
+        for chore in chores.drain(..) {
+            do_chore(&mut connection, chore, &mut durable).await;
         }
     }
     if let Some((stop, task)) = checkpointer {
@@ -179,21 +191,42 @@ async fn write_all(connection: &mut SqliteConnection, jobs: &mut Vec<Write>, dur
     }
 }
 
+/// What can be done again if it is lost is not waited for until it is on the disk.
+async fn do_chore(connection: &mut SqliteConnection, chore: Job, durable: &mut bool) {
+    if let Err(error) = set_durable(connection, false, durable).await {
+        tracing::warn!(%error, "totals and deletions are written as leases are");
+    }
+    match chore {
+        Job::Count(counts, reply) => drop(reply.send(count::add(connection, counts).await)),
+        Job::Prune(prune, reply) => drop(reply.send(prune::step(connection, prune).await)),
+        Job::Write(_) | Job::Living(_) | Job::Close => {}
+    }
+}
+
+async fn set_durable(
+    connection: &mut SqliteConnection,
+    wanted: bool,
+    durable: &mut bool,
+) -> Result<(), StoreError> {
+    if wanted != *durable {
+        // Allowed between transactions only, which is where this is.
+        let pragma = if wanted {
+            "pragma synchronous = full"
+        } else {
+            "pragma synchronous = normal"
+        };
+        sqlx::query(pragma).execute(connection).await?;
+        *durable = wanted;
+    }
+    Ok(())
+}
+
 async fn write(
     connection: &mut SqliteConnection,
     batch: &Batch,
     durable: &mut bool,
 ) -> Result<(), StoreError> {
-    if batch.durable != *durable {
-        // Allowed between transactions only, which is where this is.
-        let pragma = if batch.durable {
-            "pragma synchronous = full"
-        } else {
-            "pragma synchronous = normal"
-        };
-        sqlx::query(pragma).execute(&mut *connection).await?;
-        *durable = batch.durable;
-    }
+    set_durable(connection, batch.durable, durable).await?;
     let written = sqlx::query("insert into batch values (?1, ?2, ?3)")
         .bind(array(&batch.allocations))
         .bind(array(&batch.leases))

@@ -15,6 +15,7 @@ mod console;
 mod crash;
 mod ephemeral;
 mod fault;
+mod history;
 mod host;
 mod layers;
 mod limits;

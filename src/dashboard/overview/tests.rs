@@ -31,6 +31,7 @@ fn hostile_lease() -> LeaseDocument {
     lost.state = State::Lost;
     let mut document = LeaseDocument::of(&lost, &Clock::manual());
     document.owner = Some(OwnerDocument {
+        process: crate::api::document::ProcessDocument::default(),
         pid: 7,
         started_at: Timestamp::UNIX_EPOCH,
         uid: 1000,

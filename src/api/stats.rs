@@ -1,0 +1,302 @@
+//! `/api/v1/stats`: what the past adds up to.
+
+use std::collections::BTreeMap;
+
+use actix_web::HttpResponse;
+use actix_web::web::{Data, Query};
+use jiff::Timestamp;
+use serde::Deserialize;
+
+use super::Face;
+use super::document::{
+    HourStats, InterfaceStats, LifetimeStats, OccupantStats, OutcomesDocument, PoolStats,
+    PortStats, Saved, StatsDocument, VERSION,
+};
+use super::problem::Problem;
+use crate::access::Viewer;
+use crate::domain::duration::Span;
+use crate::domain::moment::Moment;
+use crate::engine::service::Service;
+use crate::store::{
+    AllocationTotal, AttemptTotal, LeaseTotal, OccupantTotal, Reader, StatsFilter, StoreError,
+};
+
+/// How many ports and how many occupants of each are told of.
+const PORTS: u32 = 10;
+const OCCUPANTS: usize = 5;
+
+/// From when on, unless it is said: a week.
+const SINCE: Moment = Moment::Ago(Span(std::time::Duration::from_hours(7 * 24)));
+
+const DAY_SECONDS: i64 = 86_400;
+const HOUR_SECONDS: i64 = 3600;
+
+/// `GET /api/v1/stats?…`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Wanted {
+    since: Option<Moment>,
+    pool: Option<String>,
+}
+
+/// Statistics.
+pub async fn show(
+    face: Data<Face>,
+    viewer: Viewer,
+    wanted: Query<Wanted>,
+) -> Result<HttpResponse, Problem> {
+    let wanted = wanted.into_inner();
+    let stats = about(&face.service, &viewer, wanted.since, wanted.pool).await?;
+    Ok(HttpResponse::Ok().json(stats))
+}
+
+/// Statistics as this viewer may see them.
+pub async fn about(
+    service: &Service,
+    viewer: &Viewer,
+    since: Option<Moment>,
+    pool: Option<String>,
+) -> Result<StatsDocument, StoreError> {
+    service.count_attempts().await?;
+    let now = service.clock().now();
+    let since = since.unwrap_or(SINCE).from(now);
+    let first_day = since.as_second().div_euclid(DAY_SECONDS);
+    let filter = StatsFilter {
+        first_day,
+        pool,
+        uid: viewer.only_user(),
+        ports: PORTS,
+    };
+    let reader = service.store().reader();
+    let attempts = reader.attempt_totals(&filter).await?;
+    let hours = reader.allocation_totals(&filter).await?;
+    let since = second(first_day * DAY_SECONDS);
+    Ok(StatsDocument {
+        version: VERSION,
+        since,
+        until: now,
+        total: sum(&attempts.places),
+        pools: pools(&attempts.places, &hours, hours_of(since, now)),
+        interfaces: interfaces(&attempts.places),
+        ports: with_occupants(&reader, &filter, attempts.ports, viewer).await?,
+        conflicts: with_occupants(&reader, &filter, attempts.conflicts, viewer).await?,
+        hours: by_hour(&hours),
+        leases: lifetimes(&reader.lease_totals(&filter).await?),
+        saved: saved(&hours),
+    })
+}
+
+/// What was tried on one port over all days, as this viewer may see it.
+pub(super) async fn of_port(
+    service: &Service,
+    viewer: &Viewer,
+    protocol: &str,
+    port: u16,
+) -> Result<Option<PortStats>, StoreError> {
+    service.count_attempts().await?;
+    let reader = service.store().reader();
+    let filter = StatsFilter {
+        first_day: i64::MIN,
+        pool: None,
+        uid: viewer.only_user(),
+        ports: 1,
+    };
+    let total = reader.port_total(protocol, port, filter.uid).await?;
+    let stats = with_occupants(&reader, &filter, total.into_iter().collect(), viewer).await?;
+    Ok(stats.into_iter().next())
+}
+
+fn second(second: i64) -> Timestamp {
+    Timestamp::from_second(second).unwrap_or(Timestamp::MIN)
+}
+
+fn millisecond(ms: i64) -> Option<Timestamp> {
+    Timestamp::from_millisecond(ms).ok()
+}
+
+fn hours_of(since: Timestamp, until: Timestamp) -> f64 {
+    until.duration_since(since).as_secs_f64() / 3600.0
+}
+
+fn sum<'a>(totals: impl IntoIterator<Item = &'a AttemptTotal>) -> OutcomesDocument {
+    let mut sum = OutcomesDocument::default();
+    for total in totals {
+        sum.add(&OutcomesDocument::from(&total.outcomes));
+    }
+    sum
+}
+
+#[expect(clippy::cast_precision_loss, reason = "no count here comes near 2^52")]
+fn pools(places: &[AttemptTotal], hours: &[AllocationTotal], length: f64) -> Vec<PoolStats> {
+    let mut pools: BTreeMap<&str, PoolStats> = BTreeMap::new();
+    for place in places {
+        let pool = pools.entry(&place.pool).or_default();
+        pool.outcomes.add(&OutcomesDocument::from(&place.outcomes));
+    }
+    for hour in hours {
+        let pool = pools.entry(&hour.pool).or_default();
+        pool.granted += hour.granted.unsigned_abs();
+        pool.refused += hour.refused.unsigned_abs();
+    }
+    let named = pools.into_iter().map(|(name, pool)| PoolStats {
+        pool: name.to_owned(),
+        allocations_per_hour: (pool.granted + pool.refused) as f64 / length.max(1.0),
+        ..pool
+    });
+    named.collect()
+}
+
+fn interfaces(places: &[AttemptTotal]) -> Vec<InterfaceStats> {
+    let mut interfaces: BTreeMap<&str, OutcomesDocument> = BTreeMap::new();
+    for place in places {
+        let outcomes = interfaces.entry(&place.interface).or_default();
+        outcomes.add(&OutcomesDocument::from(&place.outcomes));
+    }
+    let named = interfaces
+        .into_iter()
+        .map(|(interface, outcomes)| InterfaceStats {
+            interface: interface.to_owned(),
+            outcomes,
+        });
+    named.collect()
+}
+
+async fn with_occupants(
+    reader: &Reader,
+    filter: &StatsFilter,
+    totals: Vec<AttemptTotal>,
+    viewer: &Viewer,
+) -> Result<Vec<PortStats>, StoreError> {
+    let keys: Vec<(u16, &str)> = totals
+        .iter()
+        .map(|total| (total.port, &*total.protocol))
+        .collect();
+    let occupants = reader.occupant_totals(&keys, filter).await?;
+    let ports = totals.iter().map(|total| {
+        let theirs = occupants
+            .iter()
+            .filter(|one| (one.port, &one.protocol) == (total.port, &total.protocol));
+        PortStats {
+            protocol: total.protocol.clone(),
+            port: total.port,
+            outcomes: OutcomesDocument::from(&total.outcomes),
+            last_at: millisecond(total.last_ms),
+            last_refused_at: total.last_refused_ms.and_then(millisecond),
+            occupants: named(theirs, viewer),
+        }
+    });
+    Ok(ports.collect())
+}
+
+/// Occupants by name, those whose name is not the viewer's to know in one.
+fn named<'a>(
+    totals: impl Iterator<Item = &'a OccupantTotal>,
+    viewer: &Viewer,
+) -> Vec<OccupantStats> {
+    let mut named: Vec<OccupantStats> = Vec::new();
+    for total in totals {
+        let uid = u32::try_from(total.occupant_uid).ok();
+        let is_shown = uid.is_none_or(|uid| viewer.sees(uid)) && !total.command.is_empty();
+        let command = is_shown.then(|| total.command.clone());
+        let attempts = total.attempts.unsigned_abs();
+        match named
+            .iter_mut()
+            .find(|known| known.command == command && known.uid == uid)
+        {
+            Some(known) => known.attempts += attempts,
+            None => named.push(OccupantStats {
+                command,
+                uid,
+                attempts,
+            }),
+        }
+    }
+    named.sort_by(|a, b| b.attempts.cmp(&a.attempts));
+    named.truncate(OCCUPANTS);
+    named
+}
+
+fn by_hour(totals: &[AllocationTotal]) -> Vec<HourStats> {
+    let mut hours: BTreeMap<i64, (u64, u64)> = BTreeMap::new();
+    for total in totals {
+        let (granted, refused) = hours.entry(total.hour).or_default();
+        *granted += total.granted.unsigned_abs();
+        *refused += total.refused.unsigned_abs();
+    }
+    let told = hours
+        .into_iter()
+        .map(|(hour, (granted, refused))| HourStats {
+            at: second(hour * HOUR_SECONDS),
+            granted,
+            refused,
+        });
+    told.collect()
+}
+
+/// The totals come by state, shortest lifetime first.
+fn lifetimes(totals: &[LeaseTotal]) -> Vec<LifetimeStats> {
+    let of_state = totals.chunk_by(|a, b| a.state == b.state);
+    let told = of_state.filter_map(|totals| {
+        let leases: u64 = totals.iter().map(|total| total.leases.unsigned_abs()).sum();
+        Some(LifetimeStats {
+            state: totals.first()?.state.clone(),
+            leases,
+            median: reached(totals, leases.div_ceil(2))?,
+            p90: reached(totals, (leases * 9).div_ceil(10))?,
+        })
+    });
+    told.collect()
+}
+
+/// The lifetime that so many leases do not exceed.
+fn reached(totals: &[LeaseTotal], wanted: u64) -> Option<Span> {
+    let mut leases = 0;
+    let total = totals.iter().find(|total| {
+        leases += total.leases.unsigned_abs();
+        leases >= wanted
+    })?;
+    let lifetime = std::time::Duration::from_millis(total.lifetime_ms.unsigned_abs());
+    Some(Span(lifetime))
+}
+
+#[expect(clippy::cast_precision_loss, reason = "no count here comes near 2^52")]
+fn saved(hours: &[AllocationTotal]) -> Option<Saved> {
+    let allocations: i64 = hours.iter().map(|hour| hour.weighed).sum();
+    let random_would_meet: f64 = hours.iter().map(|hour| hour.random_would_meet).sum();
+    let met: i64 = hours.iter().map(|hour| hour.met).sum();
+    (allocations > 0).then(|| Saved {
+        allocations: allocations.unsigned_abs(),
+        random_would_meet,
+        met: met.unsigned_abs(),
+        conflicts: random_would_meet - met as f64,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn total(state: &str, lifetime_ms: i64, leases: i64) -> LeaseTotal {
+        LeaseTotal {
+            state: state.to_owned(),
+            lifetime_ms,
+            leases,
+        }
+    }
+
+    #[test]
+    fn half_of_the_leases_live_no_longer_than_the_median() {
+        let totals = [
+            total("expired", 60_000, 1),
+            total("released", 1_000, 5),
+            total("released", 2_000, 4),
+            total("released", 90_000, 1),
+        ];
+        let told = lifetimes(&totals);
+        let texts: Vec<String> = told
+            .iter()
+            .map(|one| format!("{} {} {} {}", one.state, one.leases, one.median, one.p90))
+            .collect();
+        assert_eq!(texts, ["expired 1 1m 1m", "released 10 1s 2s"]);
+    }
+}

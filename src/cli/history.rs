@@ -1,0 +1,234 @@
+//! `portbook history`: the past as rows, and deleting what is old of it.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::pin::pin;
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+use futures_util::StreamExt;
+
+use super::backend::Backend;
+use super::{Failure, Global, client, print, print_json};
+use crate::access::Viewer;
+use crate::api::attempts::{Wanted, port_range};
+use crate::api::document::{PruneDocument, PruneRequest, StatusDocument};
+use crate::api::export::{Export, Format, Kind};
+use crate::client::Client;
+use crate::config::Loaded;
+use crate::domain::attempt::Outcome;
+use crate::domain::duration::Span;
+use crate::domain::lease::AllocationId;
+use crate::domain::moment::Moment;
+use crate::domain::port::Protocol;
+use crate::engine::service::Caller;
+use crate::host::clock::Clock;
+use crate::store::Reader;
+use crate::store::directory::DataDirectory;
+
+/// What `history` takes.
+#[derive(Debug, Args)]
+pub struct HistoryArgs {
+    #[command(subcommand)]
+    command: HistoryCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum HistoryCommand {
+    /// Print attempts, or what they add up to for each day, as rows; newest first.
+    Export(ExportArgs),
+    /// Delete old attempts, allocations and ended leases now. What they add up to stays.
+    Prune(PruneArgs),
+}
+
+/// What `history export` takes.
+#[derive(Debug, Args)]
+pub struct ExportArgs {
+    /// csv (for spreadsheets) or jsonl (one document a line).
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
+    format: Format,
+    /// attempts, or days: their sums per day, pool, interface, protocol and port.
+    #[arg(long, value_enum, default_value_t, value_name = "KIND")]
+    kind: Kind,
+    /// From then on: so long ago (7d), or a time (2030-01-31T12:00:00Z).
+    #[arg(long, value_name = "TIME")]
+    since: Option<Moment>,
+    /// Before then.
+    #[arg(long, value_name = "TIME")]
+    until: Option<Moment>,
+    /// On this port or range (8000-8999).
+    #[arg(long, value_name = "PORTS", value_parser = ports)]
+    port: Option<String>,
+    /// tcp or udp.
+    #[arg(long)]
+    protocol: Option<Protocol>,
+    /// Of this pool.
+    #[arg(long)]
+    pool: Option<String>,
+    /// On this interface.
+    #[arg(long)]
+    interface: Option<String>,
+    /// With this outcome, such as bound or in_use.
+    #[arg(long, value_parser = outcome)]
+    outcome: Option<Outcome>,
+    /// With this error number of the kernel, such as 98.
+    #[arg(long, value_name = "NUMBER")]
+    errno: Option<i32>,
+    /// Of this allocation.
+    #[arg(long, value_name = "ID")]
+    allocation: Option<AllocationId>,
+    /// At most so many rows.
+    #[arg(long, value_name = "ROWS")]
+    limit: Option<u32>,
+}
+
+/// What `history prune` takes.
+#[derive(Debug, Args)]
+pub struct PruneArgs {
+    /// Delete what is older; `history.attempts_for` and `attempts_max` hold where nothing is said.
+    #[arg(long, value_name = "DURATION")]
+    older_than: Option<Span>,
+    /// Keep so many attempts, and what belongs to them.
+    #[arg(long, value_name = "ATTEMPTS")]
+    keep: Option<u64>,
+    /// Say what would be deleted, and delete nothing.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+fn ports(text: &str) -> Result<String, String> {
+    port_range(text).map(|_| text.to_owned())
+}
+
+fn outcome(text: &str) -> Result<Outcome, String> {
+    Outcome::parse(text).ok_or_else(|| {
+        let all = Outcome::ALL.map(Outcome::as_str);
+        format!("it is one of {}", all.join(", "))
+    })
+}
+
+impl ExportArgs {
+    fn wanted(&self) -> Wanted {
+        Wanted {
+            allocation: self.allocation,
+            port: self.port.clone(),
+            protocol: self.protocol,
+            pool: self.pool.clone(),
+            interface: self.interface.clone(),
+            outcome: self.outcome,
+            errno: self.errno,
+            since: self.since,
+            until: self.until,
+            limit: self.limit,
+            before: None,
+            format: Some(self.format),
+        }
+    }
+}
+
+/// Exports or prunes.
+pub(super) async fn run(global: &Global, args: &HistoryArgs) -> Result<ExitCode, Failure> {
+    let loaded = global.load()?;
+    match &args.command {
+        HistoryCommand::Export(args) => export(&loaded, args).await?,
+        HistoryCommand::Prune(args) => prune(global, &loaded, args).await?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn export(loaded: &Loaded, args: &ExportArgs) -> Result<(), Failure> {
+    let wanted = args.wanted();
+    match source(loaded, args.kind).await? {
+        Source::Service(client) => {
+            let query = serde_urlencoded::to_string(&wanted)
+                .map_err(|error| Failure::usage(error.to_string()))?;
+            let kind = match args.kind {
+                Kind::Attempts => "attempts",
+                Kind::Days => "days",
+            };
+            let path = format!("/api/v1/history/{kind}?{query}");
+            client.stream(&path, is_written).await??;
+        }
+        Source::File(file) => {
+            let reader = Reader::open(&file).await?;
+            let viewer = Viewer::Known(Caller::user(rustix::process::geteuid().as_raw()));
+            let now = Clock::system().now();
+            let export = Export::open(reader, viewer, args.kind, &wanted, now).await?;
+            let mut pieces = pin!(export.into_stream());
+            while let Some(piece) = pieces.next().await {
+                if !is_written(&piece?)? {
+                    break;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Where an export comes from.
+enum Source {
+    /// A service whose file is not ours to read.
+    Service(Client),
+    /// The file itself, beside whoever writes to it.
+    File(PathBuf),
+}
+
+/// The file where we may read it, so that a long export costs the service nothing. Days are asked
+/// of the service, which brings them up to date first.
+async fn source(loaded: &Loaded, kind: Kind) -> Result<Source, Failure> {
+    if let Some(client) = client::find(loaded).await? {
+        let status: StatusDocument = client.get("/api/v1/status").await?;
+        let file = status.data_dir.join("portbook.db");
+        let is_ours = kind == Kind::Attempts && std::fs::File::open(&file).is_ok();
+        return Ok(if is_ours {
+            Source::File(file)
+        } else {
+            Source::Service(client)
+        });
+    }
+    // For a moment with the lock: the file is made or brought to this version, and counted.
+    let backend = Backend::open(loaded).await?;
+    let counted = backend.count().await;
+    backend.close().await;
+    counted?;
+    let directory = DataDirectory::open(&loaded.settings.data_dir)?;
+    Ok(Source::File(directory.database()?))
+}
+
+/// Writes a piece; false where the reader has gone, as `head` does.
+fn is_written(piece: &[u8]) -> Result<bool, Failure> {
+    match io::stdout().lock().write_all(piece) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(Failure::other(format!("stdout: {error}"))),
+    }
+}
+
+async fn prune(global: &Global, loaded: &Loaded, args: &PruneArgs) -> Result<(), Failure> {
+    let request = PruneRequest {
+        older_than: args.older_than,
+        keep: args.keep,
+        dry_run: args.dry_run,
+    };
+    let backend = Backend::open(loaded).await?;
+    let pruned = backend.prune(&request).await;
+    backend.close().await;
+    let pruned = pruned?;
+    if global.json {
+        return print_json(&pruned);
+    }
+    print(&text(&pruned))
+}
+
+fn text(pruned: &PruneDocument) -> String {
+    let removed = &pruned.removed;
+    let done = if pruned.dry_run {
+        "would be deleted"
+    } else {
+        "deleted"
+    };
+    format!(
+        "{} attempts, {} allocations, {} ended leases and {} sums of a day {done}\n",
+        removed.attempts, removed.allocations, removed.leases, removed.totals
+    )
+}

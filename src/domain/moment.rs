@@ -1,0 +1,93 @@
+//! Points in time as people write them: so long ago, or a date.
+
+use std::str::FromStr;
+
+use jiff::Timestamp;
+use serde::de::{self, Deserializer};
+use serde::{Deserialize, Serialize, Serializer};
+
+use super::duration::Span;
+
+/// A point in time, written `"7d"` for seven days ago or `"2030-01-31T12:00:00Z"`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moment {
+    /// So long before now.
+    Ago(Span),
+    /// This very time.
+    At(Timestamp),
+}
+
+impl Moment {
+    /// The time that is meant, if it is `now`.
+    pub fn from(self, now: Timestamp) -> Timestamp {
+        match self {
+            Self::Ago(span) => now.saturating_sub(span.0).unwrap_or(Timestamp::MIN),
+            Self::At(time) => time,
+        }
+    }
+}
+
+/// A text that is no point in time.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "\"{0}\" is not a time: write how long ago, such as 7d, or one such as 2030-01-31T12:00:00Z"
+)]
+pub struct NotAMoment(String);
+
+impl FromStr for Moment {
+    type Err = NotAMoment;
+
+    fn from_str(text: &str) -> Result<Self, NotAMoment> {
+        if let Ok(span) = text.parse() {
+            return Ok(Self::Ago(span));
+        }
+        let time = text.trim().parse();
+        time.map(Self::At).map_err(|_| NotAMoment(text.to_owned()))
+    }
+}
+
+impl std::fmt::Display for Moment {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Ago(span) => span.fmt(f),
+            Self::At(time) => time.fmt(f),
+        }
+    }
+}
+
+impl Serialize for Moment {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Moment {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn a_time_is_so_long_ago_or_a_date() {
+        let now: Timestamp = "2030-01-08T12:00:00Z".parse().unwrap();
+        let at = |text: &str| text.parse::<Moment>().unwrap().from(now).to_string();
+        assert_eq!(at("7d"), "2030-01-01T12:00:00Z");
+        assert_eq!(at("90m"), "2030-01-08T10:30:00Z");
+        assert_eq!(at("2029-12-31T00:00:00+02:00"), "2029-12-30T22:00:00Z");
+        assert_eq!(
+            Moment::Ago(Span(Duration::from_hours(36)))
+                .to_string()
+                .parse(),
+            Ok(Moment::Ago(Span(Duration::from_hours(36))))
+        );
+        for wrong in ["", "yesterday", "-7d", "2030-13-01T00:00:00Z"] {
+            assert!(wrong.parse::<Moment>().is_err(), "{wrong} was taken");
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! How long the past is kept: what is old is deleted in steps so small that whoever allocates does
+//! not notice, and what it adds up to stays.
+//!
+//! The file does not shrink: pages that become free are used again for what comes next, so its
+//! size is bounded by what was kept at most.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::time::{MissedTickBehavior, interval, sleep};
+
+use super::refusal::Refusal;
+use super::service::{Caller, Mode, Service};
+use crate::store::{Bounds, Cursor, Kind, Removed, StoreError};
+
+/// How often attempts are counted.
+const COUNT_EVERY: Duration = Duration::from_secs(10);
+
+/// After so many counts what is old is deleted: once an hour.
+const COUNTS_A_PRUNE: u32 = 360;
+
+/// How long a step may take, waiting for the writer included, and how short it is worth the turn.
+const LONG_STEP: Duration = Duration::from_millis(2);
+const SHORT_STEP: Duration = Duration::from_micros(700);
+
+/// How many rows a step looks at.
+const FEWEST_ROWS: u32 = 16;
+const FIRST_ROWS: u32 = 64;
+const MOST_ROWS: u32 = 512;
+
+/// The same in a command, where nobody waits.
+const HASTY_ROWS: u32 = 4096;
+
+/// What to keep, where it is not what the settings say.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Attempts, allocations and ended leases for so long.
+    pub older_than: Option<Duration>,
+    /// At most so many attempts.
+    pub keep: Option<u64>,
+}
+
+impl Service {
+    /// Counts attempts and deletes what is old, for as long as it is polled.
+    pub async fn keep_record_short(&self) {
+        let mut rounds = interval(COUNT_EVERY);
+        rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        for round in 0_u32.. {
+            rounds.tick().await;
+            let done = if round % COUNTS_A_PRUNE == 0 {
+                self.prune_to(Limits::default(), false)
+                    .await
+                    .map(|removed| {
+                        tracing::debug!(?removed, "what was old is deleted");
+                    })
+            } else {
+                self.count_attempts().await
+            };
+            if let Err(error) = done {
+                tracing::warn!(%error, "the record could not be kept short; trying again");
+            }
+        }
+    }
+
+    /// Brings the totals up to date.
+    pub async fn count_attempts(&self) -> Result<(), StoreError> {
+        self.store.count_attempts(self.mode == Mode::Serving).await
+    }
+
+    /// Deletes what is older than the limits for whoever may: the service's user and root. With
+    /// `dry_run` it is only counted.
+    pub async fn prune(
+        &self,
+        caller: &Caller,
+        limits: Limits,
+        dry_run: bool,
+    ) -> Result<Removed, Refusal> {
+        let owner = rustix::process::geteuid().as_raw();
+        if !caller.may_act_for(owner) {
+            return Err(Refusal::Forbidden(format!(
+                "the record belongs to uid {owner}: only that user or root may delete from it"
+            )));
+        }
+        Ok(self.prune_to(limits, dry_run).await?)
+    }
+
+    async fn prune_to(&self, limits: Limits, dry_run: bool) -> Result<Removed, StoreError> {
+        self.count_attempts().await?;
+        let bounds = self.bounds(limits).await?;
+        if dry_run {
+            return self.store.reader().removable(bounds).await;
+        }
+        let mut removed = Removed::default();
+        for kind in Kind::ALL {
+            *removed.of(kind) = self.prune_kind(kind, bounds).await?;
+        }
+        Ok(removed)
+    }
+
+    async fn bounds(&self, limits: Limits) -> Result<Bounds, StoreError> {
+        let history = self.settings().history.clone();
+        let now = self.clock.now();
+        let ago = |length: Duration| now.saturating_sub(length).unwrap_or(Timestamp::MIN);
+        let older_than = limits.older_than.unwrap_or(history.attempts_for);
+        // Who says how long keeps that, and who says how many keeps these.
+        let keep = match limits {
+            Limits {
+                older_than: Some(_),
+                keep: None,
+            } => u64::MAX,
+            _ => limits.keep.unwrap_or(history.attempts_max.get().into()),
+        };
+        let before = match limits {
+            Limits {
+                older_than: None,
+                keep: Some(_),
+            } => Timestamp::MIN,
+            _ => ago(older_than),
+        };
+        let totals_before = ago(history.totals_for);
+        self.store
+            .reader()
+            .bounds(before, keep, totals_before)
+            .await
+    }
+
+    /// Step by step, with as much time for others in between as each step took.
+    async fn prune_kind(&self, kind: Kind, bounds: Bounds) -> Result<u64, StoreError> {
+        let gently = self.mode == Mode::Serving;
+        let mut rows = if gently { FIRST_ROWS } else { HASTY_ROWS };
+        let mut deleted = 0;
+        let mut next = Some(Cursor::default());
+        while let Some(after) = next {
+            let begin = self.clock.boot();
+            let step = self.store.prune(kind, after, rows, bounds).await?;
+            let took = self.clock.boot().since(begin);
+            deleted += step.deleted;
+            next = step.next;
+            if gently {
+                rows = adapted(rows, took);
+                sleep(took.max(Duration::from_millis(1))).await;
+            }
+        }
+        Ok(deleted)
+    }
+}
+
+fn adapted(rows: u32, took: Duration) -> u32 {
+    match took {
+        long if long > LONG_STEP => (rows / 2).max(FEWEST_ROWS),
+        short if short < SHORT_STEP => (rows + rows / 4).min(MOST_ROWS),
+        _ => rows,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_grow_while_they_are_short_and_shrink_when_they_are_long() {
+        let ms = Duration::from_millis;
+        assert_eq!(adapted(64, Duration::ZERO), 80);
+        assert_eq!(adapted(64, ms(1)), 64);
+        assert_eq!(adapted(64, ms(5)), 32);
+        assert_eq!(adapted(FEWEST_ROWS, ms(5)), FEWEST_ROWS);
+        assert_eq!(adapted(MOST_ROWS, Duration::ZERO), MOST_ROWS);
+    }
+}

@@ -1,0 +1,135 @@
+//! Where a process comes from: its program's file, its user's name, its container or systemd unit.
+//! For people who ask about a port. Its command line is never read: it can hold secrets.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
+
+use rustix::fs::readlinkat;
+
+use super::Directory;
+
+/// What could be read of a process.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Details {
+    /// The program's file; shown to the process's own user and to root alone.
+    pub executable: Option<PathBuf>,
+    /// The name of its user, where `/etc/passwd` has it.
+    pub user: Option<String>,
+    /// The id of the container that it runs in.
+    pub container: Option<String>,
+    /// The innermost systemd unit that it belongs to.
+    pub unit: Option<String>,
+}
+
+/// The details of a process that was seen under this name; nothing where another one has its pid
+/// by now.
+pub fn details(pid: u32, command: Option<&str>) -> Details {
+    let Ok(directory) = Directory::open(pid) else {
+        return Details::default();
+    };
+    if directory.command().ok().as_deref() != command {
+        return Details::default();
+    }
+    let cgroup = directory.read("cgroup").unwrap_or_default();
+    Details {
+        executable: directory.executable(),
+        user: directory.uid().ok().and_then(user_name),
+        container: container(&cgroup),
+        unit: unit(&cgroup),
+    }
+}
+
+impl Directory {
+    fn executable(&self) -> Option<PathBuf> {
+        let link = readlinkat(&self.fd, "exe", Vec::new()).ok()?;
+        Some(PathBuf::from(OsString::from_vec(link.into_bytes())))
+    }
+}
+
+/// The name of a user by `passwd(5)`. Users that only a directory service knows have none here.
+pub fn user_name(uid: u32) -> Option<String> {
+    name_in(&std::fs::read_to_string("/etc/passwd").ok()?, uid)
+}
+
+fn name_in(passwd: &str, uid: u32) -> Option<String> {
+    let uid = uid.to_string();
+    let line = passwd
+        .lines()
+        .find(|line| line.split(':').nth(2) == Some(&uid))?;
+    let name = line.split(':').next().filter(|name| !name.is_empty())?;
+    Some(name.to_owned())
+}
+
+/// The words of every path in `/proc/PID/cgroup` (`cgroups(7)`), innermost last.
+fn words(cgroup: &str) -> impl DoubleEndedIterator<Item = &str> {
+    let paths = cgroup.lines().filter_map(|line| line.splitn(3, ':').nth(2));
+    paths.flat_map(|path| path.split('/'))
+}
+
+/// Container runtimes name a group after the container: 64 hex digits, alone or as in
+/// `docker-….scope`, `cri-containerd-….scope`, `libpod-….scope`.
+fn container(cgroup: &str) -> Option<String> {
+    words(cgroup).rev().find_map(|word| {
+        let word = word.strip_suffix(".scope").unwrap_or(word);
+        let id = word.rsplit(['-', ':']).next()?;
+        let is_id = id.len() == 64 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
+        is_id.then(|| id.to_owned())
+    })
+}
+
+fn unit(cgroup: &str) -> Option<String> {
+    let is_unit = |word: &&str| {
+        let kinds = [".service", ".scope", ".socket"];
+        kinds.iter().any(|kind| word.ends_with(kind))
+    };
+    words(cgroup).rev().find(is_unit).map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+
+    #[test]
+    fn containers_are_found_as_their_runtimes_name_them() {
+        for path in [
+            format!("0::/system.slice/docker-{ID}.scope\n"),
+            format!("12:cpu:/docker/{ID}\n0::/\n"),
+            format!("0::/kubepods.slice/kubepods-pod1.slice/cri-containerd-{ID}.scope"),
+            format!("0::/user.slice/user-1000.slice/libpod-{ID}.scope/container"),
+            format!("0::/kubepods/besteffort/pod7/{ID}"),
+        ] {
+            assert_eq!(container(&path).as_deref(), Some(ID), "{path}");
+        }
+        for path in ["0::/", "", "0::/system.slice/nginx.service", "nonsense"] {
+            assert_eq!(container(path), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn the_innermost_unit_counts() {
+        let of = |path: &str| unit(path);
+        assert_eq!(
+            of("0::/system.slice/nginx.service").as_deref(),
+            Some("nginx.service")
+        );
+        let user = "0::/user.slice/user-1000.slice/user@1000.service/app.slice/app-web.service";
+        assert_eq!(of(user).as_deref(), Some("app-web.service"));
+        assert_eq!(of("0::/\n"), None);
+    }
+
+    #[test]
+    fn a_process_is_told_of_by_its_file_and_user_unless_its_pid_is_anothers() {
+        let me = std::process::id();
+        let command = super::super::command(me).unwrap();
+        let found = details(me, Some(&command));
+        assert_eq!(found.executable, std::env::current_exe().ok());
+        assert_eq!(details(me, Some("somebody else")), Details::default());
+        assert_eq!(details(u32::MAX, Some("x")), Details::default());
+        let passwd = "root:x:0:0:root:/root:/bin/sh\nweb:x:33:33::/:/bin/false\n";
+        assert_eq!(name_in(passwd, 33).as_deref(), Some("web"));
+        assert_eq!(name_in(passwd, 3), None);
+    }
+}

@@ -1,0 +1,143 @@
+//! Counting attempts: what is on record and not counted yet goes into the totals of its day.
+//!
+//! The reading and the adding up are done beside the writer; the writer only adds a few sums, in
+//! the same transaction in which the mark moves on. So nobody who allocates waits for it, and
+//! nothing is counted twice or left out, whenever the process ends.
+
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use super::writer::Job;
+use super::{Reader, Store, StoreError};
+
+/// How many attempts are looked at first, and at most, in one step.
+const FIRST_ROWS: u32 = 128;
+const MOST_ROWS: u32 = 16_384;
+
+/// How many sums one step may add while others wait to write, and where nobody does.
+const GENTLE_SUMS: usize = 96;
+const HASTY_SUMS: usize = 4096;
+
+/// What the writer leaves to others between two steps.
+const PAUSE: Duration = Duration::from_millis(2);
+
+/// Sums of attempts, not yet in the totals.
+#[derive(Debug)]
+pub(super) struct Counts {
+    first: i64,
+    last: i64,
+    sums: usize,
+    attempts: String,
+    occupants: String,
+}
+
+impl Reader {
+    /// The sums of the next attempts that are not counted yet; none where all are.
+    async fn uncounted(&self, rows: u32) -> Result<Option<Counts>, StoreError> {
+        let first: i64 = sqlx::query_scalar("select attempt_seq from counted")
+            .fetch_one(&self.pool)
+            .await?;
+        let sums: Vec<(String, i64)> = sqlx::query_as(
+            "select json_array( \
+                 at_ms / 86400000, pool, interface, protocol, port, uid, \
+                 sum(outcome = 'bound'), sum(outcome = 'lingering'), sum(outcome = 'in_use'), \
+                 sum(outcome = 'not_permitted'), sum(outcome = 'address_not_available'), \
+                 sum(outcome not in \
+                     ('bound', 'lingering', 'in_use', 'not_permitted', 'address_not_available')), \
+                 max(at_ms), max(iif(outcome in ('bound', 'lingering'), null, at_ms)) \
+             ), max(seq) \
+             from ( \
+                 select *, coalesce((select uid from allocation where id = attempt.allocation), -1) as uid \
+                 from attempt where seq > ?1 order by seq limit ?2 \
+             ) \
+             group by at_ms / 86400000, pool, interface, protocol, port, uid",
+        )
+        .bind(first)
+        .bind(rows)
+        .fetch_all(&self.pool)
+        .await?;
+        let Some(last) = sums.iter().map(|(_, last)| *last).max() else {
+            return Ok(None);
+        };
+        Ok(Some(Counts {
+            first,
+            last,
+            sums: sums.len(),
+            attempts: array(sums.into_iter().map(|(sum, _)| sum)),
+            occupants: self.uncounted_occupants(first, last).await?,
+        }))
+    }
+
+    async fn uncounted_occupants(&self, first: i64, last: i64) -> Result<String, StoreError> {
+        let sums: Vec<String> = sqlx::query_scalar(
+            "select json_array( \
+                 at_ms / 86400000, pool, protocol, port, uid, command, occupant_uid, count(*) \
+             ) \
+             from ( \
+                 select \
+                     *, coalesce((select uid from allocation where id = attempt.allocation), -1) as uid, \
+                     coalesce(occupant ->> '$.command', '') as command, \
+                     coalesce(occupant ->> '$.uid', -1) as occupant_uid \
+                 from attempt where seq > ?1 and seq <= ?2 and occupant is not null \
+             ) \
+             group by at_ms / 86400000, pool, protocol, port, uid, command, occupant_uid",
+        )
+        .bind(first)
+        .bind(last)
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(array(sums.into_iter()))
+    }
+}
+
+fn array(rows: impl Iterator<Item = String>) -> String {
+    format!("[{}]", rows.collect::<Vec<_>>().join(","))
+}
+
+impl Store {
+    /// Counts every attempt that is not counted yet. `gently`: in steps that a waiting allocation
+    /// does not notice.
+    pub async fn count_attempts(&self, gently: bool) -> Result<(), StoreError> {
+        let most = if gently { GENTLE_SUMS } else { HASTY_SUMS };
+        let mut rows = FIRST_ROWS;
+        while let Some(counts) = self.reader().uncounted(rows).await? {
+            let sums = counts.sums;
+            if sums > 2 * most && rows > FIRST_ROWS {
+                rows = FIRST_ROWS;
+                continue;
+            }
+            self.add(counts).await?;
+            rows = match sums {
+                few if few < most / 2 => (rows * 2).min(MOST_ROWS),
+                many if many > most => (rows / 2).max(FIRST_ROWS),
+                _ => rows,
+            };
+            if gently {
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+        Ok(())
+    }
+
+    async fn add(&self, counts: Counts) -> Result<(), StoreError> {
+        let (reply, added) = oneshot::channel();
+        let job = Job::Count(counts, reply);
+        self.jobs.send(job).await.map_err(|_| StoreError::Closed)?;
+        added.await.map_err(|_| StoreError::Closed)?
+    }
+}
+
+pub(super) async fn add(
+    connection: &mut sqlx::SqliteConnection,
+    counts: Counts,
+) -> Result<(), StoreError> {
+    sqlx::query("insert into counting values (?1, ?2, ?3, ?4)")
+        .bind(counts.first)
+        .bind(counts.last)
+        .bind(counts.attempts)
+        .bind(counts.occupants)
+        .execute(connection)
+        .await?;
+    Ok(())
+}

@@ -1,0 +1,260 @@
+//! What the totals say of a time: counted by whole days, so that the answer costs what is busy and
+//! not what happened.
+
+use sqlx::{FromRow, QueryBuilder, Sqlite};
+
+use super::{Reader, StoreError};
+
+/// What statistics are about. Empty fields match everything.
+#[derive(Debug, Clone, Default)]
+pub struct StatsFilter {
+    /// From this day on, as a number of UTC days since 1970.
+    pub first_day: i64,
+    /// Of this pool.
+    pub pool: Option<String>,
+    /// Asked for by this user.
+    pub uid: Option<u32>,
+    /// How many ports are told of at most.
+    pub ports: u32,
+}
+
+/// Attempts by outcome.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, FromRow)]
+pub struct Outcomes {
+    /// The port was bound.
+    pub bound: i64,
+    /// It was re-taken past lingering connections.
+    pub lingering: i64,
+    /// Something was on it.
+    pub in_use: i64,
+    /// It was not permitted.
+    pub not_permitted: i64,
+    /// The host did not have the address.
+    pub address_not_available: i64,
+    /// It failed otherwise.
+    pub failed: i64,
+}
+
+/// Attempts that share a pool and an interface, or a protocol and a port; the other two are empty.
+#[derive(Debug, Clone, PartialEq, Eq, FromRow)]
+pub struct AttemptTotal {
+    /// The pool.
+    pub pool: String,
+    /// The interface.
+    pub interface: String,
+    /// The protocol.
+    pub protocol: String,
+    /// The port.
+    pub port: u16,
+    /// Their outcomes.
+    #[sqlx(flatten)]
+    pub outcomes: Outcomes,
+    /// When the last one was made, in milliseconds since 1970.
+    pub last_ms: i64,
+    /// When the last one was refused.
+    pub last_refused_ms: Option<i64>,
+}
+
+/// Attempts by place and by port.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AttemptTotals {
+    /// For each pool and interface.
+    pub places: Vec<AttemptTotal>,
+    /// The ports with most attempts.
+    pub ports: Vec<AttemptTotal>,
+    /// The ports with most attempts that met somebody.
+    pub conflicts: Vec<AttemptTotal>,
+}
+
+/// How often somebody was in the way.
+#[derive(Debug, Clone, PartialEq, Eq, FromRow)]
+pub struct OccupantTotal {
+    /// On which port.
+    pub port: u16,
+    /// For which protocol.
+    pub protocol: String,
+    /// The name of the process; empty where the kernel did not tell.
+    pub command: String,
+    /// Its user; -1 where the kernel did not tell.
+    pub occupant_uid: i64,
+    /// How many attempts it refused.
+    pub attempts: i64,
+}
+
+/// Allocations of one hour.
+#[derive(Debug, Clone, PartialEq, FromRow)]
+pub struct AllocationTotal {
+    /// The hour, as a number of UTC hours since 1970.
+    pub hour: i64,
+    /// The pool.
+    pub pool: String,
+    /// How many were granted.
+    pub granted: i64,
+    /// How many were refused.
+    pub refused: i64,
+    /// How many tell what random would have met.
+    pub weighed: i64,
+    /// The sum of that.
+    pub random_would_meet: f64,
+    /// How many candidate ports were refused to these.
+    pub met: i64,
+}
+
+/// Leases that ended in the same way after about the same time.
+#[derive(Debug, Clone, PartialEq, Eq, FromRow)]
+pub struct LeaseTotal {
+    /// The end state.
+    pub state: String,
+    /// How long they lived, to two digits, in milliseconds.
+    pub lifetime_ms: i64,
+    /// How many.
+    pub leases: i64,
+}
+
+/// The sums of a group of rows.
+const SUMS: &str = "sum(bound) as bound, sum(lingering) as lingering, sum(in_use) as in_use, \
+     sum(not_permitted) as not_permitted, sum(address_not_available) as address_not_available, \
+     sum(failed) as failed, max(last_ms) as last_ms, max(last_refused_ms) as last_refused_ms";
+
+fn among(query: &mut QueryBuilder<Sqlite>, time: &str, first: i64, filter: &StatsFilter) {
+    query
+        .push(" where ")
+        .push(time)
+        .push(" >= ")
+        .push_bind(first);
+    if let Some(pool) = &filter.pool {
+        query.push(" and pool = ").push_bind(pool.clone());
+    }
+    if let Some(uid) = filter.uid {
+        query.push(" and uid = ").push_bind(uid);
+    }
+}
+
+impl Reader {
+    /// Attempts by pool and interface, and of the ports that stand out. One pass over the days.
+    pub async fn attempt_totals(&self, filter: &StatsFilter) -> Result<AttemptTotals, StoreError> {
+        let mut query = QueryBuilder::new("with total as materialized (select pool, interface, ");
+        query
+            .push("protocol, port, ")
+            .push(SUMS)
+            .push(" from attempt_day");
+        among(&mut query, "day", filter.first_day, filter);
+        query
+            .push(" group by pool, interface, protocol, port) select pool, interface, '' as protocol, 0 as port, ")
+            .push(SUMS)
+            .push(" from total group by pool, interface union all ");
+        ports(&mut query, "", "attempts", filter.ports);
+        query.push(" union all ");
+        ports(
+            &mut query,
+            "having sum(in_use) > 0 ",
+            "in_use",
+            filter.ports,
+        );
+        let rows: Vec<AttemptTotal> = query.build_query_as().fetch_all(&self.pool).await?;
+        Ok(apart(rows))
+    }
+
+    /// The same for one port alone, over all days on record.
+    pub async fn port_total(
+        &self,
+        protocol: &str,
+        port: u16,
+        uid: Option<u32>,
+    ) -> Result<Option<AttemptTotal>, StoreError> {
+        let mut query = QueryBuilder::new("select '' as pool, '' as interface, protocol, port, ");
+        query.push(SUMS).push(" from attempt_day where port = ");
+        query.push_bind(port).push(" and protocol = ");
+        query.push_bind(protocol.to_owned());
+        if let Some(uid) = uid {
+            query.push(" and uid = ").push_bind(uid);
+        }
+        query.push(" group by protocol, port");
+        let total = query.build_query_as().fetch_optional(&self.pool).await?;
+        Ok(total)
+    }
+
+    /// Who was in the way on these ports (with their protocols), most often first.
+    pub async fn occupant_totals(
+        &self,
+        ports: &[(u16, &str)],
+        filter: &StatsFilter,
+    ) -> Result<Vec<OccupantTotal>, StoreError> {
+        let ports =
+            serde_json::to_string(ports).map_err(|error| StoreError::unreadable("ports", error))?;
+        let mut query = QueryBuilder::new(
+            "select port, protocol, command, occupant_uid, sum(attempts) as attempts \
+             from occupant_day",
+        );
+        among(&mut query, "day", filter.first_day, filter);
+        query
+            .push(" and (port, protocol) in (select value ->> 0, value ->> 1 from json_each(")
+            .push_bind(ports)
+            .push(
+                ")) group by port, protocol, command, occupant_uid order by attempts desc, command",
+            );
+        Ok(query.build_query_as().fetch_all(&self.pool).await?)
+    }
+
+    /// Allocations by hour and pool.
+    pub async fn allocation_totals(
+        &self,
+        filter: &StatsFilter,
+    ) -> Result<Vec<AllocationTotal>, StoreError> {
+        let mut query = QueryBuilder::new(
+            "select hour, pool, sum(granted) as granted, sum(refused) as refused, \
+             sum(weighed) as weighed, sum(random_would_meet) as random_would_meet, \
+             sum(met) as met from allocation_hour",
+        );
+        among(&mut query, "hour", filter.first_day * 24, filter);
+        query.push(" group by hour, pool order by hour, pool");
+        Ok(query.build_query_as().fetch_all(&self.pool).await?)
+    }
+
+    /// How long leases lived, by end state, shortest first.
+    pub async fn lease_totals(&self, filter: &StatsFilter) -> Result<Vec<LeaseTotal>, StoreError> {
+        let mut query =
+            QueryBuilder::new("select state, lifetime_ms, sum(leases) as leases from lease_day");
+        among(&mut query, "day", filter.first_day, filter);
+        query.push(" group by state, lifetime_ms order by state, lifetime_ms");
+        Ok(query.build_query_as().fetch_all(&self.pool).await?)
+    }
+}
+
+fn ports(query: &mut QueryBuilder<Sqlite>, having: &str, most: &str, limit: u32) {
+    query
+        .push("select pool, interface, protocol, port, bound, lingering, in_use, not_permitted, ")
+        .push("address_not_available, failed, last_ms, last_refused_ms from (select ")
+        .push(if having.is_empty() {
+            "'ports'"
+        } else {
+            "'conflicts'"
+        })
+        .push(" as pool, '' as interface, protocol, port, ")
+        .push(SUMS)
+        .push(", sum(bound + lingering + in_use + not_permitted + address_not_available + failed)")
+        .push(" as attempts from total group by protocol, port ")
+        .push(having)
+        .push("order by ")
+        .push(most)
+        .push(" desc, port limit ")
+        .push_bind(limit)
+        .push(")");
+}
+
+/// The parts of the one answer: only ports have a number, and they tell which list they are of.
+fn apart(rows: Vec<AttemptTotal>) -> AttemptTotals {
+    let mut totals = AttemptTotals::default();
+    for mut row in rows {
+        if row.port == 0 {
+            totals.places.push(row);
+            continue;
+        }
+        let list = match std::mem::take(&mut row.pool).as_str() {
+            "ports" => &mut totals.ports,
+            _ => &mut totals.conflicts,
+        };
+        list.push(row);
+    }
+    totals
+}

@@ -1,0 +1,442 @@
+//! Counting, deleting and asking for the past.
+
+use std::path::Path;
+
+use jiff::Timestamp;
+use sqlx::{QueryBuilder, Row};
+use uuid::Uuid;
+
+use super::{attempt, full_lease, open};
+use crate::domain::attempt::{Attempt, Outcome};
+use crate::domain::lease::{AllocationId, Lease, LeaseId, State};
+use crate::domain::port::{Port, Protocol};
+use crate::store::filter::narrowed;
+use crate::store::{
+    AllocationRecord, AttemptFilter, Bounds, Cursor, DayFilter, Kind, StatsFilter, Store,
+};
+
+const DAY: i64 = 86_400_000;
+
+/// A long time ago, for the ids of that time.
+fn at(day: i64) -> Timestamp {
+    Timestamp::from_millisecond(day * DAY + 1000).unwrap()
+}
+
+/// An id of version 7, made at this time.
+fn id(time: Timestamp, number: u64) -> Uuid {
+    let ms = u128::from(time.as_millisecond().unsigned_abs());
+    Uuid::from_u128(ms << 80 | 7 << 76 | u128::from(number))
+}
+
+fn allocation(day: i64, number: u64) -> AllocationRecord {
+    AllocationRecord {
+        id: AllocationId(id(at(day), number)),
+        at: at(day),
+        uid: u32::try_from(number % 2).unwrap(),
+        ..super::allocation()
+    }
+}
+
+/// So many attempts, on few ports, of every outcome.
+fn attempts(day: i64, count: u16) -> Vec<Attempt> {
+    let one = |number: u16| Attempt {
+        at: at(day),
+        port: Port::new(8000 + number % 7).unwrap(),
+        outcome: Outcome::ALL[usize::from(number) % Outcome::ALL.len()],
+        occupant: attempt().occupant.filter(|_| number.is_multiple_of(3)),
+        ..attempt()
+    };
+    (0..count).map(one).collect()
+}
+
+async fn add(store: &Store, day: i64, number: u64, count: u16) -> AllocationRecord {
+    let allocation = allocation(day, number);
+    let batch = store.batch().allocation(&allocation);
+    let attempts = attempts(day, count);
+    let batch = batch.attempts(allocation.id, "default", None, &attempts);
+    store.commit(batch).await.unwrap();
+    allocation
+}
+
+fn ended(of: &AllocationRecord, number: u64, name: Option<&str>) -> Lease {
+    let mut lease = full_lease();
+    lease.id = LeaseId(id(of.at, number));
+    lease.allocation = of.id;
+    lease.name = name.map(|name| name.parse().unwrap());
+    lease.granted_at = of.at;
+    lease.state = State::Released;
+    lease.ended_at = Some(of.at);
+    lease
+}
+
+async fn prune(store: &Store, bounds: Bounds) -> [u64; 4] {
+    let mut deleted = [0; 4];
+    for (deleted, kind) in deleted.iter_mut().zip(Kind::ALL) {
+        let mut next = Some(Cursor::default());
+        while let Some(after) = next {
+            let step = store.prune(kind, after, 3, bounds).await.unwrap();
+            *deleted += step.deleted;
+            next = step.next;
+        }
+    }
+    deleted
+}
+
+async fn bounds(store: &Store, before: i64, keep: u64) -> Bounds {
+    let reader = store.reader();
+    reader.bounds(at(before), keep, at(0)).await.unwrap()
+}
+
+/// What the rows themselves add up to.
+async fn sums_of_rows(store: &Store) -> Vec<(i64, i64, i64, i64)> {
+    sqlx::query_as(
+        "select at_ms / 86400000, port, count(*), sum(outcome = 'in_use') from attempt \
+         group by 1, 2 order by 1, 2",
+    )
+    .fetch_all(&store.reader().pool)
+    .await
+    .unwrap()
+}
+
+async fn sums_of_days(store: &Store) -> Vec<(i64, i64, i64, i64)> {
+    sqlx::query_as(
+        "select day, port, sum(bound + lingering + in_use + not_permitted \
+         + address_not_available + failed), sum(in_use) from attempt_day \
+         group by 1, 2 order by 1, 2",
+    )
+    .fetch_all(&store.reader().pool)
+    .await
+    .unwrap()
+}
+
+#[tokio::test]
+async fn totals_are_the_sums_and_outlive_the_rows() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, _writer) = open(folder.path()).await;
+    for day in 100..104 {
+        add(&store, day, 1, 200).await;
+        add(&store, day, 2, 33).await;
+        // Counted at any moment, and by two at once, each attempt counts once.
+        let (one, other) = tokio::join!(store.count_attempts(true), store.count_attempts(false));
+        one.and(other).unwrap();
+    }
+    let sums = sums_of_rows(&store).await;
+    assert_eq!(sums.iter().map(|sum| sum.2).sum::<i64>(), 4 * 233);
+    assert_eq!(sums_of_days(&store).await, sums);
+
+    let limits = bounds(&store, 102, 1_000_000).await;
+    assert_eq!(prune(&store, limits).await, [466, 0, 4, 0]);
+    assert_eq!(sums_of_days(&store).await, sums);
+    let limits = bounds(&store, 0, 10).await;
+    assert_eq!(prune(&store, limits).await[0], 456);
+    assert_eq!(sums_of_days(&store).await, sums);
+}
+
+#[tokio::test]
+async fn what_is_not_counted_yet_is_not_deleted() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, _writer) = open(folder.path()).await;
+    add(&store, 100, 1, 20).await;
+    let limits = bounds(&store, 101, 1).await;
+    assert_eq!(prune(&store, limits).await[0], 0);
+    store.count_attempts(false).await.unwrap();
+    // Never the newest: its number must not be given again, as counting goes by numbers.
+    assert_eq!(prune(&store, limits).await[0], 19);
+    add(&store, 100, 2, 5).await;
+    store.count_attempts(false).await.unwrap();
+    let counted: i64 = sums_of_days(&store).await.iter().map(|sum| sum.2).sum();
+    assert_eq!(counted, 25);
+}
+
+#[tokio::test]
+async fn living_leases_and_the_last_ports_of_names_stay_with_their_allocations() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, _writer) = open(folder.path()).await;
+    let mut allocations = Vec::new();
+    for number in 0..6 {
+        allocations.push(add(&store, 100, number, 2).await);
+    }
+    let mut living = ended(&allocations[0], 10, None);
+    (living.state, living.ended_at) = (State::Active, None);
+    let mut older = ended(&allocations[1], 11, Some("web"));
+    let last = ended(&allocations[2], 12, Some("web"));
+    let mut elsewhere = ended(&allocations[3], 13, Some("web"));
+    elsewhere.protocol = Protocol::Udp;
+    let unnamed = ended(&allocations[4], 14, None);
+    // Another user's name says nothing about this one's.
+    older.uid = last.uid;
+    for lease in [&living, &older, &last, &elsewhere, &unnamed] {
+        store.commit(store.batch().lease(lease)).await.unwrap();
+    }
+    add(&store, 200, 0, 1).await;
+    store.count_attempts(false).await.unwrap();
+
+    let limits = bounds(&store, 150, 1_000_000).await;
+    let would = store.reader().removable(limits).await.unwrap();
+    let would = [
+        would.attempts,
+        would.leases,
+        would.allocations,
+        would.totals,
+    ];
+    assert_eq!(would, [12, 2, 3, 0]);
+    assert_eq!(prune(&store, limits).await, would);
+    for lease in [&living, &last, &elsewhere] {
+        assert!(store.lease(lease.id).await.unwrap().is_some());
+        assert!(store.allocation(lease.allocation).await.unwrap().is_some());
+    }
+    for lease in [&older, &unnamed] {
+        assert!(store.lease(lease.id).await.unwrap().is_none());
+        assert!(store.allocation(lease.allocation).await.unwrap().is_none());
+    }
+    let name = last.name.as_ref().unwrap();
+    let found = store.last_of_name(last.uid, &last.scope, name, Protocol::Tcp);
+    assert_eq!(found.await.unwrap().unwrap().lease.id, last.id);
+
+    // Once even the sums of that day are forgotten, so is where the name was.
+    let all = store.reader().bounds(at(150), 1, at(150)).await.unwrap();
+    let would = store.reader().removable(all).await.unwrap();
+    let deleted = prune(&store, all).await;
+    assert_eq!(deleted[1..3], [2, 2]);
+    assert_eq!(
+        deleted[1..],
+        [would.leases, would.allocations, would.totals]
+    );
+    assert!(store.lease(living.id).await.unwrap().is_some());
+}
+
+async fn plan(store: &Store, filter: AttemptFilter) -> String {
+    let filter = store.reader().bounded(filter).await.unwrap();
+    let mut query = QueryBuilder::new("explain query plan select * from attempt where true");
+    narrowed(&mut query, &filter);
+    let rows = query.build().fetch_all(&store.reader().pool).await.unwrap();
+    let steps: Vec<String> = rows.iter().map(|row| row.get("detail")).collect();
+    steps.join("; ")
+}
+
+#[tokio::test]
+async fn what_is_rare_is_found_by_an_index_in_the_order_of_the_list() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, _writer) = open(folder.path()).await;
+    let allocation = add(&store, 100, 1, 50).await;
+    let filter = AttemptFilter {
+        limit: 10,
+        ..AttemptFilter::default()
+    };
+    let wanted = [
+        (
+            "attempt_allocation (allocation=?)",
+            AttemptFilter {
+                allocation: Some(allocation.id),
+                ..filter.clone()
+            },
+        ),
+        (
+            "attempt_port (port=?)",
+            AttemptFilter {
+                ports: Some(8001..=8001),
+                protocol: Some(Protocol::Tcp),
+                ..filter.clone()
+            },
+        ),
+        (
+            "attempt_refused (outcome=?)",
+            AttemptFilter {
+                outcome: Some(Outcome::InUse),
+                pool: Some("default".into()),
+                ..filter.clone()
+            },
+        ),
+        (
+            "attempt_errno (errno=?)",
+            AttemptFilter {
+                errno: Some(98),
+                ..filter.clone()
+            },
+        ),
+        (
+            "INTEGER PRIMARY KEY (rowid>? AND rowid<?)",
+            AttemptFilter {
+                since: Some(at(100)),
+                until: Some(at(101)),
+                ..filter.clone()
+            },
+        ),
+        (
+            "INTEGER PRIMARY KEY (rowid<?)",
+            AttemptFilter {
+                ports: Some(1..=65535),
+                before: Some(20),
+                ..filter.clone()
+            },
+        ),
+    ];
+    for (index, filter) in wanted {
+        let plan = plan(&store, filter).await;
+        assert!(plan.contains(index), "{plan}");
+        assert!(!plan.contains("TEMP B-TREE"), "{plan}");
+    }
+    let narrow = AttemptFilter {
+        ports: Some(8001..=8003),
+        ..filter
+    };
+    let plan = plan(&store, narrow).await;
+    assert!(plan.contains("attempt_port (port>? AND port<?)"), "{plan}");
+}
+
+#[tokio::test]
+async fn each_filter_leaves_exactly_what_it_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, _writer) = open(folder.path()).await;
+    add(&store, 102, 1, 60).await;
+    // The clock was set back: what came later has an earlier time.
+    add(&store, 100, 2, 60).await;
+    let count = async |filter: AttemptFilter| {
+        let filter = AttemptFilter {
+            limit: 1000,
+            ..filter
+        };
+        let reader = store.reader();
+        let filter = reader.bounded(filter).await.unwrap();
+        reader.attempts(&filter).await.unwrap().len()
+    };
+    let none = AttemptFilter::default();
+    for (wanted, filter) in [
+        (120, none.clone()),
+        (
+            20,
+            AttemptFilter {
+                outcome: Some(Outcome::Bound),
+                ..none.clone()
+            },
+        ),
+        (
+            60,
+            AttemptFilter {
+                since: Some(at(101)),
+                ..none.clone()
+            },
+        ),
+        (
+            60,
+            AttemptFilter {
+                until: Some(at(101)),
+                ..none.clone()
+            },
+        ),
+        (
+            0,
+            AttemptFilter {
+                since: Some(at(103)),
+                ..none.clone()
+            },
+        ),
+        (
+            0,
+            AttemptFilter {
+                until: Some(at(99)),
+                ..none.clone()
+            },
+        ),
+        (
+            36,
+            AttemptFilter {
+                ports: Some(8000..=8001),
+                ..none.clone()
+            },
+        ),
+        (
+            0,
+            AttemptFilter {
+                protocol: Some(Protocol::Udp),
+                ..none.clone()
+            },
+        ),
+        (
+            0,
+            AttemptFilter {
+                interface: Some("lan0".into()),
+                ..none.clone()
+            },
+        ),
+        (
+            60,
+            AttemptFilter {
+                uid: Some(1),
+                ..none.clone()
+            },
+        ),
+    ] {
+        assert_eq!(count(filter.clone()).await, wanted, "{filter:?}");
+    }
+}
+
+#[tokio::test]
+async fn days_come_page_by_page_and_none_twice() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, _writer) = open(folder.path()).await;
+    for day in 100..103 {
+        add(&store, day, 1, 30).await;
+    }
+    store.count_attempts(false).await.unwrap();
+    let mut filter = DayFilter {
+        limit: 2,
+        ..DayFilter::default()
+    };
+    let mut seen = Vec::new();
+    loop {
+        let page = store.reader().days(&filter).await.unwrap();
+        let Some(last) = page.last() else { break };
+        filter.before = Some(last.clone());
+        seen.extend(page);
+    }
+    assert_eq!(seen.len(), 3 * 7);
+    assert!(
+        seen.iter()
+            .is_sorted_by(|a, b| (a.day, a.port) > (b.day, b.port))
+    );
+    assert_eq!(
+        seen.iter()
+            .map(super::super::DayRecord::attempts)
+            .sum::<i64>(),
+        90
+    );
+    assert_eq!(seen[0].date(), "1970-04-13");
+}
+
+async fn raw(folder: &Path, statement: &'static str) {
+    let url = format!("sqlite://{}", folder.join("portbook.db").display());
+    let mut raw = <sqlx::SqliteConnection as sqlx::Connection>::connect(&url)
+        .await
+        .unwrap();
+    sqlx::query(statement).execute(&mut raw).await.unwrap();
+    sqlx::Connection::close(raw).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_random_would_have_met_is_summed_where_it_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, _writer) = open(folder.path()).await;
+    add(&store, 100, 1, 1).await;
+    let filter = StatsFilter {
+        first_day: 100,
+        ..StatsFilter::default()
+    };
+    let totals = store.reader().allocation_totals(&filter).await.unwrap();
+    assert_eq!((totals[0].granted, totals[0].weighed), (1, 0));
+    raw(
+        folder.path(),
+        "insert into allocation select randomblob(16), at_ms, uid, pool, null, null, attempt_count, \
+         1, value, null from allocation, json_each(json_array( \
+         json('{\"random_would_meet\": 0.25, \"granted\": [8000]}'), \
+         json('{\"random_would_meet\": 1, \"granted\": []}'), \
+         json('{\"random_would_meet\": null}')))",
+    )
+    .await;
+    let totals = store.reader().allocation_totals(&filter).await.unwrap();
+    let total = &totals[0];
+    assert_eq!((total.granted, total.weighed), (4, 2));
+    assert!((total.random_would_meet - 1.25).abs() < 1e-9);
+    // Each was given two candidate ports, of which one and none were granted.
+    assert_eq!(total.met, 1 + 2);
+}
