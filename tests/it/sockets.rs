@@ -161,7 +161,8 @@ fn without_a_service_the_program_has_sockets_and_hold() {
     assert_eq!(program.said, format!("portbook:portbook {port} {port}"));
     assert!(greets(place.ports[0]) && is_shut(place.ports[0]));
     drop(program);
-    crate::probe::until_free(place.ports[0]);
+    // The visitor's connection may linger, which keeps out strict binds alone.
+    eventually("free", || bind(LOCALHOST, port, How::AsServersDo).ok());
 }
 
 #[test]
