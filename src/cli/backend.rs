@@ -9,12 +9,14 @@ use tokio::task::JoinHandle;
 
 use super::{Failure, client};
 use crate::access::Viewer;
-use crate::api::document::{AllocationDocument, LeaseDocument, LeaseRequest, PortDocument};
-use crate::api::{leases, ports};
+use crate::api::document::{
+    AllocationDocument, AllocationRecordDocument, LeaseDocument, LeaseRequest, PortDocument,
+};
+use crate::api::{allocations, leases, ports};
 use crate::client::Client;
 use crate::config::Loaded;
 use crate::domain::duration::Span;
-use crate::domain::lease::LeaseId;
+use crate::domain::lease::{AllocationId, LeaseId};
 use crate::domain::port::{Port, Protocol};
 use crate::engine::service::{Caller, Mode, Service};
 use crate::host::clock::Clock;
@@ -160,9 +162,25 @@ impl Backend {
         }
     }
 
+    /// One request answered, with its reasons.
+    pub(super) async fn allocation(
+        &self,
+        id: AllocationId,
+    ) -> Result<AllocationRecordDocument, Failure> {
+        match self {
+            Self::Service(client) => Ok(client.get(&format!("/api/v1/allocations/{id}")).await?),
+            Self::Embedded(embedded) => {
+                let viewer = Viewer::Known(embedded.caller.clone());
+                let found = allocations::about(&embedded.service, &viewer, id).await?;
+                found.ok_or_else(|| Failure::other(format!("there is no allocation {id}")))
+            }
+        }
+    }
+
     /// Ends the work on the record; everything is written when this returns.
     pub(super) async fn close(self) {
         if let Self::Embedded(embedded) = self {
+            embedded.service.settle_history().await;
             embedded.service.store().close().await;
             drop(embedded.writer.await);
         }

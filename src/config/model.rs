@@ -30,6 +30,8 @@ pub struct Settings {
     pub socket_mode: u32,
     /// How leases are stored.
     pub store: Store,
+    /// What is learned, and how fast it fades.
+    pub history: History,
     /// Logs and traces.
     pub telemetry: Telemetry,
 }
@@ -91,6 +93,24 @@ impl Default for Store {
     }
 }
 
+/// What is learned of ports, and how fast it fades.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct History {
+    /// How often it is looked who is on which port.
+    pub snapshot_interval: Duration,
+    /// After how long what was learned counts half.
+    pub half_life: Duration,
+}
+
+impl Default for History {
+    fn default() -> Self {
+        Self {
+            snapshot_interval: Duration::from_mins(1),
+            half_life: Duration::from_hours(72),
+        }
+    }
+}
+
 /// Logs and traces.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Telemetry {
@@ -136,8 +156,10 @@ pub(super) fn default_pool(name: &str) -> Pool {
         name: name.into(),
         ranges,
         exclude: PortSet::EMPTY,
+        static_band: PortSet::EMPTY,
+        browser_safe: false,
         prefer,
-        strategy: Strategy::default(),
+        strategy: Strategy::of_pool(prefer),
         max_attempts: None,
         attempt_timeout: Duration::from_secs(5),
         cool_down: Duration::from_secs(10),

@@ -158,6 +158,14 @@ impl Daemon {
                 let service = service.clone();
                 async move { service.regain_holds().await }
             }),
+            tokio::spawn({
+                let service = service.clone();
+                async move { service.keep_looking().await }
+            }),
+            tokio::spawn({
+                let service = service.clone();
+                async move { service.keep_history().await }
+            }),
             tokio::spawn(tell_interface_changes(service.clone())),
             tokio::spawn(obey(
                 self.signals,
@@ -170,6 +178,7 @@ impl Daemon {
         for task in &tasks {
             task.abort();
         }
+        service.settle_history().await;
         service.store().close().await;
         // The writer ends by itself once it has written what waits.
         drop(self.writer.await);

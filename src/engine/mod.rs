@@ -7,6 +7,7 @@ mod grant;
 mod holds;
 pub mod journal;
 mod keeper;
+mod learning;
 mod name;
 mod observer;
 mod occupants;
@@ -14,6 +15,7 @@ pub mod plan;
 mod queue;
 pub mod refusal;
 pub mod service;
+pub mod snapshots;
 mod turns;
 
 pub use grant::Allocated;

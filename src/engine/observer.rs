@@ -112,6 +112,7 @@ impl Service {
         let lost = self
             .change(lease.id, |lease| lease.state = State::Lost)
             .await?;
+        self.learn_late_conflict(&lost, who);
         self.journal.lease(EventKind::LateConflict, &lost, who);
         Ok(())
     }

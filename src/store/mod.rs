@@ -5,6 +5,7 @@ mod allocation;
 mod attempt;
 pub mod directory;
 mod error;
+mod history;
 mod lease;
 mod open;
 #[cfg(test)]

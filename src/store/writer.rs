@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::lease::StoredLease;
 use super::{AllocationRecord, StoreError, open};
 use crate::domain::attempt::Attempt;
+use crate::domain::history::{Learned, Remembered};
 use crate::domain::lease::{AllocationId, Lease};
 
 /// Rows to be written together. They are put into JSON by whoever asks, so that this work is
@@ -108,6 +109,10 @@ pub(super) enum Job {
     /// Read the leases that have not ended. At a start no other connection is open yet, and to
     /// open one costs a command that ends soon more than the question.
     Living(oneshot::Sender<Result<Vec<StoredLease>, StoreError>>),
+    /// Write what was learned, in a transaction of its own.
+    Learned(Box<Learned>, oneshot::Sender<Result<(), StoreError>>),
+    /// Read what was learned.
+    Remember(oneshot::Sender<Result<Remembered, StoreError>>),
     /// Take nothing new, finish what waits, and end.
     Close,
 }
@@ -140,6 +145,12 @@ pub(super) async fn run(
                 Job::Write(write) => writes.push(write),
                 Job::Living(reply) => {
                     drop(reply.send(super::lease::living(&mut connection).await));
+                }
+                Job::Learned(learned, reply) => {
+                    drop(reply.send(super::history::write(&mut connection, &learned).await));
+                }
+                Job::Remember(reply) => {
+                    drop(reply.send(super::history::remember(&mut connection).await));
                 }
                 Job::Close => queue.close(),
             }

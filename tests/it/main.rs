@@ -17,6 +17,7 @@ mod ephemeral;
 mod fault;
 mod host;
 mod layers;
+mod learning;
 mod limits;
 mod multi_nic;
 mod owner;

@@ -88,6 +88,7 @@ impl Service {
         let hold = lock(&self.holds).remove(id);
         drop(hold);
         lock(&self.books).strike(id);
+        self.learn_release(&ended);
         self.queue.tell_freed();
         self.journal.lease(EventKind::Ended, &ended, state.as_str());
         tracing::debug!(lease = %id, port = %ended.port, state = state.as_str(), "ended: {why}");

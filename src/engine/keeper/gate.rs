@@ -73,6 +73,9 @@ impl Service {
             lease.claim_by = None;
         });
         let changed = changed.await?;
+        if lost {
+            self.learn_late_conflict(&changed, why);
+        }
         let kind = if lost {
             EventKind::LateConflict
         } else {

@@ -24,6 +24,7 @@ impl Service {
     /// Reads the record and takes up every lease that has not ended. Must come before the first
     /// allocation, and under the data directory's lock.
     pub async fn restore(&self) -> Result<Restored, Refusal> {
+        self.remember().await?;
         let mut restored = Restored::default();
         for stored in self.store.live_leases().await? {
             let of_this_boot = stored.boot_id == self.store.boot_id();
@@ -118,6 +119,7 @@ impl Service {
         });
         let lost = lost.await?;
         tracing::warn!(port = %lost.port, name = ?lost.name, "a leased port went to an outsider");
+        self.learn_late_conflict(&lost, "taken while portbook was away");
         self.journal.lease(
             EventKind::LateConflict,
             &lost,
