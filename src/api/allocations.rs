@@ -8,7 +8,8 @@ use super::document::AllocationRecordDocument;
 use super::problem::{Code, Problem};
 use crate::access::Viewer;
 use crate::domain::lease::AllocationId;
-use crate::store::AttemptFilter;
+use crate::engine::service::Service;
+use crate::store::{AttemptFilter, StoreError};
 
 /// More than one request can make.
 const ALL: u32 = 1_000_000;
@@ -21,16 +22,25 @@ pub async fn show(
 ) -> Result<HttpResponse, Problem> {
     let missing = || Problem::new(Code::NotFound, "there is no such allocation");
     let id: AllocationId = path.parse().map_err(|_| missing())?;
-    let store = face.service.store();
-    let record = store.allocation(id).await?.ok_or_else(missing)?;
-    if !viewer.sees(record.uid) {
-        return Err(missing());
-    }
+    let found = about(&face.service, &viewer, id).await?;
+    Ok(HttpResponse::Ok().json(found.ok_or_else(missing)?))
+}
+
+/// Everything on record of one allocation; none if there is none that this viewer may see.
+pub async fn about(
+    service: &Service,
+    viewer: &Viewer,
+    id: AllocationId,
+) -> Result<Option<AllocationRecordDocument>, StoreError> {
+    let record = service.store().allocation(id).await?;
+    let Some(record) = record.filter(|record| viewer.sees(record.uid)) else {
+        return Ok(None);
+    };
     let filter = AttemptFilter {
         allocation: Some(id),
         limit: ALL,
         ..AttemptFilter::default()
     };
-    let attempts = store.attempts(&filter).await?;
-    Ok(HttpResponse::Ok().json(AllocationRecordDocument::of(record, attempts)))
+    let attempts = service.store().attempts(&filter).await?;
+    Ok(Some(AllocationRecordDocument::of(record, attempts)))
 }

@@ -21,6 +21,7 @@ use crate::domain::pool::Strategy;
 use crate::domain::port::{Port, Protocol, Protocols};
 use crate::domain::request::Request;
 use crate::domain::selector::Selector;
+use crate::domain::story;
 use crate::host::clock::Clock;
 use crate::store::{AllocationRecord, AttemptRecord};
 
@@ -360,6 +361,9 @@ pub struct AllocationRecordDocument {
     pub duration_us: u64,
     /// The trace, when it was sampled.
     pub trace_id: Option<String>,
+    /// The same in a few sentences.
+    #[serde(default)]
+    pub story: String,
     /// Why it came out as it did.
     pub explanation: Explanation,
     /// What was tried, in order.
@@ -379,6 +383,7 @@ impl AllocationRecordDocument {
             attempt_count: record.attempt_count,
             duration_us: record.duration_us,
             trace_id: record.trace_id,
+            story: story::of(&record.explanation),
             explanation: record.explanation,
             attempts: attempts
                 .into_iter()
@@ -536,6 +541,12 @@ pub struct PoolDocument {
     pub ranges: String,
     /// What is excluded.
     pub exclude: String,
+    /// What requests by number alone get.
+    #[serde(default)]
+    pub static_band: String,
+    /// Whether ports that browsers refuse are left out.
+    #[serde(default)]
+    pub browser_safe: bool,
     /// How many ports its ranges have.
     pub ports: usize,
     /// How many of them are leased.

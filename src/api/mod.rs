@@ -1,6 +1,6 @@
 //! JSON over HTTP: one file a resource, one table of errors. Nothing is decided here.
 
-mod allocations;
+pub mod allocations;
 pub mod attempts;
 mod body;
 pub mod configuration;
@@ -15,6 +15,7 @@ pub mod leases;
 pub mod pools;
 pub mod ports;
 pub mod problem;
+mod snapshots;
 pub mod stats;
 pub mod trace;
 
@@ -81,6 +82,7 @@ pub fn routes(config: &mut ServiceConfig) {
                 .service(resource("/stats", READING).route(read(stats::show)))
                 .service(resource("/ports/{protocol}/{port}", READING).route(read(ports::show)))
                 .service(resource("/ports/{port}", READING).route(read(ports::show_tcp)))
+                .service(resource("/snapshots", "POST").route(web::post().to(snapshots::create)))
                 .service(resource("/interfaces", READING).route(read(interfaces::list)))
                 .service(resource("/pools", READING).route(read(pools::list)))
                 .service(resource("/config", READING).route(read(configuration::show)))

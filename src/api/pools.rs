@@ -32,6 +32,8 @@ pub fn document<'a>(pool: &Pool, leases: impl Iterator<Item = &'a Lease>) -> Poo
         name: pool.name.to_string(),
         ranges: pool.ranges.to_string(),
         exclude: pool.exclude.to_string(),
+        static_band: pool.static_band.to_string(),
+        browser_safe: pool.browser_safe,
         ports: pool.ranges.len(),
         leased: leases.filter(|lease| lease.pool == pool.name).count(),
         prefer: pool.prefer,

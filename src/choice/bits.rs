@@ -3,7 +3,7 @@
 
 use crate::domain::port::{Port, PortSet};
 
-const WORDS: usize = 1 << 10;
+pub(super) const WORDS: usize = 1 << 10;
 
 /// A set of ports with constant-time insertion and look-up, 8 KiB in size.
 #[derive(Clone, PartialEq, Eq)]
@@ -163,10 +163,20 @@ impl PortBits {
             .and_then(|(index, word)| port_at(index, word.trailing_zeros()))
     }
 
-    /// The port of this rank among those of the set, counted from 0 upwards.
+    /// The port of this rank among those of the set, counted from 0 upwards. Whoever draws several
+    /// counts the set first, with [`super::ranks::Ranks`].
     pub fn nth(&self, rank: u32) -> Option<Port> {
+        self.nth_from(0, rank)
+    }
+
+    pub(super) const fn words(&self) -> &[u64; WORDS] {
+        &self.0
+    }
+
+    /// The port of this rank among those from a word on.
+    pub(super) fn nth_from(&self, word: usize, rank: u32) -> Option<Port> {
         let mut left = rank;
-        for (index, word) in self.0.iter().enumerate() {
+        for (index, word) in self.0.iter().enumerate().skip(word) {
             if left < word.count_ones() {
                 let mut rest = *word;
                 for _ in 0..left {

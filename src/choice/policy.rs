@@ -1,8 +1,17 @@
-//! Which ports of a pool may be tried at all, and what ruled the others out.
+//! Which ports of a pool may be tried at all and what ruled the others out; and what makes a port
+//! dearer without ruling it out.
 
+use super::assigned::assigned;
 use super::bits::PortBits;
+use crate::domain::candidate::{Penalty, PenaltyReason};
 use crate::domain::explanation::{Excluded, Reason};
-use crate::domain::port::PortSet;
+use crate::domain::port::{Port, PortSet};
+
+/// What it costs that any outgoing connection may take the port.
+const EPHEMERAL_RANGE: f64 = 0.05;
+
+/// What it costs that a service in wide use expects the port to be its own.
+const IANA_ASSIGNED: f64 = 0.02;
 
 /// The ports left for a request, with the count of what each rule took away.
 #[derive(Debug, Clone)]
@@ -46,9 +55,55 @@ impl Eligible {
     }
 }
 
+/// The rules that make ports dearer.
+#[derive(Debug, Clone, Copy)]
+pub struct Penalties<'a> {
+    /// What the kernel gives to outgoing connections.
+    pub ephemeral: &'a PortSet,
+}
+
+impl Penalties<'_> {
+    /// What the rules add to the cost of a port.
+    pub fn of(&self, port: Port) -> Vec<Penalty> {
+        let mut penalties = Vec::new();
+        if self.ephemeral.contains(port) {
+            penalties.push(Penalty {
+                reason: PenaltyReason::EphemeralRange,
+                cost: EPHEMERAL_RANGE,
+            });
+        }
+        if assigned().contains(port) {
+            penalties.push(Penalty {
+                reason: PenaltyReason::IanaAssigned,
+                cost: IANA_ASSIGNED,
+            });
+        }
+        penalties
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_penalty_names_its_reason() {
+        let ephemeral = "32768-60999".parse().unwrap();
+        let penalties = Penalties {
+            ephemeral: &ephemeral,
+        };
+        let reasons = |number| -> Vec<PenaltyReason> {
+            let found = penalties.of(Port::new(number).unwrap());
+            found.iter().map(|penalty| penalty.reason).collect()
+        };
+        assert_eq!(reasons(24117), []);
+        assert_eq!(reasons(40000), [PenaltyReason::EphemeralRange]);
+        assert_eq!(reasons(5432), [PenaltyReason::IanaAssigned]);
+        assert_eq!(
+            reasons(35357),
+            [PenaltyReason::EphemeralRange, PenaltyReason::IanaAssigned]
+        );
+    }
 
     #[test]
     fn a_port_counts_for_the_first_rule_that_names_it() {

@@ -11,14 +11,14 @@ use tokio::task::JoinHandle;
 use super::{Failure, client};
 use crate::access::Viewer;
 use crate::api::document::{
-    AllocationDocument, LeaseDocument, LeaseRequest, PortDocument, PruneDocument, PruneRequest,
-    StatsDocument, VERSION,
+    AllocationDocument, AllocationRecordDocument, LeaseDocument, LeaseRequest, PortDocument,
+    PruneDocument, PruneRequest, StatsDocument, VERSION,
 };
-use crate::api::{leases, ports, stats};
+use crate::api::{allocations, leases, ports, stats};
 use crate::client::Client;
 use crate::config::Loaded;
 use crate::domain::duration::Span;
-use crate::domain::lease::LeaseId;
+use crate::domain::lease::{AllocationId, LeaseId};
 use crate::domain::moment::Moment;
 use crate::domain::port::{Port, Protocol};
 use crate::engine::Limits;
@@ -226,9 +226,25 @@ impl Backend {
         }
     }
 
+    /// One request answered, with its reasons.
+    pub(super) async fn allocation(
+        &self,
+        id: AllocationId,
+    ) -> Result<AllocationRecordDocument, Failure> {
+        match self {
+            Self::Service(client) => Ok(client.get(&format!("/api/v1/allocations/{id}")).await?),
+            Self::Embedded(embedded) => {
+                let viewer = Viewer::Known(embedded.caller.clone());
+                let found = allocations::about(&embedded.service, &viewer, id).await?;
+                found.ok_or_else(|| Failure::other(format!("there is no allocation {id}")))
+            }
+        }
+    }
+
     /// Ends the work on the record; everything is written when this returns.
     pub(super) async fn close(self) {
         if let Self::Embedded(embedded) = self {
+            embedded.service.settle_history().await;
             embedded.service.store().close().await;
             drop(embedded.writer.await);
         }

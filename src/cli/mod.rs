@@ -5,6 +5,7 @@ mod alloc;
 mod backend;
 mod client;
 pub mod config;
+mod explain;
 mod failure;
 mod history;
 mod interfaces;
@@ -93,6 +94,8 @@ enum Command {
     Renew(lease::RenewArgs),
     /// Tell who is on a port.
     Who(who::WhoArgs),
+    /// Tell why a port was chosen.
+    Explain(explain::ExplainArgs),
     /// Wait until something listens on a port, or until it is free.
     Wait(wait::WaitArgs),
     /// Tell what the past adds up to: success, conflicts, lifetimes.
@@ -132,6 +135,7 @@ impl Cli {
             Command::Release(args) => block_on(lease::release(&global, &args)),
             Command::Renew(args) => block_on(lease::renew(&global, &args)),
             Command::Who(args) => block_on(who::run(&global, &args)),
+            Command::Explain(args) => block_on(explain::run(&global, &args)),
             Command::Wait(args) => block_on(wait::run(&global, &args)),
             Command::Stats(args) => block_on(stats::run(&global, &args)),
             Command::History(args) => block_on(history::run(&global, &args)),

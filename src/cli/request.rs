@@ -45,7 +45,7 @@ pub struct Wanted {
     /// `private`, `public`, `ipv4`, `ipv6`; `!` before it excludes. Commas or repetition.
     #[arg(long, short, value_name = "SELECTOR", value_delimiter = ',')]
     interface: Vec<Selector>,
-    /// The order of candidates: ordered or random.
+    /// The order of candidates: learned, ordered or random.
     #[arg(long, value_name = "STRATEGY")]
     strategy: Option<Strategy>,
     /// How many candidate ports may be tried.

@@ -30,7 +30,7 @@ use std::path::PathBuf;
 pub use check::against_host;
 pub use finding::{Finding, Problem, Severity};
 pub use layers::CHILD_VARIABLES;
-pub use model::{BUILT_IN_POOLS, Console, InterfaceRule, Settings, Store, Telemetry};
+pub use model::{BUILT_IN_POOLS, Console, History, InterfaceRule, Settings, Store, Telemetry};
 pub use place::SYSTEM_FILE;
 pub use provenance::{DEFAULT, Provenance, Setting};
 

@@ -30,7 +30,7 @@ pub struct Settings {
     pub socket_mode: u32,
     /// How leases are stored.
     pub store: Store,
-    /// How long the past is kept.
+    /// What is learned of ports, how fast it fades, and how long the past is kept.
     pub history: History,
     /// Logs and traces.
     pub telemetry: Telemetry,
@@ -93,9 +93,13 @@ impl Default for Store {
     }
 }
 
-/// How long the past is kept.
+/// What is learned of ports, how fast it fades, and how long the past is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct History {
+    /// How often it is looked who is on which port.
+    pub snapshot_interval: Duration,
+    /// After how long what was learned counts half.
+    pub half_life: Duration,
     /// How long attempts, allocations and ended leases are kept.
     pub attempts_for: Duration,
     /// How many attempts are kept at most.
@@ -110,6 +114,8 @@ impl Default for History {
             attempts_for: Duration::from_hours(30 * 24),
             attempts_max: const { NonZeroU32::MIN.saturating_add(999_999) },
             totals_for: Duration::from_hours(400 * 24),
+            snapshot_interval: Duration::from_mins(1),
+            half_life: Duration::from_hours(72),
         }
     }
 }
@@ -159,8 +165,10 @@ pub(super) fn default_pool(name: &str) -> Pool {
         name: name.into(),
         ranges,
         exclude: PortSet::EMPTY,
+        static_band: PortSet::EMPTY,
+        browser_safe: false,
         prefer,
-        strategy: Strategy::default(),
+        strategy: Strategy::of_pool(prefer),
         max_attempts: None,
         attempt_timeout: Duration::from_secs(5),
         cool_down: Duration::from_secs(10),

@@ -16,7 +16,7 @@ use super::place::Places;
 use super::reader::{Reader, Section};
 use super::value::{Selectors, SocketMode, Words};
 use crate::domain::duration::Span;
-use crate::domain::pool::Pool;
+use crate::domain::pool::{Pool, Strategy};
 use crate::domain::port::PortSet;
 use crate::domain::selector::{Selector, SelectorKind};
 
@@ -100,9 +100,12 @@ fn pool(mut section: Section<'_, '_>, name: &str) -> Option<Pool> {
     let (ranges, exclude) = ports_of_pool(&mut section, &base);
     // A preferred port that nobody asked for gives way to ranges that somebody did.
     let free = |port: &_| ranges.contains(*port) && !exclude.contains(*port);
+    let prefer = section.optional("prefer", base.prefer.filter(free));
     let pool = Pool {
-        prefer: section.optional("prefer", base.prefer.filter(free)),
-        strategy: section.value("strategy", base.strategy),
+        prefer,
+        strategy: section.value("strategy", Strategy::of_pool(prefer)),
+        static_band: section.value("static_band", base.static_band),
+        browser_safe: section.value("browser_safe", base.browser_safe),
         max_attempts: section.optional("max_attempts", base.max_attempts),
         attempt_timeout: lasting(&mut section, "attempt_timeout", base.attempt_timeout),
         cool_down: section.value("cool_down", Span(base.cool_down)).0,
@@ -176,6 +179,8 @@ fn history(mut section: Section<'_, '_>) -> History {
         attempts_for: lasting(&mut section, "attempts_for", default.attempts_for),
         attempts_max: section.value("attempts_max", default.attempts_max),
         totals_for: lasting(&mut section, "totals_for", default.totals_for),
+        snapshot_interval: lasting(&mut section, "snapshot_interval", default.snapshot_interval),
+        half_life: lasting(&mut section, "half_life", default.half_life),
     }
 }
 

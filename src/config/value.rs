@@ -39,7 +39,7 @@ scalars! {
     SocketAddr => "an address with a port, such as \"127.0.0.1:9000\"",
     Port => "a port from 1 to 65535",
     PortSet => "ports such as \"8888-8988,9100\"",
-    Strategy => "a strategy such as \"ordered\"",
+    Strategy => "a strategy such as \"learned\"",
     Handover => "a hand-over such as \"gate\"",
     Protocols => "a protocol such as \"tcp\"",
     Selectors => "selectors such as [\"any\"] or [\"lan0\", \"!10.0.0.7\"]",

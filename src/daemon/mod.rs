@@ -165,27 +165,8 @@ impl Daemon {
         let heir = Heir::default();
         let (takeover, takeovers) = mpsc::channel(1);
         tell(self.supervisor.as_ref(), "READY=1");
+        let chores = chores(&service);
         let tasks = [
-            tokio::spawn({
-                let service = service.clone();
-                async move { service.keep_time().await }
-            }),
-            tokio::spawn({
-                let service = service.clone();
-                async move { service.keep_watch().await }
-            }),
-            tokio::spawn({
-                let service = service.clone();
-                async move { service.regain_holds().await }
-            }),
-            tokio::spawn({
-                let service = service.clone();
-                async move { service.keep_in_repair().await }
-            }),
-            tokio::spawn({
-                let service = service.clone();
-                async move { service.keep_record_short().await }
-            }),
             tokio::spawn(tell_interface_changes(service.clone())),
             tokio::spawn(descriptor::serve(
                 self.descriptors,
@@ -205,9 +186,10 @@ impl Daemon {
         ];
         let served = self.server.await;
         tell(self.supervisor.as_ref(), "STOPPING=1");
-        for task in &tasks {
+        for task in tasks.iter().chain(&chores) {
             task.abort();
         }
+        service.settle_history().await;
         service.store().close().await;
         // The writer ends by itself once it has written what waits.
         drop(self.writer.await);
@@ -224,6 +206,35 @@ impl Daemon {
         tracing::info!("stopped");
         served.map_err(failed("the HTTP server"))
     }
+}
+
+/// What the service does by itself while it answers.
+fn chores(service: &Service) -> [JoinHandle<()>; 7] {
+    fn keep<F>(service: &Service, chore: impl FnOnce(Service) -> F) -> JoinHandle<()>
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        tokio::spawn(chore(service.clone()))
+    }
+    [
+        keep(service, |service| async move { service.keep_time().await }),
+        keep(service, |service| async move { service.keep_watch().await }),
+        keep(service, |service| async move {
+            service.regain_holds().await;
+        }),
+        keep(service, |service| async move {
+            service.keep_in_repair().await;
+        }),
+        keep(service, |service| async move {
+            service.keep_record_short().await;
+        }),
+        keep(service, |service| async move {
+            service.keep_looking().await;
+        }),
+        keep(service, |service| async move {
+            service.keep_history().await;
+        }),
+    ]
 }
 
 /// Sockets of holds that were kept for this start.

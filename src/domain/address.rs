@@ -102,6 +102,13 @@ impl BindAddress {
                 || (self.ip == other.ip && self.scope == other.scope))
     }
 
+    /// Whether whoever has this address in full has the other as well: they are equal, or this is
+    /// the wildcard of its family.
+    pub fn covers(&self, other: &Self) -> bool {
+        self.family() == other.family()
+            && (self.is_wildcard() || (self.ip == other.ip && self.scope == other.scope))
+    }
+
     /// What to hand to `bind(2)`.
     pub fn socket_addr(&self, port: Port) -> SocketAddr {
         match self.ip {

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::candidate::Candidate;
 use super::port::Port;
 
 /// Why a port was not even considered.
@@ -21,6 +22,10 @@ pub enum Reason {
     Listed,
     /// It lies in the ephemeral range, of which portbook holds as much as it may.
     EphemeralBudget,
+    /// Browsers refuse to open it, and the pool serves browsers.
+    BrowserBlocked,
+    /// The pool keeps it for requests by number.
+    StaticBand,
 }
 
 impl Reason {
@@ -33,6 +38,8 @@ impl Reason {
             Self::CoolingDown => "cooling_down",
             Self::Listed => "listed",
             Self::EphemeralBudget => "ephemeral_budget",
+            Self::BrowserBlocked => "browser_blocked",
+            Self::StaticBand => "static_band",
         }
     }
 
@@ -45,6 +52,8 @@ impl Reason {
             Self::CoolingDown => "cooling down after a refused bind",
             Self::Listed => "occupied according to the socket tables",
             Self::EphemeralBudget => "beyond what may be held of the ephemeral range",
+            Self::BrowserBlocked => "refused by browsers",
+            Self::StaticBand => "kept for requests by number (static_band)",
         }
     }
 }
@@ -59,7 +68,7 @@ pub struct Excluded {
 }
 
 /// The stored reasons of one allocation.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Explanation {
     /// The order of candidates: the strategy, or `explicit` for a port asked for by number.
     pub strategy: String,
@@ -73,6 +82,14 @@ pub struct Explanation {
     pub ports: u32,
     /// What ruled ports out before anything was tried.
     pub excluded: Vec<Excluded>,
+    /// The candidates weighed at each choice, in the order of the choices; of each the cheapest
+    /// comes first and is the one tried.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub choices: Vec<Vec<Candidate>>,
+    /// The share of the eligible ports that the latest snapshot saw busy: how often a port drawn
+    /// at random would have been refused. None before the first snapshot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub random_would_meet: Option<f64>,
     /// The candidates in the order tried.
     pub tried: Vec<Port>,
     /// Those of them that were granted.

@@ -3,12 +3,16 @@
 
 pub mod address;
 pub mod attempt;
+pub mod candidate;
 pub mod duration;
 pub mod event;
 pub mod explanation;
+pub mod history;
 pub mod lease;
 pub mod moment;
 pub mod pool;
 pub mod port;
 pub mod request;
 pub mod selector;
+pub mod sighting;
+pub mod story;

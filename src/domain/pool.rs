@@ -17,20 +17,31 @@ pub const DEFAULT_POOL: &str = "default";
 pub const CONSOLE_POOL: &str = "console";
 
 /// In which order the candidates of a pool are tried.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Strategy {
+    /// The cheapest of a handful by what attempts and snapshots taught.
+    Learned,
     /// The preferred port first, then upwards through the ranges, then from their start.
-    #[default]
     Ordered,
     /// Uniform over what is eligible.
     Random,
 }
 
 impl Strategy {
-    /// `ordered` or `random`.
+    /// What a pool does unless it says: whoever prefers a port means those near it, and all
+    /// others want any that nobody comes for.
+    pub const fn of_pool(prefer: Option<Port>) -> Self {
+        match prefer {
+            Some(_) => Self::Ordered,
+            None => Self::Learned,
+        }
+    }
+
+    /// `learned`, `ordered` or `random`.
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Learned => "learned",
             Self::Ordered => "ordered",
             Self::Random => "random",
         }
@@ -42,6 +53,7 @@ impl std::str::FromStr for Strategy {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text {
+            "learned" => Ok(Self::Learned),
             "ordered" => Ok(Self::Ordered),
             "random" => Ok(Self::Random),
             other => Err(UnknownStrategy(other.to_owned())),
@@ -51,7 +63,7 @@ impl std::str::FromStr for Strategy {
 
 /// A strategy that does not exist.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("\"{0}\" is not a strategy: use ordered or random")]
+#[error("\"{0}\" is not a strategy: use learned, ordered or random")]
 pub struct UnknownStrategy(pub String);
 
 /// A named set of port ranges with its rules. All durations are on the boot-time clock.
@@ -63,6 +75,10 @@ pub struct Pool {
     pub ranges: PortSet,
     /// Ports inside the ranges that are never granted, not even when asked for by number.
     pub exclude: PortSet,
+    /// Ports inside the ranges that are granted to requests by number alone.
+    pub static_band: PortSet,
+    /// Whether browsers open what is granted: ports that they refuse are left out then.
+    pub browser_safe: bool,
     /// Where `ordered` starts; the lowest port of the ranges if absent.
     pub prefer: Option<Port>,
     /// The order of candidates.

@@ -7,6 +7,7 @@
 mod block;
 mod candidate;
 mod eligible;
+mod weighing;
 
 use std::sync::{Mutex, PoisonError};
 
@@ -15,6 +16,7 @@ use super::occupants::Occupants;
 use super::plan::Plan;
 use super::refusal::Refusal;
 use crate::choice::bits::PortBits;
+use crate::choice::history::History;
 use crate::choice::strategy::Order;
 use crate::domain::attempt::Attempt;
 use crate::domain::explanation::Explanation;
@@ -65,6 +67,7 @@ pub struct Found {
 pub struct Search<'a> {
     plan: &'a Plan,
     books: &'a Mutex<Books>,
+    history: &'a Mutex<History>,
     clock: &'a Clock,
     rules: &'a KernelRules,
     deadline: BootTime,
@@ -86,6 +89,7 @@ impl<'a> Search<'a> {
     pub fn new(
         plan: &'a Plan,
         books: &'a Mutex<Books>,
+        history: &'a Mutex<History>,
         clock: &'a Clock,
         rules: &'a KernelRules,
         occupants: &'a mut Occupants,
@@ -94,6 +98,7 @@ impl<'a> Search<'a> {
         Self {
             plan,
             books,
+            history,
             clock,
             rules,
             deadline: clock.boot().after(plan.pool.attempt_timeout),
@@ -215,6 +220,12 @@ impl<'a> Search<'a> {
         rng: &mut fastrand::Rng,
     ) -> Result<Found, Refusal> {
         if let Some(port) = sticky.filter(|port| !self.plan.exclude.contains(*port)) {
+            if self.is_too_dear(port) {
+                self.note(format!(
+                    "{port}, which this name had before, is taken too often"
+                ));
+                return self.any(rng);
+            }
             if let Some(found) = self.candidate(port, Self::retake)? {
                 self.note(format!("{port} is the port that this name had before"));
                 return Ok(found);
@@ -237,7 +248,7 @@ impl<'a> Search<'a> {
         let mut order = Order::new(self.plan.strategy, self.plan.prefer);
         let mut lifted = false;
         loop {
-            let Some(port) = order.next(&eligible.ports, rng) else {
+            let Some(port) = self.next(&mut order, &eligible.ports, rng) else {
                 // Cool-down is lifted when nothing else is left.
                 if std::mem::replace(&mut lifted, true) || !cools(&eligible) {
                     return Err(self.exhausted());

@@ -177,6 +177,7 @@ impl Service {
             let mut search = Search::new(
                 asked.plan,
                 &self.books,
+                &self.history,
                 &self.clock,
                 &rules,
                 &mut occupants,
@@ -193,6 +194,9 @@ impl Service {
         });
         span::chosen(&choosing, explanation.tried.len());
         drop(choosing);
+        if !asked.request.dry_run {
+            self.learn(&attempts);
+        }
         let found = match result {
             Ok(found) => found,
             Err(refusal) => {

@@ -7,6 +7,7 @@ mod grant;
 mod holds;
 pub mod journal;
 mod keeper;
+mod learning;
 mod name;
 mod observer;
 mod occupants;
@@ -16,6 +17,7 @@ mod quota;
 pub mod refusal;
 mod retention;
 pub mod service;
+pub mod snapshots;
 mod turns;
 
 pub use grant::Allocated;

@@ -11,9 +11,11 @@ use super::books::Books;
 use super::holds::{HoldNews, Holds};
 use super::journal::Journal;
 use super::keeper::Repairs;
+use super::learning::Pending;
 use super::queue::Queue;
 use super::refusal::Refusal;
 use super::turns::Turns;
+use crate::choice::history::History;
 use crate::config::Settings;
 use crate::domain::lease::{Lease, LeaseId};
 use crate::domain::port::{Port, Protocol};
@@ -75,6 +77,8 @@ pub struct Inner {
     pub(super) interfaces: Interfaces,
     pub(super) journal: Journal,
     pub(super) books: Mutex<Books>,
+    pub(super) history: Mutex<History>,
+    pub(super) pending: Mutex<Pending>,
     pub(super) holds: Mutex<Holds>,
     pub(super) given: Mutex<GivenSockets>,
     pub(super) watches: Mutex<HashMap<LeaseId, AbortHandle>>,
@@ -132,6 +136,8 @@ impl Service {
             journal: Journal::new(clock.clone()),
             clock,
             books: Mutex::default(),
+            history: Mutex::new(History::new(settings.history.half_life)),
+            pending: Mutex::default(),
             holds: Mutex::default(),
             given: Mutex::default(),
             watches: Mutex::default(),
@@ -157,6 +163,8 @@ impl Service {
 
     /// Puts other settings in force. Leases that exist stay as they are.
     pub fn reconfigure(&self, settings: Arc<Settings>) {
+        let now_ms = self.clock.now().as_millisecond();
+        lock(&self.history).set_half_life(settings.history.half_life, now_ms);
         *self
             .settings
             .write()

@@ -11,9 +11,10 @@ use std::collections::HashSet;
 use std::io;
 use std::net::IpAddr;
 
-use crate::domain::address::{BindAddress, Family};
+use crate::domain::address::BindAddress;
 use crate::domain::attempt::{Occupant, SocketState};
 use crate::domain::port::{Port, Protocol};
+use crate::domain::sighting::Sighting;
 
 pub use holders::holders;
 
@@ -42,14 +43,18 @@ impl Entry {
     /// Whether the kernel would refuse a strict bind of this address (portbook's are IPv6-only)
     /// because of this socket: `inet_rcv_saddr_equal` in Linux.
     pub fn overlaps(&self, address: &BindAddress) -> bool {
-        if Family::of(self.local) != address.family() {
-            return self.dual && address.family() == Family::Ipv4;
+        self.sighting().overlaps(address)
+    }
+
+    /// The entry as history notes it.
+    pub const fn sighting(&self) -> Sighting {
+        Sighting {
+            protocol: self.protocol,
+            port: self.port,
+            local: self.local,
+            scope: self.scope,
+            dual: self.dual,
         }
-        // A zone that is not known may be the same.
-        let same_zone = self.scope == address.scope || self.scope == 0 || address.scope == 0;
-        self.local.is_unspecified()
-            || address.is_wildcard()
-            || (self.local == address.ip && same_zone)
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::writer::Job;
+use super::writer::{Chore, Job};
 use super::{Reader, Store, StoreError};
 
 /// How many attempts are looked at first, and at most, in one step.
@@ -122,7 +122,7 @@ impl Store {
 
     async fn add(&self, counts: Counts) -> Result<(), StoreError> {
         let (reply, added) = oneshot::channel();
-        let job = Job::Count(counts, reply);
+        let job = Job::Do(Chore::Count(counts, reply));
         self.jobs.send(job).await.map_err(|_| StoreError::Closed)?;
         added.await.map_err(|_| StoreError::Closed)?
     }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::FromRow;
 use uuid::Uuid;
 
+use super::writer::{Job, Question};
 use super::{Store, StoreError};
 use crate::domain::lease::{
     AllocationId, BootTime, Guard, Lease, LeaseId, Name, Owner, Scope, State,
@@ -243,7 +244,7 @@ impl Store {
     pub async fn live_leases(&self) -> Result<Vec<StoredLease>, StoreError> {
         let (reply, living) = tokio::sync::oneshot::channel();
         self.jobs
-            .send(super::writer::Job::Living(reply))
+            .send(Job::Ask(Question::Living(reply)))
             .await
             .map_err(|_| StoreError::Closed)?;
         living.await.map_err(|_| StoreError::Closed)?

@@ -8,6 +8,7 @@ mod day;
 pub mod directory;
 mod error;
 mod filter;
+mod history;
 mod lease;
 mod open;
 mod prune;

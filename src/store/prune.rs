@@ -10,7 +10,7 @@ use sqlx::SqliteConnection;
 use tokio::sync::oneshot;
 
 use super::day::DAY_MS;
-use super::writer::Job;
+use super::writer::{Chore, Job};
 use super::{Reader, Store, StoreError};
 
 /// What may be deleted, as found at the start.
@@ -208,7 +208,7 @@ impl Store {
             rows,
             bounds,
         };
-        let job = Job::Prune(prune, reply);
+        let job = Job::Do(Chore::Prune(prune, reply));
         self.jobs.send(job).await.map_err(|_| StoreError::Closed)?;
         done.await.map_err(|_| StoreError::Closed)?
     }

@@ -7,10 +7,12 @@ use sqlx::sqlite::SqliteConnection;
 use tokio::sync::{mpsc, oneshot};
 
 use super::count::{self, Counts};
-use super::lease::StoredLease;
+use super::history;
+use super::lease::{self, StoredLease};
 use super::prune::{self, Prune, Step};
 use super::{AllocationRecord, StoreError, open};
 use crate::domain::attempt::Attempt;
+use crate::domain::history::{Learned, Remembered};
 use crate::domain::lease::{AllocationId, Lease};
 
 /// Rows to be written together. They are put into JSON by whoever asks, so that this work is
@@ -107,15 +109,31 @@ pub struct Committed {
 pub(super) enum Job {
     /// Commit this.
     Write(Write),
-    /// Read the leases that have not ended. At a start no other connection is open yet, and to
-    /// open one costs a command that ends soon more than the question.
+    /// Read this.
+    Ask(Question),
+    /// Write this after whoever waits, in a transaction of its own.
+    Do(Chore),
+    /// Take nothing new, finish what waits, and end.
+    Close,
+}
+
+/// What is read at a start. No other connection is open yet then, and to open one costs a command
+/// that ends soon more than the question.
+pub(super) enum Question {
+    /// The leases that have not ended.
     Living(oneshot::Sender<Result<Vec<StoredLease>, StoreError>>),
+    /// What was learned.
+    Remembered(oneshot::Sender<Result<Remembered, StoreError>>),
+}
+
+/// What can wait for a moment, and be done again if it is lost.
+pub(super) enum Chore {
     /// Add these sums to the totals.
     Count(Counts, oneshot::Sender<Result<(), StoreError>>),
     /// Delete a few old rows.
     Prune(Prune, oneshot::Sender<Result<Step, StoreError>>),
-    /// Take nothing new, finish what waits, and end.
-    Close,
+    /// Write what was learned.
+    Learn(Box<Learned>, oneshot::Sender<Result<(), StoreError>>),
 }
 
 pub(super) struct Write {
@@ -145,11 +163,9 @@ pub(super) async fn run(
         for job in jobs.drain(..) {
             match job {
                 Job::Write(write) => writes.push(write),
-                Job::Living(reply) => {
-                    drop(reply.send(super::lease::living(&mut connection).await));
-                }
+                Job::Ask(question) => answer(&mut connection, question).await,
+                Job::Do(chore) => chores.push(chore),
                 Job::Close => queue.close(),
-                chore => chores.push(chore),
             }
         }
         if !writes.is_empty() {
@@ -191,15 +207,24 @@ async fn write_all(connection: &mut SqliteConnection, jobs: &mut Vec<Write>, dur
     }
 }
 
+async fn answer(connection: &mut SqliteConnection, question: Question) {
+    match question {
+        Question::Living(reply) => drop(reply.send(lease::living(connection).await)),
+        Question::Remembered(reply) => drop(reply.send(history::remember(connection).await)),
+    }
+}
+
 /// What can be done again if it is lost is not waited for until it is on the disk.
-async fn do_chore(connection: &mut SqliteConnection, chore: Job, durable: &mut bool) {
+async fn do_chore(connection: &mut SqliteConnection, chore: Chore, durable: &mut bool) {
     if let Err(error) = set_durable(connection, false, durable).await {
         tracing::warn!(%error, "totals and deletions are written as leases are");
     }
     match chore {
-        Job::Count(counts, reply) => drop(reply.send(count::add(connection, counts).await)),
-        Job::Prune(prune, reply) => drop(reply.send(prune::step(connection, prune).await)),
-        Job::Write(_) | Job::Living(_) | Job::Close => {}
+        Chore::Count(counts, reply) => drop(reply.send(count::add(connection, counts).await)),
+        Chore::Prune(prune, reply) => drop(reply.send(prune::step(connection, prune).await)),
+        Chore::Learn(learned, reply) => {
+            drop(reply.send(history::write(connection, &learned).await));
+        }
     }
 }
 

@@ -18,6 +18,7 @@ mod fault;
 mod history;
 mod host;
 mod layers;
+mod learning;
 mod limits;
 mod multi_nic;
 mod owner;

@@ -13,9 +13,9 @@ impl Search<'_> {
         rng: &mut fastrand::Rng,
     ) -> Result<Vec<Found>, Refusal> {
         let mut eligible = self.eligible(true).ports;
-        let mut starts = eligible.run_starts(length);
+        let mut starts = self.starts(&eligible, length);
         let mut order = Order::new(self.plan.strategy, self.plan.prefer);
-        while let Some(first) = order.next(&starts, rng) {
+        while let Some(first) = self.next(&mut order, &starts, rng) {
             starts.remove(first);
             self.check_limits()?;
             let found = self.try_block(first, length)?;
@@ -32,7 +32,7 @@ impl Search<'_> {
             }
             if let Some(busy) = busy {
                 eligible.remove(busy);
-                starts = eligible.run_starts(length);
+                starts = self.starts(&eligible, length);
             }
         }
         Err(Refusal::NoRun {

@@ -1,6 +1,7 @@
 //! What may be tried at all, and in the explanation what may not.
 
 use super::Search;
+use crate::choice::assigned::browser_blocked;
 use crate::choice::bits::PortBits;
 use crate::choice::policy::Eligible;
 use crate::domain::explanation::Reason;
@@ -12,6 +13,17 @@ impl Search<'_> {
         let mut eligible = Eligible::all_of(&self.plan.ranges);
         if !self.plan.exclude.is_empty() {
             eligible.exclude(Reason::Configured, &PortBits::from(&self.plan.exclude));
+        }
+        if self.plan.pool.browser_safe {
+            eligible.exclude(Reason::BrowserBlocked, browser_blocked());
+        }
+        if !self.plan.pool.static_band.is_empty() {
+            let mut band = PortBits::from(&self.plan.pool.static_band);
+            // Asked for by number.
+            if let Some(prefer) = self.plan.prefer {
+                band.remove(prefer);
+            }
+            eligible.exclude(Reason::StaticBand, &band);
         }
         if !self.rules.reserved.is_empty() {
             eligible.exclude(
@@ -44,6 +56,7 @@ impl Search<'_> {
         for port in &self.explanation.tried {
             eligible.ports.remove(*port);
         }
+        self.note_what_random_would_meet(&eligible.ports);
         self.explanation.ports = eligible.pool_size;
         self.explanation.excluded.clone_from(&eligible.excluded);
         eligible

@@ -16,7 +16,7 @@ pub use usage::{Limits, OverLimit, Share, Usage};
 
 use crate::choice::bits::PortBits;
 use crate::domain::address::AddressGroup;
-use crate::domain::lease::{BootTime, Lease, LeaseId, Name, Scope};
+use crate::domain::lease::{BootTime, Lease, LeaseId, Name, Scope, State};
 use crate::domain::port::{Port, Protocol, Protocols};
 
 /// So many pages are kept whether or not anything is on them.
@@ -49,6 +49,17 @@ pub enum Taken {
     By(LeaseId),
     /// By a request that is being answered right now.
     BeingGranted,
+}
+
+/// The ports that portbook keeps on one address group.
+#[derive(Debug)]
+pub struct Kept {
+    /// The addresses.
+    pub group: AddressGroup,
+    /// The protocol.
+    pub protocol: Protocol,
+    /// The ports.
+    pub ports: PortBits,
 }
 
 impl Books {
@@ -267,6 +278,26 @@ impl Books {
             all.add(page.taken());
         }
         all.count_common(range)
+    }
+
+    /// What portbook keeps: leased or being granted, but for leases that an outsider has.
+    pub fn kept(&self) -> Vec<Kept> {
+        let lost = |id: LeaseId| {
+            let lease = self.leases.get(&id);
+            lease.is_some_and(|lease| lease.state == State::Lost)
+        };
+        let kept = self.pages.iter().map(|page| {
+            let mut ports = page.taken().clone();
+            for (port, _) in page.leases().filter(|(_, id)| lost(*id)) {
+                ports.remove(port);
+            }
+            Kept {
+                group: page.group.clone(),
+                protocol: page.protocol,
+                ports,
+            }
+        });
+        kept.collect()
     }
 
     fn page(&mut self, group: &AddressGroup, protocol: Protocol) -> &mut Page {

@@ -54,6 +54,11 @@ impl Page {
         self.leases.get(&port).copied()
     }
 
+    /// Every lease, with its port.
+    pub(super) fn leases(&self) -> impl Iterator<Item = (Port, LeaseId)> {
+        self.leases.iter().map(|(port, id)| (*port, *id))
+    }
+
     /// Who has a port, if anybody.
     pub(super) fn holder(&self, port: Port) -> Option<Taken> {
         self.taken.contains(port).then(|| {

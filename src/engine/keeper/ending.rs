@@ -97,6 +97,7 @@ impl Service {
         };
         drop(hold);
         lock(&self.books).strike(id);
+        self.learn_release(&ended);
         self.queue.tell_freed();
         if let Some(who) = intruder {
             self.late_conflict(&ended, &who);

@@ -24,6 +24,7 @@ impl Service {
     /// Reads the record and takes up every lease that has not ended. Must come before the first
     /// allocation, and under the data directory's lock.
     pub async fn restore(&self) -> Result<Restored, Refusal> {
+        self.remember().await?;
         let mut restored = Restored::default();
         for stored in self.store.live_leases().await? {
             let of_this_boot = stored.boot_id == self.store.boot_id();

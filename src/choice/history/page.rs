@@ -1,0 +1,347 @@
+//! One page of history: what is known of one address group and protocol.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use super::decayed::{Decayed, HalfLife};
+use super::hash::ByNumber;
+use crate::choice::bits::PortBits;
+use crate::domain::address::{AddressGroup, BindAddress};
+use crate::domain::candidate::{Evidence, Totals};
+use crate::domain::port::{Port, Protocol};
+use crate::domain::sighting::Sighting;
+
+/// Ports are neighbours within blocks of so many.
+const BLOCK: u16 = 64;
+
+/// What is known of one address group and protocol.
+#[derive(Debug)]
+pub struct Page {
+    pub(super) id: i64,
+    pub(super) group: AddressGroup,
+    pub(super) protocol: Protocol,
+    half_life: HalfLife,
+    /// When it was last asked for.
+    pub(super) used_ms: i64,
+    pub(super) checks: Decayed,
+    pub(super) checks_total: u64,
+    /// What the latest snapshot saw.
+    pub(super) seen: PortBits,
+    pub(super) ports: HashMap<Port, Record, ByNumber>,
+    pub(super) blocks: HashMap<u16, Block, ByNumber>,
+    /// The ports that the record does not know in their present form.
+    pub(super) changed: HashSet<Port>,
+    /// Whether the record knows the page itself in its present form.
+    pub(super) is_new: bool,
+}
+
+/// What is known of one port. All counts were true at `at_ms`.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Record {
+    pub(super) at_ms: i64,
+    pub(super) good: f64,
+    pub(super) failed: f64,
+    /// Without the snapshots of the run that still goes on.
+    pub(super) busy: f64,
+    pub(super) late: f64,
+    /// Since when every snapshot has seen somebody.
+    pub(super) run: Option<Run>,
+    pub(super) released_at_ms: Option<i64>,
+    pub(super) totals: Totals,
+    pub(super) occupant: Option<Arc<str>>,
+}
+
+/// The page's snapshot counts just before the first of a run: the run's own count is the
+/// difference, so that a snapshot need not touch the ports that it sees again.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Run {
+    checks: Decayed,
+    checks_total: u64,
+}
+
+/// What is known of a block of ports: what is rare for one port adds up for its neighbours.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Block {
+    at_ms: i64,
+    good: f64,
+    failed: f64,
+}
+
+impl Block {
+    fn settle(&mut self, half_life: HalfLife, now_ms: i64) {
+        let left = half_life.left_after(now_ms - self.at_ms);
+        self.good *= left;
+        self.failed *= left;
+        self.at_ms = self.at_ms.max(now_ms);
+    }
+
+    /// Adds what was true at `now_ms`, which may lie before what is known already.
+    pub(super) fn add(&mut self, good: f64, failed: f64, half_life: HalfLife, now_ms: i64) {
+        self.settle(half_life, now_ms);
+        let left = half_life.left_after(self.at_ms - now_ms);
+        self.good += good * left;
+        self.failed += failed * left;
+    }
+}
+
+impl Record {
+    pub(super) fn settle(&mut self, half_life: HalfLife, now_ms: i64) {
+        let left = half_life.left_after(now_ms - self.at_ms);
+        for count in [
+            &mut self.good,
+            &mut self.failed,
+            &mut self.busy,
+            &mut self.late,
+        ] {
+            *count *= left;
+        }
+        self.at_ms = self.at_ms.max(now_ms);
+    }
+}
+
+pub(super) const fn block_of(port: Port) -> u16 {
+    port.get() / BLOCK
+}
+
+impl Page {
+    pub(super) fn new(
+        id: i64,
+        group: AddressGroup,
+        protocol: Protocol,
+        half_life: HalfLife,
+        now_ms: i64,
+    ) -> Self {
+        Self {
+            id,
+            group,
+            protocol,
+            half_life,
+            used_ms: now_ms,
+            checks: Decayed::default(),
+            checks_total: 0,
+            seen: PortBits::default(),
+            ports: HashMap::default(),
+            blocks: HashMap::default(),
+            changed: HashSet::new(),
+            is_new: true,
+        }
+    }
+
+    /// The ports that the latest snapshot saw somebody on.
+    pub const fn seen(&self) -> &PortBits {
+        &self.seen
+    }
+
+    /// How many snapshots have looked at it since it was first asked for.
+    pub const fn checks_total(&self) -> u64 {
+        self.checks_total
+    }
+
+    /// How many ports something is known of.
+    pub fn len(&self) -> usize {
+        self.ports.len()
+    }
+
+    /// Whether nothing is known of any port.
+    pub fn is_empty(&self) -> bool {
+        self.ports.is_empty()
+    }
+
+    /// How fast what is known fades.
+    pub(super) const fn half_life(&self) -> HalfLife {
+        self.half_life
+    }
+
+    pub(super) fn is(&self, group: &AddressGroup, protocol: Protocol) -> bool {
+        self.protocol == protocol && self.group == *group
+    }
+
+    pub(super) fn overlaps(&self, group: &AddressGroup) -> bool {
+        self.group.overlaps(group)
+    }
+
+    /// Whether whoever binds all of `group` has bound all of this as well.
+    pub(super) fn is_covered_by(&self, group: &AddressGroup) -> bool {
+        let covered = |mine: &BindAddress| group.addresses().iter().any(|by| by.covers(mine));
+        self.group.addresses().iter().all(covered)
+    }
+
+    /// Whether a refusal there would have refused this as well.
+    pub(super) fn covers(&self, address: &BindAddress) -> bool {
+        self.group.addresses().iter().any(|by| by.covers(address))
+    }
+
+    /// What is known of a port.
+    pub fn evidence(&self, port: Port, now_ms: i64) -> Evidence {
+        let half_life = self.half_life;
+        let block = self.blocks.get(&block_of(port)).copied();
+        let block = block.unwrap_or_default();
+        let left = half_life.left_after(now_ms - block.at_ms);
+        let mut evidence = Evidence {
+            checks: self.checks.at(half_life, now_ms),
+            block_good: block.good * left,
+            block_failed: block.failed * left,
+            seen_now: self.seen.contains(port),
+            totals: Totals {
+                checks: self.checks_total,
+                ..Totals::default()
+            },
+            ..Evidence::default()
+        };
+        if let Some(record) = self.ports.get(&port) {
+            let left = half_life.left_after(now_ms - record.at_ms);
+            evidence.good = record.good * left;
+            evidence.failed = record.failed * left;
+            evidence.busy = record.busy * left + self.run_busy(record, now_ms);
+            evidence.late = record.late * left;
+            let ago = |at_ms: i64| now_ms.saturating_sub(at_ms).max(0).unsigned_abs();
+            evidence.released_ago_ms = record.released_at_ms.map(ago);
+            evidence.totals = Totals {
+                busy: record.totals.busy + self.run_total(record),
+                checks: self.checks_total,
+                ..record.totals
+            };
+            evidence.occupant.clone_from(&record.occupant);
+        }
+        evidence
+    }
+
+    /// The decayed count of the snapshots of the run that goes on.
+    pub(super) fn run_busy(&self, record: &Record, now_ms: i64) -> f64 {
+        let half_life = self.half_life;
+        record.run.map_or(0.0, |run| {
+            let all = self.checks.at(half_life, now_ms);
+            (all - run.checks.at(half_life, now_ms)).max(0.0)
+        })
+    }
+
+    pub(super) fn run_total(&self, record: &Record) -> u64 {
+        record
+            .run
+            .map_or(0, |run| self.checks_total - run.checks_total)
+    }
+
+    fn touch(&mut self, port: Port, now_ms: i64) -> &mut Record {
+        self.changed.insert(port);
+        let record = self.ports.entry(port).or_default();
+        record.settle(self.half_life, now_ms);
+        record
+    }
+
+    /// Whether something at this time is later than the last news of a port.
+    pub(super) fn is_news(&self, port: Port, now_ms: i64) -> bool {
+        let known = self.ports.get(&port);
+        known.is_none_or(|record| record.at_ms < now_ms)
+    }
+
+    /// A port was bound on every address of a group.
+    pub(super) fn bound_on(&mut self, group: &AddressGroup, port: Port, now_ms: i64) {
+        if !self.is_covered_by(group) {
+            return;
+        }
+        let record = self.touch(port, now_ms);
+        record.good += 1.0;
+        record.totals.good += 1;
+        let block = self.blocks.entry(block_of(port)).or_default();
+        block.add(1.0, 0.0, self.half_life, now_ms);
+    }
+
+    /// A bind was refused because somebody was there.
+    pub(super) fn refused_on(
+        &mut self,
+        address: &BindAddress,
+        port: Port,
+        occupant: Option<&str>,
+        now_ms: i64,
+    ) {
+        if !self.covers(address) {
+            return;
+        }
+        let record = self.touch(port, now_ms);
+        record.failed += 1.0;
+        record.totals.failed += 1;
+        if let Some(occupant) = occupant {
+            record.occupant = Some(occupant.into());
+        }
+        let block = self.blocks.entry(block_of(port)).or_default();
+        block.add(0.0, 1.0, self.half_life, now_ms);
+    }
+
+    pub(super) fn late(&mut self, port: Port, now_ms: i64) {
+        let record = self.touch(port, now_ms);
+        record.late += 1.0;
+        record.totals.late += 1;
+    }
+
+    pub(super) fn released(&mut self, port: Port, now_ms: i64) {
+        self.touch(port, now_ms).released_at_ms = Some(now_ms);
+    }
+
+    pub(super) fn snapshot(&mut self, sightings: &[Sighting], now_ms: i64) {
+        let mut seen = PortBits::default();
+        for sighting in sightings {
+            if sighting.protocol == self.protocol
+                && !seen.contains(sighting.port)
+                && self.group.addresses().iter().any(|a| sighting.overlaps(a))
+            {
+                seen.insert(sighting.port);
+            }
+        }
+        let mut gone = std::mem::replace(&mut self.seen, seen.clone());
+        let mut come = seen;
+        let before = gone.clone();
+        gone.subtract(&come);
+        come.subtract(&before);
+        for port in gone.iter() {
+            self.end_run(port, now_ms);
+        }
+        self.checks.settle(self.half_life, now_ms);
+        let run = Run {
+            checks: self.checks,
+            checks_total: self.checks_total,
+        };
+        for port in come.iter() {
+            self.touch(port, now_ms).run = Some(run);
+        }
+        self.checks.value += 1.0;
+        self.checks_total += 1;
+    }
+
+    /// Puts the snapshots of a run to the others.
+    fn end_run(&mut self, port: Port, now_ms: i64) {
+        let Some(record) = self.ports.get(&port) else {
+            return;
+        };
+        let busy = self.run_busy(record, now_ms);
+        let total = self.run_total(record);
+        let record = self.touch(port, now_ms);
+        record.run = None;
+        record.busy += busy;
+        record.totals.busy += total;
+    }
+
+    /// Fades by another half-life from now on: first every count is brought up to date.
+    pub(super) fn fade_by(&mut self, half_life: HalfLife, now_ms: i64) {
+        let running: Vec<Port> = self.seen.iter().collect();
+        for port in &running {
+            self.end_run(*port, now_ms);
+        }
+        self.checks.settle(self.half_life, now_ms);
+        let run = Run {
+            checks: self.checks,
+            checks_total: self.checks_total,
+        };
+        for record in self.ports.values_mut() {
+            record.settle(self.half_life, now_ms);
+        }
+        for port in &running {
+            if let Some(record) = self.ports.get_mut(port) {
+                record.run = Some(run);
+            }
+        }
+        for block in self.blocks.values_mut() {
+            block.settle(self.half_life, now_ms);
+        }
+        self.half_life = half_life;
+    }
+}

@@ -1,0 +1,102 @@
+//! Weighing: history and rules brought together for the ports of one request.
+
+use super::bits::PortBits;
+use super::cost;
+use super::history::{History, Page};
+use super::policy::Penalties;
+use crate::domain::address::AddressGroup;
+use crate::domain::candidate::{Candidate, Weighed};
+use crate::domain::port::{Port, Protocol};
+
+/// Tells what each port would cost one request at one moment.
+#[derive(Debug)]
+pub struct Weigher<'a> {
+    pages: Vec<(Protocol, Option<&'a Page>)>,
+    penalties: Penalties<'a>,
+    now_ms: i64,
+}
+
+impl<'a> Weigher<'a> {
+    /// For a request of these addresses and protocols.
+    pub fn new(
+        history: &'a History,
+        group: &AddressGroup,
+        protocols: &[Protocol],
+        penalties: Penalties<'a>,
+        now_ms: i64,
+    ) -> Self {
+        let page = |protocol: &Protocol| (*protocol, history.page(group, *protocol));
+        Self {
+            pages: protocols.iter().map(page).collect(),
+            penalties,
+            now_ms,
+        }
+    }
+
+    /// A port with its cost.
+    pub fn weigh(&self, port: Port) -> Candidate {
+        self.weigh_for(port, false)
+    }
+
+    /// The same for the name that had the port before.
+    pub fn weigh_returning(&self, port: Port) -> Candidate {
+        self.weigh_for(port, true)
+    }
+
+    fn weigh_for(&self, port: Port, returning: bool) -> Candidate {
+        let penalties = self.penalties.of(port);
+        let weighed: Vec<Weighed> = self
+            .pages
+            .iter()
+            .map(|(protocol, page)| {
+                let known = page.map(|page| page.evidence(port, self.now_ms));
+                let evidence = known.unwrap_or_default();
+                Weighed {
+                    protocol: *protocol,
+                    cost: cost::of(&evidence, returning),
+                    evidence,
+                }
+            })
+            .collect();
+        // Refused on either protocol is refused, so the costs add up.
+        let of_evidence: f64 = weighed.iter().map(|weighed| weighed.cost.total()).sum();
+        let of_rules: f64 = penalties.iter().map(|penalty| penalty.cost).sum();
+        Candidate {
+            port,
+            cost: of_evidence + of_rules,
+            weighed,
+            penalties,
+        }
+    }
+
+    /// Whether the latest snapshot saw somebody on a port.
+    pub fn is_seen(&self, port: Port) -> bool {
+        let mut pages = self.pages.iter().filter_map(|(_, page)| *page);
+        pages.any(|page| page.seen().contains(port))
+    }
+
+    /// Takes out what the latest snapshot saw busy.
+    pub fn leave_out_seen(&self, ports: &mut PortBits) {
+        for page in self.pages.iter().filter_map(|(_, page)| *page) {
+            ports.subtract(page.seen());
+        }
+    }
+
+    /// Which share of these ports the latest snapshot saw busy. None before the first.
+    pub fn busy_share(&self, ports: &PortBits) -> Option<f64> {
+        let looked = |page: &&Page| page.checks_total() > 0;
+        if !self
+            .pages
+            .iter()
+            .filter_map(|(_, page)| *page)
+            .any(|page| looked(&page))
+        {
+            return None;
+        }
+        let all = ports.len();
+        let mut free = ports.clone();
+        self.leave_out_seen(&mut free);
+        let busy = f64::from(all - free.len());
+        Some(if all == 0 { 0.0 } else { busy / f64::from(all) })
+    }
+}

@@ -1,0 +1,176 @@
+//! `portbook explain ALLOCATION|PORT|NAME`: why a port was chosen, as a paragraph and as a table.
+
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::backend::Backend;
+use super::table::table;
+use super::{Failure, Global, print, print_json};
+use crate::api::document::{AllocationRecordDocument, AttemptDocument, LeaseDocument};
+use crate::domain::attempt::printable;
+use crate::domain::candidate::{Candidate, Weighed};
+use crate::domain::lease::AllocationId;
+use crate::domain::port::{Port, Protocol};
+
+/// What `explain` takes.
+#[derive(Debug, Args)]
+pub struct ExplainArgs {
+    /// An allocation's id, a port or a name; of a port or name the latest allocation.
+    #[arg(value_name = "ALLOCATION|PORT|NAME")]
+    what: String,
+    /// tcp or udp, for a port.
+    #[arg(long, default_value = "tcp")]
+    protocol: Protocol,
+}
+
+/// Tells why a port was chosen.
+pub(super) async fn run(global: &Global, args: &ExplainArgs) -> Result<ExitCode, Failure> {
+    let loaded = global.load()?;
+    let backend = Backend::open(&loaded).await?;
+    let found = find(&backend, args).await;
+    backend.close().await;
+    let found = found?;
+    if global.json {
+        print_json(&found)?;
+    } else {
+        print(&text(&found))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn find(backend: &Backend, args: &ExplainArgs) -> Result<AllocationRecordDocument, Failure> {
+    let id = if let Ok(id) = args.what.parse::<AllocationId>() {
+        id
+    } else if let Ok(port) = args.what.parse::<Port>() {
+        of_port(backend, args.protocol, port).await?
+    } else {
+        of_name(backend, &args.what).await?
+    };
+    backend.allocation(id).await
+}
+
+async fn of_port(
+    backend: &Backend,
+    protocol: Protocol,
+    port: Port,
+) -> Result<AllocationId, Failure> {
+    let found = backend.port(protocol, port).await?;
+    let leased = found.leases.first().map(|lease| lease.allocation);
+    let tried = found.attempts.iter().find_map(|attempt| attempt.allocation);
+    leased.or(tried).ok_or_else(|| {
+        Failure::other(format!(
+            "nothing was ever tried on {port}/{protocol}: `portbook who {port}` says who is there"
+        ))
+    })
+}
+
+async fn of_name(backend: &Backend, name: &str) -> Result<AllocationId, Failure> {
+    for ended in [false, true] {
+        let leases = backend.leases(ended).await?;
+        let named = |lease: &&LeaseDocument| is_named(lease, name);
+        if let Some(lease) = leases.iter().find(named) {
+            return Ok(lease.allocation);
+        }
+    }
+    Err(Failure::other(format!(
+        "\"{name}\" is no allocation, no port, and no name of a lease: `portbook list` shows names"
+    )))
+}
+
+fn is_named(lease: &LeaseDocument, name: &str) -> bool {
+    lease
+        .name
+        .as_ref()
+        .is_some_and(|known| known.as_str() == name)
+}
+
+fn text(found: &AllocationRecordDocument) -> String {
+    let explanation = &found.explanation;
+    let mut text = format!(
+        "allocation {} of {}, pool {}, {} in {}\n\n{}\n",
+        found.id, found.at, found.pool, explanation.strategy, explanation.ranges, found.story
+    );
+    if let Some(detail) = &found.detail {
+        text.push_str("\nrefused: ");
+        text.push_str(&printable(detail));
+        text.push('\n');
+    }
+    if !explanation.choices.is_empty() {
+        let rows: Vec<Vec<String>> = explanation
+            .choices
+            .iter()
+            .flat_map(|weighed| rows(weighed, &explanation.granted))
+            .collect();
+        text.push('\n');
+        text.push_str(&table(&HEADING, &rows));
+    }
+    if !found.attempts.is_empty() {
+        let row = |attempt: &AttemptDocument| {
+            let who = attempt.occupant.as_ref().map(ToString::to_string);
+            vec![
+                attempt.port.to_string(),
+                attempt.address.clone(),
+                attempt.outcome.clone(),
+                who.unwrap_or_default(),
+            ]
+        };
+        let rows: Vec<Vec<String>> = found.attempts.iter().map(row).collect();
+        text.push('\n');
+        text.push_str(&table(&["TRIED", "ADDRESS", "OUTCOME", "BY"], &rows));
+    }
+    text
+}
+
+/// What is known, and what each of it adds to the cost.
+const HEADING: [&str; 13] = [
+    "PORT", "", "COST", "P_BUSY", "SEEN", "LATE", "RELEASED", "RULES", "GOOD", "FAILED", "BUSY",
+    "CHECKS", "FOR",
+];
+
+/// One row a candidate and protocol.
+fn rows(weighed: &[Candidate], granted: &[Port]) -> Vec<Vec<String>> {
+    let mut rows = Vec::new();
+    for (index, candidate) in weighed.iter().enumerate() {
+        let verdict = match (index, granted.contains(&candidate.port)) {
+            (0, true) => "chosen",
+            (0, false) => "refused",
+            _ => "",
+        };
+        for known in &candidate.weighed {
+            rows.push(row(candidate, known, verdict));
+        }
+    }
+    rows
+}
+
+fn row(candidate: &Candidate, known: &Weighed, verdict: &str) -> Vec<String> {
+    let (evidence, cost) = (&known.evidence, &known.cost);
+    let rules: Vec<String> = candidate
+        .penalties
+        .iter()
+        .map(|penalty| format!("{} {:.2}", penalty.reason.as_str(), penalty.cost))
+        .collect();
+    let some = |value: f64| {
+        if value > 0.0 {
+            format!("{value:.2}")
+        } else {
+            String::new()
+        }
+    };
+    vec![
+        candidate.port.to_string(),
+        verdict.to_owned(),
+        format!("{:.4}", candidate.cost),
+        format!("{:.4}", cost.p_busy),
+        some(cost.seen),
+        some(cost.late),
+        some(cost.released),
+        rules.join(" "),
+        some(evidence.good),
+        some(evidence.failed),
+        some(evidence.busy),
+        format!("{:.1}", evidence.checks),
+        known.protocol.to_string(),
+    ]
+}

@@ -1,0 +1,79 @@
+//! What each candidate is expected to cost, and in the explanation what was weighed.
+
+use std::sync::PoisonError;
+
+use super::Search;
+use crate::choice::bits::PortBits;
+use crate::choice::policy::Penalties;
+use crate::choice::strategy::{Order, TOO_DEAR};
+use crate::choice::weigh::Weigher;
+use crate::domain::candidate::Candidate;
+use crate::domain::pool::Strategy;
+use crate::domain::port::Port;
+
+/// So many choices of one search are explained candidate by candidate: a search that goes on after
+/// them meets a host that is nearly full, and its record would be long and say the same.
+const EXPLAINED: usize = 16;
+
+impl Search<'_> {
+    /// The next candidate in the order of the strategy, with those that it was weighed against.
+    pub(super) fn next(
+        &mut self,
+        order: &mut Order,
+        eligible: &PortBits,
+        rng: &mut fastrand::Rng,
+    ) -> Option<Port> {
+        let next = self.weighing(|weigher| order.next(eligible, weigher, rng))?;
+        self.note_choice(next.weighed);
+        Some(next.port)
+    }
+
+    /// What the name's own last port would cost it, noted as a choice of one.
+    pub(super) fn is_too_dear(&mut self, port: Port) -> bool {
+        let candidate = self.weighing(|weigher| weigher.weigh_returning(port));
+        let too_dear = candidate.cost > TOO_DEAR;
+        self.note_choice(vec![candidate]);
+        self.plan.strategy == Strategy::Learned && !self.plan.strict && too_dear
+    }
+
+    /// The starts of runs of eligible ports; `learned` leaves out runs with a port that was seen
+    /// busy, as long as others are left.
+    pub(super) fn starts(&self, eligible: &PortBits, length: u16) -> PortBits {
+        if self.plan.strategy == Strategy::Learned {
+            let mut unseen = eligible.clone();
+            self.weighing(|weigher| weigher.leave_out_seen(&mut unseen));
+            let starts = unseen.run_starts(length);
+            if !starts.is_empty() {
+                return starts;
+            }
+        }
+        eligible.run_starts(length)
+    }
+
+    /// How much of what is eligible a port drawn at random would have met occupied.
+    pub(super) fn note_what_random_would_meet(&mut self, eligible: &PortBits) {
+        self.explanation.random_would_meet = self.weighing(|weigher| weigher.busy_share(eligible));
+    }
+
+    fn note_choice(&mut self, weighed: Vec<Candidate>) {
+        if self.explanation.choices.len() < EXPLAINED {
+            self.explanation.choices.push(weighed);
+        }
+    }
+
+    fn weighing<T>(&self, act: impl FnOnce(&Weigher<'_>) -> T) -> T {
+        let history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
+        let penalties = Penalties {
+            ephemeral: &self.rules.ephemeral,
+        };
+        let protocols = self.plan.protocols.each();
+        let now_ms = self.clock.now().as_millisecond();
+        act(&Weigher::new(
+            &history,
+            &self.plan.group,
+            protocols,
+            penalties,
+            now_ms,
+        ))
+    }
+}

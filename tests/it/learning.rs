@@ -1,0 +1,264 @@
+//! Learning from what was tried and seen, and telling why a port was chosen.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+
+use serde_json::{Value, json};
+
+use crate::support::{Place, Server, Stranger, command_of, ranges, text};
+
+/// One process that listens on all of these ports.
+fn occupants(ports: &[u16]) -> Stranger {
+    let script = "import socket,sys\nkept=[]\nfor word in sys.argv[1:]:\n\
+        \x20s=socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)\n\
+        \x20s.bind(('127.0.0.1', int(word))); s.listen(); kept.append(s)\n\
+        print('listens', flush=True)\nsys.stdin.read()";
+    let mut child = Command::new("python3")
+        .args(["-c", script])
+        .args(ports.iter().map(ToString::to_string))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("python3 is there");
+    let mut line = String::new();
+    BufReader::new(child.stdout.as_mut().unwrap())
+        .read_line(&mut line)
+        .unwrap();
+    assert_eq!(line, "listens\n");
+    Stranger(child)
+}
+
+fn look(server: &Server) {
+    let answer = server.api("POST", "/api/v1/snapshots", Some(&json!({})));
+    assert_eq!(answer.status, 201, "{answer:?}");
+}
+
+fn allocate(server: &Server, wanted: &Value) -> Value {
+    let answer = server.api("POST", "/api/v1/leases", Some(wanted));
+    assert_eq!(answer.status, 201, "{answer:?}");
+    answer.json()
+}
+
+fn explanation(server: &Server, allocation: &Value) -> Value {
+    let id = allocation["allocation"].as_str().unwrap();
+    let answer = server.api("GET", &format!("/api/v1/allocations/{id}"), None);
+    assert_eq!(answer.status, 200, "{answer:?}");
+    answer.json()["explanation"].clone()
+}
+
+fn reasons(explanation: &Value) -> Vec<(String, u64)> {
+    let excluded = explanation["excluded"].as_array().unwrap();
+    let reason = |row: &Value| {
+        let reason = row["reason"].as_str().unwrap().to_owned();
+        (reason, row["ports"].as_u64().unwrap())
+    };
+    excluded.iter().map(reason).collect()
+}
+
+fn candidate(explanation: &Value, port: u16) -> Value {
+    let choices = explanation["choices"].as_array().unwrap();
+    let mut all = choices
+        .iter()
+        .flat_map(|weighed| weighed.as_array().unwrap());
+    let found = all.find(|candidate| candidate["port"] == port);
+    found
+        .unwrap_or_else(|| panic!("{port} was not weighed: {explanation}"))
+        .clone()
+}
+
+#[test]
+fn what_a_snapshot_saw_is_not_tried() {
+    let place = Place::with_ports(24);
+    let busy = &place.ports[..16];
+    let _occupants = occupants(busy);
+    let server = place.serve();
+    look(&server);
+    for _ in 0..6 {
+        let granted = allocate(&server, &json!({}));
+        assert_eq!(granted["attempt_count"], 1, "{granted}");
+        let port = granted["leases"][0]["port"].as_u64().unwrap();
+        assert!(busy.iter().all(|busy| u64::from(*busy) != port), "{port}");
+    }
+    let explanation = explanation(&server, &allocate(&server, &json!({})));
+    assert_eq!(explanation["strategy"], "learned");
+    // 16 of the 18 that are not leased yet.
+    let share = explanation["random_would_meet"].as_f64().unwrap();
+    assert!((share - 16.0 / 18.0).abs() < 1e-9, "{share}");
+}
+
+#[test]
+fn portbooks_own_sockets_are_no_occupants() {
+    let place = Place::with_ports(8);
+    let server = place.serve();
+    let granted = allocate(&server, &json!({"count": 6}));
+    look(&server);
+    let id = granted["leases"][0]["id"].as_str().unwrap();
+    assert_eq!(
+        server
+            .api("DELETE", &format!("/api/v1/leases/{id}"), None)
+            .status,
+        204
+    );
+    let explanation = explanation(&server, &allocate(&server, &json!({})));
+    assert_eq!(explanation["random_would_meet"], 0.0, "{explanation}");
+}
+
+#[test]
+fn every_exclusion_and_penalty_is_named() {
+    let mut place = Place::with_ports(8);
+    let ports = place.ports.clone();
+    // 60179 lies in the ephemeral range of a usual host, and IANA has assigned it. It is weighed
+    // and never the cheapest, so nothing is bound there.
+    let pool = format!("{},6665-6669,60179", ranges(&ports));
+    place.set("PORTBOOK_POOLS__DEFAULT__RANGES", &pool);
+    place.set("PORTBOOK_POOLS__DEFAULT__EXCLUDE", &ports[0].to_string());
+    place.set(
+        "PORTBOOK_POOLS__DEFAULT__STATIC_BAND",
+        &ports[1].to_string(),
+    );
+    place.set("PORTBOOK_POOLS__DEFAULT__BROWSER_SAFE", "true");
+    let _occupants = occupants(&ports[2..3]);
+    let server = place.serve();
+    let refused = server.api("POST", "/api/v1/leases", Some(&json!({"port": ports[2]})));
+    assert_eq!(refused.status, 409, "{refused:?}");
+    // What is kept for requests by number is granted to one.
+    let by_number = allocate(&server, &json!({"port": ports[1]}));
+    let id = by_number["leases"][0]["id"].as_str().unwrap();
+    assert_eq!(
+        server
+            .api("DELETE", &format!("/api/v1/leases/{id}"), None)
+            .status,
+        204
+    );
+    let first = allocate(&server, &json!({}));
+    let released = first["leases"][0]["port"].as_u64().unwrap();
+    let released = u16::try_from(released).unwrap();
+    let second = allocate(&server, &json!({}));
+    let id = first["leases"][0]["id"].as_str().unwrap();
+    assert_eq!(
+        server
+            .api("DELETE", &format!("/api/v1/leases/{id}"), None)
+            .status,
+        204
+    );
+    let told: Vec<Value> = (0..3)
+        .map(|_| explanation(&server, &allocate(&server, &json!({}))))
+        .collect();
+    let expected = [
+        ("configured".to_owned(), 1),
+        ("browser_blocked".to_owned(), 5),
+        ("static_band".to_owned(), 1),
+        ("leased".to_owned(), 1),
+        ("cooling_down".to_owned(), 1),
+    ];
+    assert_eq!(reasons(&told[0]), expected, "{}", told[0]);
+    assert_ne!(second["leases"][0]["port"], u64::from(released));
+    let penalties = candidate(&told[0], 60179)["penalties"].clone();
+    let named: Vec<&str> = penalties
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|penalty| penalty["reason"].as_str().unwrap())
+        .collect();
+    assert_eq!(named, ["ephemeral_range", "iana_assigned"]);
+    let just_released = candidate(&told[0], released)["weighed"][0]["released_cost"].clone();
+    assert_eq!(just_released, 0.05, "{}", told[0]);
+    let id = second["allocation"].as_str().unwrap();
+    let said = place.ok(&["explain", id]);
+    for word in ["Chose ", "browsers", "static_band", "CHECKS"] {
+        assert!(said.contains(word), "{word}: {said}");
+    }
+}
+
+#[test]
+fn an_explanation_can_be_computed_again_from_the_record() {
+    let place = Place::with_ports(12);
+    let occupants = occupants(&place.ports[..5]);
+    let server = place.serve();
+    look(&server);
+    // Refused binds, so that there is something to be wrong about.
+    for port in &place.ports[..2] {
+        let refused = server.api("POST", "/api/v1/leases", Some(&json!({"port": port})));
+        assert_eq!(refused.status, 409, "{refused:?}");
+    }
+    for _ in 0..3 {
+        let granted = allocate(&server, &json!({}));
+        let id = granted["leases"][0]["id"].as_str().unwrap();
+        assert_eq!(
+            server
+                .api("DELETE", &format!("/api/v1/leases/{id}"), None)
+                .status,
+            204
+        );
+        look(&server);
+    }
+    drop(occupants);
+    look(&server);
+    let last = allocate(&server, &json!({}));
+    let id = last["allocation"].as_str().unwrap().to_owned();
+    assert!(server.stop().success());
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/recompute.py");
+    let database = place.data_dir().join("portbook.db");
+    let output = command_of("python3")
+        .arg(script)
+        .arg(database)
+        .arg(&id)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(found["compared"].as_u64().unwrap() >= 5, "{found}");
+    assert_eq!(found["wrong"], json!([]), "{found:#}");
+    // Without a service the same is told from the record.
+    let said = place.json(&["explain", &id]);
+    assert_eq!(said["id"], id);
+    assert!(
+        said["story"].as_str().unwrap().starts_with("Chose "),
+        "{said}"
+    );
+}
+
+#[test]
+fn what_was_learned_outlives_the_service() {
+    let place = Place::with_ports(8);
+    let _occupants = occupants(&place.ports[..1]);
+    let server = place.serve();
+    look(&server);
+    let busy = place.ports[0];
+    let refused = server.api("POST", "/api/v1/leases", Some(&json!({"port": busy})));
+    assert_eq!(refused.status, 409, "{refused:?}");
+    let good = allocate(&server, &json!({"name": "web"}));
+    let port = u16::try_from(good["leases"][0]["port"].as_u64().unwrap()).unwrap();
+    // Killed, so that what was not written yet is replayed.
+    server.kill();
+    let server = place.serve();
+    assert_eq!(
+        server.api("DELETE", &lease_of(&server, "web"), None).status,
+        204
+    );
+    let explanation = explanation(&server, &allocate(&server, &json!({"port": port})));
+    assert_eq!(explanation["strategy"], "explicit");
+    let again = allocate(&server, &json!({"count": 6}));
+    let explanation = self::explanation(&server, &again);
+    let choices = explanation["choices"].as_array().unwrap();
+    let mut all = choices
+        .iter()
+        .flat_map(|weighed| weighed.as_array().unwrap());
+    let block = |candidate: &Value| candidate["weighed"][0]["block_failed"].as_f64();
+    let near = all
+        .any(|c| c["port"].as_u64().unwrap() / 64 == u64::from(busy) / 64 && block(c) > Some(0.9));
+    assert!(
+        near,
+        "nothing is known of the refused bind: {explanation:#}"
+    );
+}
+
+fn lease_of(server: &Server, name: &str) -> String {
+    let leases = server
+        .api("GET", &format!("/api/v1/leases?name={name}"), None)
+        .json();
+    format!(
+        "/api/v1/leases/{}",
+        leases["leases"][0]["id"].as_str().unwrap()
+    )
+}
