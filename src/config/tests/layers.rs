@@ -21,7 +21,7 @@ fn without_anything_the_defaults_hold() {
     assert_eq!(settings.store.batch_max.get(), 256);
     assert_eq!(settings.socket_mode, 0o600);
     let sources = loaded.provenance.settings().iter();
-    assert_eq!(sources.len(), 40);
+    assert_eq!(sources.len(), 43);
     for setting in sources {
         assert_eq!(setting.source, "default", "{}", setting.key);
     }
