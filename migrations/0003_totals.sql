@@ -33,6 +33,23 @@ create table attempt_day (
 
 create index attempt_day_port on attempt_day (port, protocol);
 
+-- The same without ports, for questions about all of them.
+create table place_day (
+    day integer not null,
+    pool text not null,
+    interface text not null,
+    uid integer not null,
+    bound integer not null,
+    lingering integer not null,
+    in_use integer not null,
+    not_permitted integer not null,
+    address_not_available integer not null,
+    failed integer not null,
+    last_ms integer not null,
+    last_refused_ms integer,
+    primary key (day, pool, interface, uid)
+) strict, without rowid;
+
 -- Who was in the way. command and occupant_uid: '' and -1 where the kernel did not tell.
 create table occupant_day (
     day integer not null,

@@ -6,12 +6,12 @@ create temp table past as
 with recursive step (n) as (select 1 union all select n + 1 from step where n < ?1 / 2)
 select
     n, ?2 - 1728000000 + n * 1728000000 / (?1 / 2) as at_ms, 20000 + abs(random()) % 5000 as port,
-    randomblob(10) as allocation, randomblob(10) as lease
+    hex(randomblob(10)) as allocation, hex(randomblob(10)) as lease
 from step;
 
 insert into allocation (id, at_ms, uid, pool, attempt_count, duration_us, explanation)
 select
-    unhex(format('%012x', at_ms)) || allocation, at_ms, 0, 'default', 1, 100,
+    unhex(format('%012x', at_ms) || allocation), at_ms, 0, 'default', 1, 100,
     '{"strategy":"ordered","random_would_meet":0.03,"tried":[20000],"granted":[20000]}'
 from past;
 
@@ -20,7 +20,7 @@ insert into lease (
     ended_at_ms, boot_id, labels, revision
 )
 select
-    unhex(format('%012x', at_ms)) || lease, unhex(format('%012x', at_ms)) || allocation, 'default',
+    unhex(format('%012x', at_ms) || lease), unhex(format('%012x', at_ms) || allocation), 'default',
     'tcp', port, '[]', 0, 'gate', 'none', 'released', at_ms, at_ms + n % 5000, 'past', '{}', 1
 from past;
 
@@ -28,7 +28,7 @@ insert into attempt (
     allocation, at_ms, pool, interface, address, protocol, port, outcome, errno, duration_ns, occupant
 )
 select
-    unhex(format('%012x', at_ms)) || allocation, at_ms, 'default', 'any', value, 'tcp', port,
+    unhex(format('%012x', at_ms) || allocation), at_ms, 'default', 'any', value, 'tcp', port,
     iif(n % 50 = 0, 'in_use', 'bound'), iif(n % 50 = 0, 98, null), 5000,
     iif(n % 50 = 0, '{"pid":7,"uid":0,"command":"node","state":"listening"}', null)
 from past, json_each('["0.0.0.0", "::"]');

@@ -20,6 +20,24 @@ when new.first = (select attempt_seq from counted) begin
         last_ms = max(last_ms, excluded.last_ms),
         last_refused_ms = coalesce(excluded.last_refused_ms, last_refused_ms);
 
+    insert into place_day
+    select
+        value ->> 0, value ->> 1, value ->> 2, value ->> 5, sum(value ->> 6), sum(value ->> 7),
+        sum(value ->> 8), sum(value ->> 9), sum(value ->> 10), sum(value ->> 11), max(value ->> 12),
+        max(value ->> 13)
+    from jsonb_each(new.attempts)
+    where true
+    group by 1, 2, 3, 4
+    on conflict do update set
+        bound = bound + excluded.bound,
+        lingering = lingering + excluded.lingering,
+        in_use = in_use + excluded.in_use,
+        not_permitted = not_permitted + excluded.not_permitted,
+        address_not_available = address_not_available + excluded.address_not_available,
+        failed = failed + excluded.failed,
+        last_ms = max(last_ms, excluded.last_ms),
+        last_refused_ms = coalesce(excluded.last_refused_ms, last_refused_ms);
+
     insert into occupant_day
     select
         value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6,

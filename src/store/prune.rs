@@ -102,7 +102,8 @@ const LEASE_MAY_GO: &str = "lease.ended_at_ms < ?1 and ( \
 /// A table of totals: its column of time, the length of that in milliseconds, and its key.
 struct Total(&'static str, &'static str, i64, &'static str);
 
-const TOTALS: [Total; 4] = [
+const TOTALS: [Total; 5] = [
+    Total("place_day", "day", DAY_MS, "day, pool, interface, uid"),
     Total(
         "attempt_day",
         "day",

@@ -111,6 +111,9 @@ pub struct LeaseTotal {
     pub leases: i64,
 }
 
+/// All attempts of a row.
+const ALL: &str = "bound + lingering + in_use + not_permitted + address_not_available + failed";
+
 /// The sums of a group of rows.
 const SUMS: &str = "sum(bound) as bound, sum(lingering) as lingering, sum(in_use) as in_use, \
      sum(not_permitted) as not_permitted, sum(address_not_available) as address_not_available, \
@@ -131,28 +134,47 @@ fn among(query: &mut QueryBuilder<Sqlite>, time: &str, first: i64, filter: &Stat
 }
 
 impl Reader {
-    /// Attempts by pool and interface, and of the ports that stand out. One pass over the days.
+    /// Attempts by pool and interface, and of the ports that stand out.
     pub async fn attempt_totals(&self, filter: &StatsFilter) -> Result<AttemptTotals, StoreError> {
-        let mut query = QueryBuilder::new("with total as materialized (select pool, interface, ");
-        query
-            .push("protocol, port, ")
-            .push(SUMS)
-            .push(" from attempt_day");
+        let mut query = QueryBuilder::new("select pool, interface, '' as protocol, 0 as port, ");
+        query.push(SUMS).push(" from place_day");
+        among(&mut query, "day", filter.first_day, filter);
+        query.push(" group by pool, interface");
+        Ok(AttemptTotals {
+            places: query.build_query_as().fetch_all(&self.pool).await?,
+            ports: self.port_totals(ALL, filter).await?,
+            conflicts: self.port_totals("in_use", filter).await?,
+        })
+    }
+
+    /// The ports with most of something. First which they are, by that alone: there may be many.
+    async fn port_totals(
+        &self,
+        most: &str,
+        filter: &StatsFilter,
+    ) -> Result<Vec<AttemptTotal>, StoreError> {
+        // A plus keeps SQLite from walking an index by port through all days.
+        let mut query = QueryBuilder::new("select json_array(port, protocol) from attempt_day");
         among(&mut query, "day", filter.first_day, filter);
         query
-            .push(" group by pool, interface, protocol, port) select pool, interface, '' as protocol, 0 as port, ")
-            .push(SUMS)
-            .push(" from total group by pool, interface union all ");
-        ports(&mut query, "", "attempts", filter.ports);
-        query.push(" union all ");
-        ports(
-            &mut query,
-            "having sum(in_use) > 0 ",
-            "in_use",
-            filter.ports,
-        );
-        let rows: Vec<AttemptTotal> = query.build_query_as().fetch_all(&self.pool).await?;
-        Ok(apart(rows))
+            .push(" and ")
+            .push(most)
+            .push(" > 0 group by +port, +protocol order by sum(");
+        query
+            .push(most)
+            .push(") desc, port limit ")
+            .push_bind(filter.ports);
+        let ports: Vec<String> = query.build_query_scalar().fetch_all(&self.pool).await?;
+        let mut query = QueryBuilder::new("select '' as pool, '' as interface, protocol, port, ");
+        query.push(SUMS).push(" from attempt_day");
+        among(&mut query, "day", filter.first_day, filter);
+        query
+            .push(" and (port, protocol) in (select value ->> 0, value ->> 1 from json_each(")
+            .push_bind(format!("[{}]", ports.join(",")))
+            .push(")) group by port, protocol order by sum(")
+            .push(most)
+            .push(") desc, port");
+        Ok(query.build_query_as().fetch_all(&self.pool).await?)
     }
 
     /// The same for one port alone, over all days on record.
@@ -219,42 +241,4 @@ impl Reader {
         query.push(" group by state, lifetime_ms order by state, lifetime_ms");
         Ok(query.build_query_as().fetch_all(&self.pool).await?)
     }
-}
-
-fn ports(query: &mut QueryBuilder<Sqlite>, having: &str, most: &str, limit: u32) {
-    query
-        .push("select pool, interface, protocol, port, bound, lingering, in_use, not_permitted, ")
-        .push("address_not_available, failed, last_ms, last_refused_ms from (select ")
-        .push(if having.is_empty() {
-            "'ports'"
-        } else {
-            "'conflicts'"
-        })
-        .push(" as pool, '' as interface, protocol, port, ")
-        .push(SUMS)
-        .push(", sum(bound + lingering + in_use + not_permitted + address_not_available + failed)")
-        .push(" as attempts from total group by protocol, port ")
-        .push(having)
-        .push("order by ")
-        .push(most)
-        .push(" desc, port limit ")
-        .push_bind(limit)
-        .push(")");
-}
-
-/// The parts of the one answer: only ports have a number, and they tell which list they are of.
-fn apart(rows: Vec<AttemptTotal>) -> AttemptTotals {
-    let mut totals = AttemptTotals::default();
-    for mut row in rows {
-        if row.port == 0 {
-            totals.places.push(row);
-            continue;
-        }
-        let list = match std::mem::take(&mut row.pool).as_str() {
-            "ports" => &mut totals.ports,
-            _ => &mut totals.conflicts,
-        };
-        list.push(row);
-    }
-    totals
 }
