@@ -206,7 +206,7 @@ mod tests {
             .lines()
             .map(|line| line.rfind("  # ").unwrap())
             .collect();
-        assert!(columns.len() == 40 && columns.iter().all(|column| *column == columns[0]));
+        assert!(columns.len() == 46 && columns.iter().all(|column| *column == columns[0]));
         let line = |key: &str| {
             let line = text.lines().find(|line| line.starts_with(key)).unwrap();
             line.split_whitespace().collect::<Vec<_>>().join(" ")

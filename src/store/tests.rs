@@ -192,7 +192,7 @@ async fn another_host_a_newer_version_and_a_damaged_file_are_refused() {
     let mut raw = <sqlx::SqliteConnection as sqlx::Connection>::connect(&url)
         .await
         .unwrap();
-    sqlx::query("update _sqlx_migrations set version = 9999")
+    sqlx::query("update _sqlx_migrations set version = 9999 where version = 2")
         .execute(&mut raw)
         .await
         .unwrap();

@@ -88,7 +88,7 @@ fn wrong_pools_are_refused() {
         ),
         (
             "pools.console.strategy = \"luck\"",
-            "pools.console.strategy (file /x.toml:1): \"luck\" is not known: write ordered",
+            "pools.console.strategy (file /x.toml:1): \"luck\" is not known: write learned",
         ),
         (
             "pools.console.interfaces = \"10.0.0.0/99\"",

@@ -15,13 +15,15 @@ fn without_anything_the_defaults_hold() {
     let console = &settings.pools["console"];
     assert_eq!(console.ranges, ports("8888-8988"));
     assert_eq!(console.prefer, Port::new(8888));
+    assert_eq!(default.strategy, Order::Learned);
+    assert_eq!(console.strategy, Order::Ordered);
     assert_eq!(console.interfaces, ["127.0.0.1".parse().unwrap()]);
     assert_eq!(settings.pools.len(), 2);
     assert_eq!(settings.console.workers.get(), 2);
     assert_eq!(settings.store.batch_max.get(), 256);
     assert_eq!(settings.socket_mode, 0o600);
     let sources = loaded.provenance.settings().iter();
-    assert_eq!(sources.len(), 40);
+    assert_eq!(sources.len(), 46);
     for setting in sources {
         assert_eq!(setting.source, "default", "{}", setting.key);
     }
