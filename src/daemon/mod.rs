@@ -107,6 +107,11 @@ impl Daemon {
             lost = restored.lost,
             "leases on record taken up"
         );
+        // Before anybody asks for a port: a look takes less than a refused bind with its search for
+        // who is in the way.
+        if let Err(error) = service.take_snapshot().await {
+            tracing::warn!(%error, "no occupancy snapshot");
+        }
         let uid = rustix::process::geteuid().as_raw();
         let face = Data::new(Face {
             service: service.clone(),

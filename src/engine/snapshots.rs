@@ -88,12 +88,12 @@ impl Service {
     /// for as long as it is polled.
     pub async fn keep_looking(&self) {
         loop {
-            if let Err(error) = self.take_snapshot().await {
-                tracing::warn!(%error, "no occupancy snapshot");
-            }
             let jitter = lock(&self.rng).f64().mul_add(0.2, 0.9);
             let interval = self.settings().history.snapshot_interval;
             tokio::time::sleep(interval.mul_f64(jitter).max(Duration::from_millis(10))).await;
+            if let Err(error) = self.take_snapshot().await {
+                tracing::warn!(%error, "no occupancy snapshot");
+            }
         }
     }
 

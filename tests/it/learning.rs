@@ -28,6 +28,13 @@ fn occupants(ports: &[u16]) -> Stranger {
     Stranger(child)
 }
 
+/// A place with so many ports, in the default strategy.
+fn learning(ports: usize) -> Place {
+    let mut place = Place::with_ports(ports);
+    place.set("PORTBOOK_POOLS__DEFAULT__STRATEGY", "learned");
+    place
+}
+
 fn look(server: &Server) {
     let answer = server.api("POST", "/api/v1/snapshots", Some(&json!({})));
     assert_eq!(answer.status, 201, "{answer:?}");
@@ -68,7 +75,7 @@ fn candidate(explanation: &Value, port: u16) -> Value {
 
 #[test]
 fn what_a_snapshot_saw_is_not_tried() {
-    let place = Place::with_ports(24);
+    let place = learning(24);
     let busy = &place.ports[..16];
     let _occupants = occupants(busy);
     let server = place.serve();
@@ -88,7 +95,7 @@ fn what_a_snapshot_saw_is_not_tried() {
 
 #[test]
 fn portbooks_own_sockets_are_no_occupants() {
-    let place = Place::with_ports(8);
+    let place = learning(8);
     let server = place.serve();
     let granted = allocate(&server, &json!({"count": 6}));
     look(&server);
@@ -105,7 +112,7 @@ fn portbooks_own_sockets_are_no_occupants() {
 
 #[test]
 fn every_exclusion_and_penalty_is_named() {
-    let mut place = Place::with_ports(8);
+    let mut place = learning(8);
     let ports = place.ports.clone();
     // 60179 lies in the ephemeral range of a usual host, and IANA has assigned it. It is weighed
     // and never the cheapest, so nothing is bound there.
@@ -172,7 +179,7 @@ fn every_exclusion_and_penalty_is_named() {
 
 #[test]
 fn an_explanation_can_be_computed_again_from_the_record() {
-    let place = Place::with_ports(12);
+    let place = learning(12);
     let occupants = occupants(&place.ports[..5]);
     let server = place.serve();
     look(&server);
@@ -220,7 +227,7 @@ fn an_explanation_can_be_computed_again_from_the_record() {
 
 #[test]
 fn what_was_learned_outlives_the_service() {
-    let place = Place::with_ports(8);
+    let place = learning(8);
     let _occupants = occupants(&place.ports[..1]);
     let server = place.serve();
     look(&server);
@@ -229,28 +236,31 @@ fn what_was_learned_outlives_the_service() {
     assert_eq!(refused.status, 409, "{refused:?}");
     let good = allocate(&server, &json!({"name": "web"}));
     let port = u16::try_from(good["leases"][0]["port"].as_u64().unwrap()).unwrap();
-    // Killed, so that what was not written yet is replayed.
+    // Killed, so that what was not written yet is replayed: each attempt once, however often.
     server.kill();
+    place.serve().kill();
     let server = place.serve();
-    assert_eq!(
-        server.api("DELETE", &lease_of(&server, "web"), None).status,
-        204
-    );
-    let explanation = explanation(&server, &allocate(&server, &json!({"port": port})));
-    assert_eq!(explanation["strategy"], "explicit");
-    let again = allocate(&server, &json!({"count": 6}));
-    let explanation = self::explanation(&server, &again);
-    let choices = explanation["choices"].as_array().unwrap();
-    let mut all = choices
-        .iter()
-        .flat_map(|weighed| weighed.as_array().unwrap());
-    let block = |candidate: &Value| candidate["weighed"][0]["block_failed"].as_f64();
-    let near = all
-        .any(|c| c["port"].as_u64().unwrap() / 64 == u64::from(busy) / 64 && block(c) > Some(0.9));
-    assert!(
-        near,
-        "nothing is known of the refused bind: {explanation:#}"
-    );
+    let name = lease_of(&server, "web");
+    assert_eq!(server.api("DELETE", &name, None).status, 204);
+    // It knows who is there before it answers.
+    let again = allocate(&server, &json!({"count": 7}));
+    assert_eq!(again["attempt_count"], 7, "{again}");
+    assert!(server.stop().success());
+    let known = |port: u16| {
+        let query = "import json,sqlite3,sys; print(json.dumps(sqlite3.connect(sys.argv[1]).execute(\
+            'select max(good_total), max(failed_total) from history_port where port = ?', sys.argv[2:])\
+            .fetchall()))";
+        let output = command_of("python3")
+            .args(["-c", query])
+            .arg(place.data_dir().join("portbook.db"))
+            .arg(port.to_string())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        serde_json::from_slice::<Value>(&output.stdout).unwrap()
+    };
+    assert_eq!(known(busy), json!([[0, 1]]));
+    assert_eq!(known(port), json!([[2, 0]]));
 }
 
 fn lease_of(server: &Server, name: &str) -> String {

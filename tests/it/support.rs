@@ -102,6 +102,8 @@ impl Place {
         let (pool, console) = (ranges(&place.ports), ranges(&place.console_ports));
         place.set("PORTBOOK_POOLS__DEFAULT__RANGES", &pool);
         place.set("PORTBOOK_POOLS__CONSOLE__RANGES", &console);
+        // So that a test can say which port comes next; what is learned has tests of its own.
+        place.set("PORTBOOK_POOLS__DEFAULT__STRATEGY", "ordered");
         place
     }
 

@@ -15,6 +15,8 @@ fn without_anything_the_defaults_hold() {
     let console = &settings.pools["console"];
     assert_eq!(console.ranges, ports("8888-8988"));
     assert_eq!(console.prefer, Port::new(8888));
+    assert_eq!(default.strategy, Order::Learned);
+    assert_eq!(console.strategy, Order::Ordered);
     assert_eq!(console.interfaces, ["127.0.0.1".parse().unwrap()]);
     assert_eq!(settings.pools.len(), 2);
     assert_eq!(settings.console.workers.get(), 2);

@@ -52,7 +52,11 @@ impl Search<'_> {
 
     /// How much of what is eligible a port drawn at random would have met occupied.
     pub(super) fn note_what_random_would_meet(&mut self, eligible: &PortBits) {
-        self.explanation.random_would_meet = self.weighing(|weigher| weigher.busy_share(eligible));
+        // Of what was eligible when it began, not of what is left after some were tried.
+        if self.explanation.tried.is_empty() {
+            let share = self.weighing(|weigher| weigher.busy_share(eligible));
+            self.explanation.random_would_meet = share;
+        }
     }
 
     fn note_choice(&mut self, weighed: Vec<Candidate>) {
