@@ -10,6 +10,7 @@
 mod access;
 mod api;
 mod cli;
+mod clock;
 mod concurrency;
 mod console;
 mod crash;
@@ -22,7 +23,9 @@ mod multi_nic;
 mod owner;
 mod probe;
 mod regain;
+mod restarts;
 mod several;
 mod support;
 mod tools;
 mod traces;
+mod watcher;
