@@ -382,12 +382,15 @@ fn outcome_of(error: &io::Error) -> Outcome {
 }
 
 #[cfg(test)]
+mod facts;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use std::net::{Ipv4Addr, TcpStream};
 
     /// A hold on a port that the kernel chose, by taking what `bind(0)` gives.
-    fn hold_on(group: &AddressGroup) -> Hold {
+    pub(super) fn hold_on(group: &AddressGroup) -> Hold {
         for _ in 0..100 {
             let probe = socket_for(&group.addresses()[0], Protocol::Tcp).unwrap();
             let ip = group.addresses()[0].ip;
@@ -404,7 +407,7 @@ mod tests {
         panic!("no port could be held in 100 tries");
     }
 
-    fn take(group: &AddressGroup, port: Port) -> Result<Hold, Outcome> {
+    pub(super) fn take(group: &AddressGroup, port: Port) -> Result<Hold, Outcome> {
         let clock = Clock::system();
         Hold::take(
             Take::Strictly,
@@ -416,7 +419,7 @@ mod tests {
         )
     }
 
-    fn on(ip: &str) -> BindAddress {
+    pub(super) fn on(ip: &str) -> BindAddress {
         BindAddress {
             interface: "lo".into(),
             ip: ip.parse().unwrap(),
@@ -424,16 +427,16 @@ mod tests {
         }
     }
 
-    fn loopback() -> AddressGroup {
+    pub(super) fn loopback() -> AddressGroup {
         AddressGroup::new([on("127.0.0.1")])
     }
 
-    fn wildcards() -> AddressGroup {
+    pub(super) fn wildcards() -> AddressGroup {
         AddressGroup::new([on("0.0.0.0"), on("::")])
     }
 
     /// A listener as most servers make one; `std` sets SO_REUSEADDR.
-    fn serve(port: Port) -> io::Result<TcpListener> {
+    pub(super) fn serve(port: Port) -> io::Result<TcpListener> {
         TcpListener::bind((Ipv4Addr::LOCALHOST, port.get()))
     }
 

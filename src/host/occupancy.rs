@@ -79,11 +79,20 @@ impl Occupancy {
     pub fn on_port(protocol: Protocol, port: Port) -> io::Result<Vec<Entry>> {
         read(protocol, Some(port))
     }
+
+    /// The TCP sockets that listen on one port. Far cheaper than [`Self::on_port`] on a busy host:
+    /// the kernel goes through its listeners alone, and not through every connection there is.
+    pub fn listeners_on(port: Port) -> io::Result<Vec<Entry>> {
+        let listed = diag::read(Protocol::Tcp, Some(port), diag::LISTENING);
+        let mut entries = listed.or_else(|_| read(Protocol::Tcp, Some(port)))?;
+        entries.retain(|entry| entry.state == SocketState::Listening);
+        Ok(entries)
+    }
 }
 
 /// Asks by netlink; where that is refused (old kernels, seccomp filters) by `/proc/net`.
 fn read(protocol: Protocol, port: Option<Port>) -> io::Result<Vec<Entry>> {
-    diag::read(protocol, port).or_else(|error| {
+    diag::read(protocol, port, diag::EVERY_STATE).or_else(|error| {
         tracing::debug!(%protocol, %error, "no sock_diag: reading /proc/net");
         proc_net::read(protocol, port)
     })

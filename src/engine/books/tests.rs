@@ -1,6 +1,7 @@
 use super::*;
 use crate::domain::address::BindAddress;
 use crate::domain::lease::tests_support::lease;
+use crate::host::clock::Clock;
 use proptest::prelude::*;
 use std::time::Duration;
 use uuid::Uuid;
@@ -228,6 +229,83 @@ proptest! {
             let mut pending: Vec<Ticket> = model.pending.iter().map(|p| p.ticket).collect();
             pending.sort_unstable();
             prop_assert_eq!(reserved, pending);
+        }
+    }
+}
+
+/// What can happen to time, and to leases that have an end.
+#[derive(Debug, Clone, Copy)]
+enum Tick {
+    Enter(u64),
+    Renew(usize, u64),
+    Claim(usize),
+    Pass(u64),
+    /// The administrator sets the clock, to so many seconds since 1970.
+    Set(i64),
+}
+
+fn tick() -> impl Strategy<Value = Tick> {
+    let ttl = 1u64..100;
+    prop_oneof![
+        3 => ttl.clone().prop_map(Tick::Enter),
+        2 => (0usize..20, ttl).prop_map(|(which, ttl)| Tick::Renew(which, ttl)),
+        1 => (0usize..20).prop_map(Tick::Claim),
+        3 => (0u64..60).prop_map(Tick::Pass),
+        1 => (0i64..10_000_000).prop_map(Tick::Set),
+    ]
+}
+
+proptest! {
+    /// Leases are due from their deadline on and never before, however they were renewed and
+    /// whatever became of the wall clock.
+    #[test]
+    fn leases_are_due_when_their_time_is_up(ticks in proptest::collection::vec(tick(), 1..60)) {
+        let clock = Clock::manual();
+        let mut books = Books::default();
+        // What each lease is to end at: by its expiry, and while unclaimed by its time to claim.
+        let mut ends: Vec<(LeaseId, BootTime, Option<BootTime>)> = Vec::new();
+        for (number, tick) in (0u16..).zip(ticks) {
+            let seconds = Duration::from_secs;
+            match tick {
+                Tick::Enter(ttl) => {
+                    let mut new = lease(number + 1);
+                    new.id = LeaseId(Uuid::from_u128(number.into()));
+                    let now = clock.boot();
+                    (new.expires, new.claim_by) =
+                        (Some(now.after(seconds(ttl))), Some(now.after(seconds(30))));
+                    ends.push((new.id, now.after(seconds(ttl)), new.claim_by));
+                    books.enter(Arc::new(new));
+                }
+                Tick::Renew(which, ttl) if !ends.is_empty() => {
+                    let which = which % ends.len();
+                    let until = clock.boot().after(seconds(ttl));
+                    ends[which].1 = until;
+                    books.change(ends[which].0, |lease| lease.expires = Some(until));
+                }
+                Tick::Claim(which) if !ends.is_empty() => {
+                    let which = which % ends.len();
+                    ends[which].2 = None;
+                    books.change(ends[which].0, |lease| lease.claim_by = None);
+                }
+                Tick::Pass(time) => clock.advance(seconds(time)),
+                Tick::Set(time) => clock.set_wall(jiff::Timestamp::from_second(time).unwrap()),
+                Tick::Renew(..) | Tick::Claim(_) => {}
+            }
+            let now = clock.boot();
+            let first = |(id, expires, claim_by): &(LeaseId, BootTime, Option<BootTime>)| {
+                (claim_by.map_or(*expires, |by| by.min(*expires)), *id)
+            };
+            let mut due: Vec<LeaseId> = books.due(now).iter().map(|lease| lease.id).collect();
+            due.sort_unstable();
+            let mut expected: Vec<LeaseId> = ends.iter().map(first)
+                .filter(|(at, _)| *at <= now).map(|(_, id)| id).collect();
+            expected.sort_unstable();
+            prop_assert_eq!(&due, &expected);
+            prop_assert_eq!(books.next_deadline(), ends.iter().map(first).map(|(at, _)| at).min());
+            for id in due {
+                books.strike(id);
+                ends.retain(|(other, ..)| *other != id);
+            }
         }
     }
 }

@@ -24,7 +24,9 @@ pub fn retake(
     let Err(Outcome::InUse) = strict else {
         return strict;
     };
-    if protocol != Protocol::Tcp || !only_leftovers(group, port) {
+    // A listener is the usual reason, and the cheap one to find: most owners still listen after a
+    // crash, and to look at all connections of a busy host for each of them takes far too long.
+    if protocol != Protocol::Tcp || somebody_listens(group, port) || !only_leftovers(group, port) {
         return Err(Outcome::InUse);
     }
     let hold = Hold::take(Take::PastLingering, group, protocol, port, clock, note)?;
@@ -33,6 +35,12 @@ pub fn retake(
         return Err(Outcome::InUse);
     }
     Ok(hold)
+}
+
+fn somebody_listens(group: &AddressGroup, port: Port) -> bool {
+    let listeners = Occupancy::listeners_on(port).unwrap_or_default();
+    let mut addresses = group.addresses().iter();
+    addresses.any(|address| listeners.iter().any(|entry| entry.overlaps(address)))
 }
 
 /// Whether all that is on the port are connections, closing or still open, that a listener left

@@ -19,14 +19,17 @@ use crate::host::netlink::{Netlink, invalid};
 
 /// Every state, ESTABLISHED (1) to BOUND_INACTIVE (13). The last lists sockets that are bound and
 /// do not listen; kernels before 6.8 ignore it.
-const EVERY_STATE: u32 = (1 << 14) - 2;
+pub(super) const EVERY_STATE: u32 = (1 << 14) - 2;
 
-/// Reads the sockets of a protocol, both families, or those of them on one port.
-pub(super) fn read(protocol: Protocol, port: Option<Port>) -> io::Result<Vec<Entry>> {
+/// LISTEN alone.
+pub(super) const LISTENING: u32 = 1 << 10;
+
+/// Reads the sockets of a protocol in these states, both families, or those of them on one port.
+pub(super) fn read(protocol: Protocol, port: Option<Port>, states: u32) -> io::Result<Vec<Entry>> {
     let mut netlink = Netlink::open(Some(SOCK_DIAG))?;
     let mut entries = Vec::new();
     for family in [Family::Ipv4, Family::Ipv6] {
-        let body = request(protocol, family, port);
+        let body = request(protocol, family, port, states);
         netlink.dump(SOCK_DIAG_BY_FAMILY, &body, |payload| {
             let response = InetResponse::parse(payload).map_err(invalid)?;
             entries.extend(raw(protocol, &response).entry());
@@ -40,7 +43,7 @@ pub(super) fn read(protocol: Protocol, port: Option<Port>) -> io::Result<Vec<Ent
 
 /// A `struct inet_diag_req_v2`. A dump takes from the socket's id the source port alone, where it
 /// is not zero (`inet_diag_dump_icsk` and `udp_dump` in Linux).
-fn request(protocol: Protocol, family: Family, port: Option<Port>) -> Vec<u8> {
+fn request(protocol: Protocol, family: Family, port: Option<Port>, states: u32) -> Vec<u8> {
     let (family, mut socket_id) = match family {
         Family::Ipv4 => (AF_INET, SocketId::new_v4()),
         Family::Ipv6 => (AF_INET6, SocketId::new_v6()),
@@ -53,7 +56,7 @@ fn request(protocol: Protocol, family: Family, port: Option<Port>) -> Vec<u8> {
             Protocol::Udp => IPPROTO_UDP,
         },
         extensions: ExtensionFlags::empty(),
-        states: StateFlags::from_bits_retain(EVERY_STATE),
+        states: StateFlags::from_bits_retain(states),
         socket_id,
     };
     let mut body = vec![0; request.buffer_len()];
@@ -85,11 +88,12 @@ mod tests {
 
     #[test]
     fn the_kernel_is_asked_for_one_port_in_every_state() {
-        let body = request(Protocol::Udp, Family::Ipv6, Port::new(0x1f90));
+        let body = request(Protocol::Udp, Family::Ipv6, Port::new(0x1f90), EVERY_STATE);
         assert_eq!(body.len(), 56);
         assert_eq!(body[..2], [10, 17]);
         assert_eq!(body[4..8], 0x3ffe_u32.to_ne_bytes());
         assert_eq!(body[8..10], [0x1f, 0x90]);
-        assert_eq!(request(Protocol::Tcp, Family::Ipv4, None)[8..10], [0, 0]);
+        let body = request(Protocol::Tcp, Family::Ipv4, None, LISTENING);
+        assert_eq!(body[4..10], [0, 4, 0, 0, 0, 0], "LISTEN is state 10");
     }
 }

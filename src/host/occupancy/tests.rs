@@ -102,6 +102,20 @@ fn a_listener_is_found_with_its_process() {
 }
 
 #[test]
+fn of_all_that_is_on_a_port_the_listener_can_be_had_alone() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = port_of(listener.local_addr().unwrap());
+    let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let accepted = listener.accept().unwrap().0;
+    let inodes = |found: Vec<Entry>| found.iter().map(|entry| entry.inode).collect::<Vec<_>>();
+    let alone = inodes(Occupancy::listeners_on(port).unwrap());
+    assert_eq!(alone, [inode_of(&listener)]);
+    let all = inodes(Occupancy::on_port(Protocol::Tcp, port).unwrap());
+    assert!(all.contains(&inode_of(&accepted)), "{all:?}");
+    drop(client);
+}
+
+#[test]
 fn a_closed_listener_is_gone() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = port_of(listener.local_addr().unwrap());
