@@ -1,12 +1,19 @@
-"""Computes the costs of one allocation's candidates again, from the rows that history is made of.
+"""Computes the costs of one allocation's candidates again, from exported history.
 
-Usage: recompute.py DATABASE ALLOCATION. Prints one JSON document: how many candidates were compared, and
-every figure that does not agree. Written from the formula in the README, not from the service's code.
+Usage: recompute.py FOLDER, with what these print:
+
+    portbook --json explain ALLOCATION > FOLDER/allocation.json
+    portbook history export --format jsonl --kind KIND > FOLDER/KIND.jsonl
+                            for each KIND of attempts, snapshots, sightings, conflicts, endings
+
+Prints one JSON document: how many candidates were compared, and every figure that does not agree. Written
+from the formula in the README, not from the service's code.
 """
 
+import datetime
 import ipaddress
 import json
-import sqlite3
+import os
 import sys
 
 HALF_LIFE_MS = 3 * 24 * 3600 * 1000
@@ -32,27 +39,34 @@ def overlaps(group, address, dual):
     return False
 
 
+def milliseconds(time):
+    return datetime.datetime.fromisoformat(time).timestamp() * 1000
+
+
 class History:
     """What was on record at a moment, for one group of addresses."""
 
-    def __init__(self, database, allocation, group, now_ms):
+    def __init__(self, folder, allocation, group, now_ms):
+        def rows(kind):
+            return [json.loads(line) for line in open(os.path.join(folder, kind + ".jsonl"))]
+
         self.group, self.now_ms = group, now_ms
         self.tries = {}
-        rows = database.execute(
-            "select allocation, protocol, port, address, outcome, at_ms from attempt"
-            " where allocation != ? and at_ms <= ? order by seq", (allocation, now_ms))
-        for other, protocol, port, address, outcome, at_ms in rows:
-            # The last try on each address counts.
-            self.tries.setdefault((other, protocol, port), {})[address] = (outcome, at_ms)
-        self.snapshots = dict(database.execute(
-            "select seq, at_ms from snapshot where at_ms <= ?", (now_ms,)))
-        self.sightings = database.execute(
-            "select protocol, port, address, dual, first_seq, ifnull(last_seq, 1 << 60)"
-            " from sighting").fetchall()
-        self.late = database.execute(
-            "select protocol, port, at_ms from late_conflict where at_ms <= ?", (now_ms,)).fetchall()
-        self.ended = database.execute(
-            "select protocol, port, ended_at_ms from lease where ended_at_ms <= ?", (now_ms,)).fetchall()
+        for row in sorted(rows("attempts"), key=lambda row: row["seq"]):
+            at_ms = milliseconds(row["at"])
+            if row["allocation"] != allocation and at_ms <= now_ms:
+                # The last try on each address counts.
+                tried = (row["allocation"], row["protocol"], row["port"])
+                self.tries.setdefault(tried, {})[row["address"]] = (row["outcome"], at_ms)
+        self.snapshots = {row["seq"]: row["at_ms"] for row in rows("snapshots") if row["at_ms"] <= now_ms}
+        self.sightings = [
+            (row["protocol"], row["port"], row["address"], row["dual"], row["first_seq"],
+             row["last_seq"] if row["last_seq"] is not None else 1 << 60)
+            for row in rows("sightings")]
+        self.late = [(row["protocol"], row["port"], row["at_ms"])
+                     for row in rows("conflicts") if row["at_ms"] <= now_ms]
+        self.ended = [(row["protocol"], row["port"], row["ended_at_ms"])
+                      for row in rows("endings") if row["ended_at_ms"] <= now_ms]
 
     def worth(self, at_ms):
         return 2.0 ** (-(self.now_ms - at_ms) / HALF_LIFE_MS)
@@ -107,12 +121,10 @@ def cost(known):
 
 
 def main():
-    database = sqlite3.connect(sys.argv[1])
-    allocation = bytes.fromhex(sys.argv[2].replace("-", ""))
-    text, at_ms = database.execute(
-        "select explanation, at_ms from allocation where id = ?", (allocation,)).fetchone()
-    explanation = json.loads(text)
-    history = History(database, allocation, explanation["addresses"], at_ms)
+    folder = sys.argv[1]
+    record = json.load(open(os.path.join(folder, "allocation.json")))
+    explanation = record["explanation"]
+    history = History(folder, record["id"], explanation["addresses"], milliseconds(record["at"]))
     compared, wrong = 0, []
 
     def check(port, what, told, computed, within=1e-3):

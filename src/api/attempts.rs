@@ -20,7 +20,7 @@ use crate::domain::port::{Port, Protocol};
 use crate::store::{AttemptFilter, AttemptRecord};
 
 /// Which attempts are wanted: `GET /api/v1/attempts?…`, and the same for an export.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields, default)]
 pub struct Wanted {
     /// Of this allocation.
@@ -71,6 +71,16 @@ pub fn port_range(text: &str) -> Result<RangeInclusive<u16>, String> {
 }
 
 impl Wanted {
+    /// Whether some rows are wanted and others not.
+    pub(super) fn is_narrowed(&self) -> bool {
+        let all = Self {
+            limit: self.limit,
+            format: self.format,
+            ..Self::default()
+        };
+        *self != all
+    }
+
     /// As the record is asked, by this viewer.
     pub fn filter(&self, viewer: &Viewer, now: Timestamp) -> Result<AttemptFilter, Problem> {
         let ports = self.port.as_deref().map(port_range).transpose();

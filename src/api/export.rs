@@ -5,13 +5,14 @@
 use actix_web::web::Bytes;
 use futures_util::stream::{Stream, try_unfold};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::attempts::{Wanted, shown};
 use super::csv::{self, Cell};
 use super::document::AttemptDocument;
 use super::problem::{Code, Problem};
 use crate::access::Viewer;
-use crate::store::{AttemptFilter, DayFilter, DayRecord, Reader, StoreError};
+use crate::store::{AttemptFilter, DayFilter, DayRecord, Ledger, Reader, StoreError};
 
 /// How many rows are read and written at a time.
 const PAGE: u32 = 256;
@@ -46,6 +47,38 @@ pub enum Kind {
     Attempts,
     /// What they add up to for each day, pool, interface, protocol, port and user, latest day first.
     Days,
+    /// Each look at the sockets of others, oldest first.
+    Snapshots,
+    /// Who was seen there, from one snapshot to another without a gap, oldest first.
+    Sightings,
+    /// Outsiders found on leased ports, oldest first.
+    Conflicts,
+    /// Leases that have ended, oldest first.
+    Endings,
+}
+
+impl Kind {
+    /// Every kind.
+    pub const ALL: [Self; 6] = [
+        Self::Attempts,
+        Self::Days,
+        Self::Snapshots,
+        Self::Sightings,
+        Self::Conflicts,
+        Self::Endings,
+    ];
+
+    /// The word for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Attempts => "attempts",
+            Self::Days => "days",
+            Self::Snapshots => "snapshots",
+            Self::Sightings => "sightings",
+            Self::Conflicts => "conflicts",
+            Self::Endings => "endings",
+        }
+    }
 }
 
 /// Where an export has got to.
@@ -61,6 +94,8 @@ pub struct Export {
 enum Page {
     Attempts(AttemptFilter),
     Days(DayFilter),
+    /// With how many rows it has given.
+    Ledger(Ledger, u32),
 }
 
 impl Export {
@@ -76,6 +111,10 @@ impl Export {
         let page = match kind {
             Kind::Attempts => Page::Attempts(reader.bounded(filter).await?),
             Kind::Days => Page::Days(days(&filter)?),
+            Kind::Snapshots => ledger(Ledger::Snapshots, wanted)?,
+            Kind::Sightings => ledger(Ledger::Sightings, wanted)?,
+            Kind::Conflicts => ledger(Ledger::Conflicts, wanted)?,
+            Kind::Endings => ledger(Ledger::Endings, wanted)?,
         };
         Ok(Self {
             reader,
@@ -127,6 +166,15 @@ impl Export {
                 filter.before = days.into_iter().next_back().or(filter.before.take());
                 rows
             }
+            Page::Ledger(ledger, given) => {
+                let uid = self.viewer.only_user();
+                let rows = self.reader.ledger(*ledger, uid, *given, limit).await?;
+                for row in &rows {
+                    ledger_line(&mut text, *ledger, row, self.format);
+                }
+                *given = given.saturating_add(limit);
+                rows.len()
+            }
         };
         self.left -= u32::try_from(rows).unwrap_or(self.left).min(self.left);
         Ok((!text.is_empty()).then_some(text))
@@ -136,6 +184,7 @@ impl Export {
         match self.page {
             Page::Attempts(_) => &ATTEMPT,
             Page::Days(_) => &DAY,
+            Page::Ledger(ledger, _) => ledger.columns(),
         }
     }
 }
@@ -265,6 +314,31 @@ fn day_line(text: &mut String, day: &DayRecord, format: Format) {
             Cell::text(last_at.as_deref()),
         ],
     );
+}
+
+fn ledger_line(text: &mut String, ledger: Ledger, row: &[Value], format: Format) {
+    if format == Format::Jsonl {
+        let names = ledger.columns().iter().map(|name| (*name).to_owned());
+        let document: serde_json::Map<String, Value> = names.zip(row.iter().cloned()).collect();
+        return csv::json_line(text, &document);
+    }
+    csv::line(
+        text,
+        row.iter().map(|value| match value {
+            Value::Null => Cell::Empty,
+            Value::String(words) => Cell::Text(words),
+            other => Cell::Number(other.to_string()),
+        }),
+    );
+}
+
+/// The small tables are given whole.
+fn ledger(ledger: Ledger, wanted: &Wanted) -> Result<Page, Problem> {
+    if wanted.is_narrowed() {
+        let detail = "only attempts and days can be filtered: leave the filters out";
+        return Err(Problem::new(Code::InvalidRequest, detail));
+    }
+    Ok(Page::Ledger(ledger, 0))
 }
 
 /// Days that the attempts of a filter fall into.

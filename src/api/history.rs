@@ -11,24 +11,26 @@ use super::{Face, body};
 use crate::access::Viewer;
 use crate::engine::Limits;
 
-/// Streams attempts or days.
+/// Streams the rows of one kind, brought up to date first where they are written behind.
 pub async fn export(
     face: Data<Face>,
     viewer: Viewer,
     kind: Path<String>,
     wanted: Query<Wanted>,
 ) -> Result<HttpResponse, Problem> {
-    let kind = match kind.as_str() {
-        "attempts" => Kind::Attempts,
-        "days" => Kind::Days,
-        other => {
-            let detail = format!("there is no history of \"{other}\"; there are attempts and days");
-            return Err(Problem::new(Code::NotFound, detail));
-        }
-    };
+    let kind = Kind::ALL
+        .into_iter()
+        .find(|known| known.as_str() == *kind)
+        .ok_or_else(|| {
+            let known = Kind::ALL.map(Kind::as_str).join(", ");
+            let detail = format!("there is no history of \"{kind}\"; there are {known}");
+            Problem::new(Code::NotFound, detail)
+        })?;
     let service = &face.service;
-    if kind == Kind::Days {
-        service.count_attempts().await?;
+    match kind {
+        Kind::Attempts | Kind::Endings => {}
+        Kind::Days => service.count_attempts().await?,
+        Kind::Snapshots | Kind::Sightings | Kind::Conflicts => service.write_history().await?,
     }
     let (reader, now) = (service.store().reader(), service.clock().now());
     let export = Export::open(reader, viewer, kind, &wanted, now).await?;

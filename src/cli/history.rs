@@ -142,10 +142,7 @@ async fn export(loaded: &Loaded, args: &ExportArgs) -> Result<(), Failure> {
         Source::Service(client) => {
             let query = serde_urlencoded::to_string(&wanted)
                 .map_err(|error| Failure::usage(error.to_string()))?;
-            let kind = match args.kind {
-                Kind::Attempts => "attempts",
-                Kind::Days => "days",
-            };
+            let kind = args.kind.as_str();
             let path = format!("/api/v1/history/{kind}?{query}");
             client.stream(&path, is_written).await??;
         }
@@ -173,13 +170,14 @@ enum Source {
     File(PathBuf),
 }
 
-/// The file where we may read it, so that a long export costs the service nothing. Days are asked
-/// of the service, which brings them up to date first.
+/// The file where we may read it, so that a long export costs the service nothing. What is written
+/// behind is asked of the service, which brings it up to date first.
 async fn source(loaded: &Loaded, kind: Kind) -> Result<Source, Failure> {
     if let Some(client) = client::find(loaded).await? {
         let status: StatusDocument = client.get("/api/v1/status").await?;
         let file = status.data_dir.join("portbook.db");
-        let is_ours = kind == Kind::Attempts && std::fs::File::open(&file).is_ok();
+        let at_once = matches!(kind, Kind::Attempts | Kind::Endings);
+        let is_ours = at_once && std::fs::File::open(&file).is_ok();
         return Ok(if is_ours {
             Source::File(file)
         } else {
@@ -228,7 +226,7 @@ fn text(pruned: &PruneDocument) -> String {
         "deleted"
     };
     format!(
-        "{} attempts, {} allocations, {} ended leases and {} sums of a day {done}\n",
-        removed.attempts, removed.allocations, removed.leases, removed.totals
+        "{} attempts, {} allocations, {} ended leases, {} looks and {} sums of a day {done}\n",
+        removed.attempts, removed.allocations, removed.leases, removed.looks, removed.totals
     )
 }

@@ -99,7 +99,7 @@ impl Service {
     }
 
     /// One round of writing. What cannot be written waits for the next.
-    async fn write_history(&self) -> Result<(), StoreError> {
+    pub async fn write_history(&self) -> Result<(), StoreError> {
         let mut is_first = true;
         loop {
             let now_ms = self.clock.now().as_millisecond();

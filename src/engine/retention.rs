@@ -86,6 +86,8 @@ impl Service {
 
     async fn prune_to(&self, limits: Limits, dry_run: bool) -> Result<Removed, StoreError> {
         self.count_attempts().await?;
+        // What goes must have been learned from.
+        self.write_history().await?;
         let bounds = self.bounds(limits).await?;
         if dry_run {
             return self.store.reader().removable(bounds).await;

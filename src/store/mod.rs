@@ -10,6 +10,7 @@ mod error;
 mod filter;
 mod history;
 mod lease;
+mod ledger;
 mod open;
 mod prune;
 mod reader;
@@ -24,6 +25,7 @@ pub use day::{DayFilter, DayRecord};
 pub use error::StoreError;
 pub use filter::AttemptFilter;
 pub use lease::{LeaseFilter, StoredLease};
+pub use ledger::Ledger;
 pub use prune::{Bounds, Cursor, Kind, Removed, Step};
 pub use reader::Reader;
 pub use stats::{

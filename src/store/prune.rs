@@ -33,16 +33,19 @@ pub enum Kind {
     Leases,
     /// Allocations.
     Allocations,
+    /// Snapshots, what they saw, and late conflicts.
+    Looks,
     /// Totals.
     Totals,
 }
 
 impl Kind {
     /// Every kind, in the order of deletion.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 5] = [
         Self::Attempts,
         Self::Leases,
         Self::Allocations,
+        Self::Looks,
         Self::Totals,
     ];
 }
@@ -69,6 +72,9 @@ pub struct Removed {
     pub leases: u64,
     /// Allocations.
     pub allocations: u64,
+    /// Snapshots, sightings and late conflicts; what was learned from them fades by itself.
+    #[serde(default)]
+    pub looks: u64,
     /// Sums of a day.
     pub totals: u64,
 }
@@ -80,6 +86,7 @@ impl Removed {
             Kind::Attempts => &mut self.attempts,
             Kind::Leases => &mut self.leases,
             Kind::Allocations => &mut self.allocations,
+            Kind::Looks => &mut self.looks,
             Kind::Totals => &mut self.totals,
         }
     }
@@ -123,6 +130,25 @@ const TOTALS: [Total; 5] = [
         "day, pool, uid, state, lifetime_ms",
     ),
     Total("allocation_hour", "hour", DAY_MS / 24, "hour, pool, uid"),
+];
+
+/// A table of looks at the sockets of others, which of its rows are old (?1 is a time), and its key. A
+/// sighting goes before the snapshots that tell its time.
+struct Look(&'static str, &'static str, &'static str);
+
+const LOOKS: [Look; 3] = [
+    Look(
+        "sighting",
+        "last_seq < (select min(seq) from snapshot where at_ms >= ?1)",
+        "protocol, port, address, scope, dual, first_seq",
+    ),
+    // The last one stays, since its number must not be given twice.
+    Look(
+        "snapshot",
+        "at_ms < ?1 and seq < (select max(seq) from snapshot)",
+        "seq",
+    ),
+    Look("late_conflict", "at_ms < ?1", "seq"),
 ];
 
 impl Reader {
@@ -174,8 +200,13 @@ impl Reader {
             attempts: self.count(attempts, bounds).await?,
             leases: self.count(&leases, bounds).await?,
             allocations: self.count(&allocations, bounds).await?,
+            looks: 0,
             totals: 0,
         };
+        for Look(table, old, _) in LOOKS {
+            let old = format!("select count(*) from {table} where {old}");
+            removed.looks += self.count(&old, bounds).await?;
+        }
         for Total(table, column, ms, _) in TOTALS {
             let old = format!("select count(*) from {table} where {column} < ?2 / {ms}");
             removed.totals += self.count(&old, bounds).await?;
@@ -223,15 +254,17 @@ pub(super) async fn step(
         Kind::Attempts => attempts(connection, &prune).await,
         Kind::Leases => leases(connection, &prune).await,
         Kind::Allocations => allocations(connection, &prune).await,
+        Kind::Looks => looks(connection, &prune).await,
         Kind::Totals => totals(connection, &prune).await,
     }
 }
 
-/// Only what has been counted.
+/// Only what has been counted and learned.
 async fn attempts(connection: &mut SqliteConnection, prune: &Prune) -> Result<Step, StoreError> {
     let deleted = sqlx::query(
         "delete from attempt where seq in (select seq from attempt where seq < ?1 \
-         and seq <= (select attempt_seq from counted) order by seq limit ?2)",
+         and seq <= (select attempt_seq from counted) \
+         and seq <= (select attempt_seq from history_state) order by seq limit ?2)",
     )
     .bind(prune.bounds.attempts_below)
     .bind(prune.rows)
@@ -311,6 +344,30 @@ fn first_id_of(ms: i64) -> Vec<u8> {
     let bytes = ms.max(0).to_be_bytes();
     id[..6].copy_from_slice(&bytes[2..]);
     id
+}
+
+async fn looks(connection: &mut SqliteConnection, prune: &Prune) -> Result<Step, StoreError> {
+    let mut deleted = 0;
+    for Look(table, old, key) in LOOKS {
+        let delete = format!(
+            "delete from {table} where ({key}) in (select {key} from {table} where {old} limit ?2)"
+        );
+        let gone = sqlx::query(sqlx::AssertSqlSafe(delete))
+            .bind(prune.bounds.before_ms)
+            .bind(prune.rows)
+            .execute(&mut *connection)
+            .await?
+            .rows_affected();
+        deleted += gone;
+        if gone == u64::from(prune.rows) {
+            let next = Some(Cursor::default());
+            return Ok(Step { deleted, next });
+        }
+    }
+    Ok(Step {
+        deleted,
+        next: None,
+    })
 }
 
 async fn totals(connection: &mut SqliteConnection, prune: &Prune) -> Result<Step, StoreError> {

@@ -205,11 +205,17 @@ fn an_explanation_can_be_computed_again_from_the_record() {
     let id = last["allocation"].as_str().unwrap().to_owned();
     assert!(server.stop().success());
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/recompute.py");
-    let database = place.data_dir().join("portbook.db");
+    let folder = place.folder().join("exported");
+    std::fs::create_dir(&folder).unwrap();
+    let explained = place.ok(&["--json", "explain", &id]);
+    std::fs::write(folder.join("allocation.json"), explained).unwrap();
+    for kind in ["attempts", "snapshots", "sightings", "conflicts", "endings"] {
+        let rows = place.ok(&["history", "export", "--format", "jsonl", "--kind", kind]);
+        std::fs::write(folder.join(format!("{kind}.jsonl")), rows).unwrap();
+    }
     let output = command_of("python3")
         .arg(script)
-        .arg(database)
-        .arg(&id)
+        .arg(folder)
         .output()
         .unwrap();
     assert!(output.status.success(), "{}", text(&output.stderr));

@@ -8,11 +8,13 @@ use uuid::Uuid;
 
 use super::{attempt, full_lease, open};
 use crate::domain::attempt::{Attempt, Outcome};
+use crate::domain::history::{Learned, SightingRow, SnapshotRow};
 use crate::domain::lease::{AllocationId, Lease, LeaseId, State};
 use crate::domain::port::{Port, Protocol};
+use crate::domain::sighting::Sighting;
 use crate::store::filter::narrowed;
 use crate::store::{
-    AllocationRecord, AttemptFilter, Bounds, Cursor, DayFilter, Kind, StatsFilter, Store,
+    AllocationRecord, AttemptFilter, Bounds, Cursor, DayFilter, Kind, Ledger, StatsFilter, Store,
 };
 
 const DAY: i64 = 86_400_000;
@@ -69,8 +71,15 @@ fn ended(of: &AllocationRecord, number: u64, name: Option<&str>) -> Lease {
     lease
 }
 
-async fn prune(store: &Store, bounds: Bounds) -> [u64; 4] {
-    let mut deleted = [0; 4];
+/// Deletes what may go, kind by kind; all of it has been learned from.
+async fn prune(store: &Store, bounds: Bounds) -> [u64; 5] {
+    let learned = Learned {
+        is_first: true,
+        is_last: true,
+        ..Learned::default()
+    };
+    store.write_learned(learned).await.unwrap();
+    let mut deleted = [0; 5];
     for (deleted, kind) in deleted.iter_mut().zip(Kind::ALL) {
         let mut next = Some(Cursor::default());
         while let Some(after) = next {
@@ -200,7 +209,7 @@ async fn living_leases_and_the_last_ports_of_names_stay_with_their_allocations()
     assert_eq!(deleted[1..3], [2, 2]);
     assert_eq!(
         deleted[1..],
-        [would.leases, would.allocations, would.totals]
+        [would.leases, would.allocations, would.looks, would.totals]
     );
     assert!(store.lease(living.id).await.unwrap().is_some());
 }
@@ -439,4 +448,42 @@ async fn what_random_would_have_met_is_summed_where_it_is_told() {
     assert!((total.random_would_meet - 1.25).abs() < 1e-9);
     // Each was given two candidate ports, of which one and none were granted.
     assert_eq!(total.met, 1 + 2);
+}
+
+#[tokio::test]
+async fn looks_go_after_their_time_and_the_last_one_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, _) = open(folder.path()).await;
+    let mut learned = Learned {
+        is_first: true,
+        is_last: true,
+        ..Learned::default()
+    };
+    let sighting = |port| Sighting {
+        protocol: Protocol::Tcp,
+        port: Port::new(port).unwrap(),
+        local: "127.0.0.1".parse().unwrap(),
+        scope: 0,
+        dual: false,
+    };
+    for seq in 1..=4 {
+        let at_ms = at(seq).as_millisecond();
+        learned.snapshots.push(SnapshotRow { seq, at_ms });
+    }
+    for (port, last_seq) in [(1, Some(1)), (2, Some(3)), (3, None)] {
+        learned.sightings.push(SightingRow {
+            sighting: sighting(port),
+            first_seq: 1,
+            last_seq,
+        });
+    }
+    store.write_learned(learned).await.unwrap();
+    let rows = async |ledger| store.reader().ledger(ledger, None, 0, 9).await.unwrap();
+    let deleted = prune(&store, bounds(&store, 3, 9).await).await;
+    // Snapshots 1 and 2, and who was last seen in them.
+    assert_eq!(deleted[3], 3);
+    assert_eq!(rows(Ledger::Snapshots).await.len(), 2);
+    assert_eq!(rows(Ledger::Sightings).await.len(), 2);
+    prune(&store, bounds(&store, 99, 9).await).await;
+    assert_eq!(rows(Ledger::Snapshots).await[0][0], 4);
 }

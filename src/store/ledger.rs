@@ -1,0 +1,87 @@
+//! What history is made of beside attempts, row by row, so that anybody can compute its counts
+//! again: snapshots, who they saw, late conflicts, and the ends of leases.
+
+use serde_json::Value;
+
+use super::{Reader, StoreError};
+
+/// One of the small tables behind history.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ledger {
+    /// Each look at the sockets of others.
+    Snapshots,
+    /// Who was seen, from one snapshot to another without a gap.
+    Sightings,
+    /// Outsiders found on leased ports.
+    Conflicts,
+    /// Leases that have ended.
+    Endings,
+}
+
+impl Ledger {
+    /// The names of what a row holds, in its order.
+    pub const fn columns(self) -> &'static [&'static str] {
+        match self {
+            Self::Snapshots => &["seq", "at_ms"],
+            Self::Sightings => &[
+                "protocol",
+                "port",
+                "address",
+                "scope",
+                "dual",
+                "first_seq",
+                "last_seq",
+            ],
+            Self::Conflicts => &["seq", "at_ms", "lease", "protocol", "port", "occupant"],
+            Self::Endings => &["id", "ended_at_ms", "protocol", "port", "state"],
+        }
+    }
+
+    /// Its rows as JSON arrays, oldest first: ?1 is the user whose rows are wanted, or null for
+    /// everybody's; ?2 and ?3 are how many to leave out and to give.
+    const fn query(self) -> &'static str {
+        match self {
+            Self::Snapshots => {
+                "select json_array(seq, at_ms) from snapshot where ?1 is null or true \
+                 order by seq limit ?3 offset ?2"
+            }
+            Self::Sightings => {
+                "select json_array(protocol, port, address, scope, dual, first_seq, last_seq) \
+                 from sighting where ?1 is null or true \
+                 order by first_seq, protocol, port, address, scope, dual limit ?3 offset ?2"
+            }
+            Self::Conflicts => {
+                "select json_array(seq, at_ms, lower(hex(lease)), protocol, port, occupant) \
+                 from late_conflict as found where ?1 is null \
+                 or exists (select 1 from lease where id = found.lease and uid = ?1) \
+                 order by seq limit ?3 offset ?2"
+            }
+            Self::Endings => {
+                "select json_array(lower(hex(id)), ended_at_ms, protocol, port, state) from lease \
+                 where ended_at_ms is not null and (?1 is null or uid = ?1) \
+                 order by id limit ?3 offset ?2"
+            }
+        }
+    }
+}
+
+impl Reader {
+    /// Some rows of a ledger, oldest first, each a value for each of its columns.
+    pub async fn ledger(
+        &self,
+        ledger: Ledger,
+        uid: Option<u32>,
+        skip: u32,
+        limit: u32,
+    ) -> Result<Vec<Vec<Value>>, StoreError> {
+        let rows: Vec<String> = sqlx::query_scalar(ledger.query())
+            .bind(uid)
+            .bind(skip)
+            .bind(limit)
+            .fetch_all(&self.pool)
+            .await?;
+        let rows = rows.iter();
+        rows.map(|row| super::lease::json("a row of history", row))
+            .collect()
+    }
+}
