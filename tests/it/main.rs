@@ -25,6 +25,7 @@ mod probe;
 mod regain;
 mod restarts;
 mod several;
+mod stalled;
 mod support;
 mod tools;
 mod traces;
