@@ -29,6 +29,7 @@ mod restarts;
 mod several;
 mod sockets;
 mod succession;
+mod stalled;
 mod support;
 mod tools;
 mod traces;
