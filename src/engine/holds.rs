@@ -46,6 +46,10 @@ impl Holds {
     pub fn insert(&mut self, id: LeaseId, hold: Arc<Hold>) -> Option<Arc<Hold>> {
         self.descriptors += hold.descriptor_count();
         if self.news.is_some() {
+            if self.by_lease.contains_key(&id) {
+                // What is told of the other end, nobody waits for.
+                self.say(HoldNews::Gone(id, oneshot::channel().0));
+            }
             self.say(taken(id, &hold));
         }
         let replaced = self.by_lease.insert(id, hold);

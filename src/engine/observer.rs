@@ -5,11 +5,12 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::keeper::in_hand_again;
 use super::refusal::Refusal;
 use super::service::{Service, lock};
 use crate::domain::attempt::{SocketState, printable};
 use crate::domain::event::EventKind;
-use crate::domain::lease::{Guard, Lease, Owner, State};
+use crate::domain::lease::{Guard, Handover, Lease, LeaseId, Owner, State};
 use crate::domain::port::{Port, Protocol};
 use crate::host::occupancy::{Entry, Occupancy, holders};
 use crate::host::process::{self, Process};
@@ -36,30 +37,41 @@ impl Service {
         let me = std::process::id();
         let handed: Vec<Arc<Lease>> = lock(&self.books)
             .leases()
-            .filter(|lease| matches!(lease.state, State::Handed | State::Active))
+            .filter(|lease| matches!(lease.state, State::Handed | State::Active | State::Lost))
             .filter(|lease| lease.owner.as_ref().is_none_or(|owner| owner.pid != me))
             .cloned()
             .collect();
         if handed.is_empty() {
             return;
         }
-        let found = tokio::task::spawn_blocking(move || look(&handed)).await;
-        for (lease, sight) in found.unwrap_or_default() {
-            if let Err(error) = self.note_sight(&lease, sight).await {
+        let known = lock(&self.listeners).clone();
+        let found = tokio::task::spawn_blocking(move || look(&handed, &known)).await;
+        for seen in found.unwrap_or_default() {
+            let lease = Arc::clone(&seen.lease);
+            if let Err(error) = self.note_sight(seen).await {
                 tracing::error!(%error, lease = %lease.id, "what was seen could not be recorded");
             }
         }
     }
 
-    async fn note_sight(&self, seen: &Lease, sight: Sight) -> Result<(), Refusal> {
-        let _turn = self.turn(seen.id).await;
+    async fn note_sight(&self, seen: Seen) -> Result<(), Refusal> {
+        let _turn = self.turn(seen.lease.id).await;
         // What has changed since the look is looked at again in the next round.
-        let lease = self.living_lease(seen.id);
-        let Some(lease) = lease.filter(|lease| lease.revision == seen.revision) else {
+        let lease = self.living_lease(seen.lease.id);
+        let Some(lease) = lease.filter(|lease| lease.revision == seen.lease.revision) else {
             return Ok(());
         };
         let lease = &*lease;
-        match sight {
+        match seen.sight {
+            Sight::Owner | Sight::Claimant(_) => {
+                lock(&self.listeners).insert(lease.id, seen.inodes);
+            }
+            Sight::Nobody | Sight::Outsider(_) => {
+                lock(&self.listeners).remove(&lease.id);
+            }
+        }
+        match seen.sight {
+            Sight::Nobody if lease.state == State::Lost => self.find_again(lease).await?,
             Sight::Nobody if lease.state == State::Active => {
                 // The owner lives and may listen again, as watchers do.
                 self.change(lease.id, |lease| lease.state = State::Handed)
@@ -84,10 +96,29 @@ impl Service {
                 self.journal
                     .lease(EventKind::Active, &active, "the owner listens");
             }
-            Sight::Nobody | Sight::Owner => {}
-            Sight::Claimant(owner) => self.claim(lease, owner).await?,
-            Sight::Outsider(who) => self.conflict(lease, &who).await?,
+            Sight::Claimant(owner) if lease.claim_by.is_some() => self.claim(lease, owner).await?,
+            Sight::Outsider(who) if lease.state != State::Lost => {
+                self.conflict(lease, &who).await?;
+            }
+            Sight::Nobody | Sight::Owner | Sight::Claimant(_) | Sight::Outsider(_) => {}
         }
+        Ok(())
+    }
+
+    /// The outsider who had the port of a lost lease has gone. Where portbook has no hold any more,
+    /// the lease is ours again once it has.
+    async fn find_again(&self, lease: &Lease) -> Result<(), Refusal> {
+        let hold = self.hold_of(lease.id);
+        if hold.is_none() && lease.handover != Handover::Release {
+            return Ok(());
+        }
+        let healed = self.change(lease.id, |lease| lease.state = in_hand_again(lease));
+        let healed = healed.await?;
+        if let Some(hold) = hold {
+            self.set_right(&healed, &hold).await;
+        }
+        let detail = "the outsider has gone";
+        self.journal.lease(EventKind::Healed, &healed, detail);
         Ok(())
     }
 
@@ -118,11 +149,21 @@ impl Service {
 
 /// Who listens on a lease's port right now and is neither its owner nor a descendant of it.
 pub(super) fn stranger_on(lease: &Arc<Lease>) -> Option<String> {
-    let found = look(std::slice::from_ref(lease)).into_iter().next();
-    match found {
-        Some((_, Sight::Outsider(who))) => Some(who),
+    let found = look(std::slice::from_ref(lease), &HashMap::new());
+    match found.into_iter().next().map(|seen| seen.sight) {
+        Some(Sight::Outsider(who)) => Some(who),
         _ => None,
     }
+}
+
+/// The listening sockets of one lease's port.
+pub(super) type Inodes = HashSet<u64>;
+
+/// One lease, and what was seen on its port.
+struct Seen {
+    lease: Arc<Lease>,
+    sight: Sight,
+    inodes: Inodes,
 }
 
 /// What was seen on a lease's port.
@@ -144,7 +185,7 @@ fn listens_on(entry: &Entry, lease: &Lease) -> bool {
 }
 
 /// One look at the kernel's tables for all of them, and one walk of the processes.
-fn look(leases: &[Arc<Lease>]) -> Vec<(Arc<Lease>, Sight)> {
+fn look(leases: &[Arc<Lease>], known: &HashMap<LeaseId, Inodes>) -> Vec<Seen> {
     let protocols: Vec<Protocol> = [Protocol::Tcp, Protocol::Udp]
         .into_iter()
         .filter(|protocol| leases.iter().any(|lease| lease.protocol == *protocol))
@@ -171,7 +212,7 @@ fn look(leases: &[Arc<Lease>]) -> Vec<(Arc<Lease>, Sight)> {
     let inodes: HashSet<u64> = leases
         .iter()
         .map(|lease| (lease, listeners(lease)))
-        .filter(|(lease, entries)| !goes_on(lease, entries))
+        .filter(|(lease, entries)| !goes_on(lease, entries, known))
         .flat_map(|(_, entries)| entries)
         .map(|entry| entry.inode)
         .collect();
@@ -180,24 +221,26 @@ fn look(leases: &[Arc<Lease>]) -> Vec<(Arc<Lease>, Sight)> {
     } else {
         holders(&inodes)
     };
-    leases
-        .iter()
-        .map(|lease| {
-            (
-                Arc::clone(lease),
-                sight(lease, &listeners(lease), &processes),
-            )
-        })
-        .collect()
+    let seen = leases.iter().map(|lease| {
+        let entries = listeners(lease);
+        let sight = if goes_on(lease, &entries, known) {
+            Sight::Owner
+        } else {
+            sight(lease, &entries, &processes)
+        };
+        Seen {
+            lease: Arc::clone(lease),
+            sight,
+            inodes: entries.iter().map(|entry| entry.inode).collect(),
+        }
+    });
+    seen.collect()
 }
 
 fn sight(lease: &Lease, entries: &[&Entry], processes: &HashMap<u64, Vec<Process>>) -> Sight {
     let Some(first) = entries.first() else {
         return Sight::Nobody;
     };
-    if goes_on(lease, entries) {
-        return Sight::Owner;
-    }
     let me = std::process::id();
     let known: Vec<&Process> = entries
         .iter()
@@ -234,10 +277,12 @@ fn sight(lease: &Lease, entries: &[&Entry], processes: &HashMap<u64, Vec<Process
     }
 }
 
-/// Whether the lease's owner was seen to listen and sockets of the same user still do. Who listens
-/// is found out once, not in every round.
-fn goes_on(lease: &Lease, entries: &[&Entry]) -> bool {
-    lease.state == State::Active && entries.iter().all(|entry| entry.uid == Some(lease.uid))
+/// Whether the lease's owner was seen to listen, and nothing but the sockets that were found to be
+/// its own listens now. Who has a socket is found out once, not in every round.
+fn goes_on(lease: &Lease, entries: &[&Entry], known: &HashMap<LeaseId, Inodes>) -> bool {
+    let own = known.get(&lease.id);
+    let all_own = |own: &Inodes| entries.iter().all(|entry| own.contains(&entry.inode));
+    lease.state == State::Active && !entries.is_empty() && own.is_some_and(all_own)
 }
 
 fn is_proxy(command: &str) -> bool {

@@ -12,6 +12,7 @@ use super::holds::{HoldNews, Holds};
 use super::journal::Journal;
 use super::keeper::Repairs;
 use super::learning::Pending;
+use super::observer::Inodes;
 use super::queue::Queue;
 use super::refusal::Refusal;
 use super::turns::Turns;
@@ -83,6 +84,8 @@ pub struct Inner {
     pub(super) given: Mutex<GivenSockets>,
     pub(super) watches: Mutex<HashMap<LeaseId, AbortHandle>>,
     pub(super) repairs: Mutex<Repairs>,
+    /// The listening sockets that were found to be the owner's, by inode.
+    pub(super) listeners: Mutex<HashMap<LeaseId, Inodes>>,
     pub(super) deadlines_moved: Notify,
     pub(super) queue: Queue,
     pub(super) names: Turns,
@@ -142,6 +145,7 @@ impl Service {
             given: Mutex::default(),
             watches: Mutex::default(),
             repairs: Mutex::default(),
+            listeners: Mutex::default(),
             deadlines_moved: Notify::new(),
             queue: Queue::default(),
             names: Turns::default(),

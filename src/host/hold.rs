@@ -129,6 +129,46 @@ impl Hold {
         self.stored_as.as_ref()
     }
 
+    /// A hold on those of a group's addresses that can be had; none if none can. The others have
+    /// somebody of their own on them: an owner's listener, say, that covers one family alone.
+    /// `take` takes one address.
+    pub fn in_part(
+        group: &AddressGroup,
+        mut take: impl FnMut(&AddressGroup) -> Option<Self>,
+    ) -> Option<Self> {
+        let addresses = group.addresses().iter();
+        let parts = addresses.filter_map(|address| take(&AddressGroup::new([address.clone()])));
+        parts.reduce(|mut whole, part| {
+            whole.sockets.extend(part.sockets);
+            whole
+        })
+    }
+
+    /// Whether it holds every address of its lease.
+    pub fn is_complete(&self, group: &AddressGroup) -> bool {
+        self.sockets.len() == group.addresses().len()
+    }
+
+    /// Whether it holds this address.
+    pub fn has(&self, address: &BindAddress) -> bool {
+        self.sockets.iter().any(|(held, _)| held == address)
+    }
+
+    /// This hold and another part of it, as one that can stand in its place.
+    pub fn joined_by(&self, part: Self) -> io::Result<Self> {
+        let mut sockets = part.sockets;
+        for (address, socket) in &self.sockets {
+            sockets.push((address.clone(), socket.try_clone()?));
+        }
+        Ok(Self {
+            protocol: self.protocol,
+            port: self.port,
+            sockets,
+            prepared: Mutex::new(self.take_listeners()),
+            stored_as: None,
+        })
+    }
+
     /// The port.
     pub const fn port(&self) -> Port {
         self.port

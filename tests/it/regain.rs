@@ -2,10 +2,12 @@
 //! soon as that listener closes.
 
 use std::io::{BufRead, BufReader, Write};
+use std::net::{IpAddr, Ipv6Addr};
 use std::process::{Child, Stdio};
 
 use serde_json::Value;
 
+use crate::probe::{How, bind};
 use crate::support::{Place, Server};
 use crate::tools::eventually;
 
@@ -80,6 +82,9 @@ fn the_hold_is_back_once_the_owners_listener_has_closed() {
     server.kill();
     let server = place.serve();
     assert_eq!(guard(&server, program.port), "owner");
+    // The family that the owner left alone is portbook's to guard meanwhile.
+    let ipv6 = IpAddr::V6(Ipv6Addr::LOCALHOST);
+    assert!(bind(ipv6, program.port, How::Strictly).is_err());
     program.tell("close");
     eventually("the hold", || {
         (guard(&server, program.port) == "hold").then_some(())
@@ -87,4 +92,31 @@ fn the_hold_is_back_once_the_owners_listener_has_closed() {
     // The gate is open for the owner, as before.
     program.tell("listen");
     assert!(std::net::TcpStream::connect(("127.0.0.1", program.port)).is_ok());
+}
+
+fn state(server: &Server, port: u16) -> Value {
+    let list = server.api("GET", "/api/v1/leases", None).json();
+    let leases = list["leases"].as_array().unwrap();
+    let lease = leases.iter().find(|lease| lease["port"] == port);
+    lease.map_or(Value::Null, |lease| lease["state"].clone())
+}
+
+fn until_it_is(server: &Server, port: u16, wanted: &str) {
+    eventually(wanted, || (state(server, port) == wanted).then_some(()));
+}
+
+#[test]
+fn a_port_that_an_outsider_has_left_is_the_owners_again() {
+    let place = Place::with_ports(1);
+    let server = place.serve();
+    let mut program = Program::start(&place);
+    until_it_is(&server, program.port, "active");
+    // Whoever comes while the owner does not listen is not the owner, though of the same user.
+    program.tell("close");
+    let outsider = crate::support::stranger(program.port);
+    until_it_is(&server, program.port, "lost");
+    drop(outsider);
+    until_it_is(&server, program.port, "handed");
+    program.tell("listen");
+    until_it_is(&server, program.port, "active");
 }

@@ -97,6 +97,7 @@ impl Service {
         };
         drop(hold);
         lock(&self.books).strike(id);
+        lock(&self.listeners).remove(&id);
         self.learn_release(&ended);
         self.queue.tell_freed();
         if let Some(who) = intruder {

@@ -139,7 +139,7 @@ impl Service {
 
     /// Opens or shuts the gate of a hold, whichever is right for its lease now; who came in, where
     /// it was open and is shut.
-    pub(super) async fn set_right(&self, lease: &Lease, hold: &Hold) -> Option<String> {
+    pub(in crate::engine) async fn set_right(&self, lease: &Lease, hold: &Hold) -> Option<String> {
         let open = is_open_to_owner(lease);
         let done = match (open, hold.is_open()) {
             (true, _) => hold.open_gate(),
@@ -166,6 +166,41 @@ impl Service {
         lock(&self.holds).insert(lease.id, Arc::clone(&hold));
         self.set_guard(lease, Guard::Hold);
         Some(hold)
+    }
+
+    /// Holds those addresses of a lease that its owner's listener does not guard. In its turn.
+    pub(super) fn hold_beside_owner(&self, lease: &Lease) {
+        let has = self.hold_of(lease.id);
+        let part = Hold::in_part(&lease.addresses, |group| {
+            let missing = |hold: &Arc<Hold>| !group.addresses().iter().any(|a| hold.has(a));
+            if !has.as_ref().is_none_or(missing) {
+                return None;
+            }
+            let (protocol, port) = (lease.protocol, lease.port);
+            retake(group, protocol, port, &self.clock, &mut |_, _| {}).ok()
+        });
+        let Some(part) = part else { return };
+        let joined = match has {
+            Some(hold) => hold.joined_by(part),
+            None => Ok(part),
+        };
+        match joined {
+            Ok(hold) => {
+                if may_be_open(lease)
+                    && let Err(error) = hold.open_gate()
+                {
+                    tracing::error!(%error, port = %lease.port, "a gate could not be opened");
+                }
+                lock(&self.holds).insert(lease.id, Arc::new(hold));
+            }
+            Err(error) => tracing::warn!(%error, port = %lease.port, "not held on all addresses"),
+        }
+    }
+
+    /// Whether a lease has a hold on every one of its addresses.
+    pub(super) fn is_held(&self, lease: &Lease) -> bool {
+        let hold = self.hold_of(lease.id);
+        hold.is_some_and(|hold| hold.is_complete(&lease.addresses))
     }
 
     /// Notes in the books what guards a lease. Not worth a commit: a restart finds out anew.

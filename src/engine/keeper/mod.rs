@@ -15,6 +15,7 @@ mod retake;
 mod tests;
 mod watch;
 
+pub(super) use regain::in_hand_again;
 pub(super) use repair::Repairs;
 pub use restart::Restored;
 pub(super) use retake::retake;

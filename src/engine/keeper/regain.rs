@@ -4,6 +4,7 @@
 //! listens nobody can hold the port beside it. The kernel tells when sockets close; portbook
 //! listens to that only while a lease waits for it, because it is told of every connection.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -58,46 +59,68 @@ impl Service {
         }
     }
 
-    /// Living leases that a hold should guard, and none does.
+    /// Living leases that a hold should guard on every address, and none does.
     fn without_hold(&self) -> Vec<Arc<Lease>> {
-        let me = std::process::id();
         let books = lock(&self.books);
         let holds = lock(&self.holds);
-        books
-            .leases()
-            .filter(|lease| !lease.state.is_ended() && holds.get(lease.id).is_none())
-            .filter(|lease| lease.protocol == Protocol::Tcp && wants_hold(lease))
-            .filter(|lease| lease.owner.as_ref().is_none_or(|owner| owner.pid != me))
-            .cloned()
-            .collect()
+        let lacks = |lease: &&Arc<Lease>| {
+            let hold = holds.get(lease.id);
+            wants_hold(lease) && !hold.is_some_and(|hold| hold.is_complete(&lease.addresses))
+        };
+        books.leases().filter(lacks).cloned().collect()
     }
 
+    /// Takes the holds again that have become possible: each on a task of its own, so that they are
+    /// taken at once and go to the record together.
     async fn regain(&self, closed: &Closed) {
-        for lease in self.without_hold() {
-            if closed_on(closed, lease.port) {
-                self.regain_one(lease.id).await;
-            }
+        let leases = match closed {
+            Closed::Many => self.without_hold(),
+            Closed::Ports(ports) => self.without_hold_on(ports),
+        };
+        let tasks: Vec<_> = leases
+            .iter()
+            .map(|lease| {
+                let (service, id) = (self.clone(), lease.id);
+                tokio::spawn(async move { service.regain_one(id).await })
+            })
+            .collect();
+        for task in tasks {
+            // A task that failed has said why.
+            drop(task.await);
         }
+    }
+
+    /// The same on some ports: the kernel tells of every connection that closes, so this costs what
+    /// it tells and not what there is.
+    fn without_hold_on(&self, ports: &[Port]) -> Vec<Arc<Lease>> {
+        let ports: BTreeSet<Port> = ports.iter().copied().collect();
+        let mut leases: Vec<Arc<Lease>> = Vec::new();
+        let books = lock(&self.books);
+        for port in ports {
+            leases.extend(books.on_port(Protocol::Tcp, port).cloned());
+        }
+        drop(books);
+        leases.retain(|lease| wants_hold(lease) && !self.is_held(lease));
+        leases
     }
 
     async fn regain_one(&self, id: LeaseId) {
         let _turn = self.turn(id).await;
-        let Some(lease) = self.living_lease(id).filter(|_| self.hold_of(id).is_none()) else {
+        let Some(lease) = self.living_lease(id).filter(|lease| !self.is_held(lease)) else {
             return;
         };
-        let Some(hold) = self.hold_again(&lease) else {
+        let held_before = self.hold_of(id);
+        self.hold_beside_owner(&lease);
+        let Some(hold) = self.hold_of(id) else {
             return;
         };
-        let owner_lives = lease.owner.as_ref().is_some_and(process::is_running);
-        let in_hand = owner_lives || lease.claim_by.is_some();
+        let whole = hold.is_complete(&lease.addresses);
+        if !whole || held_before.is_some_and(|before| Arc::ptr_eq(&before, &hold)) {
+            return;
+        }
         self.set_right(&lease, &hold).await;
-        let state = match lease.state {
-            State::Lost if in_hand => State::Handed,
-            State::Lost => State::Reserved,
-            other => other,
-        };
         let changed = self.change(lease.id, |lease| {
-            lease.state = state;
+            lease.state = in_hand_again(lease);
             lease.guard = Guard::Hold;
         });
         match changed.await {
@@ -109,14 +132,24 @@ impl Service {
     }
 }
 
-/// A released hold is not taken again while the owner may bind: it would be in its way.
-fn wants_hold(lease: &Lease) -> bool {
-    lease.handover != Handover::Release || matches!(lease.state, State::Reserved | State::Lost)
+/// What a lease goes back to that was lost: the port is ours again.
+pub(in crate::engine) fn in_hand_again(lease: &Lease) -> State {
+    let owner_lives = lease.owner.as_ref().is_some_and(process::is_running);
+    match lease.state {
+        State::Lost if owner_lives || lease.claim_by.is_some() => State::Handed,
+        State::Lost => State::Reserved,
+        other => other,
+    }
 }
 
-fn closed_on(closed: &Closed, port: Port) -> bool {
-    match closed {
-        Closed::Ports(ports) => ports.contains(&port),
-        Closed::Many => true,
-    }
+/// Whether portbook itself is to guard a lease. Not its own listener, and not what is released to an
+/// owner who may bind: a hold would be in its way.
+fn wants_hold(lease: &Lease) -> bool {
+    let mine = std::process::id();
+    let in_hand = lease.owner.is_some() || lease.claim_by.is_some();
+    let released = lease.handover == Handover::Release && in_hand;
+    !lease.state.is_ended()
+        && lease.protocol == Protocol::Tcp
+        && lease.owner.as_ref().is_none_or(|owner| owner.pid != mine)
+        && !released
 }

@@ -123,8 +123,12 @@ impl Service {
             self.lost_meanwhile(&lease, intruder).await?;
             return Ok(false);
         }
-        // Its owner's listener, or the descriptors it inherited, may be the guard.
+        // Its owner's listener, or the descriptors it inherited, may be the guard; of the addresses
+        // that these leave alone portbook is.
         if held.is_none() && owner_lives {
+            if lease.handover != Handover::Release {
+                self.hold_beside_owner(&lease);
+            }
             self.set_guard(&lease, Guard::Owner);
         }
         if away && lease.state != State::Reserved {
