@@ -24,7 +24,7 @@ impl Place {
     }
 
     /// Adds a setting as an environment variable.
-    fn set(&mut self, variable: &str, value: &str) {
+    pub fn set(&mut self, variable: &str, value: &str) {
         self.settings.push((variable.to_owned(), value.to_owned()));
     }
 

@@ -1,5 +1,5 @@
 //! The service is killed under 1,000 living owners, and then its owners are:
-//! `cargo bench --bench outage -- [--owners 1000] [--every-ms 10]`.
+//! `cargo bench --bench outage -- [--handover gate] [--owners 1000] [--every-ms 10]`.
 //!
 //! 1. Half of the owners listen, and a client visits each of them every so many milliseconds,
 //!    all the time. The others have their port and do not listen yet. Beside them as many names
@@ -10,7 +10,8 @@
 //!    strictly it gets none. With SO_REUSEADDR it gets none where an owner listens, which is the
 //!    guard, nor where the owner of a name is away, whose gate is shut. The gate of a living owner
 //!    that does not listen yet is open, because that owner may bind at any moment, and who binds
-//!    exactly that number with SO_REUSEADDR is let in as it would be: counted, not promised.
+//!    exactly that number with SO_REUSEADDR is let in as it would be: counted, not promised. With
+//!    `fd` there is no gate, and an outsider gets nothing in any way.
 //! 4. The listeners close one by one. The kernel's table tells how long each port was without a
 //!    hold.
 //! 5. All owners are killed at once, while somebody asks for ports out of a pool that has no
@@ -38,6 +39,7 @@ use clap::{Parser, Subcommand};
 
 use common::place::Place;
 use common::world;
+use portbook::domain::lease::Handover;
 
 /// What can be asked for.
 #[derive(Debug, Parser)]
@@ -48,6 +50,10 @@ struct Arguments {
     /// Owners; half of them listen. And as many names as do not.
     #[arg(long, default_value_t = 1000)]
     owners: u16,
+    /// How ports pass to their owners: with `fd` those that do not listen have closed what they were
+    /// given.
+    #[arg(long, default_value = "gate")]
+    handover: Handover,
     /// How often each listener is visited.
     #[arg(long, default_value_t = 10)]
     every_ms: u64,
@@ -93,10 +99,11 @@ fn measure(arguments: &Arguments) -> Result<()> {
     let service = place.serve()?;
     eprintln!("  {} owners and {half} names …", arguments.owners);
     let names = owner::put_away(&place, half)?;
-    let quiet = owner::start(&place, half, false)?;
-    let mut listening = owner::start(&place, arguments.owners - half, true)?;
+    let start = |count, listens| owner::start(&place, count, listens, arguments.handover);
+    let quiet = start(half, false)?;
+    let mut listening = start(arguments.owners - half, true)?;
     let service = restart::measure(arguments, &place, service, &listening)?;
-    outsider::measure(&listening, &quiet, &names);
+    outsider::measure(&listening, &quiet, &names, arguments.handover);
     closing::measure(&mut listening)?;
     killing::measure(&place, listening, quiet)?;
     drop(service);

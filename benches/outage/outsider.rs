@@ -3,6 +3,7 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use portbook::domain::lease::Handover;
 use socket2::{Domain, Socket, Type};
 
 use crate::figure;
@@ -17,12 +18,15 @@ const EVERYWHERE: [IpAddr; 4] = [
 ];
 
 /// Measures and prints.
-pub fn measure(listening: &[Owner], quiet: &[Owner], names: &[u16]) {
+pub fn measure(listening: &[Owner], quiet: &[Owner], names: &[u16], handover: Handover) {
     figure::heading("Binds by an outsider after the restart: how many of them succeed");
     let of = |owners: &[Owner]| owners.iter().map(|owner| owner.port).collect::<Vec<_>>();
     for (ports, whose) in [
-        (of(listening), "the owner listens on IPv4"),
-        (of(quiet), "the owner does not listen yet: gate open"),
+        (of(listening), "the owner listens"),
+        match handover {
+            Handover::Fd => (of(quiet), "the owner does not listen"),
+            _ => (of(quiet), "the owner does not listen yet: gate open"),
+        },
         (names.to_vec(), "the owner is away: gate shut"),
     ] {
         for reuse_address in [false, true] {

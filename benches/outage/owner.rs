@@ -6,6 +6,8 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use portbook::domain::lease::Handover;
+use portbook::host::handover;
 use rustix::event::{PollFd, PollFlags, poll};
 use serde_json::json;
 
@@ -25,7 +27,7 @@ pub struct Owner {
 const AT_ONCE: u16 = 8;
 
 /// Starts owners and waits until each has its port, and listens if it is to.
-pub fn start(place: &Place, count: u16, listens: bool) -> Result<Vec<Owner>> {
+pub fn start(place: &Place, count: u16, listens: bool, handover: Handover) -> Result<Vec<Owner>> {
     let (owners, started) = mpsc::channel();
     std::thread::scope(|scope| {
         for starter in 0..AT_ONCE {
@@ -33,7 +35,7 @@ pub fn start(place: &Place, count: u16, listens: bool) -> Result<Vec<Owner>> {
             scope.spawn(move || {
                 for _ in (starter..count).step_by(AT_ONCE.into()) {
                     // Whoever counts them hears of an error.
-                    drop(owners.send(start_one(place, listens)));
+                    drop(owners.send(start_one(place, listens, handover)));
                 }
             });
         }
@@ -42,10 +44,11 @@ pub fn start(place: &Place, count: u16, listens: bool) -> Result<Vec<Owner>> {
     started.into_iter().collect()
 }
 
-fn start_one(place: &Place, listens: bool) -> Result<Owner> {
+fn start_one(place: &Place, listens: bool, handover: Handover) -> Result<Owner> {
     let program = std::env::current_exe()?;
     let mut command = place.command();
-    command.args(["run", "--"]).arg(program);
+    command.args(["run", "--handover", handover.as_str(), "--"]);
+    command.arg(program);
     command.args(["owner", "{port}"]);
     command.args(listens.then_some("--listens"));
     let mut role = Role::start(&mut command)?;
@@ -56,8 +59,19 @@ fn start_one(place: &Place, listens: bool) -> Result<Owner> {
 /// In the role of an owner: listens or not, says so, answers whoever connects, and closes its
 /// listener when it is told to.
 pub fn own(port: u16, listens: bool) -> Result<()> {
+    let mut given: Vec<TcpListener> = handover::given_by_supervisor()
+        .into_iter()
+        .map(|(_, socket)| socket.into())
+        .collect();
     let at = (Ipv4Addr::UNSPECIFIED, port);
-    let mut listener = listens.then(|| TcpListener::bind(at)).transpose()?;
+    let mut listener = match (listens, given.is_empty()) {
+        (false, _) => {
+            given.clear();
+            None
+        }
+        (true, true) => Some(TcpListener::bind(at)?),
+        (true, false) => Some(given.remove(0)),
+    };
     role::ready();
     println!("{port}");
     let stdin = std::io::stdin();
@@ -75,6 +89,7 @@ pub fn own(port: u16, listens: bool) -> Result<()> {
             if stdin.lock().read_line(&mut String::new())? == 0 {
                 return Ok(());
             }
+            given.clear();
             drop(listener.take());
             println!("{}", crate::closing::monotonic().as_nanos());
         }

@@ -71,7 +71,7 @@ pub struct Search<'a> {
     clock: &'a Clock,
     rules: &'a KernelRules,
     deadline: BootTime,
-    occupants: &'a mut Occupants,
+    occupants: &'a mut Occupants<'a>,
     /// Who asks, and may know whose lease is in the way.
     uid: u32,
     /// Whether what it meets counts for later searches.
@@ -92,7 +92,7 @@ impl<'a> Search<'a> {
         history: &'a Mutex<History>,
         clock: &'a Clock,
         rules: &'a KernelRules,
-        occupants: &'a mut Occupants,
+        occupants: &'a mut Occupants<'a>,
         uid: u32,
     ) -> Self {
         Self {

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::allocator::{Found, Search};
-use super::occupants::Occupants;
 use super::plan::Plan;
 use super::refusal::Refusal;
 use super::service::{Caller, Mode, Service, lock};
@@ -170,7 +169,7 @@ impl Service {
     ) -> Result<Allocated, Refusal> {
         let _admission = self.admit(asked, missing)?;
         let rules = self.kernel_rules();
-        let mut occupants = Occupants::default();
+        let mut occupants = self.occupants();
         let mut rng = lock(&self.rng).fork();
         let choosing = span::choose();
         let (result, attempts, explanation) = choosing.in_scope(|| {

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use super::grant::{Allocated, Asked};
-use super::occupants::Occupants;
 use super::refusal::Refusal;
 use super::service::{Service, lock};
 use crate::domain::attempt::Attempt;
@@ -95,7 +94,7 @@ impl Service {
         let ours = lease.state != State::Lost
             && (in_use || self.hold_of(lease.id).is_some() || self.hold_again(&lease).is_some());
         if !ours && asked.request.strict {
-            let mut occupants = Occupants::default();
+            let mut occupants = self.occupants();
             let mut attempts = Vec::new();
             let mut note = |mut attempt: Attempt, _: &tracing::Span| {
                 attempt.occupant = occupants.of(&attempt);

@@ -1,62 +1,76 @@
-//! Who is in the way of one search. The tables and processes are read at its first refused bind
-//! and then kept, so that sixteen busy candidates cost one walk of `/proc` and not sixteen.
+//! Who is in the way. The tables and processes are read at a search's first refused bind and then
+//! kept for a moment, so that sixteen busy candidates cost one walk of `/proc` and not sixteen, and
+//! a host that is nearly full costs one a second and not one a request.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
+use crate::domain::address::BindAddress;
 use crate::domain::attempt::{Attempt, Occupant, SocketState};
+use crate::domain::lease::BootTime;
+use crate::domain::port::{Port, Protocol};
+use crate::host::clock::Clock;
 use crate::host::occupancy::{Entry, Occupancy, holders};
 use crate::host::process::Process;
 
-/// What is known of others' sockets during one search.
+/// How long what was read says who is there. Whom it does not name is looked for anew.
+const FRESH: Duration = Duration::from_secs(1);
+
+/// The latest reading of each protocol, shared by all searches.
 #[derive(Debug, Default)]
-pub struct Occupants {
-    tables: Option<Tables>,
+pub struct Sightings(Mutex<ByProtocol>);
+
+type ByProtocol = HashMap<Protocol, Arc<Tables>>;
+
+/// What is known of others' sockets during one search.
+#[derive(Debug)]
+pub struct Occupants<'a> {
+    shared: &'a Sightings,
+    clock: &'a Clock,
+    /// What was read anew for this search.
+    own: ByProtocol,
 }
 
-#[derive(Debug, Default)]
+/// The sockets of one protocol at one moment, and who has those that listen.
+#[derive(Debug)]
 struct Tables {
-    entries: Vec<Entry>,
+    read_at: BootTime,
+    by_port: HashMap<Port, Vec<Entry>>,
     processes: HashMap<u64, Vec<Process>>,
 }
 
 impl Tables {
-    fn read(attempt: &Attempt) -> Self {
-        let tables = Occupancy::snapshot(&[attempt.protocol]).unwrap_or_default();
+    fn read(protocol: Protocol, port: Port, clock: &Clock) -> Self {
+        let read_at = clock.boot();
+        let tables = Occupancy::snapshot(&[protocol]).unwrap_or_default();
         // Whoever listens, and whoever is on this very port: not portbook's own thousands of holds,
         // which are bound and do not listen.
         let inodes: HashSet<u64> = tables
             .entries
             .iter()
-            .filter(|entry| entry.state == SocketState::Listening || entry.port == attempt.port)
+            .filter(|entry| entry.state == SocketState::Listening || entry.port == port)
             .map(|entry| entry.inode)
             .collect();
+        let mut by_port: HashMap<Port, Vec<Entry>> = HashMap::new();
+        for entry in tables.entries {
+            by_port.entry(entry.port).or_default().push(entry);
+        }
         Self {
+            read_at,
+            by_port,
             processes: holders(&inodes),
-            entries: tables.entries,
         }
     }
-}
 
-impl Occupants {
-    /// Who was in the way of a refused attempt, as far as the kernel tells.
-    pub fn of(&mut self, attempt: &Attempt) -> Option<Occupant> {
-        if self
-            .tables
-            .as_ref()
-            .is_none_or(|tables| !tables.covers(attempt))
-        {
-            self.tables = Some(Tables::read(attempt));
-        }
-        let tables = self.tables.as_ref()?;
-        let in_the_way = tables
-            .entries
+    fn occupant(&self, port: Port, address: &BindAddress) -> Option<Occupant> {
+        let on_port = self.by_port.get(&port)?;
+        let in_the_way = on_port
             .iter()
-            .filter(|entry| entry.port == attempt.port && entry.overlaps(&attempt.address))
+            .filter(|entry| entry.overlaps(address))
             .min_by_key(|entry| entry.state.rank())?;
-        let process = tables
-            .processes
-            .get(&in_the_way.inode)
-            .and_then(|all| all.first());
+        let processes = self.processes.get(&in_the_way.inode);
+        let process = processes.and_then(|all| all.first());
         Some(Occupant {
             pid: process.map(|process| process.pid),
             uid: in_the_way.uid,
@@ -66,10 +80,55 @@ impl Occupants {
     }
 }
 
-impl Tables {
-    fn covers(&self, attempt: &Attempt) -> bool {
-        self.entries
-            .iter()
-            .any(|entry| entry.protocol == attempt.protocol)
+impl<'a> Occupants<'a> {
+    /// Nothing known yet but what is shared.
+    pub fn new(shared: &'a Sightings, clock: &'a Clock) -> Self {
+        Self {
+            shared,
+            clock,
+            own: ByProtocol::default(),
+        }
+    }
+
+    /// Who was in the way of a refused attempt, as far as the kernel tells.
+    pub fn of(&mut self, attempt: &Attempt) -> Option<Occupant> {
+        let (protocol, port, address) = (attempt.protocol, attempt.port, &attempt.address);
+        if let Some(tables) = self.tables(protocol)
+            && let Some(occupant) = tables.occupant(port, address)
+        {
+            return Some(occupant);
+        }
+        if self.own.contains_key(&protocol) {
+            // Read for this very search: the kernel does not tell.
+            return None;
+        }
+        let tables = Arc::new(Tables::read(protocol, port, self.clock));
+        self.shared().insert(protocol, Arc::clone(&tables));
+        let occupant = tables.occupant(port, address);
+        self.own.insert(protocol, tables);
+        occupant
+    }
+
+    /// The ports on which something is in the way of one of these addresses, as far as was read.
+    pub fn listed(&self, protocol: Protocol, addresses: &[BindAddress]) -> Option<Vec<Port>> {
+        let tables = self.tables(protocol)?;
+        let is_in_the_way = |entry: &Entry| addresses.iter().any(|address| entry.overlaps(address));
+        let ports = tables.by_port.iter();
+        let listed = ports.filter(|(_, entries)| entries.iter().any(is_in_the_way));
+        Some(listed.map(|(port, _)| *port).collect())
+    }
+
+    /// What was read for this search, or a moment ago for another.
+    fn tables(&self, protocol: Protocol) -> Option<Arc<Tables>> {
+        let own = self.own.get(&protocol).cloned();
+        own.or_else(|| {
+            let shared = self.shared().get(&protocol).cloned()?;
+            let age = self.clock.boot().since(shared.read_at);
+            (age < FRESH).then_some(shared)
+        })
+    }
+
+    fn shared(&self) -> std::sync::MutexGuard<'a, ByProtocol> {
+        self.shared.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

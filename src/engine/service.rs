@@ -13,6 +13,7 @@ use super::journal::Journal;
 use super::keeper::Repairs;
 use super::learning::Pending;
 use super::observer::Inodes;
+use super::occupants::{Occupants, Sightings};
 use super::queue::Queue;
 use super::refusal::Refusal;
 use super::turns::Turns;
@@ -80,6 +81,7 @@ pub struct Inner {
     pub(super) books: Mutex<Books>,
     pub(super) history: Mutex<History>,
     pub(super) pending: Mutex<Pending>,
+    pub(super) sightings: Sightings,
     pub(super) holds: Mutex<Holds>,
     pub(super) given: Mutex<GivenSockets>,
     pub(super) watches: Mutex<HashMap<LeaseId, AbortHandle>>,
@@ -141,6 +143,7 @@ impl Service {
             books: Mutex::default(),
             history: Mutex::new(History::new(settings.history.half_life)),
             pending: Mutex::default(),
+            sightings: Sightings::default(),
             holds: Mutex::default(),
             given: Mutex::default(),
             watches: Mutex::default(),
@@ -260,6 +263,11 @@ impl Service {
     /// Tells of every hold from now on.
     pub fn tell_of_holds(&self, news: mpsc::UnboundedSender<HoldNews>) {
         lock(&self.holds).tell(news);
+    }
+
+    /// For one search: who is in the way.
+    pub(super) fn occupants(&self) -> Occupants<'_> {
+        Occupants::new(&self.sightings, &self.clock)
     }
 
     pub(super) fn hold_of(&self, id: LeaseId) -> Option<Arc<Hold>> {

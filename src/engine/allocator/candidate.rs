@@ -123,7 +123,7 @@ fn out_of_descriptors(attempt: &Attempt) -> bool {
 
 /// Adds to each refused attempt who was in the way, and keeps it.
 fn noting<'n>(
-    occupants: &'n mut Occupants,
+    occupants: &'n mut Occupants<'_>,
     attempts: &'n mut Vec<Attempt>,
 ) -> impl FnMut(Attempt, &Span) + 'n {
     move |mut attempt, span| {

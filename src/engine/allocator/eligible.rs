@@ -5,7 +5,6 @@ use crate::choice::assigned::browser_blocked;
 use crate::choice::bits::PortBits;
 use crate::choice::policy::Eligible;
 use crate::domain::explanation::Reason;
-use crate::host::occupancy::Occupancy;
 
 impl Search<'_> {
     /// What may be tried, and in the explanation what may not.
@@ -79,14 +78,12 @@ impl Search<'_> {
     /// Leaves out what the socket tables list. They are hints, but a port listed cannot be bound
     /// strictly, and what they miss the bind will tell.
     pub(super) fn jump_over_listed(&mut self, eligible: &mut Eligible) {
-        let Ok(tables) = Occupancy::snapshot(self.plan.protocols.each()) else {
-            return;
-        };
         let mut listed = PortBits::default();
         let addresses = self.plan.group.addresses();
-        for entry in &tables.entries {
-            if addresses.iter().any(|address| entry.overlaps(address)) {
-                listed.insert(entry.port);
+        for protocol in self.plan.protocols.each() {
+            let ports = self.occupants.listed(*protocol, addresses);
+            for port in ports.unwrap_or_default() {
+                listed.insert(port);
             }
         }
         eligible.exclude(Reason::Listed, &listed);

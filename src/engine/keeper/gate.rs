@@ -5,7 +5,6 @@ use std::sync::Arc;
 use super::retake;
 use crate::domain::event::EventKind;
 use crate::domain::lease::{Guard, Handover, Lease, LeaseId, State};
-use crate::engine::occupants::Occupants;
 use crate::engine::refusal::Refusal;
 use crate::engine::service::{Mode, Service, lock};
 use crate::host::hold::Hold;
@@ -65,7 +64,7 @@ impl Service {
             return Ok(());
         }
         hold.prepare_listeners(&self.clock).map_err(|mut attempt| {
-            attempt.occupant = Occupants::default().of(&attempt);
+            attempt.occupant = self.occupants().of(&attempt);
             Refusal::PortInUse {
                 port: lease.port,
                 attempts: vec![*attempt],
