@@ -79,6 +79,7 @@ fn measure(strategy: Strategy, history: &History, eligible: &PortBits) -> f64 {
     for _ in 0..ROUNDS {
         let penalties = Penalties {
             ephemeral: &ephemeral,
+            rests_ms: 60_000,
         };
         let protocols = [Protocol::Tcp];
         let weigher = Weigher::new(history, &group(), &protocols, penalties, 4);

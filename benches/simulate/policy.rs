@@ -118,6 +118,7 @@ impl Chooser {
     fn weighing<T>(&self, now: Time, act: impl FnOnce(&Weigher<'_>) -> T) -> T {
         let penalties = Penalties {
             ephemeral: &PortSet::EMPTY,
+            rests_ms: 60_000,
         };
         let protocols = [Protocol::Tcp];
         let history = &self.history;

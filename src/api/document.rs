@@ -580,6 +580,8 @@ pub struct PoolDocument {
     pub attempt_timeout: Span,
     /// How long a port is left alone after a refused bind.
     pub cool_down: Span,
+    /// How long a port is dearer after a lease on it has ended.
+    pub release_cool_down: Span,
 }
 
 /// How the service is.

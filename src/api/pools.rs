@@ -49,5 +49,6 @@ pub fn document<'a>(pool: &Pool, leases: impl Iterator<Item = &'a Lease>) -> Poo
         max_leases_per_user: pool.max_leases_per_user,
         attempt_timeout: Span(pool.attempt_timeout),
         cool_down: Span(pool.cool_down),
+        release_cool_down: Span(pool.release_cool_down),
     }
 }

@@ -25,14 +25,13 @@ pub const SEEN_NOW: f64 = 0.5;
 const LATE: f64 = 0.5;
 const MOST_LATE: f64 = 2.0;
 
-/// What it costs that a lease on it ended a moment ago, and how long a moment is: whoever had it
-/// may come back, and its clients may still call.
+/// What it costs that a lease on it ended a moment ago: whoever had it may come back, and its clients
+/// may still call.
 const RELEASED: f64 = 0.05;
-const RELEASED_MS: u64 = 60_000;
 
-/// The terms of the cost. A port `returning` to the name that had it is not dearer for having been
-/// released just now.
-pub fn of(evidence: &Evidence, returning: bool) -> Cost {
+/// The terms of the cost. A port is dearer for `rests_ms` after a lease on it has ended: the pool's
+/// rule, but no time at all for the name that had it.
+pub fn of(evidence: &Evidence, rests_ms: u64) -> Cost {
     let prior_free = (PRIOR_FREE + evidence.block_good)
         / (PRIOR_ALL + evidence.block_good + evidence.block_failed);
     let checks = evidence.checks.min(MOST_CHECKS);
@@ -44,19 +43,13 @@ pub fn of(evidence: &Evidence, returning: bool) -> Cost {
     };
     let expected = PRIOR_WEIGHT * (1.0 - prior_free) + evidence.failed + SNAPSHOT_WEIGHT * busy;
     let all = PRIOR_WEIGHT + evidence.good + evidence.failed + SNAPSHOT_WEIGHT * checks;
-    let just_released = evidence
-        .released_ago_ms
-        .is_some_and(|ago| ago < RELEASED_MS);
+    let just_released = evidence.released_ago_ms.is_some_and(|ago| ago < rests_ms);
     Cost {
         prior_free,
         p_busy: expected / all,
         seen: if evidence.seen_now { SEEN_NOW } else { 0.0 },
         late: LATE * evidence.late.min(MOST_LATE),
-        released: if just_released && !returning {
-            RELEASED
-        } else {
-            0.0
-        },
+        released: if just_released { RELEASED } else { 0.0 },
     }
 }
 
@@ -65,13 +58,15 @@ mod tests {
     use super::*;
     use proptest::prelude::{prop_assert, proptest};
 
+    const MINUTE_MS: u64 = 60_000;
+
     fn near(one: f64, other: f64) -> bool {
         (one - other).abs() < 1e-9
     }
 
     #[test]
     fn nothing_known_costs_what_a_tenth_of_all_ports_being_busy_would() {
-        let cost = of(&Evidence::default(), false);
+        let cost = of(&Evidence::default(), MINUTE_MS);
         assert!(near(cost.total(), 0.1), "{cost:?}");
     }
 
@@ -89,13 +84,13 @@ mod tests {
             released_ago_ms: Some(59_999),
             ..Evidence::default()
         };
-        let cost = of(&evidence, false);
+        let cost = of(&evidence, MINUTE_MS);
         let prior = 20.0 / 30.0;
         assert!(near(cost.prior_free, prior));
         let p_busy = (3.0 * (1.0 - prior) + 2.0 + 1.5) / (3.0 + 4.0 + 2.0 + 5.0);
         assert!(near(cost.p_busy, p_busy), "{cost:?}");
         assert!(near(cost.total(), p_busy + 0.5 + 0.75 + 0.05), "{cost:?}");
-        let returning = of(&evidence, true);
+        let returning = of(&evidence, 0);
         assert!(near(returning.total(), cost.total() - 0.05));
     }
 
@@ -106,7 +101,7 @@ mod tests {
             released_ago_ms: Some(60_000),
             ..Evidence::default()
         };
-        let cost = of(&evidence, false);
+        let cost = of(&evidence, MINUTE_MS);
         assert!(near(cost.late, 1.0) && near(cost.released, 0.0), "{cost:?}");
     }
 
@@ -118,7 +113,7 @@ mod tests {
                 checks,
                 ..Evidence::default()
             };
-            of(&evidence, false).p_busy
+            of(&evidence, MINUTE_MS).p_busy
         };
         assert!(near(refused(200.0), refused(4000.0)));
         let always = |checks: f64| {
@@ -127,7 +122,7 @@ mod tests {
                 checks,
                 ..Evidence::default()
             };
-            of(&evidence, false).p_busy
+            of(&evidence, MINUTE_MS).p_busy
         };
         assert!(near(always(200.0), always(4000.0)));
     }
@@ -139,14 +134,14 @@ mod tests {
             share in 0.0..=1.0f64, late in 0.0..5.0f64,
         ) {
             let known = Evidence { good, failed, checks, busy: checks * share, late, ..Evidence::default() };
-            let before = of(&known, false).total();
-            prop_assert!((0.0..=1.0).contains(&of(&known, false).p_busy));
+            let before = of(&known, MINUTE_MS).total();
+            prop_assert!((0.0..=1.0).contains(&of(&known, MINUTE_MS).p_busy));
             let worse = Evidence { failed: failed + 1.0, ..known.clone() };
-            prop_assert!(of(&worse, false).total() >= before);
+            prop_assert!(of(&worse, MINUTE_MS).total() >= before);
             let worse = Evidence { late: late + 1.0, ..known.clone() };
-            prop_assert!(of(&worse, false).total() >= before);
+            prop_assert!(of(&worse, MINUTE_MS).total() >= before);
             let better = Evidence { good: good + 1.0, ..known };
-            prop_assert!(of(&better, false).total() <= before);
+            prop_assert!(of(&better, MINUTE_MS).total() <= before);
         }
     }
 }

@@ -60,6 +60,8 @@ impl Eligible {
 pub struct Penalties<'a> {
     /// What the kernel gives to outgoing connections.
     pub ephemeral: &'a PortSet,
+    /// How long a port is dearer after a lease on it has ended.
+    pub rests_ms: u64,
 }
 
 impl Penalties<'_> {
@@ -91,6 +93,7 @@ mod tests {
         let ephemeral = "32768-60999".parse().unwrap();
         let penalties = Penalties {
             ephemeral: &ephemeral,
+            rests_ms: 0,
         };
         let reasons = |number| -> Vec<PenaltyReason> {
             let found = penalties.of(Port::new(number).unwrap());

@@ -173,6 +173,7 @@ mod tests {
     fn with<T>(history: &History, act: impl FnOnce(&Weigher<'_>) -> T) -> T {
         let penalties = Penalties {
             ephemeral: &PortSet::EMPTY,
+            rests_ms: 60_000,
         };
         let weigher = Weigher::new(history, &any(), &[Protocol::Tcp], penalties, 1);
         act(&weigher)

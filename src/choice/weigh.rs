@@ -35,15 +35,15 @@ impl<'a> Weigher<'a> {
 
     /// A port with its cost.
     pub fn weigh(&self, port: Port) -> Candidate {
-        self.weigh_for(port, false)
+        self.weigh_after(port, self.penalties.rests_ms)
     }
 
     /// The same for the name that had the port before.
     pub fn weigh_returning(&self, port: Port) -> Candidate {
-        self.weigh_for(port, true)
+        self.weigh_after(port, 0)
     }
 
-    fn weigh_for(&self, port: Port, returning: bool) -> Candidate {
+    fn weigh_after(&self, port: Port, rests_ms: u64) -> Candidate {
         let penalties = self.penalties.of(port);
         let weighed: Vec<Weighed> = self
             .pages
@@ -53,7 +53,7 @@ impl<'a> Weigher<'a> {
                 let evidence = known.unwrap_or_default();
                 Weighed {
                     protocol: *protocol,
-                    cost: cost::of(&evidence, returning),
+                    cost: cost::of(&evidence, rests_ms),
                     evidence,
                 }
             })

@@ -172,6 +172,7 @@ pub(super) fn default_pool(name: &str) -> Pool {
         max_attempts: None,
         attempt_timeout: Duration::from_secs(5),
         cool_down: Duration::from_secs(10),
+        release_cool_down: Duration::from_mins(1),
         protocol: Protocols::default(),
         interfaces: vec![Selector {
             negated: false,

@@ -109,6 +109,9 @@ fn pool(mut section: Section<'_, '_>, name: &str) -> Option<Pool> {
         max_attempts: section.optional("max_attempts", base.max_attempts),
         attempt_timeout: lasting(&mut section, "attempt_timeout", base.attempt_timeout),
         cool_down: section.value("cool_down", Span(base.cool_down)).0,
+        release_cool_down: section
+            .value("release_cool_down", Span(base.release_cool_down))
+            .0,
         protocol: section.value("protocol", base.protocol),
         interfaces: section.value("interfaces", Selectors(base.interfaces)).0,
         handover: section.value("handover", base.handover),

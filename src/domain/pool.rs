@@ -89,6 +89,8 @@ pub struct Pool {
     pub attempt_timeout: Duration,
     /// How long a port is left alone after a bind on it was refused.
     pub cool_down: Duration,
+    /// How long a port is dearer after a lease on it has ended, but for the name that had it.
+    pub release_cool_down: Duration,
     /// The protocols that a port must be free for.
     pub protocol: Protocols,
     /// Where the port is held: one number, free on every address that these select.

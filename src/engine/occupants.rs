@@ -6,7 +6,8 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::domain::address::BindAddress;
+use crate::choice::bits::PortBits;
+use crate::domain::address::{AddressGroup, BindAddress};
 use crate::domain::attempt::{Attempt, Occupant, SocketState};
 use crate::domain::lease::BootTime;
 use crate::domain::port::{Port, Protocol};
@@ -38,6 +39,8 @@ struct Tables {
     read_at: BootTime,
     by_port: HashMap<Port, Vec<Entry>>,
     processes: HashMap<u64, Vec<Process>>,
+    /// What [`Self::listed`] has found out already.
+    listed: Mutex<Vec<(AddressGroup, Arc<PortBits>)>>,
 }
 
 impl Tables {
@@ -60,7 +63,28 @@ impl Tables {
             read_at,
             by_port,
             processes: holders(&inodes),
+            listed: Mutex::default(),
         }
+    }
+
+    /// The ports on which something is in the way of a group. Found out once for each: there may be
+    /// tens of thousands of sockets.
+    fn listed(&self, group: &AddressGroup) -> Arc<PortBits> {
+        let mut listed = self.listed.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, ports)) = listed.iter().find(|(known, _)| known == group) {
+            return Arc::clone(ports);
+        }
+        let addresses = group.addresses();
+        let is_in_the_way = |entry: &Entry| addresses.iter().any(|address| entry.overlaps(address));
+        let mut ports = PortBits::default();
+        for (port, entries) in &self.by_port {
+            if entries.iter().any(is_in_the_way) {
+                ports.insert(*port);
+            }
+        }
+        let ports = Arc::new(ports);
+        listed.push((group.clone(), Arc::clone(&ports)));
+        ports
     }
 
     fn occupant(&self, port: Port, address: &BindAddress) -> Option<Occupant> {
@@ -109,13 +133,9 @@ impl<'a> Occupants<'a> {
         occupant
     }
 
-    /// The ports on which something is in the way of one of these addresses, as far as was read.
-    pub fn listed(&self, protocol: Protocol, addresses: &[BindAddress]) -> Option<Vec<Port>> {
-        let tables = self.tables(protocol)?;
-        let is_in_the_way = |entry: &Entry| addresses.iter().any(|address| entry.overlaps(address));
-        let ports = tables.by_port.iter();
-        let listed = ports.filter(|(_, entries)| entries.iter().any(is_in_the_way));
-        Some(listed.map(|(port, _)| *port).collect())
+    /// The ports on which something is in the way of a group, as far as was read.
+    pub fn listed(&self, protocol: Protocol, group: &AddressGroup) -> Option<Arc<PortBits>> {
+        Some(self.tables(protocol)?.listed(group))
     }
 
     /// What was read for this search, or a moment ago for another.

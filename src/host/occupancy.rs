@@ -80,6 +80,14 @@ impl Occupancy {
         read(protocol, Some(port))
     }
 
+    /// Every TCP socket that listens.
+    pub fn listeners() -> io::Result<Vec<Entry>> {
+        let listed = diag::read(Protocol::Tcp, None, diag::LISTENING);
+        let mut entries = listed.or_else(|_| read(Protocol::Tcp, None))?;
+        entries.retain(|entry| entry.state == SocketState::Listening);
+        Ok(entries)
+    }
+
     /// The TCP sockets that listen on one port. Far cheaper than [`Self::on_port`] on a busy host:
     /// the kernel goes through its listeners alone, and not through every connection there is.
     pub fn listeners_on(port: Port) -> io::Result<Vec<Entry>> {

@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
+use crate::host::Host;
 use crate::support::{Place, Server, Stranger, command_of, ranges, text};
 
 /// One process that listens on all of these ports.
@@ -277,4 +278,54 @@ fn lease_of(server: &Server, name: &str) -> String {
         "/api/v1/leases/{}",
         leases["leases"][0]["id"].as_str().unwrap()
     )
+}
+
+#[test]
+fn what_the_kernel_keeps_for_itself_is_named() {
+    let Some(host) = Host::plain("exclusions that come from the kernel") else {
+        return;
+    };
+    host.sysctl("ip_local_port_range", "40000 40299");
+    host.sysctl("ip_local_reserved_ports", "40000,40017");
+    // Eighteen ports that the kernel could give away of the 300, and two outside.
+    let ports = (40000..=40019).chain(41000..=41001).collect();
+    let place = Place::on(ports, vec![8888]);
+    let server = host.serve(&place);
+    let granted = |count: u32| {
+        let asked = json!({"count": count});
+        let answer = host.api(&server, "POST", "/api/v1/leases", &asked);
+        assert_eq!(answer.status, 201, "{answer:?}");
+        answer.json()
+    };
+    let told = explanation(&server, &granted(1));
+    assert_eq!(reasons(&told), [("kernel_reserved".to_owned(), 2)]);
+    granted(15);
+    // Sixteen may be held of a range of 300; what is left of it is not touched.
+    let next = granted(1);
+    assert_eq!(next["leases"][0]["port"], 41000, "{next}");
+    let expected = [
+        ("kernel_reserved".to_owned(), 2),
+        ("leased".to_owned(), 16),
+        ("ephemeral_budget".to_owned(), 2),
+    ];
+    assert_eq!(reasons(&explanation(&server, &next)), expected);
+}
+
+#[test]
+fn after_sixteen_busy_ports_the_rest_of_what_is_listed_is_jumped_over() {
+    let place = Place::with_ports(24);
+    let _occupants = occupants(&place.ports[..20]);
+    let server = place.serve();
+    let granted = allocate(&server, &json!({"strategy": "ordered"}));
+    assert_eq!(granted["attempt_count"], 17, "{granted}");
+    let told = explanation(&server, &granted);
+    assert!(reasons(&told).contains(&("listed".to_owned(), 4)), "{told}");
+    // Each that was tried names who is there.
+    let conflicts = granted["conflicts"].as_array().unwrap();
+    assert!(
+        conflicts
+            .iter()
+            .all(|c| c["occupant"]["command"] == "python3"),
+        "{granted}"
+    );
 }

@@ -153,7 +153,7 @@ fn neighbours_in_a_block_make_each_other_dearer() {
     for number in 6400..6420 {
         history.refused(&on("0.0.0.0"), TCP, port(number), None, 0);
     }
-    let prior = |number| cost::of(&known(&history, &["0.0.0.0"], number, 0), false).prior_free;
+    let prior = |number| cost::of(&known(&history, &["0.0.0.0"], number, 0), 0).prior_free;
     assert!(near(prior(6463), 9.0 / 30.0), "{}", prior(6463));
     assert!(near(prior(6464), 0.9) && near(prior(6399), 0.9));
 }
@@ -305,7 +305,7 @@ proptest! {
         again.load(changes.pages, changes.ports);
         for number in 1000..1010 {
             let cost = |history: &History| {
-                cost::of(&known(history, &["0.0.0.0"], number, now_ms + later), false).total()
+                cost::of(&known(history, &["0.0.0.0"], number, now_ms + later), 60_000).total()
             };
             prop_assert!(near(cost(&again), cost(&history)));
         }

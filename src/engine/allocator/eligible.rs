@@ -30,10 +30,6 @@ impl Search<'_> {
                 &PortBits::from(&self.rules.reserved),
             );
         }
-        if self.over_ephemeral_budget() {
-            let ephemeral = PortBits::from(&self.rules.ephemeral);
-            eligible.exclude(Reason::EphemeralBudget, &ephemeral);
-        }
         let now = self.clock.boot();
         let mut books = self.books();
         for protocol in self.plan.protocols.each() {
@@ -48,6 +44,10 @@ impl Search<'_> {
             }
         }
         drop(books);
+        if self.over_ephemeral_budget() {
+            let ephemeral = PortBits::from(&self.rules.ephemeral);
+            eligible.exclude(Reason::EphemeralBudget, &ephemeral);
+        }
         if let Some(listed) = &self.listed {
             eligible.exclude(Reason::Listed, listed);
         }
@@ -79,11 +79,9 @@ impl Search<'_> {
     /// strictly, and what they miss the bind will tell.
     pub(super) fn jump_over_listed(&mut self, eligible: &mut Eligible) {
         let mut listed = PortBits::default();
-        let addresses = self.plan.group.addresses();
         for protocol in self.plan.protocols.each() {
-            let ports = self.occupants.listed(*protocol, addresses);
-            for port in ports.unwrap_or_default() {
-                listed.insert(port);
+            if let Some(ports) = self.occupants.listed(*protocol, &self.plan.group) {
+                listed.add(&ports);
             }
         }
         eligible.exclude(Reason::Listed, &listed);

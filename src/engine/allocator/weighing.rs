@@ -67,8 +67,10 @@ impl Search<'_> {
 
     fn weighing<T>(&self, act: impl FnOnce(&Weigher<'_>) -> T) -> T {
         let history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
+        let rests = self.plan.pool.release_cool_down;
         let penalties = Penalties {
             ephemeral: &self.rules.ephemeral,
+            rests_ms: u64::try_from(rests.as_millis()).unwrap_or(u64::MAX),
         };
         let protocols = self.plan.protocols.each();
         let now_ms = self.clock.now().as_millisecond();

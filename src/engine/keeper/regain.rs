@@ -4,15 +4,17 @@
 //! listens nobody can hold the port beside it. The kernel tells when sockets close; portbook
 //! listens to that only while a lease waits for it, because it is told of every connection.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::domain::address::BindAddress;
 use crate::domain::event::EventKind;
 use crate::domain::lease::{Guard, Handover, Lease, LeaseId, State};
 use crate::domain::port::{Port, Protocol};
 use crate::engine::service::{Service, lock};
 use crate::host::closing::{Closed, ClosingSockets};
+use crate::host::occupancy::{Entry, Occupancy};
 use crate::host::process;
 use crate::host::readiness::Readiness;
 
@@ -74,7 +76,7 @@ impl Service {
     /// taken at once and go to the record together.
     async fn regain(&self, closed: &Closed) {
         let leases = match closed {
-            Closed::Many => self.without_hold(),
+            Closed::Many => self.not_listened_on(self.without_hold()).await,
             Closed::Ports(ports) => self.without_hold_on(ports),
         };
         let tasks: Vec<_> = leases
@@ -88,6 +90,31 @@ impl Service {
             // A task that failed has said why.
             drop(task.await);
         }
+    }
+
+    /// Those of which some address without a hold has no listener: one look at the kernel's listeners
+    /// in place of a refused bind for each. Where it cannot be had, all of them.
+    async fn not_listened_on(&self, mut leases: Vec<Arc<Lease>>) -> Vec<Arc<Lease>> {
+        let look = tokio::task::spawn_blocking(Occupancy::listeners).await;
+        let Ok(Ok(listeners)) = look else {
+            return leases;
+        };
+        let mut by_port: HashMap<Port, Vec<Entry>> = HashMap::new();
+        for entry in listeners {
+            by_port.entry(entry.port).or_default().push(entry);
+        }
+        leases.retain(|lease| {
+            let hold = self.hold_of(lease.id);
+            let on_port = by_port.get(&lease.port);
+            let listened_on = |address: &BindAddress| {
+                on_port.is_some_and(|entries| entries.iter().any(|entry| entry.overlaps(address)))
+            };
+            let addresses = lease.addresses.addresses().iter();
+            let mut missing =
+                addresses.filter(|address| !hold.as_ref().is_some_and(|hold| hold.has(address)));
+            missing.any(|address| !listened_on(address))
+        });
+        leases
     }
 
     /// The same on some ports: the kernel tells of every connection that closes, so this costs what
