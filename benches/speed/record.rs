@@ -44,14 +44,6 @@ impl Record {
         Ok((counts.0.unsigned_abs(), counts.1.unsigned_abs()))
     }
 
-    /// Adds a past of so many attempts: two for each allocation, whose lease has ended.
-    pub fn add_past(&self, attempts: u32) -> Result<()> {
-        let mut connection = self.connection.borrow_mut();
-        let past = sqlx::query(include_str!("past.sql")).bind(attempts);
-        self.runtime.block_on(past.execute(&mut *connection))?;
-        Ok(())
-    }
-
     /// Adds a past of so many attempts in the last twenty days, as the service would have made it.
     pub fn add_history(&self, attempts: u32) -> Result<()> {
         let now = std::time::UNIX_EPOCH.elapsed()?.as_millis();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{Connection, FromRow};
 use tokio::sync::oneshot;
@@ -231,7 +231,8 @@ struct Page {
     checks_total: i64,
 }
 
-#[derive(FromRow)]
+/// The columns that [`remember`] asks for, in its order.
+#[derive(Deserialize)]
 struct Known {
     page: i64,
     port: u16,
@@ -354,6 +355,25 @@ fn readable<R, T: TryFrom<R, Error = StoreError>>(rows: Vec<R>) -> Vec<T> {
     read
 }
 
+/// All ports, a page as one JSON text: one by one their rows would be most of a start.
+async fn known(connection: &mut SqliteConnection) -> Result<Vec<Known>, StoreError> {
+    let pages: Vec<String> = sqlx::query_scalar(
+        "select json_group_array(json_array(page, port, at_ms, good, failed, busy, late, \
+         released_at_ms, good_total, failed_total, busy_total, late_total, occupant)) \
+         from history_port group by page",
+    )
+    .fetch_all(connection)
+    .await?;
+    let mut ports = Vec::new();
+    for page in pages {
+        match serde_json::from_str::<Vec<Known>>(&page) {
+            Ok(known) => ports.extend(known),
+            Err(error) => tracing::warn!(%error, "a page of history is left out"),
+        }
+    }
+    Ok(ports)
+}
+
 pub(super) async fn remember(connection: &mut SqliteConnection) -> Result<Remembered, StoreError> {
     let last_snapshot: i64 = sqlx::query_scalar("select ifnull(max(seq), 0) from snapshot")
         .fetch_one(&mut *connection)
@@ -365,9 +385,7 @@ pub(super) async fn remember(connection: &mut SqliteConnection) -> Result<Rememb
     let pages: Vec<Page> = sqlx::query_as("select * from history_page")
         .fetch_all(&mut *connection)
         .await?;
-    let ports: Vec<Known> = sqlx::query_as("select * from history_port")
-        .fetch_all(&mut *connection)
-        .await?;
+    let ports = known(connection).await?;
     let tried: Vec<Tried> = sqlx::query_as(
         "select at_ms, interface, address, protocol, port, outcome, \
          occupant ->> 'command' as command from attempt \

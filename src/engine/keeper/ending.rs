@@ -140,7 +140,8 @@ impl Service {
             None => self.end(id, State::OwnerGone, why, still).await,
         };
         match done {
-            Ok(()) | Err(Refusal::NotFound) => {}
+            // While shutting down the record closes first; the next start sees that the owner is gone.
+            Ok(()) | Err(Refusal::NotFound | Refusal::Store(StoreError::Closed)) => {}
             Err(error) => {
                 tracing::error!(%error, lease = %id, "an owner's end could not be recorded");
             }
