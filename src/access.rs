@@ -3,7 +3,9 @@
 //! Two doors. On the Unix socket the kernel vouches for the peer (`SO_PEERCRED`, `unix(7)`). On the
 //! loopback console anybody on the host can connect, and any web page in a user's browser can
 //! make that browser connect: so the console answers only to its own names (DNS rebinding), and
-//! changes state only for whoever shows the token.
+//! changes state only for whoever shows the token, or a browser's session from one of its pages.
+
+pub mod session;
 
 use std::future::{Ready, ready};
 use std::io;
@@ -21,6 +23,7 @@ use actix_web::{FromRequest, HttpMessage, HttpRequest, ResponseError};
 use subtle::ConstantTimeEq;
 use tokio::net::unix::UCred;
 
+use self::session::Sessions;
 use crate::api::problem::{Code, Problem};
 use crate::engine::service::Caller;
 use crate::host::process;
@@ -43,6 +46,8 @@ pub struct Door {
     pub uid: u32,
     /// Names accepted in Host besides the loopback's own.
     pub extra_hosts: Vec<String>,
+    /// Browsers that have logged in.
+    pub sessions: Sessions,
 }
 
 /// A secret of 256 random bits, in hex.
@@ -62,7 +67,7 @@ impl Token {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             read => return read,
         }
-        let text = format!("{:032x}{:032x}", random()?, random()?);
+        let text = secret()?;
         // Written whole under another name and then linked, so that of two who make one at the
         // same time both get the first, and nobody reads half of it.
         let new = file.with_extension(format!("{}.new", std::process::id()));
@@ -96,10 +101,16 @@ impl Token {
         &self.0
     }
 
-    fn is(&self, given: &str) -> bool {
+    /// Whether this is it.
+    pub fn is(&self, given: &str) -> bool {
         // In constant time, so that answers do not tell how much was right.
         self.0.as_bytes().ct_eq(given.as_bytes()).into()
     }
+}
+
+/// 256 random bits in hex.
+fn secret() -> io::Result<String> {
+    Ok(format!("{:032x}{:032x}", random()?, random()?))
 }
 
 fn random() -> io::Result<u128> {
@@ -161,7 +172,8 @@ impl FromRequest for Viewer {
 fn token_needed() -> Problem {
     Problem::new(
         Code::Unauthorized,
-        "changing state on the console needs its token: send \"Authorization: Bearer …\" with what `portbook token` prints",
+        "changing state on the console needs a login (`portbook dashboard` opens one) or its token: \
+         send \"Authorization: Bearer …\" with what `portbook token` prints",
     )
 }
 
@@ -233,6 +245,7 @@ fn at_the_console(request: &ServiceRequest, door: &Door) -> Result<Viewer, Probl
             "this is not the token: `portbook token` prints it",
         ));
     }
+    let session = session(headers).and_then(|session| door.sessions.user(session));
     if changes_state(request.method()) {
         if is_foreign(headers, &door.extra_hosts) {
             return Err(Problem::new(
@@ -240,14 +253,48 @@ fn at_the_console(request: &ServiceRequest, door: &Door) -> Result<Viewer, Probl
                 "another site's page sent this request: only the console's own pages may",
             ));
         }
-        if bearer.is_none() {
+        // What opens a session, or ends one, cannot need one.
+        let opens = matches!(request.path(), "/login" | "/logout");
+        if bearer.is_none() && session.is_none() && !opens {
             return Err(token_needed());
         }
+        // Every browser says where a form or script comes from (Fetch standard, 3.2); who does not
+        // is none, and a session is a browser's.
+        if bearer.is_none() && !headers.contains_key(header::ORIGIN) {
+            return Err(Problem::new(
+                Code::Forbidden,
+                "a request with a session must name its origin, as browsers do",
+            ));
+        }
     }
-    Ok(match bearer {
-        Some(_) => Viewer::Known(Caller::user(door.uid)),
-        None => Viewer::Reader { of: door.uid },
+    Ok(match (bearer, session) {
+        (Some(_), _) => Viewer::Known(Caller::user(door.uid)),
+        (None, Some(uid)) => Viewer::Known(Caller::user(uid)),
+        (None, None) => Viewer::Reader { of: door.uid },
     })
+}
+
+/// What the session's cookie is called on this console.
+pub fn cookie_name(headers: &HeaderMap) -> String {
+    let host = headers
+        .get(header::HOST)
+        .and_then(|host| host.to_str().ok());
+    let host = host.unwrap_or_default();
+    let port = host.strip_prefix(without_port(host)).unwrap_or_default();
+    let port = port.trim_start_matches(':');
+    let is_number = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+    format!("portbook-{}", if is_number { port } else { "80" })
+}
+
+/// The session that a browser shows, if it shows one.
+pub fn session(headers: &HeaderMap) -> Option<&str> {
+    let name = cookie_name(headers);
+    let cookies = headers.get_all(header::COOKIE);
+    let mut pairs = cookies
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(';'))
+        .filter_map(|pair| pair.trim().split_once('='));
+    pairs.find_map(|(key, value)| (key == name).then_some(value))
 }
 
 fn changes_state(method: &Method) -> bool {

@@ -247,6 +247,12 @@
       else if (button.dataset.copy) copy(button);
       else if (button.classList.contains("updates")) show(button);
     });
+    document.addEventListener("keydown", (event) => {
+      const typing = event.target.closest("input, textarea, select, [contenteditable]");
+      if (event.key !== "/" || typing || event.ctrlKey || event.metaKey || event.altKey) return;
+      event.preventDefault();
+      document.getElementById("search")?.focus();
+    });
     if (!document.querySelector("section[data-live]")) return;
     // Whoever leaves a section sees what waited for it, once the focus or pointer has arrived.
     for (const section of document.querySelectorAll("section[data-live]")) {

@@ -12,6 +12,7 @@ mod health;
 mod history;
 pub mod interfaces;
 pub mod leases;
+pub mod logins;
 pub mod pools;
 pub mod ports;
 pub mod problem;
@@ -83,6 +84,7 @@ pub fn routes(config: &mut ServiceConfig) {
                 .service(resource("/ports/{protocol}/{port}", READING).route(read(ports::show)))
                 .service(resource("/ports/{port}", READING).route(read(ports::show_tcp)))
                 .service(resource("/snapshots", "POST").route(web::post().to(snapshots::create)))
+                .service(resource("/logins", "POST").route(web::post().to(logins::create)))
                 .service(resource("/interfaces", READING).route(read(interfaces::list)))
                 .service(resource("/pools", READING).route(read(pools::list)))
                 .service(resource("/config", READING).route(read(configuration::show)))

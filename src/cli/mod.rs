@@ -5,6 +5,7 @@ mod alloc;
 mod backend;
 mod client;
 pub mod config;
+mod dashboard;
 mod explain;
 mod failure;
 mod history;
@@ -110,6 +111,8 @@ enum Command {
     Config(config::ConfigArgs),
     /// Run the service, with its console and its API.
     Serve(serve::ServeArgs),
+    /// Open the console in a browser, logged in.
+    Dashboard(dashboard::DashboardArgs),
     /// Print the token that changes state on the console.
     Token,
 }
@@ -143,6 +146,7 @@ impl Cli {
             Command::Interfaces => interfaces::run(&global),
             Command::Config(args) => config::run(&global, &args),
             Command::Serve(args) => serve::run(&global, &args),
+            Command::Dashboard(args) => block_on(dashboard::run(&global, &args)),
             Command::Token => token::run(&global),
         }
     }

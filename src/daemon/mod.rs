@@ -17,6 +17,7 @@ use tokio::net::{UnixDatagram, UnixListener, UnixStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use crate::access::session::Sessions;
 use crate::access::{Door, Token};
 use crate::api::Face;
 use crate::config::{Loaded, Settings, Sources};
@@ -124,6 +125,7 @@ impl Daemon {
             token,
             uid,
             extra_hosts: settings.console.allowed_hosts.clone(),
+            sessions: Sessions::new(service.clock().clone()),
         }));
         let console = if settings.console.enabled {
             Some(

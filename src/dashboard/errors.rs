@@ -3,15 +3,20 @@
 use actix_web::http::StatusCode;
 use actix_web::web::Path;
 use askama::Template;
-use askama_web::WebTemplate;
 
 use super::format::{Piece, pieces};
+use super::frame::Frame;
+use super::page::{Page, PageError};
 use crate::api::problem::{Code, Problem};
+use crate::domain::attempt::printable;
 
 /// The page of one error.
-#[derive(Debug, Template, WebTemplate)]
+#[derive(Debug, Template)]
 #[template(path = "error_page.html")]
 pub(super) struct ErrorPage {
+    frame: Frame,
+    /// What it was this time; anybody's text.
+    detail: Option<String>,
     code: &'static str,
     title: &'static str,
     help: Vec<Piece<'static>>,
@@ -33,6 +38,8 @@ impl ErrorPage {
         let status = StatusCode::from_u16(code.status()).ok();
         let others = Code::ALL.iter().filter(|other| **other != code);
         Self {
+            frame: Frame::default(),
+            detail: None,
             code: code.as_str(),
             title: code.title(),
             help: pieces(code.help()),
@@ -49,13 +56,25 @@ impl ErrorPage {
                 .collect(),
         }
     }
+
+    /// The page of a problem that has just been met.
+    pub(super) fn of_problem(problem: &Problem) -> Self {
+        let code = Code::parse(&problem.code).unwrap_or(Code::InvalidRequest);
+        Self {
+            detail: Some(printable(&problem.detail)),
+            ..Self::of(code)
+        }
+    }
 }
 
 /// Shows the page of an error.
-pub(super) async fn show(word: Path<String>) -> Result<ErrorPage, Problem> {
-    let code = Code::parse(&word);
-    code.map(ErrorPage::of)
-        .ok_or_else(|| Problem::new(Code::NotFound, "there is no error of this code"))
+pub(super) async fn show(word: Path<String>, frame: Frame) -> Result<Page<ErrorPage>, PageError> {
+    let code = Code::parse(&word)
+        .ok_or_else(|| Problem::new(Code::NotFound, "there is no error of this code"))?;
+    Ok(Page(ErrorPage {
+        frame,
+        ..ErrorPage::of(code)
+    }))
 }
 
 #[cfg(test)]
@@ -73,8 +92,9 @@ mod tests {
 
     #[test]
     fn no_other_word_has_one() {
-        let answer = show(Path::from("<script>".to_owned()));
+        let answer = show(Path::from("<script>".to_owned()), Frame::default());
         let answer = futures_util::FutureExt::now_or_never(answer).unwrap();
-        assert_eq!(answer.unwrap_err().status, 404);
+        let status = actix_web::ResponseError::status_code(&answer.unwrap_err());
+        assert_eq!(status, 404);
     }
 }

@@ -7,32 +7,56 @@
 pub mod assets;
 mod errors;
 mod format;
+mod frame;
+mod login;
 mod overview;
+mod page;
 mod part;
+mod search;
 
-use actix_web::web::{ServiceConfig, get, head};
+use actix_web::dev::HttpServiceFactory;
+use actix_web::web::{FormConfig, ServiceConfig, get, head, post};
+use actix_web::{FromRequest, Handler, Responder};
 
+use self::page::PageError;
+use crate::api::problem::{Code, Problem};
 use crate::api::{READING, resource};
 use crate::domain::event::EventKind;
 
 /// Adds every page, and what the pages load.
 pub fn routes(config: &mut ServiceConfig) {
     config
-        .service(
-            resource("/", READING)
-                .route(get().to(overview::show))
-                .route(head().to(overview::show)),
+        .app_data(
+            FormConfig::default()
+                .limit(64 * 1024)
+                .error_handler(|error, _| {
+                    let problem = Problem::new(Code::InvalidRequest, format!("the form: {error}"));
+                    PageError::from(problem).into()
+                }),
         )
+        .service(page("/", overview::show))
+        .service(page("/search", search::find))
         .service(
-            resource("/errors/{code}", READING)
-                .route(get().to(errors::show))
-                .route(head().to(errors::show)),
+            resource("/login", "GET, HEAD, POST")
+                .route(get().to(login::show))
+                .route(head().to(login::show))
+                .route(post().to(login::enter)),
         )
-        .service(
-            resource("/static/{file}", READING)
-                .route(get().to(assets::serve))
-                .route(head().to(assets::serve)),
-        );
+        .service(resource("/logout", "POST").route(post().to(login::leave)))
+        .service(page("/errors/{code}", errors::show))
+        .service(page("/static/{file}", assets::serve));
+}
+
+/// A page that can only be read.
+fn page<F, Args>(path: &str, handler: F) -> impl HttpServiceFactory + 'static
+where
+    F: Handler<Args> + Clone,
+    Args: FromRequest + 'static,
+    F::Output: Responder + 'static,
+{
+    resource(path, READING)
+        .route(get().to(handler.clone()))
+        .route(head().to(handler))
 }
 
 /// The kinds of event that the script listens to; an `EventSource` must name each.

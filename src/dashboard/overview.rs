@@ -7,12 +7,13 @@ use std::sync::Arc;
 
 use actix_web::web::Data;
 use askama::Template;
-use askama_web::WebTemplate;
 use jiff::Timestamp;
 
 use self::landing::Landing;
 use self::tiles::{Counts, Tile};
 use super::format::{When, grouped};
+use super::frame::Frame;
+use super::page::Page;
 use super::part::attempt::AttemptRow;
 use super::part::event::EventRow;
 use super::part::interface::InterfaceRow;
@@ -34,9 +35,10 @@ const EVENTS: usize = 15;
 const ALL_EVENTS: usize = 100_000;
 
 /// The page.
-#[derive(Debug, Template, WebTemplate)]
+#[derive(Debug, Template)]
 #[template(path = "overview.html")]
 pub(super) struct Overview {
+    frame: Frame,
     now: When,
     notices: Vec<String>,
     landing: Landing,
@@ -58,7 +60,7 @@ struct LeaseTable {
 }
 
 /// Shows the page. What cannot be read is said in a notice; the rest is shown all the same.
-pub(super) async fn show(face: Data<Face>, viewer: Viewer) -> Overview {
+pub(super) async fn show(face: Data<Face>, viewer: Viewer, frame: Frame) -> Page<Overview> {
     let now = face.service.clock().now();
     let mut notices = Vec::new();
     let living = face.service.leases();
@@ -72,7 +74,8 @@ pub(super) async fn show(face: Data<Face>, viewer: Viewer) -> Overview {
         events: events.len(),
         interfaces: &interfaces,
     };
-    Overview {
+    Page(Overview {
+        frame,
         now: When::of(now, now),
         landing: Landing::of(&face).await,
         tiles: tiles::tiles(&counts),
@@ -85,7 +88,7 @@ pub(super) async fn show(face: Data<Face>, viewer: Viewer) -> Overview {
             .collect(),
         interfaces,
         notices,
-    }
+    })
 }
 
 fn lease_table(

@@ -11,6 +11,7 @@ const HOSTILE: &str = "<script>alert(1)</script>\"'\u{1b}[31m";
 fn page() -> Overview {
     let now = Timestamp::UNIX_EPOCH;
     Overview {
+        frame: super::super::frame::Frame::default(),
         now: When::of(now, now),
         notices: Vec::new(),
         landing: Landing::default(),

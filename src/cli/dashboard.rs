@@ -1,0 +1,86 @@
+//! `portbook dashboard`: the console in a browser, logged in.
+
+use std::io::{IsTerminal, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+
+use clap::Args;
+
+use super::{Failure, Global, client, note, print, print_json};
+use crate::api::logins::LoginDocument;
+
+/// What opens a browser on most desktops (xdg-utils).
+const OPENER: &str = "xdg-open";
+
+/// Options of `dashboard`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The address holds a code that logs one browser in, once, within a minute. Where there is a desktop a
+browser is opened; elsewhere open the printed address, through a tunnel if need be:
+
+  ssh -L 8888:127.0.0.1:8888 HOST")]
+pub(super) struct DashboardArgs {
+    /// Print the address only.
+    #[arg(long)]
+    no_open: bool,
+}
+
+/// Gets a one-time address, prints it, and opens it where there is a desktop.
+pub(super) async fn run(global: &Global, args: &DashboardArgs) -> Result<ExitCode, Failure> {
+    let loaded = global.load()?;
+    let Some(client) = client::find(&loaded).await? else {
+        let none = "no service runs, so there is no console: start one with `portbook serve`";
+        return Err(Failure::other(none).with_code(3));
+    };
+    let login: LoginDocument = client
+        .post("/api/v1/logins", &serde_json::json!({}))
+        .await?;
+    let Some(url) = &login.url else {
+        let off = "the console is switched off (console.enabled)";
+        return Err(Failure::other(off));
+    };
+    if global.json {
+        print_json(&login)?;
+    } else {
+        print(&format!("{url}\n"))?;
+    }
+    if !args.no_open && !global.json && has_desktop() {
+        open(url, &loaded.settings.data_dir);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn has_desktop() -> bool {
+    let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    std::io::stdout().is_terminal() && (set("DISPLAY") || set("WAYLAND_DISPLAY"))
+}
+
+/// Opens a page of our own that leads to the address: an argument could be read by every user of
+/// the host while the browser starts, a file with mode 0600 cannot.
+fn open(url: &str, folder: &Path) {
+    let opened = page(url, folder).and_then(|page| {
+        let mut opener = Command::new(OPENER);
+        let quiet = opener.arg(page).stdout(Stdio::null()).stderr(Stdio::null());
+        quiet.spawn().map(drop)
+    });
+    if let Err(error) = opened {
+        note(&format!(
+            "no browser was opened ({OPENER}: {error}); open the address above"
+        ));
+    }
+}
+
+fn page(url: &str, folder: &Path) -> std::io::Result<PathBuf> {
+    let path = folder.join("login.html");
+    let mut options = std::fs::OpenOptions::new();
+    let options = options.write(true).create(true).truncate(true).mode(0o600);
+    let mut file = options.open(&path)?;
+    // The address is the service's own: digits, letters and no quotes.
+    writeln!(
+        file,
+        "<!doctype html><meta charset=utf-8><meta http-equiv=refresh content=\"0; url={url}\">\
+         <title>portbook</title><a href=\"{url}\">To the console</a>"
+    )?;
+    Ok(path)
+}

@@ -1,0 +1,200 @@
+//! What frames every page: where the reader is, who they are, and what was just done.
+
+use std::future::{Ready, ready};
+
+use actix_web::dev::Payload;
+use actix_web::{FromRequest, HttpRequest};
+
+use crate::access::Viewer;
+
+/// The pages of the navigation, by address.
+const PAGES: [(&str, &str); 8] = [
+    ("/", "Overview"),
+    ("/map", "Port map"),
+    ("/leases", "Leases"),
+    ("/attempts", "Attempts"),
+    ("/interfaces", "Interfaces"),
+    ("/try", "Try it"),
+    ("/status", "Status"),
+    ("/config", "Configuration"),
+];
+
+/// What pages say after something was done: the word in the address, and the sentence for it. The
+/// sentences are fixed, so that no link can make a page say anything.
+const SAYINGS: [(&str, &str); 7] = [
+    ("released", "Released: the port is free."),
+    ("released-all", "Released: the ports are free."),
+    ("renewed", "Renewed."),
+    (
+        "granted",
+        "Granted: the port is held until its owner comes.",
+    ),
+    ("logged-in", "Logged in."),
+    ("logged-out", "Logged out: this console is read-only now."),
+    ("nothing", "Nothing was chosen, so nothing was done."),
+];
+
+/// The frame of a page.
+#[derive(Debug, Clone, Default)]
+pub struct Frame {
+    /// The user that the reader acts as; none for who has not logged in.
+    pub user: Option<u32>,
+    /// The page's address with its query.
+    pub here: String,
+    /// What was just done.
+    pub said: Option<&'static str>,
+    /// What stands in the search box.
+    pub search: String,
+}
+
+/// A page of the navigation.
+#[derive(Debug, Clone, Copy)]
+pub struct PageLink {
+    /// Its address.
+    pub href: &'static str,
+    /// What it is called.
+    pub label: &'static str,
+    /// Whether the reader is on it.
+    pub current: bool,
+}
+
+impl Frame {
+    /// The frame of the page that is asked for.
+    pub fn of(request: &HttpRequest, viewer: &Viewer) -> Self {
+        let query = Params::of(request);
+        let said = query.get("said");
+        Self {
+            user: viewer.caller().ok().map(|caller| caller.uid),
+            here: request.uri().to_string(),
+            said: SAYINGS
+                .iter()
+                .find_map(|(word, saying)| (Some(*word) == said).then_some(*saying)),
+            search: query.get("q").unwrap_or_default().to_owned(),
+        }
+    }
+
+    /// The navigation.
+    pub fn pages(&self) -> [PageLink; 8] {
+        let path = self.here.split('?').next().unwrap_or_default();
+        PAGES.map(|(href, label)| PageLink {
+            href,
+            label,
+            current: href == path
+                || (href.len() > 1
+                    && path
+                        .strip_prefix(href)
+                        .is_some_and(|rest| rest.starts_with('/'))),
+        })
+    }
+}
+
+impl FromRequest for Frame {
+    type Error = actix_web::Error;
+    type Future = Ready<Result<Self, Self::Error>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let viewer = Viewer::from_request(request, payload).into_inner();
+        ready(Ok(viewer.map_or_else(
+            |_| Self::default(),
+            |viewer| Self::of(request, &viewer),
+        )))
+    }
+}
+
+/// The query of a page, for links that change one thing of it: all state of a page is in its address.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Params(Vec<(String, String)>);
+
+impl Params {
+    /// The query of a request; none where it cannot be read.
+    pub fn of(request: &HttpRequest) -> Self {
+        Self::parse(request.query_string())
+    }
+
+    /// The same from text. Empty values are left out: forms send every field.
+    pub fn parse(query: &str) -> Self {
+        let pairs: Vec<(String, String)> = serde_urlencoded::from_str(query).unwrap_or_default();
+        Self(
+            pairs
+                .into_iter()
+                .filter(|(_, value)| !value.is_empty())
+                .collect(),
+        )
+    }
+
+    /// The first value of this key.
+    pub fn get(&self, key: &str) -> Option<&str> {
+        self.0
+            .iter()
+            .find_map(|(name, value)| (name == key).then_some(value.as_str()))
+    }
+
+    /// The same with one value changed. What was said is not said again, and a list begins anew.
+    #[must_use]
+    pub fn with(&self, key: &str, value: &str) -> Self {
+        let mut changed = self.without(key);
+        changed.0.push((key.to_owned(), value.to_owned()));
+        changed
+    }
+
+    /// The same without a key.
+    #[must_use]
+    pub fn without(&self, key: &str) -> Self {
+        let kept =
+            |(name, _): &&(String, String)| name != key && name != "said" && name != "before";
+        Self(self.0.iter().filter(kept).cloned().collect())
+    }
+
+    /// As the query of a link, with its question mark; nothing where there is nothing to say.
+    pub fn query(&self) -> String {
+        match serde_urlencoded::to_string(&self.0) {
+            Ok(text) if !text.is_empty() => format!("?{text}"),
+            _ => String::new(),
+        }
+    }
+}
+
+impl FromRequest for Params {
+    type Error = actix_web::Error;
+    type Future = Ready<Result<Self, Self::Error>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(Ok(Self::of(request)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_changes_one_thing() {
+        let params =
+            Params::parse("?outcome=in_use&pool=&before=7&said=released".trim_start_matches('?'));
+        assert_eq!(
+            params.with("pool", "a b").query(),
+            "?outcome=in_use&pool=a+b"
+        );
+        assert_eq!(params.without("outcome").query(), "");
+        assert_eq!(params.get("pool"), None);
+    }
+
+    #[test]
+    fn the_page_that_a_page_belongs_to_is_current() {
+        let frame = |here: &str| Frame {
+            here: here.to_owned(),
+            ..Frame::default()
+        };
+        let current = |here: &str| {
+            let pages = frame(here).pages();
+            pages
+                .iter()
+                .filter(|page| page.current)
+                .map(|page| page.label)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(current("/leases/1?x=/map"), ["Leases"]);
+        assert_eq!(current("/"), ["Overview"]);
+        assert_eq!(current("/errors/not_found"), [""; 0]);
+    }
+}

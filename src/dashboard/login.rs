@@ -1,0 +1,114 @@
+//! `/login` and `/logout`: how a browser gets a session, with a one-time code or the token.
+
+use std::sync::Arc;
+
+use actix_web::cookie::{Cookie, SameSite};
+use actix_web::http::header::{self, HeaderMap};
+use actix_web::web::{Data, Form};
+use actix_web::{HttpRequest, HttpResponse};
+use askama::Template;
+use serde::Deserialize;
+
+use super::frame::{Frame, Params};
+use super::page::{Page, PageError, see};
+use crate::access::{Door, cookie_name, session};
+use crate::api::problem::{Code, Problem};
+
+/// The page that asks for the token.
+#[derive(Debug, Template)]
+#[template(path = "login.html")]
+struct LoginPage {
+    frame: Frame,
+}
+
+/// The page that leads on. A redirect would not do: browsers hold a SameSite=Strict cookie back
+/// from the whole chain of redirects that another program's link began.
+#[derive(Debug, Template)]
+#[template(path = "logged_in.html")]
+struct LoggedInPage {
+    frame: Frame,
+}
+
+/// The form.
+#[derive(Debug, Deserialize)]
+pub(super) struct Shown {
+    token: String,
+}
+
+/// `GET /login[?code=…]`: takes a code, or asks for the token.
+pub(super) async fn show(
+    request: HttpRequest,
+    door: Data<Arc<Door>>,
+    frame: Frame,
+    params: Params,
+) -> Result<HttpResponse, PageError> {
+    let Some(code) = params.get("code") else {
+        return Ok(Page(LoginPage { frame }).answer());
+    };
+    let session = door
+        .sessions
+        .redeem(code)
+        .map_err(|error| no_random(&error))?;
+    let Some(session) = session else {
+        let detail = "this code was used already or is older than a minute: `portbook dashboard` makes a new one";
+        return Err(Problem::new(Code::Unauthorized, detail).into());
+    };
+    // The code is worth nothing now, but it need not stay in the page either.
+    let frame = Frame {
+        here: "/login".into(),
+        ..frame
+    };
+    let mut answer = Page(LoggedInPage { frame }).answer();
+    set(answer.headers_mut(), &cookie(request.headers(), session));
+    Ok(answer)
+}
+
+/// `POST /login`: takes the token.
+pub(super) async fn enter(
+    request: HttpRequest,
+    door: Data<Arc<Door>>,
+    form: Form<Shown>,
+) -> Result<HttpResponse, PageError> {
+    if !door.token.is(form.token.trim()) {
+        let detail = "this is not the token: `portbook token` prints it";
+        return Err(Problem::new(Code::Unauthorized, detail).into());
+    }
+    let session = door
+        .sessions
+        .open(door.uid)
+        .map_err(|error| no_random(&error))?;
+    let mut answer = see("/?said=logged-in");
+    set(answer.headers_mut(), &cookie(request.headers(), session));
+    Ok(answer)
+}
+
+/// `POST /logout`: ends the session.
+pub(super) async fn leave(request: HttpRequest, door: Data<Arc<Door>>) -> HttpResponse {
+    if let Some(session) = session(request.headers()) {
+        door.sessions.close(session);
+    }
+    let mut answer = see("/?said=logged-out");
+    let mut gone = cookie(request.headers(), String::new());
+    gone.make_removal();
+    set(answer.headers_mut(), &gone);
+    answer
+}
+
+fn cookie(headers: &HeaderMap, session: String) -> Cookie<'static> {
+    Cookie::build(cookie_name(headers), session)
+        .path("/")
+        .http_only(true)
+        .same_site(SameSite::Strict)
+        .finish()
+}
+
+fn set(headers: &mut HeaderMap, cookie: &Cookie<'_>) {
+    if let Ok(value) = header::HeaderValue::from_str(&cookie.to_string()) {
+        headers.append(header::SET_COOKIE, value);
+    }
+}
+
+fn no_random(error: &std::io::Error) -> Problem {
+    tracing::error!(%error, "no random numbers are to be had");
+    Problem::new(Code::StoreUnavailable, "the kernel gives no random numbers")
+}
