@@ -5,14 +5,18 @@
 //! several pages show, `format` the way times and numbers are written.
 
 pub mod assets;
+mod configuration;
 mod errors;
 mod format;
 mod frame;
+mod lease;
+mod leases;
 mod login;
 mod overview;
 mod page;
 mod part;
 mod search;
+mod status;
 
 use actix_web::dev::HttpServiceFactory;
 use actix_web::web::{FormConfig, ServiceConfig, get, head, post};
@@ -36,6 +40,13 @@ pub fn routes(config: &mut ServiceConfig) {
         )
         .service(page("/", overview::show))
         .service(page("/search", search::find))
+        .service(page("/leases", leases::show))
+        .service(resource("/leases/release", "POST").route(post().to(leases::release)))
+        .service(page("/leases/{id}", lease::show))
+        .service(resource("/leases/{id}/release", "POST").route(post().to(lease::release)))
+        .service(resource("/leases/{id}/renew", "POST").route(post().to(lease::renew)))
+        .service(page("/status", status::show))
+        .service(page("/config", configuration::show))
         .service(
             resource("/login", "GET, HEAD, POST")
                 .route(get().to(login::show))

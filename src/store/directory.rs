@@ -205,6 +205,13 @@ impl Lock {
     }
 }
 
+/// How many bytes the record of a data directory has, and how many wait beside it to be merged
+/// (SQLite's write-ahead log).
+pub fn sizes(directory: &Path) -> (u64, u64) {
+    let size = |name: &str| std::fs::metadata(directory.join(name)).map_or(0, |file| file.len());
+    (size("portbook.db"), size("portbook.db-wal"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

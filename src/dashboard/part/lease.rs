@@ -46,6 +46,8 @@ pub struct LeaseRow {
     pub granted: When,
     /// When or how it ends.
     pub ends: Ends,
+    /// Whether the reader can choose it to be released.
+    pub choosable: bool,
 }
 
 /// The process that uses a lease.
@@ -90,6 +92,7 @@ impl LeaseRow {
             open,
             owner: lease.owner.map(OwnerCell::from),
             pool: lease.pool,
+            choosable: false,
         }
     }
 }

@@ -1,0 +1,112 @@
+//! `/config`: every setting in force, with where it came from.
+
+use actix_web::web::Data;
+use askama::Template;
+use serde_json::Value;
+
+use super::frame::{Frame, Params};
+use super::page::Page;
+use crate::api::Face;
+use crate::config::Loaded;
+use crate::domain::attempt::printable;
+
+/// The page.
+#[derive(Debug, Template)]
+#[template(path = "configuration.html")]
+pub(super) struct ConfigurationPage {
+    frame: Frame,
+    warnings: Vec<String>,
+    sections: Vec<Section>,
+    /// Whether only what somebody set is shown.
+    only_set: bool,
+    toggle: String,
+}
+
+/// The settings under one head.
+#[derive(Debug)]
+struct Section {
+    name: String,
+    rows: Vec<Row>,
+}
+
+/// A setting.
+#[derive(Debug)]
+struct Row {
+    key: String,
+    value: String,
+    source: String,
+    is_default: bool,
+}
+
+/// Shows the settings.
+pub(super) async fn show(
+    face: Data<Face>,
+    frame: Frame,
+    params: Params,
+) -> Page<ConfigurationPage> {
+    let loaded = face.loaded();
+    let only_set = params.get("set").is_some();
+    let toggled = if only_set {
+        params.without("set")
+    } else {
+        params.with("set", "yes")
+    };
+    let warnings = loaded.warnings.iter();
+    Page(ConfigurationPage {
+        frame,
+        warnings: warnings
+            .map(|warning| printable(&warning.to_string()))
+            .collect(),
+        sections: sections(&loaded, only_set),
+        only_set,
+        toggle: format!("/config{}", toggled.query()),
+    })
+}
+
+fn sections(loaded: &Loaded, only_set: bool) -> Vec<Section> {
+    let mut sections: Vec<Section> = Vec::new();
+    for setting in loaded.provenance.settings() {
+        let is_default = loaded.provenance.is_default(&setting.key);
+        if only_set && is_default {
+            continue;
+        }
+        let (name, key) = setting.key.rsplit_once('.').unwrap_or(("", &setting.key));
+        let row = Row {
+            key: printable(key),
+            value: value(&setting.value),
+            source: printable(&setting.source),
+            is_default,
+        };
+        match sections.last_mut().filter(|section| section.name == name) {
+            Some(section) => section.rows.push(row),
+            None => sections.push(Section {
+                name: name.to_owned(),
+                rows: vec![row],
+            }),
+        }
+    }
+    sections
+}
+
+fn value(value: &Value) -> String {
+    match value {
+        Value::Null => "–".to_owned(),
+        Value::String(text) => printable(text),
+        Value::Array(all) if all.is_empty() => "none".to_owned(),
+        Value::Array(all) => all.iter().map(self::value).collect::<Vec<_>>().join(", "),
+        other => printable(&other.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::value;
+    use serde_json::json;
+
+    #[test]
+    fn values_read_as_a_person_writes_them() {
+        assert_eq!(value(&json!(null)), "–");
+        assert_eq!(value(&json!(["a", 1])), "a, 1");
+        assert!(!value(&json!("x\u{1b}y")).contains('\u{1b}'));
+    }
+}

@@ -1,0 +1,196 @@
+//! `/leases`: who has what, those in trouble first; and `/leases/release`, which gives many back.
+
+mod filter;
+
+use actix_web::HttpResponse;
+use actix_web::web::{Data, Form};
+use askama::Template;
+
+use self::filter::{Column, Filter};
+use super::format::grouped;
+use super::frame::{Frame, Params};
+use super::page::{Page, PageError, see};
+use super::part::lease::{Ends, LeaseRow};
+use crate::access::Viewer;
+use crate::api::document::LeaseDocument;
+use crate::api::problem::Problem;
+use crate::api::{Face, leases};
+use crate::domain::event::EventKind;
+use crate::domain::lease::LeaseId;
+use crate::store::LeaseFilter;
+
+/// How many rows a page has.
+const ROWS: usize = 100;
+
+/// The page.
+#[derive(Debug, Template)]
+#[template(path = "leases.html")]
+pub(super) struct LeasesPage {
+    frame: Frame,
+    filter: Filter,
+    columns: Vec<Column>,
+    states: Vec<&'static str>,
+    pools: Vec<String>,
+    rows: Vec<LeaseRow>,
+    total: String,
+    next: Option<String>,
+}
+
+/// Shows the leases that the address asks for.
+pub(super) async fn show(
+    face: Data<Face>,
+    viewer: Viewer,
+    frame: Frame,
+    params: Params,
+) -> Result<Page<LeasesPage>, PageError> {
+    let filter = Filter::of(&params)?;
+    let mut found = if filter.ended {
+        ended(&face, &filter).await?
+    } else {
+        living(&face)
+    };
+    for lease in &mut found {
+        *lease = leases::shown(lease.clone(), &viewer);
+    }
+    found.retain(|lease| filter.matches(lease));
+    filter.sort(&mut found);
+    let total = grouped(found.len());
+    let begin = filter.begin(&found);
+    let end = found.len().min(begin + ROWS);
+    let page = found.get(begin..end).unwrap_or_default();
+    // Ended ones come a page at a time, so a full page may have one after it.
+    let more = end < found.len() || (filter.ended && found.len() >= ROWS);
+    let next = page.last().filter(|_| more);
+    let next = next.map(|last| {
+        format!(
+            "/leases{}",
+            params.with("after", &last.id.to_string()).query()
+        )
+    });
+    let now = face.service.clock().now();
+    let taken = taken_by(&face, &viewer);
+    let row = |lease: &LeaseDocument| {
+        let by = taken
+            .iter()
+            .find_map(|(id, who)| (*id == lease.id).then_some(who.as_str()));
+        let open = viewer.sees(lease.uid);
+        let mut row = LeaseRow::of(lease.clone(), open, by, now);
+        row.choosable = frame.user.is_some() && open && !lease.state.is_ended();
+        row
+    };
+    Ok(Page(LeasesPage {
+        rows: page.iter().map(row).collect(),
+        columns: filter.columns(&params),
+        states: filter::STATES.to_vec(),
+        pools: face.service.settings().pools.keys().cloned().collect(),
+        total,
+        next,
+        filter,
+        frame,
+    }))
+}
+
+fn living(face: &Face) -> Vec<LeaseDocument> {
+    let clock = face.service.clock();
+    let living = face.service.leases();
+    living
+        .iter()
+        .map(|lease| LeaseDocument::of(lease, clock))
+        .collect()
+}
+
+async fn ended(face: &Face, filter: &Filter) -> Result<Vec<LeaseDocument>, Problem> {
+    let wanted = LeaseFilter {
+        name: filter.name.clone(),
+        pool: filter.pool.clone(),
+        state: filter.end_state,
+        before: filter.after,
+        limit: u32::try_from(ROWS).unwrap_or(u32::MAX),
+    };
+    let stored = face.service.store().ended_leases(&wanted).await?;
+    let clock = face.service.clock();
+    Ok(stored
+        .iter()
+        .map(|stored| LeaseDocument::of(&stored.lease, clock))
+        .collect())
+}
+
+/// Who was found on leased ports, as the journal told it last.
+fn taken_by(face: &Face, viewer: &Viewer) -> Vec<(LeaseId, String)> {
+    let mut events = face.service.journal().latest(usize::MAX);
+    events.retain(|event| event.kind == EventKind::LateConflict);
+    events.retain(|event| event.uid.is_none_or(|uid| viewer.sees(uid)));
+    events
+        .iter()
+        .filter_map(|event| Some((event.lease?, event.detail.clone())))
+        .collect()
+}
+
+/// `POST /leases/release`: gives all the chosen ones back. One that ended meanwhile is no failure.
+pub(super) async fn release(
+    face: Data<Face>,
+    viewer: Viewer,
+    form: Form<Vec<(String, String)>>,
+) -> Result<HttpResponse, PageError> {
+    let caller = viewer.caller()?;
+    let chosen = form.iter().filter(|(key, _)| key == "id");
+    let chosen: Vec<LeaseId> = chosen.filter_map(|(_, id)| id.parse().ok()).collect();
+    if chosen.is_empty() {
+        return Ok(see("/leases?said=nothing"));
+    }
+    for id in chosen {
+        match face.service.release(caller, id).await {
+            Ok(()) | Err(crate::engine::refusal::Refusal::NotFound) => {}
+            Err(refusal) => return Err(Problem::from(refusal).into()),
+        }
+    }
+    Ok(see("/leases?said=released-all"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::lease::tests_support::lease;
+    use crate::host::clock::Clock;
+
+    #[test]
+    fn a_page_of_nothing_says_what_to_do() {
+        let page = LeasesPage {
+            frame: Frame::default(),
+            filter: Filter::default(),
+            columns: Vec::new(),
+            states: Vec::new(),
+            pools: Vec::new(),
+            rows: Vec::new(),
+            total: "0".into(),
+            next: None,
+        };
+        assert!(page.render().unwrap().contains("portbook run --name web"));
+    }
+
+    #[test]
+    fn only_what_may_be_released_can_be_chosen() {
+        let now = jiff::Timestamp::UNIX_EPOCH;
+        let row = |choosable| {
+            let document = LeaseDocument::of(&lease(20_000), &Clock::manual());
+            let mut row = LeaseRow::of(document, true, None, now);
+            row.choosable = choosable;
+            row
+        };
+        let shown = |choosable| {
+            let page = LeasesPage {
+                frame: Frame::default(),
+                filter: Filter::default(),
+                columns: Vec::new(),
+                states: Vec::new(),
+                pools: Vec::new(),
+                rows: vec![row(choosable)],
+                total: "1".into(),
+                next: None,
+            };
+            page.render().unwrap()
+        };
+        assert!(shown(true).contains("type=\"checkbox\""));
+        assert!(!shown(false).contains("type=\"checkbox\""));
+    }
+}

@@ -1,0 +1,285 @@
+//! Which leases a page shows, and in which order.
+
+use std::cmp::{Ordering, Reverse};
+
+use crate::api::document::LeaseDocument;
+use crate::api::problem::{Code, Problem};
+use crate::dashboard::frame::Params;
+use crate::dashboard::part::lease::urgency;
+use crate::domain::lease::{LeaseId, State};
+
+/// What a reader can ask for as a state; `ended` is any end.
+pub(super) const STATES: [&str; 10] = [
+    "active",
+    "handed",
+    "reserved",
+    "degraded",
+    "lost",
+    "ended",
+    "released",
+    "expired",
+    "unclaimed",
+    "owner_gone",
+];
+
+/// The columns of the table, with the word to sort by where it can be.
+const COLUMNS: [(&str, Option<&str>); 9] = [
+    ("Port", Some("port")),
+    ("Name", Some("name")),
+    ("State", Some("state")),
+    ("Owner", Some("owner")),
+    ("Addresses", None),
+    ("Guard", None),
+    ("Pool", Some("pool")),
+    ("Granted", Some("granted")),
+    ("Ends", Some("ends")),
+];
+
+/// What is asked for.
+#[derive(Debug, Default)]
+pub(super) struct Filter {
+    pub(super) name: Option<String>,
+    pub(super) pool: Option<String>,
+    pub(super) state: Option<String>,
+    pub(super) label: Option<String>,
+    pub(super) interface: Option<String>,
+    pub(super) protocol: Option<String>,
+    pub(super) pid: Option<String>,
+    /// Anything that is written on a row.
+    pub(super) q: Option<String>,
+    /// The row before the first.
+    pub(super) after: Option<LeaseId>,
+    /// Ended leases are wanted, perhaps in one end state.
+    pub(super) ended: bool,
+    pub(super) end_state: Option<State>,
+    sort: Option<String>,
+}
+
+/// The head of a column.
+#[derive(Debug)]
+pub(super) struct Column {
+    /// What it says.
+    pub(super) label: &'static str,
+    /// Where a click leads; none where nothing is sorted by it.
+    pub(super) href: Option<String>,
+    /// `ascending` or `descending`, where the rows are in this order now.
+    pub(super) order: Option<&'static str>,
+}
+
+impl Filter {
+    /// What an address asks for.
+    pub(super) fn of(params: &Params) -> Result<Self, Problem> {
+        let text = |key: &str| params.get(key).map(str::to_owned);
+        let wrong = |what: String| Problem::new(Code::InvalidRequest, what);
+        let state = text("state");
+        let end_state = match state.as_deref() {
+            None | Some("ended") => None,
+            Some(word) => {
+                let state: State = word
+                    .parse()
+                    .map_err(|error| wrong(format!("state: {error}")))?;
+                state.is_ended().then_some(state)
+            }
+        };
+        let after = params.get("after").map(str::parse).transpose();
+        Ok(Self {
+            name: text("name"),
+            pool: text("pool"),
+            label: text("label"),
+            interface: text("interface"),
+            protocol: text("protocol"),
+            pid: text("pid"),
+            q: text("q"),
+            after: after.map_err(|_| wrong("after: this is no lease's id".into()))?,
+            sort: text("sort"),
+            ended: end_state.is_some() || state.as_deref() == Some("ended"),
+            end_state,
+            state,
+        })
+    }
+
+    /// Whether a lease, as its viewer sees it, is asked for.
+    pub(super) fn matches(&self, lease: &LeaseDocument) -> bool {
+        let same =
+            |wanted: &Option<String>, is: &str| wanted.as_deref().is_none_or(|wanted| wanted == is);
+        let name = lease.name.as_ref().map_or("", |name| name.as_str());
+        let pid = lease.owner.as_ref().map(|owner| owner.pid.to_string());
+        same(&self.name, name)
+            && same(&self.pool, &lease.pool)
+            && (self.ended || same(&self.state, lease.state.as_str()))
+            && same(&self.protocol, lease.protocol.as_str())
+            && same(&self.pid, pid.as_deref().unwrap_or_default())
+            && self
+                .interface
+                .as_ref()
+                .is_none_or(|name| lease.interfaces.contains(name))
+            && self
+                .label
+                .as_deref()
+                .is_none_or(|label| labelled(lease, label))
+            && self.q.as_deref().is_none_or(|words| says(lease, words))
+    }
+
+    /// Puts the rows in order: what is in trouble first, then the newest, unless a column is asked for.
+    pub(super) fn sort(&self, leases: &mut [LeaseDocument]) {
+        let sort = self.sort.as_deref().unwrap_or_default();
+        let (column, descending) = match sort.strip_prefix('-') {
+            Some(column) => (column, true),
+            None => (sort, false),
+        };
+        leases.sort_by(|one, other| {
+            let order = by(column, one, other);
+            let order = if descending { order.reverse() } else { order };
+            order.then_with(|| default_order(one, other))
+        });
+    }
+
+    /// Where the page begins: behind the row that the last page ended with.
+    pub(super) fn begin(&self, sorted: &[LeaseDocument]) -> usize {
+        // The record has left out what came before.
+        if self.ended {
+            return 0;
+        }
+        let last = self
+            .after
+            .and_then(|after| sorted.iter().position(|lease| lease.id == after));
+        last.map_or(0, |last| last + 1)
+    }
+
+    /// The heads of the columns, which lead to the same rows in another order.
+    pub(super) fn columns(&self, params: &Params) -> Vec<Column> {
+        let now = self.sort.as_deref().unwrap_or_default();
+        let head = |(label, key): (&'static str, Option<&str>)| {
+            let Some(key) = key else {
+                return Column {
+                    label,
+                    href: None,
+                    order: None,
+                };
+            };
+            let reversed = format!("-{key}");
+            let (order, next) = if now == key {
+                (Some("ascending"), &*reversed)
+            } else {
+                ((now == reversed).then_some("descending"), key)
+            };
+            let params = params.without("after");
+            Column {
+                label,
+                href: Some(format!("/leases{}", params.with("sort", next).query())),
+                order,
+            }
+        };
+        COLUMNS.map(head).into()
+    }
+}
+
+fn default_order(one: &LeaseDocument, other: &LeaseDocument) -> Ordering {
+    let key = |lease: &LeaseDocument| (urgency(lease.state), Reverse(lease.id));
+    key(one).cmp(&key(other))
+}
+
+fn by(column: &str, one: &LeaseDocument, other: &LeaseDocument) -> Ordering {
+    // What has no end, no name or no owner comes last.
+    let owner = |lease: &LeaseDocument| lease.owner.as_ref().map(|owner| owner.command.clone());
+    let ends = |lease: &LeaseDocument| {
+        [lease.claim_by, lease.expires_at]
+            .into_iter()
+            .flatten()
+            .min()
+    };
+    match column {
+        "port" => (one.port, one.protocol).cmp(&(other.port, other.protocol)),
+        "name" => none_last(one.name.as_ref(), other.name.as_ref()),
+        "state" => one.state.as_str().cmp(other.state.as_str()),
+        "owner" => none_last(owner(one), owner(other)),
+        "pool" => one.pool.cmp(&other.pool),
+        "granted" => one.granted_at.cmp(&other.granted_at),
+        "ends" => none_last(ends(one), ends(other)),
+        _ => Ordering::Equal,
+    }
+}
+
+fn none_last<T: Ord>(one: Option<T>, other: Option<T>) -> Ordering {
+    (one.is_none(), one).cmp(&(other.is_none(), other))
+}
+
+fn labelled(lease: &LeaseDocument, wanted: &str) -> bool {
+    match wanted.split_once('=') {
+        Some((key, value)) => lease.labels.get(key).is_some_and(|is| is == value),
+        None => lease.labels.contains_key(wanted),
+    }
+}
+
+fn says(lease: &LeaseDocument, words: &str) -> bool {
+    let words = words.to_lowercase();
+    let has = |text: &str| text.to_lowercase().contains(&words);
+    has(&lease.id.to_string())
+        || has(&lease.port.to_string())
+        || has(&lease.pool)
+        || lease.name.as_ref().is_some_and(|name| has(name.as_str()))
+        || lease
+            .owner
+            .as_ref()
+            .is_some_and(|owner| has(&owner.command))
+        || lease
+            .labels
+            .iter()
+            .any(|(key, value)| has(key) || has(value))
+        || lease.addresses.iter().any(|address| has(address))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::lease::tests_support::lease;
+    use crate::host::clock::Clock;
+
+    fn documents() -> Vec<LeaseDocument> {
+        let mut leases = [20_002, 20_000, 20_001].map(lease);
+        leases[2].state = State::Lost;
+        leases[1].name = Some("web".parse().unwrap());
+        leases
+            .iter()
+            .map(|lease| LeaseDocument::of(lease, &Clock::manual()))
+            .collect()
+    }
+
+    fn ports(query: &str) -> Vec<u16> {
+        let filter = Filter::of(&Params::parse(query)).unwrap();
+        let mut found = documents();
+        found.retain(|lease| filter.matches(lease));
+        filter.sort(&mut found);
+        found.iter().map(|lease| lease.port.get()).collect()
+    }
+
+    #[test]
+    fn trouble_comes_first_unless_a_column_is_asked_for() {
+        assert_eq!(ports("")[0], 20_001);
+        assert_eq!(ports("sort=port"), [20_000, 20_001, 20_002]);
+        assert_eq!(ports("sort=-port"), [20_002, 20_001, 20_000]);
+        assert_eq!(ports("sort=name")[0], 20_000);
+    }
+
+    #[test]
+    fn rows_can_be_asked_for() {
+        assert_eq!(ports("name=web"), [20_000]);
+        assert_eq!(ports("q=WEB"), [20_000]);
+        assert_eq!(ports("state=lost"), [20_001]);
+        assert_eq!(ports("q=20002"), [20_002]);
+        assert_eq!(ports("pid=1"), [0; 0]);
+    }
+
+    #[test]
+    fn a_page_begins_behind_the_last_row() {
+        let all = documents();
+        let params = Params::parse("").with("after", &all[1].id.to_string());
+        assert_eq!(Filter::of(&params).unwrap().begin(&all), 2);
+        assert_eq!(Filter::default().begin(&all), 0);
+    }
+
+    #[test]
+    fn a_state_that_is_none_is_refused() {
+        assert!(Filter::of(&Params::parse("state=gone")).is_err());
+    }
+}
