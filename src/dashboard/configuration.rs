@@ -29,6 +29,15 @@ struct Section {
     rows: Vec<Row>,
 }
 
+impl Section {
+    fn title(&self) -> String {
+        match &*self.name {
+            "" => "settings of the service".to_owned(),
+            name => format!("settings of {name}"),
+        }
+    }
+}
+
 /// A setting.
 #[derive(Debug)]
 struct Row {

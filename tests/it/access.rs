@@ -14,7 +14,7 @@ const SAFE: [&str; 7] = [
     "content-security-policy: default-src 'none'",
     "x-content-type-options: nosniff",
     "x-frame-options: deny",
-    "referrer-policy: no-referrer",
+    "referrer-policy: same-origin",
     "cross-origin-opener-policy: same-origin",
     "cross-origin-resource-policy: same-origin",
     "cache-control: no-store",

@@ -9,6 +9,7 @@
 
 mod access;
 mod api;
+mod browser;
 mod cli;
 mod clock;
 mod concurrency;

@@ -1,0 +1,222 @@
+// The console in a real browser: `node console.mjs FOLDER URL SOCKET [SCREENSHOTS]`.
+//
+// FOLDER has playwright-core and axe-core in node_modules, URL is the console of a service with
+// leases and attempts, SOCKET its API socket. Every check that fails is printed, one a line; the exit
+// code is 1 then. With a fourth argument a picture of each page is left there, light and dark.
+import { createRequire } from "node:module";
+import { readFileSync, mkdirSync } from "node:fs";
+import http from "node:http";
+
+const [folder, url, socket, pictures] = process.argv.slice(2);
+const require = createRequire(`${folder}/package.json`);
+const { chromium } = require("playwright-core");
+const axe = readFileSync(require.resolve("axe-core/axe.min.js"), "utf8");
+
+let checks = 0;
+const wrong = [];
+const check = (is, what) => {
+  checks += 1;
+  if (!is) wrong.push(what);
+};
+
+// What another program asks of the service.
+const api = (method, path, body) => new Promise((resolve, reject) => {
+  const text = body === undefined ? undefined : JSON.stringify(body);
+  const headers = text ? { "Content-Type": "application/json", "Content-Length": Buffer.byteLength(text) } : {};
+  const request = http.request({ socketPath: socket, method, path, headers }, (answer) => {
+    let all = "";
+    answer.on("data", (part) => { all += part; });
+    answer.on("end", () => resolve(all ? JSON.parse(all) : null));
+  });
+  request.on("error", reject);
+  request.end(text);
+});
+
+const flags = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
+const browser = await chromium.launch({ executablePath: process.env.CHROMIUM || "/usr/bin/chromium", args: flags });
+
+// A page that tells of every error and every request to somebody else.
+const open = async (options) => {
+  const context = await browser.newContext(options);
+  const page = await context.newPage();
+  page.on("console", (message) => {
+    // A refused request is logged by the browser too; those that are expected are asked for apart.
+    if (message.type() === "error") check(false, `console error on ${page.url()}: ${message.text()}`);
+  });
+  page.on("pageerror", (error) => check(false, `script error on ${page.url()}: ${error}`));
+  page.on("request", (request) => {
+    check(request.url().startsWith(url), `${page.url()} asks ${request.url()}`);
+  });
+  return page;
+};
+const go = (page, path) => page.goto(url + path, { waitUntil: "domcontentloaded" });
+
+const leases = (await api("GET", "/api/v1/leases")).leases;
+const named = leases.find((lease) => lease.name === "web");
+const pages = {
+  overview: "/",
+  leases: "/leases",
+  lease: `/leases/${named.id}`,
+  attempts: "/attempts",
+  explanation: `/allocations/${named.allocation}`,
+  port: `/ports/tcp/${named.port}`,
+  map: "/map",
+  interfaces: "/interfaces",
+  try: "/try",
+  status: "/status",
+  config: "/config",
+  login: "/login",
+  error: "/errors/port_in_use",
+};
+
+// --- Every page, in both colour schemes: no violation of accessibility rules, nothing cut.
+
+if (pictures) mkdirSync(pictures, { recursive: true });
+for (const colorScheme of ["light", "dark"]) {
+  const page = await open({ colorScheme, viewport: { width: 1280, height: 900 } });
+  for (const [name, path] of Object.entries(pages)) {
+    const answer = await go(page, path);
+    check(answer.status() === 200, `${path} answers ${answer.status()}`);
+    const policy = answer.headers()["content-security-policy"] || "";
+    check(policy.includes("default-src 'none'") && !policy.includes("unsafe"), `${path}: ${policy}`);
+    await page.evaluate(axe);
+    const { violations } = await page.evaluate(() => window.axe.run());
+    for (const violation of violations) {
+      const where = violation.nodes.slice(0, 3).map((node) => node.target.join(" ")).join("; ");
+      check(false, `axe, ${name}, ${colorScheme}: ${violation.id} (${where})`);
+    }
+    checks += 1;
+    const wide = await page.evaluate(() => document.documentElement.scrollWidth > innerWidth);
+    check(!wide, `${name} is wider than its window`);
+    if (pictures) await page.screenshot({ path: `${pictures}/${name}-${colorScheme}.png`, fullPage: true });
+  }
+  await page.context().close();
+}
+
+// --- A phone.
+
+{
+  const page = await open({ viewport: { width: 390, height: 844 }, isMobile: true, hasTouch: true });
+  for (const [name, path] of Object.entries(pages)) {
+    await go(page, path);
+    const over = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+    check(over <= 0, `${name} is ${over} pixels wider than a phone`);
+    if (pictures) await page.screenshot({ path: `${pictures}/${name}-phone.png`, fullPage: true });
+  }
+  await page.context().close();
+}
+
+// --- Without JavaScript every page says what it says with it, and the filters work.
+
+{
+  const page = await open({ javaScriptEnabled: false });
+  for (const [name, path] of Object.entries(pages)) {
+    await go(page, path);
+    const text = await page.locator("main").innerText({ timeout: 3000 }).catch(() => "");
+    check(text.trim().length > 20, `${name} is empty without a script`);
+  }
+  await go(page, "/leases");
+  await page.getByLabel("Name", { exact: true }).fill("web");
+  await page.getByRole("button", { name: "Filter" }).click();
+  check(page.url().includes("name=web"), `the filter led to ${page.url()}`);
+  check(await page.locator("tbody tr").count() === 1, "the filter shows one lease");
+  await page.context().close();
+}
+
+// --- Live: an allocation elsewhere appears, a paused view stays, the back button leads back.
+
+{
+  const page = await open({});
+  await go(page, "/leases");
+  const shows = (name) => page.locator("tbody tr", { hasText: name });
+  const stream = page.waitForRequest((request) => request.url().endsWith("/api/v1/events"));
+  await page.reload({ waitUntil: "domcontentloaded" });
+  await stream;
+  await page.mouse.move(2, 2);
+  await api("POST", "/api/v1/leases", { name: "from-elsewhere" });
+  await shows("from-elsewhere").waitFor({ timeout: 15000 }).then(
+    () => check(true), () => check(false, "an allocation elsewhere does not appear"));
+  await page.getByRole("button", { name: "Live" }).click();
+  await api("POST", "/api/v1/leases", { name: "while-paused" });
+  await page.locator(".updates").waitFor({ timeout: 15000 }).then(
+    () => check(true), () => check(false, "a paused page does not tell that there is something new"));
+  check(await shows("while-paused").count() === 0, "a paused page moves");
+  await page.getByRole("button", { name: "Paused" }).click();
+  await shows("while-paused").waitFor({ timeout: 15000 }).then(
+    () => check(true), () => check(false, "what came while paused does not appear"));
+  await page.getByLabel("Name", { exact: true }).fill("from-elsewhere");
+  await page.keyboard.press("Enter");
+  await page.waitForURL(/name=from-elsewhere/, { waitUntil: "domcontentloaded" });
+  check(await page.locator("tbody tr").count() === 1, "one lease is filtered");
+  await page.goBack({ waitUntil: "domcontentloaded" });
+  check(await page.locator("tbody tr").count() > 1, "the back button leads to all leases");
+  await page.context().close();
+}
+
+// --- Keys alone: search for a port, and reach the lease.
+
+{
+  const page = await open({});
+  await go(page, "/");
+  await page.keyboard.press("Tab");
+  check((await page.evaluate(() => document.activeElement.textContent)).startsWith("Skip"), "the first stop skips to the content");
+  await page.keyboard.press("/");
+  check(await page.evaluate(() => document.activeElement.id) === "search", "/ leads to the search box");
+  await page.keyboard.type("name:web");
+  await page.keyboard.press("Enter");
+  await page.waitForURL(/\/leases\?name=web/, { waitUntil: "domcontentloaded" });
+  for (let stop = 0; stop < 60; stop += 1) {
+    await page.keyboard.press("Tab");
+    if (await page.evaluate(() => document.activeElement.matches("td a, th[scope=row] a"))) break;
+  }
+  const outline = await page.evaluate(() => getComputedStyle(document.activeElement).outlineStyle);
+  check(outline !== "none", "the focus can be seen");
+  await page.keyboard.press("Enter");
+  await page.waitForURL(/\/leases\/[0-9a-f-]{36}/, { waitUntil: "domcontentloaded" }).then(() => check(true), () => check(false, "Enter does not open the lease"));
+  await page.context().close();
+}
+
+// --- Logged in with a one-time code, a lease is released; without a login nothing can be.
+
+{
+  const page = await open({});
+  await go(page, "/leases");
+  check(await page.getByRole("button", { name: "Release" }).count() === 0, "who has not logged in can release");
+  const login = await api("POST", "/api/v1/logins", {});
+  await go(page, login.path);
+  await page.waitForURL(/said=logged-in/, { waitUntil: "domcontentloaded" });
+  const cookies = await page.context().cookies();
+  check(cookies.length === 1 && cookies[0].httpOnly && cookies[0].sameSite === "Strict", `the cookie is ${JSON.stringify(cookies)}`);
+  const lease = (await api("POST", "/api/v1/leases", { name: "to-be-released" })).leases[0];
+  await go(page, `/leases/${lease.id}`);
+  await page.getByRole("button", { name: "Release", exact: true }).click();
+  await page.waitForURL(/said=released/, { waitUntil: "domcontentloaded" });
+  check((await api("GET", `/api/v1/leases/${lease.id}`)).state === "released", "the lease is not released");
+  const two = (await api("POST", "/api/v1/leases", { names: ["one-of-two", "two-of-two"] })).leases;
+  await go(page, "/leases?sort=-granted");
+  for (const { id } of two) await page.locator(`input[value="${id}"]`).check();
+  await page.getByRole("button", { name: "Release the chosen ones" }).click();
+  await page.waitForURL(/said=released-all/, { waitUntil: "domcontentloaded" });
+  for (const { id } of two) check((await api("GET", `/api/v1/leases/${id}`)).state === "released", "a chosen lease is not released");
+  await page.getByRole("button", { name: /Log out/ }).click();
+  await page.waitForURL(/said=logged-out/, { waitUntil: "domcontentloaded" });
+  await go(page, "/leases");
+  check(await page.getByRole("button", { name: "Release" }).count() === 0, "who has logged out can release");
+  await page.context().close();
+}
+
+// --- A code works once. The browser says so in its console, which is no error of the page.
+
+{
+  const { path } = await api("POST", "/api/v1/logins", {});
+  const context = await browser.newContext();
+  const first = await context.request.get(url + path);
+  const second = await context.request.get(url + path);
+  check(first.status() === 200 && second.status() === 401, `a code gives ${first.status()}, then ${second.status()}`);
+  await context.close();
+}
+
+await browser.close();
+for (const what of wrong) console.log(what);
+console.error(`${checks} checks, ${wrong.length} failed`);
+process.exit(wrong.length ? 1 : 0);

@@ -1,0 +1,95 @@
+//! The console in a real browser: `tests/browser/console.mjs` does the looking and clicking.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde_json::json;
+
+use crate::host::skipped;
+use crate::support::{Place, command_of, stranger, text};
+
+const TEST: &str = "the console in a browser";
+
+/// What drives the browser and what looks for accessibility faults, each at a version that is known
+/// to work.
+const PACKAGES: [&str; 2] = ["playwright-core@1", "axe-core@4"];
+
+/// A folder with the packages; installed once for all runs.
+fn packages() -> Result<PathBuf, String> {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("browser");
+    let done = folder.join("installed");
+    if done.exists() {
+        return Ok(folder);
+    }
+    fs::create_dir_all(&folder).map_err(|error| error.to_string())?;
+    fs::write(folder.join("package.json"), "{\"private\": true}\n").unwrap();
+    let mut npm = Command::new("npm");
+    npm.args(["install", "--no-audit", "--no-fund", "--ignore-scripts"]);
+    let output = npm
+        .args(PACKAGES)
+        .current_dir(&folder)
+        .stdin(Stdio::null())
+        .output();
+    let output = output.map_err(|error| format!("npm: {error}"))?;
+    if !output.status.success() {
+        return Err(format!("npm: {}", text(&output.stderr)));
+    }
+    fs::write(done, "").unwrap();
+    Ok(folder)
+}
+
+fn browser() -> Option<&'static str> {
+    let known = [
+        "/usr/bin/chromium",
+        "/usr/bin/chromium-browser",
+        "/usr/bin/google-chrome",
+    ];
+    known.into_iter().find(|path| Path::new(path).exists())
+}
+
+#[test]
+fn every_page_works_in_a_browser() {
+    let Some(browser) = browser() else {
+        return skipped(TEST, "no Chromium is installed");
+    };
+    let folder = match packages() {
+        Ok(folder) => folder,
+        Err(why) => return skipped(TEST, &why),
+    };
+    let mut place = Place::with_ports(24);
+    place.set("PORTBOOK_POOLS__DEFAULT__STRATEGY", "learned");
+    let _stranger = stranger(place.ports[0]);
+    let server = place.serve();
+    let hostile = "<script>alert(1)</script>\"'&\u{202e}";
+    for wanted in [
+        json!({"name": "web", "labels": {"team": hostile}}),
+        json!({"name": "api", "ttl": "1h"}),
+        json!({"prefer": place.ports[0], "strategy": "ordered"}),
+        json!({"count": 3}),
+    ] {
+        let answer = server.api("POST", "/api/v1/leases", Some(&wanted));
+        assert_eq!(answer.status, 201, "{answer:?}");
+    }
+    let refused = json!({"port": place.ports[0]});
+    assert_eq!(
+        server.api("POST", "/api/v1/leases", Some(&refused)).status,
+        409
+    );
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/browser/console.mjs");
+    let mut node = command_of("node");
+    node.arg(script)
+        .arg(folder)
+        .arg(&server.console)
+        .arg(server.socket());
+    node.env("CHROMIUM", browser);
+    // `PORTBOOK_PICTURES=FOLDER cargo test browser` leaves a picture of every page there.
+    if let Some(pictures) = std::env::var_os("PORTBOOK_PICTURES") {
+        node.arg(pictures);
+    }
+    let Ok(output) = node.output() else {
+        return skipped(TEST, "node is not installed");
+    };
+    let (said, why) = (text(&output.stdout), text(&output.stderr));
+    assert!(output.status.success(), "{said}{why}");
+}
