@@ -200,7 +200,12 @@ impl ResponseError for Problem {
             let challenge = HeaderValue::from_static("Bearer realm=\"portbook\"");
             answer.insert_header((header::WWW_AUTHENTICATE, challenge));
         }
-        answer.body(serde_json::to_vec(self).unwrap_or_default())
+        let mut answer = answer.body(serde_json::to_vec(self).unwrap_or_default());
+        if let Some(code) = code {
+            // For whoever counts answers on their way out.
+            answer.extensions_mut().insert(code);
+        }
+        answer
     }
 }
 

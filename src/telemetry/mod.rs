@@ -1,4 +1,4 @@
-//! Logs to stderr and, where a collector is configured, spans over OTLP.
+//! Logs to stderr, metrics for Prometheus and, where a collector is configured, spans over OTLP.
 //!
 //! Apart from everything else because it must be set up before the runtime starts and shut down
 //! after it has ended: the exporter's client blocks, on a thread of its own.
@@ -8,11 +8,14 @@
 //! tracing remembers that at the call site, and a span costs one load and one compare.
 
 mod environment;
+mod line;
 mod log;
+pub mod metrics;
 pub mod propagation;
 mod report;
 mod resource;
 pub mod span;
+mod stopwatch;
 #[cfg(test)]
 mod testing;
 mod trace;
@@ -29,6 +32,7 @@ use uuid::Uuid;
 
 pub use environment::Environment;
 pub use log::{LogFormat, UnknownLogFormat};
+pub use stopwatch::Stopwatch;
 
 /// The target of every span of portbook.
 pub const SPAN_TARGET: &str = "portbook::span";
