@@ -67,7 +67,8 @@ pub(super) fn layer<W>(options: &Options, writer: W) -> Result<Boxed, TelemetryE
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
-    let filter = filter(&options.log).map_err(|source| TelemetryError::LogFilter {
+    let exporter = options.environment.get("OTEL_LOG_LEVEL");
+    let filter = filter(&options.log, exporter).map_err(|source| TelemetryError::LogFilter {
         filter: options.log.clone(),
         source,
     })?;
@@ -117,12 +118,15 @@ fn goes_to_journal(options: &Options) -> bool {
     here.is_some_and(|here| stream == Some(&*format!("{}:{}", here.st_dev, here.st_ino)))
 }
 
-fn filter(directives: &str) -> Result<EnvFilter, ParseError> {
+/// `OTEL_LOG_LEVEL` is what the SDK may say; a word that is no level is none.
+fn filter(directives: &str, exporter: Option<&str>) -> Result<EnvFilter, ParseError> {
     let asked_for = EnvFilter::builder().parse(directives)?;
     if asked_for.max_level_hint() == Some(LevelFilter::OFF) {
         return Ok(asked_for);
     }
-    EnvFilter::builder().parse(format!("{EXPORTER_DIRECTIVES},{directives}"))
+    let exporter = exporter.and_then(|level| level.parse::<LevelFilter>().ok());
+    let exporter = exporter.map_or(String::new(), |level| format!(",opentelemetry={level}"));
+    EnvFilter::builder().parse(format!("{EXPORTER_DIRECTIVES}{exporter},{directives}"))
 }
 
 fn is_log(metadata: &Metadata<'_>) -> bool {

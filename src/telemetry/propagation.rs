@@ -1,5 +1,7 @@
 //! W3C Trace Context (<https://www.w3.org/TR/trace-context/>): how a trace crosses processes.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use opentelemetry::Context;
 use opentelemetry::propagation::{Extractor, Injector, TextMapPropagator};
 use opentelemetry::trace::TraceContextExt;
@@ -7,14 +9,33 @@ use opentelemetry_sdk::propagation::TraceContextPropagator;
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
+use super::Options;
+
 const TRACEPARENT: &str = "traceparent";
 const TRACESTATE: &str = "tracestate";
+
+/// Whether traces cross processes at all.
+static PROPAGATES: AtomicBool = AtomicBool::new(true);
+
+/// Heeds `OTEL_PROPAGATORS`: where it lists others alone, or none, no trace comes in or goes out.
+pub(super) fn choose(options: &Options) {
+    let Some(list) = options.environment.get("OTEL_PROPAGATORS") else {
+        return;
+    };
+    let known = list.split(',').any(|word| word.trim() == "tracecontext");
+    if !known && list != "none" {
+        tracing::warn!("OTEL_PROPAGATORS={list} is not known here: use tracecontext or none");
+    }
+    PROPAGATES.store(known, Ordering::Relaxed);
+}
 
 /// The caller's trace from its `traceparent` and `tracestate`; an empty context where there is
 /// none, or one that breaks the format: such a caller gets a trace of its own.
 pub fn extract(traceparent: Option<&str>, tracestate: Option<&str>) -> Context {
+    let propagates = PROPAGATES.load(Ordering::Relaxed);
     let headers = Headers {
         traceparent: traceparent
+            .filter(|_| propagates)
             .map(str::trim)
             .filter(|text| is_well_formed(text))
             .map(str::to_owned),
@@ -98,6 +119,9 @@ pub fn tracestate_of(span: &Span) -> Option<String> {
 
 fn inject(span: &Span) -> Headers {
     let mut headers = Headers::default();
+    if !PROPAGATES.load(Ordering::Relaxed) {
+        return headers;
+    }
     TraceContextPropagator::new().inject_context(&span.context(), &mut headers);
     headers
 }

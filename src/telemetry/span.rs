@@ -61,6 +61,19 @@ pub fn answered(span: &Span, status: u16) {
     }
 }
 
+/// A command of the user's, from its start to its answer, named `portbook alloc`.
+pub fn command(name: &'static str) -> Span {
+    info_span!(
+        target: SPAN_TARGET,
+        "command",
+        otel.name = name,
+        otel.kind = "client",
+        otel.status_code = Empty,
+        process.pid = i64::from(std::process::id()),
+        error.type = Empty,
+    )
+}
+
 /// A request for ports, from the question to the answer.
 pub fn allocate(pool: &str) -> Span {
     info_span!(
