@@ -13,8 +13,10 @@ use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
+use tracing::Span;
 
 use crate::api::problem::{Code, Problem};
+use crate::telemetry::propagation;
 
 /// A service's socket that answered when it was last tried.
 #[derive(Debug)]
@@ -182,8 +184,8 @@ impl Client {
         if body.is_some() {
             request = request.header(CONTENT_TYPE, "application/json");
         }
-        for name in ["traceparent", "tracestate"] {
-            if let Ok(value) = std::env::var(name.to_ascii_uppercase()) {
+        for (name, value) in trace() {
+            if let Some(value) = value {
                 request = request.header(name, value);
             }
         }
@@ -193,6 +195,19 @@ impl Client {
         let answer = sender.send_request(request).await;
         answer.map_err(io::Error::other)
     }
+}
+
+/// The headers that carry the trace: that of the span this is asked in, else the caller's own.
+fn trace() -> [(&'static str, Option<String>); 2] {
+    let span = Span::current();
+    let own = propagation::traceparent_of(&span);
+    let (parent, state) = if own.is_some() {
+        (own, propagation::tracestate_of(&span))
+    } else {
+        let variable = |name: &str| std::env::var(name).ok();
+        (variable("TRACEPARENT"), variable("TRACESTATE"))
+    };
+    [("traceparent", parent), ("tracestate", state)]
 }
 
 fn problem(status: StatusCode, body: &[u8]) -> Problem {

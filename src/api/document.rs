@@ -14,6 +14,7 @@ use crate::domain::address::{http_url, with_port};
 use crate::domain::attempt::{Attempt, Occupant};
 use crate::domain::duration::Span;
 use crate::domain::explanation::Explanation;
+use crate::domain::health::Condition;
 use crate::domain::lease::{
     AllocationId, Guard, Handover, Lease, LeaseId, Name, Owner, Scope, State,
 };
@@ -327,6 +328,9 @@ pub struct AllocationDocument {
     /// The trace, when it was sampled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace_id: Option<String>,
+    /// Its span there, for whoever goes on with the trace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub span_id: Option<String>,
     /// The leases, in the order of the names.
     pub leases: Vec<LeaseDocument>,
     /// Why these, where nothing was granted but the choice was asked for (`dry_run`).
@@ -609,6 +613,20 @@ pub struct StatusDocument {
     /// What the repair loop has mended since the start, by kind; nothing is as it should be.
     #[serde(default)]
     pub repairs: BTreeMap<String, u64>,
-    /// Whether the record can be read.
+    /// Whether no check failed.
     pub ready: bool,
+    /// What was looked at to say so, and how it is.
+    #[serde(default)]
+    pub checks: Vec<CheckDocument>,
+}
+
+/// One thing that was looked at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckDocument {
+    /// What.
+    pub name: String,
+    /// How it is.
+    pub condition: Condition,
+    /// The same in words.
+    pub detail: String,
 }

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use actix_web::HttpResponse;
 use actix_web::web::Data;
+use actix_web::{HttpRequest, HttpResponse};
 
 use super::Face;
-use super::document::StatusDocument;
-use super::problem::Problem;
+use super::document::{CheckDocument, StatusDocument};
+use crate::domain::health::{Check, Condition, is_ready};
 use crate::engine::service::Service;
 
 /// The process answers.
@@ -15,19 +15,33 @@ pub async fn livez() -> HttpResponse {
     HttpResponse::Ok().content_type("text/plain").body("ok\n")
 }
 
-/// Ports can be granted: the record takes a commit.
-pub async fn readyz(face: Data<Face>) -> Result<HttpResponse, Problem> {
-    face.service
-        .store()
-        .commit(face.service.store().batch())
-        .await?;
-    Ok(HttpResponse::Ok().content_type("text/plain").body("ok\n"))
+/// Whether ports can be granted and kept: 200, or 503 where a check failed. With `?verbose` it
+/// lists the checks, a line each.
+pub async fn readyz(face: Data<Face>, request: HttpRequest) -> HttpResponse {
+    let checks = face.service.health().await;
+    let mut answer = if is_ready(&checks) {
+        HttpResponse::Ok()
+    } else {
+        HttpResponse::ServiceUnavailable()
+    };
+    let query = request.query_string();
+    let verbose = query.split('&').any(|word| word.starts_with("verbose"));
+    let wanted = |check: &&Check| verbose || check.condition == Condition::Fail;
+    let mut text: String = checks.iter().filter(wanted).map(line).collect();
+    if is_ready(&checks) {
+        text.push_str("ok\n");
+    }
+    answer.content_type("text/plain").body(text)
+}
+
+fn line(check: &Check) -> String {
+    let condition = check.condition.as_str();
+    format!("{condition:<4} {}: {}\n", check.name, check.detail)
 }
 
 /// The service in a few numbers.
 pub async fn status(face: Data<Face>) -> HttpResponse {
-    let store = face.service.store();
-    let ready = store.commit(store.batch()).await.is_ok();
+    let checks = face.service.health().await;
     let settings = face.service.settings();
     HttpResponse::Ok().json(StatusDocument {
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -40,7 +54,8 @@ pub async fn status(face: Data<Face>) -> HttpResponse {
         held_descriptors: face.service.held_descriptors(),
         descriptor_budget: face.service.descriptor_budget(),
         repairs: repairs(&face.service),
-        ready,
+        ready: is_ready(&checks),
+        checks: checks.into_iter().map(CheckDocument::from).collect(),
     })
 }
 
@@ -49,4 +64,14 @@ fn repairs(service: &Service) -> BTreeMap<String, u64> {
     repairs
         .map(|(kind, count)| (kind.to_owned(), count))
         .collect()
+}
+
+impl From<Check> for CheckDocument {
+    fn from(check: Check) -> Self {
+        Self {
+            name: check.name.to_owned(),
+            condition: check.condition,
+            detail: check.detail,
+        }
+    }
 }

@@ -13,6 +13,7 @@ mod history;
 pub mod interfaces;
 pub mod leases;
 pub mod logins;
+mod metrics;
 pub mod pools;
 pub mod ports;
 pub mod problem;
@@ -61,6 +62,7 @@ pub fn routes(config: &mut ServiceConfig) {
         }))
         .service(resource("/livez", READING).route(read(health::livez)))
         .service(resource("/readyz", READING).route(read(health::readyz)))
+        .service(resource("/metrics", READING).route(read(metrics::show)))
         .service(
             web::scope("/api/v1")
                 .service(

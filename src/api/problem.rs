@@ -6,9 +6,11 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, Responder, ResponseError};
 use serde::{Deserialize, Serialize};
+use tracing::Span;
 
 use super::document::AttemptDocument;
 use crate::engine::refusal::Refusal;
+use crate::telemetry::propagation;
 
 macro_rules! codes {
     ($($variant:ident $code:literal $status:literal $title:literal $help:literal)*) => {
@@ -129,6 +131,9 @@ pub struct Problem {
     pub detail: String,
     /// The word to match on.
     pub code: String,
+    /// The trace that tells more, when it was sampled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace_id: Option<String>,
     /// For a refused allocation what was tried and who was in the way.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub attempts: Vec<AttemptDocument>,
@@ -143,6 +148,7 @@ impl Problem {
             status: code.status(),
             detail: detail.into(),
             code: code.as_str().to_owned(),
+            trace_id: propagation::current_trace_id(&Span::current()),
             attempts: Vec::new(),
         }
     }
@@ -200,7 +206,12 @@ impl ResponseError for Problem {
             let challenge = HeaderValue::from_static("Bearer realm=\"portbook\"");
             answer.insert_header((header::WWW_AUTHENTICATE, challenge));
         }
-        answer.body(serde_json::to_vec(self).unwrap_or_default())
+        let mut answer = answer.body(serde_json::to_vec(self).unwrap_or_default());
+        if let Some(code) = code {
+            // For whoever counts answers on their way out.
+            answer.extensions_mut().insert(code);
+        }
+        answer
     }
 }
 

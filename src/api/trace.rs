@@ -4,7 +4,11 @@ use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::HeaderMap;
 use actix_web::middleware::Next;
+use actix_web::web::Data;
 use tracing::Instrument;
+
+use super::Face;
+use super::problem::Code;
 
 use crate::telemetry::{propagation, span};
 
@@ -22,8 +26,18 @@ pub async fn request<B: MessageBody + 'static>(
     let answer = next.call(request).instrument(span.clone()).await;
     if let Ok(answer) = &answer {
         span::answered(&span, answer.status().as_u16());
+        count(answer);
     }
     answer
+}
+
+/// Counts what was answered with an error.
+fn count<B>(answer: &ServiceResponse<B>) {
+    let extensions = answer.response().extensions();
+    let face = answer.request().app_data::<Data<Face>>();
+    if let (Some(code), Some(face)) = (extensions.get::<Code>(), face) {
+        face.service.note_rejection(code.as_str());
+    }
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {

@@ -9,6 +9,7 @@ use super::backend::Backend;
 use super::request::Wanted;
 use super::{Failure, Global, note, print, print_json};
 use crate::api::document::AllocationDocument;
+use crate::config::Loaded;
 use crate::domain::duration::Span;
 use crate::domain::lease::Guard;
 
@@ -34,8 +35,11 @@ pub struct AllocArgs {
 }
 
 /// Gets ports and prints them.
-pub(super) async fn run(global: &Global, args: &AllocArgs) -> Result<ExitCode, Failure> {
-    let loaded = global.load()?;
+pub(super) async fn run(
+    global: &Global,
+    args: &AllocArgs,
+    loaded: Loaded,
+) -> Result<ExitCode, Failure> {
     let mut request = args.wanted.request()?;
     request.claim_within = args.claim_within;
     request.owner_pid = args.owner_pid;

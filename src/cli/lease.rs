@@ -7,6 +7,7 @@ use clap::Args;
 use super::backend::Backend;
 use super::{Failure, Global, note, print, print_json};
 use crate::api::document::LeaseDocument;
+use crate::config::Loaded;
 use crate::domain::duration::Span;
 
 /// What `release` takes.
@@ -29,8 +30,7 @@ pub struct RenewArgs {
 }
 
 /// Gives leases back.
-pub(super) async fn release(global: &Global, args: &ReleaseArgs) -> Result<ExitCode, Failure> {
-    let loaded = global.load()?;
+pub(super) async fn release(args: &ReleaseArgs, loaded: Loaded) -> Result<ExitCode, Failure> {
     let backend = Backend::open(&loaded).await?;
     let released = release_all(&backend, &args.leases).await;
     backend.close().await;
@@ -78,8 +78,11 @@ fn named(living: &[LeaseDocument], word: &str) -> Result<Vec<LeaseDocument>, Fai
 }
 
 /// Makes a lease last longer.
-pub(super) async fn renew(global: &Global, args: &RenewArgs) -> Result<ExitCode, Failure> {
-    let loaded = global.load()?;
+pub(super) async fn renew(
+    global: &Global,
+    args: &RenewArgs,
+    loaded: Loaded,
+) -> Result<ExitCode, Failure> {
     let backend = Backend::open(&loaded).await?;
     let renewed = renew_all(&backend, args).await;
     backend.close().await;

@@ -19,6 +19,7 @@ mod stats;
 mod status;
 mod table;
 mod token;
+mod trace;
 mod wait;
 mod who;
 
@@ -33,6 +34,7 @@ use clap::{Args, Parser, Subcommand};
 use serde::Serialize;
 
 use crate::config::{Flags, Loaded, Sources};
+use trace::traced;
 
 /// Book a port, keep it, and know why it was chosen.
 ///
@@ -133,10 +135,16 @@ impl Cli {
         let Self { global, command } = self;
         match command {
             Command::Run(args) => run::run(&global, &args),
-            Command::Alloc(args) => block_on(alloc::run(&global, &args)),
+            Command::Alloc(args) => traced(&global, "portbook alloc", |loaded| {
+                alloc::run(&global, &args, loaded)
+            }),
             Command::List(args) => block_on(list::run(&global, &args)),
-            Command::Release(args) => block_on(lease::release(&global, &args)),
-            Command::Renew(args) => block_on(lease::renew(&global, &args)),
+            Command::Release(args) => traced(&global, "portbook release", |loaded| {
+                lease::release(&args, loaded)
+            }),
+            Command::Renew(args) => traced(&global, "portbook renew", |loaded| {
+                lease::renew(&global, &args, loaded)
+            }),
             Command::Who(args) => block_on(who::run(&global, &args)),
             Command::Explain(args) => block_on(explain::run(&global, &args)),
             Command::Wait(args) => block_on(wait::run(&global, &args)),
@@ -174,11 +182,14 @@ fn load(sources: &Sources) -> Result<Loaded, Failure> {
 
 /// Runs a command's future on this thread alone: a command asks one question.
 fn block_on<T>(command: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
+    runtime()?.block_on(command)
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|error| Failure::other(format!("no runtime: {error}")))?;
-    runtime.block_on(command)
+        .map_err(|error| Failure::other(format!("no runtime: {error}")))
 }
 
 /// Writes the answer. A reader that has gone, as `head` does, is no failure.

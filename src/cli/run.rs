@@ -10,13 +10,16 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
 
 use clap::Args;
+use tracing::Instrument;
 
 use super::backend::Backend;
 use super::request::Wanted;
+use super::trace::Trace;
 use super::{Failure, Global, note};
 use crate::api::document::{AllocationDocument, LeaseDocument};
 use crate::domain::lease::Handover;
 use crate::host::handover::{MOST_BY_NUMBER, Numbers};
+use crate::telemetry::propagation::Ids;
 
 /// portbook refused, before the program was started.
 const REFUSED: u8 = 125;
@@ -50,20 +53,43 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Result<ExitCode, Failure> 
     let numbers = Numbers::keep()
         .map_err(|error| refused(Failure::other(format!("no descriptors: {error}"))))?;
     let loaded = global.load().map_err(refused)?;
-    super::block_on(async {
+    let trace = Trace::begin(&loaded, "portbook run");
+    let runtime = super::runtime()?;
+    let asking = async {
         let backend = Backend::open(&loaded).await.map_err(refused)?;
-        // What was granted is committed. The exec closes the record as a crash would, which loses
-        // nothing; an orderly close would have the program wait for the disk.
-        let failed = match allocate(&backend, args).await {
-            Ok((granted, sockets)) => {
-                args.wanted.tell(&granted);
-                become_program(args, &granted, numbers, &sockets)
-            }
-            Err(failure) => Err(refused(failure)),
-        };
-        backend.close().await;
-        failed
-    })
+        let answer = allocate(&backend, args).await;
+        Ok::<_, Failure>((backend, answer))
+    };
+    let asked = runtime.block_on(asking.instrument(trace.span.clone()));
+    let (backend, answer) = match asked {
+        Ok(asked) => asked,
+        Err(failure) => {
+            trace.end(Some(&failure));
+            return Err(failure);
+        }
+    };
+    // What was granted is committed. The exec closes the record as a crash would, which loses
+    // nothing; an orderly close would have the program wait for the disk.
+    let failed = match answer {
+        Ok((granted, sockets)) => {
+            args.wanted.tell(&granted);
+            let traceparent = trace.traceparent().or_else(|| traceparent_of(&granted));
+            trace.end_before_program();
+            become_program(args, &granted, traceparent, numbers, &sockets)
+        }
+        Err(failure) => {
+            trace.end(Some(&failure));
+            Err(refused(failure))
+        }
+    };
+    runtime.block_on(backend.close());
+    failed
+}
+
+/// The service's own span, where this command makes none, for the program to go on with.
+fn traceparent_of(granted: &AllocationDocument) -> Option<String> {
+    let (trace_id, span_id) = (granted.trace_id.clone()?, granted.span_id.clone()?);
+    Some(Ids { trace_id, span_id }.traceparent())
 }
 
 /// Sockets that the program is given, each with the name it is to know it by.
@@ -100,6 +126,7 @@ fn socket_name(lease: &LeaseDocument) -> String {
 fn become_program(
     args: &RunArgs,
     granted: &AllocationDocument,
+    traceparent: Option<String>,
     numbers: Numbers,
     sockets: &[(String, OwnedFd)],
 ) -> Result<ExitCode, Failure> {
@@ -110,6 +137,8 @@ fn become_program(
     };
     let mut command = Command::new(&program);
     command.args(arguments).envs(words.variables());
+    // Where nothing is traced, the caller's own goes through untouched.
+    command.envs(traceparent.map(|traceparent| ("TRACEPARENT", traceparent)));
     hand_over(&mut command, numbers, sockets).map_err(|failure| failure.with_code(REFUSED))?;
     let error = command.exec();
     let code = match error.kind() {

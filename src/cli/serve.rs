@@ -7,12 +7,12 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::{Failure, Global, print, print_json};
+use super::{Failure, Global, print, print_json, trace};
 use crate::config::{Flags, Loaded, Sources};
 use crate::daemon::{Daemon, Given, StartError};
 use crate::host::handover;
 use crate::protocol::descriptor;
-use crate::telemetry::{self, Environment, FLUSH_TIMEOUT, LogFormat, Options};
+use crate::telemetry::{self, FLUSH_TIMEOUT, LogFormat};
 
 /// What `serve` takes.
 #[derive(Debug, Args)]
@@ -57,8 +57,8 @@ pub(super) fn run(global: &Global, args: &ServeArgs) -> Result<ExitCode, Failure
     });
     let loaded = super::load(&sources)?;
     // Before any runtime, and shut down after it: the exporter has a thread of its own.
-    let telemetry =
-        telemetry::start(&options(&loaded)).map_err(|error| Failure::usage(error.to_string()))?;
+    let telemetry = telemetry::start(&trace::options(&loaded))
+        .map_err(|error| Failure::usage(error.to_string()))?;
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
@@ -100,17 +100,4 @@ async fn serve(sources: Sources, loaded: Loaded, given: Given, json: bool) -> Re
         None => {}
     }
     daemon.run().await.map_err(failed)
-}
-
-fn options(loaded: &Loaded) -> Options {
-    let settings = &loaded.settings.telemetry;
-    Options {
-        endpoint: settings.endpoint.clone(),
-        service_name: settings.service_name.clone(),
-        sample_ratio: settings.sample_ratio,
-        log: settings.log.clone(),
-        log_format: settings.log_format,
-        environment: Environment::of_process(),
-        ..Options::default()
-    }
 }

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use super::{Failure, Global, client, print, print_json};
-use crate::api::document::StatusDocument;
+use crate::api::document::{CheckDocument, StatusDocument};
 
 /// Tells how the service is; exit code 3 where none answers.
 pub(super) async fn run(global: &Global) -> Result<ExitCode, Failure> {
@@ -29,13 +29,10 @@ pub(super) async fn run(global: &Global) -> Result<ExitCode, Failure> {
 
 fn text(status: &StatusDocument) -> String {
     let console = status.console.as_deref().unwrap_or("switched off");
-    let ready = if status.ready {
-        "ready"
-    } else {
-        "the record cannot be written"
-    };
+    let health = if status.ready { "ready" } else { "not ready" };
+    let checks = status.checks.iter().map(check);
     format!(
-        "console   {console}\nsocket    {}\ndata      {}\nservice   pid {}, uid {}, version {}\nleases    {} ({} descriptors held)\nhealth    {ready}\n",
+        "console   {console}\nsocket    {}\ndata      {}\nservice   pid {}, uid {}, version {}\nleases    {} ({} descriptors held)\nhealth    {health}\n{}",
         status.socket.display(),
         status.data_dir.display(),
         status.pid,
@@ -43,5 +40,11 @@ fn text(status: &StatusDocument) -> String {
         status.version,
         status.leases,
         status.held_descriptors,
+        checks.collect::<String>(),
     )
+}
+
+fn check(check: &CheckDocument) -> String {
+    let condition = check.condition.as_str();
+    format!("  {condition:<8}{}: {}\n", check.name, check.detail)
 }

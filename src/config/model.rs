@@ -125,6 +125,8 @@ impl Default for History {
 pub struct Telemetry {
     /// The base of an OTLP/HTTP collector, such as `http://127.0.0.1:4318`.
     pub endpoint: Option<String>,
+    /// Where a trace can be looked at: a URL with `{trace_id}` in it.
+    pub trace_url: Option<String>,
     /// The service's name in traces.
     pub service_name: Option<String>,
     /// Which share of traces is kept, from 0 to 1.
@@ -139,11 +141,33 @@ impl Default for Telemetry {
     fn default() -> Self {
         Self {
             endpoint: None,
+            trace_url: None,
             service_name: None,
             sample_ratio: 1.0,
             log: "info".to_owned(),
             log_format: LogFormat::default(),
         }
+    }
+}
+
+/// Where Jaeger has its pages, on the host that takes spans (<https://www.jaegertracing.io/docs/>).
+const JAEGER_PAGES: &str = ":16686/trace/{trace_id}";
+
+impl Telemetry {
+    /// The address of the page about a trace: `trace_url`, or Jaeger's usual one on the host of
+    /// `endpoint`. None where neither is set.
+    pub fn trace_link(&self, trace_id: &str) -> Option<String> {
+        let of_jaeger = || {
+            let (scheme, rest) = self.endpoint.as_deref()?.split_once("://")?;
+            let authority = rest.split('/').next()?;
+            // An IPv6 address has colons of its own, within brackets.
+            let end = authority.rfind(']').map_or(0, |bracket| bracket + 1);
+            let port = authority.get(end..)?.find(':');
+            let host = port.map_or(authority, |colon| &authority[..end + colon]);
+            Some(format!("{scheme}://{host}{JAEGER_PAGES}"))
+        };
+        let template = self.trace_url.clone().or_else(of_jaeger)?;
+        Some(template.replace("{trace_id}", trace_id))
     }
 }
 
@@ -191,5 +215,30 @@ fn ports(first: u16, last: u16) -> PortSet {
     match (Port::new(first), Port::new(last)) {
         (Some(first), Some(last)) => PortSet::range(first, last),
         _ => PortSet::EMPTY,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trace_is_looked_at_where_it_is_said_or_in_jaeger_beside_the_collector() {
+        let link = |endpoint: Option<&str>, trace_url: Option<&str>| {
+            let telemetry = Telemetry {
+                endpoint: endpoint.map(str::to_owned),
+                trace_url: trace_url.map(str::to_owned),
+                ..Telemetry::default()
+            };
+            telemetry.trace_link("0af7")
+        };
+        let jaeger = "http://127.0.0.1:16686/trace/0af7";
+        assert_eq!(link(None, None), None);
+        assert_eq!(link(Some("http://127.0.0.1:4318"), None).unwrap(), jaeger);
+        assert_eq!(link(Some("http://127.0.0.1/v"), None).unwrap(), jaeger);
+        let six = link(Some("http://[::1]:4318"), None).unwrap();
+        assert_eq!(six, "http://[::1]:16686/trace/0af7");
+        let own = link(Some("http://a"), Some("https://g/t?id={trace_id}"));
+        assert_eq!(own.unwrap(), "https://g/t?id=0af7");
     }
 }

@@ -191,6 +191,7 @@ fn telemetry(mut section: Section<'_, '_>) -> Telemetry {
     let default = Telemetry::default();
     Telemetry {
         endpoint: section.optional_checked("endpoint", default.endpoint, http_base),
+        trace_url: section.optional_checked("trace_url", default.trace_url, trace_url),
         service_name: section.optional("service_name", default.service_name),
         sample_ratio: section.checked("sample_ratio", default.sample_ratio, share),
         log: section.checked("log", default.log, log_filter),
@@ -294,6 +295,15 @@ fn http_base(endpoint: &String) -> Result<(), Problem> {
         !host.contains('@'),
         message,
         "use OTEL_EXPORTER_OTLP_HEADERS for credentials",
+    )
+}
+
+fn trace_url(template: &String) -> Result<(), Problem> {
+    let web = template.starts_with("http://") || template.starts_with("https://");
+    rule(
+        web && template.contains("{trace_id}"),
+        format!("\"{template}\" is not where a trace can be looked at"),
+        "write a URL such as \"http://127.0.0.1:16686/trace/{trace_id}\"",
     )
 }
 

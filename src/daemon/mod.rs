@@ -335,6 +335,7 @@ async fn tell_interface_changes(service: Service) {
             return;
         }
     };
+    service.note_watching();
     while readiness.readable().await.is_ok() {
         if changes.drain() {
             let detail = "interfaces or addresses changed";

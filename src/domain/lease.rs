@@ -363,6 +363,8 @@ pub struct Lease {
     pub labels: BTreeMap<String, String>,
     /// The trace of its allocation, when that was sampled: 32 hex digits.
     pub trace_id: Option<String>,
+    /// The span of its allocation within that trace: 16 hex digits.
+    pub span_id: Option<String>,
     /// Counts the changes, so that the record never goes back to an older form.
     pub revision: u64,
 }
@@ -451,6 +453,7 @@ pub mod tests_support {
             ttl: None,
             labels: BTreeMap::new(),
             trace_id: None,
+            span_id: None,
             revision: 0,
         }
     }

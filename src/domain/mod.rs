@@ -7,6 +7,7 @@ pub mod candidate;
 pub mod duration;
 pub mod event;
 pub mod explanation;
+pub mod health;
 pub mod history;
 pub mod lease;
 pub mod moment;

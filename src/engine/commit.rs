@@ -53,7 +53,7 @@ impl Service {
         let mut batch = self.store.batch().allocation(&record).attempts(
             asked.id,
             pool,
-            asked.trace_id.as_deref(),
+            asked.trace_id(),
             &attempts,
         );
         for Fresh { lease, .. } in &fresh {
@@ -69,7 +69,7 @@ impl Service {
             leases,
             explanation: record.explanation,
             conflicts: conflicts(attempts),
-            trace_id: record.trace_id,
+            trace: asked.trace.clone(),
         })
     }
 
@@ -87,12 +87,11 @@ impl Service {
         let turn = Arc::clone(&asked.turn);
         let committing = span::commit();
         let task = async move {
-            let start = service.clock.boot();
             let committed = service.store.commit(batch).await;
             match &committed {
                 Ok(done) => {
-                    let waited = service.clock.boot().since(start);
-                    span::committed(&tracing::Span::current(), done.batch_size, waited);
+                    let span = tracing::Span::current();
+                    span::committed(&span, done.batch_size, done.queue_wait);
                 }
                 Err(_) => span::commit_failed(&tracing::Span::current(), "store_unavailable"),
             }
@@ -123,6 +122,13 @@ impl Service {
                 self.deadlines_moved.notify_one();
             }
             self.watch(&lease);
+            tracing::info!(
+                lease = %lease.id,
+                port = %lease.port,
+                pool = %lease.pool,
+                uid = lease.uid,
+                "granted"
+            );
             self.journal
                 .lease(EventKind::Granted, &lease, lease.pool.to_string());
             granted.push(lease);
@@ -199,7 +205,8 @@ impl Service {
             expires: asked.plan.ttl.map(|ttl| now.after(ttl)),
             ttl: asked.plan.ttl,
             labels: asked.request.labels.clone(),
-            trace_id: asked.trace_id.clone(),
+            trace_id: asked.trace_id().map(str::to_owned),
+            span_id: asked.trace.as_ref().map(|trace| trace.span_id.clone()),
             revision: 0,
         }
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::allocator::{Found, Search};
+use super::measures::outcome;
 use super::plan::Plan;
 use super::refusal::Refusal;
 use super::service::{Caller, Mode, Service, lock};
@@ -18,7 +19,8 @@ use crate::domain::port::Port;
 use crate::domain::request::Request;
 use crate::host::process;
 use crate::store::AllocationRecord;
-use crate::telemetry::{propagation, span};
+use crate::telemetry::propagation::{self, Ids};
+use crate::telemetry::{Stopwatch, span};
 
 /// What became of a request that was granted.
 #[derive(Debug, Clone)]
@@ -37,8 +39,8 @@ pub struct Allocated {
     pub explanation: Explanation,
     /// The attempts that were refused on the way, with who was in the way.
     pub conflicts: Vec<Attempt>,
-    /// The trace, when it was sampled.
-    pub trace_id: Option<String>,
+    /// Its span, when it was sampled.
+    pub trace: Option<Ids>,
 }
 
 /// Everything about one request while it is being answered.
@@ -49,19 +51,30 @@ pub(super) struct Asked<'a> {
     pub(super) plan: &'a Plan,
     pub(super) owner: Option<Owner>,
     pub(super) start: BootTime,
-    pub(super) trace_id: Option<String>,
+    pub(super) trace: Option<Ids>,
     /// The turn of its names, until the books know them.
     pub(super) turn: Arc<Turn>,
+}
+
+impl Asked<'_> {
+    pub(super) fn trace_id(&self) -> Option<&str> {
+        self.trace.as_ref().map(|trace| &*trace.trace_id)
+    }
 }
 
 impl Service {
     /// Answers a request for ports. What is returned is committed; what is refused is on record
     /// with its attempts.
     pub async fn allocate(&self, caller: &Caller, request: &Request) -> Result<Allocated, Refusal> {
-        match request.wait {
+        let begun = Stopwatch::start();
+        let answer = match request.wait {
             Some(limit) => self.allocate_in_turn(caller, request, limit).await,
             None => self.allocate_now(caller, request).await,
-        }
+        };
+        let outcome = outcome(&answer);
+        let strategy = self.strategy(request);
+        self.metrics.allocated(outcome, strategy, begun.elapsed());
+        answer
     }
 
     pub(super) async fn allocate_now(
@@ -74,8 +87,8 @@ impl Service {
         }
         let pool = request.pool.as_deref().unwrap_or(DEFAULT_POOL);
         let allocating = span::allocate(pool);
-        let trace_id = propagation::current_trace_id(&allocating);
-        let answer = self.answer(caller, request, trace_id);
+        let trace = propagation::ids(&allocating);
+        let answer = self.answer(caller, request, trace);
         let answer = tracing::Instrument::instrument(answer, allocating.clone()).await;
         match &answer {
             Ok(done) => {
@@ -92,7 +105,7 @@ impl Service {
         &self,
         caller: &Caller,
         request: &Request,
-        trace_id: Option<String>,
+        trace: Option<Ids>,
     ) -> Result<Allocated, Refusal> {
         let plan = self.plan(request)?;
         let rules = self.kernel_rules();
@@ -107,7 +120,7 @@ impl Service {
             caller,
             request,
             plan: &plan,
-            trace_id,
+            trace,
             turn,
         };
         let (living, missing) = self.living(&asked).await?;
@@ -196,6 +209,7 @@ impl Service {
         if !asked.request.dry_run {
             self.learn(&attempts);
         }
+        self.measure(&attempts, explanation.tried.len());
         let found = match result {
             Ok(found) => found,
             Err(refusal) => {
@@ -231,7 +245,7 @@ impl Service {
         let batch = self.store.batch().allocation(&record).attempts(
             asked.id,
             pool,
-            asked.trace_id.as_deref(),
+            asked.trace_id(),
             &attempts,
         );
         if let Err(error) = self.store.commit(batch).await {
@@ -256,7 +270,7 @@ impl Service {
             attempt_count: u32::try_from(explanation.tried.len()).unwrap_or(u32::MAX),
             duration_us: u64::try_from(spent.as_micros()).unwrap_or(u64::MAX),
             explanation,
-            trace_id: asked.trace_id.clone(),
+            trace_id: asked.trace_id().map(str::to_owned),
         }
     }
 
@@ -289,7 +303,7 @@ impl Service {
             leases,
             explanation,
             conflicts: conflicts(attempts),
-            trace_id: asked.trace_id.clone(),
+            trace: asked.trace.clone(),
         }
     }
 }

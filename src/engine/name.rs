@@ -157,7 +157,7 @@ impl Service {
             leases,
             explanation: asked.plan.explanation(),
             conflicts: Vec::new(),
-            trace_id: asked.trace_id.clone(),
+            trace: asked.trace.clone(),
         })
     }
 

@@ -1,6 +1,7 @@
 //! The façade that every face calls: what can be asked of portbook, and by whom.
 
 use std::collections::HashMap;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use tokio::sync::{Notify, mpsc};
@@ -26,6 +27,7 @@ use crate::host::hold::{GivenSockets, Hold};
 use crate::host::interface::Interfaces;
 use crate::host::kernel;
 use crate::store::Store;
+use crate::telemetry::metrics::Metrics;
 
 /// Who asks.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,7 +96,10 @@ pub struct Inner {
     pub(super) transitions: Turns,
     pub(super) rng: Mutex<fastrand::Rng>,
     pub(super) runtime: tokio::runtime::Handle,
-    descriptor_limit: u64,
+    pub(super) metrics: Metrics,
+    /// Whether somebody waits for the kernel's news of interfaces.
+    pub(super) watching: AtomicBool,
+    pub(super) descriptor_limit: u64,
     settings: RwLock<Arc<Settings>>,
     rules: RwLock<Arc<KernelRules>>,
 }
@@ -136,6 +141,8 @@ impl Service {
     ) -> Self {
         let service = Self(Arc::new(Inner {
             mode,
+            metrics: Metrics::new(store.metrics()),
+            watching: AtomicBool::new(false),
             store,
             interfaces: Interfaces::open(),
             journal: Journal::new(clock.clone()),

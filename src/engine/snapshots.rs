@@ -4,6 +4,8 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
+use tracing::Instrument;
+
 use super::books::Kept;
 use super::refusal::Refusal;
 use super::service::{Service, lock};
@@ -14,6 +16,7 @@ use crate::domain::port::{PortSet, Protocol};
 use crate::domain::sighting::Sighting;
 use crate::host::interface::resolve;
 use crate::host::occupancy::Occupancy;
+use crate::telemetry::{Stopwatch, span};
 
 /// What one snapshot saw.
 #[derive(Debug, Clone, Copy)]
@@ -30,6 +33,7 @@ pub struct Look {
 #[derive(Debug, Default)]
 pub(super) struct Looks {
     last_seq: i64,
+    last_at: Option<jiff::Timestamp>,
     running: HashMap<Sighting, i64>,
     snapshots: Vec<SnapshotRow>,
     sightings: Vec<SightingRow>,
@@ -40,8 +44,15 @@ impl Looks {
         self.last_seq = last_seq;
     }
 
+    /// When the last one was taken, since the start.
+    pub(super) const fn last_at(&self) -> Option<jiff::Timestamp> {
+        self.last_at
+    }
+
     /// Notes one snapshot: a row for each run that begins or ends with it.
-    fn note(&mut self, seen: &HashSet<Sighting>, at_ms: i64) -> i64 {
+    fn note(&mut self, seen: &HashSet<Sighting>, at: jiff::Timestamp) -> i64 {
+        let at_ms = at.as_millisecond();
+        self.last_at = Some(at);
         let before = self.last_seq;
         let seq = before + 1;
         self.last_seq = seq;
@@ -99,6 +110,17 @@ impl Service {
 
     /// Looks now.
     pub async fn take_snapshot(&self) -> Result<Look, Refusal> {
+        let looking = span::chore("snapshot");
+        let look = self.look().instrument(looking.clone()).await;
+        match &look {
+            Ok(look) => span::counted(&looking, look.sightings),
+            Err(refusal) => span::failed(&looking, refusal.code()),
+        }
+        look
+    }
+
+    async fn look(&self) -> Result<Look, Refusal> {
+        let begun = Stopwatch::start();
         let ports = self.ports_of_pools();
         // Ours is what was ours before the look or is afterwards: leases come and go meanwhile.
         let before = lock(&self.books).kept();
@@ -125,7 +147,8 @@ impl Service {
         self.open_pools(at.as_millisecond());
         let sightings: Vec<Sighting> = seen.iter().copied().collect();
         lock(&self.history).snapshot(&sightings, at.as_millisecond());
-        let seq = lock(&self.pending).looks.note(&seen, at.as_millisecond());
+        let seq = lock(&self.pending).looks.note(&seen, at);
+        self.metrics.looked(begun.elapsed());
         Ok(Look {
             seq,
             at,
@@ -188,7 +211,7 @@ mod tests {
         let mut looks = Looks::default();
         looks.begin_after(7);
         let mut rows = |numbers: &[u16]| {
-            looks.note(&seen(numbers), 0);
+            looks.note(&seen(numbers), jiff::Timestamp::UNIX_EPOCH);
             let (snapshots, sightings) = looks.take();
             assert_eq!(snapshots.len(), 1);
             let row = |row: &SightingRow| (row.sighting.port.get(), row.first_seq, row.last_seq);

@@ -73,6 +73,20 @@ fn parse_start(text: &str) -> Option<u16> {
     text.trim().parse().ok()
 }
 
+/// How many descriptors this process has open (`/proc/self/fd`).
+pub fn open_descriptors() -> io::Result<usize> {
+    // One of them reads the list.
+    Ok(std::fs::read_dir("/proc/self/fd")?
+        .count()
+        .saturating_sub(1))
+}
+
+/// How many bytes this user may still write to the file system of a folder (`statvfs(3)`).
+pub fn free_bytes(folder: &std::path::Path) -> io::Result<u64> {
+    let system = rustix::fs::statvfs(folder)?;
+    Ok(system.f_bavail.saturating_mul(system.f_frsize))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -73,6 +73,7 @@ struct Row<'a>(
     &'a std::collections::BTreeMap<String, String>,
     Option<&'a str>,
     u64,
+    Option<&'a str>,
 );
 
 fn millis(duration: Duration) -> u64 {
@@ -113,6 +114,7 @@ pub(super) fn row<'a>(lease: &'a Lease, boot_id: &'a str) -> impl Serialize + 'a
         &lease.labels,
         lease.trace_id.as_deref(),
         lease.revision,
+        lease.span_id.as_deref(),
     )
 }
 
@@ -139,6 +141,7 @@ struct Found {
     owner: Option<String>,
     labels: String,
     trace_id: Option<String>,
+    span_id: Option<String>,
     revision: i64,
 }
 
@@ -211,6 +214,7 @@ impl TryFrom<Found> for StoredLease {
             ttl: duration(row.ttl_ms),
             labels: json("labels", &row.labels)?,
             trace_id: row.trace_id,
+            span_id: row.span_id,
             revision: row.revision.unsigned_abs(),
         };
         Ok(Self {

@@ -39,12 +39,17 @@ use std::time::Duration;
 use sqlx::SqlitePool;
 use tokio::sync::mpsc;
 
+use crate::telemetry::Stopwatch;
+use crate::telemetry::metrics::StoreMetrics;
+
 /// A handle on the record. Clones share one writer and one pool of readers.
 #[derive(Debug, Clone)]
 pub struct Store {
     jobs: mpsc::Sender<writer::Job>,
     readers: SqlitePool,
     boot_id: std::sync::Arc<str>,
+    metrics: StoreMetrics,
+    file: std::sync::Arc<Path>,
 }
 
 /// How a store is opened.
@@ -77,16 +82,20 @@ impl Store {
         if let Some(interval) = options.checkpoint_interval {
             checkpoints = Some((open::checkpointer(file).await?, interval));
         }
+        let metrics = StoreMetrics::default();
         let task = tokio::spawn(writer::run(
             connection,
             queue,
             options.batch_max,
+            metrics.clone(),
             checkpoints,
         ));
         let store = Self {
             jobs,
             readers,
             boot_id: options.boot_id.into(),
+            metrics,
+            file: file.into(),
         };
         Ok((store, task))
     }
@@ -101,11 +110,33 @@ impl Store {
         &self.boot_id
     }
 
+    /// What its writer measures.
+    pub const fn metrics(&self) -> &StoreMetrics {
+        &self.metrics
+    }
+
+    /// How many requests wait for the writer.
+    pub fn queue_depth(&self) -> usize {
+        self.jobs.max_capacity() - self.jobs.capacity()
+    }
+
+    /// The size of the record in bytes, its write-ahead log included.
+    pub fn size_bytes(&self) -> u64 {
+        let mut log = self.file.as_os_str().to_owned();
+        log.push("-wal");
+        let size = |file: &Path| std::fs::metadata(file).map_or(0, |data| data.len());
+        size(&self.file) + size(Path::new(&log))
+    }
+
     /// Writes a batch and returns once it is committed: to the disk itself if the batch asks for
     /// it, else to where a crash of the process cannot reach it.
     pub async fn commit(&self, batch: Batch) -> Result<Committed, StoreError> {
         let (reply, committed) = tokio::sync::oneshot::channel();
-        let job = writer::Write { batch, reply };
+        let job = writer::Write {
+            batch,
+            reply,
+            waiting: Stopwatch::start(),
+        };
         self.jobs
             .send(writer::Job::Write(job))
             .await

@@ -14,6 +14,8 @@ use super::{AllocationRecord, StoreError, open};
 use crate::domain::attempt::Attempt;
 use crate::domain::history::{Learned, Remembered};
 use crate::domain::lease::{AllocationId, Lease};
+use crate::telemetry::Stopwatch;
+use crate::telemetry::metrics::StoreMetrics;
 
 /// Rows to be written together. They are put into JSON by whoever asks, so that this work is
 /// spread over the callers' threads.
@@ -103,6 +105,8 @@ fn array(rows: &[u8]) -> String {
 pub struct Committed {
     /// How many requests the commit carried.
     pub batch_size: usize,
+    /// How long this one waited until the commit began.
+    pub queue_wait: Duration,
 }
 
 /// What the writer is asked to do.
@@ -139,6 +143,19 @@ pub(super) enum Chore {
 pub(super) struct Write {
     pub(super) batch: Batch,
     pub(super) reply: oneshot::Sender<Result<Committed, StoreError>>,
+    /// Runs since it was sent.
+    pub(super) waiting: Stopwatch,
+}
+
+impl Write {
+    fn answer(self, result: Result<(), StoreError>, batch_size: usize, queue_wait: Duration) {
+        let committed = Committed {
+            batch_size,
+            queue_wait,
+        };
+        // Whoever asked may have gone.
+        drop(self.reply.send(result.map(|()| committed)));
+    }
 }
 
 /// Runs until it is told to close or every handle is dropped, and everything is written.
@@ -146,6 +163,7 @@ pub(super) async fn run(
     mut connection: SqliteConnection,
     mut queue: mpsc::Receiver<Job>,
     batch_max: usize,
+    metrics: StoreMetrics,
     checkpoints: Option<(SqliteConnection, Duration)>,
 ) {
     let checkpointer = checkpoints.map(|(connection, every)| {
@@ -169,7 +187,7 @@ pub(super) async fn run(
             }
         }
         if !writes.is_empty() {
-            write_all(&mut connection, &mut writes, &mut durable).await;
+            write_all(&mut connection, &mut writes, &mut durable, &metrics).await;
         }
         // After whoever waits, and a small step each.
         for chore in chores.drain(..) {
@@ -185,25 +203,31 @@ pub(super) async fn run(
 
 /// Commits all jobs at once. If that fails each is tried alone, so that one bad row harms only
 /// the request that brought it.
-async fn write_all(connection: &mut SqliteConnection, jobs: &mut Vec<Write>, durable: &mut bool) {
+async fn write_all(
+    connection: &mut SqliteConnection,
+    jobs: &mut Vec<Write>,
+    durable: &mut bool,
+    metrics: &StoreMetrics,
+) {
     let batch_size = jobs.len();
     let mut whole = Batch::new(Arc::from(""));
     for job in jobs.iter() {
         whole.absorb(&job.batch);
     }
+    let begun = Stopwatch::start();
     let result = write(connection, &whole, durable).await;
-    if result.is_ok() || batch_size == 1 {
-        for job in jobs.drain(..) {
-            drop(
-                job.reply
-                    .send(result.clone().map(|()| Committed { batch_size })),
-            );
-        }
-        return;
-    }
+    let took = begun.elapsed();
+    metrics.committed(took, batch_size);
+    let alone = result.is_err() && batch_size > 1;
     for job in jobs.drain(..) {
-        let result = write(connection, &job.batch, durable).await;
-        drop(job.reply.send(result.map(|()| Committed { batch_size: 1 })));
+        let queue_wait = job.waiting.elapsed().saturating_sub(took);
+        metrics.waited(queue_wait);
+        if alone {
+            let result = write(connection, &job.batch, durable).await;
+            job.answer(result, 1, queue_wait);
+        } else {
+            job.answer(result.clone(), batch_size, queue_wait);
+        }
     }
 }
 

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-/// The values of `OTEL_*` and `NO_COLOR`.
+/// What is heeded beside `OTEL_*`.
+const OTHERS: [&str; 2] = ["NO_COLOR", "JOURNAL_STREAM"];
+
+/// The values of `OTEL_*`, `NO_COLOR` and `JOURNAL_STREAM`.
 #[derive(Debug, Clone, Default)]
 pub struct Environment(BTreeMap<String, String>);
 
@@ -11,7 +14,7 @@ impl Environment {
     pub fn of_process() -> Self {
         std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-            .filter(|(name, _)| name.starts_with("OTEL_") || name == "NO_COLOR")
+            .filter(|(name, _)| name.starts_with("OTEL_") || OTHERS.contains(&&**name))
             .collect()
     }
 

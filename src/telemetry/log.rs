@@ -8,9 +8,11 @@ use tracing::Metadata;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::{FilterExt, FilterFn, ParseError};
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::format::JsonFields;
 use tracing_subscriber::layer::Layered;
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt};
 
+use super::line::Line;
 use super::{Options, SPAN_TARGET, TelemetryError, report};
 
 /// How a log line looks.
@@ -65,34 +67,66 @@ pub(super) fn layer<W>(options: &Options, writer: W) -> Result<Boxed, TelemetryE
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
-    let filter = filter(&options.log).map_err(|source| TelemetryError::LogFilter {
+    let exporter = options.environment.get("OTEL_LOG_LEVEL");
+    let filter = filter(&options.log, exporter).map_err(|source| TelemetryError::LogFilter {
         filter: options.log.clone(),
         source,
     })?;
     let filter = filter.and(FilterFn::new(is_log).with_max_level_hint(LevelFilter::TRACE));
+    let format = options.log_format;
     let layer = fmt::layer().with_writer(writer);
-    Ok(match options.log_format {
-        LogFormat::Text => layer
-            .compact()
-            .with_ansi(wants_colour(options))
-            .with_filter(filter)
-            .boxed(),
-        LogFormat::Json => layer
-            .json()
-            .flatten_event(true)
-            .with_current_span(false)
-            .with_span_list(false)
-            .with_filter(filter)
-            .boxed(),
+    let text = fmt::format().compact().with_ansi(wants_colour(options));
+    Ok(match format {
+        LogFormat::Text if goes_to_journal(options) => {
+            let (inner, priority) = (text.without_time(), true);
+            let layer = layer.event_format(Line {
+                inner,
+                format,
+                priority,
+            });
+            layer.with_filter(filter).boxed()
+        }
+        LogFormat::Text => {
+            let (inner, priority) = (text, false);
+            let layer = layer.event_format(Line {
+                inner,
+                format,
+                priority,
+            });
+            layer.with_filter(filter).boxed()
+        }
+        LogFormat::Json => {
+            let inner = fmt::format().json().flatten_event(true);
+            let inner = inner.with_current_span(false).with_span_list(false);
+            let (inner, priority) = (inner, false);
+            let layer = layer.fmt_fields(JsonFields::new());
+            let layer = layer.event_format(Line {
+                inner,
+                format,
+                priority,
+            });
+            layer.with_filter(filter).boxed()
+        }
     })
 }
 
-fn filter(directives: &str) -> Result<EnvFilter, ParseError> {
+/// Whether stderr is the journal's own stream, which has its own times and takes priorities
+/// (`systemd.exec(5)`, `JOURNAL_STREAM`).
+fn goes_to_journal(options: &Options) -> bool {
+    let stream = options.environment.get("JOURNAL_STREAM");
+    let here = rustix::fs::fstat(std::io::stderr()).ok();
+    here.is_some_and(|here| stream == Some(&*format!("{}:{}", here.st_dev, here.st_ino)))
+}
+
+/// `OTEL_LOG_LEVEL` is what the SDK may say; a word that is no level is none.
+fn filter(directives: &str, exporter: Option<&str>) -> Result<EnvFilter, ParseError> {
     let asked_for = EnvFilter::builder().parse(directives)?;
     if asked_for.max_level_hint() == Some(LevelFilter::OFF) {
         return Ok(asked_for);
     }
-    EnvFilter::builder().parse(format!("{EXPORTER_DIRECTIVES},{directives}"))
+    let exporter = exporter.and_then(|level| level.parse::<LevelFilter>().ok());
+    let exporter = exporter.map_or(String::new(), |level| format!(",opentelemetry={level}"));
+    EnvFilter::builder().parse(format!("{EXPORTER_DIRECTIVES}{exporter},{directives}"))
 }
 
 fn is_log(metadata: &Metadata<'_>) -> bool {
@@ -108,7 +142,7 @@ mod tests {
     use tracing_subscriber::layer::SubscriberExt;
 
     use super::super::span;
-    use super::super::testing::Sink;
+    use super::super::testing::{Sink, captured_beside};
     use super::*;
 
     fn logged(log: &str, log_format: LogFormat, act: impl FnOnce()) -> String {
@@ -151,6 +185,42 @@ mod tests {
         assert_eq!(line["message"], "lease granted");
         assert_eq!(line["port"], 8888);
         assert_eq!(line["level"], "INFO");
+    }
+
+    #[test]
+    fn a_line_names_the_trace_it_was_written_in() {
+        let lines = |format| {
+            let sink = Sink::default();
+            let writer = sink.clone();
+            let options = Options {
+                log_format: format,
+                ..Options::default()
+            };
+            let log = layer(&options, move || writer.clone()).unwrap();
+            let spans = captured_beside(log, || {
+                act();
+                tracing::info!("outside");
+            });
+            let context = spans[0].span_context.clone();
+            (
+                sink.text(),
+                context.trace_id().to_string(),
+                context.span_id().to_string(),
+            )
+        };
+        let (text, trace, span) = lines(LogFormat::Text);
+        assert!(
+            text.contains(&format!("port=8888 trace_id={trace} span_id={span}\n")),
+            "{text}"
+        );
+        assert!(text.ends_with("outside\n"), "{text}");
+        let (text, trace, span) = lines(LogFormat::Json);
+        let mut lines = text.lines().map(serde_json::from_str::<serde_json::Value>);
+        let inside = lines.next().unwrap().unwrap();
+        assert_eq!(inside["trace_id"], trace);
+        assert_eq!(inside["span_id"], span);
+        assert_eq!(inside["message"], "lease granted");
+        assert_eq!(lines.next().unwrap().unwrap().get("trace_id"), None);
     }
 
     #[test]

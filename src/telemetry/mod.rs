@@ -1,4 +1,4 @@
-//! Logs to stderr and, where a collector is configured, spans over OTLP.
+//! Logs to stderr, metrics for Prometheus and, where a collector is configured, spans over OTLP.
 //!
 //! Apart from everything else because it must be set up before the runtime starts and shut down
 //! after it has ended: the exporter's client blocks, on a thread of its own.
@@ -7,12 +7,18 @@
 //! target out and the OTLP layer takes nothing else. So without a collector no layer wants a span,
 //! tracing remembers that at the call site, and a span costs one load and one compare.
 
+mod admission;
 mod environment;
+#[cfg(feature = "grpc")]
+mod grpc;
+mod line;
 mod log;
+pub mod metrics;
 pub mod propagation;
 mod report;
 mod resource;
 pub mod span;
+mod stopwatch;
 #[cfg(test)]
 mod testing;
 mod trace;
@@ -29,6 +35,7 @@ use uuid::Uuid;
 
 pub use environment::Environment;
 pub use log::{LogFormat, UnknownLogFormat};
+pub use stopwatch::Stopwatch;
 
 /// The target of every span of portbook.
 pub const SPAN_TARGET: &str = "portbook::span";
@@ -95,6 +102,18 @@ pub enum TelemetryError {
          and let a collector on this host forward by TLS"
     )]
     Endpoint(String),
+    /// gRPC was asked for, and this build has none.
+    #[error(
+        "OTLP over gRPC is not built in: build portbook with --features grpc, or set \
+         OTEL_EXPORTER_OTLP_PROTOCOL to http/protobuf and the endpoint to the collector's HTTP port (4318)"
+    )]
+    NoGrpc,
+    /// A transport that does not exist here.
+    #[error("OTEL_EXPORTER_OTLP_PROTOCOL=\"{0}\" is not known here: use http/protobuf or grpc")]
+    Protocol(String),
+    /// The runtime of the gRPC client.
+    #[error("no runtime for OTLP over gRPC")]
+    Runtime(#[source] std::io::Error),
     /// The share of recorded traces is no share.
     #[error("sample ratio {0} is not between 0 and 1: 0.1 records every tenth trace")]
     SampleRatio(f64),
@@ -143,9 +162,15 @@ impl Telemetry {
 /// Call it once, before a runtime is entered: the exporter's blocking client must be neither built
 /// nor dropped on a thread that runs futures.
 pub fn start(options: &Options) -> Result<Telemetry, TelemetryError> {
+    propagation::choose(options);
     let (dispatch, telemetry) = build(options)?;
     dispatch.try_init()?;
     Ok(telemetry)
+}
+
+/// Whether a collector is configured, so that [`start`] would make and export spans.
+pub fn is_wanted(options: &Options) -> bool {
+    trace::is_wanted(options)
 }
 
 /// Builds what [`start`] installs, without installing it, so that a test can use it for one thread.

@@ -1,20 +1,41 @@
 //! W3C Trace Context (<https://www.w3.org/TR/trace-context/>): how a trace crosses processes.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use opentelemetry::Context;
 use opentelemetry::propagation::{Extractor, Injector, TextMapPropagator};
-use opentelemetry::trace::{SpanContext, TraceContextExt};
+use opentelemetry::trace::TraceContextExt;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
+use super::Options;
+
 const TRACEPARENT: &str = "traceparent";
 const TRACESTATE: &str = "tracestate";
+
+/// Whether traces cross processes at all.
+static PROPAGATES: AtomicBool = AtomicBool::new(true);
+
+/// Heeds `OTEL_PROPAGATORS`: where it lists others alone, or none, no trace comes in or goes out.
+pub(super) fn choose(options: &Options) {
+    let Some(list) = options.environment.get("OTEL_PROPAGATORS") else {
+        return;
+    };
+    let known = list.split(',').any(|word| word.trim() == "tracecontext");
+    if !known && list != "none" {
+        tracing::warn!("OTEL_PROPAGATORS={list} is not known here: use tracecontext or none");
+    }
+    PROPAGATES.store(known, Ordering::Relaxed);
+}
 
 /// The caller's trace from its `traceparent` and `tracestate`; an empty context where there is
 /// none, or one that breaks the format: such a caller gets a trace of its own.
 pub fn extract(traceparent: Option<&str>, tracestate: Option<&str>) -> Context {
+    let propagates = PROPAGATES.load(Ordering::Relaxed);
     let headers = Headers {
         traceparent: traceparent
+            .filter(|_| propagates)
             .map(str::trim)
             .filter(|text| is_well_formed(text))
             .map(str::to_owned),
@@ -34,18 +55,54 @@ pub fn set_parent(span: &Span, context: Context) {
     }
 }
 
-/// Links a span to one of another trace by that one's `traceparent`: a renewal or a release to the
-/// allocation that it follows.
-pub fn link(span: &Span, traceparent: &str) {
-    let context = extract(Some(traceparent), None);
-    span.add_link(context.span().span_context().clone());
+/// Links a span to one of another trace: a renewal or a release to the allocation that it follows.
+pub fn link(span: &Span, other: &Ids) {
+    let context = extract(Some(&other.traceparent()), None);
+    let context = context.span().span_context().clone();
+    if context.is_valid() {
+        span.add_link(context);
+    }
 }
 
-/// The id of a span's trace, 32 hexadecimal digits; none unless the trace is recorded, so that
-/// nobody is sent to look for one that is not there.
+/// Names a span of a trace that is recorded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ids {
+    /// The trace: 32 hexadecimal digits.
+    pub trace_id: String,
+    /// The span: 16 hexadecimal digits.
+    pub span_id: String,
+}
+
+impl Ids {
+    /// The header that makes a span of another process a child of this one.
+    pub fn traceparent(&self) -> String {
+        format!("00-{}-{}-01", self.trace_id, self.span_id)
+    }
+}
+
+/// The names of a span; none unless its trace is recorded, so that nobody is sent to look for one
+/// that is not there.
+pub fn ids(span: &Span) -> Option<Ids> {
+    sampled(&span.context())
+}
+
+/// The names of the span that this thread is in.
+pub(super) fn current() -> Option<Ids> {
+    sampled(&Context::current())
+}
+
+fn sampled(context: &Context) -> Option<Ids> {
+    let span = context.span();
+    let context = span.span_context();
+    (context.is_valid() && context.is_sampled()).then(|| Ids {
+        trace_id: context.trace_id().to_string(),
+        span_id: context.span_id().to_string(),
+    })
+}
+
+/// The id of a span's trace; none unless the trace is recorded.
 pub fn current_trace_id(span: &Span) -> Option<String> {
-    let context = span_context(span)?;
-    context.is_sampled().then(|| context.trace_id().to_string())
+    ids(span).map(|ids| ids.trace_id)
 }
 
 /// What to send as `traceparent`, or to hand to a child process as `TRACEPARENT`.
@@ -60,13 +117,11 @@ pub fn tracestate_of(span: &Span) -> Option<String> {
     inject(span).tracestate.filter(|state| !state.is_empty())
 }
 
-fn span_context(span: &Span) -> Option<SpanContext> {
-    let context = span.context().span().span_context().clone();
-    context.is_valid().then_some(context)
-}
-
 fn inject(span: &Span) -> Headers {
     let mut headers = Headers::default();
+    if !PROPAGATES.load(Ordering::Relaxed) {
+        return headers;
+    }
     TraceContextPropagator::new().inject_context(&span.context(), &mut headers);
     headers
 }
@@ -194,7 +249,12 @@ mod tests {
 
     #[test]
     fn a_link_leads_to_another_trace() {
-        let spans = captured(|| link(&span::allocate("default"), CALLER));
+        let other = Ids {
+            trace_id: TRACE.to_owned(),
+            span_id: "b7ad6b7169203331".to_owned(),
+        };
+        assert_eq!(other.traceparent(), CALLER);
+        let spans = captured(|| link(&span::allocate("default"), &other));
         assert_eq!(spans[0].links[0].span_context.trace_id().to_string(), TRACE);
         assert_ne!(spans[0].span_context.trace_id().to_string(), TRACE);
     }

@@ -3,12 +3,38 @@
 //! The SDK would report every failed batch, as an error, every five seconds; and of a failed
 //! connection it does not say where to.
 
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::trace::{SpanData, SpanExporter};
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+
+/// Why spans are lost: the collector takes them too slowly, or not at all.
+pub(super) const REASONS: [&str; 2] = [QUEUE_FULL, EXPORT_FAILED];
+pub(super) const QUEUE_FULL: &str = "queue_full";
+const EXPORT_FAILED: &str = "export_failed";
+
+/// The label of [`DROPPED`].
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct Lost {
+    pub(super) reason: &'static str,
+}
+
+/// Spans that reached the collector. One for the process, as its exporter is.
+pub(super) static EXPORTED: LazyLock<Counter> = LazyLock::new(Counter::default);
+
+/// Spans that were lost.
+pub(super) static DROPPED: LazyLock<Family<Lost, Counter>> = LazyLock::new(Family::default);
+
+/// Notes that spans are lost.
+pub(super) fn lose(reason: &'static str, span_count: u64) {
+    DROPPED.get_or_create(&Lost { reason }).inc_by(span_count);
+}
 
 /// Whether an event of the SDK, by its name, is told here in better words.
 pub(super) fn replaces(name: &str) -> bool {
@@ -42,12 +68,14 @@ impl<E> Reporting<E> {
         let endpoint = self.endpoint.as_str();
         match result {
             Ok(()) => {
+                EXPORTED.inc_by(span_count);
                 let lost_spans = self.lost_spans.swap(0, Ordering::Relaxed);
                 if lost_spans > 0 {
                     tracing::info!(endpoint, lost_spans, "spans are exported again");
                 }
             }
             Err(error) => {
+                lose(EXPORT_FAILED, span_count);
                 if self.lost_spans.fetch_add(span_count, Ordering::Relaxed) == 0 {
                     tracing::warn!(
                         endpoint,

@@ -10,14 +10,18 @@
 
 use std::time::Duration;
 
+use opentelemetry::trace::TraceContextExt;
+use opentelemetry::{Context, KeyValue};
 use rustix::io::Errno;
 use tracing::field::{Empty, display};
 use tracing::{Span, info_span};
 
 use super::SPAN_TARGET;
+use super::propagation::{self, Ids};
 use crate::domain::address::BindAddress;
 use crate::domain::attempt::{Occupant, Outcome};
-use crate::domain::lease::AllocationId;
+use crate::domain::candidate::{Candidate, Cost};
+use crate::domain::lease::{AllocationId, Lease};
 use crate::domain::port::{Port, Protocol};
 
 /// An HTTP request, named `POST /api/v1/leases/{id}`; by its method alone where no route matched.
@@ -55,6 +59,19 @@ pub fn answered(span: &Span, status: u16) {
     if status >= 500 {
         fail(span, display(status));
     }
+}
+
+/// A command of the user's, from its start to its answer, named `portbook alloc`.
+pub fn command(name: &'static str) -> Span {
+    info_span!(
+        target: SPAN_TARGET,
+        "command",
+        otel.name = name,
+        otel.kind = "client",
+        otel.status_code = Empty,
+        process.pid = i64::from(std::process::id()),
+        error.type = Empty,
+    )
 }
 
 /// A request for ports, from the question to the answer.
@@ -101,6 +118,96 @@ pub fn choose() -> Span {
 /// Records how many candidates were weighed.
 pub fn chosen(span: &Span, candidate_count: usize) {
     span.record("portbook.candidate.count", number(candidate_count));
+}
+
+/// Notes on the span that this thread is in what was weighed: an event a candidate, cheapest first.
+pub fn weighed(candidates: &[Candidate]) {
+    let context = Context::current();
+    let span = context.span();
+    if !span.is_recording() {
+        return;
+    }
+    for (rank, candidate) in candidates.iter().enumerate() {
+        span.add_event("candidate", terms(rank, candidate));
+    }
+}
+
+/// The terms add up to the cost; for TCP and UDP together they are those of both.
+fn terms(rank: usize, candidate: &Candidate) -> Vec<KeyValue> {
+    let sum = |term: fn(&Cost) -> f64| -> f64 {
+        let weighed = candidate.weighed.iter();
+        weighed.map(|weighed| term(&weighed.cost)).sum()
+    };
+    let penalties: f64 = candidate.penalties.iter().map(|penalty| penalty.cost).sum();
+    vec![
+        KeyValue::new("portbook.port", i64::from(candidate.port.get())),
+        KeyValue::new("portbook.rank", number(rank)),
+        KeyValue::new("portbook.cost", candidate.cost),
+        KeyValue::new("portbook.cost.busy", sum(|cost| cost.p_busy)),
+        KeyValue::new("portbook.cost.seen", sum(|cost| cost.seen)),
+        KeyValue::new("portbook.cost.late", sum(|cost| cost.late)),
+        KeyValue::new("portbook.cost.released", sum(|cost| cost.released)),
+        KeyValue::new("portbook.cost.penalties", penalties),
+    ]
+}
+
+/// What happens to one lease after it was granted (`renew`, `release`, `owner_gone`), linked to its
+/// allocation: a lease may last for days, so it is no span itself.
+pub fn of_lease(what: &'static str, lease: &Lease) -> Span {
+    let span = info_span!(
+        target: SPAN_TARGET,
+        "lease",
+        otel.name = what,
+        otel.status_code = Empty,
+        portbook.lease.id = %lease.id,
+        portbook.allocation.id = %lease.allocation,
+        portbook.pool = &*lease.pool,
+        portbook.port = i64::from(lease.port.get()),
+        portbook.lease.state = lease.state.as_str(),
+        error.type = Empty,
+    );
+    link(&span, lease);
+    span
+}
+
+/// Something that the service does by itself, with a trace of its own: `expire`, `repair`,
+/// `snapshot`, `restore`.
+pub fn chore(what: &'static str) -> Span {
+    info_span!(
+        target: SPAN_TARGET,
+        parent: None,
+        "chore",
+        otel.name = what,
+        otel.status_code = Empty,
+        portbook.lease.count = Empty,
+        portbook.count = Empty,
+        error.type = Empty,
+    )
+}
+
+/// Links a span to the allocations of these leases, and records how many they are.
+pub fn concerns<'a>(span: &Span, leases: impl ExactSizeIterator<Item = &'a Lease>) {
+    span.record("portbook.lease.count", number(leases.len()));
+    leases.for_each(|lease| link(span, lease));
+}
+
+/// Records how many things a chore found.
+pub fn counted(span: &Span, count: usize) {
+    span.record("portbook.count", number(count));
+}
+
+/// Records that what a span stands for failed, by a short word.
+pub fn failed(span: &Span, code: &str) {
+    fail(span, code);
+}
+
+fn link(span: &Span, lease: &Lease) {
+    if let (false, Some(trace_id), Some(span_id)) =
+        (span.is_disabled(), &lease.trace_id, &lease.span_id)
+    {
+        let (trace_id, span_id) = (trace_id.clone(), span_id.clone());
+        propagation::link(span, &Ids { trace_id, span_id });
+    }
 }
 
 /// One try to bind one address and port.

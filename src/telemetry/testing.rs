@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider, SpanData, SpanExporter};
 use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::{Layer, Registry};
 
 use super::{Options, trace};
 
@@ -88,12 +89,30 @@ pub(super) fn captured(act: impl FnOnce()) -> Vec<SpanData> {
 
 /// The same with another sampler.
 pub(super) fn captured_with(sampler: Sampler, act: impl FnOnce()) -> Vec<SpanData> {
+    let (memory, provider) = remembering(sampler);
+    let subscriber = tracing_subscriber::registry().with(trace::layer(&provider));
+    tracing::subscriber::with_default(subscriber, act);
+    let mut spans = memory.0.lock().unwrap();
+    std::mem::take(&mut *spans)
+}
+
+fn remembering(sampler: Sampler) -> (Memory, SdkTracerProvider) {
     let memory = Memory::default();
     let provider = SdkTracerProvider::builder()
         .with_simple_exporter(memory.clone())
         .with_sampler(sampler)
         .build();
-    let subscriber = tracing_subscriber::registry().with(trace::layer(&provider));
+    (memory, provider)
+}
+
+/// The same beside a layer that writes log lines.
+pub(super) fn captured_beside(
+    log: Box<dyn Layer<Registry> + Send + Sync>,
+    act: impl FnOnce(),
+) -> Vec<SpanData> {
+    let (memory, provider) = remembering(Sampler::AlwaysOn);
+    let subscriber = tracing_subscriber::registry().with(log);
+    let subscriber = subscriber.with(trace::layer(&provider));
     tracing::subscriber::with_default(subscriber, act);
     let mut spans = memory.0.lock().unwrap();
     std::mem::take(&mut *spans)

@@ -1,33 +1,89 @@
-//! Spans over OTLP (HTTP, protobuf): where to, which ones, and the layer that makes them.
+//! Spans over OTLP: where to, how, which ones, and the layer that makes them.
 
 use opentelemetry::trace::TracerProvider;
 use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig};
-use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
+use opentelemetry_sdk::trace::{
+    BatchConfigBuilder, BatchSpanProcessor, OTEL_BSP_MAX_QUEUE_SIZE,
+    OTEL_BSP_MAX_QUEUE_SIZE_DEFAULT, Sampler, SdkTracerProvider, SpanExporter as SpanExport,
+    SpanProcessor,
+};
 use tracing::level_filters::LevelFilter;
 use tracing::{Level, Metadata};
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::FilterFn;
 use tracing_subscriber::registry::LookupSpan;
 
+use super::admission::{Admission, Leaving, Waiting};
 use super::report::Reporting;
 use super::{Options, SPAN_TARGET, TelemetryError, resource};
 
 const TRACES_PATH: &str = "/v1/traces";
 
+/// How spans travel (`OTEL_EXPORTER_OTLP_PROTOCOL`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Transport {
+    Http,
+    Grpc,
+}
+
 /// What makes and exports spans; none where no collector is configured.
 pub(super) fn provider(options: &Options) -> Result<Option<SdkTracerProvider>, TelemetryError> {
     let sampler = sampler(options)?;
-    let Some(endpoint) = endpoint(options)? else {
+    let transport = transport(options)?;
+    let Some(endpoint) = endpoint(options, transport)? else {
         return Ok(None);
     };
+    let queue = match transport {
+        Transport::Http => queue(options, exporter(&endpoint)?, &endpoint),
+        #[cfg(feature = "grpc")]
+        Transport::Grpc => queue(options, super::grpc::exporter(&endpoint)?, &endpoint),
+        #[cfg(not(feature = "grpc"))]
+        Transport::Grpc => return Err(TelemetryError::NoGrpc),
+    };
     let builder = SdkTracerProvider::builder()
-        .with_batch_exporter(Reporting::new(exporter(&endpoint)?, &endpoint))
+        .with_span_processor(queue)
         .with_resource(resource::of(options));
     let builder = match sampler {
         Some(sampler) => builder.with_sampler(sampler),
         None => builder,
     };
     Ok(Some(builder.build()))
+}
+
+/// Whether a collector is configured, so that spans are worth making.
+pub(super) fn is_wanted(options: &Options) -> bool {
+    !matches!(endpoint(options, Transport::Http), Ok(None))
+}
+
+/// Batches behind a door that counts what it turns away.
+fn queue<E>(options: &Options, exporter: E, endpoint: &str) -> impl SpanProcessor + use<E>
+where
+    E: SpanExport + 'static,
+{
+    let room = options.environment.get(OTEL_BSP_MAX_QUEUE_SIZE);
+    let room = room.and_then(|room| room.parse().ok());
+    let room = room.unwrap_or(OTEL_BSP_MAX_QUEUE_SIZE_DEFAULT);
+    let waiting = Waiting::default();
+    let exporter = Leaving::new(Reporting::new(exporter, endpoint), waiting.clone());
+    let batches = BatchSpanProcessor::builder(exporter)
+        .with_batch_config(
+            // The rest of OTEL_BSP_* is read by the SDK.
+            BatchConfigBuilder::default()
+                .with_max_queue_size(room)
+                .build(),
+        )
+        .build();
+    Admission::new(batches, room, waiting)
+}
+
+fn transport(options: &Options) -> Result<Transport, TelemetryError> {
+    let environment = &options.environment;
+    let own = environment.get("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL");
+    match own.or_else(|| environment.get("OTEL_EXPORTER_OTLP_PROTOCOL")) {
+        None | Some("http/protobuf") => Ok(Transport::Http),
+        Some("grpc") => Ok(Transport::Grpc),
+        Some(other) => Err(TelemetryError::Protocol(other.to_owned())),
+    }
 }
 
 /// The layer that turns portbook's spans, and nothing else, into OpenTelemetry's.
@@ -73,14 +129,26 @@ fn sampler(options: &Options) -> Result<Option<Sampler>, TelemetryError> {
 }
 
 /// The whole URL that spans are posted to; none where they are not wanted.
-fn endpoint(options: &Options) -> Result<Option<String>, TelemetryError> {
+fn endpoint(options: &Options, transport: Transport) -> Result<Option<String>, TelemetryError> {
     let environment = &options.environment;
     if environment.says("OTEL_SDK_DISABLED", "true")
         || environment.says("OTEL_TRACES_EXPORTER", "none")
     {
         return Ok(None);
     }
-    let base = |url: &str| format!("{}{TRACES_PATH}", url.trim().trim_end_matches('/'));
+    if let Some(other) = environment
+        .get("OTEL_TRACES_EXPORTER")
+        .filter(|word| *word != "otlp")
+    {
+        // As the specification asks: a warning, and the default.
+        tracing::warn!("OTEL_TRACES_EXPORTER={other} is not known here: use otlp or none");
+    }
+    let path = match transport {
+        Transport::Http => TRACES_PATH,
+        // The service and its method are the path (opentelemetry-proto, TraceService).
+        Transport::Grpc => "",
+    };
+    let base = |url: &str| format!("{}{path}", url.trim().trim_end_matches('/'));
     let own = options
         .endpoint
         .as_deref()
@@ -120,7 +188,7 @@ mod tests {
     }
 
     fn url(own: Option<&str>, variables: &[(&str, &str)]) -> Option<String> {
-        endpoint(&options(own, variables)).unwrap()
+        endpoint(&options(own, variables), Transport::Http).unwrap()
     }
 
     #[test]
@@ -146,9 +214,34 @@ mod tests {
     #[test]
     fn what_the_client_cannot_reach_is_refused() {
         for bad in ["https://own:4318", "127.0.0.1:4318", "http:///v1"] {
-            let error = endpoint(&options(Some(bad), &[])).unwrap_err();
+            let error = endpoint(&options(Some(bad), &[]), Transport::Http).unwrap_err();
             assert!(error.to_string().contains(bad), "{error}");
         }
+    }
+
+    #[test]
+    fn a_transport_that_is_not_built_in_is_refused() {
+        let protocol = |word| {
+            options(
+                Some("http://b:4317"),
+                &[("OTEL_EXPORTER_OTLP_PROTOCOL", word)],
+            )
+        };
+        assert_eq!(
+            transport(&protocol("http/protobuf")).unwrap(),
+            Transport::Http
+        );
+        assert!(transport(&protocol("http/json")).is_err());
+        let grpc = protocol("grpc");
+        let url = endpoint(&grpc, transport(&grpc).unwrap()).unwrap();
+        assert_eq!(url.unwrap(), "http://b:4317");
+        #[cfg(not(feature = "grpc"))]
+        assert!(
+            provider(&grpc)
+                .unwrap_err()
+                .to_string()
+                .contains("--features grpc")
+        );
     }
 
     #[test]

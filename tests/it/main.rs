@@ -22,6 +22,7 @@ mod host;
 mod layers;
 mod learning;
 mod limits;
+mod metrics;
 mod multi_nic;
 mod owner;
 mod probe;

@@ -140,6 +140,103 @@ fn an_allocation_with_a_conflict_is_one_tree_in_the_callers_trace() {
     }
 }
 
+/// The spans of all traces that the service sent until it was stopped.
+fn all(server: crate::support::Server, spans: &Receiver<Span>) -> Vec<Span> {
+    assert!(server.stop().success());
+    spans.try_iter().collect()
+}
+
+fn named<'a>(spans: &'a [Span], name: &str) -> &'a Span {
+    let found = spans.iter().find(|span| span.name == name);
+    let names: Vec<&str> = spans.iter().map(|span| &*span.name).collect();
+    found.unwrap_or_else(|| panic!("no {name} among {names:?}"))
+}
+
+#[test]
+fn what_happens_to_a_lease_later_is_linked_to_its_allocation() {
+    let place = Place::with_ports(2);
+    let (url, spans) = collector();
+    let server = place.serve_with(&["--otlp-endpoint", &url]);
+    let granted = place.json(&["alloc", "--ttl", "1h"]);
+    let id = granted["leases"][0]["id"].as_str().unwrap();
+    place.ok(&["renew", id]);
+    place.ok(&["release", id]);
+    // A lease whose owner is gone, and one whose time is up.
+    place.ok(&["run", "--", "true"]);
+    place.ok(&["alloc", "--ttl", "100ms"]);
+    while !place.json(&["list"])["leases"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .all(|lease| lease["pool"] == "console")
+    {
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    let spans = all(server, &spans);
+    let allocations: Vec<&Span> = spans
+        .iter()
+        .filter(|span| span.name == "allocate")
+        .collect();
+    for name in ["renew", "release", "owner_gone", "expire"] {
+        let span = named(&spans, name);
+        let link = &span.links[0];
+        let of = allocations
+            .iter()
+            .find(|allocation| allocation.span_id == link.span_id);
+        assert_eq!(of.unwrap().trace_id, link.trace_id, "{name}");
+        assert_ne!(span.trace_id, link.trace_id, "{name}");
+    }
+    assert_eq!(
+        hex(&named(&spans, "release").links[0].trace_id),
+        granted["trace_id"]
+    );
+    assert_eq!(
+        attribute(named(&spans, "release"), "portbook.lease.id").unwrap(),
+        id
+    );
+    for name in ["snapshot", "restore"] {
+        assert_eq!(named(&spans, name).parent_span_id.len(), 0, "{name}");
+    }
+}
+
+#[test]
+fn a_choice_tells_what_each_candidate_would_cost() {
+    let mut place = Place::with_ports(3);
+    place.set("PORTBOOK_POOLS__DEFAULT__STRATEGY", "learned");
+    let (url, spans) = collector();
+    let server = place.serve_with(&["--otlp-endpoint", &url, "--log-format", "json"]);
+    let granted = place.json(&["alloc"]);
+    let log = server.log();
+    let id = granted["trace_id"].as_str().unwrap();
+    let line = log
+        .lines()
+        .find(|line| line.contains("\"granted\"") && line.contains(id));
+    assert!(line.unwrap().contains("\"span_id\""), "{log}");
+    let spans = all(server, &spans);
+    let choose = spans
+        .iter()
+        .find(|span| span.name == "choose" && hex(&span.trace_id) == id);
+    let events = &choose.unwrap().events;
+    assert_eq!(events.len(), 3);
+    let value = |key: &str| {
+        let found = events[0].attributes.iter().find(|pair| pair.key == key);
+        found.unwrap().value.clone().unwrap().value.unwrap()
+    };
+    assert_eq!(
+        value("portbook.port"),
+        Value::IntValue(granted["leases"][0]["port"].as_i64().unwrap())
+    );
+    let Value::DoubleValue(cost) = value("portbook.cost") else {
+        panic!("a cost is a number");
+    };
+    let terms = ["busy", "seen", "late", "released", "penalties"];
+    let terms = terms.map(|term| match value(&format!("portbook.cost.{term}")) {
+        Value::DoubleValue(term) => term,
+        other => panic!("{other:?}"),
+    });
+    assert!((cost - terms.iter().sum::<f64>()).abs() < 1e-9);
+}
+
 #[test]
 fn attempts_on_record_carry_the_trace() {
     let place = Place::with_ports(1);

@@ -195,6 +195,10 @@ fn other_wrong_settings_are_refused() {
             "telemetry.endpoint (file /x.toml:1): an address with a password",
         ),
         (
+            "telemetry.trace_url = \"http://x/trace\"",
+            "telemetry.trace_url (file /x.toml:1): \"http://x/trace\" is not",
+        ),
+        (
             "telemetry.log = \"a=b=c\"",
             "telemetry.log (file /x.toml:1): \"a=b=c\" is not a log fil",
         ),

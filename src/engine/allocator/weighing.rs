@@ -10,6 +10,7 @@ use crate::choice::weigh::Weigher;
 use crate::domain::candidate::Candidate;
 use crate::domain::pool::Strategy;
 use crate::domain::port::Port;
+use crate::telemetry::span;
 
 /// So many choices of one search are explained candidate by candidate: a search that goes on after
 /// them meets a host that is nearly full, and its record would be long and say the same.
@@ -60,6 +61,7 @@ impl Search<'_> {
     }
 
     fn note_choice(&mut self, weighed: Vec<Candidate>) {
+        span::weighed(&weighed);
         if self.explanation.choices.len() < EXPLAINED {
             self.explanation.choices.push(weighed);
         }

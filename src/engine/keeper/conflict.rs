@@ -15,6 +15,7 @@ impl Service {
             lease = %lease.id,
             "an outsider listens on a leased port: {who}"
         );
+        self.metrics.late_conflict();
         self.learn_late_conflict(lease, who);
         self.journal.lease(EventKind::LateConflict, lease, who);
     }

@@ -1,9 +1,14 @@
 //! Deadlines: leases whose time is up, and those that nobody came to claim.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use tracing::Instrument;
+
+use crate::domain::lease::{BootTime, Lease};
 use crate::engine::refusal::Refusal;
 use crate::engine::service::{Service, lock};
+use crate::telemetry::span;
 
 /// The longest sleep before deadlines are looked at again: the runtime's timers stand still
 /// while the machine sleeps, the boot-time clock of the deadlines does not.
@@ -56,6 +61,12 @@ impl Service {
         // Somebody may have begun to listen since the last look.
         self.observe().await;
         let due = lock(&self.books).due(now);
+        let sweeping = span::chore("expire");
+        span::concerns(&sweeping, due.iter().map(AsRef::as_ref));
+        self.end_due(&due, now).instrument(sweeping).await;
+    }
+
+    async fn end_due(&self, due: &[Arc<Lease>], now: BootTime) {
         for lease in due.iter().filter(|lease| !lease.state.is_ended()) {
             let done = self.time_is_up(lease, now).await;
             if let Err(error) = done.or_else(|error| match error {

@@ -4,18 +4,23 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tracing::Instrument;
+
 use crate::domain::event::EventKind;
 use crate::domain::lease::{BootTime, Lease, LeaseId, Owner, State};
 use crate::engine::plan::check_lifetime;
 use crate::engine::refusal::Refusal;
 use crate::engine::service::{Caller, Service, lock};
 use crate::store::StoreError;
+use crate::telemetry::span;
 
 impl Service {
     /// Gives a lease back on behalf of its user.
     pub async fn release(&self, caller: &Caller, id: LeaseId) -> Result<(), Refusal> {
-        self.lease_of(caller, id)?;
-        self.end(id, State::Released, "released", |_| true).await
+        let lease = self.lease_of(caller, id)?;
+        let releasing = span::of_lease("release", &lease);
+        let released = self.end(id, State::Released, "released", |_| true);
+        released.instrument(releasing).await
     }
 
     /// Makes a lease last its lifetime again from now on, or `ttl` if that is given.
@@ -34,6 +39,14 @@ impl Service {
         if let Some(pool) = self.settings().pools.get(&*lease.pool) {
             check_lifetime(Some(ttl), pool)?;
         }
+        let renewing = span::of_lease("renew", &lease);
+        let renewed = self.put_off(id, ttl).instrument(renewing).await?;
+        let detail = format!("{ttl:?}");
+        self.journal.lease(EventKind::Renewed, &renewed, detail);
+        Ok(renewed)
+    }
+
+    async fn put_off(&self, id: LeaseId, ttl: Duration) -> Result<Arc<Lease>, Refusal> {
         let _turn = self.turn(id).await;
         let until = self.clock.boot().after(ttl);
         let renewed = self.change(id, |lease| {
@@ -41,8 +54,7 @@ impl Service {
             lease.ttl = Some(ttl);
         });
         let renewed = renewed.await?;
-        self.journal
-            .lease(EventKind::Renewed, &renewed, format!("{ttl:?}"));
+        tracing::info!(lease = %id, port = %renewed.port, ?ttl, "renewed");
         Ok(renewed)
     }
 
@@ -68,7 +80,7 @@ impl Service {
                 Ok(())
             }
         };
-        let ended = tokio::spawn(ending).await;
+        let ended = tokio::spawn(ending.in_current_span()).await;
         ended.unwrap_or(Err(Refusal::Store(StoreError::Closed)))
     }
 
@@ -99,12 +111,15 @@ impl Service {
         lock(&self.books).strike(id);
         lock(&self.listeners).remove(&id);
         self.learn_release(&ended);
+        let lifetime = now.duration_since(ended.granted_at);
+        let lifetime = lifetime.try_into().unwrap_or_default();
+        self.metrics.ended(state.as_str(), lifetime);
         self.queue.tell_freed();
         if let Some(who) = intruder {
             self.late_conflict(&ended, &who);
         }
         self.journal.lease(EventKind::Ended, &ended, state.as_str());
-        tracing::debug!(lease = %id, port = %ended.port, state = state.as_str(), "ended: {why}");
+        tracing::info!(lease = %id, port = %ended.port, state = state.as_str(), "ended: {why}");
         Ok(())
     }
 
@@ -135,10 +150,14 @@ impl Service {
         };
         let still = move |lease: &Lease| lease.owner.as_ref().is_some_and(|now| now.is(&owner));
         let why = "its owner is gone";
-        let done = match lease.name {
-            Some(_) => self.put_away(id, why, still).await,
-            None => self.end(id, State::OwnerGone, why, still).await,
+        let parting = span::of_lease("owner_gone", &lease);
+        let done = async {
+            match lease.name {
+                Some(_) => self.put_away(id, why, still).await,
+                None => self.end(id, State::OwnerGone, why, still).await,
+            }
         };
+        let done = done.instrument(parting).await;
         match done {
             // While shutting down the record closes first; the next start sees that the owner is gone.
             Ok(()) | Err(Refusal::NotFound | Refusal::Store(StoreError::Closed)) => {}

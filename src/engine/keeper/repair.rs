@@ -8,6 +8,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tracing::Instrument;
+
 use super::gate::may_be_open;
 use crate::domain::event::EventKind;
 use crate::domain::lease::{Guard, Lease, LeaseId, State};
@@ -16,6 +18,7 @@ use crate::engine::books::Ticket;
 use crate::engine::refusal::Refusal;
 use crate::engine::service::{Service, lock};
 use crate::host::hold::Hold;
+use crate::telemetry::span;
 
 /// How often everything is compared.
 const ROUND: Duration = Duration::from_secs(30);
@@ -110,6 +113,16 @@ impl Service {
             Err(error) => tracing::warn!(%error, "the record could not be compared"),
         }
         let ripe = lock(&self.repairs).ripe(seen);
+        if ripe.is_empty() {
+            return;
+        }
+        // Looks that find nothing are no story to tell.
+        let mending = span::chore("repair");
+        span::counted(&mending, ripe.len());
+        self.mend_all(ripe).instrument(mending).await;
+    }
+
+    async fn mend_all(&self, ripe: Vec<Fault>) {
         for fault in ripe {
             match self.mend(fault).await {
                 Ok(true) => self.note_mended(fault),
@@ -126,6 +139,7 @@ impl Service {
 
     fn note_mended(&self, fault: Fault) {
         *lock(&self.repairs).mended.entry(fault.word()).or_default() += 1;
+        self.metrics.repaired(fault.word());
         tracing::warn!(?fault, "mended");
         let detail = format!("mended: {}", fault.word());
         self.journal.other(EventKind::Repaired, None, detail);

@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 
+use tracing::{Instrument, Span};
+
 use crate::domain::lease::{Guard, Handover, Lease, State};
 use crate::engine::refusal::Refusal;
 use crate::engine::service::{Mode, Service, lock};
 use crate::host::hold::GivenSockets;
 use crate::host::process;
 use crate::store::StoredLease;
+use crate::telemetry::span;
 
 /// What became of the leases on record.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -24,9 +27,21 @@ impl Service {
     /// Reads the record and takes up every lease that has not ended. Must come before the first
     /// allocation, and under the data directory's lock.
     pub async fn restore(&self) -> Result<Restored, Refusal> {
+        let restoring = span::chore("restore");
+        let restored = self.take_up_all().instrument(restoring.clone()).await;
+        if let Err(refusal) = &restored {
+            span::failed(&restoring, refusal.code());
+        }
+        restored
+    }
+
+    async fn take_up_all(&self) -> Result<Restored, Refusal> {
         self.remember().await?;
         let mut restored = Restored::default();
-        for stored in self.store.live_leases().await? {
+        let on_record = self.store.live_leases().await?;
+        let leases = on_record.iter().map(|stored| &stored.lease);
+        span::concerns(&Span::current(), leases);
+        for stored in on_record {
             let of_this_boot = stored.boot_id == self.store.boot_id();
             let (id, state) = (stored.lease.id, end_state(&stored.lease));
             let owner_gone = stored.lease.owner.is_some() && !of_this_boot;

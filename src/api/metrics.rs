@@ -1,0 +1,21 @@
+//! `/metrics`: what is counted and measured, for Prometheus.
+
+use actix_web::http::header::ACCEPT;
+use actix_web::web::Data;
+use actix_web::{HttpRequest, HttpResponse};
+
+use super::Face;
+use crate::telemetry::metrics::{Exposition, OPEN_METRICS_TYPE, TEXT_TYPE};
+
+/// Everything as text: `OpenMetrics` for whoever accepts it, else the format of Prometheus.
+pub async fn show(face: Data<Face>, request: HttpRequest) -> HttpResponse {
+    let accept = request.headers().get(ACCEPT);
+    let accept = accept.and_then(|value| value.to_str().ok()).unwrap_or("");
+    let (exposition, media_type) = if accept.contains("application/openmetrics-text") {
+        (Exposition::OpenMetrics, OPEN_METRICS_TYPE)
+    } else {
+        (Exposition::Text, TEXT_TYPE)
+    };
+    let text = face.service.metrics(exposition).await;
+    HttpResponse::Ok().content_type(media_type).body(text)
+}

@@ -1,0 +1,159 @@
+//! The door of the exporter's queue: lets in what there is room for, and counts what there is not.
+//!
+//! The SDK's batching drops spans when its queue is full and tells how many only at its end. So no
+//! more are let in here than its queue takes; whoever ends a span never waits.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use opentelemetry::Context;
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::error::OTelSdkResult;
+use opentelemetry_sdk::trace::{Span, SpanData, SpanExporter, SpanProcessor};
+
+use super::report;
+
+/// How many spans are in the queue, known to both its ends.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Waiting(Arc<AtomicUsize>);
+
+/// Before the queue.
+#[derive(Debug)]
+pub(super) struct Admission<P> {
+    queue: P,
+    room: usize,
+    waiting: Waiting,
+}
+
+impl<P> Admission<P> {
+    /// Lets at most `room` spans wait in `queue`, whose other end is a [`Leaving`].
+    pub(super) const fn new(queue: P, room: usize, waiting: Waiting) -> Self {
+        Self {
+            queue,
+            room,
+            waiting,
+        }
+    }
+}
+
+impl<P: SpanProcessor> SpanProcessor for Admission<P> {
+    fn on_start(&self, span: &mut Span, context: &Context) {
+        self.queue.on_start(span, context);
+    }
+
+    fn on_end(&self, span: SpanData) {
+        if !span.span_context.is_sampled() {
+            return;
+        }
+        let waiting = &*self.waiting.0;
+        // Two that come at once see different counts, so no more are let in than there is room for.
+        if waiting.fetch_add(1, Ordering::Relaxed) < self.room {
+            self.queue.on_end(span);
+        } else {
+            waiting.fetch_sub(1, Ordering::Relaxed);
+            report::lose(report::QUEUE_FULL, 1);
+        }
+    }
+
+    fn force_flush(&self) -> OTelSdkResult {
+        self.queue.force_flush()
+    }
+
+    fn shutdown_with_timeout(&self, limit: Duration) -> OTelSdkResult {
+        self.queue.shutdown_with_timeout(limit)
+    }
+
+    fn set_resource(&mut self, resource: &Resource) {
+        self.queue.set_resource(resource);
+    }
+}
+
+/// Behind the queue: what leaves it makes room.
+#[derive(Debug)]
+pub(super) struct Leaving<E> {
+    exporter: E,
+    waiting: Waiting,
+}
+
+impl<E> Leaving<E> {
+    /// Notes what `exporter` is given.
+    pub(super) const fn new(exporter: E, waiting: Waiting) -> Self {
+        Self { exporter, waiting }
+    }
+}
+
+impl<E: SpanExporter> SpanExporter for Leaving<E> {
+    async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
+        self.waiting.0.fetch_sub(batch.len(), Ordering::Relaxed);
+        self.exporter.export(batch).await
+    }
+
+    fn shutdown_with_timeout(&self, limit: Duration) -> OTelSdkResult {
+        self.exporter.shutdown_with_timeout(limit)
+    }
+
+    fn force_flush(&self) -> OTelSdkResult {
+        self.exporter.force_flush()
+    }
+
+    fn set_resource(&mut self, resource: &Resource) {
+        self.exporter.set_resource(resource);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::super::span;
+    use super::super::testing::captured;
+    use super::*;
+
+    #[derive(Debug, Default, Clone)]
+    struct Queue(Arc<Mutex<Vec<SpanData>>>);
+
+    impl SpanProcessor for Queue {
+        fn on_start(&self, _: &mut Span, _: &Context) {}
+        fn on_end(&self, span: SpanData) {
+            self.0.lock().unwrap().push(span);
+        }
+        fn force_flush(&self) -> OTelSdkResult {
+            Ok(())
+        }
+        fn shutdown_with_timeout(&self, _: Duration) -> OTelSdkResult {
+            Ok(())
+        }
+    }
+
+    #[derive(Debug)]
+    struct Nowhere;
+
+    impl SpanExporter for Nowhere {
+        async fn export(&self, _: Vec<SpanData>) -> OTelSdkResult {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn what_finds_no_room_is_let_go_until_some_has_left() {
+        let spans = captured(|| (0..4).for_each(|_| drop(span::allocate("default"))));
+        let (queue, waiting) = (Queue::default(), Waiting::default());
+        let door = Admission::new(queue.clone(), 2, waiting.clone());
+        let length = || queue.0.lock().unwrap().len();
+        spans
+            .iter()
+            .take(3)
+            .for_each(|span| door.on_end(span.clone()));
+        assert_eq!(length(), 2);
+        let batch = queue.0.lock().unwrap().split_off(1);
+        let exporter = Leaving::new(Nowhere, waiting);
+        futures_util::FutureExt::now_or_never(exporter.export(batch))
+            .unwrap()
+            .unwrap();
+        for span in &spans {
+            door.on_end(span.clone());
+        }
+        assert_eq!(length(), 2);
+    }
+}

@@ -1,0 +1,485 @@
+//! What is counted and measured, in the form that Prometheus reads.
+//!
+//! Names have the prefix `portbook_`, base units, and `_total` on counters
+//! (<https://prometheus.io/docs/practices/naming/>). Labels are words of portbook's own, pools of the
+//! configuration, and interfaces of the host up to [`MOST_INTERFACES`]: never a port, a name or a
+//! process, of which there is no end.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use prometheus_client::encoding::{EncodeLabelSet, prometheus_text, text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::{Metric, Registry, Unit};
+
+use super::report;
+
+/// The media type of [`Exposition::Text`], as Prometheus asks for it.
+pub const TEXT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// The media type of [`Exposition::OpenMetrics`]
+/// (<https://prometheus.io/docs/specs/om/open_metrics_spec/>).
+pub const OPEN_METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// So many interfaces have a label of their own; containers come and go, and what comes later is
+/// counted under `other`.
+pub const MOST_INTERFACES: usize = 32;
+
+/// How metrics are written down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exposition {
+    /// The text format of Prometheus.
+    Text,
+    /// `OpenMetrics`.
+    OpenMetrics,
+}
+
+/// An allocation's outcome and the order that its ports were tried in.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct AllocationLabels {
+    outcome: &'static str,
+    strategy: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct AttemptLabels {
+    result: &'static str,
+    interface: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Reason {
+    reason: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Kind {
+    kind: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct State {
+    state: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PortLabels {
+    interface: String,
+    state: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PoolLabels {
+    pool: String,
+    state: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CheckLabels {
+    check: &'static str,
+}
+
+/// What the writer of the record measures: atomics, shared between clones.
+#[derive(Debug, Clone)]
+pub struct StoreMetrics {
+    commit: Histogram,
+    batch: Histogram,
+    wait: Histogram,
+}
+
+impl Default for StoreMetrics {
+    fn default() -> Self {
+        Self {
+            commit: Histogram::new(exponential_buckets(0.000_1, 2.0, 15)),
+            batch: Histogram::new(exponential_buckets(1.0, 2.0, 9)),
+            wait: Histogram::new(exponential_buckets(0.000_05, 2.0, 15)),
+        }
+    }
+}
+
+impl StoreMetrics {
+    /// One commit, for so many requests.
+    pub fn committed(&self, took: Duration, batch_size: usize) {
+        self.commit.observe(took.as_secs_f64());
+        self.batch.observe(count(batch_size));
+    }
+
+    /// How long one request waited until its commit began.
+    pub fn waited(&self, wait: Duration) {
+        self.wait.observe(wait.as_secs_f64());
+    }
+}
+
+/// What is true at the moment of a scrape, looked up then and not kept up to date meanwhile.
+#[derive(Debug, Default)]
+pub struct Now {
+    /// Living leases by state.
+    pub leases: Vec<(&'static str, u64)>,
+    /// Leased ports by interface and state of the lease.
+    pub ports: Vec<(String, &'static str, u64)>,
+    /// Ports of each pool: `leased`, `excluded` or `free` as far as the books know.
+    pub pools: Vec<(String, &'static str, u64)>,
+    /// Requests that wait for the writer.
+    pub queue_depth: u64,
+    /// Size of the record's files, its log included.
+    pub database_bytes: u64,
+    /// Descriptors kept open by holds and watches.
+    pub held_descriptors: u64,
+    /// Descriptors that these may keep open.
+    pub descriptor_budget: u64,
+    /// All descriptors of the process.
+    pub open_descriptors: u64,
+    /// Unix time of the last occupancy snapshot, in seconds; none before the first.
+    pub snapshot_at: Option<f64>,
+    /// The checks of the service's health: 0 ok, 1 warning, 2 failed.
+    pub checks: Vec<(&'static str, i64)>,
+}
+
+#[derive(Debug, Default)]
+struct Gauges {
+    leases: Family<State, Gauge>,
+    ports: Family<PortLabels, Gauge>,
+    pools: Family<PoolLabels, Gauge>,
+    queue_depth: Gauge,
+    database_bytes: Gauge,
+    held_descriptors: Gauge,
+    descriptor_budget: Gauge,
+    open_descriptors: Gauge,
+    snapshot_at: Gauge<f64, std::sync::atomic::AtomicU64>,
+    checks: Family<CheckLabels, Gauge>,
+}
+
+/// Everything that is counted and measured. What the way of an allocation touches are atomics.
+pub struct Metrics {
+    registry: Registry,
+    allocations: Family<AllocationLabels, Counter>,
+    attempts: Family<AttemptLabels, Counter>,
+    /// The interfaces that have labels.
+    interfaces: Mutex<BTreeSet<String>>,
+    attempts_each: Histogram,
+    duration: Histogram,
+    ends: Family<Reason, Counter>,
+    lifetimes: Family<Reason, Histogram>,
+    late_conflicts: Counter,
+    repairs: Family<Kind, Counter>,
+    rejected: Family<Reason, Counter>,
+    snapshot: Histogram,
+    /// Held while a scrape is answered, so that two do not mix.
+    gauges: Mutex<Gauges>,
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}
+
+fn lifetimes() -> Histogram {
+    // A second to eleven days.
+    Histogram::new(exponential_buckets(1.0, 4.0, 11))
+}
+
+impl Metrics {
+    /// Metrics that begin at zero, with what the record's writer measures.
+    pub fn new(store: &StoreMetrics) -> Self {
+        let mut metrics = Self {
+            registry: Registry::with_prefix("portbook"),
+            allocations: Family::default(),
+            attempts: Family::default(),
+            interfaces: Mutex::default(),
+            attempts_each: Histogram::new([0.0, 1.0, 2.0, 3.0, 5.0, 8.0, 16.0, 64.0, 256.0]),
+            duration: Histogram::new(exponential_buckets(0.000_1, 2.0, 17)),
+            ends: Family::default(),
+            lifetimes: Family::new_with_constructor(lifetimes),
+            late_conflicts: Counter::default(),
+            repairs: Family::default(),
+            rejected: Family::default(),
+            snapshot: Histogram::new(exponential_buckets(0.000_5, 2.0, 12)),
+            gauges: Mutex::default(),
+        };
+        metrics.register_counts();
+        metrics.register_store(store);
+        metrics.register_gauges();
+        metrics.register_process();
+        metrics
+    }
+
+    fn add(&mut self, name: &str, help: &str, metric: impl Metric) {
+        self.registry.register(name, help, metric);
+    }
+
+    fn add_unit(&mut self, name: &str, help: &str, unit: Unit, metric: impl Metric) {
+        self.registry.register_with_unit(name, help, unit, metric);
+    }
+
+    fn register_counts(&mut self) {
+        let help = "Requests for ports by outcome (granted, or the code of the refusal)";
+        self.add("allocations", help, self.allocations.clone());
+        let help = "Tries to bind one address and port, by result and interface";
+        self.add("attempts", help, self.attempts.clone());
+        let help = "Candidate ports tried for one request";
+        self.add("allocation_attempts", help, self.attempts_each.clone());
+        let help = "From a request for ports to its answer, its turn and its commit included";
+        let duration = self.duration.clone();
+        self.add_unit("allocation_duration", help, Unit::Seconds, duration);
+        let help = "Leases that ended, by reason";
+        self.add("leases_ended", help, self.ends.clone());
+        let help = "How long leases lasted, by the reason of their end";
+        let lifetimes = self.lifetimes.clone();
+        self.add_unit("lease_lifetime", help, Unit::Seconds, lifetimes);
+        let help = "Outsiders found on a leased port";
+        self.add("late_conflicts", help, self.late_conflicts.clone());
+        let help = "What the repair loop mended, by kind";
+        self.add("repairs", help, self.repairs.clone());
+        let help = "Requests answered with an error, by its code";
+        self.add("rejected_requests", help, self.rejected.clone());
+        let help = "How long a look at the socket tables took";
+        let snapshot = self.snapshot.clone();
+        self.add_unit("snapshot_duration", help, Unit::Seconds, snapshot);
+    }
+
+    fn register_store(&mut self, store: &StoreMetrics) {
+        let help = "How long commits took";
+        let commit = store.commit.clone();
+        self.add_unit("store_commit_duration", help, Unit::Seconds, commit);
+        let help = "Requests that one commit carried";
+        self.add("store_batch_requests", help, store.batch.clone());
+        let help = "How long requests waited until their commit began";
+        let wait = store.wait.clone();
+        self.add_unit("store_queue_wait", help, Unit::Seconds, wait);
+    }
+
+    fn register_gauges(&mut self) {
+        let gauges = std::mem::take(&mut *self.gauges());
+        let help = "Living leases by state";
+        self.add("leases", help, gauges.leases.clone());
+        let help = "Leased ports by interface and state of the lease";
+        self.add("ports", help, gauges.ports.clone());
+        let help = "Ports of each pool: leased, excluded, or free as far as the books know";
+        self.add("pool_ports", help, gauges.pools.clone());
+        let help = "Requests that wait for the writer";
+        self.add("store_queue_depth", help, gauges.queue_depth.clone());
+        let (help, size) = ("Size of the record", gauges.database_bytes.clone());
+        self.add_unit("store_size", help, Unit::Bytes, size);
+        let help = "Descriptors kept open by holds and watches";
+        self.add("held_descriptors", help, gauges.held_descriptors.clone());
+        let help = "Descriptors that holds may keep open";
+        self.add("descriptor_budget", help, gauges.descriptor_budget.clone());
+        let help = "Descriptors that the process has open";
+        self.add("open_descriptors", help, gauges.open_descriptors.clone());
+        let help = "When the socket tables were looked at last";
+        let snapshot_at = gauges.snapshot_at.clone();
+        self.add_unit("snapshot_timestamp", help, Unit::Seconds, snapshot_at);
+        let help = "The checks of the service's health: 0 ok, 1 warning, 2 failed";
+        self.add("check_state", help, gauges.checks.clone());
+        *self.gauges() = gauges;
+    }
+
+    fn register_process(&mut self) {
+        let help = "Spans that reached the collector";
+        self.add("spans_exported", help, report::EXPORTED.clone());
+        let help = "Spans that were lost, by reason";
+        let dropped = report::DROPPED.clone();
+        for reason in report::REASONS {
+            // There from the start, so that a rate over them exists when the first is lost.
+            drop(dropped.get_or_create(&report::Lost { reason }));
+        }
+        self.add("spans_dropped", help, dropped);
+        let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
+        self.add("build", "The program that runs", version);
+    }
+
+    /// A request for ports was answered: `granted`, or the code of the refusal.
+    pub fn allocated(&self, outcome: &'static str, strategy: &'static str, took: Duration) {
+        let labels = AllocationLabels { outcome, strategy };
+        self.allocations.get_or_create(&labels).inc();
+        self.duration.observe(took.as_secs_f64());
+    }
+
+    /// How many candidate ports one request tried.
+    pub fn tried(&self, candidates: usize) {
+        self.attempts_each.observe(count(candidates));
+    }
+
+    /// One try to bind, with its outcome's word.
+    pub fn attempted(&self, result: &'static str, interface: &str) {
+        let labels = |interface: &str| AttemptLabels {
+            result,
+            interface: interface.to_owned(),
+        };
+        let own = labels(interface);
+        if let Some(counter) = self.attempts.get(&own) {
+            counter.inc();
+            return;
+        }
+        let own = if self.is_known(interface) {
+            own
+        } else {
+            labels("other")
+        };
+        self.attempts.get_or_create(&own).inc();
+    }
+
+    /// Whether an interface has labels of its own; it gets them while there is room.
+    fn is_known(&self, interface: &str) -> bool {
+        let known = self.interfaces.lock();
+        let mut known = known.unwrap_or_else(PoisonError::into_inner);
+        let room = known.len() < MOST_INTERFACES;
+        known.contains(interface) || (room && known.insert(interface.to_owned()))
+    }
+
+    /// A lease ended, with the word of its end state, after so long.
+    pub fn ended(&self, reason: &'static str, lifetime: Duration) {
+        let labels = Reason { reason };
+        self.ends.get_or_create(&labels).inc();
+        let lifetimes = self.lifetimes.get_or_create(&labels);
+        lifetimes.observe(lifetime.as_secs_f64());
+    }
+
+    /// An outsider was found on a leased port.
+    pub fn late_conflict(&self) {
+        self.late_conflicts.inc();
+    }
+
+    /// The repair loop mended something of this kind.
+    pub fn repaired(&self, kind: &'static str) {
+        self.repairs.get_or_create(&Kind { kind }).inc();
+    }
+
+    /// A request was answered with an error of this code.
+    pub fn rejected(&self, reason: &'static str) {
+        self.rejected.get_or_create(&Reason { reason }).inc();
+    }
+
+    /// One look at the socket tables.
+    pub fn looked(&self, took: Duration) {
+        self.snapshot.observe(took.as_secs_f64());
+    }
+
+    /// Everything as text, with what is true just now.
+    pub fn text(&self, now: Now, exposition: Exposition) -> String {
+        let gauges = self.gauges();
+        gauges.set(now);
+        let mut out = String::new();
+        let written = match exposition {
+            Exposition::Text => prometheus_text::encode(&mut out, &self.registry),
+            Exposition::OpenMetrics => text::encode(&mut out, &self.registry),
+        };
+        if let Err(error) = written {
+            // A String takes everything; only a label that cannot be written could fail.
+            tracing::error!(%error, "metrics could not be written");
+        }
+        out
+    }
+
+    fn gauges(&self) -> std::sync::MutexGuard<'_, Gauges> {
+        self.gauges.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Gauges {
+    fn set(&self, now: Now) {
+        self.leases.clear();
+        for (state, leases) in now.leases {
+            let gauge = self.leases.get_or_create_owned(&State { state });
+            gauge.set(whole(leases));
+        }
+        self.ports.clear();
+        for (interface, state, ports) in now.ports {
+            let labels = PortLabels { interface, state };
+            self.ports.get_or_create_owned(&labels).set(whole(ports));
+        }
+        self.pools.clear();
+        for (pool, state, ports) in now.pools {
+            let labels = PoolLabels { pool, state };
+            self.pools.get_or_create_owned(&labels).set(whole(ports));
+        }
+        for (gauge, value) in [
+            (&self.queue_depth, now.queue_depth),
+            (&self.database_bytes, now.database_bytes),
+            (&self.held_descriptors, now.held_descriptors),
+            (&self.descriptor_budget, now.descriptor_budget),
+            (&self.open_descriptors, now.open_descriptors),
+        ] {
+            gauge.set(whole(value));
+        }
+        self.snapshot_at.set(now.snapshot_at.unwrap_or(0.0));
+        for (check, state) in now.checks {
+            let gauge = self.checks.get_or_create_owned(&CheckLabels { check });
+            gauge.set(state);
+        }
+    }
+}
+
+fn whole(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "counts of one request are far below 2^52"
+)]
+const fn count(number: usize) -> f64 {
+    number as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(metrics: &Metrics, exposition: Exposition) -> String {
+        metrics.text(Now::default(), exposition)
+    }
+
+    #[test]
+    fn names_have_prefix_unit_and_total() {
+        let metrics = Metrics::new(&StoreMetrics::default());
+        metrics.allocated("granted", "learned", Duration::from_millis(2));
+        metrics.ended("released", Duration::from_secs(3));
+        let plain = text(&metrics, Exposition::Text);
+        for line in [
+            "# TYPE portbook_allocations_total counter",
+            "portbook_allocations_total{outcome=\"granted\",strategy=\"learned\"} 1",
+            "portbook_allocation_duration_seconds_count 1",
+            "portbook_lease_lifetime_seconds_sum{reason=\"released\"} 3",
+        ] {
+            assert!(plain.contains(line), "{line}\n{plain}");
+        }
+        let open = text(&metrics, Exposition::OpenMetrics);
+        assert!(open.ends_with("# EOF\n") && !plain.contains("# EOF"));
+        let others = plain.lines().filter(|line| !line.starts_with('#'));
+        assert!(others.clone().count() > 20);
+        assert!(others.into_iter().all(|line| line.starts_with("portbook_")));
+    }
+
+    #[test]
+    fn interfaces_that_come_and_go_do_not_make_labels_without_end() {
+        let metrics = Metrics::new(&StoreMetrics::default());
+        for number in 0..1000 {
+            metrics.attempted("bound", &format!("veth{number}"));
+        }
+        let text = text(&metrics, Exposition::Text);
+        let lines = text.lines();
+        let labels = lines.filter(|line| line.starts_with("portbook_attempts_total{"));
+        assert_eq!(labels.count(), MOST_INTERFACES + 1);
+        assert!(text.contains("{result=\"bound\",interface=\"other\"} 968"));
+    }
+
+    #[test]
+    fn what_is_gone_at_the_next_scrape_is_gone_from_the_text() {
+        let metrics = Metrics::new(&StoreMetrics::default());
+        let now = Now {
+            leases: vec![("active", 2)],
+            ..Now::default()
+        };
+        let first = metrics.text(now, Exposition::Text);
+        assert!(first.contains("portbook_leases{state=\"active\"} 2"));
+        assert!(!text(&metrics, Exposition::Text).contains("state=\"active\""));
+    }
+}
