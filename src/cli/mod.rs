@@ -11,6 +11,7 @@ mod history;
 mod interfaces;
 mod lease;
 mod list;
+mod portserver;
 mod request;
 mod run;
 mod serve;
@@ -110,6 +111,8 @@ enum Command {
     Config(config::ConfigArgs),
     /// Run the service, with its console and its API.
     Serve(serve::ServeArgs),
+    /// Run the service in place of the port server that test runners know.
+    Portserver(portserver::PortserverArgs),
     /// Print the token that changes state on the console.
     Token,
 }
@@ -143,6 +146,7 @@ impl Cli {
             Command::Interfaces => interfaces::run(&global),
             Command::Config(args) => config::run(&global, &args),
             Command::Serve(args) => serve::run(&global, &args),
+            Command::Portserver(args) => portserver::run(&global, &args),
             Command::Token => token::run(&global),
         }
     }

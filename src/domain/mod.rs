@@ -9,6 +9,7 @@ pub mod event;
 pub mod explanation;
 pub mod history;
 pub mod lease;
+pub mod local;
 pub mod moment;
 pub mod pool;
 pub mod port;

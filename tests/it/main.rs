@@ -23,6 +23,7 @@ mod learning;
 mod limits;
 mod multi_nic;
 mod owner;
+mod portserver;
 mod probe;
 mod regain;
 mod restarts;
