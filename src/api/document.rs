@@ -133,6 +133,7 @@ impl LeaseRequest {
         }
         check_labels(&self.labels)?;
         Ok(Request {
+            until_reaped: false,
             pool: self.pool,
             names,
             scope: scope(self.scope, self.directory)?,

@@ -12,6 +12,7 @@ mod history;
 mod interfaces;
 mod lease;
 mod list;
+mod portserver;
 mod request;
 mod run;
 mod serve;
@@ -115,6 +116,8 @@ enum Command {
     Serve(serve::ServeArgs),
     /// Open the console in a browser, logged in.
     Dashboard(dashboard::DashboardArgs),
+    /// Run the service in place of the port server that test runners know.
+    Portserver(portserver::PortserverArgs),
     /// Print the token that changes state on the console.
     Token,
 }
@@ -155,6 +158,7 @@ impl Cli {
             Command::Config(args) => config::run(&global, &args),
             Command::Serve(args) => serve::run(&global, &args),
             Command::Dashboard(args) => block_on(dashboard::run(&global, &args)),
+            Command::Portserver(args) => portserver::run(&global, &args),
             Command::Token => token::run(&global),
         }
     }

@@ -45,16 +45,37 @@ pub struct ServeArgs {
 
 /// Serves until told to stop.
 pub(super) fn run(global: &Global, args: &ServeArgs) -> Result<ExitCode, Failure> {
-    // Before anything else is opened.
-    let by_supervisor = handover::given_by_supervisor();
-    let sources = Sources::from_process(Flags {
+    let flags = Flags {
         listen: args.listen,
         max_attempts: args.max_attempts,
         otlp_endpoint: args.otlp_endpoint.clone(),
         log: args.log.clone(),
         log_format: args.log_format,
         ..global.flags()
-    });
+    };
+    let start = if args.takeover {
+        Start::TakingOver
+    } else {
+        Start::Alone
+    };
+    with(flags, start, global.json)
+}
+
+/// How a service begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Start {
+    /// By itself.
+    #[default]
+    Alone,
+    /// In the place of the service that runs.
+    TakingOver,
+}
+
+/// Serves with these flags until told to stop.
+pub(super) fn with(flags: Flags, start: Start, json: bool) -> Result<ExitCode, Failure> {
+    // Before anything else is opened.
+    let by_supervisor = handover::given_by_supervisor();
+    let sources = Sources::from_process(flags);
     let loaded = super::load(&sources)?;
     // Before any runtime, and shut down after it: the exporter has a thread of its own.
     let telemetry = telemetry::start(&trace::options(&loaded))
@@ -64,16 +85,16 @@ pub(super) fn run(global: &Global, args: &ServeArgs) -> Result<ExitCode, Failure
     }
     let given = Given {
         by_supervisor,
-        by_predecessor: predecessor(args, &loaded)?,
+        by_predecessor: predecessor(start, &loaded)?,
     };
-    let served = actix_web::rt::System::new().block_on(serve(sources, loaded, given, global.json));
+    let served = actix_web::rt::System::new().block_on(serve(sources, loaded, given, json));
     telemetry.shutdown(FLUSH_TIMEOUT);
     served.map(|()| ExitCode::SUCCESS)
 }
 
 /// The holds of the service that this one takes over from; none where none runs.
-fn predecessor(args: &ServeArgs, loaded: &Loaded) -> Result<Vec<OwnedFd>, Failure> {
-    if !args.takeover {
+fn predecessor(start: Start, loaded: &Loaded) -> Result<Vec<OwnedFd>, Failure> {
+    if start == Start::Alone {
         return Ok(Vec::new());
     }
     match descriptor::take_over(&loaded.settings.socket) {

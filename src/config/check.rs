@@ -22,7 +22,16 @@ pub(super) fn among_themselves(settings: &Settings, provenance: &Provenance) -> 
             findings.push(error(provenance, &key, nothing_left(&rule.exclude)));
         }
     }
-    findings.extend(console_pool(settings, provenance));
+    findings.extend(pool_of(
+        "console.pool",
+        &settings.console.pool,
+        settings,
+        provenance,
+    ));
+    if settings.portserver.address.is_some() {
+        let pool = &settings.portserver.pool;
+        findings.extend(pool_of("portserver.pool", pool, settings, provenance));
+    }
     findings.extend(overlaps(settings, provenance));
     findings
 }
@@ -114,8 +123,8 @@ fn nothing_left(exclude: &PortSet) -> Problem {
     )
 }
 
-fn console_pool(settings: &Settings, provenance: &Provenance) -> Option<Finding> {
-    let name = &settings.console.pool;
+/// A pool that another setting names.
+fn pool_of(key: &str, name: &str, settings: &Settings, provenance: &Provenance) -> Option<Finding> {
     // A pool that has problems of its own is not in the settings, but it was named.
     let ranges = format!("pools.{name}.ranges");
     if settings.pools.contains_key(name) || provenance.has(&ranges) {
@@ -126,7 +135,7 @@ fn console_pool(settings: &Settings, provenance: &Provenance) -> Option<Finding>
         format!("there is no pool {name}"),
         format!("write one of {}, or add [pools.{name}]", known.join(", ")),
     );
-    Some(error(provenance, "console.pool", problem))
+    Some(error(provenance, key, problem))
 }
 
 /// Pools that share ports. Not wrong, as a port is granted once whichever pool it comes from, but
@@ -142,8 +151,12 @@ fn overlaps(settings: &Settings, provenance: &Provenance) -> Vec<Finding> {
             }
             // Said where somebody wrote something: the built-in ranges were not chosen.
             let own = format!("pools.{}.ranges", pool.name);
+            let others = format!("pools.{}.ranges", other.name);
             let (key, second) = if provenance.is_default(&own) {
-                (format!("pools.{}.ranges", other.name), pool)
+                if provenance.is_default(&others) {
+                    continue;
+                }
+                (others, pool)
             } else {
                 (own, other)
             };

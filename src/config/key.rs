@@ -3,10 +3,11 @@
 use std::fmt;
 
 /// The tables at the top of a configuration.
-pub const TABLES: [&str; 6] = [
+pub const TABLES: [&str; 7] = [
     "pools",
     "interfaces",
     "console",
+    "portserver",
     "store",
     "history",
     "telemetry",

@@ -235,6 +235,21 @@ fn flags(flags: &Flags, findings: &mut Vec<Finding>) -> Vec<Layer> {
             "console.listen",
             flags.listen.map(|at| at.to_string().into()),
         ),
+        (
+            "portserver",
+            "console.enabled",
+            flags.console.map(Value::from),
+        ),
+        (
+            "--portserver_address",
+            "portserver.address",
+            flags.portserver_address.clone().map(Value::from),
+        ),
+        (
+            "--portserver_static_pool",
+            "pools.portserver.ranges",
+            flags.portserver_pool.clone().map(Value::from),
+        ),
         ("--max-attempts", "pools.console.max_attempts", attempts),
         (
             "--otlp-endpoint",

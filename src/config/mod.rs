@@ -30,7 +30,9 @@ use std::path::PathBuf;
 pub use check::against_host;
 pub use finding::{Finding, Problem, Severity};
 pub use layers::CHILD_VARIABLES;
-pub use model::{BUILT_IN_POOLS, Console, History, InterfaceRule, Settings, Store, Telemetry};
+pub use model::{
+    BUILT_IN_POOLS, Console, History, InterfaceRule, Portserver, Settings, Store, Telemetry,
+};
 pub use place::SYSTEM_FILE;
 pub use provenance::{DEFAULT, Provenance, Setting};
 
@@ -57,6 +59,12 @@ pub struct Flags {
     pub listen: Option<SocketAddr>,
     /// `--max-attempts N`, for the pool `console`.
     pub max_attempts: Option<NonZeroU32>,
+    /// Whether the console runs at all; what `portbook portserver` says.
+    pub console: Option<bool>,
+    /// `--portserver_address ADDRESS`
+    pub portserver_address: Option<String>,
+    /// `--portserver_static_pool RANGES`
+    pub portserver_pool: Option<String>,
     /// `--otlp-endpoint URL`
     pub otlp_endpoint: Option<String>,
     /// `--log FILTER`

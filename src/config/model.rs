@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::domain::lease::Handover;
-use crate::domain::pool::{CONSOLE_POOL, DEFAULT_POOL, Pool, Strategy};
+use crate::domain::local::LocalAddress;
+use crate::domain::pool::{CONSOLE_POOL, DEFAULT_POOL, PORTSERVER_POOL, Pool, Strategy};
 use crate::domain::port::{Port, PortSet, Protocols};
 use crate::domain::selector::{Selector, SelectorKind};
 use crate::telemetry::LogFormat;
@@ -22,6 +23,8 @@ pub struct Settings {
     pub interfaces: BTreeMap<String, InterfaceRule>,
     /// The console.
     pub console: Console,
+    /// The port server that test runners know.
+    pub portserver: Portserver,
     /// Where the database, the token and the console's URL lie.
     pub data_dir: PathBuf,
     /// The API socket.
@@ -71,6 +74,24 @@ impl Default for Console {
             pool: CONSOLE_POOL.to_owned(),
             allowed_hosts: Vec::new(),
             workers: const { NonZeroUsize::MIN.saturating_add(1) },
+        }
+    }
+}
+
+/// The port server that test runners know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Portserver {
+    /// Where it listens; not at all if absent.
+    pub address: Option<LocalAddress>,
+    /// The pool its ports come from.
+    pub pool: String,
+}
+
+impl Default for Portserver {
+    fn default() -> Self {
+        Self {
+            address: None,
+            pool: PORTSERVER_POOL.to_owned(),
         }
     }
 }
@@ -183,7 +204,14 @@ pub(super) fn default_pool(name: &str) -> Pool {
             Port::new(8888),
             SelectorKind::Address(Ipv4Addr::LOCALHOST.into()),
         ),
+        // The range of the reference program.
+        PORTSERVER_POOL => (ports(15_000, 24_999), None, SelectorKind::Any),
         _ => (PortSet::EMPTY, None, SelectorKind::Any),
+    };
+    let (protocol, handover) = match name {
+        // Its clients bind the port themselves, for either protocol, often without SO_REUSEADDR.
+        PORTSERVER_POOL => (Protocols::Both, Handover::Release),
+        _ => (Protocols::default(), Handover::default()),
     };
     Pool {
         name: name.into(),
@@ -197,12 +225,12 @@ pub(super) fn default_pool(name: &str) -> Pool {
         attempt_timeout: Duration::from_secs(5),
         cool_down: Duration::from_secs(10),
         release_cool_down: Duration::from_mins(1),
-        protocol: Protocols::default(),
+        protocol,
         interfaces: vec![Selector {
             negated: false,
             kind: interfaces,
         }],
-        handover: Handover::default(),
+        handover,
         claim_within: Duration::from_mins(10),
         ttl: None,
         max_ttl: None,

@@ -10,13 +10,14 @@ use tracing_subscriber::EnvFilter;
 
 use super::finding::Problem;
 use super::model::{
-    BUILT_IN_POOLS, Console, History, InterfaceRule, Settings, Store, Telemetry, default_pool,
+    BUILT_IN_POOLS, Console, History, InterfaceRule, Portserver, Settings, Store, Telemetry,
+    default_pool,
 };
 use super::place::Places;
 use super::reader::{Reader, Section};
 use super::value::{Selectors, SocketMode, Words};
 use crate::domain::duration::Span;
-use crate::domain::pool::{Pool, Strategy};
+use crate::domain::pool::{PORTSERVER_POOL, Pool, Strategy};
 use crate::domain::port::PortSet;
 use crate::domain::selector::{Selector, SelectorKind};
 
@@ -28,6 +29,7 @@ pub(super) fn settings(reader: &mut Reader<'_>, places: &Places) -> Settings {
         socket,
         socket_mode: reader.section([]).value("socket_mode", SocketMode(0o600)).0,
         console: console(reader.section(["console"])),
+        portserver: portserver(reader.section(["portserver"])),
         pools: pools(reader),
         interfaces: interfaces(reader),
         store: store(reader.section(["store"])),
@@ -75,11 +77,22 @@ fn console(mut section: Section<'_, '_>) -> Console {
     }
 }
 
+fn portserver(mut section: Section<'_, '_>) -> Portserver {
+    let default = Portserver::default();
+    Portserver {
+        address: section.optional("address", default.address),
+        pool: section.value("pool", default.pool),
+    }
+}
+
 /// Only pools without a problem: the checks that compare settings have nothing to say on others.
 fn pools(reader: &mut Reader<'_>) -> BTreeMap<String, Arc<Pool>> {
     let given = reader.layers.tables("pools").into_iter();
-    let built_in = BUILT_IN_POOLS.into_iter().map(str::to_owned);
-    let names: BTreeSet<String> = given.chain(built_in).collect();
+    // Nobody else takes from the port server's pool, so without one it would only be in the way.
+    let of_portserver = reader.section(["portserver"]).is_given("address");
+    let of_portserver = of_portserver.then_some(PORTSERVER_POOL);
+    let built_in = BUILT_IN_POOLS.into_iter().chain(of_portserver);
+    let names: BTreeSet<String> = given.chain(built_in.map(str::to_owned)).collect();
     let pools = names.into_iter().filter_map(|name| {
         let pool = pool(reader.section(["pools", &name]), &name)?;
         Some((name, Arc::new(pool)))

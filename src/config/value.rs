@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use crate::domain::duration::{self, Span};
 use crate::domain::lease::Handover;
+use crate::domain::local::LocalAddress;
 use crate::domain::pool::Strategy;
 use crate::domain::port::{Port, PortSet, Protocols};
 use crate::domain::selector::Selector;
@@ -42,6 +43,7 @@ scalars! {
     Strategy => "a strategy such as \"learned\"",
     Handover => "a hand-over such as \"gate\"",
     Protocols => "a protocol such as \"tcp\"",
+    LocalAddress => "an absolute path, or @ and a name such as \"@unittest-portserver\"",
     Selectors => "selectors such as [\"any\"] or [\"lan0\", \"!10.0.0.7\"]",
     Words => "a text or a list of texts",
     Span => duration::EXPECTS,

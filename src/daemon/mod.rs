@@ -3,11 +3,12 @@
 mod console;
 mod fdstore;
 mod listen;
+mod portserver;
 mod signals;
 
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock, RwLock};
 use std::time::Duration;
 
@@ -82,6 +83,7 @@ pub struct Daemon {
     signals: Signals,
     writer: JoinHandle<()>,
     descriptors: UnixListener,
+    portserver: Option<portserver::Listening>,
     supervisor: Option<Supervisor>,
     /// Held for as long as the service runs.
     lock: Lock,
@@ -139,6 +141,7 @@ impl Daemon {
         let socket = listen_on_socket(&settings.socket, settings.socket_mode)?;
         let descriptors = listen_on_socket(&beside(&settings.socket), settings.socket_mode)?;
         let descriptors = UnixListener::from_std(descriptors).map_err(failed("the socket"))?;
+        let portserver = portserver::Listening::open(&service, &settings)?;
         let mut listeners = Vec::new();
         if let Some((lease, taken)) = console {
             announce(&face, &directory, &lease)?;
@@ -154,6 +157,7 @@ impl Daemon {
             signals,
             writer,
             descriptors,
+            portserver,
             supervisor,
             lock,
         })
@@ -173,6 +177,10 @@ impl Daemon {
         let (takeover, takeovers) = mpsc::channel(1);
         tell(self.supervisor.as_ref(), "READY=1");
         let chores = chores(&service);
+        let of_portserver = self.portserver.as_ref();
+        let portserver = of_portserver.map(|listening| listening.server.clone());
+        let its_file = of_portserver.and_then(|listening| listening.file().map(Path::to_owned));
+        let its_tasks = self.portserver.map(portserver::Listening::start);
         let tasks = [
             tokio::spawn(tell_interface_changes(service.clone())),
             tokio::spawn(descriptor::serve(
@@ -186,6 +194,7 @@ impl Daemon {
                     server: self.server.handle(),
                     takeovers,
                     heir: heir.clone(),
+                    portserver: portserver.clone(),
                 },
                 self.face.clone(),
                 self.sources,
@@ -193,15 +202,18 @@ impl Daemon {
         ];
         let served = self.server.await;
         tell(self.supervisor.as_ref(), "STOPPING=1");
-        for task in tasks.iter().chain(&chores) {
+        let its_tasks = its_tasks.unwrap_or_default();
+        for task in tasks.iter().chain(&chores).chain(&its_tasks) {
             task.abort();
         }
         service.settle_history().await;
         service.store().close().await;
         // The writer ends by itself once it has written what waits.
         drop(self.writer.await);
+        portserver::tell_statistics(portserver.as_ref());
         let descriptors = beside(&self.socket);
-        for file in [self.directory.console(), self.socket, descriptors] {
+        let files = [self.directory.console(), self.socket, descriptors];
+        for file in files.into_iter().chain(its_file) {
             drop(std::fs::remove_file(file));
         }
         if let Some(heir) = heir.get() {

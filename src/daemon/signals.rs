@@ -12,12 +12,16 @@ use tokio::sync::mpsc;
 use crate::api::Face;
 use crate::config::{self, Settings, Sources};
 use crate::domain::event::EventKind;
+use crate::protocol::portserver::Portserver;
+
+use super::portserver::tell_statistics;
 
 /// The signals that a service obeys.
 pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hang_up: Signal,
+    user: Signal,
 }
 
 impl Signals {
@@ -26,16 +30,18 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hang_up: signal(SignalKind::hangup())?,
+            user: signal(SignalKind::user_defined1())?,
         })
     }
 
-    /// Returns at SIGTERM or SIGINT; SIGHUP is acted upon meanwhile.
-    async fn stop(&mut self, mut on_hang_up: impl FnMut()) {
+    /// Returns at SIGTERM or SIGINT; SIGHUP and SIGUSR1 are acted upon meanwhile.
+    async fn stop(&mut self, mut on_hang_up: impl FnMut(), mut on_user: impl FnMut()) {
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => return,
                 _ = self.interrupt.recv() => return,
                 _ = self.hang_up.recv() => on_hang_up(),
+                _ = self.user.recv() => on_user(),
             }
         }
     }
@@ -49,11 +55,14 @@ pub(super) struct Stop {
     pub(super) server: ServerHandle,
     pub(super) takeovers: mpsc::Receiver<UnixStream>,
     pub(super) heir: Heir,
+    /// Whose statistics SIGUSR1 asks for.
+    pub(super) portserver: Option<Portserver>,
 }
 
 pub(super) async fn obey(mut signals: Signals, mut stop: Stop, face: Data<Face>, sources: Sources) {
+    let statistics = || tell_statistics(stop.portserver.as_ref());
     tokio::select! {
-        () = signals.stop(|| reload(&face, &sources)) => {
+        () = signals.stop(|| reload(&face, &sources), statistics) => {
             tracing::info!("stopping: requests under way are answered; a second signal ends that");
         }
         Some(heir) = stop.takeovers.recv() => {
@@ -64,7 +73,7 @@ pub(super) async fn obey(mut signals: Signals, mut stop: Stop, face: Data<Face>,
     }
     face.service.journal().close();
     let graceful = tokio::spawn(stop.server.stop(true));
-    signals.stop(|| {}).await;
+    signals.stop(|| {}, || {}).await;
     graceful.abort();
     stop.server.stop(false).await;
 }
@@ -111,14 +120,16 @@ fn keep_what_needs_a_restart(new: &mut Settings, running: &Settings) {
         || new.data_dir != running.data_dir
         || new.socket != running.socket
         || new.socket_mode != running.socket_mode
+        || new.portserver != running.portserver
         || new.store != running.store
         || new.telemetry != running.telemetry;
     if moved {
         tracing::warn!(
-            "console, data_dir, socket, store and telemetry change with a restart only; pools, interfaces and history count from now on"
+            "console, portserver, data_dir, socket, store and telemetry change with a restart only; pools, interfaces and history count from now on"
         );
     }
     new.console = running.console.clone();
+    new.portserver = running.portserver.clone();
     new.data_dir.clone_from(&running.data_dir);
     new.socket.clone_from(&running.socket);
     new.socket_mode = running.socket_mode;

@@ -158,6 +158,9 @@ pub struct Owner {
     pub command: String,
     /// Its start time on the wall clock.
     pub started_at: Timestamp,
+    /// Whether it owns even as a zombie, and its lease lasts until the port is free as well: the rule
+    /// of the port server, whose clients leave their port to children.
+    pub until_reaped: bool,
 }
 
 impl Owner {

@@ -10,6 +10,7 @@ pub mod explanation;
 pub mod health;
 pub mod history;
 pub mod lease;
+pub mod local;
 pub mod moment;
 pub mod pool;
 pub mod port;

@@ -16,6 +16,9 @@ pub const DEFAULT_POOL: &str = "default";
 /// The pool that the console's own port comes from.
 pub const CONSOLE_POOL: &str = "console";
 
+/// The pool that the port server takes from.
+pub const PORTSERVER_POOL: &str = "portserver";
+
 /// In which order the candidates of a pool are tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

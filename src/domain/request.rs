@@ -42,6 +42,9 @@ pub struct Request {
     pub ttl: Option<Duration>,
     /// The process that will use the port.
     pub owner_pid: Option<u32>,
+    /// Whether the owner owns until it is reaped and the port is free; see
+    /// [`Owner::until_reaped`](super::lease::Owner).
+    pub until_reaped: bool,
     /// Free words to filter by.
     pub labels: BTreeMap<String, String>,
     /// Refuse rather than move a name whose port was taken meanwhile.

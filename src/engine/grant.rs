@@ -115,7 +115,7 @@ impl Service {
         let turn = Arc::new(self.names.take(names).await);
         let asked = Asked {
             id: AllocationId(self.new_id()),
-            owner: self.owner(caller, request.owner_pid)?,
+            owner: self.owner(caller, request)?,
             start: self.clock.boot(),
             caller,
             request,
@@ -151,15 +151,17 @@ impl Service {
     }
 
     /// The process that is to own what is granted. Only a process of the caller's own user.
-    fn owner(&self, caller: &Caller, pid: Option<u32>) -> Result<Option<Owner>, Refusal> {
-        let Some(pid) = pid else { return Ok(None) };
+    fn owner(&self, caller: &Caller, request: &Request) -> Result<Option<Owner>, Refusal> {
+        let Some(pid) = request.owner_pid else {
+            return Ok(None);
+        };
         if caller.foreign_pids {
             return Err(Refusal::InvalidRequest(format!(
                 "owner_pid {pid}: your process ids are of another pid namespace and name nobody \
                  here; give the lease a ttl instead"
             )));
         }
-        let owner = process::owner(pid)
+        let mut owner = process::owner(pid)
             .map_err(|error| Refusal::InvalidRequest(format!("owner_pid {pid}: {error}")))?;
         if !caller.may_act_for(owner.uid) {
             return Err(Refusal::Forbidden(format!(
@@ -170,6 +172,7 @@ impl Service {
         if self.mode == Mode::Serving && !process::same_net_namespace(pid).unwrap_or(true) {
             return Err(Refusal::OtherNetworkNamespace(pid));
         }
+        owner.until_reaped = request.until_reaped;
         Ok(Some(owner))
     }
 

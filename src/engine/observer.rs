@@ -266,6 +266,10 @@ fn sight(lease: &Lease, entries: &[&Entry], processes: &HashMap<u64, Vec<Process
         {
             Sight::Owner
         }
+        // Whom such an owner left its port to, it is not known to be: children outlive it.
+        Some(owner) if owner.until_reaped && same_user && !process::is_running(owner) => {
+            Sight::Owner
+        }
         // Where the processes are not ours to see, the socket's user has to do.
         Some(_) if proxy || (same_user && known.is_empty()) => Sight::Owner,
         None if same_user || proxy => match eldest(&known).map(process::owner) {

@@ -169,14 +169,17 @@ pub fn owner(pid: u32) -> Result<Owner, ProcessError> {
         uid: directory.uid()?,
         command: directory.command()?,
         started_at,
+        until_reaped: false,
     })
 }
 
-/// Whether the owner still runs: the same process, and no zombie. Hidden counts as running, as
-/// ending a lease on a guess would be worse.
+/// Whether the owner is still there: the same process, and no zombie unless it owns until it is
+/// reaped. Hidden counts as running, as ending a lease on a guess would be worse.
 pub fn is_running(owner: &Owner) -> bool {
     match stat(owner.pid) {
-        Ok(stat) => stat.start_ticks == owner.start_ticks && !stat.is_zombie(),
+        Ok(stat) => {
+            stat.start_ticks == owner.start_ticks && (owner.until_reaped || !stat.is_zombie())
+        }
         Err(ProcessError::Gone(_)) => false,
         Err(_) => true,
     }

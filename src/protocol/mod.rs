@@ -1,3 +1,4 @@
 //! What is spoken beside HTTP.
 
 pub mod descriptor;
+pub mod portserver;

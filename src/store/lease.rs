@@ -47,6 +47,9 @@ struct OwnerJson {
     uid: u32,
     command: String,
     started_at: Timestamp,
+    /// Absent in what older versions wrote.
+    #[serde(default)]
+    until_reaped: bool,
 }
 
 #[derive(Serialize)]
@@ -110,6 +113,7 @@ pub(super) fn row<'a>(lease: &'a Lease, boot_id: &'a str) -> impl Serialize + 'a
             uid: owner.uid,
             command: owner.command.clone(),
             started_at: owner.started_at,
+            until_reaped: owner.until_reaped,
         }),
         &lease.labels,
         lease.trace_id.as_deref(),
@@ -203,6 +207,7 @@ impl TryFrom<Found> for StoredLease {
                 uid: owner.uid,
                 command: owner.command,
                 started_at: owner.started_at,
+                until_reaped: owner.until_reaped,
             }),
             handover: parsed("a hand-over", &row.handover)?,
             guard: guard(&row.guard)?,

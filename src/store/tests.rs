@@ -77,6 +77,7 @@ fn full_lease() -> crate::domain::lease::Lease {
         uid: 1000,
         command: "node".into(),
         started_at: Timestamp::from_second(1_700_000_000).unwrap(),
+        until_reaped: true,
     });
     lease.expires = Some(BootTime(Duration::from_millis(5_500)));
     lease.ttl = Some(Duration::from_mins(1));

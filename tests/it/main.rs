@@ -25,6 +25,7 @@ mod limits;
 mod metrics;
 mod multi_nic;
 mod owner;
+mod portserver;
 mod probe;
 mod regain;
 mod restarts;

@@ -67,6 +67,9 @@ fn every_flag_reaches_its_setting() {
             socket: Some("/s".into()),
             listen: Some("127.0.0.1:9000".parse().unwrap()),
             max_attempts: NonZeroU32::new(3),
+            console: Some(true),
+            portserver_address: Some("@ports".into()),
+            portserver_pool: Some("15000-15009".into()),
             otlp_endpoint: Some("http://127.0.0.1:4318".into()),
             log: Some("warn".into()),
             log_format: Some(LogFormat::Json),
@@ -86,8 +89,15 @@ fn every_flag_reaches_its_setting() {
         [
             flag("data_dir", "\"/d\"", "--data-dir"),
             flag("socket", "\"/s\"", "--socket"),
+            flag("console.enabled", "true", "portserver"),
             flag("console.listen", "\"127.0.0.1:9000\"", "--listen"),
+            flag("portserver.address", "\"@ports\"", "--portserver_address"),
             flag("pools.console.max_attempts", "3", "--max-attempts"),
+            flag(
+                "pools.portserver.ranges",
+                "\"15000-15009\"",
+                "--portserver_static_pool"
+            ),
             flag(
                 "telemetry.endpoint",
                 "\"http://127.0.0.1:4318\"",

@@ -4,9 +4,12 @@ use std::sync::Arc;
 
 use tracing::{Instrument, Span};
 
+use super::retake::is_given_up;
 use crate::domain::lease::{Guard, Handover, Lease, State};
+use crate::domain::port::Protocols;
 use crate::engine::refusal::Refusal;
 use crate::engine::service::{Mode, Service, lock};
+use crate::host::clock::Clock;
 use crate::host::hold::GivenSockets;
 use crate::host::process;
 use crate::store::StoredLease;
@@ -46,7 +49,7 @@ impl Service {
             let (id, state) = (stored.lease.id, end_state(&stored.lease));
             let owner_gone = stored.lease.owner.is_some() && !of_this_boot;
             let lease = self.rebased(stored);
-            let over = lease.name.is_none() && (owner_gone || is_over(&lease));
+            let over = lease.name.is_none() && (owner_gone || is_over(&lease, &self.clock));
             lock(&self.books).enter(Arc::new(lease.clone()));
             if over {
                 let why = "found so at the start";
@@ -111,6 +114,7 @@ impl Service {
             .owner
             .as_ref()
             .is_some_and(|owner| !process::is_running(owner))
+            && !outlives_owner(lease)
         {
             self.change(lease.id, |lease| {
                 lease.state = State::Reserved;
@@ -124,7 +128,7 @@ impl Service {
     /// Guards a lease again; false if an outsider has its port.
     pub(super) async fn take_up(&self, lease: Lease) -> Result<bool, Refusal> {
         let owner_lives = lease.owner.as_ref().is_some_and(process::is_running);
-        let away = !owner_lives && lease.claim_by.is_none();
+        let away = !owner_lives && lease.claim_by.is_none() && !outlives_owner(&lease);
         let held = match lease.handover {
             Handover::Release if !away => None,
             _ => self.hold_again(&lease),
@@ -173,12 +177,20 @@ impl Service {
     }
 }
 
-fn is_over(lease: &Lease) -> bool {
+fn is_over(lease: &Lease, clock: &Clock) -> bool {
     match &lease.owner {
+        Some(owner) if owner.until_reaped => {
+            !process::is_running(owner) && is_given_up(lease, Protocols::Both.each(), clock)
+        }
         Some(owner) => !process::is_running(owner),
         // Neither owner nor time to claim it: left from another boot.
         None => lease.claim_by.is_none() && lease.expires.is_none(),
     }
+}
+
+/// Whether a lease lasts beyond its owner, until its port is free.
+fn outlives_owner(lease: &Lease) -> bool {
+    lease.owner.as_ref().is_some_and(|owner| owner.until_reaped)
 }
 
 const fn end_state(lease: &Lease) -> State {

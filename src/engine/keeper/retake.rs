@@ -7,6 +7,7 @@ use tracing::Span;
 
 use crate::domain::address::AddressGroup;
 use crate::domain::attempt::{Attempt, Outcome, SocketState};
+use crate::domain::lease::Lease;
 use crate::domain::port::{Port, Protocol};
 use crate::host::clock::Clock;
 use crate::host::hold::{Hold, Take};
@@ -35,6 +36,24 @@ pub fn retake(
         return Err(Outcome::InUse);
     }
     Ok(hold)
+}
+
+/// Whether nothing is left on the port of a lease. Only for an owner that is gone: it binds to find
+/// out.
+pub(super) fn is_given_up(lease: &Lease, protocols: &[Protocol], clock: &Clock) -> bool {
+    protocols.iter().all(|protocol| {
+        let (group, port) = (&lease.addresses, lease.port);
+        let taken = Hold::take(
+            Take::Strictly,
+            group,
+            *protocol,
+            port,
+            clock,
+            &mut |_, _| {},
+        );
+        // An address that the host has no more is nobody's.
+        !matches!(taken, Err(Outcome::InUse))
+    })
 }
 
 fn somebody_listens(group: &AddressGroup, port: Port) -> bool {

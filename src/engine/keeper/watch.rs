@@ -3,7 +3,9 @@
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
+use super::retake::is_given_up;
 use crate::domain::lease::{Lease, LeaseId, Owner};
+use crate::domain::port::{Protocol, Protocols};
 use crate::engine::service::{Mode, Service, lock};
 use crate::host::process::{self, ProcessError};
 use crate::host::readiness::Readiness;
@@ -20,7 +22,7 @@ impl Service {
         if self.mode == Mode::Embedded || owner.pid == std::process::id() {
             return;
         }
-        let (service, id) = (self.clone(), lease.id);
+        let (service, lease, id) = (self.clone(), lease.clone(), lease.id);
         let pidfd = process::pidfd(&owner);
         // Under the lock, so that a task that ends at once finds itself on the list.
         let mut watches = lock(&self.watches);
@@ -32,6 +34,9 @@ impl Service {
                     tracing::warn!(%error, "an owner cannot be watched; it is looked for instead");
                     look_until_gone(&owner).await;
                 }
+            }
+            if owner.until_reaped {
+                until_given_up(&lease, &owner, &service).await;
             }
             service.done_watching(id, owner).await;
         });
@@ -55,6 +60,32 @@ impl Service {
             watch.abort();
         }
     }
+}
+
+/// For an owner that owns until it is reaped: until it is, and its port is free. For neither has the
+/// kernel an event.
+async fn until_given_up(lease: &Lease, owner: &Owner, service: &Service) {
+    let mut rounds = tokio::time::interval(ROUND);
+    loop {
+        let protocols = still_leased(lease, service);
+        if !process::is_running(owner) && is_given_up(lease, &protocols, service.clock()) {
+            return;
+        }
+        rounds.tick().await;
+    }
+}
+
+/// The protocols that leases of one allocation still keep the port for: the port is given up for all
+/// of them or for none.
+fn still_leased(lease: &Lease, service: &Service) -> Vec<Protocol> {
+    let protocols = Protocols::Both.each().iter().copied();
+    let granted_together = |protocol: &Protocol| {
+        let leases = service.leases_on(*protocol, lease.port);
+        leases
+            .iter()
+            .any(|other| other.allocation == lease.allocation)
+    };
+    protocols.filter(granted_together).collect()
 }
 
 async fn wait_for_end(pidfd: OwnedFd, owner: &Owner) {

@@ -1,0 +1,56 @@
+//! `portbook portserver`: the service as a drop-in for the port server that test runners start, with
+//! that program's flags and signals.
+
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::{Failure, Global, serve};
+use crate::config::Flags;
+
+/// What `portserver` takes: the reference program's flags, underscores and all.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Grants ports to processes as the portpicker package's portserver.py does, whose flags these are; its
+clients find it by PORTSERVER_ADDRESS. SIGUSR1 tells the statistics on stderr, SIGINT ends it.
+It is a service without a console. Where one runs anyway, set its portserver.address instead.")]
+pub struct PortserverArgs {
+    /// The ports to grant.
+    #[arg(
+        long = "portserver_static_pool",
+        value_name = "N-P[,N-P]",
+        default_value = "15000-24999"
+    )]
+    pool: String,
+    /// Where to listen; @ stands for the NUL of an abstract name.
+    #[arg(
+        long = "portserver_address",
+        alias = "portserver_unix_socket_address",
+        value_name = "ADDRESS",
+        default_value = "@unittest-portserver"
+    )]
+    address: String,
+    /// Tell more.
+    #[arg(long)]
+    verbose: bool,
+    /// Tell everything.
+    #[arg(long)]
+    debug: bool,
+}
+
+/// Serves until told to stop.
+pub(super) fn run(global: &Global, args: &PortserverArgs) -> Result<ExitCode, Failure> {
+    let log = match (args.debug, args.verbose) {
+        (true, _) => Some("debug"),
+        (false, true) => Some("info,portbook=debug"),
+        (false, false) => None,
+    };
+    let flags = Flags {
+        console: Some(false),
+        portserver_address: Some(args.address.clone()),
+        portserver_pool: Some(args.pool.clone()),
+        log: log.map(str::to_owned),
+        ..global.flags()
+    };
+    serve::with(flags, serve::Start::default(), global.json)
+}

@@ -1,0 +1,158 @@
+//! The port server's protocol, as test runners speak it (the `portpicker` package for Python and
+//! its relatives): one request a connection, a process id and a newline; the answer is a port and a
+//! newline, or nothing at all.
+//!
+//! What is granted is a lease like any other. It is bound to the process that was named, until that
+//! has been reaped and the port is free: the protocol has no word for giving a port back.
+
+mod request;
+mod statistics;
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::AsyncWriteExt;
+use tokio::net::{UnixListener, UnixStream};
+
+use crate::access;
+use crate::domain::lease::Handover;
+use crate::domain::port::{Port, Protocols};
+use crate::domain::request::Request;
+use crate::domain::selector::{Selector, SelectorKind};
+use crate::engine::Allocated;
+use crate::engine::refusal::Refusal;
+use crate::engine::service::{Caller, Service};
+
+pub use request::{Fault, parse};
+pub use statistics::Statistics;
+
+/// Before the next connection, where none could be taken.
+const BREATH: Duration = Duration::from_millis(100);
+
+/// A port server: the engine, the pool it grants from, and what it has counted.
+#[derive(Debug, Clone)]
+pub struct Portserver {
+    service: Service,
+    pool: String,
+    statistics: Arc<Statistics>,
+}
+
+impl Portserver {
+    /// A port server that grants from `pool`.
+    pub fn new(service: Service, pool: &str) -> Self {
+        Self {
+            service,
+            pool: pool.to_owned(),
+            statistics: Arc::default(),
+        }
+    }
+
+    /// Answers whoever connects, for as long as it is polled.
+    pub async fn serve(self, listener: UnixListener) {
+        loop {
+            match listener.accept().await {
+                Ok((stream, _)) => {
+                    let server = self.clone();
+                    tokio::spawn(async move {
+                        if let Err(error) = server.answer(stream).await {
+                            tracing::debug!(%error, "a client of the port server went away");
+                        }
+                    });
+                }
+                Err(error) => {
+                    // No descriptor is left, say: the next connection is worth another try, later.
+                    tracing::warn!(%error, "no client of the port server could be taken");
+                    tokio::time::sleep(BREATH).await;
+                }
+            }
+        }
+    }
+
+    /// The statistics as lines, in the order of the reference program.
+    pub fn statistics(&self) -> Vec<String> {
+        let settings = self.service.settings();
+        let pool = settings.pools.get(&self.pool);
+        let managed = pool.map_or(0, |pool| {
+            let excluded = pool.ranges.intersection(&pool.exclude);
+            pool.ranges.len() - excluded.len()
+        });
+        self.statistics.lines(managed)
+    }
+
+    async fn answer(&self, mut stream: UnixStream) -> io::Result<()> {
+        let caller = access::peer(&stream.peer_cred()?);
+        let asked = request::read(&mut stream).await?;
+        let granted = match parse(&asked) {
+            Ok(pid) => self.grant(&caller, pid).await,
+            Err(Fault::NotARequest) => {
+                self.statistics.client_error();
+                tracing::warn!("a request to the port server is not a process id");
+                None
+            }
+            Err(Fault::NoProcess) => {
+                self.statistics.denied(None);
+                None
+            }
+        };
+        let Some((port, allocated)) = granted else {
+            // Every refusal is a close without a byte.
+            return Ok(());
+        };
+        // In one piece: clients take the first that comes for all of it.
+        let answered = stream.write_all(format!("{port}\n").as_bytes()).await;
+        if answered.is_err() {
+            // Nobody knows of the port.
+            self.give_back(&caller, &allocated).await;
+        }
+        answered
+    }
+
+    /// A port for the process, or none.
+    async fn grant(&self, caller: &Caller, pid: u32) -> Option<(Port, Allocated)> {
+        match self.service.allocate(caller, &self.request(pid)).await {
+            Ok(allocated) => {
+                self.statistics.allocated(allocated.attempt_count);
+                let port = allocated.leases.first()?.port;
+                Some((port, allocated))
+            }
+            Err(refusal) => {
+                self.statistics.denied(ports_tried(&refusal));
+                tracing::info!(pid, "the port server denied a port: {refusal}");
+                None
+            }
+        }
+    }
+
+    /// What the protocol promises: free for TCP and UDP, on IPv4 and IPv6, and nobody's in the way of
+    /// the client, which may bind at once and without SO_REUSEADDR.
+    fn request(&self, pid: u32) -> Request {
+        Request {
+            pool: Some(self.pool.clone()),
+            protocol: Some(Protocols::Both),
+            interfaces: vec![Selector {
+                negated: false,
+                kind: SelectorKind::Any,
+            }],
+            handover: Some(Handover::Release),
+            owner_pid: Some(pid),
+            until_reaped: true,
+            ..Request::default()
+        }
+    }
+
+    async fn give_back(&self, caller: &Caller, allocated: &Allocated) {
+        for lease in &allocated.leases {
+            if let Err(error) = self.service.release(caller, lease.id).await {
+                tracing::debug!(%error, lease = %lease.id, "an unheard lease stays with its process");
+            }
+        }
+    }
+}
+
+/// How many ports were tried in vain; none if it was not for want of one.
+fn ports_tried(refusal: &Refusal) -> Option<usize> {
+    let mut ports: Vec<_> = refusal.attempts().iter().map(|tried| tried.port).collect();
+    ports.dedup();
+    Some(ports.len()).filter(|tried| *tried > 0)
+}

@@ -1,0 +1,199 @@
+//! A request: what is read of a connection, and which process it names.
+
+use std::io;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, ReadBuf};
+use tokio::net::UnixStream;
+
+/// The longest request; what is longer is none.
+const LONGEST: usize = 20;
+
+/// So much is taken from a client that sends more, so that it sees an end and no reset.
+const TAKEN: usize = 100;
+
+/// How long a client may take to begin.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// After so long a pause what came is the request: not every client ends it.
+const PAUSE: Duration = Duration::from_millis(300);
+
+/// Why a request is refused before any port is looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// Empty, not a number, two lines, or longer than 20 bytes: counted as the client's error.
+    #[error("not a process id")]
+    NotARequest,
+    /// No process that could own a port: negative, 0, init, or beyond what a pid can be. Counted as
+    /// denied.
+    #[error("no process that could own a port")]
+    NoProcess,
+}
+
+/// The process that a request names, read as the reference program does: blanks around it, a sign
+/// and leading zeros are harmless.
+///
+/// ```
+/// use portbook::protocol::portserver::{Fault, parse};
+/// assert_eq!(parse(b"4711\n"), Ok(4711));
+/// assert_eq!(parse(b" +04711\r\n"), Ok(4711));
+/// assert_eq!(parse(b"1\n"), Err(Fault::NoProcess));
+/// assert_eq!(parse(b"12\n34\n"), Err(Fault::NotARequest));
+/// ```
+pub fn parse(bytes: &[u8]) -> Result<u32, Fault> {
+    if bytes.len() > LONGEST {
+        return Err(Fault::NotARequest);
+    }
+    let number = trimmed(bytes);
+    let digits = match number.split_first() {
+        Some((b'+' | b'-', digits)) => digits,
+        _ => number,
+    };
+    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+        return Err(Fault::NotARequest);
+    }
+    let pid = digits.iter().try_fold(0_i32, |value, digit| {
+        value.checked_mul(10)?.checked_add(i32::from(digit - b'0'))
+    });
+    // 1: the client meant its parent, and has been left to init since.
+    let pid = pid.filter(|pid| *pid > 1 && number.first() != Some(&b'-'));
+    let pid = pid.and_then(|pid| u32::try_from(pid).ok());
+    pid.ok_or(Fault::NoProcess)
+}
+
+/// Without what C's `isspace` takes for blank.
+fn trimmed(bytes: &[u8]) -> &[u8] {
+    let blank = |byte: &u8| byte.is_ascii_whitespace() || *byte == 0x0b;
+    let Some(first) = bytes.iter().position(|byte| !blank(byte)) else {
+        return &[];
+    };
+    let last = bytes.iter().rposition(|byte| !blank(byte)).unwrap_or(first);
+    &bytes[first..=last]
+}
+
+/// What a client sends, up to a newline, its end of the stream, more than a request may have, or a
+/// pause.
+pub(super) async fn read(stream: &mut UnixStream) -> io::Result<Vec<u8>> {
+    let mut room = [0; TAKEN];
+    let mut taken = ReadBuf::new(&mut room);
+    loop {
+        let wait = if taken.filled().is_empty() {
+            PATIENCE
+        } else {
+            PAUSE
+        };
+        let read = tokio::time::timeout(wait, stream.read_buf(&mut taken)).await;
+        let more = read.unwrap_or(Ok(0))?;
+        let sent = taken.filled();
+        if more == 0 || sent.contains(&b'\n') || sent.len() > LONGEST {
+            return Ok(sent.to_vec());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use tokio::io::AsyncWriteExt;
+
+    use super::*;
+
+    #[test]
+    fn what_the_reference_takes_is_taken() {
+        for text in [
+            "4711",
+            "4711\n",
+            "4711\r\n",
+            "  4711\n",
+            "\t4711 \n",
+            "+4711\n",
+            "00000000000004711\n",
+            "\n4711\n",
+        ] {
+            assert_eq!(parse(text.as_bytes()), Ok(4711), "{text:?}");
+        }
+        assert_eq!(parse(b"2147483647\n"), Ok(2_147_483_647));
+    }
+
+    #[test]
+    fn what_is_no_number_is_the_clients_error() {
+        for text in [
+            "",
+            "\n",
+            "  ",
+            "web\n",
+            "47 11\n",
+            "12\n34\n",
+            "++1\n",
+            "+\n",
+            "4711x\n",
+            "0x12\n",
+            "1.5\n",
+            "4_711\n",
+            "\u{b2}\n",
+            "000000000000000004711",
+        ] {
+            assert_eq!(parse(text.as_bytes()), Err(Fault::NotARequest), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_can_own_nothing_is_denied() {
+        for text in [
+            "0\n",
+            "1\n",
+            "-1\n",
+            "-4711\n",
+            "2147483648\n",
+            "99999999999999999999",
+        ] {
+            assert_eq!(parse(text.as_bytes()), Err(Fault::NoProcess), "{text:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_pid_is_read_back(
+            pid in 2_u32..=0x7fff_ffff,
+            before in "[ \t]{0,2}",
+            sign in "\\+?",
+            zeros in "0{0,3}",
+            after in "(\r?\n|[ \t]{0,2})",
+        ) {
+            let text = format!("{before}{sign}{zeros}{pid}{after}");
+            prop_assert_eq!(parse(text.as_bytes()), Ok(pid));
+        }
+
+        #[test]
+        fn no_bytes_break_it(bytes in proptest::collection::vec(any::<u8>(), 0..120)) {
+            if let Ok(pid) = parse(&bytes) {
+                prop_assert!(bytes.len() <= 20 && pid > 1 && pid <= 0x7fff_ffff);
+            }
+        }
+    }
+
+    async fn sent(pieces: &[&[u8]]) -> Vec<u8> {
+        let (mut client, mut server) = UnixStream::pair().unwrap();
+        let writing = async {
+            for piece in pieces {
+                client.write_all(piece).await.unwrap();
+                tokio::task::yield_now().await;
+            }
+            // It stays open, as clients do that wait for their answer.
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            () = writing => unreachable!("it never ends"),
+            read = read(&mut server) => read.unwrap(),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_slow_writer_is_read_to_its_newline() {
+        assert_eq!(sent(&[b"47", b"1", b"1\n"]).await, b"4711\n");
+        // Without a newline a pause ends it.
+        assert_eq!(sent(&[b"4711"]).await, b"4711");
+        let long = [b'1'; 30];
+        assert!(sent(&[&long]).await.len() > LONGEST);
+    }
+}
