@@ -8,10 +8,13 @@ pub mod assets;
 mod errors;
 mod format;
 mod frame;
+mod interfaces;
 mod login;
+mod map;
 mod overview;
 mod page;
 mod part;
+mod port;
 mod search;
 
 use actix_web::dev::HttpServiceFactory;
@@ -35,6 +38,9 @@ pub fn routes(config: &mut ServiceConfig) {
                 }),
         )
         .service(page("/", overview::show))
+        .service(page("/map", map::show))
+        .service(page("/ports/{protocol}/{port}", port::show))
+        .service(page("/interfaces", interfaces::show))
         .service(page("/search", search::find))
         .service(
             resource("/login", "GET, HEAD, POST")
