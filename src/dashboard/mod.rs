@@ -11,10 +11,13 @@ mod format;
 mod frame;
 mod lease;
 mod leases;
+mod interfaces;
 mod login;
+mod map;
 mod overview;
 mod page;
 mod part;
+mod port;
 mod search;
 mod status;
 
@@ -39,6 +42,9 @@ pub fn routes(config: &mut ServiceConfig) {
                 }),
         )
         .service(page("/", overview::show))
+        .service(page("/map", map::show))
+        .service(page("/ports/{protocol}/{port}", port::show))
+        .service(page("/interfaces", interfaces::show))
         .service(page("/search", search::find))
         .service(page("/leases", leases::show))
         .service(resource("/leases/release", "POST").route(post().to(leases::release)))

@@ -20,6 +20,7 @@ pub mod refusal;
 mod retention;
 pub mod service;
 pub mod snapshots;
+pub mod survey;
 mod turns;
 
 pub use grant::Allocated;

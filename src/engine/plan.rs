@@ -198,7 +198,11 @@ fn pool(request: &Request, settings: &Settings) -> Result<Arc<Pool>, Refusal> {
 
 /// The ranges and exclusions that count on these addresses. An interface with ranges of its own
 /// replaces the pool's; asked for together with others, the intersection counts.
-fn allowed(pool: &Pool, group: &AddressGroup, settings: &Settings) -> (PortSet, PortSet) {
+pub(super) fn allowed(
+    pool: &Pool,
+    group: &AddressGroup,
+    settings: &Settings,
+) -> (PortSet, PortSet) {
     let own = own_ranges(pool, group, settings);
     let ranges = own.iter().map(|(_, ranges)| (*ranges).clone());
     let ranges = ranges.reduce(|common, next| common.intersection(&next));

@@ -10,6 +10,7 @@ use super::books::Kept;
 use super::refusal::Refusal;
 use super::service::{Service, lock};
 use crate::choice::bits::PortBits;
+use crate::domain::address::AddressGroup;
 use crate::domain::attempt::SocketState;
 use crate::domain::history::{SightingRow, SnapshotRow};
 use crate::domain::port::{PortSet, Protocol};
@@ -80,6 +81,19 @@ impl Looks {
             });
         }
         seq
+    }
+
+    /// The ports that the latest snapshot saw others on, where they are in the way of a group.
+    pub(super) fn seen(&self, protocol: Protocol, group: &AddressGroup) -> PortBits {
+        let mut seen = PortBits::default();
+        let in_the_way = |sighting: &&Sighting| {
+            let mut addresses = group.addresses().iter();
+            sighting.protocol == protocol && addresses.any(|address| sighting.overlaps(address))
+        };
+        for sighting in self.running.keys().filter(in_the_way) {
+            seen.insert(sighting.port);
+        }
+        seen
     }
 
     pub(super) fn take(&mut self) -> (Vec<SnapshotRow>, Vec<SightingRow>) {

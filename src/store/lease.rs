@@ -123,7 +123,7 @@ pub(super) fn row<'a>(lease: &'a Lease, boot_id: &'a str) -> impl Serialize + 'a
 }
 
 #[derive(FromRow)]
-struct Found {
+pub(super) struct Found {
     id: Vec<u8>,
     allocation: Vec<u8>,
     name: Option<String>,

@@ -12,6 +12,7 @@ mod history;
 mod lease;
 mod ledger;
 mod open;
+mod past;
 mod prune;
 mod reader;
 mod stats;
@@ -26,6 +27,7 @@ pub use error::StoreError;
 pub use filter::AttemptFilter;
 pub use lease::{LeaseFilter, StoredLease};
 pub use ledger::Ledger;
+pub use past::Seen;
 pub use prune::{Bounds, Cursor, Kind, Removed, Step};
 pub use reader::Reader;
 pub use stats::{

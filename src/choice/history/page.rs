@@ -171,22 +171,36 @@ impl Page {
         self.group.addresses().iter().any(|by| by.covers(address))
     }
 
-    /// What is known of a port.
-    pub fn evidence(&self, port: Port, now_ms: i64) -> Evidence {
+    /// What is known of a port of which nothing is known by itself: what its block tells.
+    pub fn of_block(&self, block: u16, now_ms: i64) -> Evidence {
         let half_life = self.half_life;
-        let block = self.blocks.get(&block_of(port)).copied();
-        let block = block.unwrap_or_default();
+        let block = self.blocks.get(&block).copied().unwrap_or_default();
         let left = half_life.left_after(now_ms - block.at_ms);
-        let mut evidence = Evidence {
+        Evidence {
             checks: self.checks.at(half_life, now_ms),
             block_good: block.good * left,
             block_failed: block.failed * left,
-            seen_now: self.seen.contains(port),
             totals: Totals {
                 checks: self.checks_total,
                 ..Totals::default()
             },
             ..Evidence::default()
+        }
+    }
+
+    /// The ports that something is known of, each with the time of the last news of it.
+    pub fn known(&self) -> impl Iterator<Item = (Port, i64)> {
+        self.ports
+            .iter()
+            .map(|(port, record)| (*port, record.at_ms))
+    }
+
+    /// What is known of a port.
+    pub fn evidence(&self, port: Port, now_ms: i64) -> Evidence {
+        let half_life = self.half_life;
+        let mut evidence = Evidence {
+            seen_now: self.seen.contains(port),
+            ..self.of_block(block_of(port), now_ms)
         };
         if let Some(record) = self.ports.get(&port) {
             let left = half_life.left_after(now_ms - record.at_ms);

@@ -1,0 +1,134 @@
+use super::*;
+use crate::domain::address::{AddressGroup, BindAddress, Family};
+use crate::engine::survey::Standing;
+
+fn survey(change: impl Fn(u16, &mut PortView)) -> Survey {
+    let port = |number| {
+        let mut port = PortView {
+            standing: Standing::Free,
+            in_pool: true,
+            cost: 0.1,
+            ..PortView::default()
+        };
+        change(number, &mut port);
+        port
+    };
+    Survey {
+        at: Timestamp::UNIX_EPOCH,
+        group: AddressGroup::new([BindAddress::wildcard(Family::Ipv4)]),
+        snapshots: Some(1),
+        ports: (0..=u16::MAX).map(port).collect(),
+    }
+}
+
+fn view(query: &str) -> View {
+    View::of(&Params::parse(query))
+}
+
+#[test]
+fn blocks_cover_every_port_once() {
+    assert_eq!(bounds(0), (1, 63));
+    assert_eq!(bounds(1), (64, 127));
+    assert_eq!(bounds(BLOCKS - 1), (65_472, 65_535));
+    let ports: u32 = (0..BLOCKS)
+        .map(|block| u32::from(bounds(block).1 - bounds(block).0) + 1)
+        .sum();
+    assert_eq!(ports, 65_535);
+    assert_eq!(place(0), (0, 0));
+    assert_eq!(place(33), (20, 20));
+    assert_eq!(place(BLOCKS - 1), (620, 620));
+    assert_eq!(ports_of(&survey(|_, _| ()), 0).len(), 63);
+}
+
+#[test]
+fn an_address_says_what_is_shown_and_nothing_else() {
+    let all = "protocol=udp&interface=lo&layer=cost&only=3&as=table&block=7";
+    assert_eq!(view(all).params().query(), format!("?{all}"));
+    let wrong = "protocol=sctp&layer=x&only=6&as=&block=1024&junk=1&said=x";
+    assert_eq!(view(wrong).params().query(), "");
+    assert_eq!(view("port=8080").block, Some(126));
+    assert_eq!(view("").prefix(), "?block=");
+    assert_eq!(view("layer=used&block=3").prefix(), "?layer=used&block=");
+}
+
+#[test]
+fn the_legend_counts_blocks_and_ports_and_filters() {
+    let survey = survey(|number, port| {
+        if number == 70 || number == 71 || number == 200 {
+            port.standing = Standing::Leased;
+        }
+    });
+    let rows = legend(&view("only=4"), &survey);
+    let leased = &rows[1];
+    assert_eq!((leased.means, leased.chosen), ("leased", true));
+    assert_eq!((&*leased.blocks, &*leased.ports), ("2 blocks", "3 ports"));
+    assert_eq!(leased.href, "/map");
+    let free = &rows[4];
+    assert_eq!(
+        (&*free.blocks, &*free.ports),
+        ("1,022 blocks", "65,532 ports")
+    );
+    assert_eq!(free.href, "/map?only=1");
+}
+
+#[test]
+fn the_table_puts_neighbours_that_are_alike_together() {
+    let survey = survey(|number, port| match number {
+        130 => port.standing = Standing::Others,
+        0..256 => {}
+        _ => (port.standing, port.in_pool) = (Standing::Outside, false),
+    });
+    let page = MapPage::of(view("as=table"), &survey);
+    let rows: Vec<(u16, u16, usize)> = page
+        .runs
+        .iter()
+        .map(|run| (run.first, run.last, run.level))
+        .collect();
+    // The first block has one port less than its neighbour.
+    assert_eq!(
+        rows,
+        [(1, 63, 1), (64, 127, 1), (128, 191, 3), (192, 255, 1)]
+    );
+    let outside = MapPage::of(view("as=table&only=0"), &survey);
+    assert_eq!(outside.runs.len(), 1);
+    assert_eq!(outside.runs[0].each().unwrap(), "in each of 1,020 blocks");
+}
+
+#[test]
+fn the_page_stays_small_and_inert() {
+    let survey = survey(|number, port| {
+        port.standing = match number % 6 {
+            0 => Standing::Outside,
+            1 => Standing::Free,
+            2 => Standing::Excluded,
+            3 => Standing::Others,
+            4 => Standing::Leased,
+            _ => Standing::Contested,
+        };
+    });
+    for form in ["", "&as=table&only=5"] {
+        let query = format!("protocol=udp&interface=abcdefghijklmno&block=1023{form}");
+        let text = MapPage::of(view(&query), &survey).render().unwrap();
+        assert!(text.len() < 300_000, "{}", text.len());
+        assert!(!text.contains("style="));
+    }
+    let hostile = view("interface=%3Cscript%3Ealert(1)%3C%2Fscript%3E");
+    let mut page = MapPage::of(hostile, &survey);
+    page.notices.push("<script>alert(1)".to_owned());
+    assert!(!page.render().unwrap().contains("<script>alert"));
+}
+
+#[test]
+fn others_leases_are_told_by_their_user_alone() {
+    let mut lease = crate::domain::lease::tests_support::lease(70);
+    lease.name = Some("secret".parse().unwrap());
+    let lease = Arc::new(lease);
+    let survey = survey(|_, _| ());
+    let said = |uid| {
+        let viewer = Viewer::Reader { of: uid };
+        let block = BlockView::of(&view(""), 1, &survey, &[&lease], &viewer);
+        block.ports[6].says.clone()
+    };
+    assert!(said(1000).contains("by secret"));
+    assert!(said(1).contains("by uid 1000") && !said(1).contains("secret"));
+}

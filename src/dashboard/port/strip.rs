@@ -1,0 +1,154 @@
+//! The last seven days of a port as a strip: when it was leased, and when others were seen on it.
+
+use jiff::Timestamp;
+
+use crate::dashboard::format::percent;
+
+/// The strip is so many units long: ten seconds of a week are about one.
+pub(super) const LENGTH: i64 = 60_480;
+
+const WEEK_MS: i64 = 7 * 86_400_000;
+
+/// A time from one millisecond to another.
+pub(super) type Span = (i64, i64);
+
+/// A week of a port.
+#[derive(Debug)]
+pub(super) struct Strip {
+    /// When it was leased, and when others were seen on it.
+    pub(super) lanes: [Lane; 2],
+    /// The same in a sentence.
+    pub(super) says: String,
+}
+
+/// A line of a strip.
+#[derive(Debug)]
+pub(super) struct Lane {
+    /// What it is of.
+    pub(super) label: &'static str,
+    /// Its class in the stylesheet.
+    pub(super) class: &'static str,
+    /// When it was so.
+    pub(super) segments: Vec<Segment>,
+}
+
+/// A stretch of a strip.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Segment {
+    /// Where it begins.
+    pub(super) x: i64,
+    /// How long it is.
+    pub(super) width: i64,
+    /// From when to when.
+    pub(super) says: String,
+}
+
+/// When the week began that ends now.
+pub(super) fn begin(now: Timestamp) -> i64 {
+    now.as_millisecond() - WEEK_MS
+}
+
+impl Strip {
+    /// The week that ends now.
+    pub(super) fn of(ours: &[Span], others: &[Span], now: Timestamp) -> Self {
+        let week = (begin(now), now.as_millisecond());
+        let (leased, seen) = (merged(ours, week), merged(others, week));
+        let either: Vec<Span> = leased.iter().chain(&seen).copied().collect();
+        let busy = share(&merged(&either, week));
+        let says = format!(
+            "Leased {} of the last seven days, in others' hands {}, free {}.",
+            percent(share(&leased), share(&[week])),
+            percent(share(&seen), share(&[week])),
+            percent(share(&[week]) - busy, share(&[week])),
+        );
+        let lane = |label, class, spans: &[Span]| Lane {
+            label,
+            class,
+            segments: spans
+                .iter()
+                .map(|span| Segment::of(*span, week.0))
+                .collect(),
+        };
+        Self {
+            lanes: [
+                lane("leased", "strip-ours", &leased),
+                lane("others", "strip-others", &seen),
+            ],
+            says,
+        }
+    }
+}
+
+impl Segment {
+    fn of((from, until): Span, begin: i64) -> Self {
+        let place = |ms: i64| (ms - begin) * LENGTH / WEEK_MS;
+        let x = place(from);
+        // What was short is a line all the same.
+        let width = (place(until) - x).max(LENGTH / 600);
+        Self {
+            x: x.min(LENGTH - width),
+            width,
+            says: format!("{} to {}", clock(from), clock(until)),
+        }
+    }
+}
+
+fn clock(ms: i64) -> String {
+    let at = Timestamp::from_millisecond(ms).unwrap_or(Timestamp::MIN);
+    at.strftime("%Y-%m-%d %H:%M UTC").to_string()
+}
+
+/// The seconds of spans that do not overlap.
+fn share(spans: &[Span]) -> usize {
+    let ms: i64 = spans.iter().map(|(from, until)| until - from).sum();
+    usize::try_from(ms / 1000).unwrap_or(0)
+}
+
+/// What lies within a time, in order, what overlaps or touches as one.
+fn merged(spans: &[Span], (begin, end): Span) -> Vec<Span> {
+    let clipped = spans
+        .iter()
+        .map(|(from, until)| ((*from).max(begin), (*until).min(end)));
+    let mut spans: Vec<Span> = clipped.filter(|(from, until)| from <= until).collect();
+    spans.sort_unstable();
+    let mut merged: Vec<Span> = Vec::new();
+    for (from, until) in spans {
+        match merged.last_mut() {
+            Some(last) if from <= last.1 => last.1 = last.1.max(until),
+            _ => merged.push((from, until)),
+        }
+    }
+    merged
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_that_overlap_are_one_and_the_rest_is_cut_off() {
+        let spans = [(50, 70), (0, 20), (10, 30), (30, 35), (90, 200), (300, 400)];
+        assert_eq!(merged(&spans, (15, 100)), [(15, 35), (50, 70), (90, 100)]);
+    }
+
+    #[test]
+    fn a_strip_tells_each_share() {
+        let now = Timestamp::from_millisecond(WEEK_MS).unwrap();
+        let day = WEEK_MS / 7;
+        let strip = Strip::of(&[(-day, day), (3 * day, 4 * day)], &[(0, day)], now);
+        let segments = &strip.lanes[0].segments;
+        let places: Vec<(i64, i64)> = segments.iter().map(|one| (one.x, one.width)).collect();
+        assert_eq!(places, [(0, 8640), (25_920, 8640)]);
+        assert_eq!(strip.lanes[1].segments.len(), 1);
+        assert_eq!(
+            strip.says,
+            "Leased 28.6 % of the last seven days, in others' hands 14.3 %, free 71.4 %."
+        );
+    }
+
+    #[test]
+    fn a_moment_is_still_seen() {
+        let segment = Segment::of((WEEK_MS, WEEK_MS), 0);
+        assert_eq!((segment.x + segment.width, segment.width), (LENGTH, 100));
+    }
+}

@@ -1,0 +1,335 @@
+//! The survey: every port at once as the chooser sees it, in plain values for whoever shows them.
+//!
+//! It is one pass over memory: the books, the pools' rules, history and the latest snapshot. No
+//! port is probed for it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::allocator::KernelRules;
+use super::plan::allowed;
+use super::refusal::Refusal;
+use super::service::{Service, lock};
+use crate::choice::assigned::browser_blocked;
+use crate::choice::bits::PortBits;
+use crate::choice::cost;
+use crate::choice::policy::Penalties;
+use crate::choice::weigh::Weigher;
+use crate::domain::address::AddressGroup;
+use crate::domain::candidate::{Candidate, Evidence, PenaltyReason};
+use crate::domain::explanation::Reason;
+use crate::domain::pool::{DEFAULT_POOL, Pool};
+use crate::domain::port::{Port, PortSet, Protocol};
+use crate::domain::selector::Selector;
+use crate::host::interface::{Snapshot, resolve};
+
+/// Ports are neighbours within blocks of so many, as for history.
+pub const BLOCK: u16 = 64;
+
+/// How a port stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Standing {
+    /// No pool has it.
+    #[default]
+    Outside,
+    /// A pool has it and nothing speaks against it.
+    Free,
+    /// Every pool that has it rules it out.
+    Excluded,
+    /// The latest snapshot saw others on it.
+    Others,
+    /// It is leased, or being granted right now.
+    Leased,
+    /// It is leased, and others were seen on it: on another address, or because the lease is lost.
+    Contested,
+}
+
+/// One port.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct PortView {
+    /// How it stands.
+    pub standing: Standing,
+    /// Whether a pool has it.
+    pub in_pool: bool,
+    /// What rules it out in every pool that has it.
+    pub excluded: Option<Reason>,
+    /// What choosing it is expected to cost.
+    pub cost: f64,
+    /// What makes it dearer without ruling it out.
+    pub penalties: Vec<PenaltyReason>,
+    /// Refused binds and late conflicts, as they were counted.
+    pub conflicts: u64,
+    /// When there was last news of it: a bind, the end of a lease, others who came or went.
+    pub news_ms: Option<i64>,
+}
+
+/// Every port at one moment.
+#[derive(Debug, Clone)]
+pub struct Survey {
+    /// When.
+    pub at: Timestamp,
+    /// For requests of these addresses.
+    pub group: AddressGroup,
+    /// How many snapshots looked at these addresses; none where history has not met them yet.
+    pub snapshots: Option<u64>,
+    /// The ports, by number; there is no port 0, and what stands there means nothing.
+    pub ports: Vec<PortView>,
+}
+
+/// What the chooser thinks of one port for one pool.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Opinion {
+    /// The pool.
+    pub pool: Arc<str>,
+    /// Its addresses.
+    pub group: AddressGroup,
+    /// The rule that rules the port out.
+    pub excluded: Option<Reason>,
+    /// What is known of it, and what that costs.
+    pub candidate: Candidate,
+}
+
+/// What history knows, copied so that its lock is held for a moment only.
+#[derive(Default)]
+struct Known {
+    snapshots: Option<u64>,
+    blocks: Vec<Evidence>,
+    ports: HashMap<Port, (Evidence, i64)>,
+}
+
+/// What the pools say of all ports.
+#[derive(Default)]
+struct Rules {
+    in_pool: PortBits,
+    open: PortBits,
+    reasons: HashMap<Port, Reason>,
+}
+
+impl Service {
+    /// Every port as a request of these addresses would find it; those of the default pool where
+    /// no interface is named.
+    pub fn survey(&self, protocol: Protocol, on: &[Selector]) -> Result<Survey, Refusal> {
+        let host = self.host()?;
+        let settings = self.settings();
+        let default = settings.pools.get(DEFAULT_POOL);
+        let usual = default.map_or(&[][..], |pool| &pool.interfaces);
+        let group = resolve(&host, if on.is_empty() { usual } else { on })?;
+        let at = self.clock.now();
+        let kernel = self.kernel_rules();
+        let (taken, cooling) = self.kept(protocol, &group);
+        let seen = lock(&self.pending).looks.seen(protocol, &group);
+        let rules = self.rules(&group, &kernel, &cooling);
+        let known = self.known(protocol, &group, at.as_millisecond());
+        let penalties = Penalties {
+            ephemeral: &kernel.ephemeral,
+            rests_ms: default.map_or(0, |pool| rests_ms(pool)),
+        };
+        let view = |number| {
+            let port = Port::new(number)?;
+            let mut view = known.view(port, &penalties);
+            view.in_pool = rules.in_pool.contains(port);
+            if view.in_pool && !rules.open.contains(port) {
+                view.excluded = rules.reasons.get(&port).copied();
+            }
+            view.standing = standing(&view, taken.contains(port), seen.contains(port));
+            Some(view)
+        };
+        let ports = (0..=u16::MAX).map(|number| view(number).unwrap_or_default());
+        Ok(Survey {
+            at,
+            ports: ports.collect(),
+            snapshots: known.snapshots,
+            group,
+        })
+    }
+
+    /// What the chooser thinks of one port, for every pool that has it.
+    pub fn opinions(&self, protocol: Protocol, port: Port) -> Result<Vec<Opinion>, Refusal> {
+        let host = self.host()?;
+        let kernel = self.kernel_rules();
+        let settings = self.settings();
+        let mut opinions = Vec::new();
+        for pool in settings.pools.values() {
+            // A pool whose addresses are away has no opinion.
+            let Ok(group) = resolve(&host, &pool.interfaces) else {
+                continue;
+            };
+            let (ranges, exclude) = allowed(pool, &group, &settings);
+            if !ranges.contains(port) {
+                continue;
+            }
+            let (_, cooling) = self.kept(protocol, &group);
+            let ruled_out = exclusions(pool, &exclude, &kernel, &cooling);
+            let penalties = Penalties {
+                ephemeral: &kernel.ephemeral,
+                rests_ms: rests_ms(pool),
+            };
+            let now_ms = self.clock.now().as_millisecond();
+            let history = lock(&self.history);
+            let weigher = Weigher::new(&history, &group, &[protocol], penalties, now_ms);
+            opinions.push(Opinion {
+                pool: Arc::clone(&pool.name),
+                excluded: first_of(&ruled_out, port),
+                candidate: weigher.weigh(port),
+                group,
+            });
+        }
+        Ok(opinions)
+    }
+
+    fn host(&self) -> Result<Arc<Snapshot>, Refusal> {
+        let host = self.interfaces.current();
+        host.map_err(|error| Refusal::InvalidRequest(error.to_string()))
+    }
+
+    /// What leases keep from a group, and where it was refused a moment ago.
+    fn kept(&self, protocol: Protocol, group: &AddressGroup) -> (PortBits, PortBits) {
+        let mut books = lock(&self.books);
+        let mut taken = PortBits::default();
+        for ports in books.taken(group, protocol) {
+            taken.add(ports);
+        }
+        let cooling = books.cooling(group, protocol, self.clock.boot());
+        (taken, cooling.cloned().unwrap_or_default())
+    }
+
+    fn rules(&self, group: &AddressGroup, kernel: &KernelRules, cooling: &PortBits) -> Rules {
+        let settings = self.settings();
+        let mut rules = Rules::default();
+        for pool in settings.pools.values() {
+            let (ranges, exclude) = allowed(pool, group, &settings);
+            let mut open = PortBits::from(&ranges);
+            rules.in_pool.add(&open);
+            for (reason, ports) in exclusions(pool, &exclude, kernel, cooling) {
+                for port in common(&open, &ports).iter() {
+                    rules.reasons.entry(port).or_insert(reason);
+                }
+                open.subtract(&ports);
+            }
+            rules.open.add(&open);
+        }
+        rules
+    }
+
+    fn known(&self, protocol: Protocol, group: &AddressGroup, now_ms: i64) -> Known {
+        let history = lock(&self.history);
+        let Some(page) = history.page(group, protocol) else {
+            return Known::default();
+        };
+        let blocks = 0..=u16::MAX / BLOCK;
+        let known = page.known();
+        Known {
+            snapshots: Some(page.checks_total()),
+            blocks: blocks.map(|block| page.of_block(block, now_ms)).collect(),
+            ports: known
+                .map(|(port, news_ms)| (port, (page.evidence(port, now_ms), news_ms)))
+                .collect(),
+        }
+    }
+}
+
+impl Known {
+    /// What is known of a port and what that costs.
+    fn view(&self, port: Port, penalties: &Penalties<'_>) -> PortView {
+        let nothing = Evidence::default();
+        let known = self.ports.get(&port);
+        let of_block = self.blocks.get(usize::from(port.get() / BLOCK));
+        let evidence = known.map(|(evidence, _)| evidence).or(of_block);
+        let evidence = evidence.unwrap_or(&nothing);
+        let dearer = penalties.of(port);
+        let of_rules: f64 = dearer.iter().map(|penalty| penalty.cost).sum();
+        PortView {
+            cost: cost::of(evidence, penalties.rests_ms).total() + of_rules,
+            penalties: dearer.iter().map(|penalty| penalty.reason).collect(),
+            conflicts: evidence.totals.failed + evidence.totals.late,
+            news_ms: known.map(|(_, news_ms)| *news_ms),
+            ..PortView::default()
+        }
+    }
+}
+
+const fn standing(view: &PortView, taken: bool, seen: bool) -> Standing {
+    match (taken, seen) {
+        (true, true) => Standing::Contested,
+        (true, false) => Standing::Leased,
+        (false, true) => Standing::Others,
+        (false, false) if view.excluded.is_some() => Standing::Excluded,
+        (false, false) if view.in_pool => Standing::Free,
+        (false, false) => Standing::Outside,
+    }
+}
+
+fn rests_ms(pool: &Pool) -> u64 {
+    u64::try_from(pool.release_cool_down.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// What rules ports of a pool out, in the order in which a request asks.
+fn exclusions(
+    pool: &Pool,
+    exclude: &PortSet,
+    kernel: &KernelRules,
+    cooling: &PortBits,
+) -> Vec<(Reason, PortBits)> {
+    let mut found = vec![(Reason::Configured, PortBits::from(exclude))];
+    if pool.browser_safe {
+        found.push((Reason::BrowserBlocked, browser_blocked().clone()));
+    }
+    found.push((Reason::StaticBand, PortBits::from(&pool.static_band)));
+    found.push((Reason::KernelReserved, PortBits::from(&kernel.reserved)));
+    found.push((Reason::CoolingDown, cooling.clone()));
+    found
+}
+
+fn first_of(exclusions: &[(Reason, PortBits)], port: Port) -> Option<Reason> {
+    let mut found = exclusions.iter().filter(|(_, ports)| ports.contains(port));
+    found.next().map(|(reason, _)| *reason)
+}
+
+fn common(one: &PortBits, other: &PortBits) -> PortBits {
+    let mut only_one = one.clone();
+    only_one.subtract(other);
+    let mut common = one.clone();
+    common.subtract(&only_one);
+    common
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bits(text: &str) -> PortBits {
+        PortBits::from(&text.parse::<PortSet>().unwrap())
+    }
+
+    #[test]
+    fn what_two_sets_share_is_in_both() {
+        let shared = common(&bits("100-200"), &bits("150-300"));
+        assert_eq!(shared, bits("150-200"));
+    }
+
+    #[test]
+    fn a_port_stands_as_what_speaks_loudest() {
+        let mut view = PortView::default();
+        assert_eq!(standing(&view, false, false), Standing::Outside);
+        assert_eq!(standing(&view, false, true), Standing::Others);
+        view.in_pool = true;
+        assert_eq!(standing(&view, false, false), Standing::Free);
+        view.excluded = Some(Reason::Configured);
+        assert_eq!(standing(&view, false, false), Standing::Excluded);
+        assert_eq!(standing(&view, true, false), Standing::Leased);
+        assert_eq!(standing(&view, true, true), Standing::Contested);
+    }
+
+    #[test]
+    fn the_first_rule_that_names_a_port_is_its_reason() {
+        let port = Port::new(150).unwrap();
+        let rules = [
+            (Reason::Configured, bits("1-10")),
+            (Reason::StaticBand, bits("100-200")),
+            (Reason::KernelReserved, bits("150")),
+        ];
+        assert_eq!(first_of(&rules, port), Some(Reason::StaticBand));
+    }
+}

@@ -1,0 +1,66 @@
+//! The past of one port: the leases on it, and when others were seen on it.
+
+use sqlx::FromRow;
+
+use super::lease::Found;
+use super::{Reader, StoreError, StoredLease};
+use crate::domain::port::{Port, Protocol};
+
+/// So many of a port's latest successful binds lead to its leases.
+const BINDS: u32 = 500;
+
+/// A time in which every snapshot saw somebody else on a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromRow)]
+pub struct Seen {
+    /// The first snapshot that saw it, in milliseconds since 1970.
+    pub from_ms: i64,
+    /// The last one; none while it is still seen.
+    pub until_ms: Option<i64>,
+}
+
+impl Reader {
+    /// The latest leases on a port, living or ended, newest first. They are found by the binds
+    /// that led to them, for which there is an index.
+    pub async fn leases_on(
+        &self,
+        protocol: Protocol,
+        port: Port,
+        limit: u32,
+    ) -> Result<Vec<StoredLease>, StoreError> {
+        let rows: Vec<Found> = sqlx::query_as(
+            "select * from lease where port = ?1 and protocol = ?2 and allocation in \
+             (select allocation from attempt where port = ?1 and protocol = ?2 \
+             and outcome in ('bound', 'lingering') order by seq desc limit ?3) \
+             order by id desc limit ?4",
+        )
+        .bind(port.get())
+        .bind(protocol.as_str())
+        .bind(BINDS)
+        .bind(limit)
+        .fetch_all(&self.pool)
+        .await?;
+        rows.into_iter().map(TryInto::try_into).collect()
+    }
+
+    /// When others were seen on a port since a time, in no particular order.
+    pub async fn seen_on(
+        &self,
+        protocol: Protocol,
+        port: Port,
+        since_ms: i64,
+    ) -> Result<Vec<Seen>, StoreError> {
+        let seen = sqlx::query_as(
+            "select began.at_ms as from_ms, ended.at_ms as until_ms from sighting \
+             join snapshot as began on began.seq = first_seq \
+             left join snapshot as ended on ended.seq = last_seq \
+             where protocol = ?1 and port = ?2 \
+             and (last_seq is null or ended.at_ms >= ?3)",
+        )
+        .bind(protocol.as_str())
+        .bind(port.get())
+        .bind(since_ms)
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(seen)
+    }
+}
