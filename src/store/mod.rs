@@ -15,6 +15,7 @@ mod open;
 mod prune;
 mod reader;
 mod stats;
+mod summary;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -31,6 +32,7 @@ pub use reader::Reader;
 pub use stats::{
     AllocationTotal, AttemptTotal, AttemptTotals, LeaseTotal, OccupantTotal, Outcomes, StatsFilter,
 };
+pub use summary::{AttemptBucket, AttemptSpan, InTheWay, SUMMED};
 pub use writer::{Batch, Committed};
 
 use std::path::Path;
