@@ -14,7 +14,7 @@ use super::leases::{DEFAULT_LIMIT, MAX_LIMIT};
 use super::problem::{Code, Problem};
 use crate::access::Viewer;
 use crate::domain::attempt::{Occupant, Outcome};
-use crate::domain::lease::AllocationId;
+use crate::domain::lease::{AllocationId, Name};
 use crate::domain::moment::Moment;
 use crate::domain::port::{Port, Protocol};
 use crate::store::{AttemptFilter, AttemptRecord};
@@ -38,6 +38,12 @@ pub struct Wanted {
     pub outcome: Option<Outcome>,
     /// With this error number of the kernel.
     pub errno: Option<i32>,
+    /// Made for a lease of this name.
+    pub name: Option<Name>,
+    /// Made for this user.
+    pub uid: Option<u32>,
+    /// With this order of candidates: `learned`, `ordered`, `random` or `explicit`.
+    pub strategy: Option<String>,
     /// Made then or later.
     pub since: Option<Moment>,
     /// Made before then.
@@ -81,6 +87,17 @@ impl Wanted {
         *self != all
     }
 
+    /// Whose attempts are wanted; nobody but root sees those of others.
+    fn user(&self, viewer: &Viewer) -> Result<Option<u32>, Problem> {
+        match (self.uid, viewer.only_user()) {
+            (Some(uid), Some(only)) if uid != only => {
+                let detail = format!("the attempts of uid {uid} are not yours to see");
+                Err(Problem::new(Code::Forbidden, detail))
+            }
+            (uid, only) => Ok(only.or(uid)),
+        }
+    }
+
     /// As the record is asked, by this viewer.
     pub fn filter(&self, viewer: &Viewer, now: Timestamp) -> Result<AttemptFilter, Problem> {
         let ports = self.port.as_deref().map(port_range).transpose();
@@ -91,9 +108,11 @@ impl Wanted {
             protocol: self.protocol,
             pool: self.pool.clone(),
             interface: self.interface.clone(),
-            uid: viewer.only_user(),
+            uid: self.user(viewer)?,
             outcome: self.outcome,
             errno: self.errno,
+            name: self.name.clone(),
+            strategy: self.strategy.clone(),
             since: self.since.map(|moment| moment.from(now)),
             until: self.until.map(|moment| moment.from(now)),
             before: self.before,

@@ -346,10 +346,12 @@ fn days(filter: &AttemptFilter) -> Result<DayFilter, Problem> {
     let single = filter.allocation.is_some()
         || filter.outcome.is_some()
         || filter.errno.is_some()
+        || filter.name.is_some()
+        || filter.strategy.is_some()
         || filter.before.is_some();
     if single {
-        let detail =
-            "days have no allocation, outcome, errno or before: leave them out, or export attempts";
+        let detail = "days have no allocation, outcome, errno, name, strategy or before: leave them out, or \
+             export attempts";
         return Err(Problem::new(Code::InvalidRequest, detail));
     }
     Ok(DayFilter {

@@ -18,7 +18,7 @@ use crate::client::Client;
 use crate::config::Loaded;
 use crate::domain::attempt::Outcome;
 use crate::domain::duration::Span;
-use crate::domain::lease::AllocationId;
+use crate::domain::lease::{AllocationId, Name};
 use crate::domain::moment::Moment;
 use crate::domain::port::Protocol;
 use crate::engine::service::Caller;
@@ -74,6 +74,15 @@ pub struct ExportArgs {
     /// With this error number of the kernel, such as 98.
     #[arg(long, value_name = "NUMBER")]
     errno: Option<i32>,
+    /// Made for a lease of this name.
+    #[arg(long)]
+    name: Option<Name>,
+    /// Made for this user.
+    #[arg(long)]
+    uid: Option<u32>,
+    /// With this order of candidates: learned, ordered, random or explicit.
+    #[arg(long)]
+    strategy: Option<String>,
     /// Of this allocation.
     #[arg(long, value_name = "ID")]
     allocation: Option<AllocationId>,
@@ -117,6 +126,9 @@ impl ExportArgs {
             interface: self.interface.clone(),
             outcome: self.outcome,
             errno: self.errno,
+            name: self.name.clone(),
+            uid: self.uid,
+            strategy: self.strategy.clone(),
             since: self.since,
             until: self.until,
             limit: self.limit,

@@ -4,14 +4,16 @@
 //! A page is one file here with the structs that its template reads; `part` holds the rows that
 //! several pages show, `format` the way times and numbers are written.
 
+mod allocation;
 pub mod assets;
+mod attempts;
 mod configuration;
 mod errors;
 mod format;
 mod frame;
+mod interfaces;
 mod lease;
 mod leases;
-mod interfaces;
 mod login;
 mod map;
 mod overview;
@@ -20,6 +22,7 @@ mod part;
 mod port;
 mod search;
 mod status;
+mod trying;
 
 use actix_web::dev::HttpServiceFactory;
 use actix_web::web::{FormConfig, ServiceConfig, get, head, post};
@@ -60,6 +63,14 @@ pub fn routes(config: &mut ServiceConfig) {
                 .route(post().to(login::enter)),
         )
         .service(resource("/logout", "POST").route(post().to(login::leave)))
+        .service(page("/attempts", attempts::show))
+        .service(page("/allocations/{id}", allocation::show))
+        .service(
+            resource("/try", "GET, HEAD, POST")
+                .route(get().to(trying::show))
+                .route(head().to(trying::show))
+                .route(post().to(trying::grant)),
+        )
         .service(page("/errors/{code}", errors::show))
         .service(page("/static/{file}", assets::serve));
 }

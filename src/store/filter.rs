@@ -7,7 +7,7 @@ use sqlx::{QueryBuilder, Sqlite};
 
 use super::{Reader, StoreError};
 use crate::domain::attempt::Outcome;
-use crate::domain::lease::AllocationId;
+use crate::domain::lease::{AllocationId, Name};
 use crate::domain::port::Protocol;
 
 /// How many ports a range may have to be looked up one by one. The attempts of a wider one are met
@@ -33,6 +33,10 @@ pub struct AttemptFilter {
     pub outcome: Option<Outcome>,
     /// With this error number of the kernel.
     pub errno: Option<i32>,
+    /// Made for a lease of this name.
+    pub name: Option<Name>,
+    /// Of an allocation with this order of candidates.
+    pub strategy: Option<String>,
     /// Made at this time or later.
     pub since: Option<Timestamp>,
     /// Made before this time.
@@ -89,6 +93,7 @@ pub(super) fn narrowed(query: &mut QueryBuilder<Sqlite>, filter: &AttemptFilter)
             .push_bind(uid)
             .push(")");
     }
+    of_allocations(query, filter);
     times(query, filter);
     query
         .push(" order by seq desc limit ")
@@ -129,6 +134,22 @@ fn words(query: &mut QueryBuilder<Sqlite>, filter: &AttemptFilter) {
     }
     if let Some(errno) = filter.errno {
         query.push(" and errno = ").push_bind(errno);
+    }
+}
+
+fn of_allocations(query: &mut QueryBuilder<Sqlite>, filter: &AttemptFilter) {
+    if let Some(name) = &filter.name {
+        query
+            .push(" and allocation in (select allocation from lease where name = ")
+            .push_bind(name.as_str().to_owned())
+            .push(")");
+    }
+    if let Some(strategy) = &filter.strategy {
+        query
+            .push(" and exists (select 1 from allocation where id = attempt.allocation ")
+            .push("and explanation ->> '$.strategy' = ")
+            .push_bind(strategy.clone())
+            .push(")");
     }
 }
 

@@ -279,6 +279,21 @@ impl Store {
         row.map(TryInto::try_into).transpose()
     }
 
+    /// The leases that an allocation granted, living or ended, the first granted first.
+    pub async fn leases_of(
+        &self,
+        allocation: AllocationId,
+        limit: u32,
+    ) -> Result<Vec<StoredLease>, StoreError> {
+        let rows: Vec<Found> =
+            sqlx::query_as("select * from lease where allocation = ?1 order by id limit ?2")
+                .bind(allocation.0.as_bytes().as_slice())
+                .bind(limit)
+                .fetch_all(&self.readers)
+                .await?;
+        rows.into_iter().map(TryInto::try_into).collect()
+    }
+
     /// The last lease of a user's name, living or ended: where its port is remembered.
     pub async fn last_of_name(
         &self,

@@ -16,6 +16,7 @@ mod past;
 mod prune;
 mod reader;
 mod stats;
+mod summary;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -33,6 +34,7 @@ pub use reader::Reader;
 pub use stats::{
     AllocationTotal, AttemptTotal, AttemptTotals, LeaseTotal, OccupantTotal, Outcomes, StatsFilter,
 };
+pub use summary::{AttemptBucket, AttemptSpan, InTheWay, SUMMED};
 pub use writer::{Batch, Committed};
 
 use std::path::Path;

@@ -5,6 +5,10 @@
 
 pub mod attempt;
 pub mod badge;
+pub mod bar;
 pub mod event;
+pub mod explanation;
+pub mod form;
 pub mod interface;
 pub mod lease;
+pub mod timing;

@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::{attempt, full_lease, open};
 use crate::domain::attempt::{Attempt, Outcome};
+use crate::domain::explanation::Explanation;
 use crate::domain::history::{Learned, SightingRow, SnapshotRow};
 use crate::domain::lease::{AllocationId, Lease, LeaseId, State};
 use crate::domain::port::{Port, Protocol};
@@ -487,4 +488,90 @@ async fn looks_go_after_their_time_and_the_last_one_stays() {
     assert_eq!(rows(Ledger::Sightings).await.len(), 2);
     prune(&store, bounds(&store, 99, 9).await).await;
     assert_eq!(rows(Ledger::Snapshots).await[0][0], 4);
+}
+
+#[tokio::test]
+async fn attempts_add_up_over_time_and_by_who_was_in_the_way() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, _writer) = open(folder.path()).await;
+    let first = add(&store, 100, 1, 60).await;
+    add(&store, 102, 2, 12).await;
+    let named = Attempt {
+        at: at(102),
+        ..attempt()
+    };
+    let batch = store.batch();
+    let batch = batch.attempts(first.id, "default", None, &[named.clone(), named]);
+    store.commit(batch).await.unwrap();
+
+    let (reader, all) = (store.reader(), AttemptFilter::default());
+    let span = reader.attempt_span(&all).await.unwrap().unwrap();
+    assert_eq!(
+        (span.first_ms, span.last_ms, span.attempts),
+        (100 * DAY + 1000, 102 * DAY + 1000, 74)
+    );
+    let buckets = reader.attempt_buckets(&all, DAY).await.unwrap();
+    let of = |day, outcome: Outcome| {
+        let found = buckets
+            .iter()
+            .find(|bucket| bucket.bucket == day && bucket.outcome == outcome.as_str());
+        found.map_or(0, |bucket| bucket.attempts)
+    };
+    assert_eq!(of(100, Outcome::Bound), 10);
+    assert_eq!(of(102, Outcome::InUse), 4);
+    let sum: i64 = buckets.iter().map(|bucket| bucket.attempts).sum();
+    assert_eq!(sum, 74);
+
+    let ways = reader.in_the_way(&all).await.unwrap();
+    assert_eq!((&ways[0].command, ways[0].attempts), (&None, 12));
+    assert_eq!((ways[1].uid, ways[1].attempts), (Some(0), 2));
+    assert!(ways[1].command.as_deref().unwrap().contains("drop table"));
+
+    let none = AttemptFilter {
+        pool: Some("another".into()),
+        ..all
+    };
+    assert_eq!(reader.attempt_span(&none).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn attempts_are_found_by_the_name_and_the_strategy_of_their_request() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, _writer) = open(folder.path()).await;
+    let named = add(&store, 100, 1, 60).await;
+    let lease = ended(&named, 10, Some("web"));
+    store.commit(store.batch().lease(&lease)).await.unwrap();
+    let random = AllocationRecord {
+        explanation: Explanation {
+            strategy: "random".into(),
+            ..Explanation::default()
+        },
+        ..allocation(100, 2)
+    };
+    let tried = attempts(100, 7);
+    let batch = store.batch().allocation(&random);
+    let batch = batch.attempts(random.id, "default", None, &tried);
+    store.commit(batch).await.unwrap();
+
+    let count = async |filter: AttemptFilter| {
+        let filter = AttemptFilter {
+            limit: 1000,
+            ..filter
+        };
+        store.attempts(&filter).await.unwrap().len()
+    };
+    let by_name = |name: &str| AttemptFilter {
+        name: Some(name.parse().unwrap()),
+        ..AttemptFilter::default()
+    };
+    assert_eq!(count(by_name("web")).await, 60);
+    assert_eq!(count(by_name("api")).await, 0);
+    let by_strategy = AttemptFilter {
+        strategy: Some("random".into()),
+        ..AttemptFilter::default()
+    };
+    assert_eq!(count(by_strategy).await, 7);
+    let leases = store.leases_of(named.id, 10).await.unwrap();
+    assert_eq!(leases.len(), 1);
+    assert_eq!(leases[0].lease.id, lease.id);
 }

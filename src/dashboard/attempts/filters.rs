@@ -1,0 +1,150 @@
+//! What of the attempts is wanted, as the address says it.
+
+use crate::api::Face;
+use crate::api::attempts::Wanted;
+use crate::dashboard::frame::Params;
+use crate::dashboard::part::badge::Badge;
+use crate::dashboard::part::form::Field;
+use crate::domain::attempt::Outcome;
+
+/// Every key of a filter, as the API has it. The one for paging comes last: changing any other
+/// begins anew.
+const KEYS: [&str; 13] = [
+    "allocation",
+    "outcome",
+    "errno",
+    "pool",
+    "interface",
+    "protocol",
+    "port",
+    "name",
+    "uid",
+    "strategy",
+    "since",
+    "until",
+    "before",
+];
+
+/// The orders of candidates that an explanation knows.
+const STRATEGIES: [&str; 4] = ["learned", "ordered", "random", "explicit"];
+
+/// What is wanted, or what is wrong with it.
+pub(super) fn wanted(params: &Params) -> Result<Wanted, String> {
+    for key in KEYS {
+        let Some(value) = params.get(key) else {
+            continue;
+        };
+        let alone = Params::default().with(key, value);
+        if let Err(wrong) = parsed(&alone) {
+            return Err(if wrong.starts_with(key) {
+                wrong
+            } else {
+                format!("{key}: {wrong}")
+            });
+        }
+    }
+    parsed(&of_filter(params))
+}
+
+fn parsed(params: &Params) -> Result<Wanted, String> {
+    let query = params.query();
+    serde_urlencoded::from_str(query.trim_start_matches('?')).map_err(|wrong| wrong.to_string())
+}
+
+/// The filter alone, without what else the address says.
+pub(super) fn of_filter(params: &Params) -> Params {
+    let keys = KEYS.iter();
+    keys.fold(Params::default(), |kept, key| match params.get(key) {
+        Some(value) => kept.with(key, value),
+        None => kept,
+    })
+}
+
+/// The same rows, all pages of them, as a file of this format.
+pub(super) fn export(params: &Params, format: &str) -> String {
+    let query = of_filter(params).with("format", format).query();
+    format!("/api/v1/history/attempts{query}")
+}
+
+/// The fields of the form.
+pub(super) fn fields(face: &Face, params: &Params) -> Vec<Field> {
+    let settings = face.service.settings();
+    let outcomes = Outcome::ALL.map(|outcome| {
+        let word = outcome.as_str();
+        (word, Badge::outcome(word).word)
+    });
+    let pools = settings.pools.keys().map(|name| (name, name));
+    let text = |key, label, hint| Field::text(params, key, label, hint);
+    let mut fields = vec![
+        Field::choice(params, "outcome", "Outcome", "any", outcomes),
+        Field::choice(params, "pool", "Pool", "any", pools),
+        text("port", "Port or range", "8000-8999"),
+        Field::choice(
+            params,
+            "protocol",
+            "Protocol",
+            "any",
+            [("tcp", "tcp"), ("udp", "udp")],
+        ),
+        text("interface", "Interface", "eth0").offering(interfaces(face)),
+        text("name", "Name of the lease", "web"),
+        Field::choice(
+            params,
+            "strategy",
+            "Strategy",
+            "any",
+            STRATEGIES.map(|word| (word, word)),
+        ),
+        text("errno", "Error number", "98"),
+        text("uid", "Asked for by uid", "1000"),
+        text("since", "Since", "7d or a date"),
+        text("until", "Until", "1h or a date"),
+    ];
+    if params.get("allocation").is_some() {
+        fields.push(text("allocation", "Allocation", ""));
+    }
+    fields
+}
+
+/// The names of interfaces that attempts may have; a wildcard address is of none.
+fn interfaces(face: &Face) -> Vec<String> {
+    let mut names = vec!["any".to_owned()];
+    if let Ok(host) = face.service.interfaces().current() {
+        let documents = crate::api::interfaces::documents(&host);
+        names.extend(documents.into_iter().map(|interface| interface.name));
+    }
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_export_is_of_the_same_rows_on_every_page() {
+        let params = Params::parse("q=x&said=granted&outcome=in_use&port=1-9&before=70&pool=a+b");
+        assert_eq!(
+            export(&params, "csv"),
+            "/api/v1/history/attempts?outcome=in_use&pool=a+b&port=1-9&format=csv"
+        );
+        assert_eq!(wanted(&params).unwrap().before, Some(70));
+    }
+
+    #[test]
+    fn what_is_wrong_names_its_field() {
+        let wrong = |query: &str| wanted(&Params::parse(query)).unwrap_err();
+        assert!(wrong("errno=x&pool=a").starts_with("errno: "));
+        assert!(wrong("port=9-1").starts_with("port: \"9-1\""));
+        assert!(wrong("since=yesterday").starts_with("since: "));
+        assert!(wanted(&Params::parse("page=other")).is_ok());
+    }
+
+    #[test]
+    fn every_key_is_one_of_the_api() {
+        for key in KEYS {
+            let refused = parsed(&Params::default().with(key, "\u{0}")).err();
+            let refused = refused.unwrap_or_default();
+            assert!(!refused.contains("unknown field"), "{key}: {refused}");
+        }
+    }
+}

@@ -1,0 +1,355 @@
+//! An explanation as pages tell it: what was ruled out, and what each candidate was expected to cost.
+
+use super::badge::{Badge, Tone};
+use super::bar::{self, Piece, stacked};
+use crate::dashboard::format::grouped;
+use crate::domain::attempt::printable;
+use crate::domain::candidate::{Candidate, PenaltyReason};
+use crate::domain::explanation::Explanation;
+use crate::domain::port::Port;
+use crate::domain::story;
+
+/// So many choices are shown.
+const CHOICES: usize = 20;
+
+/// A term of a candidate's cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Term {
+    /// Its colour in the stylesheet.
+    pub class: &'static str,
+    /// What it is called.
+    pub word: &'static str,
+    /// What it means.
+    pub means: &'static str,
+}
+
+/// The terms, in the order of the bars.
+pub const TERMS: [Term; 6] = [
+    Term {
+        class: "term-busy",
+        word: "busy",
+        means: "how likely it is that somebody is there",
+    },
+    Term {
+        class: "term-seen",
+        word: "seen",
+        means: "the latest look at the sockets saw somebody",
+    },
+    Term {
+        class: "term-late",
+        word: "late",
+        means: "outsiders came while it was leased",
+    },
+    Term {
+        class: "term-released",
+        word: "released",
+        means: "a lease on it ended a moment ago",
+    },
+    Term {
+        class: "term-ephemeral",
+        word: "ephemeral",
+        means: "any outgoing connection may take it",
+    },
+    Term {
+        class: "term-iana",
+        word: "IANA",
+        means: "assigned to a service in wide use",
+    },
+];
+
+/// An explanation, ready for a template.
+#[derive(Debug, Clone, Default)]
+pub struct Why {
+    /// In a few sentences.
+    pub story: String,
+    /// The order of candidates.
+    pub strategy: String,
+    /// The ranges that were searched.
+    pub ranges: String,
+    /// How many ports these have.
+    pub ports: String,
+    /// The selectors that were asked for.
+    pub interfaces: String,
+    /// The bind addresses they meant.
+    pub addresses: Vec<String>,
+    /// What ruled ports out.
+    pub excluded: Vec<ExcludedRow>,
+    /// The candidates of each choice.
+    pub choices: Vec<Choice>,
+    /// "20 of 64 choices", where there are more than are shown.
+    pub cut: Option<String>,
+    /// What a port drawn at random would have met.
+    pub random: Option<String>,
+}
+
+/// How many ports one reason ruled out.
+#[derive(Debug, Clone)]
+pub struct ExcludedRow {
+    /// The reason.
+    pub words: &'static str,
+    /// How many.
+    pub ports: String,
+    /// Their part of all ports of the ranges.
+    pub bar: u32,
+}
+
+/// The candidates of one choice, the cheapest first.
+#[derive(Debug, Clone)]
+pub struct Choice {
+    /// Which choice it was, counted from one.
+    pub number: usize,
+    /// The candidates.
+    pub candidates: Vec<CandidateRow>,
+}
+
+/// A candidate with its cost.
+#[derive(Debug, Clone)]
+pub struct CandidateRow {
+    /// The port.
+    pub port: Port,
+    /// For which protocol its page is asked.
+    pub protocol: &'static str,
+    /// What became of it.
+    pub verdict: Badge,
+    /// What choosing it was expected to cost.
+    pub cost: String,
+    /// The same as a bar, beside the dearest of the choice.
+    pub bar: Vec<Segment>,
+    /// Each term, in the order of [`TERMS`].
+    pub terms: Vec<TermCell>,
+    /// What was known of it, in words.
+    pub known: String,
+}
+
+/// One term as a number.
+#[derive(Debug, Clone)]
+pub struct TermCell {
+    /// What it is called.
+    pub word: &'static str,
+    /// Its number; a dash where it is nothing.
+    pub value: String,
+}
+
+/// A piece of a candidate's bar.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Segment {
+    /// Its colour in the stylesheet.
+    pub class: &'static str,
+    /// Where it is.
+    pub piece: Piece,
+}
+
+impl From<&Explanation> for Why {
+    fn from(explanation: &Explanation) -> Self {
+        let choices = explanation.choices.iter().take(CHOICES).enumerate();
+        let all = explanation.choices.len();
+        Self {
+            story: story::of(explanation),
+            strategy: printable(&explanation.strategy),
+            ranges: explanation.ranges.clone(),
+            ports: grouped(count(explanation.ports)),
+            interfaces: printable(&explanation.interfaces.join(", ")),
+            addresses: explanation.addresses.iter().map(|a| printable(a)).collect(),
+            excluded: excluded(explanation),
+            choices: choices
+                .map(|(index, weighed)| Choice {
+                    number: index + 1,
+                    candidates: candidates(weighed, &explanation.granted),
+                })
+                .collect(),
+            cut: (all > CHOICES).then(|| format!("{CHOICES} of {} choices", grouped(all))),
+            random: random(explanation),
+        }
+    }
+}
+
+fn count(ports: u32) -> usize {
+    usize::try_from(ports).unwrap_or(usize::MAX)
+}
+
+fn excluded(explanation: &Explanation) -> Vec<ExcludedRow> {
+    let rows = explanation.excluded.iter().map(|excluded| ExcludedRow {
+        words: excluded.reason.describe(),
+        ports: grouped(count(excluded.ports)),
+        bar: bar::length(f64::from(excluded.ports), f64::from(explanation.ports)),
+    });
+    rows.collect()
+}
+
+fn candidates(weighed: &[Candidate], granted: &[Port]) -> Vec<CandidateRow> {
+    let costs = weighed.iter().map(|candidate| candidate.cost);
+    let dearest = costs.fold(0.0, f64::max);
+    let row = |(index, candidate): (usize, &Candidate)| {
+        let terms = terms(candidate);
+        CandidateRow {
+            port: candidate.port,
+            protocol: candidate
+                .weighed
+                .first()
+                .map_or("tcp", |weighed| weighed.protocol.as_str()),
+            verdict: verdict(index, granted.contains(&candidate.port)),
+            cost: format!("{:.4}", candidate.cost),
+            bar: segments(&terms, dearest),
+            terms: cells(&terms),
+            known: known(candidate),
+        }
+    };
+    weighed.iter().enumerate().map(row).collect()
+}
+
+/// The cheapest of a choice is the one tried.
+const fn verdict(index: usize, granted: bool) -> Badge {
+    let (tone, word) = match (index, granted) {
+        (0, true) => (Tone::Good, "chosen"),
+        (0, false) => (Tone::Bad, "refused"),
+        _ => (Tone::Plain, "dearer"),
+    };
+    Badge { tone, word }
+}
+
+/// Refused on either protocol is refused, so the terms of both add up.
+fn terms(candidate: &Candidate) -> [f64; 6] {
+    let mut terms = [0.0; 6];
+    for weighed in &candidate.weighed {
+        let cost = &weighed.cost;
+        let of_evidence = [cost.p_busy, cost.seen, cost.late, cost.released];
+        for (term, part) in terms.iter_mut().zip(of_evidence) {
+            *term += part;
+        }
+    }
+    for penalty in &candidate.penalties {
+        match penalty.reason {
+            PenaltyReason::EphemeralRange => terms[4] += penalty.cost,
+            PenaltyReason::IanaAssigned => terms[5] += penalty.cost,
+        }
+    }
+    terms
+}
+
+fn segments(terms: &[f64; 6], dearest: f64) -> Vec<Segment> {
+    let pieces = TERMS.iter().zip(stacked(terms, dearest));
+    pieces
+        .map(|(term, piece)| Segment {
+            class: term.class,
+            piece,
+        })
+        .filter(|segment| segment.piece.width > 0)
+        .collect()
+}
+
+fn cells(terms: &[f64; 6]) -> Vec<TermCell> {
+    let cell = |(term, cost): (&Term, &f64)| TermCell {
+        word: term.word,
+        value: if *cost < 0.000_05 {
+            "–".to_owned()
+        } else {
+            format!("{cost:.4}")
+        },
+    };
+    TERMS.iter().zip(terms).map(cell).collect()
+}
+
+/// The sentence of a candidate without the port and the cost, which have columns of their own.
+fn known(candidate: &Candidate) -> String {
+    let sentence = story::sentence(candidate);
+    let known = sentence.split_once(", ").map(|(_, known)| known.to_owned());
+    known.unwrap_or_default()
+}
+
+/// How a port drawn at random would have fared, beside what was met.
+fn random(explanation: &Explanation) -> Option<String> {
+    let busy = explanation.random_would_meet?;
+    let met = explanation
+        .tried
+        .len()
+        .saturating_sub(explanation.granted.len());
+    let percent = busy * 100.0;
+    let expected = match busy {
+        busy if busy < 1.0 => format!("{:.2} refusals for each port", busy / (1.0 - busy)),
+        _ => "nothing but refusals".to_owned(),
+    };
+    Some(format!(
+        "A port drawn at random had been busy with {percent:.1} %: {expected} would have been \
+         expected. This request met {met}."
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::candidate::{Cost, Evidence, Penalty, Weighed};
+    use crate::domain::port::Protocol;
+
+    fn candidate(number: u16, protocols: &[Protocol]) -> Candidate {
+        let cost = Cost {
+            prior_free: 0.9,
+            p_busy: 0.2,
+            seen: 0.0,
+            late: 0.05,
+            released: 0.0,
+        };
+        let weighed = protocols.iter().map(|protocol| Weighed {
+            protocol: *protocol,
+            evidence: Evidence::default(),
+            cost,
+        });
+        let weighed: Vec<Weighed> = weighed.collect();
+        let penalties = vec![Penalty {
+            reason: PenaltyReason::IanaAssigned,
+            cost: 0.25,
+        }];
+        let of_evidence: f64 = weighed.iter().map(|weighed| weighed.cost.total()).sum();
+        Candidate {
+            port: Port::new(number).unwrap(),
+            cost: of_evidence + 0.25,
+            weighed,
+            penalties,
+        }
+    }
+
+    #[test]
+    fn the_terms_are_the_cost() {
+        for protocols in [&[Protocol::Tcp][..], &[Protocol::Tcp, Protocol::Udp]] {
+            let candidate = candidate(24_000, protocols);
+            let sum: f64 = terms(&candidate).iter().sum();
+            assert!((sum - candidate.cost).abs() < 1e-9, "{sum}");
+        }
+    }
+
+    #[test]
+    fn the_dearest_fills_its_bar_and_others_are_shorter() {
+        let weighed = [
+            candidate(1, &[Protocol::Tcp]),
+            candidate(2, &[Protocol::Tcp, Protocol::Udp]),
+        ];
+        let rows = candidates(&weighed, &[weighed[0].port]);
+        let end = |row: &CandidateRow| {
+            let last = row.bar.last().unwrap().piece;
+            last.x + last.width
+        };
+        assert_eq!(end(&rows[1]), bar::LENGTH);
+        assert_eq!(end(&rows[0]), 667);
+        assert_eq!(rows[0].verdict.word, "chosen");
+        assert_eq!(rows[1].verdict.word, "dearer");
+        assert_eq!(rows[0].terms[1].value, "–");
+        assert_eq!(rows[0].bar.last().unwrap().class, "term-iana");
+    }
+
+    #[test]
+    fn random_is_told_beside_what_was_met() {
+        let port = |number| Port::new(number).unwrap();
+        let explanation = Explanation {
+            random_would_meet: Some(0.2),
+            tried: vec![port(1), port(2)],
+            granted: vec![port(2)],
+            ..Explanation::default()
+        };
+        let told = random(&explanation).unwrap();
+        assert!(
+            told.contains("20.0 %") && told.contains("0.25 refusals"),
+            "{told}"
+        );
+        assert!(told.ends_with("met 1."), "{told}");
+        assert_eq!(random(&Explanation::default()), None);
+    }
+}
