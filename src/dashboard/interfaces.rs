@@ -244,7 +244,7 @@ fn why_not(interface: &Interface, ip: IpAddr) -> Option<&'static str> {
 mod tests {
     use super::*;
     use crate::api::document::OutcomesDocument;
-    use crate::domain::address::Family;
+    use crate::domain::address::{AddressGroup, BindAddress, Family};
     use crate::domain::lease::tests_support::lease;
     use crate::host::interface::InterfaceAddress;
 
@@ -305,7 +305,9 @@ mod tests {
 
     #[test]
     fn leases_count_once_on_each_interface() {
-        let leases = [lease(1), lease(2)];
+        let mut both = lease(1);
+        both.addresses = AddressGroup::new([Family::Ipv4, Family::Ipv6].map(BindAddress::wildcard));
+        let leases = [both, lease(2)];
         let counts = leases_by_interface(leases.iter());
         assert_eq!(counts.get(ANY_INTERFACE), Some(&2));
         assert_eq!(counts.len(), 1);

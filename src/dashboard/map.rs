@@ -179,7 +179,7 @@ fn interfaces(face: &Face, view: &View) -> Vec<Named> {
         .map(|value| Named {
             chosen: value == asked,
             label: match &*value {
-                "" => "those of the default pool".to_owned(),
+                "" => "the default pool's".to_owned(),
                 "any" => "any (wildcards)".to_owned(),
                 name => printable(name),
             },
