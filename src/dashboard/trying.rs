@@ -262,27 +262,22 @@ fn fields(face: &Face, params: &Params) -> Vec<Field> {
         Field::choice(params, key, label, open, known.map(same))
     };
     vec![
-        Field::choice(params, "pool", "Pool", "the default one", pools),
+        Field::choice(params, "pool", "Pool", "default", pools),
         text("prefer", "Prefer port", "8080"),
         text("port", "Exactly port", "8080"),
         text("name", "Name", "web"),
-        choice(
-            "protocol",
-            "Free for",
-            "as the pool says",
-            ["tcp", "udp", "both"],
-        ),
+        choice("protocol", "Free for", "pool's own", ["tcp", "udp", "both"]),
         text("interface", "Interfaces", "loopback,!eth0").offering(offers(face)),
         choice(
             "strategy",
             "Strategy",
-            "as the pool says",
+            "pool's own",
             ["learned", "ordered", "random"],
         ),
         choice(
             "handover",
             "Hand-over",
-            "as the pool says",
+            "pool's own",
             ["gate", "fd", "release"],
         ),
         text("count", "How many", "1"),

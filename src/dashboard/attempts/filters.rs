@@ -36,10 +36,10 @@ pub(super) fn wanted(params: &Params) -> Result<Wanted, String> {
         };
         let alone = Params::default().with(key, value);
         if let Err(wrong) = parsed(&alone) {
-            return Err(if wrong.starts_with(key) {
-                wrong
-            } else {
-                format!("{key}: {wrong}")
+            return Err(match key {
+                _ if wrong.starts_with(key) => wrong,
+                "errno" | "uid" | "before" => format!("{key}: this field takes a number"),
+                _ => format!("{key}: {wrong}"),
             });
         }
     }
