@@ -5,6 +5,7 @@ mod alloc;
 mod backend;
 mod client;
 pub mod config;
+mod env;
 mod explain;
 mod failure;
 mod history;
@@ -12,6 +13,7 @@ mod interfaces;
 mod lease;
 mod list;
 mod portserver;
+mod project;
 mod request;
 mod run;
 mod serve;
@@ -86,6 +88,8 @@ enum Command {
     Run(run::RunArgs),
     /// Get a port and print it.
     Alloc(alloc::AllocArgs),
+    /// Print a project's ports as variables, the same ones every time.
+    Env(env::EnvArgs),
     /// List leases.
     #[command(visible_alias = "ls")]
     List(list::ListArgs),
@@ -134,6 +138,7 @@ impl Cli {
         match command {
             Command::Run(args) => run::run(&global, &args),
             Command::Alloc(args) => block_on(alloc::run(&global, &args)),
+            Command::Env(args) => block_on(env::run(&global, &args)),
             Command::List(args) => block_on(list::run(&global, &args)),
             Command::Release(args) => block_on(lease::release(&global, &args)),
             Command::Renew(args) => block_on(lease::renew(&global, &args)),

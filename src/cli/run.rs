@@ -14,7 +14,7 @@ use clap::Args;
 use super::backend::Backend;
 use super::request::Wanted;
 use super::{Failure, Global, note};
-use crate::api::document::{AllocationDocument, LeaseDocument};
+use crate::api::document::LeaseDocument;
 use crate::domain::lease::Handover;
 use crate::host::handover::{MOST_BY_NUMBER, Numbers};
 
@@ -31,6 +31,7 @@ const NOT_FOUND: u8 = 127;
 Sets PORT, HOST and PORTBOOK_ADDRESSES, and replaces {port} and {host} in the arguments. With
 names also WEB_PORT, WEB_HOST and {web.port}, {web.host}; with several names there is no bare PORT.
   portbook run -- python3 -m http.server {port}
+  portbook run --service web -- npm run dev        as the project's portbook.toml says
   portbook run --name web --name api -- sh -c 'serve --web $WEB_PORT --api $API_PORT'
 The program must set SO_REUSEADDR when it binds, as nearly all servers do; for one that does not,
 use --handover release. With --handover fd it is given listening sockets (LISTEN_FDS, as systemd's
@@ -54,11 +55,8 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Result<ExitCode, Failure> 
         let backend = Backend::open(&loaded).await.map_err(refused)?;
         // What was granted is committed. The exec closes the record as a crash would, which loses
         // nothing; an orderly close would have the program wait for the disk.
-        let failed = match allocate(&backend, args).await {
-            Ok((granted, sockets)) => {
-                args.wanted.tell(&granted);
-                become_program(args, &granted, numbers, &sockets)
-            }
+        let failed = match allocate(&backend, global, args).await {
+            Ok((leases, sockets)) => become_program(args, &leases, numbers, &sockets),
             Err(failure) => Err(refused(failure)),
         };
         backend.close().await;
@@ -71,14 +69,21 @@ type Sockets = Vec<(String, OwnedFd)>;
 
 async fn allocate(
     backend: &Backend,
+    global: &Global,
     args: &RunArgs,
-) -> Result<(AllocationDocument, Sockets), Failure> {
-    let mut request = args.wanted.request()?;
-    // This process becomes the program, so it is the owner from the start.
-    request.owner_pid = Some(std::process::id());
-    let granted = backend.allocate(request).await?;
+) -> Result<(Vec<LeaseDocument>, Sockets), Failure> {
+    let mut requests = args.wanted.requests(global)?;
+    for request in &mut requests {
+        // This process becomes the program, so it is the owner from the start.
+        request.owner_pid = Some(std::process::id());
+    }
+    let granted = backend.allocate_all(requests).await?;
+    for granted in &granted {
+        args.wanted.tell(granted);
+    }
+    let leases: Vec<LeaseDocument> = granted.into_iter().flat_map(|it| it.leases).collect();
     let mut sockets = Sockets::new();
-    for lease in &granted.leases {
+    for lease in &leases {
         match backend {
             _ if lease.handover == Handover::Fd => {
                 let given = backend.sockets(lease.id)?.into_iter();
@@ -88,7 +93,7 @@ async fn allocate(
             Backend::Service(_) => {}
         }
     }
-    Ok((granted, sockets))
+    Ok((leases, sockets))
 }
 
 /// What the program knows a socket by (`LISTEN_FDNAMES`, `sd_listen_fds_with_names(3)`).
@@ -99,11 +104,11 @@ fn socket_name(lease: &LeaseDocument) -> String {
 
 fn become_program(
     args: &RunArgs,
-    granted: &AllocationDocument,
+    leases: &[LeaseDocument],
     numbers: Numbers,
     sockets: &[(String, OwnedFd)],
 ) -> Result<ExitCode, Failure> {
-    let words = Words::of(granted, !args.wanted.names().is_empty());
+    let words = Words::of(leases, !args.wanted.names().is_empty());
     let mut arguments = args.command.iter().map(|argument| words.replaced(argument));
     let Some(program) = arguments.next() else {
         return Err(Failure::usage("no program was given").with_code(REFUSED));
@@ -153,12 +158,12 @@ struct Words {
 }
 
 impl Words {
-    fn of(granted: &AllocationDocument, named: bool) -> Self {
+    fn of(granted: &[LeaseDocument], named: bool) -> Self {
         let mut words = Self {
             variables: BTreeMap::new(),
             placeholders: Vec::new(),
         };
-        let mut leases: Vec<&LeaseDocument> = granted.leases.iter().collect();
+        let mut leases: Vec<&LeaseDocument> = granted.iter().collect();
         leases.dedup_by_key(|lease| (lease.name.clone(), lease.port));
         if named {
             for lease in &leases {
@@ -168,10 +173,7 @@ impl Words {
         if let [only] = leases[..] {
             words.add("", "", only);
         }
-        let addresses = granted
-            .leases
-            .iter()
-            .flat_map(|lease| lease.addresses.clone());
+        let addresses = granted.iter().flat_map(|lease| lease.addresses.clone());
         let addresses: Vec<String> = addresses.collect();
         words
             .variables
