@@ -4,11 +4,12 @@ use std::fmt::Write;
 use std::process::ExitCode;
 
 use clap::Args;
+use serde_json::json;
 
 use super::backend::Backend;
 use super::request::Wanted;
 use super::{Failure, Global, note, print, print_json};
-use crate::api::document::AllocationDocument;
+use crate::api::document::{AllocationDocument, VERSION};
 use crate::config::Loaded;
 use crate::domain::duration::Span;
 use crate::domain::lease::Guard;
@@ -40,24 +41,30 @@ pub(super) async fn run(
     args: &AllocArgs,
     loaded: Loaded,
 ) -> Result<ExitCode, Failure> {
-    let mut request = args.wanted.request()?;
-    request.claim_within = args.claim_within;
-    request.owner_pid = args.owner_pid;
-    request.dry_run = args.dry_run;
+    let mut requests = args.wanted.requests(global)?;
+    for request in &mut requests {
+        request.claim_within = args.claim_within;
+        request.owner_pid = args.owner_pid;
+        request.dry_run = args.dry_run;
+    }
     let backend = Backend::open(&loaded).await?;
-    let granted = backend.allocate(request).await;
+    let granted = backend.allocate_all(requests).await;
     backend.close().await;
     let granted = granted?;
-    args.wanted.tell(&granted);
-    if unguarded(&granted) && !args.dry_run {
+    for granted in &granted {
+        args.wanted.tell(granted);
+    }
+    if granted.iter().any(unguarded) && !args.dry_run {
         note(
             "no service runs, so nothing but the books keeps this port until your program binds it; `portbook serve` would hold it",
         );
     }
-    if global.json {
-        print_json(&granted)?;
-    } else {
-        print(&ports(&granted))?;
+    match &granted[..] {
+        [only] if global.json => print_json(only)?,
+        several if global.json => {
+            print_json(&json!({ "version": VERSION, "allocations": several }))?;
+        }
+        all => print(&all.iter().map(ports).collect::<String>())?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -109,6 +109,28 @@ impl Backend {
         }
     }
 
+    /// Asks for all of these, or for none: what was granted before one is refused is given back.
+    pub(super) async fn allocate_all(
+        &self,
+        requests: Vec<LeaseRequest>,
+    ) -> Result<Vec<AllocationDocument>, Failure> {
+        let mut all: Vec<AllocationDocument> = Vec::with_capacity(requests.len());
+        for request in requests {
+            match self.allocate(request).await {
+                Ok(granted) => all.push(granted),
+                Err(failure) => {
+                    let fresh = all.iter().filter(|granted| granted.created);
+                    for lease in fresh.flat_map(|granted| &granted.leases) {
+                        // The refusal is what the user has to know of.
+                        let _ = self.release(lease.id).await;
+                    }
+                    return Err(failure);
+                }
+            }
+        }
+        Ok(all)
+    }
+
     /// The sockets of a lease that is handed over by giving them to its owner.
     pub(super) fn sockets(&self, id: LeaseId) -> Result<Vec<OwnedFd>, Failure> {
         match self {

@@ -6,6 +6,7 @@ mod backend;
 mod client;
 pub mod config;
 mod dashboard;
+mod env;
 mod explain;
 mod failure;
 mod history;
@@ -13,6 +14,7 @@ mod interfaces;
 mod lease;
 mod list;
 mod portserver;
+mod project;
 mod request;
 mod run;
 mod serve;
@@ -89,6 +91,8 @@ enum Command {
     Run(run::RunArgs),
     /// Get a port and print it.
     Alloc(alloc::AllocArgs),
+    /// Print a project's ports as variables, the same ones every time.
+    Env(env::EnvArgs),
     /// List leases.
     #[command(visible_alias = "ls")]
     List(list::ListArgs),
@@ -141,6 +145,7 @@ impl Cli {
             Command::Alloc(args) => traced(&global, "portbook alloc", |loaded| {
                 alloc::run(&global, &args, loaded)
             }),
+            Command::Env(args) => block_on(env::run(&global, &args)),
             Command::List(args) => block_on(list::run(&global, &args)),
             Command::Release(args) => traced(&global, "portbook release", |loaded| {
                 lease::release(&args, loaded)

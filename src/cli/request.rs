@@ -2,11 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
-use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 
-use super::Failure;
+use super::{Failure, Global, project};
 use crate::api::document::{AllocationDocument, LeaseRequest, ScopeWord};
 use crate::domain::duration::Span;
 use crate::domain::lease::{Handover, Name};
@@ -20,6 +19,9 @@ pub struct Wanted {
     /// The same name gets the same port again; repeat it for several ports at once.
     #[arg(long, short, value_name = "NAME")]
     name: Vec<Name>,
+    /// A service of the project's portbook.toml, for this work tree alone; repeatable.
+    #[arg(long, value_name = "SERVICE", conflicts_with_all = ["name", "scope", "count", "block"])]
+    service: Vec<Name>,
     /// Within what the name is unique: your user, or also the enclosing git work tree.
     #[arg(long, value_enum)]
     scope: Option<ScopeArg>,
@@ -95,11 +97,27 @@ fn label(text: &str) -> Result<(String, String), String> {
 impl Wanted {
     /// The names asked for.
     pub(super) fn names(&self) -> &[Name] {
-        &self.name
+        if self.service.is_empty() {
+            &self.name
+        } else {
+            &self.service
+        }
     }
 
-    /// The request as the API takes it.
-    pub(super) fn request(&self) -> Result<LeaseRequest, Failure> {
+    /// The requests as the API takes them: one, or one a service of the project.
+    pub(super) fn requests(&self, global: &Global) -> Result<Vec<LeaseRequest>, Failure> {
+        if self.service.is_empty() {
+            return Ok(vec![self.request()?]);
+        }
+        let project = project::find(global)?;
+        let requests = self.service.iter().map(|name| {
+            let service = project::service(&project, name)?;
+            project::request(service, self.request()?)
+        });
+        requests.collect()
+    }
+
+    fn request(&self) -> Result<LeaseRequest, Failure> {
         let dir = self.scope == Some(ScopeArg::Dir);
         Ok(LeaseRequest {
             names: self.name.clone(),
@@ -117,7 +135,11 @@ impl Wanted {
             handover: self.handover,
             ttl: self.ttl,
             scope: dir.then_some(ScopeWord::Dir),
-            directory: if dir { Some(work_tree()?) } else { None },
+            directory: if dir {
+                Some(project::work_tree()?)
+            } else {
+                None
+            },
             labels: self.label.iter().cloned().collect::<BTreeMap<_, _>>(),
             ..LeaseRequest::default()
         })
@@ -150,17 +172,4 @@ fn why_not(granted: &AllocationDocument, wanted: u16) -> String {
         Some(None) => "is in use".to_owned(),
         None => "is leased, excluded or was busy a moment ago".to_owned(),
     }
-}
-
-/// The git work tree around the current directory, or the directory itself where there is none.
-fn work_tree() -> Result<PathBuf, Failure> {
-    let here = std::env::current_dir()
-        .and_then(|dir| dir.canonicalize())
-        .map_err(|error| Failure::other(format!("the current directory: {error}")))?;
-    // `.git` is a folder in a clone and a file in an added work tree.
-    let root = here
-        .ancestors()
-        .find(|dir| dir.join(".git").exists())
-        .map(Path::to_owned);
-    Ok(root.unwrap_or(here))
 }

@@ -34,6 +34,7 @@ const NOT_FOUND: u8 = 127;
 Sets PORT, HOST and PORTBOOK_ADDRESSES, and replaces {port} and {host} in the arguments. With
 names also WEB_PORT, WEB_HOST and {web.port}, {web.host}; with several names there is no bare PORT.
   portbook run -- python3 -m http.server {port}
+  portbook run --service web -- npm run dev        as the project's portbook.toml says
   portbook run --name web --name api -- sh -c 'serve --web $WEB_PORT --api $API_PORT'
 The program must set SO_REUSEADDR when it binds, as nearly all servers do; for one that does not,
 use --handover release. With --handover fd it is given listening sockets (LISTEN_FDS, as systemd's
@@ -57,7 +58,7 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Result<ExitCode, Failure> 
     let runtime = super::runtime()?;
     let asking = async {
         let backend = Backend::open(&loaded).await.map_err(refused)?;
-        let answer = allocate(&backend, args).await;
+        let answer = allocate(&backend, global, args).await;
         Ok::<_, Failure>((backend, answer))
     };
     let asked = runtime.block_on(asking.instrument(trace.span.clone()));
@@ -72,10 +73,14 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Result<ExitCode, Failure> 
     // nothing; an orderly close would have the program wait for the disk.
     let failed = match answer {
         Ok((granted, sockets)) => {
-            args.wanted.tell(&granted);
-            let traceparent = trace.traceparent().or_else(|| traceparent_of(&granted));
+            for granted in &granted {
+                args.wanted.tell(granted);
+            }
+            let of_service = || granted.first().and_then(traceparent_of);
+            let traceparent = trace.traceparent().or_else(of_service);
             trace.end_before_program();
-            become_program(args, &granted, traceparent, numbers, &sockets)
+            let leases: Vec<_> = granted.into_iter().flat_map(|it| it.leases).collect();
+            become_program(args, &leases, traceparent, numbers, &sockets)
         }
         Err(failure) => {
             trace.end(Some(&failure));
@@ -97,14 +102,17 @@ type Sockets = Vec<(String, OwnedFd)>;
 
 async fn allocate(
     backend: &Backend,
+    global: &Global,
     args: &RunArgs,
-) -> Result<(AllocationDocument, Sockets), Failure> {
-    let mut request = args.wanted.request()?;
-    // This process becomes the program, so it is the owner from the start.
-    request.owner_pid = Some(std::process::id());
-    let granted = backend.allocate(request).await?;
+) -> Result<(Vec<AllocationDocument>, Sockets), Failure> {
+    let mut requests = args.wanted.requests(global)?;
+    for request in &mut requests {
+        // This process becomes the program, so it is the owner from the start.
+        request.owner_pid = Some(std::process::id());
+    }
+    let granted = backend.allocate_all(requests).await?;
     let mut sockets = Sockets::new();
-    for lease in &granted.leases {
+    for lease in granted.iter().flat_map(|granted| &granted.leases) {
         match backend {
             _ if lease.handover == Handover::Fd => {
                 let given = backend.sockets(lease.id)?.into_iter();
@@ -125,12 +133,12 @@ fn socket_name(lease: &LeaseDocument) -> String {
 
 fn become_program(
     args: &RunArgs,
-    granted: &AllocationDocument,
+    leases: &[LeaseDocument],
     traceparent: Option<String>,
     numbers: Numbers,
     sockets: &[(String, OwnedFd)],
 ) -> Result<ExitCode, Failure> {
-    let words = Words::of(granted, !args.wanted.names().is_empty());
+    let words = Words::of(leases, !args.wanted.names().is_empty());
     let mut arguments = args.command.iter().map(|argument| words.replaced(argument));
     let Some(program) = arguments.next() else {
         return Err(Failure::usage("no program was given").with_code(REFUSED));
@@ -182,12 +190,12 @@ struct Words {
 }
 
 impl Words {
-    fn of(granted: &AllocationDocument, named: bool) -> Self {
+    fn of(granted: &[LeaseDocument], named: bool) -> Self {
         let mut words = Self {
             variables: BTreeMap::new(),
             placeholders: Vec::new(),
         };
-        let mut leases: Vec<&LeaseDocument> = granted.leases.iter().collect();
+        let mut leases: Vec<&LeaseDocument> = granted.iter().collect();
         leases.dedup_by_key(|lease| (lease.name.clone(), lease.port));
         if named {
             for lease in &leases {
@@ -197,10 +205,7 @@ impl Words {
         if let [only] = leases[..] {
             words.add("", "", only);
         }
-        let addresses = granted
-            .leases
-            .iter()
-            .flat_map(|lease| lease.addresses.clone());
+        let addresses = granted.iter().flat_map(|lease| lease.addresses.clone());
         let addresses: Vec<String> = addresses.collect();
         words
             .variables

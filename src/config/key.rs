@@ -14,7 +14,7 @@ pub const TABLES: [&str; 7] = [
 ];
 
 /// The tables whose entries the user names; a setting lies two levels below them.
-const NAMED_TABLES: [&str; 2] = ["pools", "interfaces"];
+const NAMED_TABLES: [&str; 3] = ["pools", "interfaces", "services"];
 
 /// How alike a wrong and a right name must be for the right one to be suggested.
 const ALIKE: f64 = 0.6;

@@ -61,11 +61,26 @@ impl Layers {
         let mut layers = files(sources, &mut findings);
         layers.extend(environment(&sources.environment));
         layers.extend(flags(&sources.flags, &mut findings));
+        (Self::merged(layers), findings)
+    }
+
+    /// One file alone.
+    pub fn of_file(path: &std::path::Path) -> (Self, Vec<Finding>) {
+        let mut findings = Vec::new();
+        let layer = file::read(path, Presence::Required);
+        let layer = layer.unwrap_or_else(|finding| {
+            findings.push(finding);
+            None
+        });
+        (Self::merged(layer), findings)
+    }
+
+    fn merged(layers: impl IntoIterator<Item = Layer>) -> Self {
         let figment = layers.into_iter().fold(Figment::new(), Figment::merge);
         // An empty path finds the root. Our providers never fail, so there always is one.
         let root = figment.find_value("").ok().and_then(Value::into_dict);
         let tree = root.unwrap_or_default();
-        (Self { figment, tree }, findings)
+        Self { figment, tree }
     }
 
     /// The value of a key.

@@ -14,6 +14,7 @@ mod key;
 mod layers;
 mod model;
 mod place;
+mod project;
 mod provenance;
 mod read;
 mod reader;
@@ -34,6 +35,7 @@ pub use model::{
     BUILT_IN_POOLS, Console, History, InterfaceRule, Portserver, Settings, Store, Telemetry,
 };
 pub use place::SYSTEM_FILE;
+pub use project::{PROJECT_FILE, Project, Service, project, work_tree};
 pub use provenance::{DEFAULT, Provenance, Setting};
 
 use crate::telemetry::LogFormat;

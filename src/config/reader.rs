@@ -38,7 +38,15 @@ impl<'a> Reader<'a> {
     }
 
     /// What came of it, with a finding for every key that nobody asked for.
-    pub fn finish(mut self) -> (Provenance, Vec<Finding>) {
+    pub fn finish(self) -> (Provenance, Vec<Finding>) {
+        self.finish_with(stray)
+    }
+
+    /// The same, where `stray` says why a key is wrong that nobody asked for.
+    pub fn finish_with(
+        mut self,
+        stray: impl Fn(&Key, &Found<'_>, &[Key]) -> Option<Problem>,
+    ) -> (Provenance, Vec<Finding>) {
         let known = self.provenance.keys();
         for key in self.layers.leaves() {
             let asked_for = known.iter().any(|asked| key.is_within(asked));
@@ -109,6 +117,14 @@ impl Section<'_, '_> {
         let found = found.or_else(|| self.reader.layers.find(&self.key));
         let source = found.map_or(DEFAULT.to_owned(), |found| found.source);
         let finding = Finding::error(&key, &source, problem);
+        self.reader.findings.push(finding);
+    }
+
+    /// Notes that the table itself is wrong.
+    pub fn fail_here(&mut self, problem: Problem) {
+        let found = self.reader.layers.find(&self.key);
+        let source = found.map_or(DEFAULT.to_owned(), |found| found.source);
+        let finding = Finding::error(&self.key, &source, problem);
         self.reader.findings.push(finding);
     }
 

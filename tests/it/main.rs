@@ -27,6 +27,7 @@ mod multi_nic;
 mod owner;
 mod portserver;
 mod probe;
+mod project;
 mod regain;
 mod restarts;
 mod several;

@@ -13,6 +13,7 @@ use crate::domain::port::{Port, PortSet, Protocols};
 
 mod findings;
 mod layers;
+mod project;
 mod template;
 
 /// Sources without anything ambient.

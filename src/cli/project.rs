@@ -1,0 +1,74 @@
+//! What the project around the current directory needs, as requests for its work tree.
+
+use std::path::PathBuf;
+
+use super::{Failure, Global};
+use crate::api::document::{LeaseRequest, ScopeWord};
+use crate::config::{PROJECT_FILE, Project, Service, Sources};
+use crate::domain::lease::Name;
+
+/// The current directory, without symbolic links.
+fn here() -> Result<PathBuf, Failure> {
+    std::env::current_dir()
+        .and_then(|dir| dir.canonicalize())
+        .map_err(|error| Failure::other(format!("the current directory: {error}")))
+}
+
+/// The git work tree around the current directory, or the directory itself where there is none.
+pub(super) fn work_tree() -> Result<PathBuf, Failure> {
+    let here = here()?;
+    let root = crate::config::work_tree(&here);
+    Ok(root.map_or_else(|| here.clone(), ToOwned::to_owned))
+}
+
+/// The project around the current directory; there must be one.
+pub(super) fn find(global: &Global) -> Result<Project, Failure> {
+    let sources = Sources::from_process(global.flags());
+    let found = crate::config::project(&here()?, &sources)?;
+    found.ok_or_else(|| {
+        Failure::usage(format!(
+            "no {PROJECT_FILE} here or above, up to the root of the git work tree: it says what a \
+             project needs, such as\n[services.web]\nprefer = 3000"
+        ))
+    })
+}
+
+/// One of its services.
+pub(super) fn service<'a>(project: &'a Project, name: &Name) -> Result<&'a Service, Failure> {
+    let found = project.services.iter().find(|known| known.name == *name);
+    found.ok_or_else(|| {
+        let known: Vec<&str> = project.services.iter().map(|it| it.name.as_str()).collect();
+        Failure::usage(format!(
+            "{} has no service {name}; it has: {}",
+            project.file.display(),
+            known.join(", ")
+        ))
+    })
+}
+
+/// A request for one service, for this work tree alone. What `wanted` says counts, and the project
+/// file where it says nothing.
+pub(super) fn request(service: &Service, wanted: LeaseRequest) -> Result<LeaseRequest, Failure> {
+    let placed = wanted.port.is_some() || wanted.prefer.is_some();
+    let unless_placed = |port: Option<crate::domain::port::Port>| {
+        port.filter(|_| !placed).map(crate::domain::port::Port::get)
+    };
+    Ok(LeaseRequest {
+        names: vec![service.name.clone()],
+        scope: Some(ScopeWord::Dir),
+        directory: Some(work_tree()?),
+        pool: wanted.pool.or_else(|| service.pool.clone()),
+        port: wanted.port.or(unless_placed(service.port)),
+        prefer: wanted.prefer.or(unless_placed(service.prefer)),
+        protocol: wanted.protocol.or(service.protocol),
+        interfaces: if wanted.interfaces.is_empty() {
+            service.interfaces.clone()
+        } else {
+            wanted.interfaces
+        },
+        strategy: wanted.strategy.or(service.strategy),
+        handover: wanted.handover.or(service.handover),
+        ttl: wanted.ttl.or(service.ttl),
+        ..wanted
+    })
+}

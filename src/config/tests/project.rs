@@ -1,0 +1,106 @@
+//! The project file: where it is looked for, what it may say.
+
+use super::*;
+
+/// A repository with this project file in its root and a folder two levels below.
+fn repository(text: &str) -> (TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let deep = folder.path().join("a/b");
+    fs::create_dir_all(&deep).unwrap();
+    fs::create_dir(folder.path().join(".git")).unwrap();
+    write(folder.path(), PROJECT_FILE, text);
+    (folder, deep)
+}
+
+fn wrong(text: &str) -> Vec<String> {
+    let (folder, _deep) = repository(text);
+    let findings = project(folder.path(), &bare()).unwrap_err().findings;
+    let prefix = format!("{}/", folder.path().display());
+    let lines = findings.iter().map(ToString::to_string);
+    lines.map(|line| line.replace(&prefix, "/")).collect()
+}
+
+#[test]
+fn it_names_what_the_project_needs() {
+    let (folder, deep) = repository(
+        "[services.web]\nprefer = 3000\n\n[services.api]\nprotocol = \"both\"\npool = \"apis\"\n\
+         interfaces = \"loopback\"\nhandover = \"fd\"\nttl = \"8h\"\n[services.db]\n",
+    );
+    let found = project(&deep, &bare()).unwrap().unwrap();
+    assert_eq!(found.file, folder.path().join(PROJECT_FILE));
+    let names: Vec<&str> = found.services.iter().map(|s| s.name.as_str()).collect();
+    assert_eq!(names, ["api", "db", "web"]);
+    assert_eq!(found.services[2].prefer, Port::new(3000));
+    let api = &found.services[0];
+    assert_eq!(
+        (api.protocol, api.pool.as_deref()),
+        (Some(Protocols::Both), Some("apis"))
+    );
+    assert_eq!(api.interfaces.len(), 1);
+}
+
+#[test]
+fn it_is_looked_for_up_to_the_root_of_the_work_tree() {
+    let (folder, deep) = repository("[services.web]\n");
+    assert!(project(&deep, &bare()).unwrap().is_some());
+    // An inner repository is another project.
+    fs::write(deep.join(".git"), "gitdir: elsewhere").unwrap();
+    assert_eq!(project(&deep, &bare()), Ok(None));
+    assert!(
+        project(&folder.path().join("a"), &bare())
+            .unwrap()
+            .is_some()
+    );
+    // Without a repository only the folder itself counts.
+    let plain = tempfile::tempdir().unwrap();
+    let inner = plain.path().join("inner");
+    fs::create_dir(&inner).unwrap();
+    write(plain.path(), PROJECT_FILE, "[services.web]\n");
+    assert_eq!(project(&inner, &bare()), Ok(None));
+    assert!(project(plain.path(), &bare()).unwrap().is_some());
+}
+
+#[test]
+fn a_setting_of_the_service_is_told_where_it_belongs() {
+    assert_eq!(
+        wrong("socket = \"/s\"\n[console]\nlisten = \"127.0.0.1:1\"\n[services.web]\n"),
+        [
+            "error: console.listen (file /portbook.toml:3): console.listen is a setting of the \
+             service, not of a project: write it into /home/me/.config/portbook/config.toml",
+            "error: socket (file /portbook.toml:1): socket is a setting of the service, not of a \
+             project: write it into /home/me/.config/portbook/config.toml",
+        ]
+    );
+}
+
+#[test]
+fn what_is_wrong_is_named_with_its_line() {
+    let port = "error: services.web.port (file /portbook.toml:3): 0 does not fit: write a port from 1 to 65535";
+    let table = "error: service.api.port (file /portbook.toml:5): service.api.port is not a setting of a project: did you mean services.api.port?";
+    let key = "error: services.web.prefre (file /portbook.toml:2): services.web.prefre is not a setting of a project: did you mean services.web.prefer?";
+    assert_eq!(
+        wrong("[services.web]\nprefre = 3000\nport = 0\n[service.api]\nport = 1\n"),
+        [port, table, key]
+    );
+    let of_names =
+        wrong("[services]\nweb = 3000\n[services.\"a b\"]\n[services.my-api]\n[services.my_api]\n");
+    assert!(
+        of_names[0]
+            .starts_with("error: services.\"a b\" (file /portbook.toml:3): \"a b\" is not a name")
+    );
+    assert!(of_names[1].contains(":5): MY_API_PORT is the variable of my-api as well"));
+    assert!(
+        of_names[2].contains(":2): services.web is a table"),
+        "{of_names:?}"
+    );
+}
+
+#[test]
+fn a_file_that_is_no_toml_is_named_with_its_line() {
+    assert!(wrong("[services.web]\nprefer =\n")[0].starts_with("error: file /portbook.toml:2:"));
+    let both = wrong("[services.web]\nport = 1\nprefer = 2\n");
+    assert!(
+        both[0].contains(":3)") && both[0].contains("one of port and prefer"),
+        "{both:?}"
+    );
+}
