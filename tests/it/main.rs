@@ -14,6 +14,7 @@ mod clock;
 mod concurrency;
 mod console;
 mod crash;
+mod doctor;
 mod ephemeral;
 mod fault;
 mod history;
