@@ -274,7 +274,7 @@ impl Backend {
 }
 
 /// Page by page, newest first.
-async fn every_living(client: &Client) -> Result<Vec<LeaseDocument>, Failure> {
+pub(super) async fn every_living(client: &Client) -> Result<Vec<LeaseDocument>, Failure> {
     let mut all: Vec<LeaseDocument> = Vec::new();
     loop {
         let before = all

@@ -26,6 +26,20 @@ pub(super) async fn find(loaded: &Loaded) -> Result<Option<Client>, Failure> {
     Ok(None)
 }
 
+/// Every service that answers where one may be expected, the one that commands speak to first.
+pub(super) async fn all(loaded: &Loaded) -> Vec<Client> {
+    let mut sockets = candidates(loaded);
+    sockets.push(SYSTEM_SOCKET.into());
+    let mut answering = Vec::new();
+    for socket in sockets {
+        let client = Client::new(&socket);
+        if client.is_answered().await {
+            answering.push(client);
+        }
+    }
+    answering
+}
+
 async fn named(socket: &Path) -> Result<Client, Failure> {
     let client = Client::new(socket);
     client.connect().await?;

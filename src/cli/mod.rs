@@ -6,6 +6,7 @@ mod backend;
 mod client;
 pub mod config;
 mod dashboard;
+mod doctor;
 mod env;
 mod explain;
 mod failure;
@@ -112,6 +113,8 @@ enum Command {
     History(history::HistoryArgs),
     /// Tell which service answers, and where its console is.
     Status,
+    /// Look for what is in portbook's way on this host, and say what mends it.
+    Doctor,
     /// List the network interfaces and addresses of this host.
     Interfaces,
     /// Show, check or begin a configuration.
@@ -159,6 +162,7 @@ impl Cli {
             Command::Stats(args) => block_on(stats::run(&global, &args)),
             Command::History(args) => block_on(history::run(&global, &args)),
             Command::Status => block_on(status::run(&global)),
+            Command::Doctor => block_on(doctor::run(&global)),
             Command::Interfaces => interfaces::run(&global),
             Command::Config(args) => config::run(&global, &args),
             Command::Serve(args) => serve::run(&global, &args),

@@ -44,6 +44,12 @@ pub fn raise_fd_limit() -> io::Result<u64> {
     Ok(hard.unwrap_or(u64::MAX))
 }
 
+/// The hard limit on open descriptors, to which a service raises its own; no limit reads as
+/// `u64::MAX`.
+pub fn hard_fd_limit() -> u64 {
+    getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX)
+}
+
 fn sysctl(name: &str) -> Option<String> {
     std::fs::read_to_string(format!("/proc/sys/net/ipv4/{name}")).ok()
 }

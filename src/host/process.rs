@@ -200,6 +200,20 @@ pub fn pidfd(owner: &Owner) -> Result<OwnedFd, ProcessError> {
     Ok(fd)
 }
 
+/// CAP_NET_BIND_SERVICE (`capabilities(7)`).
+const NET_BIND_SERVICE: u32 = 10;
+
+/// Whether a process has the capability for ports that are the administrator's: the line `CapEff` of
+/// `proc_pid_status(5)`.
+pub fn may_bind_low_ports(pid: u32) -> Result<bool, ProcessError> {
+    let path = format!("/proc/{pid}/status");
+    let status = std::fs::read_to_string(path).map_err(|error| ProcessError::of(pid, error))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let effective = line.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok());
+    let effective = effective.ok_or(ProcessError::Unintelligible(pid))?;
+    Ok(effective & (1 << NET_BIND_SERVICE) != 0)
+}
+
 /// Whether a process is `ancestor` or comes from it. One whose parent ended first belongs to init
 /// (or a subreaper) and no longer counts.
 pub fn is_descendant(pid: u32, ancestor: u32) -> bool {

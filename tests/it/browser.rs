@@ -83,6 +83,9 @@ fn every_page_works_in_a_browser() {
         .arg(&server.console)
         .arg(server.socket());
     node.env("CHROMIUM", browser);
+    // A browser insists on a home that it can write to.
+    node.env("HOME", place.folder());
+    node.env("XDG_CONFIG_HOME", place.folder().join("config"));
     // `PORTBOOK_PICTURES=FOLDER cargo test browser` leaves a picture of every page there.
     if let Some(pictures) = std::env::var_os("PORTBOOK_PICTURES") {
         node.arg(pictures);

@@ -15,6 +15,7 @@ mod clock;
 mod concurrency;
 mod console;
 mod crash;
+mod doctor;
 mod ephemeral;
 mod fault;
 mod history;

@@ -1,0 +1,75 @@
+//! Who may read and write what portbook keeps: the data directory, the record, the token, the socket.
+
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
+
+use super::quoted;
+use crate::config::Settings;
+
+/// Files that others may open, or that are another user's.
+pub(super) fn permissions(settings: &Settings) -> Vec<(String, String)> {
+    let folder = &settings.data_dir;
+    let kept = [
+        (folder.clone(), 0o700),
+        (folder.join("portbook.db"), 0o600),
+        (folder.join("token"), 0o600),
+        (settings.socket.clone(), settings.socket_mode),
+    ];
+    let me = rustix::process::geteuid().as_raw();
+    let found = kept
+        .iter()
+        .flat_map(|(path, mode)| of_file(path, *mode, me));
+    found.collect()
+}
+
+fn of_file(path: &Path, mode: u32, me: u32) -> Vec<(String, String)> {
+    // What is not there yet is made with the right ones.
+    let Ok(found) = std::fs::metadata(path) else {
+        return Vec::new();
+    };
+    let name = quoted(&path.to_string_lossy());
+    let mut problems = Vec::new();
+    let has = found.permissions().mode() & 0o777;
+    if has & !mode != 0 {
+        problems.push((
+            format!(
+                "{} has mode {has:04o}, more than {mode:04o}",
+                path.display()
+            ),
+            format!("chmod {mode:04o} {name}"),
+        ));
+    }
+    if found.uid() != me && me != 0 {
+        problems.push((
+            format!(
+                "{} belongs to uid {}, not to you",
+                path.display(),
+                found.uid()
+            ),
+            format!("sudo chown {me} {name}"),
+        ));
+    }
+    problems
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_may_open_is_told_with_its_chmod() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("a b");
+        assert_eq!(of_file(&file, 0o600, 0), []);
+        std::fs::write(&file, "").unwrap();
+        std::fs::set_permissions(&file, PermissionsExt::from_mode(0o644)).unwrap();
+        let found = of_file(&file, 0o600, 0);
+        assert!(found[0].0.ends_with("has mode 0644, more than 0600"));
+        assert_eq!(found[0].1, format!("chmod 0600 '{}'", file.display()));
+        std::fs::set_permissions(&file, PermissionsExt::from_mode(0o400)).unwrap();
+        assert_eq!(of_file(&file, 0o600, 0), []);
+        let uid = std::fs::metadata(&file).unwrap().uid();
+        let found = of_file(&file, 0o600, uid + 1);
+        assert!(found[0].1.starts_with("sudo chown "), "{found:?}");
+    }
+}

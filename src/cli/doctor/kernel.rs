@@ -1,0 +1,214 @@
+//! The pools against what the kernel keeps: ephemeral, reserved and privileged ports, descriptors.
+
+use std::sync::Arc;
+
+use super::quoted;
+use crate::api::document::StatusDocument;
+use crate::domain::pool::Pool;
+use crate::domain::port::PortSet;
+use crate::host::{kernel, process};
+
+/// What is found: what is wrong, and the command that mends it.
+type Found = Vec<(String, String)>;
+
+/// What is left to outgoing connections should not be less.
+const ENOUGH_EPHEMERAL: usize = 1000;
+
+/// Descriptors of a lease: a hold on each family, and its owner's pidfd.
+const DESCRIPTORS_A_LEASE: u64 = 3;
+
+/// What clients, files and the runtime need beside the holds.
+const OTHER_DESCRIPTORS: u64 = 256;
+
+/// For more leases at once a host is set up with care.
+const MANY_LEASES: usize = 1000;
+
+/// Pools in the range that the kernel gives to outgoing connections.
+pub(super) fn ephemeral(pools: &[Arc<Pool>]) -> Found {
+    let Some(range) = kernel::ephemeral_range() else {
+        return Found::new();
+    };
+    in_ephemeral(pools, &range, &kernel::reserved_ports())
+}
+
+fn in_ephemeral(pools: &[Arc<Pool>], range: &PortSet, reserved: &PortSet) -> Found {
+    let all = pools
+        .iter()
+        .fold(PortSet::EMPTY, |all, pool| all.union(&pool.ranges));
+    let given: PortSet = without(range, reserved);
+    let overlapping = pools.iter().filter_map(|pool| {
+        let shared = pool.ranges.intersection(&given);
+        (!shared.is_empty()).then(|| {
+            let message = format!(
+                "pool {} grants {shared}, which the kernel gives to outgoing connections as well",
+                pool.name
+            );
+            (message, move_away(pool, range, &all))
+        })
+    });
+    overlapping.collect()
+}
+
+/// The longest run of the ephemeral range that no pool is in; where that is too short, the pool moves.
+fn move_away(pool: &Pool, range: &PortSet, pools: &PortSet) -> String {
+    let left = without(range, pools);
+    let longest = left.ranges().max_by_key(ExactSizeIterator::len);
+    match longest.filter(|run| run.len() >= ENOUGH_EPHEMERAL) {
+        Some(run) => format!(
+            "sudo sysctl -w net.ipv4.ip_local_port_range=\"{} {}\"",
+            run.start(),
+            run.end()
+        ),
+        None => format!(
+            "PORTBOOK_POOLS__{}__RANGES=20000-29999 portbook serve",
+            pool.name.to_uppercase()
+        ),
+    }
+}
+
+fn without(set: &PortSet, other: &PortSet) -> PortSet {
+    let left = set.iter().filter(|port| !other.contains(*port));
+    // Neighbours are one range again.
+    let mut runs: Vec<(crate::domain::port::Port, crate::domain::port::Port)> = Vec::new();
+    for port in left {
+        match runs.last_mut() {
+            Some((_, last)) if last.get().checked_add(1) == Some(port.get()) => *last = port,
+            _ => runs.push((port, port)),
+        }
+    }
+    let runs = runs
+        .into_iter()
+        .map(|(first, last)| PortSet::range(first, last));
+    runs.fold(PortSet::EMPTY, |all, run| all.union(&run))
+}
+
+/// Ports of pools that the administrator has reserved: they are granted by number alone.
+pub(super) fn reserved(pools: &[Arc<Pool>]) -> Found {
+    in_reserved(pools, &kernel::reserved_ports())
+}
+
+fn in_reserved(pools: &[Arc<Pool>], reserved: &PortSet) -> Found {
+    let found = pools.iter().filter_map(|pool| {
+        let shared = pool.ranges.intersection(reserved);
+        (!shared.is_empty()).then(|| {
+            let message = format!(
+                "{shared} of pool {} are reserved by the administrator, so only requests by number get them",
+                pool.name
+            );
+            let left = without(reserved, &shared);
+            (message, format!("sudo sysctl -w net.ipv4.ip_local_reserved_ports=\"{left}\""))
+        })
+    });
+    found.collect()
+}
+
+/// Pools below the first unprivileged port, where the service has no capability for them.
+pub(super) fn low(pools: &[Arc<Pool>], running: Option<&StatusDocument>) -> Found {
+    let pid = running.map_or_else(std::process::id, |service| service.pid);
+    let program = std::env::current_exe().unwrap_or_else(|_| "portbook".into());
+    let start = kernel::unprivileged_port_start();
+    if process::may_bind_low_ports(pid).unwrap_or(true) {
+        return Found::new();
+    }
+    below(pools, start, &quoted(&program.to_string_lossy()))
+}
+
+fn below(pools: &[Arc<Pool>], start: u16, program: &str) -> Found {
+    let lowest = |pool: &Arc<Pool>| pool.ranges.first().filter(|port| port.get() < start);
+    let found = pools.iter().filter_map(|pool| {
+        let port = lowest(pool)?;
+        let message = format!(
+            "pool {} grants {port}, and ports below {start} need a capability that the service does not have (it needs a restart with it)",
+            pool.name
+        );
+        Some((message, format!("sudo setcap cap_net_bind_service=+ep {program}")))
+    });
+    found.collect()
+}
+
+/// Whether the limit on open descriptors has room for the holds.
+pub(super) fn descriptors(pools: &[Arc<Pool>]) -> Found {
+    let largest = pools
+        .iter()
+        .map(|pool| pool.ranges.len())
+        .max()
+        .unwrap_or(0);
+    too_few_descriptors(largest.min(MANY_LEASES), kernel::hard_fd_limit())
+}
+
+fn too_few_descriptors(leases: usize, limit: u64) -> Found {
+    let leases = u64::try_from(leases).unwrap_or(u64::MAX);
+    let needed = leases
+        .saturating_mul(DESCRIPTORS_A_LEASE)
+        .saturating_add(OTHER_DESCRIPTORS);
+    if limit >= needed {
+        return Found::new();
+    }
+    let possible = limit.saturating_sub(OTHER_DESCRIPTORS) / DESCRIPTORS_A_LEASE;
+    let message = format!(
+        "a process started from here may open {limit} descriptors, which is enough for {possible} leases at once; {leases} need {needed}"
+    );
+    // Of the shell that this is pasted into; what it starts from then on inherits it.
+    let command = format!("sudo prlimit --pid $$ --nofile={needed}:{needed}");
+    vec![(message, command)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pools(ranges: &str) -> Vec<Arc<Pool>> {
+        let loaded = crate::config::load(&crate::config::Sources {
+            environment: vec![("PORTBOOK_POOLS__DEFAULT__RANGES".into(), ranges.into())],
+            home: Some("/home/me".into()),
+            ..Default::default()
+        });
+        vec![Arc::clone(&loaded.unwrap().settings.pools["default"])]
+    }
+
+    fn ports(text: &str) -> PortSet {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn the_ephemeral_range_moves_out_of_the_pools_way() {
+        let (range, none) = (ports("32768-60999"), PortSet::EMPTY);
+        assert_eq!(in_ephemeral(&pools("20000-29999"), &range, &none), []);
+        let found = in_ephemeral(&pools("30000-39999"), &range, &none);
+        assert!(found[0].0.contains("32768-39999"), "{found:?}");
+        assert_eq!(
+            found[0].1,
+            "sudo sysctl -w net.ipv4.ip_local_port_range=\"40000 60999\""
+        );
+        // Where nothing would be left, it is the pool that moves.
+        let found = in_ephemeral(&pools("30000-60500"), &range, &none);
+        assert!(found[0].1.starts_with("PORTBOOK_POOLS__DEFAULT__RANGES="));
+        // What is reserved is not given to anybody.
+        assert_eq!(in_ephemeral(&pools("33000"), &range, &ports("33000")), []);
+    }
+
+    #[test]
+    fn what_is_reserved_is_left_as_it_is_but_for_the_pool() {
+        assert_eq!(in_reserved(&pools("20000-29999"), &ports("8080")), []);
+        let found = in_reserved(&pools("20000-29999"), &ports("8080,20005-20007"));
+        assert_eq!(
+            found[0].1,
+            "sudo sysctl -w net.ipv4.ip_local_reserved_ports=\"8080\""
+        );
+    }
+
+    #[test]
+    fn low_ports_and_few_descriptors_are_told_with_what_mends_them() {
+        assert_eq!(below(&pools("1024-1030"), 1024, "p"), []);
+        let found = below(&pools("443,8443"), 1024, "/usr/bin/portbook");
+        assert!(found[0].0.contains("grants 443"));
+        assert_eq!(
+            found[0].1,
+            "sudo setcap cap_net_bind_service=+ep /usr/bin/portbook"
+        );
+        assert_eq!(too_few_descriptors(1000, 3256), []);
+        let found = too_few_descriptors(1000, 1024);
+        assert!(found[0].0.contains("enough for 256 leases"), "{found:?}");
+        assert_eq!(found[0].1, "sudo prlimit --pid $$ --nofile=3256:3256");
+    }
+}

@@ -1,0 +1,117 @@
+//! `portbook doctor`: what on this host is in portbook's way, each with the command that mends it.
+
+mod containers;
+mod files;
+mod kernel;
+mod services;
+
+use std::process::ExitCode;
+
+use serde::Serialize;
+use serde_json::json;
+
+use super::{Failure, Global, print, print_json};
+use crate::api::document::VERSION;
+use crate::domain::attempt::printable;
+
+/// Something that is in the way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+struct Finding {
+    /// What it is about.
+    check: &'static str,
+    /// What is wrong.
+    message: String,
+    /// What mends it, to be pasted into a shell.
+    command: String,
+}
+
+/// What one check came to.
+#[derive(Debug, Default, Serialize)]
+struct Report {
+    /// The names of what was looked at.
+    checks: Vec<&'static str>,
+    findings: Vec<Finding>,
+    /// What could not be looked at, and why.
+    unknown: Vec<String>,
+}
+
+impl Report {
+    fn add(&mut self, check: &'static str, found: Vec<(String, String)>) {
+        self.checks.push(check);
+        let found = found.into_iter().map(|(message, command)| Finding {
+            check,
+            message,
+            command,
+        });
+        self.findings.extend(found);
+    }
+}
+
+/// Looks at everything; exit code 1 if something is in the way.
+pub(super) async fn run(global: &Global) -> Result<ExitCode, Failure> {
+    let loaded = global.load()?;
+    let mut report = Report::default();
+    let running = services::running(&loaded).await;
+    let pools: Vec<_> = loaded.settings.pools.values().cloned().collect();
+    report.add("ephemeral ports", kernel::ephemeral(&pools));
+    report.add("reserved ports", kernel::reserved(&pools));
+    report.add("low ports", kernel::low(&pools, running.first()));
+    report.add("descriptors", kernel::descriptors(&pools));
+    report.add("permissions", files::permissions(&loaded.settings));
+    report.add("services", services::several(&running));
+    let leases = services::leases(&loaded).await;
+    let published = containers::published(&mut report.unknown).await;
+    report.add(
+        "containers",
+        containers::clashes(&published, &pools, &leases),
+    );
+    if global.json {
+        print_json(&json!({ "version": VERSION, "checks": report.checks,
+            "findings": report.findings, "unknown": report.unknown }))?;
+    } else {
+        print(&text(&report))?;
+    }
+    Ok(ExitCode::from(u8::from(!report.findings.is_empty())))
+}
+
+fn text(report: &Report) -> String {
+    let mut lines = Vec::new();
+    for check in &report.checks {
+        let found = report.findings.iter().filter(|it| it.check == *check);
+        let before = lines.len();
+        lines.extend(found.map(|finding| {
+            let (message, command) = (printable(&finding.message), printable(&finding.command));
+            format!("{check}: {message}\n    {command}\n")
+        }));
+        if lines.len() == before {
+            lines.push(format!("{check}: nothing in the way\n"));
+        }
+    }
+    let unknown = report.unknown.iter();
+    lines.extend(unknown.map(|unknown| format!("not looked at: {}\n", printable(unknown))));
+    lines.concat()
+}
+
+/// A word as a shell reads it back.
+fn quoted(word: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+:@".contains(&byte);
+    if !word.is_empty() && word.bytes().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', "'\\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_of_somebody_elses_stays_a_word() {
+        assert_eq!(quoted("/var/lib/portbook"), "/var/lib/portbook");
+        assert_eq!(
+            quoted("a b; rm -rf '$HOME'"),
+            r"'a b; rm -rf '\''$HOME'\'''"
+        );
+        assert_eq!(quoted(""), "''");
+    }
+}

@@ -1,0 +1,51 @@
+//! The services that answer here: each knows its own leases alone, so one is enough.
+
+use crate::api::document::{LeaseDocument, StatusDocument};
+use crate::cli::backend::every_living;
+use crate::cli::client;
+use crate::config::Loaded;
+
+/// Every service that answers, the one that commands speak to first.
+pub(super) async fn running(loaded: &Loaded) -> Vec<StatusDocument> {
+    let mut found: Vec<StatusDocument> = Vec::new();
+    for client in client::all(loaded).await {
+        if let Ok(status) = client.get::<StatusDocument>("/api/v1/status").await
+            && found.iter().all(|known| known.pid != status.pid)
+        {
+            found.push(status);
+        }
+    }
+    found
+}
+
+/// Services beside the first.
+pub(super) fn several(running: &[StatusDocument]) -> Vec<(String, String)> {
+    let Some((first, others)) = running.split_first() else {
+        return Vec::new();
+    };
+    let me = rustix::process::geteuid().as_raw();
+    let found = others.iter().map(|other| {
+        let message = format!(
+            "services {} ({}) and {} ({}) both run, and neither knows of the other's leases",
+            first.pid,
+            first.data_dir.display(),
+            other.pid,
+            other.data_dir.display()
+        );
+        let sudo = if me == 0 || other.uid == me {
+            ""
+        } else {
+            "sudo "
+        };
+        (message, format!("{sudo}kill {}", other.pid))
+    });
+    found.collect()
+}
+
+/// The living leases of the service that commands speak to; none where none runs.
+pub(super) async fn leases(loaded: &Loaded) -> Vec<LeaseDocument> {
+    match client::find(loaded).await {
+        Ok(Some(client)) => every_living(&client).await.unwrap_or_default(),
+        _ => Vec::new(),
+    }
+}
