@@ -11,6 +11,7 @@ mod access;
 mod api;
 mod cli;
 mod clock;
+mod collector;
 mod concurrency;
 mod console;
 mod crash;
