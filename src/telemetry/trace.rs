@@ -33,16 +33,19 @@ pub(super) fn provider(options: &Options) -> Result<Option<SdkTracerProvider>, T
     let Some(endpoint) = endpoint(options, transport)? else {
         return Ok(None);
     };
-    let queue = match transport {
-        Transport::Http => queue(options, exporter(&endpoint)?, &endpoint),
+    let builder = SdkTracerProvider::builder().with_resource(resource::of(options));
+    let builder = match transport {
+        Transport::Http => {
+            builder.with_span_processor(queue(options, exporter(&endpoint)?, &endpoint))
+        }
         #[cfg(feature = "grpc")]
-        Transport::Grpc => queue(options, super::grpc::exporter(&endpoint)?, &endpoint),
+        Transport::Grpc => {
+            let exporter = super::grpc::exporter(&endpoint)?;
+            builder.with_span_processor(queue(options, exporter, &endpoint))
+        }
         #[cfg(not(feature = "grpc"))]
         Transport::Grpc => return Err(TelemetryError::NoGrpc),
     };
-    let builder = SdkTracerProvider::builder()
-        .with_span_processor(queue)
-        .with_resource(resource::of(options));
     let builder = match sampler {
         Some(sampler) => builder.with_sampler(sampler),
         None => builder,

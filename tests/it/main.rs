@@ -12,6 +12,7 @@ mod api;
 mod browser;
 mod cli;
 mod clock;
+mod collector;
 mod concurrency;
 mod console;
 mod crash;

@@ -1,5 +1,6 @@
 //! Metrics and health: what Prometheus scrapes, and what the service says of itself.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -230,4 +231,40 @@ fn a_real_prometheus_scrapes_it() {
     prometheus.kill().unwrap();
     prometheus.wait().unwrap();
     assert!(scraped, "nothing was scraped within a minute");
+}
+
+/// The names of metrics in a text.
+fn names(text: &str) -> BTreeSet<String> {
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    let ours = words.filter(|word| word.starts_with("portbook_"));
+    ours.map(|word| {
+        let parts = ["_bucket", "_sum", "_count"];
+        let whole = parts.into_iter().find_map(|part| word.strip_suffix(part));
+        whole.unwrap_or(word).to_owned()
+    })
+    .collect()
+}
+
+#[test]
+fn dashboard_and_alerts_ask_for_metrics_that_there_are() {
+    let place = Place::with_ports(2);
+    let server = place.serve();
+    let lease = place.json(&["alloc"])["leases"][0]["id"].clone();
+    place.ok(&["release", lease.as_str().unwrap()]);
+    server.api("GET", "/api/v1/nothing", None);
+    let known = names(&metrics(&server));
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/static/observe/");
+    for file in ["grafana-dashboard.json", "prometheus-rules.yml"] {
+        let text = std::fs::read_to_string(format!("{folder}{file}")).unwrap();
+        // Nothing was mended, so there is no line of it yet.
+        let asked = names(&text)
+            .into_iter()
+            .filter(|name| name != "portbook_repairs_total");
+        let unknown: Vec<String> = asked.filter(|name| !known.contains(name)).collect();
+        assert!(unknown.is_empty(), "{file}: {unknown:?}");
+    }
+    for file in ["grafana-dashboard.json", "jaeger-ui.json"] {
+        let text = std::fs::read_to_string(format!("{folder}{file}")).unwrap();
+        serde_json::from_str::<serde_json::Value>(&text).unwrap();
+    }
 }
