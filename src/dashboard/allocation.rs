@@ -73,7 +73,11 @@ pub(super) async fn show(
     let found = found.map_err(Problem::from)?.ok_or_else(missing)?;
     let now = face.service.clock().now();
     let leases = granted(&face, &viewer, id, now).await?;
-    Ok(Page(AllocationPage::of(found, leases, frame, now)))
+    let settings = face.service.settings();
+    let mut page = AllocationPage::of(found, leases, frame, now);
+    let trace = page.trace_id.as_deref();
+    page.trace_url = trace.and_then(|trace| settings.telemetry.trace_link(trace));
+    Ok(Page(page))
 }
 
 /// The leases that it granted, as they are now.

@@ -8,6 +8,8 @@ use super::frame::Frame;
 use super::page::Page;
 use super::part::badge::{Badge, Tone};
 use crate::api::Face;
+use crate::domain::attempt::printable;
+use crate::domain::health::{Check, Condition};
 use crate::store::directory::sizes;
 
 /// The page.
@@ -15,36 +17,30 @@ use crate::store::directory::sizes;
 #[template(path = "status.html")]
 pub(super) struct StatusPage {
     frame: Frame,
-    checks: Vec<Check>,
+    checks: Vec<Row>,
     facts: Vec<(&'static str, String)>,
     repairs: Vec<(&'static str, String)>,
 }
 
 /// Something that must be well.
 #[derive(Debug)]
-struct Check {
+struct Row {
     name: &'static str,
     badge: Badge,
     detail: String,
 }
 
-impl Check {
-    fn new(name: &'static str, well: bool, detail: String) -> Self {
-        let badge = if well {
-            Badge {
-                tone: Tone::Good,
-                word: "well",
-            }
-        } else {
-            Badge {
-                tone: Tone::Bad,
-                word: "not well",
-            }
+impl From<Check> for Row {
+    fn from(check: Check) -> Self {
+        let (tone, word) = match check.condition {
+            Condition::Ok => (Tone::Good, "ok"),
+            Condition::Warn => (Tone::Warning, "look at it"),
+            Condition::Fail => (Tone::Bad, "not well"),
         };
         Self {
-            name,
-            badge,
-            detail,
+            name: check.name,
+            badge: Badge { tone, word },
+            detail: printable(&check.detail),
         }
     }
 }
@@ -52,26 +48,9 @@ impl Check {
 /// Shows the status.
 pub(super) async fn show(face: Data<Face>, frame: Frame) -> Page<StatusPage> {
     let settings = face.service.settings();
-    let store = face.service.store();
-    let written = store.commit(store.batch()).await;
-    let (held, budget) = (
-        face.service.held_descriptors(),
-        face.service.descriptor_budget(),
-    );
-    let checks = vec![
-        Check::new(
-            "Record",
-            written.is_ok(),
-            written
-                .err()
-                .map_or("takes a commit".to_owned(), |error| error.to_string()),
-        ),
-        Check::new(
-            "Descriptors",
-            held * 10 < budget * 9,
-            format!("{} of {} used by holds", grouped(held), grouped(budget)),
-        ),
-    ];
+    let mut checks = face.service.health().await;
+    // What is wrong comes first.
+    checks.sort_by_key(|check| std::cmp::Reverse(check.condition));
     let size = sizes(&settings.data_dir);
     let facts = vec![
         ("Version", env!("CARGO_PKG_VERSION").to_owned()),
@@ -101,7 +80,7 @@ pub(super) async fn show(face: Data<Face>, frame: Frame) -> Page<StatusPage> {
     let repairs = face.service.repairs().into_iter();
     Page(StatusPage {
         frame,
-        checks,
+        checks: checks.into_iter().map(Row::from).collect(),
         facts,
         repairs: repairs
             .map(|(kind, count)| (kind, grouped(usize::try_from(count).unwrap_or(usize::MAX))))
