@@ -4,6 +4,7 @@
 mod alloc;
 mod backend;
 mod client;
+mod complete;
 pub mod config;
 mod doctor;
 mod env;
@@ -13,6 +14,7 @@ mod history;
 mod interfaces;
 mod lease;
 mod list;
+mod man;
 mod portserver;
 mod project;
 mod request;
@@ -25,6 +27,7 @@ mod token;
 mod wait;
 mod who;
 
+pub use complete::answer_if_asked;
 pub use failure::Failure;
 
 use std::future::Future;
@@ -122,6 +125,11 @@ enum Command {
     Portserver(portserver::PortserverArgs),
     /// Print the token that changes state on the console.
     Token,
+    /// Print a shell's completions.
+    Completions(complete::CompletionsArgs),
+    /// Write the manual pages.
+    #[command(hide = true)]
+    Man(man::ManArgs),
 }
 
 impl Cli {
@@ -157,6 +165,8 @@ impl Cli {
             Command::Serve(args) => serve::run(&global, &args),
             Command::Portserver(args) => portserver::run(&global, &args),
             Command::Token => token::run(&global),
+            Command::Completions(args) => complete::run(&args),
+            Command::Man(args) => man::run(&args),
         }
     }
 }

@@ -30,6 +30,7 @@ mod project;
 mod regain;
 mod restarts;
 mod several;
+mod shell;
 mod sockets;
 mod stalled;
 mod succession;
