@@ -20,6 +20,7 @@ mod project;
 mod request;
 mod run;
 mod serve;
+mod service;
 mod stats;
 mod status;
 mod table;
@@ -125,6 +126,8 @@ enum Command {
     Portserver(portserver::PortserverArgs),
     /// Print the token that changes state on the console.
     Token,
+    /// Have systemd run the service.
+    Service(service::ServiceArgs),
     /// Print a shell's completions.
     Completions(complete::CompletionsArgs),
     /// Write the manual pages.
@@ -165,6 +168,7 @@ impl Cli {
             Command::Serve(args) => serve::run(&global, &args),
             Command::Portserver(args) => portserver::run(&global, &args),
             Command::Token => token::run(&global),
+            Command::Service(args) => service::run(&args),
             Command::Completions(args) => complete::run(&args),
             Command::Man(args) => man::run(&args),
         }

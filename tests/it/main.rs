@@ -37,4 +37,5 @@ mod succession;
 mod support;
 mod tools;
 mod traces;
+mod units;
 mod watcher;
