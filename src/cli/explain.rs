@@ -3,10 +3,11 @@
 use std::process::ExitCode;
 
 use clap::Args;
+use clap_complete::engine::ArgValueCandidates;
 
 use super::backend::Backend;
 use super::table::table;
-use super::{Failure, Global, print, print_json};
+use super::{Failure, Global, complete, print, print_json};
 use crate::api::document::{AllocationRecordDocument, AttemptDocument, LeaseDocument};
 use crate::domain::attempt::printable;
 use crate::domain::candidate::{Candidate, Weighed};
@@ -17,7 +18,7 @@ use crate::domain::port::{Port, Protocol};
 #[derive(Debug, Args)]
 pub struct ExplainArgs {
     /// An allocation's id, a port or a name; of a port or name the latest allocation.
-    #[arg(value_name = "ALLOCATION|PORT|NAME")]
+    #[arg(value_name = "ALLOCATION|PORT|NAME", add = ArgValueCandidates::new(complete::names))]
     what: String,
     /// tcp or udp, for a port.
     #[arg(long, default_value = "tcp")]

@@ -3,9 +3,10 @@
 use std::process::ExitCode;
 
 use clap::Args;
+use clap_complete::engine::ArgValueCandidates;
 
 use super::backend::Backend;
-use super::{Failure, Global, note, print, print_json};
+use super::{Failure, Global, complete, note, print, print_json};
 use crate::api::document::LeaseDocument;
 use crate::config::Loaded;
 use crate::domain::duration::Span;
@@ -14,7 +15,7 @@ use crate::domain::duration::Span;
 #[derive(Debug, Args)]
 pub struct ReleaseArgs {
     /// Lease ids, ports or names.
-    #[arg(required = true, value_name = "LEASE")]
+    #[arg(required = true, value_name = "LEASE", add = ArgValueCandidates::new(complete::names))]
     leases: Vec<String>,
 }
 
@@ -22,7 +23,7 @@ pub struct ReleaseArgs {
 #[derive(Debug, Args)]
 pub struct RenewArgs {
     /// A lease id, port or name.
-    #[arg(value_name = "LEASE")]
+    #[arg(value_name = "LEASE", add = ArgValueCandidates::new(complete::names))]
     lease: String,
     /// How long from now on; the lifetime it was granted with if left out.
     #[arg(long, value_name = "DURATION")]

@@ -3,11 +3,12 @@
 use std::process::ExitCode;
 
 use clap::Args;
+use clap_complete::engine::ArgValueCandidates;
 use serde_json::json;
 
 use super::backend::Backend;
 use super::table::table;
-use super::{Failure, Global, print, print_json};
+use super::{Failure, Global, complete, print, print_json};
 use crate::api::document::{LeaseDocument, VERSION};
 
 /// What `list` takes.
@@ -17,7 +18,7 @@ pub struct ListArgs {
     #[arg(long, short)]
     all: bool,
     /// Only those of this pool.
-    #[arg(long, value_name = "POOL")]
+    #[arg(long, value_name = "POOL", add = ArgValueCandidates::new(complete::pools))]
     pool: Option<String>,
     /// Only those with this label.
     #[arg(long, value_name = "KEY[=VALUE]")]

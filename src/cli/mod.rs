@@ -4,6 +4,7 @@
 mod alloc;
 mod backend;
 mod client;
+mod complete;
 pub mod config;
 mod dashboard;
 mod doctor;
@@ -14,11 +15,13 @@ mod history;
 mod interfaces;
 mod lease;
 mod list;
+mod man;
 mod portserver;
 mod project;
 mod request;
 mod run;
 mod serve;
+mod service;
 mod stats;
 mod status;
 mod table;
@@ -27,6 +30,7 @@ mod trace;
 mod wait;
 mod who;
 
+pub use complete::answer_if_asked;
 pub use failure::Failure;
 
 use std::future::Future;
@@ -127,6 +131,13 @@ enum Command {
     Portserver(portserver::PortserverArgs),
     /// Print the token that changes state on the console.
     Token,
+    /// Have systemd run the service.
+    Service(service::ServiceArgs),
+    /// Print a shell's completions.
+    Completions(complete::CompletionsArgs),
+    /// Write the manual pages.
+    #[command(hide = true)]
+    Man(man::ManArgs),
 }
 
 impl Cli {
@@ -169,6 +180,9 @@ impl Cli {
             Command::Dashboard(args) => block_on(dashboard::run(&global, &args)),
             Command::Portserver(args) => portserver::run(&global, &args),
             Command::Token => token::run(&global),
+            Command::Service(args) => service::run(&args),
+            Command::Completions(args) => complete::run(&args),
+            Command::Man(args) => man::run(&args),
         }
     }
 }

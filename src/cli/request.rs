@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 
 use clap::{Args, ValueEnum};
+use clap_complete::engine::ArgValueCandidates;
 
-use super::{Failure, Global, project};
+use super::{Failure, Global, complete, project};
 use crate::api::document::{AllocationDocument, LeaseRequest, ScopeWord};
 use crate::domain::duration::Span;
 use crate::domain::lease::{Handover, Name};
@@ -17,7 +18,7 @@ use crate::domain::selector::Selector;
 #[derive(Debug, Clone, Default, Args)]
 pub struct Wanted {
     /// The same name gets the same port again; repeat it for several ports at once.
-    #[arg(long, short, value_name = "NAME")]
+    #[arg(long, short, value_name = "NAME", add = ArgValueCandidates::new(complete::names))]
     name: Vec<Name>,
     /// A service of the project's portbook.toml, for this work tree alone; repeatable.
     #[arg(long, value_name = "SERVICE", conflicts_with_all = ["name", "scope", "count", "block"])]
@@ -26,7 +27,7 @@ pub struct Wanted {
     #[arg(long, value_enum)]
     scope: Option<ScopeArg>,
     /// The pool to take from.
-    #[arg(long, value_name = "POOL")]
+    #[arg(long, value_name = "POOL", add = ArgValueCandidates::new(complete::pools))]
     pool: Option<String>,
     /// Exactly this port, or fail.
     #[arg(long, short, value_name = "PORT", conflicts_with = "prefer", value_parser = port)]
@@ -45,7 +46,8 @@ pub struct Wanted {
     protocol: Option<Protocols>,
     /// Where to hold it: a NIC name or glob, an address, a network, `any`, `all`, `loopback`,
     /// `private`, `public`, `ipv4`, `ipv6`; `!` before it excludes. Commas or repetition.
-    #[arg(long, short, value_name = "SELECTOR", value_delimiter = ',')]
+    #[arg(long, short, value_name = "SELECTOR", value_delimiter = ',',
+        add = ArgValueCandidates::new(complete::interfaces))]
     interface: Vec<Selector>,
     /// The order of candidates: learned, ordered or random.
     #[arg(long, value_name = "STRATEGY")]

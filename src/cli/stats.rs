@@ -4,10 +4,11 @@ use std::fmt::Write;
 use std::process::ExitCode;
 
 use clap::Args;
+use clap_complete::engine::ArgValueCandidates;
 
 use super::backend::Backend;
 use super::table::table;
-use super::{Failure, Global, print, print_json};
+use super::{Failure, Global, complete, print, print_json};
 use crate::api::document::{OccupantStats, OutcomesDocument, PortStats, Saved, StatsDocument};
 use crate::domain::moment::Moment;
 
@@ -18,7 +19,7 @@ pub struct StatsArgs {
     #[arg(long, value_name = "TIME", default_value = "7d")]
     since: Moment,
     /// Of this pool alone.
-    #[arg(long)]
+    #[arg(long, add = ArgValueCandidates::new(complete::pools))]
     pool: Option<String>,
 }
 

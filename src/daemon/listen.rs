@@ -2,9 +2,10 @@
 
 use std::any::Any;
 use std::net::TcpListener;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use actix_web::dev::{Extensions, Server};
@@ -37,6 +38,46 @@ pub(super) fn listen_on_socket(path: &Path, mode: u32) -> Result<UnixListener, S
     std::fs::rename(&new, path).map_err(what())?;
     listener.set_nonblocking(true).map_err(what())?;
     Ok(listener)
+}
+
+/// Unix sockets that listen already when the service starts: a supervisor's socket activation.
+pub(super) struct Activated(Vec<UnixListener>);
+
+impl Activated {
+    /// Takes them out of the sockets that a supervisor passed.
+    pub(super) fn among(passed: &mut Vec<(String, OwnedFd)>) -> Self {
+        let mut listening = Vec::new();
+        for (name, socket) in std::mem::take(passed) {
+            let socket = UnixListener::from(socket);
+            // What is no Unix socket has no such address.
+            match socket.local_addr() {
+                Ok(_) => listening.push(socket),
+                Err(_) => passed.push((name, socket.into())),
+            }
+        }
+        Self(listening)
+    }
+
+    /// The one that listens at a path, or one bound now. The second is the service's own to remove.
+    pub(super) fn listen(
+        &mut self,
+        path: &Path,
+        mode: u32,
+        own: &mut Vec<PathBuf>,
+    ) -> Result<UnixListener, StartError> {
+        let is_there = |socket: &UnixListener| {
+            let address = socket.local_addr();
+            address.is_ok_and(|address| address.as_pathname() == Some(path))
+        };
+        let Some(index) = self.0.iter().position(is_there) else {
+            own.push(path.to_owned());
+            return listen_on_socket(path, mode);
+        };
+        let socket = self.0.swap_remove(index);
+        let what = failed(format!("the API socket {}", path.display()));
+        socket.set_nonblocking(true).map_err(what)?;
+        Ok(socket)
+    }
 }
 
 pub(super) fn server(

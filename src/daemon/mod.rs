@@ -34,7 +34,7 @@ use crate::store::directory::{DataDirectory, Lock};
 use crate::store::{Store, StoreError, StoreOptions};
 
 use console::{announce, land};
-use listen::{listen_on_socket, server};
+use listen::{Activated, server};
 use signals::{Heir, Signals, Stop, obey};
 
 /// How long to wait for a command that has the data directory for a moment.
@@ -77,8 +77,8 @@ fn failed(what: impl Into<String>) -> impl FnOnce(io::Error) -> StartError {
 pub struct Daemon {
     face: Data<Face>,
     sources: Sources,
-    directory: DataDirectory,
-    socket: PathBuf,
+    /// What goes with it.
+    own_files: Vec<PathBuf>,
     server: Server,
     signals: Signals,
     writer: JoinHandle<()>,
@@ -92,7 +92,11 @@ pub struct Daemon {
 impl Daemon {
     /// Takes the data directory, restores the leases, and listens. `given` are the sockets of holds
     /// that were kept for this start. Must run on an actix system.
-    pub async fn build(sources: Sources, loaded: Loaded, given: Given) -> Result<Self, StartError> {
+    pub async fn build(
+        sources: Sources,
+        loaded: Loaded,
+        mut given: Given,
+    ) -> Result<Self, StartError> {
         // Before anybody can learn that it runs and send one.
         let signals = Signals::listen().map_err(failed("signal handlers"))?;
         let settings = Arc::new(loaded.settings.clone());
@@ -102,6 +106,7 @@ impl Daemon {
         if let Some(supervisor) = &supervisor {
             keep_copies(&service, supervisor);
         }
+        let mut activated = Activated::among(&mut given.by_supervisor);
         service.accept_given(given.into_sockets());
         let restored = service.restore().await.map_err(StartError::Restore)?;
         tracing::info!(
@@ -138,8 +143,10 @@ impl Daemon {
         } else {
             None
         };
-        let socket = listen_on_socket(&settings.socket, settings.socket_mode)?;
-        let descriptors = listen_on_socket(&beside(&settings.socket), settings.socket_mode)?;
+        let (mut own_files, mode) = (vec![directory.console()], settings.socket_mode);
+        let socket = activated.listen(&settings.socket, mode, &mut own_files)?;
+        let descriptors = beside(&settings.socket);
+        let descriptors = activated.listen(&descriptors, mode, &mut own_files)?;
         let descriptors = UnixListener::from_std(descriptors).map_err(failed("the socket"))?;
         let portserver = portserver::Listening::open(&service, &settings)?;
         let mut listeners = Vec::new();
@@ -151,8 +158,7 @@ impl Daemon {
         Ok(Self {
             face,
             sources,
-            directory,
-            socket: settings.socket.clone(),
+            own_files,
             server,
             signals,
             writer,
@@ -175,7 +181,7 @@ impl Daemon {
         let service = self.face.service.clone();
         let heir = Heir::default();
         let (takeover, takeovers) = mpsc::channel(1);
-        tell(self.supervisor.as_ref(), "READY=1");
+        tell(self.supervisor.as_ref(), &ready(&self.face));
         let chores = chores(&service);
         let of_portserver = self.portserver.as_ref();
         let portserver = of_portserver.map(|listening| listening.server.clone());
@@ -183,6 +189,7 @@ impl Daemon {
         let its_tasks = self.portserver.map(portserver::Listening::start);
         let tasks = [
             tokio::spawn(tell_interface_changes(service.clone())),
+            tokio::spawn(keep_alive(self.supervisor.clone())),
             tokio::spawn(descriptor::serve(
                 self.descriptors,
                 service.clone(),
@@ -195,6 +202,7 @@ impl Daemon {
                     takeovers,
                     heir: heir.clone(),
                     portserver: portserver.clone(),
+                    supervisor: self.supervisor.clone(),
                 },
                 self.face.clone(),
                 self.sources,
@@ -211,9 +219,7 @@ impl Daemon {
         // The writer ends by itself once it has written what waits.
         drop(self.writer.await);
         portserver::tell_statistics(portserver.as_ref());
-        let descriptors = beside(&self.socket);
-        let files = [self.directory.console(), self.socket, descriptors];
-        for file in files.into_iter().chain(its_file) {
+        for file in self.own_files.into_iter().chain(its_file) {
             drop(std::fs::remove_file(file));
         }
         if let Some(heir) = heir.get() {
@@ -291,6 +297,28 @@ fn keep_copies(service: &Service, supervisor: &Supervisor) {
 fn tell(supervisor: Option<&Supervisor>, text: &str) {
     if let Some(supervisor) = supervisor {
         supervisor.tell(text);
+    }
+}
+
+/// What a supervisor is told once the service answers.
+fn ready(face: &Face) -> String {
+    let status = face.console.get().map_or_else(
+        || "no console".to_owned(),
+        |url| format!("the console listens at {url}"),
+    );
+    format!("READY=1\nSTATUS={status}")
+}
+
+/// Tells a supervisor that the service still runs, if it wants to hear that, for as long as it is
+/// polled: what no longer polls is started anew.
+async fn keep_alive(supervisor: Option<Supervisor>) {
+    let (Some(supervisor), Some(interval)) = (supervisor, Supervisor::watchdog_interval()) else {
+        return;
+    };
+    let mut rounds = tokio::time::interval(interval);
+    loop {
+        rounds.tick().await;
+        supervisor.tell("WATCHDOG=1");
     }
 }
 

@@ -15,6 +15,8 @@ use crate::domain::event::EventKind;
 use crate::protocol::portserver::Portserver;
 
 use super::portserver::tell_statistics;
+use super::{ready, tell};
+use crate::host::supervisor::Supervisor;
 
 /// The signals that a service obeys.
 pub(super) struct Signals {
@@ -57,12 +59,19 @@ pub(super) struct Stop {
     pub(super) heir: Heir,
     /// Whose statistics SIGUSR1 asks for.
     pub(super) portserver: Option<Portserver>,
+    /// Who is told of a configuration read again.
+    pub(super) supervisor: Option<Supervisor>,
 }
 
 pub(super) async fn obey(mut signals: Signals, mut stop: Stop, face: Data<Face>, sources: Sources) {
     let statistics = || tell_statistics(stop.portserver.as_ref());
+    let reload = || {
+        tell(stop.supervisor.as_ref(), "RELOADING=1");
+        reload(&face, &sources);
+        tell(stop.supervisor.as_ref(), &ready(&face));
+    };
     tokio::select! {
-        () = signals.stop(|| reload(&face, &sources), statistics) => {
+        () = signals.stop(reload, statistics) => {
             tracing::info!("stopping: requests under way are answered; a second signal ends that");
         }
         Some(heir) = stop.takeovers.recv() => {

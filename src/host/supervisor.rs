@@ -5,6 +5,8 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -12,8 +14,8 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use super::handover;
 
 /// Whoever started this process and listens on `NOTIFY_SOCKET`.
-#[derive(Debug)]
-pub struct Supervisor(UnixDatagram);
+#[derive(Debug, Clone)]
+pub struct Supervisor(Arc<UnixDatagram>);
 
 impl Supervisor {
     /// The supervisor that the environment names; none where nobody listens there.
@@ -38,15 +40,27 @@ impl Supervisor {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let socket = socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None)?;
         connect(&socket, &address)?;
-        Ok(Self(socket.into()))
+        Ok(Self(Arc::new(socket.into())))
     }
 
     /// Tells one or several assignments, such as `READY=1`. Lost while the supervisor has not read
     /// what it was told before.
     pub fn tell(&self, text: &str) {
-        if let Err(error) = handover::send(&self.0, text.as_bytes(), &[]) {
+        if let Err(error) = handover::send(&*self.0, text.as_bytes(), &[]) {
             tracing::debug!(%error, "the supervisor was not told {text}");
         }
+    }
+
+    /// How often to say `WATCHDOG=1`: twice as often as the supervisor looks for it
+    /// (`sd_watchdog_enabled(3)`). None where it does not.
+    pub fn watchdog_interval() -> Option<Duration> {
+        let variable = |name| std::env::var(name).ok();
+        let mine = |pid: String| pid.parse() == Ok(std::process::id());
+        if !variable("WATCHDOG_PID").is_none_or(mine) {
+            return None;
+        }
+        let limit: u64 = variable("WATCHDOG_USEC")?.parse().ok()?;
+        (limit > 1).then(|| Duration::from_micros(limit / 2))
     }
 
     /// Another descriptor of the same socket, which does not block.

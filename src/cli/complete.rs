@@ -1,0 +1,126 @@
+//! Completions: `portbook completions SHELL` prints a script that asks this program at each tab, so
+//! that names, pools and interfaces are those of the running service.
+
+use std::collections::BTreeSet;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, CommandFactory, ValueEnum};
+use clap_complete::CompleteEnv;
+use clap_complete::engine::CompletionCandidate;
+use clap_complete::env::Shells;
+use serde::Deserialize;
+
+use super::{Cli, Failure, block_on, client, print};
+use crate::client::Client;
+use crate::config::{Flags, Sources};
+
+/// The variable by which a shell's script asks; not one of the settings, which start otherwise.
+const VARIABLE: &str = "_PORTBOOK_COMPLETE";
+
+/// Whoever pressed tab does not wait longer.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// What `completions` takes.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+  bash: echo 'source <(portbook completions bash)' >> ~/.bashrc
+  zsh:  echo 'source <(portbook completions zsh)' >> ~/.zshrc
+  fish: echo 'portbook completions fish | source' >> ~/.config/fish/config.fish")]
+pub struct CompletionsArgs {
+    #[arg(value_enum)]
+    shell: Shell,
+}
+
+/// A shell that can be told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Shell {
+    Bash,
+    Fish,
+    Zsh,
+}
+
+impl Shell {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Bash => "bash",
+            Self::Fish => "fish",
+            Self::Zsh => "zsh",
+        }
+    }
+}
+
+/// Answers a shell's script and ends, if it is one that asks.
+pub fn answer_if_asked() {
+    CompleteEnv::with_factory(Cli::command)
+        .var(VARIABLE)
+        .complete();
+}
+
+/// Prints a shell's script.
+pub(super) fn run(args: &CompletionsArgs) -> Result<ExitCode, Failure> {
+    let shells = Shells::builtins();
+    let shell = args.shell.as_str();
+    let script = shells.completer(shell).map(|shell| {
+        let mut script = Vec::new();
+        let name = "portbook";
+        let written = shell.write_registration(VARIABLE, name, name, name, &mut script);
+        written.map(|()| script)
+    });
+    match script {
+        Some(Ok(script)) => print(&String::from_utf8_lossy(&script))?,
+        _ => return Err(Failure::other(format!("no completions for {shell}"))),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+#[derive(Deserialize)]
+struct Named {
+    name: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Lists {
+    #[serde(default, alias = "pools", alias = "interfaces", alias = "leases")]
+    list: Vec<Named>,
+}
+
+/// Names of living leases.
+pub(super) fn names() -> Vec<CompletionCandidate> {
+    of("/api/v1/leases?limit=1000")
+}
+
+/// Pools.
+pub(super) fn pools() -> Vec<CompletionCandidate> {
+    of("/api/v1/pools")
+}
+
+/// Interfaces, and the words for several of them.
+pub(super) fn interfaces() -> Vec<CompletionCandidate> {
+    let classes = [
+        "any", "all", "loopback", "private", "public", "ipv4", "ipv6",
+    ];
+    let classes = classes.into_iter().map(CompletionCandidate::new);
+    of("/api/v1/interfaces")
+        .into_iter()
+        .chain(classes)
+        .collect()
+}
+
+/// The names in one of the service's lists; none where no service answers at once.
+fn of(path: &str) -> Vec<CompletionCandidate> {
+    let asking = async {
+        let found = tokio::time::timeout(PATIENCE, ask(path)).await;
+        Ok(found.unwrap_or_default().unwrap_or_default())
+    };
+    let names: BTreeSet<String> = block_on(asking).unwrap_or_default();
+    names.into_iter().map(CompletionCandidate::new).collect()
+}
+
+async fn ask(path: &str) -> Option<BTreeSet<String>> {
+    // What stands on the line to be completed is not known here; variables are.
+    let loaded = crate::config::load(&Sources::from_process(Flags::default())).ok()?;
+    let client: Client = client::find(&loaded).await.ok()??;
+    let lists: Lists = client.get(path).await.ok()?;
+    Some(lists.list.into_iter().filter_map(|it| it.name).collect())
+}

@@ -1,0 +1,28 @@
+//! `portbook man DIR`: manual pages, one a command, for packages.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, CommandFactory};
+
+use super::{Cli, Failure};
+
+/// What `man` takes.
+#[derive(Debug, Args)]
+pub struct ManArgs {
+    /// The folder to write them into; made if it is not there.
+    #[arg(value_name = "DIR")]
+    folder: PathBuf,
+}
+
+/// Writes the pages.
+pub(super) fn run(args: &ManArgs) -> Result<ExitCode, Failure> {
+    let mut command = Cli::command().disable_help_subcommand(true);
+    // So that each page has the full name of its command.
+    command.build();
+    let folder = &args.folder;
+    let written = std::fs::create_dir_all(folder);
+    let written = written.and_then(|()| clap_mangen::generate_to(command, folder));
+    written.map_err(|error| Failure::other(format!("{}: {error}", folder.display())))?;
+    Ok(ExitCode::SUCCESS)
+}
