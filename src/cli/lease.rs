@@ -1,5 +1,6 @@
 //! `portbook release` and `portbook renew`: leases that exist, by id, port or name.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Args;
@@ -69,6 +70,7 @@ fn named(living: &[LeaseDocument], word: &str) -> Result<Vec<LeaseDocument>, Fai
     if meant.iter().any(|lease| lease.uid == me) {
         meant.retain(|lease| lease.uid == me);
     }
+    nearest(&mut meant, super::project::work_tree().ok().as_deref());
     if meant.is_empty() {
         let message = format!(
             "no living lease has the id, port or name \"{word}\"; `portbook list` shows them"
@@ -76,6 +78,20 @@ fn named(living: &[LeaseDocument], word: &str) -> Result<Vec<LeaseDocument>, Fai
         return Err(Failure::other(message));
     }
     Ok(meant)
+}
+
+/// Of leases of one name in several work trees those of this tree, or else those of no tree: another
+/// project's are not meant as long as there is one of these.
+fn nearest(meant: &mut Vec<LeaseDocument>, tree: Option<&Path>) {
+    for wanted in [tree, None] {
+        if meant
+            .iter()
+            .any(|lease| lease.directory.as_deref() == wanted)
+        {
+            meant.retain(|lease| lease.directory.as_deref() == wanted);
+            return;
+        }
+    }
 }
 
 /// Makes a lease last longer.

@@ -152,3 +152,20 @@ fn a_project_says_nothing_of_the_service() {
     assert_eq!(output.status.code(), Some(2));
     assert!(text(&output.stderr).contains("[services.web]"));
 }
+
+#[test]
+fn a_name_means_this_work_trees_lease() {
+    let place = Place::with_ports(4);
+    let [one, two] = work_trees(&place, "[services.web]\n");
+    let _server = place.serve();
+    let (of_one, of_two) = (variables(&place, &one), variables(&place, &two));
+    ok(&place, &two.join("src"), &["release", "web"]);
+    let list = place.json(&["list", "--pool", "default"]);
+    let left = list["leases"].as_array().unwrap();
+    assert_eq!(left.len(), 1, "{list}");
+    assert_eq!(
+        left[0]["port"].to_string(),
+        of_one["WEB_PORT"].as_str().unwrap()
+    );
+    assert_ne!(of_one["WEB_PORT"], of_two["WEB_PORT"]);
+}
