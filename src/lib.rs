@@ -45,6 +45,7 @@ pub mod dashboard;
 pub mod domain;
 pub mod engine;
 pub mod host;
+pub mod library;
 pub mod protocol;
 pub mod store;
 pub mod telemetry;

@@ -19,7 +19,7 @@ use crate::domain::lease::{
     AllocationId, Guard, Handover, Lease, LeaseId, Name, Owner, Scope, State,
 };
 use crate::domain::pool::Strategy;
-use crate::domain::port::{Port, Protocol, Protocols};
+use crate::domain::port::{Port, PortSet, Protocol, Protocols};
 use crate::domain::request::Request;
 use crate::domain::selector::Selector;
 use crate::domain::story;
@@ -64,6 +64,9 @@ pub struct LeaseRequest {
     /// This port if it is free.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prefer: Option<u16>,
+    /// Where to look, in place of the pool's ranges.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ranges: Option<PortSet>,
     /// How many ports.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub count: Option<NonZeroU32>,
@@ -141,6 +144,7 @@ impl LeaseRequest {
             block: self.block,
             port: port("port", self.port)?,
             prefer: port("prefer", self.prefer)?,
+            ranges: self.ranges,
             protocol: self.protocol,
             interfaces: self.interfaces,
             strategy: self.strategy,

@@ -5,7 +5,6 @@ use std::process::ExitCode;
 use clap::Args;
 use clap_complete::engine::ArgValueCandidates;
 
-use super::backend::Backend;
 use super::table::table;
 use super::{Failure, Global, complete, print, print_json};
 use crate::api::document::{AllocationRecordDocument, AttemptDocument, LeaseDocument};
@@ -13,6 +12,7 @@ use crate::domain::attempt::printable;
 use crate::domain::candidate::{Candidate, Weighed};
 use crate::domain::lease::AllocationId;
 use crate::domain::port::{Port, Protocol};
+use crate::library::backend::Backend;
 
 /// What `explain` takes.
 #[derive(Debug, Args)]
@@ -48,7 +48,7 @@ async fn find(backend: &Backend, args: &ExplainArgs) -> Result<AllocationRecordD
     } else {
         of_name(backend, &args.what).await?
     };
-    backend.allocation(id).await
+    Ok(backend.allocation(id).await?)
 }
 
 async fn of_port(

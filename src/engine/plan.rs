@@ -58,9 +58,16 @@ pub struct Plan {
 impl Plan {
     /// Refuses what the kernel keeps for the administrator: a service that runs as root could bind
     /// it, but that is not for everybody who may ask. A pool can open such ports to its users.
-    pub fn check_privilege(&self, uid: u32, unprivileged_start: u16) -> Result<(), Refusal> {
-        let asked_for = self.explicit.or(self.prefer);
-        let refused = asked_for.filter(|port| {
+    pub fn check_privilege(
+        &self,
+        request: &Request,
+        uid: u32,
+        unprivileged_start: u16,
+    ) -> Result<(), Refusal> {
+        let in_ranges = request.ranges.iter().flat_map(PortSet::iter);
+        let asked_for = self.explicit.or(self.prefer).into_iter();
+        let mut asked_for = asked_for.chain(in_ranges.take_while(|p| p.get() < unprivileged_start));
+        let refused = asked_for.find(|port| {
             uid != 0 && port.get() < unprivileged_start && !self.pool.ranges.contains(*port)
         });
         refused.map_or(Ok(()), |port| {
@@ -88,6 +95,9 @@ impl Plan {
             )));
         }
         let (mut ranges, exclude) = allowed(&pool, &group, settings);
+        if let Some(wanted) = &request.ranges {
+            ranges = within(wanted, &group, settings)?;
+        }
         if let Some(prefer) = request.prefer {
             // Asked for by number, so it counts wherever it lies; the rest comes from the pool.
             ranges = ranges.union(&PortSet::single(prefer));
@@ -213,6 +223,25 @@ pub(super) fn allowed(
         }
     }
     (ranges.unwrap_or_else(|| pool.ranges.clone()), exclude)
+}
+
+/// Of the ranges that were asked for what may be granted on each of these interfaces.
+fn within(wanted: &PortSet, group: &AddressGroup, settings: &Settings) -> Result<PortSet, Refusal> {
+    let mut ranges = wanted.clone();
+    for address in group.addresses() {
+        let rule = rule_for(&address.interface, settings);
+        let Some(own) = rule.and_then(|rule| rule.ranges.as_ref()) else {
+            continue;
+        };
+        ranges = ranges.intersection(own);
+        if ranges.is_empty() {
+            let name = &address.interface;
+            return Err(Refusal::NothingInCommon(format!(
+                "{wanted} was asked for, {name} has {own}"
+            )));
+        }
+    }
+    Ok(ranges)
 }
 
 /// Each interface of a group with the ranges that count on it alone.

@@ -30,6 +30,13 @@ impl Service {
         Ok(listeners)
     }
 
+    /// Notes that this process has the sockets of a lease, and lets go of the hold beneath them: the
+    /// engine ends here, and they are the guard from now on.
+    pub fn leave_to_owner(&self, lease: &Lease) {
+        drop(lock(&self.holds).remove(lease.id));
+        self.set_guard(lease, Guard::Owner);
+    }
+
     /// Gives a lease's hold away; whoever gets it decides how long the kernel keeps the port.
     pub fn take_hold(&self, id: LeaseId) -> Option<Hold> {
         let hold = lock(&self.holds).remove(id);
