@@ -2,6 +2,7 @@
 //! same engine on the same record for the moment of the question.
 
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ use crate::api::{allocations, leases, ports, stats};
 use crate::client::Client;
 use crate::config::{Loaded, Settings};
 use crate::domain::duration::Span;
-use crate::domain::lease::{AllocationId, LeaseId};
+use crate::domain::lease::{AllocationId, Guard, Lease, LeaseId};
 use crate::domain::moment::Moment;
 use crate::domain::port::{Port, Protocol};
 use crate::engine::Limits;
@@ -147,6 +148,52 @@ impl Backend {
         match self {
             Self::Service(client) => Ok(descriptor::fetch(client.socket(), id)?),
             Self::Embedded(embedded) => Ok(embedded.sockets(id)),
+        }
+    }
+
+    /// The service's socket, where one answers.
+    pub(super) fn socket(&self) -> Option<PathBuf> {
+        match self {
+            Self::Service(client) => Some(client.socket().to_owned()),
+            Self::Embedded(_) => None,
+        }
+    }
+
+    /// The sockets of a lease, for this process itself, which is its owner.
+    pub(super) async fn give(&self, id: LeaseId) -> Result<Vec<OwnedFd>, Error> {
+        match self {
+            Self::Service(client) => Ok(descriptor::fetch(client.socket(), id)?),
+            Self::Embedded(embedded) => {
+                let given = embedded.service.give_sockets(&embedded.caller, id);
+                let (_, sockets) = given.await?;
+                embedded.service.leave_to(Guard::Owner, id);
+                Ok(sockets)
+            }
+        }
+    }
+
+    /// Leaves a lease to the books where no service holds its port.
+    pub(super) fn let_go(&self, id: LeaseId) {
+        if let Self::Embedded(embedded) = self {
+            embedded.service.leave_to(Guard::None, id);
+        }
+    }
+
+    /// A lease, living or ended.
+    pub(super) async fn lease(&self, id: LeaseId) -> Result<LeaseDocument, Error> {
+        match self {
+            Self::Service(client) => Ok(client.get(&format!("/api/v1/leases/{id}")).await?),
+            Self::Embedded(embedded) => {
+                let service = &embedded.service;
+                let document = |lease: &Lease| LeaseDocument::of(lease, service.clock());
+                if let Some(lease) = service.lease(id) {
+                    return Ok(document(&lease));
+                }
+                let stored = service.store().lease(id).await?;
+                let stored = stored.map(|stored| document(&stored.lease));
+                let missing = || Problem::new(Code::NotFound, "there is no such lease");
+                Ok(stored.ok_or_else(missing)?)
+            }
         }
     }
 

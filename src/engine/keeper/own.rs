@@ -30,11 +30,11 @@ impl Service {
         Ok(listeners)
     }
 
-    /// Notes that this process has the sockets of a lease, and lets go of the hold beneath them: the
-    /// engine ends here, and they are the guard from now on.
-    pub fn leave_to_owner(&self, lease: &Lease) {
-        drop(lock(&self.holds).remove(lease.id));
-        self.set_guard(lease, Guard::Owner);
+    /// Lets go of the hold of a lease before the engine ends: `guard` is what keeps the port from
+    /// then on.
+    pub fn leave_to(&self, guard: Guard, id: LeaseId) {
+        drop(lock(&self.holds).remove(id));
+        lock(&self.books).change(id, |lease| lease.guard = guard);
     }
 
     /// Gives a lease's hold away; whoever gets it decides how long the kernel keeps the port.
