@@ -1,16 +1,16 @@
 //! A console that wants port 8888, takes the next free one where that is taken, and says which.
 //!
 //! ```text
-//! console              8888, then 8889, … twenty in all; the same one next time
-//! console PREFERRED    the same from another port on
-//! console --port PORT  exactly this port, or an error that names who has it
+//! console                     8888, then 8889, … twenty in all; the same one next time
+//! console PREFERRED [NAME]    the same from another port on, or under another name
+//! console --port PORT         exactly this port, or an error that names who has it
 //! ```
 
 use std::error::Error;
 use std::io::Write;
 use std::process::ExitCode;
 
-use portbook::{Listener, Portbook};
+use portbook::{Listener, PortRequest, Portbook};
 
 fn main() -> ExitCode {
     match serve() {
@@ -41,10 +41,15 @@ fn listen() -> Result<Listener, Box<dyn Error>> {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let book = Portbook::open()?;
     let request = match arguments[..] {
-        [] => book.prefer(8888).attempts(20).name("console"),
-        [preferred] => book.prefer(preferred.parse()?).attempts(20).name("console"),
         ["--port", port] => book.port(port.parse()?),
-        _ => return Err("usage: console [PREFERRED | --port PORT]".into()),
+        [] => named(&book, 8888, "console"),
+        [preferred] => named(&book, preferred.parse()?, "console"),
+        [preferred, name] => named(&book, preferred.parse()?, name),
+        _ => return Err("usage: console [PREFERRED [NAME] | --port PORT]".into()),
     };
     Ok(request.listen()?)
+}
+
+fn named(book: &Portbook, preferred: u16, name: &str) -> PortRequest {
+    book.prefer(preferred).attempts(20).name(name)
 }

@@ -134,6 +134,9 @@ impl LeaseRequest {
             }
             name => names.extend(name),
         }
+        if self.ranges.as_ref().is_some_and(PortSet::is_empty) {
+            return Err("ranges: name one port at least, or leave it out".to_owned());
+        }
         check_labels(&self.labels)?;
         Ok(Request {
             until_reaped: false,

@@ -275,3 +275,34 @@ fn nothing_in_common(pool: &Pool, group: &AddressGroup, settings: &Settings) -> 
         .collect();
     Refusal::NothingInCommon(parts.join(", "))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Flags, Sources, load};
+    use crate::host::interface::Interfaces;
+
+    #[test]
+    fn ranges_of_a_request_open_no_privileged_port() {
+        let sources = Sources {
+            flags: Flags {
+                data_dir: Some("/nonexistent".into()),
+                ..Flags::default()
+            },
+            ..Sources::default()
+        };
+        let settings = load(&sources).unwrap().settings;
+        let host = Interfaces::open().current().unwrap();
+        let refused = |ranges: &str, uid| {
+            let request = Request {
+                ranges: Some(ranges.parse().unwrap()),
+                ..Request::default()
+            };
+            let plan = Plan::of(&request, &settings, &host).unwrap();
+            plan.check_privilege(&request, uid, 1024).is_err()
+        };
+        assert!(refused("1000-2000", 1000));
+        assert!(!refused("1000-2000", 0));
+        assert!(!refused("1024-2000", 1000));
+    }
+}

@@ -74,7 +74,7 @@ impl<S> Bound<S> {
     /// let listener = book.request().name("web").range(22_200..=22_299).listen()?;
     /// listener.release()?;
     /// assert!(book.leases()?.is_empty());
-    /// # Ok::<(), portbook::Error>(())
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn release(self) -> Result<(), Error> {
         let (socket, lease) = self.into_parts();
@@ -85,6 +85,17 @@ impl<S> Bound<S> {
     fn try_map<T>(self, change: impl FnOnce(S) -> Result<T, Error>) -> Result<Bound<T>, Error> {
         let (socket, lease) = self.into_parts();
         Ok(Bound::new(change(socket)?, lease))
+    }
+}
+
+impl<S> Bound<Vec<S>> {
+    /// The socket of a lease with one address.
+    pub(super) fn into_one(self) -> Result<Bound<S>, Error> {
+        let addresses = self.lease.document().addresses.clone();
+        self.try_map(|mut sockets| match (sockets.pop(), sockets.is_empty()) {
+            (Some(socket), true) => Ok(socket),
+            _ => Err(Error::SeveralAddresses(addresses)),
+        })
     }
 }
 

@@ -22,7 +22,7 @@ use crate::domain::lease::LeaseId;
 /// let lease = book.request().range(21_000..=21_099).lease()?;
 /// println!("{} on {:?}, after {} busy ports", lease.url(), lease.addresses(), lease.conflicts().len());
 /// lease.release()?;
-/// # Ok::<(), portbook::Error>(())
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
 #[must_use = "a lease that is dropped is given back"]
@@ -108,7 +108,7 @@ impl Lease {
     /// let why = lease.explain()?;
     /// assert_eq!(why.explanation.granted[0].get(), lease.port());
     /// println!("{}", why.story);
-    /// # Ok::<(), portbook::Error>(())
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn explain(&self) -> Result<AllocationRecordDocument, Error> {
         self.book.explain(self.document.allocation)
@@ -124,7 +124,7 @@ impl Lease {
     /// let mut lease = book.request().range(21_200..=21_299).ttl(minute).lease()?;
     /// lease.renew(None)?;
     /// assert!(lease.document().expires_at.is_some());
-    /// # Ok::<(), portbook::Error>(())
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn renew(&mut self, ttl: Option<Duration>) -> Result<(), Error> {
         self.document = self.book.renew(self.id(), ttl)?;
@@ -139,7 +139,7 @@ impl Lease {
     /// let lease = book.request().name("web").range(21_300..=21_399).lease()?;
     /// lease.release()?;
     /// assert!(book.leases()?.is_empty());
-    /// # Ok::<(), portbook::Error>(())
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn release(mut self) -> Result<(), Error> {
         self.ends_with_drop = false;
@@ -153,7 +153,7 @@ impl Lease {
     /// # let book = portbook::Portbook::embedded(folder.path())?;
     /// let id = book.request().range(21_400..=21_499).lease()?.keep().id;
     /// assert_eq!(book.leases()?[0].id, id);
-    /// # Ok::<(), portbook::Error>(())
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn keep(mut self) -> LeaseDocument {
         self.ends_with_drop = false;

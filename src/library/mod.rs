@@ -78,7 +78,7 @@ impl Portbook {
     /// // It uses the user's own record, which an example should not touch.
     /// let book = portbook::Portbook::open()?;
     /// let listener = book.prefer(8888).name("console").listen()?;
-    /// # Ok::<(), portbook::Error>(())
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn open() -> Result<Self, Error> {
         let loaded = config::load(&Sources::from_process(Flags::default()))?;
@@ -129,7 +129,7 @@ impl Portbook {
     /// let book = portbook::Portbook::embedded(folder.path())?.with_pool("ci", 25_200..=25_299)?;
     /// let listeners = book.request().pool("ci").listen_all()?;
     /// assert_eq!(listeners.lease().document().pool, "ci");
-    /// # Ok::<(), portbook::Error>(())
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn with_pool(self, name: &str, range: RangeInclusive<u16>) -> Result<Self, Error> {
         let mut target = Target::clone(&self.target);
@@ -157,7 +157,7 @@ impl Portbook {
     /// # let folder = tempfile::tempdir()?;
     /// # let book = portbook::Portbook::embedded(folder.path())?;
     /// let listener = book.request().range(25_300..=25_399).listen()?;
-    /// # Ok::<(), portbook::Error>(())
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn request(&self) -> PortRequest {
         PortRequest::new(self.clone())
@@ -179,7 +179,7 @@ impl Portbook {
     /// # let folder = tempfile::tempdir()?;
     /// # let book = portbook::Portbook::embedded(folder.path())?;
     /// assert_eq!(book.service()?, None);
-    /// # Ok::<(), portbook::Error>(())
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn service(&self) -> Result<Option<PathBuf>, Error> {
         self.ask(async |backend| Ok(backend.socket()))
@@ -211,7 +211,7 @@ impl Portbook {
     /// let id = lease.id();
     /// lease.release()?;
     /// assert_eq!(book.lease(id)?.state, State::Released);
-    /// # Ok::<(), portbook::Error>(())
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn lease(&self, id: LeaseId) -> Result<LeaseDocument, Error> {
         self.ask(async move |backend| backend.lease(id).await)

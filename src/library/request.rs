@@ -99,7 +99,7 @@ impl PortRequest {
     /// # let book = portbook::Portbook::embedded(folder.path())?;
     /// let listener = book.request().range(23_100..=23_199).listen()?;
     /// assert!((23_100..=23_199).contains(&listener.lease().port()));
-    /// # Ok::<(), portbook::Error>(())
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn range(mut self, range: RangeInclusive<u16>) -> Self {
         let text = format!("{}-{}", range.start(), range.end());
@@ -123,7 +123,7 @@ impl PortRequest {
     /// let first = book.request().name("web").range(23_200..=23_299).listen()?.lease().port();
     /// let again = book.request().name("web").range(23_200..=23_299).listen()?.lease().port();
     /// assert_eq!(first, again);
-    /// # Ok::<(), portbook::Error>(())
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn name(mut self, name: &str) -> Self {
         self.wanted.name = self.read(name);
@@ -174,7 +174,7 @@ impl PortRequest {
     /// let one = request.clone().lease()?;
     /// let other = request.lease()?;
     /// assert_ne!(one.port(), other.port());
-    /// # Ok::<(), portbook::Error>(())
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn strategy(self, strategy: Strategy) -> Self {
         self.with(|wanted| wanted.strategy = Some(strategy))
@@ -213,7 +213,7 @@ impl PortRequest {
     /// # let book = portbook::Portbook::embedded(folder.path())?;
     /// let lease = book.request().range(23_500..=23_599).label("team", "web").lease()?;
     /// assert_eq!(book.leases()?[0].labels["team"], "web");
-    /// # Ok::<(), portbook::Error>(())
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn label(self, key: impl Into<String>, value: impl Into<String>) -> Self {
         self.with(|wanted| drop(wanted.labels.insert(key.into(), value.into())))
@@ -238,7 +238,7 @@ impl PortRequest {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn listen(self) -> Result<Listener, Error> {
-        self.get(Protocol::Tcp, one)
+        self.get(Protocol::Tcp)?.into_one()
     }
 
     /// A TCP listener on each address of the lease, all on the same port.
@@ -253,7 +253,7 @@ impl PortRequest {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn listen_all(self) -> Result<Bound<Vec<TcpListener>>, Error> {
-        self.get(Protocol::Tcp, all)
+        self.get(Protocol::Tcp)
     }
 
     /// A UDP socket bound to the port.
@@ -268,7 +268,7 @@ impl PortRequest {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn bind_udp(self) -> Result<Bound<UdpSocket>, Error> {
-        self.get(Protocol::Udp, one)
+        self.get(Protocol::Udp)?.into_one()
     }
 
     /// The port without a socket, for a child process, say, that binds it itself.
@@ -304,23 +304,20 @@ impl PortRequest {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub async fn listen_async(self) -> Result<Bound<tokio::net::TcpListener>, Error> {
-        self.get_async(Protocol::Tcp, one::<TcpListener>)
-            .await?
-            .into_tokio()
+        let sockets: Bound<Vec<TcpListener>> = self.get_async(Protocol::Tcp).await?;
+        sockets.into_one()?.into_tokio()
     }
 
     /// [`listen_all`](Self::listen_all) from within a tokio runtime, without blocking it.
     pub async fn listen_all_async(self) -> Result<Bound<Vec<tokio::net::TcpListener>>, Error> {
-        self.get_async(Protocol::Tcp, all::<TcpListener>)
-            .await?
-            .into_tokio()
+        let sockets: Bound<Vec<TcpListener>> = self.get_async(Protocol::Tcp).await?;
+        sockets.into_tokio()
     }
 
     /// [`bind_udp`](Self::bind_udp) from within a tokio runtime, without blocking it.
     pub async fn bind_udp_async(self) -> Result<Bound<tokio::net::UdpSocket>, Error> {
-        self.get_async(Protocol::Udp, one::<UdpSocket>)
-            .await?
-            .into_tokio()
+        let sockets: Bound<Vec<UdpSocket>> = self.get_async(Protocol::Udp).await?;
+        sockets.into_one()?.into_tokio()
     }
 
     /// [`lease`](Self::lease) without blocking, in any runtime.
@@ -331,24 +328,22 @@ impl PortRequest {
         asking.ask_async(work).await
     }
 
-    fn get<S: Send + 'static>(
+    fn get<S: From<OwnedFd> + Send + 'static>(
         self,
         protocol: Protocol,
-        fit: fn(&LeaseDocument, Vec<OwnedFd>) -> Result<S, Error>,
-    ) -> Result<Bound<S>, Error> {
+    ) -> Result<Bound<Vec<S>>, Error> {
         let (book, wanted) = self.protocol(protocol).finished()?;
         let asking = book.clone();
-        asking.ask(async move |backend| sockets_from(backend, book, wanted, fit).await)
+        asking.ask(async move |backend| sockets_from(backend, book, wanted).await)
     }
 
-    async fn get_async<S: Send + 'static>(
+    async fn get_async<S: From<OwnedFd> + Send + 'static>(
         self,
         protocol: Protocol,
-        fit: fn(&LeaseDocument, Vec<OwnedFd>) -> Result<S, Error>,
-    ) -> Result<Bound<S>, Error> {
+    ) -> Result<Bound<Vec<S>>, Error> {
         let (book, wanted) = self.protocol(protocol).finished()?;
         let asking = book.clone();
-        let work = async move |backend: &Backend| sockets_from(backend, book, wanted, fit).await;
+        let work = async move |backend: &Backend| sockets_from(backend, book, wanted).await;
         asking.ask_async(work).await
     }
 
@@ -376,18 +371,6 @@ impl PortRequest {
     }
 }
 
-/// The one socket of a lease with one address.
-fn one<S: From<OwnedFd>>(lease: &LeaseDocument, mut sockets: Vec<OwnedFd>) -> Result<S, Error> {
-    match (sockets.pop(), sockets.is_empty()) {
-        (Some(socket), true) => Ok(socket.into()),
-        _ => Err(Error::SeveralAddresses(lease.addresses.clone())),
-    }
-}
-
-fn all<S: From<OwnedFd>>(_: &LeaseDocument, sockets: Vec<OwnedFd>) -> Result<Vec<S>, Error> {
-    Ok(sockets.into_iter().map(S::from).collect())
-}
-
 /// Asks for the one port that is wanted.
 async fn granted(
     backend: &Backend,
@@ -413,22 +396,18 @@ async fn lease_from(
     Ok(Lease::new(book, lease, granted))
 }
 
-async fn sockets_from<S>(
+async fn sockets_from<S: From<OwnedFd>>(
     backend: &Backend,
     book: Portbook,
     mut wanted: LeaseRequest,
-    fit: fn(&LeaseDocument, Vec<OwnedFd>) -> Result<S, Error>,
-) -> Result<Bound<S>, Error> {
+) -> Result<Bound<Vec<S>>, Error> {
     wanted.handover = Some(Handover::Fd);
     let (granted, lease) = granted(backend, wanted).await?;
-    let given = match backend.give(lease.id).await {
-        Ok(sockets) => fit(&lease, sockets),
-        Err(error) => Err(error),
-    };
-    match given {
-        Ok(socket) => {
+    match backend.give(lease.id).await {
+        Ok(sockets) => {
             let lease = backend.lease(lease.id).await.unwrap_or(lease);
-            Ok(Bound::new(socket, Lease::new(book, lease, granted)))
+            let sockets = sockets.into_iter().map(S::from).collect();
+            Ok(Bound::new(sockets, Lease::new(book, lease, granted)))
         }
         Err(error) => {
             if granted.created {

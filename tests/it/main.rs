@@ -23,6 +23,7 @@ mod history;
 mod host;
 mod layers;
 mod learning;
+mod library;
 mod limits;
 mod metrics;
 mod multi_nic;
