@@ -43,6 +43,14 @@ impl<S> Bound<S> {
     }
 
     /// The same lease, to renew it.
+    ///
+    /// ```
+    /// # let folder = tempfile::tempdir()?;
+    /// # let book = portbook::Portbook::embedded(folder.path())?;
+    /// let mut listener = book.request().listen()?;
+    /// listener.lease_mut().renew(Some(std::time::Duration::from_secs(60)))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub const fn lease_mut(&mut self) -> &mut Lease {
         &mut self.lease
     }

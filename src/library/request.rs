@@ -132,6 +132,15 @@ impl PortRequest {
 
     /// The name counts within this directory tree alone: an absolute path, such as that of a git
     /// work tree. Each tree has a port of its own then.
+    ///
+    /// ```
+    /// # let folder = tempfile::tempdir()?;
+    /// # let book = portbook::Portbook::embedded(folder.path())?;
+    /// let here = book.request().name("web").within("/srv/one").lease()?;
+    /// let there = book.request().name("web").within("/srv/other").lease()?;
+    /// assert_ne!(here.port(), there.port());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn within(self, directory: impl Into<PathBuf>) -> Self {
         self.with(|wanted| {
             wanted.scope = Some(ScopeWord::Dir);
@@ -140,6 +149,15 @@ impl PortRequest {
     }
 
     /// A name whose port was taken by a stranger meanwhile is refused, rather than moved.
+    ///
+    /// ```
+    /// # let folder = tempfile::tempdir()?;
+    /// # let book = portbook::Portbook::embedded(folder.path())?;
+    /// let port = book.request().name("web").strict().listen()?.lease().port();
+    /// let stranger = std::net::TcpListener::bind(("127.0.0.1", port))?;
+    /// assert!(book.request().name("web").strict().listen().is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn strict(self) -> Self {
         self.with(|wanted| wanted.strict = true)
     }
@@ -220,6 +238,15 @@ impl PortRequest {
     }
 
     /// For which protocol [`lease`](Self::lease) is to have the port; TCP unless the pool says else.
+    ///
+    /// ```
+    /// # let folder = tempfile::tempdir()?;
+    /// # let book = portbook::Portbook::embedded(folder.path())?;
+    /// use portbook::Protocol;
+    /// let lease = book.request().protocol(Protocol::Udp).lease()?;
+    /// assert_eq!(lease.document().protocol, Protocol::Udp);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn protocol(self, protocol: Protocol) -> Self {
         self.with(|wanted| wanted.protocol = Some(protocol.into()))
     }
@@ -309,12 +336,35 @@ impl PortRequest {
     }
 
     /// [`listen_all`](Self::listen_all) from within a tokio runtime, without blocking it.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+    /// # let folder = tempfile::tempdir()?;
+    /// # let book = portbook::Portbook::embedded(folder.path())?;
+    /// let listeners = book.request().interfaces(["any"]).listen_all_async().await?;
+    /// let address = ("127.0.0.1", listeners.lease().port());
+    /// let (client, accepted) = tokio::join!(tokio::net::TcpStream::connect(address), listeners[0].accept());
+    /// assert_eq!(client?.peer_addr()?.port(), accepted?.0.local_addr()?.port());
+    /// # Ok::<(), Box<dyn std::error::Error>>(()) })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub async fn listen_all_async(self) -> Result<Bound<Vec<tokio::net::TcpListener>>, Error> {
         let sockets: Bound<Vec<TcpListener>> = self.get_async(Protocol::Tcp).await?;
         sockets.into_tokio()
     }
 
     /// [`bind_udp`](Self::bind_udp) from within a tokio runtime, without blocking it.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+    /// # let folder = tempfile::tempdir()?;
+    /// # let book = portbook::Portbook::embedded(folder.path())?;
+    /// let socket = book.request().bind_udp_async().await?;
+    /// socket.send_to(b"hello", socket.local_addr()?).await?;
+    /// assert_eq!(socket.recv_from(&mut [0; 16]).await?.0, 5);
+    /// # Ok::<(), Box<dyn std::error::Error>>(()) })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub async fn bind_udp_async(self) -> Result<Bound<tokio::net::UdpSocket>, Error> {
         let sockets: Bound<Vec<UdpSocket>> = self.get_async(Protocol::Udp).await?;
         sockets.into_one()?.into_tokio()
