@@ -193,7 +193,9 @@ impl Backend {
                 .await?),
             Self::Embedded(embedded) => {
                 let viewer = Viewer::Known(embedded.caller.clone());
-                Ok(ports::about(&embedded.service, &viewer, protocol, port).await?)
+                let sockets = ports::sockets(protocol, port).await;
+                let about = ports::about(&embedded.service, &viewer, protocol, port, &sockets);
+                Ok(about.await?)
             }
         }
     }

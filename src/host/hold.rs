@@ -179,6 +179,12 @@ impl Hold {
         self.protocol
     }
 
+    /// The inodes of its sockets, by which socket tables name them.
+    pub fn inodes(&self) -> impl Iterator<Item = u64> {
+        let stat = |socket| rustix::fs::fstat(socket).ok();
+        self.descriptors().filter_map(stat).map(|stat| stat.st_ino)
+    }
+
     /// How many descriptors it keeps open.
     pub fn descriptor_count(&self) -> usize {
         self.sockets.len()
