@@ -1,5 +1,6 @@
 //! What is wrong with the standard variables. The SDK falls back in silence where a number cannot
-//! be read, so that somebody who mistyped one would never hear of it.
+//! be read, so that somebody who mistyped one would never hear of it; of samplers and compressions
+//! that it does not know it tells by itself.
 
 use super::Environment;
 use super::resource;
@@ -7,7 +8,7 @@ use super::resource;
 /// What a variable takes, and how to tell.
 type Rule = (&'static str, &'static str, fn(&str) -> bool);
 
-const RULES: [Rule; 24] = [
+const RULES: [Rule; 19] = [
     ("OTEL_SDK_DISABLED", "true or false", is_boolean),
     ("OTEL_TRACES_EXPORTER", "otlp or none", |text| {
         is_one_of(text, &["otlp", "none"])
@@ -25,12 +26,6 @@ const RULES: [Rule; 24] = [
     ("OTEL_TRACES_SAMPLER_ARG", "a share from 0 to 1", is_share),
     ("OTEL_EXPORTER_OTLP_PROTOCOL", PROTOCOLS, is_protocol),
     ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", PROTOCOLS, is_protocol),
-    ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip or none", is_packing),
-    (
-        "OTEL_EXPORTER_OTLP_TRACES_COMPRESSION",
-        "gzip or none",
-        is_packing,
-    ),
     ("OTEL_EXPORTER_OTLP_TIMEOUT", MILLISECONDS, is_positive),
     (
         "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT",
@@ -48,13 +43,6 @@ const RULES: [Rule; 24] = [
     // What is in these is nobody's to read, so they are said to be wrong and not shown.
     (HEADERS, PAIRS, is_pairs),
     (TRACES_HEADERS, PAIRS, is_pairs),
-    ("OTEL_EXPORTER_OTLP_INSECURE", "true or false", is_boolean),
-    (
-        "OTEL_EXPORTER_OTLP_TRACES_INSECURE",
-        "true or false",
-        is_boolean,
-    ),
-    ("OTEL_TRACES_SAMPLER", SAMPLERS, is_sampler),
 ];
 
 const HEADERS: &str = "OTEL_EXPORTER_OTLP_HEADERS";
@@ -63,7 +51,6 @@ const MILLISECONDS: &str = "milliseconds, above 0";
 const NUMBER: &str = "a number above 0";
 const PAIRS: &str = "key=value, with a comma between two and other commas and signs as %2C";
 const PROTOCOLS: &str = "http/protobuf, or grpc in a build with --features grpc";
-const SAMPLERS: &str = "always_on, always_off, traceidratio, or one of these after parentbased_";
 
 /// A sentence for each variable whose value is not heeded.
 pub(super) fn complaints(environment: &Environment) -> Vec<String> {
@@ -111,10 +98,6 @@ fn is_protocol(text: &str) -> bool {
     matches!(text, "http/protobuf" | "grpc")
 }
 
-fn is_packing(text: &str) -> bool {
-    is_one_of(text, &["gzip", "none"])
-}
-
 fn is_positive(text: &str) -> bool {
     text.parse::<u64>().is_ok_and(|number| number > 0)
 }
@@ -129,11 +112,6 @@ fn is_pairs(text: &str) -> bool {
         let parts = pair.split_once('=');
         parts.is_some_and(|(key, value)| !key.trim().is_empty() && !value.trim().is_empty())
     })
-}
-
-fn is_sampler(text: &str) -> bool {
-    let own = text.strip_prefix("parentbased_").unwrap_or(text);
-    matches!(own, "always_on" | "always_off" | "traceidratio")
 }
 
 #[cfg(test)]
@@ -160,7 +138,6 @@ mod tests {
             ("OTEL_PROPAGATORS", "tracecontext,baggage"),
             ("OTEL_PROPAGATORS", "none"),
             ("OTEL_LOG_LEVEL", "DEBUG"),
-            ("OTEL_TRACES_SAMPLER", "parentbased_traceidratio"),
             ("OTEL_TRACES_SAMPLER_ARG", "0.25"),
             ("OTEL_EXPORTER_OTLP_HEADERS", "a=b%20c,d=e="),
             ("OTEL_RESOURCE_ATTRIBUTES", "a=1,b=%2C"),
