@@ -257,9 +257,12 @@ pub struct LeaseDocument {
     /// Free words.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
-    /// The trace of its allocation.
+    /// The trace of its allocation, when that was sampled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace_id: Option<String>,
+    /// The allocation's span there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub span_id: Option<String>,
 }
 
 impl LeaseDocument {
@@ -302,6 +305,7 @@ impl LeaseDocument {
             ended_at: lease.ended_at,
             labels: lease.labels.clone(),
             trace_id: lease.trace_id.clone(),
+            span_id: lease.span_id.clone(),
         }
     }
 
@@ -313,6 +317,7 @@ impl LeaseDocument {
         self.owner = None;
         self.labels.clear();
         self.trace_id = None;
+        self.span_id = None;
         self
     }
 }
@@ -365,7 +370,11 @@ pub struct AllocationRecordDocument {
     /// From the request to the commit.
     pub duration_us: u64,
     /// The trace, when it was sampled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace_id: Option<String>,
+    /// Its span there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub span_id: Option<String>,
     /// The same in a few sentences.
     #[serde(default)]
     pub story: String,
@@ -388,6 +397,7 @@ impl AllocationRecordDocument {
             attempt_count: record.attempt_count,
             duration_us: record.duration_us,
             trace_id: record.trace_id,
+            span_id: record.span_id,
             story: story::of(&record.explanation),
             explanation: record.explanation,
             attempts: attempts
@@ -429,9 +439,12 @@ pub struct AttemptDocument {
     pub duration_us: f64,
     /// Who was in the way.
     pub occupant: Option<Occupant>,
-    /// The allocation's trace.
+    /// The allocation's trace, when it was sampled; inside an answer, that of the answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace_id: Option<String>,
+    /// The attempt's own span there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub span_id: Option<String>,
 }
 
 #[expect(clippy::cast_precision_loss, reason = "nanoseconds of one system call")]
@@ -455,6 +468,7 @@ impl From<&Attempt> for AttemptDocument {
             duration_us: micros(u64::try_from(attempt.duration.as_nanos()).unwrap_or(u64::MAX)),
             occupant: attempt.occupant.clone(),
             trace_id: None,
+            span_id: attempt.span_id.clone(),
         }
     }
 }
@@ -475,6 +489,7 @@ impl From<AttemptRecord> for AttemptDocument {
             duration_us: micros(record.duration_ns),
             occupant: record.occupant,
             trace_id: record.trace_id,
+            span_id: record.span_id,
         }
     }
 }

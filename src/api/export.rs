@@ -189,7 +189,7 @@ impl Export {
     }
 }
 
-const ATTEMPT: [&str; 16] = [
+const ATTEMPT: [&str; 17] = [
     "seq",
     "at",
     "allocation",
@@ -206,6 +206,7 @@ const ATTEMPT: [&str; 16] = [
     "occupant_command",
     "occupant_state",
     "trace_id",
+    "span_id",
 ];
 
 fn attempt_line(text: &mut String, attempt: &AttemptDocument, format: Format) {
@@ -234,6 +235,7 @@ fn attempt_line(text: &mut String, attempt: &AttemptDocument, format: Format) {
             Cell::text(occupant.and_then(|occupant| occupant.command.as_deref())),
             Cell::text(occupant.map(|occupant| occupant.state.as_str())),
             Cell::text(attempt.trace_id.as_deref()),
+            Cell::text(attempt.span_id.as_deref()),
         ],
     );
 }

@@ -35,6 +35,8 @@ pub(super) struct LeasePage {
     lifetime: Option<Lifetime>,
     labels: Vec<(String, String)>,
     trace_id: Option<String>,
+    /// Where the trace can be looked at, if anywhere.
+    trace_url: Option<String>,
     snippets: Vec<Snippet>,
     may_change: bool,
 }
@@ -82,7 +84,13 @@ pub(super) async fn show(
     };
     let open = viewer.sees(lease.uid);
     let lease = leases::shown(lease, &viewer);
-    Ok(Page(page(frame, lease, open, clock.now())))
+    let (trace, span) = (lease.trace_id.as_deref(), lease.span_id.as_deref());
+    let telemetry = &face.service.settings().telemetry;
+    let trace_url = trace.and_then(|trace| telemetry.trace_link(trace, span));
+    Ok(Page(LeasePage {
+        trace_url,
+        ..page(frame, lease, open, clock.now())
+    }))
 }
 
 fn page(frame: Frame, lease: LeaseDocument, open: bool, now: Timestamp) -> LeasePage {
@@ -104,6 +112,7 @@ fn page(frame: Frame, lease: LeaseDocument, open: bool, now: Timestamp) -> Lease
         lifetime: lifetime(&lease, now),
         labels: labels(&lease),
         trace_id: lease.trace_id.clone(),
+        trace_url: None,
         snippets: snippets(&lease),
         row: LeaseRow::of(lease, open, None, now),
         ended,

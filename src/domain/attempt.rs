@@ -28,6 +28,8 @@ pub struct Attempt {
     pub duration: Duration,
     /// Who was in the way, as far as the kernel tells.
     pub occupant: Option<Occupant>,
+    /// Its span, when the trace is sampled: 16 hexadecimal digits.
+    pub span_id: Option<String>,
 }
 
 /// What came of an attempt.

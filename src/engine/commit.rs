@@ -206,7 +206,7 @@ impl Service {
             ttl: asked.plan.ttl,
             labels: asked.request.labels.clone(),
             trace_id: asked.trace_id().map(str::to_owned),
-            span_id: asked.trace.as_ref().map(|trace| trace.span_id.clone()),
+            span_id: asked.span_id().map(str::to_owned),
             revision: 0,
         }
     }

@@ -60,6 +60,10 @@ impl Asked<'_> {
     pub(super) fn trace_id(&self) -> Option<&str> {
         self.trace.as_ref().map(|trace| &*trace.trace_id)
     }
+
+    pub(super) fn span_id(&self) -> Option<&str> {
+        self.trace.as_ref().map(|trace| &*trace.span_id)
+    }
 }
 
 impl Service {
@@ -274,6 +278,7 @@ impl Service {
             duration_us: u64::try_from(spent.as_micros()).unwrap_or(u64::MAX),
             explanation,
             trace_id: asked.trace_id().map(str::to_owned),
+            span_id: asked.span_id().map(str::to_owned),
         }
     }
 

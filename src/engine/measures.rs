@@ -13,7 +13,7 @@ use crate::domain::lease::Lease;
 use crate::domain::pool::{DEFAULT_POOL, Pool};
 use crate::domain::request::Request;
 use crate::host::kernel;
-use crate::telemetry::metrics::{Exposition, Now};
+use crate::telemetry::metrics::{Exposition, Now, PortserverMetrics};
 
 /// What is counted where a request names no pool that exists.
 const NO_STRATEGY: &str = "none";
@@ -54,6 +54,11 @@ impl Service {
     /// Counts an answer with an error of this code.
     pub fn note_rejection(&self, code: &'static str) {
         self.metrics.rejected(code);
+    }
+
+    /// What a port server counts.
+    pub fn portserver_metrics(&self) -> PortserverMetrics {
+        self.metrics.portserver()
     }
 
     /// Notes that somebody waits for the kernel's news of interfaces.

@@ -78,6 +78,7 @@ impl Hold {
                 errno,
                 duration: clock.boot().since(start),
                 occupant: None,
+                span_id: None,
             };
             note(attempt, &span);
             match bound {
@@ -246,6 +247,7 @@ impl Hold {
                         errno: error.raw_os_error(),
                         duration: clock.boot().since(start),
                         occupant: None,
+                        span_id: None,
                     }));
                 }
             }

@@ -36,8 +36,10 @@ pub struct AttemptRecord {
     pub duration_ns: u64,
     /// Who was in the way.
     pub occupant: Option<Occupant>,
-    /// The allocation's trace.
+    /// The allocation's trace, when that was sampled.
     pub trace_id: Option<String>,
+    /// The attempt's own span there.
+    pub span_id: Option<String>,
 }
 
 pub(super) fn row<'a>(
@@ -59,6 +61,7 @@ pub(super) fn row<'a>(
         u64::try_from(attempt.duration.as_nanos()).unwrap_or(u64::MAX),
         &attempt.occupant,
         trace_id,
+        &attempt.span_id,
     )
 }
 
@@ -77,6 +80,7 @@ struct Row {
     duration_ns: i64,
     occupant: Option<String>,
     trace_id: Option<String>,
+    span_id: Option<String>,
 }
 
 impl TryFrom<Row> for AttemptRecord {
@@ -100,6 +104,7 @@ impl TryFrom<Row> for AttemptRecord {
                 .map(|text| super::lease::json("an occupant", text))
                 .transpose()?,
             trace_id: row.trace_id,
+            span_id: row.span_id,
         })
     }
 }

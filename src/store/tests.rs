@@ -46,6 +46,7 @@ fn allocation() -> AllocationRecord {
             ..Explanation::default()
         },
         trace_id: Some("0af7651916cd43dd8448eb211c80319c".into()),
+        span_id: Some("b7ad6b7169203331".into()),
     }
 }
 
@@ -64,6 +65,7 @@ fn attempt() -> Attempt {
             command: Some("a'; drop table lease; --".into()),
             state: SocketState::Listening,
         }),
+        span_id: Some("00f067aa0ba902b7".into()),
     }
 }
 

@@ -158,6 +158,16 @@ fn every_refusal_is_a_close_without_a_byte() {
             "total-allocations 1",
         ]
     );
+    let metrics = server.api("GET", "/metrics", None).body;
+    for line in [
+        "requests_total{outcome=\"malformed\"} 6",
+        "requests_total{outcome=\"denied\"} 6",
+        "requests_total{outcome=\"granted\"} 1",
+        "last_checked_ports 1",
+    ] {
+        let line = format!("portbook_portserver_{line}\n");
+        assert!(metrics.contains(&line), "{line}{metrics}");
+    }
 }
 
 #[test]

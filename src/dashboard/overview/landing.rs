@@ -135,6 +135,7 @@ mod tests {
                 state: SocketState::Listening,
             }),
             trace_id: None,
+            span_id: None,
         }
     }
 

@@ -438,7 +438,7 @@ async fn what_random_would_have_met_is_summed_where_it_is_told() {
     raw(
         folder.path(),
         "insert into allocation select randomblob(16), at_ms, uid, pool, null, null, attempt_count, \
-         1, value, null from allocation, json_each(json_array( \
+         1, value, null, null from allocation, json_each(json_array( \
          json('{\"random_would_meet\": 0.25, \"granted\": [8000]}'), \
          json('{\"random_would_meet\": 1, \"granted\": []}'), \
          json('{\"random_would_meet\": null}')))",
