@@ -49,13 +49,11 @@ impl Service {
             }
         }
         let record = self.record(asked, explanation);
-        let pool = &asked.plan.pool.name;
-        let mut batch = self.store.batch().allocation(&record).attempts(
-            asked.id,
-            pool,
-            asked.trace_id(),
-            &attempts,
-        );
+        let mut batch = self
+            .store
+            .batch()
+            .allocation(&record)
+            .attempts(&record, &attempts);
         for Fresh { lease, .. } in &fresh {
             batch = batch.lease(lease);
         }

@@ -248,13 +248,11 @@ impl Service {
             detail: Some(refusal.to_string()),
             ..self.record(asked, explanation)
         };
-        let pool = &asked.plan.pool.name;
-        let batch = self.store.batch().allocation(&record).attempts(
-            asked.id,
-            pool,
-            asked.trace_id(),
-            &attempts,
-        );
+        let batch = self
+            .store
+            .batch()
+            .allocation(&record)
+            .attempts(&record, &attempts);
         if let Err(error) = self.store.commit(batch).await {
             tracing::warn!(%error, "a refusal could not be recorded");
         }

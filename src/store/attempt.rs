@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use sqlx::{FromRow, QueryBuilder};
 
+use super::allocation::AllocationRecord;
 use super::filter::{self, AttemptFilter};
 use super::{Reader, Store, StoreError};
 use crate::domain::attempt::{Attempt, Occupant};
@@ -43,15 +44,13 @@ pub struct AttemptRecord {
 }
 
 pub(super) fn row<'a>(
-    allocation: AllocationId,
-    pool: &'a str,
-    trace_id: Option<&'a str>,
+    allocation: &'a AllocationRecord,
     attempt: &'a Attempt,
 ) -> impl Serialize + 'a {
     (
-        allocation.0.simple(),
+        allocation.id.0.simple(),
         attempt.at.as_millisecond(),
-        pool,
+        &allocation.pool,
         &*attempt.address.interface,
         attempt.address.to_string(),
         attempt.protocol,
@@ -60,8 +59,9 @@ pub(super) fn row<'a>(
         attempt.errno,
         u64::try_from(attempt.duration.as_nanos()).unwrap_or(u64::MAX),
         &attempt.occupant,
-        trace_id,
+        &allocation.trace_id,
         &attempt.span_id,
+        &allocation.explanation.strategy,
     )
 }
 

@@ -96,12 +96,7 @@ async fn what_goes_in_comes_out() {
         .batch()
         .allocation(&allocation)
         .lease(&lease)
-        .attempts(
-            allocation.id,
-            "default",
-            None,
-            std::slice::from_ref(&attempt),
-        );
+        .attempts(&allocation, std::slice::from_ref(&attempt));
     store.commit(batch).await.unwrap();
     drop(store);
     writer.await.unwrap();
@@ -246,8 +241,7 @@ async fn without_a_timer_commits_keep_the_log_short() {
     let (store, _writer) = Store::open(&file, options).await.unwrap();
     let attempts = vec![attempt(); 10];
     for _ in 0..200 {
-        let id = AllocationId(Uuid::from_u128(7));
-        let batch = store.batch().attempts(id, "default", None, &attempts);
+        let batch = store.batch().attempts(&allocation(), &attempts);
         store.commit(batch).await.unwrap();
     }
     let log = std::fs::metadata(file.with_extension("db-wal")).unwrap();

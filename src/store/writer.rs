@@ -13,7 +13,7 @@ use super::prune::{self, Prune, Step};
 use super::{AllocationRecord, StoreError, open};
 use crate::domain::attempt::Attempt;
 use crate::domain::history::{Learned, Remembered};
-use crate::domain::lease::{AllocationId, Lease};
+use crate::domain::lease::Lease;
 use crate::telemetry::Stopwatch;
 use crate::telemetry::metrics::StoreMetrics;
 
@@ -57,15 +57,9 @@ impl Batch {
 
     /// Adds the attempts of one allocation.
     #[must_use]
-    pub fn attempts(
-        mut self,
-        allocation: AllocationId,
-        pool: &str,
-        trace_id: Option<&str>,
-        attempts: &[Attempt],
-    ) -> Self {
+    pub fn attempts(mut self, allocation: &AllocationRecord, attempts: &[Attempt]) -> Self {
         for attempt in attempts {
-            let row = super::attempt::row(allocation, pool, trace_id, attempt);
+            let row = super::attempt::row(allocation, attempt);
             push(&mut self.attempts, &row);
         }
         self

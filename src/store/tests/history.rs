@@ -56,7 +56,7 @@ async fn add(store: &Store, day: i64, number: u64, count: u16) -> AllocationReco
     let allocation = allocation(day, number);
     let batch = store.batch().allocation(&allocation);
     let attempts = attempts(day, count);
-    let batch = batch.attempts(allocation.id, "default", None, &attempts);
+    let batch = batch.attempts(&allocation, &attempts);
     store.commit(batch).await.unwrap();
     allocation
 }
@@ -501,7 +501,7 @@ async fn attempts_add_up_over_time_and_by_who_was_in_the_way() {
         ..attempt()
     };
     let batch = store.batch();
-    let batch = batch.attempts(first.id, "default", None, &[named.clone(), named]);
+    let batch = batch.attempts(&first, &[named.clone(), named]);
     store.commit(batch).await.unwrap();
 
     let (reader, all) = (store.reader(), AttemptFilter::default());
@@ -550,7 +550,7 @@ async fn attempts_are_found_by_the_name_and_the_strategy_of_their_request() {
     };
     let tried = attempts(100, 7);
     let batch = store.batch().allocation(&random);
-    let batch = batch.attempts(random.id, "default", None, &tried);
+    let batch = batch.attempts(&random, &tried);
     store.commit(batch).await.unwrap();
 
     let count = async |filter: AttemptFilter| {
