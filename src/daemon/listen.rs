@@ -93,6 +93,7 @@ pub(super) fn server(
             .app_data(face.clone())
             .app_data(door.clone())
             .wrap(middleware::from_fn(access::check))
+            .wrap(middleware::from_fn(crate::dashboard::as_page))
             .wrap(middleware::from_fn(api::trace::request))
             .configure(api::routes)
             .configure(crate::dashboard::routes)

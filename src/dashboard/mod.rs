@@ -20,6 +20,7 @@ mod overview;
 mod page;
 mod part;
 mod port;
+mod refused;
 mod search;
 mod status;
 mod trying;
@@ -27,6 +28,8 @@ mod trying;
 use actix_web::dev::HttpServiceFactory;
 use actix_web::web::{FormConfig, ServiceConfig, get, head, post};
 use actix_web::{FromRequest, Handler, Responder};
+
+pub use self::refused::as_page;
 
 use self::page::PageError;
 use crate::api::problem::{Code, Problem};
