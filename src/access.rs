@@ -149,6 +149,21 @@ impl Viewer {
         }
     }
 
+    /// Whether names may be shown of which it is not known whose they are. An unprivileged service
+    /// only ever learns those of its own user.
+    pub fn sees_everybody(&self) -> bool {
+        self.only_user()
+            .is_none_or(|uid| uid != 0 && uid == rustix::process::geteuid().as_raw())
+    }
+
+    /// In whose name a question is answered that changes nothing.
+    pub fn asker(&self) -> Caller {
+        match self {
+            Self::Known(caller) => caller.clone(),
+            Self::Reader { of } => Caller::user(*of),
+        }
+    }
+
     /// Who acts. A reader cannot.
     pub fn caller(&self) -> Result<&Caller, Problem> {
         match self {
@@ -272,6 +287,13 @@ fn at_the_console(request: &ServiceRequest, door: &Door) -> Result<Viewer, Probl
         (None, Some(uid)) => Viewer::Known(Caller::user(uid)),
         (None, None) => Viewer::Reader { of: door.uid },
     })
+}
+
+/// Whether a browser was led here by a page that is not the console's: what a link asks for is not
+/// what the reader asks for.
+pub fn is_led_here(request: &HttpRequest) -> bool {
+    let door = request.app_data::<Data<Arc<Door>>>();
+    door.is_some_and(|door| is_foreign(request.headers(), &door.extra_hosts))
 }
 
 /// What the session's cookie is called on this console.

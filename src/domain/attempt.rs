@@ -102,6 +102,28 @@ pub struct Occupant {
     pub state: SocketState,
 }
 
+impl Occupant {
+    /// As somebody may see it who sees what belongs to these users: of another user's process that
+    /// there is one. This is the one rule of it, for every list, page and sentence.
+    pub fn veil(&mut self, sees: impl Fn(u32) -> bool) {
+        if self.uid.is_some_and(|uid| !sees(uid)) {
+            self.pid = None;
+            self.command = None;
+        }
+    }
+}
+
+/// The attempts as somebody may see them who sees what belongs to these users.
+pub fn veiled(attempts: &[Attempt], sees: impl Fn(u32) -> bool) -> Vec<Attempt> {
+    let mut attempts = attempts.to_vec();
+    for attempt in &mut attempts {
+        if let Some(occupant) = &mut attempt.occupant {
+            occupant.veil(&sees);
+        }
+    }
+    attempts
+}
+
 /// What an occupant's socket does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -97,3 +97,13 @@ pub struct Explanation {
     /// What else a reader should know, such as a lifted cool-down.
     pub notes: Vec<String>,
 }
+
+impl Explanation {
+    /// Forgets the names of processes. History remembers a name without its user.
+    pub fn veil(&mut self) {
+        let candidates = self.choices.iter_mut().flatten();
+        for weighed in candidates.flat_map(|candidate| &mut candidate.weighed) {
+            weighed.evidence.occupant = None;
+        }
+    }
+}

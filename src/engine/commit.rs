@@ -68,7 +68,7 @@ impl Service {
             attempt_count: record.explanation.tried.len(),
             leases,
             explanation: record.explanation,
-            conflicts: conflicts(attempts),
+            conflicts: conflicts(asked, &attempts),
             trace: asked.trace.clone(),
         })
     }

@@ -10,7 +10,7 @@ use super::plan::Plan;
 use super::refusal::Refusal;
 use super::service::{Caller, Mode, Service, lock};
 use super::turns::Turn;
-use crate::domain::attempt::Attempt;
+use crate::domain::attempt::{Attempt, veiled};
 use crate::domain::event::EventKind;
 use crate::domain::explanation::Explanation;
 use crate::domain::lease::{AllocationId, BootTime, Guard, Lease, Owner};
@@ -238,10 +238,19 @@ impl Service {
             // One look of many while it waits: nothing was tried, so there is nothing to record.
             return refusal;
         }
-        refusal.set_attempts(attempts.clone());
+        let caller = asked.caller;
+        if asked.request.dry_run {
+            // Only a question, which leaves nothing.
+            refusal.set_attempts(veiled(&attempts, |uid| caller.may_act_for(uid)));
+            return refusal;
+        }
+        // What is on record in words is for everybody who may see this user's requests.
+        refusal.set_attempts(veiled(&attempts, |uid| uid == caller.uid));
+        let said = refusal.to_string();
+        refusal.set_attempts(veiled(&attempts, |uid| caller.may_act_for(uid)));
         let record = AllocationRecord {
             refusal: Some(refusal.code().to_owned()),
-            detail: Some(refusal.to_string()),
+            detail: Some(said.clone()),
             ..self.record(asked, explanation)
         };
         let pool = &asked.plan.pool.name;
@@ -255,9 +264,8 @@ impl Service {
             tracing::warn!(%error, "a refusal could not be recorded");
         }
         tracing::info!(allocation = %asked.id, code = refusal.code(), "refused: {refusal}");
-        let uid = Some(asked.caller.uid);
         self.journal
-            .other(EventKind::Refused, uid, refusal.to_string());
+            .other(EventKind::Refused, Some(caller.uid), said);
         refusal
     }
 
@@ -305,14 +313,15 @@ impl Service {
             attempt_count: explanation.tried.len(),
             leases,
             explanation,
-            conflicts: conflicts(attempts),
+            conflicts: conflicts(asked, &attempts),
             trace: asked.trace.clone(),
         }
     }
 }
 
-/// The attempts that were refused.
-pub(super) fn conflicts(mut attempts: Vec<Attempt>) -> Vec<Attempt> {
-    attempts.retain(|attempt| !attempt.outcome.is_success());
-    attempts
+/// The attempts that were refused, as the asker may see them.
+pub(super) fn conflicts(asked: &Asked<'_>, attempts: &[Attempt]) -> Vec<Attempt> {
+    let mut refused = veiled(attempts, |uid| asked.caller.may_act_for(uid));
+    refused.retain(|attempt| !attempt.outcome.is_success());
+    refused
 }

@@ -27,6 +27,7 @@ mod limits;
 mod metrics;
 mod multi_nic;
 mod owner;
+mod pages;
 mod portserver;
 mod probe;
 mod project;
