@@ -50,6 +50,13 @@ pub fn routes(config: &mut ServiceConfig) {
         .service(page("/", overview::show))
         .service(page("/map", map::show))
         .service(page("/ports/{protocol}/{port}", port::show))
+        .service(
+            resource("/ports/{protocol}/{port}/exclude", "POST").route(post().to(port::exclude)),
+        )
+        .service(
+            resource("/ports/{protocol}/{port}/include", "POST").route(post().to(port::include)),
+        )
+        .service(resource("/ports/{protocol}/{port}/keep", "POST").route(post().to(port::keep)))
         .service(page("/interfaces", interfaces::show))
         .service(page("/search", search::find))
         .service(page("/leases", leases::show))

@@ -184,12 +184,18 @@ impl fmt::Display for Occupant {
     }
 }
 
+/// Control characters, those that break lines, and those that turn the order of what follows.
+fn steers(c: char) -> bool {
+    let turns = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    c.is_control() || turns || matches!(c, '\u{2028}' | '\u{2029}')
+}
+
 /// A text from outside without the characters that could steer a terminal or break a line.
 ///
 /// ```
 /// assert_eq!(portbook::domain::attempt::printable("a\u{1b}[31mb\n"), "a\u{fffd}[31mb\u{fffd}");
 /// ```
 pub fn printable(text: &str) -> String {
-    let safe = |c: char| if c.is_control() { '\u{fffd}' } else { c };
+    let safe = |c: char| if steers(c) { '\u{fffd}' } else { c };
     text.chars().map(safe).collect()
 }

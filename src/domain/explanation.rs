@@ -11,6 +11,8 @@ use super::port::Port;
 pub enum Reason {
     /// The pool's `exclude`, or an interface's.
     Configured,
+    /// Somebody excluded it by hand.
+    ByHand,
     /// `net.ipv4.ip_local_reserved_ports`: set aside by the administrator. An explicit request
     /// is honoured all the same (`ip-sysctl`).
     KernelReserved,
@@ -33,6 +35,7 @@ impl Reason {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Configured => "configured",
+            Self::ByHand => "by_hand",
             Self::KernelReserved => "kernel_reserved",
             Self::Leased => "leased",
             Self::CoolingDown => "cooling_down",
@@ -47,6 +50,7 @@ impl Reason {
     pub const fn describe(self) -> &'static str {
         match self {
             Self::Configured => "excluded by configuration",
+            Self::ByHand => "excluded by hand",
             Self::KernelReserved => "reserved by the kernel (ip_local_reserved_ports)",
             Self::Leased => "leased",
             Self::CoolingDown => "cooling down after a refused bind",

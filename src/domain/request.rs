@@ -51,6 +51,8 @@ pub struct Request {
     pub strict: bool,
     /// How long to wait for a port where none is left; not at all if absent.
     pub wait: Option<Duration>,
+    /// Keep it for its names until their owners come: held, gate shut.
+    pub reserve: bool,
     /// Find a port and say which, but grant nothing.
     pub dry_run: bool,
 }

@@ -138,7 +138,7 @@ impl Service {
         let host = self.interfaces.current().map_err(|error| {
             Refusal::InvalidRequest(format!("the host's interfaces cannot be read: {error}"))
         })?;
-        let plan = Plan::of(request, &self.settings(), &host)?;
+        let plan = Plan::of(request, &self.settings(), &host)?.without(self.exclusions());
         span::selected(&selecting, plan.group.addresses().len());
         Ok(plan)
     }

@@ -8,6 +8,7 @@ use tokio::sync::{broadcast, watch};
 
 use crate::domain::event::{Event, EventKind};
 use crate::domain::lease::Lease;
+use crate::domain::port::{Port, Protocol};
 use crate::host::clock::Clock;
 
 /// How many events are kept for those who come late.
@@ -76,6 +77,21 @@ impl Journal {
             allocation: None,
             protocol: None,
             port: None,
+            detail: detail.into(),
+        });
+    }
+
+    /// Notes something that concerns a port, and with it everybody.
+    pub fn port(&self, kind: EventKind, protocol: Protocol, port: Port, detail: impl Into<String>) {
+        self.note(Event {
+            seq: 0,
+            at: self.clock.now(),
+            kind,
+            uid: None,
+            lease: None,
+            allocation: None,
+            protocol: Some(protocol),
+            port: Some(port),
             detail: detail.into(),
         });
     }
