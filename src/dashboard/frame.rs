@@ -29,7 +29,10 @@ const SAYINGS: [(&str, &str); 10] = [
         "granted",
         "Granted: the port is held until its owner comes.",
     ),
-    ("kept", "Kept: the port is held for this name until its owner comes."),
+    (
+        "kept",
+        "Kept: the port is held for this name until its owner comes.",
+    ),
     ("excluded", "Excluded: nobody is granted this port."),
     ("included", "Included: the port may be granted again."),
     ("logged-in", "Logged in."),

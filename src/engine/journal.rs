@@ -18,6 +18,8 @@ const KEPT: usize = 1024;
 #[derive(Debug)]
 pub struct Journal {
     clock: Clock,
+    /// When it began: numbers of another run mean nothing in this one.
+    run: i64,
     state: Mutex<State>,
     live: broadcast::Sender<Event>,
     closed: watch::Sender<bool>,
@@ -44,11 +46,17 @@ impl Journal {
     /// A journal without an entry.
     pub fn new(clock: Clock) -> Self {
         Self {
+            run: clock.now().as_millisecond(),
             clock,
             state: Mutex::default(),
             live: broadcast::channel(KEPT).0,
             closed: watch::channel(false).0,
         }
+    }
+
+    /// What tells this run's numbers from another's.
+    pub const fn run(&self) -> i64 {
+        self.run
     }
 
     /// Notes that something happened to a lease.

@@ -195,7 +195,9 @@ fn check(request: &Request) -> Result<(), Refusal> {
     }
     let mut names = request.names.clone();
     if request.reserve && (names.is_empty() || request.owner_pid.is_some()) {
-        return refuse("reserve keeps a port for a name whose owner is away: give a name and no owner");
+        return refuse(
+            "reserve keeps a port for a name whose owner is away: give a name and no owner",
+        );
     }
     names.sort_unstable();
     names.dedup();

@@ -18,6 +18,8 @@ mod console;
 mod crash;
 mod doctor;
 mod ephemeral;
+mod events;
+mod exclusion;
 mod fault;
 mod history;
 mod host;
