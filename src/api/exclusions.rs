@@ -45,9 +45,10 @@ pub async fn put(
     let (caller, reason) = (viewer.caller()?, wanted.reason.as_deref());
     let excluded = face.service.exclude(caller, protocol, port, reason).await;
     let (exclusion, is_new) = excluded?;
-    let mut answer = match is_new {
-        true => HttpResponse::Created(),
-        false => HttpResponse::Ok(),
+    let mut answer = if is_new {
+        HttpResponse::Created()
+    } else {
+        HttpResponse::Ok()
     };
     Ok(answer.json(exclusion))
 }

@@ -11,6 +11,10 @@ use super::selector::Selector;
 
 /// One request for ports. Every field left empty falls back to the pool's rule.
 #[derive(Debug, Clone, Default, PartialEq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a wish of its own; they go together in any way"
+)]
 pub struct Request {
     /// The pool; the default one if absent.
     pub pool: Option<String>,

@@ -199,9 +199,10 @@ impl Service {
             owner: asked.owner.clone(),
             handover,
             guard: self.first_guard(asked, handover),
-            state: match asked.request.reserve {
-                true => State::Reserved,
-                false => State::Handed,
+            state: if asked.request.reserve {
+                State::Reserved
+            } else {
+                State::Handed
             },
             granted_at: self.clock.now(),
             ended_at: None,

@@ -220,7 +220,7 @@ impl Service {
             }
         };
         if asked.request.dry_run {
-            return Ok(self.dry(asked, found, attempts, explanation));
+            return Ok(self.dry(asked, found, &attempts, explanation));
         }
         self.grant(asked, living, found, attempts, explanation)
             .await
@@ -290,7 +290,7 @@ impl Service {
         &self,
         asked: &Asked<'_>,
         found: Vec<Found>,
-        attempts: Vec<Attempt>,
+        attempts: &[Attempt],
         explanation: Explanation,
     ) -> Allocated {
         let mut leases = Vec::new();
@@ -313,7 +313,7 @@ impl Service {
             attempt_count: explanation.tried.len(),
             leases,
             explanation,
-            conflicts: conflicts(asked, &attempts),
+            conflicts: conflicts(asked, attempts),
             trace: asked.trace.clone(),
         }
     }
