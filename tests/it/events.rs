@@ -27,7 +27,7 @@ fn frames(server: &Server, last: Option<&str>, count: usize) -> Vec<Frame> {
     for line in BufReader::new(stream).lines() {
         let line = line.unwrap();
         if let Some(of) = line.strip_prefix("id: ") {
-            id = of.to_owned();
+            of.clone_into(&mut id);
         }
         if let Some(kind) = line.strip_prefix("event: ") {
             found.push((std::mem::take(&mut id), kind.to_owned()));
