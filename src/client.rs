@@ -86,6 +86,17 @@ impl Client {
         self.read(&body)
     }
 
+    /// Puts `body` at `path` and reads the answer.
+    pub async fn put<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, ClientError> {
+        let body = serde_json::to_vec(body).map_err(|error| self.broken(error.into()))?;
+        let body = self.send(Method::PUT, path, Some(body)).await?;
+        self.read(&body)
+    }
+
     /// Deletes what is at `path`.
     pub async fn delete(&self, path: &str) -> Result<(), ClientError> {
         self.send(Method::DELETE, path, None).await.map(drop)

@@ -160,8 +160,5 @@ pub fn shown(attempt: AttemptRecord, viewer: &Viewer) -> AttemptDocument {
 
 /// Takes away what only the occupant's own user may know.
 pub fn veil(occupant: &mut Occupant, viewer: &Viewer) {
-    if occupant.uid.is_some_and(|uid| !viewer.sees(uid)) {
-        occupant.pid = None;
-        occupant.command = None;
-    }
+    occupant.veil(|uid| viewer.sees(uid));
 }

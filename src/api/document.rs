@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::domain::address::{http_url, with_port};
 use crate::domain::attempt::{Attempt, Occupant};
 use crate::domain::duration::Span;
+use crate::domain::exclusion::Exclusion;
 use crate::domain::explanation::Explanation;
 use crate::domain::health::Condition;
 use crate::domain::lease::{
@@ -109,6 +110,9 @@ pub struct LeaseRequest {
     /// How long to wait for a port where none is left.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub wait: Option<Span>,
+    /// Keep the port for its name until the owner comes: nobody is let in yet.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub reserve: bool,
     /// Say what would be granted, and grant nothing.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub dry_run: bool,
@@ -152,6 +156,7 @@ impl LeaseRequest {
             labels: self.labels,
             strict: self.strict,
             wait: self.wait.map(|span| span.0),
+            reserve: self.reserve,
             dry_run: self.dry_run,
         })
     }
@@ -507,6 +512,9 @@ pub struct PortDocument {
     pub occupants: Vec<OccupantDocument>,
     /// Its latest attempts.
     pub attempts: Vec<AttemptDocument>,
+    /// Whether somebody excluded it by hand, and why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exclusion: Option<Exclusion>,
     /// What all attempts on it add up to; none where there were none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub record: Option<PortRecord>,

@@ -7,6 +7,7 @@ pub mod configuration;
 mod csv;
 pub mod document;
 mod events;
+pub mod exclusions;
 pub mod export;
 mod health;
 mod history;
@@ -84,6 +85,12 @@ pub fn routes(config: &mut ServiceConfig) {
                 .service(resource("/history/{kind}", READING).route(read(history::export)))
                 .service(resource("/stats", READING).route(read(stats::show)))
                 .service(resource("/ports/{protocol}/{port}", READING).route(read(ports::show)))
+                .service(
+                    resource("/ports/{protocol}/{port}/exclusion", "DELETE, PUT")
+                        .route(web::put().to(exclusions::put))
+                        .route(web::delete().to(exclusions::delete)),
+                )
+                .service(resource("/exclusions", READING).route(read(exclusions::list)))
                 .service(resource("/ports/{port}", READING).route(read(ports::show_tcp)))
                 .service(resource("/snapshots", "POST").route(web::post().to(snapshots::create)))
                 .service(resource("/logins", "POST").route(web::post().to(logins::create)))

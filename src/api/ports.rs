@@ -35,17 +35,22 @@ pub async fn show(
     viewer: Viewer,
     path: Path<(String, String)>,
 ) -> Result<HttpResponse, Problem> {
+    let (protocol, port) = parsed(&path)?;
+    let sockets = sockets(protocol, port).await;
+    let found = about(&face.service, &viewer, protocol, port, &sockets).await?;
+    Ok(HttpResponse::Ok().json(found))
+}
+
+/// The port that an address names.
+pub(super) fn parsed((protocol, port): &(String, String)) -> Result<(Protocol, Port), Problem> {
     let invalid = |wrong: String| Problem::new(Code::InvalidRequest, wrong);
-    let (protocol, port) = path.into_inner();
     let protocol: Protocol = protocol
         .parse()
         .map_err(|_| invalid(format!("\"{protocol}\" is neither tcp nor udp")))?;
     let port: Port = port
         .parse()
         .map_err(|error: crate::domain::port::PortError| invalid(error.to_string()))?;
-    let sockets = sockets(protocol, port).await;
-    let found = about(&face.service, &viewer, protocol, port, &sockets).await?;
-    Ok(HttpResponse::Ok().json(found))
+    Ok((protocol, port))
 }
 
 /// The sockets on a port at this moment. The kernel goes through its tables for it, so it is done
@@ -88,6 +93,7 @@ pub async fn about(
         leases: leases.map(with_owner).collect(),
         occupants: occupants(others, viewer).await,
         attempts: tried.collect(),
+        exclusion: service.exclusions().get(protocol, port).cloned(),
         record: record.map(Into::into),
     })
 }

@@ -211,6 +211,8 @@ impl ResponseError for Problem {
             // For whoever counts answers on their way out.
             answer.extensions_mut().insert(code);
         }
+        // For whoever says it in another form.
+        answer.extensions_mut().insert(self.clone());
         answer
     }
 }

@@ -14,10 +14,12 @@ use crate::api::document::{
     AllocationDocument, AllocationRecordDocument, LeaseDocument, LeaseRequest, PortDocument,
     PruneDocument, PruneRequest, StatsDocument, VERSION,
 };
+use crate::api::exclusions::{ExclusionList, ExclusionRequest};
 use crate::api::{allocations, leases, ports, stats};
 use crate::client::Client;
 use crate::config::Loaded;
 use crate::domain::duration::Span;
+use crate::domain::exclusion::Exclusion;
 use crate::domain::lease::{AllocationId, LeaseId};
 use crate::domain::moment::Moment;
 use crate::domain::port::{Port, Protocol};
@@ -197,6 +199,54 @@ impl Backend {
                 let about = ports::about(&embedded.service, &viewer, protocol, port, &sockets);
                 Ok(about.await?)
             }
+        }
+    }
+
+    /// The ports excluded by hand.
+    pub(super) async fn exclusions(&self) -> Result<Vec<Exclusion>, Failure> {
+        match self {
+            Self::Service(client) => {
+                let list: ExclusionList = client.get("/api/v1/exclusions").await?;
+                Ok(list.exclusions)
+            }
+            Self::Embedded(embedded) => {
+                let all = embedded.service.exclusions();
+                Ok(all.iter().cloned().collect())
+            }
+        }
+    }
+
+    /// Excludes a port.
+    pub(super) async fn exclude(
+        &self,
+        protocol: Protocol,
+        port: Port,
+        reason: Option<String>,
+    ) -> Result<Exclusion, Failure> {
+        match self {
+            Self::Service(client) => {
+                let path = format!("/api/v1/ports/{protocol}/{port}/exclusion");
+                Ok(client.put(&path, &ExclusionRequest { reason }).await?)
+            }
+            Self::Embedded(Embedded {
+                service, caller, ..
+            }) => {
+                let excluded = service.exclude(caller, protocol, port, reason.as_deref());
+                Ok(excluded.await?.0)
+            }
+        }
+    }
+
+    /// Includes a port again.
+    pub(super) async fn include(&self, protocol: Protocol, port: Port) -> Result<(), Failure> {
+        match self {
+            Self::Service(client) => {
+                let path = format!("/api/v1/ports/{protocol}/{port}/exclusion");
+                Ok(client.delete(&path).await?)
+            }
+            Self::Embedded(Embedded {
+                service, caller, ..
+            }) => Ok(service.include(caller, protocol, port).await?),
         }
     }
 

@@ -256,6 +256,21 @@ mod tests {
     }
 
     #[test]
+    fn the_way_to_the_trace_is_there_where_there_is_one() {
+        let url = "http://127.0.0.1:16686/trace/0af7";
+        let shown = |sampled: bool, leads: bool| {
+            let mut lease = document();
+            lease.trace_id = sampled.then(|| "0af7".to_owned());
+            let mut page = page(Frame::default(), lease, true, Timestamp::UNIX_EPOCH);
+            page.trace_url = (sampled && leads).then(|| url.to_owned());
+            page.render().unwrap()
+        };
+        assert!(shown(true, true).contains(&format!("href=\"{url}\"")));
+        assert!(!shown(true, false).contains("Open the trace"));
+        assert!(!shown(false, false).contains("Trace</dt>"));
+    }
+
+    #[test]
     fn time_passes_from_the_grant_to_the_end() {
         let mut lease = document();
         assert!(lifetime(&lease, lease.granted_at).is_none());

@@ -1,5 +1,6 @@
 //! `/ports/{protocol}/{n}`: everything about one port: who has it, what it costs, its past.
 
+mod changing;
 mod opinion;
 mod strip;
 
@@ -9,6 +10,9 @@ use actix_web::web::{Data, Path};
 use askama::Template;
 use jiff::Timestamp;
 
+pub(super) use self::changing::{exclude, include, keep};
+
+use self::changing::Choices;
 use self::opinion::OpinionRow;
 use self::strip::{LENGTH, Strip};
 use super::format::{When, grouped, listed, percent};
@@ -45,6 +49,7 @@ pub(super) struct PortPage {
     before: Option<u16>,
     after: Option<u16>,
     map: String,
+    choices: Choices,
     addresses: Vec<AddressRow>,
     leases: Vec<LeaseRow>,
     sockets: Vec<SocketRow>,
@@ -132,6 +137,7 @@ pub(super) async fn show(
         before: port.get().checked_sub(1).filter(|before| *before > 0),
         after: port.get().checked_add(1),
         map: map::href_of(protocol, port),
+        choices: Choices::of(&face, &viewer, protocol, port),
         addresses: addresses(&face, &viewer, &living, &sockets),
         leases: rows(about.leases, &viewer, now),
         sockets: about.occupants.into_iter().map(SocketRow::from).collect(),

@@ -104,6 +104,28 @@ pub struct Occupant {
     pub state: SocketState,
 }
 
+impl Occupant {
+    /// As somebody may see it who sees what belongs to these users: of another user's process that
+    /// there is one. This is the one rule of it, for every list, page and sentence.
+    pub fn veil(&mut self, sees: impl Fn(u32) -> bool) {
+        if self.uid.is_some_and(|uid| !sees(uid)) {
+            self.pid = None;
+            self.command = None;
+        }
+    }
+}
+
+/// The attempts as somebody may see them who sees what belongs to these users.
+pub fn veiled(attempts: &[Attempt], sees: impl Fn(u32) -> bool) -> Vec<Attempt> {
+    let mut attempts = attempts.to_vec();
+    for attempt in &mut attempts {
+        if let Some(occupant) = &mut attempt.occupant {
+            occupant.veil(&sees);
+        }
+    }
+    attempts
+}
+
 /// What an occupant's socket does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -164,12 +186,18 @@ impl fmt::Display for Occupant {
     }
 }
 
+/// Control characters, those that break lines, and those that turn the order of what follows.
+fn steers(c: char) -> bool {
+    let turns = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    c.is_control() || turns || matches!(c, '\u{2028}' | '\u{2029}')
+}
+
 /// A text from outside without the characters that could steer a terminal or break a line.
 ///
 /// ```
 /// assert_eq!(portbook::domain::attempt::printable("a\u{1b}[31mb\n"), "a\u{fffd}[31mb\u{fffd}");
 /// ```
 pub fn printable(text: &str) -> String {
-    let safe = |c: char| if c.is_control() { '\u{fffd}' } else { c };
+    let safe = |c: char| if steers(c) { '\u{fffd}' } else { c };
     text.chars().map(safe).collect()
 }

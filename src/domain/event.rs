@@ -36,11 +36,15 @@ pub enum EventKind {
     Reloaded,
     /// The host's interfaces or addresses changed.
     Interfaces,
+    /// A port was excluded by hand.
+    Excluded,
+    /// It was included again.
+    Included,
 }
 
 impl EventKind {
     /// Every kind, in the order of this enumeration.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::Granted,
         Self::Refused,
         Self::Claimed,
@@ -54,6 +58,8 @@ impl EventKind {
         Self::Repaired,
         Self::Reloaded,
         Self::Interfaces,
+        Self::Excluded,
+        Self::Included,
     ];
 
     /// The word for it in JSON and in the event stream.
@@ -72,6 +78,8 @@ impl EventKind {
             Self::Repaired => "repaired",
             Self::Reloaded => "reloaded",
             Self::Interfaces => "interfaces",
+            Self::Excluded => "excluded",
+            Self::Included => "included",
         }
     }
 }

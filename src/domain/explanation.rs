@@ -11,6 +11,8 @@ use super::port::Port;
 pub enum Reason {
     /// The pool's `exclude`, or an interface's.
     Configured,
+    /// Somebody excluded it by hand.
+    ByHand,
     /// `net.ipv4.ip_local_reserved_ports`: set aside by the administrator. An explicit request
     /// is honoured all the same (`ip-sysctl`).
     KernelReserved,
@@ -33,6 +35,7 @@ impl Reason {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Configured => "configured",
+            Self::ByHand => "by_hand",
             Self::KernelReserved => "kernel_reserved",
             Self::Leased => "leased",
             Self::CoolingDown => "cooling_down",
@@ -47,6 +50,7 @@ impl Reason {
     pub const fn describe(self) -> &'static str {
         match self {
             Self::Configured => "excluded by configuration",
+            Self::ByHand => "excluded by hand",
             Self::KernelReserved => "reserved by the kernel (ip_local_reserved_ports)",
             Self::Leased => "leased",
             Self::CoolingDown => "cooling down after a refused bind",
@@ -96,4 +100,14 @@ pub struct Explanation {
     pub granted: Vec<Port>,
     /// What else a reader should know, such as a lifted cool-down.
     pub notes: Vec<String>,
+}
+
+impl Explanation {
+    /// Forgets the names of processes. History remembers a name without its user.
+    pub fn veil(&mut self) {
+        let candidates = self.choices.iter_mut().flatten();
+        for weighed in candidates.flat_map(|candidate| &mut candidate.weighed) {
+            weighed.evidence.occupant = None;
+        }
+    }
 }

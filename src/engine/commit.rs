@@ -66,7 +66,7 @@ impl Service {
             attempt_count: record.explanation.tried.len(),
             leases,
             explanation: record.explanation,
-            conflicts: conflicts(attempts),
+            conflicts: conflicts(asked, &attempts),
             trace: asked.trace.clone(),
         })
     }
@@ -138,6 +138,8 @@ impl Service {
     /// sockets are given away the hold stays shut.
     fn let_in(&self, lease: &Lease, hold: Hold) {
         match lease.handover {
+            // Nobody comes yet.
+            _ if lease.state == State::Reserved => {}
             Handover::Release => return drop(hold),
             Handover::Gate => {
                 if let Err(error) = hold.open_gate() {
@@ -190,14 +192,16 @@ impl Service {
             port,
             addresses: asked.plan.group.clone(),
             uid: asked.caller.uid,
-            claim_by: asked
-                .owner
-                .is_none()
+            claim_by: (asked.owner.is_none() && !asked.request.reserve)
                 .then(|| now.after(asked.plan.claim_within)),
             owner: asked.owner.clone(),
             handover,
             guard: self.first_guard(asked, handover),
-            state: State::Handed,
+            state: if asked.request.reserve {
+                State::Reserved
+            } else {
+                State::Handed
+            },
             granted_at: self.clock.now(),
             ended_at: None,
             expires: asked.plan.ttl.map(|ttl| now.after(ttl)),
@@ -213,6 +217,7 @@ impl Service {
     fn first_guard(&self, asked: &Asked<'_>, handover: Handover) -> Guard {
         let outlives = self.mode == Mode::Serving || asked.owner.is_some();
         match handover {
+            _ if asked.request.reserve && self.mode == Mode::Serving => Guard::Hold,
             Handover::Gate | Handover::Fd if outlives => Guard::Hold,
             _ => Guard::None,
         }

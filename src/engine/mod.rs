@@ -3,6 +3,7 @@
 pub mod allocator;
 pub mod books;
 mod commit;
+mod exclusion;
 mod grant;
 mod health;
 mod holds;

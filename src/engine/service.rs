@@ -21,6 +21,7 @@ use super::refusal::Refusal;
 use super::turns::Turns;
 use crate::choice::history::History;
 use crate::config::Settings;
+use crate::domain::exclusion::Exclusions;
 use crate::domain::lease::{Handover, Lease, LeaseId};
 use crate::domain::port::{Port, Protocol};
 use crate::host::clock::Clock;
@@ -103,6 +104,7 @@ pub struct Inner {
     pub(super) descriptor_limit: u64,
     settings: RwLock<Arc<Settings>>,
     rules: RwLock<Arc<KernelRules>>,
+    pub(super) exclusions: RwLock<Arc<Exclusions>>,
 }
 
 impl std::ops::Deref for Service {
@@ -166,6 +168,7 @@ impl Service {
             descriptor_limit: descriptor_limit(mode),
             settings: RwLock::new(settings),
             rules: RwLock::default(),
+            exclusions: RwLock::default(),
         }));
         service.reread_kernel_rules();
         service

@@ -9,7 +9,7 @@ mod proc_net;
 
 use std::collections::HashSet;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use crate::domain::address::BindAddress;
 use crate::domain::attempt::{Occupant, SocketState};
@@ -96,6 +96,13 @@ impl Occupancy {
         entries.retain(|entry| entry.state == SocketState::Listening);
         Ok(entries)
     }
+}
+
+/// The user at the client's end of a TCP connection within this host. None where the client is
+/// elsewhere, or its process has closed the socket: the kernel then tells of root instead.
+pub fn user_of_client(client: SocketAddr, server: SocketAddr) -> Option<u32> {
+    let found = diag::client_end(client, server).ok();
+    found.filter(|(_, inode)| *inode != 0).map(|(user, _)| user)
 }
 
 /// Asks by netlink; where that is refused (old kernels, seccomp filters) by `/proc/net`.

@@ -7,6 +7,7 @@ mod count;
 mod day;
 pub mod directory;
 mod error;
+mod exclusion;
 mod filter;
 mod history;
 mod lease;

@@ -205,6 +205,52 @@ for (const colorScheme of ["light", "dark"]) {
   await page.context().close();
 }
 
+// --- An error is a page in the console's frame; a question needs no login.
+
+{
+  const context = await browser.newContext();
+  const page = await context.newPage();
+  const answer = await go(page, "/no-such-page");
+  check(answer.status() === 404, `a page that is not there answers ${answer.status()}`);
+  check(await page.getByRole("navigation", { name: "Pages", exact: true }).count() === 1, "an error is not in the frame");
+  check(await page.getByRole("link", { name: "About this error" }).count() === 1, "an error does not lead to what it means");
+  await page.getByRole("link", { name: "To the overview" }).click();
+  await page.waitForURL(`${url}/`, { waitUntil: "domcontentloaded" });
+  await go(page, "/try");
+  await page.getByRole("button", { name: "Try", exact: true }).click();
+  await go(page, "/try?pool=default");
+  check(await page.getByRole("heading", { name: "Would be granted" }).count() === 1, "who may read cannot ask what would be granted");
+  check(await page.getByRole("button", { name: "Allocate" }).count() === 0, "who has not logged in can allocate");
+  await context.close();
+}
+
+// --- After a login a port is excluded, included again, and kept for a name.
+
+{
+  const page = await open({});
+  const { port } = (await api("POST", "/api/v1/leases", { name: "to-be-freed" })).leases[0];
+  const lease = (await api("GET", "/api/v1/leases?name=to-be-freed")).leases[0];
+  await api("DELETE", `/api/v1/leases/${lease.id}`);
+  await go(page, (await api("POST", "/api/v1/logins", {})).path);
+  await page.waitForURL(/said=logged-in/, { waitUntil: "domcontentloaded" });
+  await go(page, `/ports/tcp/${port}`);
+  await page.getByRole("textbox", { name: "Reason" }).fill("<script>alert(1)</script>");
+  await page.getByRole("button", { name: "Exclude", exact: true }).click();
+  await page.waitForURL(/said=excluded/, { waitUntil: "domcontentloaded" });
+  check(await page.getByText("<script>alert(1)</script>").count() === 1, "the reason is not shown as it is");
+  await page.evaluate(axe);
+  const { violations } = await page.evaluate(() => window.axe.run());
+  check(violations.length === 0, `axe, an excluded port: ${violations.map((violation) => violation.id).join(" ")}`);
+  await page.getByRole("button", { name: "Include again" }).click();
+  await page.waitForURL(/said=included/, { waitUntil: "domcontentloaded" });
+  await page.getByRole("textbox", { name: "Name" }).fill("kept");
+  await page.getByRole("button", { name: "Keep for this name" }).click();
+  await page.waitForURL(/said=kept/, { waitUntil: "domcontentloaded" });
+  const kept = (await api("GET", "/api/v1/leases?name=kept")).leases[0];
+  check(kept.state === "reserved" && kept.port === port, `kept is ${JSON.stringify(kept)}`);
+  await page.context().close();
+}
+
 // --- A code works once. The browser says so in its console, which is no error of the page.
 
 {
