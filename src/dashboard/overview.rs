@@ -40,9 +40,9 @@ use crate::engine::capacity::Capacity;
 use crate::store::AttemptFilter;
 
 /// How many rows of each table fit an overview; each has a page of its own with all of them.
-const LEASES: usize = 25;
+const LEASES: usize = 15;
 const ATTEMPTS: u32 = 15;
-const EVENTS: usize = 15;
+const EVENTS: usize = 12;
 
 /// More than the journal keeps.
 const ALL_EVENTS: usize = 100_000;
@@ -75,7 +75,7 @@ struct LeaseTable {
     rows: Vec<LeaseRow>,
     /// How many are in trouble.
     trouble: usize,
-    /// "25 of 5,000", where there are more.
+    /// "15 of 5,000", where there are more.
     cut: Option<String>,
 }
 

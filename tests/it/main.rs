@@ -26,6 +26,7 @@ mod learning;
 mod limits;
 mod metrics;
 mod multi_nic;
+mod overview;
 mod owner;
 mod portserver;
 mod probe;

@@ -1,6 +1,6 @@
 //! How full the pools are, as bars of what became of their ports.
 
-use crate::dashboard::format::{count, grouped, percent};
+use crate::dashboard::format::{count, grouped};
 use crate::dashboard::frame::Params;
 use crate::domain::attempt::printable;
 use crate::engine::capacity::{Capacity, Place, Shares};
@@ -81,7 +81,7 @@ pub(super) struct Bar {
     pub(super) title: String,
     /// The map of the same addresses, where they have a name.
     pub(super) map: Option<String>,
-    /// The part that is free.
+    /// How many ports are free.
     pub(super) free: String,
     /// What it is made of; what there is none of is left out.
     pub(super) parts: Vec<Part>,
@@ -134,16 +134,15 @@ impl Bar {
             .iter()
             .map(|part| format!("{} {}", part.count, part.kind.word))
             .collect();
-        let (free, all) = (place.shares.free as usize, place.shares.all() as usize);
         let is_named = !place.interface.is_empty();
         let query = Params::default().with("interface", &place.interface);
         Self {
-            title: match all {
+            title: match place.shares.all() {
                 0 => format!("Pool {what} has no port there"),
                 _ => format!("Pool {what}: {}", said.join(", ")),
             },
             map: is_named.then(|| format!("/map{}", query.query())),
-            free: percent(free, all),
+            free: grouped(place.shares.free as usize),
             on,
             parts,
         }
@@ -241,7 +240,7 @@ mod tests {
         };
         let bar = Bar::of("web", String::new(), &place(shares));
         let said = "Pool web: 1 leased, 2 taken by others, 1,997 free";
-        assert_eq!((&*bar.title, &*bar.free), (said, "99.9 %"));
+        assert_eq!((&*bar.title, &*bar.free), (said, "1,997"));
         let places: Vec<(&str, &str)> = bar
             .parts
             .iter()

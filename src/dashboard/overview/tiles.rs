@@ -67,8 +67,8 @@ fn active(leases: &[Arc<Lease>]) -> Tile {
         label: "Active leases".to_owned(),
         value: grouped(in_state(leases, State::Active)),
         note: match others {
-            0 => "their owners listen; there are no others".to_owned(),
-            _ => format!("their owners listen; {} without", count(others, "lease")),
+            0 => "there are no others".to_owned(),
+            _ => format!("{} without a listener", count(others, "other lease")),
         },
         href: "/leases?state=active".to_owned(),
         alarming: false,
@@ -201,7 +201,11 @@ mod tests {
         let leases = in_states(&[State::Active, State::Reserved, State::Active, State::Lost]);
         let tile = active(&leases);
         assert_eq!((&*tile.value, &*tile.href), ("2", "/leases?state=active"));
-        assert!(tile.note.contains("2 leases without"), "{}", tile.note);
+        assert!(
+            tile.note.contains("2 other leases without"),
+            "{}",
+            tile.note
+        );
         let tile = owners_gone(&leases, &Past::default());
         assert_eq!((&*tile.value, &*tile.href), ("1", "/leases?state=reserved"));
     }
