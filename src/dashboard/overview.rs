@@ -92,8 +92,8 @@ pub(super) async fn show(
     let living = service.leases();
     let interfaces = interface_rows(&face, &mut notices);
     let capacities = capacities(&face, &mut notices);
-    let checks = checks(&face).await;
-    let past = Past::of(&face, &viewer, now, &mut notices).await;
+    // One waits for the writer and the other does not.
+    let (checks, past) = tokio::join!(checks(&face), Past::of(&face, &viewer, now, &mut notices));
     let attention = attention::items(&Facts {
         checks: &checks,
         leases: &living,

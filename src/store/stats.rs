@@ -147,7 +147,7 @@ pub const MOST_LATE: u32 = 1000;
 
 /// How many attempts that are not in the totals yet are added to them; a busy host counts the others
 /// a moment later.
-const UNCOUNTED: u32 = 4096;
+const UNCOUNTED: u32 = 1024;
 
 /// All attempts of a row.
 const ALL: &str = "bound + lingering + in_use + not_permitted + address_not_available + failed";
