@@ -2,6 +2,7 @@
 
 pub mod allocator;
 pub mod books;
+pub mod capacity;
 mod commit;
 mod exclusion;
 mod grant;

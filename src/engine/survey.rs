@@ -181,7 +181,7 @@ impl Service {
         Ok(opinions)
     }
 
-    fn host(&self) -> Result<Arc<Snapshot>, Refusal> {
+    pub(super) fn host(&self) -> Result<Arc<Snapshot>, Refusal> {
         let host = self.interfaces.current();
         host.map_err(|error| Refusal::InvalidRequest(error.to_string()))
     }
@@ -191,7 +191,7 @@ impl Service {
     }
 
     /// What leases keep from a group, and where it was refused a moment ago.
-    fn kept(&self, protocol: Protocol, group: &AddressGroup) -> (PortBits, PortBits) {
+    pub(super) fn kept(&self, protocol: Protocol, group: &AddressGroup) -> (PortBits, PortBits) {
         let mut books = lock(&self.books);
         let mut taken = PortBits::default();
         for ports in books.taken(group, protocol) {
@@ -278,7 +278,7 @@ fn rests_ms(pool: &Pool) -> u64 {
 }
 
 /// What rules ports of a pool out, in the order in which a request asks.
-fn exclusions(
+pub(super) fn exclusions(
     pool: &Pool,
     [exclude, by_hand]: [&PortSet; 2],
     kernel: &KernelRules,

@@ -109,7 +109,7 @@ const LEASE_MAY_GO: &str = "lease.ended_at_ms < ?1 and ( \
 /// A table of totals: its column of time, the length of that in milliseconds, and its key.
 struct Total(&'static str, &'static str, i64, &'static str);
 
-const TOTALS: [Total; 5] = [
+const TOTALS: [Total; 6] = [
     Total("place_day", "day", DAY_MS, "day, pool, interface, uid"),
     Total(
         "attempt_day",
@@ -129,6 +129,7 @@ const TOTALS: [Total; 5] = [
         DAY_MS,
         "day, pool, uid, state, lifetime_ms",
     ),
+    Total("attempt_hour", "hour", DAY_MS / 24, "hour, pool, uid"),
     Total("allocation_hour", "hour", DAY_MS / 24, "hour, pool, uid"),
 ];
 

@@ -123,6 +123,38 @@ for (const colorScheme of ["light", "dark"]) {
   await page.context().close();
 }
 
+// --- The overview: bars and charts say in words what they show, and tiles lead to what they count.
+
+{
+  const page = await open({ javaScriptEnabled: false });
+  await go(page, "/");
+  const bars = await page.locator("svg.share").evaluateAll((all) => all.map((bar) => [bar.getAttribute("aria-label"), bar.querySelectorAll("rect").length]));
+  check(bars.length > 1 && bars.every(([says, parts]) => / free|excluded|leased|held|taken/.test(says) && parts > 0), `the bars of capacity are ${JSON.stringify(bars)}`);
+  const charts = await page.locator("svg.columns").evaluateAll((all) => all.map((chart) => chart.getAttribute("aria-label")));
+  check(charts.length > 0 && charts.every((says) => says.includes("24 hours")), `the charts say ${JSON.stringify(charts)}`);
+  const column = await page.locator("svg.columns a").first().boundingBox();
+  check(column && column.height > 20 && column.width > 4, `a column measures ${JSON.stringify(column)}`);
+  await page.getByRole("link", { name: "As a table" }).click();
+  check(await page.locator("table.hours tbody tr").count() === 24, "the table has no 24 hours");
+  await go(page, "/");
+  const counted = async (label) => {
+    const tile = page.locator(".tile", { hasText: label });
+    const value = (await tile.locator(".tile-value").innerText()).trim();
+    await tile.locator("a").click();
+    return value;
+  };
+  for (const label of ["Active leases", "Expiring soon", "Owners gone"]) {
+    const value = await counted(label);
+    const rows = await page.locator("tbody tr").count();
+    check(value === String(rows), `${label}: ${value}, but its list has ${rows}`);
+    await go(page, "/");
+  }
+  const met = await counted("Conflicts in 24 hours");
+  const rows = await page.locator("#rows tbody tr").count();
+  check(met !== "0" && met === String(rows), `conflicts: ${met}, but the list has ${rows}`);
+  await page.context().close();
+}
+
 // --- Live: an allocation elsewhere appears, a paused view stays, the back button leads back.
 
 {

@@ -29,6 +29,7 @@ mod learning;
 mod limits;
 mod metrics;
 mod multi_nic;
+mod overview;
 mod owner;
 mod pages;
 mod portserver;
