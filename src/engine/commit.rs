@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 use super::allocator::Found;
 use super::books::Ticket;
 use super::grant::{Allocated, Asked, conflicts};
-use super::refusal::Refusal;
+use super::refusal::{Refusal, in_the_way};
 use super::service::{Mode, Service, lock};
 use crate::domain::attempt::Attempt;
 use crate::domain::event::EventKind;
@@ -23,6 +23,14 @@ struct Fresh {
     hold: Hold,
     /// What keeps its port in the books until then.
     ticket: Ticket,
+}
+
+/// One line for all that was in the way of a grant: there may be thousands. At debug each has its own.
+fn tell(asked: &Asked<'_>, conflicts: &[Attempt]) {
+    if !conflicts.is_empty() {
+        let (allocation, count) = (asked.id, conflicts.len());
+        tracing::info!(%allocation, conflicts = count, "in the way: {}", in_the_way(conflicts));
+    }
 }
 
 impl Service {
@@ -59,6 +67,8 @@ impl Service {
         }
         let granted = self.commit_fresh(asked, batch, fresh).await?;
         let leases = self.in_order(asked, living, granted).await?;
+        let conflicts = conflicts(asked, &attempts);
+        tell(asked, &conflicts);
         Ok(Allocated {
             id: asked.id,
             created: true,
@@ -66,7 +76,7 @@ impl Service {
             attempt_count: record.explanation.tried.len(),
             leases,
             explanation: record.explanation,
-            conflicts: conflicts(asked, &attempts),
+            conflicts,
             trace: asked.trace.clone(),
         })
     }
@@ -122,6 +132,8 @@ impl Service {
             self.watch(&lease);
             tracing::info!(
                 lease = %lease.id,
+                allocation = %lease.allocation,
+                name = lease.name.as_ref().map(tracing::field::display),
                 port = %lease.port,
                 pool = %lease.pool,
                 uid = lease.uid,

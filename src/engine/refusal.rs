@@ -240,7 +240,7 @@ fn by_whom(attempts: &[Attempt]) -> String {
 }
 
 /// "8888 is held by node (pid 7), 8889 by …": at most 16 ports, as many as are really tried.
-fn in_the_way(attempts: &[Attempt]) -> String {
+pub(super) fn in_the_way(attempts: &[Attempt]) -> String {
     let mut lines: Vec<String> = Vec::new();
     for attempt in attempts
         .iter()

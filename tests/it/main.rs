@@ -27,6 +27,7 @@ mod jaeger;
 mod layers;
 mod learning;
 mod limits;
+mod logs;
 mod metrics;
 mod multi_nic;
 mod overview;

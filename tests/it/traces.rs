@@ -197,7 +197,7 @@ fn records(place: &Place, server: &crate::support::Server) -> Vec<(&'static str,
     let (allocation, lease) = (allocation.as_str().unwrap(), lease.as_str().unwrap());
     let get = |path: &str| server.api("GET", path, None).body;
     let attempts = format!("/api/v1/history/attempts?allocation={allocation}");
-    let log = server.log();
+    let (rows, log) = (get(&attempts), server.log());
     let line = |word: &str| log.lines().find(|line| line.contains(word)).unwrap();
     vec![
         ("answer", granted.to_string()),
@@ -212,8 +212,14 @@ fn records(place: &Place, server: &crate::support::Server) -> Vec<(&'static str,
             get(&format!("/api/v1/attempts?allocation={allocation}")),
         ),
         ("JSON lines", get(&format!("{attempts}&format=jsonl"))),
-        ("CSV", get(&attempts).lines().nth(1).unwrap().to_owned()),
-        ("log of a grant", line("granted").to_owned()),
+        (
+            "CSV",
+            rows.lines()
+                .find(|line| line.contains(allocation))
+                .unwrap()
+                .to_owned(),
+        ),
+        ("log of a grant", line(lease).to_owned()),
         ("log of a refusal", line("refused").to_owned()),
     ]
 }

@@ -2,7 +2,7 @@
 //! is told and stops nobody.
 
 use std::net::TcpListener;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 
@@ -119,15 +119,15 @@ fn a_collector_that_does_not_answer_is_given_up_after_the_limit() {
             (limit, "100"),
         ]);
         let server = place.serve();
-        let begin = Instant::now();
         // The service alone: a command has a limit of its own for its last spans.
         server.api("POST", "/api/v1/leases", Some(&serde_json::json!({})));
         let told = || server.log().contains("spans are not exported");
         // Without the variable it would be ten seconds.
-        while !told() && begin.elapsed() < Duration::from_secs(8) {
+        let in_time = (0..300).any(|_| {
             std::thread::sleep(Duration::from_millis(20));
-        }
-        assert!(told(), "{limit}: {}", server.log());
+            told()
+        });
+        assert!(in_time, "{limit}: {}", server.log());
     }
 }
 
@@ -200,9 +200,9 @@ fn a_callers_trace_is_gone_on_with_unless_propagators_say_otherwise() {
 #[test]
 fn the_resource_is_what_the_environment_says() {
     let attributes = ("OTEL_RESOURCE_ATTRIBUTES", "service.name=ports,team=a%2Cb");
-    let attributed = run(&[attributes]);
-    assert_eq!(attributed.attribute("service.name").unwrap(), "ports");
-    assert_eq!(attributed.attribute("team").unwrap(), "a,b");
+    let whole = run(&[attributes]);
+    assert_eq!(whole.attribute("service.name").unwrap(), "ports");
+    assert_eq!(whole.attribute("team").unwrap(), "a,b");
     let named = run(&[attributes, ("OTEL_SERVICE_NAME", "books")]);
     assert_eq!(named.attribute("service.name").unwrap(), "books");
 }

@@ -132,6 +132,12 @@ fn noting<'n>(
         }
         let occupant = attempt.occupant.as_ref();
         span::attempted(span, attempt.outcome, attempt.errno, occupant);
+        tracing::debug!(
+            port = %attempt.port,
+            address = %attempt.address,
+            outcome = attempt.outcome.as_str(),
+            "tried"
+        );
         attempt.span_id = propagation::ids(span).map(|ids| ids.span_id);
         attempts.push(attempt);
     }
