@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use http_body_util::{BodyExt, Full};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
 use hyper::header::{CONTENT_TYPE, HOST};
@@ -17,6 +17,10 @@ use tracing::Span;
 
 use crate::api::problem::{Code, Problem};
 use crate::telemetry::propagation;
+
+/// How long an answer that is kept whole may be. The longest is an allocation's with an attempt for
+/// every port; whoever sends more is not to use up the memory.
+const LONGEST_BYTES: usize = 64 << 20;
 
 /// A service's socket that answered when it was last tried.
 #[derive(Debug)]
@@ -102,9 +106,8 @@ impl Client {
         let status = answer.status();
         let mut body = answer.into_body();
         if !status.is_success() {
-            let body = body.collect().await;
-            let body = body.map_err(|error| self.broken(io::Error::other(error)))?;
-            return Err(ClientError::Refused(problem(status, &body.to_bytes())));
+            let body = whole(body).await.map_err(|error| self.broken(error))?;
+            return Err(ClientError::Refused(problem(status, &body)));
         }
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|error| self.broken(io::Error::other(error)))?;
@@ -152,8 +155,7 @@ impl Client {
     ) -> io::Result<(StatusCode, Bytes)> {
         let answer = self.ask(method, path, body).await?;
         let status = answer.status();
-        let body = answer.into_body().collect().await;
-        Ok((status, body.map_err(io::Error::other)?.to_bytes()))
+        Ok((status, whole(answer.into_body()).await?))
     }
 
     /// Sends a request; the answer's body may still be on its way.
@@ -195,6 +197,11 @@ impl Client {
         let answer = sender.send_request(request).await;
         answer.map_err(io::Error::other)
     }
+}
+
+async fn whole(body: Incoming) -> io::Result<Bytes> {
+    let body = Limited::new(body, LONGEST_BYTES).collect().await;
+    Ok(body.map_err(io::Error::other)?.to_bytes())
 }
 
 /// The headers that carry the trace: that of the span this is asked in, else the caller's own.

@@ -1,6 +1,7 @@
 //! Ports that Docker or Podman have published. Both rewrite packets before any socket sees them, so
 //! a bind does not notice; their own API does.
 
+use std::collections::HashMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -115,6 +116,8 @@ fn sockets() -> Vec<PathBuf> {
 
 fn of(containers: &[Container]) -> Vec<Published> {
     let mut all = Vec::new();
+    // Thousands of ports may be published, over and over, and each look asks the kernel.
+    let mut looked = HashMap::new();
     for container in containers {
         let name = container
             .names
@@ -125,12 +128,16 @@ fn of(containers: &[Container]) -> Vec<Published> {
             let (Some(port), Ok(protocol)) = (port, mapping.r#type.parse::<Protocol>()) else {
                 continue;
             };
-            let entries = Occupancy::on_port(protocol, port).unwrap_or_default();
+            let look = || {
+                let entries = Occupancy::on_port(protocol, port);
+                entries.is_ok_and(|entries| !entries.is_empty())
+            };
+            let seen = *looked.entry((protocol, port)).or_insert_with(look);
             all.push(Published {
                 container: name.to_owned(),
                 protocol,
                 port,
-                seen: !entries.is_empty(),
+                seen,
             });
         }
     }
