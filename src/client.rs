@@ -18,14 +18,15 @@ use tracing::Span;
 use crate::api::problem::{Code, Problem};
 use crate::telemetry::propagation;
 
-/// How long an answer that is kept whole may be. The longest is an allocation's with an attempt for
-/// every port; whoever sends more is not to use up the memory.
+/// How long a service's answer may be that is kept whole: an allocation's with an attempt for every
+/// port is the longest. Whoever sends more is not to use up the memory.
 const LONGEST_BYTES: usize = 64 << 20;
 
 /// A service's socket that answered when it was last tried.
 #[derive(Debug)]
 pub struct Client {
     socket: PathBuf,
+    longest_bytes: usize,
     /// The connection that was tried, for the first question.
     tried: Mutex<Option<UnixStream>>,
 }
@@ -51,8 +52,16 @@ impl Client {
     pub fn new(socket: &Path) -> Self {
         Self {
             socket: socket.to_owned(),
+            longest_bytes: LONGEST_BYTES,
             tried: Mutex::default(),
         }
+    }
+
+    /// The same for answers of at most so many bytes.
+    #[must_use]
+    pub fn at_most(mut self, longest_bytes: usize) -> Self {
+        self.longest_bytes = longest_bytes;
+        self
     }
 
     /// The service's API socket.
@@ -106,7 +115,7 @@ impl Client {
         let status = answer.status();
         let mut body = answer.into_body();
         if !status.is_success() {
-            let body = whole(body).await.map_err(|error| self.broken(error))?;
+            let body = self.whole(body).await.map_err(|error| self.broken(error))?;
             return Err(ClientError::Refused(problem(status, &body)));
         }
         while let Some(frame) = body.frame().await {
@@ -155,7 +164,12 @@ impl Client {
     ) -> io::Result<(StatusCode, Bytes)> {
         let answer = self.ask(method, path, body).await?;
         let status = answer.status();
-        Ok((status, whole(answer.into_body()).await?))
+        Ok((status, self.whole(answer.into_body()).await?))
+    }
+
+    async fn whole(&self, body: Incoming) -> io::Result<Bytes> {
+        let body = Limited::new(body, self.longest_bytes).collect().await;
+        Ok(body.map_err(io::Error::other)?.to_bytes())
     }
 
     /// Sends a request; the answer's body may still be on its way.
@@ -197,11 +211,6 @@ impl Client {
         let answer = sender.send_request(request).await;
         answer.map_err(io::Error::other)
     }
-}
-
-async fn whole(body: Incoming) -> io::Result<Bytes> {
-    let body = Limited::new(body, LONGEST_BYTES).collect().await;
-    Ok(body.map_err(io::Error::other)?.to_bytes())
 }
 
 /// The headers that carry the trace: that of the span this is asked in, else the caller's own.

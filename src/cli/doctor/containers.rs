@@ -20,6 +20,9 @@ use crate::host::occupancy::Occupancy;
 /// How long an engine may take to answer.
 const PATIENCE: Duration = Duration::from_secs(3);
 
+/// A thousand containers with their ports take less.
+const LONGEST_BYTES: usize = 8 << 20;
+
 /// Programs that listen on behalf of a container.
 const PROXIES: [&str; 3] = ["docker-proxy", "dockerd", "rootlesskit"];
 
@@ -54,7 +57,7 @@ struct Mapping {
 pub(super) async fn published(unknown: &mut Vec<String>) -> Vec<Published> {
     let mut all = Vec::new();
     for socket in sockets() {
-        let client = Client::new(&socket);
+        let client = Client::new(&socket).at_most(LONGEST_BYTES);
         let asked = client.get::<Vec<Container>>("/containers/json");
         match tokio::time::timeout(PATIENCE, asked).await {
             Ok(Ok(containers)) => all.extend(of(&containers)),
