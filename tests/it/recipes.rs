@@ -167,10 +167,17 @@ fn run(section: &Section, title: &str, tools: &Tools) {
     place.set("PORTBOOK_POOLS__PORTSERVER__RANGES", &ranges(&ports[8..]));
     let address = place.folder().join("portserver");
     place.set("PORTBOOK_PORTSERVER__ADDRESS", &address.to_string_lossy());
-    let mut numbers = Numbers::default();
-    for (shown, port) in ["3000", "3001"].iter().zip(&ports) {
-        numbers.0.insert((*shown).to_owned(), port.to_string());
-    }
+    let shown = ["3000", "3001"].map(str::to_owned);
+    let real = ports.iter().map(ToString::to_string);
+    let numbers = Numbers(shown.into_iter().zip(real).collect());
+    let script = laid_out(section, &place, &numbers);
+    let _server = place.serve();
+    let said = output(&place, tools, &script, title);
+    compare(section, numbers, &said, title);
+}
+
+/// Writes the files of a section, and gives its script.
+fn laid_out(section: &Section, place: &Place, numbers: &Numbers) -> String {
     let mut script = String::new();
     for block in &section.blocks {
         if let Some(path) = block.path() {
@@ -182,17 +189,18 @@ fn run(section: &Section, title: &str, tools: &Tools) {
             script.extend(["echo '", MARK, "'\n"]);
         }
     }
-    let _server = place.serve();
-    let said = output(&place, tools, &script, title);
+    script
+}
+
+fn compare(section: &Section, mut numbers: Numbers, said: &str, title: &str) {
     let mark = format!("{MARK}\n");
-    let mut parts = said.split(&*mark);
+    let mut outputs = said.split(&*mark);
     let mut last = "";
     for block in section.blocks.iter().filter(|it| it.path().is_none()) {
         match &*block.title {
-            "sh" => last = parts.next().unwrap_or_default(),
+            "sh" => last = outputs.next().unwrap_or_default(),
             "text" => {
-                let (shown, said) = (lines(&block.text), lines(last));
-                let found = numbers.clone().matching(&shown, &said);
+                let found = numbers.clone().matching(&lines(&block.text), &lines(last));
                 numbers = found.unwrap_or_else(|| {
                     panic!(
                         "{title}: it shows\n{}\nand this was said:\n{last}",
