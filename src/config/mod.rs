@@ -28,7 +28,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 
-pub use check::against_host;
+pub use check::{against_host, shared_with_outgoing};
 pub use finding::{Finding, Problem, Severity};
 pub use layers::CHILD_VARIABLES;
 pub use model::{

@@ -281,6 +281,13 @@ impl PortSet {
         Self::from_pairs(pairs)
     }
 
+    /// The ports that are not in the other set.
+    #[must_use]
+    pub fn without(&self, other: &Self) -> Self {
+        let left = self.iter().filter(|port| !other.contains(*port));
+        Self::from_pairs(left.map(|port| (port.get(), port.get())))
+    }
+
     /// The ports in either set.
     #[must_use]
     pub fn union(&self, other: &Self) -> Self {
