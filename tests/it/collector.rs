@@ -6,27 +6,16 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use crate::python;
 use crate::support::{PORTBOOK, Place, Server, ports, stranger, text};
 
-/// A program of the collectors' Python packages, installed once into the build's folder; none where
-/// that cannot be done, which is said aloud.
+/// A program of the collectors' Python packages; none where they cannot be installed, which is said
+/// aloud.
 fn installed(file: &str) -> Option<PathBuf> {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("collectors");
-    // One test at a time: others may be about to install it too.
-    let lock = File::create(folder.with_extension("lock")).unwrap();
-    lock.lock().unwrap();
-    let marker = folder.join("installed");
-    if !marker.exists() {
-        let succeeds =
-            |command: &mut Command| command.output().is_ok_and(|out| out.status.success());
-        let made = succeeds(Command::new("python3").args(["-m", "venv"]).arg(&folder));
-        let pip = folder.join("bin/pip");
-        if !made || !succeeds(Command::new(pip).args(["install", "--quiet", "rotel"])) {
-            eprintln!("SKIPPED: the collector rotel cannot be installed");
-            return None;
-        }
-        File::create(&marker).unwrap();
-    }
+    let Some(folder) = python::environment("collectors", "rotel") else {
+        eprintln!("SKIPPED: the collector rotel cannot be installed");
+        return None;
+    };
     let lib = std::fs::read_dir(folder.join("lib")).unwrap();
     let python = lib.flatten().next().unwrap().path();
     Some(python.join("site-packages").join(file))
