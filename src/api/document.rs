@@ -5,10 +5,13 @@ mod stats;
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
-use std::path::PathBuf;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use crate::domain::address::{http_url, with_port};
 use crate::domain::attempt::{Attempt, Occupant};
@@ -37,7 +40,7 @@ pub use stats::{
 pub const VERSION: u32 = 1;
 
 /// Within what names are unique.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ScopeWord {
     /// The user.
@@ -47,29 +50,35 @@ pub enum ScopeWord {
 }
 
 /// What `POST /api/v1/leases` takes; every field may be left out.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schemars(transform = add_rules)]
 pub struct LeaseRequest {
     /// One name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<Name>,
     /// Several names, a port each.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 256), extend("uniqueItems" = true))]
     pub names: Vec<Name>,
     /// The pool.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pool: Option<String>,
     /// Exactly this port.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
     pub port: Option<u16>,
     /// This port if it is free.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
     pub prefer: Option<u16>,
     /// How many ports.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 256))]
     pub count: Option<NonZeroU32>,
     /// How many ports in a row.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 256))]
     pub block: Option<NonZeroU32>,
     /// Free for which protocols.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -97,12 +106,15 @@ pub struct LeaseRequest {
     pub scope: Option<ScopeWord>,
     /// The directory tree that `"scope": "dir"` means: an absolute path.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = "^/[^\\x00]*$"))]
     pub directory: Option<PathBuf>,
     /// The process that will use the port.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
     pub owner_pid: Option<u32>,
     /// Free words to filter by.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "labels_schema")]
     pub labels: BTreeMap<String, String>,
     /// Refuse rather than move a name whose port was taken meanwhile.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -162,10 +174,15 @@ impl LeaseRequest {
     }
 }
 
+/// Whether the kernel could have such a directory.
+fn is_path(dir: &Path) -> bool {
+    dir.is_absolute() && !dir.as_os_str().as_bytes().contains(&0)
+}
+
 fn scope(word: Option<ScopeWord>, directory: Option<PathBuf>) -> Result<Scope, String> {
     match (word, directory) {
         (None | Some(ScopeWord::User), None) => Ok(Scope::User),
-        (Some(ScopeWord::Dir), Some(dir)) if dir.is_absolute() => Ok(Scope::Dir(dir)),
+        (Some(ScopeWord::Dir), Some(dir)) if is_path(&dir) => Ok(Scope::Dir(dir)),
         (Some(ScopeWord::Dir), _) => {
             Err("scope \"dir\" needs directory: the absolute path of the tree".to_owned())
         }
@@ -173,20 +190,67 @@ fn scope(word: Option<ScopeWord>, directory: Option<PathBuf>) -> Result<Scope, S
     }
 }
 
+/// What excludes what, and what goes with what.
+fn add_rules(schema: &mut Schema) {
+    let given = || json!({"not": {"type": "null"}});
+    let both = |a: &str, b: &str| json!({"not": {"properties": {a: given(), b: given()}, "required": [a, b]}});
+    let unless = |a: &str, is: Value, names: usize| {
+        let several = json!({"type": "array", "minItems": names});
+        json!({"not": {"properties": {a: is, "names": several}, "required": [a, "names"]}})
+    };
+    let one_at_most = |field: &str| {
+        let several = json!({"type": "integer", "minimum": 2});
+        let properties = json!({"port": {"type": "integer"}, field: several});
+        json!({"not": {"properties": properties, "required": ["port", field]}})
+    };
+    let in_a_tree = json!({
+        "if": {"properties": {"scope": {"const": "dir"}}, "required": ["scope"]},
+        "then": {"properties": {"directory": {"type": "string"}}, "required": ["directory"]},
+        "else": {"properties": {"directory": {"type": "null"}}},
+    });
+    let rules = [
+        both("port", "prefer"),
+        both("count", "block"),
+        unless("name", given(), 1),
+        unless("count", given(), 1),
+        unless("block", given(), 1),
+        unless("port", given(), 2),
+        one_at_most("count"),
+        one_at_most("block"),
+        in_a_tree,
+    ];
+    schema.insert("allOf".to_owned(), json!(rules));
+}
+
+fn labels_schema(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "object",
+        "maxProperties": MAX_LABELS,
+        "propertyNames": {"minLength": 1, "maxLength": MAX_LABEL},
+        "additionalProperties": {"type": "string", "maxLength": MAX_LABEL},
+    })
+}
+
+/// How many labels a lease may have, and how many characters a key or a value.
+const MAX_LABELS: usize = 16;
+const MAX_LABEL: usize = 128;
+
 fn check_labels(labels: &BTreeMap<String, String>) -> Result<(), String> {
-    let fits = |text: &str| !text.is_empty() && text.len() <= 128;
-    if labels.len() > 16
+    let fits = |text: &str| text.chars().count() <= MAX_LABEL;
+    if labels.len() > MAX_LABELS
         || !labels
             .iter()
-            .all(|(key, value)| fits(key) && value.len() <= 128)
+            .all(|(key, value)| !key.is_empty() && fits(key) && fits(value))
     {
-        return Err("labels: at most 16, keys and values of at most 128 bytes".to_owned());
+        return Err(format!(
+            "labels: at most {MAX_LABELS}, keys and values of at most {MAX_LABEL} characters"
+        ));
     }
     Ok(())
 }
 
 /// The process that uses a port.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct OwnerDocument {
     /// Its process id.
     pub pid: u32,
@@ -214,7 +278,7 @@ impl From<&Owner> for OwnerDocument {
 }
 
 /// A lease.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct LeaseDocument {
     /// Its id.
     pub id: LeaseId,
@@ -328,7 +392,7 @@ impl LeaseDocument {
 }
 
 /// The answer to a request for ports.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct AllocationDocument {
     /// The allocation.
     pub allocation: AllocationId,
@@ -356,7 +420,7 @@ pub struct AllocationDocument {
 }
 
 /// One allocation with its reasons.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct AllocationRecordDocument {
     /// Its id.
     pub id: AllocationId,
@@ -415,7 +479,7 @@ impl AllocationRecordDocument {
 }
 
 /// One attempt.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct AttemptDocument {
     /// The key for paging; none inside an answer, where nothing is on record yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -500,7 +564,7 @@ impl From<AttemptRecord> for AttemptDocument {
 }
 
 /// Who is on one port.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PortDocument {
     /// The protocol.
     pub protocol: Protocol,
@@ -521,7 +585,7 @@ pub struct PortDocument {
 }
 
 /// Somebody on a port outside portbook.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct OccupantDocument {
     /// As the kernel's tables tell.
     #[serde(flatten)]
@@ -532,7 +596,7 @@ pub struct OccupantDocument {
 }
 
 /// A network interface.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct InterfaceDocument {
     /// Its name.
     pub name: String,
@@ -550,7 +614,7 @@ pub struct InterfaceDocument {
 }
 
 /// An address of an interface.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct InterfaceAddressDocument {
     /// The address, with its zone where it has one.
     pub address: String,
@@ -561,7 +625,7 @@ pub struct InterfaceAddressDocument {
 }
 
 /// A pool with its rules.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PoolDocument {
     /// Its name.
     pub name: String,
@@ -613,7 +677,7 @@ pub struct PoolDocument {
 }
 
 /// How the service is.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct StatusDocument {
     /// The program's version.
     pub version: String,
@@ -645,7 +709,7 @@ pub struct StatusDocument {
 }
 
 /// One thing that was looked at.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CheckDocument {
     /// What.
     pub name: String,

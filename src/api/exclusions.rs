@@ -2,25 +2,27 @@
 
 use actix_web::web::{Data, Path, Payload};
 use actix_web::{HttpRequest, HttpResponse};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::ports::parsed;
 use super::problem::Problem;
 use super::{Face, body};
 use crate::access::Viewer;
-use crate::domain::exclusion::Exclusion;
+use crate::domain::exclusion::{Exclusion, LONGEST_REASON};
 
 /// What an exclusion may say.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ExclusionRequest {
     /// Why; at most 200 characters.
+    #[schemars(length(max = LONGEST_REASON))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
 
 /// All that is excluded by hand.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct ExclusionList {
     /// TCP first, by port.
     pub exclusions: Vec<Exclusion>,

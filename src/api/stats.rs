@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use actix_web::HttpResponse;
 use actix_web::web::{Data, Query};
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::Face;
@@ -32,10 +33,13 @@ const DAY_SECONDS: i64 = 86_400;
 const HOUR_SECONDS: i64 = 3600;
 
 /// `GET /api/v1/stats?…`
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "StatsQuery")]
 pub struct Wanted {
+    /// From the beginning of this day on; a week ago if left out.
     since: Option<Moment>,
+    /// Of this pool alone.
     pool: Option<String>,
 }
 

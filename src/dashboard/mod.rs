@@ -5,6 +5,7 @@
 //! several pages show, `format` the way times and numbers are written.
 
 mod allocation;
+mod api;
 pub mod assets;
 mod attempts;
 mod configuration;
@@ -81,6 +82,7 @@ pub fn routes(config: &mut ServiceConfig) {
                 .route(head().to(trying::show))
                 .route(post().to(trying::grant)),
         )
+        .service(page("/api", api::show))
         .service(page("/errors/{code}", errors::show))
         .service(page("/static/{file}", assets::serve));
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::attempt::printable;
@@ -13,7 +14,7 @@ use super::port::{Port, PortSet, Protocol};
 pub const LONGEST_REASON: usize = 200;
 
 /// One port that is not granted to anybody.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Exclusion {
     /// For which protocol.
     pub protocol: Protocol,

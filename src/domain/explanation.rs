@@ -1,12 +1,15 @@
 //! The plain record of a choice: what was ruled out and why, what was tried in which order.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::candidate::Candidate;
 use super::port::Port;
 
 /// Why a port was not even considered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
     /// The pool's `exclude`, or an interface's.
@@ -63,7 +66,7 @@ impl Reason {
 }
 
 /// How many ports of the pool one reason ruled out.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Excluded {
     /// Why.
     pub reason: Reason,
@@ -72,7 +75,7 @@ pub struct Excluded {
 }
 
 /// The stored reasons of one allocation.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Explanation {
     /// The order of candidates: the strategy, or `explicit` for a port asked for by number.
     pub strategy: String,

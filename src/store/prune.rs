@@ -5,6 +5,7 @@
 //! leases, the last lease of a name (it knows the name's port), and the allocations of these.
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sqlx::SqliteConnection;
 use tokio::sync::oneshot;
@@ -64,7 +65,7 @@ pub struct Step {
 }
 
 /// How many rows were deleted, or would be.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Removed {
     /// Attempts; what they add up to stays.
     pub attempts: u64,

@@ -65,6 +65,7 @@ const pages = {
   try: "/try",
   status: "/status",
   config: "/config",
+  api: "/api",
   login: "/login",
   error: "/errors/port_in_use",
 };
