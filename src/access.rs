@@ -9,11 +9,13 @@ pub mod session;
 
 use std::future::{Ready, ready};
 use std::io;
+use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use actix_web::body::MessageBody;
+use actix_web::cookie::{Cookie, SameSite};
 use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
 use actix_web::http::Method;
 use actix_web::http::header::{self, HeaderMap, HeaderValue};
@@ -23,18 +25,52 @@ use actix_web::{FromRequest, HttpMessage, HttpRequest, ResponseError};
 use subtle::ConstantTimeEq;
 use tokio::net::unix::UCred;
 
-use self::session::Sessions;
+use self::session::{Origin, Sessions, Shown};
 use crate::api::problem::{Code, Problem};
 use crate::engine::service::Caller;
-use crate::host::process;
+use crate::host::{occupancy, process};
 
 /// Where a connection came from, noted when it was accepted.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Peer {
     /// The Unix socket; the kernel vouches for the caller.
     Local(Caller),
     /// The loopback console.
-    Console,
+    Console(Guest),
+}
+
+/// The other end of a connection to the console.
+#[derive(Debug)]
+pub struct Guest {
+    client: SocketAddr,
+    server: SocketAddr,
+    /// Looked up once, and only for who shows a session.
+    origin: OnceLock<Origin>,
+}
+
+impl Guest {
+    /// The one at `client`, connected to `server`.
+    pub const fn new(client: SocketAddr, server: SocketAddr) -> Self {
+        Self {
+            client,
+            server,
+            origin: OnceLock::new(),
+        }
+    }
+}
+
+impl Peer {
+    /// Where the other end is, as far as the kernel tells.
+    pub fn origin(&self) -> Origin {
+        let guest = match self {
+            Self::Local(caller) => return Origin::User(caller.uid),
+            Self::Console(guest) => guest,
+        };
+        *guest.origin.get_or_init(|| {
+            let user = occupancy::user_of_client(guest.client, guest.server);
+            user.map_or(Origin::Address(guest.client.ip()), Origin::User)
+        })
+    }
 }
 
 /// The console's door: its token, its user, and the names it answers to.
@@ -149,6 +185,21 @@ impl Viewer {
         }
     }
 
+    /// Whether names may be shown of which it is not known whose they are. An unprivileged service
+    /// only ever learns those of its own user.
+    pub fn sees_everybody(&self) -> bool {
+        self.only_user()
+            .is_none_or(|uid| uid != 0 && uid == rustix::process::geteuid().as_raw())
+    }
+
+    /// In whose name a question is answered that changes nothing.
+    pub fn asker(&self) -> Caller {
+        match self {
+            Self::Known(caller) => caller.clone(),
+            Self::Reader { of } => Caller::user(*of),
+        }
+    }
+
     /// Who acts. A reader cannot.
     pub fn caller(&self) -> Result<&Caller, Problem> {
         match self {
@@ -200,9 +251,14 @@ pub async fn check<B: MessageBody + 'static>(
             request.extensions_mut().insert(viewer);
             next.call(request).await?.map_into_left_body()
         }
-        Err(problem) => request
-            .into_response(problem.error_response())
-            .map_into_right_body(),
+        Err(problem) => {
+            let mut answer = problem.error_response();
+            if problem.code == Code::Unauthorized.as_str() {
+                // A session that is not accepted must not stay in the way of the next page.
+                forget(request.headers(), answer.headers_mut());
+            }
+            request.into_response(answer).map_into_right_body()
+        }
     };
     secure(response.headers_mut());
     Ok(response)
@@ -211,17 +267,17 @@ pub async fn check<B: MessageBody + 'static>(
 fn viewer_of(request: &ServiceRequest) -> Result<Viewer, Problem> {
     match request.conn_data::<Peer>() {
         Some(Peer::Local(caller)) => Ok(Viewer::Known(caller.clone())),
-        Some(Peer::Console) => {
+        Some(peer @ Peer::Console(_)) => {
             let door = request.app_data::<Data<Arc<Door>>>();
             let door = door.ok_or_else(token_needed)?;
-            at_the_console(request, door)
+            at_the_console(request, peer, door)
         }
         // The kernel named nobody on the Unix socket.
         None => Err(token_needed()),
     }
 }
 
-fn at_the_console(request: &ServiceRequest, door: &Door) -> Result<Viewer, Problem> {
+fn at_the_console(request: &ServiceRequest, peer: &Peer, door: &Door) -> Result<Viewer, Problem> {
     let headers = request.headers();
     // HTTP/1.0 may leave Host out, and an absolute-form target outranks it (RFC 9112, 3.2.2).
     let host = headers
@@ -245,7 +301,7 @@ fn at_the_console(request: &ServiceRequest, door: &Door) -> Result<Viewer, Probl
             "this is not the token: `portbook token` prints it",
         ));
     }
-    let session = session(headers).and_then(|session| door.sessions.user(session));
+    let session = session_of(headers, peer, door)?;
     if changes_state(request.method()) {
         if is_foreign(headers, &door.extra_hosts) {
             return Err(Problem::new(
@@ -272,6 +328,63 @@ fn at_the_console(request: &ServiceRequest, door: &Door) -> Result<Viewer, Probl
         (None, Some(uid)) => Viewer::Known(Caller::user(uid)),
         (None, None) => Viewer::Reader { of: door.uid },
     })
+}
+
+/// Whether a browser was led here by a page that is not the console's: what a link asks for is not
+/// what the reader asks for.
+pub fn is_led_here(request: &HttpRequest) -> bool {
+    let door = request.app_data::<Data<Arc<Door>>>();
+    door.is_some_and(|door| is_foreign(request.headers(), &door.extra_hosts))
+}
+
+/// The user of the session that is shown, if one is.
+fn session_of(headers: &HeaderMap, peer: &Peer, door: &Door) -> Result<Option<u32>, Problem> {
+    let Some(session) = session(headers) else {
+        return Ok(None);
+    };
+    match door.sessions.shown(session, || peer.origin()) {
+        Shown::By(uid) => Ok(Some(uid)),
+        Shown::Nobody => Ok(None),
+        Shown::Elsewhere(uid) => {
+            let from = peer.origin();
+            tracing::warn!(
+                uid,
+                ?from,
+                "a session was shown by somebody who did not open it"
+            );
+            Err(Problem::new(
+                Code::Unauthorized,
+                "this session was opened by somebody else's program: log in yourself",
+            ))
+        }
+    }
+}
+
+/// The cookie that carries a session, or takes it back where it is empty.
+pub fn cookie(headers: &HeaderMap, session: String) -> Cookie<'static> {
+    let ends = session.is_empty();
+    let mut cookie = Cookie::build(cookie_name(headers), session)
+        .path("/")
+        .http_only(true)
+        .same_site(SameSite::Strict)
+        .finish();
+    if ends {
+        cookie.make_removal();
+    }
+    cookie
+}
+
+/// Adds a cookie to an answer.
+pub fn set(headers: &mut HeaderMap, cookie: &Cookie<'_>) {
+    if let Ok(value) = HeaderValue::from_str(&cookie.to_string()) {
+        headers.append(header::SET_COOKIE, value);
+    }
+}
+
+fn forget(asked: &HeaderMap, answered: &mut HeaderMap) {
+    if session(asked).is_some() {
+        set(answered, &cookie(asked, String::new()));
+    }
 }
 
 /// What the session's cookie is called on this console.

@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use http_body_util::{BodyExt, Full};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
 use hyper::header::{CONTENT_TYPE, HOST};
@@ -18,10 +18,15 @@ use tracing::Span;
 use crate::api::problem::{Code, Problem};
 use crate::telemetry::propagation;
 
+/// How long a service's answer may be that is kept whole: an allocation's with an attempt for every
+/// port is the longest. Whoever sends more is not to use up the memory.
+const LONGEST_BYTES: usize = 64 << 20;
+
 /// A service's socket that answered when it was last tried.
 #[derive(Debug)]
 pub struct Client {
     socket: PathBuf,
+    longest_bytes: usize,
     /// The connection that was tried, for the first question.
     tried: Mutex<Option<UnixStream>>,
 }
@@ -47,8 +52,16 @@ impl Client {
     pub fn new(socket: &Path) -> Self {
         Self {
             socket: socket.to_owned(),
+            longest_bytes: LONGEST_BYTES,
             tried: Mutex::default(),
         }
+    }
+
+    /// The same for answers of at most so many bytes.
+    #[must_use]
+    pub fn at_most(mut self, longest_bytes: usize) -> Self {
+        self.longest_bytes = longest_bytes;
+        self
     }
 
     /// The service's API socket.
@@ -86,6 +99,17 @@ impl Client {
         self.read(&body)
     }
 
+    /// Puts `body` at `path` and reads the answer.
+    pub async fn put<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, ClientError> {
+        let body = serde_json::to_vec(body).map_err(|error| self.broken(error.into()))?;
+        let body = self.send(Method::PUT, path, Some(body)).await?;
+        self.read(&body)
+    }
+
     /// Deletes what is at `path`.
     pub async fn delete(&self, path: &str) -> Result<(), ClientError> {
         self.send(Method::DELETE, path, None).await.map(drop)
@@ -102,9 +126,8 @@ impl Client {
         let status = answer.status();
         let mut body = answer.into_body();
         if !status.is_success() {
-            let body = body.collect().await;
-            let body = body.map_err(|error| self.broken(io::Error::other(error)))?;
-            return Err(ClientError::Refused(problem(status, &body.to_bytes())));
+            let body = self.whole(body).await.map_err(|error| self.broken(error))?;
+            return Err(ClientError::Refused(problem(status, &body)));
         }
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|error| self.broken(io::Error::other(error)))?;
@@ -152,8 +175,12 @@ impl Client {
     ) -> io::Result<(StatusCode, Bytes)> {
         let answer = self.ask(method, path, body).await?;
         let status = answer.status();
-        let body = answer.into_body().collect().await;
-        Ok((status, body.map_err(io::Error::other)?.to_bytes()))
+        Ok((status, self.whole(answer.into_body()).await?))
+    }
+
+    async fn whole(&self, body: Incoming) -> io::Result<Bytes> {
+        let body = Limited::new(body, self.longest_bytes).collect().await;
+        Ok(body.map_err(io::Error::other)?.to_bytes())
     }
 
     /// Sends a request; the answer's body may still be on its way.

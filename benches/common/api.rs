@@ -18,6 +18,8 @@ pub struct Answer {
     pub status: u16,
     /// The document, or null.
     pub body: Value,
+    /// How long the body is.
+    pub bytes: usize,
 }
 
 impl Api {
@@ -43,7 +45,11 @@ impl Api {
         let mut text = vec![0; length];
         self.stream.read_exact(&mut text)?;
         let body = serde_json::from_slice(&text).unwrap_or(Value::Null);
-        Ok(Answer { status, body })
+        Ok(Answer {
+            status,
+            body,
+            bytes: length,
+        })
     }
 
     /// Gives each event of the service to `heed`, until the service hangs up.

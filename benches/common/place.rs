@@ -33,6 +33,11 @@ impl Place {
         self.data_dir().join("portbook.sock")
     }
 
+    /// The SQLite file.
+    pub fn database(&self) -> PathBuf {
+        self.data_dir().join("portbook.db")
+    }
+
     fn data_dir(&self) -> PathBuf {
         self.folder.path().join("data")
     }
@@ -57,8 +62,12 @@ impl Place {
         let stdout = child.stdout.as_mut().context("no stdout")?;
         BufReader::new(stdout).read_line(&mut line)?;
         let socket = self.socket();
-        let service = Service { child, socket };
-        ensure!(line.starts_with("http://"), "the service did not start");
+        let url = line.trim_end().to_owned();
+        let service = Service { child, socket, url };
+        ensure!(
+            service.url.starts_with("http://"),
+            "the service did not start"
+        );
         Ok(service)
     }
 }
@@ -67,9 +76,15 @@ impl Place {
 pub struct Service {
     child: Child,
     socket: PathBuf,
+    url: String,
 }
 
 impl Service {
+    /// Where its console is.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
     /// The API socket.
     pub fn socket(&self) -> &Path {
         &self.socket

@@ -19,6 +19,7 @@
 //! which is left in force, is not what the subjects run into.
 
 #[path = "../common/mod.rs"]
+#[expect(dead_code, reason = "other measurements need more of it")]
 mod common;
 
 mod aimed;

@@ -1,12 +1,16 @@
 //! Logins of browsers: one-time codes that become sessions. Both live in memory only, so a restart
 //! of the service logs everybody out.
 //!
+//! Another user's server on this host gets to see the cookie, since browsers send cookies to every port
+//! of a host. So a session belongs to where it was opened from: the user of the browser's socket.
+//!
 //! The cookie is HttpOnly and SameSite=Strict (RFC 6265bis, 5.7): no script reads it and no other
 //! site's page sends it. Browsers send cookies to every port of a host, so its name carries the
 //! console's port: two consoles do not log each other out.
 
 use std::fmt;
 use std::io;
+use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -24,6 +28,26 @@ pub const SESSION_LASTS: Duration = Duration::from_hours(12);
 /// How many of each there may be; the oldest goes first.
 const MOST: usize = 64;
 
+/// Where a browser is, as far as the kernel tells: what a session is bound to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// A process of this user, on this host.
+    User(u32),
+    /// Somewhere else, or nobody can say.
+    Address(IpAddr),
+}
+
+/// Whose session was shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shown {
+    /// A living one, from where it was opened.
+    By(u32),
+    /// A living one, but not from where it was opened: somebody else has got hold of it.
+    Elsewhere(u32),
+    /// None that lives.
+    Nobody,
+}
+
 /// The codes and sessions of a console.
 pub struct Sessions {
     clock: Clock,
@@ -39,6 +63,8 @@ struct Known {
 struct Secret {
     text: String,
     uid: u32,
+    /// Where a session was opened; a code is for whoever shows it.
+    origin: Option<Origin>,
     until: BootTime,
 }
 
@@ -60,34 +86,39 @@ impl Sessions {
     /// A code that opens one session of this user, once.
     pub fn invite(&self, uid: u32) -> io::Result<String> {
         let until = self.clock.boot().after(CODE_LASTS);
-        add(&mut self.known().codes, uid, until)
+        add(&mut self.known().codes, uid, None, until)
     }
 
     /// A session for whoever shows a code; none where it was used, has run out or never was.
-    pub fn redeem(&self, code: &str) -> io::Result<Option<String>> {
+    pub fn redeem(&self, code: &str, origin: Origin) -> io::Result<Option<String>> {
         let mut known = self.known();
         let found = known.codes.iter().position(|secret| secret.is(code));
         let Some(code) = found.map(|index| known.codes.swap_remove(index)) else {
             return Ok(None);
         };
         drop(known);
-        self.open(code.uid).map(Some)
+        self.open(code.uid, origin).map(Some)
     }
 
     /// A session of this user, who has shown who they are in another way.
-    pub fn open(&self, uid: u32) -> io::Result<String> {
+    pub fn open(&self, uid: u32, origin: Origin) -> io::Result<String> {
         let until = self.clock.boot().after(SESSION_LASTS);
-        add(&mut self.known().sessions, uid, until)
+        add(&mut self.known().sessions, uid, Some(origin), until)
     }
 
     /// Whose session it is. Looking at it makes it last longer.
-    pub fn user(&self, session: &str) -> Option<u32> {
+    pub fn shown(&self, session: &str, from: impl FnOnce() -> Origin) -> Shown {
         let until = self.clock.boot().after(SESSION_LASTS);
         let mut known = self.known();
         let mut sessions = known.sessions.iter_mut();
-        let found = sessions.find(|secret| secret.is(session))?;
+        let Some(found) = sessions.find(|secret| secret.is(session)) else {
+            return Shown::Nobody;
+        };
+        if found.origin != Some(from()) {
+            return Shown::Elsewhere(found.uid);
+        }
         found.until = until;
-        Some(found.uid)
+        Shown::By(found.uid)
     }
 
     /// Ends a session.
@@ -110,7 +141,12 @@ impl Secret {
     }
 }
 
-fn add(secrets: &mut Vec<Secret>, uid: u32, until: BootTime) -> io::Result<String> {
+fn add(
+    secrets: &mut Vec<Secret>,
+    uid: u32,
+    origin: Option<Origin>,
+    until: BootTime,
+) -> io::Result<String> {
     let text = super::secret()?;
     if secrets.len() >= MOST {
         secrets.remove(0);
@@ -118,6 +154,7 @@ fn add(secrets: &mut Vec<Secret>, uid: u32, until: BootTime) -> io::Result<Strin
     secrets.push(Secret {
         text: text.clone(),
         uid,
+        origin,
         until,
     });
     Ok(text)
@@ -127,16 +164,30 @@ fn add(secrets: &mut Vec<Secret>, uid: u32, until: BootTime) -> io::Result<Strin
 mod tests {
     use super::*;
 
+    const HERE: Origin = Origin::User(1000);
+
+    #[test]
+    fn a_session_is_worth_nothing_to_another_user() {
+        let sessions = Sessions::new(Clock::manual());
+        let session = sessions.open(7, HERE).unwrap();
+        let loopback = Origin::Address([127, 0, 0, 1].into());
+        for from in [Origin::User(0), Origin::User(7), loopback] {
+            let shown = sessions.shown(&session, || from);
+            assert_eq!(shown, Shown::Elsewhere(7), "{from:?}");
+        }
+        assert_eq!(sessions.shown(&session, || HERE), Shown::By(7));
+    }
+
     #[test]
     fn a_code_opens_one_session() {
         let sessions = Sessions::new(Clock::manual());
         let code = sessions.invite(7).unwrap();
-        let session = sessions.redeem(&code).unwrap().unwrap();
-        assert_eq!(sessions.user(&session), Some(7));
-        assert_eq!(sessions.redeem(&code).unwrap(), None);
-        assert_eq!(sessions.user(&code), None);
+        let session = sessions.redeem(&code, HERE).unwrap().unwrap();
+        assert_eq!(sessions.shown(&session, || HERE), Shown::By(7));
+        assert_eq!(sessions.redeem(&code, HERE).unwrap(), None);
+        assert_eq!(sessions.shown(&code, || HERE), Shown::Nobody);
         sessions.close(&session);
-        assert_eq!(sessions.user(&session), None);
+        assert_eq!(sessions.shown(&session, || HERE), Shown::Nobody);
     }
 
     #[test]
@@ -145,24 +196,28 @@ mod tests {
         let sessions = Sessions::new(clock.clone());
         let late = sessions.invite(7).unwrap();
         clock.advance(CODE_LASTS);
-        assert_eq!(sessions.redeem(&late).unwrap(), None);
-        let used = sessions.open(7).unwrap();
-        let unused = sessions.open(8).unwrap();
+        assert_eq!(sessions.redeem(&late, HERE).unwrap(), None);
+        let used = sessions.open(7, HERE).unwrap();
+        let unused = sessions.open(8, HERE).unwrap();
         clock.advance(SESSION_LASTS.saturating_sub(Duration::from_secs(1)));
-        assert_eq!(sessions.user(&used), Some(7));
+        assert_eq!(sessions.shown(&used, || HERE), Shown::By(7));
         clock.advance(Duration::from_secs(2));
-        assert_eq!(sessions.user(&used), Some(7), "it was used meanwhile");
-        assert_eq!(sessions.user(&unused), None);
+        assert_eq!(
+            sessions.shown(&used, || HERE),
+            Shown::By(7),
+            "it was used meanwhile"
+        );
+        assert_eq!(sessions.shown(&unused, || HERE), Shown::Nobody);
     }
 
     #[test]
     fn there_is_an_end_to_how_many() {
         let sessions = Sessions::new(Clock::manual());
-        let first = sessions.open(1).unwrap();
+        let first = sessions.open(1, HERE).unwrap();
         for _ in 0..MOST {
-            sessions.open(2).unwrap();
+            sessions.open(2, HERE).unwrap();
         }
-        assert_eq!(sessions.user(&first), None);
+        assert_eq!(sessions.shown(&first, || HERE), Shown::Nobody);
         assert_eq!(sessions.known().sessions.len(), MOST);
     }
 }

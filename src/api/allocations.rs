@@ -4,6 +4,7 @@ use actix_web::HttpResponse;
 use actix_web::web::{Data, Path};
 
 use super::Face;
+use super::attempts::veil;
 use super::document::AllocationRecordDocument;
 use super::problem::{Code, Problem};
 use crate::access::Viewer;
@@ -33,14 +34,23 @@ pub async fn about(
     id: AllocationId,
 ) -> Result<Option<AllocationRecordDocument>, StoreError> {
     let record = service.store().allocation(id).await?;
-    let Some(record) = record.filter(|record| viewer.sees(record.uid)) else {
+    let Some(mut record) = record.filter(|record| viewer.sees(record.uid)) else {
         return Ok(None);
     };
+    if !viewer.sees_everybody() {
+        record.explanation.veil();
+    }
     let filter = AttemptFilter {
         allocation: Some(id),
         limit: ALL,
         ..AttemptFilter::default()
     };
-    let attempts = service.store().attempts(&filter).await?;
+    let mut attempts = service.store().attempts(&filter).await?;
+    for occupant in attempts
+        .iter_mut()
+        .filter_map(|tried| tried.occupant.as_mut())
+    {
+        veil(occupant, viewer);
+    }
     Ok(Some(AllocationRecordDocument::of(record, attempts)))
 }

@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use actix_web::HttpResponse;
 use actix_web::web::{Data, Query};
 use jiff::Timestamp;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::Face;
@@ -20,13 +21,15 @@ use crate::domain::port::{Port, Protocol};
 use crate::store::{AttemptFilter, AttemptRecord};
 
 /// Which attempts are wanted: `GET /api/v1/attempts?…`, and the same for an export.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, PartialEq)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, PartialEq, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schemars(rename = "AttemptQuery")]
 pub struct Wanted {
     /// Of this allocation.
     pub allocation: Option<AllocationId>,
     /// On this port, or on a range such as `8000-8999`.
     #[serde(deserialize_with = "ports")]
+    #[schemars(schema_with = "port_schema")]
     pub port: Option<String>,
     /// `tcp` or `udp`.
     pub protocol: Option<Protocol>,
@@ -48,12 +51,16 @@ pub struct Wanted {
     pub since: Option<Moment>,
     /// Made before then.
     pub until: Option<Moment>,
-    /// At most so many.
+    /// At most so many; a list never has more than 1000, and 100 if this is left out.
     pub limit: Option<u32>,
     /// Only those with a lower `seq`.
     pub before: Option<i64>,
     /// How an export is written.
     pub format: Option<Format>,
+}
+
+fn port_schema(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "string", "pattern": "^[1-9][0-9]{0,3}(-[1-5][0-9]{4})?$"})
 }
 
 fn ports<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
@@ -122,8 +129,11 @@ impl Wanted {
     }
 }
 
-#[derive(Serialize)]
-struct List {
+/// The attempts of a list.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "AttemptList")]
+pub(super) struct List {
+    /// Newest first.
     attempts: Vec<AttemptDocument>,
 }
 
@@ -160,8 +170,5 @@ pub fn shown(attempt: AttemptRecord, viewer: &Viewer) -> AttemptDocument {
 
 /// Takes away what only the occupant's own user may know.
 pub fn veil(occupant: &mut Occupant, viewer: &Viewer) {
-    if occupant.uid.is_some_and(|uid| !viewer.sees(uid)) {
-        occupant.pid = None;
-        occupant.command = None;
-    }
+    occupant.veil(|uid| viewer.sees(uid));
 }

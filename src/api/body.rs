@@ -4,6 +4,7 @@ use actix_web::HttpRequest;
 use actix_web::http::header::CONTENT_TYPE;
 use actix_web::web::Payload;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use super::problem::{Code, Problem};
 
@@ -30,8 +31,40 @@ pub(super) async fn json<T: DeserializeOwned + Default>(
         let detail = "the body must be JSON and say so: Content-Type: application/json";
         return Err(Problem::new(Code::UnsupportedMediaType, detail));
     }
-    serde_json::from_slice(&bytes)
-        .map_err(|error| Problem::new(Code::InvalidRequest, error.to_string()))
+    // Serde would also take the fields of a struct as an array, in their order.
+    if bytes.trim_ascii_start().first() != Some(&b'{') {
+        let detail = "the body must be a JSON object";
+        return Err(Problem::new(Code::InvalidRequest, detail));
+    }
+    serde_json::from_slice(&bytes).or_else(|error| {
+        let in_whole_numbers = serde_json::from_slice(&bytes).ok().and_then(whole);
+        let read = in_whole_numbers.and_then(|value| serde_json::from_value(value).ok());
+        read.ok_or_else(|| Problem::new(Code::InvalidRequest, error.to_string()))
+    })
+}
+
+/// The same with `8.0` as 8: JSON has one kind of number (RFC 8259, section 6), and some languages
+/// write all of theirs like that. None where there is no such number.
+fn whole(mut value: Value) -> Option<Value> {
+    fn mend(value: &mut Value, mended: &mut bool) {
+        match value {
+            Value::Array(values) => values.iter_mut().for_each(|value| mend(value, mended)),
+            Value::Object(fields) => fields.values_mut().for_each(|value| mend(value, mended)),
+            Value::Number(number) => {
+                let float = number.as_f64().filter(|float| float.fract() == 0.0);
+                // By way of text, which is exact where a cast would have to be trusted.
+                let whole = float.and_then(|float| format!("{float:.0}").parse::<i64>().ok());
+                if let Some(whole) = whole.filter(|_| number.is_f64()) {
+                    *value = whole.into();
+                    *mended = true;
+                }
+            }
+            _ => {}
+        }
+    }
+    let mut mended = false;
+    mend(&mut value, &mut mended);
+    mended.then_some(value)
 }
 
 fn is_json(request: &HttpRequest) -> bool {

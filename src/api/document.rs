@@ -5,14 +5,18 @@ mod stats;
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
-use std::path::PathBuf;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use crate::domain::address::{http_url, with_port};
 use crate::domain::attempt::{Attempt, Occupant};
 use crate::domain::duration::Span;
+use crate::domain::exclusion::Exclusion;
 use crate::domain::explanation::Explanation;
 use crate::domain::health::Condition;
 use crate::domain::lease::{
@@ -36,7 +40,7 @@ pub use stats::{
 pub const VERSION: u32 = 1;
 
 /// Within what names are unique.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ScopeWord {
     /// The user.
@@ -46,32 +50,38 @@ pub enum ScopeWord {
 }
 
 /// What `POST /api/v1/leases` takes; every field may be left out.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schemars(transform = add_rules)]
 pub struct LeaseRequest {
     /// One name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<Name>,
     /// Several names, a port each.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 256), extend("uniqueItems" = true))]
     pub names: Vec<Name>,
     /// The pool.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pool: Option<String>,
     /// Exactly this port.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
     pub port: Option<u16>,
     /// This port if it is free.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
     pub prefer: Option<u16>,
     /// Where to look, in place of the pool's ranges.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ranges: Option<PortSet>,
     /// How many ports.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 256))]
     pub count: Option<NonZeroU32>,
     /// How many ports in a row.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 256))]
     pub block: Option<NonZeroU32>,
     /// Free for which protocols.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -99,12 +109,15 @@ pub struct LeaseRequest {
     pub scope: Option<ScopeWord>,
     /// The directory tree that `"scope": "dir"` means: an absolute path.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = "^/[^\\x00]*$"))]
     pub directory: Option<PathBuf>,
     /// The process that will use the port.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
     pub owner_pid: Option<u32>,
     /// Free words to filter by.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "labels_schema")]
     pub labels: BTreeMap<String, String>,
     /// Refuse rather than move a name whose port was taken meanwhile.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -112,6 +125,9 @@ pub struct LeaseRequest {
     /// How long to wait for a port where none is left.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub wait: Option<Span>,
+    /// Keep the port for its name until the owner comes: nobody is let in yet.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub reserve: bool,
     /// Say what would be granted, and grant nothing.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub dry_run: bool,
@@ -159,15 +175,21 @@ impl LeaseRequest {
             labels: self.labels,
             strict: self.strict,
             wait: self.wait.map(|span| span.0),
+            reserve: self.reserve,
             dry_run: self.dry_run,
         })
     }
 }
 
+/// Whether the kernel could have such a directory.
+fn is_path(dir: &Path) -> bool {
+    dir.is_absolute() && !dir.as_os_str().as_bytes().contains(&0)
+}
+
 fn scope(word: Option<ScopeWord>, directory: Option<PathBuf>) -> Result<Scope, String> {
     match (word, directory) {
         (None | Some(ScopeWord::User), None) => Ok(Scope::User),
-        (Some(ScopeWord::Dir), Some(dir)) if dir.is_absolute() => Ok(Scope::Dir(dir)),
+        (Some(ScopeWord::Dir), Some(dir)) if is_path(&dir) => Ok(Scope::Dir(dir)),
         (Some(ScopeWord::Dir), _) => {
             Err("scope \"dir\" needs directory: the absolute path of the tree".to_owned())
         }
@@ -175,20 +197,67 @@ fn scope(word: Option<ScopeWord>, directory: Option<PathBuf>) -> Result<Scope, S
     }
 }
 
+/// What excludes what, and what goes with what.
+fn add_rules(schema: &mut Schema) {
+    let given = || json!({"not": {"type": "null"}});
+    let both = |a: &str, b: &str| json!({"not": {"properties": {a: given(), b: given()}, "required": [a, b]}});
+    let unless = |a: &str, is: Value, names: usize| {
+        let several = json!({"type": "array", "minItems": names});
+        json!({"not": {"properties": {a: is, "names": several}, "required": [a, "names"]}})
+    };
+    let one_at_most = |field: &str| {
+        let several = json!({"type": "integer", "minimum": 2});
+        let properties = json!({"port": {"type": "integer"}, field: several});
+        json!({"not": {"properties": properties, "required": ["port", field]}})
+    };
+    let in_a_tree = json!({
+        "if": {"properties": {"scope": {"const": "dir"}}, "required": ["scope"]},
+        "then": {"properties": {"directory": {"type": "string"}}, "required": ["directory"]},
+        "else": {"properties": {"directory": {"type": "null"}}},
+    });
+    let rules = [
+        both("port", "prefer"),
+        both("count", "block"),
+        unless("name", given(), 1),
+        unless("count", given(), 1),
+        unless("block", given(), 1),
+        unless("port", given(), 2),
+        one_at_most("count"),
+        one_at_most("block"),
+        in_a_tree,
+    ];
+    schema.insert("allOf".to_owned(), json!(rules));
+}
+
+fn labels_schema(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "object",
+        "maxProperties": MAX_LABELS,
+        "propertyNames": {"minLength": 1, "maxLength": MAX_LABEL},
+        "additionalProperties": {"type": "string", "maxLength": MAX_LABEL},
+    })
+}
+
+/// How many labels a lease may have, and how many characters a key or a value.
+const MAX_LABELS: usize = 16;
+const MAX_LABEL: usize = 128;
+
 fn check_labels(labels: &BTreeMap<String, String>) -> Result<(), String> {
-    let fits = |text: &str| !text.is_empty() && text.len() <= 128;
-    if labels.len() > 16
+    let fits = |text: &str| text.chars().count() <= MAX_LABEL;
+    if labels.len() > MAX_LABELS
         || !labels
             .iter()
-            .all(|(key, value)| fits(key) && value.len() <= 128)
+            .all(|(key, value)| !key.is_empty() && fits(key) && fits(value))
     {
-        return Err("labels: at most 16, keys and values of at most 128 bytes".to_owned());
+        return Err(format!(
+            "labels: at most {MAX_LABELS}, keys and values of at most {MAX_LABEL} characters"
+        ));
     }
     Ok(())
 }
 
 /// The process that uses a port.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct OwnerDocument {
     /// Its process id.
     pub pid: u32,
@@ -216,7 +285,7 @@ impl From<&Owner> for OwnerDocument {
 }
 
 /// A lease.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct LeaseDocument {
     /// Its id.
     pub id: LeaseId,
@@ -264,9 +333,12 @@ pub struct LeaseDocument {
     /// Free words.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
-    /// The trace of its allocation.
+    /// The trace of its allocation, when that was sampled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace_id: Option<String>,
+    /// The allocation's span there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub span_id: Option<String>,
 }
 
 impl LeaseDocument {
@@ -309,6 +381,7 @@ impl LeaseDocument {
             ended_at: lease.ended_at,
             labels: lease.labels.clone(),
             trace_id: lease.trace_id.clone(),
+            span_id: lease.span_id.clone(),
         }
     }
 
@@ -320,12 +393,13 @@ impl LeaseDocument {
         self.owner = None;
         self.labels.clear();
         self.trace_id = None;
+        self.span_id = None;
         self
     }
 }
 
 /// The answer to a request for ports.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct AllocationDocument {
     /// The allocation.
     pub allocation: AllocationId,
@@ -353,7 +427,7 @@ pub struct AllocationDocument {
 }
 
 /// One allocation with its reasons.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct AllocationRecordDocument {
     /// Its id.
     pub id: AllocationId,
@@ -372,7 +446,11 @@ pub struct AllocationRecordDocument {
     /// From the request to the commit.
     pub duration_us: u64,
     /// The trace, when it was sampled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace_id: Option<String>,
+    /// Its span there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub span_id: Option<String>,
     /// The same in a few sentences.
     #[serde(default)]
     pub story: String,
@@ -395,6 +473,7 @@ impl AllocationRecordDocument {
             attempt_count: record.attempt_count,
             duration_us: record.duration_us,
             trace_id: record.trace_id,
+            span_id: record.span_id,
             story: story::of(&record.explanation),
             explanation: record.explanation,
             attempts: attempts
@@ -407,7 +486,7 @@ impl AllocationRecordDocument {
 }
 
 /// One attempt.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct AttemptDocument {
     /// The key for paging; none inside an answer, where nothing is on record yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -436,9 +515,12 @@ pub struct AttemptDocument {
     pub duration_us: f64,
     /// Who was in the way.
     pub occupant: Option<Occupant>,
-    /// The allocation's trace.
+    /// The allocation's trace, when it was sampled; inside an answer, that of the answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace_id: Option<String>,
+    /// The attempt's own span there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub span_id: Option<String>,
 }
 
 #[expect(clippy::cast_precision_loss, reason = "nanoseconds of one system call")]
@@ -462,6 +544,7 @@ impl From<&Attempt> for AttemptDocument {
             duration_us: micros(u64::try_from(attempt.duration.as_nanos()).unwrap_or(u64::MAX)),
             occupant: attempt.occupant.clone(),
             trace_id: None,
+            span_id: attempt.span_id.clone(),
         }
     }
 }
@@ -482,12 +565,13 @@ impl From<AttemptRecord> for AttemptDocument {
             duration_us: micros(record.duration_ns),
             occupant: record.occupant,
             trace_id: record.trace_id,
+            span_id: record.span_id,
         }
     }
 }
 
 /// Who is on one port.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PortDocument {
     /// The protocol.
     pub protocol: Protocol,
@@ -499,13 +583,16 @@ pub struct PortDocument {
     pub occupants: Vec<OccupantDocument>,
     /// Its latest attempts.
     pub attempts: Vec<AttemptDocument>,
+    /// Whether somebody excluded it by hand, and why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exclusion: Option<Exclusion>,
     /// What all attempts on it add up to; none where there were none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub record: Option<PortRecord>,
 }
 
 /// Somebody on a port outside portbook.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct OccupantDocument {
     /// As the kernel's tables tell.
     #[serde(flatten)]
@@ -516,7 +603,7 @@ pub struct OccupantDocument {
 }
 
 /// A network interface.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct InterfaceDocument {
     /// Its name.
     pub name: String,
@@ -534,7 +621,7 @@ pub struct InterfaceDocument {
 }
 
 /// An address of an interface.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct InterfaceAddressDocument {
     /// The address, with its zone where it has one.
     pub address: String,
@@ -545,7 +632,7 @@ pub struct InterfaceAddressDocument {
 }
 
 /// A pool with its rules.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PoolDocument {
     /// Its name.
     pub name: String,
@@ -597,7 +684,7 @@ pub struct PoolDocument {
 }
 
 /// How the service is.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct StatusDocument {
     /// The program's version.
     pub version: String,
@@ -629,7 +716,7 @@ pub struct StatusDocument {
 }
 
 /// One thing that was looked at.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CheckDocument {
     /// What.
     pub name: String,

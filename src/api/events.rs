@@ -18,8 +18,11 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 /// Streams events, after those that `Last-Event-ID` says were missed.
 pub async fn stream(face: Data<Face>, viewer: Viewer, request: HttpRequest) -> HttpResponse {
     let last = request.headers().get("last-event-id");
-    let last: Option<u64> = last.and_then(|value| value.to_str().ok()?.parse().ok());
-    let since = face.service.journal().since(last.unwrap_or(u64::MAX));
+    let last = last.map(|value| value.to_str().unwrap_or_default());
+    let run = face.service.journal().run();
+    // An id of an earlier run, which may have counted as far as this one has.
+    let known = last.map(|id| number(id, run).unwrap_or(u64::MAX));
+    let since = face.service.journal().since(known.unwrap_or(u64::MAX));
     // Events that are no longer kept, or an id of an earlier run: the listener should load anew.
     let gap = last.is_some() && since.gap;
     let missed = gap.then_some(Told::Gap).into_iter();
@@ -31,7 +34,9 @@ pub async fn stream(face: Data<Face>, viewer: Viewer, request: HttpRequest) -> H
         .take_until(Box::pin(end));
     let frames = told.filter_map(move |told| {
         let frame = match told {
-            Told::Event(event) if event.uid.is_none_or(|uid| viewer.sees(uid)) => frame(&event),
+            Told::Event(event) if event.uid.is_none_or(|uid| viewer.sees(uid)) => {
+                frame(run, &event)
+            }
             Told::Event(_) => None,
             Told::Gap => Some("event: resync\ndata: {}\n\n".to_owned()),
             Told::Heartbeat => Some(": alive\n\n".to_owned()),
@@ -66,11 +71,17 @@ fn following(live: Receiver<Event>) -> impl Stream<Item = Told> {
     })
 }
 
-fn frame(event: &Event) -> Option<String> {
+/// The number in an event's id, if it is of this run.
+fn number(id: &str, run: i64) -> Option<u64> {
+    let (of, number) = id.split_once('-')?;
+    (of == run.to_string()).then(|| number.parse().ok())?
+}
+
+fn frame(run: i64, event: &Event) -> Option<String> {
     let data = serde_json::to_string(event).ok()?;
     let kind = event.kind.as_str();
     Some(format!(
-        "id: {}\nevent: {kind}\ndata: {data}\n\n",
+        "id: {run}-{}\nevent: {kind}\ndata: {data}\n\n",
         event.seq
     ))
 }

@@ -4,6 +4,7 @@
 
 use actix_web::web::Bytes;
 use futures_util::stream::{Stream, try_unfold};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -18,7 +19,9 @@ use crate::store::{AttemptFilter, DayFilter, DayRecord, Ledger, Reader, StoreErr
 const PAGE: u32 = 256;
 
 /// How an export is written.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum, JsonSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Format {
     /// Comma-separated values (RFC 4180).
@@ -39,7 +42,9 @@ impl Format {
 }
 
 /// What an export is of.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum, JsonSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
     /// Attempts, newest first.
@@ -189,7 +194,7 @@ impl Export {
     }
 }
 
-const ATTEMPT: [&str; 16] = [
+const ATTEMPT: [&str; 17] = [
     "seq",
     "at",
     "allocation",
@@ -206,6 +211,7 @@ const ATTEMPT: [&str; 16] = [
     "occupant_command",
     "occupant_state",
     "trace_id",
+    "span_id",
 ];
 
 fn attempt_line(text: &mut String, attempt: &AttemptDocument, format: Format) {
@@ -234,6 +240,7 @@ fn attempt_line(text: &mut String, attempt: &AttemptDocument, format: Format) {
             Cell::text(occupant.and_then(|occupant| occupant.command.as_deref())),
             Cell::text(occupant.map(|occupant| occupant.state.as_str())),
             Cell::text(attempt.trace_id.as_deref()),
+            Cell::text(attempt.span_id.as_deref()),
         ],
     );
 }

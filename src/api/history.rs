@@ -11,7 +11,25 @@ use super::{Face, body};
 use crate::access::Viewer;
 use crate::engine::Limits;
 
-/// Streams the rows of one kind, brought up to date first where they are written behind.
+/// Streams attempts.
+pub async fn attempts(
+    face: Data<Face>,
+    viewer: Viewer,
+    wanted: Query<Wanted>,
+) -> Result<HttpResponse, Problem> {
+    rows(&face, viewer, Kind::Attempts, &wanted).await
+}
+
+/// Streams what they add up to.
+pub async fn days(
+    face: Data<Face>,
+    viewer: Viewer,
+    wanted: Query<Wanted>,
+) -> Result<HttpResponse, Problem> {
+    rows(&face, viewer, Kind::Days, &wanted).await
+}
+
+/// Streams the rows of another kind.
 pub async fn export(
     face: Data<Face>,
     viewer: Viewer,
@@ -26,6 +44,16 @@ pub async fn export(
             let detail = format!("there is no history of \"{kind}\"; there are {known}");
             Problem::new(Code::NotFound, detail)
         })?;
+    rows(&face, viewer, kind, &wanted).await
+}
+
+/// The rows of one kind, brought up to date first where they are written behind.
+async fn rows(
+    face: &Face,
+    viewer: Viewer,
+    kind: Kind,
+    wanted: &Wanted,
+) -> Result<HttpResponse, Problem> {
     let service = &face.service;
     match kind {
         Kind::Attempts | Kind::Endings => {}
@@ -33,7 +61,7 @@ pub async fn export(
         Kind::Snapshots | Kind::Sightings | Kind::Conflicts => service.write_history().await?,
     }
     let (reader, now) = (service.store().reader(), service.clock().now());
-    let export = Export::open(reader, viewer, kind, &wanted, now).await?;
+    let export = Export::open(reader, viewer, kind, wanted, now).await?;
     let format = wanted.format.unwrap_or_default();
     Ok(HttpResponse::Ok()
         .content_type(format.media_type())

@@ -2,6 +2,7 @@
 
 use actix_web::HttpResponse;
 use actix_web::web::Data;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Face;
@@ -9,8 +10,11 @@ use super::document::{InterfaceAddressDocument, InterfaceDocument};
 use super::problem::{Code, Problem};
 use crate::host::interface::{Interface, Snapshot};
 
-#[derive(Serialize)]
-struct List {
+/// Every interface of the host.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "InterfaceList")]
+pub(super) struct List {
+    /// By index.
     interfaces: Vec<InterfaceDocument>,
 }
 

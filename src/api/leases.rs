@@ -3,6 +3,7 @@
 use actix_web::http::header::LOCATION;
 use actix_web::web::{Data, Path, Payload, Query};
 use actix_web::{HttpRequest, HttpResponse};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use super::document::{AllocationDocument, AttemptDocument, LeaseDocument, LeaseRequest};
@@ -21,20 +22,39 @@ pub(super) const DEFAULT_LIMIT: u32 = 100;
 /// The most rows that one answer carries.
 pub(super) const MAX_LIMIT: u32 = 1000;
 
+/// Stands for every state that ends a lease.
+const ENDED: &str = "ended";
+
 /// `GET /api/v1/leases?…`
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "LeaseQuery")]
 pub struct Wanted {
+    /// Of this name.
     name: Option<String>,
+    /// Of this pool.
     pool: Option<String>,
+    /// In this state; `ended` stands for all that end a lease.
+    #[schemars(schema_with = "states")]
     state: Option<String>,
+    /// With this label, or with this value of it: `team` or `team=shop`.
     label: Option<String>,
+    /// At most so many; an answer never has more than 1000.
     limit: Option<u32>,
+    /// Only those granted before this one.
     before: Option<LeaseId>,
 }
 
-#[derive(Serialize)]
-struct List {
+fn states(_: &mut SchemaGenerator) -> Schema {
+    let words = State::ALL.map(State::as_str).into_iter().chain([ENDED]);
+    json_schema!({"type": "string", "enum": words.collect::<Vec<_>>()})
+}
+
+/// The leases of a list.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "LeaseList")]
+pub(super) struct List {
+    /// Newest first.
     leases: Vec<LeaseDocument>,
 }
 
@@ -78,13 +98,13 @@ pub async fn list(
     let limit = wanted.limit.unwrap_or(DEFAULT_LIMIT).clamp(1, MAX_LIMIT);
     let clock = face.service.clock();
     let state = match wanted.state.as_deref() {
-        None | Some("ended") => None,
+        None | Some(ENDED) => None,
         Some(word) => Some(
             word.parse::<State>()
                 .map_err(|error| Problem::new(Code::InvalidRequest, format!("state: {error}")))?,
         ),
     };
-    let ended = wanted.state.as_deref() == Some("ended") || state.is_some_and(State::is_ended);
+    let ended = wanted.state.as_deref() == Some(ENDED) || state.is_some_and(State::is_ended);
     let leases: Vec<LeaseDocument> = if ended {
         let filter = LeaseFilter {
             name: wanted.name.clone(),
@@ -109,7 +129,7 @@ pub async fn list(
     let leases = leases
         .into_iter()
         .map(|lease| shown(lease, &viewer))
-        .filter(|lease| wanted.state.as_deref() == Some("ended") || wanted.matches(lease))
+        .filter(|lease| wanted.state.as_deref() == Some(ENDED) || wanted.matches(lease))
         .take(limit as usize)
         .collect();
     Ok(HttpResponse::Ok().json(List { leases }))
@@ -199,9 +219,10 @@ pub async fn release(
 }
 
 /// What a renewal may say.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-struct Renewal {
+pub(super) struct Renewal {
+    /// From now on; as long as it was granted for if left out.
     ttl: Option<Span>,
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use actix_web::HttpResponse;
 use actix_web::web::Data;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Face;
@@ -12,7 +13,7 @@ use crate::access::session::CODE_LASTS;
 use crate::access::{Door, Viewer};
 
 /// A page of the console that logs whoever opens it in, once.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct LoginDocument {
     /// The page; none where the console is switched off.
     pub url: Option<String>,

@@ -6,7 +6,9 @@ mod body;
 pub mod configuration;
 mod csv;
 pub mod document;
+mod endpoint;
 mod events;
+pub mod exclusions;
 pub mod export;
 mod health;
 mod history;
@@ -14,6 +16,7 @@ pub mod interfaces;
 pub mod leases;
 pub mod logins;
 mod metrics;
+pub mod openapi;
 pub mod pools;
 pub mod ports;
 pub mod problem;
@@ -23,14 +26,14 @@ pub mod trace;
 
 use std::sync::Arc;
 
+use actix_web::http::Method;
 use actix_web::http::header::{ALLOW, HeaderValue};
 use actix_web::web::{self, ServiceConfig};
-use actix_web::{
-    FromRequest, Handler, HttpRequest, Resource, Responder, ResponseError, Route, guard,
-};
+use actix_web::{HttpRequest, Resource, ResponseError};
 
 use crate::config::Loaded;
 use crate::engine::service::Service;
+use endpoint::Endpoint;
 use problem::{Code, Problem};
 
 /// What every handler can reach.
@@ -60,50 +63,48 @@ pub fn routes(config: &mut ServiceConfig) {
         .app_data(web::QueryConfig::default().error_handler(|error, _| {
             Problem::new(Code::InvalidRequest, format!("the query: {error}")).into()
         }))
-        .service(resource("/livez", READING).route(read(health::livez)))
-        .service(resource("/readyz", READING).route(read(health::readyz)))
-        .service(resource("/metrics", READING).route(read(metrics::show)))
-        .service(
-            web::scope("/api/v1")
-                .service(
-                    resource("/leases", "GET, HEAD, POST")
-                        .route(read(leases::list))
-                        .route(web::post().to(leases::create)),
-                )
-                .service(
-                    resource("/leases/{id}", "GET, HEAD, DELETE")
-                        .route(read(leases::show))
-                        .route(web::delete().to(leases::release)),
-                )
-                .service(
-                    resource("/leases/{id}/renew", "POST").route(web::post().to(leases::renew)),
-                )
-                .service(resource("/allocations/{id}", READING).route(read(allocations::show)))
-                .service(resource("/attempts", READING).route(read(attempts::list)))
-                .service(resource("/history/prune", "POST").route(web::post().to(history::prune)))
-                .service(resource("/history/{kind}", READING).route(read(history::export)))
-                .service(resource("/stats", READING).route(read(stats::show)))
-                .service(resource("/ports/{protocol}/{port}", READING).route(read(ports::show)))
-                .service(resource("/ports/{port}", READING).route(read(ports::show_tcp)))
-                .service(resource("/snapshots", "POST").route(web::post().to(snapshots::create)))
-                .service(resource("/logins", "POST").route(web::post().to(logins::create)))
-                .service(resource("/interfaces", READING).route(read(interfaces::list)))
-                .service(resource("/pools", READING).route(read(pools::list)))
-                .service(resource("/config", READING).route(read(configuration::show)))
-                .service(resource("/events", "GET").route(web::get().to(events::stream)))
-                .service(resource("/status", READING).route(read(health::status))),
-        );
+        .configure(|config| {
+            for endpoint in endpoints() {
+                config.service(endpoint.resource());
+            }
+        });
 }
 
-/// A handler for GET, and for HEAD, which is GET without the body (RFC 9110, 9.3.2).
-fn read<F, Args>(handler: F) -> Route
-where
-    F: Handler<Args>,
-    Args: FromRequest + 'static,
-    F::Output: Responder + 'static,
-{
-    let reading = guard::Any(guard::Get()).or(guard::Head());
-    web::route().guard(reading).to(handler)
+/// Every resource of the API; `openapi` describes each.
+fn endpoints() -> Vec<Endpoint> {
+    vec![
+        Endpoint::at("/livez").get(health::livez),
+        Endpoint::at("/readyz").get(health::readyz),
+        Endpoint::at("/metrics").get(metrics::show),
+        Endpoint::at("/api/v1/leases")
+            .get(leases::list)
+            .post(leases::create),
+        Endpoint::at("/api/v1/leases/{id}")
+            .get(leases::show)
+            .delete(leases::release),
+        Endpoint::at("/api/v1/leases/{id}/renew").post(leases::renew),
+        Endpoint::at("/api/v1/allocations/{id}").get(allocations::show),
+        Endpoint::at("/api/v1/attempts").get(attempts::list),
+        Endpoint::at("/api/v1/history/prune").post(history::prune),
+        Endpoint::at("/api/v1/history/attempts").get(history::attempts),
+        Endpoint::at("/api/v1/history/days").get(history::days),
+        Endpoint::at("/api/v1/history/{kind}").get(history::export),
+        Endpoint::at("/api/v1/stats").get(stats::show),
+        Endpoint::at("/api/v1/ports/{protocol}/{port}").get(ports::show),
+        Endpoint::at("/api/v1/ports/{protocol}/{port}/exclusion")
+            .route(Method::PUT, exclusions::put)
+            .delete(exclusions::delete),
+        Endpoint::at("/api/v1/exclusions").get(exclusions::list),
+        Endpoint::at("/api/v1/ports/{port}").get(ports::show_tcp),
+        Endpoint::at("/api/v1/snapshots").post(snapshots::create),
+        Endpoint::at("/api/v1/logins").post(logins::create),
+        Endpoint::at("/api/v1/interfaces").get(interfaces::list),
+        Endpoint::at("/api/v1/pools").get(pools::list),
+        Endpoint::at("/api/v1/config").get(configuration::show),
+        Endpoint::at("/api/v1/events").get(events::stream),
+        Endpoint::at("/api/v1/status").get(health::status),
+        Endpoint::at("/api/v1/openapi.json").get(openapi::show),
+    ]
 }
 
 /// The methods of a resource that can only be read.
@@ -111,13 +112,15 @@ pub const READING: &str = "GET, HEAD";
 
 /// A resource that answers other methods in the same form as every other error, and says which
 /// there are (RFC 9110, 15.5.6).
-pub fn resource(path: &str, allow: &'static str) -> Resource {
-    let refuse = move |request: HttpRequest| async move {
+pub fn resource(path: &str, allow: &str) -> Resource {
+    let allow = allow.to_owned();
+    let refuse = move |request: HttpRequest| {
         let detail = format!("{} is not for {}", request.method(), request.path());
         let mut answer = Problem::new(Code::MethodNotAllowed, detail).error_response();
-        let headers = answer.headers_mut();
-        headers.insert(ALLOW, HeaderValue::from_static(allow));
-        answer
+        if let Ok(allow) = HeaderValue::from_str(&allow) {
+            answer.headers_mut().insert(ALLOW, allow);
+        }
+        std::future::ready(answer)
     };
     web::resource(path).default_service(web::to(refuse))
 }

@@ -2,6 +2,7 @@
 
 use actix_web::HttpResponse;
 use actix_web::web::Data;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Face;
@@ -10,8 +11,11 @@ use crate::domain::duration::Span;
 use crate::domain::lease::Lease;
 use crate::domain::pool::Pool;
 
-#[derive(Serialize)]
-struct List {
+/// Every pool.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "PoolList")]
+pub(super) struct List {
+    /// By name.
     pools: Vec<PoolDocument>,
 }
 

@@ -10,10 +10,10 @@ use super::leases::shown;
 use super::problem::{Code, Problem};
 use super::{Face, attempts, stats};
 use crate::access::Viewer;
-use crate::domain::address::{BindAddress, Family};
 use crate::domain::port::{Port, Protocol};
 use crate::engine::service::Service;
-use crate::host::{occupancy, process};
+use crate::host::occupancy::{self, Entry, Occupancy};
+use crate::host::process;
 use crate::store::{AttemptFilter, StoreError};
 
 /// How many of its latest attempts are told.
@@ -35,24 +35,38 @@ pub async fn show(
     viewer: Viewer,
     path: Path<(String, String)>,
 ) -> Result<HttpResponse, Problem> {
+    let (protocol, port) = parsed(&path)?;
+    let sockets = sockets(protocol, port).await;
+    let found = about(&face.service, &viewer, protocol, port, &sockets).await?;
+    Ok(HttpResponse::Ok().json(found))
+}
+
+/// The port that an address names.
+pub(super) fn parsed((protocol, port): &(String, String)) -> Result<(Protocol, Port), Problem> {
     let invalid = |wrong: String| Problem::new(Code::InvalidRequest, wrong);
-    let (protocol, port) = path.into_inner();
     let protocol: Protocol = protocol
         .parse()
         .map_err(|_| invalid(format!("\"{protocol}\" is neither tcp nor udp")))?;
     let port: Port = port
         .parse()
         .map_err(|error: crate::domain::port::PortError| invalid(error.to_string()))?;
-    let found = about(&face.service, &viewer, protocol, port).await?;
-    Ok(HttpResponse::Ok().json(found))
+    Ok((protocol, port))
 }
 
-/// Everything of one port that this viewer may know.
+/// The sockets on a port at this moment. The kernel goes through its tables for it, so it is done
+/// aside, and once a request.
+pub async fn sockets(protocol: Protocol, port: Port) -> Vec<Entry> {
+    let look = move || Occupancy::on_port(protocol, port).unwrap_or_default();
+    tokio::task::spawn_blocking(look).await.unwrap_or_default()
+}
+
+/// Everything of one port, with these sockets on it, that this viewer may know.
 pub async fn about(
     service: &Service,
     viewer: &Viewer,
     protocol: Protocol,
     port: Port,
+    sockets: &[Entry],
 ) -> Result<PortDocument, StoreError> {
     let leases = service.leases_on(protocol, port);
     let leases = leases
@@ -66,6 +80,9 @@ pub async fn about(
         limit: ATTEMPTS,
         ..AttemptFilter::default()
     };
+    let own = service.own_sockets(protocol, port);
+    let others = sockets.iter().filter(|entry| !own.contains(&entry.inode));
+    let others = others.cloned().collect();
     let tried = service.store().attempts(&filter).await?;
     let tried = tried
         .into_iter()
@@ -74,8 +91,9 @@ pub async fn about(
         protocol,
         port,
         leases: leases.map(with_owner).collect(),
-        occupants: occupants(protocol, port, viewer).await,
+        occupants: occupants(others, viewer).await,
         attempts: tried.collect(),
+        exclusion: service.exclusions().get(protocol, port).cloned(),
         record: record.map(Into::into),
     })
 }
@@ -90,10 +108,9 @@ fn with_owner(mut lease: LeaseDocument) -> LeaseDocument {
 }
 
 /// Who is on it, but for portbook's own holds. The walk of `/proc` blocks, so it is done aside.
-async fn occupants(protocol: Protocol, port: Port, viewer: &Viewer) -> Vec<OccupantDocument> {
-    let everywhere = [Family::Ipv4, Family::Ipv6].map(BindAddress::wildcard);
+async fn occupants(others: Vec<Entry>, viewer: &Viewer) -> Vec<OccupantDocument> {
     let me = std::process::id();
-    let look = move || occupancy::occupants(protocol, port, &everywhere);
+    let look = move || occupancy::behind(others);
     let mut occupants = tokio::task::spawn_blocking(look).await.unwrap_or_default();
     occupants.retain(|occupant| occupant.pid != Some(me));
     let seen = occupants.into_iter().map(|mut occupant| {

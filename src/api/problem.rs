@@ -5,6 +5,7 @@ use actix_web::body::BoxBody;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, Responder, ResponseError};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use tracing::Span;
 
@@ -118,7 +119,7 @@ impl Code {
 }
 
 /// An error as clients get it: `application/problem+json`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Problem {
     /// A page of the console that explains the code.
     #[serde(rename = "type")]
@@ -130,6 +131,7 @@ pub struct Problem {
     /// What it is this time, and the way out where there is one.
     pub detail: String,
     /// The word to match on.
+    #[schemars(schema_with = "code_words")]
     pub code: String,
     /// The trace that tells more, when it was sampled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -137,6 +139,11 @@ pub struct Problem {
     /// For a refused allocation what was tried and who was in the way.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub attempts: Vec<AttemptDocument>,
+}
+
+fn code_words(_: &mut SchemaGenerator) -> Schema {
+    let words: Vec<&str> = Code::ALL.iter().map(|code| code.as_str()).collect();
+    json_schema!({"type": "string", "enum": words})
 }
 
 impl Problem {
@@ -211,6 +218,8 @@ impl ResponseError for Problem {
             // For whoever counts answers on their way out.
             answer.extensions_mut().insert(code);
         }
+        // For whoever says it in another form.
+        answer.extensions_mut().insert(self.clone());
         answer
     }
 }

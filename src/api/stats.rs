@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use actix_web::HttpResponse;
 use actix_web::web::{Data, Query};
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::Face;
@@ -32,10 +33,13 @@ const DAY_SECONDS: i64 = 86_400;
 const HOUR_SECONDS: i64 = 3600;
 
 /// `GET /api/v1/stats?…`
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "StatsQuery")]
 pub struct Wanted {
+    /// From the beginning of this day on; a week ago if left out.
     since: Option<Moment>,
+    /// Of this pool alone.
     pool: Option<String>,
 }
 
@@ -82,7 +86,7 @@ pub async fn about(
         conflicts: with_occupants(&reader, &filter, attempts.conflicts, viewer).await?,
         hours: by_hour(&hours),
         leases: lifetimes(&reader.lease_totals(&filter).await?),
-        saved: saved(&hours),
+        saved: saved(hours.iter()),
     })
 }
 
@@ -259,11 +263,12 @@ fn reached(totals: &[LeaseTotal], wanted: u64) -> Option<Span> {
     Some(Span(lifetime))
 }
 
+/// What choosing saved over these hours; none where no allocation tells what random would have met.
 #[expect(clippy::cast_precision_loss, reason = "no count here comes near 2^52")]
-fn saved(hours: &[AllocationTotal]) -> Option<Saved> {
-    let allocations: i64 = hours.iter().map(|hour| hour.weighed).sum();
-    let random_would_meet: f64 = hours.iter().map(|hour| hour.random_would_meet).sum();
-    let met: i64 = hours.iter().map(|hour| hour.met).sum();
+pub fn saved<'a>(hours: impl Iterator<Item = &'a AllocationTotal> + Clone) -> Option<Saved> {
+    let allocations: i64 = hours.clone().map(|hour| hour.weighed).sum();
+    let random_would_meet: f64 = hours.clone().map(|hour| hour.random_would_meet).sum();
+    let met: i64 = hours.map(|hour| hour.met).sum();
     (allocations > 0).then(|| Saved {
         allocations: allocations.unsigned_abs(),
         random_would_meet,

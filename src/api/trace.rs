@@ -26,17 +26,23 @@ pub async fn request<B: MessageBody + 'static>(
     let answer = next.call(request).instrument(span.clone()).await;
     if let Ok(answer) = &answer {
         span::answered(&span, answer.status().as_u16());
-        count(answer);
+        span.in_scope(|| count(answer));
     }
     answer
 }
 
-/// Counts what was answered with an error.
+/// Counts what was answered with an error. Refused requests for ports have a line in the log already;
+/// who was not let in at all has one here.
 fn count<B>(answer: &ServiceResponse<B>) {
     let extensions = answer.response().extensions();
     let face = answer.request().app_data::<Data<Face>>();
     if let (Some(code), Some(face)) = (extensions.get::<Code>(), face) {
         face.service.note_rejection(code.as_str());
+        if let Code::Unauthorized | Code::Forbidden | Code::MisdirectedHost = code {
+            let request = answer.request();
+            let route = request.match_pattern().unwrap_or_default();
+            tracing::info!(code = code.as_str(), method = %request.method(), route, "not let in");
+        }
     }
 }
 

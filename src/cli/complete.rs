@@ -2,6 +2,7 @@
 //! that names, pools and interfaces are those of the running service.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -119,9 +120,55 @@ fn of(path: &str) -> Vec<CompletionCandidate> {
 }
 
 async fn ask(path: &str) -> Option<BTreeSet<String>> {
-    // What stands on the line to be completed is not known here; variables are.
-    let loaded = crate::config::load(&Sources::from_process(Flags::default())).ok()?;
+    let flags = typed(std::env::args().skip_while(|word| word != "--").skip(1));
+    let loaded = crate::config::load(&Sources::from_process(flags)).ok()?;
     let client: Client = find::find(&loaded).await.ok()??;
     let lists: Lists = client.get(path).await.ok()?;
     Some(lists.list.into_iter().filter_map(|it| it.name).collect())
+}
+
+/// The flags that say which service is meant, on the line that is to be completed.
+fn typed(line: impl Iterator<Item = String>) -> Flags {
+    let mut flags = Flags::default();
+    // What a program is started with is for the program.
+    let mut words = line.take_while(|word| word != "--");
+    while let Some(word) = words.next() {
+        let (flag, value) = match word.split_once('=') {
+            Some((flag, value)) => (flag, Some(value.to_owned())),
+            None => (&*word, None),
+        };
+        let place = match flag {
+            "--config" => &mut flags.config,
+            "--data-dir" => &mut flags.data_dir,
+            "--socket" => &mut flags.socket,
+            _ => continue,
+        };
+        // bash makes a word of the equals sign.
+        let value = value.or_else(|| words.find(|word| word != "="));
+        *place = value.map(|value| in_home(&value));
+    }
+    flags
+}
+
+/// A path as the shell will read it: it is still as it was typed.
+fn in_home(typed: &str) -> PathBuf {
+    let home = || Some(std::env::home_dir()?.join(typed.strip_prefix("~/")?));
+    home().unwrap_or_else(|| typed.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_typed_says_which_service_is_meant() {
+        let flags = |line: &str| typed(line.split(' ').map(ToOwned::to_owned));
+        let found = flags("portbook --socket /a release --data-dir=/b w");
+        assert_eq!(found.socket, Some("/a".into()));
+        assert_eq!(found.data_dir, Some("/b".into()));
+        let found = flags("portbook --config = /c run -- --socket /d");
+        assert_eq!((found.config, found.socket), (Some("/c".into()), None));
+        assert_eq!(flags("portbook release --socket").socket, None);
+        assert!(flags("portbook --socket ~/s").socket.unwrap().is_absolute());
+    }
 }

@@ -81,9 +81,9 @@ fn with_host(loaded: Loaded) -> Vec<Finding> {
         host.as_ref()
             .is_ok_and(|host| resolve(host, selectors).is_ok())
     };
-    let ephemeral = kernel::ephemeral_range();
+    let outgoing = kernel::outgoing_ports();
     let (settings, provenance) = (&loaded.settings, &loaded.provenance);
-    let found = crate::config::against_host(settings, provenance, ephemeral.as_ref(), &matches);
+    let found = crate::config::against_host(settings, provenance, &outgoing, &matches);
     loaded.warnings.into_iter().chain(found).collect()
 }
 

@@ -1,5 +1,6 @@
 //! `portbook explain ALLOCATION|PORT|NAME`: why a port was chosen, as a paragraph and as a table.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Args;
@@ -67,16 +68,28 @@ async fn of_port(
 }
 
 async fn of_name(backend: &Backend, name: &str) -> Result<AllocationId, Failure> {
-    for ended in [false, true] {
-        let leases = backend.leases(ended).await?;
-        let named = |lease: &&LeaseDocument| is_named(lease, name);
-        if let Some(lease) = leases.iter().find(named) {
-            return Ok(lease.allocation);
-        }
-    }
-    Err(Failure::other(format!(
-        "\"{name}\" is no allocation, no port, and no name of a lease: `portbook list` shows names"
-    )))
+    let mut leases = backend.leases(false).await?;
+    leases.extend(backend.leases(true).await?);
+    leases.retain(|lease| is_named(lease, name));
+    let tree = super::project::work_tree().ok();
+    let nearest = nearest(&leases, tree.as_deref());
+    let found = nearest.map(|lease| lease.allocation);
+    found.ok_or_else(|| {
+        Failure::other(format!(
+            "\"{name}\" is no allocation, no port, and no name of a lease: `portbook list` shows names"
+        ))
+    })
+}
+
+/// The lease that a name means here: one's own before others', this work tree's or no tree's before
+/// another tree's, and of these a living one.
+fn nearest<'a>(leases: &'a [LeaseDocument], tree: Option<&Path>) -> Option<&'a LeaseDocument> {
+    let me = rustix::process::geteuid().as_raw();
+    leases.iter().min_by_key(|lease| {
+        let of_tree = lease.directory.as_deref() == tree;
+        let is_far = !of_tree && lease.directory.is_some();
+        (lease.uid != me, is_far, lease.ended_at.is_some(), !of_tree)
+    })
 }
 
 fn is_named(lease: &LeaseDocument, name: &str) -> bool {

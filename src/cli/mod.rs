@@ -7,6 +7,7 @@ pub mod config;
 mod dashboard;
 mod doctor;
 mod env;
+mod exclude;
 mod explain;
 mod failure;
 mod history;
@@ -103,6 +104,10 @@ enum Command {
     Release(lease::ReleaseArgs),
     /// Make a lease last longer.
     Renew(lease::RenewArgs),
+    /// Exclude a port by hand, or list what is.
+    Exclude(exclude::ExcludeArgs),
+    /// Include a port again.
+    Include(exclude::IncludeArgs),
     /// Tell who is on a port.
     Who(who::WhoArgs),
     /// Tell why a port was chosen.
@@ -164,6 +169,12 @@ impl Cli {
             }),
             Command::Renew(args) => traced(&global, "portbook renew", |loaded| {
                 lease::renew(&global, &args, loaded)
+            }),
+            Command::Exclude(args) => traced(&global, "portbook exclude", |loaded| {
+                exclude::exclude(&global, &args, loaded)
+            }),
+            Command::Include(args) => traced(&global, "portbook include", |loaded| {
+                exclude::include(&args, loaded)
             }),
             Command::Who(args) => block_on(who::run(&global, &args)),
             Command::Explain(args) => block_on(explain::run(&global, &args)),

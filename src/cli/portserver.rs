@@ -7,6 +7,7 @@ use clap::Args;
 
 use super::{Failure, Global, serve};
 use crate::config::Flags;
+use crate::store::directory::DataDirectory;
 
 /// What `portserver` takes: the reference program's flags, underscores and all.
 #[derive(Debug, Args)]
@@ -40,6 +41,14 @@ pub struct PortserverArgs {
 
 /// Serves until told to stop.
 pub(super) fn run(global: &Global, args: &PortserverArgs) -> Result<ExitCode, Failure> {
+    if let Some(pid) = of_running_service(global)? {
+        return Err(Failure::other(format!(
+            "a portbook service runs already (pid {pid}) and can be the port server itself: set \
+             `address = \"{}\"` in the section [portserver] of its configuration and start it \
+             again, or give this one another --data-dir",
+            args.address
+        )));
+    }
     let log = match (args.debug, args.verbose) {
         (true, _) => Some("debug"),
         (false, true) => Some("info,portbook=debug"),
@@ -53,4 +62,13 @@ pub(super) fn run(global: &Global, args: &PortserverArgs) -> Result<ExitCode, Fa
         ..global.flags()
     };
     serve::with(flags, serve::Start::default(), global.json)
+}
+
+/// The service that has the data directory, if one does.
+fn of_running_service(global: &Global) -> Result<Option<String>, Failure> {
+    let loaded = global.load()?;
+    let directory = DataDirectory::open(&loaded.settings.data_dir)?;
+    let holder = directory.holder();
+    // A command that has it for a moment is waited for.
+    Ok(holder.and_then(|holder| holder.socket.map(|_| holder.pid)))
 }

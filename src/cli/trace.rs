@@ -41,7 +41,12 @@ impl Trace {
             return trace;
         }
         match telemetry::start(&options) {
-            Ok(telemetry) => trace.telemetry = Some(telemetry),
+            Ok(telemetry) => {
+                if let Some(fault) = telemetry.fault() {
+                    note(&format!("no trace: {fault}"));
+                }
+                trace.telemetry = Some(telemetry);
+            }
             Err(error) => note(&format!("no trace: {error}")),
         }
         trace.span = span::command(name);

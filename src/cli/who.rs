@@ -43,6 +43,9 @@ pub(super) async fn run(global: &Global, args: &WhoArgs) -> Result<ExitCode, Fai
 fn text(found: &PortDocument) -> String {
     let mut text = String::new();
     let at = format!("{}/{}", found.port, found.protocol);
+    if let Some(exclusion) = &found.exclusion {
+        let _ = writeln!(text, "{at} is excluded by {exclusion}");
+    }
     for lease in &found.leases {
         let name = lease
             .name

@@ -37,16 +37,16 @@ pub(super) fn among_themselves(settings: &Settings, provenance: &Provenance) -> 
 }
 
 /// What looks wrong on this host. What the host has is handed in, as a layer beside this one knows
-/// it: the kernel's ephemeral range, and whether selectors match any address now.
+/// it: what the kernel gives to outgoing connections, and whether selectors match any address now.
 pub fn against_host(
     settings: &Settings,
     provenance: &Provenance,
-    ephemeral: Option<&PortSet>,
+    outgoing: &PortSet,
     matches: &dyn Fn(&[Selector]) -> bool,
 ) -> Vec<Finding> {
     let mut findings = Vec::new();
     for pool in settings.pools.values() {
-        findings.extend(ephemeral.and_then(|range| ephemeral_overlap(pool, range, provenance)));
+        findings.extend(among_outgoing(pool, outgoing, provenance));
         if !matches(&pool.interfaces) {
             let key = format!("pools.{}.interfaces", pool.name);
             let problem = Problem::new(
@@ -176,17 +176,21 @@ fn apart(one: Protocols, other: Protocols) -> bool {
         .any(|protocol| other.each().contains(protocol))
 }
 
-fn ephemeral_overlap(pool: &Pool, range: &PortSet, provenance: &Provenance) -> Option<Finding> {
-    let shared = pool.ranges.intersection(range);
-    if shared.is_empty() {
-        return None;
-    }
+fn among_outgoing(pool: &Pool, outgoing: &PortSet, provenance: &Provenance) -> Option<Finding> {
     let problem = Problem::new(
-        format!("the kernel gives {shared} to outgoing connections"),
-        format!("keep clear of {range}, or list the ports in net.ipv4.ip_local_reserved_ports"),
+        shared_with_outgoing(pool, outgoing)?,
+        format!("keep clear of {outgoing}, or move that range: `portbook doctor` has the command"),
     );
     let key = format!("pools.{}.ranges", pool.name);
     Some(warning(provenance, &key, problem))
+}
+
+/// Says that a pool grants ports which the kernel gives away too, if it does. Reserving them in the
+/// kernel is no way out: a pool grants what is reserved to requests by number alone.
+pub fn shared_with_outgoing(pool: &Pool, outgoing: &PortSet) -> Option<String> {
+    let shared = pool.ranges.intersection(outgoing);
+    let said = || format!("the kernel gives {shared} to outgoing connections as well");
+    (!shared.is_empty()).then(said)
 }
 
 fn error(provenance: &Provenance, key: &str, problem: Problem) -> Finding {

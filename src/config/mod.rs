@@ -28,7 +28,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 
-pub use check::against_host;
+pub use check::{against_host, shared_with_outgoing};
 pub use finding::{Finding, Problem, Severity};
 pub use layers::CHILD_VARIABLES;
 pub use model::{
@@ -38,7 +38,7 @@ pub use place::SYSTEM_FILE;
 pub use project::{PROJECT_FILE, Project, Service, project, work_tree};
 pub use provenance::{DEFAULT, Provenance, Setting};
 
-use crate::telemetry::LogFormat;
+use crate::telemetry::{Environment, LogFormat};
 use layers::Layers;
 use place::Places;
 use reader::Reader;
@@ -164,7 +164,10 @@ impl fmt::Display for ConfigError {
 pub fn load(sources: &Sources) -> Result<Loaded, ConfigError> {
     let (layers, mut findings) = Layers::collect(sources);
     let mut reader = Reader::new(&layers);
-    let settings = read::settings(&mut reader, &Places::of(sources));
+    let mut settings = read::settings(&mut reader, &Places::of(sources));
+    let environment: Environment = sources.environment.iter().cloned().collect();
+    let collector = environment.endpoint();
+    settings.telemetry.collector = collector.map(|url| url.as_str().to_owned());
     let (provenance, of_reading) = reader.finish();
     findings.extend(of_reading);
     findings.extend(check::among_themselves(&settings, &provenance));

@@ -146,7 +146,10 @@ impl Default for History {
 pub struct Telemetry {
     /// The base of an OTLP/HTTP collector, such as `http://127.0.0.1:4318`.
     pub endpoint: Option<String>,
-    /// Where a trace can be looked at: a URL with `{trace_id}` in it.
+    /// What the standard variables name in its place. No setting of portbook's own: here because
+    /// a trace that went there can be looked at too.
+    pub collector: Option<String>,
+    /// Where a trace can be looked at: a URL with `{trace_id}` in it, and maybe `{span_id}`.
     pub trace_url: Option<String>,
     /// The service's name in traces.
     pub service_name: Option<String>,
@@ -162,6 +165,7 @@ impl Default for Telemetry {
     fn default() -> Self {
         Self {
             endpoint: None,
+            collector: None,
             trace_url: None,
             service_name: None,
             sample_ratio: 1.0,
@@ -172,15 +176,17 @@ impl Default for Telemetry {
 }
 
 /// Where Jaeger has its pages, on the host that takes spans (<https://www.jaegertracing.io/docs/>).
-const JAEGER_PAGES: &str = ":16686/trace/{trace_id}";
+const JAEGER_PAGES: &str = ":16686/trace/{trace_id}?uiFind={span_id}";
 
 impl Telemetry {
-    /// The address of the page about a trace: `trace_url`, or Jaeger's usual one on the host of
-    /// `endpoint`. None where neither is set.
-    pub fn trace_link(&self, trace_id: &str) -> Option<String> {
+    /// The address of the page about a trace, at this span where there is one: `trace_url`, or
+    /// Jaeger's usual one on the host that takes spans. None where neither is known.
+    pub fn trace_link(&self, trace_id: &str, span_id: Option<&str>) -> Option<String> {
         let of_jaeger = || {
-            let (scheme, rest) = self.endpoint.as_deref()?.split_once("://")?;
-            let authority = rest.split('/').next()?;
+            let collector = self.endpoint.as_ref().or(self.collector.as_ref())?;
+            let (scheme, rest) = collector.split_once("://")?;
+            // A user and a password are for the collector alone.
+            let authority = rest.split('/').next()?.rsplit('@').next()?;
             // An IPv6 address has colons of its own, within brackets.
             let end = authority.rfind(']').map_or(0, |bracket| bracket + 1);
             let port = authority.get(end..)?.find(':');
@@ -188,7 +194,8 @@ impl Telemetry {
             Some(format!("{scheme}://{host}{JAEGER_PAGES}"))
         };
         let template = self.trace_url.clone().or_else(of_jaeger)?;
-        Some(template.replace("{trace_id}", trace_id))
+        let link = template.replace("{trace_id}", trace_id);
+        Some(link.replace("{span_id}", span_id.unwrap_or_default()))
     }
 }
 
@@ -258,15 +265,35 @@ mod tests {
                 trace_url: trace_url.map(str::to_owned),
                 ..Telemetry::default()
             };
-            telemetry.trace_link("0af7")
+            telemetry.trace_link("0af7", Some("b7ad"))
         };
-        let jaeger = "http://127.0.0.1:16686/trace/0af7";
+        let jaeger = "http://127.0.0.1:16686/trace/0af7?uiFind=b7ad";
         assert_eq!(link(None, None), None);
         assert_eq!(link(Some("http://127.0.0.1:4318"), None).unwrap(), jaeger);
         assert_eq!(link(Some("http://127.0.0.1/v"), None).unwrap(), jaeger);
         let six = link(Some("http://[::1]:4318"), None).unwrap();
-        assert_eq!(six, "http://[::1]:16686/trace/0af7");
-        let own = link(Some("http://a"), Some("https://g/t?id={trace_id}"));
-        assert_eq!(own.unwrap(), "https://g/t?id=0af7");
+        assert_eq!(six, "http://[::1]:16686/trace/0af7?uiFind=b7ad");
+        let own = link(
+            Some("http://a"),
+            Some("https://g/t?id={trace_id}#{span_id}"),
+        );
+        assert_eq!(own.unwrap(), "https://g/t?id=0af7#b7ad");
+    }
+
+    #[test]
+    fn a_collector_of_the_environment_has_pages_too_and_keeps_its_password() {
+        let telemetry = Telemetry {
+            collector: Some("http://me:secret@c:4318/v1/traces".to_owned()),
+            ..Telemetry::default()
+        };
+        let link = telemetry.trace_link("0af7", None);
+        assert_eq!(link.unwrap(), "http://c:16686/trace/0af7?uiFind=");
+        let endpoint = Some("http://own:4318".to_owned());
+        let link = Telemetry {
+            endpoint,
+            ..telemetry
+        };
+        let link = link.trace_link("0af7", None).unwrap();
+        assert!(link.starts_with("http://own:16686/"), "{link}");
     }
 }

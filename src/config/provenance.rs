@@ -1,5 +1,6 @@
 //! Where each setting's value came from.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -9,7 +10,7 @@ use super::key::Key;
 pub const DEFAULT: &str = "default";
 
 /// One effective setting.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Setting {
     /// Its name, such as `pools.web.ranges`.
     pub key: String,

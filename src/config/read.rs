@@ -204,6 +204,7 @@ fn telemetry(mut section: Section<'_, '_>) -> Telemetry {
     let default = Telemetry::default();
     Telemetry {
         endpoint: section.optional_checked("endpoint", default.endpoint, http_base),
+        collector: default.collector,
         trace_url: section.optional_checked("trace_url", default.trace_url, trace_url),
         service_name: section.optional("service_name", default.service_name),
         sample_ratio: section.checked("sample_ratio", default.sample_ratio, share),

@@ -9,11 +9,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use actix_web::dev::{Extensions, Server};
-use actix_web::rt::net::UnixStream;
+use actix_web::rt::net::{TcpStream, UnixStream};
 use actix_web::web::Data;
 use actix_web::{App, HttpServer, middleware, web};
 
-use crate::access::{self, Door, Peer};
+use crate::access::{self, Door, Guest, Peer};
 use crate::api::{self, Face};
 use crate::config::Settings;
 
@@ -93,6 +93,7 @@ pub(super) fn server(
             .app_data(face.clone())
             .app_data(door.clone())
             .wrap(middleware::from_fn(access::check))
+            .wrap(middleware::from_fn(crate::dashboard::as_page))
             .wrap(middleware::from_fn(api::trace::request))
             .configure(api::routes)
             .configure(crate::dashboard::routes)
@@ -117,8 +118,12 @@ pub(super) fn server(
 
 /// Notes where a connection came from. The kernel tells who connected; it cannot be forged.
 fn note_peer(connection: &dyn Any, data: &mut Extensions) {
+    if let Some(stream) = connection.downcast_ref::<TcpStream>()
+        && let (Ok(client), Ok(server)) = (stream.peer_addr(), stream.local_addr())
+    {
+        data.insert(Peer::Console(Guest::new(client, server)));
+    }
     let Some(stream) = connection.downcast_ref::<UnixStream>() else {
-        data.insert(Peer::Console);
         return;
     };
     // Without credentials the connection gets no peer, and every request is refused.

@@ -7,7 +7,7 @@ mod portserver;
 mod signals;
 
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock, RwLock};
 use std::time::Duration;
@@ -107,6 +107,7 @@ impl Daemon {
             keep_copies(&service, supervisor);
         }
         let mut activated = Activated::among(&mut given.by_supervisor);
+        let of_portserver = portserver::PassedOn::among(&mut given.by_predecessor);
         service.accept_given(given.into_sockets());
         let restored = service.restore().await.map_err(StartError::Restore)?;
         tracing::info!(
@@ -148,7 +149,7 @@ impl Daemon {
         let descriptors = beside(&settings.socket);
         let descriptors = activated.listen(&descriptors, mode, &mut own_files)?;
         let descriptors = UnixListener::from_std(descriptors).map_err(failed("the socket"))?;
-        let portserver = portserver::Listening::open(&service, &settings)?;
+        let portserver = portserver::Listening::open(&service, &settings, of_portserver)?;
         let mut listeners = Vec::new();
         if let Some((lease, taken)) = console {
             announce(&face, &directory, &lease)?;
@@ -186,6 +187,7 @@ impl Daemon {
         let of_portserver = self.portserver.as_ref();
         let portserver = of_portserver.map(|listening| listening.server.clone());
         let its_file = of_portserver.and_then(|listening| listening.file().map(Path::to_owned));
+        let its_sockets = of_portserver.map_or_else(Vec::new, portserver::Listening::copies);
         let its_tasks = self.portserver.map(portserver::Listening::start);
         let tasks = [
             tokio::spawn(tell_interface_changes(service.clone())),
@@ -219,11 +221,13 @@ impl Daemon {
         // The writer ends by itself once it has written what waits.
         drop(self.writer.await);
         portserver::tell_statistics(portserver.as_ref());
+        // Who takes over goes on listening there.
+        let its_file = its_file.filter(|_| heir.get().is_none());
         for file in self.own_files.into_iter().chain(its_file) {
             drop(std::fs::remove_file(file));
         }
         if let Some(heir) = heir.get() {
-            pass_on(heir, &service).await;
+            pass_on(heir, &service, &its_sockets).await;
         }
         // Before the heir hears that all is said: it takes the directory next.
         drop(self.lock);
@@ -322,10 +326,12 @@ async fn keep_alive(supervisor: Option<Supervisor>) {
     }
 }
 
-/// Passes every hold on to the service that takes over.
-async fn pass_on(heir: &UnixStream, service: &Service) {
+/// Passes every hold on to the service that takes over, and what else it is to listen on.
+async fn pass_on(heir: &UnixStream, service: &Service, others: &[OwnedFd]) {
     let holds = service.all_holds();
-    let sockets: Vec<BorrowedFd<'_>> = holds.iter().flat_map(|hold| hold.descriptors()).collect();
+    let others = others.iter().map(AsFd::as_fd);
+    let sockets = holds.iter().flat_map(|hold| hold.descriptors());
+    let sockets: Vec<BorrowedFd<'_>> = sockets.chain(others).collect();
     match descriptor::pass_on(heir, &sockets).await {
         Ok(()) => tracing::info!(
             holds = holds.len(),

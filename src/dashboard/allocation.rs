@@ -72,11 +72,12 @@ pub(super) async fn show(
     let found = allocations::about(&face.service, &viewer, id).await;
     let found = found.map_err(Problem::from)?.ok_or_else(missing)?;
     let now = face.service.clock().now();
+    let (trace, span) = (found.trace_id.as_deref(), found.span_id.as_deref());
+    let telemetry = &face.service.settings().telemetry;
+    let trace_url = trace.and_then(|trace| telemetry.trace_link(trace, span));
     let leases = granted(&face, &viewer, id, now).await?;
-    let settings = face.service.settings();
     let mut page = AllocationPage::of(found, leases, frame, now);
-    let trace = page.trace_id.as_deref();
-    page.trace_url = trace.and_then(|trace| settings.telemetry.trace_link(trace));
+    page.trace_url = trace_url;
     Ok(Page(page))
 }
 
@@ -179,6 +180,7 @@ mod tests {
             attempt_count: 1,
             duration_us: 431,
             trace_id: Some("0af7651916cd43dd8448eb211c80319c".into()),
+            span_id: None,
             story: String::new(),
             explanation: Explanation {
                 ports: 100,
@@ -207,8 +209,6 @@ mod tests {
         assert!(!page.render().unwrap().contains("Open the trace"));
         page.trace_url = Some("http://127.0.0.1:16686/trace/0af7".into());
         assert!(page.render().unwrap().contains("Open the trace"));
-        page.trace_id = None;
-        assert!(!page.render().unwrap().contains("Open the trace"));
     }
 
     #[test]

@@ -20,6 +20,7 @@ use crate::access::Viewer;
 use crate::api::Face;
 use crate::api::attempts::{shown, veil};
 use crate::api::problem::Problem;
+use crate::config::Telemetry;
 use crate::domain::attempt::Occupant;
 use crate::store::{AttemptFilter, AttemptRecord, InTheWay, Reader};
 
@@ -55,6 +56,27 @@ pub(super) struct Attempts {
 struct Tried {
     row: AttemptRow,
     allocation: Option<String>,
+    /// Where its trace can be looked at, if anywhere.
+    trace: Option<String>,
+}
+
+/// What a page of attempts depends on beside the record.
+struct Asked<'a> {
+    params: &'a Params,
+    viewer: &'a Viewer,
+    telemetry: &'a Telemetry,
+    now: Timestamp,
+}
+
+impl Tried {
+    fn of(record: AttemptRecord, asked: &Asked<'_>) -> Self {
+        let (trace, span) = (record.trace_id.as_deref(), record.span_id.as_deref());
+        Self {
+            allocation: Some(record.allocation.to_string()),
+            trace: trace.and_then(|trace| asked.telemetry.trace_link(trace, span)),
+            row: AttemptRow::of(shown(record, asked.viewer), asked.now),
+        }
+    }
 }
 
 /// Somebody who was in the way.
@@ -87,8 +109,14 @@ pub(super) async fn show(
     let now = face.service.clock().now();
     let (found, wrong) = match filter(&params, &viewer, now) {
         Ok(filter) => {
-            let reader = face.service.store().reader();
-            (find(&reader, filter, &params, &viewer, now).await?, None)
+            let (reader, settings) = (face.service.store().reader(), face.service.settings());
+            let asked = Asked {
+                params: &params,
+                viewer: &viewer,
+                telemetry: &settings.telemetry,
+                now,
+            };
+            (find(&reader, filter, &asked).await?, None)
         }
         Err(wrong) => (Found::default(), Some(wrong)),
     };
@@ -117,22 +145,17 @@ fn filter(params: &Params, viewer: &Viewer, now: Timestamp) -> Result<AttemptFil
     filter.map_err(|problem| problem.detail)
 }
 
-async fn find(
-    reader: &Reader,
-    filter: AttemptFilter,
-    params: &Params,
-    viewer: &Viewer,
-    now: Timestamp,
-) -> Result<Found, Problem> {
+async fn find(reader: &Reader, filter: AttemptFilter, asked: &Asked<'_>) -> Result<Found, Problem> {
+    let now = asked.now;
     let all = AttemptFilter {
         before: None,
         ..filter.clone()
     };
     let all = reader.bounded(all).await?;
-    let (rows, next) = rows(reader, filter, viewer, now).await?;
+    let (rows, next) = rows(reader, filter, asked).await?;
     Ok(Found {
-        histogram: histogram(reader, &all, params, now).await?,
-        ways: ways(reader.in_the_way(&all).await?, viewer, now),
+        histogram: histogram(reader, &all, asked.params, now).await?,
+        ways: ways(reader.in_the_way(&all).await?, asked.viewer, now),
         rows,
         next,
     })
@@ -142,8 +165,7 @@ async fn find(
 async fn rows(
     reader: &Reader,
     filter: AttemptFilter,
-    viewer: &Viewer,
-    now: Timestamp,
+    asked: &Asked<'_>,
 ) -> Result<(Vec<Tried>, Option<i64>), Problem> {
     let filter = AttemptFilter {
         // One more tells whether there is another page.
@@ -154,11 +176,8 @@ async fn rows(
     let more = records.len() > ROWS;
     records.truncate(ROWS);
     let last = records.last().map(|record| record.seq);
-    let row = |record: AttemptRecord| Tried {
-        allocation: Some(record.allocation.to_string()),
-        row: AttemptRow::of(shown(record, viewer), now),
-    };
-    let rows = records.into_iter().map(row).collect();
+    let rows = records.into_iter().map(|record| Tried::of(record, asked));
+    let rows = rows.collect();
     Ok((rows, last.filter(|_| more)))
 }
 

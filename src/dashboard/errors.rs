@@ -24,6 +24,10 @@ pub(super) struct ErrorPage {
     reason: &'static str,
     exit_code: u8,
     others: Vec<Other>,
+    /// Whether it has just been met, so that there is something to do about it now.
+    is_met: bool,
+    /// Where the overview is, where it is not at `/`.
+    home: Option<String>,
 }
 
 /// A way to another error's page.
@@ -54,6 +58,8 @@ impl ErrorPage {
                     title: other.title(),
                 })
                 .collect(),
+            is_met: false,
+            home: None,
         }
     }
 
@@ -62,8 +68,23 @@ impl ErrorPage {
         let code = Code::parse(&problem.code).unwrap_or(Code::InvalidRequest);
         Self {
             detail: Some(printable(&problem.detail)),
+            is_met: true,
             ..Self::of(code)
         }
+    }
+
+    /// The same in the reader's own frame.
+    pub(super) fn framed(self, frame: Frame, home: Option<String>) -> Self {
+        Self {
+            frame,
+            home,
+            ..self
+        }
+    }
+
+    /// Whether a login would help.
+    fn wants_login(&self) -> bool {
+        self.is_met && self.code == Code::Unauthorized.as_str()
     }
 }
 

@@ -21,7 +21,7 @@ const PAGES: [(&str, &str); 8] = [
 
 /// What pages say after something was done: the word in the address, and the sentence for it. The
 /// sentences are fixed, so that no link can make a page say anything.
-const SAYINGS: [(&str, &str); 7] = [
+const SAYINGS: [(&str, &str); 10] = [
     ("released", "Released: the port is free."),
     ("released-all", "Released: the ports are free."),
     ("renewed", "Renewed."),
@@ -29,6 +29,12 @@ const SAYINGS: [(&str, &str); 7] = [
         "granted",
         "Granted: the port is held until its owner comes.",
     ),
+    (
+        "kept",
+        "Kept: the port is held for this name until its owner comes.",
+    ),
+    ("excluded", "Excluded: nobody is granted this port."),
+    ("included", "Included: the port may be granted again."),
     ("logged-in", "Logged in."),
     ("logged-out", "Logged out: this console is read-only now."),
     ("nothing", "Nothing was chosen, so nothing was done."),

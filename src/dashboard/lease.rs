@@ -35,6 +35,8 @@ pub(super) struct LeasePage {
     lifetime: Option<Lifetime>,
     labels: Vec<(String, String)>,
     trace_id: Option<String>,
+    /// Where the trace can be looked at, if anywhere.
+    trace_url: Option<String>,
     snippets: Vec<Snippet>,
     may_change: bool,
 }
@@ -82,7 +84,13 @@ pub(super) async fn show(
     };
     let open = viewer.sees(lease.uid);
     let lease = leases::shown(lease, &viewer);
-    Ok(Page(page(frame, lease, open, clock.now())))
+    let (trace, span) = (lease.trace_id.as_deref(), lease.span_id.as_deref());
+    let telemetry = &face.service.settings().telemetry;
+    let trace_url = trace.and_then(|trace| telemetry.trace_link(trace, span));
+    Ok(Page(LeasePage {
+        trace_url,
+        ..page(frame, lease, open, clock.now())
+    }))
 }
 
 fn page(frame: Frame, lease: LeaseDocument, open: bool, now: Timestamp) -> LeasePage {
@@ -104,6 +112,7 @@ fn page(frame: Frame, lease: LeaseDocument, open: bool, now: Timestamp) -> Lease
         lifetime: lifetime(&lease, now),
         labels: labels(&lease),
         trace_id: lease.trace_id.clone(),
+        trace_url: None,
         snippets: snippets(&lease),
         row: LeaseRow::of(lease, open, None, now),
         ended,
@@ -244,6 +253,21 @@ mod tests {
         assert!(shown(Some(0), true).contains("/release\""));
         assert!(!shown(Some(7), false).contains("/release\""));
         assert!(!shown(None, true).contains("/release\""));
+    }
+
+    #[test]
+    fn the_way_to_the_trace_is_there_where_there_is_one() {
+        let url = "http://127.0.0.1:16686/trace/0af7";
+        let shown = |sampled: bool, leads: bool| {
+            let mut lease = document();
+            lease.trace_id = sampled.then(|| "0af7".to_owned());
+            let mut page = page(Frame::default(), lease, true, Timestamp::UNIX_EPOCH);
+            page.trace_url = (sampled && leads).then(|| url.to_owned());
+            page.render().unwrap()
+        };
+        assert!(shown(true, true).contains(&format!("href=\"{url}\"")));
+        assert!(!shown(true, false).contains("Open the trace"));
+        assert!(!shown(false, false).contains("Trace</dt>"));
     }
 
     #[test]

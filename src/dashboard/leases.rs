@@ -19,6 +19,9 @@ use crate::domain::event::EventKind;
 use crate::domain::lease::LeaseId;
 use crate::store::LeaseFilter;
 
+/// How near an end may be asked for: the word in the address, and what it says.
+const ENDS: [(&str, &str); 3] = [("10m", "10 minutes"), ("1h", "an hour"), ("1d", "a day")];
+
 /// How many rows a page has.
 const ROWS: usize = 100;
 
@@ -31,9 +34,36 @@ pub(super) struct LeasesPage {
     columns: Vec<Column>,
     states: Vec<&'static str>,
     pools: Vec<String>,
+    ends: Vec<Near>,
     rows: Vec<LeaseRow>,
     total: String,
     next: Option<String>,
+}
+
+/// A choice of how near an end is.
+#[derive(Debug)]
+struct Near {
+    value: String,
+    label: String,
+    chosen: bool,
+}
+
+/// The choices, and what the address says where that is none of them.
+fn ends(filter: &Filter) -> Vec<Near> {
+    let choice = |value: &str, label: &str| Near {
+        chosen: value.parse().ok() == filter.ends,
+        value: value.to_owned(),
+        label: label.to_owned(),
+    };
+    let mut choices: Vec<Near> = ENDS
+        .iter()
+        .map(|(value, label)| choice(value, label))
+        .collect();
+    let is_usual = choices.iter().any(|near| near.chosen);
+    if let Some(other) = filter.ends.filter(|_| !is_usual) {
+        choices.push(choice(&other.to_string(), &other.to_string()));
+    }
+    choices
 }
 
 /// Shows the leases that the address asks for.
@@ -52,7 +82,8 @@ pub(super) async fn show(
     for lease in &mut found {
         *lease = leases::shown(lease.clone(), &viewer);
     }
-    found.retain(|lease| filter.matches(lease));
+    let now = face.service.clock().now();
+    found.retain(|lease| filter.matches(lease, now));
     filter.sort(&mut found);
     let total = grouped(found.len());
     let begin = filter.begin(&found);
@@ -67,7 +98,6 @@ pub(super) async fn show(
             params.with("after", &last.id.to_string()).query()
         )
     });
-    let now = face.service.clock().now();
     let taken = taken_by(&face, &viewer);
     let row = |lease: &LeaseDocument| {
         let by = taken
@@ -83,6 +113,7 @@ pub(super) async fn show(
         columns: filter.columns(&params),
         states: filter::STATES.to_vec(),
         pools: face.service.settings().pools.keys().cloned().collect(),
+        ends: ends(&filter),
         total,
         next,
         filter,
@@ -161,6 +192,7 @@ mod tests {
             columns: Vec::new(),
             states: Vec::new(),
             pools: Vec::new(),
+            ends: Vec::new(),
             rows: Vec::new(),
             total: "0".into(),
             next: None,
@@ -184,6 +216,7 @@ mod tests {
                 columns: Vec::new(),
                 states: Vec::new(),
                 pools: Vec::new(),
+                ends: Vec::new(),
                 rows: vec![row(choosable)],
                 total: "1".into(),
                 next: None,

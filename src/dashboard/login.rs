@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use actix_web::cookie::{Cookie, SameSite};
-use actix_web::http::header::{self, HeaderMap};
 use actix_web::web::{Data, Form};
 use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
@@ -11,7 +9,8 @@ use serde::Deserialize;
 
 use super::frame::{Frame, Params};
 use super::page::{Page, PageError, see};
-use crate::access::{Door, cookie_name, session};
+use crate::access::session::Origin;
+use crate::access::{Door, Peer, cookie, session, set};
 use crate::api::problem::{Code, Problem};
 
 /// The page that asks for the token.
@@ -47,7 +46,7 @@ pub(super) async fn show(
     };
     let session = door
         .sessions
-        .redeem(code)
+        .redeem(code, origin(&request)?)
         .map_err(|error| no_random(&error))?;
     let Some(session) = session else {
         let detail = "this code was used already or is older than a minute: `portbook dashboard` makes a new one";
@@ -75,7 +74,7 @@ pub(super) async fn enter(
     }
     let session = door
         .sessions
-        .open(door.uid)
+        .open(door.uid, origin(&request)?)
         .map_err(|error| no_random(&error))?;
     let mut answer = see("/?said=logged-in");
     set(answer.headers_mut(), &cookie(request.headers(), session));
@@ -88,24 +87,15 @@ pub(super) async fn leave(request: HttpRequest, door: Data<Arc<Door>>) -> HttpRe
         door.sessions.close(session);
     }
     let mut answer = see("/?said=logged-out");
-    let mut gone = cookie(request.headers(), String::new());
-    gone.make_removal();
+    let gone = cookie(request.headers(), String::new());
     set(answer.headers_mut(), &gone);
     answer
 }
 
-fn cookie(headers: &HeaderMap, session: String) -> Cookie<'static> {
-    Cookie::build(cookie_name(headers), session)
-        .path("/")
-        .http_only(true)
-        .same_site(SameSite::Strict)
-        .finish()
-}
-
-fn set(headers: &mut HeaderMap, cookie: &Cookie<'_>) {
-    if let Ok(value) = header::HeaderValue::from_str(&cookie.to_string()) {
-        headers.append(header::SET_COOKIE, value);
-    }
+/// Where the browser is, which the session is bound to.
+fn origin(request: &HttpRequest) -> Result<Origin, Problem> {
+    let peer = request.conn_data::<Peer>().map(Peer::origin);
+    peer.ok_or_else(|| Problem::new(Code::Unauthorized, "nobody knows where you come from"))
 }
 
 fn no_random(error: &std::io::Error) -> Problem {

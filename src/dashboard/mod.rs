@@ -5,6 +5,7 @@
 //! several pages show, `format` the way times and numbers are written.
 
 mod allocation;
+mod api;
 pub mod assets;
 mod attempts;
 mod configuration;
@@ -20,6 +21,7 @@ mod overview;
 mod page;
 mod part;
 mod port;
+mod refused;
 mod search;
 mod status;
 mod trying;
@@ -27,6 +29,8 @@ mod trying;
 use actix_web::dev::HttpServiceFactory;
 use actix_web::web::{FormConfig, ServiceConfig, get, head, post};
 use actix_web::{FromRequest, Handler, Responder};
+
+pub use self::refused::as_page;
 
 use self::page::PageError;
 use crate::api::problem::{Code, Problem};
@@ -47,6 +51,13 @@ pub fn routes(config: &mut ServiceConfig) {
         .service(page("/", overview::show))
         .service(page("/map", map::show))
         .service(page("/ports/{protocol}/{port}", port::show))
+        .service(
+            resource("/ports/{protocol}/{port}/exclude", "POST").route(post().to(port::exclude)),
+        )
+        .service(
+            resource("/ports/{protocol}/{port}/include", "POST").route(post().to(port::include)),
+        )
+        .service(resource("/ports/{protocol}/{port}/keep", "POST").route(post().to(port::keep)))
         .service(page("/interfaces", interfaces::show))
         .service(page("/search", search::find))
         .service(page("/leases", leases::show))
@@ -71,6 +82,7 @@ pub fn routes(config: &mut ServiceConfig) {
                 .route(head().to(trying::show))
                 .route(post().to(trying::grant)),
         )
+        .service(page("/api", api::show))
         .service(page("/errors/{code}", errors::show))
         .service(page("/static/{file}", assets::serve));
 }

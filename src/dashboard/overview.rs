@@ -1,20 +1,32 @@
-//! `/`: what there is and what happened lately, problems first.
+//! `/`: what needs attention, what there is, and what happened lately.
 
+mod attention;
+mod capacity;
 mod landing;
+mod past;
+mod rates;
+mod saved;
 mod tiles;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix_web::web::Data;
 use askama::Template;
 use jiff::Timestamp;
 
+use self::attention::{Facts, Item};
+use self::capacity::{KINDS, PoolBars};
 use self::landing::Landing;
+use self::past::Past;
+use self::rates::Rates;
+use self::saved::SavedView;
 use self::tiles::{Counts, Tile};
 use super::format::{When, grouped};
-use super::frame::Frame;
+use super::frame::{Frame, Params};
 use super::page::Page;
 use super::part::attempt::AttemptRow;
+use super::part::bar::LENGTH;
 use super::part::event::EventRow;
 use super::part::interface::InterfaceRow;
 use super::part::lease::{Ends, LeaseRow, urgency};
@@ -22,17 +34,21 @@ use crate::access::Viewer;
 use crate::api::document::{InterfaceDocument, LeaseDocument};
 use crate::api::{Face, attempts, interfaces, leases};
 use crate::domain::event::{Event, EventKind};
+use crate::domain::health::Check;
 use crate::domain::lease::Lease;
-use crate::domain::pool::DEFAULT_POOL;
+use crate::engine::capacity::Capacity;
 use crate::store::AttemptFilter;
 
-/// How many rows of each table fit a page that loads at once.
-const LEASES: usize = 100;
-const ATTEMPTS: u32 = 30;
-const EVENTS: usize = 15;
+/// How many rows of each table fit an overview; each has a page of its own with all of them.
+const LEASES: usize = 15;
+const ATTEMPTS: u32 = 15;
+const EVENTS: usize = 12;
 
 /// More than the journal keeps.
 const ALL_EVENTS: usize = 100_000;
+
+/// How long the page waits for what asks the disk: the rest is shown when that hangs.
+const PATIENCE: Duration = Duration::from_millis(400);
 
 /// The page.
 #[derive(Debug, Template)]
@@ -42,7 +58,11 @@ pub(super) struct Overview {
     now: When,
     notices: Vec<String>,
     landing: Landing,
+    attention: Vec<Item>,
     tiles: Vec<Tile>,
+    pools: Vec<PoolBars>,
+    rates: Rates,
+    saved: Option<SavedView>,
     leases: LeaseTable,
     attempts: Vec<AttemptRow>,
     interfaces: Vec<InterfaceRow>,
@@ -55,30 +75,49 @@ struct LeaseTable {
     rows: Vec<LeaseRow>,
     /// How many are in trouble.
     trouble: usize,
-    /// "100 of 5,000", where there are more.
+    /// "15 of 5,000", where there are more.
     cut: Option<String>,
 }
 
 /// Shows the page. What cannot be read is said in a notice; the rest is shown all the same.
-pub(super) async fn show(face: Data<Face>, viewer: Viewer, frame: Frame) -> Page<Overview> {
-    let now = face.service.clock().now();
+pub(super) async fn show(
+    face: Data<Face>,
+    viewer: Viewer,
+    frame: Frame,
+    params: Params,
+) -> Page<Overview> {
+    let service = &face.service;
+    let now = service.clock().now();
     let mut notices = Vec::new();
-    let living = face.service.leases();
+    let living = service.leases();
     let interfaces = interface_rows(&face, &mut notices);
-    let events = seen_events(&face, &viewer);
-    let settings = face.service.settings();
-    let counts = Counts {
+    let capacities = capacities(&face, &mut notices);
+    // One waits for the writer and the other does not.
+    let (checks, past) = tokio::join!(checks(&face), Past::of(&face, &viewer, now, &mut notices));
+    let attention = attention::items(&Facts {
+        checks: &checks,
         leases: &living,
-        default_pool: settings.pools.get(DEFAULT_POOL).map(AsRef::as_ref),
-        refused: refused(&events),
-        events: events.len(),
-        interfaces: &interfaces,
-    };
+        capacities: &capacities,
+        past: &past,
+        warnings: &face.loaded().warnings,
+    });
+    let tiles = tiles::tiles(&Counts {
+        leases: &living,
+        capacities: &capacities,
+        past: &past,
+        checks: &checks,
+        boot: service.clock().boot(),
+    });
+    let events = seen_events(&face, &viewer);
     Page(Overview {
         frame,
         now: When::of(now, now),
         landing: Landing::of(&face).await,
-        tiles: tiles::tiles(&counts),
+        attention,
+        tiles,
+        pools: capacities.iter().map(capacity::bars).collect(),
+        rates: Rates::of(&past, &params),
+        saved: saved::view(&service.settings(), &past.allocations),
         leases: lease_table(&face, &viewer, living, &events, now),
         attempts: attempt_rows(&face, &viewer, now, &mut notices).await,
         events: events
@@ -88,6 +127,19 @@ pub(super) async fn show(face: Data<Face>, viewer: Viewer, frame: Frame) -> Page
             .collect(),
         interfaces,
         notices,
+    })
+}
+
+/// What the service finds of itself; nothing where it does not answer soon.
+async fn checks(face: &Face) -> Vec<Check> {
+    let looked = tokio::time::timeout(PATIENCE, face.service.health()).await;
+    looked.unwrap_or_default()
+}
+
+fn capacities(face: &Face, notices: &mut Vec<String>) -> Vec<Capacity> {
+    face.service.capacities().unwrap_or_else(|error| {
+        notices.push(format!("How full the pools are is not known: {error}."));
+        Vec::new()
     })
 }
 
@@ -166,13 +218,6 @@ fn seen_events(face: &Face, viewer: &Viewer) -> Vec<Event> {
     let mut events = face.service.journal().latest(ALL_EVENTS);
     events.retain(|event| event.uid.is_none_or(|uid| viewer.sees(uid)));
     events
-}
-
-fn refused(events: &[Event]) -> usize {
-    let refused = events
-        .iter()
-        .filter(|event| event.kind == EventKind::Refused);
-    refused.count()
 }
 
 #[cfg(test)]

@@ -73,6 +73,9 @@ impl ResponseError for PageError {
     }
 
     fn error_response(&self) -> HttpResponse {
-        html(self.status_code(), &ErrorPage::of_problem(&self.0))
+        let mut answer = html(self.status_code(), &ErrorPage::of_problem(&self.0));
+        // Once more on the way out, in the frame of who asked.
+        answer.extensions_mut().insert(self.0.clone());
+        answer
     }
 }

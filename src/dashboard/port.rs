@@ -1,5 +1,6 @@
 //! `/ports/{protocol}/{n}`: everything about one port: who has it, what it costs, its past.
 
+mod changing;
 mod opinion;
 mod strip;
 
@@ -9,6 +10,9 @@ use actix_web::web::{Data, Path};
 use askama::Template;
 use jiff::Timestamp;
 
+pub(super) use self::changing::{exclude, include, keep};
+
+use self::changing::Choices;
 use self::opinion::OpinionRow;
 use self::strip::{LENGTH, Strip};
 use super::format::{When, grouped, listed, percent};
@@ -27,7 +31,7 @@ use crate::domain::attempt::{SocketState, printable};
 use crate::domain::lease::{Lease, State};
 use crate::domain::port::{Port, PortError, Protocol, UnknownProtocol};
 use crate::host::interface::Snapshot;
-use crate::host::occupancy::{Entry, Occupancy};
+use crate::host::occupancy::Entry;
 use crate::store::Seen;
 
 /// So many of its latest leases are told of.
@@ -45,6 +49,7 @@ pub(super) struct PortPage {
     before: Option<u16>,
     after: Option<u16>,
     map: String,
+    choices: Choices,
     addresses: Vec<AddressRow>,
     leases: Vec<LeaseRow>,
     sockets: Vec<SocketRow>,
@@ -106,7 +111,8 @@ pub(super) async fn show(
     let (protocol, port) = parsed(&path)?;
     let service = &face.service;
     let now = service.clock().now();
-    let about = ports::about(service, &viewer, protocol, port).await;
+    let sockets = ports::sockets(protocol, port).await;
+    let about = ports::about(service, &viewer, protocol, port, &sockets).await;
     let about = about.map_err(Problem::from)?;
     let living = service.leases_on(protocol, port);
     let reader = service.store().reader();
@@ -131,7 +137,8 @@ pub(super) async fn show(
         before: port.get().checked_sub(1).filter(|before| *before > 0),
         after: port.get().checked_add(1),
         map: map::href_of(protocol, port),
-        addresses: addresses(&face, &viewer, protocol, port, &living).await,
+        choices: Choices::of(&face, &viewer, protocol, port),
+        addresses: addresses(&face, &viewer, &living, &sockets),
         leases: rows(about.leases, &viewer, now),
         sockets: about.occupants.into_iter().map(SocketRow::from).collect(),
         numbers: about.record.map(|record| Numbers::of(&record, now)),
@@ -166,21 +173,18 @@ fn rows(leases: Vec<LeaseDocument>, viewer: &Viewer, now: Timestamp) -> Vec<Leas
 }
 
 /// Every address of the host, with who has the port there.
-async fn addresses(
+fn addresses(
     face: &Face,
     viewer: &Viewer,
-    protocol: Protocol,
-    port: Port,
     leases: &[Arc<Lease>],
+    sockets: &[Entry],
 ) -> Vec<AddressRow> {
     let Ok(host) = face.service.interfaces().current() else {
         return Vec::new();
     };
-    let look = move || Occupancy::on_port(protocol, port).unwrap_or_default();
-    let sockets = tokio::task::spawn_blocking(look).await.unwrap_or_default();
     let addresses = bind_addresses(&host).into_iter();
     addresses
-        .map(|address| AddressRow::of(&address, leases, &sockets, viewer))
+        .map(|address| AddressRow::of(&address, leases, sockets, viewer))
         .collect()
 }
 

@@ -3,8 +3,8 @@
 use std::fmt::Display;
 use std::str::FromStr;
 
-use actix_web::HttpResponse;
 use actix_web::web::{Data, Form};
+use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 use jiff::Timestamp;
 
@@ -14,7 +14,7 @@ use super::page::{Page, PageError, see};
 use super::part::explanation::{TERMS, Why};
 use super::part::form::Field;
 use super::part::timing::{TimedRow, timed};
-use crate::access::Viewer;
+use crate::access::{Viewer, is_led_here};
 use crate::api::Face;
 use crate::api::document::{AllocationDocument, LeaseDocument, LeaseRequest};
 use crate::api::leases::document;
@@ -54,8 +54,8 @@ pub(super) struct TryPage {
 struct Answer {
     /// What is wrong with it.
     wrong: Option<String>,
-    /// Whether a login is needed to hear it.
-    login: bool,
+    /// Whether another site asked for it, and not the reader.
+    elsewhere: bool,
     refused: Option<Refused>,
     found: Option<Found>,
 }
@@ -92,20 +92,30 @@ struct FoundPort {
     lease: Option<String>,
 }
 
-/// `GET /try[?…]`: the form, and what its request would come to. Nothing is granted here, and only
-/// who may ask for ports is answered: each candidate is tried.
+/// `GET /try[?…]`: the form, and what its request would come to. Nothing is granted here and nothing
+/// is left of it, so who may read may ask.
 pub(super) async fn show(
     face: Data<Face>,
     viewer: Viewer,
     frame: Frame,
     params: Params,
-) -> Result<Page<TryPage>, PageError> {
-    Ok(Page(TryPage {
+    request: HttpRequest,
+) -> Page<TryPage> {
+    // Each candidate is bound for a moment, which is not for other sites' pages to set off.
+    let answer = if is_led_here(&request) {
+        Answer {
+            elsewhere: !hidden(&params).is_empty(),
+            ..Answer::default()
+        }
+    } else {
+        answer(&face, &viewer, &params).await
+    };
+    Page(TryPage {
         fields: fields(&face, &params),
         hidden: hidden(&params),
-        answer: answer(&face, &viewer, &params).await?,
+        answer,
         frame,
-    }))
+    })
 }
 
 /// `POST /try`: grants it.
@@ -132,27 +142,21 @@ fn lead(granted: &Allocated) -> String {
     format!("{page}{said}")
 }
 
-async fn answer(face: &Face, viewer: &Viewer, params: &Params) -> Result<Answer, PageError> {
+async fn answer(face: &Face, viewer: &Viewer, params: &Params) -> Answer {
     if hidden(params).is_empty() {
-        return Ok(Answer::default());
+        return Answer::default();
     }
-    let Ok(caller) = viewer.caller() else {
-        return Ok(Answer {
-            login: true,
-            ..Answer::default()
-        });
-    };
     let wanted = match request(params, true) {
         Ok(wanted) => wanted,
         Err(wrong) => {
-            return Ok(Answer {
+            return Answer {
                 wrong: Some(wrong),
                 ..Answer::default()
-            });
+            };
         }
     };
     let now = face.service.clock().now();
-    Ok(match face.service.allocate(caller, &wanted).await {
+    match face.service.allocate(&viewer.asker(), &wanted).await {
         Ok(allocated) => Answer {
             found: Some(found(face, &allocated, now)),
             ..Answer::default()
@@ -161,7 +165,7 @@ async fn answer(face: &Face, viewer: &Viewer, params: &Params) -> Result<Answer,
             refused: Some(refused(refusal.into(), now)),
             ..Answer::default()
         },
-    })
+    }
 }
 
 fn found(face: &Face, allocated: &Allocated, now: Timestamp) -> Found {
@@ -377,7 +381,7 @@ mod tests {
             hidden: hidden(&params),
             answer: Answer {
                 wrong: Some(HOSTILE.into()),
-                login: true,
+                elsewhere: true,
                 refused: Some(refused(
                     Problem::new(Code::PortInUse, HOSTILE),
                     Timestamp::UNIX_EPOCH,

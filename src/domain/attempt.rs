@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::address::BindAddress;
@@ -28,10 +29,12 @@ pub struct Attempt {
     pub duration: Duration,
     /// Who was in the way, as far as the kernel tells.
     pub occupant: Option<Occupant>,
+    /// Its span, when the trace is sampled: 16 hexadecimal digits.
+    pub span_id: Option<String>,
 }
 
 /// What came of an attempt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// Bound strictly: nothing was on it.
@@ -87,7 +90,7 @@ impl Outcome {
 /// Whoever holds a port outside portbook, found in the kernel's socket tables.
 ///
 /// There is no command line here on purpose: it can hold secrets.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Occupant {
     /// The process, if its descriptors could be read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -102,8 +105,30 @@ pub struct Occupant {
     pub state: SocketState,
 }
 
+impl Occupant {
+    /// As somebody may see it who sees what belongs to these users: of another user's process that
+    /// there is one. This is the one rule of it, for every list, page and sentence.
+    pub fn veil(&mut self, sees: impl Fn(u32) -> bool) {
+        if self.uid.is_some_and(|uid| !sees(uid)) {
+            self.pid = None;
+            self.command = None;
+        }
+    }
+}
+
+/// The attempts as somebody may see them who sees what belongs to these users.
+pub fn veiled(attempts: &[Attempt], sees: impl Fn(u32) -> bool) -> Vec<Attempt> {
+    let mut attempts = attempts.to_vec();
+    for attempt in &mut attempts {
+        if let Some(occupant) = &mut attempt.occupant {
+            occupant.veil(&sees);
+        }
+    }
+    attempts
+}
+
 /// What an occupant's socket does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SocketState {
     /// Waits for connections, or for datagrams.
@@ -162,12 +187,18 @@ impl fmt::Display for Occupant {
     }
 }
 
+/// Control characters, those that break lines, and those that turn the order of what follows.
+fn steers(c: char) -> bool {
+    let turns = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    c.is_control() || turns || matches!(c, '\u{2028}' | '\u{2029}')
+}
+
 /// A text from outside without the characters that could steer a terminal or break a line.
 ///
 /// ```
 /// assert_eq!(portbook::domain::attempt::printable("a\u{1b}[31mb\n"), "a\u{fffd}[31mb\u{fffd}");
 /// ```
 pub fn printable(text: &str) -> String {
-    let safe = |c: char| if c.is_control() { '\u{fffd}' } else { c };
+    let safe = |c: char| if steers(c) { '\u{fffd}' } else { c };
     text.chars().map(safe).collect()
 }

@@ -4,12 +4,13 @@
 
 use std::sync::Arc;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::port::{Port, Protocol};
 
 /// What is known of one port, for one protocol and on the addresses of one request.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Evidence {
     /// Binds that worked, decayed.
@@ -48,7 +49,7 @@ pub struct Evidence {
 }
 
 /// Counts that never decay: for people, not for the cost.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Totals {
     /// Binds that worked.
@@ -69,7 +70,7 @@ pub struct Totals {
 }
 
 /// The terms of the cost that come from evidence.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Cost {
     /// How likely it is that a port of this block is free, before its own evidence.
@@ -109,7 +110,9 @@ impl Cost {
 }
 
 /// A rule that makes a port dearer without ruling it out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum PenaltyReason {
     /// `net.ipv4.ip_local_port_range`: any outgoing connection may take it.
@@ -137,7 +140,7 @@ impl PenaltyReason {
 }
 
 /// What a rule adds to a cost.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Penalty {
     /// Why.
     pub reason: PenaltyReason,
@@ -146,7 +149,7 @@ pub struct Penalty {
 }
 
 /// A port weighed for one protocol.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Weighed {
     /// For which.
     pub protocol: Protocol,
@@ -159,7 +162,7 @@ pub struct Weighed {
 }
 
 /// A port with what choosing it is expected to cost.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Candidate {
     /// The port.
     pub port: Port,

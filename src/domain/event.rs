@@ -1,13 +1,14 @@
 //! What happened, for whoever listens: the journal, the event stream and the log.
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::lease::{AllocationId, LeaseId};
 use super::port::{Port, Protocol};
 
 /// The kinds of event.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum EventKind {
     /// A lease was granted.
@@ -36,11 +37,15 @@ pub enum EventKind {
     Reloaded,
     /// The host's interfaces or addresses changed.
     Interfaces,
+    /// A port was excluded by hand.
+    Excluded,
+    /// It was included again.
+    Included,
 }
 
 impl EventKind {
     /// Every kind, in the order of this enumeration.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::Granted,
         Self::Refused,
         Self::Claimed,
@@ -54,6 +59,8 @@ impl EventKind {
         Self::Repaired,
         Self::Reloaded,
         Self::Interfaces,
+        Self::Excluded,
+        Self::Included,
     ];
 
     /// The word for it in JSON and in the event stream.
@@ -72,12 +79,14 @@ impl EventKind {
             Self::Repaired => "repaired",
             Self::Reloaded => "reloaded",
             Self::Interfaces => "interfaces",
+            Self::Excluded => "excluded",
+            Self::Included => "included",
         }
     }
 }
 
 /// One thing that happened.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Event {
     /// Counts up from 1 within one run of the service.
     pub seq: u64,

@@ -1,16 +1,21 @@
 //! The plain record of a choice: what was ruled out and why, what was tried in which order.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::candidate::Candidate;
 use super::port::Port;
 
 /// Why a port was not even considered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
     /// The pool's `exclude`, or an interface's.
     Configured,
+    /// Somebody excluded it by hand.
+    ByHand,
     /// `net.ipv4.ip_local_reserved_ports`: set aside by the administrator. An explicit request
     /// is honoured all the same (`ip-sysctl`).
     KernelReserved,
@@ -33,6 +38,7 @@ impl Reason {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Configured => "configured",
+            Self::ByHand => "by_hand",
             Self::KernelReserved => "kernel_reserved",
             Self::Leased => "leased",
             Self::CoolingDown => "cooling_down",
@@ -47,6 +53,7 @@ impl Reason {
     pub const fn describe(self) -> &'static str {
         match self {
             Self::Configured => "excluded by configuration",
+            Self::ByHand => "excluded by hand",
             Self::KernelReserved => "reserved by the kernel (ip_local_reserved_ports)",
             Self::Leased => "leased",
             Self::CoolingDown => "cooling down after a refused bind",
@@ -59,7 +66,7 @@ impl Reason {
 }
 
 /// How many ports of the pool one reason ruled out.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Excluded {
     /// Why.
     pub reason: Reason,
@@ -68,7 +75,7 @@ pub struct Excluded {
 }
 
 /// The stored reasons of one allocation.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Explanation {
     /// The order of candidates: the strategy, or `explicit` for a port asked for by number.
     pub strategy: String,
@@ -96,4 +103,14 @@ pub struct Explanation {
     pub granted: Vec<Port>,
     /// What else a reader should know, such as a lifted cool-down.
     pub notes: Vec<String>,
+}
+
+impl Explanation {
+    /// Forgets the names of processes. History remembers a name without its user.
+    pub fn veil(&mut self) {
+        let candidates = self.choices.iter_mut().flatten();
+        for weighed in candidates.flat_map(|candidate| &mut candidate.weighed) {
+            weighed.evidence.occupant = None;
+        }
+    }
 }

@@ -1,9 +1,12 @@
 //! How a part of the service is, as plain values.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// What a check found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Condition {
     /// As it should be.

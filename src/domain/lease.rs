@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -15,12 +16,16 @@ use super::address::AddressGroup;
 use super::port::{Port, Protocol};
 
 /// Names an allocation: a UUID of version 7 (RFC 9562), so that order by id is order in time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(transparent)]
 pub struct AllocationId(pub Uuid);
 
 /// Names a lease: a UUID of version 7 (RFC 9562), so that order by id is order in time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(transparent)]
 pub struct LeaseId(pub Uuid);
 
@@ -171,7 +176,7 @@ impl Owner {
 }
 
 /// How a port passes from portbook to its owner.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Handover {
     /// The hold stays and lets owners in that set SO_REUSEADDR.
@@ -223,7 +228,7 @@ impl FromStr for Handover {
 pub struct UnknownHandover(pub String);
 
 /// What enforces a lease in the kernel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Guard {
     /// A bound socket of portbook's.
@@ -246,7 +251,7 @@ impl Guard {
 }
 
 /// Where a lease is in its life. The last four end it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
     /// Held with the gate shut: a name whose owner is away.

@@ -6,6 +6,7 @@ pub mod attempt;
 pub mod candidate;
 pub mod duration;
 pub mod event;
+pub mod exclusion;
 pub mod explanation;
 pub mod health;
 pub mod history;

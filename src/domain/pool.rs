@@ -4,6 +4,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::lease::Handover;
@@ -20,7 +21,7 @@ pub const CONSOLE_POOL: &str = "console";
 pub const PORTSERVER_POOL: &str = "portserver";
 
 /// In which order the candidates of a pool are tried.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Strategy {
     /// The cheapest of a handful by what attempts and snapshots taught.

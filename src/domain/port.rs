@@ -5,6 +5,7 @@ use std::num::NonZeroU16;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// A port number from 1 to 65535.
@@ -16,7 +17,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 /// assert_eq!(Port::new(8888).unwrap().get(), 8888);
 /// assert!(Port::new(0).is_none());
 /// ```
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct Port(NonZeroU16);
 
@@ -80,7 +81,9 @@ pub enum PortError {
 }
 
 /// A transport protocol that has ports of its own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Protocol {
     /// TCP (RFC 9293).
@@ -123,7 +126,7 @@ impl FromStr for Protocol {
 pub struct UnknownProtocol(pub String);
 
 /// The protocols that one request wants on one port number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Protocols {
     /// TCP alone.
@@ -279,6 +282,13 @@ impl PortSet {
             }
         }
         Self::from_pairs(pairs)
+    }
+
+    /// The ports that are not in the other set.
+    #[must_use]
+    pub fn without(&self, other: &Self) -> Self {
+        let left = self.iter().filter(|port| !other.contains(*port));
+        Self::from_pairs(left.map(|port| (port.get(), port.get())))
     }
 
     /// The ports in either set.

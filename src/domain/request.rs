@@ -11,6 +11,10 @@ use super::selector::Selector;
 
 /// One request for ports. Every field left empty falls back to the pool's rule.
 #[derive(Debug, Clone, Default, PartialEq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a wish of its own; they go together in any way"
+)]
 pub struct Request {
     /// The pool; the default one if absent.
     pub pool: Option<String>,
@@ -53,6 +57,8 @@ pub struct Request {
     pub strict: bool,
     /// How long to wait for a port where none is left; not at all if absent.
     pub wait: Option<Duration>,
+    /// Keep it for its names until their owners come: held, gate shut.
+    pub reserve: bool,
     /// Find a port and say which, but grant nothing.
     pub dry_run: bool,
 }

@@ -173,6 +173,11 @@ impl<'a> Search<'a> {
                 rule: format!("the configuration (exclude = \"{}\")", self.plan.exclude),
             });
         }
+        let protocols = self.plan.protocols.each();
+        if let Some(exclusion) = self.plan.exclusions.against(protocols, port) {
+            let rule = exclusion.to_string();
+            return Err(Refusal::PortExcluded { port, rule });
+        }
         if self.over_ephemeral_budget() && self.rules.ephemeral.contains(port) {
             return Err(Refusal::QuotaExceeded(format!(
                 "port {port} lies in the ephemeral range, of which portbook already holds {} ports, \
@@ -219,7 +224,7 @@ impl<'a> Search<'a> {
         sticky: Option<Port>,
         rng: &mut fastrand::Rng,
     ) -> Result<Found, Refusal> {
-        if let Some(port) = sticky.filter(|port| !self.plan.exclude.contains(*port)) {
+        if let Some(port) = sticky.filter(|port| !self.plan.excludes(*port)) {
             if self.is_too_dear(port) {
                 self.note(format!(
                     "{port}, which this name had before, is taken too often"

@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 use super::allocator::Found;
 use super::books::Ticket;
 use super::grant::{Allocated, Asked, conflicts};
-use super::refusal::Refusal;
+use super::refusal::{Refusal, in_the_way};
 use super::service::{Mode, Service, lock};
 use crate::domain::attempt::Attempt;
 use crate::domain::event::EventKind;
@@ -23,6 +23,14 @@ struct Fresh {
     hold: Hold,
     /// What keeps its port in the books until then.
     ticket: Ticket,
+}
+
+/// One line for all that was in the way of a grant: there may be thousands. At debug each has its own.
+fn tell(asked: &Asked<'_>, conflicts: &[Attempt]) {
+    if !conflicts.is_empty() {
+        let (allocation, count) = (asked.id, conflicts.len());
+        tracing::info!(%allocation, conflicts = count, "in the way: {}", in_the_way(conflicts));
+    }
 }
 
 impl Service {
@@ -49,18 +57,18 @@ impl Service {
             }
         }
         let record = self.record(asked, explanation);
-        let pool = &asked.plan.pool.name;
-        let mut batch = self.store.batch().allocation(&record).attempts(
-            asked.id,
-            pool,
-            asked.trace_id(),
-            &attempts,
-        );
+        let mut batch = self
+            .store
+            .batch()
+            .allocation(&record)
+            .attempts(&record, &attempts);
         for Fresh { lease, .. } in &fresh {
             batch = batch.lease(lease);
         }
         let granted = self.commit_fresh(asked, batch, fresh).await?;
         let leases = self.in_order(asked, living, granted).await?;
+        let conflicts = conflicts(asked, &attempts);
+        tell(asked, &conflicts);
         Ok(Allocated {
             id: asked.id,
             created: true,
@@ -68,7 +76,7 @@ impl Service {
             attempt_count: record.explanation.tried.len(),
             leases,
             explanation: record.explanation,
-            conflicts: conflicts(attempts),
+            conflicts,
             trace: asked.trace.clone(),
         })
     }
@@ -124,6 +132,8 @@ impl Service {
             self.watch(&lease);
             tracing::info!(
                 lease = %lease.id,
+                allocation = %lease.allocation,
+                name = lease.name.as_ref().map(tracing::field::display),
                 port = %lease.port,
                 pool = %lease.pool,
                 uid = lease.uid,
@@ -140,6 +150,8 @@ impl Service {
     /// sockets are given away the hold stays shut.
     fn let_in(&self, lease: &Lease, hold: Hold) {
         match lease.handover {
+            // Nobody comes yet.
+            _ if lease.state == State::Reserved => {}
             Handover::Release => return drop(hold),
             Handover::Gate => {
                 if let Err(error) = hold.open_gate() {
@@ -192,21 +204,23 @@ impl Service {
             port,
             addresses: asked.plan.group.clone(),
             uid: asked.caller.uid,
-            claim_by: asked
-                .owner
-                .is_none()
+            claim_by: (asked.owner.is_none() && !asked.request.reserve)
                 .then(|| now.after(asked.plan.claim_within)),
             owner: asked.owner.clone(),
             handover,
             guard: self.first_guard(asked, handover),
-            state: State::Handed,
+            state: if asked.request.reserve {
+                State::Reserved
+            } else {
+                State::Handed
+            },
             granted_at: self.clock.now(),
             ended_at: None,
             expires: asked.plan.ttl.map(|ttl| now.after(ttl)),
             ttl: asked.plan.ttl,
             labels: asked.request.labels.clone(),
             trace_id: asked.trace_id().map(str::to_owned),
-            span_id: asked.trace.as_ref().map(|trace| trace.span_id.clone()),
+            span_id: asked.span_id().map(str::to_owned),
             revision: 0,
         }
     }
@@ -215,6 +229,7 @@ impl Service {
     fn first_guard(&self, asked: &Asked<'_>, handover: Handover) -> Guard {
         let outlives = self.mode == Mode::Serving || asked.owner.is_some();
         match handover {
+            _ if asked.request.reserve && self.mode == Mode::Serving => Guard::Hold,
             Handover::Gate | Handover::Fd if outlives => Guard::Hold,
             _ => Guard::None,
         }

@@ -10,7 +10,7 @@ use super::plan::Plan;
 use super::refusal::Refusal;
 use super::service::{Caller, Mode, Service, lock};
 use super::turns::Turn;
-use crate::domain::attempt::Attempt;
+use crate::domain::attempt::{Attempt, veiled};
 use crate::domain::event::EventKind;
 use crate::domain::explanation::Explanation;
 use crate::domain::lease::{AllocationId, BootTime, Guard, Lease, Owner};
@@ -59,6 +59,10 @@ pub(super) struct Asked<'a> {
 impl Asked<'_> {
     pub(super) fn trace_id(&self) -> Option<&str> {
         self.trace.as_ref().map(|trace| &*trace.trace_id)
+    }
+
+    pub(super) fn span_id(&self) -> Option<&str> {
+        self.trace.as_ref().map(|trace| &*trace.span_id)
     }
 }
 
@@ -138,7 +142,7 @@ impl Service {
         let host = self.interfaces.current().map_err(|error| {
             Refusal::InvalidRequest(format!("the host's interfaces cannot be read: {error}"))
         })?;
-        let plan = Plan::of(request, &self.settings(), &host)?;
+        let plan = Plan::of(request, &self.settings(), &host)?.without(self.exclusions());
         span::selected(&selecting, plan.group.addresses().len());
         Ok(plan)
     }
@@ -220,7 +224,7 @@ impl Service {
             }
         };
         if asked.request.dry_run {
-            return Ok(self.dry(asked, found, attempts, explanation));
+            return Ok(self.dry(asked, found, &attempts, explanation));
         }
         self.grant(asked, living, found, attempts, explanation)
             .await
@@ -238,26 +242,32 @@ impl Service {
             // One look of many while it waits: nothing was tried, so there is nothing to record.
             return refusal;
         }
-        refusal.set_attempts(attempts.clone());
+        let caller = asked.caller;
+        if asked.request.dry_run {
+            // Only a question, which leaves nothing.
+            refusal.set_attempts(veiled(&attempts, |uid| caller.may_act_for(uid)));
+            return refusal;
+        }
+        // What is on record in words is for everybody who may see this user's requests.
+        refusal.set_attempts(veiled(&attempts, |uid| uid == caller.uid));
+        let said = refusal.to_string();
+        refusal.set_attempts(veiled(&attempts, |uid| caller.may_act_for(uid)));
         let record = AllocationRecord {
             refusal: Some(refusal.code().to_owned()),
-            detail: Some(refusal.to_string()),
+            detail: Some(said.clone()),
             ..self.record(asked, explanation)
         };
-        let pool = &asked.plan.pool.name;
-        let batch = self.store.batch().allocation(&record).attempts(
-            asked.id,
-            pool,
-            asked.trace_id(),
-            &attempts,
-        );
+        let batch = self
+            .store
+            .batch()
+            .allocation(&record)
+            .attempts(&record, &attempts);
         if let Err(error) = self.store.commit(batch).await {
             tracing::warn!(%error, "a refusal could not be recorded");
         }
         tracing::info!(allocation = %asked.id, code = refusal.code(), "refused: {refusal}");
-        let uid = Some(asked.caller.uid);
         self.journal
-            .other(EventKind::Refused, uid, refusal.to_string());
+            .other(EventKind::Refused, Some(caller.uid), said);
         refusal
     }
 
@@ -274,6 +284,7 @@ impl Service {
             duration_us: u64::try_from(spent.as_micros()).unwrap_or(u64::MAX),
             explanation,
             trace_id: asked.trace_id().map(str::to_owned),
+            span_id: asked.span_id().map(str::to_owned),
         }
     }
 
@@ -282,7 +293,7 @@ impl Service {
         &self,
         asked: &Asked<'_>,
         found: Vec<Found>,
-        attempts: Vec<Attempt>,
+        attempts: &[Attempt],
         explanation: Explanation,
     ) -> Allocated {
         let mut leases = Vec::new();
@@ -305,14 +316,15 @@ impl Service {
             attempt_count: explanation.tried.len(),
             leases,
             explanation,
-            conflicts: conflicts(attempts),
+            conflicts: conflicts(asked, attempts),
             trace: asked.trace.clone(),
         }
     }
 }
 
-/// The attempts that were refused.
-pub(super) fn conflicts(mut attempts: Vec<Attempt>) -> Vec<Attempt> {
-    attempts.retain(|attempt| !attempt.outcome.is_success());
-    attempts
+/// The attempts that were refused, as the asker may see them.
+pub(super) fn conflicts(asked: &Asked<'_>, attempts: &[Attempt]) -> Vec<Attempt> {
+    let mut refused = veiled(attempts, |uid| asked.caller.may_act_for(uid));
+    refused.retain(|attempt| !attempt.outcome.is_success());
+    refused
 }

@@ -8,6 +8,7 @@ use tokio::sync::{broadcast, watch};
 
 use crate::domain::event::{Event, EventKind};
 use crate::domain::lease::Lease;
+use crate::domain::port::{Port, Protocol};
 use crate::host::clock::Clock;
 
 /// How many events are kept for those who come late.
@@ -17,6 +18,8 @@ const KEPT: usize = 1024;
 #[derive(Debug)]
 pub struct Journal {
     clock: Clock,
+    /// When it began: numbers of another run mean nothing in this one.
+    run: i64,
     state: Mutex<State>,
     live: broadcast::Sender<Event>,
     closed: watch::Sender<bool>,
@@ -43,11 +46,17 @@ impl Journal {
     /// A journal without an entry.
     pub fn new(clock: Clock) -> Self {
         Self {
+            run: clock.now().as_millisecond(),
             clock,
             state: Mutex::default(),
             live: broadcast::channel(KEPT).0,
             closed: watch::channel(false).0,
         }
+    }
+
+    /// What tells this run's numbers from another's.
+    pub const fn run(&self) -> i64 {
+        self.run
     }
 
     /// Notes that something happened to a lease.
@@ -76,6 +85,21 @@ impl Journal {
             allocation: None,
             protocol: None,
             port: None,
+            detail: detail.into(),
+        });
+    }
+
+    /// Notes something that concerns a port, and with it everybody.
+    pub fn port(&self, kind: EventKind, protocol: Protocol, port: Port, detail: impl Into<String>) {
+        self.note(Event {
+            seq: 0,
+            at: self.clock.now(),
+            kind,
+            uid: None,
+            lease: None,
+            allocation: None,
+            protocol: Some(protocol),
+            port: Some(port),
             detail: detail.into(),
         });
     }

@@ -11,9 +11,10 @@ use crate::domain::attempt::Attempt;
 use crate::domain::health::{Check, Condition};
 use crate::domain::lease::Lease;
 use crate::domain::pool::{DEFAULT_POOL, Pool};
+use crate::domain::port::PortSet;
 use crate::domain::request::Request;
 use crate::host::kernel;
-use crate::telemetry::metrics::{Exposition, Now};
+use crate::telemetry::metrics::{Exposition, Now, PortserverMetrics};
 
 /// What is counted where a request names no pool that exists.
 const NO_STRATEGY: &str = "none";
@@ -56,6 +57,11 @@ impl Service {
         self.metrics.rejected(code);
     }
 
+    /// What a port server counts.
+    pub fn portserver_metrics(&self) -> PortserverMetrics {
+        self.metrics.portserver()
+    }
+
     /// Notes that somebody waits for the kernel's news of interfaces.
     pub fn note_watching(&self) {
         self.watching.store(true, Ordering::Relaxed);
@@ -86,10 +92,12 @@ impl Service {
 
     fn by_pool(&self, leases: &[Arc<Lease>]) -> Vec<(String, &'static str, u64)> {
         let settings = self.settings();
+        let exclusions = self.exclusions();
         let pools = settings.pools.values();
         pools
             .flat_map(|pool| {
-                let [taken, excluded, free] = shares(pool, leases);
+                let by_hand = exclusions.ports(pool.protocol.each());
+                let [taken, excluded, free] = shares(pool, &by_hand, leases);
                 let name = || pool.name.to_string();
                 [
                     (name(), "leased", taken),
@@ -111,13 +119,14 @@ fn measured(check: &Check) -> (&'static str, i64) {
 }
 
 /// How many ports of a pool's ranges are leased, excluded and left.
-fn shares(pool: &Pool, leases: &[Arc<Lease>]) -> [u64; 3] {
+fn shares(pool: &Pool, by_hand: &PortSet, leases: &[Arc<Lease>]) -> [u64; 3] {
     let in_pool = |lease: &&Arc<Lease>| lease.pool == pool.name && pool.ranges.contains(lease.port);
     let mut ports: Vec<_> = leases.iter().filter(in_pool).map(|l| l.port).collect();
     ports.sort_unstable();
     ports.dedup();
     let taken = ports.len() as u64;
-    let excluded = pool.ranges.intersection(&pool.exclude).len() as u64;
+    let excluded = pool.ranges.intersection(&pool.exclude.union(by_hand));
+    let excluded = excluded.len() as u64;
     let free = (pool.ranges.len() as u64).saturating_sub(taken + excluded);
     [taken, excluded, free]
 }

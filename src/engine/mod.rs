@@ -2,7 +2,9 @@
 
 pub mod allocator;
 pub mod books;
+pub mod capacity;
 mod commit;
+mod exclusion;
 mod grant;
 mod health;
 mod holds;

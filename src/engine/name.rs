@@ -192,7 +192,7 @@ impl Service {
     async fn hand(&self, asked: &Asked<'_>, lease: &Lease) -> Result<Arc<Lease>, Refusal> {
         let owner_lives = lease.owner.as_ref().is_some_and(process::is_running);
         let at_work = owner_lives && asked.owner.is_none();
-        if at_work || asked.request.dry_run {
+        if at_work || asked.request.dry_run || asked.request.reserve {
             // Nothing changes hands.
             return self.lease(lease.id).ok_or(Refusal::NotFound);
         }

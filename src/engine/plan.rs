@@ -8,6 +8,7 @@ use super::refusal::Refusal;
 use crate::config::{InterfaceRule, Settings};
 use crate::domain::address::{ANY_INTERFACE, AddressGroup};
 use crate::domain::duration::Span;
+use crate::domain::exclusion::Exclusions;
 use crate::domain::explanation::Explanation;
 use crate::domain::lease::Handover;
 use crate::domain::pool::{DEFAULT_POOL, Pool, Strategy};
@@ -35,6 +36,8 @@ pub struct Plan {
     pub ranges: PortSet,
     /// What configuration forbids.
     pub exclude: PortSet,
+    /// What was excluded by hand.
+    pub exclusions: Arc<Exclusions>,
     /// Exactly this port.
     pub explicit: Option<Port>,
     /// This port first.
@@ -78,6 +81,19 @@ impl Plan {
         })
     }
 
+    /// The same with what was excluded by hand.
+    #[must_use]
+    pub fn without(mut self, exclusions: Arc<Exclusions>) -> Self {
+        self.exclusions = exclusions;
+        self
+    }
+
+    /// Whether configuration or somebody excludes a port.
+    pub fn excludes(&self, port: Port) -> bool {
+        let protocols = self.protocols.each();
+        self.exclude.contains(port) || self.exclusions.against(protocols, port).is_some()
+    }
+
     /// Fills the blanks of `request` from its pool and resolves its interfaces.
     pub fn of(request: &Request, settings: &Settings, host: &Snapshot) -> Result<Self, Refusal> {
         check(request)?;
@@ -110,6 +126,7 @@ impl Plan {
             protocols: request.protocol.unwrap_or(pool.protocol),
             ranges,
             exclude,
+            exclusions: Arc::default(),
             explicit: request.port,
             prefer: request.prefer.or(pool.prefer),
             strict: request.strict,
@@ -187,6 +204,11 @@ fn check(request: &Request) -> Result<(), Refusal> {
         return refuse("count does not match the number of names: give one of them");
     }
     let mut names = request.names.clone();
+    if request.reserve && (names.is_empty() || request.owner_pid.is_some()) {
+        return refuse(
+            "reserve keeps a port for a name whose owner is away: give a name and no owner",
+        );
+    }
     names.sort_unstable();
     names.dedup();
     if names.len() != request.names.len() {

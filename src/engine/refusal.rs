@@ -153,6 +153,9 @@ pub enum Refusal {
         "process {0} is in another network namespace: a port held here is no use to it; run portbook inside that namespace"
     )]
     OtherNetworkNamespace(u32),
+    /// A port that nobody has excluded by hand.
+    #[error("port {0}/{1} is not excluded by hand; `portbook exclude` lists what is")]
+    NotExcluded(Port, Protocol),
     /// There is no such lease, or it is none of the asker's business.
     #[error("there is no such lease")]
     NotFound,
@@ -183,7 +186,7 @@ impl Refusal {
             Self::QuotaExceeded(_) => "quota_exceeded",
             Self::Forbidden(_) => "forbidden",
             Self::OtherNetworkNamespace(_) => "other_network_namespace",
-            Self::NotFound => "not_found",
+            Self::NotFound | Self::NotExcluded(..) => "not_found",
             Self::BindFailed { .. } | Self::Store(_) => "store_unavailable",
         }
     }
@@ -237,7 +240,7 @@ fn by_whom(attempts: &[Attempt]) -> String {
 }
 
 /// "8888 is held by node (pid 7), 8889 by …": at most 16 ports, as many as are really tried.
-fn in_the_way(attempts: &[Attempt]) -> String {
+pub(super) fn in_the_way(attempts: &[Attempt]) -> String {
     let mut lines: Vec<String> = Vec::new();
     for attempt in attempts
         .iter()

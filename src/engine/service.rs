@@ -1,6 +1,7 @@
 //! The façade that every face calls: what can be asked of portbook, and by whom.
 
 use std::collections::HashMap;
+use std::collections::HashSet;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
@@ -20,7 +21,8 @@ use super::refusal::Refusal;
 use super::turns::Turns;
 use crate::choice::history::History;
 use crate::config::Settings;
-use crate::domain::lease::{Lease, LeaseId};
+use crate::domain::exclusion::Exclusions;
+use crate::domain::lease::{Handover, Lease, LeaseId};
 use crate::domain::port::{Port, Protocol};
 use crate::host::clock::Clock;
 use crate::host::hold::{GivenSockets, Hold};
@@ -102,6 +104,7 @@ pub struct Inner {
     pub(super) descriptor_limit: u64,
     settings: RwLock<Arc<Settings>>,
     rules: RwLock<Arc<KernelRules>>,
+    pub(super) exclusions: RwLock<Arc<Exclusions>>,
 }
 
 impl std::ops::Deref for Service {
@@ -165,6 +168,7 @@ impl Service {
             descriptor_limit: descriptor_limit(mode),
             settings: RwLock::new(settings),
             rules: RwLock::default(),
+            exclusions: RwLock::default(),
         }));
         service.reread_kernel_rules();
         service
@@ -235,6 +239,15 @@ impl Service {
     /// The living leases on a port.
     pub fn leases_on(&self, protocol: Protocol, port: Port) -> Vec<Arc<Lease>> {
         lock(&self.books).on_port(protocol, port).cloned().collect()
+    }
+
+    /// The inodes of the sockets on a port that are portbook's alone: its holds are in nobody's way.
+    /// One that is handed over as a descriptor may be its client's too, and is not among them.
+    pub fn own_sockets(&self, protocol: Protocol, port: Port) -> HashSet<u64> {
+        let leases = self.leases_on(protocol, port);
+        let leases = leases.iter().filter(|lease| lease.handover != Handover::Fd);
+        let holds: Vec<Arc<Hold>> = leases.filter_map(|lease| self.hold_of(lease.id)).collect();
+        holds.iter().flat_map(|hold| hold.inodes()).collect()
     }
 
     /// A living lease that the caller may change.

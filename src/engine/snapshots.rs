@@ -96,6 +96,24 @@ impl Looks {
         seen
     }
 
+    /// The ports that the latest snapshot saw others on, once for each address that they are on.
+    pub(super) fn by_address(&self) -> Vec<(Sighting, PortBits)> {
+        let mut found: HashMap<_, (Sighting, PortBits)> = HashMap::new();
+        for sighting in self.running.keys() {
+            let place = (
+                sighting.protocol,
+                sighting.local,
+                sighting.scope,
+                sighting.dual,
+            );
+            let (_, ports) = found
+                .entry(place)
+                .or_insert_with(|| (*sighting, PortBits::default()));
+            ports.insert(sighting.port);
+        }
+        found.into_values().collect()
+    }
+
     pub(super) fn take(&mut self) -> (Vec<SnapshotRow>, Vec<SightingRow>) {
         let snapshots = std::mem::take(&mut self.snapshots);
         (snapshots, std::mem::take(&mut self.sightings))

@@ -120,7 +120,8 @@ impl Service {
         let kernel = self.kernel_rules();
         let (taken, cooling) = self.kept(protocol, &group);
         let seen = lock(&self.pending).looks.seen(protocol, &group);
-        let rules = self.rules(&group, &kernel, &cooling);
+        let by_hand = self.by_hand(protocol);
+        let rules = self.rules(&group, &kernel, &by_hand, &cooling);
         let known = self.known(protocol, &group, at.as_millisecond());
         let penalties = Penalties {
             ephemeral: &kernel.ephemeral,
@@ -150,6 +151,7 @@ impl Service {
         let host = self.host()?;
         let kernel = self.kernel_rules();
         let settings = self.settings();
+        let by_hand = self.by_hand(protocol);
         let mut opinions = Vec::new();
         for pool in settings.pools.values() {
             // A pool whose addresses are away has no opinion.
@@ -161,7 +163,7 @@ impl Service {
                 continue;
             }
             let (_, cooling) = self.kept(protocol, &group);
-            let ruled_out = exclusions(pool, &exclude, &kernel, &cooling);
+            let ruled_out = exclusions(pool, [&exclude, &by_hand], &kernel, &cooling);
             let penalties = Penalties {
                 ephemeral: &kernel.ephemeral,
                 rests_ms: rests_ms(pool),
@@ -179,13 +181,17 @@ impl Service {
         Ok(opinions)
     }
 
-    fn host(&self) -> Result<Arc<Snapshot>, Refusal> {
+    pub(super) fn host(&self) -> Result<Arc<Snapshot>, Refusal> {
         let host = self.interfaces.current();
         host.map_err(|error| Refusal::InvalidRequest(error.to_string()))
     }
 
+    fn by_hand(&self, protocol: Protocol) -> PortSet {
+        self.exclusions().ports(&[protocol])
+    }
+
     /// What leases keep from a group, and where it was refused a moment ago.
-    fn kept(&self, protocol: Protocol, group: &AddressGroup) -> (PortBits, PortBits) {
+    pub(super) fn kept(&self, protocol: Protocol, group: &AddressGroup) -> (PortBits, PortBits) {
         let mut books = lock(&self.books);
         let mut taken = PortBits::default();
         for ports in books.taken(group, protocol) {
@@ -195,14 +201,20 @@ impl Service {
         (taken, cooling.cloned().unwrap_or_default())
     }
 
-    fn rules(&self, group: &AddressGroup, kernel: &KernelRules, cooling: &PortBits) -> Rules {
+    fn rules(
+        &self,
+        group: &AddressGroup,
+        kernel: &KernelRules,
+        by_hand: &PortSet,
+        cooling: &PortBits,
+    ) -> Rules {
         let settings = self.settings();
         let mut rules = Rules::default();
         for pool in settings.pools.values() {
             let (ranges, exclude) = allowed(pool, group, &settings);
             let mut open = PortBits::from(&ranges);
             rules.in_pool.add(&open);
-            for (reason, ports) in exclusions(pool, &exclude, kernel, cooling) {
+            for (reason, ports) in exclusions(pool, [&exclude, by_hand], kernel, cooling) {
                 for port in common(&open, &ports).iter() {
                     rules.reasons.entry(port).or_insert(reason);
                 }
@@ -266,13 +278,16 @@ fn rests_ms(pool: &Pool) -> u64 {
 }
 
 /// What rules ports of a pool out, in the order in which a request asks.
-fn exclusions(
+pub(super) fn exclusions(
     pool: &Pool,
-    exclude: &PortSet,
+    [exclude, by_hand]: [&PortSet; 2],
     kernel: &KernelRules,
     cooling: &PortBits,
 ) -> Vec<(Reason, PortBits)> {
-    let mut found = vec![(Reason::Configured, PortBits::from(exclude))];
+    let mut found = vec![
+        (Reason::Configured, PortBits::from(exclude)),
+        (Reason::ByHand, PortBits::from(by_hand)),
+    ];
     if pool.browser_safe {
         found.push((Reason::BrowserBlocked, browser_blocked().clone()));
     }

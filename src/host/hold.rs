@@ -78,6 +78,7 @@ impl Hold {
                 errno,
                 duration: clock.boot().since(start),
                 occupant: None,
+                span_id: None,
             };
             note(attempt, &span);
             match bound {
@@ -179,6 +180,12 @@ impl Hold {
         self.protocol
     }
 
+    /// The inodes of its sockets, by which socket tables name them.
+    pub fn inodes(&self) -> impl Iterator<Item = u64> {
+        let stat = |socket| rustix::fs::fstat(socket).ok();
+        self.descriptors().filter_map(stat).map(|stat| stat.st_ino)
+    }
+
     /// How many descriptors it keeps open.
     pub fn descriptor_count(&self) -> usize {
         self.sockets.len()
@@ -240,6 +247,7 @@ impl Hold {
                         errno: error.raw_os_error(),
                         duration: clock.boot().since(start),
                         occupant: None,
+                        span_id: None,
                     }));
                 }
             }

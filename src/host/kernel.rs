@@ -21,6 +21,11 @@ pub fn reserved_ports() -> PortSet {
     sysctl("ip_local_reserved_ports").map_or(PortSet::EMPTY, |text| parse_reserved(&text))
 }
 
+/// The ports that outgoing connections really get: the ephemeral range without what is reserved.
+pub fn outgoing_ports() -> PortSet {
+    ephemeral_range().map_or(PortSet::EMPTY, |range| range.without(&reserved_ports()))
+}
+
 /// The first port that needs no CAP_NET_BIND_SERVICE: `net.ipv4.ip_unprivileged_port_start`
 /// (`ip(7)`), which governs IPv6 as well. Zero where no port needs it.
 pub fn unprivileged_port_start() -> u16 {

@@ -1,4 +1,4 @@
-//! Netlink dumps (`netlink(7)`): the few lines that the interface list and the socket tables
+//! Netlink requests (`netlink(7)`): the few lines that the interface list and the socket tables
 //! share. Plain rustix descriptors instead of `netlink_sys::Socket`, whose clones each close the
 //! same descriptor.
 
@@ -49,26 +49,50 @@ impl Netlink {
         body: &[u8],
         mut each: impl FnMut(&[u8]) -> io::Result<()>,
     ) -> io::Result<()> {
-        send(&self.socket, &request(kind, body), SendFlags::empty())?;
+        self.send(kind, NLM_F_DUMP, body)?;
         loop {
-            let buffer = &mut self.buffer[..];
-            let received =
-                rustix::io::retry_on_intr(|| recv(&self.socket, &mut *buffer, RecvFlags::empty()));
-            let (length, _) = received?;
-            if let Batch::Done = read_batch(&self.buffer[..length], &mut each)? {
+            if let Batch::Done = self.receive(&mut each)? {
                 return Ok(());
             }
         }
     }
+
+    /// Asks for one thing, whose answer is one message, and hands its payload to `each`.
+    pub(super) fn get(
+        &mut self,
+        kind: u16,
+        body: &[u8],
+        mut each: impl FnMut(&[u8]) -> io::Result<()>,
+    ) -> io::Result<()> {
+        self.send(kind, 0, body)?;
+        self.receive(&mut each).map(drop)
+    }
+
+    fn send(&self, kind: u16, flags: u16, body: &[u8]) -> io::Result<()> {
+        send(
+            &self.socket,
+            &request(kind, flags, body),
+            SendFlags::empty(),
+        )?;
+        Ok(())
+    }
+
+    fn receive(&mut self, each: &mut impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<Batch> {
+        let buffer = &mut self.buffer[..];
+        let received =
+            rustix::io::retry_on_intr(|| recv(&self.socket, &mut *buffer, RecvFlags::empty()));
+        let (length, _) = received?;
+        read_batch(&self.buffer[..length], each)
+    }
 }
 
-fn request(kind: u16, body: &[u8]) -> Vec<u8> {
+fn request(kind: u16, flags: u16, body: &[u8]) -> Vec<u8> {
     let mut header = NetlinkHeader::default();
     let header_bytes = header.buffer_len();
     let total = header_bytes + body.len();
     header.length = u32::try_from(total).unwrap_or(u32::MAX);
     header.message_type = kind;
-    header.flags = NLM_F_REQUEST | NLM_F_DUMP;
+    header.flags = NLM_F_REQUEST | flags;
     let mut message = vec![0; total];
     header.emit(&mut message[..header_bytes]);
     message[header_bytes..].copy_from_slice(body);
@@ -116,7 +140,7 @@ mod tests {
     use super::*;
 
     fn message(kind: u16, body: &[u8]) -> Vec<u8> {
-        request(kind, body)
+        request(kind, NLM_F_DUMP, body)
     }
 
     #[test]

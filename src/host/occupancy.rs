@@ -9,7 +9,7 @@ mod proc_net;
 
 use std::collections::HashSet;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use crate::domain::address::BindAddress;
 use crate::domain::attempt::{Occupant, SocketState};
@@ -98,6 +98,13 @@ impl Occupancy {
     }
 }
 
+/// The user at the client's end of a TCP connection within this host. None where the client is
+/// elsewhere, or its process has closed the socket: the kernel then tells of root instead.
+pub fn user_of_client(client: SocketAddr, server: SocketAddr) -> Option<u32> {
+    let found = diag::client_end(client, server).ok();
+    found.filter(|(_, inode)| *inode != 0).map(|(user, _)| user)
+}
+
 /// Asks by netlink; where that is refused (old kernels, seccomp filters) by `/proc/net`.
 fn read(protocol: Protocol, port: Option<Port>) -> io::Result<Vec<Entry>> {
     diag::read(protocol, port, diag::EVERY_STATE).or_else(|error| {
@@ -113,6 +120,11 @@ fn read(protocol: Protocol, port: Option<Port>) -> io::Result<Vec<Entry>> {
 pub fn occupants(protocol: Protocol, port: Port, overlapping: &[BindAddress]) -> Vec<Occupant> {
     let mut entries = Occupancy::on_port(protocol, port).unwrap_or_default();
     entries.retain(|entry| overlapping.iter().any(|address| entry.overlaps(address)));
+    behind(entries)
+}
+
+/// Who is behind these sockets, each once: first who listens, then who is bound, then connections.
+pub fn behind(mut entries: Vec<Entry>) -> Vec<Occupant> {
     entries.sort_by_key(|entry| entry.state.rank());
     let mut found: Vec<Occupant> = Vec::new();
     for occupant in identify(&entries) {

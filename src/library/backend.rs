@@ -16,11 +16,13 @@ use crate::api::document::{
     AllocationDocument, AllocationRecordDocument, LeaseDocument, LeaseRequest, PortDocument,
     PruneDocument, PruneRequest, StatsDocument, VERSION,
 };
+use crate::api::exclusions::{ExclusionList, ExclusionRequest};
 use crate::api::problem::{Code, Problem};
 use crate::api::{allocations, leases, ports, stats};
 use crate::client::Client;
 use crate::config::{Loaded, Settings};
 use crate::domain::duration::Span;
+use crate::domain::exclusion::Exclusion;
 use crate::domain::lease::{AllocationId, Guard, Lease, LeaseId};
 use crate::domain::moment::Moment;
 use crate::domain::port::{Port, Protocol};
@@ -247,8 +249,58 @@ impl Backend {
                 .await?),
             Self::Embedded(embedded) => {
                 let viewer = Viewer::Known(embedded.caller.clone());
-                Ok(ports::about(&embedded.service, &viewer, protocol, port).await?)
+                let sockets = ports::sockets(protocol, port).await;
+                let about = ports::about(&embedded.service, &viewer, protocol, port, &sockets);
+                Ok(about.await?)
             }
+        }
+    }
+
+    /// The ports excluded by hand.
+    pub(crate) async fn exclusions(&self) -> Result<Vec<Exclusion>, Error> {
+        match self {
+            Self::Service(client) => {
+                let list: ExclusionList = client.get("/api/v1/exclusions").await?;
+                Ok(list.exclusions)
+            }
+            Self::Embedded(embedded) => {
+                let all = embedded.service.exclusions();
+                Ok(all.iter().cloned().collect())
+            }
+        }
+    }
+
+    /// Excludes a port.
+    pub(crate) async fn exclude(
+        &self,
+        protocol: Protocol,
+        port: Port,
+        reason: Option<String>,
+    ) -> Result<Exclusion, Error> {
+        match self {
+            Self::Service(client) => {
+                let path = format!("/api/v1/ports/{protocol}/{port}/exclusion");
+                Ok(client.put(&path, &ExclusionRequest { reason }).await?)
+            }
+            Self::Embedded(Embedded {
+                service, caller, ..
+            }) => {
+                let excluded = service.exclude(caller, protocol, port, reason.as_deref());
+                Ok(excluded.await?.0)
+            }
+        }
+    }
+
+    /// Includes a port again.
+    pub(crate) async fn include(&self, protocol: Protocol, port: Port) -> Result<(), Error> {
+        match self {
+            Self::Service(client) => {
+                let path = format!("/api/v1/ports/{protocol}/{port}/exclusion");
+                Ok(client.delete(&path).await?)
+            }
+            Self::Embedded(Embedded {
+                service, caller, ..
+            }) => Ok(service.include(caller, protocol, port).await?),
         }
     }
 

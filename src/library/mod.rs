@@ -15,6 +15,7 @@ pub(crate) mod find;
 mod lease;
 mod request;
 
+use std::fmt;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
@@ -56,7 +57,7 @@ use find::Target;
 /// println!("console on http://{}", listener.local_addr()?);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Portbook {
     target: Arc<Target>,
     desk: Arc<Desk>,
@@ -311,6 +312,16 @@ impl Portbook {
             }
         };
         self.desk.put(Arc::clone(&self.target), work, tell);
+    }
+}
+
+/// Where it looks; every setting would be too much to read in a failed `unwrap`.
+impl fmt::Debug for Portbook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Portbook")
+            .field("data_dir", &self.target.settings.data_dir)
+            .field("socket", &self.target.settings.socket)
+            .finish_non_exhaustive()
     }
 }
 

@@ -31,6 +31,8 @@ pub struct AllocationRecord {
     pub explanation: Explanation,
     /// Its trace, when that was sampled.
     pub trace_id: Option<String>,
+    /// Its span there.
+    pub span_id: Option<String>,
 }
 
 pub(super) fn row(record: &AllocationRecord) -> impl Serialize + '_ {
@@ -45,6 +47,7 @@ pub(super) fn row(record: &AllocationRecord) -> impl Serialize + '_ {
         record.duration_us,
         &record.explanation,
         &record.trace_id,
+        &record.span_id,
     )
 }
 
@@ -60,6 +63,7 @@ struct Row {
     duration_us: i64,
     explanation: String,
     trace_id: Option<String>,
+    span_id: Option<String>,
 }
 
 impl TryFrom<Row> for AllocationRecord {
@@ -77,6 +81,7 @@ impl TryFrom<Row> for AllocationRecord {
             duration_us: row.duration_us.unsigned_abs(),
             explanation: super::lease::json("an explanation", &row.explanation)?,
             trace_id: row.trace_id,
+            span_id: row.span_id,
         })
     }
 }

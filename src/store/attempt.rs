@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use sqlx::{FromRow, QueryBuilder};
 
+use super::allocation::AllocationRecord;
 use super::filter::{self, AttemptFilter};
 use super::{Reader, Store, StoreError};
 use crate::domain::attempt::{Attempt, Occupant};
@@ -36,20 +37,20 @@ pub struct AttemptRecord {
     pub duration_ns: u64,
     /// Who was in the way.
     pub occupant: Option<Occupant>,
-    /// The allocation's trace.
+    /// The allocation's trace, when that was sampled.
     pub trace_id: Option<String>,
+    /// The attempt's own span there.
+    pub span_id: Option<String>,
 }
 
 pub(super) fn row<'a>(
-    allocation: AllocationId,
-    pool: &'a str,
-    trace_id: Option<&'a str>,
+    allocation: &'a AllocationRecord,
     attempt: &'a Attempt,
 ) -> impl Serialize + 'a {
     (
-        allocation.0.simple(),
+        allocation.id.0.simple(),
         attempt.at.as_millisecond(),
-        pool,
+        &allocation.pool,
         &*attempt.address.interface,
         attempt.address.to_string(),
         attempt.protocol,
@@ -58,7 +59,9 @@ pub(super) fn row<'a>(
         attempt.errno,
         u64::try_from(attempt.duration.as_nanos()).unwrap_or(u64::MAX),
         &attempt.occupant,
-        trace_id,
+        &allocation.trace_id,
+        &attempt.span_id,
+        &allocation.explanation.strategy,
     )
 }
 
@@ -77,6 +80,7 @@ struct Row {
     duration_ns: i64,
     occupant: Option<String>,
     trace_id: Option<String>,
+    span_id: Option<String>,
 }
 
 impl TryFrom<Row> for AttemptRecord {
@@ -100,6 +104,7 @@ impl TryFrom<Row> for AttemptRecord {
                 .map(|text| super::lease::json("an occupant", text))
                 .transpose()?,
             trace_id: row.trace_id,
+            span_id: row.span_id,
         })
     }
 }

@@ -5,11 +5,12 @@ create temp view batch (allocations, leases, attempts) as select null, null, nul
 
 create temp trigger write_batch instead of insert on batch begin
     insert into allocation (
-        id, at_ms, uid, pool, refusal, detail, attempt_count, duration_us, explanation, trace_id
+        id, at_ms, uid, pool, refusal, detail, attempt_count, duration_us, explanation, trace_id,
+        span_id
     )
     select
         unhex(value ->> 0), value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5,
-        value ->> 6, value ->> 7, value ->> 8, value ->> 9
+        value ->> 6, value ->> 7, value ->> 8, value ->> 9, value ->> 10
     from jsonb_each(new.allocations);
 
     insert into lease (
@@ -39,10 +40,11 @@ create temp trigger write_batch instead of insert on batch begin
 
     insert into attempt (
         allocation, at_ms, pool, interface, address, protocol, port, outcome, errno, duration_ns,
-        occupant, trace_id
+        occupant, trace_id, span_id, strategy
     )
     select
         unhex(value ->> 0), value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5,
-        value ->> 6, value ->> 7, value ->> 8, value ->> 9, value ->> 10, value ->> 11
+        value ->> 6, value ->> 7, value ->> 8, value ->> 9, value ->> 10, value ->> 11,
+        value ->> 12, value ->> 13
     from jsonb_each(new.attempts);
 end;

@@ -40,7 +40,7 @@ impl Reader {
             .await?;
         let sums: Vec<(String, i64)> = sqlx::query_as(
             "select json_array( \
-                 at_ms / 86400000, pool, interface, protocol, port, uid, \
+                 at_ms / 3600000, pool, interface, protocol, port, uid, \
                  sum(outcome = 'bound'), sum(outcome = 'lingering'), sum(outcome = 'in_use'), \
                  sum(outcome = 'not_permitted'), sum(outcome = 'address_not_available'), \
                  sum(outcome not in \
@@ -51,7 +51,7 @@ impl Reader {
                  select *, coalesce((select uid from allocation where id = attempt.allocation), -1) as uid \
                  from attempt where seq > ?1 order by seq limit ?2 \
              ) \
-             group by at_ms / 86400000, pool, interface, protocol, port, uid",
+             group by at_ms / 3600000, pool, interface, protocol, port, uid",
         )
         .bind(first)
         .bind(rows)

@@ -132,6 +132,9 @@ fn words(query: &mut QueryBuilder<Sqlite>, filter: &AttemptFilter) {
         }
         query.push(" and outcome = ").push_bind(outcome.as_str());
     }
+    if let Some(strategy) = &filter.strategy {
+        query.push(" and strategy = ").push_bind(strategy.clone());
+    }
     if let Some(errno) = filter.errno {
         query.push(" and errno = ").push_bind(errno);
     }
@@ -142,13 +145,6 @@ fn of_allocations(query: &mut QueryBuilder<Sqlite>, filter: &AttemptFilter) {
         query
             .push(" and allocation in (select allocation from lease where name = ")
             .push_bind(name.as_str().to_owned())
-            .push(")");
-    }
-    if let Some(strategy) = &filter.strategy {
-        query
-            .push(" and exists (select 1 from allocation where id = attempt.allocation ")
-            .push("and explanation ->> '$.strategy' = ")
-            .push_bind(strategy.clone())
             .push(")");
     }
 }

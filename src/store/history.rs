@@ -338,6 +338,7 @@ impl TryFrom<Tried> for Attempt {
                 state: SocketState::Unknown,
                 ..Occupant::default()
             }),
+            span_id: None,
         })
     }
 }

@@ -7,6 +7,7 @@ mod count;
 mod day;
 pub mod directory;
 mod error;
+mod exclusion;
 mod filter;
 mod history;
 mod lease;
@@ -32,7 +33,8 @@ pub use past::Seen;
 pub use prune::{Bounds, Cursor, Kind, Removed, Step};
 pub use reader::Reader;
 pub use stats::{
-    AllocationTotal, AttemptTotal, AttemptTotals, LeaseTotal, OccupantTotal, Outcomes, StatsFilter,
+    AllocationTotal, AttemptTotal, AttemptTotals, HourTotal, LateConflict, LateTotal, LeaseTotal,
+    MOST_LATE, OccupantTotal, Outcomes, StatsFilter,
 };
 pub use summary::{AttemptBucket, AttemptSpan, InTheWay, SUMMED};
 pub use writer::{Batch, Committed};

@@ -5,6 +5,7 @@
 //! leases, the last lease of a name (it knows the name's port), and the allocations of these.
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sqlx::SqliteConnection;
 use tokio::sync::oneshot;
@@ -64,7 +65,7 @@ pub struct Step {
 }
 
 /// How many rows were deleted, or would be.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Removed {
     /// Attempts; what they add up to stays.
     pub attempts: u64,
@@ -109,7 +110,7 @@ const LEASE_MAY_GO: &str = "lease.ended_at_ms < ?1 and ( \
 /// A table of totals: its column of time, the length of that in milliseconds, and its key.
 struct Total(&'static str, &'static str, i64, &'static str);
 
-const TOTALS: [Total; 5] = [
+const TOTALS: [Total; 6] = [
     Total("place_day", "day", DAY_MS, "day, pool, interface, uid"),
     Total(
         "attempt_day",
@@ -129,6 +130,7 @@ const TOTALS: [Total; 5] = [
         DAY_MS,
         "day, pool, uid, state, lifetime_ms",
     ),
+    Total("attempt_hour", "hour", DAY_MS / 24, "hour, pool, uid"),
     Total("allocation_hour", "hour", DAY_MS / 24, "hour, pool, uid"),
 ];
 

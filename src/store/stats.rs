@@ -81,6 +81,37 @@ pub struct OccupantTotal {
     pub attempts: i64,
 }
 
+/// Attempts of one hour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromRow)]
+pub struct HourTotal {
+    /// The hour, as a number of UTC hours since 1970.
+    pub hour: i64,
+    /// How many attempts.
+    pub attempts: i64,
+    /// How many of them met somebody.
+    pub in_use: i64,
+}
+
+/// Outsiders that were found on leased ports.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LateTotal {
+    /// How many times; [`MOST_LATE`] where it may be more.
+    pub found: usize,
+    /// The last time.
+    pub last: Option<LateConflict>,
+}
+
+/// An outsider that was found on a leased port.
+#[derive(Debug, Clone, PartialEq, Eq, FromRow)]
+pub struct LateConflict {
+    /// The protocol.
+    pub protocol: String,
+    /// The port.
+    pub port: u16,
+    /// Who it was, as far as that was known.
+    pub occupant: String,
+}
+
 /// Allocations of one hour.
 #[derive(Debug, Clone, PartialEq, FromRow)]
 pub struct AllocationTotal {
@@ -110,6 +141,13 @@ pub struct LeaseTotal {
     /// How many.
     pub leases: i64,
 }
+
+/// How many late conflicts are looked at: they are rare, and nobody counts more.
+pub const MOST_LATE: u32 = 1000;
+
+/// How many attempts that are not in the totals yet are added to them; a busy host counts the others
+/// a moment later.
+const UNCOUNTED: u32 = 1024;
 
 /// All attempts of a row.
 const ALL: &str = "bound + lingering + in_use + not_permitted + address_not_available + failed";
@@ -231,6 +269,60 @@ impl Reader {
         among(&mut query, "hour", filter.first_day * 24, filter);
         query.push(" group by hour, pool order by hour, pool");
         Ok(query.build_query_as().fetch_all(&self.pool).await?)
+    }
+
+    /// Attempts by hour, from this hour on, with those that are not in the totals yet. One statement,
+    /// so that nothing is counted twice while the mark moves on.
+    pub async fn hour_totals(
+        &self,
+        first_hour: i64,
+        uid: Option<u32>,
+    ) -> Result<Vec<HourTotal>, StoreError> {
+        let totals = sqlx::query_as(
+            "select hour, sum(attempts) as attempts, sum(in_use) as in_use from ( \
+                 select hour, attempts, in_use from attempt_hour \
+                 where hour >= ?1 and (?2 is null or uid = ?2) \
+                 union all \
+                 select at_ms / 3600000, 1, outcome = 'in_use' from ( \
+                     select * from attempt where seq > (select attempt_seq from counted) \
+                     order by seq limit ?3 \
+                 ) as fresh \
+                 where at_ms / 3600000 >= ?1 and (?2 is null or exists ( \
+                     select 1 from allocation where id = fresh.allocation and uid = ?2)) \
+             ) group by hour order by hour",
+        )
+        .bind(first_hour)
+        .bind(uid)
+        .bind(UNCOUNTED)
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(totals)
+    }
+
+    /// Outsiders on leased ports since then, on those of one user or on all. The latest are looked
+    /// at: there is no index by time, as the numbers of the rows are in its order.
+    pub async fn late_total(
+        &self,
+        since_ms: i64,
+        uid: Option<u32>,
+    ) -> Result<LateTotal, StoreError> {
+        let found: Vec<LateConflict> = sqlx::query_as(
+            "select protocol, port, occupant from ( \
+                 select * from late_conflict order by seq desc limit ?3 \
+             ) as found \
+             where at_ms >= ?1 and (?2 is null or exists ( \
+                 select 1 from lease where id = found.lease and uid = ?2)) \
+             order by seq desc",
+        )
+        .bind(since_ms)
+        .bind(uid)
+        .bind(MOST_LATE)
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(LateTotal {
+            found: found.len(),
+            last: found.into_iter().next(),
+        })
     }
 
     /// How long leases lived, by end state, shortest first.

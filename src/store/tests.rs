@@ -46,6 +46,7 @@ fn allocation() -> AllocationRecord {
             ..Explanation::default()
         },
         trace_id: Some("0af7651916cd43dd8448eb211c80319c".into()),
+        span_id: Some("b7ad6b7169203331".into()),
     }
 }
 
@@ -64,6 +65,7 @@ fn attempt() -> Attempt {
             command: Some("a'; drop table lease; --".into()),
             state: SocketState::Listening,
         }),
+        span_id: Some("00f067aa0ba902b7".into()),
     }
 }
 
@@ -94,12 +96,7 @@ async fn what_goes_in_comes_out() {
         .batch()
         .allocation(&allocation)
         .lease(&lease)
-        .attempts(
-            allocation.id,
-            "default",
-            None,
-            std::slice::from_ref(&attempt),
-        );
+        .attempts(&allocation, std::slice::from_ref(&attempt));
     store.commit(batch).await.unwrap();
     drop(store);
     writer.await.unwrap();
@@ -244,8 +241,7 @@ async fn without_a_timer_commits_keep_the_log_short() {
     let (store, _writer) = Store::open(&file, options).await.unwrap();
     let attempts = vec![attempt(); 10];
     for _ in 0..200 {
-        let id = AllocationId(Uuid::from_u128(7));
-        let batch = store.batch().attempts(id, "default", None, &attempts);
+        let batch = store.batch().attempts(&allocation(), &attempts);
         store.commit(batch).await.unwrap();
     }
     let log = std::fs::metadata(file.with_extension("db-wal")).unwrap();

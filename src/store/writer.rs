@@ -7,13 +7,16 @@ use sqlx::sqlite::SqliteConnection;
 use tokio::sync::{mpsc, oneshot};
 
 use super::count::{self, Counts};
+use super::exclusion;
 use super::history;
 use super::lease::{self, StoredLease};
 use super::prune::{self, Prune, Step};
 use super::{AllocationRecord, StoreError, open};
 use crate::domain::attempt::Attempt;
+use crate::domain::exclusion::Exclusion;
 use crate::domain::history::{Learned, Remembered};
-use crate::domain::lease::{AllocationId, Lease};
+use crate::domain::lease::Lease;
+use crate::domain::port::{Port, Protocol};
 use crate::telemetry::Stopwatch;
 use crate::telemetry::metrics::StoreMetrics;
 
@@ -57,15 +60,9 @@ impl Batch {
 
     /// Adds the attempts of one allocation.
     #[must_use]
-    pub fn attempts(
-        mut self,
-        allocation: AllocationId,
-        pool: &str,
-        trace_id: Option<&str>,
-        attempts: &[Attempt],
-    ) -> Self {
+    pub fn attempts(mut self, allocation: &AllocationRecord, attempts: &[Attempt]) -> Self {
         for attempt in attempts {
-            let row = super::attempt::row(allocation, pool, trace_id, attempt);
+            let row = super::attempt::row(allocation, attempt);
             push(&mut self.attempts, &row);
         }
         self
@@ -126,6 +123,8 @@ pub(super) enum Job {
 pub(super) enum Question {
     /// The leases that have not ended.
     Living(oneshot::Sender<Result<Vec<StoredLease>, StoreError>>),
+    /// The ports that were excluded by hand.
+    Excluded(oneshot::Sender<Result<Vec<Exclusion>, StoreError>>),
     /// What was learned.
     Remembered(oneshot::Sender<Result<Remembered, StoreError>>),
 }
@@ -138,6 +137,17 @@ pub(super) enum Chore {
     Prune(Prune, oneshot::Sender<Result<Step, StoreError>>),
     /// Write what was learned.
     Learn(Box<Learned>, oneshot::Sender<Result<(), StoreError>>),
+    /// Exclude a port.
+    Exclude(Exclusion, oneshot::Sender<Result<(), StoreError>>),
+    /// Include it again.
+    Include(Protocol, Port, oneshot::Sender<Result<(), StoreError>>),
+}
+
+impl Chore {
+    /// Whether somebody relies on it once it is answered.
+    const fn is_durable(&self) -> bool {
+        matches!(self, Self::Exclude(..) | Self::Include(..))
+    }
 }
 
 pub(super) struct Write {
@@ -234,20 +244,27 @@ async fn write_all(
 async fn answer(connection: &mut SqliteConnection, question: Question) {
     match question {
         Question::Living(reply) => drop(reply.send(lease::living(connection).await)),
+        Question::Excluded(reply) => drop(reply.send(exclusion::all(connection).await)),
         Question::Remembered(reply) => drop(reply.send(history::remember(connection).await)),
     }
 }
 
-/// What can be done again if it is lost is not waited for until it is on the disk.
+/// What can be done again if it is lost is not waited for until it is on the disk; the rest is.
 async fn do_chore(connection: &mut SqliteConnection, chore: Chore, durable: &mut bool) {
-    if let Err(error) = set_durable(connection, false, durable).await {
-        tracing::warn!(%error, "totals and deletions are written as leases are");
+    if let Err(error) = set_durable(connection, chore.is_durable(), durable).await {
+        tracing::warn!(%error, "a chore is written as what came before it");
     }
     match chore {
         Chore::Count(counts, reply) => drop(reply.send(count::add(connection, counts).await)),
         Chore::Prune(prune, reply) => drop(reply.send(prune::step(connection, prune).await)),
         Chore::Learn(learned, reply) => {
             drop(reply.send(history::write(connection, &learned).await));
+        }
+        Chore::Exclude(excluded, reply) => {
+            drop(reply.send(exclusion::add(connection, &excluded).await));
+        }
+        Chore::Include(protocol, port, reply) => {
+            drop(reply.send(exclusion::remove(connection, protocol, port).await));
         }
     }
 }

@@ -25,10 +25,38 @@ impl Environment {
         (!value.is_empty()).then_some(value)
     }
 
+    /// Where spans go by the standard variables: the one for traces alone before the one for
+    /// everything.
+    pub fn endpoint(&self) -> Option<Endpoint<'_>> {
+        let traces = self.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT");
+        let base = self.get("OTEL_EXPORTER_OTLP_ENDPOINT");
+        traces
+            .map(Endpoint::Whole)
+            .or_else(|| base.map(Endpoint::Base))
+    }
+
     /// Whether a variable says this word, in whatever case.
     pub(super) fn says(&self, name: &str, word: &str) -> bool {
         self.get(name)
             .is_some_and(|value| value.eq_ignore_ascii_case(word))
+    }
+}
+
+/// Where spans go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Endpoint<'a> {
+    /// The URL that they are posted to, as it is.
+    Whole(&'a str),
+    /// The URL that a path is added to.
+    Base(&'a str),
+}
+
+impl<'a> Endpoint<'a> {
+    /// The URL as it was written.
+    pub const fn as_str(self) -> &'a str {
+        match self {
+            Self::Whole(url) | Self::Base(url) => url,
+        }
     }
 }
 

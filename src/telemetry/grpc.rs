@@ -9,7 +9,7 @@ use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::trace::{SpanData, SpanExporter as SpanExport};
 use tokio::runtime::{Builder, Runtime};
 
-use super::TelemetryError;
+use super::{Options, TelemetryError, trace};
 
 /// An exporter with the runtime that its connection lives on.
 #[derive(Debug)]
@@ -19,7 +19,7 @@ pub(super) struct OnRuntime {
 }
 
 /// An exporter to this endpoint. Nothing is connected yet.
-pub(super) fn exporter(endpoint: &str) -> Result<OnRuntime, TelemetryError> {
+pub(super) fn exporter(options: &Options, endpoint: &str) -> Result<OnRuntime, TelemetryError> {
     let runtime = Builder::new_multi_thread()
         .worker_threads(1)
         .thread_name("otlp-grpc")
@@ -30,6 +30,7 @@ pub(super) fn exporter(endpoint: &str) -> Result<OnRuntime, TelemetryError> {
     let exporter = SpanExporter::builder()
         .with_tonic()
         .with_endpoint(endpoint)
+        .with_timeout(trace::timeout(options))
         .build()
         .map_err(|source| TelemetryError::Exporter {
             endpoint: endpoint.to_owned(),

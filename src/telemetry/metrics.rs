@@ -5,6 +5,8 @@
 //! configuration, and interfaces of the host up to [`MOST_INTERFACES`]: never a port, a name or a
 //! process, of which there is no end.
 
+mod portserver;
+
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
@@ -19,6 +21,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Metric, Registry, Unit};
 
 use super::report;
+pub use portserver::PortserverMetrics;
 
 /// The media type of [`Exposition::Text`], as Prometheus asks for it.
 pub const TEXT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -170,6 +173,7 @@ pub struct Metrics {
     repairs: Family<Kind, Counter>,
     rejected: Family<Reason, Counter>,
     snapshot: Histogram,
+    portserver: PortserverMetrics,
     /// Held while a scrape is answered, so that two do not mix.
     gauges: Mutex<Gauges>,
 }
@@ -201,12 +205,14 @@ impl Metrics {
             repairs: Family::default(),
             rejected: Family::default(),
             snapshot: Histogram::new(exponential_buckets(0.000_5, 2.0, 12)),
+            portserver: PortserverMetrics::default(),
             gauges: Mutex::default(),
         };
         metrics.register_counts();
         metrics.register_store(store);
         metrics.register_gauges();
         metrics.register_process();
+        metrics.portserver.register(&mut metrics.registry);
         metrics
     }
 
@@ -360,6 +366,11 @@ impl Metrics {
     /// One look at the socket tables.
     pub fn looked(&self, took: Duration) {
         self.snapshot.observe(took.as_secs_f64());
+    }
+
+    /// What a port server counts.
+    pub fn portserver(&self) -> PortserverMetrics {
+        self.portserver.clone()
     }
 
     /// Everything as text, with what is true just now.

@@ -22,6 +22,7 @@ mod stopwatch;
 #[cfg(test)]
 mod testing;
 mod trace;
+mod variables;
 
 use std::time::Duration;
 
@@ -33,7 +34,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 use uuid::Uuid;
 
-pub use environment::Environment;
+pub use environment::{Endpoint, Environment};
 pub use log::{LogFormat, UnknownLogFormat};
 pub use stopwatch::Stopwatch;
 
@@ -102,15 +103,19 @@ pub enum TelemetryError {
          and let a collector on this host forward by TLS"
     )]
     Endpoint(String),
+    /// The same, where a standard variable says it.
+    #[error(
+        "OTEL_EXPORTER_OTLP_ENDPOINT or OTEL_EXPORTER_OTLP_TRACES_ENDPOINT is \"{0}\", and that is \
+         not an http:// URL: write such as \"http://127.0.0.1:4318\", and let a collector on this \
+         host forward by TLS"
+    )]
+    EndpointVariable(String),
     /// gRPC was asked for, and this build has none.
     #[error(
-        "OTLP over gRPC is not built in: build portbook with --features grpc, or set \
-         OTEL_EXPORTER_OTLP_PROTOCOL to http/protobuf and the endpoint to the collector's HTTP port (4318)"
+        "OTEL_EXPORTER_OTLP_PROTOCOL=grpc is not built in: build portbook with --features grpc, or \
+         set it to http/protobuf and the endpoint to the collector's HTTP port (4318)"
     )]
     NoGrpc,
-    /// A transport that does not exist here.
-    #[error("OTEL_EXPORTER_OTLP_PROTOCOL=\"{0}\" is not known here: use http/protobuf or grpc")]
-    Protocol(String),
     /// The runtime of the gRPC client.
     #[error("no runtime for OTLP over gRPC")]
     Runtime(#[source] std::io::Error),
@@ -130,14 +135,28 @@ pub enum TelemetryError {
     AlreadyStarted(#[from] TryInitError),
 }
 
+impl TelemetryError {
+    /// Whether a variable is at fault that others set, for all programs alike. It must not stop
+    /// anybody from getting ports.
+    pub const fn is_of_environment(&self) -> bool {
+        matches!(self, Self::EndpointVariable(_) | Self::NoGrpc)
+    }
+}
+
 /// Telemetry at work, to be shut down when everything else has ended.
 #[derive(Debug)]
 #[must_use = "the last spans are lost unless it is shut down"]
 pub struct Telemetry {
     provider: Option<SdkTracerProvider>,
+    fault: Option<TelemetryError>,
 }
 
 impl Telemetry {
+    /// Why nothing is exported although a collector is named, where the environment is at fault.
+    pub const fn fault(&self) -> Option<&TelemetryError> {
+        self.fault.as_ref()
+    }
+
     /// Whether spans are made and exported.
     pub const fn is_exporting(&self) -> bool {
         self.provider.is_some()
@@ -162,9 +181,15 @@ impl Telemetry {
 /// Call it once, before a runtime is entered: the exporter's blocking client must be neither built
 /// nor dropped on a thread that runs futures.
 pub fn start(options: &Options) -> Result<Telemetry, TelemetryError> {
-    propagation::choose(options);
     let (dispatch, telemetry) = build(options)?;
     dispatch.try_init()?;
+    propagation::choose(options);
+    for complaint in variables::complaints(&options.environment) {
+        tracing::warn!("{complaint}");
+    }
+    if let Some(fault) = telemetry.fault() {
+        tracing::warn!("no traces: {fault}");
+    }
     Ok(telemetry)
 }
 
@@ -177,12 +202,17 @@ pub fn is_wanted(options: &Options) -> bool {
 pub fn build(options: &Options) -> Result<(Dispatch, Telemetry), TelemetryError> {
     let logs_alone = Dispatch::new(log_subscriber(options)?);
     // The SDK complains of bad OTEL_* variables while it is built: let that be seen.
-    let provider = tracing::dispatcher::with_default(&logs_alone, || trace::provider(options))?;
+    let provider = tracing::dispatcher::with_default(&logs_alone, || trace::provider(options));
+    let (provider, fault) = match provider {
+        Ok(provider) => (provider, None),
+        Err(error) if error.is_of_environment() => (None, Some(error)),
+        Err(error) => return Err(error),
+    };
     let dispatch = match &provider {
         Some(provider) => Dispatch::new(log_subscriber(options)?.with(trace::layer(provider))),
         None => logs_alone,
     };
-    Ok((dispatch, Telemetry { provider }))
+    Ok((dispatch, Telemetry { provider, fault }))
 }
 
 fn log_subscriber(options: &Options) -> Result<log::Subscriber, TelemetryError> {

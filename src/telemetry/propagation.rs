@@ -23,9 +23,6 @@ pub(super) fn choose(options: &Options) {
         return;
     };
     let known = list.split(',').any(|word| word.trim() == "tracecontext");
-    if !known && list != "none" {
-        tracing::warn!("OTEL_PROPAGATORS={list} is not known here: use tracecontext or none");
-    }
     PROPAGATES.store(known, Ordering::Relaxed);
 }
 

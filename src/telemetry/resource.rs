@@ -16,11 +16,11 @@ const SERVICE_NAME: &str = "service.name";
 pub(super) fn of(options: &Options) -> Resource {
     let environment = &options.environment;
     let named = environment.get("OTEL_SERVICE_NAME");
-    let attributes = environment.get("OTEL_RESOURCE_ATTRIBUTES").unwrap_or("");
+    let given = environment.get("OTEL_RESOURCE_ATTRIBUTES");
     Resource::builder_empty()
         .with_detector(Box::new(TelemetryResourceDetector))
         .with_attributes(defaults(options))
-        .with_attributes(parse(attributes))
+        .with_attributes(given.and_then(attributes).unwrap_or_default())
         .with_attributes(named.map(service_name))
         .with_attributes(options.service_name.as_deref().map(service_name))
         .build()
@@ -48,15 +48,29 @@ fn random_id() -> Uuid {
     Builder::from_random_bytes(fastrand::u128(..).to_be_bytes()).into_uuid()
 }
 
-/// The pairs of `key=value,key=value`.
-fn parse(attributes: &str) -> impl Iterator<Item = KeyValue> {
-    attributes.split(',').filter_map(|pair| {
+/// The pairs of `key=value,key=value`, where a byte may be written as `%2C`. None of them where one
+/// is wrong: half of a resource would name somebody else (OpenTelemetry's resource specification).
+pub(super) fn attributes(text: &str) -> Option<Vec<KeyValue>> {
+    let pairs = text.split(',').filter(|pair| !pair.trim().is_empty());
+    let pair = |pair: &str| {
         let (key, value) = pair.split_once('=')?;
-        Some(KeyValue::new(
-            key.trim().to_owned(),
-            value.trim().to_owned(),
-        ))
-    })
+        let key = decoded(key.trim()).filter(|key| !key.is_empty())?;
+        Some(KeyValue::new(key, decoded(value.trim())?))
+    };
+    pairs.map(pair).collect()
+}
+
+/// A text with its `%` and two hexadecimal digits taken for bytes (RFC 3986, 2.1).
+fn decoded(text: &str) -> Option<String> {
+    let mut parts = text.split('%');
+    let mut bytes = parts.next()?.as_bytes().to_vec();
+    for part in parts {
+        let (digits, rest) = part.split_at_checked(2)?;
+        let is_hex = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+        bytes.push(u8::from_str_radix(digits, 16).ok().filter(|_| is_hex)?);
+        bytes.extend_from_slice(rest.as_bytes());
+    }
+    String::from_utf8(bytes).ok()
 }
 
 #[cfg(test)]
@@ -89,6 +103,26 @@ mod tests {
         assert_eq!(value("service.name", &options), "books");
         options.service_name = Some("mine".to_owned());
         assert_eq!(value("service.name", &options), "mine");
+    }
+
+    #[test]
+    fn attributes_are_percent_decoded_all_or_none() {
+        let text = "team=a%2Cb%3D%25, na%20me=%E2%82%AC,empty=,";
+        let found: Vec<(String, String)> = attributes(text)
+            .unwrap()
+            .into_iter()
+            .map(|pair| (pair.key.to_string(), pair.value.to_string()))
+            .collect();
+        let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+        assert_eq!(
+            found,
+            [pair("team", "a,b=%"), pair("na me", "€"), pair("empty", "")]
+        );
+        for bad in ["a", "=a", "a=%", "a=%2", "a=%zz", "a=%+1", "a=%ff", "a=1,b"] {
+            assert!(attributes(bad).is_none(), "{bad}");
+        }
+        let half = with_environment(&[("OTEL_RESOURCE_ATTRIBUTES", "service.name=x,b")]);
+        assert_eq!(value("service.name", &half), "portbook");
     }
 
     #[test]

@@ -1,7 +1,11 @@
 //! Spans over OTLP: where to, how, which ones, and the layer that makes them.
 
+use std::time::Duration;
+
 use opentelemetry::trace::TracerProvider;
-use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig};
+use opentelemetry_otlp::{
+    OTEL_EXPORTER_OTLP_TIMEOUT_DEFAULT, Protocol, SpanExporter, WithExportConfig,
+};
 use opentelemetry_sdk::trace::{
     BatchConfigBuilder, BatchSpanProcessor, OTEL_BSP_MAX_QUEUE_SIZE,
     OTEL_BSP_MAX_QUEUE_SIZE_DEFAULT, Sampler, SdkTracerProvider, SpanExporter as SpanExport,
@@ -15,9 +19,16 @@ use tracing_subscriber::registry::LookupSpan;
 
 use super::admission::{Admission, Leaving, Waiting};
 use super::report::Reporting;
-use super::{Options, SPAN_TARGET, TelemetryError, resource};
+use super::variables::positive;
+use super::{Endpoint, Options, SPAN_TARGET, TelemetryError, resource};
 
 const TRACES_PATH: &str = "/v1/traces";
+
+// The SDK keeps these names and numbers to itself (OpenTelemetry's SDK environment variables).
+const BATCH_SIZE: &str = "OTEL_BSP_MAX_EXPORT_BATCH_SIZE";
+const DEFAULT_BATCH_SIZE: usize = 512;
+const DELAY: &str = "OTEL_BSP_SCHEDULE_DELAY";
+const DEFAULT_DELAY: Duration = Duration::from_secs(5);
 
 /// How spans travel (`OTEL_EXPORTER_OTLP_PROTOCOL`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,18 +40,18 @@ enum Transport {
 /// What makes and exports spans; none where no collector is configured.
 pub(super) fn provider(options: &Options) -> Result<Option<SdkTracerProvider>, TelemetryError> {
     let sampler = sampler(options)?;
-    let transport = transport(options)?;
+    let transport = transport(options);
     let Some(endpoint) = endpoint(options, transport)? else {
         return Ok(None);
     };
     let builder = SdkTracerProvider::builder().with_resource(resource::of(options));
     let builder = match transport {
         Transport::Http => {
-            builder.with_span_processor(queue(options, exporter(&endpoint)?, &endpoint))
+            builder.with_span_processor(queue(options, exporter(options, &endpoint)?, &endpoint))
         }
         #[cfg(feature = "grpc")]
         Transport::Grpc => {
-            let exporter = super::grpc::exporter(&endpoint)?;
+            let exporter = super::grpc::exporter(options, &endpoint)?;
             builder.with_span_processor(queue(options, exporter, &endpoint))
         }
         #[cfg(not(feature = "grpc"))]
@@ -63,29 +74,45 @@ fn queue<E>(options: &Options, exporter: E, endpoint: &str) -> impl SpanProcesso
 where
     E: SpanExport + 'static,
 {
-    let room = options.environment.get(OTEL_BSP_MAX_QUEUE_SIZE);
-    let room = room.and_then(|room| room.parse().ok());
-    let room = room.unwrap_or(OTEL_BSP_MAX_QUEUE_SIZE_DEFAULT);
+    let number = |name, default| {
+        let number = positive(&options.environment, name).and_then(|n| usize::try_from(n).ok());
+        number.unwrap_or(default)
+    };
+    let room = number(OTEL_BSP_MAX_QUEUE_SIZE, OTEL_BSP_MAX_QUEUE_SIZE_DEFAULT);
+    let batch = number(BATCH_SIZE, DEFAULT_BATCH_SIZE);
+    let delay = positive(&options.environment, DELAY).map_or(DEFAULT_DELAY, Duration::from_millis);
     let waiting = Waiting::default();
     let exporter = Leaving::new(Reporting::new(exporter, endpoint), waiting.clone());
     let batches = BatchSpanProcessor::builder(exporter)
         .with_batch_config(
-            // The rest of OTEL_BSP_* is read by the SDK.
+            // Each outright: of a number that is none, or zero, the SDK would make something else.
             BatchConfigBuilder::default()
                 .with_max_queue_size(room)
+                .with_max_export_batch_size(batch)
+                .with_scheduled_delay(delay)
                 .build(),
         )
         .build();
     Admission::new(batches, room, waiting)
 }
 
-fn transport(options: &Options) -> Result<Transport, TelemetryError> {
+/// How long the collector may take to answer. The batches have a limit of their own, which the SDK
+/// heeds with an asynchronous runtime alone.
+pub(super) fn timeout(options: &Options) -> Duration {
+    let milliseconds = |name| positive(&options.environment, name);
+    let answer = milliseconds("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT")
+        .or_else(|| milliseconds("OTEL_EXPORTER_OTLP_TIMEOUT"));
+    let answer = answer.map_or(OTEL_EXPORTER_OTLP_TIMEOUT_DEFAULT, Duration::from_millis);
+    let batch = milliseconds("OTEL_BSP_EXPORT_TIMEOUT");
+    batch.map_or(answer, |batch| answer.min(Duration::from_millis(batch)))
+}
+
+fn transport(options: &Options) -> Transport {
     let environment = &options.environment;
     let own = environment.get("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL");
     match own.or_else(|| environment.get("OTEL_EXPORTER_OTLP_PROTOCOL")) {
-        None | Some("http/protobuf") => Ok(Transport::Http),
-        Some("grpc") => Ok(Transport::Grpc),
-        Some(other) => Err(TelemetryError::Protocol(other.to_owned())),
+        Some("grpc") => Transport::Grpc,
+        _ => Transport::Http,
     }
 }
 
@@ -107,11 +134,12 @@ fn is_span(metadata: &Metadata<'_>) -> bool {
     metadata.target() == SPAN_TARGET && *metadata.level() <= Level::INFO
 }
 
-fn exporter(endpoint: &str) -> Result<SpanExporter, TelemetryError> {
+fn exporter(options: &Options, endpoint: &str) -> Result<SpanExporter, TelemetryError> {
     SpanExporter::builder()
         .with_http()
         .with_protocol(Protocol::HttpBinary)
         .with_endpoint(endpoint)
+        .with_timeout(timeout(options))
         .build()
         .map_err(|source| TelemetryError::Exporter {
             endpoint: endpoint.to_owned(),
@@ -139,13 +167,6 @@ fn endpoint(options: &Options, transport: Transport) -> Result<Option<String>, T
     {
         return Ok(None);
     }
-    if let Some(other) = environment
-        .get("OTEL_TRACES_EXPORTER")
-        .filter(|word| *word != "otlp")
-    {
-        // As the specification asks: a warning, and the default.
-        tracing::warn!("OTEL_TRACES_EXPORTER={other} is not known here: use otlp or none");
-    }
     let path = match transport {
         Transport::Http => TRACES_PATH,
         // The service and its method are the path (opentelemetry-proto, TraceService).
@@ -156,25 +177,25 @@ fn endpoint(options: &Options, transport: Transport) -> Result<Option<String>, T
         .endpoint
         .as_deref()
         .filter(|url| !url.trim().is_empty());
-    let url = own
-        .map(base)
-        .or_else(|| {
-            environment
-                .get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
-                .map(str::to_owned)
-        })
-        .or_else(|| environment.get("OTEL_EXPORTER_OTLP_ENDPOINT").map(base));
-    url.map(plain_http).transpose()
+    if let Some(url) = own.map(base) {
+        return plain_http(url).map(Some).map_err(TelemetryError::Endpoint);
+    }
+    let url = environment.endpoint().map(|named| match named {
+        Endpoint::Whole(url) => url.to_owned(),
+        Endpoint::Base(url) => base(url),
+    });
+    let url = url.map(plain_http).transpose();
+    url.map_err(TelemetryError::EndpointVariable)
 }
 
 /// The URL, unless it needs what this build does not have: its HTTP client knows no TLS, and every
 /// export would fail where nobody looks.
-fn plain_http(url: String) -> Result<String, TelemetryError> {
+fn plain_http(url: String) -> Result<String, String> {
     match url.split_once("://") {
         Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") && !rest.starts_with('/') => {
             Ok(url)
         }
-        _ => Err(TelemetryError::Endpoint(url)),
+        _ => Err(url),
     }
 }
 
@@ -217,8 +238,15 @@ mod tests {
     #[test]
     fn what_the_client_cannot_reach_is_refused() {
         for bad in ["https://own:4318", "127.0.0.1:4318", "http:///v1"] {
-            let error = endpoint(&options(Some(bad), &[]), Transport::Http).unwrap_err();
-            assert!(error.to_string().contains(bad), "{error}");
+            let named = [("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", bad)];
+            for (options, by_variable) in [
+                (options(Some(bad), &[]), false),
+                (options(None, &named), true),
+            ] {
+                let error = endpoint(&options, Transport::Http).unwrap_err();
+                assert!(error.to_string().contains(bad), "{error}");
+                assert_eq!(error.is_of_environment(), by_variable);
+            }
         }
     }
 
@@ -230,13 +258,11 @@ mod tests {
                 &[("OTEL_EXPORTER_OTLP_PROTOCOL", word)],
             )
         };
-        assert_eq!(
-            transport(&protocol("http/protobuf")).unwrap(),
-            Transport::Http
-        );
-        assert!(transport(&protocol("http/json")).is_err());
+        for other in ["http/protobuf", "http/json"] {
+            assert_eq!(transport(&protocol(other)), Transport::Http);
+        }
         let grpc = protocol("grpc");
-        let url = endpoint(&grpc, transport(&grpc).unwrap()).unwrap();
+        let url = endpoint(&grpc, transport(&grpc)).unwrap();
         assert_eq!(url.unwrap(), "http://b:4317");
         #[cfg(not(feature = "grpc"))]
         assert!(
@@ -245,6 +271,21 @@ mod tests {
                 .to_string()
                 .contains("--features grpc")
         );
+    }
+
+    #[test]
+    fn the_shorter_limit_holds() {
+        let limit = |variables: &[(&str, &str)]| timeout(&options(None, variables)).as_millis();
+        let (all, traces) = (
+            "OTEL_EXPORTER_OTLP_TIMEOUT",
+            "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT",
+        );
+        let batch = "OTEL_BSP_EXPORT_TIMEOUT";
+        assert_eq!(limit(&[]), 10_000);
+        assert_eq!(limit(&[(all, "30s")]), 10_000);
+        assert_eq!(limit(&[(all, "300"), (traces, "200")]), 200);
+        assert_eq!(limit(&[(all, "300"), (batch, "100")]), 100);
+        assert_eq!(limit(&[(all, "300"), (batch, "30000")]), 300);
     }
 
     #[test]

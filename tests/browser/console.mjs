@@ -65,6 +65,7 @@ const pages = {
   try: "/try",
   status: "/status",
   config: "/config",
+  api: "/api",
   login: "/login",
   error: "/errors/port_in_use",
 };
@@ -120,6 +121,38 @@ for (const colorScheme of ["light", "dark"]) {
   await page.getByRole("button", { name: "Filter" }).click();
   check(page.url().includes("name=web"), `the filter led to ${page.url()}`);
   check(await page.locator("tbody tr").count() === 1, "the filter shows one lease");
+  await page.context().close();
+}
+
+// --- The overview: bars and charts say in words what they show, and tiles lead to what they count.
+
+{
+  const page = await open({ javaScriptEnabled: false });
+  await go(page, "/");
+  const bars = await page.locator("svg.share").evaluateAll((all) => all.map((bar) => [bar.getAttribute("aria-label"), bar.querySelectorAll("rect").length]));
+  check(bars.length > 1 && bars.every(([says, parts]) => / free|excluded|leased|held|taken/.test(says) && parts > 0), `the bars of capacity are ${JSON.stringify(bars)}`);
+  const charts = await page.locator("svg.columns").evaluateAll((all) => all.map((chart) => chart.getAttribute("aria-label")));
+  check(charts.length > 0 && charts.every((says) => says.includes("24 hours")), `the charts say ${JSON.stringify(charts)}`);
+  const column = await page.locator("svg.columns a").first().boundingBox();
+  check(column && column.height > 20 && column.width > 4, `a column measures ${JSON.stringify(column)}`);
+  await page.getByRole("link", { name: "As a table" }).click();
+  check(await page.locator("table.hours tbody tr").count() === 24, "the table has no 24 hours");
+  await go(page, "/");
+  const counted = async (label) => {
+    const tile = page.locator(".tile", { hasText: label });
+    const value = (await tile.locator(".tile-value").innerText()).trim();
+    await tile.locator("a").click();
+    return value;
+  };
+  for (const label of ["Active leases", "Expiring soon", "Owners gone"]) {
+    const value = await counted(label);
+    const rows = await page.locator("tbody tr").count();
+    check(value === String(rows), `${label}: ${value}, but its list has ${rows}`);
+    await go(page, "/");
+  }
+  const met = await counted("Conflicts in 24 hours");
+  const rows = await page.locator("#rows tbody tr").count();
+  check(met !== "0" && met === String(rows), `conflicts: ${met}, but the list has ${rows}`);
   await page.context().close();
 }
 
@@ -202,6 +235,52 @@ for (const colorScheme of ["light", "dark"]) {
   await page.waitForURL(/said=logged-out/, { waitUntil: "domcontentloaded" });
   await go(page, "/leases");
   check(await page.getByRole("button", { name: "Release" }).count() === 0, "who has logged out can release");
+  await page.context().close();
+}
+
+// --- An error is a page in the console's frame; a question needs no login.
+
+{
+  const context = await browser.newContext();
+  const page = await context.newPage();
+  const answer = await go(page, "/no-such-page");
+  check(answer.status() === 404, `a page that is not there answers ${answer.status()}`);
+  check(await page.getByRole("navigation", { name: "Pages", exact: true }).count() === 1, "an error is not in the frame");
+  check(await page.getByRole("link", { name: "About this error" }).count() === 1, "an error does not lead to what it means");
+  await page.getByRole("link", { name: "To the overview" }).click();
+  await page.waitForURL(`${url}/`, { waitUntil: "domcontentloaded" });
+  await go(page, "/try");
+  await page.getByRole("button", { name: "Try", exact: true }).click();
+  await go(page, "/try?pool=default");
+  check(await page.getByRole("heading", { name: "Would be granted" }).count() === 1, "who may read cannot ask what would be granted");
+  check(await page.getByRole("button", { name: "Allocate" }).count() === 0, "who has not logged in can allocate");
+  await context.close();
+}
+
+// --- After a login a port is excluded, included again, and kept for a name.
+
+{
+  const page = await open({});
+  const { port } = (await api("POST", "/api/v1/leases", { name: "to-be-freed" })).leases[0];
+  const lease = (await api("GET", "/api/v1/leases?name=to-be-freed")).leases[0];
+  await api("DELETE", `/api/v1/leases/${lease.id}`);
+  await go(page, (await api("POST", "/api/v1/logins", {})).path);
+  await page.waitForURL(/said=logged-in/, { waitUntil: "domcontentloaded" });
+  await go(page, `/ports/tcp/${port}`);
+  await page.getByRole("textbox", { name: "Reason" }).fill("<script>alert(1)</script>");
+  await page.getByRole("button", { name: "Exclude", exact: true }).click();
+  await page.waitForURL(/said=excluded/, { waitUntil: "domcontentloaded" });
+  check(await page.getByText("<script>alert(1)</script>").count() === 1, "the reason is not shown as it is");
+  await page.evaluate(axe);
+  const { violations } = await page.evaluate(() => window.axe.run());
+  check(violations.length === 0, `axe, an excluded port: ${violations.map((violation) => violation.id).join(" ")}`);
+  await page.getByRole("button", { name: "Include again" }).click();
+  await page.waitForURL(/said=included/, { waitUntil: "domcontentloaded" });
+  await page.getByRole("textbox", { name: "Name" }).fill("kept");
+  await page.getByRole("button", { name: "Keep for this name" }).click();
+  await page.waitForURL(/said=kept/, { waitUntil: "domcontentloaded" });
+  const kept = (await api("GET", "/api/v1/leases?name=kept")).leases[0];
+  check(kept.state === "reserved" && kept.port === port, `kept is ${JSON.stringify(kept)}`);
   await page.context().close();
 }
 

@@ -16,7 +16,7 @@ const TEST: &str = "the console in a browser";
 const PACKAGES: [&str; 2] = ["playwright-core@1", "axe-core@4"];
 
 /// A folder with the packages; installed once for all runs.
-fn packages() -> Result<PathBuf, String> {
+pub fn packages() -> Result<PathBuf, String> {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("browser");
     let done = folder.join("installed");
     if done.exists() {
@@ -39,7 +39,7 @@ fn packages() -> Result<PathBuf, String> {
     Ok(folder)
 }
 
-fn browser() -> Option<&'static str> {
+pub fn browser() -> Option<&'static str> {
     let known = [
         "/usr/bin/chromium",
         "/usr/bin/chromium-browser",

@@ -180,3 +180,68 @@ fn a_published_port_that_no_bind_sees_is_found() {
             .then_some(())
     });
 }
+
+/// Answers as no engine should: nothing, an answer without an end, a little at a time, no JSON, JSON
+/// of something else, no HTTP.
+const STRANGE: &str = r#"
+import socket, sys, time
+path, how = sys.argv[1:]
+s = socket.socket(socket.AF_UNIX)
+s.bind(path)
+s.listen()
+head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n["
+while True:
+    client, _ = s.accept()
+    try:
+        client.recv(65536)
+        if how == "endless":
+            client.sendall(head)
+            while True:
+                client.sendall(b" " * (1 << 20))
+        elif how == "trickle":
+            client.sendall(head)
+            while True:
+                client.sendall(b" ")
+                time.sleep(0.1)
+        elif how == "silent":
+            kept = client
+            continue
+        else:
+            client.sendall({"html": head[:-1] + b"<html>", "nested": head + b"[" * 100000,
+                            "other": head[:-1] + b'{"message": "\\u001b[2J"}', "noise": b"\0" * 999}[how])
+            client.close()
+    except OSError:
+        pass
+"#;
+
+#[test]
+fn an_engine_that_answers_strangely_is_told_and_keeps_nobody() {
+    let place = Place::with_ports(1);
+    for how in [
+        "silent", "trickle", "endless", "html", "nested", "other", "noise",
+    ] {
+        let socket = place.folder().join(how);
+        let mut command = Command::new("python3");
+        command.args(["-c", STRANGE]).arg(&socket).arg(how);
+        command.stderr(Stdio::null());
+        let _engine = Running::start(command);
+        eventually("the engine", || socket.exists().then_some(()));
+        let mut doctor = place.command();
+        doctor.arg("doctor").arg("--json");
+        doctor.env("DOCKER_HOST", format!("unix://{}", socket.display()));
+        let output = crate::tools::ended(doctor);
+        let said: Value = serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|error| panic!("{how}: {error}: {output:?}"));
+        let unknown = said["unknown"].to_string();
+        assert!(
+            unknown.contains(&*socket.to_string_lossy()),
+            "{how}: {unknown}"
+        );
+        // Not only when its time is up: memory fills sooner.
+        assert_eq!(
+            unknown.contains("length limit"),
+            how == "endless",
+            "{unknown}"
+        );
+    }
+}

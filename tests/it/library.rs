@@ -37,17 +37,24 @@ struct Serving {
 }
 
 impl Serving {
-    fn start(mut command: Command) -> Self {
-        Self::of(command.stdout(Stdio::piped()).spawn().unwrap())
+    fn start(command: Command) -> Self {
+        let mut started = Self::begin(command);
+        started.wait();
+        started
     }
 
-    fn of(mut child: Child) -> Self {
+    /// Under way; where it listens is not known yet.
+    fn begin(mut command: Command) -> Self {
+        let child = command.stdout(Stdio::piped()).spawn().unwrap();
+        Self { child, port: 0 }
+    }
+
+    fn wait(&mut self) {
         let mut line = String::new();
-        let stdout = child.stdout.as_mut().unwrap();
+        let stdout = self.child.stdout.as_mut().unwrap();
         BufReader::new(stdout).read_line(&mut line).unwrap();
         let port = line.trim().rsplit(':').next().unwrap().parse();
-        let port = port.unwrap_or_else(|_| panic!("no address: {line:?}"));
-        Self { child, port }
+        self.port = port.unwrap_or_else(|_| panic!("no address: {line:?}"));
     }
 
     fn kill(mut self) -> u16 {
@@ -254,15 +261,15 @@ fn eight_processes_at_once_get_eight_ports() {
     let place = Place::with_ports(1);
     let first = ports(1)[0];
     // All of them under way before the first has answered.
-    let starting: Vec<Child> = (0..8)
+    let mut consoles: Vec<Serving> = (0..8)
         .map(|number| {
             let mut console = of(&place, "console");
             console.args([first.to_string(), format!("console-{number}")]);
-            console.stdout(Stdio::piped()).spawn().unwrap()
+            Serving::begin(console)
         })
         .collect();
-    let serving: Vec<Serving> = starting.into_iter().map(Serving::of).collect();
-    let mut got: Vec<u16> = serving.iter().map(|console| console.port).collect();
+    consoles.iter_mut().for_each(Serving::wait);
+    let mut got: Vec<u16> = consoles.iter().map(|console| console.port).collect();
     got.sort_unstable();
     got.dedup();
     assert_eq!(got.len(), 8, "{got:?}");

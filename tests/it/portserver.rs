@@ -1,6 +1,6 @@
 //! The port server's protocol, and the unmodified clients of the reference program.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::Shutdown;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixStream};
@@ -158,6 +158,16 @@ fn every_refusal_is_a_close_without_a_byte() {
             "total-allocations 1",
         ]
     );
+    let metrics = server.api("GET", "/metrics", None).body;
+    for line in [
+        "requests_total{outcome=\"malformed\"} 6",
+        "requests_total{outcome=\"denied\"} 6",
+        "requests_total{outcome=\"granted\"} 1",
+        "last_checked_ports 1",
+    ] {
+        let line = format!("portbook_portserver_{line}\n");
+        assert!(metrics.contains(&line), "{line}{metrics}");
+    }
 }
 
 #[test]
@@ -273,6 +283,72 @@ fn an_address_that_is_taken_is_no_start() {
         said.contains(&name) && said.contains("another port server"),
         "{said}"
     );
+}
+
+#[test]
+fn beside_a_running_service_the_drop_in_says_what_to_do() {
+    let (place, _) = place(1);
+    let mut serve = place.command();
+    serve
+        .env_remove("PORTBOOK_PORTSERVER__ADDRESS")
+        .arg("serve");
+    let server = Server::start(serve, &place.data_dir());
+    let output = place.run(&["portserver", "--portserver_address", "@mine"]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = text(&output.stderr);
+    let pid = format!("(pid {})", server.child.id());
+    for word in [&*pid, "`address = \"@mine\"`", "[portserver]"] {
+        assert!(said.contains(word), "{said}");
+    }
+}
+
+/// Asks for a port, then connects over and over until stdin ends, then asks for another; how many
+/// connections were refused, and how many answers had a port.
+const INSIST: &str = r#"
+import os, select, socket, sys
+address, refused, granted = sys.argv[1], 0, 0
+address = "\0" + address[1:] if address[0] == "@" else address
+def ask(pid):
+    with socket.socket(socket.AF_UNIX) as s:
+        s.connect(address)
+        s.sendall(b"%d\n" % pid)
+        return bool(s.recv(100))
+granted += ask(os.getpid())
+print("insists", flush=True)
+while not select.select([sys.stdin], [], [], 0)[0]:
+    try:
+        ask(1)
+    except ConnectionResetError:
+        pass
+    except OSError:
+        refused += 1
+print(refused, granted + ask(os.getpid()), flush=True)
+"#;
+
+#[test]
+fn who_takes_over_goes_on_listening_where_the_port_server_did() {
+    let (mut place, name) = place(4);
+    let path = place.folder().join("portserver").display().to_string();
+    for address in [format!("@{name}"), path] {
+        place.set("PORTBOOK_PORTSERVER__ADDRESS", &address);
+        let mut first = place.serve();
+        let mut client = Command::new("python3")
+            .args(["-c", INSIST, &address])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut said = BufReader::new(client.stdout.take().unwrap()).lines();
+        assert_eq!(said.next().unwrap().unwrap(), "insists");
+        let second = place.serve_with(&["--takeover"]);
+        assert!(first.child.wait().unwrap().success());
+        drop(client.stdin.take());
+        assert_eq!(said.next().unwrap().unwrap(), "0 2", "{address}");
+        client.wait().unwrap();
+        // It is its own now, and so is its file.
+        assert!(second.stop().success());
+        assert!(!Path::new(&address).exists());
+    }
 }
 
 /// `portbook portserver` at a path, which clients are told by a variable.

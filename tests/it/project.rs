@@ -169,3 +169,26 @@ fn a_name_means_this_work_trees_lease() {
     );
     assert_ne!(of_one["WEB_PORT"], of_two["WEB_PORT"]);
 }
+
+#[test]
+fn a_name_is_explained_as_this_work_trees() {
+    let place = Place::with_ports(4);
+    let [one, two] = work_trees(&place, "[services.web]\n");
+    let _server = place.serve();
+    let of_one = variables(&place, &one);
+    let of_two = variables(&place, &two);
+    let explained = |folder: &Path| -> String {
+        let said = ok(&place, folder, &["--json", "explain", "web"]);
+        let found: Value = serde_json::from_str(&said).unwrap();
+        found["explanation"]["granted"][0].to_string()
+    };
+    for (tree, variables) in [(&one, &of_one), (&two, &of_two), (&one, &of_one)] {
+        assert_eq!(
+            explained(&tree.join("src")),
+            variables["WEB_PORT"].as_str().unwrap()
+        );
+    }
+    // What it had counts more than what another tree has.
+    ok(&place, &one, &["release", "web"]);
+    assert_eq!(explained(&one), of_one["WEB_PORT"].as_str().unwrap());
+}

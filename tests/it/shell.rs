@@ -50,6 +50,15 @@ fn names_pools_and_interfaces_come_from_the_running_service() {
         ["lo", "loopback"]
     );
     assert_eq!(completed(&place, &["portbook", "expl"]), ["explain"]);
+    // A service that is named on the line is the one that is asked.
+    let other = Place::with_ports(1);
+    let elsewhere = place.data_dir().display().to_string();
+    for flag in [format!("--data-dir={elsewhere}"), "--data-dir".to_owned()] {
+        let mut words = vec!["portbook", &flag];
+        words.extend((flag == "--data-dir").then_some(&*elsewhere));
+        words.extend(["release", "web"]);
+        assert_eq!(completed(&other, &words), ["web-frontend"], "{flag}");
+    }
     // Without a service there is nothing to offer, and nothing to complain about.
     server.stop();
     assert_eq!(completed(&place, &["portbook", "release", "web"]), [""]);

@@ -2,69 +2,19 @@
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
-use std::io::{BufRead, BufReader, Write};
-use std::net::TcpListener;
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::Receiver;
 
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
-use prost::Message;
 
-use crate::support::{Place, stranger};
+use crate::receiver::collector;
+use crate::support::{Place, stranger, text};
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const PARENT: &str = "b7ad6b7169203331";
 
-/// An OTLP collector of one page: takes what is posted, says yes, passes the spans on.
-fn collector() -> (String, Receiver<Span>) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    let (sender, spans) = channel();
-    std::thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            let mut reader = BufReader::new(stream);
-            while let Some(body) = posted(&mut reader) {
-                let export = ExportTraceServiceRequest::decode(&*body).unwrap();
-                for span in export
-                    .resource_spans
-                    .into_iter()
-                    .flat_map(|resource| resource.scope_spans)
-                    .flat_map(|scope| scope.spans)
-                {
-                    let _ = sender.send(span);
-                }
-                let yes = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
-                reader.get_mut().write_all(yes.as_bytes()).unwrap();
-            }
-        }
-    });
-    (url, spans)
-}
-
-/// The body of the next request on this connection.
-fn posted(reader: &mut impl BufRead) -> Option<Vec<u8>> {
-    let mut length = 0;
-    loop {
-        let mut line = String::new();
-        if reader.read_line(&mut line).ok()? == 0 {
-            return None;
-        }
-        let line = line.trim().to_ascii_lowercase();
-        if let Some(value) = line.strip_prefix("content-length:") {
-            length = value.trim().parse().ok()?;
-        }
-        if line.is_empty() {
-            break;
-        }
-    }
-    let mut body = vec![0; length];
-    reader.read_exact(&mut body).ok()?;
-    Some(body)
-}
-
-fn attribute(span: &Span, key: &str) -> Option<String> {
+pub fn attribute(span: &Span, key: &str) -> Option<String> {
     let found = span.attributes.iter().find(|pair| pair.key == key)?;
     match found.value.as_ref()?.value.as_ref()? {
         Value::StringValue(text) => Some(text.clone()),
@@ -73,7 +23,7 @@ fn attribute(span: &Span, key: &str) -> Option<String> {
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub fn hex(bytes: &[u8]) -> String {
     let mut text = String::new();
     for byte in bytes {
         // Writing to a String cannot fail.
@@ -237,27 +187,95 @@ fn a_choice_tells_what_each_candidate_would_cost() {
     assert!((cost - terms.iter().sum::<f64>()).abs() < 1e-9);
 }
 
+/// What one granted and one refused allocation left behind, wherever it can be read: the name of the
+/// place, and the document or text.
+fn records(place: &Place, server: &crate::support::Server) -> Vec<(&'static str, String)> {
+    let granted = place.json(&["alloc", "--name", "web"]);
+    let refused = place.run(&["--json", "alloc"]);
+    assert!(!refused.status.success());
+    let (allocation, lease) = (&granted["allocation"], &granted["leases"][0]["id"]);
+    let (allocation, lease) = (allocation.as_str().unwrap(), lease.as_str().unwrap());
+    let get = |path: &str| server.api("GET", path, None).body;
+    let attempts = format!("/api/v1/history/attempts?allocation={allocation}");
+    let (rows, log) = (get(&attempts), server.log());
+    let line = |word: &str| log.lines().find(|line| line.contains(word)).unwrap();
+    vec![
+        ("answer", granted.to_string()),
+        ("refusal", text(&refused.stderr) + &text(&refused.stdout)),
+        (
+            "allocation",
+            get(&format!("/api/v1/allocations/{allocation}")),
+        ),
+        ("lease", get(&format!("/api/v1/leases/{lease}"))),
+        (
+            "attempts",
+            get(&format!("/api/v1/attempts?allocation={allocation}")),
+        ),
+        ("JSON lines", get(&format!("{attempts}&format=jsonl"))),
+        (
+            "CSV",
+            rows.lines()
+                .find(|line| line.contains(allocation))
+                .unwrap()
+                .to_owned(),
+        ),
+        ("log of a grant", line(lease).to_owned()),
+        ("log of a refusal", line("refused").to_owned()),
+    ]
+}
+
+/// How the console's pages about the newest lease look.
+fn pages(server: &crate::support::Server) -> Vec<(String, String)> {
+    let leases = server
+        .api("GET", "/api/v1/leases?pool=default", None)
+        .json();
+    let lease = &leases["leases"][0];
+    let (id, allocation) = (lease["id"].as_str().unwrap(), lease["allocation"].as_str());
+    let allocation = allocation.unwrap();
+    let paths = [
+        format!("/leases/{id}"),
+        format!("/allocations/{allocation}"),
+        format!("/attempts?allocation={allocation}"),
+    ];
+    let shown = |path: String| (server.web("GET", &path, &[]).body, path);
+    paths.map(shown).map(|(body, path)| (path, body)).into()
+}
+
 #[test]
-fn attempts_on_record_carry_the_trace() {
-    let place = Place::with_ports(1);
+fn every_record_of_a_sampled_trace_names_it() {
+    let mut place = Place::with_ports(1);
     let (url, _spans) = collector();
-    let server = place.serve_with(&["--otlp-endpoint", &url]);
-    let granted = place.json(&["alloc"]);
-    let id = granted["trace_id"].as_str().unwrap();
-    assert_eq!(id.len(), 32);
-    let path = format!(
-        "/api/v1/allocations/{}",
-        granted["allocation"].as_str().unwrap()
-    );
-    let record = server.api("GET", &path, None).json();
-    assert_eq!(record["trace_id"], id);
-    assert!(
-        record["attempts"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .all(|a| a["trace_id"] == id)
-    );
+    place.set("OTEL_EXPORTER_OTLP_ENDPOINT", &url);
+    let traceparent = format!("00-{TRACE}-{PARENT}-01");
+    place.set("TRACEPARENT", &traceparent);
+    let server = place.serve();
+    for (name, record) in records(&place, &server) {
+        assert!(record.contains(TRACE), "{name}: {record}");
+    }
+    for (path, page) in pages(&server) {
+        // By the environment's endpoint: Jaeger's usual pages on that host.
+        let link = format!("http://127.0.0.1:16686/trace/{TRACE}?uiFind=");
+        let (_, rest) = page.split_once(&link).unwrap_or_else(|| panic!("{path}"));
+        let span = rest.split('"').next().unwrap();
+        assert!(span.len() == 16 && span != PARENT, "{path}: {span}");
+    }
+}
+
+#[test]
+fn no_record_names_a_trace_that_was_not_sampled() {
+    let mut place = Place::with_ports(1);
+    let (url, _spans) = collector();
+    place.set("OTEL_EXPORTER_OTLP_ENDPOINT", &url);
+    let traceparent = format!("00-{TRACE}-{PARENT}-00");
+    place.set("TRACEPARENT", &traceparent);
+    let server = place.serve();
+    for (name, record) in records(&place, &server) {
+        let named = record.contains(TRACE) || record.contains("trace_id");
+        assert!(!named, "{name}: {record}");
+    }
+    for (path, page) in pages(&server) {
+        assert!(!page.contains("/trace/") && !page.contains(TRACE), "{path}");
+    }
 }
 
 #[test]

@@ -11,7 +11,7 @@ use crate::support::{PORTBOOK, Place, Server, command_of, text};
 use crate::tools::eventually;
 
 /// What systemd finds wrong with the units in a folder; none, said aloud, where it is not installed.
-fn complaints(folder: &Path, names: &[&str], more: &[&str]) -> Option<String> {
+pub fn complaints(folder: &Path, names: &[&str], more: &[&str]) -> Option<String> {
     let mut command = command_of("systemd-analyze");
     command.env("XDG_RUNTIME_DIR", folder);
     command

@@ -1,13 +1,14 @@
 //! Documents about the past: statistics, and what was deleted.
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::duration::Span;
 use crate::store::{Outcomes, Removed};
 
 /// Attempts by outcome.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct OutcomesDocument {
     /// How many there were.
     pub attempts: u64,
@@ -70,7 +71,7 @@ fn share(part: u64, whole: u64) -> Option<f64> {
 }
 
 /// Statistics of a time.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct StatsDocument {
     /// The version of the documents.
     pub version: u32,
@@ -97,7 +98,7 @@ pub struct StatsDocument {
 }
 
 /// One pool.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PoolStats {
     /// Its name.
     pub pool: String,
@@ -113,7 +114,7 @@ pub struct PoolStats {
 }
 
 /// One interface.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct InterfaceStats {
     /// Its name; `any` for the wildcard addresses.
     pub interface: String,
@@ -123,7 +124,7 @@ pub struct InterfaceStats {
 }
 
 /// One port.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PortStats {
     /// The protocol.
     pub protocol: String,
@@ -141,7 +142,7 @@ pub struct PortStats {
 }
 
 /// Somebody who was in the way.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct OccupantStats {
     /// The name of the process; none where it is not known or not the asker's to know.
     pub command: Option<String>,
@@ -152,7 +153,7 @@ pub struct OccupantStats {
 }
 
 /// One hour.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct HourStats {
     /// When it began.
     pub at: Timestamp,
@@ -163,7 +164,7 @@ pub struct HourStats {
 }
 
 /// How long leases lived that ended in one way. Lifetimes are known to two digits.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LifetimeStats {
     /// The end state.
     pub state: String,
@@ -176,7 +177,7 @@ pub struct LifetimeStats {
 }
 
 /// Conflicts met, beside those that random would have met.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Saved {
     /// How many allocations tell.
     pub allocations: u64,
@@ -189,7 +190,7 @@ pub struct Saved {
 }
 
 /// What was tried on a port, over all that is on record.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PortRecord {
     /// Its attempts.
     #[serde(flatten)]
@@ -214,7 +215,7 @@ impl From<PortStats> for PortRecord {
 }
 
 /// What `POST /api/v1/history/prune` takes; the settings hold for what is left out.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct PruneRequest {
     /// Delete what is older than this, however much it is.
@@ -229,7 +230,7 @@ pub struct PruneRequest {
 }
 
 /// What was deleted, or would be.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PruneDocument {
     /// The version of the documents.
     pub version: u32,

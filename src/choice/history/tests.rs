@@ -51,6 +51,7 @@ fn attempt(ip: &str, number: u16, outcome: Outcome, at_ms: i64) -> Attempt {
             state: SocketState::Listening,
             ..Occupant::default()
         }),
+        span_id: None,
     }
 }
 

@@ -1,6 +1,7 @@
 //! Ports that Docker or Podman have published. Both rewrite packets before any socket sees them, so
 //! a bind does not notice; their own API does.
 
+use std::collections::HashMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,6 +19,9 @@ use crate::host::occupancy::Occupancy;
 
 /// How long an engine may take to answer.
 const PATIENCE: Duration = Duration::from_secs(3);
+
+/// A thousand containers with their ports take less.
+const LONGEST_BYTES: usize = 8 << 20;
 
 /// Programs that listen on behalf of a container.
 const PROXIES: [&str; 3] = ["docker-proxy", "dockerd", "rootlesskit"];
@@ -53,7 +57,7 @@ struct Mapping {
 pub(super) async fn published(unknown: &mut Vec<String>) -> Vec<Published> {
     let mut all = Vec::new();
     for socket in sockets() {
-        let client = Client::new(&socket);
+        let client = Client::new(&socket).at_most(LONGEST_BYTES);
         let asked = client.get::<Vec<Container>>("/containers/json");
         match tokio::time::timeout(PATIENCE, asked).await {
             Ok(Ok(containers)) => all.extend(of(&containers)),
@@ -115,6 +119,8 @@ fn sockets() -> Vec<PathBuf> {
 
 fn of(containers: &[Container]) -> Vec<Published> {
     let mut all = Vec::new();
+    // Thousands of ports may be published, over and over, and each look asks the kernel.
+    let mut looked = HashMap::new();
     for container in containers {
         let name = container
             .names
@@ -125,12 +131,16 @@ fn of(containers: &[Container]) -> Vec<Published> {
             let (Some(port), Ok(protocol)) = (port, mapping.r#type.parse::<Protocol>()) else {
                 continue;
             };
-            let entries = Occupancy::on_port(protocol, port).unwrap_or_default();
+            let look = || {
+                let entries = Occupancy::on_port(protocol, port);
+                entries.is_ok_and(|entries| !entries.is_empty())
+            };
+            let seen = *looked.entry((protocol, port)).or_insert_with(look);
             all.push(Published {
                 container: name.to_owned(),
                 protocol,
                 port,
-                seen: !entries.is_empty(),
+                seen,
             });
         }
     }

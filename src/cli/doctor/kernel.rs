@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::quoted;
 use crate::api::document::StatusDocument;
+use crate::config::shared_with_outgoing;
 use crate::domain::pool::Pool;
 use crate::domain::port::PortSet;
 use crate::host::{kernel, process};
@@ -35,23 +36,18 @@ fn in_ephemeral(pools: &[Arc<Pool>], range: &PortSet, reserved: &PortSet) -> Fou
     let all = pools
         .iter()
         .fold(PortSet::EMPTY, |all, pool| all.union(&pool.ranges));
-    let given: PortSet = without(range, reserved);
+    let outgoing = range.without(reserved);
     let overlapping = pools.iter().filter_map(|pool| {
-        let shared = pool.ranges.intersection(&given);
-        (!shared.is_empty()).then(|| {
-            let message = format!(
-                "pool {} grants {shared}, which the kernel gives to outgoing connections as well",
-                pool.name
-            );
-            (message, move_away(pool, range, &all))
-        })
+        let shared = shared_with_outgoing(pool, &outgoing)?;
+        let message = format!("pool {}: {shared}", pool.name);
+        Some((message, move_away(pool, range, &all)))
     });
     overlapping.collect()
 }
 
 /// The longest run of the ephemeral range that no pool is in; where that is too short, the pool moves.
 fn move_away(pool: &Pool, range: &PortSet, pools: &PortSet) -> String {
-    let left = without(range, pools);
+    let left = range.without(pools);
     let longest = left.ranges().max_by_key(ExactSizeIterator::len);
     match longest.filter(|run| run.len() >= ENOUGH_EPHEMERAL) {
         Some(run) => format!(
@@ -64,22 +60,6 @@ fn move_away(pool: &Pool, range: &PortSet, pools: &PortSet) -> String {
             pool.name.to_uppercase()
         ),
     }
-}
-
-fn without(set: &PortSet, other: &PortSet) -> PortSet {
-    let left = set.iter().filter(|port| !other.contains(*port));
-    // Neighbours are one range again.
-    let mut runs: Vec<(crate::domain::port::Port, crate::domain::port::Port)> = Vec::new();
-    for port in left {
-        match runs.last_mut() {
-            Some((_, last)) if last.get().checked_add(1) == Some(port.get()) => *last = port,
-            _ => runs.push((port, port)),
-        }
-    }
-    let runs = runs
-        .into_iter()
-        .map(|(first, last)| PortSet::range(first, last));
-    runs.fold(PortSet::EMPTY, |all, run| all.union(&run))
 }
 
 /// Ports of pools that the administrator has reserved: they are granted by number alone.
@@ -95,7 +75,7 @@ fn in_reserved(pools: &[Arc<Pool>], reserved: &PortSet) -> Found {
                 "{shared} of pool {} are reserved by the administrator, so only requests by number get them",
                 pool.name
             );
-            let left = without(reserved, &shared);
+            let left = reserved.without(&shared);
             (message, format!("sudo sysctl -w net.ipv4.ip_local_reserved_ports=\"{left}\""))
         })
     });

@@ -2,10 +2,13 @@
 
 use std::cmp::{Ordering, Reverse};
 
+use jiff::Timestamp;
+
 use crate::api::document::LeaseDocument;
 use crate::api::problem::{Code, Problem};
 use crate::dashboard::frame::Params;
 use crate::dashboard::part::lease::urgency;
+use crate::domain::duration::Span;
 use crate::domain::lease::{LeaseId, State};
 
 /// What a reader can ask for as a state; `ended` is any end.
@@ -45,6 +48,8 @@ pub(super) struct Filter {
     pub(super) interface: Option<String>,
     pub(super) protocol: Option<String>,
     pub(super) pid: Option<String>,
+    /// Its end or the end of its wait for an owner is so near.
+    pub(super) ends: Option<Span>,
     /// Anything that is written on a row.
     pub(super) q: Option<String>,
     /// The row before the first.
@@ -82,6 +87,7 @@ impl Filter {
             }
         };
         let after = params.get("after").map(str::parse).transpose();
+        let ends = params.get("ends").map(str::parse::<Span>).transpose();
         Ok(Self {
             name: text("name"),
             pool: text("pool"),
@@ -89,6 +95,7 @@ impl Filter {
             interface: text("interface"),
             protocol: text("protocol"),
             pid: text("pid"),
+            ends: ends.map_err(|error| wrong(format!("ends: {error}")))?,
             q: text("q"),
             after: after.map_err(|_| wrong("after: this is no lease's id".into()))?,
             sort: text("sort"),
@@ -99,7 +106,7 @@ impl Filter {
     }
 
     /// Whether a lease, as its viewer sees it, is asked for.
-    pub(super) fn matches(&self, lease: &LeaseDocument) -> bool {
+    pub(super) fn matches(&self, lease: &LeaseDocument, now: Timestamp) -> bool {
         let same =
             |wanted: &Option<String>, is: &str| wanted.as_deref().is_none_or(|wanted| wanted == is);
         let name = lease.name.as_ref().map_or("", |name| name.as_str());
@@ -117,6 +124,9 @@ impl Filter {
                 .label
                 .as_deref()
                 .is_none_or(|label| labelled(lease, label))
+            && self
+                .ends
+                .is_none_or(|within| ends_within(lease, within, now))
             && self.q.as_deref().is_none_or(|words| says(lease, words))
     }
 
@@ -182,12 +192,6 @@ fn default_order(one: &LeaseDocument, other: &LeaseDocument) -> Ordering {
 fn by(column: &str, one: &LeaseDocument, other: &LeaseDocument) -> Ordering {
     // What has no end, no name or no owner comes last.
     let owner = |lease: &LeaseDocument| lease.owner.as_ref().map(|owner| owner.command.clone());
-    let ends = |lease: &LeaseDocument| {
-        [lease.claim_by, lease.expires_at]
-            .into_iter()
-            .flatten()
-            .min()
-    };
     match column {
         "port" => (one.port, one.protocol).cmp(&(other.port, other.protocol)),
         "name" => none_last(one.name.as_ref(), other.name.as_ref()),
@@ -198,6 +202,17 @@ fn by(column: &str, one: &LeaseDocument, other: &LeaseDocument) -> Ordering {
         "ends" => none_last(ends(one), ends(other)),
         _ => Ordering::Equal,
     }
+}
+
+/// When it ends unless somebody does something.
+fn ends(lease: &LeaseDocument) -> Option<Timestamp> {
+    let deadlines = [lease.claim_by, lease.expires_at];
+    deadlines.into_iter().flatten().min()
+}
+
+fn ends_within(lease: &LeaseDocument, within: Span, now: Timestamp) -> bool {
+    let last = now.saturating_add(within.0).unwrap_or(Timestamp::MAX);
+    ends(lease).is_some_and(|end| end <= last)
 }
 
 fn none_last<T: Ord>(one: Option<T>, other: Option<T>) -> Ordering {
@@ -231,6 +246,8 @@ fn says(lease: &LeaseDocument, words: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::domain::lease::tests_support::lease;
     use crate::host::clock::Clock;
@@ -239,6 +256,10 @@ mod tests {
         let mut leases = [20_002, 20_000, 20_001].map(lease);
         leases[2].state = State::Lost;
         leases[1].name = Some("web".parse().unwrap());
+        let clock = Clock::manual();
+        let after = |seconds| Some(clock.boot().after(Duration::from_secs(seconds)));
+        (leases[0].claim_by, leases[0].expires) = (after(600), after(3600));
+        leases[2].expires = after(3600);
         leases
             .iter()
             .map(|lease| LeaseDocument::of(lease, &Clock::manual()))
@@ -248,7 +269,7 @@ mod tests {
     fn ports(query: &str) -> Vec<u16> {
         let filter = Filter::of(&Params::parse(query)).unwrap();
         let mut found = documents();
-        found.retain(|lease| filter.matches(lease));
+        found.retain(|lease| filter.matches(lease, Timestamp::UNIX_EPOCH));
         filter.sort(&mut found);
         found.iter().map(|lease| lease.port.get()).collect()
     }
@@ -268,6 +289,9 @@ mod tests {
         assert_eq!(ports("state=lost"), [20_001]);
         assert_eq!(ports("q=20002"), [20_002]);
         assert_eq!(ports("pid=1"), [0; 0]);
+        assert_eq!(ports("ends=10m"), [20_002]);
+        assert_eq!(ports("ends=1h"), [20_001, 20_002]);
+        assert_eq!(ports("ends=9m"), [0; 0]);
     }
 
     #[test]
@@ -279,7 +303,8 @@ mod tests {
     }
 
     #[test]
-    fn a_state_that_is_none_is_refused() {
+    fn what_cannot_be_read_is_refused() {
+        assert!(Filter::of(&Params::parse("ends=soon")).is_err());
         assert!(Filter::of(&Params::parse("state=gone")).is_err());
     }
 }

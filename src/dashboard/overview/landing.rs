@@ -96,7 +96,7 @@ fn moved(preferred: Port, landed: Port, tried: &[AttemptRecord]) -> String {
 }
 
 /// The ports in words; the later ones as a number where there are many.
-fn named(ports: &[u16]) -> String {
+pub(super) fn named(ports: &[u16]) -> String {
     let rest = ports.len().saturating_sub(NAMED);
     let mut words: Vec<String> = ports.iter().take(NAMED).map(u16::to_string).collect();
     if rest > 0 {
@@ -135,6 +135,7 @@ mod tests {
                 state: SocketState::Listening,
             }),
             trace_id: None,
+            span_id: None,
         }
     }
 

@@ -15,7 +15,11 @@ fn page() -> Overview {
         now: When::of(now, now),
         notices: Vec::new(),
         landing: Landing::default(),
+        attention: Vec::new(),
         tiles: Vec::new(),
+        pools: Vec::new(),
+        rates: Rates::of(&Past::default(), &Params::default()),
+        saved: None,
         leases: LeaseTable {
             rows: Vec::new(),
             trouble: 0,

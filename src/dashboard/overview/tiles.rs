@@ -1,15 +1,19 @@
-//! The numbers at the top of the overview, each a way to what is behind it.
+//! The numbers at the top of the overview, each a way to the list of what it counts.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
+use super::past::{Past, number};
 use crate::dashboard::format::{count, grouped, per_mille, percent};
-use crate::dashboard::part::badge::Tone;
-use crate::dashboard::part::interface::InterfaceRow;
-use crate::dashboard::part::lease::urgency;
-use crate::domain::lease::{Lease, State};
-use crate::domain::pool::Pool;
-use crate::domain::port::Port;
+use crate::dashboard::frame::Params;
+use crate::domain::health::{Check, Condition};
+use crate::domain::lease::{BootTime, Lease, State};
+use crate::domain::pool::DEFAULT_POOL;
+use crate::engine::capacity::Capacity;
+
+/// What ends so soon is told of, with the word for it in an address.
+const SOON: Duration = Duration::from_mins(10);
+const SOON_WORD: &str = "10m";
 
 /// One number with what it means.
 #[derive(Debug, Clone)]
@@ -21,7 +25,7 @@ pub(super) struct Tile {
     /// The rest of the sentence.
     pub(super) note: String,
     /// Where the rows behind it are.
-    pub(super) href: &'static str,
+    pub(super) href: String,
     /// Whether the note asks for a look.
     pub(super) alarming: bool,
     /// A bar from 0 to 1000, where the number is a share.
@@ -32,112 +36,147 @@ pub(super) struct Tile {
 pub(super) struct Counts<'a> {
     /// The living leases.
     pub(super) leases: &'a [Arc<Lease>],
-    /// The pool that most requests use.
-    pub(super) default_pool: Option<&'a Pool>,
-    /// How many of the events are refusals.
-    pub(super) refused: usize,
-    /// How many events the journal keeps.
-    pub(super) events: usize,
-    /// The host's interfaces.
-    pub(super) interfaces: &'a [InterfaceRow],
+    /// How full the pools are.
+    pub(super) capacities: &'a [Capacity],
+    /// What the record says.
+    pub(super) past: &'a Past,
+    /// What was looked at; empty where the service did not answer.
+    pub(super) checks: &'a [Check],
+    /// When leases are counted.
+    pub(super) boot: BootTime,
 }
 
 /// The tiles, in the order of the page.
 pub(super) fn tiles(counts: &Counts<'_>) -> Vec<Tile> {
-    let pool = counts
-        .default_pool
-        .map(|pool| pool_tile(pool, counts.leases));
-    let mut tiles = vec![lease_tile(counts.leases)];
-    tiles.extend(pool);
-    tiles.push(refused_tile(counts.refused, counts.events));
-    tiles.push(interface_tile(counts.interfaces));
+    let mut tiles = vec![active(counts.leases)];
+    tiles.extend(free(counts.capacities));
+    tiles.push(conflicts(counts.past));
+    tiles.push(expiring(counts.leases, counts.boot));
+    tiles.push(owners_gone(counts.leases, counts.past));
+    tiles.push(health(counts.checks));
     tiles
 }
 
-fn lease_tile(leases: &[Arc<Lease>]) -> Tile {
-    let of = |state| leases.iter().filter(|lease| lease.state == state).count();
-    let trouble = leases
+fn in_state(leases: &[Arc<Lease>], state: State) -> usize {
+    leases.iter().filter(|lease| lease.state == state).count()
+}
+
+fn active(leases: &[Arc<Lease>]) -> Tile {
+    let others = leases.len() - in_state(leases, State::Active);
+    Tile {
+        label: "Active leases".to_owned(),
+        value: grouped(in_state(leases, State::Active)),
+        note: match others {
+            0 => "there are no others".to_owned(),
+            _ => format!("{} without a listener", count(others, "other lease")),
+        },
+        href: "/leases?state=active".to_owned(),
+        alarming: false,
+        bar: None,
+    }
+}
+
+/// Of the default pool, which most requests use.
+fn free(capacities: &[Capacity]) -> Option<Tile> {
+    let of = capacities.iter().find(|pool| &*pool.pool == DEFAULT_POOL)?;
+    let shares = of.whole.as_ref().ok()?.shares;
+    let (free, all) = (shares.free as usize, shares.grantable() as usize);
+    Some(Tile {
+        label: format!("Free in pool {}", of.pool),
+        value: percent(free, all),
+        note: format!("{} of {}", grouped(free), count(all, "port")),
+        href: "/map?only=1".to_owned(),
+        alarming: free * 20 < all,
+        bar: Some(per_mille(all - free, all)),
+    })
+}
+
+fn conflicts(past: &Past) -> Tile {
+    let (attempts, met) = past.attempts_of_day();
+    let query = Params::default()
+        .with("outcome", "in_use")
+        .with("since", &past.since());
+    Tile {
+        label: "Conflicts in 24 hours".to_owned(),
+        value: grouped(met),
+        note: match (attempts, past.late.found) {
+            (0, 0) => "nothing was tried".to_owned(),
+            (_, 0) => format!(
+                "{} of {}",
+                percent(met, attempts),
+                count(attempts, "attempt")
+            ),
+            (_, late) => format!("and {} on leased ports", count(late, "outsider")),
+        },
+        href: format!("/attempts{}", query.query()),
+        alarming: past.late.found > 0,
+        bar: None,
+    }
+}
+
+fn expiring(leases: &[Arc<Lease>], now: BootTime) -> Tile {
+    let last = now.after(SOON);
+    let is_near = |end: &Option<BootTime>| end.is_some_and(|end| end <= last);
+    let unclaimed = leases.iter().filter(|lease| is_near(&lease.claim_by));
+    let ending = leases
         .iter()
-        .filter(|lease| urgency(lease.state) < 2)
-        .count();
-    let note = match trouble {
-        0 => format!(
-            "{} with a listener, {} waiting for one",
-            of(State::Active),
-            of(State::Handed)
-        ),
-        1 => "1 needs a look".to_owned(),
-        _ => format!("{trouble} need a look"),
+        .filter(|lease| is_near(&lease.claim_by) || is_near(&lease.expires));
+    Tile {
+        label: "Expiring soon".to_owned(),
+        value: grouped(ending.count()),
+        note: match unclaimed.count() {
+            0 => "within 10 minutes".to_owned(),
+            waiting => format!("within 10 minutes, {} unless claimed", grouped(waiting)),
+        },
+        href: format!("/leases?ends={SOON_WORD}"),
+        alarming: false,
+        bar: None,
+    }
+}
+
+/// Named leases outlive their owners and wait for the next; others end with them.
+fn owners_gone(leases: &[Arc<Lease>], past: &Past) -> Tile {
+    let ended = number(past.orphaned);
+    Tile {
+        label: "Owners gone".to_owned(),
+        value: grouped(in_state(leases, State::Reserved)),
+        note: match ended {
+            0 => "their names keep the ports".to_owned(),
+            _ => format!(
+                "names keep the ports; {} ended today",
+                count(ended, "lease")
+            ),
+        },
+        href: "/leases?state=reserved".to_owned(),
+        alarming: false,
+        bar: None,
+    }
+}
+
+fn health(checks: &[Check]) -> Tile {
+    let is_well = |check: &&Check| check.condition == Condition::Ok;
+    let well = checks.iter().filter(is_well).count();
+    let wrong: Vec<&str> = checks
+        .iter()
+        .filter(|check| !is_well(check))
+        .map(|check| check.name)
+        .collect();
+    let failed = checks
+        .iter()
+        .any(|check| check.condition == Condition::Fail);
+    let (value, note) = match (checks.len(), wrong.is_empty()) {
+        (0, _) => ("No answer", "the record does not answer".to_owned()),
+        (_, true) => ("Good", format!("all of {}", count(well, "check"))),
+        _ if failed => ("Not well", format!("look at: {}", wrong.join(", "))),
+        _ => ("Look at it", format!("look at: {}", wrong.join(", "))),
     };
     Tile {
-        label: "Living leases".to_owned(),
-        value: grouped(leases.len()),
+        label: "Health".to_owned(),
+        value: value.to_owned(),
         note,
-        href: "#leases",
-        alarming: trouble > 0,
+        href: "/status".to_owned(),
+        alarming: well < checks.len() || checks.is_empty(),
         bar: None,
-    }
-}
-
-/// Counts what portbook itself gave away. Who else is on a port shows only when it is tried.
-fn pool_tile(pool: &Pool, leases: &[Arc<Lease>]) -> Tile {
-    let excluded = pool.ranges.intersection(&pool.exclude).len();
-    let ports = pool.ranges.len() - excluded;
-    // A port leased for TCP and UDP, or on several interfaces, is one port all the same.
-    let granted: BTreeSet<Port> = leases
-        .iter()
-        .filter(|lease| lease.pool == pool.name)
-        .map(|lease| lease.port)
-        .collect();
-    let left = ports.saturating_sub(granted.len());
-    Tile {
-        label: format!("Pool {}, not leased", pool.name),
-        value: percent(left, ports),
-        note: format!(
-            "{} of {} in {}",
-            grouped(left),
-            count(ports, "port"),
-            pool.ranges
-        ),
-        href: "#leases",
-        alarming: left * 20 < ports,
-        bar: Some(per_mille(granted.len(), ports)),
-    }
-}
-
-fn refused_tile(refused: usize, events: usize) -> Tile {
-    Tile {
-        label: "Refused requests".to_owned(),
-        value: grouped(refused),
-        note: match events {
-            0 => "nothing has happened yet".to_owned(),
-            1 => "in the only event so far".to_owned(),
-            _ => format!("in the latest {}", count(events, "event")),
-        },
-        href: "#events",
-        alarming: refused > 0,
-        bar: None,
-    }
-}
-
-fn interface_tile(interfaces: &[InterfaceRow]) -> Tile {
-    let is_up = |interface: &&InterfaceRow| interface.state.tone == Tone::Good;
-    let up: Vec<&InterfaceRow> = interfaces.iter().filter(is_up).collect();
-    let addresses = up.iter().map(|interface| interface.addresses.len()).sum();
-    Tile {
-        label: "Interfaces up".to_owned(),
-        value: format!("{} of {}", up.len(), interfaces.len()),
-        note: format!("with {}", addresses_in_words(addresses)),
-        href: "#interfaces",
-        alarming: up.is_empty(),
-        bar: None,
-    }
-}
-
-fn addresses_in_words(addresses: usize) -> String {
-    match addresses {
-        1 => "1 address".to_owned(),
-        _ => format!("{} addresses", grouped(addresses)),
     }
 }
 
@@ -145,13 +184,102 @@ fn addresses_in_words(addresses: usize) -> String {
 mod tests {
     use super::*;
     use crate::domain::lease::tests_support::lease;
+    use crate::engine::capacity::{Place, Shares};
+    use crate::store::HourTotal;
+
+    fn in_states(states: &[State]) -> Vec<Arc<Lease>> {
+        let one = |(state, port): (&State, u16)| {
+            let mut lease = lease(port);
+            lease.state = *state;
+            Arc::new(lease)
+        };
+        states.iter().zip(20_000..).map(one).collect()
+    }
 
     #[test]
-    fn trouble_comes_before_everything_else() {
-        let mut lost = lease(20_000);
-        lost.state = State::Lost;
-        let tile = lease_tile(&[Arc::new(lost), Arc::new(lease(20_001))]);
-        assert_eq!((&*tile.value, &*tile.note), ("2", "1 needs a look"));
-        assert!(tile.alarming);
+    fn each_number_counts_what_its_list_shows() {
+        let leases = in_states(&[State::Active, State::Reserved, State::Active, State::Lost]);
+        let tile = active(&leases);
+        assert_eq!((&*tile.value, &*tile.href), ("2", "/leases?state=active"));
+        assert!(
+            tile.note.contains("2 other leases without"),
+            "{}",
+            tile.note
+        );
+        let tile = owners_gone(&leases, &Past::default());
+        assert_eq!((&*tile.value, &*tile.href), ("1", "/leases?state=reserved"));
+    }
+
+    #[test]
+    fn what_ends_within_ten_minutes_ends_soon() {
+        let now = BootTime(Duration::from_secs(100));
+        let mut leases = [lease(1), lease(2), lease(3), lease(4)];
+        leases[0].claim_by = Some(now.after(SOON));
+        leases[0].expires = Some(now.after(Duration::from_secs(1)));
+        leases[1].expires = Some(now.after(SOON + Duration::from_secs(1)));
+        leases[2].expires = Some(now.after(SOON));
+        let tile = expiring(&leases.map(Arc::new), now);
+        assert_eq!(tile.value, "2");
+        assert!(tile.note.ends_with("1 unless claimed"), "{}", tile.note);
+    }
+
+    #[test]
+    fn the_free_share_leaves_out_what_may_never_be_granted() {
+        let shares = Shares {
+            leased: 1,
+            others: 1,
+            excluded: 90,
+            free: 8,
+            held: 0,
+        };
+        let whole = Ok(Place {
+            interface: "".into(),
+            group: crate::domain::address::AddressGroup::new([]),
+            shares,
+        });
+        let mut pool = Capacity {
+            pool: DEFAULT_POOL.into(),
+            whole,
+            interfaces: Vec::new(),
+        };
+        let tile = free(std::slice::from_ref(&pool)).unwrap();
+        assert_eq!((&*tile.value, &*tile.note), ("80 %", "8 of 10 ports"));
+        assert_eq!((tile.bar, tile.alarming), (Some(200), false));
+        pool.whole = Err("no such interface".to_owned());
+        assert!(free(&[pool]).is_none());
+    }
+
+    #[test]
+    fn conflicts_are_told_with_what_they_are_among() {
+        let past = Past {
+            first_hour: 1,
+            attempts: vec![
+                HourTotal {
+                    hour: 1,
+                    attempts: 30,
+                    in_use: 1,
+                },
+                HourTotal {
+                    hour: 2,
+                    attempts: 10,
+                    in_use: 1,
+                },
+            ],
+            ..Past::default()
+        };
+        let tile = conflicts(&past);
+        assert_eq!((&*tile.value, &*tile.note), ("2", "5 % of 40 attempts"));
+        let query = "outcome=in_use&since=1970-01-01T01%3A00%3A00Z";
+        assert_eq!(tile.href, format!("/attempts?{query}"));
+    }
+
+    #[test]
+    fn health_names_what_is_wrong() {
+        let mut checks = vec![Check::ok("record", ""), Check::ok("disk", "")];
+        assert!(!health(&checks).alarming);
+        checks[1].condition = Condition::Fail;
+        let tile = health(&checks);
+        assert_eq!((&*tile.value, &*tile.note), ("Not well", "look at: disk"));
+        assert!(tile.alarming && health(&[]).alarming);
     }
 }

@@ -71,7 +71,9 @@ impl Badge {
             | EventKind::Renewed
             | EventKind::Ended
             | EventKind::Reloaded
-            | EventKind::Interfaces => Tone::Plain,
+            | EventKind::Interfaces
+            | EventKind::Excluded
+            | EventKind::Included => Tone::Plain,
         };
         let word = match kind {
             EventKind::LateConflict => "late conflict",

@@ -10,7 +10,7 @@ use crate::engine::keeper::retake;
 use crate::engine::occupants::Occupants;
 use crate::engine::refusal::Refusal;
 use crate::host::hold::{Hold, Take};
-use crate::telemetry::span;
+use crate::telemetry::{propagation, span};
 
 impl Search<'_> {
     pub(super) fn try_candidate(&mut self, port: Port) -> Result<Option<Found>, Refusal> {
@@ -121,7 +121,7 @@ fn out_of_descriptors(attempt: &Attempt) -> bool {
     matches!(errno, Some(Errno::MFILE | Errno::NFILE))
 }
 
-/// Adds to each refused attempt who was in the way, and keeps it.
+/// Adds to each attempt its span, and who was in the way where it was refused, and keeps it.
 fn noting<'n>(
     occupants: &'n mut Occupants<'_>,
     attempts: &'n mut Vec<Attempt>,
@@ -132,6 +132,13 @@ fn noting<'n>(
         }
         let occupant = attempt.occupant.as_ref();
         span::attempted(span, attempt.outcome, attempt.errno, occupant);
+        tracing::debug!(
+            port = %attempt.port,
+            address = %attempt.address,
+            outcome = attempt.outcome.as_str(),
+            "tried"
+        );
+        attempt.span_id = propagation::ids(span).map(|ids| ids.span_id);
         attempts.push(attempt);
     }
 }

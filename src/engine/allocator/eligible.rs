@@ -13,6 +13,10 @@ impl Search<'_> {
         if !self.plan.exclude.is_empty() {
             eligible.exclude(Reason::Configured, &PortBits::from(&self.plan.exclude));
         }
+        let by_hand = self.plan.exclusions.ports(self.plan.protocols.each());
+        if !by_hand.is_empty() {
+            eligible.exclude(Reason::ByHand, &PortBits::from(&by_hand));
+        }
         if self.plan.pool.browser_safe {
             eligible.exclude(Reason::BrowserBlocked, browser_blocked());
         }

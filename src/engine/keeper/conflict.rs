@@ -6,10 +6,13 @@ use crate::domain::event::EventKind;
 use crate::domain::lease::{Lease, State};
 use crate::engine::observer;
 use crate::engine::service::Service;
+use crate::telemetry::span;
 
 impl Service {
     /// Tells of an outsider on a leased port.
     pub(in crate::engine) fn late_conflict(&self, lease: &Lease, who: &str) {
+        let span = span::of_lease("late_conflict", lease);
+        let _within = span.enter();
         tracing::warn!(
             port = %lease.port,
             lease = %lease.id,

@@ -1,6 +1,7 @@
 //! The socket tables by netlink (`sock_diag(7)`): binary, filtered by the kernel, no privilege.
 
 use std::io;
+use std::net::SocketAddr;
 
 use netlink_packet_core::{Emitable, Parseable};
 use netlink_packet_sock_diag::constants::{
@@ -41,15 +42,47 @@ pub(super) fn read(protocol: Protocol, port: Option<Port>, states: u32) -> io::R
     Ok(entries)
 }
 
+/// The user and inode of the socket at the client's end of a TCP connection. The kernel looks this
+/// one up in its table; nothing is walked. No inode: its process has closed it already.
+pub(super) fn client_end(client: SocketAddr, server: SocketAddr) -> io::Result<(u32, u32)> {
+    let family = match client {
+        SocketAddr::V4(_) => Family::Ipv4,
+        SocketAddr::V6(_) => Family::Ipv6,
+    };
+    let mut wanted = inet_request(Protocol::Tcp, family, None, EVERY_STATE);
+    wanted.socket_id.source_address = client.ip();
+    wanted.socket_id.source_port = client.port();
+    wanted.socket_id.destination_address = server.ip();
+    wanted.socket_id.destination_port = server.port();
+    // Whichever socket is there (INET_DIAG_NOCOOKIE).
+    wanted.socket_id.cookie = [0xff; 8];
+    let mut found = None;
+    Netlink::open(Some(SOCK_DIAG))?.get(SOCK_DIAG_BY_FAMILY, &emitted(&wanted), |payload| {
+        let response = InetResponse::parse(payload).map_err(invalid)?;
+        found = Some((response.header.uid, response.header.inode));
+        Ok(())
+    })?;
+    found.ok_or_else(|| io::ErrorKind::NotFound.into())
+}
+
 /// A `struct inet_diag_req_v2`. A dump takes from the socket's id the source port alone, where it
 /// is not zero (`inet_diag_dump_icsk` and `udp_dump` in Linux).
 fn request(protocol: Protocol, family: Family, port: Option<Port>, states: u32) -> Vec<u8> {
+    emitted(&inet_request(protocol, family, port, states))
+}
+
+fn inet_request(
+    protocol: Protocol,
+    family: Family,
+    port: Option<Port>,
+    states: u32,
+) -> InetRequest {
     let (family, mut socket_id) = match family {
         Family::Ipv4 => (AF_INET, SocketId::new_v4()),
         Family::Ipv6 => (AF_INET6, SocketId::new_v6()),
     };
     socket_id.source_port = port.map_or(0, Port::get);
-    let request = InetRequest {
+    InetRequest {
         family,
         protocol: match protocol {
             Protocol::Tcp => IPPROTO_TCP,
@@ -58,7 +91,10 @@ fn request(protocol: Protocol, family: Family, port: Option<Port>, states: u32) 
         extensions: ExtensionFlags::empty(),
         states: StateFlags::from_bits_retain(states),
         socket_id,
-    };
+    }
+}
+
+fn emitted(request: &InetRequest) -> Vec<u8> {
     let mut body = vec![0; request.buffer_len()];
     request.emit(&mut body);
     body

@@ -41,10 +41,11 @@ pub struct Portserver {
 impl Portserver {
     /// A port server that grants from `pool`.
     pub fn new(service: Service, pool: &str) -> Self {
+        let statistics = Statistics::new(service.portserver_metrics());
         Self {
             service,
             pool: pool.to_owned(),
-            statistics: Arc::default(),
+            statistics: Arc::new(statistics),
         }
     }
 

@@ -1,67 +1,59 @@
 //! What a port server counts, under the names of the reference program.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use crate::telemetry::metrics::PortserverMetrics;
 
-/// Counters of one port server since its start.
-#[derive(Debug, Default)]
-pub struct Statistics {
-    client_request_errors: AtomicU64,
-    denied_allocations: AtomicU64,
-    ports_checked_for_last_request: AtomicU64,
-    total_allocations: AtomicU64,
-}
+/// Counters of the port server since its start.
+#[derive(Debug)]
+pub struct Statistics(PortserverMetrics);
 
 impl Statistics {
+    /// Statistics that count there.
+    pub const fn new(metrics: PortserverMetrics) -> Self {
+        Self(metrics)
+    }
+
     /// Something was sent that is no request.
     pub(super) fn client_error(&self) {
-        self.client_request_errors.fetch_add(1, Relaxed);
+        self.0.malformed.inc();
     }
 
     /// A request was refused, after so many ports were looked at in vain if any were.
     pub(super) fn denied(&self, checked: Option<usize>) {
-        self.denied_allocations.fetch_add(1, Relaxed);
+        self.0.denied.inc();
         if let Some(checked) = checked {
-            self.checked(checked);
+            self.0.checked(checked);
         }
     }
 
     /// A port was granted, the last of so many that were looked at.
     pub(super) fn allocated(&self, checked: usize) {
-        self.total_allocations.fetch_add(1, Relaxed);
-        self.checked(checked);
-    }
-
-    fn checked(&self, ports: usize) {
-        let ports = u64::try_from(ports).unwrap_or(u64::MAX);
-        self.ports_checked_for_last_request.store(ports, Relaxed);
+        self.0.granted.inc();
+        self.0.checked(checked);
     }
 
     /// One line each, in the reference program's order; `managed` is how many ports the pool has.
     pub(super) fn lines(&self, managed: usize) -> Vec<String> {
-        let value = |counter: &AtomicU64| counter.load(Relaxed);
+        let Self(counted) = self;
         vec![
-            format!(
-                "client-request-errors {}",
-                value(&self.client_request_errors)
-            ),
-            format!("denied-allocations {}", value(&self.denied_allocations)),
+            format!("client-request-errors {}", counted.malformed.get()),
+            format!("denied-allocations {}", counted.denied.get()),
             format!("num-ports-managed {managed}"),
             format!(
                 "num-ports-checked-for-last-request {}",
-                value(&self.ports_checked_for_last_request)
+                counted.last_checked()
             ),
-            format!("total-allocations {}", value(&self.total_allocations)),
+            format!("total-allocations {}", counted.granted.get()),
         ]
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Statistics;
+    use super::*;
 
     #[test]
     fn the_order_is_the_reference_programs() {
-        let statistics = Statistics::default();
+        let statistics = Statistics::new(PortserverMetrics::default());
         statistics.client_error();
         statistics.denied(None);
         statistics.allocated(3);

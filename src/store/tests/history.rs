@@ -9,13 +9,14 @@ use uuid::Uuid;
 use super::{attempt, full_lease, open};
 use crate::domain::attempt::{Attempt, Outcome};
 use crate::domain::explanation::Explanation;
-use crate::domain::history::{Learned, SightingRow, SnapshotRow};
+use crate::domain::history::{LateRow, Learned, SightingRow, SnapshotRow};
 use crate::domain::lease::{AllocationId, Lease, LeaseId, State};
 use crate::domain::port::{Port, Protocol};
 use crate::domain::sighting::Sighting;
 use crate::store::filter::narrowed;
 use crate::store::{
-    AllocationRecord, AttemptFilter, Bounds, Cursor, DayFilter, Kind, Ledger, StatsFilter, Store,
+    AllocationRecord, AttemptFilter, Bounds, Cursor, DayFilter, HourTotal, Kind, Ledger,
+    StatsFilter, Store,
 };
 
 const DAY: i64 = 86_400_000;
@@ -56,7 +57,7 @@ async fn add(store: &Store, day: i64, number: u64, count: u16) -> AllocationReco
     let allocation = allocation(day, number);
     let batch = store.batch().allocation(&allocation);
     let attempts = attempts(day, count);
-    let batch = batch.attempts(allocation.id, "default", None, &attempts);
+    let batch = batch.attempts(&allocation, &attempts);
     store.commit(batch).await.unwrap();
     allocation
 }
@@ -108,6 +109,13 @@ async fn sums_of_rows(store: &Store) -> Vec<(i64, i64, i64, i64)> {
     .unwrap()
 }
 
+/// Attempts by hour: all of them, and those that met somebody.
+async fn sums_of_hours(store: &Store, uid: Option<u32>) -> (i64, i64) {
+    let totals = store.reader().hour_totals(0, uid).await.unwrap();
+    let sum = |of: fn(&HourTotal) -> i64| totals.iter().map(of).sum();
+    (sum(|hour| hour.attempts), sum(|hour| hour.in_use))
+}
+
 async fn sums_of_days(store: &Store) -> Vec<(i64, i64, i64, i64)> {
     sqlx::query_as(
         "select day, port, sum(bound + lingering + in_use + not_permitted \
@@ -140,6 +148,55 @@ async fn totals_are_the_sums_and_outlive_the_rows() {
     let limits = bounds(&store, 0, 10).await;
     assert_eq!(prune(&store, limits).await[0], 456);
     assert_eq!(sums_of_days(&store).await, sums);
+}
+
+#[tokio::test]
+async fn hours_tell_of_every_attempt_whether_it_is_counted_or_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, _writer) = open(folder.path()).await;
+    add(&store, 100, 1, 200).await;
+    let all = sums_of_hours(&store, None).await;
+    assert_eq!(all.0, 200, "none is counted yet");
+    store.count_attempts(false).await.unwrap();
+    assert_eq!(sums_of_hours(&store, None).await, all);
+    add(&store, 101, 2, 30).await;
+    assert_eq!(sums_of_hours(&store, None).await.0, 230, "some are counted");
+    assert_eq!(sums_of_hours(&store, Some(1)).await.0, 200);
+    assert_eq!(sums_of_hours(&store, Some(0)).await.0, 30);
+    store.count_attempts(false).await.unwrap();
+    assert_eq!(sums_of_hours(&store, Some(0)).await.0, 30);
+    let later = store.reader().hour_totals(101 * 24, None).await.unwrap();
+    assert_eq!(later.len(), 1, "{later:?}");
+    assert_eq!((later[0].hour, later[0].attempts), (101 * 24, 30));
+}
+
+#[tokio::test]
+async fn late_conflicts_are_counted_for_whose_lease_it_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, _writer) = open(folder.path()).await;
+    let lease = full_lease();
+    store.commit(store.batch().lease(&lease)).await.unwrap();
+    let late = |at_ms, who: &str| LateRow {
+        at_ms,
+        lease: lease.id,
+        protocol: lease.protocol,
+        port: lease.port,
+        addresses: lease.addresses.clone(),
+        occupant: who.to_owned(),
+    };
+    let learned = Learned {
+        late: vec![late(5, "old"), late(10, "one"), late(20, "two")],
+        is_first: true,
+        is_last: true,
+        ..Learned::default()
+    };
+    store.write_learned(learned).await.unwrap();
+    let reader = store.reader();
+    let total = reader.late_total(10, Some(lease.uid)).await.unwrap();
+    assert_eq!(total.found, 2);
+    assert_eq!(total.last.unwrap().occupant, "two");
+    let others = reader.late_total(0, Some(lease.uid + 1)).await.unwrap();
+    assert_eq!((others.found, others.last), (0, None));
 }
 
 #[tokio::test]
@@ -438,7 +495,7 @@ async fn what_random_would_have_met_is_summed_where_it_is_told() {
     raw(
         folder.path(),
         "insert into allocation select randomblob(16), at_ms, uid, pool, null, null, attempt_count, \
-         1, value, null from allocation, json_each(json_array( \
+         1, value, null, null from allocation, json_each(json_array( \
          json('{\"random_would_meet\": 0.25, \"granted\": [8000]}'), \
          json('{\"random_would_meet\": 1, \"granted\": []}'), \
          json('{\"random_would_meet\": null}')))",
@@ -501,7 +558,7 @@ async fn attempts_add_up_over_time_and_by_who_was_in_the_way() {
         ..attempt()
     };
     let batch = store.batch();
-    let batch = batch.attempts(first.id, "default", None, &[named.clone(), named]);
+    let batch = batch.attempts(&first, &[named.clone(), named]);
     store.commit(batch).await.unwrap();
 
     let (reader, all) = (store.reader(), AttemptFilter::default());
@@ -550,7 +607,7 @@ async fn attempts_are_found_by_the_name_and_the_strategy_of_their_request() {
     };
     let tried = attempts(100, 7);
     let batch = store.batch().allocation(&random);
-    let batch = batch.attempts(random.id, "default", None, &tried);
+    let batch = batch.attempts(&random, &tried);
     store.commit(batch).await.unwrap();
 
     let count = async |filter: AttemptFilter| {

@@ -1,0 +1,102 @@
+//! How long each page of the console takes, and how large it is, on a host that has seen much:
+//! 100,000 attempts on record, 5,000 leases, ports of others, and every port of the host in the
+//! pool: `cargo bench --bench pages`.
+//!
+//! Each page is asked for in turns over the API socket by one client, as the user who sees all. The
+//! first paint is what Chromium says of it, with an empty cache; it needs the packages that
+//! the browser test installs (`cargo test browser`).
+
+#[path = "../common/mod.rs"]
+#[expect(dead_code, reason = "this measurement needs a part of it")]
+mod common;
+#[path = "../speed/figure.rs"]
+#[expect(dead_code, reason = "this measurement needs a part of it")]
+mod figure;
+mod paint;
+#[path = "../speed/record.rs"]
+#[expect(dead_code, reason = "this measurement needs a part of it")]
+mod record;
+mod world;
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+
+use common::api::Api;
+use common::now;
+use world::World;
+
+/// How often each page is asked for.
+const ROUNDS: usize = 100;
+
+/// What the 99th of a hundred answers may take, in milliseconds.
+const WITHIN: f64 = 50.0;
+
+/// How large the HTML of a page may be, in bytes.
+const AT_MOST: usize = 300_000;
+
+/// What has been seen of one page.
+struct Seen {
+    path: String,
+    bytes: usize,
+    times: Vec<Duration>,
+}
+
+fn main() -> Result<()> {
+    // `cargo test --all-targets` starts this too; a measurement is no test.
+    if !std::env::args().any(|argument| argument == "--bench") {
+        return Ok(());
+    }
+    let world = World::new()?;
+    let mut pages: Vec<Seen> = world.pages()?.into_iter().map(Seen::new).collect();
+    let mut api = Api::connect(world.service.socket())?;
+    for _ in 0..ROUNDS {
+        for page in &mut pages {
+            page.ask(&mut api)?;
+        }
+    }
+    println!("{:>8} {:>8} {:>8}  page", "p50 ms", "p99 ms", "KB");
+    for page in &mut pages {
+        page.print();
+    }
+    paint::measure(world.service.url(), &world.pages()?)
+}
+
+impl Seen {
+    fn new(path: String) -> Self {
+        let times = Vec::with_capacity(ROUNDS);
+        Self {
+            path,
+            bytes: 0,
+            times,
+        }
+    }
+
+    fn ask(&mut self, api: &mut Api) -> Result<()> {
+        let begin = now();
+        let answer = api.ask("GET", &self.path, None)?;
+        self.times.push(begin.elapsed());
+        ensure!(answer.status == 200, "{}: {}", self.path, answer.status);
+        self.bytes = self.bytes.max(answer.bytes);
+        Ok(())
+    }
+
+    fn print(&mut self) {
+        self.times.sort_unstable();
+        let at = |percent| figure::percentile_ms(&self.times, percent);
+        let mut verdict = String::new();
+        if at(99) > WITHIN {
+            verdict.push_str("  MISSED the time");
+        }
+        if self.bytes > AT_MOST {
+            verdict.push_str("  MISSED the size");
+        }
+        println!(
+            "{:>8.1} {:>8.1} {:>8.0}  {}{verdict}",
+            at(50),
+            at(99),
+            figure::approximately(self.bytes as u64) / 1e3,
+            self.path
+        );
+    }
+}

@@ -1,0 +1,100 @@
+//! Ports, and where they can be had: pools and interfaces.
+
+use crate::api::document::PortDocument;
+use crate::api::openapi::operation::{Operation, Tag};
+use crate::api::problem::Code;
+use crate::api::{exclusions, interfaces, pools, snapshots};
+use crate::domain::exclusion::Exclusion;
+
+const WHO: &str = "\
+Leases on it, processes of others as the kernel's tables have them right now, and what was tried on it. \
+A process of another user is told of, but not named.";
+
+pub(super) fn operations() -> Vec<Operation> {
+    vec![
+        port(
+            "/api/v1/ports/{protocol}/{port}",
+            "showPort",
+            "Who is on a port",
+        ),
+        port(
+            "/api/v1/ports/{port}",
+            "showTcpPort",
+            "Who is on a TCP port",
+        ),
+        list_exclusions(),
+        exclude(),
+        include(),
+        snapshot(),
+        Operation::get("/api/v1/pools", "listPools")
+            .about(Tag::Ports, "List pools")
+            .says("With their rules, and how many of their ports are leased.")
+            .answers::<pools::List>(200, "The pools.", include_str!("../example/pools.json")),
+        Operation::get("/api/v1/interfaces", "listInterfaces")
+            .about(Tag::Ports, "List interfaces")
+            .says("The host's network interfaces and their addresses, as they are now.")
+            .answers::<interfaces::List>(
+                200,
+                "The interfaces.",
+                include_str!("../example/interfaces.json"),
+            )
+            .refused(&[Code::StoreUnavailable]),
+    ]
+}
+
+fn port(path: &'static str, id: &'static str, summary: &'static str) -> Operation {
+    Operation::get(path, id)
+        .about(Tag::Ports, summary)
+        .says(WHO)
+        .answers::<PortDocument>(200, "The port.", include_str!("../example/port.json"))
+        .refused(&[Code::InvalidRequest, Code::StoreUnavailable])
+}
+
+fn list_exclusions() -> Operation {
+    Operation::get("/api/v1/exclusions", "listExclusions")
+        .about(Tag::Ports, "List ports excluded by hand")
+        .says("Beside what the configuration excludes. TCP first, by port.")
+        .answers::<exclusions::ExclusionList>(
+            200,
+            "The ports.",
+            include_str!("../example/exclusions.json"),
+        )
+}
+
+fn exclude() -> Operation {
+    Operation::put("/api/v1/ports/{protocol}/{port}/exclusion", "excludePort")
+        .about(Tag::Ports, "Exclude a port")
+        .says("From now on nobody is granted it. A lease on it lives on. Only for who runs the service.")
+        .body::<exclusions::ExclusionRequest>(include_str!("../example/exclusion_request.json"))
+        .answers::<Exclusion>(
+            201,
+            "It is excluded.",
+            include_str!("../example/exclusion.json"),
+        )
+        .answers::<Exclusion>(
+            200,
+            "It was excluded before; the reason is the new one.",
+            include_str!("../example/exclusion.json"),
+        )
+        .refused(&[Code::InvalidRequest, Code::StoreUnavailable])
+}
+
+fn include() -> Operation {
+    Operation::delete("/api/v1/ports/{protocol}/{port}/exclusion", "includePort")
+        .about(Tag::Ports, "Include a port again")
+        .says("Takes back an exclusion by hand. Only for who runs the service.")
+        .answers_nothing(204, "It may be granted again.")
+        .refused(&[Code::InvalidRequest, Code::NotFound, Code::StoreUnavailable])
+}
+
+fn snapshot() -> Operation {
+    Operation::post("/api/v1/snapshots", "takeSnapshot")
+        .about(Tag::Ports, "Look at all ports now")
+        .says("What the service does by itself every so often: it notes which ports others are on.")
+        .answers::<snapshots::SnapshotDocument>(
+            201,
+            "What was seen.",
+            include_str!("../example/snapshot.json"),
+        )
+        .refused(&[Code::StoreUnavailable])
+}

@@ -1,0 +1,145 @@
+//! What texts look like that are more than texts: their parsers are written by hand, so their
+//! schemas are too. A test parses what each says.
+
+use std::borrow::Cow;
+
+use schemars::generate::Contract;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde_json::json;
+
+use crate::domain::duration::Span;
+use crate::domain::lease::Name;
+use crate::domain::moment::Moment;
+use crate::domain::port::PortSet;
+use crate::domain::selector::Selector;
+
+/// Durations that no parser reads in two ways. More is understood than this.
+const DURATION: &str = "^([0-9]{1,3}d)?([0-9]{1,4}h)?([0-9]{1,5}m)?([0-9]{1,6}s)?$";
+
+/// IPv4 networks; those of IPv6 are understood too, but no short pattern tells them.
+const NETWORK: &str = "^!?((25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])\\.){3}\
+    (25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])/(3[0-2]|[12]?[0-9])$";
+
+/// Interfaces, by the characters that their names are made of in practice.
+const INTERFACE: &str = "^!?[A-Za-z0-9*?][A-Za-z0-9._*?-]{0,14}$";
+
+/// A port, or a range that no two numbers of these lengths reverse. More is understood than this.
+const PORTS: &str = "^[1-9][0-9]{3}(-[1-5][0-9]{4})?$";
+
+/// Ten leap years in seconds, which no duration may exceed.
+const LONGEST_SECONDS: u64 = 10 * 366 * 86_400;
+
+/// A schema that stands where it is used: a name for it would only have to be looked up.
+macro_rules! inline {
+    ($($type:ty, $name:literal, $schema:expr;)*) => {$(
+        impl JsonSchema for $type {
+            fn schema_name() -> Cow<'static, str> {
+                $name.into()
+            }
+
+            fn inline_schema() -> bool {
+                true
+            }
+
+            fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+                let schema: fn(&mut SchemaGenerator) -> Schema = $schema;
+                schema(generator)
+            }
+        }
+    )*};
+}
+
+inline! {
+    Name, "Name", |_| json_schema!({
+        "title": "name",
+        "type": "string",
+        "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$",
+        "examples": ["web"],
+    });
+    Selector, "Selector", |generator| match generator.contract() {
+        Contract::Serialize => json_schema!({"title": "selector", "type": "string", "examples": ["any"]}),
+        _ => json_schema!({
+            "title": "selector",
+            "anyOf": [
+                {"type": "string", "enum": ["any", "all", "loopback", "private", "public", "ipv4", "ipv6"]},
+                {"type": "string", "format": "ipv4"},
+                {"type": "string", "format": "ipv6"},
+                {"type": "string", "pattern": NETWORK},
+                {"type": "string", "pattern": INTERFACE},
+            ],
+            "description": "`any`, a class (`all`, `loopback`, `private`, `public`), a family (`ipv4`, `ipv6`), \
+                an address, a network, or an interface by name or glob; `!` before it takes away.",
+            "examples": ["any", "eth0", "10.0.0.0/8", "!docker0"],
+        }),
+    };
+    PortSet, "Ports", |generator| match generator.contract() {
+        Contract::Serialize => json_schema!({"title": "ports", "type": "string", "examples": ["8888-8988,9100"]}),
+        _ => {
+            let number = json!({"type": "integer", "minimum": 1, "maximum": u16::MAX});
+            let text = json!({"type": "string", "pattern": PORTS});
+            json_schema!({
+                "title": "ports",
+                "anyOf": [text, number, {"type": "array", "minItems": 1, "items": {"anyOf": [text, number]}}],
+                "description": "Ports and ranges with commas between, a number, or a list of these.",
+                "examples": ["8000-10999"],
+            })
+        }
+    };
+    Span, "Duration", |generator| match generator.contract() {
+        Contract::Serialize => json_schema!({"title": "duration", "type": "string", "examples": ["1h30m"]}),
+        // For whoever sends one.
+        _ => json_schema!({
+            "title": "duration",
+            "anyOf": [
+                {"type": "string", "minLength": 2, "pattern": DURATION},
+                {"type": "number", "minimum": 0, "maximum": LONGEST_SECONDS},
+            ],
+            "description": "A length of time such as `10s` or `1h30m`, or a number of seconds; ten years at most.",
+            "examples": ["10m"],
+        }),
+    };
+    Moment, "Moment", |_| json_schema!({
+        "title": "time, or how long ago",
+        "anyOf": [
+            {"type": "string", "minLength": 2, "pattern": DURATION},
+            {"type": "string", "format": "date-time"},
+            {"type": "integer", "minimum": 0, "maximum": LONGEST_SECONDS},
+        ],
+        "description": "How long ago, such as `7d` or in seconds, or a time such as `2030-01-31T12:00:00Z`.",
+        "examples": ["7d"],
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Debug;
+    use std::str::FromStr;
+
+    use super::*;
+
+    fn reads_its_examples<T: JsonSchema + FromStr<Err: Debug>>() {
+        let schema = schemars::schema_for!(T);
+        for example in schema.get("examples").unwrap().as_array().unwrap() {
+            example.as_str().unwrap().parse::<T>().unwrap();
+        }
+    }
+
+    #[test]
+    fn what_a_schema_gives_as_an_example_is_understood() {
+        reads_its_examples::<Name>();
+        reads_its_examples::<Selector>();
+        reads_its_examples::<PortSet>();
+        reads_its_examples::<Span>();
+        reads_its_examples::<Moment>();
+    }
+
+    #[test]
+    fn the_longest_duration_of_a_schema_is_understood() {
+        let longest = LONGEST_SECONDS.to_string();
+        for text in ["999d9999h99999m999999s", &longest] {
+            assert!(text.parse::<Span>().is_ok(), "{text}");
+        }
+        let longer = (LONGEST_SECONDS + 1).to_string();
+        assert!(longer.parse::<Span>().is_err());
+    }
+}

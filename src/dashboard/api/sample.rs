@@ -1,0 +1,40 @@
+//! A command that makes the request, to copy.
+
+use serde_json::Value;
+
+use super::text;
+
+/// A command in the two parts that the console's address stands between.
+#[derive(Debug)]
+pub(super) struct Sample {
+    pub(super) before: String,
+    pub(super) path: String,
+}
+
+pub(super) fn of(path: &str, method: &str, described: &'static Value) -> Sample {
+    let mut before = "curl".to_owned();
+    if method != "get" {
+        before = format!(
+            "curl -X {} -H \"Authorization: Bearer $(portbook token)\"",
+            method.to_uppercase()
+        );
+    }
+    let body = &described["requestBody"]["content"]["application/json"]["example"];
+    if !body.is_null() {
+        // Our own examples have no apostrophe, which a shell would take for the end.
+        before.push_str(&format!(" -H 'Content-Type: application/json' -d '{body}'"));
+    }
+    if text(described, "operationId") == "followEvents" {
+        before.push_str(" -N");
+    }
+    let mut path = path.to_owned();
+    let parameters = described["parameters"].as_array().into_iter().flatten();
+    for parameter in parameters.filter(|parameter| parameter["in"] == "path") {
+        let example = match &parameter["example"] {
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        };
+        path = path.replace(&format!("{{{}}}", text(parameter, "name")), &example);
+    }
+    Sample { before, path }
+}

@@ -1,0 +1,310 @@
+//! What needs attention, the worst first, each with the way to where it is dealt with.
+
+use std::sync::Arc;
+
+use super::landing::named;
+use super::past::Past;
+use crate::config::Finding;
+use crate::dashboard::format::{count, grouped};
+use crate::dashboard::frame::Params;
+use crate::dashboard::part::badge::{Badge, Tone};
+use crate::domain::attempt::printable;
+use crate::domain::health::{Check, Condition};
+use crate::domain::lease::{Lease, State};
+use crate::engine::capacity::{Capacity, Shares};
+
+/// So many warnings about the configuration are told of one by one.
+const WARNINGS: usize = 3;
+
+/// One thing to look at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Item {
+    /// How bad it is.
+    pub(super) badge: Badge,
+    /// What it is, perhaps with somebody's text in it.
+    pub(super) says: String,
+    /// What the way out is called.
+    pub(super) link: &'static str,
+    /// Where that is.
+    pub(super) href: String,
+}
+
+/// What is looked at.
+pub(super) struct Facts<'a> {
+    /// What the service found of itself; empty where it did not answer.
+    pub(super) checks: &'a [Check],
+    /// The living leases.
+    pub(super) leases: &'a [Arc<Lease>],
+    /// How full the pools are.
+    pub(super) capacities: &'a [Capacity],
+    /// What the record says.
+    pub(super) past: &'a Past,
+    /// What looks wrong in the configuration.
+    pub(super) warnings: &'a [Finding],
+}
+
+/// Everything that needs attention; nothing where all is well.
+pub(super) fn items(facts: &Facts<'_>) -> Vec<Item> {
+    let mut items = of_checks(facts);
+    items.extend(of_leases(facts.leases));
+    items.extend(facts.capacities.iter().filter_map(of_pool));
+    items.extend(late(facts.past));
+    items.extend(warnings(facts.warnings));
+    items.sort_by_key(|item| rank(item.badge.tone));
+    items
+}
+
+impl Item {
+    fn new(tone: Tone, says: String, link: &'static str, href: &str) -> Self {
+        let word = match tone {
+            Tone::Bad => "problem",
+            Tone::Warning => "warning",
+            _ => "waiting",
+        };
+        Self {
+            badge: Badge { tone, word },
+            says,
+            link,
+            href: href.to_owned(),
+        }
+    }
+}
+
+const fn rank(tone: Tone) -> u8 {
+    match tone {
+        Tone::Bad => 0,
+        Tone::Warning => 1,
+        _ => 2,
+    }
+}
+
+fn of_checks(facts: &Facts<'_>) -> Vec<Item> {
+    if facts.checks.is_empty() {
+        let says = "The record does not answer, so no port can be granted now.";
+        return vec![Item::new(Tone::Bad, says.to_owned(), "Status", "/status")];
+    }
+    let has_lost = facts.leases.iter().any(|lease| lease.state == State::Lost);
+    let wrong = facts.checks.iter().filter(|check| {
+        // The lost leases are told of by themselves.
+        check.condition != Condition::Ok && !(check.name == "guards" && has_lost)
+    });
+    let item = |check: &Check| {
+        let tone = match check.condition {
+            Condition::Fail => Tone::Bad,
+            _ => Tone::Warning,
+        };
+        let says = format!("Health of {}: {}.", check.name, printable(&check.detail));
+        Item::new(tone, says, "Status", "/status")
+    };
+    wrong.map(item).collect()
+}
+
+fn of_leases(leases: &[Arc<Lease>]) -> Vec<Item> {
+    let ports = |state| {
+        let ports = leases.iter().filter(|lease| lease.state == state);
+        let mut ports: Vec<u16> = ports.map(|lease| lease.port.get()).collect();
+        ports.sort_unstable();
+        ports.dedup();
+        ports
+    };
+    let mut items = Vec::new();
+    let lost = ports(State::Lost);
+    if !lost.is_empty() {
+        let says = format!("Leased, but another program has it: {}.", named(&lost));
+        items.push(Item::new(
+            Tone::Bad,
+            says,
+            "Lost leases",
+            "/leases?state=lost",
+        ));
+    }
+    let degraded = ports(State::Degraded);
+    if !degraded.is_empty() {
+        let says = format!("An address has gone from under {}.", named(&degraded));
+        let (link, href) = ("Degraded leases", "/leases?state=degraded");
+        items.push(Item::new(Tone::Warning, says, link, href));
+    }
+    let away = leases.iter().filter(|lease| lease.state == State::Reserved);
+    let away = away.count();
+    if away > 0 {
+        let says = format!(
+            "The owner is gone of {}; the name keeps the port.",
+            count(away, "lease")
+        );
+        let (link, href) = ("Leases without owner", "/leases?state=reserved");
+        items.push(Item::new(Tone::Waiting, says, link, href));
+    }
+    items
+}
+
+fn of_pool(pool: &Capacity) -> Option<Item> {
+    let name = &pool.pool;
+    match &pool.whole {
+        Err(why) => {
+            let says = format!("Pool {name} can grant nothing: {}.", printable(why));
+            Some(Item::new(Tone::Bad, says, "Interfaces", "/interfaces"))
+        }
+        Ok(place) => {
+            let (tone, says) = scarce(name, &place.shares)?;
+            let query = Params::default().with("pool", name).query();
+            Some(Item::new(
+                tone,
+                says,
+                "Its leases",
+                &format!("/leases{query}"),
+            ))
+        }
+    }
+}
+
+/// What is to be said of a pool with less than a twentieth left.
+fn scarce(pool: &str, shares: &Shares) -> Option<(Tone, String)> {
+    let (free, all) = (shares.free, shares.grantable());
+    match free {
+        0 => {
+            let all = count(all as usize, "port");
+            Some((
+                Tone::Bad,
+                format!("Pool {pool} is full: none of {all} is free."),
+            ))
+        }
+        _ if free.saturating_mul(20) < all => {
+            let (free, all) = (grouped(free as usize), count(all as usize, "port"));
+            let says = format!("Pool {pool} is nearly full: {free} of {all} are free.");
+            Some((Tone::Warning, says))
+        }
+        _ => None,
+    }
+}
+
+fn late(past: &Past) -> Option<Item> {
+    let last = past.late.last.as_ref()?;
+    let times = match past.late.found {
+        1 => "once".to_owned(),
+        found => format!("{} times", grouped(found)),
+    };
+    let (port, protocol) = (last.port, printable(&last.protocol));
+    let says = format!(
+        "Outsiders were found on leased ports {times} in 24 hours, the last on {port}/{protocol}: {}.",
+        printable(&last.occupant)
+    );
+    let href = format!("/ports/{protocol}/{port}");
+    Some(Item::new(Tone::Warning, says, "What happened there", &href))
+}
+
+fn warnings(findings: &[Finding]) -> Vec<Item> {
+    let warning = |says: String| Item::new(Tone::Warning, says, "Configuration", "/config");
+    let told = findings.iter().take(WARNINGS).map(|finding| {
+        let text = printable(&finding.to_string());
+        warning(format!(
+            "Configuration: {}.",
+            text.trim_start_matches("warning: ")
+        ))
+    });
+    let mut items: Vec<Item> = told.collect();
+    let rest = findings.len().saturating_sub(WARNINGS);
+    if rest > 0 {
+        items.push(warning(format!(
+            "Configuration: {} more.",
+            count(rest, "warning")
+        )));
+    }
+    items
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::lease::tests_support::lease;
+    use crate::store::{LateConflict, LateTotal};
+
+    fn shares(leased: u32, free: u32) -> Shares {
+        Shares {
+            leased,
+            free,
+            ..Shares::default()
+        }
+    }
+
+    fn in_state(port: u16, state: State) -> Arc<Lease> {
+        let mut lease = lease(port);
+        lease.state = state;
+        Arc::new(lease)
+    }
+
+    fn about(leases: &[Arc<Lease>], checks: &[Check], past: &Past) -> Vec<Item> {
+        items(&Facts {
+            checks,
+            leases,
+            capacities: &[],
+            past,
+            warnings: &[],
+        })
+    }
+
+    #[test]
+    fn where_all_is_well_nothing_is_said() {
+        let checks = [Check::ok("record", "it takes commits")];
+        let leases = [in_state(20_000, State::Active)];
+        assert_eq!(about(&leases, &checks, &Past::default()), []);
+        assert_eq!(scarce("web", &shares(95, 5)), None);
+    }
+
+    #[test]
+    fn the_worst_comes_first_and_each_has_its_way_out() {
+        let checks = [
+            Check::new("disk", Condition::Warn, "little room"),
+            Check::new("guards", Condition::Warn, "1 lost"),
+        ];
+        let leases = [
+            in_state(20_000, State::Reserved),
+            in_state(20_001, State::Degraded),
+            in_state(20_002, State::Lost),
+        ];
+        let past = Past {
+            late: LateTotal {
+                found: 2,
+                last: Some(LateConflict {
+                    protocol: "tcp".into(),
+                    port: 20_002,
+                    occupant: "nc\u{1b} (pid 7)".into(),
+                }),
+            },
+            ..Past::default()
+        };
+        let found = about(&leases, &checks, &past);
+        let ways: Vec<&str> = found.iter().map(|item| &*item.href).collect();
+        let expected = [
+            "/leases?state=lost",
+            "/status",
+            "/leases?state=degraded",
+            "/ports/tcp/20002",
+            "/leases?state=reserved",
+        ];
+        assert_eq!(ways, expected);
+        assert!(found[3].says.contains("2 times"), "{}", found[3].says);
+        assert!(!found[3].says.contains('\u{1b}'), "{}", found[3].says);
+    }
+
+    #[test]
+    fn a_service_that_does_not_answer_is_the_first_problem() {
+        let found = about(&[], &[], &Past::default());
+        assert_eq!(found[0].badge.tone, Tone::Bad);
+    }
+
+    #[test]
+    fn a_pool_is_scarce_before_it_is_full() {
+        let tone = |leased, free| scarce("web", &shares(leased, free)).map(|(tone, _)| tone);
+        assert_eq!(tone(96, 4), Some(Tone::Warning));
+        assert_eq!(tone(100, 0), Some(Tone::Bad));
+        let away = Capacity {
+            pool: "web".into(),
+            whole: Err("eth9 is not there".into()),
+            interfaces: Vec::new(),
+        };
+        assert_eq!(
+            of_pool(&away).map(|item| item.href),
+            Some("/interfaces".into())
+        );
+    }
+}

@@ -1,0 +1,266 @@
+//! How full the pools are, as bars of what became of their ports.
+
+use crate::dashboard::format::{count, grouped};
+use crate::dashboard::frame::Params;
+use crate::domain::attempt::printable;
+use crate::engine::capacity::{Capacity, Place, Shares};
+
+/// So long is what there is at all, in thousandths of a bar: one port of many is to be seen.
+const VISIBLE: u32 = 6;
+
+const LENGTH: u32 = 1000;
+
+/// What a bar is made of, from the left.
+pub(super) const KINDS: [Kind; 5] = [
+    Kind {
+        class: "share-leased",
+        fill: "",
+        word: "leased",
+        means: "its owner listens",
+    },
+    Kind {
+        class: "",
+        fill: "url(#held)",
+        word: "held",
+        means: "kept for an owner who does not listen now",
+    },
+    Kind {
+        class: "",
+        fill: "url(#others)",
+        word: "taken by others",
+        means: "as the latest snapshot saw it",
+    },
+    Kind {
+        class: "share-excluded",
+        fill: "",
+        word: "excluded",
+        means: "a rule forbids it, or it was refused a moment ago",
+    },
+    Kind {
+        class: "share-free",
+        fill: "",
+        word: "free",
+        means: "nothing speaks against it",
+    },
+];
+
+/// What can become of a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Kind {
+    /// Its class in the stylesheet; none where a pattern tells.
+    pub(super) class: &'static str,
+    /// The pattern it is filled with.
+    pub(super) fill: &'static str,
+    /// What it is called.
+    pub(super) word: &'static str,
+    /// What that means.
+    pub(super) means: &'static str,
+}
+
+/// A pool with its bars.
+#[derive(Debug, Clone)]
+pub(super) struct PoolBars {
+    /// Its name.
+    pub(super) name: String,
+    /// How many ports it has.
+    pub(super) ports: String,
+    /// Its leases.
+    pub(super) href: String,
+    /// On all of its addresses, or why that is not to be told.
+    pub(super) whole: Result<Bar, String>,
+    /// On single interfaces.
+    pub(super) interfaces: Vec<Bar>,
+}
+
+/// One bar.
+#[derive(Debug, Clone)]
+pub(super) struct Bar {
+    /// The interface; the addresses where the bar is for all of them.
+    pub(super) on: String,
+    /// The bar in words.
+    pub(super) title: String,
+    /// The map of the same addresses, where they have a name.
+    pub(super) map: Option<String>,
+    /// How many ports are free.
+    pub(super) free: String,
+    /// What it is made of; what there is none of is left out.
+    pub(super) parts: Vec<Part>,
+}
+
+/// A part of a bar.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Part {
+    /// What became of these ports.
+    pub(super) kind: Kind,
+    /// How many they are.
+    pub(super) count: String,
+    /// Where it begins, in percent of the bar.
+    pub(super) x: String,
+    /// How long it is.
+    pub(super) width: String,
+}
+
+/// The bars of a pool.
+pub(super) fn bars(pool: &Capacity) -> PoolBars {
+    let name = printable(&pool.pool);
+    let query = Params::default().with("pool", &name).query();
+    let ports = pool.whole.as_ref().map_or(0, |place| place.shares.all());
+    let whole = pool.whole.as_ref().map_err(|why| printable(why));
+    let interfaces = pool.interfaces.iter();
+    PoolBars {
+        ports: count(ports as usize, "port"),
+        href: format!("/leases{query}"),
+        whole: whole.map(|place| Bar::of(&name, addresses(place), place)),
+        interfaces: interfaces
+            .map(|place| {
+                let on = printable(&place.interface);
+                Bar::of(&format!("{name} on {on}"), on, place)
+            })
+            .collect(),
+        name,
+    }
+}
+
+fn addresses(place: &Place) -> String {
+    let addresses = place.group.addresses().iter();
+    let addresses: Vec<String> = addresses.map(ToString::to_string).collect();
+    printable(&addresses.join(", "))
+}
+
+impl Bar {
+    fn of(what: &str, on: String, place: &Place) -> Self {
+        let parts = parts(&place.shares);
+        let said: Vec<String> = parts
+            .iter()
+            .map(|part| format!("{} {}", part.count, part.kind.word))
+            .collect();
+        let is_named = !place.interface.is_empty();
+        let query = Params::default().with("interface", &place.interface);
+        Self {
+            title: match place.shares.all() {
+                0 => format!("Pool {what} has no port there"),
+                _ => format!("Pool {what}: {}", said.join(", ")),
+            },
+            map: is_named.then(|| format!("/map{}", query.query())),
+            free: grouped(place.shares.free as usize),
+            on,
+            parts,
+        }
+    }
+}
+
+const fn counts(shares: &Shares) -> [u32; 5] {
+    [
+        shares.leased,
+        shares.held,
+        shares.others,
+        shares.excluded,
+        shares.free,
+    ]
+}
+
+fn parts(shares: &Shares) -> Vec<Part> {
+    let counts = counts(shares);
+    let lengths = lengths(counts);
+    let mut x = 0;
+    let mut parts = Vec::new();
+    for ((kind, count), length) in KINDS.into_iter().zip(counts).zip(lengths) {
+        if count > 0 {
+            parts.push(Part {
+                kind,
+                count: grouped(count as usize),
+                x: in_percent(x),
+                width: in_percent(length),
+            });
+        }
+        x += length;
+    }
+    parts
+}
+
+/// The lengths of the parts: each in proportion, but none too small to be seen; the largest gives
+/// way. Together they fill the bar.
+fn lengths(counts: [u32; 5]) -> [u32; 5] {
+    let all: u64 = counts.iter().copied().map(u64::from).sum();
+    let length = |count: u32| {
+        let share = u64::from(count) * u64::from(LENGTH) / all.max(1);
+        let share = u32::try_from(share).unwrap_or(LENGTH);
+        if count > 0 { share.max(VISIBLE) } else { 0 }
+    };
+    let mut lengths = counts.map(length);
+    let sum: u32 = lengths.iter().sum();
+    if let Some(largest) = lengths.iter_mut().max().filter(|_| all > 0) {
+        *largest = (*largest + LENGTH).saturating_sub(sum);
+    }
+    lengths
+}
+
+fn in_percent(thousandths: u32) -> String {
+    format!("{}.{}%", thousandths / 10, thousandths % 10)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::address::{AddressGroup, BindAddress, Family};
+
+    fn place(shares: Shares) -> Place {
+        Place {
+            interface: "".into(),
+            group: AddressGroup::new([BindAddress::wildcard(Family::Ipv4)]),
+            shares,
+        }
+    }
+
+    #[test]
+    fn the_parts_fill_the_bar_and_all_of_them_are_seen() {
+        for counts in [
+            [0, 0, 0, 0, 1],
+            [1, 1, 1, 1, 40_000],
+            [3, 3, 3, 0, 0],
+            [40_000, 0, 1, 0, 0],
+            [20_000, 1, 0, 0, 20_000],
+        ] {
+            let lengths = lengths(counts);
+            assert_eq!(lengths.iter().sum::<u32>(), LENGTH, "{counts:?}");
+            for (length, count) in lengths.iter().zip(counts) {
+                assert_eq!(*length >= VISIBLE, count > 0, "{counts:?}");
+            }
+        }
+        assert_eq!(lengths([0; 5]), [0; 5]);
+    }
+
+    #[test]
+    fn a_bar_says_in_words_what_it_shows() {
+        let shares = Shares {
+            leased: 1,
+            others: 2,
+            free: 1_997,
+            ..Shares::default()
+        };
+        let bar = Bar::of("web", String::new(), &place(shares));
+        let said = "Pool web: 1 leased, 2 taken by others, 1,997 free";
+        assert_eq!((&*bar.title, &*bar.free), (said, "1,997"));
+        let places: Vec<(&str, &str)> = bar
+            .parts
+            .iter()
+            .map(|part| (&*part.x, &*part.width))
+            .collect();
+        assert_eq!(
+            places,
+            [("0.0%", "0.6%"), ("0.6%", "0.6%"), ("1.2%", "98.8%")]
+        );
+    }
+
+    #[test]
+    fn a_pool_whose_addresses_are_away_says_so() {
+        let pool = Capacity {
+            pool: "web".into(),
+            whole: Err("there is no eth9".into()),
+            interfaces: Vec::new(),
+        };
+        let bars = bars(&pool);
+        assert_eq!(bars.whole.unwrap_err(), "there is no eth9");
+        assert_eq!(bars.href, "/leases?pool=web");
+    }
+}

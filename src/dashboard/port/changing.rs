@@ -1,0 +1,113 @@
+//! What can be done with a port: exclude it, include it again, keep it for a name.
+
+use actix_web::HttpResponse;
+use actix_web::web::{Data, Form, Path};
+use serde::Deserialize;
+
+use super::parsed;
+use crate::access::Viewer;
+use crate::api::Face;
+use crate::api::problem::{Code, Problem};
+use crate::dashboard::page::{PageError, see};
+use crate::domain::lease::Name;
+use crate::domain::port::{Port, Protocol};
+use crate::domain::request::Request;
+
+/// The form that excludes.
+#[derive(Debug, Deserialize)]
+pub(in crate::dashboard) struct Excluding {
+    #[serde(default)]
+    reason: String,
+}
+
+/// The form that keeps.
+#[derive(Debug, Deserialize)]
+pub(in crate::dashboard) struct Keeping {
+    name: String,
+}
+
+/// `POST /ports/{protocol}/{port}/exclude`
+pub(in crate::dashboard) async fn exclude(
+    face: Data<Face>,
+    viewer: Viewer,
+    path: Path<(String, String)>,
+    form: Form<Excluding>,
+) -> Result<HttpResponse, PageError> {
+    let (protocol, port) = parsed(&path)?;
+    let (caller, reason) = (viewer.caller()?, Some(&*form.reason));
+    let excluded = face.service.exclude(caller, protocol, port, reason).await;
+    excluded.map_err(Problem::from)?;
+    Ok(see(&format!("/ports/{protocol}/{port}?said=excluded")))
+}
+
+/// `POST /ports/{protocol}/{port}/include`
+pub(in crate::dashboard) async fn include(
+    face: Data<Face>,
+    viewer: Viewer,
+    path: Path<(String, String)>,
+) -> Result<HttpResponse, PageError> {
+    let (protocol, port) = parsed(&path)?;
+    let included = face.service.include(viewer.caller()?, protocol, port).await;
+    included.map_err(Problem::from)?;
+    Ok(see(&format!("/ports/{protocol}/{port}?said=included")))
+}
+
+/// `POST /ports/{protocol}/{port}/keep`: held from now on, for whoever comes by this name.
+pub(in crate::dashboard) async fn keep(
+    face: Data<Face>,
+    viewer: Viewer,
+    path: Path<(String, String)>,
+    form: Form<Keeping>,
+) -> Result<HttpResponse, PageError> {
+    let (protocol, port) = parsed(&path)?;
+    let name = form.name.trim().parse::<Name>();
+    let name = name.map_err(|wrong| {
+        let detail = format!("name: {wrong}");
+        Problem::new(Code::InvalidRequest, detail)
+    })?;
+    let wanted = Request {
+        pool: pool_of(&face, port),
+        names: vec![name],
+        port: Some(port),
+        protocol: Some(protocol.into()),
+        reserve: true,
+        ..Request::default()
+    };
+    let kept = face.service.allocate(viewer.caller()?, &wanted).await;
+    let kept = kept.map_err(Problem::from)?;
+    let lease = kept.leases.first().map(|lease| lease.id);
+    let lease = lease.ok_or_else(|| Problem::new(Code::NotFound, "nothing was kept"))?;
+    Ok(see(&format!("/leases/{lease}?said=kept")))
+}
+
+/// The pool that has the port; by number it is granted from any.
+fn pool_of(face: &Face, port: Port) -> Option<String> {
+    let settings = face.service.settings();
+    let mut pools = settings.pools.values();
+    let pool = pools.find(|pool| pool.ranges.contains(port));
+    pool.map(|pool| pool.name.to_string())
+}
+
+/// What the page offers of it.
+#[derive(Debug, Default)]
+pub(super) struct Choices {
+    /// By whom it was excluded and why, where it is.
+    pub(super) excluded: Option<String>,
+    /// Whether the reader may change that.
+    pub(super) may_exclude: bool,
+}
+
+impl Choices {
+    pub(super) fn of(face: &Face, viewer: &Viewer, protocol: Protocol, port: Port) -> Self {
+        let exclusions = face.service.exclusions();
+        let told = exclusions.get(protocol, port).map(|exclusion| {
+            let reason = exclusion.reason.as_deref().unwrap_or("no reason was given");
+            crate::domain::attempt::printable(reason)
+        });
+        let caller = viewer.caller();
+        Self {
+            excluded: told,
+            may_exclude: caller.is_ok_and(|caller| caller.may_act_for(face.uid)),
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! Ports that somebody excluded by hand, one protocol and port at a time.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::attempt::printable;
+use super::port::{Port, PortSet, Protocol};
+
+/// The longest reason, in characters.
+pub const LONGEST_REASON: usize = 200;
+
+/// One port that is not granted to anybody.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Exclusion {
+    /// For which protocol.
+    pub protocol: Protocol,
+    /// Which port.
+    pub port: Port,
+    /// Why; anybody's text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Who excluded it.
+    pub uid: u32,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// As the end of "port 8888 is excluded by".
+impl fmt::Display for Exclusion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("hand")?;
+        if let Some(reason) = &self.reason {
+            write!(f, " ({})", printable(reason))?;
+        }
+        let Self { protocol, port, .. } = self;
+        write!(
+            f,
+            ": `portbook include {port} --protocol {protocol}` takes that back"
+        )
+    }
+}
+
+/// All of them.
+#[derive(Debug, Clone, Default)]
+pub struct Exclusions {
+    tcp: BTreeMap<Port, Exclusion>,
+    udp: BTreeMap<Port, Exclusion>,
+}
+
+impl Exclusions {
+    const fn of(&self, protocol: Protocol) -> &BTreeMap<Port, Exclusion> {
+        match protocol {
+            Protocol::Tcp => &self.tcp,
+            Protocol::Udp => &self.udp,
+        }
+    }
+
+    const fn of_mut(&mut self, protocol: Protocol) -> &mut BTreeMap<Port, Exclusion> {
+        match protocol {
+            Protocol::Tcp => &mut self.tcp,
+            Protocol::Udp => &mut self.udp,
+        }
+    }
+
+    /// Adds one, in place of an earlier one of the same port.
+    pub fn add(&mut self, exclusion: Exclusion) {
+        let port = exclusion.port;
+        self.of_mut(exclusion.protocol).insert(port, exclusion);
+    }
+
+    /// Takes one away.
+    pub fn remove(&mut self, protocol: Protocol, port: Port) {
+        self.of_mut(protocol).remove(&port);
+    }
+
+    /// The one of a port.
+    pub fn get(&self, protocol: Protocol, port: Port) -> Option<&Exclusion> {
+        self.of(protocol).get(&port)
+    }
+
+    /// The first that speaks against a port which must be free for all of these.
+    pub fn against(&self, protocols: &[Protocol], port: Port) -> Option<&Exclusion> {
+        protocols
+            .iter()
+            .find_map(|protocol| self.get(*protocol, port))
+    }
+
+    /// The ports that are excluded for any of these.
+    pub fn ports(&self, protocols: &[Protocol]) -> PortSet {
+        let ports = protocols.iter().flat_map(|each| self.of(*each).keys());
+        ports.fold(PortSet::EMPTY, |all, port| {
+            all.union(&PortSet::single(*port))
+        })
+    }
+
+    /// Every one, TCP first.
+    pub fn iter(&self) -> impl Iterator<Item = &Exclusion> {
+        self.tcp.values().chain(self.udp.values())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_protocol_has_its_own() {
+        let port = Port::new(8888).unwrap();
+        let mut all = Exclusions::default();
+        all.add(Exclusion {
+            protocol: Protocol::Tcp,
+            port,
+            reason: Some("the \u{1b}[31mprinter".into()),
+            uid: 7,
+            at: Timestamp::UNIX_EPOCH,
+        });
+        let both = [Protocol::Tcp, Protocol::Udp];
+        assert_eq!(all.ports(&both), PortSet::single(port));
+        assert!(all.ports(&[Protocol::Udp]).is_empty());
+        let text = all.against(&both, port).unwrap().to_string();
+        assert_eq!(
+            text,
+            "hand (the \u{fffd}[31mprinter): `portbook include 8888 --protocol tcp` takes that back"
+        );
+        all.remove(Protocol::Udp, port);
+        assert_eq!(all.iter().count(), 1);
+        all.remove(Protocol::Tcp, port);
+        assert!(all.against(&both, port).is_none());
+    }
+}

@@ -1,0 +1,148 @@
+//! What readers of the console get: errors as pages, questions answered without a login.
+
+use serde_json::json;
+
+use crate::support::{Answer, Place, Server, stranger};
+
+/// What a browser asks for when a page is opened.
+const BROWSER: (&str, &str) = ("Accept", "text/html,application/xhtml+xml;q=0.9,*/*;q=0.8");
+
+/// A header that a browser sends once it is logged in.
+pub fn cookie(server: &Server) -> String {
+    let login = server
+        .api("POST", "/api/v1/logins", Some(&json!({})))
+        .json();
+    let answer = server.web("GET", login["path"].as_str().unwrap(), &[]);
+    cookie_of(&answer)
+}
+
+fn cookie_of(answer: &Answer) -> String {
+    let mut lines = answer.head.lines();
+    let line = lines.find(|line| line.to_lowercase().starts_with("set-cookie: "));
+    let line = line.unwrap_or_else(|| panic!("no session: {answer:?}"));
+    line["set-cookie: ".len()..]
+        .split(';')
+        .next()
+        .unwrap()
+        .to_owned()
+}
+
+/// Sends a form as a browser with this cookie does.
+pub fn send(server: &Server, path: &str, cookie: &str, form: &str) -> Answer {
+    let host = format!("127.0.0.1:{}", server.console_port());
+    let length = form.len();
+    server.raw(&format!(
+        "POST {path} HTTP/1.1\r\nHost: {host}\r\nOrigin: http://{host}\r\nCookie: {cookie}\r\n\
+         Accept: text/html\r\nContent-Type: application/x-www-form-urlencoded\r\n\
+         Content-Length: {length}\r\nConnection: close\r\n\r\n{form}"
+    ))
+}
+
+fn events(server: &Server, kind: &str) -> usize {
+    let status = server.web("GET", "/", &[]).body;
+    status.matches(&format!(">{kind}<")).count()
+}
+
+#[test]
+fn a_browser_sees_every_error_as_a_page() {
+    let place = Place::with_ports(1);
+    let server = place.serve();
+    let cases = [
+        ("GET", "/nowhere", 404, "not_found"),
+        ("GET", "/leases/nothing", 404, "not_found"),
+        ("POST", "/map", 401, "unauthorized"),
+        ("POST", "/leases/release", 401, "unauthorized"),
+        ("POST", "/logout", 403, "forbidden"),
+        ("OPTIONS", "/map", 405, "method_not_allowed"),
+    ];
+    for (method, path, status, code) in cases {
+        let page = server.web(method, path, &[BROWSER]);
+        assert_eq!(page.status, status, "{method} {path}: {page:?}");
+        let head = page.head.to_lowercase();
+        assert!(head.contains("content-type: text/html"), "{page:?}");
+        assert!(head.contains("content-security-policy: default-src 'none'"));
+        let allow = head.contains("\nallow: ");
+        assert_eq!(allow, status == 405, "{page:?}");
+        for part in ["aria-label=\"Pages\"", "href=\"/\"", code] {
+            assert!(page.body.contains(part), "{method} {path}: no {part}");
+        }
+        assert!(page.body.contains(&format!("href=\"/errors/{code}\"")));
+        let login = page.body.contains("class=\"button main\" href=\"/login\"");
+        assert_eq!(login, status == 401, "{page:?}");
+    }
+    let foreign = [("Host", "evil.test"), BROWSER];
+    let head = "GET /map HTTP/1.1\r\nConnection: close\r\n";
+    let lines: String = foreign
+        .map(|(name, value)| format!("{name}: {value}\r\n"))
+        .concat();
+    let page = server.raw(&format!("{head}{lines}\r\n"));
+    assert_eq!(page.status, 421, "{page:?}");
+    let home = format!("href=\"{}\"", server.console);
+    assert!(page.body.contains(&home), "{page:?}");
+}
+
+#[test]
+fn other_clients_and_paths_of_the_api_get_json() {
+    let place = Place::with_ports(1);
+    let server = place.serve();
+    let json = [("Accept", "application/json")];
+    for (path, headers) in [
+        ("/nowhere", &[][..]),
+        ("/nowhere", &json),
+        ("/api/v1/nowhere", &[BROWSER]),
+        ("/livez/nowhere", &[BROWSER]),
+    ] {
+        let answer = server.web("GET", path, headers);
+        assert_eq!(answer.json()["code"], "not_found", "{path}");
+        let head = answer.head.to_lowercase();
+        assert!(head.contains("content-type: application/problem+json"));
+    }
+}
+
+#[test]
+fn an_error_after_a_login_is_in_the_readers_own_frame() {
+    let place = Place::with_ports(1);
+    let server = place.serve();
+    let cookie = cookie(&server);
+    for path in ["/nowhere", "/leases/nothing"] {
+        let page = server.web("GET", path, &[BROWSER, ("Cookie", &cookie)]);
+        assert_eq!(page.status, 404);
+        assert!(page.body.contains("action=\"/logout\""), "{page:?}");
+    }
+}
+
+#[test]
+fn who_may_read_may_ask_what_would_be_granted() {
+    let place = Place::with_ports(2);
+    let server = place.serve();
+    let page = server.web("GET", "/try?pool=default", &[BROWSER]);
+    assert!(page.body.contains("Would be granted"), "{page:?}");
+    assert!(page.body.contains("Log in to allocate it"));
+    assert!(!page.body.contains("method=\"post\" action=\"/try\""));
+    let led = [BROWSER, ("Sec-Fetch-Site", "cross-site")];
+    let page = server.web("GET", "/try?pool=default", &led);
+    assert!(page.body.contains("Another site"), "{page:?}");
+    assert!(!page.body.contains("Would be granted"));
+    let form = "pool=default";
+    assert_eq!(send(&server, "/try", "a=b", form).status, 401);
+}
+
+#[test]
+fn a_refused_question_leaves_nothing() {
+    let place = Place::with_ports(1);
+    let server = place.serve();
+    let stranger = stranger(place.ports[0]);
+    let before = server.api("GET", "/api/v1/attempts", None).json();
+    let path = format!("/try?port={}", place.ports[0]);
+    let page = server.web("GET", &path, &[BROWSER]);
+    assert!(page.body.contains("Nothing would be granted"), "{page:?}");
+    let asked = json!({"port": place.ports[0], "dry_run": true});
+    let refused = server.api("POST", "/api/v1/leases", Some(&asked)).json();
+    assert_eq!(refused["code"], "port_in_use");
+    let occupant = &refused["attempts"][0]["occupant"];
+    assert_eq!(occupant["pid"], stranger.0.id(), "{refused}");
+    assert_eq!(server.api("GET", "/api/v1/attempts", None).json(), before);
+    assert_eq!(events(&server, "refused"), 0);
+    let stats = server.api("GET", "/api/v1/stats", None).body;
+    assert!(!stats.contains("\"refused\":1"), "{stats}");
+}
