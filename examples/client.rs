@@ -26,7 +26,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 fn use_one(book: &Portbook, name: &str) -> Result<(), Box<dyn Error>> {
-    let ttl = Duration::from_secs(60);
+    let ttl = Duration::from_mins(1);
     let mut lease = book.request().name(name).ttl(ttl).lease()?;
     println!("{name} has port {}", lease.port());
     println!("{}", lease.explain()?.story);

@@ -48,7 +48,7 @@ impl<S> Bound<S> {
     /// # let folder = tempfile::tempdir()?;
     /// # let book = portbook::Portbook::embedded(folder.path())?;
     /// let mut listener = book.request().listen()?;
-    /// listener.lease_mut().renew(Some(std::time::Duration::from_secs(60)))?;
+    /// listener.lease_mut().renew(Some(std::time::Duration::from_mins(1)))?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub const fn lease_mut(&mut self) -> &mut Lease {

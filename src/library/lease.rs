@@ -120,7 +120,7 @@ impl Lease {
     /// # use std::time::Duration;
     /// # let folder = tempfile::tempdir()?;
     /// # let book = portbook::Portbook::embedded(folder.path())?;
-    /// let minute = Duration::from_secs(60);
+    /// let minute = Duration::from_mins(1);
     /// let mut lease = book.request().range(21_200..=21_299).ttl(minute).lease()?;
     /// lease.renew(None)?;
     /// assert!(lease.document().expires_at.is_some());

@@ -72,18 +72,17 @@ inline! {
             "examples": ["any", "eth0", "10.0.0.0/8", "!docker0"],
         }),
     };
-    PortSet, "Ports", |generator| match generator.contract() {
-        Contract::Serialize => json_schema!({"title": "ports", "type": "string", "examples": ["8888-8988,9100"]}),
-        _ => {
-            let number = json!({"type": "integer", "minimum": 1, "maximum": u16::MAX});
-            let text = json!({"type": "string", "pattern": PORTS});
-            json_schema!({
-                "title": "ports",
-                "anyOf": [text, number, {"type": "array", "minItems": 1, "items": {"anyOf": [text, number]}}],
-                "description": "Ports and ranges with commas between, a number, or a list of these.",
-                "examples": ["8000-10999"],
-            })
-        }
+    PortSet, "Ports", |generator| if *generator.contract() == Contract::Serialize {
+        json_schema!({"title": "ports", "type": "string", "examples": ["8888-8988,9100"]})
+    } else {
+        let number = json!({"type": "integer", "minimum": 1, "maximum": u16::MAX});
+        let text = json!({"type": "string", "pattern": PORTS});
+        json_schema!({
+            "title": "ports",
+            "anyOf": [text, number, {"type": "array", "minItems": 1, "items": {"anyOf": [text, number]}}],
+            "description": "Ports and ranges with commas between, a number, or a list of these.",
+            "examples": ["8000-10999"],
+        })
     };
     Span, "Duration", |generator| match generator.contract() {
         Contract::Serialize => json_schema!({"title": "duration", "type": "string", "examples": ["1h30m"]}),
