@@ -1,8 +1,59 @@
 //! **portbook**: book a port, keep it, and know why it was chosen.
 //!
-//! A port allocation service for one host. A program asks for a port and gets one that is free on
-//! the network interfaces it wants, that nobody else can take before it starts, and that it gets
-//! back next time. Everything that was tried is on record.
+//! ```no_run
+//! # // It would touch the user's own record; examples/console.rs does the same, and is run.
+//! # use portbook::Portbook;
+//! let book = Portbook::open()?;                  // the running service, or this process itself
+//! let listener = book.prefer(8888).listen()?;    // a std::net::TcpListener, bound and recorded
+//! println!("console on http://{}", listener.local_addr()?);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! Where 8888 is taken it is 8889, or the next one up to 8988. From the moment it was found free
+//! nobody else could get it: what was bound to find out is what becomes the listener. Dropped, it
+//! gives the port back; if the process is killed the kernel does.
+//!
+//! # More than three lines
+//!
+//! [`PortRequest`] says what is wanted: a [name](PortRequest::name) gets the same port next time,
+//! [`port`](PortRequest::port) is that port or an error that names who has it,
+//! [`range`](PortRequest::range) and [`attempts`](PortRequest::attempts) bound the search,
+//! [`interfaces`](PortRequest::interfaces) says where else than on 127.0.0.1.
+//!
+//! ```
+//! # let folder = tempfile::tempdir()?;
+//! # let book = portbook::Portbook::embedded(folder.path())?;
+//! let stranger = std::net::TcpListener::bind("127.0.0.1:0")?;
+//! let busy = stranger.local_addr()?.port();
+//!
+//! let listener = book.prefer(busy).attempts(20).name("console").listen()?;
+//! for attempt in listener.lease().conflicts() {
+//!     println!("port {} is taken", attempt.port);
+//! }
+//! println!("{}", listener.lease().explain()?.story);
+//!
+//! let refused = book.port(busy).listen().unwrap_err();
+//! println!("{refused}"); // port 40123 is in use by …
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! A [`Listener`] is used as the `TcpListener` that it holds; [`into_socket`](Bound::into_socket)
+//! gives it to a server that takes one, as actix-web's `listen` does. For tokio, and axum on it,
+//! there are [`listen_async`](PortRequest::listen_async) and
+//! [`bind_udp_async`](PortRequest::bind_udp_async). Several addresses have a socket each:
+//! [`listen_all`](PortRequest::listen_all). The folder `examples` has a program for each.
+//!
+//! # With a service, or without
+//!
+//! [`Portbook::open`] speaks to the service that the command `portbook serve` runs, where one does:
+//! it binds the sockets and passes them over (`SCM_RIGHTS`), and goes on holding the ports of names
+//! while their programs are away. Without one, and always with [`Portbook::embedded`], this process
+//! does the work on the same record, and shares it with any number of others. The calls and their
+//! answers are the same: [`Portbook::leases`], [`renew`](Portbook::renew),
+//! [`release`](Portbook::release), [`explain`](Portbook::explain).
+//!
+//! Everything else in this crate is the service and the command line. They are public for the
+//! program of the same name; their interfaces may change with any version.
 //!
 //! # The life of a request
 //!
@@ -32,6 +83,7 @@
 //! | [`choice`] | pure functions that decide |
 //! | [`engine`] | the story: books, allocator, keeper, observer, journal |
 //! | [`access`], [`api`], [`dashboard`], [`protocol`], [`client`] | the edges |
+//! | [`library`] | portbook inside another program |
 //! | [`daemon`], [`cli`] | assembly |
 
 pub mod access;
@@ -45,6 +97,13 @@ pub mod dashboard;
 pub mod domain;
 pub mod engine;
 pub mod host;
+pub mod library;
 pub mod protocol;
 pub mod store;
 pub mod telemetry;
+
+pub use library::{
+    AllocationId, AllocationRecordDocument, AttemptDocument, Bound, Code, Error, Lease,
+    LeaseDocument, LeaseId, Listener, OwnerDocument, PortRequest, Portbook, Problem, Protocol,
+    State, Strategy,
+};

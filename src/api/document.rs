@@ -23,7 +23,7 @@ use crate::domain::lease::{
     AllocationId, Guard, Handover, Lease, LeaseId, Name, Owner, Scope, State,
 };
 use crate::domain::pool::Strategy;
-use crate::domain::port::{Port, Protocol, Protocols};
+use crate::domain::port::{Port, PortSet, Protocol, Protocols};
 use crate::domain::request::Request;
 use crate::domain::selector::Selector;
 use crate::domain::story;
@@ -72,6 +72,9 @@ pub struct LeaseRequest {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub prefer: Option<u16>,
+    /// Where to look, in place of the pool's ranges.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ranges: Option<PortSet>,
     /// How many ports.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 256))]
@@ -147,6 +150,9 @@ impl LeaseRequest {
             }
             name => names.extend(name),
         }
+        if self.ranges.as_ref().is_some_and(PortSet::is_empty) {
+            return Err("ranges: name one port at least, or leave it out".to_owned());
+        }
         check_labels(&self.labels)?;
         Ok(Request {
             until_reaped: false,
@@ -157,6 +163,7 @@ impl LeaseRequest {
             block: self.block,
             port: port("port", self.port)?,
             prefer: port("prefer", self.prefer)?,
+            ranges: self.ranges,
             protocol: self.protocol,
             interfaces: self.interfaces,
             strategy: self.strategy,

@@ -6,13 +6,13 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::json;
 
-use super::backend::Backend;
 use super::request::Wanted;
 use super::{Failure, Global, note, print, print_json};
 use crate::api::document::{AllocationDocument, VERSION};
 use crate::config::Loaded;
 use crate::domain::duration::Span;
 use crate::domain::lease::Guard;
+use crate::library::backend::Backend;
 
 /// What `alloc` takes.
 #[derive(Debug, Args)]

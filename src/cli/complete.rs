@@ -12,9 +12,10 @@ use clap_complete::engine::CompletionCandidate;
 use clap_complete::env::Shells;
 use serde::Deserialize;
 
-use super::{Cli, Failure, block_on, client, print};
+use super::{Cli, Failure, block_on, print};
 use crate::client::Client;
 use crate::config::{Flags, Sources};
+use crate::library::find;
 
 /// The variable by which a shell's script asks; not one of the settings, which start otherwise.
 const VARIABLE: &str = "_PORTBOOK_COMPLETE";
@@ -121,7 +122,7 @@ fn of(path: &str) -> Vec<CompletionCandidate> {
 async fn ask(path: &str) -> Option<BTreeSet<String>> {
     let flags = typed(std::env::args().skip_while(|word| word != "--").skip(1));
     let loaded = crate::config::load(&Sources::from_process(flags)).ok()?;
-    let client: Client = client::find(&loaded).await.ok()??;
+    let client: Client = find::find(&loaded).await.ok()??;
     let lists: Lists = client.get(path).await.ok()?;
     Some(lists.list.into_iter().filter_map(|it| it.name).collect())
 }

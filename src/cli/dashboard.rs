@@ -7,8 +7,9 @@ use std::process::{Command, ExitCode, Stdio};
 
 use clap::Args;
 
-use super::{Failure, Global, client, note, print, print_json};
+use super::{Failure, Global, note, print, print_json};
 use crate::api::logins::LoginDocument;
+use crate::library::find;
 
 /// What opens a browser on most desktops (xdg-utils).
 const OPENER: &str = "xdg-open";
@@ -29,7 +30,7 @@ pub(super) struct DashboardArgs {
 /// Gets a one-time address, prints it, and opens it where there is a desktop.
 pub(super) async fn run(global: &Global, args: &DashboardArgs) -> Result<ExitCode, Failure> {
     let loaded = global.load()?;
-    let Some(client) = client::find(&loaded).await? else {
+    let Some(client) = find::find(&loaded).await? else {
         let none = "no service runs, so there is no console: start one with `portbook serve`";
         return Err(Failure::other(none).with_code(3));
     };

@@ -6,10 +6,10 @@ use std::process::ExitCode;
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
-use super::backend::Backend;
 use super::{Failure, Global, print, print_json, project};
 use crate::api::document::{AllocationDocument, LeaseRequest, VERSION};
 use crate::domain::duration::Span;
+use crate::library::backend::Backend;
 
 /// What `env` takes.
 #[derive(Debug, Args)]

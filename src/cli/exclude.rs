@@ -4,12 +4,12 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::backend::Backend;
 use super::table::table;
 use super::{Failure, Global, note, print, print_json};
 use crate::config::Loaded;
 use crate::domain::exclusion::Exclusion;
 use crate::domain::port::{Port, Protocol};
+use crate::library::backend::Backend;
 
 /// What `exclude` takes.
 #[derive(Debug, Args)]

@@ -6,7 +6,6 @@ use std::process::ExitCode;
 use clap::Args;
 use clap_complete::engine::ArgValueCandidates;
 
-use super::backend::Backend;
 use super::table::table;
 use super::{Failure, Global, complete, print, print_json};
 use crate::api::document::{AllocationRecordDocument, AttemptDocument, LeaseDocument};
@@ -14,6 +13,7 @@ use crate::domain::attempt::printable;
 use crate::domain::candidate::{Candidate, Weighed};
 use crate::domain::lease::AllocationId;
 use crate::domain::port::{Port, Protocol};
+use crate::library::backend::Backend;
 
 /// What `explain` takes.
 #[derive(Debug, Args)]
@@ -49,7 +49,7 @@ async fn find(backend: &Backend, args: &ExplainArgs) -> Result<AllocationRecordD
     } else {
         of_name(backend, &args.what).await?
     };
-    backend.allocation(id).await
+    Ok(backend.allocation(id).await?)
 }
 
 async fn of_port(

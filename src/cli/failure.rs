@@ -6,8 +6,7 @@ use crate::api::problem::Problem;
 use crate::client::ClientError;
 use crate::config::ConfigError;
 use crate::domain::attempt::printable;
-use crate::engine::refusal::Refusal;
-use crate::protocol::descriptor::FetchError;
+use crate::library::Error;
 use crate::store::StoreError;
 
 /// Refused.
@@ -78,15 +77,15 @@ impl From<ClientError> for Failure {
     }
 }
 
-impl From<FetchError> for Failure {
-    fn from(error: FetchError) -> Self {
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
         match error {
-            FetchError::Refused(problem) => (*problem).into(),
-            FetchError::Unreachable { .. } => Self {
-                message: error.to_string(),
-                code: UNREACHABLE,
-                problem: None,
-            },
+            Error::Refused(problem) => (*problem).into(),
+            Error::InvalidRequest(_) | Error::Config(_) => Self::usage(error.to_string()),
+            Error::Unreachable { .. } | Error::Silent(_) => {
+                Self::other(error.to_string()).with_code(UNREACHABLE)
+            }
+            _ => Self::other(error.to_string()),
         }
     }
 }
@@ -98,12 +97,6 @@ impl From<Problem> for Failure {
             message: problem.detail.clone(),
             problem: Some(Box::new(problem)),
         }
-    }
-}
-
-impl From<Refusal> for Failure {
-    fn from(refusal: Refusal) -> Self {
-        Problem::from(refusal).into()
     }
 }
 

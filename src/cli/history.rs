@@ -8,8 +8,7 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use futures_util::StreamExt;
 
-use super::backend::Backend;
-use super::{Failure, Global, client, print, print_json};
+use super::{Failure, Global, print, print_json};
 use crate::access::Viewer;
 use crate::api::attempts::{Wanted, port_range};
 use crate::api::document::{PruneDocument, PruneRequest, StatusDocument};
@@ -23,6 +22,8 @@ use crate::domain::moment::Moment;
 use crate::domain::port::Protocol;
 use crate::engine::service::Caller;
 use crate::host::clock::Clock;
+use crate::library::backend::Backend;
+use crate::library::find;
 use crate::store::Reader;
 use crate::store::directory::DataDirectory;
 
@@ -185,7 +186,7 @@ enum Source {
 /// The file where we may read it, so that a long export costs the service nothing. What is written
 /// behind is asked of the service, which brings it up to date first.
 async fn source(loaded: &Loaded, kind: Kind) -> Result<Source, Failure> {
-    if let Some(client) = client::find(loaded).await? {
+    if let Some(client) = find::find(loaded).await? {
         let status: StatusDocument = client.get("/api/v1/status").await?;
         let file = status.data_dir.join("portbook.db");
         let at_once = matches!(kind, Kind::Attempts | Kind::Endings);

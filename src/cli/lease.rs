@@ -6,11 +6,11 @@ use std::process::ExitCode;
 use clap::Args;
 use clap_complete::engine::ArgValueCandidates;
 
-use super::backend::Backend;
 use super::{Failure, Global, complete, note, print, print_json};
 use crate::api::document::LeaseDocument;
 use crate::config::Loaded;
 use crate::domain::duration::Span;
+use crate::library::backend::Backend;
 
 /// What `release` takes.
 #[derive(Debug, Args)]

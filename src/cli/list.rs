@@ -6,10 +6,10 @@ use clap::Args;
 use clap_complete::engine::ArgValueCandidates;
 use serde_json::json;
 
-use super::backend::Backend;
 use super::table::table;
 use super::{Failure, Global, complete, print, print_json};
 use crate::api::document::{LeaseDocument, VERSION};
+use crate::library::backend::Backend;
 
 /// What `list` takes.
 #[derive(Debug, Args)]

@@ -2,8 +2,6 @@
 //! to stderr.
 
 mod alloc;
-mod backend;
-mod client;
 mod complete;
 pub mod config;
 mod dashboard;

@@ -12,13 +12,13 @@ use std::process::{Command, ExitCode};
 use clap::Args;
 use tracing::Instrument;
 
-use super::backend::Backend;
 use super::request::Wanted;
 use super::trace::Trace;
 use super::{Failure, Global, note};
 use crate::api::document::{AllocationDocument, LeaseDocument};
 use crate::domain::lease::Handover;
 use crate::host::handover::{MOST_BY_NUMBER, Numbers};
+use crate::library::backend::Backend;
 use crate::telemetry::propagation::Ids;
 
 /// portbook refused, before the program was started.
@@ -57,7 +57,8 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Result<ExitCode, Failure> 
     let trace = Trace::begin(&loaded, "portbook run");
     let runtime = super::runtime()?;
     let asking = async {
-        let backend = Backend::open(&loaded).await.map_err(refused)?;
+        let backend = Backend::open(&loaded).await;
+        let backend = backend.map_err(|error| refused(error.into()))?;
         let answer = allocate(&backend, global, args).await;
         Ok::<_, Failure>((backend, answer))
     };

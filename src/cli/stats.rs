@@ -6,11 +6,11 @@ use std::process::ExitCode;
 use clap::Args;
 use clap_complete::engine::ArgValueCandidates;
 
-use super::backend::Backend;
 use super::table::table;
 use super::{Failure, Global, complete, print, print_json};
 use crate::api::document::{OccupantStats, OutcomesDocument, PortStats, Saved, StatsDocument};
 use crate::domain::moment::Moment;
+use crate::library::backend::Backend;
 
 /// What `stats` takes.
 #[derive(Debug, Args)]

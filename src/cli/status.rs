@@ -2,13 +2,14 @@
 
 use std::process::ExitCode;
 
-use super::{Failure, Global, client, print, print_json};
+use super::{Failure, Global, print, print_json};
 use crate::api::document::{CheckDocument, StatusDocument};
+use crate::library::find;
 
 /// Tells how the service is; exit code 3 where none answers.
 pub(super) async fn run(global: &Global) -> Result<ExitCode, Failure> {
     let loaded = global.load()?;
-    let Some(client) = client::find(&loaded).await? else {
+    let Some(client) = find::find(&loaded).await? else {
         let data_dir = loaded.settings.data_dir.display().to_string();
         if global.json {
             print_json(&serde_json::json!({ "running": false, "data_dir": data_dir }))?;

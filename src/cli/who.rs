@@ -5,12 +5,12 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::backend::Backend;
 use super::stats::whom;
 use super::{Failure, Global, print, print_json};
 use crate::api::document::{PortDocument, PortRecord, ProcessDocument};
 use crate::domain::attempt::printable;
 use crate::domain::port::{Port, Protocol};
+use crate::library::backend::Backend;
 
 /// How many attempts are told.
 const ATTEMPTS: usize = 5;

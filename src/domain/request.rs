@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::lease::{Handover, Name, Scope};
 use super::pool::Strategy;
-use super::port::{Port, Protocols};
+use super::port::{Port, PortSet, Protocols};
 use super::selector::Selector;
 
 /// One request for ports. Every field left empty falls back to the pool's rule.
@@ -30,6 +30,8 @@ pub struct Request {
     pub port: Option<Port>,
     /// This port first; another if it is busy.
     pub prefer: Option<Port>,
+    /// Where candidates come from, in place of the pool's ranges; its other rules hold.
+    pub ranges: Option<PortSet>,
     /// The protocols that each port must be free for.
     pub protocol: Option<Protocols>,
     /// Where to hold the ports; the pool's interfaces if empty.

@@ -113,7 +113,7 @@ impl Service {
     ) -> Result<Allocated, Refusal> {
         let plan = self.plan(request)?;
         let rules = self.kernel_rules();
-        plan.check_privilege(caller.uid, rules.unprivileged_start)?;
+        plan.check_privilege(request, caller.uid, rules.unprivileged_start)?;
         let names = request.names.iter();
         let names = names.map(|name| (caller.uid, &request.scope, name));
         let turn = Arc::new(self.names.take(names).await);

@@ -61,9 +61,16 @@ pub struct Plan {
 impl Plan {
     /// Refuses what the kernel keeps for the administrator: a service that runs as root could bind
     /// it, but that is not for everybody who may ask. A pool can open such ports to its users.
-    pub fn check_privilege(&self, uid: u32, unprivileged_start: u16) -> Result<(), Refusal> {
-        let asked_for = self.explicit.or(self.prefer);
-        let refused = asked_for.filter(|port| {
+    pub fn check_privilege(
+        &self,
+        request: &Request,
+        uid: u32,
+        unprivileged_start: u16,
+    ) -> Result<(), Refusal> {
+        let in_ranges = request.ranges.iter().flat_map(PortSet::iter);
+        let asked_for = self.explicit.or(self.prefer).into_iter();
+        let mut asked_for = asked_for.chain(in_ranges.take_while(|p| p.get() < unprivileged_start));
+        let refused = asked_for.find(|port| {
             uid != 0 && port.get() < unprivileged_start && !self.pool.ranges.contains(*port)
         });
         refused.map_or(Ok(()), |port| {
@@ -104,6 +111,9 @@ impl Plan {
             )));
         }
         let (mut ranges, exclude) = allowed(&pool, &group, settings);
+        if let Some(wanted) = &request.ranges {
+            ranges = within(wanted, &group, settings)?;
+        }
         if let Some(prefer) = request.prefer {
             // Asked for by number, so it counts wherever it lies; the rest comes from the pool.
             ranges = ranges.union(&PortSet::single(prefer));
@@ -237,6 +247,25 @@ pub(super) fn allowed(
     (ranges.unwrap_or_else(|| pool.ranges.clone()), exclude)
 }
 
+/// Of the ranges that were asked for what may be granted on each of these interfaces.
+fn within(wanted: &PortSet, group: &AddressGroup, settings: &Settings) -> Result<PortSet, Refusal> {
+    let mut ranges = wanted.clone();
+    for address in group.addresses() {
+        let rule = rule_for(&address.interface, settings);
+        let Some(own) = rule.and_then(|rule| rule.ranges.as_ref()) else {
+            continue;
+        };
+        ranges = ranges.intersection(own);
+        if ranges.is_empty() {
+            let name = &address.interface;
+            return Err(Refusal::NothingInCommon(format!(
+                "{wanted} was asked for, {name} has {own}"
+            )));
+        }
+    }
+    Ok(ranges)
+}
+
 /// Each interface of a group with the ranges that count on it alone.
 fn own_ranges<'a>(
     pool: &'a Pool,
@@ -267,4 +296,35 @@ fn nothing_in_common(pool: &Pool, group: &AddressGroup, settings: &Settings) -> 
         .map(|(name, ranges)| format!("{name} {ranges}"))
         .collect();
     Refusal::NothingInCommon(parts.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Flags, Sources, load};
+    use crate::host::interface::Interfaces;
+
+    #[test]
+    fn ranges_of_a_request_open_no_privileged_port() {
+        let sources = Sources {
+            flags: Flags {
+                data_dir: Some("/nonexistent".into()),
+                ..Flags::default()
+            },
+            ..Sources::default()
+        };
+        let settings = load(&sources).unwrap().settings;
+        let host = Interfaces::open().current().unwrap();
+        let refused = |ranges: &str, uid| {
+            let request = Request {
+                ranges: Some(ranges.parse().unwrap()),
+                ..Request::default()
+            };
+            let plan = Plan::of(&request, &settings, &host).unwrap();
+            plan.check_privilege(&request, uid, 1024).is_err()
+        };
+        assert!(refused("1000-2000", 1000));
+        assert!(!refused("1000-2000", 0));
+        assert!(!refused("1024-2000", 1000));
+    }
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// Every layer with those it may import from, lowest first. `api` and `access` know each other:
 /// one has the routes and the errors, the other guards them.
-const TABLE: [(&str, &str); 14] = [
+const TABLE: [(&str, &str); 15] = [
     ("domain", ""),
     ("telemetry", "domain"),
     ("config", "domain telemetry"),
@@ -23,12 +23,16 @@ const TABLE: [(&str, &str); 14] = [
     ("protocol", "domain telemetry host engine api access"),
     ("client", "domain telemetry api"),
     (
+        "library",
+        "domain telemetry config host store engine api access protocol client",
+    ),
+    (
         "daemon",
         "domain telemetry config host store engine api access dashboard protocol",
     ),
     (
         "cli",
-        "domain telemetry config host store engine api access protocol client daemon",
+        "domain telemetry config host store engine api access protocol client library daemon",
     ),
 ];
 

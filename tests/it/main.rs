@@ -27,6 +27,7 @@ mod host;
 mod jaeger;
 mod layers;
 mod learning;
+mod library;
 mod limits;
 mod logs;
 mod metrics;

@@ -21,19 +21,22 @@ pub fn ports(count: usize) -> Vec<u16> {
     if count > AT_ONCE {
         return [ports(AT_ONCE), ports(count - AT_ONCE)].concat();
     }
+    leased(&["--strategy", "random", "--count"], count)
+}
+
+/// The same in a row, for tests of what comes after a port; the first of them.
+pub fn ports_in_a_row(count: usize) -> u16 {
+    leased(&["--block"], count)[0]
+}
+
+fn leased(how: &[&str], count: usize) -> Vec<u16> {
     let shared = Path::new(env!("CARGO_TARGET_TMPDIR")).join("ports");
     let output = command()
         .env("PORTBOOK_POOLS__DEFAULT__RANGES", "10000-19999")
         .arg("--data-dir")
         .arg(&shared)
-        .args([
-            "alloc",
-            "--strategy",
-            "random",
-            "--protocol",
-            "both",
-            "--count",
-        ])
+        .args(["alloc", "--protocol", "both"])
+        .args(how)
         .arg(count.to_string())
         .arg("--owner-pid")
         .arg(std::process::id().to_string())

@@ -1,14 +1,14 @@
 //! The services that answer here: each knows its own leases alone, so one is enough.
 
 use crate::api::document::{LeaseDocument, StatusDocument};
-use crate::cli::backend::every_living;
-use crate::cli::client;
 use crate::config::Loaded;
+use crate::library::backend::every_living;
+use crate::library::find;
 
 /// Every service that answers, the one that commands speak to first.
 pub(super) async fn running(loaded: &Loaded) -> Vec<StatusDocument> {
     let mut found: Vec<StatusDocument> = Vec::new();
-    for client in client::all(loaded).await {
+    for client in find::all(loaded).await {
         if let Ok(status) = client.get::<StatusDocument>("/api/v1/status").await
             && found.iter().all(|known| known.pid != status.pid)
         {
@@ -44,7 +44,7 @@ pub(super) fn several(running: &[StatusDocument]) -> Vec<(String, String)> {
 
 /// The living leases of the service that commands speak to; none where none runs.
 pub(super) async fn leases(loaded: &Loaded) -> Vec<LeaseDocument> {
-    match client::find(loaded).await {
+    match find::find(loaded).await {
         Ok(Some(client)) => every_living(&client).await.unwrap_or_default(),
         _ => Vec::new(),
     }

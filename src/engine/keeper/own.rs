@@ -30,6 +30,13 @@ impl Service {
         Ok(listeners)
     }
 
+    /// Lets go of the hold of a lease before the engine ends: `guard` is what keeps the port from
+    /// then on.
+    pub fn leave_to(&self, guard: Guard, id: LeaseId) {
+        drop(lock(&self.holds).remove(id));
+        lock(&self.books).change(id, |lease| lease.guard = guard);
+    }
+
     /// Gives a lease's hold away; whoever gets it decides how long the kernel keeps the port.
     pub fn take_hold(&self, id: LeaseId) -> Option<Hold> {
         let hold = lock(&self.holds).remove(id);

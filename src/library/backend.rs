@@ -1,26 +1,29 @@
-//! What commands work on: the running service, or, where there is none, the same engine on the
-//! same record for the moment of the command.
+//! What commands and embedding programs work on: the running service, or, where there is none, the
+//! same engine on the same record for the moment of the question.
 
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
 use tokio::task::JoinHandle;
 
-use super::{Failure, client};
+use super::Error;
+use super::find::Target;
 use crate::access::Viewer;
 use crate::api::document::{
     AllocationDocument, AllocationRecordDocument, LeaseDocument, LeaseRequest, PortDocument,
     PruneDocument, PruneRequest, StatsDocument, VERSION,
 };
 use crate::api::exclusions::{ExclusionList, ExclusionRequest};
+use crate::api::problem::{Code, Problem};
 use crate::api::{allocations, leases, ports, stats};
 use crate::client::Client;
-use crate::config::Loaded;
+use crate::config::{Loaded, Settings};
 use crate::domain::duration::Span;
 use crate::domain::exclusion::Exclusion;
-use crate::domain::lease::{AllocationId, LeaseId};
+use crate::domain::lease::{AllocationId, Guard, Lease, LeaseId};
 use crate::domain::moment::Moment;
 use crate::domain::port::{Port, Protocol};
 use crate::engine::Limits;
@@ -46,7 +49,7 @@ const PAGE: usize = 1000;
 const ENDED: u32 = 100;
 
 /// What a command works on.
-pub(super) enum Backend {
+pub(crate) enum Backend {
     /// A running service.
     Service(Client),
     /// No service: the engine in this process.
@@ -54,8 +57,8 @@ pub(super) enum Backend {
 }
 
 /// The engine in this process, with the data directory's lock.
-pub(super) struct Embedded {
-    pub(super) service: Service,
+pub(crate) struct Embedded {
+    pub(crate) service: Service,
     caller: Caller,
     writer: JoinHandle<()>,
     _lock: Lock,
@@ -68,40 +71,49 @@ struct Leases {
 
 impl Backend {
     /// The service, or the record itself.
-    pub(super) async fn open(loaded: &Loaded) -> Result<Self, Failure> {
+    pub(crate) async fn open(loaded: &Loaded) -> Result<Self, Error> {
+        Self::at(&Target::of(loaded)).await
+    }
+
+    /// The same where `target` says.
+    pub(crate) async fn at(target: &Target) -> Result<Self, Error> {
+        let data_dir = &target.settings.data_dir;
         // A service that is just starting has the lock before it answers; then look again.
         let mut looks = tokio::time::interval(LOOK);
         for _ in 0..LOOKS {
-            if let Some(client) = client::find(loaded).await? {
+            if let Some(client) = target.service().await? {
                 return Ok(Self::Service(client));
             }
-            let directory = DataDirectory::open(&loaded.settings.data_dir)?;
+            let directory = DataDirectory::open(data_dir)?;
             match directory.lock_within(LOCK_TIMEOUT).await? {
-                Ok(lock) => return Ok(Self::Embedded(Embedded::open(loaded, lock).await?)),
+                Ok(lock) => {
+                    return Ok(Self::Embedded(
+                        Embedded::open(&target.settings, lock).await?,
+                    ));
+                }
                 Err(holder) if holder.socket.is_none() => {
                     return Err(directory.in_use(holder).into());
                 }
                 Err(_) => drop(looks.tick().await),
             }
         }
-        let directory = DataDirectory::open(&loaded.settings.data_dir)?;
-        let holder = directory.holder();
-        let silent = holder.map_or_else(
-            || Failure::other("the service came and went: try again"),
-            |holder| Failure::from(directory.in_use(holder)),
+        let directory = DataDirectory::open(data_dir)?;
+        let silent = directory.holder().map_or_else(
+            || "the service came and went: try again".to_owned(),
+            |holder| directory.in_use(holder).to_string(),
         );
-        Err(silent.with_code(3))
+        Err(Error::Silent(silent))
     }
 
     /// Asks for ports.
-    pub(super) async fn allocate(
+    pub(crate) async fn allocate(
         &self,
         request: LeaseRequest,
-    ) -> Result<AllocationDocument, Failure> {
+    ) -> Result<AllocationDocument, Error> {
         match self {
             Self::Service(client) => Ok(client.post("/api/v1/leases", &request).await?),
             Self::Embedded(embedded) => {
-                let request = request.parse().map_err(Failure::usage)?;
+                let request = request.parse().map_err(Error::InvalidRequest)?;
                 let granted = embedded
                     .service
                     .allocate(&embedded.caller, &request)
@@ -112,10 +124,10 @@ impl Backend {
     }
 
     /// Asks for all of these, or for none: what was granted before one is refused is given back.
-    pub(super) async fn allocate_all(
+    pub(crate) async fn allocate_all(
         &self,
         requests: Vec<LeaseRequest>,
-    ) -> Result<Vec<AllocationDocument>, Failure> {
+    ) -> Result<Vec<AllocationDocument>, Error> {
         let mut all: Vec<AllocationDocument> = Vec::with_capacity(requests.len());
         for request in requests {
             match self.allocate(request).await {
@@ -134,15 +146,61 @@ impl Backend {
     }
 
     /// The sockets of a lease that is handed over by giving them to its owner.
-    pub(super) fn sockets(&self, id: LeaseId) -> Result<Vec<OwnedFd>, Failure> {
+    pub(crate) fn sockets(&self, id: LeaseId) -> Result<Vec<OwnedFd>, Error> {
         match self {
-            Self::Service(client) => descriptor::fetch(client.socket(), id).map_err(Failure::from),
+            Self::Service(client) => Ok(descriptor::fetch(client.socket(), id)?),
             Self::Embedded(embedded) => Ok(embedded.sockets(id)),
         }
     }
 
+    /// The service's socket, where one answers.
+    pub(super) fn socket(&self) -> Option<PathBuf> {
+        match self {
+            Self::Service(client) => Some(client.socket().to_owned()),
+            Self::Embedded(_) => None,
+        }
+    }
+
+    /// The sockets of a lease, for this process itself, which is its owner.
+    pub(super) async fn give(&self, id: LeaseId) -> Result<Vec<OwnedFd>, Error> {
+        match self {
+            Self::Service(client) => Ok(descriptor::fetch(client.socket(), id)?),
+            Self::Embedded(embedded) => {
+                let given = embedded.service.give_sockets(&embedded.caller, id);
+                let (_, sockets) = given.await?;
+                embedded.service.leave_to(Guard::Owner, id);
+                Ok(sockets)
+            }
+        }
+    }
+
+    /// Leaves a lease to the books where no service holds its port.
+    pub(super) fn let_go(&self, id: LeaseId) {
+        if let Self::Embedded(embedded) = self {
+            embedded.service.leave_to(Guard::None, id);
+        }
+    }
+
+    /// A lease, living or ended.
+    pub(super) async fn lease(&self, id: LeaseId) -> Result<LeaseDocument, Error> {
+        match self {
+            Self::Service(client) => Ok(client.get(&format!("/api/v1/leases/{id}")).await?),
+            Self::Embedded(embedded) => {
+                let service = &embedded.service;
+                let document = |lease: &Lease| LeaseDocument::of(lease, service.clock());
+                if let Some(lease) = service.lease(id) {
+                    return Ok(document(&lease));
+                }
+                let stored = service.store().lease(id).await?;
+                let stored = stored.map(|stored| document(&stored.lease));
+                let missing = || Problem::new(Code::NotFound, "there is no such lease");
+                Ok(stored.ok_or_else(missing)?)
+            }
+        }
+    }
+
     /// Living leases, or the latest ended ones; newest first.
-    pub(super) async fn leases(&self, ended: bool) -> Result<Vec<LeaseDocument>, Failure> {
+    pub(crate) async fn leases(&self, ended: bool) -> Result<Vec<LeaseDocument>, Error> {
         match self {
             Self::Service(client) => {
                 if ended {
@@ -156,7 +214,7 @@ impl Backend {
     }
 
     /// Gives a lease back.
-    pub(super) async fn release(&self, id: LeaseId) -> Result<(), Failure> {
+    pub(crate) async fn release(&self, id: LeaseId) -> Result<(), Error> {
         match self {
             Self::Service(client) => Ok(client.delete(&format!("/api/v1/leases/{id}")).await?),
             Self::Embedded(embedded) => Ok(embedded.service.release(&embedded.caller, id).await?),
@@ -164,11 +222,11 @@ impl Backend {
     }
 
     /// Makes a lease last longer.
-    pub(super) async fn renew(
+    pub(crate) async fn renew(
         &self,
         id: LeaseId,
         ttl: Option<Duration>,
-    ) -> Result<LeaseDocument, Failure> {
+    ) -> Result<LeaseDocument, Error> {
         match self {
             Self::Service(client) => {
                 let renewal = serde_json::json!({ "ttl": ttl.map(Span) });
@@ -184,11 +242,7 @@ impl Backend {
     }
 
     /// Who is on a port.
-    pub(super) async fn port(
-        &self,
-        protocol: Protocol,
-        port: Port,
-    ) -> Result<PortDocument, Failure> {
+    pub(crate) async fn port(&self, protocol: Protocol, port: Port) -> Result<PortDocument, Error> {
         match self {
             Self::Service(client) => Ok(client
                 .get(&format!("/api/v1/ports/{protocol}/{port}"))
@@ -203,7 +257,7 @@ impl Backend {
     }
 
     /// The ports excluded by hand.
-    pub(super) async fn exclusions(&self) -> Result<Vec<Exclusion>, Failure> {
+    pub(crate) async fn exclusions(&self) -> Result<Vec<Exclusion>, Error> {
         match self {
             Self::Service(client) => {
                 let list: ExclusionList = client.get("/api/v1/exclusions").await?;
@@ -217,12 +271,12 @@ impl Backend {
     }
 
     /// Excludes a port.
-    pub(super) async fn exclude(
+    pub(crate) async fn exclude(
         &self,
         protocol: Protocol,
         port: Port,
         reason: Option<String>,
-    ) -> Result<Exclusion, Failure> {
+    ) -> Result<Exclusion, Error> {
         match self {
             Self::Service(client) => {
                 let path = format!("/api/v1/ports/{protocol}/{port}/exclusion");
@@ -238,7 +292,7 @@ impl Backend {
     }
 
     /// Includes a port again.
-    pub(super) async fn include(&self, protocol: Protocol, port: Port) -> Result<(), Failure> {
+    pub(crate) async fn include(&self, protocol: Protocol, port: Port) -> Result<(), Error> {
         match self {
             Self::Service(client) => {
                 let path = format!("/api/v1/ports/{protocol}/{port}/exclusion");
@@ -251,16 +305,16 @@ impl Backend {
     }
 
     /// What the past adds up to.
-    pub(super) async fn stats(
+    pub(crate) async fn stats(
         &self,
         since: Moment,
         pool: Option<String>,
-    ) -> Result<StatsDocument, Failure> {
+    ) -> Result<StatsDocument, Error> {
         match self {
             Self::Service(client) => {
                 let query = [("since", Some(since.to_string())), ("pool", pool)];
                 let query = serde_urlencoded::to_string(query)
-                    .map_err(|error| Failure::usage(error.to_string()))?;
+                    .map_err(|error| Error::InvalidRequest(error.to_string()))?;
                 Ok(client.get(&format!("/api/v1/stats?{query}")).await?)
             }
             Self::Embedded(embedded) => {
@@ -271,7 +325,7 @@ impl Backend {
     }
 
     /// Brings the totals up to date; a service does so by itself.
-    pub(super) async fn count(&self) -> Result<(), Failure> {
+    pub(crate) async fn count(&self) -> Result<(), Error> {
         match self {
             Self::Service(_) => Ok(()),
             Self::Embedded(embedded) => Ok(embedded.service.count_attempts().await?),
@@ -279,7 +333,7 @@ impl Backend {
     }
 
     /// Deletes what is old.
-    pub(super) async fn prune(&self, request: &PruneRequest) -> Result<PruneDocument, Failure> {
+    pub(crate) async fn prune(&self, request: &PruneRequest) -> Result<PruneDocument, Error> {
         match self {
             Self::Service(client) => Ok(client.post("/api/v1/history/prune", request).await?),
             Self::Embedded(embedded) => {
@@ -301,22 +355,25 @@ impl Backend {
     }
 
     /// One request answered, with its reasons.
-    pub(super) async fn allocation(
+    pub(crate) async fn allocation(
         &self,
         id: AllocationId,
-    ) -> Result<AllocationRecordDocument, Failure> {
+    ) -> Result<AllocationRecordDocument, Error> {
         match self {
             Self::Service(client) => Ok(client.get(&format!("/api/v1/allocations/{id}")).await?),
             Self::Embedded(embedded) => {
                 let viewer = Viewer::Known(embedded.caller.clone());
                 let found = allocations::about(&embedded.service, &viewer, id).await?;
-                found.ok_or_else(|| Failure::other(format!("there is no allocation {id}")))
+                found.ok_or_else(|| {
+                    let detail = format!("there is no allocation {id}");
+                    Problem::new(Code::NotFound, detail).into()
+                })
             }
         }
     }
 
     /// Ends the work on the record; everything is written when this returns.
-    pub(super) async fn close(self) {
+    pub(crate) async fn close(self) {
         if let Self::Embedded(embedded) = self {
             embedded.service.settle_history().await;
             embedded.service.store().close().await;
@@ -326,7 +383,7 @@ impl Backend {
 }
 
 /// Page by page, newest first.
-pub(super) async fn every_living(client: &Client) -> Result<Vec<LeaseDocument>, Failure> {
+pub(crate) async fn every_living(client: &Client) -> Result<Vec<LeaseDocument>, Error> {
     let mut all: Vec<LeaseDocument> = Vec::new();
     loop {
         let before = all
@@ -353,11 +410,10 @@ fn keep_through_exec(hold: Hold) {
 }
 
 impl Embedded {
-    async fn open(loaded: &Loaded, lock: Lock) -> Result<Self, Failure> {
-        let settings = &loaded.settings;
+    async fn open(settings: &Settings, lock: Lock) -> Result<Self, Error> {
         let directory = DataDirectory::open(&settings.data_dir)?;
         let options = StoreOptions {
-            boot_id: process::boot_id().map_err(|error| Failure::other(error.to_string()))?,
+            boot_id: process::boot_id().map_err(Error::system("no boot id"))?,
             machine_id: process::machine_id(),
             batch_max: settings.store.batch_max.get() as usize,
             checkpoint_interval: None,
@@ -392,13 +448,13 @@ impl Embedded {
     }
 
     /// Lets the program that this process becomes inherit the hold of a lease.
-    pub(super) fn bequeath(&self, id: LeaseId) {
+    pub(crate) fn bequeath(&self, id: LeaseId) {
         if let Some(hold) = self.service.take_hold(id) {
             keep_through_exec(hold);
         }
     }
 
-    async fn leases(&self, ended: bool) -> Result<Vec<LeaseDocument>, Failure> {
+    async fn leases(&self, ended: bool) -> Result<Vec<LeaseDocument>, Error> {
         let clock = self.service.clock();
         if ended {
             let filter = LeaseFilter {

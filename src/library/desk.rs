@@ -1,0 +1,71 @@
+//! The thread that questions are answered on, one after the other.
+//!
+//! A thread of its own, because the engine and the client want a runtime, and the program may have
+//! none, or may ask from within one, where blocking on another is forbidden. In turn, because the
+//! release of a port must come before the next request for it, and nobody waits for a release.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
+
+use tracing::{Instrument, Span};
+
+use super::Error;
+use super::backend::Backend;
+use super::find::Target;
+
+type Job = Box<dyn FnOnce() + Send>;
+
+/// Where questions are put. The thread ends with the last answer after this is dropped.
+#[derive(Debug)]
+pub(super) struct Desk {
+    jobs: Sender<Job>,
+}
+
+impl Desk {
+    /// Starts the thread.
+    pub(super) fn open() -> Result<Self, Error> {
+        let (jobs, queue): (_, Receiver<Job>) = channel();
+        let work = move || queue.into_iter().for_each(|job| job());
+        let thread = thread::Builder::new().name("portbook".to_owned());
+        let started = thread.spawn(work);
+        started.map_err(Error::system("no thread for portbook"))?;
+        Ok(Self { jobs })
+    }
+
+    /// Has `work` done with what `target` means at that moment; `tell` is given what came of it.
+    pub(super) fn put<T>(
+        &self,
+        target: Arc<Target>,
+        work: impl AsyncFnOnce(&Backend) -> Result<T, Error> + Send + 'static,
+        tell: impl FnOnce(Result<T, Error>) + Send + 'static,
+    ) {
+        let span = Span::current();
+        let job = move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build();
+            let runtime = runtime.map_err(Error::system("no runtime for portbook"));
+            let doing = do_with_backend(&target, work).instrument(span);
+            tell(runtime.and_then(|runtime| runtime.block_on(doing)));
+        };
+        // Fails only if the thread is gone; then `tell` is dropped, which the asker notices.
+        let _ = self.jobs.send(Box::new(job));
+    }
+}
+
+async fn do_with_backend<T>(
+    target: &Target,
+    work: impl AsyncFnOnce(&Backend) -> Result<T, Error>,
+) -> Result<T, Error> {
+    let backend = Backend::at(target).await?;
+    let done = work(&backend).await;
+    backend.close().await;
+    done
+}
+
+/// The thread has gone without an answer, which only a defect of portbook explains.
+pub(super) fn gone() -> Error {
+    Error::system("portbook's thread ended")(io::ErrorKind::BrokenPipe.into())
+}

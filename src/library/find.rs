@@ -1,0 +1,91 @@
+//! Finding the service: the socket that is named, the user's own, the one that has the data
+//! directory, the system's. Where none answers, whoever asks does without.
+
+use std::path::{Path, PathBuf};
+
+use super::Error;
+use crate::client::Client;
+use crate::config::{Loaded, Settings};
+use crate::store::directory::DataDirectory;
+
+/// The system-wide service's socket.
+const SYSTEM_SOCKET: &str = "/run/portbook/portbook.sock";
+
+/// The settings, and which services may answer in place of the engine in this process.
+#[derive(Debug, Clone)]
+pub(crate) struct Target {
+    pub(crate) settings: Settings,
+    /// A socket that must be answered; no other is tried then.
+    pub(super) named: Option<PathBuf>,
+    /// The user's own, tried first.
+    pub(super) own: Option<PathBuf>,
+    /// The system's, tried last.
+    pub(super) system: Option<PathBuf>,
+}
+
+impl Target {
+    /// What the settings of the user mean.
+    pub(crate) fn of(loaded: &Loaded) -> Self {
+        let settings = loaded.settings.clone();
+        let is_default = |key| loaded.provenance.is_default(key);
+        let socket = settings.socket.clone();
+        Self {
+            named: (!is_default("socket")).then(|| socket.clone()),
+            own: Some(socket),
+            // A data directory of one's own means a service of one's own.
+            system: is_default("data_dir").then(|| SYSTEM_SOCKET.into()),
+            settings,
+        }
+    }
+
+    fn candidates(&self) -> Vec<PathBuf> {
+        let own = self.own.iter().cloned();
+        let holder = holder(&self.settings.data_dir);
+        let mut sockets: Vec<PathBuf> = own.chain(holder).chain(self.system.clone()).collect();
+        sockets.dedup();
+        sockets
+    }
+
+    /// The service to speak to, or none. A socket that was named must be answered.
+    pub(crate) async fn service(&self) -> Result<Option<Client>, Error> {
+        if let Some(socket) = &self.named {
+            let client = Client::new(socket);
+            client.connect().await?;
+            return Ok(Some(client));
+        }
+        for socket in self.candidates() {
+            let client = Client::new(&socket);
+            if client.is_answered().await {
+                return Ok(Some(client));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// Whoever has the lock wrote down where it answers.
+fn holder(data_dir: &Path) -> Option<PathBuf> {
+    if !data_dir.is_dir() {
+        return None;
+    }
+    DataDirectory::open(data_dir).ok()?.holder()?.socket
+}
+
+/// The service that commands speak to, or none.
+pub(crate) async fn find(loaded: &Loaded) -> Result<Option<Client>, Error> {
+    Target::of(loaded).service().await
+}
+
+/// Every service that answers where one may be expected, the one that commands speak to first.
+pub(crate) async fn all(loaded: &Loaded) -> Vec<Client> {
+    let mut sockets = Target::of(loaded).candidates();
+    sockets.push(SYSTEM_SOCKET.into());
+    let mut answering = Vec::new();
+    for socket in sockets {
+        let client = Client::new(&socket);
+        if client.is_answered().await {
+            answering.push(client);
+        }
+    }
+    answering
+}
