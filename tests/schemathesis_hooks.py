@@ -10,6 +10,11 @@ def is_number(value):
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
+def upwards(value):
+    is_ports = isinstance(value, str) and re.fullmatch("[1-9][0-9]{0,4}([-,][1-9][0-9]{0,4})*", value)
+    return "20000-59999" if is_ports else value
+
+
 @schemathesis.hook
 def before_call(context, case, kwargs):
     body = case.body
@@ -23,3 +28,9 @@ def before_call(context, case, kwargs):
     wait = body.get("wait")
     if is_number(wait) and wait >= 0 or isinstance(wait, str) and re.fullmatch("[0-9dhms]+", wait):
         body["wait"] = "1s"
+    # That a range goes upwards, and what is beyond the last port.
+    ranges = body.get("ranges")
+    if isinstance(ranges, list):
+        body["ranges"] = [upwards(value) for value in ranges]
+    elif isinstance(ranges, str):
+        body["ranges"] = upwards(ranges)

@@ -205,10 +205,10 @@ fn add_rules(schema: &mut Schema) {
         let several = json!({"type": "array", "minItems": names});
         json!({"not": {"properties": {a: is, "names": several}, "required": [a, "names"]}})
     };
-    let one_at_most = |field: &str| {
+    let one_at_most = |field: &str, beside: &str| {
         let several = json!({"type": "integer", "minimum": 2});
-        let properties = json!({"port": {"type": "integer"}, field: several});
-        json!({"not": {"properties": properties, "required": ["port", field]}})
+        let properties = json!({beside: given(), field: several});
+        json!({"not": {"properties": properties, "required": [beside, field]}})
     };
     let in_a_tree = json!({
         "if": {"properties": {"scope": {"const": "dir"}}, "required": ["scope"]},
@@ -222,8 +222,10 @@ fn add_rules(schema: &mut Schema) {
         unless("count", given(), 1),
         unless("block", given(), 1),
         unless("port", given(), 2),
-        one_at_most("count"),
-        one_at_most("block"),
+        one_at_most("count", "port"),
+        one_at_most("block", "port"),
+        one_at_most("count", "name"),
+        one_at_most("block", "name"),
         in_a_tree,
     ];
     schema.insert("allOf".to_owned(), json!(rules));

@@ -1,12 +1,14 @@
 //! Port numbers, sets of them, and the protocols they are counted in.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::num::NonZeroU16;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde_json::json;
 
 /// A port number from 1 to 65535.
 ///
@@ -353,6 +355,25 @@ impl Serialize for PortSet {
 impl<'de> Deserialize<'de> for PortSet {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(PortSetVisitor)
+    }
+}
+
+impl JsonSchema for PortSet {
+    fn schema_name() -> Cow<'static, str> {
+        "PortSet".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let port = json!({"type": "integer", "minimum": 1, "maximum": u16::MAX});
+        let text = json!({
+            "type": "string",
+            "pattern": "^[1-9][0-9]{0,4}(-[1-9][0-9]{0,4})?(,[1-9][0-9]{0,4}(-[1-9][0-9]{0,4})?)*$",
+        });
+        json_schema!({
+            "description": "Ports and ranges of ports, the lower end first.",
+            "examples": ["8888-8988,9100"],
+            "anyOf": [port, text, {"type": "array", "items": {"anyOf": [port, text]}, "minItems": 1}],
+        })
     }
 }
 

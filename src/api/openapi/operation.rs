@@ -8,6 +8,9 @@ use crate::api::problem::Code;
 /// Makes the schema of a type.
 pub(super) type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
 
+/// Says of a field by its name whether an operation takes it.
+pub(super) type IsTaken = fn(&str) -> bool;
+
 fn schema_of<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
     generator.subschema_for::<T>()
 }
@@ -91,7 +94,7 @@ pub(super) struct Operation {
     pub(super) description: &'static str,
     pub(super) access: Access,
     /// A struct whose fields are the query's, and which of them are taken.
-    pub(super) query: Option<(SchemaOf, fn(&str) -> bool)>,
+    pub(super) query: Option<(SchemaOf, IsTaken)>,
     /// Other parameters: where, the name, what it says.
     pub(super) parameters: Vec<(&'static str, &'static str, &'static str)>,
     pub(super) body: Option<Content>,
@@ -156,7 +159,7 @@ impl Operation {
     }
 
     /// The query's fields are some of those of `T`.
-    pub(super) fn query_of<T: JsonSchema>(mut self, is_taken: fn(&str) -> bool) -> Self {
+    pub(super) fn query_of<T: JsonSchema>(mut self, is_taken: IsTaken) -> Self {
         self.query = Some((schema_of::<T>, is_taken));
         self.refused(&[Code::InvalidRequest])
     }

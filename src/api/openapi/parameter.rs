@@ -5,7 +5,7 @@ use schemars::{Schema, SchemaGenerator, json_schema};
 use serde_json::{Map, Value, json};
 
 use super::bounds::Bounds;
-use super::operation::Operation;
+use super::operation::{IsTaken, Operation};
 use crate::api::export::Kind;
 use crate::domain::lease::LeaseId;
 use crate::domain::port::{Port, Protocol};
@@ -66,7 +66,7 @@ fn kinds() -> Schema {
 }
 
 /// The fields of a struct, each as a parameter.
-fn query(root: &Schema, is_taken: fn(&str) -> bool, generator: &SchemaGenerator) -> Vec<Value> {
+fn query(root: &Schema, is_taken: IsTaken, generator: &SchemaGenerator) -> Vec<Value> {
     let mut fields = fields(root, generator);
     fields.retain(|name, _| is_taken(name));
     let parameter = |(name, schema): (&String, &Value)| {

@@ -5,12 +5,10 @@ use std::borrow::Cow;
 
 use schemars::generate::Contract;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde_json::json;
 
 use crate::domain::duration::Span;
 use crate::domain::lease::Name;
 use crate::domain::moment::Moment;
-use crate::domain::port::PortSet;
 use crate::domain::selector::Selector;
 
 /// Durations that no parser reads in two ways. More is understood than this.
@@ -22,9 +20,6 @@ const NETWORK: &str = "^!?((25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])\\.){3}\
 
 /// Interfaces, by the characters that their names are made of in practice.
 const INTERFACE: &str = "^!?[A-Za-z0-9*?][A-Za-z0-9._*?-]{0,14}$";
-
-/// A port, or a range that no two numbers of these lengths reverse. More is understood than this.
-const PORTS: &str = "^[1-9][0-9]{3}(-[1-5][0-9]{4})?$";
 
 /// Ten leap years in seconds, which no duration may exceed.
 const LONGEST_SECONDS: u64 = 10 * 366 * 86_400;
@@ -72,18 +67,6 @@ inline! {
             "examples": ["any", "eth0", "10.0.0.0/8", "!docker0"],
         }),
     };
-    PortSet, "Ports", |generator| if *generator.contract() == Contract::Serialize {
-        json_schema!({"title": "ports", "type": "string", "examples": ["8888-8988,9100"]})
-    } else {
-        let number = json!({"type": "integer", "minimum": 1, "maximum": u16::MAX});
-        let text = json!({"type": "string", "pattern": PORTS});
-        json_schema!({
-            "title": "ports",
-            "anyOf": [text, number, {"type": "array", "minItems": 1, "items": {"anyOf": [text, number]}}],
-            "description": "Ports and ranges with commas between, a number, or a list of these.",
-            "examples": ["8000-10999"],
-        })
-    };
     Span, "Duration", |generator| match generator.contract() {
         Contract::Serialize => json_schema!({"title": "duration", "type": "string", "examples": ["1h30m"]}),
         // For whoever sends one.
@@ -127,7 +110,6 @@ mod tests {
     fn what_a_schema_gives_as_an_example_is_understood() {
         reads_its_examples::<Name>();
         reads_its_examples::<Selector>();
-        reads_its_examples::<PortSet>();
         reads_its_examples::<Span>();
         reads_its_examples::<Moment>();
     }

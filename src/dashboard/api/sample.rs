@@ -22,7 +22,8 @@ pub(super) fn of(path: &str, method: &str, described: &'static Value) -> Sample 
     let body = &described["requestBody"]["content"]["application/json"]["example"];
     if !body.is_null() {
         // Our own examples have no apostrophe, which a shell would take for the end.
-        before.push_str(&format!(" -H 'Content-Type: application/json' -d '{body}'"));
+        let body = body.to_string();
+        before.extend([" -H 'Content-Type: application/json' -d '", &body, "'"]);
     }
     if text(described, "operationId") == "followEvents" {
         before.push_str(" -N");
