@@ -24,6 +24,7 @@ mod exclusion;
 mod fault;
 mod history;
 mod host;
+mod hostile;
 mod jaeger;
 mod layers;
 mod learning;

@@ -157,7 +157,7 @@ fn of_pool(pool: &Capacity) -> Option<Item> {
     }
 }
 
-/// What is to be said of a pool with less than a twentieth left.
+/// What is to be said of a pool with less than a tenth left.
 fn scarce(pool: &str, shares: &Shares) -> Option<(Tone, String)> {
     let (free, all) = (shares.free, shares.grantable());
     match free {
@@ -168,7 +168,7 @@ fn scarce(pool: &str, shares: &Shares) -> Option<(Tone, String)> {
                 format!("Pool {pool} is full: none of {all} is free."),
             ))
         }
-        _ if free.saturating_mul(20) < all => {
+        _ if free.saturating_mul(10) < all => {
             let (free, all) = (grouped(free as usize), count(all as usize, "port"));
             let says = format!("Pool {pool} is nearly full: {free} of {all} are free.");
             Some((Tone::Warning, says))

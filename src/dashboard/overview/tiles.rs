@@ -28,7 +28,7 @@ pub(super) struct Tile {
     pub(super) href: String,
     /// Whether the note asks for a look.
     pub(super) alarming: bool,
-    /// A bar from 0 to 1000, where the number is a share.
+    /// A bar from 0 to 1000, as long as the share that the number is.
     pub(super) bar: Option<usize>,
 }
 
@@ -87,7 +87,7 @@ fn free(capacities: &[Capacity]) -> Option<Tile> {
         note: format!("{} of {}", grouped(free), count(all, "port")),
         href: "/map?only=1".to_owned(),
         alarming: free * 20 < all,
-        bar: Some(per_mille(all - free, all)),
+        bar: Some(per_mille(free, all)),
     })
 }
 
@@ -244,7 +244,7 @@ mod tests {
         };
         let tile = free(std::slice::from_ref(&pool)).unwrap();
         assert_eq!((&*tile.value, &*tile.note), ("80 %", "8 of 10 ports"));
-        assert_eq!((tile.bar, tile.alarming), (Some(200), false));
+        assert_eq!((tile.bar, tile.alarming), (Some(800), false));
         pool.whole = Err("no such interface".to_owned());
         assert!(free(&[pool]).is_none());
     }

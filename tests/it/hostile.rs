@@ -1,0 +1,126 @@
+//! Names of processes and labels are anybody's text: they arrive as text on every page, in every
+//! table and in CSV, and never as markup, as a formula, or as a command to a terminal.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+
+use serde_json::json;
+
+use crate::support::{Place, Server, Stranger};
+
+/// What the kernel keeps of a process's name: 15 bytes (`TASK_COMM_LEN`).
+const COMMAND: &str = "=1<b>\"'\u{1b}[31m";
+
+/// A process of that name on a port, or one that only lives where there is none.
+fn hostile_process(port: Option<u16>) -> Stranger {
+    let script = "import socket,sys\n\
+        open('/proc/self/comm','w').write(sys.argv[2])\n\
+        s=socket.socket()\n\
+        if sys.argv[1]: s.bind(('127.0.0.1', int(sys.argv[1]))); s.listen()\n\
+        print(flush=True); sys.stdin.read()";
+    let port = port.map(|port| port.to_string()).unwrap_or_default();
+    let mut child: Child = Command::new("python3")
+        .args(["-c", script, &port, COMMAND])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = BufReader::new(child.stdout.as_mut().unwrap());
+    said.read_line(&mut String::new()).unwrap();
+    Stranger(child)
+}
+
+/// 128 characters of markup, quotes, controls and a turn of the writing direction.
+fn label() -> String {
+    let piece = "<img src=x onerror=alert(1)>\"'`&\u{1b}]0;\u{7}\u{202e}\r\n";
+    piece.chars().cycle().take(128).collect()
+}
+
+/// What acts on a terminal or turns the text around.
+fn acts(c: char) -> bool {
+    c.is_control() && c != '\n' || ('\u{202a}'..='\u{202e}').contains(&c)
+}
+
+fn page(server: &Server, path: &str) {
+    let answer = server.web("GET", path, &[("Accept", "text/html")]);
+    assert!(answer.status < 500, "{path}: {answer:?}");
+    for markup in ["<img", "<b>"] {
+        assert!(!answer.body.contains(markup), "{path} has {markup}");
+    }
+    let found = answer.body.find(acts);
+    assert_eq!(found, None, "{path}: {:?}", answer.body);
+}
+
+#[test]
+fn hostile_text_is_text_on_every_page_in_every_table_and_in_csv() {
+    let mut place = Place::with_ports(3);
+    place.set("PORTBOOK_POOLS__DEFAULT__STRATEGY", "ordered");
+    let taken = place.ports[0];
+    let occupant = hostile_process(Some(taken));
+    let owner = hostile_process(None);
+    let server = place.serve();
+    let wanted = json!({
+        "name": "web", "prefer": taken, "labels": {"team": label(), label(): "x"},
+        "owner_pid": owner.0.id(),
+    });
+    let granted = server.api("POST", "/api/v1/leases", Some(&wanted));
+    assert_eq!(granted.status, 201, "{granted:?}");
+    let granted = granted.json();
+    let lease = &granted["leases"][0];
+    assert_eq!(lease["labels"]["team"], label());
+    let refused = server.api("POST", "/api/v1/leases", Some(&json!({"port": taken})));
+    assert_eq!(refused.status, 409, "{refused:?}");
+
+    let (id, port) = (lease["id"].as_str().unwrap(), &lease["port"]);
+    let allocation = granted["allocation"].as_str().unwrap();
+    for path in [
+        "/",
+        "/map",
+        "/map?as=table",
+        "/leases",
+        "/attempts",
+        "/interfaces",
+        "/status",
+        "/config",
+        "/try",
+        "/login",
+        "/api",
+        "/errors/port_in_use",
+        "/search?q=name:web",
+        "/leases?name=web",
+        "/search?q=%1b%5b31m%3Cb%3E%e2%80%ae",
+        "/leases?name=%3Cb%3E%1b",
+        "/attempts?name=%3Cb%3E%1b",
+    ] {
+        page(&server, path);
+    }
+    page(&server, &format!("/map?port={taken}"));
+    page(&server, &format!("/ports/tcp/{taken}"));
+    page(&server, &format!("/ports/tcp/{port}"));
+    page(&server, &format!("/leases/{id}"));
+    page(&server, &format!("/allocations/{allocation}"));
+    page(&server, &format!("/try?port={taken}"));
+
+    let csv = server
+        .api("GET", "/api/v1/history/attempts?format=csv", None)
+        .body;
+    assert!(csv.contains("'=1<b>"), "{csv}");
+    assert_eq!(csv.replace("\r\n", "\n").find(acts), None, "{csv:?}");
+    let (taken, port) = (taken.to_string(), port.to_string());
+    for command in [
+        &["list"][..],
+        &["list", "--all"],
+        &["who", &taken],
+        &["who", &port],
+        &["explain", "web"],
+        &["explain", allocation],
+        &["stats"],
+        &["status"],
+        &["interfaces"],
+        &["history", "export", "--format", "csv"],
+    ] {
+        let printed = place.ok(command).replace("\r\n", "\n");
+        assert_eq!(printed.find(acts), None, "{command:?}: {printed:?}");
+    }
+    drop(occupant);
+}
