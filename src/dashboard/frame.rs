@@ -6,6 +6,7 @@ use actix_web::dev::Payload;
 use actix_web::{FromRequest, HttpRequest};
 
 use crate::access::Viewer;
+use crate::domain::attempt::printable;
 
 /// The pages of the navigation, by address.
 const PAGES: [(&str, &str); 8] = [
@@ -117,13 +118,16 @@ impl Params {
         Self::parse(request.query_string())
     }
 
-    /// The same from text. Empty values are left out: forms send every field.
+    /// The same from text. Empty values are left out: forms send every field. A page shows what it
+    /// was asked for, so what would act on a terminal is taken out; nothing on record can be asked
+    /// for by it.
     pub fn parse(query: &str) -> Self {
         let pairs: Vec<(String, String)> = serde_urlencoded::from_str(query).unwrap_or_default();
         Self(
             pairs
                 .into_iter()
                 .filter(|(_, value)| !value.is_empty())
+                .map(|(key, value)| (key, printable(&value)))
                 .collect(),
         )
     }

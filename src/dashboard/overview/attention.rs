@@ -247,7 +247,7 @@ mod tests {
         let checks = [Check::ok("record", "it takes commits")];
         let leases = [in_state(20_000, State::Active)];
         assert_eq!(about(&leases, &checks, &Past::default()), []);
-        assert_eq!(scarce("web", &shares(95, 5)), None);
+        assert_eq!(scarce("web", &shares(90, 10)), None);
     }
 
     #[test]
