@@ -27,7 +27,7 @@ use common::now;
 use world::World;
 
 /// How often each page is asked for.
-const ROUNDS: usize = 100;
+const ROUNDS: usize = 200;
 
 /// What the 99th of a hundred answers may take, in milliseconds.
 const WITHIN: f64 = 50.0;

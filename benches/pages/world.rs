@@ -33,6 +33,8 @@ impl World {
         place.set("PORTBOOK_POOLS__DEFAULT__STRATEGY", "learned");
         drop(place.serve()?);
         Record::open(&place.database())?.add_history(ATTEMPTS)?;
+        // Counts them, as a service does while they are made.
+        ensure!(place.command().arg("stats").output()?.status.success());
         let others = (0..OTHERS).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)));
         let others = others.collect::<Result<Vec<_>, _>>()?;
         let service = place.serve()?;

@@ -64,13 +64,8 @@ pub async fn about(
     service.count_attempts().await?;
     let now = service.clock().now();
     let since = since.unwrap_or(SINCE).from(now);
-    let first_day = since.as_second().div_euclid(DAY_SECONDS);
-    let filter = StatsFilter {
-        first_day,
-        pool,
-        uid: viewer.only_user(),
-        ports: PORTS,
-    };
+    let filter = filter(viewer, since, pool);
+    let first_day = filter.first_day;
     let reader = service.store().reader();
     let attempts = reader.attempt_totals(&filter).await?;
     let hours = reader.allocation_totals(&filter).await?;
@@ -88,6 +83,27 @@ pub async fn about(
         leases: lifetimes(&reader.lease_totals(&filter).await?),
         saved: saved(hours.iter()),
     })
+}
+
+fn filter(viewer: &Viewer, since: Timestamp, pool: Option<String>) -> StatsFilter {
+    StatsFilter {
+        first_day: since.as_second().div_euclid(DAY_SECONDS),
+        pool,
+        uid: viewer.only_user(),
+        ports: PORTS,
+    }
+}
+
+/// What the attempts of a week on each interface add up to.
+pub async fn of_interfaces(
+    service: &Service,
+    viewer: &Viewer,
+) -> Result<Vec<InterfaceStats>, StoreError> {
+    service.count_attempts().await?;
+    let since = SINCE.from(service.clock().now());
+    let reader = service.store().reader();
+    let places = reader.place_totals(&filter(viewer, since, None)).await?;
+    Ok(interfaces(&places))
 }
 
 /// What was tried on one port over all days, as this viewer may see it.

@@ -88,8 +88,8 @@ pub(super) async fn show(
     let host = service.interfaces().current();
     let host =
         host.map_err(|error| Problem::new(Code::StoreUnavailable, printable(&error.to_string())))?;
-    let stats = stats::about(service, &viewer, None, None).await;
-    let stats = stats.map_err(Problem::from)?.interfaces;
+    let stats = stats::of_interfaces(service, &viewer).await;
+    let stats = stats.map_err(Problem::from)?;
     let leases = leases_by_interface(service.leases().iter().map(AsRef::as_ref));
     let glob = params.get("name").unwrap_or_default().to_owned();
     let wanted = |name: &str| glob.is_empty() || WildMatch::new(&glob).matches(name);

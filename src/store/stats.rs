@@ -174,15 +174,23 @@ fn among(query: &mut QueryBuilder<Sqlite>, time: &str, first: i64, filter: &Stat
 impl Reader {
     /// Attempts by pool and interface, and of the ports that stand out.
     pub async fn attempt_totals(&self, filter: &StatsFilter) -> Result<AttemptTotals, StoreError> {
+        Ok(AttemptTotals {
+            places: self.place_totals(filter).await?,
+            ports: self.port_totals(ALL, filter).await?,
+            conflicts: self.port_totals("in_use", filter).await?,
+        })
+    }
+
+    /// Attempts by pool and interface alone.
+    pub async fn place_totals(
+        &self,
+        filter: &StatsFilter,
+    ) -> Result<Vec<AttemptTotal>, StoreError> {
         let mut query = QueryBuilder::new("select pool, interface, '' as protocol, 0 as port, ");
         query.push(SUMS).push(" from place_day");
         among(&mut query, "day", filter.first_day, filter);
         query.push(" group by pool, interface");
-        Ok(AttemptTotals {
-            places: query.build_query_as().fetch_all(&self.pool).await?,
-            ports: self.port_totals(ALL, filter).await?,
-            conflicts: self.port_totals("in_use", filter).await?,
-        })
+        Ok(query.build_query_as().fetch_all(&self.pool).await?)
     }
 
     /// The ports with most of something. First which they are, by that alone: there may be many.

@@ -8,7 +8,7 @@ use super::{Reader, StoreError};
 use crate::domain::attempt::Outcome;
 
 /// How many attempts are added up at most: the latest ones.
-pub const SUMMED: u32 = 20_000;
+pub const SUMMED: u32 = 10_000;
 
 /// How many different processes in the way are told of at most.
 const WAYS: u32 = 200;

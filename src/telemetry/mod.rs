@@ -41,8 +41,9 @@ pub use stopwatch::Stopwatch;
 /// The target of every span of portbook.
 pub const SPAN_TARGET: &str = "portbook::span";
 
-/// How long the last spans may take to leave at shut-down.
-pub const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a program that ends waits for its last spans. With all else that a service does before
+/// it ends, it is gone within two seconds whatever its collector does.
+pub const FLUSH_TIMEOUT: Duration = Duration::from_millis(1400);
 
 /// What is logged, and where spans go.
 #[derive(Debug, Clone)]
