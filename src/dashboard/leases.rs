@@ -184,19 +184,23 @@ mod tests {
     use crate::domain::lease::tests_support::lease;
     use crate::host::clock::Clock;
 
-    #[test]
-    fn a_page_of_nothing_says_what_to_do() {
-        let page = LeasesPage {
+    fn page(rows: Vec<LeaseRow>) -> LeasesPage {
+        LeasesPage {
             frame: Frame::default(),
             filter: Filter::default(),
             columns: Vec::new(),
             states: Vec::new(),
             pools: Vec::new(),
             ends: Vec::new(),
-            rows: Vec::new(),
-            total: "0".into(),
+            total: rows.len().to_string(),
+            rows,
             next: None,
-        };
+        }
+    }
+
+    #[test]
+    fn a_page_of_nothing_says_what_to_do() {
+        let page = page(Vec::new());
         assert!(page.render().unwrap().contains("portbook run --name web"));
     }
 
@@ -209,20 +213,7 @@ mod tests {
             row.choosable = choosable;
             row
         };
-        let shown = |choosable| {
-            let page = LeasesPage {
-                frame: Frame::default(),
-                filter: Filter::default(),
-                columns: Vec::new(),
-                states: Vec::new(),
-                pools: Vec::new(),
-                ends: Vec::new(),
-                rows: vec![row(choosable)],
-                total: "1".into(),
-                next: None,
-            };
-            page.render().unwrap()
-        };
+        let shown = |choosable| page(vec![row(choosable)]).render().unwrap();
         assert!(shown(true).contains("type=\"checkbox\""));
         assert!(!shown(false).contains("type=\"checkbox\""));
     }

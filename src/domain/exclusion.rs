@@ -47,19 +47,26 @@ impl fmt::Display for Exclusion {
 /// All of them.
 #[derive(Debug, Clone, Default)]
 pub struct Exclusions {
-    tcp: BTreeMap<Port, Exclusion>,
-    udp: BTreeMap<Port, Exclusion>,
+    tcp: OfProtocol,
+    udp: OfProtocol,
+}
+
+/// Those of one protocol. Every request asks for the ports, so they are put together once a change.
+#[derive(Debug, Clone, Default)]
+struct OfProtocol {
+    by_port: BTreeMap<Port, Exclusion>,
+    ports: PortSet,
 }
 
 impl Exclusions {
-    const fn of(&self, protocol: Protocol) -> &BTreeMap<Port, Exclusion> {
+    const fn of(&self, protocol: Protocol) -> &OfProtocol {
         match protocol {
             Protocol::Tcp => &self.tcp,
             Protocol::Udp => &self.udp,
         }
     }
 
-    const fn of_mut(&mut self, protocol: Protocol) -> &mut BTreeMap<Port, Exclusion> {
+    const fn of_mut(&mut self, protocol: Protocol) -> &mut OfProtocol {
         match protocol {
             Protocol::Tcp => &mut self.tcp,
             Protocol::Udp => &mut self.udp,
@@ -69,17 +76,21 @@ impl Exclusions {
     /// Adds one, in place of an earlier one of the same port.
     pub fn add(&mut self, exclusion: Exclusion) {
         let port = exclusion.port;
-        self.of_mut(exclusion.protocol).insert(port, exclusion);
+        let all = self.of_mut(exclusion.protocol);
+        all.by_port.insert(port, exclusion);
+        all.ports = all.ports.union(&PortSet::single(port));
     }
 
     /// Takes one away.
     pub fn remove(&mut self, protocol: Protocol, port: Port) {
-        self.of_mut(protocol).remove(&port);
+        let all = self.of_mut(protocol);
+        all.by_port.remove(&port);
+        all.ports = all.ports.without(&PortSet::single(port));
     }
 
     /// The one of a port.
     pub fn get(&self, protocol: Protocol, port: Port) -> Option<&Exclusion> {
-        self.of(protocol).get(&port)
+        self.of(protocol).by_port.get(&port)
     }
 
     /// The first that speaks against a port which must be free for all of these.
@@ -91,15 +102,13 @@ impl Exclusions {
 
     /// The ports that are excluded for any of these.
     pub fn ports(&self, protocols: &[Protocol]) -> PortSet {
-        let ports = protocols.iter().flat_map(|each| self.of(*each).keys());
-        ports.fold(PortSet::EMPTY, |all, port| {
-            all.union(&PortSet::single(*port))
-        })
+        let sets = protocols.iter().map(|each| &self.of(*each).ports);
+        sets.fold(PortSet::EMPTY, |all, ports| all.union(ports))
     }
 
     /// Every one, TCP first.
     pub fn iter(&self) -> impl Iterator<Item = &Exclusion> {
-        self.tcp.values().chain(self.udp.values())
+        self.tcp.by_port.values().chain(self.udp.by_port.values())
     }
 }
 
@@ -128,7 +137,9 @@ mod tests {
         );
         all.remove(Protocol::Udp, port);
         assert_eq!(all.iter().count(), 1);
+        assert_eq!(all.ports(&both), PortSet::single(port));
         all.remove(Protocol::Tcp, port);
+        assert!(all.ports(&both).is_empty());
         assert!(all.against(&both, port).is_none());
     }
 }

@@ -113,17 +113,9 @@ fn read(protocol: Protocol, port: Option<Port>) -> io::Result<Vec<Entry>> {
     })
 }
 
-/// Who is in the way of these addresses: first who listens, then who is bound, then connections.
-///
-/// It walks all of `/proc`, so it is for the moment after a refused bind. What cannot be read reads
-/// as nobody.
-pub fn occupants(protocol: Protocol, port: Port, overlapping: &[BindAddress]) -> Vec<Occupant> {
-    let mut entries = Occupancy::on_port(protocol, port).unwrap_or_default();
-    entries.retain(|entry| overlapping.iter().any(|address| entry.overlaps(address)));
-    behind(entries)
-}
-
 /// Who is behind these sockets, each once: first who listens, then who is bound, then connections.
+///
+/// It walks all of `/proc`. What cannot be read reads as nobody.
 pub fn behind(mut entries: Vec<Entry>) -> Vec<Occupant> {
     entries.sort_by_key(|entry| entry.state.rank());
     let mut found: Vec<Occupant> = Vec::new();

@@ -78,23 +78,15 @@ pub fn beside(api_socket: &Path) -> PathBuf {
 /// Answers whoever connects, for as long as it is polled. A connection that asks to take over is
 /// passed on to `takeovers`.
 pub async fn serve(listener: UnixListener, service: Service, takeovers: mpsc::Sender<UnixStream>) {
-    loop {
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                let (service, takeovers) = (service.clone(), takeovers.clone());
-                tokio::spawn(async move {
-                    if let Err(error) = answer(stream, &service, &takeovers).await {
-                        tracing::debug!(%error, "a connection for sockets ended early");
-                    }
-                });
+    super::each_connection(&listener, |stream| {
+        let (service, takeovers) = (service.clone(), takeovers.clone());
+        tokio::spawn(async move {
+            if let Err(error) = answer(stream, &service, &takeovers).await {
+                tracing::debug!(%error, "a connection for sockets ended early");
             }
-            Err(error) => {
-                // No descriptor is left, say: the next connection is worth another try, later.
-                tracing::warn!(%error, "no connection for sockets could be taken");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-        }
-    }
+        });
+    })
+    .await;
 }
 
 async fn answer(

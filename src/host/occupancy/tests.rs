@@ -16,6 +16,13 @@ fn on(ip: &str) -> BindAddress {
     }
 }
 
+/// Who is in the way of these addresses.
+fn occupants(protocol: Protocol, port: Port, overlapping: &[BindAddress]) -> Vec<Occupant> {
+    let mut entries = Occupancy::on_port(protocol, port).unwrap();
+    entries.retain(|entry| overlapping.iter().any(|address| entry.overlaps(address)));
+    behind(entries)
+}
+
 fn port_of(address: SocketAddr) -> Port {
     Port::new(address.port()).unwrap()
 }

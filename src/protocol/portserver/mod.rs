@@ -10,7 +10,6 @@ mod statistics;
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
 use tokio::net::{UnixListener, UnixStream};
@@ -26,9 +25,6 @@ use crate::engine::service::{Caller, Service};
 
 pub use request::{Fault, parse};
 pub use statistics::Statistics;
-
-/// Before the next connection, where none could be taken.
-const BREATH: Duration = Duration::from_millis(100);
 
 /// A port server: the engine, the pool it grants from, and what it has counted.
 #[derive(Debug, Clone)]
@@ -51,23 +47,15 @@ impl Portserver {
 
     /// Answers whoever connects, for as long as it is polled.
     pub async fn serve(self, listener: UnixListener) {
-        loop {
-            match listener.accept().await {
-                Ok((stream, _)) => {
-                    let server = self.clone();
-                    tokio::spawn(async move {
-                        if let Err(error) = server.answer(stream).await {
-                            tracing::debug!(%error, "a client of the port server went away");
-                        }
-                    });
+        super::each_connection(&listener, |stream| {
+            let server = self.clone();
+            tokio::spawn(async move {
+                if let Err(error) = server.answer(stream).await {
+                    tracing::debug!(%error, "a client of the port server went away");
                 }
-                Err(error) => {
-                    // No descriptor is left, say: the next connection is worth another try, later.
-                    tracing::warn!(%error, "no client of the port server could be taken");
-                    tokio::time::sleep(BREATH).await;
-                }
-            }
-        }
+            });
+        })
+        .await;
     }
 
     /// The statistics as lines, in the order of the reference program.
@@ -75,8 +63,8 @@ impl Portserver {
         let settings = self.service.settings();
         let pool = settings.pools.get(&self.pool);
         let managed = pool.map_or(0, |pool| {
-            let excluded = pool.ranges.intersection(&pool.exclude);
-            pool.ranges.len() - excluded.len()
+            let by_hand = self.service.exclusions().ports(pool.protocol.each());
+            pool.ranges.without(&pool.exclude).without(&by_hand).len()
         });
         self.statistics.lines(managed)
     }
