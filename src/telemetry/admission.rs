@@ -3,8 +3,6 @@
 //! The SDK's batching drops spans when its queue is full and tells how many only at its end. So no
 //! more are let in here than its queue takes; whoever ends a span never waits.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use opentelemetry::Context;
@@ -13,32 +11,27 @@ use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::trace::{Span, SpanData, SpanExporter, SpanProcessor};
 
 use super::report;
-
-/// How many spans are in the queue, known to both its ends.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Waiting(Arc<AtomicUsize>);
+use super::uplink::Uplink;
 
 /// Before the queue.
 #[derive(Debug)]
 pub(super) struct Admission<P> {
     queue: P,
-    room: usize,
-    waiting: Waiting,
+    uplink: Uplink,
 }
 
 impl<P> Admission<P> {
-    /// Lets at most `room` spans wait in `queue`, whose other end is a [`Leaving`].
-    pub(super) const fn new(queue: P, room: usize, waiting: Waiting) -> Self {
-        Self {
-            queue,
-            room,
-            waiting,
-        }
+    /// Lets spans wait in `queue`, whose other end is a [`Leaving`] of the same uplink.
+    pub(super) const fn new(queue: P, uplink: Uplink) -> Self {
+        Self { queue, uplink }
     }
 }
 
 impl<P: SpanProcessor> SpanProcessor for Admission<P> {
     fn on_start(&self, span: &mut Span, context: &Context) {
+        if opentelemetry::trace::Span::span_context(span).is_sampled() {
+            self.uplink.begun();
+        }
         self.queue.on_start(span, context);
     }
 
@@ -46,12 +39,9 @@ impl<P: SpanProcessor> SpanProcessor for Admission<P> {
         if !span.span_context.is_sampled() {
             return;
         }
-        let waiting = &*self.waiting.0;
-        // Two that come at once see different counts, so no more are let in than there is room for.
-        if waiting.fetch_add(1, Ordering::Relaxed) < self.room {
+        if self.uplink.enter() {
             self.queue.on_end(span);
         } else {
-            waiting.fetch_sub(1, Ordering::Relaxed);
             report::lose(report::QUEUE_FULL, 1);
         }
     }
@@ -73,19 +63,19 @@ impl<P: SpanProcessor> SpanProcessor for Admission<P> {
 #[derive(Debug)]
 pub(super) struct Leaving<E> {
     exporter: E,
-    waiting: Waiting,
+    uplink: Uplink,
 }
 
 impl<E> Leaving<E> {
     /// Notes what `exporter` is given.
-    pub(super) const fn new(exporter: E, waiting: Waiting) -> Self {
-        Self { exporter, waiting }
+    pub(super) const fn new(exporter: E, uplink: Uplink) -> Self {
+        Self { exporter, uplink }
     }
 }
 
 impl<E: SpanExporter> SpanExporter for Leaving<E> {
     async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
-        self.waiting.0.fetch_sub(batch.len(), Ordering::Relaxed);
+        self.uplink.left(batch.len());
         self.exporter.export(batch).await
     }
 
@@ -104,7 +94,7 @@ impl<E: SpanExporter> SpanExporter for Leaving<E> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
+    use std::sync::{Arc, Mutex};
 
     use super::super::span;
     use super::super::testing::captured;
@@ -138,8 +128,8 @@ mod tests {
     #[test]
     fn what_finds_no_room_is_let_go_until_some_has_left() {
         let spans = captured(|| (0..4).for_each(|_| drop(span::allocate("default"))));
-        let (queue, waiting) = (Queue::default(), Waiting::default());
-        let door = Admission::new(queue.clone(), 2, waiting.clone());
+        let (queue, uplink) = (Queue::default(), Uplink::new(2));
+        let door = Admission::new(queue.clone(), uplink.clone());
         let length = || queue.0.lock().unwrap().len();
         spans
             .iter()
@@ -147,7 +137,7 @@ mod tests {
             .for_each(|span| door.on_end(span.clone()));
         assert_eq!(length(), 2);
         let batch = queue.0.lock().unwrap().split_off(1);
-        let exporter = Leaving::new(Nowhere, waiting);
+        let exporter = Leaving::new(Nowhere, uplink);
         futures_util::FutureExt::now_or_never(exporter.export(batch))
             .unwrap()
             .unwrap();

@@ -22,6 +22,7 @@ mod stopwatch;
 #[cfg(test)]
 mod testing;
 mod trace;
+mod uplink;
 mod variables;
 
 use std::time::Duration;
@@ -204,14 +205,18 @@ pub fn build(options: &Options) -> Result<(Dispatch, Telemetry), TelemetryError>
     let logs_alone = Dispatch::new(log_subscriber(options)?);
     // The SDK complains of bad OTEL_* variables while it is built: let that be seen.
     let provider = tracing::dispatcher::with_default(&logs_alone, || trace::provider(options));
-    let (provider, fault) = match provider {
-        Ok(provider) => (provider, None),
+    let (exporting, fault) = match provider {
+        Ok(exporting) => (exporting, None),
         Err(error) if error.is_of_environment() => (None, Some(error)),
         Err(error) => return Err(error),
     };
-    let dispatch = match &provider {
-        Some(provider) => Dispatch::new(log_subscriber(options)?.with(trace::layer(provider))),
-        None => logs_alone,
+    let (dispatch, provider) = match exporting {
+        Some((provider, uplink)) => {
+            let layer = trace::layer(&provider, uplink);
+            let subscriber = log_subscriber(options)?.with(layer);
+            (Dispatch::new(subscriber), Some(provider))
+        }
+        None => (logs_alone, None),
     };
     Ok((dispatch, Telemetry { provider, fault }))
 }

@@ -14,10 +14,14 @@ use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 
-/// Why spans are lost: the collector takes them too slowly, or not at all.
-pub(super) const REASONS: [&str; 2] = [QUEUE_FULL, EXPORT_FAILED];
+use super::uplink::Uplink;
+
+/// Why spans are lost: the collector takes them too slowly, it did not take them, or they were not
+/// made because it has not taken those before them.
+pub(super) const REASONS: [&str; 3] = [QUEUE_FULL, EXPORT_FAILED, PAUSED];
 pub(super) const QUEUE_FULL: &str = "queue_full";
 const EXPORT_FAILED: &str = "export_failed";
+pub(super) const PAUSED: &str = "paused";
 
 /// The label of [`DROPPED`].
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -52,25 +56,29 @@ pub(super) struct Reporting<E> {
     exporter: E,
     endpoint: String,
     lost_spans: AtomicU64,
+    uplink: Uplink,
 }
 
 impl<E> Reporting<E> {
-    /// Reports on an exporter to this URL.
-    pub(super) fn new(exporter: E, endpoint: &str) -> Self {
+    /// Reports on an exporter to this URL, to the log and to the uplink.
+    pub(super) fn new(exporter: E, endpoint: &str, uplink: Uplink) -> Self {
         Self {
             exporter,
             endpoint: without_credentials(endpoint),
             lost_spans: AtomicU64::new(0),
+            uplink,
         }
     }
 
     fn report(&self, result: &OTelSdkResult, span_count: u64) {
         let endpoint = self.endpoint.as_str();
+        self.uplink.answered(result.is_ok());
         match result {
             Ok(()) => {
                 EXPORTED.inc_by(span_count);
-                let lost_spans = self.lost_spans.swap(0, Ordering::Relaxed);
-                if lost_spans > 0 {
+                let failed = self.lost_spans.swap(0, Ordering::Relaxed);
+                if failed > 0 {
+                    let lost_spans = failed + self.uplink.take_left_out();
                     tracing::info!(endpoint, lost_spans, "spans are exported again");
                 }
             }
@@ -133,12 +141,17 @@ mod tests {
         let sink = Sink::default();
         let writer = sink.clone();
         let layer = log::layer(&Options::default(), move || writer.clone()).unwrap();
-        let reporting = Reporting::new((), "http://me:secret@127.0.0.1:4318/v1/traces");
+        let reporting = Reporting::new(
+            (),
+            "http://me:secret@127.0.0.1:4318/v1/traces",
+            Uplink::new(8),
+        );
         let failure = Err(OTelSdkError::InternalFailure("network error".to_owned()));
         tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
             reporting.report(&Ok(()), 1);
             reporting.report(&failure, 2);
             reporting.report(&failure, 3);
+            assert!(!reporting.uplink.admits_trace(), "its span is lost as well");
             reporting.report(&Ok(()), 1);
         });
         let text = sink.text();
@@ -147,7 +160,7 @@ mod tests {
             text.contains("WARN") && text.contains("network error"),
             "{text}"
         );
-        assert!(text.contains("lost_spans=5"), "{text}");
+        assert!(text.contains("lost_spans=6"), "{text}");
         assert!(!text.contains("secret"), "{text}");
     }
 }

@@ -24,6 +24,11 @@ use crate::domain::candidate::{Candidate, Cost};
 use crate::domain::lease::{AllocationId, Lease};
 use crate::domain::port::{Port, Protocol};
 
+/// Whether a span means something only within another one.
+pub(super) fn is_part(name: &str) -> bool {
+    ["select_interfaces", "choose", "attempt", "commit"].contains(&name)
+}
+
 /// An HTTP request, named `POST /api/v1/leases/{id}`; by its method alone where no route matched.
 /// The route is worked out only where somebody wants the span.
 pub fn request(method: &str, route: impl FnOnce() -> Option<String>) -> Span {
@@ -393,10 +398,11 @@ mod tests {
     #[test]
     fn what_was_refused_or_failed_has_the_status_of_an_error() {
         let spans = captured(|| {
-            refused(&allocate("default"), "pool_exhausted");
+            let allocate = allocate("default");
+            allocate.in_scope(|| commit_failed(&commit(), "disk_full"));
+            refused(&allocate, "pool_exhausted");
             answered(&request("GET", || None), 503);
             answered(&request("HEAD", || None), 404);
-            commit_failed(&commit(), "disk_full");
         });
         let failed = |name| matches!(named(&spans, name).status, Status::Error { .. });
         assert!(failed("allocate") && failed("GET") && failed("commit"));

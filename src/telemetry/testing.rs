@@ -10,6 +10,7 @@ use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider, SpanData, SpanExporte
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::{Layer, Registry};
 
+use super::uplink::Uplink;
 use super::{Options, trace};
 
 /// A request that the collector was sent.
@@ -89,8 +90,13 @@ pub(super) fn captured(act: impl FnOnce()) -> Vec<SpanData> {
 
 /// The same with another sampler.
 pub(super) fn captured_with(sampler: Sampler, act: impl FnOnce()) -> Vec<SpanData> {
+    captured_over(Uplink::new(usize::MAX), sampler, act)
+}
+
+/// The same over an uplink that may not work.
+pub(super) fn captured_over(uplink: Uplink, sampler: Sampler, act: impl FnOnce()) -> Vec<SpanData> {
     let (memory, provider) = remembering(sampler);
-    let subscriber = tracing_subscriber::registry().with(trace::layer(&provider));
+    let subscriber = tracing_subscriber::registry().with(trace::layer(&provider, uplink));
     tracing::subscriber::with_default(subscriber, act);
     let mut spans = memory.0.lock().unwrap();
     std::mem::take(&mut *spans)
@@ -112,7 +118,7 @@ pub(super) fn captured_beside(
 ) -> Vec<SpanData> {
     let (memory, provider) = remembering(Sampler::AlwaysOn);
     let subscriber = tracing_subscriber::registry().with(log);
-    let subscriber = subscriber.with(trace::layer(&provider));
+    let subscriber = subscriber.with(trace::layer(&provider, Uplink::new(usize::MAX)));
     tracing::subscriber::with_default(subscriber, act);
     let mut spans = memory.0.lock().unwrap();
     std::mem::take(&mut *spans)

@@ -12,15 +12,18 @@ use opentelemetry_sdk::trace::{
     SpanProcessor,
 };
 use tracing::level_filters::LevelFilter;
+use tracing::subscriber::Interest;
 use tracing::{Level, Metadata};
 use tracing_subscriber::Layer;
-use tracing_subscriber::filter::FilterFn;
+use tracing_subscriber::filter::DynFilterFn;
+use tracing_subscriber::layer::{Context, Filter};
 use tracing_subscriber::registry::LookupSpan;
 
-use super::admission::{Admission, Leaving, Waiting};
+use super::admission::{Admission, Leaving};
 use super::report::Reporting;
+use super::uplink::Uplink;
 use super::variables::positive;
-use super::{Endpoint, Options, SPAN_TARGET, TelemetryError, resource};
+use super::{Endpoint, Options, SPAN_TARGET, TelemetryError, resource, span};
 
 const TRACES_PATH: &str = "/v1/traces";
 
@@ -37,22 +40,28 @@ enum Transport {
     Grpc,
 }
 
-/// What makes and exports spans; none where no collector is configured.
-pub(super) fn provider(options: &Options) -> Result<Option<SdkTracerProvider>, TelemetryError> {
+/// What makes and exports spans, and its way to the collector; none where none is configured.
+pub(super) fn provider(
+    options: &Options,
+) -> Result<Option<(SdkTracerProvider, Uplink)>, TelemetryError> {
     let sampler = sampler(options)?;
     let transport = transport(options);
     let Some(endpoint) = endpoint(options, transport)? else {
         return Ok(None);
     };
+    let room = number(options, OTEL_BSP_MAX_QUEUE_SIZE);
+    let uplink = Uplink::new(room.unwrap_or(OTEL_BSP_MAX_QUEUE_SIZE_DEFAULT));
     let builder = SdkTracerProvider::builder().with_resource(resource::of(options));
     let builder = match transport {
         Transport::Http => {
-            builder.with_span_processor(queue(options, exporter(options, &endpoint)?, &endpoint))
+            let exporter = Reporting::new(exporter(options, &endpoint)?, &endpoint, uplink.clone());
+            builder.with_span_processor(queue(options, exporter, &uplink))
         }
         #[cfg(feature = "grpc")]
         Transport::Grpc => {
             let exporter = super::grpc::exporter(options, &endpoint)?;
-            builder.with_span_processor(queue(options, exporter, &endpoint))
+            let exporter = Reporting::new(exporter, &endpoint, uplink.clone());
+            builder.with_span_processor(queue(options, exporter, &uplink))
         }
         #[cfg(not(feature = "grpc"))]
         Transport::Grpc => return Err(TelemetryError::NoGrpc),
@@ -61,7 +70,7 @@ pub(super) fn provider(options: &Options) -> Result<Option<SdkTracerProvider>, T
         Some(sampler) => builder.with_sampler(sampler),
         None => builder,
     };
-    Ok(Some(builder.build()))
+    Ok(Some((builder.build(), uplink)))
 }
 
 /// Whether a collector is configured, so that spans are worth making.
@@ -70,30 +79,27 @@ pub(super) fn is_wanted(options: &Options) -> bool {
 }
 
 /// Batches behind a door that counts what it turns away.
-fn queue<E>(options: &Options, exporter: E, endpoint: &str) -> impl SpanProcessor + use<E>
+fn queue<E>(options: &Options, exporter: E, uplink: &Uplink) -> impl SpanProcessor + use<E>
 where
     E: SpanExport + 'static,
 {
-    let number = |name, default| {
-        let number = positive(&options.environment, name).and_then(|n| usize::try_from(n).ok());
-        number.unwrap_or(default)
-    };
-    let room = number(OTEL_BSP_MAX_QUEUE_SIZE, OTEL_BSP_MAX_QUEUE_SIZE_DEFAULT);
-    let batch = number(BATCH_SIZE, DEFAULT_BATCH_SIZE);
+    let batch = number(options, BATCH_SIZE).unwrap_or(DEFAULT_BATCH_SIZE);
     let delay = positive(&options.environment, DELAY).map_or(DEFAULT_DELAY, Duration::from_millis);
-    let waiting = Waiting::default();
-    let exporter = Leaving::new(Reporting::new(exporter, endpoint), waiting.clone());
-    let batches = BatchSpanProcessor::builder(exporter)
+    let batches = BatchSpanProcessor::builder(Leaving::new(exporter, uplink.clone()))
         .with_batch_config(
             // Each outright: of a number that is none, or zero, the SDK would make something else.
             BatchConfigBuilder::default()
-                .with_max_queue_size(room)
+                .with_max_queue_size(uplink.room())
                 .with_max_export_batch_size(batch)
                 .with_scheduled_delay(delay)
                 .build(),
         )
         .build();
-    Admission::new(batches, room, waiting)
+    Admission::new(batches, uplink.clone())
+}
+
+fn number(options: &Options, name: &str) -> Option<usize> {
+    positive(&options.environment, name).and_then(|number| usize::try_from(number).ok())
 }
 
 /// How long the collector may take to answer. The batches have a limit of their own, which the SDK
@@ -116,8 +122,9 @@ fn transport(options: &Options) -> Transport {
     }
 }
 
-/// The layer that turns portbook's spans, and nothing else, into OpenTelemetry's.
-pub(super) fn layer<S>(provider: &SdkTracerProvider) -> impl Layer<S> + use<S>
+/// The layer that turns portbook's spans, and nothing else, into OpenTelemetry's, as long as they
+/// are of use.
+pub(super) fn layer<S>(provider: &SdkTracerProvider, uplink: Uplink) -> impl Layer<S> + use<S>
 where
     S: tracing::Subscriber + for<'span> LookupSpan<'span>,
 {
@@ -127,7 +134,36 @@ where
         .with_threads(false)
         .with_tracked_inactivity(false)
         .with_target(false)
-        .with_filter(FilterFn::new(is_span).with_max_level_hint(LevelFilter::INFO))
+        .with_filter(while_it_works(uplink))
+}
+
+/// Leaves out whole traces where `uplink` takes none: who is in a span goes with its trace.
+fn while_it_works<S>(uplink: Uplink) -> impl Filter<S> + use<S>
+where
+    S: tracing::Subscriber + for<'span> LookupSpan<'span>,
+{
+    let is_of_use = move |metadata: &Metadata<'_>, context: &Context<'_, S>| {
+        if !is_span(metadata) {
+            return false;
+        }
+        if context.lookup_current().is_some() {
+            return true;
+        }
+        if span::is_part(metadata.name()) {
+            uplink.leave_out_part();
+            return false;
+        }
+        uplink.admits_trace()
+    };
+    DynFilterFn::new(is_of_use)
+        .with_callsite_filter(|metadata| {
+            if is_span(metadata) {
+                Interest::sometimes()
+            } else {
+                Interest::never()
+            }
+        })
+        .with_max_level_hint(LevelFilter::INFO)
 }
 
 fn is_span(metadata: &Metadata<'_>) -> bool {
@@ -201,6 +237,7 @@ fn plain_http(url: String) -> Result<String, String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing::captured_over;
     use super::*;
 
     fn options(own: Option<&str>, variables: &[(&str, &str)]) -> Options {
@@ -294,5 +331,29 @@ mod tests {
         assert!(sampler(&named).unwrap().is_none());
         let ours = sampler(&Options::default()).unwrap();
         assert!(matches!(ours, Some(Sampler::ParentBased(_))));
+    }
+
+    #[test]
+    fn a_trace_is_made_whole_or_not_at_all() {
+        let uplink = Uplink::new(8);
+        uplink.answered(false);
+        let away = uplink.clone();
+        let spans = captured_over(uplink.clone(), Sampler::AlwaysOn, || {
+            let left_out = span::allocate("default");
+            let _in_it = left_out.enter();
+            away.answered(true);
+            drop(span::choose());
+        });
+        assert_eq!(spans.len(), 0, "its beginning is missing: {spans:?}");
+        assert_eq!(uplink.take_left_out(), 2);
+
+        let spans = captured_over(uplink.clone(), Sampler::AlwaysOn, || {
+            let begun = span::allocate("default");
+            let _in_it = begun.enter();
+            uplink.answered(false);
+            drop(span::choose());
+        });
+        assert_eq!(spans.len(), 2, "it had begun");
+        assert_eq!(uplink.take_left_out(), 0);
     }
 }

@@ -1,10 +1,15 @@
 //! Collectors that others wrote, and collectors that do not work.
 
 use std::net::TcpListener;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use serde_json::{Value, json};
+
+use crate::receiver::collector_with_a_switch;
 use crate::rotel::{Rotel, Span, of};
 use crate::support::{PORTBOOK, Place, Server, ports, stranger};
+use crate::traces::hex;
 
 #[test]
 fn a_real_collector_gets_the_whole_tree_of_an_allocation_with_two_conflicts() {
@@ -132,4 +137,38 @@ fn a_collector_that_hangs_fills_the_queue_and_nobody_waits() {
     }
     assert!(lost(&server, "queue_full"));
     assert!(server.stop().success());
+}
+
+#[test]
+fn no_trace_is_made_while_the_collector_takes_none_and_again_when_it_does() {
+    let mut place = Place::with_ports(2);
+    let (url, switch, spans) = collector_with_a_switch();
+    place.set("OTEL_BSP_SCHEDULE_DELAY", "50");
+    let server = place.serve_with(&["--otlp-endpoint", &url]);
+    let trace = || {
+        let granted: Value = server.api("POST", "/api/v1/leases", Some(&json!({}))).json();
+        let id = granted["leases"][0]["id"].as_str().unwrap();
+        server.api("DELETE", &format!("/api/v1/leases/{id}"), None);
+        granted["trace_id"].as_str().map(str::to_owned)
+    };
+    assert!(trace().is_some());
+    assert!(lost(&server, "export_failed"));
+    assert_eq!(trace(), None, "nobody could look at it");
+    assert!(lost(&server, "paused"));
+
+    // The next that is let through finds out, be it this or another question.
+    switch.store(true, Ordering::Relaxed);
+    let recorded = (0..800).find_map(|_| {
+        std::thread::sleep(Duration::from_millis(25));
+        trace()
+    });
+    let recorded = recorded.unwrap();
+    let arrived = || {
+        hex(&spans
+            .recv_timeout(Duration::from_secs(20))
+            .unwrap()
+            .trace_id)
+    };
+    while arrived() != recorded {}
+    assert!(server.log().contains("spans are exported again"));
 }

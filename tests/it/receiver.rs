@@ -1,7 +1,9 @@
-//! An OTLP collector of one page: takes what is posted and says yes.
+//! An OTLP collector of one page: takes what is posted and says yes, or no.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
@@ -32,7 +34,10 @@ impl Post {
 /// Its address, and the requests that come.
 pub fn receiver() -> (String, Receiver<Post>) {
     let (sender, posts) = channel();
-    let url = serve(move |post| drop(sender.send(post)));
+    let url = serve(move |post| {
+        drop(sender.send(post));
+        true
+    });
     (url, posts)
 }
 
@@ -43,12 +48,27 @@ pub fn collector() -> (String, Receiver<Span>) {
         for span in post.spans() {
             let _ = sender.send(span);
         }
+        true
     });
     (url, spans)
 }
 
+/// The same, which says no (500) as long as the switch is off.
+pub fn collector_with_a_switch() -> (String, Arc<AtomicBool>, Receiver<Span>) {
+    let (sender, spans) = channel();
+    let switch = Arc::new(AtomicBool::new(false));
+    let works = Arc::clone(&switch);
+    let url = serve(move |post| {
+        let works = works.load(Ordering::Relaxed);
+        let spans = post.spans().into_iter().filter(|_| works);
+        spans.for_each(|span| drop(sender.send(span)));
+        works
+    });
+    (url, switch, spans)
+}
+
 /// Each connection on a thread of its own: a client may keep one open and use another.
-fn serve(take: impl Fn(Post) + Send + Clone + 'static) -> String {
+fn serve(take: impl Fn(Post) -> bool + Send + Clone + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     std::thread::spawn(move || {
@@ -57,9 +77,9 @@ fn serve(take: impl Fn(Post) + Send + Clone + 'static) -> String {
             std::thread::spawn(move || {
                 let mut reader = BufReader::new(stream);
                 while let Some(post) = posted(&mut reader) {
-                    take(post);
-                    let yes = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
-                    if reader.get_mut().write_all(yes.as_bytes()).is_err() {
+                    let status = if take(post) { "200 OK" } else { "500 No" };
+                    let answer = format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n");
+                    if reader.get_mut().write_all(answer.as_bytes()).is_err() {
                         return;
                     }
                 }
