@@ -1,15 +1,21 @@
-//! One kept-alive HTTP connection to the API socket.
+//! One kept-alive HTTP connection, to the API socket or to the console.
 
 use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
+/// A stream of either kind.
+trait Stream: Read + Write + Send {}
+
+impl<S: Read + Write + Send> Stream for S {}
+
 /// A connection.
 pub struct Api {
-    stream: BufReader<UnixStream>,
+    stream: BufReader<Box<dyn Stream>>,
 }
 
 /// What the service said.
@@ -23,10 +29,22 @@ pub struct Answer {
 }
 
 impl Api {
-    /// Connects to the API socket.
+    /// Connects to the API socket, as the user that this process runs as.
     pub fn connect(socket: &Path) -> Result<Self> {
-        let stream = BufReader::new(UnixStream::connect(socket)?);
-        Ok(Self { stream })
+        Ok(Self::over(UnixStream::connect(socket)?))
+    }
+
+    /// Connects to the console at this URL, without a login.
+    pub fn visit(url: &str) -> Result<Self> {
+        let address = url.strip_prefix("http://").context("no http:// URL")?;
+        let stream = TcpStream::connect(address.trim_end_matches('/'))?;
+        stream.set_nodelay(true)?;
+        Ok(Self::over(stream))
+    }
+
+    fn over(stream: impl Stream + 'static) -> Self {
+        let stream = BufReader::new(Box::new(stream) as Box<dyn Stream>);
+        Self { stream }
     }
 
     /// Asks for leases; the answer must be a grant. Gives the leases.

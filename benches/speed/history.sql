@@ -26,13 +26,13 @@ from past;
 
 insert into attempt (
     allocation, at_ms, pool, interface, address, protocol, port, outcome, errno, duration_ns, occupant,
-    strategy
+    strategy, uid
 )
 select
     unhex(format('%012x', at_ms) || allocation), at_ms, 'default', 'any', value, 'tcp', port,
     iif(n % 50 = 0, 'in_use', 'bound'), iif(n % 50 = 0, 98, null), 5000,
     iif(n % 50 = 0, '{"pid":7,"uid":0,"command":"node","state":"listening"}', null),
-    'ordered'
+    'ordered', 0
 from past, json_each('["0.0.0.0", "::"]');
 
 commit;

@@ -62,6 +62,7 @@ pub(super) fn row<'a>(
         &allocation.trace_id,
         &attempt.span_id,
         &allocation.explanation.strategy,
+        allocation.uid,
     )
 }
 

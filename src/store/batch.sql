@@ -40,11 +40,11 @@ create temp trigger write_batch instead of insert on batch begin
 
     insert into attempt (
         allocation, at_ms, pool, interface, address, protocol, port, outcome, errno, duration_ns,
-        occupant, trace_id, span_id, strategy
+        occupant, trace_id, span_id, strategy, uid
     )
     select
         unhex(value ->> 0), value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5,
         value ->> 6, value ->> 7, value ->> 8, value ->> 9, value ->> 10, value ->> 11,
-        value ->> 12, value ->> 13
+        value ->> 12, value ->> 13, value ->> 14
     from jsonb_each(new.attempts);
 end;

@@ -48,8 +48,7 @@ impl Reader {
                  max(at_ms), max(iif(outcome in ('bound', 'lingering'), null, at_ms)) \
              ), max(seq) \
              from ( \
-                 select *, coalesce((select uid from allocation where id = attempt.allocation), -1) as uid \
-                 from attempt where seq > ?1 order by seq limit ?2 \
+                 select * from attempt where seq > ?1 order by seq limit ?2 \
              ) \
              group by at_ms / 3600000, pool, interface, protocol, port, uid",
         )
@@ -76,7 +75,7 @@ impl Reader {
              ) \
              from ( \
                  select \
-                     *, coalesce((select uid from allocation where id = attempt.allocation), -1) as uid, \
+                     *, \
                      coalesce(occupant ->> '$.command', '') as command, \
                      coalesce(occupant ->> '$.uid', -1) as occupant_uid \
                  from attempt where seq > ?1 and seq <= ?2 and occupant is not null \

@@ -146,7 +146,9 @@ fn no_trace_is_made_while_the_collector_takes_none_and_again_when_it_does() {
     place.set("OTEL_BSP_SCHEDULE_DELAY", "50");
     let server = place.serve_with(&["--otlp-endpoint", &url]);
     let trace = || {
-        let granted: Value = server.api("POST", "/api/v1/leases", Some(&json!({}))).json();
+        let granted: Value = server
+            .api("POST", "/api/v1/leases", Some(&json!({})))
+            .json();
         let id = granted["leases"][0]["id"].as_str().unwrap();
         server.api("DELETE", &format!("/api/v1/leases/{id}"), None);
         granted["trace_id"].as_str().map(str::to_owned)

@@ -338,12 +338,35 @@ async fn what_is_rare_is_found_by_an_index_in_the_order_of_the_list() {
                 ..filter.clone()
             },
         ),
+        (
+            "attempt_uid (uid=? AND rowid<?)",
+            AttemptFilter {
+                uid: Some(1),
+                before: Some(20),
+                ..filter.clone()
+            },
+        ),
+        (
+            "attempt_errno (errno=?)",
+            AttemptFilter {
+                uid: Some(1),
+                errno: Some(98),
+                ..filter.clone()
+            },
+        ),
     ];
     for (index, filter) in wanted {
         let plan = plan(&store, filter).await;
         assert!(plan.contains(index), "{plan}");
         assert!(!plan.contains("TEMP B-TREE"), "{plan}");
     }
+    let by_pool = AttemptFilter {
+        uid: Some(1),
+        pool: Some("default".into()),
+        ..filter.clone()
+    };
+    let plan_by_pool = plan(&store, by_pool).await;
+    assert_eq!(plan_by_pool, "SCAN attempt", "in their order");
     let narrow = AttemptFilter {
         ports: Some(8001..=8003),
         ..filter
@@ -436,6 +459,37 @@ async fn each_filter_leaves_exactly_what_it_says() {
         ),
     ] {
         assert_eq!(count(filter.clone()).await, wanted, "{filter:?}");
+    }
+}
+
+#[tokio::test]
+async fn attempts_on_an_older_record_get_the_user_of_their_allocation() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, writer) = open(folder.path()).await;
+    for number in 0..3 {
+        add(&store, 100, number, 10).await;
+    }
+    drop(store);
+    writer.await.unwrap();
+    for statement in [
+        "drop index attempt_uid",
+        "alter table attempt drop column uid",
+        "delete from _sqlx_migrations where version = 9",
+    ] {
+        raw(folder.path(), statement).await;
+    }
+    let (store, _writer) = open(folder.path()).await;
+    for (uid, wanted) in [(0, 20), (1, 10), (2, 0)] {
+        let filter = AttemptFilter {
+            uid: Some(uid),
+            limit: 100,
+            ..AttemptFilter::default()
+        };
+        assert_eq!(
+            store.attempts(&filter).await.unwrap().len(),
+            wanted,
+            "{uid}"
+        );
     }
 }
 
