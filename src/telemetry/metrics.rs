@@ -5,7 +5,9 @@
 //! configuration, and interfaces of the host up to [`MOST_INTERFACES`]: never a port, a name or a
 //! process, of which there is no end.
 
+mod now;
 mod portserver;
+mod store;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -15,13 +17,15 @@ use std::time::Duration;
 use prometheus_client::encoding::{EncodeLabelSet, prometheus_text, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Metric, Registry, Unit};
 
+use self::now::Gauges;
 use super::report;
+pub use now::Now;
 pub use portserver::PortserverMetrics;
+pub use store::StoreMetrics;
 
 /// The media type of [`Exposition::Text`], as Prometheus asks for it.
 pub const TEXT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -66,98 +70,6 @@ struct Kind {
     kind: &'static str,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct State {
-    state: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct PortLabels {
-    interface: String,
-    state: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct PoolLabels {
-    pool: String,
-    state: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct CheckLabels {
-    check: &'static str,
-}
-
-/// What the writer of the record measures: atomics, shared between clones.
-#[derive(Debug, Clone)]
-pub struct StoreMetrics {
-    commit: Histogram,
-    batch: Histogram,
-    wait: Histogram,
-}
-
-impl Default for StoreMetrics {
-    fn default() -> Self {
-        Self {
-            commit: Histogram::new(exponential_buckets(0.000_1, 2.0, 15)),
-            batch: Histogram::new(exponential_buckets(1.0, 2.0, 9)),
-            wait: Histogram::new(exponential_buckets(0.000_05, 2.0, 15)),
-        }
-    }
-}
-
-impl StoreMetrics {
-    /// One commit, for so many requests.
-    pub fn committed(&self, took: Duration, batch_size: usize) {
-        self.commit.observe(took.as_secs_f64());
-        self.batch.observe(count(batch_size));
-    }
-
-    /// How long one request waited until its commit began.
-    pub fn waited(&self, wait: Duration) {
-        self.wait.observe(wait.as_secs_f64());
-    }
-}
-
-/// What is true at the moment of a scrape, looked up then and not kept up to date meanwhile.
-#[derive(Debug, Default)]
-pub struct Now {
-    /// Living leases by state.
-    pub leases: Vec<(&'static str, u64)>,
-    /// Leased ports by interface and state of the lease.
-    pub ports: Vec<(String, &'static str, u64)>,
-    /// Ports of each pool: `leased`, `excluded` or `free` as far as the books know.
-    pub pools: Vec<(String, &'static str, u64)>,
-    /// Requests that wait for the writer.
-    pub queue_depth: u64,
-    /// Size of the record's files, its log included.
-    pub database_bytes: u64,
-    /// Descriptors kept open by holds and watches.
-    pub held_descriptors: u64,
-    /// Descriptors that these may keep open.
-    pub descriptor_budget: u64,
-    /// All descriptors of the process.
-    pub open_descriptors: u64,
-    /// Unix time of the last occupancy snapshot, in seconds; none before the first.
-    pub snapshot_at: Option<f64>,
-    /// The checks of the service's health: 0 ok, 1 warning, 2 failed.
-    pub checks: Vec<(&'static str, i64)>,
-}
-
-#[derive(Debug, Default)]
-struct Gauges {
-    leases: Family<State, Gauge>,
-    ports: Family<PortLabels, Gauge>,
-    pools: Family<PoolLabels, Gauge>,
-    queue_depth: Gauge,
-    database_bytes: Gauge,
-    held_descriptors: Gauge,
-    descriptor_budget: Gauge,
-    open_descriptors: Gauge,
-    snapshot_at: Gauge<f64, std::sync::atomic::AtomicU64>,
-    checks: Family<CheckLabels, Gauge>,
-}
-
 /// Everything that is counted and measured. What the way of an allocation touches are atomics.
 pub struct Metrics {
     registry: Registry,
@@ -192,8 +104,11 @@ fn lifetimes() -> Histogram {
 impl Metrics {
     /// Metrics that begin at zero, with what the record's writer measures.
     pub fn new(store: &StoreMetrics) -> Self {
+        let (mut registry, gauges) = (Registry::with_prefix("portbook"), Gauges::default());
+        store.register(&mut registry);
+        gauges.register(&mut registry);
         let mut metrics = Self {
-            registry: Registry::with_prefix("portbook"),
+            registry,
             allocations: Family::default(),
             attempts: Family::default(),
             interfaces: Mutex::default(),
@@ -206,11 +121,9 @@ impl Metrics {
             rejected: Family::default(),
             snapshot: Histogram::new(exponential_buckets(0.000_5, 2.0, 12)),
             portserver: PortserverMetrics::default(),
-            gauges: Mutex::default(),
+            gauges: Mutex::new(gauges),
         };
         metrics.register_counts();
-        metrics.register_store(store);
-        metrics.register_gauges();
         metrics.register_process();
         metrics.portserver.register(&mut metrics.registry);
         metrics
@@ -248,43 +161,6 @@ impl Metrics {
         let help = "How long a look at the socket tables took";
         let snapshot = self.snapshot.clone();
         self.add_unit("snapshot_duration", help, Unit::Seconds, snapshot);
-    }
-
-    fn register_store(&mut self, store: &StoreMetrics) {
-        let help = "How long commits took";
-        let commit = store.commit.clone();
-        self.add_unit("store_commit_duration", help, Unit::Seconds, commit);
-        let help = "Requests that one commit carried";
-        self.add("store_batch_requests", help, store.batch.clone());
-        let help = "How long requests waited until their commit began";
-        let wait = store.wait.clone();
-        self.add_unit("store_queue_wait", help, Unit::Seconds, wait);
-    }
-
-    fn register_gauges(&mut self) {
-        let gauges = std::mem::take(&mut *self.gauges());
-        let help = "Living leases by state";
-        self.add("leases", help, gauges.leases.clone());
-        let help = "Leased ports by interface and state of the lease";
-        self.add("ports", help, gauges.ports.clone());
-        let help = "Ports of each pool: leased, excluded, or free as far as the books know";
-        self.add("pool_ports", help, gauges.pools.clone());
-        let help = "Requests that wait for the writer";
-        self.add("store_queue_depth", help, gauges.queue_depth.clone());
-        let (help, size) = ("Size of the record", gauges.database_bytes.clone());
-        self.add_unit("store_size", help, Unit::Bytes, size);
-        let help = "Descriptors kept open by holds and watches";
-        self.add("held_descriptors", help, gauges.held_descriptors.clone());
-        let help = "Descriptors that holds may keep open";
-        self.add("descriptor_budget", help, gauges.descriptor_budget.clone());
-        let help = "Descriptors that the process has open";
-        self.add("open_descriptors", help, gauges.open_descriptors.clone());
-        let help = "When the socket tables were looked at last";
-        let snapshot_at = gauges.snapshot_at.clone();
-        self.add_unit("snapshot_timestamp", help, Unit::Seconds, snapshot_at);
-        let help = "The checks of the service's health: 0 ok, 1 warning, 2 failed";
-        self.add("check_state", help, gauges.checks.clone());
-        *self.gauges() = gauges;
     }
 
     fn register_process(&mut self) {
@@ -391,40 +267,6 @@ impl Metrics {
 
     fn gauges(&self) -> std::sync::MutexGuard<'_, Gauges> {
         self.gauges.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Gauges {
-    fn set(&self, now: Now) {
-        self.leases.clear();
-        for (state, leases) in now.leases {
-            let gauge = self.leases.get_or_create_owned(&State { state });
-            gauge.set(whole(leases));
-        }
-        self.ports.clear();
-        for (interface, state, ports) in now.ports {
-            let labels = PortLabels { interface, state };
-            self.ports.get_or_create_owned(&labels).set(whole(ports));
-        }
-        self.pools.clear();
-        for (pool, state, ports) in now.pools {
-            let labels = PoolLabels { pool, state };
-            self.pools.get_or_create_owned(&labels).set(whole(ports));
-        }
-        for (gauge, value) in [
-            (&self.queue_depth, now.queue_depth),
-            (&self.database_bytes, now.database_bytes),
-            (&self.held_descriptors, now.held_descriptors),
-            (&self.descriptor_budget, now.descriptor_budget),
-            (&self.open_descriptors, now.open_descriptors),
-        ] {
-            gauge.set(whole(value));
-        }
-        self.snapshot_at.set(now.snapshot_at.unwrap_or(0.0));
-        for (check, state) in now.checks {
-            let gauge = self.checks.get_or_create_owned(&CheckLabels { check });
-            gauge.set(state);
-        }
     }
 }
 

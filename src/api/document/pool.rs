@@ -1,0 +1,64 @@
+//! A pool with its rules.
+
+use std::num::NonZeroU32;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::domain::duration::Span;
+use crate::domain::lease::Handover;
+use crate::domain::pool::Strategy;
+use crate::domain::port::{Port, Protocols};
+use crate::domain::selector::Selector;
+
+/// A pool with its rules.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PoolDocument {
+    /// Its name.
+    pub name: String,
+    /// Its ranges.
+    pub ranges: String,
+    /// What is excluded.
+    pub exclude: String,
+    /// What requests by number alone get.
+    #[serde(default)]
+    pub static_band: String,
+    /// Whether ports that browsers refuse are left out.
+    #[serde(default)]
+    pub browser_safe: bool,
+    /// How many ports its ranges have.
+    pub ports: usize,
+    /// How many of them are leased.
+    pub leased: usize,
+    /// The preferred port.
+    pub prefer: Option<Port>,
+    /// The order of candidates.
+    pub strategy: Strategy,
+    /// How many candidates a request may try.
+    pub max_attempts: Option<NonZeroU32>,
+    /// Free for which protocols.
+    pub protocol: Protocols,
+    /// Where its ports are held.
+    pub interfaces: Vec<Selector>,
+    /// How ports pass to their owners.
+    pub handover: Handover,
+    /// How long to wait for a first listener.
+    pub claim_within: Span,
+    /// How long a lease lasts.
+    pub ttl: Option<Span>,
+    /// How long it may last at most.
+    #[serde(default)]
+    pub max_ttl: Option<Span>,
+    /// How many leases there may be.
+    #[serde(default)]
+    pub max_leases: Option<NonZeroU32>,
+    /// How many of them one user may have.
+    #[serde(default)]
+    pub max_leases_per_user: Option<NonZeroU32>,
+    /// How long one request may try.
+    pub attempt_timeout: Span,
+    /// How long a port is left alone after a refused bind.
+    pub cool_down: Span,
+    /// How long a port is dearer after a lease on it has ended.
+    pub release_cool_down: Span,
+}

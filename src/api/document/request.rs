@@ -1,0 +1,236 @@
+//! What a request for ports says.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::domain::duration::Span;
+use crate::domain::lease::{Handover, Name, Scope};
+use crate::domain::pool::Strategy;
+use crate::domain::port::{Port, PortSet, Protocols};
+use crate::domain::request::Request;
+use crate::domain::selector::Selector;
+
+/// Within what names are unique.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ScopeWord {
+    /// The user.
+    User,
+    /// The user and a directory tree.
+    Dir,
+}
+
+/// What `POST /api/v1/leases` takes; every field may be left out.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(transform = add_rules)]
+pub struct LeaseRequest {
+    /// One name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<Name>,
+    /// Several names, a port each.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 256), extend("uniqueItems" = true))]
+    pub names: Vec<Name>,
+    /// The pool.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pool: Option<String>,
+    /// Exactly this port.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub port: Option<u16>,
+    /// This port if it is free.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub prefer: Option<u16>,
+    /// Where to look, in place of the pool's ranges.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ranges: Option<PortSet>,
+    /// How many ports.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 256))]
+    pub count: Option<NonZeroU32>,
+    /// How many ports in a row.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 256))]
+    pub block: Option<NonZeroU32>,
+    /// Free for which protocols.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<Protocols>,
+    /// Where to hold.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub interfaces: Vec<Selector>,
+    /// The order of candidates.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub strategy: Option<Strategy>,
+    /// How many candidate ports may be tried.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_attempts: Option<NonZeroU32>,
+    /// How the port passes to its owner.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub handover: Option<Handover>,
+    /// How long to wait for a first listener.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub claim_within: Option<Span>,
+    /// How long the lease lasts unless renewed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ttl: Option<Span>,
+    /// Within what names are unique.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scope: Option<ScopeWord>,
+    /// The directory tree that `"scope": "dir"` means: an absolute path.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = "^/[^\\x00]*$"))]
+    pub directory: Option<PathBuf>,
+    /// The process that will use the port.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub owner_pid: Option<u32>,
+    /// Free words to filter by.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "labels_schema")]
+    pub labels: BTreeMap<String, String>,
+    /// Refuse rather than move a name whose port was taken meanwhile.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub strict: bool,
+    /// How long to wait for a port where none is left.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wait: Option<Span>,
+    /// Keep the port for its name until the owner comes: nobody is let in yet.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub reserve: bool,
+    /// Say what would be granted, and grant nothing.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub dry_run: bool,
+}
+
+impl LeaseRequest {
+    /// The request in the domain's words, or what is wrong with it.
+    pub fn parse(self) -> Result<Request, String> {
+        let port = |field: &str, number: Option<u16>| match number.map(Port::new) {
+            Some(None) => Err(format!(
+                "{field}: 0 is not a port: ports go from 1 to 65535"
+            )),
+            Some(port) => Ok(port),
+            None => Ok(None),
+        };
+        let mut names = self.names;
+        match self.name {
+            Some(_) if !names.is_empty() => {
+                return Err("name and names exclude each other: put all into names".to_owned());
+            }
+            name => names.extend(name),
+        }
+        if self.ranges.as_ref().is_some_and(PortSet::is_empty) {
+            return Err("ranges: name one port at least, or leave it out".to_owned());
+        }
+        check_labels(&self.labels)?;
+        Ok(Request {
+            until_reaped: false,
+            pool: self.pool,
+            names,
+            scope: scope(self.scope, self.directory)?,
+            count: self.count,
+            block: self.block,
+            port: port("port", self.port)?,
+            prefer: port("prefer", self.prefer)?,
+            ranges: self.ranges,
+            protocol: self.protocol,
+            interfaces: self.interfaces,
+            strategy: self.strategy,
+            max_attempts: self.max_attempts,
+            handover: self.handover,
+            claim_within: self.claim_within.map(|span| span.0),
+            ttl: self.ttl.map(|span| span.0),
+            owner_pid: self.owner_pid,
+            labels: self.labels,
+            strict: self.strict,
+            wait: self.wait.map(|span| span.0),
+            reserve: self.reserve,
+            dry_run: self.dry_run,
+        })
+    }
+}
+
+/// Whether the kernel could have such a directory.
+fn is_path(dir: &Path) -> bool {
+    dir.is_absolute() && !dir.as_os_str().as_bytes().contains(&0)
+}
+
+fn scope(word: Option<ScopeWord>, directory: Option<PathBuf>) -> Result<Scope, String> {
+    match (word, directory) {
+        (None | Some(ScopeWord::User), None) => Ok(Scope::User),
+        (Some(ScopeWord::Dir), Some(dir)) if is_path(&dir) => Ok(Scope::Dir(dir)),
+        (Some(ScopeWord::Dir), _) => {
+            Err("scope \"dir\" needs directory: the absolute path of the tree".to_owned())
+        }
+        (_, Some(_)) => Err("directory goes with \"scope\": \"dir\"".to_owned()),
+    }
+}
+
+/// What excludes what, and what goes with what.
+fn add_rules(schema: &mut Schema) {
+    let given = || json!({"not": {"type": "null"}});
+    let both = |a: &str, b: &str| json!({"not": {"properties": {a: given(), b: given()}, "required": [a, b]}});
+    let unless = |a: &str, is: Value, names: usize| {
+        let several = json!({"type": "array", "minItems": names});
+        json!({"not": {"properties": {a: is, "names": several}, "required": [a, "names"]}})
+    };
+    let one_at_most = |field: &str, beside: &str| {
+        let several = json!({"type": "integer", "minimum": 2});
+        let properties = json!({beside: given(), field: several});
+        json!({"not": {"properties": properties, "required": [beside, field]}})
+    };
+    let in_a_tree = json!({
+        "if": {"properties": {"scope": {"const": "dir"}}, "required": ["scope"]},
+        "then": {"properties": {"directory": {"type": "string"}}, "required": ["directory"]},
+        "else": {"properties": {"directory": {"type": "null"}}},
+    });
+    let rules = [
+        both("port", "prefer"),
+        both("count", "block"),
+        unless("name", given(), 1),
+        unless("count", given(), 1),
+        unless("block", given(), 1),
+        unless("port", given(), 2),
+        one_at_most("count", "port"),
+        one_at_most("block", "port"),
+        one_at_most("count", "name"),
+        one_at_most("block", "name"),
+        in_a_tree,
+    ];
+    schema.insert("allOf".to_owned(), json!(rules));
+}
+
+fn labels_schema(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "object",
+        "maxProperties": MAX_LABELS,
+        "propertyNames": {"minLength": 1, "maxLength": MAX_LABEL},
+        "additionalProperties": {"type": "string", "maxLength": MAX_LABEL},
+    })
+}
+
+/// How many labels a lease may have, and how many characters a key or a value.
+const MAX_LABELS: usize = 16;
+const MAX_LABEL: usize = 128;
+
+fn check_labels(labels: &BTreeMap<String, String>) -> Result<(), String> {
+    let fits = |text: &str| text.chars().count() <= MAX_LABEL;
+    if labels.len() > MAX_LABELS
+        || !labels
+            .iter()
+            .all(|(key, value)| !key.is_empty() && fits(key) && fits(value))
+    {
+        return Err(format!(
+            "labels: at most {MAX_LABELS}, keys and values of at most {MAX_LABEL} characters"
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,129 @@
+//! What is true at the moment of a scrape.
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::{Registry, Unit};
+
+use super::whole;
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct State {
+    state: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PortLabels {
+    interface: String,
+    state: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PoolLabels {
+    pool: String,
+    state: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CheckLabels {
+    check: &'static str,
+}
+
+/// What is true at the moment of a scrape, looked up then and not kept up to date meanwhile.
+#[derive(Debug, Default)]
+pub struct Now {
+    /// Living leases by state.
+    pub leases: Vec<(&'static str, u64)>,
+    /// Leased ports by interface and state of the lease.
+    pub ports: Vec<(String, &'static str, u64)>,
+    /// Ports of each pool: `leased`, `excluded` or `free` as far as the books know.
+    pub pools: Vec<(String, &'static str, u64)>,
+    /// Requests that wait for the writer.
+    pub queue_depth: u64,
+    /// Size of the record's files, its log included.
+    pub database_bytes: u64,
+    /// Descriptors kept open by holds and watches.
+    pub held_descriptors: u64,
+    /// Descriptors that these may keep open.
+    pub descriptor_budget: u64,
+    /// All descriptors of the process.
+    pub open_descriptors: u64,
+    /// Unix time of the last occupancy snapshot, in seconds; none before the first.
+    pub snapshot_at: Option<f64>,
+    /// The checks of the service's health: 0 ok, 1 warning, 2 failed.
+    pub checks: Vec<(&'static str, i64)>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Gauges {
+    leases: Family<State, Gauge>,
+    ports: Family<PortLabels, Gauge>,
+    pools: Family<PoolLabels, Gauge>,
+    queue_depth: Gauge,
+    database_bytes: Gauge,
+    held_descriptors: Gauge,
+    descriptor_budget: Gauge,
+    open_descriptors: Gauge,
+    snapshot_at: Gauge<f64, std::sync::atomic::AtomicU64>,
+    checks: Family<CheckLabels, Gauge>,
+}
+
+impl Gauges {
+    /// Adds them to what a scrape reads.
+    pub(super) fn register(&self, registry: &mut Registry) {
+        let help = "Living leases by state";
+        registry.register("leases", help, self.leases.clone());
+        let help = "Leased ports by interface and state of the lease";
+        registry.register("ports", help, self.ports.clone());
+        let help = "Ports of each pool: leased, excluded, or free as far as the books know";
+        registry.register("pool_ports", help, self.pools.clone());
+        let help = "Requests that wait for the writer";
+        registry.register("store_queue_depth", help, self.queue_depth.clone());
+        let (help, size) = ("Size of the record", self.database_bytes.clone());
+        registry.register_with_unit("store_size", help, Unit::Bytes, size);
+        let help = "Descriptors kept open by holds and watches";
+        registry.register("held_descriptors", help, self.held_descriptors.clone());
+        let help = "Descriptors that holds may keep open";
+        registry.register("descriptor_budget", help, self.descriptor_budget.clone());
+        let help = "Descriptors that the process has open";
+        registry.register("open_descriptors", help, self.open_descriptors.clone());
+        let help = "When the socket tables were looked at last";
+        let snapshot_at = self.snapshot_at.clone();
+        registry.register_with_unit("snapshot_timestamp", help, Unit::Seconds, snapshot_at);
+        let help = "The checks of the service's health: 0 ok, 1 warning, 2 failed";
+        registry.register("check_state", help, self.checks.clone());
+    }
+
+    /// Says what is true now; what was and is not any more goes.
+    pub(super) fn set(&self, now: Now) {
+        self.leases.clear();
+        for (state, leases) in now.leases {
+            let gauge = self.leases.get_or_create_owned(&State { state });
+            gauge.set(whole(leases));
+        }
+        self.ports.clear();
+        for (interface, state, ports) in now.ports {
+            let labels = PortLabels { interface, state };
+            self.ports.get_or_create_owned(&labels).set(whole(ports));
+        }
+        self.pools.clear();
+        for (pool, state, ports) in now.pools {
+            let labels = PoolLabels { pool, state };
+            self.pools.get_or_create_owned(&labels).set(whole(ports));
+        }
+        for (gauge, value) in [
+            (&self.queue_depth, now.queue_depth),
+            (&self.database_bytes, now.database_bytes),
+            (&self.held_descriptors, now.held_descriptors),
+            (&self.descriptor_budget, now.descriptor_budget),
+            (&self.open_descriptors, now.open_descriptors),
+        ] {
+            gauge.set(whole(value));
+        }
+        self.snapshot_at.set(now.snapshot_at.unwrap_or(0.0));
+        for (check, state) in now.checks {
+            let gauge = self.checks.get_or_create_owned(&CheckLabels { check });
+            gauge.set(state);
+        }
+    }
+}
