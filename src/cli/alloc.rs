@@ -20,7 +20,8 @@ use crate::library::backend::Backend;
 Prints the port and nothing else, one a line where several are asked for:
   PORT=$(portbook alloc) && python3 -m http.server $PORT
 The lease waits for its first listener (claim_within, ten minutes by default), which becomes its
-owner; it ends with that process. A name outlives it and gets the same port again.")]
+owner; it ends with that process. A name outlives it and gets the same port again. --reserve keeps
+a port for a name that comes later, such as that of a job to be installed.")]
 pub struct AllocArgs {
     #[command(flatten)]
     wanted: Wanted,
@@ -30,6 +31,10 @@ pub struct AllocArgs {
     /// The process that will use the port, if it runs already.
     #[arg(long, value_name = "PID")]
     owner_pid: Option<u32>,
+    /// Keep the port for its name until the program comes and asks for it by that name: nobody is
+    /// let in before.
+    #[arg(long, requires = "name", conflicts_with_all = ["owner_pid", "claim_within", "dry_run"])]
+    reserve: bool,
     /// Say which port it would be, and lease nothing.
     #[arg(long)]
     dry_run: bool,
@@ -45,6 +50,7 @@ pub(super) async fn run(
     for request in &mut requests {
         request.claim_within = args.claim_within;
         request.owner_pid = args.owner_pid;
+        request.reserve = args.reserve;
         request.dry_run = args.dry_run;
     }
     let backend = Backend::open(&loaded).await?;

@@ -11,7 +11,7 @@ use crate::api::document::{AllocationDocument, LeaseRequest, ScopeWord};
 use crate::domain::duration::Span;
 use crate::domain::lease::{Handover, Name};
 use crate::domain::pool::Strategy;
-use crate::domain::port::Protocols;
+use crate::domain::port::{PortSet, Protocols};
 use crate::domain::selector::Selector;
 
 /// Which ports are wanted.
@@ -35,6 +35,9 @@ pub struct Wanted {
     /// This port if it is free, else another.
     #[arg(long, value_name = "PORT", value_parser = port)]
     prefer: Option<u16>,
+    /// Where to look, in place of the pool's ranges, such as 8000-8099,9000.
+    #[arg(long, value_name = "RANGES", conflicts_with = "port")]
+    range: Option<PortSet>,
     /// How many ports.
     #[arg(long, value_name = "N", conflicts_with = "name")]
     count: Option<NonZeroU32>,
@@ -126,6 +129,7 @@ impl Wanted {
             pool: self.pool.clone(),
             port: self.port,
             prefer: self.prefer,
+            ranges: self.range.clone(),
             count: self.count,
             block: self.block,
             strict: self.strict,

@@ -311,6 +311,42 @@ fn a_preferred_port_may_move_and_says_so() {
 }
 
 #[test]
+fn a_range_takes_the_place_of_the_pools() {
+    with_and_without_a_service(2, |place| {
+        let [first, second] = [place.ports[0], place.ports[1]].map(|port| port.to_string());
+        assert_eq!(
+            place.ok(&["alloc", "--range", &second]),
+            format!("{second}\n")
+        );
+        let refused = place.run(&["alloc", "--range", &second]);
+        assert_eq!(refused.status.code(), Some(1));
+        let wrong = place.run(&["alloc", "--range", "9-1"]);
+        assert_eq!(wrong.status.code(), Some(2));
+        let either = format!("{first},{second}");
+        assert_eq!(
+            place.ok(&["alloc", "--range", &either]),
+            format!("{first}\n")
+        );
+    });
+}
+
+#[test]
+fn a_reserved_port_waits_for_the_program_of_its_name() {
+    let place = Place::with_ports(2);
+    let server = place.serve();
+    let kept = port(&place.ok(&["alloc", "--name", "nightly", "--reserve"]));
+    let state = || living(&place)[0]["state"].clone();
+    assert_eq!(state(), "reserved");
+    let intruder = std::net::TcpListener::bind(("127.0.0.1", kept));
+    assert!(intruder.is_err(), "somebody came through the gate");
+    assert_eq!(port(&place.ok(&["alloc", "--name", "nightly"])), kept);
+    assert_eq!(state(), "handed");
+    let nameless = place.run(&["alloc", "--reserve"]);
+    assert_eq!(nameless.status.code(), Some(2));
+    assert!(server.stop().success());
+}
+
+#[test]
 fn a_dry_run_leases_nothing() {
     with_and_without_a_service(1, |place| {
         for _ in 0..2 {
