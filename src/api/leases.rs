@@ -12,6 +12,7 @@ use super::{Face, body};
 use crate::access::Viewer;
 use crate::domain::duration::Span;
 use crate::domain::lease::{LeaseId, State};
+use crate::domain::retry::{RetryKey, RetryKeyError};
 use crate::engine::Allocated;
 use crate::host::clock::Clock;
 use crate::store::LeaseFilter;
@@ -21,6 +22,9 @@ pub(super) const DEFAULT_LIMIT: u32 = 100;
 
 /// The most rows that one answer carries.
 pub(super) const MAX_LIMIT: u32 = 1000;
+
+/// The header of a client's own word for one request (draft-ietf-httpapi-idempotency-key-header).
+pub(super) const IDEMPOTENCY_KEY: &str = "Idempotency-Key";
 
 /// Stands for every state that ends a lease.
 const ENDED: &str = "ended";
@@ -135,8 +139,8 @@ pub async fn list(
     Ok(HttpResponse::Ok().json(List { leases }))
 }
 
-/// Grants ports: 201 with what was granted, 200 where every name lived already or nothing was to
-/// be granted.
+/// Grants ports: 201 with what was granted, 200 where every name lived already, the key was known, or
+/// nothing was to be granted.
 pub async fn create(
     face: Data<Face>,
     viewer: Viewer,
@@ -144,9 +148,10 @@ pub async fn create(
     payload: Payload,
 ) -> Result<HttpResponse, Problem> {
     let wanted: LeaseRequest = body::json(&request, payload).await?;
-    let wanted = wanted
+    let mut wanted = wanted
         .parse()
         .map_err(|wrong| Problem::new(Code::InvalidRequest, wrong))?;
+    wanted.retry_key = retry_key(&request)?;
     let caller = viewer.caller()?;
     let granted = face.service.allocate(caller, &wanted).await?;
     let document = document(&granted, face.service.clock());
@@ -158,6 +163,15 @@ pub async fn create(
         answer.insert_header((LOCATION, format!("/api/v1/leases/{}", first.id)));
     }
     Ok(answer.json(document))
+}
+
+fn retry_key(request: &HttpRequest) -> Result<Option<RetryKey>, Problem> {
+    let Some(value) = request.headers().get(IDEMPOTENCY_KEY) else {
+        return Ok(None);
+    };
+    let key = value.to_str().ok().map_or(Err(RetryKeyError), str::parse);
+    let key = key.map_err(|wrong| Problem::new(Code::InvalidRequest, wrong.to_string()))?;
+    Ok(Some(key))
 }
 
 /// An allocation as clients get it.

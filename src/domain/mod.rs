@@ -16,6 +16,7 @@ pub mod moment;
 pub mod pool;
 pub mod port;
 pub mod request;
+pub mod retry;
 pub mod selector;
 pub mod sighting;
 pub mod story;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::lease::{Handover, Name, Scope};
 use super::pool::Strategy;
 use super::port::{Port, PortSet, Protocols};
+use super::retry::RetryKey;
 use super::selector::Selector;
 
 /// One request for ports. Every field left empty falls back to the pool's rule.
@@ -61,6 +62,8 @@ pub struct Request {
     pub reserve: bool,
     /// Find a port and say which, but grant nothing.
     pub dry_run: bool,
+    /// By what the client asks again if the answer gets lost; of use where no names are given.
+    pub retry_key: Option<RetryKey>,
 }
 
 impl Request {

@@ -82,7 +82,7 @@ impl Service {
     }
 
     /// Commits, opens gates and enters the books, on a task of its own: whoever asked may hang up
-    /// meanwhile. If so, what has no name is given back at once, since nobody knows of it.
+    /// meanwhile. If so, what has neither name nor key is given back at once: nobody knows of it.
     async fn commit_fresh(
         &self,
         asked: &Asked<'_>,
@@ -93,6 +93,7 @@ impl Service {
         let service = self.clone();
         // Kept until the books know the names, whether or not the asker waits for that.
         let turn = Arc::clone(&asked.turn);
+        let asked_again = asked.request.repeated_by().is_some();
         let committing = span::commit();
         let task = async move {
             let committed = service.store.commit(batch).await;
@@ -111,7 +112,9 @@ impl Service {
                 }
             };
             drop(turn);
-            if let Err(Ok(unheard)) = answer.send(result) {
+            if let Err(Ok(unheard)) = answer.send(result)
+                && !asked_again
+            {
                 service.give_back(unheard).await;
             }
         };
@@ -175,6 +178,7 @@ impl Service {
         }
     }
 
+    /// Ends what nobody knows of: what has no name, by which it could be asked for again.
     async fn give_back(&self, leases: Vec<Arc<Lease>>) {
         for lease in leases.iter().filter(|lease| lease.name.is_none()) {
             let why = "the answer could not be delivered";

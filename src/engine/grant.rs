@@ -13,10 +13,11 @@ use super::turns::Turn;
 use crate::domain::attempt::{Attempt, veiled};
 use crate::domain::event::EventKind;
 use crate::domain::explanation::Explanation;
-use crate::domain::lease::{AllocationId, BootTime, Guard, Lease, Owner};
+use crate::domain::lease::{AllocationId, BootTime, Guard, Lease, Name, Owner};
 use crate::domain::pool::DEFAULT_POOL;
 use crate::domain::port::Port;
 use crate::domain::request::Request;
+use crate::domain::retry::RetryKey;
 use crate::host::process;
 use crate::store::AllocationRecord;
 use crate::telemetry::propagation::{self, Ids};
@@ -114,9 +115,10 @@ impl Service {
         let plan = self.plan(request)?;
         let rules = self.kernel_rules();
         plan.check_privilege(request, caller.uid, rules.unprivileged_start)?;
-        let names = request.names.iter();
-        let names = names.map(|name| (caller.uid, &request.scope, name));
-        let turn = Arc::new(self.names.take(names).await);
+        let names = request.names.iter().map(Name::as_str);
+        let keys = names.chain(request.repeated_by().map(RetryKey::as_str));
+        let keys = keys.map(|key| (caller.uid, &request.scope, key));
+        let turn = Arc::new(self.names.take(keys).await);
         let asked = Asked {
             id: AllocationId(self.new_id()),
             owner: self.owner(caller, request)?,
@@ -127,6 +129,9 @@ impl Service {
             trace,
             turn,
         };
+        if let Some(again) = self.granted_before(&asked).await? {
+            return Ok(again);
+        }
         let (living, missing) = self.living(&asked).await?;
         if missing == 0 && !living.is_empty() {
             return self.hand_again(&asked, living).await;
@@ -285,6 +290,7 @@ impl Service {
             explanation,
             trace_id: asked.trace_id().map(str::to_owned),
             span_id: asked.span_id().map(str::to_owned),
+            retry_key: asked.request.repeated_by().map(ToString::to_string),
         }
     }
 

@@ -20,6 +20,7 @@ mod queue;
 mod quota;
 pub mod refusal;
 mod retention;
+mod retry;
 pub mod service;
 pub mod snapshots;
 pub mod survey;

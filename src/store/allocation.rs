@@ -33,6 +33,8 @@ pub struct AllocationRecord {
     pub trace_id: Option<String>,
     /// Its span there.
     pub span_id: Option<String>,
+    /// By what its client asks again.
+    pub retry_key: Option<String>,
 }
 
 pub(super) fn row(record: &AllocationRecord) -> impl Serialize + '_ {
@@ -48,6 +50,7 @@ pub(super) fn row(record: &AllocationRecord) -> impl Serialize + '_ {
         &record.explanation,
         &record.trace_id,
         &record.span_id,
+        &record.retry_key,
     )
 }
 
@@ -64,6 +67,7 @@ struct Row {
     explanation: String,
     trace_id: Option<String>,
     span_id: Option<String>,
+    retry_key: Option<String>,
 }
 
 impl TryFrom<Row> for AllocationRecord {
@@ -82,6 +86,7 @@ impl TryFrom<Row> for AllocationRecord {
             explanation: super::lease::json("an explanation", &row.explanation)?,
             trace_id: row.trace_id,
             span_id: row.span_id,
+            retry_key: row.retry_key,
         })
     }
 }
@@ -97,5 +102,23 @@ impl Store {
             .fetch_optional(&self.readers)
             .await?;
         row.map(TryInto::try_into).transpose()
+    }
+
+    /// The last allocation of this user that was granted under this key.
+    pub async fn granted_by_key(
+        &self,
+        uid: u32,
+        retry_key: &str,
+    ) -> Result<Option<AllocationId>, StoreError> {
+        let id: Option<Vec<u8>> = sqlx::query_scalar(
+            "select id from allocation where uid = ?1 and retry_key = ?2 and refusal is null \
+             order by id desc limit 1",
+        )
+        .bind(uid)
+        .bind(retry_key)
+        .fetch_optional(&self.readers)
+        .await?;
+        id.map(|id| super::lease::uuid(&id).map(AllocationId))
+            .transpose()
     }
 }

@@ -6,11 +6,11 @@ create temp view batch (allocations, leases, attempts) as select null, null, nul
 create temp trigger write_batch instead of insert on batch begin
     insert into allocation (
         id, at_ms, uid, pool, refusal, detail, attempt_count, duration_us, explanation, trace_id,
-        span_id
+        span_id, retry_key
     )
     select
         unhex(value ->> 0), value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5,
-        value ->> 6, value ->> 7, value ->> 8, value ->> 9, value ->> 10
+        value ->> 6, value ->> 7, value ->> 8, value ->> 9, value ->> 10, value ->> 11
     from jsonb_each(new.allocations);
 
     insert into lease (

@@ -47,6 +47,7 @@ fn allocation() -> AllocationRecord {
         },
         trace_id: Some("0af7651916cd43dd8448eb211c80319c".into()),
         span_id: Some("b7ad6b7169203331".into()),
+        retry_key: Some("a key".into()),
     }
 }
 

@@ -45,6 +45,7 @@ mod receiver;
 mod recipes;
 mod regain;
 mod restarts;
+mod retry;
 mod rotel;
 mod schemathesis;
 mod several;

@@ -258,6 +258,15 @@ impl Server {
         exchange(stream, &request(method, path, "localhost", &[], body))
     }
 
+    /// The same with a header more.
+    pub fn api_with(&self, header: (&str, &str), method: &str, path: &str, body: &Value) -> Answer {
+        let stream = std::os::unix::net::UnixStream::connect(self.socket()).unwrap();
+        exchange(
+            stream,
+            &request(method, path, "localhost", &[header], Some(body)),
+        )
+    }
+
     /// Sends a request to the console with these headers.
     pub fn web(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
         let host = format!("127.0.0.1:{}", self.console_port());

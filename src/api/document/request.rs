@@ -154,6 +154,7 @@ impl LeaseRequest {
             wait: self.wait.map(|span| span.0),
             reserve: self.reserve,
             dry_run: self.dry_run,
+            retry_key: None,
         })
     }
 }

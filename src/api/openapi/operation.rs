@@ -2,6 +2,7 @@
 //! too large, a path without a match is not found, whoever asks for what is not theirs is refused.
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde_json::{Value, json};
 
 use crate::api::problem::Code;
 
@@ -95,8 +96,8 @@ pub(super) struct Operation {
     pub(super) access: Access,
     /// A struct whose fields are the query's, and which of them are taken.
     pub(super) query: Option<(SchemaOf, IsTaken)>,
-    /// Other parameters: where, the name, what it says.
-    pub(super) parameters: Vec<(&'static str, &'static str, &'static str)>,
+    /// Other parameters: where, the name, what it says, what it takes.
+    pub(super) parameters: Vec<(&'static str, &'static str, &'static str, Value)>,
     pub(super) body: Option<Content>,
     pub(super) answers: Vec<Answer>,
     pub(super) problems: Vec<Code>,
@@ -166,12 +167,23 @@ impl Operation {
 
     /// A parameter that is any text.
     pub(super) fn parameter(
-        mut self,
+        self,
         place: &'static str,
         name: &'static str,
         says: &'static str,
     ) -> Self {
-        self.parameters.push((place, name, says));
+        self.parameter_of(place, name, says, json!({"type": "string"}))
+    }
+
+    /// A parameter with what it takes, as a JSON schema.
+    pub(super) fn parameter_of(
+        mut self,
+        place: &'static str,
+        name: &'static str,
+        says: &'static str,
+        schema: Value,
+    ) -> Self {
+        self.parameters.push((place, name, says, schema));
         self
     }
 

@@ -19,10 +19,8 @@ pub(super) fn all(operation: &Operation, generator: &mut SchemaGenerator) -> Vec
         let root = schema_of(generator);
         all.extend(query(&root, is_taken, generator));
     }
-    for (place, name, says) in &operation.parameters {
-        all.push(json!({
-            "name": name, "in": place, "description": says, "schema": {"type": "string"}
-        }));
+    for (place, name, says, schema) in &operation.parameters {
+        all.push(json!({"name": name, "in": place, "description": says, "schema": schema}));
     }
     all
 }

@@ -474,7 +474,9 @@ async fn attempts_on_an_older_record_get_the_user_of_their_allocation() {
     for statement in [
         "drop index attempt_uid",
         "alter table attempt drop column uid",
-        "delete from _sqlx_migrations where version = 9",
+        "drop index allocation_retry",
+        "alter table allocation drop column retry_key",
+        "delete from _sqlx_migrations where version >= 9",
     ] {
         raw(folder.path(), statement).await;
     }
@@ -549,7 +551,7 @@ async fn what_random_would_have_met_is_summed_where_it_is_told() {
     raw(
         folder.path(),
         "insert into allocation select randomblob(16), at_ms, uid, pool, null, null, attempt_count, \
-         1, value, null, null from allocation, json_each(json_array( \
+         1, value, null, null, null from allocation, json_each(json_array( \
          json('{\"random_would_meet\": 0.25, \"granted\": [8000]}'), \
          json('{\"random_would_meet\": 1, \"granted\": []}'), \
          json('{\"random_would_meet\": null}')))",

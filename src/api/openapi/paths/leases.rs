@@ -1,11 +1,16 @@
 //! Leases and the allocations that grant them.
 
+use serde_json::json;
+
 use crate::api::document::{
     AllocationDocument, AllocationRecordDocument, LeaseDocument, LeaseRequest,
 };
-use crate::api::leases::{List, Renewal, Wanted};
+use crate::api::leases::{IDEMPOTENCY_KEY, List, Renewal, Wanted};
 use crate::api::openapi::operation::{Operation, Tag};
 use crate::api::problem::Code;
+
+/// What [`RetryKey`](crate::domain::retry::RetryKey) takes.
+const KEY_PATTERN: &str = "^([!#-~]{1,128}|\"[!#-~]{1,128}\")$";
 
 /// What may be wrong with the ports that are asked for.
 const REFUSED: [Code; 14] = [
@@ -53,6 +58,13 @@ fn create() -> Operation {
              are bound before the answer is sent, all or none. A name that lives already gets its own \
              port again. A refusal tells what was tried and who was in the way.",
         )
+        .parameter_of(
+            "header",
+            IDEMPOTENCY_KEY,
+            "A word of the client's own for a request without names, such as a fresh UUID. Asked again \
+             with the same one, it gets the same leases as long as they live.",
+            json!({"type": "string", "pattern": KEY_PATTERN}),
+        )
         .body::<LeaseRequest>(include_str!("../example/lease_request.json"))
         .answers::<AllocationDocument>(
             201,
@@ -62,7 +74,7 @@ fn create() -> Operation {
         .with_header("Location", "The first lease.")
         .answers::<AllocationDocument>(
             200,
-            "Every name lived already, or nothing was to be granted (`dry_run`).",
+            "Every name lived already, the key was known, or nothing was to be granted (`dry_run`).",
             include_str!("../example/allocation_again.json"),
         )
         .refused(&REFUSED)
