@@ -193,6 +193,14 @@ fn add_rules(schema: &mut Schema) {
         "then": {"properties": {"directory": {"type": "string"}}, "required": ["directory"]},
         "else": {"properties": {"directory": {"type": "null"}}},
     });
+    let some_name = json!([
+        {"properties": {"name": given()}, "required": ["name"]},
+        {"properties": {"names": {"type": "array", "minItems": 1}}, "required": ["names"]},
+    ]);
+    let reserved_for_a_name = json!({
+        "if": {"properties": {"reserve": {"const": true}}, "required": ["reserve"]},
+        "then": {"properties": {"owner_pid": {"type": "null"}}, "anyOf": some_name},
+    });
     let rules = [
         both("port", "prefer"),
         both("count", "block"),
@@ -205,6 +213,7 @@ fn add_rules(schema: &mut Schema) {
         one_at_most("count", "name"),
         one_at_most("block", "name"),
         in_a_tree,
+        reserved_for_a_name,
     ];
     schema.insert("allOf".to_owned(), json!(rules));
 }

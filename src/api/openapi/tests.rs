@@ -133,14 +133,16 @@ fn a_schema_refuses_what_the_api_refuses() {
         r#"{"ttl": "soon"}"#,
         r#"{"labels": {"": "x"}}"#,
         r#"{"unknown": 1}"#,
+        r#"{"reserve": true}"#,
+        r#"{"reserve": true, "name": "a", "owner_pid": 7}"#,
     ];
     for text in refused {
         let wanted: Value = serde_json::from_str(text).unwrap();
         let taken = serde_json::from_value::<crate::api::document::LeaseRequest>(wanted.clone());
         let taken = taken.map_err(|error| error.to_string());
         let said = taken.and_then(crate::api::document::LeaseRequest::parse);
-        // Port and prefer are the engine's to compare.
-        assert!(said.is_err() || text.contains("prefer"), "{text}");
+        let by_the_engine = text.contains("prefer") || text.contains("reserve");
+        assert!(said.is_err() || by_the_engine, "{text}");
         let checked = std::panic::catch_unwind(|| check(schema(), &wanted, text));
         assert!(checked.is_err(), "{text}");
     }
