@@ -11,4 +11,5 @@ pub mod explanation;
 pub mod form;
 pub mod interface;
 pub mod lease;
+pub mod left_out;
 pub mod timing;
