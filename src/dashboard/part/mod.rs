@@ -6,6 +6,7 @@
 pub mod attempt;
 pub mod badge;
 pub mod bar;
+pub mod capacity;
 pub mod event;
 pub mod explanation;
 pub mod form;
