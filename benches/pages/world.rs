@@ -67,7 +67,7 @@ impl World {
     }
 }
 
-const PAGES: [&str; 30] = [
+const PAGES: [&str; 31] = [
     "/",
     "/map",
     "/map?layer=cost",
@@ -90,6 +90,7 @@ const PAGES: [&str; 30] = [
     "/attempts?errno=98",
     "/attempts?since=7d",
     "/attempts?port=20000-24999&outcome=in_use&since=20d",
+    "/conflicts",
     "/interfaces",
     "/status",
     "/config",

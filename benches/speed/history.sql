@@ -35,4 +35,8 @@ select
     'ordered', 0
 from past, json_each('["0.0.0.0", "::"]');
 
+insert into late_conflict (at_ms, lease, protocol, port, addresses, occupant)
+select at_ms, unhex(format('%012x', at_ms) || lease), 'tcp', port, '[]', 'node (pid 7)'
+from past where n % 40 = 0;
+
 commit;

@@ -10,6 +10,7 @@ use super::leases::shown;
 use super::problem::{Code, Problem};
 use super::{Face, attempts, stats};
 use crate::access::Viewer;
+use crate::domain::attempt::Occupant;
 use crate::domain::port::{Port, Protocol};
 use crate::engine::service::Service;
 use crate::host::occupancy::{self, Entry, Occupancy};
@@ -36,7 +37,7 @@ pub async fn show(
     path: Path<(String, String)>,
 ) -> Result<HttpResponse, Problem> {
     let (protocol, port) = parsed(&path)?;
-    let sockets = sockets(protocol, port).await;
+    let sockets = sockets(&face.service, protocol, port).await;
     let found = about(&face.service, &viewer, protocol, port, &sockets).await?;
     Ok(HttpResponse::Ok().json(found))
 }
@@ -53,11 +54,47 @@ pub(super) fn parsed((protocol, port): &(String, String)) -> Result<(Protocol, P
     Ok((protocol, port))
 }
 
-/// The sockets on a port at this moment. The kernel goes through its tables for it, so it is done
-/// aside, and once a request.
-pub async fn sockets(protocol: Protocol, port: Port) -> Vec<Entry> {
-    let look = move || Occupancy::on_port(protocol, port).unwrap_or_default();
+/// A socket on a port, and who has it.
+#[derive(Debug, Clone)]
+pub struct Socket {
+    /// The socket.
+    pub entry: Entry,
+    /// Not for everybody's eyes.
+    occupant: Option<Occupant>,
+}
+
+impl Socket {
+    /// A socket of somebody.
+    pub const fn new(entry: Entry, occupant: Option<Occupant>) -> Self {
+        Self { entry, occupant }
+    }
+
+    /// Who has it, as this viewer may see it; none where it is a hold of portbook's.
+    pub fn seen_by(&self, viewer: &Viewer) -> Option<Occupant> {
+        let mut occupant = self.occupant.clone()?;
+        attempts::veil(&mut occupant, viewer);
+        Some(occupant)
+    }
+}
+
+/// The sockets on a port at this moment: portbook's own holds, then those of others, who listens
+/// first. The kernel goes through its tables for it, and who is behind them is found in `/proc`; both
+/// block, so it is done aside, and once a request.
+pub async fn sockets(service: &Service, protocol: Protocol, port: Port) -> Vec<Socket> {
+    let own = service.own_sockets(protocol, port);
+    let look = move || {
+        let entries = Occupancy::on_port(protocol, port).unwrap_or_default();
+        named(entries, |entry| own.contains(&entry.inode))
+    };
     tokio::task::spawn_blocking(look).await.unwrap_or_default()
+}
+
+fn named(entries: Vec<Entry>, is_own: impl Fn(&Entry) -> bool) -> Vec<Socket> {
+    let (own, others): (Vec<Entry>, Vec<Entry>) = entries.into_iter().partition(is_own);
+    let own = own.into_iter().map(|entry| Socket::new(entry, None));
+    let others = occupancy::behind(others).into_iter();
+    let others = others.map(|(entry, occupant)| Socket::new(entry, Some(occupant)));
+    own.chain(others).collect()
 }
 
 /// Everything of one port, with these sockets on it, that this viewer may know.
@@ -66,7 +103,7 @@ pub async fn about(
     viewer: &Viewer,
     protocol: Protocol,
     port: Port,
-    sockets: &[Entry],
+    sockets: &[Socket],
 ) -> Result<PortDocument, StoreError> {
     let leases = service.leases_on(protocol, port);
     let leases = leases
@@ -80,9 +117,6 @@ pub async fn about(
         limit: ATTEMPTS,
         ..AttemptFilter::default()
     };
-    let own = service.own_sockets(protocol, port);
-    let others = sockets.iter().filter(|entry| !own.contains(&entry.inode));
-    let others = others.cloned().collect();
     let tried = service.store().attempts(&filter).await?;
     let tried = tried
         .into_iter()
@@ -91,7 +125,7 @@ pub async fn about(
         protocol,
         port,
         leases: leases.map(with_owner).collect(),
-        occupants: occupants(others, viewer).await,
+        occupants: occupants(sockets, viewer),
         attempts: tried.collect(),
         exclusion: service.exclusions().get(protocol, port).cloned(),
         record: record.map(Into::into),
@@ -107,25 +141,34 @@ fn with_owner(mut lease: LeaseDocument) -> LeaseDocument {
     lease
 }
 
-/// Who is on it, but for portbook's own holds. The walk of `/proc` blocks, so it is done aside.
-async fn occupants(others: Vec<Entry>, viewer: &Viewer) -> Vec<OccupantDocument> {
+/// Who is on it, each once, but for portbook itself.
+fn occupants(sockets: &[Socket], viewer: &Viewer) -> Vec<OccupantDocument> {
     let me = std::process::id();
-    let look = move || occupancy::behind(others);
-    let mut occupants = tokio::task::spawn_blocking(look).await.unwrap_or_default();
-    occupants.retain(|occupant| occupant.pid != Some(me));
-    let seen = occupants.into_iter().map(|mut occupant| {
-        attempts::veil(&mut occupant, viewer);
-        let details = occupant
-            .pid
-            .map(|pid| process::details(pid, occupant.command.as_deref()));
-        let user = occupant.uid.and_then(process::user_name);
-        OccupantDocument {
-            occupant,
-            process: ProcessDocument {
-                user,
-                ..details.unwrap_or_default().into()
-            },
+    let mut seen: Vec<&Occupant> = Vec::new();
+    let mut documents = Vec::new();
+    for socket in sockets {
+        let Some(occupant) = &socket.occupant else {
+            continue;
+        };
+        if occupant.pid != Some(me) && !seen.contains(&occupant) {
+            seen.push(occupant);
+            documents.extend(socket.seen_by(viewer).map(with_process));
         }
-    });
-    seen.collect()
+    }
+    documents
+}
+
+/// An occupant with more about its process, if the viewer may know which it is.
+fn with_process(occupant: Occupant) -> OccupantDocument {
+    let details = occupant
+        .pid
+        .map(|pid| process::details(pid, occupant.command.as_deref()));
+    let user = occupant.uid.and_then(process::user_name);
+    OccupantDocument {
+        occupant,
+        process: ProcessDocument {
+            user,
+            ..details.unwrap_or_default().into()
+        },
+    }
 }

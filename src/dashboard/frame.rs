@@ -20,6 +20,13 @@ const PAGES: [(&str, &str); 8] = [
     ("/config", "Configuration"),
 ];
 
+/// Where pages that are not in the navigation belong, by the beginning of their addresses.
+const SECTIONS: [(&str, &str); 3] = [
+    ("/ports", "/map"),
+    ("/allocations", "/attempts"),
+    ("/conflicts", "/leases"),
+];
+
 /// What pages say after something was done: the word in the address, and the sentence for it. The
 /// sentences are fixed, so that no link can make a page say anything.
 const SAYINGS: [(&str, &str); 10] = [
@@ -61,8 +68,9 @@ pub struct PageLink {
     pub href: &'static str,
     /// What it is called.
     pub label: &'static str,
-    /// Whether the reader is on it.
-    pub current: bool,
+    /// What `aria-current` says of it: "page" where the reader is on it, "true" where the reader is
+    /// on a page that belongs to it.
+    pub current: Option<&'static str>,
 }
 
 impl Frame {
@@ -83,16 +91,28 @@ impl Frame {
     /// The navigation.
     pub fn pages(&self) -> [PageLink; 8] {
         let path = self.here.split('?').next().unwrap_or_default();
+        let section = section(path);
         PAGES.map(|(href, label)| PageLink {
             href,
             label,
-            current: href == path
-                || (href.len() > 1
-                    && path
-                        .strip_prefix(href)
-                        .is_some_and(|rest| rest.starts_with('/'))),
+            current: match href {
+                _ if href == path => Some("page"),
+                _ if href == section => Some("true"),
+                _ => None,
+            },
         })
     }
+}
+
+/// The page of the navigation that a page belongs to, where there is one.
+fn section(path: &str) -> &str {
+    // The first word of the path, with the slash before it.
+    let end = path.match_indices('/').nth(1).map(|(at, _)| at);
+    let first = end.map_or(path, |end| &path[..end]);
+    let mut known = SECTIONS.iter();
+    known
+        .find_map(|(begin, section)| (*begin == first).then_some(*section))
+        .unwrap_or(first)
 }
 
 impl FromRequest for Frame {
@@ -197,14 +217,18 @@ mod tests {
         };
         let current = |here: &str| {
             let pages = frame(here).pages();
-            pages
-                .iter()
-                .filter(|page| page.current)
-                .map(|page| page.label)
+            let marked = pages.iter();
+            marked
+                .filter_map(|page| Some((page.label, page.current?)))
                 .collect::<Vec<_>>()
         };
-        assert_eq!(current("/leases/1?x=/map"), ["Leases"]);
-        assert_eq!(current("/"), ["Overview"]);
-        assert_eq!(current("/errors/not_found"), [""; 0]);
+        assert_eq!(current("/leases?x=/map"), [("Leases", "page")]);
+        assert_eq!(current("/leases/1?x=/map"), [("Leases", "true")]);
+        assert_eq!(current("/ports/tcp/8080"), [("Port map", "true")]);
+        assert_eq!(current("/allocations/1"), [("Attempts", "true")]);
+        assert_eq!(current("/conflicts"), [("Leases", "true")]);
+        assert_eq!(current("/"), [("Overview", "page")]);
+        assert_eq!(current("/errors/not_found"), []);
+        assert_eq!(current(""), []);
     }
 }

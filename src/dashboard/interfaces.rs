@@ -12,6 +12,7 @@ use super::format::{count, percent};
 use super::frame::{Frame, Params};
 use super::page::{Page, PageError};
 use super::part::badge::Badge;
+use super::part::capacity::{Bar, KINDS, on_interface};
 use super::part::event::EventRow;
 use crate::access::Viewer;
 use crate::api::document::InterfaceStats;
@@ -22,6 +23,7 @@ use crate::domain::attempt::printable;
 use crate::domain::event::EventKind;
 use crate::domain::lease::Lease;
 use crate::domain::selector::{Class, Selector, SelectorKind, is_link_local};
+use crate::engine::capacity::OnInterface;
 use crate::host::interface::{Interface, Snapshot, resolve};
 
 /// So many changes are told of.
@@ -55,6 +57,8 @@ struct Card {
     refused: Option<String>,
     addresses: Vec<AddressCard>,
     used: Used,
+    /// How full each pool is on it.
+    pools: Vec<Bar>,
     map: String,
 }
 
@@ -91,6 +95,7 @@ pub(super) async fn show(
     let stats = stats::of_interfaces(service, &viewer).await;
     let stats = stats.map_err(Problem::from)?;
     let leases = leases_by_interface(service.leases().iter().map(AsRef::as_ref));
+    let capacities = service.capacities_by_interface().map_err(Problem::from)?;
     let glob = params.get("name").unwrap_or_default().to_owned();
     let wanted = |name: &str| glob.is_empty() || WildMatch::new(&glob).matches(name);
     let used = |name: &str| Used::of(name, leases.get(name).copied().unwrap_or(0), &stats);
@@ -99,13 +104,24 @@ pub(super) async fn show(
     Ok(Page(InterfacesPage {
         frame,
         cards: cards
-            .map(|interface| Card::of(interface, &host, used(&interface.name)))
+            .map(|interface| Card {
+                pools: pools(&interface.name, &capacities),
+                ..Card::of(interface, &host, used(&interface.name))
+            })
             .collect(),
         glob,
         all: listing.len(),
         on_all: used(ANY_INTERFACE),
         changes: changes(&face),
     }))
+}
+
+/// The pools that have addresses on an interface.
+fn pools(interface: &str, capacities: &[OnInterface]) -> Vec<Bar> {
+    let here = capacities.iter();
+    let here = here.filter(|known| &*known.place.interface == interface);
+    here.map(|known| on_interface(&known.pool, &known.place))
+        .collect()
 }
 
 fn changes(face: &Face) -> Vec<EventRow> {
@@ -166,6 +182,7 @@ impl Card {
             refused: refused.map(|why| printable(&why.to_string())),
             addresses: addresses(interface, host),
             used,
+            pools: Vec::new(),
             map: format!("/map{query}"),
         }
     }
@@ -246,6 +263,7 @@ mod tests {
     use crate::api::document::OutcomesDocument;
     use crate::domain::address::{AddressGroup, BindAddress, Family};
     use crate::domain::lease::tests_support::lease;
+    use crate::engine::capacity::{Place, Shares};
     use crate::host::interface::InterfaceAddress;
 
     fn interface(name: &str, ips: &[&str]) -> Interface {
@@ -332,5 +350,34 @@ mod tests {
             ("1 lease", "/leases?interface=eth0")
         );
         assert_eq!(Used::of("lo", 0, &stats).conflicts, None);
+    }
+
+    #[test]
+    fn each_pool_on_an_interface_has_its_bar() {
+        let on = |pool: &str, interface: &str| OnInterface {
+            pool: pool.into(),
+            place: Place {
+                interface: interface.into(),
+                group: AddressGroup::new([BindAddress::wildcard(Family::Ipv4)]),
+                shares: Shares {
+                    leased: 1,
+                    excluded: 3,
+                    free: 1_996,
+                    ..Shares::default()
+                },
+            },
+        };
+        let bars = pools(
+            "eth0",
+            &[on("web", "lo"), on("web", "eth0"), on("ci", "eth0")],
+        );
+        let names: Vec<&str> = bars.iter().map(|bar| &*bar.on).collect();
+        assert_eq!(names, ["web", "ci"]);
+        assert_eq!(bars[0].says, "1 leased, 3 excluded, 1,996 free");
+        assert_eq!(
+            bars[0].title,
+            "Pool web on eth0: 1 leased, 3 excluded, 1,996 free"
+        );
+        assert_eq!(bars[0].href.as_deref(), Some("/leases?pool=web"));
     }
 }

@@ -9,6 +9,7 @@ mod api;
 pub mod assets;
 mod attempts;
 mod configuration;
+mod conflicts;
 mod errors;
 mod format;
 mod frame;
@@ -75,6 +76,7 @@ pub fn routes(config: &mut ServiceConfig) {
         )
         .service(resource("/logout", "POST").route(post().to(login::leave)))
         .service(page("/attempts", attempts::show))
+        .service(page("/conflicts", conflicts::show))
         .service(page("/allocations/{id}", allocation::show))
         .service(
             resource("/try", "GET, HEAD, POST")

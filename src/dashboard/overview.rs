@@ -1,7 +1,6 @@
 //! `/`: what needs attention, what there is, and what happened lately.
 
 mod attention;
-mod capacity;
 mod landing;
 mod past;
 mod rates;
@@ -16,7 +15,6 @@ use askama::Template;
 use jiff::Timestamp;
 
 use self::attention::{Facts, Item};
-use self::capacity::{KINDS, PoolBars};
 use self::landing::Landing;
 use self::past::Past;
 use self::rates::Rates;
@@ -27,6 +25,7 @@ use super::frame::{Frame, Params};
 use super::page::Page;
 use super::part::attempt::AttemptRow;
 use super::part::bar::LENGTH;
+use super::part::capacity::{self, KINDS, PoolBars};
 use super::part::event::EventRow;
 use super::part::interface::InterfaceRow;
 use super::part::lease::{Ends, LeaseRow, urgency};

@@ -23,15 +23,15 @@ use super::part::attempt::AttemptRow;
 use super::part::badge::{Badge, Tone};
 use super::part::lease::{Ends, LeaseRow};
 use crate::access::Viewer;
+use crate::api::Face;
 use crate::api::document::{LeaseDocument, OccupantDocument, PortRecord};
+use crate::api::ports::{self, Socket};
 use crate::api::problem::{Code, Problem};
-use crate::api::{Face, ports};
 use crate::domain::address::BindAddress;
 use crate::domain::attempt::{SocketState, printable};
 use crate::domain::lease::{Lease, State};
 use crate::domain::port::{Port, PortError, Protocol, UnknownProtocol};
 use crate::host::interface::Snapshot;
-use crate::host::occupancy::Entry;
 use crate::store::Seen;
 
 /// So many of its latest leases are told of.
@@ -111,7 +111,7 @@ pub(super) async fn show(
     let (protocol, port) = parsed(&path)?;
     let service = &face.service;
     let now = service.clock().now();
-    let sockets = ports::sockets(protocol, port).await;
+    let sockets = ports::sockets(service, protocol, port).await;
     let about = ports::about(service, &viewer, protocol, port, &sockets).await;
     let about = about.map_err(Problem::from)?;
     let living = service.leases_on(protocol, port);
@@ -177,7 +177,7 @@ fn addresses(
     face: &Face,
     viewer: &Viewer,
     leases: &[Arc<Lease>],
-    sockets: &[Entry],
+    sockets: &[Socket],
 ) -> Vec<AddressRow> {
     let Ok(host) = face.service.interfaces().current() else {
         return Vec::new();
@@ -206,7 +206,7 @@ impl AddressRow {
     fn of(
         address: &BindAddress,
         leases: &[Arc<Lease>],
-        sockets: &[Entry],
+        sockets: &[Socket],
         viewer: &Viewer,
     ) -> Self {
         let (state, who) = state_on(address, leases, sockets, viewer);
@@ -223,7 +223,7 @@ impl AddressRow {
 fn state_on(
     address: &BindAddress,
     leases: &[Arc<Lease>],
-    sockets: &[Entry],
+    sockets: &[Socket],
     viewer: &Viewer,
 ) -> (Badge, String) {
     let on_it = |lease: &&Arc<Lease>| {
@@ -237,20 +237,29 @@ fn state_on(
         };
         return (Badge::lease(lease.state), who);
     }
-    let sockets = sockets.iter().filter(|entry| entry.overlaps(address));
-    match sockets.min_by_key(|entry| entry.state.rank()) {
-        Some(entry) if entry.state == SocketState::Lingering => (
+    let mut sockets = sockets.iter();
+    // Who listens comes first.
+    match sockets.find(|socket| socket.entry.overlaps(address)) {
+        Some(socket) if socket.entry.state == SocketState::Lingering => (
             badge(Tone::Good, "free"),
             "closing connections only".to_owned(),
         ),
-        Some(entry) => {
-            let user = entry.uid.map(|uid| format!(", uid {uid}"));
-            let user = user.unwrap_or_default();
-            let who = format!("a socket, {}{user}", entry.state.as_str());
-            (badge(Tone::Bad, "taken"), who)
-        }
+        Some(socket) => (badge(Tone::Bad, "taken"), whose(socket, viewer)),
         None => (badge(Tone::Good, "free"), "nobody".to_owned()),
     }
+}
+
+/// Whose a socket is: the process where the viewer may know it, else the user.
+fn whose(socket: &Socket, viewer: &Viewer) -> String {
+    let entry = &socket.entry;
+    let process = socket.seen_by(viewer).filter(|seen| seen.pid.is_some());
+    let who = process.map_or_else(|| "a socket".to_owned(), |process| process.to_string());
+    let user = entry.uid.map(|uid| format!(", uid {uid}"));
+    format!(
+        "{who}, {}{}",
+        entry.state.as_str(),
+        user.unwrap_or_default()
+    )
 }
 
 const fn badge(tone: Tone, word: &'static str) -> Badge {

@@ -271,7 +271,7 @@ fn fields(face: &Face, params: &Params) -> Vec<Field> {
         text("port", "Exactly port", "8080"),
         text("name", "Name", "web"),
         choice("protocol", "Free for", "pool's own", ["tcp", "udp", "both"]),
-        text("interface", "Interfaces", "loopback,!eth0").offering(offers(face)),
+        text("interface", "Interfaces", "all,!eth0").offering(offers(face)),
         choice(
             "strategy",
             "Strategy",

@@ -176,6 +176,13 @@ pub struct Candidate {
     pub penalties: Vec<Penalty>,
 }
 
+impl Candidate {
+    /// Whether the record shows the same cost for both. Of such the one weighed first is tried.
+    pub fn costs_the_same_as(&self, other: &Self) -> bool {
+        (self.cost - other.cost).abs() < 1e-6
+    }
+}
+
 /// A millionth is enough for anybody who computes it again, and keeps records short.
 #[expect(
     clippy::trivially_copy_pass_by_ref,

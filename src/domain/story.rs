@@ -18,7 +18,12 @@ pub fn of(explanation: &Explanation) -> String {
             Some((winner, rivals)) => {
                 let _ = write!(text, "Chose {}. ", sentence(winner));
                 for rival in rivals.iter().rev().take(RIVALS) {
-                    let _ = write!(text, "Rejected {}. ", sentence(rival));
+                    let how = if rival.costs_the_same_as(winner) {
+                        "As cheap, but weighed later, was"
+                    } else {
+                        "Rejected"
+                    };
+                    let _ = write!(text, "{how} {}. ", sentence(rival));
                 }
             }
             None => {
@@ -27,15 +32,17 @@ pub fn of(explanation: &Explanation) -> String {
         }
     }
     let refused = explanation.tried.len() - explanation.granted.len();
+    let refused = u64::try_from(refused).unwrap_or(u64::MAX);
     if explanation.granted.is_empty() {
         text.push_str("Nothing was granted. ");
     }
     if refused > 0 {
-        let _ = write!(text, "{refused} tried before were refused. ");
+        let _ = write!(text, "{refused} tried before {} refused. ", were(refused));
     }
     for excluded in &explanation.excluded {
         let (ports, why) = (excluded.ports, excluded.reason.describe());
-        let _ = write!(text, "{ports} of {} ports were {why}. ", explanation.ports);
+        let (all, were) = (counted(explanation.ports.into(), "port"), were(ports));
+        let _ = write!(text, "{ports} of {all} {were} {why}. ");
     }
     if let Some(share) = explanation.random_would_meet {
         let percent = share * 100.0;
@@ -81,26 +88,28 @@ fn known(weighed: &Weighed) -> String {
     let mut parts = Vec::new();
     match totals.good {
         0 => parts.push("never bound yet".to_owned()),
-        1 => parts.push("1 good bind".to_owned()),
-        good => parts.push(format!("{} good binds", thousands(good))),
+        good => parts.push(counted(good, "good bind")),
     }
     match (totals.failed, totals.late) {
         (0, 0) => parts.push("no conflict".to_owned()),
         (failed, 0) => parts.push(format!("{} refused", thousands(failed))),
-        (0, late) => parts.push(format!("{} late conflicts", thousands(late))),
+        (0, late) => parts.push(counted(late, "late conflict")),
         (failed, late) => parts.push(format!(
-            "{} refused, {} late conflicts",
+            "{} refused, {}",
             thousands(failed),
-            thousands(late)
+            counted(late, "late conflict")
         )),
     }
-    let checks = thousands(totals.checks);
     let who = evidence.occupant.as_deref().map_or("somebody", |who| who);
     let who = printable(who);
     match (totals.checks, totals.busy) {
         (0, _) => parts.push("no checks yet".to_owned()),
-        (_, 0) => parts.push(format!("never seen busy in {checks} checks")),
+        (_, 0) => parts.push(format!(
+            "never seen busy in {}",
+            counted(totals.checks, "check")
+        )),
         _ => {
+            let checks = thousands(totals.checks);
             let share = 100.0 * evidence.busy / evidence.checks.max(f64::MIN_POSITIVE);
             parts.push(format!(
                 "{who} was on it in {share:.0} % of the last days' checks ({} of {checks})",
@@ -115,6 +124,17 @@ fn known(weighed: &Weighed) -> String {
         parts.push(format!("just released (+{:.2})", cost.released));
     }
     parts.join(", ")
+}
+
+/// `1 check`, `4,310 checks`.
+fn counted(number: u64, noun: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{} {noun}{plural}", thousands(number))
+}
+
+/// What goes with a number of ports.
+fn were(number: impl Into<u64>) -> &'static str {
+    if number.into() == 1 { "was" } else { "were" }
 }
 
 /// `4,310`.
@@ -192,8 +212,55 @@ mod tests {
             of(&explanation),
             "Chose 24117: expected cost 0.004, 31 good binds, no conflict, never seen busy in 4,310 \
              checks. Rejected 24500: expected cost 0.310, never bound yet, no conflict, node was on it \
-             in 14 % of the last days' checks (603 of 4,310), assigned by IANA (+0.02). 3 of 10000 \
+             in 14 % of the last days' checks (603 of 4,310), assigned by IANA (+0.02). 3 of 10,000 \
              ports were leased. A port drawn at random had been busy with 5.2 %."
+        );
+    }
+    #[test]
+    fn a_rival_of_equal_cost_was_not_rejected_for_it() {
+        let of_cost = |number| candidate(number, 0.1, Evidence::default());
+        let port = Port::new(1).unwrap();
+        let explanation = Explanation {
+            choices: vec![vec![of_cost(1), of_cost(2)]],
+            tried: vec![port],
+            granted: vec![port],
+            ..Explanation::default()
+        };
+        let told = of(&explanation);
+        assert!(
+            told.contains("As cheap, but weighed later, was 2: expected cost 0.100"),
+            "{told}"
+        );
+        assert!(!told.contains("Rejected"), "{told}");
+    }
+
+    #[test]
+    fn one_is_told_as_one() {
+        let once = Evidence {
+            totals: Totals {
+                good: 1,
+                late: 1,
+                checks: 1,
+                ..Totals::default()
+            },
+            ..Evidence::default()
+        };
+        let (first, second) = (Port::new(1).unwrap(), Port::new(2).unwrap());
+        let explanation = Explanation {
+            ports: 101,
+            choices: vec![vec![candidate(2, 0.1, once)]],
+            excluded: vec![Excluded {
+                reason: Reason::Leased,
+                ports: 1,
+            }],
+            tried: vec![first, second],
+            granted: vec![second],
+            ..Explanation::default()
+        };
+        assert_eq!(
+            of(&explanation),
+            "Chose 2: expected cost 0.100, 1 good bind, 1 late conflict, never seen busy in 1 check. \
+             1 tried before was refused. 1 of 101 ports was leased."
         );
     }
 }

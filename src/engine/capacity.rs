@@ -19,7 +19,7 @@ use crate::domain::pool::Pool;
 use crate::domain::port::Protocol;
 use crate::domain::selector::{Selector, SelectorKind};
 use crate::domain::sighting::Sighting;
-use crate::host::interface::{Snapshot, resolve};
+use crate::host::interface::{Interface, Snapshot, resolve};
 
 /// More interfaces than anybody compares at a glance.
 const INTERFACES: usize = 6;
@@ -61,6 +61,23 @@ pub struct Capacity {
     pub interfaces: Vec<Place>,
 }
 
+/// How full a pool is on one interface.
+#[derive(Debug, Clone)]
+pub struct OnInterface {
+    /// The pool.
+    pub pool: Arc<str>,
+    /// The interface.
+    pub place: Place,
+}
+
+/// What counts the ports of pools at one moment.
+struct Count<'a> {
+    service: &'a Service,
+    settings: Arc<Settings>,
+    kernel: Arc<KernelRules>,
+    taken: Taken,
+}
+
 /// Sets of ports by the addresses that they are on.
 #[derive(Default)]
 struct Taken {
@@ -86,50 +103,77 @@ impl Service {
     /// How full the pools are, in the order of their names.
     pub fn capacities(&self) -> Result<Vec<Capacity>, Refusal> {
         let host = self.host()?;
-        let settings = self.settings();
-        let kernel = self.kernel_rules();
-        let mut taken = Taken::by_leases(&self.leases());
-        taken.seen = lock(&self.pending).looks.by_address();
+        let count = Count::of(self);
         let capacity = |pool: &Arc<Pool>| {
-            let place = |interface: Arc<str>, group: AddressGroup| Place {
-                shares: self.shares(pool, &group, &settings, &kernel, &taken),
-                interface,
-                group,
-            };
             let whole = resolve(&host, &pool.interfaces);
-            let parts = whole.as_ref().map(|group| parts(&host, group));
+            let parts = whole
+                .as_ref()
+                .map(|group| few(parts(&host, group, is_usual)));
+            let parts = parts.unwrap_or_default().into_iter();
             Capacity {
                 pool: Arc::clone(&pool.name),
                 interfaces: parts
-                    .unwrap_or_default()
-                    .into_iter()
-                    .map(|(name, group)| place(name, group))
+                    .map(|(name, group)| count.place(pool, name, group))
                     .collect(),
                 whole: whole
-                    .map(|group| place("".into(), group))
+                    .map(|group| count.place(pool, "".into(), group))
                     .map_err(|error| error.to_string()),
             }
         };
-        Ok(settings.pools.values().map(capacity).collect())
+        Ok(count.settings.pools.values().map(capacity).collect())
     }
 
-    fn shares(
-        &self,
-        pool: &Pool,
-        group: &AddressGroup,
-        settings: &Settings,
-        kernel: &KernelRules,
-        taken: &Taken,
-    ) -> Shares {
-        let (ranges, exclude) = allowed(pool, group, settings);
+    /// How full each pool is on each interface that it has addresses on, pools in the order of their
+    /// names. Of a pool whose addresses are away nothing is told.
+    pub fn capacities_by_interface(&self) -> Result<Vec<OnInterface>, Refusal> {
+        let host = self.host()?;
+        let count = Count::of(self);
+        let mut found = Vec::new();
+        for pool in count.settings.pools.values() {
+            let Ok(group) = resolve(&host, &pool.interfaces) else {
+                continue;
+            };
+            let parts = parts(&host, &group, |known| known.up).into_iter();
+            found.extend(parts.map(|(name, group)| OnInterface {
+                pool: Arc::clone(&pool.name),
+                place: count.place(pool, name, group),
+            }));
+        }
+        Ok(found)
+    }
+}
+
+impl<'a> Count<'a> {
+    fn of(service: &'a Service) -> Self {
+        let mut taken = Taken::by_leases(&service.leases());
+        taken.seen = lock(&service.pending).looks.by_address();
+        Self {
+            service,
+            settings: service.settings(),
+            kernel: service.kernel_rules(),
+            taken,
+        }
+    }
+
+    fn place(&self, pool: &Pool, interface: Arc<str>, group: AddressGroup) -> Place {
+        Place {
+            shares: self.shares(pool, &group),
+            interface,
+            group,
+        }
+    }
+
+    fn shares(&self, pool: &Pool, group: &AddressGroup) -> Shares {
+        let (ranges, exclude) = allowed(pool, group, &self.settings);
         let [mut kept, mut cooling, mut seen] = [(); 3].map(|()| PortBits::default());
         let [mut active, mut lost] = [(); 2].map(|()| PortBits::default());
         // One number, free for every protocol of the pool.
         for protocol in pool.protocol.each() {
-            let (by_books, after_refusal) = self.kept(*protocol, group);
+            let (by_books, after_refusal) = self.service.kept(*protocol, group);
             kept.add(&by_books);
             cooling.add(&after_refusal);
-            taken.add_to([&mut active, &mut lost, &mut seen], group, *protocol);
+            let sets = [&mut active, &mut lost, &mut seen];
+            self.taken.add_to(sets, group, *protocol);
         }
         let mut left = PortBits::from(&ranges);
         let of_lost = left.subtract(&lost);
@@ -139,8 +183,8 @@ impl Service {
             others: of_lost + left.subtract(&seen),
             ..Shares::default()
         };
-        let by_hand = self.exclusions().ports(pool.protocol.each());
-        for (_, ports) in exclusions(pool, [&exclude, &by_hand], kernel, &cooling) {
+        let by_hand = self.service.exclusions().ports(pool.protocol.each());
+        for (_, ports) in exclusions(pool, [&exclude, &by_hand], &self.kernel, &cooling) {
             shares.excluded += left.subtract(&ports);
         }
         shares.free = left.len();
@@ -181,15 +225,22 @@ impl Taken {
     }
 }
 
-/// The interfaces that a group is made of, or those that its wildcards cover; none where there is
-/// only one.
-fn parts(host: &Snapshot, group: &AddressGroup) -> Vec<(Arc<str>, AddressGroup)> {
+/// Whether people compare an interface with others: those of containers come and go.
+const fn is_usual(interface: &Interface) -> bool {
+    interface.up && !interface.is_virtual
+}
+
+/// The interfaces that a group is made of, or such that its wildcards cover.
+fn parts(
+    host: &Snapshot,
+    group: &AddressGroup,
+    is_told: fn(&Interface) -> bool,
+) -> Vec<(Arc<str>, AddressGroup)> {
     let addresses = group.addresses();
     let mut parts: Vec<(Arc<str>, AddressGroup)> = Vec::new();
     if addresses.iter().any(BindAddress::is_wildcard) {
-        let usual = host.interfaces.iter();
-        let usual = usual.filter(|known| known.up && !known.is_virtual);
-        let named = usual.filter_map(|known| {
+        let told = host.interfaces.iter().filter(|known| is_told(known));
+        let named = told.filter_map(|known| {
             let selector = Selector {
                 negated: false,
                 kind: SelectorKind::Interface(known.name.to_string()),
@@ -207,6 +258,11 @@ fn parts(host: &Snapshot, group: &AddressGroup) -> Vec<(Arc<str>, AddressGroup)>
             }
         }
     }
+    parts
+}
+
+/// As many as are compared at a glance; none where there is only one, which is the whole.
+fn few<T>(mut parts: Vec<T>) -> Vec<T> {
     if parts.len() == 1 {
         parts.clear();
     }
@@ -254,9 +310,11 @@ mod tests {
             families: Vec::new(),
         };
         let lo = AddressGroup::new([address("lo", "127.0.0.1"), address("lo", "::1")]);
-        assert!(parts(&host, &lo).is_empty());
+        let parts = |group| parts(&host, group, is_usual);
+        assert_eq!(parts(&lo).len(), 1);
+        assert!(few(parts(&lo)).is_empty());
         let both = AddressGroup::new([address("lo", "127.0.0.1"), address("eth0", "10.0.0.2")]);
-        let parts = parts(&host, &both);
+        let parts = parts(&both);
         let names: Vec<&str> = parts.iter().map(|(name, _)| &**name).collect();
         assert_eq!(names, ["eth0", "lo"]);
     }

@@ -267,5 +267,7 @@ fn counted(explanation: &Explanation) -> String {
     if parts.is_empty() {
         return String::new();
     }
-    format!(": of {} ports {}", explanation.ports, parts.join(", "))
+    let plural = if explanation.ports == 1 { "" } else { "s" };
+    let parts = parts.join(", ");
+    format!(": of {} port{plural} {parts}", explanation.ports)
 }

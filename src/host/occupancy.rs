@@ -113,18 +113,13 @@ fn read(protocol: Protocol, port: Option<Port>) -> io::Result<Vec<Entry>> {
     })
 }
 
-/// Who is behind these sockets, each once: first who listens, then who is bound, then connections.
+/// Who is behind each of these sockets: first who listens, then who is bound, then connections.
 ///
 /// It walks all of `/proc`. What cannot be read reads as nobody.
-pub fn behind(mut entries: Vec<Entry>) -> Vec<Occupant> {
+pub fn behind(mut entries: Vec<Entry>) -> Vec<(Entry, Occupant)> {
     entries.sort_by_key(|entry| entry.state.rank());
-    let mut found: Vec<Occupant> = Vec::new();
-    for occupant in identify(&entries) {
-        if !found.contains(&occupant) {
-            found.push(occupant);
-        }
-    }
-    found
+    let occupants = identify(&entries);
+    entries.into_iter().zip(occupants).collect()
 }
 
 /// The occupant behind each entry, in one walk of `/proc`. A socket that several processes share

@@ -249,9 +249,9 @@ impl Backend {
                 .await?),
             Self::Embedded(embedded) => {
                 let viewer = Viewer::Known(embedded.caller.clone());
-                let sockets = ports::sockets(protocol, port).await;
-                let about = ports::about(&embedded.service, &viewer, protocol, port, &sockets);
-                Ok(about.await?)
+                let service = &embedded.service;
+                let sockets = ports::sockets(service, protocol, port).await;
+                Ok(ports::about(service, &viewer, protocol, port, &sockets).await?)
             }
         }
     }

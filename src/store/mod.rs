@@ -33,8 +33,8 @@ pub use past::Seen;
 pub use prune::{Bounds, Cursor, Kind, Removed, Step};
 pub use reader::Reader;
 pub use stats::{
-    AllocationTotal, AttemptTotal, AttemptTotals, HourTotal, LateConflict, LateTotal, LeaseTotal,
-    MOST_LATE, OccupantTotal, Outcomes, StatsFilter,
+    AllocationTotal, AttemptTotal, AttemptTotals, HourTotal, LateConflict, LateRecord, LateTotal,
+    LeaseTotal, MOST_LATE, OccupantTotal, Outcomes, StatsFilter,
 };
 pub use summary::{AttemptBucket, AttemptSpan, InTheWay, SUMMED};
 pub use writer::{Batch, Committed};

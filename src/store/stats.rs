@@ -2,6 +2,7 @@
 //! not what happened.
 
 use sqlx::{FromRow, QueryBuilder, Sqlite};
+use uuid::Uuid;
 
 use super::{Reader, StoreError};
 
@@ -110,6 +111,28 @@ pub struct LateConflict {
     pub port: u16,
     /// Who it was, as far as that was known.
     pub occupant: String,
+}
+
+/// The same with its lease.
+#[derive(Debug, Clone, PartialEq, Eq, FromRow)]
+pub struct LateRecord {
+    /// Counts up; the key for paging.
+    pub seq: i64,
+    /// When it was found, in milliseconds since 1970.
+    pub at_ms: i64,
+    /// The lease.
+    #[sqlx(try_from = "Vec<u8>")]
+    pub lease: Uuid,
+    /// The protocol.
+    pub protocol: String,
+    /// The port.
+    pub port: u16,
+    /// Who it was, as far as that was known.
+    pub occupant: String,
+    /// The lease's name, if it has one.
+    pub name: Option<String>,
+    /// Its user; none once it is forgotten.
+    pub uid: Option<u32>,
 }
 
 /// Allocations of one hour.
@@ -331,6 +354,25 @@ impl Reader {
             found: found.len(),
             last: found.into_iter().next(),
         })
+    }
+
+    /// Outsiders on leased ports, newest first and before this one, on those of one user or on all.
+    /// So many are looked at as for the total, which bounds what the answer costs.
+    pub async fn late_conflicts(
+        &self,
+        before: Option<i64>,
+        uid: Option<u32>,
+    ) -> Result<Vec<LateRecord>, StoreError> {
+        let found = sqlx::query_as(
+            "select found.seq, found.at_ms, found.lease, found.protocol, found.port, \
+             found.occupant, lease.name, lease.uid from ( \
+                 select * from late_conflict where ?1 is null or seq < ?1 \
+                 order by seq desc limit ?3 \
+             ) as found left join lease on lease.id = found.lease \
+             where ?2 is null or lease.uid = ?2 order by found.seq desc",
+        );
+        let found = found.bind(before).bind(uid).bind(MOST_LATE);
+        Ok(found.fetch_all(&self.pool).await?)
     }
 
     /// How long leases lived, by end state, shortest first.

@@ -53,16 +53,20 @@ const go = (page, path) => page.goto(url + path, { waitUntil: "domcontentloaded"
 
 const leases = (await api("GET", "/api/v1/leases")).leases;
 const named = leases.find((lease) => lease.name === "web");
+const taken = (await api("GET", "/api/v1/attempts?outcome=in_use&limit=1")).attempts[0];
 const pages = {
   overview: "/",
   leases: "/leases",
   lease: `/leases/${named.id}`,
+  conflicts: "/conflicts",
   attempts: "/attempts",
   explanation: `/allocations/${named.allocation}`,
   port: `/ports/tcp/${named.port}`,
+  taken: `/ports/tcp/${taken.port}`,
   map: "/map",
   interfaces: "/interfaces",
   try: "/try",
+  tried: "/try?pool=default",
   status: "/status",
   config: "/config",
   api: "/api",
@@ -107,6 +111,44 @@ for (const colorScheme of ["light", "dark"]) {
   await page.context().close();
 }
 
+// --- The frame at common widths: every page of the menu is in sight, and the box says what it takes.
+
+for (const width of [360, 390, 700, 768, 1024, 1280]) {
+  const page = await open({ viewport: { width, height: 844 } });
+  await go(page, "/leases");
+  const links = page.getByRole("navigation", { name: "Pages", exact: true }).getByRole("link");
+  for (const link of await links.all()) {
+    const box = await link.boundingBox();
+    const hidden = await link.evaluate((one) => one.offsetLeft < one.parentElement.offsetLeft || one.parentElement.scrollWidth > one.parentElement.clientWidth);
+    check(!hidden && box.x >= 0 && box.x + box.width <= width && box.height >= 24, `the menu's ${await link.innerText()} is not in sight at ${width} pixels: ${JSON.stringify(box)}`);
+  }
+  const { needs, has } = await page.locator("#search").evaluate((input) => {
+    const style = getComputedStyle(input);
+    const context = document.createElement("canvas").getContext("2d");
+    context.font = style.font;
+    // The browser's own cross to empty the box takes its place too.
+    const has = input.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight) - 16;
+    return { needs: context.measureText(input.placeholder).width, has };
+  });
+  check(needs <= has, `the search box has ${has} of the ${needs} pixels that its hint needs at ${width}`);
+  await page.context().close();
+}
+
+// --- A page belongs to a section of the menu, and only the page itself is said to be the page.
+
+{
+  const page = await open({});
+  for (const [path, label, current] of [
+    [pages.leases, "Leases", "page"], [pages.lease, "Leases", "true"], [pages.port, "Port map", "true"],
+    [pages.explanation, "Attempts", "true"], [pages.conflicts, "Leases", "true"],
+  ]) {
+    await go(page, path);
+    const marked = await page.locator("nav[aria-label=Pages] [aria-current]").evaluateAll((all) => all.map((one) => [one.textContent, one.getAttribute("aria-current")]));
+    check(JSON.stringify(marked) === JSON.stringify([[label, current]]), `${path} marks ${JSON.stringify(marked)}`);
+  }
+  await page.context().close();
+}
+
 // --- Without JavaScript every page says what it says with it, and the filters work.
 
 {
@@ -131,6 +173,11 @@ for (const colorScheme of ["light", "dark"]) {
   await go(page, "/");
   const bars = await page.locator("svg.share").evaluateAll((all) => all.map((bar) => [bar.getAttribute("aria-label"), bar.querySelectorAll("rect").length]));
   check(bars.length > 1 && bars.every(([says, parts]) => / free|excluded|leased|held|taken/.test(says) && parts > 0), `the bars of capacity are ${JSON.stringify(bars)}`);
+  await page.getByRole("link", { name: "Late conflicts" }).click();
+  check(await page.locator("tbody tr").count() === 1, "the outsider is not listed");
+  await page.locator("tbody tr", { hasText: "lost" }).getByRole("link", { name: "lost" }).click();
+  check(page.url().includes("/leases/"), `the late conflict led to ${page.url()}`);
+  await go(page, "/");
   const charts = await page.locator("svg.columns").evaluateAll((all) => all.map((chart) => chart.getAttribute("aria-label")));
   check(charts.length > 0 && charts.every((says) => says.includes("24 hours")), `the charts say ${JSON.stringify(charts)}`);
   const column = await page.locator("svg.columns a").first().boundingBox();

@@ -7,7 +7,8 @@ use std::process::{Command, Stdio};
 use serde_json::json;
 
 use crate::host::skipped;
-use crate::support::{Place, command_of, stranger, text};
+use crate::support::{Place, Server, Stranger, command_of, ports, stranger, text};
+use crate::tools::eventually;
 
 const TEST: &str = "the console in a browser";
 
@@ -48,6 +49,22 @@ pub fn browser() -> Option<&'static str> {
     known.into_iter().find(|path| Path::new(path).exists())
 }
 
+/// A lease that an outsider came in on. Until dropped the owner lives, and the outsider listens.
+fn lost_lease(server: &Server) -> [Stranger; 2] {
+    let owner = stranger(ports(1)[0]);
+    let wanted = json!({"name": "lost", "owner_pid": owner.0.id()});
+    let lease = server.api("POST", "/api/v1/leases", Some(&wanted)).json();
+    let lease = &lease["leases"][0];
+    let port = u16::try_from(lease["port"].as_u64().unwrap()).unwrap();
+    let outsider = stranger(port);
+    let path = format!("/api/v1/leases/{}", lease["id"].as_str().unwrap());
+    eventually("the lease is lost", || {
+        let lease = server.api("GET", &path, None).json();
+        (lease["state"] == "lost").then_some(())
+    });
+    [owner, outsider]
+}
+
 #[test]
 fn every_page_works_in_a_browser() {
     let Some(browser) = browser() else {
@@ -71,6 +88,7 @@ fn every_page_works_in_a_browser() {
         let answer = server.api("POST", "/api/v1/leases", Some(&wanted));
         assert_eq!(answer.status, 201, "{answer:?}");
     }
+    let lost = lost_lease(&server);
     let refused = json!({"port": place.ports[0]});
     assert_eq!(
         server.api("POST", "/api/v1/leases", Some(&refused)).status,
@@ -95,4 +113,5 @@ fn every_page_works_in_a_browser() {
     };
     let (said, why) = (text(&output.stdout), text(&output.stderr));
     assert!(output.status.success(), "{said}{why}");
+    drop(lost);
 }

@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 use serde_json::json;
 
 use crate::support::{Place, Server, Stranger};
+use crate::tools::eventually;
 
 /// What the kernel keeps of a process's name: 15 bytes (`TASK_COMM_LEN`).
 const COMMAND: &str = "=1<b>\"'\u{1b}[31m";
@@ -15,7 +16,7 @@ const COMMAND: &str = "=1<b>\"'\u{1b}[31m";
 fn hostile_process(port: Option<u16>) -> Stranger {
     let script = "import socket,sys\n\
         open('/proc/self/comm','w').write(sys.argv[2])\n\
-        s=socket.socket()\n\
+        s=socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)\n\
         if sys.argv[1]: s.bind(('127.0.0.1', int(sys.argv[1]))); s.listen()\n\
         print(flush=True); sys.stdin.read()";
     let port = port.map(|port| port.to_string()).unwrap_or_default();
@@ -72,6 +73,13 @@ fn hostile_text_is_text_on_every_page_in_every_table_and_in_csv() {
     assert_eq!(refused.status, 409, "{refused:?}");
 
     let (id, port) = (lease["id"].as_str().unwrap(), &lease["port"]);
+    // It came in by the gate, and is neither the owner nor started by it.
+    let outsider = hostile_process(port.as_u64().map(|port| u16::try_from(port).unwrap()));
+    let lost = || {
+        let lease = server.api("GET", &format!("/api/v1/leases/{id}"), None);
+        (lease.json()["state"] == "lost").then_some(())
+    };
+    eventually("the lease is lost", lost);
     let allocation = granted["allocation"].as_str().unwrap();
     for path in [
         "/",
@@ -79,6 +87,7 @@ fn hostile_text_is_text_on_every_page_in_every_table_and_in_csv() {
         "/map?as=table",
         "/leases",
         "/attempts",
+        "/conflicts",
         "/interfaces",
         "/status",
         "/config",
@@ -94,6 +103,8 @@ fn hostile_text_is_text_on_every_page_in_every_table_and_in_csv() {
     ] {
         page(&server, path);
     }
+    let conflicts = server.web("GET", "/conflicts", &[]).body;
+    assert!(conflicts.contains("1&#60;b&#62;"), "{conflicts}");
     page(&server, &format!("/map?port={taken}"));
     page(&server, &format!("/ports/tcp/{taken}"));
     page(&server, &format!("/ports/tcp/{port}"));
@@ -122,5 +133,5 @@ fn hostile_text_is_text_on_every_page_in_every_table_and_in_csv() {
         let printed = place.ok(command).replace("\r\n", "\n");
         assert_eq!(printed.find(acts), None, "{command:?}: {printed:?}");
     }
-    drop(occupant);
+    drop((occupant, outsider));
 }

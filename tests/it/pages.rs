@@ -146,3 +146,41 @@ fn a_refused_question_leaves_nothing() {
     let stats = server.api("GET", "/api/v1/stats", None).body;
     assert!(!stats.contains("\"refused\":1"), "{stats}");
 }
+
+#[test]
+fn what_is_left_out_of_a_choice_is_named() {
+    let mut place = Place::with_ports(3);
+    place.set("PORTBOOK_POOLS__DEFAULT__STRATEGY", "learned");
+    let server = place.serve();
+    let wanted = json!({"port": place.ports[1]});
+    let lease = server.api("POST", "/api/v1/leases", Some(&wanted));
+    assert_eq!(lease.status, 201, "{lease:?}");
+    let page = server.web("GET", "/try?pool=default", &[BROWSER]).body;
+    let said = format!("Left out of this list: 1 port leased: {}.", place.ports[1]);
+    assert!(page.contains(&said), "{page}");
+    assert!(page.contains("1 of 3 ports was leased."), "{page}");
+    assert!(page.contains(">equal cost<"), "{page}");
+    assert!(!page.contains(">dearer<"), "{page}");
+}
+
+#[test]
+fn the_process_on_an_address_is_named() {
+    let place = Place::with_ports(1);
+    let server = place.serve();
+    let stranger = stranger(place.ports[0]);
+    let path = format!("/ports/tcp/{}", place.ports[0]);
+    let page = server.web("GET", &path, &[BROWSER]).body;
+    let said = format!("(pid {}), listening, uid ", stranger.0.id());
+    assert!(page.contains(&said), "{page}");
+}
+
+#[test]
+fn an_interface_tells_how_full_each_pool_is_on_it() {
+    let place = Place::with_ports(3);
+    let server = place.serve();
+    let lease = server.api("POST", "/api/v1/leases", Some(&json!({})));
+    assert_eq!(lease.status, 201, "{lease:?}");
+    let page = server.web("GET", "/interfaces", &[BROWSER]).body;
+    let said = "Pool default on lo: 1 held, 2 free";
+    assert!(page.contains(&format!("aria-label=\"{said}\"")), "{page}");
+}

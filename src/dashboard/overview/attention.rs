@@ -169,8 +169,9 @@ fn scarce(pool: &str, shares: &Shares) -> Option<(Tone, String)> {
             ))
         }
         _ if free.saturating_mul(10) < all => {
+            let are = if free == 1 { "is" } else { "are" };
             let (free, all) = (grouped(free as usize), count(all as usize, "port"));
-            let says = format!("Pool {pool} is nearly full: {free} of {all} are free.");
+            let says = format!("Pool {pool} is nearly full: {free} of {all} {are} free.");
             Some((Tone::Warning, says))
         }
         _ => None,
@@ -188,8 +189,12 @@ fn late(past: &Past) -> Option<Item> {
         "Outsiders were found on leased ports {times} in 24 hours, the last on {port}/{protocol}: {}.",
         printable(&last.occupant)
     );
-    let href = format!("/ports/{protocol}/{port}");
-    Some(Item::new(Tone::Warning, says, "What happened there", &href))
+    Some(Item::new(
+        Tone::Warning,
+        says,
+        "Late conflicts",
+        "/conflicts",
+    ))
 }
 
 fn warnings(findings: &[Finding]) -> Vec<Item> {
@@ -278,7 +283,7 @@ mod tests {
             "/leases?state=lost",
             "/status",
             "/leases?state=degraded",
-            "/ports/tcp/20002",
+            "/conflicts",
             "/leases?state=reserved",
         ];
         assert_eq!(ways, expected);
@@ -297,6 +302,8 @@ mod tests {
         let tone = |leased, free| scarce("web", &shares(leased, free)).map(|(tone, _)| tone);
         assert_eq!(tone(96, 4), Some(Tone::Warning));
         assert_eq!(tone(100, 0), Some(Tone::Bad));
+        let (_, says) = scarce("web", &shares(99, 1)).unwrap();
+        assert!(says.ends_with("1 of 100 ports is free."), "{says}");
         let away = Capacity {
             pool: "web".into(),
             whole: Err("eth9 is not there".into()),

@@ -2,7 +2,8 @@
 
 use super::badge::{Badge, Tone};
 use super::bar::{self, Piece, stacked};
-use crate::dashboard::format::grouped;
+use super::left_out::left_out;
+use crate::dashboard::format::{self, grouped};
 use crate::domain::attempt::printable;
 use crate::domain::candidate::{Candidate, PenaltyReason};
 use crate::domain::explanation::Explanation;
@@ -66,7 +67,7 @@ pub struct Why {
     pub strategy: String,
     /// The ranges that were searched.
     pub ranges: String,
-    /// How many ports these have.
+    /// How many ports these have, such as "101 ports".
     pub ports: String,
     /// The selectors that were asked for.
     pub interfaces: String,
@@ -76,6 +77,8 @@ pub struct Why {
     pub excluded: Vec<ExcludedRow>,
     /// The candidates of each choice.
     pub choices: Vec<Choice>,
+    /// What is not among the candidates, in sentences.
+    pub left_out: Vec<String>,
     /// "20 of 64 choices", where there are more than are shown.
     pub cut: Option<String>,
     /// What a port drawn at random would have met.
@@ -147,7 +150,7 @@ impl From<&Explanation> for Why {
             story: story::of(explanation),
             strategy: printable(&explanation.strategy),
             ranges: explanation.ranges.clone(),
-            ports: grouped(count(explanation.ports)),
+            ports: format::count(count(explanation.ports), "port"),
             interfaces: printable(&explanation.interfaces.join(", ")),
             addresses: explanation.addresses.iter().map(|a| printable(a)).collect(),
             excluded: excluded(explanation),
@@ -157,6 +160,7 @@ impl From<&Explanation> for Why {
                     candidates: candidates(weighed, &explanation.granted),
                 })
                 .collect(),
+            left_out: left_out(explanation),
             cut: (all > CHOICES).then(|| format!("{CHOICES} of {} choices", grouped(all))),
             random: random(explanation),
         }
@@ -187,8 +191,11 @@ fn candidates(weighed: &[Candidate], granted: &[Port]) -> Vec<CandidateRow> {
                 .weighed
                 .first()
                 .map_or("tcp", |weighed| weighed.protocol.as_str()),
-            verdict: verdict(index, granted.contains(&candidate.port)),
-            cost: format!("{:.4}", candidate.cost),
+            verdict: match index {
+                0 => of_first(granted.contains(&candidate.port)),
+                _ => of_other(candidate, &weighed[0]),
+            },
+            cost: in_digits(candidate.cost),
             bar: segments(&terms, dearest),
             terms: cells(&terms),
             known: known(candidate),
@@ -198,13 +205,33 @@ fn candidates(weighed: &[Candidate], granted: &[Port]) -> Vec<CandidateRow> {
 }
 
 /// The cheapest of a choice is the one tried.
-const fn verdict(index: usize, granted: bool) -> Badge {
-    let (tone, word) = match (index, granted) {
-        (0, true) => (Tone::Good, "chosen"),
-        (0, false) => (Tone::Bad, "refused"),
-        _ => (Tone::Plain, "dearer"),
+const fn of_first(granted: bool) -> Badge {
+    let (tone, word) = if granted {
+        (Tone::Good, "chosen")
+    } else {
+        (Tone::Bad, "refused")
     };
     Badge { tone, word }
+}
+
+/// Those that cost the same as the first are no dearer: they were only weighed later. Of the digits
+/// on record the page shows four.
+fn of_other(candidate: &Candidate, first: &Candidate) -> Badge {
+    let word = if candidate.costs_the_same_as(first) {
+        "equal cost"
+    } else if in_digits(candidate.cost) == in_digits(first.cost) {
+        "slightly dearer"
+    } else {
+        "dearer"
+    };
+    Badge {
+        tone: Tone::Plain,
+        word,
+    }
+}
+
+fn in_digits(cost: f64) -> String {
+    format!("{cost:.4}")
 }
 
 /// Refused on either protocol is refused, so the terms of both add up.
@@ -332,6 +359,19 @@ mod tests {
         assert_eq!(rows[1].verdict.word, "dearer");
         assert_eq!(rows[0].terms[1].value, "–");
         assert_eq!(rows[0].bar.last().unwrap().class, "term-iana");
+    }
+
+    #[test]
+    fn those_that_cost_the_same_are_not_called_dearer() {
+        let costing = |cost| Candidate {
+            cost,
+            ..candidate(1, &[Protocol::Tcp])
+        };
+        let weighed = [0.098_4, 0.098_4, 0.098_41, 0.2].map(costing);
+        let rows = candidates(&weighed, &[]);
+        let words: Vec<&str> = rows.iter().map(|row| row.verdict.word).collect();
+        let expected = ["refused", "equal cost", "slightly dearer", "dearer"];
+        assert_eq!(words, expected);
     }
 
     #[test]

@@ -6,9 +6,11 @@
 pub mod attempt;
 pub mod badge;
 pub mod bar;
+pub mod capacity;
 pub mod event;
 pub mod explanation;
 pub mod form;
 pub mod interface;
 pub mod lease;
+pub mod left_out;
 pub mod timing;

@@ -1,6 +1,19 @@
 use super::*;
 use crate::domain::address::{AddressGroup, Family};
+use crate::domain::attempt::Occupant;
 use crate::domain::lease::tests_support::lease;
+use crate::host::occupancy::Entry;
+
+/// A socket of a process that the service knows.
+fn socket(local: &str, state: SocketState) -> Socket {
+    let occupant = Occupant {
+        pid: Some(42),
+        uid: Some(7),
+        command: Some("nc\u{1b}".into()),
+        state,
+    };
+    Socket::new(entry(local, state), Some(occupant))
+}
 
 fn entry(local: &str, state: SocketState) -> Entry {
     Entry {
@@ -30,9 +43,9 @@ fn each_address_tells_who_has_the_port_there() {
     web.addresses = AddressGroup::new([on("127.0.0.1")]);
     let leases = [Arc::new(web)];
     let sockets = [
-        entry("127.0.0.1", SocketState::Listening),
-        entry("10.0.0.1", SocketState::Listening),
-        entry("10.0.0.2", SocketState::Lingering),
+        socket("127.0.0.1", SocketState::Listening),
+        socket("10.0.0.1", SocketState::Listening),
+        socket("10.0.0.2", SocketState::Lingering),
     ];
     let told = |address: &str, uid| {
         let viewer = Viewer::Reader { of: uid };
@@ -42,6 +55,8 @@ fn each_address_tells_who_has_the_port_there() {
     assert_eq!(told("127.0.0.1", 1000), "handed lease web");
     assert_eq!(told("127.0.0.1", 1), "handed a lease of uid 1000");
     assert_eq!(told("10.0.0.1", 1), "taken a socket, listening, uid 7");
+    let named = "taken nc\u{fffd} (pid 42), listening, uid 7";
+    assert_eq!(told("10.0.0.1", 7), named);
     assert_eq!(told("10.0.0.2", 1), "free closing connections only");
     assert_eq!(told("10.0.0.3", 1), "free nobody");
     let wildcard = BindAddress::wildcard(Family::Ipv6);

@@ -16,11 +16,17 @@ fn on(ip: &str) -> BindAddress {
     }
 }
 
-/// Who is in the way of these addresses.
+/// Who is in the way of these addresses, each once.
 fn occupants(protocol: Protocol, port: Port, overlapping: &[BindAddress]) -> Vec<Occupant> {
     let mut entries = Occupancy::on_port(protocol, port).unwrap();
     entries.retain(|entry| overlapping.iter().any(|address| entry.overlaps(address)));
-    behind(entries)
+    let mut found: Vec<Occupant> = Vec::new();
+    for (_, occupant) in behind(entries) {
+        if !found.contains(&occupant) {
+            found.push(occupant);
+        }
+    }
+    found
 }
 
 fn port_of(address: SocketAddr) -> Port {

@@ -197,6 +197,19 @@ async fn late_conflicts_are_counted_for_whose_lease_it_was() {
     assert_eq!(total.last.unwrap().occupant, "two");
     let others = reader.late_total(0, Some(lease.uid + 1)).await.unwrap();
     assert_eq!((others.found, others.last), (0, None));
+    let listed = reader.late_conflicts(None, Some(lease.uid)).await.unwrap();
+    let whos: Vec<&str> = listed.iter().map(|late| &*late.occupant).collect();
+    assert_eq!(whos, ["two", "one", "old"]);
+    assert_eq!(
+        (listed[0].lease, listed[0].uid),
+        (lease.id.0, Some(lease.uid))
+    );
+    let name = lease.name.as_ref().map(ToString::to_string);
+    assert_eq!(listed[0].name, name);
+    let before = reader.late_conflicts(Some(listed[0].seq), None).await;
+    assert_eq!(before.unwrap(), listed[1..]);
+    let others = reader.late_conflicts(None, Some(lease.uid + 1)).await;
+    assert_eq!(others.unwrap(), []);
 }
 
 #[tokio::test]

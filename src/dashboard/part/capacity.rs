@@ -11,7 +11,7 @@ const VISIBLE: u32 = 6;
 const LENGTH: u32 = 1000;
 
 /// What a bar is made of, from the left.
-pub(super) const KINDS: [Kind; 5] = [
+pub const KINDS: [Kind; 5] = [
     Kind {
         class: "share-leased",
         fill: "",
@@ -46,70 +46,72 @@ pub(super) const KINDS: [Kind; 5] = [
 
 /// What can become of a port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Kind {
+pub struct Kind {
     /// Its class in the stylesheet; none where a pattern tells.
-    pub(super) class: &'static str,
+    pub class: &'static str,
     /// The pattern it is filled with.
-    pub(super) fill: &'static str,
+    pub fill: &'static str,
     /// What it is called.
-    pub(super) word: &'static str,
+    pub word: &'static str,
     /// What that means.
-    pub(super) means: &'static str,
+    pub means: &'static str,
 }
 
 /// A pool with its bars.
 #[derive(Debug, Clone)]
-pub(super) struct PoolBars {
+pub struct PoolBars {
     /// Its name.
-    pub(super) name: String,
+    pub name: String,
     /// How many ports it has.
-    pub(super) ports: String,
+    pub ports: String,
     /// Its leases.
-    pub(super) href: String,
+    pub href: String,
     /// On all of its addresses, or why that is not to be told.
-    pub(super) whole: Result<Bar, String>,
+    pub whole: Result<Bar, String>,
     /// On single interfaces.
-    pub(super) interfaces: Vec<Bar>,
+    pub interfaces: Vec<Bar>,
 }
 
 /// One bar.
 #[derive(Debug, Clone)]
-pub(super) struct Bar {
-    /// The interface; the addresses where the bar is for all of them.
-    pub(super) on: String,
+pub struct Bar {
+    /// The interface, or the addresses where the bar is for all of them; the pool beside other
+    /// pools.
+    pub on: String,
     /// The bar in words.
-    pub(super) title: String,
-    /// The map of the same addresses, where they have a name.
-    pub(super) map: Option<String>,
+    pub title: String,
+    /// The same without what it is of.
+    pub says: String,
+    /// Where more of it is told: the map of the interface, or the leases of the pool.
+    pub href: Option<String>,
     /// How many ports are free.
-    pub(super) free: String,
+    pub free: String,
     /// What it is made of; what there is none of is left out.
-    pub(super) parts: Vec<Part>,
+    pub parts: Vec<Part>,
 }
 
 /// A part of a bar.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Part {
+pub struct Part {
     /// What became of these ports.
-    pub(super) kind: Kind,
+    pub kind: Kind,
     /// How many they are.
-    pub(super) count: String,
+    pub count: String,
     /// Where it begins, in percent of the bar.
-    pub(super) x: String,
+    pub x: String,
     /// How long it is.
-    pub(super) width: String,
+    pub width: String,
 }
 
 /// The bars of a pool.
-pub(super) fn bars(pool: &Capacity) -> PoolBars {
+pub fn bars(pool: &Capacity) -> PoolBars {
     let name = printable(&pool.pool);
-    let query = Params::default().with("pool", &name).query();
     let ports = pool.whole.as_ref().map_or(0, |place| place.shares.all());
     let whole = pool.whole.as_ref().map_err(|why| printable(why));
     let interfaces = pool.interfaces.iter();
     PoolBars {
         ports: count(ports as usize, "port"),
-        href: format!("/leases{query}"),
+        href: leases_of(&name),
         whole: whole.map(|place| Bar::of(&name, addresses(place), place)),
         interfaces: interfaces
             .map(|place| {
@@ -119,6 +121,20 @@ pub(super) fn bars(pool: &Capacity) -> PoolBars {
             .collect(),
         name,
     }
+}
+
+/// The bar of a pool on one interface, beside other pools there. It leads to all leases of the pool:
+/// those on wildcards take ports of every interface.
+pub fn on_interface(pool: &str, place: &Place) -> Bar {
+    let (pool, on) = (printable(pool), printable(&place.interface));
+    Bar {
+        href: Some(leases_of(&pool)),
+        ..Bar::of(&format!("{pool} on {on}"), pool, place)
+    }
+}
+
+fn leases_of(pool: &str) -> String {
+    format!("/leases{}", Params::default().with("pool", pool).query())
 }
 
 fn addresses(place: &Place) -> String {
@@ -134,14 +150,16 @@ impl Bar {
             .iter()
             .map(|part| format!("{} {}", part.count, part.kind.word))
             .collect();
+        let says = match place.shares.all() {
+            0 => "no port there".to_owned(),
+            _ => said.join(", "),
+        };
         let is_named = !place.interface.is_empty();
         let query = Params::default().with("interface", &place.interface);
         Self {
-            title: match place.shares.all() {
-                0 => format!("Pool {what} has no port there"),
-                _ => format!("Pool {what}: {}", said.join(", ")),
-            },
-            map: is_named.then(|| format!("/map{}", query.query())),
+            title: format!("Pool {what}: {says}"),
+            says,
+            href: is_named.then(|| format!("/map{}", query.query())),
             free: grouped(place.shares.free as usize),
             on,
             parts,
@@ -239,8 +257,9 @@ mod tests {
             ..Shares::default()
         };
         let bar = Bar::of("web", String::new(), &place(shares));
-        let said = "Pool web: 1 leased, 2 taken by others, 1,997 free";
-        assert_eq!((&*bar.title, &*bar.free), (said, "1,997"));
+        let said = "1 leased, 2 taken by others, 1,997 free";
+        assert_eq!((&*bar.says, &*bar.free), (said, "1,997"));
+        assert_eq!(bar.title, format!("Pool web: {said}"));
         let places: Vec<(&str, &str)> = bar
             .parts
             .iter()
