@@ -14,6 +14,7 @@ use crate::domain::lease::{Guard, Handover, Lease, LeaseId, Owner, State};
 use crate::domain::port::{Port, Protocol};
 use crate::host::occupancy::{Entry, Occupancy, holders};
 use crate::host::process::{self, Process};
+use crate::telemetry::span;
 
 /// How often unclaimed leases are looked up.
 const ROUND: Duration = Duration::from_secs(1);
@@ -123,7 +124,7 @@ impl Service {
     }
 
     async fn claim(&self, lease: &Lease, owner: Owner) -> Result<(), Refusal> {
-        let detail = format!("claimed by {} (pid {})", owner.command, owner.pid);
+        let (pid, command) = (owner.pid, printable(&owner.command));
         let claimed = self.change(lease.id, |lease| {
             lease.owner = Some(owner);
             lease.claim_by = None;
@@ -134,6 +135,12 @@ impl Service {
         });
         let claimed = claimed.await?;
         self.watch(&claimed);
+        let span = span::of_lease("claim", &claimed);
+        // Once a lease: an owner that listens again later is no claim, and has no line.
+        let line =
+            || tracing::info!(lease = %claimed.id, port = %claimed.port, pid, command, "claimed");
+        span.in_scope(line);
+        let detail = format!("claimed by {command} (pid {pid})");
         self.journal.lease(EventKind::Claimed, &claimed, detail);
         Ok(())
     }
