@@ -110,6 +110,8 @@ pub struct LateConflict {
     pub port: u16,
     /// Who it was, as far as that was known.
     pub occupant: String,
+    /// Whose process that was, if known.
+    pub occupant_uid: Option<u32>,
 }
 
 /// Allocations of one hour.
@@ -315,7 +317,7 @@ impl Reader {
         uid: Option<u32>,
     ) -> Result<LateTotal, StoreError> {
         let found: Vec<LateConflict> = sqlx::query_as(
-            "select protocol, port, occupant from ( \
+            "select protocol, port, occupant, occupant_uid from ( \
                  select * from late_conflict order by seq desc limit ?3 \
              ) as found \
              where at_ms >= ?1 and (?2 is null or exists ( \

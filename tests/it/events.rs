@@ -45,7 +45,7 @@ fn allocate(server: &Server) {
 }
 
 /// The id of the first event of this run: every number after it is one more.
-fn first_id(server: &Server) -> String {
+pub fn first_id(server: &Server) -> String {
     // Whatever is no id of this run is answered with a resync; the next event has an id.
     let (ready, heard) = std::sync::mpsc::channel();
     std::thread::scope(|scope| {

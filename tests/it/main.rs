@@ -57,4 +57,5 @@ mod tools;
 mod traces;
 mod units;
 mod variables;
+mod veil;
 mod watcher;
