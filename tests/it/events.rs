@@ -21,7 +21,8 @@ fn lines(server: &Server, last: Option<&str>, patience: Duration) -> impl Iterat
         "GET /api/v1/events HTTP/1.1\r\nHost: localhost\r\n{last}\r\n"
     )
     .unwrap();
-    BufReader::new(stream).lines().map(Result::unwrap)
+    let lines = BufReader::new(stream).lines();
+    lines.map(|line| line.expect("the stream says nothing more"))
 }
 
 /// Reads `count` frames of a stream that begins after `last`.
