@@ -172,3 +172,15 @@ pub fn shown(attempt: AttemptRecord, viewer: &Viewer) -> AttemptDocument {
 pub fn veil(occupant: &mut Occupant, viewer: &Viewer) {
     occupant.veil(|uid| viewer.sees(uid));
 }
+
+/// The same for somebody who is on record in words, as a process of this user where that is known.
+pub fn veil_words(words: &mut String, uid: Option<u32>, viewer: &Viewer) {
+    let shown = uid.map_or_else(|| viewer.sees_everybody(), |uid| viewer.sees(uid));
+    if !shown {
+        let somebody = Occupant {
+            uid,
+            ..Occupant::default()
+        };
+        *words = somebody.to_string();
+    }
+}

@@ -34,10 +34,9 @@ pub async fn stream(face: Data<Face>, viewer: Viewer, request: HttpRequest) -> H
         .take_until(Box::pin(end));
     let frames = told.filter_map(move |told| {
         let frame = match told {
-            Told::Event(event) if event.uid.is_none_or(|uid| viewer.sees(uid)) => {
-                frame(run, &event)
-            }
-            Told::Event(_) => None,
+            Told::Event(event) => event
+                .shown(|uid| viewer.sees(uid))
+                .and_then(|event| frame(run, &event)),
             Told::Gap => Some("event: resync\ndata: {}\n\n".to_owned()),
             Told::Heartbeat => Some(": alive\n\n".to_owned()),
         };

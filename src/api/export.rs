@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::attempts::{Wanted, shown};
+use super::attempts::{Wanted, shown, veil_words};
 use super::csv::{self, Cell};
 use super::document::AttemptDocument;
 use super::problem::{Code, Problem};
@@ -173,8 +173,11 @@ impl Export {
             }
             Page::Ledger(ledger, given) => {
                 let uid = self.viewer.only_user();
-                let rows = self.reader.ledger(*ledger, uid, *given, limit).await?;
-                for row in &rows {
+                let mut rows = self.reader.ledger(*ledger, uid, *given, limit).await?;
+                for row in &mut rows {
+                    if *ledger == Ledger::Conflicts {
+                        veil_outsider(row, &self.viewer);
+                    }
                     ledger_line(&mut text, *ledger, row, self.format);
                 }
                 *given = given.saturating_add(limit);
@@ -321,6 +324,14 @@ fn day_line(text: &mut String, day: &DayRecord, format: Format) {
             Cell::text(last_at.as_deref()),
         ],
     );
+}
+
+/// An outsider's name is for its own user: the last two cells of a late conflict.
+fn veil_outsider(row: &mut [Value], viewer: &Viewer) {
+    if let [.., Value::String(who), uid] = row {
+        let uid = uid.as_u64().and_then(|uid| u32::try_from(uid).ok());
+        veil_words(who, uid, viewer);
+    }
 }
 
 fn ledger_line(text: &mut String, ledger: Ledger, row: &[Value], format: Format) {

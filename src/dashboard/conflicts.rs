@@ -9,6 +9,7 @@ use super::frame::{Frame, Params};
 use super::page::{Page, PageError};
 use crate::access::Viewer;
 use crate::api::Face;
+use crate::api::attempts::veil_words;
 use crate::api::problem::Problem;
 use crate::domain::attempt::printable;
 use crate::store::LateRecord;
@@ -47,7 +48,7 @@ struct LeaseCell {
     name: Option<String>,
 }
 
-/// Shows the page. As everywhere, who came is told to those who may see the lease.
+/// Shows the page. As everywhere, who came has a name for those who may see its processes.
 pub(super) async fn show(
     face: Data<Face>,
     viewer: Viewer,
@@ -62,7 +63,10 @@ pub(super) async fn show(
     let before = params.get("before").and_then(|seq| seq.parse().ok());
     let reader = service.store().reader();
     let found = reader.late_conflicts(before, viewer.only_user()).await;
-    let found = found.map_err(Problem::from)?;
+    let mut found = found.map_err(Problem::from)?;
+    for late in &mut found {
+        veil_words(&mut late.occupant, late.occupant_uid, &viewer);
+    }
     let now = service.clock().now();
     Ok(Page(ConflictsPage::of(&found, before, frame, now)))
 }
@@ -115,6 +119,7 @@ mod tests {
             protocol: "tcp".to_owned(),
             port: 20_000,
             occupant: HOSTILE.to_owned(),
+            occupant_uid: None,
             name: Some("web".to_owned()),
             uid: Some(1000),
         }

@@ -150,10 +150,11 @@ async fn ended(face: &Face, filter: &Filter) -> Result<Vec<LeaseDocument>, Probl
 fn taken_by(face: &Face, viewer: &Viewer) -> Vec<(LeaseId, String)> {
     let mut events = face.service.journal().latest(usize::MAX);
     events.retain(|event| event.kind == EventKind::LateConflict);
-    events.retain(|event| event.uid.is_none_or(|uid| viewer.sees(uid)));
-    events
-        .iter()
-        .filter_map(|event| Some((event.lease?, event.detail.clone())))
+    let shown = events
+        .into_iter()
+        .filter_map(|event| event.shown(|uid| viewer.sees(uid)));
+    shown
+        .filter_map(|event| Some((event.lease?, event.detail)))
         .collect()
 }
 

@@ -111,7 +111,7 @@ pub(super) async fn show(
     Page(Overview {
         frame,
         now: When::of(now, now),
-        landing: Landing::of(&face).await,
+        landing: Landing::of(&face, &viewer).await,
         attention,
         tiles,
         pools: capacities.iter().map(capacity::bars).collect(),
@@ -214,9 +214,9 @@ fn interface_rows(face: &Face, notices: &mut Vec<String>) -> Vec<InterfaceRow> {
 
 /// The events that this reader may see, newest first.
 fn seen_events(face: &Face, viewer: &Viewer) -> Vec<Event> {
-    let mut events = face.service.journal().latest(ALL_EVENTS);
-    events.retain(|event| event.uid.is_none_or(|uid| viewer.sees(uid)));
-    events
+    let events = face.service.journal().latest(ALL_EVENTS).into_iter();
+    let shown = events.filter_map(|event| event.shown(|uid| viewer.sees(uid)));
+    shown.collect()
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::lease::{AllocationId, LeaseId};
+use super::outsider::Outsider;
 use super::port::{Port, Protocol};
 
 /// The kinds of event.
@@ -109,6 +110,22 @@ pub struct Event {
     /// The port it is about.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub port: Option<Port>,
+    /// Who came, where an outsider did. In words it is for whoever reads: [`Event::shown`].
+    #[serde(skip)]
+    pub outsider: Option<Outsider>,
     /// The rest, in words.
     pub detail: String,
+}
+
+impl Event {
+    /// As somebody may see it who sees what belongs to these users; none where it is not theirs.
+    pub fn shown(mut self, sees: impl Fn(u32) -> bool) -> Option<Self> {
+        if self.uid.is_some_and(|uid| !sees(uid)) {
+            return None;
+        }
+        if let Some(outsider) = self.outsider.take() {
+            self.detail = outsider.veiled(sees).to_string();
+        }
+        Some(self)
+    }
 }

@@ -104,6 +104,8 @@ pub struct LateRow {
     pub addresses: AddressGroup,
     /// Who it was, as far as the kernel tells.
     pub occupant: String,
+    /// Whose process that is, if known.
+    pub occupant_uid: Option<u32>,
 }
 
 /// What goes to the record together.

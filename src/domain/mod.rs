@@ -13,6 +13,7 @@ pub mod history;
 pub mod lease;
 pub mod local;
 pub mod moment;
+pub mod outsider;
 pub mod pool;
 pub mod port;
 pub mod request;

@@ -8,6 +8,7 @@ use tokio::sync::{broadcast, watch};
 
 use crate::domain::event::{Event, EventKind};
 use crate::domain::lease::Lease;
+use crate::domain::outsider::Outsider;
 use crate::domain::port::{Port, Protocol};
 use crate::host::clock::Clock;
 
@@ -61,7 +62,19 @@ impl Journal {
 
     /// Notes that something happened to a lease.
     pub fn lease(&self, kind: EventKind, lease: &Lease, detail: impl Into<String>) {
+        self.note(self.of_lease(kind, lease, detail.into()));
+    }
+
+    /// Notes that an outsider was found on a leased port.
+    pub fn late_conflict(&self, lease: &Lease, outsider: Outsider) {
         self.note(Event {
+            outsider: Some(outsider),
+            ..self.of_lease(EventKind::LateConflict, lease, String::new())
+        });
+    }
+
+    fn of_lease(&self, kind: EventKind, lease: &Lease, detail: String) -> Event {
+        Event {
             seq: 0,
             at: self.clock.now(),
             kind,
@@ -70,8 +83,9 @@ impl Journal {
             allocation: Some(lease.allocation),
             protocol: Some(lease.protocol),
             port: Some(lease.port),
-            detail: detail.into(),
-        });
+            outsider: None,
+            detail,
+        }
     }
 
     /// Notes something that concerns no lease.
@@ -85,6 +99,7 @@ impl Journal {
             allocation: None,
             protocol: None,
             port: None,
+            outsider: None,
             detail: detail.into(),
         });
     }
@@ -100,6 +115,7 @@ impl Journal {
             allocation: None,
             protocol: Some(protocol),
             port: Some(port),
+            outsider: None,
             detail: detail.into(),
         });
     }

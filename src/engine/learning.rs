@@ -8,6 +8,7 @@ use super::snapshots::Looks;
 use crate::domain::attempt::Attempt;
 use crate::domain::history::{LateRow, Learned};
 use crate::domain::lease::Lease;
+use crate::domain::outsider::Outsider;
 use crate::store::StoreError;
 
 /// How often what was learned is written.
@@ -59,7 +60,7 @@ impl Service {
     }
 
     /// An outsider was found on a leased port.
-    pub(super) fn learn_late_conflict(&self, lease: &Lease, who: &str) {
+    pub(super) fn learn_late_conflict(&self, lease: &Lease, outsider: &Outsider) {
         let now_ms = self.clock.now().as_millisecond();
         lock(&self.history).late(&lease.addresses, lease.protocol, lease.port, now_ms);
         lock(&self.pending).late.push(LateRow {
@@ -68,7 +69,8 @@ impl Service {
             protocol: lease.protocol,
             port: lease.port,
             addresses: lease.addresses.clone(),
-            occupant: who.to_owned(),
+            occupant: outsider.to_string(),
+            occupant_uid: outsider.occupant.uid,
         });
     }
 

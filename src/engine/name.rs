@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::grant::{Allocated, Asked};
 use super::refusal::Refusal;
 use super::service::{Service, lock};
-use crate::domain::attempt::Attempt;
+use crate::domain::attempt::{Attempt, veiled};
 use crate::domain::lease::{BootTime, Handover, Lease, Name, Owner, State};
 use crate::domain::port::{Port, Protocol};
 use crate::host::hold::Hold;
@@ -112,6 +112,7 @@ impl Service {
                 clock,
                 &mut note,
             ));
+            let attempts = veiled(&attempts, |uid| asked.caller.may_act_for(uid));
             return Err(Refusal::PortInUse { port, attempts });
         }
         Ok(ours)

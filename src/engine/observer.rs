@@ -8,12 +8,13 @@ use std::time::Duration;
 use super::keeper::in_hand_again;
 use super::refusal::Refusal;
 use super::service::{Service, lock};
-use crate::domain::attempt::{SocketState, printable};
+use crate::domain::attempt::{Occupant, SocketState, printable};
 use crate::domain::event::EventKind;
 use crate::domain::lease::{Guard, Handover, Lease, LeaseId, Owner, State};
 use crate::domain::port::{Port, Protocol};
-use crate::host::occupancy::{Entry, Occupancy, holders};
+use crate::host::occupancy::{self, Entry, Occupancy, holders};
 use crate::host::process::{self, Process};
+use crate::telemetry::span;
 
 /// How often unclaimed leases are looked up.
 const ROUND: Duration = Duration::from_secs(1);
@@ -98,7 +99,7 @@ impl Service {
             }
             Sight::Claimant(owner) if lease.claim_by.is_some() => self.claim(lease, owner).await?,
             Sight::Outsider(who) if lease.state != State::Lost => {
-                self.conflict(lease, &who).await?;
+                self.conflict(lease, who).await?;
             }
             Sight::Nobody | Sight::Owner | Sight::Claimant(_) | Sight::Outsider(_) => {}
         }
@@ -123,7 +124,7 @@ impl Service {
     }
 
     async fn claim(&self, lease: &Lease, owner: Owner) -> Result<(), Refusal> {
-        let detail = format!("claimed by {} (pid {})", owner.command, owner.pid);
+        let (pid, command) = (owner.pid, printable(&owner.command));
         let claimed = self.change(lease.id, |lease| {
             lease.owner = Some(owner);
             lease.claim_by = None;
@@ -134,11 +135,17 @@ impl Service {
         });
         let claimed = claimed.await?;
         self.watch(&claimed);
+        let span = span::of_lease("claim", &claimed);
+        // Once a lease: an owner that listens again later is no claim, and has no line.
+        let line =
+            || tracing::info!(lease = %claimed.id, port = %claimed.port, pid, command, "claimed");
+        span.in_scope(line);
+        let detail = format!("claimed by {command} (pid {pid})");
         self.journal.lease(EventKind::Claimed, &claimed, detail);
         Ok(())
     }
 
-    async fn conflict(&self, lease: &Lease, who: &str) -> Result<(), Refusal> {
+    async fn conflict(&self, lease: &Lease, who: Occupant) -> Result<(), Refusal> {
         let lost = self
             .change(lease.id, |lease| lease.state = State::Lost)
             .await?;
@@ -148,7 +155,7 @@ impl Service {
 }
 
 /// Who listens on a lease's port right now and is neither its owner nor a descendant of it.
-pub(super) fn stranger_on(lease: &Arc<Lease>) -> Option<String> {
+pub(super) fn stranger_on(lease: &Arc<Lease>) -> Option<Occupant> {
     let found = look(std::slice::from_ref(lease), &HashMap::new());
     match found.into_iter().next().map(|seen| seen.sight) {
         Some(Sight::Outsider(who)) => Some(who),
@@ -171,7 +178,7 @@ enum Sight {
     Nobody,
     Owner,
     Claimant(Owner),
-    Outsider(String),
+    Outsider(Occupant),
 }
 
 fn listens_on(entry: &Entry, lease: &Lease) -> bool {
@@ -238,9 +245,9 @@ fn look(leases: &[Arc<Lease>], known: &HashMap<LeaseId, Inodes>) -> Vec<Seen> {
 }
 
 fn sight(lease: &Lease, entries: &[&Entry], processes: &HashMap<u64, Vec<Process>>) -> Sight {
-    let Some(first) = entries.first() else {
+    if entries.is_empty() {
         return Sight::Nobody;
-    };
+    }
     let me = std::process::id();
     let known: Vec<&Process> = entries
         .iter()
@@ -277,7 +284,7 @@ fn sight(lease: &Lease, entries: &[&Entry], processes: &HashMap<u64, Vec<Process
             // Gone again, or not to be seen: look again in the next round.
             _ => Sight::Nobody,
         },
-        _ => Sight::Outsider(outsider(first, &known)),
+        _ => Sight::Outsider(outsider(entries, processes)),
     }
 }
 
@@ -305,15 +312,12 @@ fn eldest(processes: &[&Process]) -> Option<u32> {
     top.or(pids.first()).copied()
 }
 
-fn outsider(entry: &Entry, known: &[&Process]) -> String {
-    match known.first() {
-        Some(process) => {
-            let command = process
-                .command
-                .as_deref()
-                .map_or_else(String::new, printable);
-            format!("{command} (pid {})", process.pid)
-        }
-        None => format!("a process of uid {}", entry.uid.unwrap_or_default()),
-    }
+/// Of several listeners one whose process is known.
+fn outsider(entries: &[&Entry], processes: &HashMap<u64, Vec<Process>>) -> Occupant {
+    let occupants = entries
+        .iter()
+        .map(|entry| occupancy::occupant(entry, processes));
+    occupants
+        .min_by_key(|occupant| occupant.pid.is_none())
+        .unwrap_or_default()
 }

@@ -7,7 +7,7 @@ mod diag;
 mod holders;
 mod proc_net;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
@@ -15,6 +15,7 @@ use crate::domain::address::BindAddress;
 use crate::domain::attempt::{Occupant, SocketState};
 use crate::domain::port::{Port, Protocol};
 use crate::domain::sighting::Sighting;
+use crate::host::process::Process;
 
 pub use holders::holders;
 
@@ -127,16 +128,22 @@ pub fn behind(mut entries: Vec<Entry>) -> Vec<(Entry, Occupant)> {
 pub fn identify(entries: &[Entry]) -> Vec<Occupant> {
     let inodes: HashSet<u64> = entries.iter().map(|entry| entry.inode).collect();
     let holders = holders(&inodes);
-    let occupant = |entry: &Entry| {
-        let process = holders.get(&entry.inode).and_then(|all| all.first());
-        Occupant {
-            pid: process.map(|process| process.pid),
-            uid: entry.uid,
-            command: process.and_then(|process| process.command.clone()),
-            state: entry.state,
-        }
-    };
-    entries.iter().map(occupant).collect()
+    entries
+        .iter()
+        .map(|entry| occupant(entry, &holders))
+        .collect()
+}
+
+/// The occupant behind one entry, of the processes that [`holders`] found.
+#[expect(clippy::implicit_hasher, reason = "no caller has a hasher of its own")]
+pub fn occupant(entry: &Entry, holders: &HashMap<u64, Vec<Process>>) -> Occupant {
+    let process = holders.get(&entry.inode).and_then(|all| all.first());
+    Occupant {
+        pid: process.map(|process| process.pid),
+        uid: entry.uid,
+        command: process.and_then(|process| process.command.clone()),
+        state: entry.state,
+    }
 }
 
 /// TIME_WAIT in the kernel's numbers (`include/net/tcp_states.h`).

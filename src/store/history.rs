@@ -208,12 +208,14 @@ async fn write_late(
             row.port,
             &row.addresses,
             &row.occupant,
+            row.occupant_uid,
         )
     }))?;
     sqlx::query(
-        "insert into late_conflict (at_ms, lease, protocol, port, addresses, occupant) \
+        "insert into late_conflict (at_ms, lease, protocol, port, addresses, occupant, \
+         occupant_uid) \
          select value ->> 0, unhex(value ->> 1), value ->> 2, value ->> 3, value ->> 4, \
-         value ->> 5 from json_each(?1)",
+         value ->> 5, value ->> 6 from json_each(?1)",
     )
     .bind(late)
     .execute(connection)

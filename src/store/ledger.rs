@@ -32,7 +32,15 @@ impl Ledger {
                 "first_seq",
                 "last_seq",
             ],
-            Self::Conflicts => &["seq", "at_ms", "lease", "protocol", "port", "occupant"],
+            Self::Conflicts => &[
+                "seq",
+                "at_ms",
+                "lease",
+                "protocol",
+                "port",
+                "occupant",
+                "occupant_uid",
+            ],
             Self::Endings => &["id", "ended_at_ms", "protocol", "port", "state"],
         }
     }
@@ -51,7 +59,8 @@ impl Ledger {
                  order by first_seq, protocol, port, address, scope, dual limit ?3 offset ?2"
             }
             Self::Conflicts => {
-                "select json_array(seq, at_ms, lower(hex(lease)), protocol, port, occupant) \
+                "select json_array(seq, at_ms, lower(hex(lease)), protocol, port, occupant, \
+                 occupant_uid) \
                  from late_conflict as found where ?1 is null \
                  or exists (select 1 from lease where id = found.lease and uid = ?1) \
                  order by seq limit ?3 offset ?2"

@@ -111,6 +111,8 @@ pub struct LateConflict {
     pub port: u16,
     /// Who it was, as far as that was known.
     pub occupant: String,
+    /// Whose process that was, if known.
+    pub occupant_uid: Option<u32>,
 }
 
 /// The same with its lease.
@@ -129,6 +131,8 @@ pub struct LateRecord {
     pub port: u16,
     /// Who it was, as far as that was known.
     pub occupant: String,
+    /// Whose process that was, if known.
+    pub occupant_uid: Option<u32>,
     /// The lease's name, if it has one.
     pub name: Option<String>,
     /// Its user; none once it is forgotten.
@@ -338,7 +342,7 @@ impl Reader {
         uid: Option<u32>,
     ) -> Result<LateTotal, StoreError> {
         let found: Vec<LateConflict> = sqlx::query_as(
-            "select protocol, port, occupant from ( \
+            "select protocol, port, occupant, occupant_uid from ( \
                  select * from late_conflict order by seq desc limit ?3 \
              ) as found \
              where at_ms >= ?1 and (?2 is null or exists ( \
@@ -365,7 +369,7 @@ impl Reader {
     ) -> Result<Vec<LateRecord>, StoreError> {
         let found = sqlx::query_as(
             "select found.seq, found.at_ms, found.lease, found.protocol, found.port, \
-             found.occupant, lease.name, lease.uid from ( \
+             found.occupant, found.occupant_uid, lease.name, lease.uid from ( \
                  select * from late_conflict where ?1 is null or seq < ?1 \
                  order by seq desc limit ?3 \
              ) as found left join lease on lease.id = found.lease \

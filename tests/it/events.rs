@@ -11,21 +11,25 @@ use crate::support::{Place, Server};
 /// One frame: its id and its kind.
 type Frame = (String, String);
 
-/// Reads `count` frames of a stream that begins after `last`.
-fn frames(server: &Server, last: Option<&str>, count: usize) -> Vec<Frame> {
+/// The lines of a stream that begins after `last`.
+fn lines(server: &Server, last: Option<&str>, patience: Duration) -> impl Iterator<Item = String> {
     let mut stream = TcpStream::connect(("127.0.0.1", server.console_port())).unwrap();
-    let wait = Duration::from_secs(10);
-    stream.set_read_timeout(Some(wait)).unwrap();
+    stream.set_read_timeout(Some(patience)).unwrap();
     let last = last.map_or_else(String::new, |id| format!("Last-Event-ID: {id}\r\n"));
     write!(
         stream,
         "GET /api/v1/events HTTP/1.1\r\nHost: localhost\r\n{last}\r\n"
     )
     .unwrap();
+    let lines = BufReader::new(stream).lines();
+    lines.map(|line| line.expect("the stream says nothing more"))
+}
+
+/// Reads `count` frames of a stream that begins after `last`.
+fn frames(server: &Server, last: Option<&str>, count: usize) -> Vec<Frame> {
     let mut found = Vec::new();
     let mut id = String::new();
-    for line in BufReader::new(stream).lines() {
-        let line = line.unwrap();
+    for line in lines(server, last, Duration::from_secs(10)) {
         if let Some(of) = line.strip_prefix("id: ") {
             of.clone_into(&mut id);
         }
@@ -45,7 +49,7 @@ fn allocate(server: &Server) {
 }
 
 /// The id of the first event of this run: every number after it is one more.
-fn first_id(server: &Server) -> String {
+pub fn first_id(server: &Server) -> String {
     // Whatever is no id of this run is answered with a resync; the next event has an id.
     let (ready, heard) = std::sync::mpsc::channel();
     std::thread::scope(|scope| {
@@ -93,4 +97,54 @@ fn an_id_that_means_nothing_here_leads_to_a_resync() {
         let first = &frames(&server, Some(&foreign), 1)[0];
         assert_eq!(first.1, "resync", "{foreign}");
     }
+}
+
+/// So many events are kept for who comes back.
+const KEPT: usize = 1024;
+
+/// Makes so many events that concern no lease and take no port.
+fn refuse(server: &Server, port: u16, count: usize) {
+    for _ in 0..count {
+        let refused = server.api("POST", "/api/v1/leases", Some(&json!({ "port": port })));
+        assert_eq!(refused.status, 409, "{refused:?}");
+    }
+}
+
+#[test]
+fn who_was_away_for_too_long_loads_anew_and_hears_what_is_kept() {
+    let place = Place::with_ports(60);
+    let server = place.serve();
+    let old = first_id(&server);
+    let (run, number) = old.split_once('-').unwrap();
+    let number: usize = number.parse().unwrap();
+    refuse(&server, place.ports[0], KEPT + 1);
+
+    // The resync names no event, so that who comes back again asks from the last one it has.
+    let told = frames(&server, Some(&old), 1 + KEPT);
+    assert_eq!(told[0], (String::new(), "resync".to_owned()));
+    let ids = told[1..].iter().map(|(id, _)| {
+        let (of, number) = id.split_once('-').unwrap();
+        assert_eq!(of, run);
+        number.parse::<usize>().unwrap()
+    });
+    let ids: Vec<usize> = ids.collect();
+    assert!(ids[0] > number + 1, "{old} was not the last one before");
+    assert!(ids.is_sorted_by(|a, b| a + 1 == *b), "one is missing");
+    // Nothing is missing for who knows all that is no longer kept.
+    let known = format!("{run}-{}", ids[0] - 1);
+    let first = frames(&server, Some(&known), 1).remove(0);
+    assert_eq!(first, (format!("{run}-{}", ids[0]), "refused".to_owned()));
+}
+
+#[test]
+fn a_stream_without_events_is_kept_alive() {
+    let place = Place::with_ports(1);
+    let server = place.serve();
+    // Every 15 seconds; whoever closes silent connections waits for a minute or so.
+    let mut lines = lines(&server, None, Duration::from_secs(20));
+    let head = lines.by_ref().take_while(|line| !line.is_empty()).count();
+    assert!(head > 1, "no answer's head");
+    // Chunks have their length before them.
+    let told = lines.find(|line| !line.chars().all(|c| c.is_ascii_hexdigit()));
+    assert_eq!(told.as_deref(), Some(": alive"));
 }

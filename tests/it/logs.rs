@@ -1,9 +1,13 @@
 //! The log: one line for each outcome that matters, with its trace, and nothing secret.
 
+use std::io::Write;
+use std::process::{Command, Stdio};
+
 use serde_json::{Value, json};
 
 use crate::receiver::receiver;
 use crate::support::{Place, Server, stranger};
+use crate::tools::{Running, eventually};
 
 const SECRET: &str = "hunter2";
 
@@ -26,7 +30,7 @@ fn line<'a>(lines: &'a [Value], message: &str, id: &Value) -> &'a Value {
 }
 
 fn wait_for(server: &Server, words: &str) {
-    crate::tools::eventually(words, || server.log().contains(words).then_some(()));
+    eventually(words, || server.log().contains(words).then_some(()));
 }
 
 #[test]
@@ -111,4 +115,49 @@ fn levels_go_by_module() {
         "{log}"
     );
     assert!(!log.contains("granted"), "{log}");
+}
+
+/// A server that closes its listener when it is told to, and listens again when it is told so.
+const AGAIN: &str = r#"
+import socket, sys
+port = int(sys.argv[1])
+s = socket.create_server(("127.0.0.1", port))
+for _ in sys.stdin:
+    if s:
+        s = s.close()
+    else:
+        s = socket.create_server(("127.0.0.1", port))
+"#;
+
+#[test]
+fn a_claim_has_one_line_however_often_its_owner_listens() {
+    let place = Place::with_ports(1);
+    let (url, _posts) = receiver();
+    let server = place.serve_with(&["--otlp-endpoint", &url, "--log-format", "json"]);
+    let granted = place.json(&["alloc"]);
+    let lease = &granted["leases"][0];
+    let mut owner = Command::new("python3");
+    owner.args(["-c", AGAIN, &lease["port"].to_string()]);
+    owner.stdin(Stdio::piped());
+    let mut owner = Running::start(owner);
+    wait_for(&server, "claimed");
+    let path = format!("/api/v1/leases/{}", lease["id"].as_str().unwrap());
+    for state in ["active", "handed", "active"] {
+        eventually(state, || {
+            let now = server.api("GET", &path, None).json();
+            (now["state"] == state).then_some(())
+        });
+        owner.0.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
+    }
+    let all = lines(&server.log());
+    let claimed = line(&all, "claimed", &lease["id"]);
+    assert_eq!(
+        (&claimed["level"], &claimed["pid"], &claimed["command"]),
+        (&json!("INFO"), &json!(owner.0.id()), &json!("python3"))
+    );
+    assert_eq!(claimed["port"], lease["port"].to_string());
+    // A trace of its own, as whatever happens to a lease after its grant.
+    let named = |key: &str, length| claimed[key].as_str().map(str::len) == Some(length);
+    assert!(named("trace_id", 32) && named("span_id", 16), "{claimed}");
+    assert_ne!(claimed["trace_id"], granted["trace_id"]);
 }

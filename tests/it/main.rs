@@ -58,4 +58,5 @@ mod tools;
 mod traces;
 mod units;
 mod variables;
+mod veil;
 mod watcher;

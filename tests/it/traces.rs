@@ -4,12 +4,14 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::sync::mpsc::Receiver;
 
-use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use opentelemetry_proto::tonic::common::v1::any_value::Value as Attribute;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
+use serde_json::{Value, json};
 
 use crate::receiver::collector;
-use crate::support::{Place, stranger, text};
+use crate::support::{Place, Server, stranger, text};
+use crate::tools::{Running, eventually};
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const PARENT: &str = "b7ad6b7169203331";
@@ -17,8 +19,8 @@ const PARENT: &str = "b7ad6b7169203331";
 pub fn attribute(span: &Span, key: &str) -> Option<String> {
     let found = span.attributes.iter().find(|pair| pair.key == key)?;
     match found.value.as_ref()?.value.as_ref()? {
-        Value::StringValue(text) => Some(text.clone()),
-        Value::IntValue(number) => Some(number.to_string()),
+        Attribute::StringValue(text) => Some(text.clone()),
+        Attribute::IntValue(number) => Some(number.to_string()),
         other => Some(format!("{other:?}")),
     }
 }
@@ -45,7 +47,7 @@ fn an_allocation_with_a_conflict_is_one_tree_in_the_callers_trace() {
         .args(["--json", "alloc"])
         .output()
         .unwrap();
-    let granted: serde_json::Value = serde_json::from_slice(&granted.stdout).unwrap();
+    let granted: Value = serde_json::from_slice(&granted.stdout).unwrap();
     assert_eq!(granted["trace_id"], TRACE);
     assert_eq!(granted["leases"][0]["trace_id"], TRACE);
     // Stopping flushes; the collector's thread keeps the channel open, so take what is there.
@@ -91,7 +93,7 @@ fn an_allocation_with_a_conflict_is_one_tree_in_the_callers_trace() {
 }
 
 /// The spans of all traces that the service sent until it was stopped.
-fn all(server: crate::support::Server, spans: &Receiver<Span>) -> Vec<Span> {
+fn all(server: Server, spans: &Receiver<Span>) -> Vec<Span> {
     assert!(server.stop().success());
     spans.try_iter().collect()
 }
@@ -149,6 +151,66 @@ fn what_happens_to_a_lease_later_is_linked_to_its_allocation() {
     }
 }
 
+/// Grants a lease whose owner never listens, and waits until a server that is not its child has come
+/// in through the open gate.
+fn lost_to_a_stranger(place: &Place, server: &Server) -> Value {
+    let mut owner = std::process::Command::new("sleep");
+    owner.arg("60");
+    let owner = Running::start(owner);
+    let wanted = json!({ "owner_pid": owner.0.id() });
+    let granted = server.api("POST", "/api/v1/leases", Some(&wanted)).json();
+    let id = granted["leases"][0]["id"].as_str().unwrap();
+    let path = format!("/api/v1/leases/{id}");
+    let _stranger = stranger(place.ports[0]);
+    eventually("a late conflict", || {
+        let now = server.api("GET", &path, None).json();
+        (now["state"] == "lost").then_some(())
+    });
+    granted
+}
+
+#[test]
+fn a_late_conflict_is_a_trace_of_its_own_linked_to_its_allocation() {
+    let place = Place::with_ports(1);
+    let (url, spans) = collector();
+    let server = place.serve_with(&["--otlp-endpoint", &url]);
+    let granted = lost_to_a_stranger(&place, &server);
+    let spans = all(server, &spans);
+    let conflicts: Vec<&Span> = spans
+        .iter()
+        .filter(|span| span.name == "late_conflict")
+        .collect();
+    let [conflict] = conflicts[..] else {
+        panic!("not one conflict: {conflicts:?}")
+    };
+    let allocate = spans
+        .iter()
+        .find(|span| span.name == "allocate" && hex(&span.trace_id) == granted["trace_id"])
+        .unwrap();
+    let [link] = &conflict.links[..] else {
+        panic!("not one link: {conflict:?}")
+    };
+    assert_eq!(
+        (&link.trace_id, &link.span_id),
+        (&allocate.trace_id, &allocate.span_id)
+    );
+    assert_eq!(conflict.parent_span_id.len(), 0);
+    assert_ne!(conflict.trace_id, allocate.trace_id);
+    for (key, wanted) in [
+        ("portbook.lease.id", &granted["leases"][0]["id"]),
+        ("portbook.allocation.id", &granted["allocation"]),
+        ("portbook.pool", &json!("default")),
+        ("portbook.port", &json!(place.ports[0].to_string())),
+        ("portbook.lease.state", &json!("lost")),
+    ] {
+        assert_eq!(
+            attribute(conflict, key).as_deref(),
+            wanted.as_str(),
+            "{key}"
+        );
+    }
+}
+
 #[test]
 fn a_choice_tells_what_each_candidate_would_cost() {
     let mut place = Place::with_ports(3);
@@ -174,14 +236,14 @@ fn a_choice_tells_what_each_candidate_would_cost() {
     };
     assert_eq!(
         value("portbook.port"),
-        Value::IntValue(granted["leases"][0]["port"].as_i64().unwrap())
+        Attribute::IntValue(granted["leases"][0]["port"].as_i64().unwrap())
     );
-    let Value::DoubleValue(cost) = value("portbook.cost") else {
+    let Attribute::DoubleValue(cost) = value("portbook.cost") else {
         panic!("a cost is a number");
     };
     let terms = ["busy", "seen", "late", "released", "penalties"];
     let terms = terms.map(|term| match value(&format!("portbook.cost.{term}")) {
-        Value::DoubleValue(term) => term,
+        Attribute::DoubleValue(term) => term,
         other => panic!("{other:?}"),
     });
     assert!((cost - terms.iter().sum::<f64>()).abs() < 1e-9);
@@ -189,7 +251,7 @@ fn a_choice_tells_what_each_candidate_would_cost() {
 
 /// What one granted and one refused allocation left behind, wherever it can be read: the name of the
 /// place, and the document or text.
-fn records(place: &Place, server: &crate::support::Server) -> Vec<(&'static str, String)> {
+fn records(place: &Place, server: &Server) -> Vec<(&'static str, String)> {
     let granted = place.json(&["alloc", "--name", "web"]);
     let refused = place.run(&["--json", "alloc"]);
     assert!(!refused.status.success());
@@ -225,7 +287,7 @@ fn records(place: &Place, server: &crate::support::Server) -> Vec<(&'static str,
 }
 
 /// How the console's pages about the newest lease look.
-fn pages(server: &crate::support::Server) -> Vec<(String, String)> {
+fn pages(server: &Server) -> Vec<(String, String)> {
     let leases = server
         .api("GET", "/api/v1/leases?pool=default", None)
         .json();

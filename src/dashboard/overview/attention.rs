@@ -273,6 +273,7 @@ mod tests {
                     protocol: "tcp".into(),
                     port: 20_002,
                     occupant: "nc\u{1b} (pid 7)".into(),
+                    occupant_uid: None,
                 }),
             },
             ..Past::default()

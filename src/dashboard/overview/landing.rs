@@ -1,6 +1,8 @@
 //! Where the console landed, and why not where it prefers to be.
 
+use crate::access::Viewer;
 use crate::api::Face;
+use crate::api::attempts::veil;
 use crate::config::Settings;
 use crate::dashboard::format::listed;
 use crate::domain::port::{Port, Protocol};
@@ -22,8 +24,8 @@ pub(super) struct Landing {
 }
 
 impl Landing {
-    /// Where the console of this service landed.
-    pub(super) async fn of(face: &Face) -> Self {
+    /// Where the console of this service landed, as this viewer may know.
+    pub(super) async fn of(face: &Face, viewer: &Viewer) -> Self {
         let Some(url) = face.console.get().cloned() else {
             return Self::default();
         };
@@ -31,7 +33,7 @@ impl Landing {
         let moved = match ports {
             Some((preferred, landed)) if preferred != landed => {
                 // Without the record the sentence is shorter, not wrong.
-                let tried = tried(face, landed).await.unwrap_or_default();
+                let tried = tried(face, viewer, landed).await.unwrap_or_default();
                 Some(moved(preferred, landed, &tried))
             }
             _ => None,
@@ -58,7 +60,11 @@ fn port_of(url: &str) -> Option<Port> {
 }
 
 /// What was tried when the console's own lease was granted, in order.
-async fn tried(face: &Face, landed: Port) -> Result<Vec<AttemptRecord>, StoreError> {
+async fn tried(
+    face: &Face,
+    viewer: &Viewer,
+    landed: Port,
+) -> Result<Vec<AttemptRecord>, StoreError> {
     let leases = face.service.leases_on(Protocol::Tcp, landed);
     let lease = leases.iter().find(|lease| lease.is_console());
     let Some(lease) = lease else {
@@ -71,6 +77,11 @@ async fn tried(face: &Face, landed: Port) -> Result<Vec<AttemptRecord>, StoreErr
     };
     let mut attempts = face.service.store().attempts(&filter).await?;
     attempts.reverse();
+    for tried in &mut attempts {
+        if let Some(occupant) = &mut tried.occupant {
+            veil(occupant, viewer);
+        }
+    }
     Ok(attempts)
 }
 

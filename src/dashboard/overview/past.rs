@@ -5,6 +5,7 @@ use jiff::Timestamp;
 
 use crate::access::Viewer;
 use crate::api::Face;
+use crate::api::attempts::veil_words;
 use crate::domain::lease::State;
 use crate::store::{AllocationTotal, HourTotal, LateTotal, LeaseTotal, StatsFilter, StoreError};
 
@@ -69,11 +70,15 @@ impl Past {
         };
         let since_ms = first_hour * HOUR_SECONDS * 1000;
         let ended = reader.lease_totals(&since(today)).await?;
+        let mut late = reader.late_total(since_ms, viewer.only_user()).await?;
+        if let Some(last) = &mut late.last {
+            veil_words(&mut last.occupant, last.occupant_uid, viewer);
+        }
         Ok(Self {
             first_hour,
             allocations: reader.allocation_totals(&since(today - DAYS + 1)).await?,
             attempts: reader.hour_totals(first_hour, viewer.only_user()).await?,
-            late: reader.late_total(since_ms, viewer.only_user()).await?,
+            late,
             orphaned: orphaned(&ended),
         })
     }

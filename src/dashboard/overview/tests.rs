@@ -78,6 +78,7 @@ fn hostile_texts_are_inert() {
         allocation: None,
         protocol: None,
         port: None,
+        outsider: None,
         detail: HOSTILE.into(),
     };
     let mut page = page();

@@ -2,30 +2,32 @@
 
 use std::sync::Arc;
 
-use crate::domain::event::EventKind;
+use crate::domain::attempt::Occupant;
 use crate::domain::lease::{Lease, State};
+use crate::domain::outsider::Outsider;
 use crate::engine::observer;
 use crate::engine::service::Service;
 use crate::telemetry::span;
 
 impl Service {
-    /// Tells of an outsider on a leased port.
-    pub(in crate::engine) fn late_conflict(&self, lease: &Lease, who: &str) {
+    /// Tells of an outsider on a leased port: by name in the log, which is its administrator's.
+    pub(in crate::engine) fn late_conflict(&self, lease: &Lease, outsider: impl Into<Outsider>) {
+        let outsider = outsider.into();
         let span = span::of_lease("late_conflict", lease);
         let _within = span.enter();
         tracing::warn!(
             port = %lease.port,
             lease = %lease.id,
-            "an outsider listens on a leased port: {who}"
+            "an outsider listens on a leased port: {outsider}"
         );
         self.metrics.late_conflict();
-        self.learn_late_conflict(lease, who);
-        self.journal.lease(EventKind::LateConflict, lease, who);
+        self.learn_late_conflict(lease, &outsider);
+        self.journal.late_conflict(lease, outsider);
     }
 
     /// Who listens on a lease's port right now and is neither its owner nor a descendant of it. The
     /// walk of `/proc` blocks, so it is done aside.
-    pub(super) async fn stranger_on(&self, lease: &Lease) -> Option<String> {
+    pub(super) async fn stranger_on(&self, lease: &Lease) -> Option<Occupant> {
         // What was seen of it earlier does not count: everybody is looked at anew.
         let lease = Arc::new(Lease {
             state: State::Handed,

@@ -116,7 +116,7 @@ impl Service {
         self.metrics.ended(state.as_str(), lifetime);
         self.queue.tell_freed();
         if let Some(who) = intruder {
-            self.late_conflict(&ended, &who);
+            self.late_conflict(&ended, who);
         }
         self.journal.lease(EventKind::Ended, &ended, state.as_str());
         tracing::info!(lease = %id, port = %ended.port, state = state.as_str(), "ended: {why}");

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use super::retake;
+use crate::domain::attempt::Occupant;
 use crate::domain::event::EventKind;
 use crate::domain::lease::{Guard, Handover, Lease, LeaseId, State};
 use crate::engine::refusal::Refusal;
-use crate::engine::service::{Mode, Service, lock};
+use crate::engine::service::{Caller, Mode, Service, lock};
 use crate::host::hold::Hold;
 use crate::host::process;
 
@@ -65,6 +66,9 @@ impl Service {
         }
         hold.prepare_listeners(&self.clock).map_err(|mut attempt| {
             attempt.occupant = self.occupants().of(&attempt);
+            if let Some(occupant) = &mut attempt.occupant {
+                occupant.veil(|uid| Caller::user(lease.uid).may_act_for(uid));
+            }
             Refusal::PortInUse {
                 port: lease.port,
                 attempts: vec![*attempt],
@@ -112,7 +116,7 @@ impl Service {
         });
         let changed = changed.await?;
         match intruder {
-            Some(who) => self.late_conflict(&changed, &who),
+            Some(who) => self.late_conflict(&changed, who),
             None => self.journal.lease(EventKind::Reserved, &changed, why),
         }
         Ok(())
@@ -120,7 +124,7 @@ impl Service {
 
     /// Shuts the gate, and says who came in through it while it was open and is still there: what
     /// stays has the port now.
-    pub(super) async fn shut(&self, lease: &Lease, hold: &Hold) -> Option<String> {
+    pub(super) async fn shut(&self, lease: &Lease, hold: &Hold) -> Option<Occupant> {
         drop(hold.take_listeners());
         if lease.handover != Handover::Gate {
             // It was never open, so nobody came in.
@@ -138,7 +142,11 @@ impl Service {
 
     /// Opens or shuts the gate of a hold, whichever is right for its lease now; who came in, where
     /// it was open and is shut.
-    pub(in crate::engine) async fn set_right(&self, lease: &Lease, hold: &Hold) -> Option<String> {
+    pub(in crate::engine) async fn set_right(
+        &self,
+        lease: &Lease,
+        hold: &Hold,
+    ) -> Option<Occupant> {
         let open = is_open_to_owner(lease);
         let done = match (open, hold.is_open()) {
             (true, _) => hold.open_gate(),

@@ -11,6 +11,7 @@ use std::time::Duration;
 use tracing::Instrument;
 
 use super::gate::may_be_open;
+use crate::domain::attempt::Occupant;
 use crate::domain::event::EventKind;
 use crate::domain::lease::{Guard, Lease, LeaseId, State};
 use crate::domain::port::Port;
@@ -227,7 +228,7 @@ impl Service {
             return Ok(false);
         }
         if let Some(who) = self.set_right(&lease, &hold).await {
-            self.lose(&lease, &who).await?;
+            self.lose(&lease, who).await?;
         }
         Ok(true)
     }
@@ -243,14 +244,14 @@ impl Service {
             return Ok(true);
         }
         match self.stranger_on(&lease).await {
-            Some(who) => self.lose(&lease, &who).await.map(|()| true),
+            Some(who) => self.lose(&lease, who).await.map(|()| true),
             // A closing connection, or an address that has gone: the next look may have more luck.
             None => Ok(false),
         }
     }
 
     /// An outsider has the port.
-    async fn lose(&self, lease: &Lease, who: &str) -> Result<(), Refusal> {
+    async fn lose(&self, lease: &Lease, who: Occupant) -> Result<(), Refusal> {
         let lost = self.change(lease.id, |lease| lease.state = State::Lost);
         self.late_conflict(&*lost.await?, who);
         Ok(())

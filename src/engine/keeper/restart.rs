@@ -5,7 +5,9 @@ use std::sync::Arc;
 use tracing::{Instrument, Span};
 
 use super::retake::is_given_up;
+use crate::domain::attempt::Occupant;
 use crate::domain::lease::{Guard, Handover, Lease, State};
+use crate::domain::outsider::Outsider;
 use crate::domain::port::Protocols;
 use crate::engine::refusal::Refusal;
 use crate::engine::service::{Mode, Service, lock};
@@ -162,7 +164,11 @@ impl Service {
     }
 
     /// An outsider has the port of a lease whose owner is away.
-    async fn lost_meanwhile(&self, lease: &Lease, intruder: Option<String>) -> Result<(), Refusal> {
+    async fn lost_meanwhile(
+        &self,
+        lease: &Lease,
+        intruder: Option<Occupant>,
+    ) -> Result<(), Refusal> {
         let lost = self.change(lease.id, |lease| {
             lease.state = State::Lost;
             lease.owner = None;
@@ -172,8 +178,12 @@ impl Service {
             Some(who) => Some(who),
             None => self.stranger_on(&lost).await,
         };
-        let who = who.unwrap_or_else(|| "somebody whom the kernel does not name".to_owned());
-        self.late_conflict(&lost, &format!("{who}, since portbook was away"));
+        let outsider = Outsider {
+            // Nobody listens: the kernel refused, and does not say because of whom.
+            occupant: who.unwrap_or_default(),
+            while_away: true,
+        };
+        self.late_conflict(&lost, outsider);
         Ok(())
     }
 }

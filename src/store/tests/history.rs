@@ -183,6 +183,7 @@ async fn late_conflicts_are_counted_for_whose_lease_it_was() {
         port: lease.port,
         addresses: lease.addresses.clone(),
         occupant: who.to_owned(),
+        occupant_uid: Some(lease.uid),
     };
     let learned = Learned {
         late: vec![late(5, "old"), late(10, "one"), late(20, "two")],
@@ -194,7 +195,11 @@ async fn late_conflicts_are_counted_for_whose_lease_it_was() {
     let reader = store.reader();
     let total = reader.late_total(10, Some(lease.uid)).await.unwrap();
     assert_eq!(total.found, 2);
-    assert_eq!(total.last.unwrap().occupant, "two");
+    let last = total.last.unwrap();
+    assert_eq!(
+        (&*last.occupant, last.occupant_uid),
+        ("two", Some(lease.uid))
+    );
     let others = reader.late_total(0, Some(lease.uid + 1)).await.unwrap();
     assert_eq!((others.found, others.last), (0, None));
     let listed = reader.late_conflicts(None, Some(lease.uid)).await.unwrap();
@@ -489,6 +494,7 @@ async fn attempts_on_an_older_record_get_the_user_of_their_allocation() {
         "alter table attempt drop column uid",
         "drop index allocation_retry",
         "alter table allocation drop column retry_key",
+        "alter table late_conflict drop column occupant_uid",
         "delete from _sqlx_migrations where version >= 9",
     ] {
         raw(folder.path(), statement).await;

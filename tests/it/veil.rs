@@ -1,0 +1,254 @@
+//! Two users on one host: whatever one asks, the processes of another have no name. Root, who asks
+//! the same, is told.
+
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use serde_json::{Value, json};
+
+use crate::events::first_id;
+use crate::host::skipped;
+use crate::support::{Place, Server, Stranger, text};
+use crate::tools::eventually;
+
+/// Whose lease it is, who is in the way and comes in, and who sees everything.
+const USER: u32 = 65534;
+const INTRUDER: u32 = 65533;
+const ROOT: u32 = 0;
+
+/// The name of the intruder's process, in no other text of portbook's.
+const NAME: &str = "hushd";
+
+/// Listens on a port as another user, under a name of its own.
+const INTRUDE: &str = r#"
+import os, socket, sys
+with open("/proc/self/comm", "w") as comm:
+    comm.write(sys.argv[3])
+os.setuid(int(sys.argv[2]))
+s = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+print("listens", flush=True)
+sys.stdin.read()
+"#;
+
+/// Says to a Unix socket what its argument says, and prints what comes until it ends, or until a word
+/// and the end of its paragraph.
+const ASK: &str = r#"
+import socket, sys
+path, said, until = sys.argv[1:]
+with socket.socket(socket.AF_UNIX) as s:
+    s.settimeout(20)
+    s.connect(path)
+    s.sendall(said.encode())
+    got = b""
+    while True:
+        more = s.recv(65536)
+        got += more
+        if not more or (until and b"\n\n" in got.partition(until.encode())[2]):
+            break
+sys.stdout.buffer.write(got)
+"#;
+
+fn intruder(port: u16) -> Stranger {
+    let mut child = Command::new("python3")
+        .args(["-c", INTRUDE, &port.to_string(), &INTRUDER.to_string()])
+        .arg(NAME)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    let stdout = child.stdout.as_mut().unwrap();
+    BufReader::new(stdout).read_line(&mut line).unwrap();
+    assert_eq!(line, "listens\n");
+    Stranger(child)
+}
+
+/// A program as this user, with nothing of the tests' settings.
+fn as_user(uid: u32, program: &str) -> Command {
+    let mut command = Command::new("setpriv");
+    command
+        .args([&format!("--reuid={uid}"), "--clear-groups", program])
+        .env_clear()
+        .env("PATH", "/usr/local/bin:/usr/bin:/bin")
+        .current_dir("/");
+    command
+}
+
+/// A whole request of a user's, and what came back.
+fn say(server: &Server, uid: u32, request: &str, until: &str) -> String {
+    let mut command = as_user(uid, "python3");
+    command.args(["-c", ASK]).arg(server.socket());
+    let output = command.args([request, until]).output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    text(&output.stdout)
+}
+
+fn get(server: &Server, uid: u32, path: &str) -> String {
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    say(server, uid, &request, "")
+}
+
+fn post(server: &Server, uid: u32, body: &Value) -> String {
+    let (body, head) = (body.to_string(), "POST /api/v1/leases HTTP/1.1");
+    let length = body.len();
+    let request = format!(
+        "{head}\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\n\
+         Content-Length: {length}\r\n\r\n{body}"
+    );
+    say(server, uid, &request, "")
+}
+
+/// Everything that was told since this event's run began, up to the late conflict.
+fn events(server: &Server, uid: u32, run: &str) -> String {
+    let request =
+        format!("GET /api/v1/events HTTP/1.1\r\nHost: localhost\r\nLast-Event-ID: {run}-0\r\n\r\n");
+    say(server, uid, &request, "event: late_conflict")
+}
+
+/// A service of root's that every user may ask, whose console had to move for the intruder.
+fn serve(place: &mut Place) -> Server {
+    let first = place.console_ports[0].to_string();
+    place.set("PORTBOOK_POOLS__CONSOLE__PREFER", &first);
+    let server = place.serve();
+    let open = |path: &Path, mode| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    open(place.folder(), 0o711);
+    open(&place.data_dir(), 0o711);
+    open(&server.socket(), 0o666);
+    server
+}
+
+/// Whether a text names the intruder's processes.
+fn names(told: &str, intruders: &[Stranger]) -> bool {
+    let by_pid = |intruder: &Stranger| {
+        let pid = intruder.0.id();
+        [format!("pid {pid}"), format!("\"pid\":{pid}")]
+            .iter()
+            .any(|words| told.contains(words.as_str()))
+    };
+    told.contains(NAME) || intruders.iter().any(by_pid)
+}
+
+/// Where the intruder can be read about, by who may.
+fn named_to_root(lost: u16, busy: u16, allocation: &str) -> Vec<String> {
+    vec![
+        "/".to_owned(),
+        "/leases".to_owned(),
+        "/conflicts".to_owned(),
+        "/attempts".to_owned(),
+        format!("/allocations/{allocation}"),
+        format!("/ports/tcp/{lost}"),
+        format!("/ports/tcp/{busy}"),
+        "/api/v1/attempts".to_owned(),
+        format!("/api/v1/allocations/{allocation}"),
+        format!("/api/v1/ports/tcp/{lost}"),
+        format!("/api/v1/ports/{busy}"),
+        "/api/v1/stats".to_owned(),
+        "/api/v1/history/attempts".to_owned(),
+        "/api/v1/history/conflicts?format=jsonl".to_owned(),
+    ]
+}
+
+/// Where nobody reads about it, root included.
+fn named_to_nobody(lost: u16, lease: &str) -> Vec<String> {
+    vec![
+        "/map".to_owned(),
+        "/status".to_owned(),
+        "/interfaces".to_owned(),
+        format!("/leases/{lease}"),
+        format!("/try?port={lost}"),
+        format!("/search?q={lost}"),
+        "/api/v1/leases".to_owned(),
+        format!("/api/v1/leases/{lease}"),
+        "/readyz?verbose".to_owned(),
+        "/metrics".to_owned(),
+    ]
+}
+
+/// What the command line tells the user; empty where it cannot be run as another one.
+fn said_by_commands(server: &Server, lost: u16, allocation: &str) -> Vec<String> {
+    let port = lost.to_string();
+    let commands: [&[&str]; 6] = [
+        &["list"],
+        &["who", &port],
+        &["explain", allocation],
+        &["stats"],
+        &["status"],
+        &["alloc", "--name", "web", "--strict"],
+    ];
+    let mut said = Vec::new();
+    for arguments in commands {
+        let mut command = as_user(USER, crate::support::PORTBOOK);
+        command.env("PORTBOOK_SOCKET", server.socket());
+        command.env("PORTBOOK_DATA_DIR", "/nonexistent");
+        let output = command.args(arguments).output().unwrap();
+        let told = text(&output.stdout) + &text(&output.stderr);
+        if told.contains("Permission denied") && told.contains("setpriv") {
+            skipped("commands of another user", told.trim());
+            return Vec::new();
+        }
+        said.push(format!("{arguments:?}: {told}"));
+    }
+    said
+}
+
+#[test]
+fn the_processes_of_another_user_have_no_name() {
+    if !rustix::process::geteuid().is_root() {
+        return skipped("what others may see", "it takes root to be two users");
+    }
+    let mut place = Place::with_ports(30);
+    let (busy, lost) = (place.ports[0], place.ports[1]);
+    let mut intruders = vec![intruder(place.console_ports[0]), intruder(busy)];
+    let server = serve(&mut place);
+    let answer = post(&server, USER, &json!({ "name": "web" }));
+    assert!(!names(&answer, &intruders), "{answer}");
+    let granted: Value = serde_json::from_str(answer.rsplit("\r\n\r\n").next().unwrap()).unwrap();
+    let lease = granted["leases"][0]["id"].as_str().unwrap();
+    let allocation = granted["allocation"].as_str().unwrap();
+    assert_eq!(granted["leases"][0]["port"], lost, "{granted}");
+    intruders.push(intruder(lost));
+    eventually("a late conflict", || {
+        get(&server, ROOT, &format!("/api/v1/leases/{lease}"))
+            .contains("\"lost\"")
+            .then_some(())
+    });
+
+    let id = first_id(&server);
+    let run = id.split('-').next().unwrap();
+    let told = events(&server, ROOT, run);
+    assert!(names(&told, &intruders), "{told}");
+    let told = events(&server, USER, run);
+    // That somebody came, on which port, and a process of which user: as all lists tell.
+    assert!(told.contains(&format!("uid {INTRUDER}")), "{told}");
+    assert!(!names(&told, &intruders), "{told}");
+
+    for path in named_to_root(lost, busy, allocation) {
+        let told = get(&server, ROOT, &path);
+        assert!(names(&told, &intruders), "root is not told: {path}: {told}");
+        let told = get(&server, USER, &path);
+        assert!(told.starts_with("HTTP/1.1 200 "), "{path}: {told}");
+        assert!(!names(&told, &intruders), "{path}: {told}");
+        // Nor is who comes to the console without a login.
+        let told = server.web("GET", &path, &[]).body;
+        assert!(!names(&told, &intruders), "console: {path}: {told}");
+    }
+    for path in named_to_nobody(lost, lease) {
+        let told = get(&server, USER, &path);
+        assert!(!names(&told, &intruders), "{path}: {told}");
+    }
+    for wanted in [
+        json!({ "name": "web", "strict": true }),
+        json!({ "port": busy }),
+    ] {
+        let refused = post(&server, USER, &wanted);
+        assert!(refused.starts_with("HTTP/1.1 409 "), "{refused}");
+        assert!(!names(&refused, &intruders), "{refused}");
+    }
+    for said in said_by_commands(&server, lost, allocation) {
+        assert!(!names(&said, &intruders), "{said}");
+    }
+}
