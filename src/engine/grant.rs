@@ -13,11 +13,10 @@ use super::turns::Turn;
 use crate::domain::attempt::{Attempt, veiled};
 use crate::domain::event::EventKind;
 use crate::domain::explanation::Explanation;
-use crate::domain::lease::{AllocationId, BootTime, Guard, Lease, Name, Owner};
+use crate::domain::lease::{AllocationId, BootTime, Guard, Lease, Owner, Scope};
 use crate::domain::pool::DEFAULT_POOL;
 use crate::domain::port::Port;
 use crate::domain::request::Request;
-use crate::domain::retry::RetryKey;
 use crate::host::process;
 use crate::store::AllocationRecord;
 use crate::telemetry::propagation::{self, Ids};
@@ -42,6 +41,22 @@ pub struct Allocated {
     pub conflicts: Vec<Attempt>,
     /// Its span, when it was sampled.
     pub trace: Option<Ids>,
+}
+
+impl Allocated {
+    /// What was granted before, for whoever asks again.
+    pub(super) fn again(asked: &Asked<'_>, id: AllocationId, leases: Vec<Arc<Lease>>) -> Self {
+        Self {
+            id,
+            created: false,
+            dry: asked.request.dry_run,
+            attempt_count: 0,
+            leases,
+            explanation: asked.plan.explanation(),
+            conflicts: Vec::new(),
+            trace: asked.trace.clone(),
+        }
+    }
 }
 
 /// Everything about one request while it is being answered.
@@ -115,10 +130,12 @@ impl Service {
         let plan = self.plan(request)?;
         let rules = self.kernel_rules();
         plan.check_privilege(request, caller.uid, rules.unprivileged_start)?;
-        let names = request.names.iter().map(Name::as_str);
-        let keys = names.chain(request.repeated_by().map(RetryKey::as_str));
-        let keys = keys.map(|key| (caller.uid, &request.scope, key));
-        let turn = Arc::new(self.names.take(keys).await);
+        let names = request.names.iter();
+        let names = names.map(|name| (caller.uid, &request.scope, name.as_str()));
+        // A key is the user's alone, whatever scope names would have.
+        let key = request.repeated_by();
+        let key = key.map(|key| (caller.uid, &Scope::User, key.as_str()));
+        let turn = Arc::new(self.names.take(names.chain(key)).await);
         let asked = Asked {
             id: AllocationId(self.new_id()),
             owner: self.owner(caller, request)?,

@@ -150,16 +150,8 @@ impl Service {
         living: Vec<Option<Vec<Arc<Lease>>>>,
     ) -> Result<Allocated, Refusal> {
         let leases = self.in_order(asked, living, Vec::new()).await?;
-        Ok(Allocated {
-            id: leases.first().map_or(asked.id, |lease| lease.allocation),
-            created: false,
-            dry: asked.request.dry_run,
-            attempt_count: 0,
-            leases,
-            explanation: asked.plan.explanation(),
-            conflicts: Vec::new(),
-            trace: asked.trace.clone(),
-        })
+        let id = leases.first().map_or(asked.id, |lease| lease.allocation);
+        Ok(Allocated::again(asked, id, leases))
     }
 
     /// Living and fresh leases in the order of the names; the living ones are handed again.

@@ -51,16 +51,7 @@ impl Service {
         if !is_what_was_asked(asked, &leases) {
             return refuse(key, "it was used for another request");
         }
-        Ok(Some(Allocated {
-            id,
-            created: false,
-            dry: false,
-            attempt_count: 0,
-            leases,
-            explanation: asked.plan.explanation(),
-            conflicts: Vec::new(),
-            trace: asked.trace.clone(),
-        }))
+        Ok(Some(Allocated::again(asked, id, leases)))
     }
 }
 

@@ -77,8 +77,9 @@ impl<E> Reporting<E> {
             Ok(()) => {
                 EXPORTED.inc_by(span_count);
                 let failed = self.lost_spans.swap(0, Ordering::Relaxed);
+                let left_out = self.uplink.take_left_out();
                 if failed > 0 {
-                    let lost_spans = failed + self.uplink.take_left_out();
+                    let lost_spans = failed + left_out;
                     tracing::info!(endpoint, lost_spans, "spans are exported again");
                 }
             }
