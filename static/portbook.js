@@ -142,6 +142,7 @@
   // --- Fresh pages: at most one request at a time, at most one a second.
 
   let freshAt = Date.now();
+  let lastEvent = root.dataset.lastEvent; // the page has what happened up to this event
   let pendingEvents = 0;
   let timer = 0;
   let loading = false;
@@ -164,6 +165,7 @@
         if (fresh) takeIn(section, fresh, events);
       }
       freshAt = Date.now();
+      lastEvent = page.documentElement.dataset.lastEvent;
       connected(true);
     } catch {
       pendingEvents += events;
@@ -206,7 +208,8 @@
     tellAge();
   };
   const open = () => {
-    source = new EventSource("/api/v1/events");
+    // From where the page ends, so that nothing falls between the two.
+    source = new EventSource(`/api/v1/events?${new URLSearchParams({ after: lastEvent })}`);
     source.onopen = () => { if (lost) schedule(0); };
     source.onerror = () => {
       connected(false);

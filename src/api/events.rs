@@ -2,23 +2,45 @@
 
 use std::time::Duration;
 
-use actix_web::web::{Bytes, Data};
+use actix_web::web::{Bytes, Data, Query};
 use actix_web::{HttpRequest, HttpResponse};
 use futures_util::stream::{self, Stream, StreamExt};
+use serde::Deserialize;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 
 use super::Face;
 use crate::access::Viewer;
 use crate::domain::event::Event;
+use crate::engine::journal::Journal;
 
 /// A comment so often, so that proxies and browsers keep the connection.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
-/// Streams events, after those that `Last-Event-ID` says were missed.
-pub async fn stream(face: Data<Face>, viewer: Viewer, request: HttpRequest) -> HttpResponse {
+/// Where a stream begins.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Beginning {
+    /// The last id that is known.
+    after: Option<String>,
+}
+
+/// The id of the latest event: a stream that begins after it tells all that happens from now on.
+pub fn latest_id(journal: &Journal) -> String {
+    id(journal.run(), journal.last())
+}
+
+/// Streams events, after those that the listener knows by `Last-Event-ID` or `after`. The header goes
+/// first: a browser that comes back asks at the same address, but has heard more.
+pub async fn stream(
+    face: Data<Face>,
+    viewer: Viewer,
+    beginning: Query<Beginning>,
+    request: HttpRequest,
+) -> HttpResponse {
     let last = request.headers().get("last-event-id");
     let last = last.map(|value| value.to_str().unwrap_or_default());
+    let last = last.or(beginning.after.as_deref());
     let run = face.service.journal().run();
     // An id of an earlier run, which may have counted as far as this one has.
     let known = last.map(|id| number(id, run).unwrap_or(u64::MAX));
@@ -76,11 +98,14 @@ fn number(id: &str, run: i64) -> Option<u64> {
     (of == run.to_string()).then(|| number.parse().ok())?
 }
 
+/// The id of an event of a run.
+fn id(run: i64, number: u64) -> String {
+    format!("{run}-{number}")
+}
+
 fn frame(run: i64, event: &Event) -> Option<String> {
     let data = serde_json::to_string(event).ok()?;
     let kind = event.kind.as_str();
-    Some(format!(
-        "id: {run}-{}\nevent: {kind}\ndata: {data}\n\n",
-        event.seq
-    ))
+    let id = id(run, event.seq);
+    Some(format!("id: {id}\nevent: {kind}\ndata: {data}\n\n"))
 }

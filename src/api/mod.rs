@@ -7,7 +7,7 @@ pub mod configuration;
 mod csv;
 pub mod document;
 mod endpoint;
-mod events;
+pub mod events;
 pub mod exclusions;
 pub mod export;
 mod health;

@@ -3,9 +3,12 @@
 use std::future::{Ready, ready};
 
 use actix_web::dev::Payload;
+use actix_web::web::Data;
 use actix_web::{FromRequest, HttpRequest};
 
 use crate::access::Viewer;
+use crate::api::Face;
+use crate::api::events::latest_id;
 use crate::domain::attempt::printable;
 
 /// The pages of the navigation, by address.
@@ -59,6 +62,8 @@ pub struct Frame {
     pub said: Option<&'static str>,
     /// What stands in the search box.
     pub search: String,
+    /// The id of the latest event before the page was made: what comes after it may be missing.
+    pub last_event: String,
 }
 
 /// A page of the navigation.
@@ -78,6 +83,7 @@ impl Frame {
     pub fn of(request: &HttpRequest, viewer: &Viewer) -> Self {
         let query = Params::of(request);
         let said = query.get("said");
+        let face = request.app_data::<Data<Face>>();
         Self {
             user: viewer.caller().ok().map(|caller| caller.uid),
             here: request.uri().to_string(),
@@ -85,6 +91,9 @@ impl Frame {
                 .iter()
                 .find_map(|(word, saying)| (Some(*word) == said).then_some(*saying)),
             search: query.get("q").unwrap_or_default().to_owned(),
+            last_event: face
+                .map(|face| latest_id(face.service.journal()))
+                .unwrap_or_default(),
         }
     }
 

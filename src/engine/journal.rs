@@ -60,6 +60,12 @@ impl Journal {
         self.run
     }
 
+    /// The number of the latest event; 0 before the first one.
+    pub fn last(&self) -> u64 {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.last
+    }
+
     /// Notes that something happened to a lease.
     pub fn lease(&self, kind: EventKind, lease: &Lease, detail: impl Into<String>) {
         self.note(self.of_lease(kind, lease, detail.into()));

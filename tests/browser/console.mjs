@@ -209,10 +209,15 @@ for (const width of [360, 390, 700, 768, 1024, 1280]) {
   const page = await open({});
   await go(page, "/leases");
   const shows = (name) => page.locator("tbody tr", { hasText: name });
-  const stream = page.waitForRequest((request) => request.url().endsWith("/api/v1/events"));
-  await page.reload({ waitUntil: "domcontentloaded" });
-  await stream;
   await page.mouse.move(2, 2);
+  // What happens after the page was made and before its stream is open is the easiest to miss.
+  await page.route("**/api/v1/events*", async (route) => {
+    await api("POST", "/api/v1/leases", { name: "in-between" });
+    await route.continue();
+  }, { times: 1 });
+  await page.reload({ waitUntil: "domcontentloaded" });
+  await shows("in-between").waitFor({ timeout: 15000 }).then(
+    () => check(true), () => check(false, "what happened before the stream was open does not appear"));
   await api("POST", "/api/v1/leases", { name: "from-elsewhere" });
   await shows("from-elsewhere").waitFor({ timeout: 15000 }).then(
     () => check(true), () => check(false, "an allocation elsewhere does not appear"));

@@ -11,14 +11,22 @@ use crate::support::{Place, Server};
 /// One frame: its id and its kind.
 type Frame = (String, String);
 
+/// Where the events are.
+const EVENTS: &str = "/api/v1/events";
+
 /// The lines of a stream that begins after `last`.
-fn lines(server: &Server, last: Option<&str>, patience: Duration) -> impl Iterator<Item = String> {
+fn lines(
+    server: &Server,
+    path: &str,
+    last: Option<&str>,
+    patience: Duration,
+) -> impl Iterator<Item = String> {
     let mut stream = TcpStream::connect(("127.0.0.1", server.console_port())).unwrap();
     stream.set_read_timeout(Some(patience)).unwrap();
     let last = last.map_or_else(String::new, |id| format!("Last-Event-ID: {id}\r\n"));
     write!(
         stream,
-        "GET /api/v1/events HTTP/1.1\r\nHost: localhost\r\n{last}\r\n"
+        "GET {path} HTTP/1.1\r\nHost: localhost\r\n{last}\r\n"
     )
     .unwrap();
     let lines = BufReader::new(stream).lines();
@@ -27,9 +35,14 @@ fn lines(server: &Server, last: Option<&str>, patience: Duration) -> impl Iterat
 
 /// Reads `count` frames of a stream that begins after `last`.
 fn frames(server: &Server, last: Option<&str>, count: usize) -> Vec<Frame> {
+    frames_of(server, EVENTS, last, count)
+}
+
+/// The same of a stream at an address of its own.
+fn frames_of(server: &Server, path: &str, last: Option<&str>, count: usize) -> Vec<Frame> {
     let mut found = Vec::new();
     let mut id = String::new();
-    for line in lines(server, last, Duration::from_secs(10)) {
+    for line in lines(server, path, last, Duration::from_secs(10)) {
         if let Some(of) = line.strip_prefix("id: ") {
             of.clone_into(&mut id);
         }
@@ -81,6 +94,28 @@ fn who_comes_back_hears_exactly_what_was_missed() {
         missed.iter().all(|(_, kind)| kind == "granted"),
         "{missed:?}"
     );
+}
+
+#[test]
+fn a_page_leads_to_what_happens_after_it() {
+    let place = Place::with_ports(60);
+    let server = place.serve();
+    allocate(&server);
+    let page = server.web("GET", "/leases", &[]).body;
+    let (_, from) = page.split_once("data-last-event=\"").unwrap();
+    let from = from.split_once('"').unwrap().0;
+    allocate(&server);
+    allocate(&server);
+
+    let path = format!("/api/v1/events?after={from}");
+    let told = frames_of(&server, &path, None, 2);
+    let (run, number) = from.split_once('-').unwrap();
+    let number: u64 = number.parse().unwrap();
+    let next = |more: u64| (format!("{run}-{}", number + more), "granted".to_owned());
+    assert_eq!(told, [next(1), next(2)]);
+    // Who comes back at the same address has heard more.
+    let heard = format!("{run}-{}", number + 1);
+    assert_eq!(frames_of(&server, &path, Some(&heard), 1), [next(2)]);
 }
 
 #[test]
@@ -141,7 +176,7 @@ fn a_stream_without_events_is_kept_alive() {
     let place = Place::with_ports(1);
     let server = place.serve();
     // Every 15 seconds; whoever closes silent connections waits for a minute or so.
-    let mut lines = lines(&server, None, Duration::from_secs(20));
+    let mut lines = lines(&server, EVENTS, None, Duration::from_secs(20));
     let head = lines.by_ref().take_while(|line| !line.is_empty()).count();
     assert!(head > 1, "no answer's head");
     // Chunks have their length before them.

@@ -47,6 +47,11 @@ fn events() -> Operation {
             "Last-Event-ID",
             "The last `id` that was heard: what came after it is sent first.",
         )
+        .parameter(
+            "query",
+            "after",
+            "The same where no header can be set; the header goes first.",
+        )
         .answers_text(
             200,
             "The events.",
