@@ -4,7 +4,7 @@ use actix_web::web::{Data, Path};
 use askama::Template;
 use jiff::Timestamp;
 
-use super::format::{When, grouped, micros};
+use super::format::{When, micros};
 use super::frame::{Frame, Params};
 use super::page::{Page, PageError};
 use super::part::badge::{Badge, Tone};
@@ -17,6 +17,7 @@ use crate::api::problem::{Code, Problem};
 use crate::api::{Face, allocations, leases};
 use crate::domain::attempt::printable;
 use crate::domain::lease::AllocationId;
+use crate::domain::words::grouped;
 
 /// So many attempts are shown; the list of attempts has the rest.
 const ATTEMPTS: usize = 200;

@@ -10,7 +10,7 @@ use askama::Template;
 use jiff::Timestamp;
 
 use self::histogram::{HEIGHT, Histogram, WIDTH, column_ms};
-use super::format::{When, grouped};
+use super::format::When;
 use super::frame::{Frame, Params};
 use super::page::{Page, PageError};
 use super::part::attempt::AttemptRow;
@@ -22,6 +22,7 @@ use crate::api::attempts::{shown, veil};
 use crate::api::problem::Problem;
 use crate::config::Telemetry;
 use crate::domain::attempt::Occupant;
+use crate::domain::words::grouped;
 use crate::store::{AttemptFilter, AttemptRecord, InTheWay, Reader};
 
 /// How many rows are on a page.
@@ -209,7 +210,7 @@ fn ways(found: Vec<InTheWay>, viewer: &Viewer, now: Timestamp) -> Vec<WayRow> {
     let most = sums.first().map_or(0, |(_, (attempts, _))| *attempts);
     let row = |(who, (attempts, last_ms)): (String, (i64, i64))| WayRow {
         who,
-        attempts: grouped(usize::try_from(attempts).unwrap_or(0)),
+        attempts: grouped(attempts),
         bar: u32::try_from(attempts * i64::from(bar::LENGTH) / most.max(1)).unwrap_or(0),
         last: When::of(
             Timestamp::from_millisecond(last_ms).unwrap_or(Timestamp::UNIX_EPOCH),

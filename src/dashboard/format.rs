@@ -60,27 +60,9 @@ pub fn micros(micros: f64) -> String {
     }
 }
 
-/// A number with commas between thousands.
-pub fn grouped(number: usize) -> String {
-    let digits = number.to_string();
-    let mut grouped = String::with_capacity(digits.len() + digits.len() / 3);
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            grouped.push(',');
-        }
-        grouped.push(digit);
-    }
-    grouped
-}
-
-/// "1 lease", "2 leases".
-pub fn count(number: usize, noun: &str) -> String {
-    let plural = if number == 1 { "" } else { "s" };
-    format!("{} {noun}{plural}", grouped(number))
-}
-
 /// A share in tenths of a percent. Neither 0 nor 100 is said of what is only nearly so.
-pub fn per_mille(part: usize, whole: usize) -> usize {
+pub fn per_mille<N: TryInto<u64>>(part: N, whole: N) -> u64 {
+    let [part, whole] = [part, whole].map(|number| number.try_into().unwrap_or(0));
     let rounded = (part * 1000 + whole / 2).checked_div(whole).unwrap_or(0);
     match rounded {
         0 if part > 0 => 1,
@@ -90,20 +72,11 @@ pub fn per_mille(part: usize, whole: usize) -> usize {
 }
 
 /// A share as "99.9 %".
-pub fn percent(part: usize, whole: usize) -> String {
+pub fn percent<N: TryInto<u64>>(part: N, whole: N) -> String {
     let share = per_mille(part, whole);
     match share % 10 {
         0 => format!("{} %", share / 10),
         tenth => format!("{}.{tenth} %", share / 10),
-    }
-}
-
-/// "8888", "8888 and 8889", "8888, 8889 and 8890".
-pub fn listed(words: &[String]) -> String {
-    match words {
-        [] => String::new(),
-        [only] => only.clone(),
-        [first @ .., last] => format!("{} and {last}", first.join(", ")),
     }
 }
 
@@ -169,22 +142,14 @@ mod tests {
     }
 
     #[test]
-    fn numbers_read_well() {
-        assert_eq!(grouped(7), "7");
-        assert_eq!(grouped(1000), "1,000");
-        assert_eq!(grouped(1_234_567), "1,234,567");
-        assert_eq!(count(1, "lease"), "1 lease");
-        assert_eq!(count(0, "lease"), "0 leases");
+    fn short_times_read_well() {
         assert_eq!(micros(6.25), "6.2 µs");
         assert_eq!(micros(640.4), "640 µs");
         assert_eq!(micros(1530.0), "1.5 ms");
     }
 
     #[test]
-    fn lists_and_commands_in_sentences() {
-        let words = |list: &[&str]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
-        assert_eq!(listed(&words(&["1", "2", "3"])), "1, 2 and 3");
-        assert_eq!(listed(&words(&["1", "2"])), "1 and 2");
+    fn commands_in_sentences() {
         let code: Vec<bool> = pieces("Run `portbook list` now")
             .iter()
             .map(|p| p.is_code)

@@ -8,7 +8,7 @@ use actix_web::web::Data;
 use askama::Template;
 use wildmatch::WildMatch;
 
-use super::format::{count, percent};
+use super::format::percent;
 use super::frame::{Frame, Params};
 use super::page::{Page, PageError};
 use super::part::badge::Badge;
@@ -23,6 +23,7 @@ use crate::domain::attempt::printable;
 use crate::domain::event::EventKind;
 use crate::domain::lease::Lease;
 use crate::domain::selector::{Class, Selector, SelectorKind, is_link_local};
+use crate::domain::words::counted;
 use crate::engine::capacity::OnInterface;
 use crate::host::interface::{Interface, Snapshot, resolve};
 
@@ -152,15 +153,14 @@ fn leases_by_interface<'a>(leases: impl Iterator<Item = &'a Lease>) -> HashMap<S
 impl Used {
     fn of(name: &str, leases: usize, stats: &[InterfaceStats]) -> Self {
         let known = stats.iter().find(|known| known.interface == name);
-        let number = |count: u64| usize::try_from(count).unwrap_or(usize::MAX);
         let query = Params::default().with("interface", name).query();
         Self {
-            leases: count(leases, "lease"),
+            leases: counted(leases, "lease"),
             leases_at: format!("/leases{query}"),
             conflicts: known.map(|known| {
-                let attempts = number(known.outcomes.attempts);
-                let met = percent(number(known.outcomes.in_use), attempts);
-                format!("{met} of {}", count(attempts, "attempt"))
+                let attempts = known.outcomes.attempts;
+                let met = percent(known.outcomes.in_use, attempts);
+                format!("{met} of {}", counted(attempts, "attempt"))
             }),
         }
     }

@@ -7,7 +7,6 @@ use actix_web::web::{Data, Form};
 use askama::Template;
 
 use self::filter::{Column, Filter};
-use super::format::grouped;
 use super::frame::{Frame, Params};
 use super::page::{Page, PageError, see};
 use super::part::lease::{Ends, LeaseRow};
@@ -17,6 +16,7 @@ use crate::api::problem::Problem;
 use crate::api::{Face, leases};
 use crate::domain::event::EventKind;
 use crate::domain::lease::LeaseId;
+use crate::domain::words::grouped;
 use crate::store::LeaseFilter;
 
 /// How near an end may be asked for: the word in the address, and what it says.

@@ -9,7 +9,7 @@ use askama::Template;
 use jiff::Timestamp;
 
 use self::levels::{LEVELS, Layer, conflicts, counts, mean_cost};
-use super::format::{When, count, grouped, relative};
+use super::format::{When, relative};
 use super::frame::{Frame, Params};
 use super::page::{Page, PageError};
 use crate::access::Viewer;
@@ -19,6 +19,7 @@ use crate::domain::attempt::printable;
 use crate::domain::lease::Lease;
 use crate::domain::port::{Port, Protocol};
 use crate::domain::selector::Selector;
+use crate::domain::words::{counted, grouped};
 use crate::engine::survey::{BLOCK, PortView, Survey};
 
 /// How many blocks there are, and how many stand in a row.
@@ -306,10 +307,7 @@ fn says(layer: Layer, ports: &[PortView], now: Timestamp) -> String {
             || "nothing to be chosen".to_owned(),
             |cost| format!("{cost:.2} on average"),
         ),
-        Layer::Conflicts => {
-            let conflicts = usize::try_from(conflicts(ports)).unwrap_or(usize::MAX);
-            count(conflicts, "conflict")
-        }
+        Layer::Conflicts => counted(conflicts(ports), "conflict"),
         Layer::Used if layer.of_block(ports, now_ms) == 5 => "in use now".to_owned(),
         Layer::Used => {
             let latest = ports.iter().filter_map(|port| port.news_ms).max();
@@ -393,8 +391,8 @@ fn legend(view: &View, survey: &Survey) -> Vec<LegendRow> {
             level,
             letter: layer.letters()[level],
             means: layer.meanings()[level],
-            blocks: count(blocks[level], "block"),
-            ports: count(ports[level], "port"),
+            blocks: counted(blocks[level], "block"),
+            ports: counted(ports[level], "port"),
             href: View::href(&params),
             chosen,
         }
@@ -518,8 +516,7 @@ fn port_says(port: &PortView, whose: Option<String>, now: Timestamp) -> String {
         said.push(format!("cost {:.2}", port.cost));
     }
     if port.conflicts > 0 {
-        let conflicts = usize::try_from(port.conflicts).unwrap_or(usize::MAX);
-        said.push(count(conflicts, "conflict"));
+        said.push(counted(port.conflicts, "conflict"));
     }
     let news = port.news_ms.map(Timestamp::from_millisecond);
     if let Some(Ok(at)) = news {

@@ -20,7 +20,7 @@ use self::past::Past;
 use self::rates::Rates;
 use self::saved::SavedView;
 use self::tiles::{Counts, Tile};
-use super::format::{When, grouped};
+use super::format::When;
 use super::frame::{Frame, Params};
 use super::page::Page;
 use super::part::attempt::AttemptRow;
@@ -35,6 +35,7 @@ use crate::api::{Face, attempts, interfaces, leases};
 use crate::domain::event::{Event, EventKind};
 use crate::domain::health::Check;
 use crate::domain::lease::Lease;
+use crate::domain::words::grouped;
 use crate::engine::capacity::Capacity;
 use crate::store::AttemptFilter;
 

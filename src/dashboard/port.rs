@@ -15,7 +15,7 @@ pub(super) use self::changing::{exclude, include, keep};
 use self::changing::Choices;
 use self::opinion::OpinionRow;
 use self::strip::{LENGTH, Strip};
-use super::format::{When, grouped, listed, percent};
+use super::format::{When, percent};
 use super::frame::Frame;
 use super::map;
 use super::page::{Page, PageError};
@@ -31,6 +31,7 @@ use crate::domain::address::BindAddress;
 use crate::domain::attempt::{SocketState, printable};
 use crate::domain::lease::{Lease, State};
 use crate::domain::port::{Port, PortError, Protocol, UnknownProtocol};
+use crate::domain::words::{grouped, listed};
 use crate::host::interface::Snapshot;
 use crate::store::Seen;
 
@@ -292,7 +293,6 @@ impl From<OccupantDocument> for SocketRow {
 
 impl Numbers {
     fn of(record: &PortRecord, now: Timestamp) -> Self {
-        let number = |count: u64| usize::try_from(count).unwrap_or(usize::MAX);
         let outcomes = &record.outcomes;
         let (attempts, got) = (outcomes.attempts, outcomes.bound + outcomes.lingering);
         let names = record.occupants.iter().map(|occupant| {
@@ -301,13 +301,13 @@ impl Numbers {
                 (None, Some(uid)) => format!("uid {uid}"),
                 (None, None) => "somebody not named".to_owned(),
             };
-            format!("{who} ({}×)", grouped(number(occupant.attempts)))
+            format!("{who} ({}×)", grouped(occupant.attempts))
         });
         let names: Vec<String> = names.collect();
         Self {
-            attempts: grouped(number(attempts)),
-            got: percent(number(got), number(attempts)),
-            in_use: grouped(number(outcomes.in_use)),
+            attempts: grouped(attempts),
+            got: percent(got, attempts),
+            in_use: grouped(outcomes.in_use),
             last: record.last_at.map(|at| When::of(at, now)),
             last_refused: record.last_refused_at.map(|at| When::of(at, now)),
             in_the_way: listed(&names),

@@ -3,13 +3,13 @@
 use actix_web::web::Data;
 use askama::Template;
 
-use super::format::grouped;
 use super::frame::Frame;
 use super::page::Page;
 use super::part::badge::{Badge, Tone};
 use crate::api::Face;
 use crate::domain::attempt::printable;
 use crate::domain::health::{Check, Condition};
+use crate::domain::words::grouped;
 use crate::store::directory::sizes;
 
 /// The page.
@@ -71,8 +71,8 @@ pub(super) async fn show(face: Data<Face>, frame: Frame) -> Page<StatusPage> {
             "Record",
             format!(
                 "{} KiB, {} KiB not yet merged",
-                grouped(kib(size.0)),
-                grouped(kib(size.1))
+                grouped(size.0 / 1024),
+                grouped(size.1 / 1024)
             ),
         ),
         ("Living leases", grouped(face.service.leases().len())),
@@ -83,11 +83,7 @@ pub(super) async fn show(face: Data<Face>, frame: Frame) -> Page<StatusPage> {
         checks: checks.into_iter().map(Row::from).collect(),
         facts,
         repairs: repairs
-            .map(|(kind, count)| (kind, grouped(usize::try_from(count).unwrap_or(usize::MAX))))
+            .map(|(kind, count)| (kind, grouped(count)))
             .collect(),
     })
-}
-
-fn kib(bytes: u64) -> usize {
-    usize::try_from(bytes / 1024).unwrap_or(usize::MAX)
 }

@@ -21,3 +21,4 @@ pub mod retry;
 pub mod selector;
 pub mod sighting;
 pub mod story;
+pub mod words;

@@ -3,8 +3,9 @@
 use std::fmt::Write;
 
 use super::attempt::printable;
-use super::candidate::{Candidate, Weighed};
+use super::candidate::{Candidate, Evidence, Weighed};
 use super::explanation::Explanation;
+use super::words::{counted, grouped, were};
 
 /// How many of those that lost are told of.
 const RIVALS: usize = 2;
@@ -41,7 +42,7 @@ pub fn of(explanation: &Explanation) -> String {
     }
     for excluded in &explanation.excluded {
         let (ports, why) = (excluded.ports, excluded.reason.describe());
-        let (all, were) = (counted(explanation.ports.into(), "port"), were(ports));
+        let (all, were) = (counted(explanation.ports, "port"), were(ports));
         let _ = write!(text, "{ports} of {all} {were} {why}. ");
     }
     if let Some(share) = explanation.random_would_meet {
@@ -87,16 +88,19 @@ fn known(weighed: &Weighed) -> String {
     let totals = evidence.totals;
     let mut parts = Vec::new();
     match totals.good {
-        0 => parts.push("never bound yet".to_owned()),
+        0 => {
+            parts.push("never bound yet".to_owned());
+            parts.extend(nearby(evidence));
+        }
         good => parts.push(counted(good, "good bind")),
     }
     match (totals.failed, totals.late) {
         (0, 0) => parts.push("no conflict".to_owned()),
-        (failed, 0) => parts.push(format!("{} refused", thousands(failed))),
+        (failed, 0) => parts.push(format!("{} refused", grouped(failed))),
         (0, late) => parts.push(counted(late, "late conflict")),
         (failed, late) => parts.push(format!(
             "{} refused, {}",
-            thousands(failed),
+            grouped(failed),
             counted(late, "late conflict")
         )),
     }
@@ -109,11 +113,11 @@ fn known(weighed: &Weighed) -> String {
             counted(totals.checks, "check")
         )),
         _ => {
-            let checks = thousands(totals.checks);
+            let checks = grouped(totals.checks);
             let share = 100.0 * evidence.busy / evidence.checks.max(f64::MIN_POSITIVE);
             parts.push(format!(
                 "{who} was on it in {share:.0} % of the last days' checks ({} of {checks})",
-                thousands(totals.busy)
+                grouped(totals.busy)
             ));
         }
     }
@@ -126,28 +130,13 @@ fn known(weighed: &Weighed) -> String {
     parts.join(", ")
 }
 
-/// `1 check`, `4,310 checks`.
-fn counted(number: u64, noun: &str) -> String {
-    let plural = if number == 1 { "" } else { "s" };
-    format!("{} {noun}{plural}", thousands(number))
-}
-
-/// What goes with a number of ports.
-fn were(number: impl Into<u64>) -> &'static str {
-    if number.into() == 1 { "was" } else { "were" }
-}
-
-/// `4,310`.
-fn thousands(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
+/// What makes one port dearer than another of which as little is known: the binds in its block.
+fn nearby(evidence: &Evidence) -> Option<String> {
+    let [good, failed] = [evidence.block_good, evidence.block_failed].map(f64::round);
+    if good + failed < 1.0 {
+        return None;
     }
-    text
+    Some(format!("near it {good} good and {failed} refused"))
 }
 
 #[cfg(test)]
@@ -168,6 +157,36 @@ mod tests {
             }],
             penalties: Vec::new(),
         }
+    }
+
+    #[test]
+    fn of_a_port_never_bound_its_neighbours_are_told() {
+        let near = |block_good, block_failed| {
+            sentence(&candidate(
+                24_500,
+                0.1,
+                Evidence {
+                    block_good,
+                    block_failed,
+                    ..Evidence::default()
+                },
+            ))
+        };
+        assert!(!near(0.4, 0.4).contains("near it"));
+        let said = near(1.0, 0.0);
+        assert!(
+            said.contains("never bound yet, near it 1 good and 0 refused, no conflict"),
+            "{said}"
+        );
+        let bound = Evidence {
+            block_good: 9.0,
+            totals: Totals {
+                good: 1,
+                ..Totals::default()
+            },
+            ..Evidence::default()
+        };
+        assert!(!sentence(&candidate(24_500, 0.1, bound)).contains("near it"));
     }
 
     #[test]

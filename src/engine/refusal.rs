@@ -5,6 +5,7 @@ use crate::domain::attempt::Attempt;
 use crate::domain::explanation::{Excluded, Explanation};
 use crate::domain::lease::{Name, NameError};
 use crate::domain::port::{Port, PortSet, Protocol};
+use crate::domain::words::counted;
 use crate::host::interface::SelectError;
 use crate::store::StoreError;
 
@@ -88,7 +89,7 @@ pub enum Refusal {
         attempts: Vec<Attempt>,
     },
     /// No port of the pool is left.
-    #[error("pool {pool} has no free port in {ranges}{}{}", counted(.explanation), tried_last(.attempts))]
+    #[error("pool {pool} has no free port in {ranges}{}{}", excluded(.explanation), tried_last(.attempts))]
     PoolExhausted {
         /// The pool.
         pool: String,
@@ -261,13 +262,12 @@ fn tried_last(attempts: &[Attempt]) -> String {
     }
 }
 
-fn counted(explanation: &Explanation) -> String {
+fn excluded(explanation: &Explanation) -> String {
     let part = |excluded: &Excluded| format!("{} {}", excluded.ports, excluded.reason.describe());
     let parts: Vec<String> = explanation.excluded.iter().map(part).collect();
     if parts.is_empty() {
         return String::new();
     }
-    let plural = if explanation.ports == 1 { "" } else { "s" };
-    let parts = parts.join(", ");
-    format!(": of {} port{plural} {parts}", explanation.ports)
+    let (all, parts) = (counted(explanation.ports, "port"), parts.join(", "));
+    format!(": of {all} {parts}")
 }

@@ -34,7 +34,7 @@ fn an_allocation_with_a_conflict_and_its_release_are_counted() {
     // The console asked for its own port as well, within the service.
     is(
         "portbook_allocations_total{outcome=\"granted\",strategy=\"ordered\"}",
-        1.0,
+        2.0,
     );
     is("portbook_allocation_duration_seconds_count", 2.0);
     is(

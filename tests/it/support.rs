@@ -106,7 +106,9 @@ impl Place {
         place.set("PORTBOOK_POOLS__DEFAULT__RANGES", &pool);
         place.set("PORTBOOK_POOLS__CONSOLE__RANGES", &console);
         // So that a test can say which port comes next; what is learned has tests of its own.
-        place.set("PORTBOOK_POOLS__DEFAULT__STRATEGY", "ordered");
+        for pool in ["DEFAULT", "CONSOLE"] {
+            place.set(&format!("PORTBOOK_POOLS__{pool}__STRATEGY"), "ordered");
+        }
         place
     }
 

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::dashboard::format::{When, grouped};
+use crate::dashboard::format::When;
 use crate::dashboard::frame::Params;
 use crate::domain::attempt::Outcome;
 use crate::domain::duration::Span;
+use crate::domain::words::grouped;
 use crate::store::{AttemptBucket, AttemptSpan, SUMMED};
 
 /// How many columns there are at most.
@@ -166,10 +167,10 @@ impl Histogram {
             from: When::of(moment(span.first_ms), now),
             to: When::of(moment(span.last_ms), now),
             each: words(width_ms),
-            highest: number(highest),
+            highest: grouped(highest),
             totals: totals(&sums),
             cut: (span.attempts >= i64::from(SUMMED))
-                .then(|| format!("the latest {}", number(i64::from(SUMMED)))),
+                .then(|| format!("the latest {}", grouped(SUMMED))),
         }
     }
 }
@@ -188,7 +189,7 @@ fn sums(counted: &[AttemptBucket], first: i64, count: i64) -> Vec<[i64; 3]> {
 fn totals(sums: &[[i64; 3]]) -> Vec<Total> {
     let total = |(index, series): (usize, Series)| Total {
         series,
-        count: number(sums.iter().map(|sum| sum[index]).sum()),
+        count: grouped(sums.iter().map(|sum| sum[index]).sum::<i64>()),
     };
     SERIES.into_iter().enumerate().map(total).collect()
 }
@@ -210,7 +211,7 @@ fn title(sum: &[i64; 3], from_ms: i64, width_ms: i64) -> String {
     let parts = SERIES.iter().zip(sum);
     let parts: Vec<String> = parts
         .filter(|(_, part)| **part > 0)
-        .map(|(series, part)| format!("{} {}", number(*part), series.word))
+        .map(|(series, part)| format!("{} {}", grouped(*part), series.word))
         .collect();
     let from = moment(from_ms).strftime("%Y-%m-%d %H:%M:%S UTC");
     format!("{from}, {}: {}", words(width_ms), parts.join(", "))
@@ -229,10 +230,6 @@ fn moment(ms: i64) -> Timestamp {
 
 fn words(ms: i64) -> String {
     Span(Duration::from_millis(ms.unsigned_abs())).to_string()
-}
-
-fn number(number: i64) -> String {
-    grouped(usize::try_from(number).unwrap_or(0))
 }
 
 #[cfg(test)]

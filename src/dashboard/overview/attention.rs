@@ -5,12 +5,12 @@ use std::sync::Arc;
 use super::landing::named;
 use super::past::Past;
 use crate::config::Finding;
-use crate::dashboard::format::{count, grouped};
 use crate::dashboard::frame::Params;
 use crate::dashboard::part::badge::{Badge, Tone};
 use crate::domain::attempt::printable;
 use crate::domain::health::{Check, Condition};
 use crate::domain::lease::{Lease, State};
+use crate::domain::words::{are, counted, grouped};
 use crate::engine::capacity::{Capacity, Shares};
 
 /// So many warnings about the configuration are told of one by one.
@@ -129,7 +129,7 @@ fn of_leases(leases: &[Arc<Lease>]) -> Vec<Item> {
     if away > 0 {
         let says = format!(
             "The owner is gone of {}; the name keeps the port.",
-            count(away, "lease")
+            counted(away, "lease")
         );
         let (link, href) = ("Leases without owner", "/leases?state=reserved");
         items.push(Item::new(Tone::Waiting, says, link, href));
@@ -162,16 +162,15 @@ fn scarce(pool: &str, shares: &Shares) -> Option<(Tone, String)> {
     let (free, all) = (shares.free, shares.grantable());
     match free {
         0 => {
-            let all = count(all as usize, "port");
-            Some((
-                Tone::Bad,
-                format!("Pool {pool} is full: none of {all} is free."),
-            ))
+            let all = counted(all, "port");
+            let says = format!("Pool {pool} is full: none of the {all} that it may grant is free.");
+            Some((Tone::Bad, says))
         }
         _ if free.saturating_mul(10) < all => {
-            let are = if free == 1 { "is" } else { "are" };
-            let (free, all) = (grouped(free as usize), count(all as usize, "port"));
-            let says = format!("Pool {pool} is nearly full: {free} of {all} {are} free.");
+            let (are, free, all) = (are(free), grouped(free), counted(all, "port"));
+            let says = format!(
+                "Pool {pool} is nearly full: {free} of the {all} that it may grant {are} free."
+            );
             Some((Tone::Warning, says))
         }
         _ => None,
@@ -211,7 +210,7 @@ fn warnings(findings: &[Finding]) -> Vec<Item> {
     if rest > 0 {
         items.push(warning(format!(
             "Configuration: {} more.",
-            count(rest, "warning")
+            counted(rest, "warning")
         )));
     }
     items
@@ -304,7 +303,7 @@ mod tests {
         assert_eq!(tone(96, 4), Some(Tone::Warning));
         assert_eq!(tone(100, 0), Some(Tone::Bad));
         let (_, says) = scarce("web", &shares(99, 1)).unwrap();
-        assert!(says.ends_with("1 of 100 ports is free."), "{says}");
+        assert!(says.ends_with("1 of the 100 ports that it may grant is free."), "{says}");
         let away = Capacity {
             pool: "web".into(),
             whole: Err("eth9 is not there".into()),

@@ -4,8 +4,8 @@ use crate::access::Viewer;
 use crate::api::Face;
 use crate::api::attempts::veil;
 use crate::config::Settings;
-use crate::dashboard::format::listed;
 use crate::domain::port::{Port, Protocol};
+use crate::domain::words::{listed, were};
 use crate::store::{AttemptFilter, AttemptRecord, StoreError};
 
 /// More than the console tries in a pool of its own.
@@ -99,7 +99,7 @@ fn moved(preferred: Port, landed: Port, tried: &[AttemptRecord]) -> String {
     if let (Some(occupant), 1) = (&first.occupant, ports.len()) {
         return format!("{preferred} was taken by {occupant}, so the console is on {landed}.");
     }
-    let verb = if ports.len() == 1 { "was" } else { "were" };
+    let verb = were(ports.len());
     format!(
         "{} {verb} taken, so the console is on {landed}.",
         named(&ports)

@@ -1,8 +1,9 @@
 //! Allocations and conflicts by the hour over a day, as two pictures of columns over the same hours.
 
 use super::past::{HOURS, Past, begin_of, number};
-use crate::dashboard::format::{count, grouped, percent};
+use crate::dashboard::format::percent;
 use crate::dashboard::frame::Params;
+use crate::domain::words::{counted, grouped};
 
 /// Heights are told in thousandths of the picture. Above the highest column some room is left, and so
 /// high is what there is at all.
@@ -229,7 +230,7 @@ fn conflicts(hours: &[Hour]) -> Chart {
             (0, _) => "Nothing was tried in 24 hours".to_owned(),
             (_, 0) => format!(
                 "None of {} in 24 hours met somebody",
-                count(attempts, "attempt")
+                counted(attempts, "attempt")
             ),
             _ => format!(
                 "Share of attempts that met somebody by hour over 24 hours: {} in all; most, {}, from {}",
@@ -255,7 +256,7 @@ fn conflicts(hours: &[Hour]) -> Chart {
 }
 
 fn of_attempts(hour: &Hour) -> String {
-    let attempts = count(hour.attempts, "attempt");
+    let attempts = counted(hour.attempts, "attempt");
     let share = percent(hour.met, hour.attempts);
     format!("{} of {attempts} met somebody, {share}", grouped(hour.met))
 }

@@ -5,10 +5,10 @@ use super::past::DAYS;
 use crate::api::document::Saved;
 use crate::api::stats;
 use crate::config::Settings;
-use crate::dashboard::format::{count, grouped, listed};
 use crate::dashboard::part::bar;
 use crate::domain::attempt::printable;
 use crate::domain::pool::Strategy;
+use crate::domain::words::{counted, grouped, listed, plural};
 use crate::store::AllocationTotal;
 
 /// What was saved, in words and as two bars.
@@ -60,14 +60,13 @@ fn of(saved: &Saved, pools: &[String]) -> SavedView {
         value,
         length: bar::length(number, longest),
     };
-    let allocations = usize::try_from(saved.allocations).unwrap_or(usize::MAX);
-    let noun = if pools.len() == 1 { "pool" } else { "pools" };
+    let noun = plural(pools.len(), "pool");
     SavedView {
         says: says(random, met),
         counted: format!(
             "From {} of the last {DAYS} days in {noun} {}, which choose by what was learned. Of each the share \
              of busy ports among those it could have had is on record: that is what random meets on average.",
-            count(allocations, "allocation"),
+            counted(saved.allocations, "allocation"),
             listed(pools)
         ),
         bars: [
@@ -78,7 +77,7 @@ fn of(saved: &Saved, pools: &[String]) -> SavedView {
 }
 
 fn exactly(met: u64) -> String {
-    grouped(usize::try_from(met).unwrap_or(usize::MAX))
+    grouped(met)
 }
 
 /// A mean has a fraction; of a large one it says nothing.

@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::past::{Past, number};
-use crate::dashboard::format::{count, grouped, per_mille, percent};
+use crate::dashboard::format::{per_mille, percent};
 use crate::dashboard::frame::Params;
 use crate::domain::health::{Check, Condition};
 use crate::domain::lease::{BootTime, Lease, State};
 use crate::domain::pool::DEFAULT_POOL;
+use crate::domain::words::{counted, grouped};
 use crate::engine::capacity::Capacity;
 
 /// What ends so soon is told of, with the word for it in an address.
@@ -29,7 +30,7 @@ pub(super) struct Tile {
     /// Whether the note asks for a look.
     pub(super) alarming: bool,
     /// A bar from 0 to 1000, as long as the share that the number is.
-    pub(super) bar: Option<usize>,
+    pub(super) bar: Option<u64>,
 }
 
 /// What the tiles are made of.
@@ -68,7 +69,7 @@ fn active(leases: &[Arc<Lease>]) -> Tile {
         value: grouped(in_state(leases, State::Active)),
         note: match others {
             0 => "there are no others".to_owned(),
-            _ => format!("{} without a listener", count(others, "other lease")),
+            _ => format!("{} without a listener", counted(others, "other lease")),
         },
         href: "/leases?state=active".to_owned(),
         alarming: false,
@@ -80,11 +81,11 @@ fn active(leases: &[Arc<Lease>]) -> Tile {
 fn free(capacities: &[Capacity]) -> Option<Tile> {
     let of = capacities.iter().find(|pool| &*pool.pool == DEFAULT_POOL)?;
     let shares = of.whole.as_ref().ok()?.shares;
-    let (free, all) = (shares.free as usize, shares.grantable() as usize);
+    let (free, all) = (shares.free, shares.grantable());
     Some(Tile {
         label: format!("Free in pool {}", of.pool),
         value: percent(free, all),
-        note: format!("{} of {}", grouped(free), count(all, "port")),
+        note: format!("{} of {}", grouped(free), counted(all, "port")),
         href: "/map?only=1".to_owned(),
         alarming: free * 20 < all,
         bar: Some(per_mille(free, all)),
@@ -104,9 +105,9 @@ fn conflicts(past: &Past) -> Tile {
             (_, 0) => format!(
                 "{} of {}",
                 percent(met, attempts),
-                count(attempts, "attempt")
+                counted(attempts, "attempt")
             ),
-            (_, late) => format!("and {} on leased ports", count(late, "outsider")),
+            (_, late) => format!("and {} on leased ports", counted(late, "outsider")),
         },
         href: format!("/attempts{}", query.query()),
         alarming: past.late.found > 0,
@@ -144,7 +145,7 @@ fn owners_gone(leases: &[Arc<Lease>], past: &Past) -> Tile {
             0 => "their names keep the ports".to_owned(),
             _ => format!(
                 "names keep the ports; {} ended today",
-                count(ended, "lease")
+                counted(ended, "lease")
             ),
         },
         href: "/leases?state=reserved".to_owned(),
@@ -166,7 +167,7 @@ fn health(checks: &[Check]) -> Tile {
         .any(|check| check.condition == Condition::Fail);
     let (value, note) = match (checks.len(), wrong.is_empty()) {
         (0, _) => ("No answer", "the record does not answer".to_owned()),
-        (_, true) => ("Good", format!("all of {}", count(well, "check"))),
+        (_, true) => ("Good", format!("all of {}", counted(well, "check"))),
         _ if failed => ("Not well", format!("look at: {}", wrong.join(", "))),
         _ => ("Look at it", format!("look at: {}", wrong.join(", "))),
     };

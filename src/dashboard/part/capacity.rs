@@ -1,8 +1,8 @@
 //! How full the pools are, as bars of what became of their ports.
 
-use crate::dashboard::format::{count, grouped};
 use crate::dashboard::frame::Params;
 use crate::domain::attempt::printable;
+use crate::domain::words::{counted, grouped};
 use crate::engine::capacity::{Capacity, Place, Shares};
 
 /// So long is what there is at all, in thousandths of a bar: one port of many is to be seen.
@@ -110,7 +110,7 @@ pub fn bars(pool: &Capacity) -> PoolBars {
     let whole = pool.whole.as_ref().map_err(|why| printable(why));
     let interfaces = pool.interfaces.iter();
     PoolBars {
-        ports: count(ports as usize, "port"),
+        ports: counted(ports, "port"),
         href: leases_of(&name),
         whole: whole.map(|place| Bar::of(&name, addresses(place), place)),
         interfaces: interfaces
@@ -160,7 +160,7 @@ impl Bar {
             title: format!("Pool {what}: {says}"),
             says,
             href: is_named.then(|| format!("/map{}", query.query())),
-            free: grouped(place.shares.free as usize),
+            free: grouped(place.shares.free),
             on,
             parts,
         }
@@ -186,7 +186,7 @@ fn parts(shares: &Shares) -> Vec<Part> {
         if count > 0 {
             parts.push(Part {
                 kind,
-                count: grouped(count as usize),
+                count: grouped(count),
                 x: in_percent(x),
                 width: in_percent(length),
             });

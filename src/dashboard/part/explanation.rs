@@ -3,12 +3,12 @@
 use super::badge::{Badge, Tone};
 use super::bar::{self, Piece, stacked};
 use super::left_out::left_out;
-use crate::dashboard::format::{self, grouped};
 use crate::domain::attempt::printable;
 use crate::domain::candidate::{Candidate, PenaltyReason};
 use crate::domain::explanation::Explanation;
 use crate::domain::port::Port;
 use crate::domain::story;
+use crate::domain::words::{counted, grouped};
 
 /// So many choices are shown.
 const CHOICES: usize = 20;
@@ -150,7 +150,7 @@ impl From<&Explanation> for Why {
             story: story::of(explanation),
             strategy: printable(&explanation.strategy),
             ranges: explanation.ranges.clone(),
-            ports: format::count(count(explanation.ports), "port"),
+            ports: counted(explanation.ports, "port"),
             interfaces: printable(&explanation.interfaces.join(", ")),
             addresses: explanation.addresses.iter().map(|a| printable(a)).collect(),
             excluded: excluded(explanation),
@@ -167,14 +167,10 @@ impl From<&Explanation> for Why {
     }
 }
 
-fn count(ports: u32) -> usize {
-    usize::try_from(ports).unwrap_or(usize::MAX)
-}
-
 fn excluded(explanation: &Explanation) -> Vec<ExcludedRow> {
     let rows = explanation.excluded.iter().map(|excluded| ExcludedRow {
         words: excluded.reason.describe(),
-        ports: grouped(count(excluded.ports)),
+        ports: grouped(excluded.ports),
         bar: bar::length(f64::from(excluded.ports), f64::from(explanation.ports)),
     });
     rows.collect()

@@ -1,11 +1,11 @@
 //! What is not among the candidates of an explanation, and why: nobody should have to wonder where
 //! the other ports of a range have gone.
 
-use crate::dashboard::format::{count, grouped, listed};
 use crate::domain::candidate::Candidate;
 use crate::domain::explanation::Explanation;
 use crate::domain::pool::Strategy;
 use crate::domain::port::PortSet;
+use crate::domain::words::{counted, grouped, listed};
 
 /// What is not in the list, in sentences; nothing where all ports are in it.
 pub fn left_out(explanation: &Explanation) -> Vec<String> {
@@ -36,7 +36,7 @@ fn counts(explanation: &Explanation) -> Vec<String> {
 }
 
 fn told(ports: u32, why: &str) -> String {
-    format!("{} {why}", count(number(ports), "port"))
+    format!("{} {why}", counted(ports, "port"))
 }
 
 fn number(ports: u32) -> usize {
@@ -103,7 +103,7 @@ fn drawn(explanation: &Explanation) -> Option<String> {
     let weighed = handful(explanation)?.len();
     let left = eligible(explanation)?.checked_sub(seen(explanation).unwrap_or(0))?;
     (weighed < number(left)).then(|| {
-        let left = grouped(number(left));
+        let left = grouped(left);
         format!("Of {left} ports that were left, {weighed} were drawn.")
     })
 }
