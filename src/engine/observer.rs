@@ -99,7 +99,7 @@ impl Service {
             }
             Sight::Claimant(owner) if lease.claim_by.is_some() => self.claim(lease, owner).await?,
             Sight::Outsider(who) if lease.state != State::Lost => {
-                self.conflict(lease, who).await?;
+                self.lose(lease, who).await?;
             }
             Sight::Nobody | Sight::Owner | Sight::Claimant(_) | Sight::Outsider(_) => {}
         }
@@ -108,15 +108,17 @@ impl Service {
 
     /// The outsider who had the port of a lost lease has gone. Where portbook has no hold any more,
     /// the lease is ours again once it has.
-    async fn find_again(&self, lease: &Lease) -> Result<(), Refusal> {
+    pub(super) async fn find_again(&self, lease: &Lease) -> Result<(), Refusal> {
         let hold = self.hold_of(lease.id);
         if hold.is_none() && lease.handover != Handover::Release {
             return Ok(());
         }
         let healed = self.change(lease.id, |lease| lease.state = in_hand_again(lease));
         let healed = healed.await?;
-        if let Some(hold) = hold {
-            self.set_right(&healed, &hold).await;
+        if let Some(hold) = hold
+            && let Some(who) = self.set_right(&healed, &hold).await
+        {
+            return self.lose(&healed, who).await;
         }
         let detail = "the outsider has gone";
         self.journal.lease(EventKind::Healed, &healed, detail);
@@ -145,11 +147,10 @@ impl Service {
         Ok(())
     }
 
-    async fn conflict(&self, lease: &Lease, who: Occupant) -> Result<(), Refusal> {
-        let lost = self
-            .change(lease.id, |lease| lease.state = State::Lost)
-            .await?;
-        self.late_conflict(&lost, who);
+    /// An outsider has the port.
+    pub(super) async fn lose(&self, lease: &Lease, who: Occupant) -> Result<(), Refusal> {
+        let lost = self.change(lease.id, |lease| lease.state = State::Lost);
+        self.late_conflict(&*lost.await?, who);
         Ok(())
     }
 }

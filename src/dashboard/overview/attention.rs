@@ -303,7 +303,10 @@ mod tests {
         assert_eq!(tone(96, 4), Some(Tone::Warning));
         assert_eq!(tone(100, 0), Some(Tone::Bad));
         let (_, says) = scarce("web", &shares(99, 1)).unwrap();
-        assert!(says.ends_with("1 of the 100 ports that it may grant is free."), "{says}");
+        assert!(
+            says.ends_with("1 of the 100 ports that it may grant is free."),
+            "{says}"
+        );
         let away = Capacity {
             pool: "web".into(),
             whole: Err("eth9 is not there".into()),

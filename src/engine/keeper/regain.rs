@@ -12,8 +12,10 @@ use crate::domain::address::BindAddress;
 use crate::domain::event::EventKind;
 use crate::domain::lease::{Guard, Handover, Lease, LeaseId, State};
 use crate::domain::port::{Port, Protocol};
+use crate::engine::refusal::Refusal;
 use crate::engine::service::{Service, lock};
 use crate::host::closing::{Closed, ClosingSockets};
+use crate::host::hold::Hold;
 use crate::host::occupancy::{Entry, Occupancy};
 use crate::host::process;
 use crate::host::readiness::Readiness;
@@ -145,17 +147,23 @@ impl Service {
         if !whole || held_before.is_some_and(|before| Arc::ptr_eq(&before, &hold)) {
             return;
         }
-        self.set_right(&lease, &hold).await;
-        let changed = self.change(lease.id, |lease| {
+        if let Err(error) = self.note_hold(&lease, &hold).await {
+            tracing::warn!(%error, lease = %lease.id, "held again, not recorded");
+        }
+    }
+
+    /// A hold is back: the port is the lease's again, unless somebody came in through its gate.
+    async fn note_hold(&self, lease: &Lease, hold: &Hold) -> Result<(), Refusal> {
+        if let Some(who) = self.set_right(lease, hold).await {
+            return self.lose(lease, who).await;
+        }
+        let guarded = self.change(lease.id, |lease| {
             lease.state = in_hand_again(lease);
             lease.guard = Guard::Hold;
         });
-        match changed.await {
-            Ok(guarded) => self
-                .journal
-                .lease(EventKind::Repaired, &guarded, "its hold is back"),
-            Err(error) => tracing::warn!(%error, lease = %lease.id, "held again, not recorded"),
-        }
+        let (guarded, detail) = (guarded.await?, "its hold is back");
+        self.journal.lease(EventKind::Repaired, &guarded, detail);
+        Ok(())
     }
 }
 

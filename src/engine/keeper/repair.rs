@@ -11,7 +11,6 @@ use std::time::Duration;
 use tracing::Instrument;
 
 use super::gate::may_be_open;
-use crate::domain::attempt::Occupant;
 use crate::domain::event::EventKind;
 use crate::domain::lease::{Guard, Lease, LeaseId, State};
 use crate::domain::port::Port;
@@ -248,13 +247,6 @@ impl Service {
             // A closing connection, or an address that has gone: the next look may have more luck.
             None => Ok(false),
         }
-    }
-
-    /// An outsider has the port.
-    async fn lose(&self, lease: &Lease, who: Occupant) -> Result<(), Refusal> {
-        let lost = self.change(lease.id, |lease| lease.state = State::Lost);
-        self.late_conflict(&*lost.await?, who);
-        Ok(())
     }
 
     /// Takes up a lease that is on record and not in the books.

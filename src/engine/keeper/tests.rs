@@ -153,6 +153,40 @@ async fn a_gate_is_set_right() {
 }
 
 #[tokio::test]
+async fn who_came_in_as_an_outsider_left_has_the_port() {
+    let place = place().await;
+    // Of another user than this process, whose listener is an outsider then.
+    let other = Caller::user(rustix::process::getuid().as_raw() + 1);
+    let granted = place.service.allocate(&other, &named("web")).await.unwrap();
+    let lease = Arc::clone(&granted.leases[0]);
+    let away = |lease: &mut Lease| (lease.state, lease.claim_by) = (State::Lost, None);
+    let lost = place.service.change(lease.id, away).await.unwrap();
+    let hold = place.service.hold_of(lease.id).unwrap();
+    assert!(hold.is_open().unwrap());
+
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.set_reuseaddr(true).unwrap();
+    let address = std::net::SocketAddr::from(([127, 0, 0, 1], lease.port.get()));
+    socket.bind(address).unwrap();
+    let listener = socket.listen(1).unwrap().into_std().unwrap();
+    // What this process has itself would be taken for the service's own.
+    let mut newcomer = std::process::Command::new("sleep")
+        .arg("60")
+        .stdin(std::os::fd::OwnedFd::from(listener))
+        .spawn()
+        .unwrap();
+    place.service.find_again(&lost).await.unwrap();
+    assert_eq!(place.state(lease.id), Some(State::Lost));
+    assert!(!hold.is_open().unwrap());
+
+    newcomer.kill().unwrap();
+    newcomer.wait().unwrap();
+    let lost = place.service.lease(lease.id).unwrap();
+    place.service.find_again(&lost).await.unwrap();
+    assert_eq!(place.state(lease.id), Some(State::Reserved));
+}
+
+#[tokio::test]
 async fn a_reserved_name_gets_its_hold_back() {
     let place = place().await;
     let lease = place.lease(&named("web")).await;
