@@ -5,27 +5,29 @@
 //! make that browser connect: so the console answers only to its own names (DNS rebinding), and
 //! changes state only for whoever shows the token, or a browser's session from one of its pages.
 
+pub mod cookie;
+mod hosts;
 pub mod session;
+mod token;
+mod viewer;
 
-use std::future::{Ready, ready};
-use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use actix_web::body::MessageBody;
-use actix_web::cookie::{Cookie, SameSite};
-use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
+use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::Method;
 use actix_web::http::header::{self, HeaderMap, HeaderValue};
 use actix_web::middleware::Next;
 use actix_web::web::Data;
-use actix_web::{FromRequest, HttpMessage, HttpRequest, ResponseError};
-use subtle::ConstantTimeEq;
+use actix_web::{HttpMessage, HttpRequest, ResponseError};
 use tokio::net::unix::UCred;
 
+use self::hosts::{is_foreign, is_ours};
 use self::session::{Origin, Sessions, Shown};
+pub use self::token::Token;
+pub use self::viewer::Viewer;
+use self::viewer::token_needed;
 use crate::api::problem::{Code, Problem};
 use crate::engine::service::Caller;
 use crate::host::{occupancy, process};
@@ -86,148 +88,6 @@ pub struct Door {
     pub sessions: Sessions,
 }
 
-/// A secret of 256 random bits, in hex.
-#[derive(Clone)]
-pub struct Token(String);
-
-impl std::fmt::Debug for Token {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Token(…)")
-    }
-}
-
-impl Token {
-    /// Reads the token of a data directory, or makes it (0600) where there is none.
-    pub fn open(file: &Path) -> io::Result<Self> {
-        match Self::read(file) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            read => return read,
-        }
-        let text = secret()?;
-        // Written whole under another name and then linked, so that of two who make one at the
-        // same time both get the first, and nobody reads half of it.
-        let new = file.with_extension(format!("{}.new", std::process::id()));
-        let mut options = std::fs::OpenOptions::new();
-        let mut written = options
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&new)?;
-        let linked = io::Write::write_all(&mut written, format!("{text}\n").as_bytes())
-            .and_then(|()| std::fs::hard_link(&new, file));
-        std::fs::remove_file(&new)?;
-        match linked {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-            _ => Self::read(file),
-        }
-    }
-
-    fn read(file: &Path) -> io::Result<Self> {
-        let text = std::fs::read_to_string(file)?;
-        let text = text.trim();
-        if text.len() < 32 {
-            let wrong = "it holds no token: remove it, and a new one is made";
-            return Err(io::Error::new(io::ErrorKind::InvalidData, wrong));
-        }
-        Ok(Self(text.to_owned()))
-    }
-
-    /// The token as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// Whether this is it.
-    pub fn is(&self, given: &str) -> bool {
-        // In constant time, so that answers do not tell how much was right.
-        self.0.as_bytes().ct_eq(given.as_bytes()).into()
-    }
-}
-
-/// 256 random bits in hex.
-fn secret() -> io::Result<String> {
-    Ok(format!("{:032x}{:032x}", random()?, random()?))
-}
-
-fn random() -> io::Result<u128> {
-    let mut bytes = [0; 16];
-    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
-    Ok(u128::from_ne_bytes(bytes))
-}
-
-/// Whoever asks, as far as known, and what they may see.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Viewer {
-    /// Somebody the kernel or the token vouches for.
-    Known(Caller),
-    /// A reader of the console without a token, with the user whose leases it shows.
-    Reader {
-        /// The user that the service runs as.
-        of: u32,
-    },
-}
-
-impl Viewer {
-    /// Whether everything about a lease of `uid` may be shown.
-    pub fn sees(&self, uid: u32) -> bool {
-        match self {
-            Self::Known(caller) => caller.may_act_for(uid),
-            Self::Reader { of } => *of == uid,
-        }
-    }
-
-    /// The only user whose doings may be shown; none where everybody's may.
-    pub const fn only_user(&self) -> Option<u32> {
-        match self {
-            Self::Known(Caller { uid: 0, .. }) => None,
-            Self::Known(caller) => Some(caller.uid),
-            Self::Reader { of } => Some(*of),
-        }
-    }
-
-    /// Whether names may be shown of which it is not known whose they are. An unprivileged service
-    /// only ever learns those of its own user.
-    pub fn sees_everybody(&self) -> bool {
-        self.only_user()
-            .is_none_or(|uid| uid != 0 && uid == rustix::process::geteuid().as_raw())
-    }
-
-    /// In whose name a question is answered that changes nothing.
-    pub fn asker(&self) -> Caller {
-        match self {
-            Self::Known(caller) => caller.clone(),
-            Self::Reader { of } => Caller::user(*of),
-        }
-    }
-
-    /// Who acts. A reader cannot.
-    pub fn caller(&self) -> Result<&Caller, Problem> {
-        match self {
-            Self::Known(caller) => Ok(caller),
-            Self::Reader { .. } => Err(token_needed()),
-        }
-    }
-}
-
-impl FromRequest for Viewer {
-    type Error = Problem;
-    type Future = Ready<Result<Self, Problem>>;
-
-    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        // Put there by `check`; a route outside it serves nobody.
-        let viewer = request.extensions().get::<Self>().cloned();
-        ready(viewer.ok_or_else(token_needed))
-    }
-}
-
-fn token_needed() -> Problem {
-    Problem::new(
-        Code::Unauthorized,
-        "changing state on the console needs a login (`portbook dashboard` opens one) or its token: \
-         send \"Authorization: Bearer …\" with what `portbook token` prints",
-    )
-}
-
 /// Who is at the other end of a Unix socket. The kernel tells who connected; it cannot be forged.
 pub fn peer(credentials: &UCred) -> Caller {
     let pid = credentials.pid().and_then(|pid| u32::try_from(pid).ok());
@@ -255,7 +115,7 @@ pub async fn check<B: MessageBody + 'static>(
             let mut answer = problem.error_response();
             if problem.code == Code::Unauthorized.as_str() {
                 // A session that is not accepted must not stay in the way of the next page.
-                forget(request.headers(), answer.headers_mut());
+                cookie::forget(request.headers(), answer.headers_mut());
             }
             request.into_response(answer).map_into_right_body()
         }
@@ -339,7 +199,7 @@ pub fn is_led_here(request: &HttpRequest) -> bool {
 
 /// The user of the session that is shown, if one is.
 fn session_of(headers: &HeaderMap, peer: &Peer, door: &Door) -> Result<Option<u32>, Problem> {
-    let Some(session) = session(headers) else {
+    let Some(session) = cookie::session(headers) else {
         return Ok(None);
     };
     match door.sessions.shown(session, || peer.origin()) {
@@ -360,56 +220,6 @@ fn session_of(headers: &HeaderMap, peer: &Peer, door: &Door) -> Result<Option<u3
     }
 }
 
-/// The cookie that carries a session, or takes it back where it is empty.
-pub fn cookie(headers: &HeaderMap, session: String) -> Cookie<'static> {
-    let ends = session.is_empty();
-    let mut cookie = Cookie::build(cookie_name(headers), session)
-        .path("/")
-        .http_only(true)
-        .same_site(SameSite::Strict)
-        .finish();
-    if ends {
-        cookie.make_removal();
-    }
-    cookie
-}
-
-/// Adds a cookie to an answer.
-pub fn set(headers: &mut HeaderMap, cookie: &Cookie<'_>) {
-    if let Ok(value) = HeaderValue::from_str(&cookie.to_string()) {
-        headers.append(header::SET_COOKIE, value);
-    }
-}
-
-fn forget(asked: &HeaderMap, answered: &mut HeaderMap) {
-    if session(asked).is_some() {
-        set(answered, &cookie(asked, String::new()));
-    }
-}
-
-/// What the session's cookie is called on this console.
-pub fn cookie_name(headers: &HeaderMap) -> String {
-    let host = headers
-        .get(header::HOST)
-        .and_then(|host| host.to_str().ok());
-    let host = host.unwrap_or_default();
-    let port = host.strip_prefix(without_port(host)).unwrap_or_default();
-    let port = port.trim_start_matches(':');
-    let is_number = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
-    format!("portbook-{}", if is_number { port } else { "80" })
-}
-
-/// The session that a browser shows, if it shows one.
-pub fn session(headers: &HeaderMap) -> Option<&str> {
-    let name = cookie_name(headers);
-    let cookies = headers.get_all(header::COOKIE);
-    let mut pairs = cookies
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(';'))
-        .filter_map(|pair| pair.trim().split_once('='));
-    pairs.find_map(|(key, value)| (key == name).then_some(value))
-}
-
 fn changes_state(method: &Method) -> bool {
     !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
 }
@@ -423,56 +233,6 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
     } else {
         ""
     })
-}
-
-/// Whether a browser says that the request came from a page that is not the console's.
-fn is_foreign(headers: &HeaderMap, extra_hosts: &[String]) -> bool {
-    let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
-    let foreign_site =
-        text("sec-fetch-site").is_some_and(|site| !matches!(site, "same-origin" | "none"));
-    let foreign_origin = text("origin").is_some_and(|origin| {
-        // "null" is what sandboxed and redirected pages send (RFC 6454, 7.3).
-        let authority = origin.strip_prefix("http://");
-        let host = text("host");
-        authority.is_none() || authority != host || !is_ours(origin_host(origin), extra_hosts)
-    });
-    foreign_site || foreign_origin
-}
-
-fn origin_host(origin: &str) -> &str {
-    origin.strip_prefix("http://").unwrap_or(origin)
-}
-
-/// Whether a Host names this console: a loopback name or address, or one that is configured.
-fn is_ours(host: &str, extra_hosts: &[String]) -> bool {
-    let name = without_port(host);
-    let name = name.strip_suffix('.').unwrap_or(name);
-    let loopback = match name
-        .strip_prefix('[')
-        .and_then(|rest| rest.strip_suffix(']'))
-    {
-        Some(ip) => ip
-            .parse::<std::net::Ipv6Addr>()
-            .is_ok_and(|ip| ip.is_loopback()),
-        None => {
-            name.eq_ignore_ascii_case("localhost")
-                || name
-                    .parse::<std::net::Ipv4Addr>()
-                    .is_ok_and(|ip| ip.is_loopback())
-        }
-    };
-    loopback
-        || extra_hosts
-            .iter()
-            .any(|extra| extra.eq_ignore_ascii_case(name))
-}
-
-fn without_port(host: &str) -> &str {
-    let end_of_name = host.rfind(']').unwrap_or(0);
-    match host[end_of_name..].find(':') {
-        Some(colon) => &host[..end_of_name + colon],
-        None => host,
-    }
 }
 
 /// Headers for every answer: nothing is framed, sniffed, cached or loaded from elsewhere.
@@ -496,71 +256,5 @@ fn secure(headers: &mut HeaderMap) {
     }
     if !headers.contains_key(header::CACHE_CONTROL) {
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_loopback_names_and_configured_ones_are_ours() {
-        for good in [
-            "127.0.0.1:8888",
-            "localhost",
-            "LOCALHOST:1",
-            "[::1]:8888",
-            "127.8.8.8",
-            "box.test:9",
-        ] {
-            assert!(is_ours(good, &["box.test".into()]), "{good}");
-        }
-        for bad in [
-            "",
-            "evil.test",
-            "127.0.0.1.evil.test",
-            "localhost.evil.test",
-            "[::2]:1",
-            "1.2.3.4",
-            ":8888",
-        ] {
-            assert!(!is_ours(bad, &[]), "{bad}");
-        }
-    }
-
-    #[test]
-    fn a_page_of_another_origin_is_foreign() {
-        let foreign = |pairs: &[(&'static str, &'static str)]| {
-            let mut headers = HeaderMap::new();
-            headers.insert(header::HOST, HeaderValue::from_static("127.0.0.1:8888"));
-            for (name, value) in pairs {
-                let name = header::HeaderName::from_static(name);
-                headers.insert(name, HeaderValue::from_static(value));
-            }
-            is_foreign(&headers, &[])
-        };
-        assert!(!foreign(&[]));
-        assert!(!foreign(&[
-            ("origin", "http://127.0.0.1:8888"),
-            ("sec-fetch-site", "same-origin")
-        ]));
-        assert!(foreign(&[("origin", "http://127.0.0.1:9999")]));
-        assert!(foreign(&[("origin", "null")]));
-        assert!(foreign(&[("origin", "https://evil.test")]));
-        assert!(foreign(&[("sec-fetch-site", "cross-site")]));
-        assert!(foreign(&[("sec-fetch-site", "same-site")]));
-    }
-
-    #[test]
-    fn a_token_is_made_once_and_private() {
-        use std::os::unix::fs::PermissionsExt;
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("token");
-        let first = Token::open(&file).unwrap();
-        assert_eq!(first.as_str().len(), 64);
-        assert!(Token::open(&file).unwrap().is(first.as_str()));
-        assert!(!first.is("") && !first.is(&first.as_str()[1..]));
-        let mode = std::fs::metadata(&file).unwrap().permissions().mode();
-        assert_eq!(mode & 0o777, 0o600);
     }
 }

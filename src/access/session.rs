@@ -147,7 +147,7 @@ fn add(
     origin: Option<Origin>,
     until: BootTime,
 ) -> io::Result<String> {
-    let text = super::secret()?;
+    let text = super::token::secret()?;
     if secrets.len() >= MOST {
         secrets.remove(0);
     }

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::frame::{Frame, Params};
 use super::page::{Page, PageError, see};
 use crate::access::session::Origin;
-use crate::access::{Door, Peer, cookie, session, set};
+use crate::access::{Door, Peer, cookie};
 use crate::api::problem::{Code, Problem};
 
 /// The page that asks for the token.
@@ -58,7 +58,10 @@ pub(super) async fn show(
         ..frame
     };
     let mut answer = Page(LoggedInPage { frame }).answer();
-    set(answer.headers_mut(), &cookie(request.headers(), session));
+    cookie::set(
+        answer.headers_mut(),
+        &cookie::of(request.headers(), session),
+    );
     Ok(answer)
 }
 
@@ -77,18 +80,21 @@ pub(super) async fn enter(
         .open(door.uid, origin(&request)?)
         .map_err(|error| no_random(&error))?;
     let mut answer = see("/?said=logged-in");
-    set(answer.headers_mut(), &cookie(request.headers(), session));
+    cookie::set(
+        answer.headers_mut(),
+        &cookie::of(request.headers(), session),
+    );
     Ok(answer)
 }
 
 /// `POST /logout`: ends the session.
 pub(super) async fn leave(request: HttpRequest, door: Data<Arc<Door>>) -> HttpResponse {
-    if let Some(session) = session(request.headers()) {
+    if let Some(session) = cookie::session(request.headers()) {
         door.sessions.close(session);
     }
     let mut answer = see("/?said=logged-out");
-    let gone = cookie(request.headers(), String::new());
-    set(answer.headers_mut(), &gone);
+    let gone = cookie::of(request.headers(), String::new());
+    cookie::set(answer.headers_mut(), &gone);
     answer
 }
 
