@@ -5,18 +5,22 @@
 //! long as it lives; SO_REUSEADDR can be switched on it at any time, and lets others with
 //! SO_REUSEADDR in only while it is on. `tests` below check each of them on the running kernel.
 
-use std::collections::HashMap;
+mod given;
+mod socket;
+
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::io::{FdFlags, fcntl_setfd};
-use socket2::{Domain, Socket, Type};
+use socket2::Socket;
 use tracing::Span;
 
+pub use self::given::GivenSockets;
+use self::socket::{bind, bind_beside, listen_in_gate, outcome_of};
 use super::clock::Clock;
-use crate::domain::address::{AddressGroup, BindAddress, Family};
+use crate::domain::address::{AddressGroup, BindAddress};
 use crate::domain::attempt::{Attempt, Outcome};
 use crate::domain::port::{Port, Protocol};
 use crate::telemetry::span;
@@ -110,7 +114,7 @@ impl Hold {
         }
         let mut stored_as = None;
         let mut take = |address: &BindAddress| {
-            let (name, socket) = given.bound.remove(&(protocol, at(address)))?;
+            let (name, socket) = given.take(protocol, at(address))?;
             stored_as = name.or_else(|| stored_as.take());
             Some((address.clone(), socket))
         };
@@ -310,300 +314,7 @@ impl Hold {
     }
 }
 
-/// A socket with the name that a supervisor keeps it under.
-type Stored = (Option<Arc<str>>, Socket);
-
-/// Bound sockets that this process was given, by a supervisor that kept them or by the service
-/// that it takes over from. Which lease each belongs to, its own address tells.
-#[derive(Debug, Default)]
-pub struct GivenSockets {
-    bound: HashMap<(Protocol, SocketAddr), Stored>,
-    /// Names of sockets that are no holds.
-    others: Vec<Arc<str>>,
-}
-
-impl GivenSockets {
-    /// Adds a socket, with the name that a supervisor keeps it under. What is no bound internet
-    /// socket, or listens, is closed: it is no hold.
-    pub fn add(&mut self, name: Option<Arc<str>>, descriptor: OwnedFd) {
-        let socket = Socket::from(descriptor);
-        match bound_to(&socket) {
-            Some(bound) => drop(self.bound.insert(bound, (name, socket))),
-            None => self.others.extend(name),
-        }
-    }
-
-    fn has(&self, protocol: Protocol, address: SocketAddr) -> bool {
-        self.bound.contains_key(&(protocol, address))
-    }
-
-    /// How many there are.
-    pub fn len(&self) -> usize {
-        self.bound.len()
-    }
-
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.bound.is_empty()
-    }
-
-    /// The names of those that a supervisor keeps.
-    pub fn names(&self) -> impl Iterator<Item = &Arc<str>> {
-        let names = self.bound.values().filter_map(|(name, _)| name.as_ref());
-        names.chain(&self.others)
-    }
-}
-
-/// Where a socket is bound that could be of a hold.
-fn bound_to(socket: &Socket) -> Option<(Protocol, SocketAddr)> {
-    let protocol = match socket.r#type() {
-        Ok(Type::STREAM) => Protocol::Tcp,
-        Ok(Type::DGRAM) => Protocol::Udp,
-        _ => return None,
-    };
-    let address = socket.local_addr().ok()?.as_socket()?;
-    let holds = address.port() != 0 && !socket.is_listener().unwrap_or(true);
-    holds.then_some((protocol, address))
-}
-
-fn socket_for(address: &BindAddress, protocol: Protocol) -> io::Result<Socket> {
-    let domain = match address.family() {
-        Family::Ipv4 => Domain::IPV4,
-        Family::Ipv6 => Domain::IPV6,
-    };
-    let kind = match protocol {
-        Protocol::Tcp => Type::STREAM,
-        Protocol::Udp => Type::DGRAM,
-    };
-    let socket = Socket::new(domain, kind, None)?;
-    if domain == Domain::IPV6 {
-        // The default is the administrator's (net.ipv6.bindv6only), so it is always said.
-        socket.set_only_v6(true)?;
-    }
-    Ok(socket)
-}
-
-fn bind(how: Take, address: &BindAddress, protocol: Protocol, port: Port) -> io::Result<Socket> {
-    let socket = socket_for(address, protocol)?;
-    let at = address.socket_addr(port).into();
-    match how {
-        Take::Strictly => socket.bind(&at)?,
-        Take::PastLingering => {
-            socket.set_reuse_address(true)?;
-            socket.bind(&at)?;
-            socket.set_reuse_address(false)?;
-        }
-    }
-    Ok(socket)
-}
-
-fn bind_beside(address: &BindAddress, port: Port) -> io::Result<Socket> {
-    let socket = socket_for(address, Protocol::Tcp)?;
-    socket.set_reuse_address(true)?;
-    socket.bind(&address.socket_addr(port).into())?;
-    Ok(socket)
-}
-
-/// Listens beside one held socket, whose gate is open for no longer than that takes.
-fn listen_in_gate(held: &Socket, address: &BindAddress, port: Port) -> io::Result<Socket> {
-    held.set_reuse_address(true)?;
-    let listening = bind_beside(address, port).and_then(|socket| {
-        socket.listen(BACKLOG)?;
-        Ok(socket)
-    });
-    held.set_reuse_address(false)?;
-    listening
-}
-
-/// What an error of `socket(2)` or `bind(2)` means for the candidate.
-fn outcome_of(error: &io::Error) -> Outcome {
-    use rustix::io::Errno;
-    match error.raw_os_error().map(Errno::from_raw_os_error) {
-        Some(Errno::ADDRINUSE) => Outcome::InUse,
-        Some(Errno::ACCESS | Errno::PERM) => Outcome::NotPermitted,
-        // ENODEV: the interface of a link-local address has gone.
-        Some(Errno::ADDRNOTAVAIL | Errno::AFNOSUPPORT | Errno::NODEV) => {
-            Outcome::AddressNotAvailable
-        }
-        _ => Outcome::Failed,
-    }
-}
-
 #[cfg(test)]
 mod facts;
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::net::{Ipv4Addr, TcpStream};
-
-    /// A hold on a port that the kernel chose, by taking what `bind(0)` gives.
-    pub(super) fn hold_on(group: &AddressGroup) -> Hold {
-        for _ in 0..100 {
-            let probe = socket_for(&group.addresses()[0], Protocol::Tcp).unwrap();
-            let ip = group.addresses()[0].ip;
-            probe
-                .bind(&std::net::SocketAddr::from((ip, 0)).into())
-                .unwrap();
-            let port = probe.local_addr().unwrap().as_socket().unwrap().port();
-            drop(probe);
-            let port = Port::new(port).unwrap();
-            if let Ok(hold) = take(group, port) {
-                return hold;
-            }
-        }
-        panic!("no port could be held in 100 tries");
-    }
-
-    pub(super) fn take(group: &AddressGroup, port: Port) -> Result<Hold, Outcome> {
-        let clock = Clock::system();
-        Hold::take(
-            Take::Strictly,
-            group,
-            Protocol::Tcp,
-            port,
-            &clock,
-            &mut |_, _| {},
-        )
-    }
-
-    pub(super) fn on(ip: &str) -> BindAddress {
-        BindAddress {
-            interface: "lo".into(),
-            ip: ip.parse().unwrap(),
-            scope: 0,
-        }
-    }
-
-    pub(super) fn loopback() -> AddressGroup {
-        AddressGroup::new([on("127.0.0.1")])
-    }
-
-    pub(super) fn wildcards() -> AddressGroup {
-        AddressGroup::new([on("0.0.0.0"), on("::")])
-    }
-
-    /// A listener as most servers make one; `std` sets SO_REUSEADDR.
-    pub(super) fn serve(port: Port) -> io::Result<TcpListener> {
-        TcpListener::bind((Ipv4Addr::LOCALHOST, port.get()))
-    }
-
-    /// A listener of the kind that spreads connections over processes.
-    fn serve_reuseport(port: Port) -> io::Result<Socket> {
-        let socket = socket_for(&on("127.0.0.1"), Protocol::Tcp)?;
-        socket.set_reuse_port(true)?;
-        socket.bind(&on("127.0.0.1").socket_addr(port).into())?;
-        socket.listen(1)?;
-        Ok(socket)
-    }
-
-    #[test]
-    fn a_shut_gate_keeps_everybody_out() {
-        let hold = hold_on(&loopback());
-        assert_eq!(take(&loopback(), hold.port()).unwrap_err(), Outcome::InUse);
-        assert!(serve(hold.port()).is_err());
-        drop(hold);
-    }
-
-    #[test]
-    fn an_open_gate_lets_the_owner_in_and_strict_binders_not() {
-        for group in [loopback(), wildcards()] {
-            let hold = hold_on(&group);
-            hold.open_gate().unwrap();
-            assert_eq!(take(&group, hold.port()).unwrap_err(), Outcome::InUse);
-            let owner = serve(hold.port()).unwrap();
-            assert!(serve(hold.port()).is_err(), "a second listener came in");
-            TcpStream::connect(owner.local_addr().unwrap()).unwrap();
-            owner.accept().unwrap();
-            drop(owner);
-            serve(hold.port()).expect("the owner could not restart past TIME_WAIT");
-        }
-    }
-
-    #[test]
-    fn shutting_ends_the_permission_that_reuseport_left_behind() {
-        for group in [loopback(), wildcards()] {
-            let hold = hold_on(&group);
-            hold.open_gate().unwrap();
-            // Both options: REUSEADDR to pass the gate, REUSEPORT to leave its permission.
-            let owner = socket_for(&on("127.0.0.1"), Protocol::Tcp).unwrap();
-            owner.set_reuse_address(true).unwrap();
-            owner.set_reuse_port(true).unwrap();
-            owner
-                .bind(&on("127.0.0.1").socket_addr(hold.port()).into())
-                .unwrap();
-            owner.listen(1).unwrap();
-            drop(owner);
-            hold.set_gate(false).unwrap();
-            assert!(
-                serve_reuseport(hold.port()).is_ok(),
-                "the kernel no longer needs the throwaway bind"
-            );
-            hold.shut_gate().unwrap();
-            assert!(serve_reuseport(hold.port()).is_err());
-        }
-    }
-
-    #[test]
-    fn a_hold_goes_past_what_a_closed_connection_leaves() {
-        let port = hold_on(&loopback()).port();
-        let owner = serve(port).unwrap();
-        let client = TcpStream::connect(owner.local_addr().unwrap()).unwrap();
-        let (accepted, _) = owner.accept().unwrap();
-        drop((accepted, client, owner));
-        assert_eq!(take(&loopback(), port).unwrap_err(), Outcome::InUse);
-        let clock = Clock::system();
-        let mut attempts = Vec::new();
-        let how = Take::PastLingering;
-        let hold = Hold::take(
-            how,
-            &loopback(),
-            Protocol::Tcp,
-            port,
-            &clock,
-            &mut |attempt, _| attempts.push(attempt),
-        )
-        .unwrap();
-        assert_eq!(attempts[0].outcome, Outcome::Lingering);
-        assert!(serve(port).is_err(), "the re-taken hold left a hole");
-        drop(hold);
-    }
-
-    #[test]
-    fn the_first_refusal_lets_go_of_the_rest() {
-        let both = AddressGroup::new([on("127.0.0.1"), on("127.0.0.2")]);
-        let other = hold_on(&AddressGroup::new([on("127.0.0.2")]));
-        let clock = Clock::system();
-        let mut attempts = Vec::new();
-        let how = Take::Strictly;
-        let port = other.port();
-        let refused = Hold::take(
-            how,
-            &both,
-            Protocol::Tcp,
-            port,
-            &clock,
-            &mut |attempt, _| attempts.push(attempt),
-        );
-        assert_eq!(refused.unwrap_err(), Outcome::InUse);
-        let outcomes: Vec<Outcome> = attempts.iter().map(|attempt| attempt.outcome).collect();
-        assert_eq!(outcomes, [Outcome::Bound, Outcome::InUse]);
-        take(&loopback(), port).expect("127.0.0.1 was not let go");
-    }
-
-    #[test]
-    fn an_address_that_the_host_lacks_is_no_busy_port() {
-        let group = AddressGroup::new([on("198.51.100.254")]);
-        let refused = take(&group, Port::new(20000).unwrap());
-        assert_eq!(refused.unwrap_err(), Outcome::AddressNotAvailable);
-    }
-
-    #[test]
-    fn a_hold_becomes_the_listener() {
-        let hold = hold_on(&loopback());
-        let port = hold.port();
-        let listeners = hold.into_listeners().unwrap();
-        TcpStream::connect((Ipv4Addr::LOCALHOST, port.get())).unwrap();
-        assert_eq!(listeners.len(), 1);
-    }
-}
+mod tests;

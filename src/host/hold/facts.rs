@@ -1,5 +1,6 @@
 //! What the hold takes for granted of the kernel, beside what `tests` show of the hold itself.
 
+use super::socket::socket_for;
 use super::tests::{hold_on, loopback, on, serve, take, wildcards};
 use super::*;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
