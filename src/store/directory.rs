@@ -166,9 +166,13 @@ impl DataDirectory {
 
     /// The error that names the holder.
     pub fn in_use(&self, holder: Holder) -> StoreError {
-        StoreError::InUse {
-            path: self.path.clone(),
-            pid: holder.pid,
+        let path = self.path.clone();
+        match holder.socket {
+            Some(_) => StoreError::InUse {
+                path,
+                pid: holder.pid,
+            },
+            None => StoreError::Busy { path },
         }
     }
 
@@ -228,9 +232,16 @@ mod tests {
             (&*holder.pid, holder.socket.clone()),
             ("42", Some("/run/x.sock".into()))
         );
-        assert_eq!(directory.holder(), Some(holder));
+        assert_eq!(directory.holder(), Some(holder.clone()));
+        let said = directory.in_use(holder).to_string();
+        assert!(said.contains("service (pid 42)"), "{said}");
         drop(lock);
-        assert!(directory.try_lock().unwrap().is_ok());
+
+        let command = directory.try_lock().unwrap().unwrap();
+        let holder = directory.try_lock().unwrap().unwrap_err();
+        let said = directory.in_use(holder).to_string();
+        assert!(said.contains("busy with other portbook commands"), "{said}");
+        drop(command);
     }
 
     #[test]

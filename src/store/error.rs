@@ -42,6 +42,14 @@ pub enum StoreError {
         /// The service's process id, as it wrote it.
         pid: String,
     },
+    /// Commands had it one after the other for as long as there was patience.
+    #[error(
+        "data directory {path} is busy with other portbook commands: try again, or start `portbook serve`, which answers many at once"
+    )]
+    Busy {
+        /// The directory.
+        path: PathBuf,
+    },
     /// Copied from another machine, or shared with one.
     #[error(
         "{file} belongs to another host (machine id {found}); its ports say nothing about this one: move it aside or give another --data-dir"

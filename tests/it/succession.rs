@@ -36,7 +36,7 @@ while True:
 /// Supervises as systemd does: starts the service with the sockets that it keeps, keeps those that
 /// it is sent, and for each line that it reads kills the service and starts it again.
 const SUPERVISOR: &str = r#"
-import os, select, signal, socket, sys
+import ctypes, os, select, signal, socket, sys
 address = sys.argv[1]
 notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
 notify.bind(address)
@@ -44,6 +44,8 @@ store = []
 def start():
     pid = os.fork()
     if pid == 0:
+        # However this test ends, its service ends with it (prctl(2), PR_SET_PDEATHSIG).
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
         high = [os.dup(fd) for _, fd in store]
         base = 1000
         for n, fd in enumerate(high):
