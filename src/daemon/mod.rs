@@ -10,7 +10,6 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock, RwLock};
-use std::time::Duration;
 
 use actix_web::dev::Server;
 use actix_web::web::Data;
@@ -36,9 +35,6 @@ use crate::store::{Store, StoreError, StoreOptions};
 use console::{announce, land};
 use listen::{Activated, server};
 use signals::{Heir, Signals, Stop, obey};
-
-/// How long to wait for a command that has the data directory for a moment.
-const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long requests under way may take once the service is told to stop.
 const GRACE_SECONDS: u64 = 5;
@@ -344,7 +340,7 @@ async fn pass_on(heir: &UnixStream, service: &Service, others: &[OwnedFd]) {
 async fn take_directory(settings: &Settings) -> Result<(DataDirectory, Lock), StartError> {
     let directory = DataDirectory::open(&settings.data_dir)?;
     // A command has the lock for a moment; a service has signed it and keeps it.
-    let taken = directory.lock_within(LOCK_TIMEOUT).await?;
+    let taken = directory.lock().await?;
     let mut lock = taken.map_err(|holder| directory.in_use(holder))?;
     lock.sign(std::process::id(), &settings.socket)
         .map_err(failed("the data directory's lock"))?;

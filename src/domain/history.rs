@@ -119,10 +119,9 @@ pub struct Learned {
     pub sightings: Vec<SightingRow>,
     /// Late conflicts.
     pub late: Vec<LateRow>,
-    /// Whether this begins a round of writing.
-    pub is_first: bool,
-    /// Whether all that was known when the round began is written with this.
-    pub is_last: bool,
+    /// Once this is written, what attempts up to this one taught is on record; none while there is
+    /// more to write.
+    pub covers: Option<i64>,
 }
 
 impl Learned {

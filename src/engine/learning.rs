@@ -47,8 +47,8 @@ impl Service {
         Ok(())
     }
 
-    /// Learns from the attempts of one request. Before they are committed: what is on record when a
-    /// round of writing begins is then in the counts that it writes.
+    /// Learns from the attempts of one request. Before they are committed: what is on record before
+    /// the counts are taken to be written is then in them.
     pub(super) fn learn(&self, attempts: &[Attempt]) {
         lock(&self.history).learn(attempts);
     }
@@ -102,6 +102,8 @@ impl Service {
 
     /// One round of writing. What cannot be written waits for the next.
     pub async fn write_history(&self) -> Result<(), StoreError> {
+        // Asked for first: what is recorded once the counts are taken is not in them.
+        let covered = self.store.reader().last_attempt().await?;
         let mut is_first = true;
         loop {
             let now_ms = self.clock.now().as_millisecond();
@@ -109,8 +111,7 @@ impl Service {
             let is_last = changes.ports.len() < PORTS_AT_ONCE;
             let mut learned = Learned {
                 changes,
-                is_first,
-                is_last,
+                covers: is_last.then_some(covered),
                 ..Learned::default()
             };
             if is_first {

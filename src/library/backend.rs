@@ -35,9 +35,6 @@ use crate::protocol::descriptor;
 use crate::store::directory::{DataDirectory, Lock};
 use crate::store::{LeaseFilter, Store, StoreOptions};
 
-/// How long a command waits for another one that has the record for a moment.
-const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
-
 /// How often, and how many times, to look for a service that is just starting: two seconds.
 const LOOK: Duration = Duration::from_millis(20);
 const LOOKS: u32 = 100;
@@ -85,7 +82,7 @@ impl Backend {
                 return Ok(Self::Service(client));
             }
             let directory = DataDirectory::open(data_dir)?;
-            match directory.lock_within(LOCK_TIMEOUT).await? {
+            match directory.lock().await? {
                 Ok(lock) => {
                     return Ok(Self::Embedded(
                         Embedded::open(&target.settings, lock).await?,

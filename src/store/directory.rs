@@ -23,6 +23,10 @@ const NETWORK_FILESYSTEMS: [u32; 7] = [
     0x00c3_6400,
 ];
 
+/// How long to wait for commands that have the lock. Each has it for a few milliseconds, but a busy
+/// disk may take seconds to write what it grants.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// How often to look whether the lock is free.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -129,12 +133,13 @@ impl DataDirectory {
         self.locked()
     }
 
-    /// Waits for the lock for so long, or until a service has signed it: that one keeps it.
+    /// Waits for commands that have the lock for a moment, or until a service has signed it: that one
+    /// keeps it.
     ///
     /// By looking again: waiting inside `flock(2)` could not be given up.
-    pub async fn lock_within(&self, limit: Duration) -> Result<Result<Lock, Holder>, StoreError> {
+    pub async fn lock(&self) -> Result<Result<Lock, Holder>, StoreError> {
         let mut looks = tokio::time::interval(LOOK);
-        let last = tokio::time::sleep(limit);
+        let last = tokio::time::sleep(PATIENCE);
         tokio::pin!(last);
         loop {
             match self.try_lock()? {

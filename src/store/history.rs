@@ -50,33 +50,22 @@ pub(super) async fn write(
     learned: &Learned,
 ) -> Result<(), StoreError> {
     let mut transaction = connection.begin_with("begin immediate").await?;
-    if learned.is_first {
-        begin_round(&mut transaction).await?;
-    }
     drop_pages(&mut transaction, learned).await?;
     write_pages(&mut transaction, learned).await?;
     write_ports(&mut transaction, learned).await?;
     write_snapshots(&mut transaction, learned).await?;
     write_sightings(&mut transaction, learned).await?;
     write_late(&mut transaction, learned).await?;
-    if learned.is_last {
-        end_round(&mut transaction).await?;
+    if let Some(covers) = learned.covers {
+        end_round(&mut transaction, covers).await?;
     }
     transaction.commit().await?;
     Ok(())
 }
 
-/// Attempts on record by now were learned before they were committed, so they are in the counts
-/// that this round writes.
-async fn begin_round(connection: &mut SqliteConnection) -> Result<(), StoreError> {
-    sqlx::query("update history_state set pending_seq = (select ifnull(max(seq), 0) from attempt)")
-        .execute(connection)
-        .await?;
-    Ok(())
-}
-
-async fn end_round(connection: &mut SqliteConnection) -> Result<(), StoreError> {
-    sqlx::query("update history_state set attempt_seq = pending_seq")
+async fn end_round(connection: &mut SqliteConnection, covers: i64) -> Result<(), StoreError> {
+    sqlx::query("update history_state set attempt_seq = ?1")
+        .bind(covers)
         .execute(connection)
         .await?;
     Ok(())

@@ -23,6 +23,12 @@ impl Reader {
             .await?;
         Ok(Self { pool })
     }
+
+    /// The `seq` of the latest attempt on record; 0 where there is none.
+    pub async fn last_attempt(&self) -> Result<i64, StoreError> {
+        let last = sqlx::query_scalar("select ifnull(max(seq), 0) from attempt");
+        Ok(last.fetch_one(&self.pool).await?)
+    }
 }
 
 impl Store {

@@ -76,8 +76,7 @@ fn ended(of: &AllocationRecord, number: u64, name: Option<&str>) -> Lease {
 /// Deletes what may go, kind by kind; all of it has been learned from.
 async fn prune(store: &Store, bounds: Bounds) -> [u64; 5] {
     let learned = Learned {
-        is_first: true,
-        is_last: true,
+        covers: Some(store.reader().last_attempt().await.unwrap()),
         ..Learned::default()
     };
     store.write_learned(learned).await.unwrap();
@@ -187,8 +186,6 @@ async fn late_conflicts_are_counted_for_whose_lease_it_was() {
     };
     let learned = Learned {
         late: vec![late(5, "old"), late(10, "one"), late(20, "two")],
-        is_first: true,
-        is_last: true,
         ..Learned::default()
     };
     store.write_learned(learned).await.unwrap();
@@ -215,6 +212,24 @@ async fn late_conflicts_are_counted_for_whose_lease_it_was() {
     assert_eq!(before.unwrap(), listed[1..]);
     let others = reader.late_conflicts(None, Some(lease.uid + 1)).await;
     assert_eq!(others.unwrap(), []);
+}
+
+#[tokio::test]
+async fn attempts_that_came_while_a_round_was_written_are_replayed() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, _writer) = open(folder.path()).await;
+    add(&store, 100, 1, 3).await;
+    let covered = store.reader().last_attempt().await.unwrap();
+    add(&store, 100, 2, 2).await;
+    let round = |covers| Learned {
+        covers,
+        ..Learned::default()
+    };
+    let replayed = async || store.remembered().await.unwrap().attempts.len();
+    store.write_learned(round(None)).await.unwrap();
+    assert_eq!(replayed().await, 5, "there is more to write");
+    store.write_learned(round(Some(covered))).await.unwrap();
+    assert_eq!(replayed().await, 2);
 }
 
 #[tokio::test]
@@ -495,6 +510,7 @@ async fn attempts_on_an_older_record_get_the_user_of_their_allocation() {
         "drop index allocation_retry",
         "alter table allocation drop column retry_key",
         "alter table late_conflict drop column occupant_uid",
+        "alter table history_state add column pending_seq integer not null default 0",
         "delete from _sqlx_migrations where version >= 9",
     ] {
         raw(folder.path(), statement).await;
@@ -588,11 +604,7 @@ async fn what_random_would_have_met_is_summed_where_it_is_told() {
 async fn looks_go_after_their_time_and_the_last_one_stays() {
     let folder = tempfile::tempdir().unwrap();
     let (store, _) = open(folder.path()).await;
-    let mut learned = Learned {
-        is_first: true,
-        is_last: true,
-        ..Learned::default()
-    };
+    let mut learned = Learned::default();
     let sighting = |port| Sighting {
         protocol: Protocol::Tcp,
         port: Port::new(port).unwrap(),
