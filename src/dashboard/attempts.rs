@@ -9,7 +9,7 @@ use actix_web::web::Data;
 use askama::Template;
 use jiff::Timestamp;
 
-use self::histogram::{HEIGHT, Histogram, WIDTH, column_ms};
+use self::histogram::{HEIGHT, Histogram, WIDTH};
 use super::format::When;
 use super::frame::{Frame, Params};
 use super::page::{Page, PageError};
@@ -148,52 +148,43 @@ fn filter(params: &Params, viewer: &Viewer, now: Timestamp) -> Result<AttemptFil
 
 async fn find(reader: &Reader, filter: AttemptFilter, asked: &Asked<'_>) -> Result<Found, Problem> {
     let now = asked.now;
+    let page = filter.before;
     let all = AttemptFilter {
         before: None,
-        ..filter.clone()
+        ..filter
     };
     let all = reader.bounded(all).await?;
-    let (rows, next) = rows(reader, filter, asked).await?;
+    let times = reader.attempt_times(&all).await?;
+    let ways = ways(reader.in_the_way(&all).await?, asked.viewer, now);
+    let (rows, next) = rows(reader, all, page, asked).await?;
     Ok(Found {
-        histogram: histogram(reader, &all, asked.params, now).await?,
-        ways: ways(reader.in_the_way(&all).await?, asked.viewer, now),
+        histogram: Histogram::of(&times, asked.params, now),
+        ways,
         rows,
         next,
     })
 }
 
-/// One page of rows, and where the next begins.
+/// One page of rows, those before one where it is not the first, and where the next begins.
 async fn rows(
     reader: &Reader,
     filter: AttemptFilter,
+    before: Option<i64>,
     asked: &Asked<'_>,
 ) -> Result<(Vec<Tried>, Option<i64>), Problem> {
     let filter = AttemptFilter {
+        before: before.into_iter().chain(filter.before).min(),
         // One more tells whether there is another page.
         limit: u32::try_from(ROWS + 1).unwrap_or(u32::MAX),
         ..filter
     };
-    let mut records = reader.attempts(&reader.bounded(filter).await?).await?;
+    let mut records = reader.attempts(&filter).await?;
     let more = records.len() > ROWS;
     records.truncate(ROWS);
     let last = records.last().map(|record| record.seq);
     let rows = records.into_iter().map(|record| Tried::of(record, asked));
     let rows = rows.collect();
     Ok((rows, last.filter(|_| more)))
-}
-
-async fn histogram(
-    reader: &Reader,
-    filter: &AttemptFilter,
-    params: &Params,
-    now: Timestamp,
-) -> Result<Option<Histogram>, Problem> {
-    let Some(span) = reader.attempt_span(filter).await? else {
-        return Ok(None);
-    };
-    let width = column_ms(&span);
-    let counted = reader.attempt_buckets(filter, width).await?;
-    Ok(Some(Histogram::of(&span, width, &counted, params, now)))
 }
 
 /// Those in the way as this viewer may see them; who then look alike are one.

@@ -36,7 +36,7 @@ pub use stats::{
     AllocationTotal, AttemptTotal, AttemptTotals, HourTotal, LateConflict, LateRecord, LateTotal,
     LeaseTotal, MOST_LATE, OccupantTotal, Outcomes, StatsFilter,
 };
-pub use summary::{AttemptBucket, AttemptSpan, InTheWay, SUMMED};
+pub use summary::{InTheWay, SUMMED, Times};
 pub use writer::{Batch, Committed};
 
 use std::path::Path;

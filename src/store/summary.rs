@@ -13,26 +13,13 @@ pub const SUMMED: u32 = 10_000;
 /// How many different processes in the way are told of at most.
 const WAYS: u32 = 200;
 
-/// When the attempts of a filter were made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct AttemptSpan {
-    /// The first of them, in milliseconds since 1970.
-    pub first_ms: i64,
-    /// The last of them.
-    pub last_ms: i64,
-    /// How many they are; [`SUMMED`] where there may be more.
-    pub attempts: i64,
-}
-
-/// Attempts of one outcome within one stretch of time.
-#[derive(Debug, Clone, PartialEq, Eq, FromRow)]
-pub struct AttemptBucket {
-    /// Which stretch since 1970.
-    pub bucket: i64,
+/// When attempts of one outcome were made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Times {
     /// Their outcome.
     pub outcome: String,
-    /// How many.
-    pub attempts: i64,
+    /// Each of them, in milliseconds since 1970 and in no particular order.
+    pub at_ms: Vec<i64>,
 }
 
 /// Somebody who was in the way.
@@ -49,39 +36,25 @@ pub struct InTheWay {
 }
 
 impl Reader {
-    /// From when to when there are attempts; none where there are none.
-    pub async fn attempt_span(
-        &self,
-        filter: &AttemptFilter,
-    ) -> Result<Option<AttemptSpan>, StoreError> {
+    /// When the attempts of each outcome were made.
+    ///
+    /// All times of an outcome come in one row: whoever draws them needs the first and the last before
+    /// the rest can be counted, and looking at each attempt twice, or fetching each as a row of its
+    /// own, costs more than the text between.
+    pub async fn attempt_times(&self, filter: &AttemptFilter) -> Result<Vec<Times>, StoreError> {
         let mut query = QueryBuilder::new(
-            "select min(at_ms), max(at_ms), count(*) from (select at_ms from attempt where true",
-        );
-        filter::narrowed(&mut query, &latest(filter));
-        query.push(")");
-        let (first, last, attempts): (Option<i64>, Option<i64>, i64) =
-            query.build_query_as().fetch_one(&self.pool).await?;
-        Ok(first.zip(last).map(|(first_ms, last_ms)| AttemptSpan {
-            first_ms,
-            last_ms,
-            attempts,
-        }))
-    }
-
-    /// Attempts by outcome in stretches of so many milliseconds, the earliest first.
-    pub async fn attempt_buckets(
-        &self,
-        filter: &AttemptFilter,
-        width_ms: i64,
-    ) -> Result<Vec<AttemptBucket>, StoreError> {
-        let mut query = QueryBuilder::new("select at_ms / ");
-        query.push_bind(width_ms.max(1)).push(
-            " as bucket, outcome, count(*) as attempts \
+            "select outcome, json_group_array(at_ms) \
              from (select at_ms, outcome from attempt where true",
         );
         filter::narrowed(&mut query, &latest(filter));
-        query.push(") group by bucket, outcome order by bucket, outcome");
-        Ok(query.build_query_as().fetch_all(&self.pool).await?)
+        query.push(") group by outcome");
+        let rows: Vec<(String, String)> = query.build_query_as().fetch_all(&self.pool).await?;
+        let times = rows.into_iter().map(|(outcome, times)| {
+            let at_ms = serde_json::from_str(&times)
+                .map_err(|error| StoreError::unreadable("attempt.at_ms", error))?;
+            Ok(Times { outcome, at_ms })
+        });
+        times.collect()
     }
 
     /// Who was in the way, most often first.

@@ -9,7 +9,7 @@ use crate::dashboard::frame::Params;
 use crate::domain::attempt::Outcome;
 use crate::domain::duration::Span;
 use crate::domain::words::grouped;
-use crate::store::{AttemptBucket, AttemptSpan, SUMMED};
+use crate::store::{SUMMED, Times};
 
 /// How many columns there are at most.
 pub(super) const COLUMNS: i64 = 60;
@@ -112,15 +112,33 @@ pub(super) struct Block {
     pub(super) height: i64,
 }
 
-/// How many milliseconds a column stands for, so that there are few enough.
-pub(super) fn column_ms(span: &AttemptSpan) -> i64 {
-    let fits = |width: &i64| span.last_ms / width - span.first_ms / width < COLUMNS;
-    let known = WIDTHS.map(|seconds| seconds * 1000);
-    let length = span.last_ms - span.first_ms;
-    known
-        .into_iter()
-        .find(fits)
-        .unwrap_or(length / (COLUMNS - 1) + 1)
+/// When the first and the last of the attempts were made.
+#[derive(Debug, Clone, Copy)]
+struct Reach {
+    first_ms: i64,
+    last_ms: i64,
+}
+
+impl Reach {
+    /// None where there are none.
+    fn of(times: &[Times]) -> Option<Self> {
+        let all = || times.iter().flat_map(|times| &times.at_ms).copied();
+        Some(Self {
+            first_ms: all().min()?,
+            last_ms: all().max()?,
+        })
+    }
+
+    /// How many milliseconds a column stands for, so that there are few enough.
+    fn column_ms(self) -> i64 {
+        let fits = |width: &i64| self.last_ms / width - self.first_ms / width < COLUMNS;
+        let known = WIDTHS.map(|seconds| seconds * 1000);
+        let length = self.last_ms - self.first_ms;
+        known
+            .into_iter()
+            .find(fits)
+            .unwrap_or(length / (COLUMNS - 1) + 1)
+    }
 }
 
 /// Which series an outcome counts to.
@@ -133,17 +151,13 @@ fn series_of(outcome: &str) -> usize {
 }
 
 impl Histogram {
-    /// The picture of what was counted in columns of so many milliseconds.
-    pub(super) fn of(
-        span: &AttemptSpan,
-        width_ms: i64,
-        counted: &[AttemptBucket],
-        params: &Params,
-        now: Timestamp,
-    ) -> Self {
-        let first = span.first_ms / width_ms;
-        let count = (span.last_ms / width_ms - first + 1).clamp(1, COLUMNS);
-        let sums = sums(counted, first, count);
+    /// The picture of attempts; none where there are none.
+    pub(super) fn of(times: &[Times], params: &Params, now: Timestamp) -> Option<Self> {
+        let reach = Reach::of(times)?;
+        let width_ms = reach.column_ms();
+        let first = reach.first_ms / width_ms;
+        let count = (reach.last_ms / width_ms - first + 1).clamp(1, COLUMNS);
+        let sums = sums(times, width_ms, first, count);
         let highest = sums.iter().map(|sum| sum.iter().sum()).max();
         let highest = highest.unwrap_or(0).max(1);
         let step = WIDTH / count;
@@ -157,30 +171,34 @@ impl Histogram {
                 href: href(params, from, width_ms),
             }
         };
-        Self {
+        let attempts = sums.iter().flatten().sum::<i64>();
+        Some(Self {
             columns: sums
                 .iter()
                 .zip(0..)
                 .filter(|(sum, _)| sum.iter().any(|part| *part > 0))
                 .map(column)
                 .collect(),
-            from: When::of(moment(span.first_ms), now),
-            to: When::of(moment(span.last_ms), now),
+            from: When::of(moment(reach.first_ms), now),
+            to: When::of(moment(reach.last_ms), now),
             each: words(width_ms),
             highest: grouped(highest),
             totals: totals(&sums),
-            cut: (span.attempts >= i64::from(SUMMED))
-                .then(|| format!("the latest {}", grouped(SUMMED))),
-        }
+            cut: (attempts >= i64::from(SUMMED)).then(|| format!("the latest {}", grouped(SUMMED))),
+        })
     }
 }
 
-fn sums(counted: &[AttemptBucket], first: i64, count: i64) -> Vec<[i64; 3]> {
+/// How many attempts of each series are in each column.
+fn sums(times: &[Times], width_ms: i64, first: i64, count: i64) -> Vec<[i64; 3]> {
     let mut sums = vec![[0; 3]; usize::try_from(count).unwrap_or(1)];
-    for bucket in counted {
-        let index = usize::try_from(bucket.bucket - first).ok();
-        if let Some(sum) = index.and_then(|index| sums.get_mut(index)) {
-            sum[series_of(&bucket.outcome)] += bucket.attempts;
+    for times in times {
+        let series = series_of(&times.outcome);
+        for at_ms in &times.at_ms {
+            let index = usize::try_from(at_ms / width_ms - first).ok();
+            if let Some(sum) = index.and_then(|index| sums.get_mut(index)) {
+                sum[series] += 1;
+            }
         }
     }
     sums
@@ -236,49 +254,49 @@ fn words(ms: i64) -> String {
 mod tests {
     use super::*;
 
-    fn span(first_ms: i64, last_ms: i64) -> AttemptSpan {
-        AttemptSpan {
-            first_ms,
-            last_ms,
-            attempts: 3,
+    fn times(outcome: &str, at_ms: Vec<i64>) -> Times {
+        Times {
+            outcome: outcome.to_owned(),
+            at_ms,
         }
     }
 
-    fn bucket(bucket: i64, outcome: &str, attempts: i64) -> AttemptBucket {
-        AttemptBucket {
-            bucket,
-            outcome: outcome.to_owned(),
-            attempts,
-        }
+    #[test]
+    fn of_no_attempts_there_is_no_picture() {
+        let none = [times("bound", Vec::new())];
+        assert!(Histogram::of(&none, &Params::default(), Timestamp::UNIX_EPOCH).is_none());
     }
 
     #[test]
     fn there_are_few_columns_however_long_the_time() {
         let now = 1_700_000_000_123;
-        assert_eq!(column_ms(&span(now, now)), 1000);
+        let reach = |last_ms| Reach {
+            first_ms: now,
+            last_ms,
+        };
+        assert_eq!(reach(now).column_ms(), 1000);
         for days in [0, 1, 30, 400, 20_000, 200_000] {
-            let span = span(now, now + days * 86_400_000);
-            let width = column_ms(&span);
-            let columns = span.last_ms / width - span.first_ms / width + 1;
+            let reach = reach(now + days * 86_400_000);
+            let width = reach.column_ms();
+            let columns = reach.last_ms / width - reach.first_ms / width + 1;
             assert!((1..=COLUMNS).contains(&columns), "{days} days: {columns}");
         }
-        assert_eq!(column_ms(&span(now, now + 86_400_000)), 1_800_000);
+        assert_eq!(reach(now + 86_400_000).column_ms(), 1_800_000);
     }
 
     #[test]
     fn every_attempt_is_in_a_column_that_fits_and_is_seen() {
-        let counted = [
-            bucket(100, "bound", 1),
-            bucket(100, "lingering", 1),
-            bucket(101, "in_use", 5000),
-            bucket(101, "bound", 1),
-            bucket(103, "no such word", 1),
+        let in_use = [vec![101_000; 5000], vec![101_999]].concat();
+        let tried = [
+            times("bound", vec![100_500, 101_200]),
+            times("lingering", vec![100_999]),
+            times("in_use", in_use),
+            times("no such word", vec![103_900]),
         ];
         let params = Params::parse("pool=a%26b&before=7");
-        let span = span(100_500, 103_900);
-        let picture = Histogram::of(&span, 1000, &counted, &params, Timestamp::UNIX_EPOCH);
+        let picture = Histogram::of(&tried, &params, Timestamp::UNIX_EPOCH).unwrap();
         let counts: Vec<&str> = picture.totals.iter().map(|total| &*total.count).collect();
-        assert_eq!(counts, ["3", "5,000", "1"]);
+        assert_eq!(counts, ["3", "5,001", "1"]);
         assert_eq!(picture.columns.len(), 3, "of nothing there is no column");
         for block in picture.columns.iter().flat_map(|column| &column.blocks) {
             assert!(block.height >= VISIBLE && block.y >= 0);

@@ -649,22 +649,21 @@ async fn attempts_add_up_over_time_and_by_who_was_in_the_way() {
     store.commit(batch).await.unwrap();
 
     let (reader, all) = (store.reader(), AttemptFilter::default());
-    let span = reader.attempt_span(&all).await.unwrap().unwrap();
-    assert_eq!(
-        (span.first_ms, span.last_ms, span.attempts),
-        (100 * DAY + 1000, 102 * DAY + 1000, 74)
-    );
-    let buckets = reader.attempt_buckets(&all, DAY).await.unwrap();
+    let times = reader.attempt_times(&all).await.unwrap();
     let of = |day, outcome: Outcome| {
-        let found = buckets
-            .iter()
-            .find(|bucket| bucket.bucket == day && bucket.outcome == outcome.as_str());
-        found.map_or(0, |bucket| bucket.attempts)
+        let found = times.iter().find(|times| times.outcome == outcome.as_str());
+        let found = found.into_iter().flat_map(|times| &times.at_ms);
+        found.filter(|at_ms| **at_ms / DAY == day).count()
     };
     assert_eq!(of(100, Outcome::Bound), 10);
     assert_eq!(of(102, Outcome::InUse), 4);
-    let sum: i64 = buckets.iter().map(|bucket| bucket.attempts).sum();
-    assert_eq!(sum, 74);
+    let all_ms: Vec<i64> = times.iter().flat_map(|times| times.at_ms.clone()).collect();
+    assert_eq!(all_ms.len(), 74);
+    let (first, last) = (all_ms.iter().min(), all_ms.iter().max());
+    assert_eq!(
+        (first, last),
+        (Some(&(100 * DAY + 1000)), Some(&(102 * DAY + 1000)))
+    );
 
     let ways = reader.in_the_way(&all).await.unwrap();
     assert_eq!((&ways[0].command, ways[0].attempts), (&None, 12));
@@ -675,7 +674,7 @@ async fn attempts_add_up_over_time_and_by_who_was_in_the_way() {
         pool: Some("another".into()),
         ..all
     };
-    assert_eq!(reader.attempt_span(&none).await.unwrap(), None);
+    assert_eq!(reader.attempt_times(&none).await.unwrap(), []);
 }
 
 #[tokio::test]
