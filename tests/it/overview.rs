@@ -82,7 +82,9 @@ fn a_bar_tells_what_became_of_each_port() {
 
     grant(&server, &json!({"count": 5}));
     let overview = page(&server, "/");
-    assert!(overview.contains("Pool default is full: none of the 9 ports that it may grant is free."));
+    assert!(
+        overview.contains("Pool default is full: none of the 9 ports that it may grant is free.")
+    );
     assert!(overview.contains("Allocations by hour over 24 hours: 3 granted, 0 refused"));
 }
 
