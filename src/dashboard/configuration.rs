@@ -4,6 +4,7 @@ use actix_web::web::Data;
 use askama::Template;
 use serde_json::Value;
 
+use super::format::UNSET;
 use super::frame::{Frame, Params};
 use super::page::Page;
 use crate::api::Face;
@@ -99,9 +100,10 @@ fn sections(loaded: &Loaded, only_set: bool) -> Vec<Section> {
 
 fn value(value: &Value) -> String {
     match value {
-        Value::Null => "–".to_owned(),
+        Value::Null => UNSET.to_owned(),
+        Value::String(text) if text.is_empty() => UNSET.to_owned(),
+        Value::Array(all) if all.is_empty() => UNSET.to_owned(),
         Value::String(text) => printable(text),
-        Value::Array(all) if all.is_empty() => "none".to_owned(),
         Value::Array(all) => all.iter().map(self::value).collect::<Vec<_>>().join(", "),
         other => printable(&other.to_string()),
     }
@@ -114,7 +116,9 @@ mod tests {
 
     #[test]
     fn values_read_as_a_person_writes_them() {
-        assert_eq!(value(&json!(null)), "–");
+        for unset in [json!(null), json!(""), json!([])] {
+            assert_eq!(value(&unset), "–", "{unset}");
+        }
         assert_eq!(value(&json!(["a", 1])), "a, 1");
         assert!(!value(&json!("x\u{1b}y")).contains('\u{1b}'));
     }

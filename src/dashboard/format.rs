@@ -2,6 +2,9 @@
 
 use jiff::Timestamp;
 
+/// What stands where there is nothing to tell, on every page the same.
+pub const UNSET: &str = "–";
+
 /// A moment as pages show it: how long ago, and exactly when in the title.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct When {

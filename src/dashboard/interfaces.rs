@@ -373,10 +373,10 @@ mod tests {
         );
         let names: Vec<&str> = bars.iter().map(|bar| &*bar.on).collect();
         assert_eq!(names, ["web", "ci"]);
-        assert_eq!(bars[0].says, "1 leased, 3 excluded, 1,996 free");
+        assert_eq!(bars[0].says, "1 active, 3 excluded, 1,996 free");
         assert_eq!(
             bars[0].title,
-            "Pool web on eth0: 1 leased, 3 excluded, 1,996 free"
+            "Pool web on eth0: 1 active, 3 excluded, 1,996 free"
         );
         assert_eq!(bars[0].href.as_deref(), Some("/leases?pool=web"));
     }

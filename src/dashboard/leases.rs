@@ -9,6 +9,7 @@ use askama::Template;
 use self::filter::{Column, Filter};
 use super::frame::{Frame, Params};
 use super::page::{Page, PageError, see};
+use super::part::form::Choice;
 use super::part::lease::{Ends, LeaseRow};
 use crate::access::Viewer;
 use crate::api::document::LeaseDocument;
@@ -32,7 +33,7 @@ pub(super) struct LeasesPage {
     frame: Frame,
     filter: Filter,
     columns: Vec<Column>,
-    states: Vec<&'static str>,
+    states: Vec<Choice>,
     pools: Vec<String>,
     ends: Vec<Near>,
     rows: Vec<LeaseRow>,
@@ -111,7 +112,7 @@ pub(super) async fn show(
     Ok(Page(LeasesPage {
         rows: page.iter().map(row).collect(),
         columns: filter.columns(&params),
-        states: filter::STATES.to_vec(),
+        states: filter::states(&params),
         pools: face.service.settings().pools.keys().cloned().collect(),
         ends: ends(&filter),
         total,

@@ -303,6 +303,22 @@ impl State {
         }
     }
 
+    /// What it means, for people: "reserved: its owner is away, and the name keeps the port". An
+    /// owner is `away` while its lease lives, and `gone` only where that ended the lease.
+    pub const fn describe(self) -> &'static str {
+        match self {
+            Self::Reserved => "its owner is away, and the name keeps the port",
+            Self::Handed => "its owner may come, but nobody listens yet",
+            Self::Active => "its owner listens",
+            Self::Degraded => "an address has gone from the host",
+            Self::Lost => "another program has the port",
+            Self::Released => "it was given back",
+            Self::Expired => "its time was up",
+            Self::Unclaimed => "nobody came to listen",
+            Self::OwnerGone => "its owner is gone, and no name kept the port",
+        }
+    }
+
     /// Whether the lease is over.
     pub const fn is_ended(self) -> bool {
         matches!(

@@ -88,19 +88,16 @@ fn known(weighed: &Weighed) -> String {
     let totals = evidence.totals;
     let mut parts = Vec::new();
     match totals.good {
-        0 => {
-            parts.push("never bound yet".to_owned());
-            parts.extend(nearby(evidence));
-        }
+        0 => parts.push("never bound yet".to_owned()),
         good => parts.push(counted(good, "good bind")),
     }
     match (totals.failed, totals.late) {
         (0, 0) => parts.push("no conflict".to_owned()),
-        (failed, 0) => parts.push(format!("{} refused", grouped(failed))),
+        (failed, 0) => parts.push(format!("{} refused", counted(failed, "bind"))),
         (0, late) => parts.push(counted(late, "late conflict")),
         (failed, late) => parts.push(format!(
             "{} refused, {}",
-            grouped(failed),
+            counted(failed, "bind"),
             counted(late, "late conflict")
         )),
     }
@@ -127,6 +124,9 @@ fn known(weighed: &Weighed) -> String {
     if cost.released > 0.0 {
         parts.push(format!("just released (+{:.2})", cost.released));
     }
+    if totals.good == 0 {
+        parts.extend(nearby(evidence));
+    }
     parts.join(", ")
 }
 
@@ -136,7 +136,12 @@ fn nearby(evidence: &Evidence) -> Option<String> {
     if good + failed < 1.0 {
         return None;
     }
-    Some(format!("near it {good} good and {failed} refused"))
+    let binds = if (good - 1.0).abs() > 0.5 {
+        "binds"
+    } else {
+        "bind"
+    };
+    Some(format!("near it {good} good {binds} and {failed} refused"))
 }
 
 #[cfg(test)]
@@ -175,7 +180,7 @@ mod tests {
         assert!(!near(0.4, 0.4).contains("near it"));
         let said = near(1.0, 0.0);
         assert!(
-            said.contains("never bound yet, near it 1 good and 0 refused, no conflict"),
+            said.ends_with("no checks yet, near it 1 good bind and 0 refused"),
             "{said}"
         );
         let bound = Evidence {
@@ -187,6 +192,26 @@ mod tests {
             ..Evidence::default()
         };
         assert!(!sentence(&candidate(24_500, 0.1, bound)).contains("near it"));
+    }
+
+    #[test]
+    fn its_own_refusals_are_told_apart_from_its_neighbours() {
+        let refused = Evidence {
+            block_good: 3.0,
+            block_failed: 2.0,
+            totals: Totals {
+                failed: 1,
+                checks: 2,
+                ..Totals::default()
+            },
+            ..Evidence::default()
+        };
+        let said = sentence(&candidate(24_500, 0.39, refused));
+        assert_eq!(
+            said,
+            "24500: expected cost 0.390, never bound yet, 1 bind refused, never seen busy in 2 \
+             checks, near it 3 good binds and 2 refused"
+        );
     }
 
     #[test]

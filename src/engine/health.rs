@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use super::service::{Service, lock};
 use crate::domain::health::{Check, Condition};
 use crate::domain::lease::{Guard, Handover, Lease, State};
+use crate::domain::words::grouped;
 use crate::host::kernel;
 
 /// Below this the record may not find room for what comes next.
@@ -65,7 +66,7 @@ impl Service {
         let open = kernel::open_descriptors().unwrap_or(0) as u64;
         let left = self.descriptor_limit.saturating_sub(open);
         let (held, budget) = (self.held_descriptors(), self.descriptor_budget());
-        let detail = format!("{held} of {budget} for holds, {left} left in all");
+        let detail = descriptors_told(held, budget, left);
         let condition = if left < NO_DESCRIPTORS {
             Condition::Fail
         } else if held.saturating_mul(10) >= budget.saturating_mul(9) {
@@ -115,5 +116,29 @@ impl Service {
         let condition = if late { Condition::Warn } else { Condition::Ok };
         let detail = format!("the last one was {} s ago", age.as_secs());
         Check::new("snapshot", condition, detail)
+    }
+}
+
+/// How many file descriptors there are. A hold takes one for each bind address, a watch one for each
+/// owner.
+fn descriptors_told(held: usize, budget: usize, left: u64) -> String {
+    let [held, budget, left] = [grouped(held), grouped(budget), grouped(left)];
+    format!(
+        "holds and watched owners use {held} of the {budget} file descriptors set aside for them; \
+         the service may open {left} more in all"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stranger_understands_what_is_said_of_descriptors() {
+        assert_eq!(
+            descriptors_told(219, 19_744, 19_743),
+            "holds and watched owners use 219 of the 19,744 file descriptors set aside for them; the \
+             service may open 19,743 more in all"
+        );
     }
 }

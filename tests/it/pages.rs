@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use crate::support::{Answer, Place, Server, ports, ports_in_a_row, stranger};
+use crate::tools::eventually;
 
 /// What a browser asks for when a page is opened.
 const BROWSER: (&str, &str) = ("Accept", "text/html,application/xhtml+xml;q=0.9,*/*;q=0.8");
@@ -191,4 +192,86 @@ fn an_interface_tells_how_full_each_pool_is_on_it() {
     let page = server.web("GET", "/interfaces", &[BROWSER]).body;
     let said = "Pool default on lo: 1 held, 2 free";
     assert!(page.contains(&format!("aria-label=\"{said}\"")), "{page}");
+}
+
+#[test]
+fn an_interface_counts_the_leases_on_all_of_them_as_their_list_does() {
+    let place = Place::with_ports(3);
+    let server = place.serve();
+    let lease = server.api("POST", "/api/v1/leases", Some(&json!({"count": 2})));
+    assert_eq!(lease.status, 201, "{lease:?}");
+    let page = server.web("GET", "/interfaces?name=lo", &[BROWSER]).body;
+    let rows = |interface| {
+        let path = format!("/leases?interface={interface}");
+        let list = server.web("GET", &path, &[BROWSER]).body;
+        list.matches("<tr id=\"lease-").count()
+    };
+    // The console's own lease is on the loopback interface alone.
+    assert_eq!((rows("lo"), rows("any")), (1, 2));
+    let said = "<a href=\"/leases?interface=lo\">1 lease</a> on its own addresses, \
+                <a href=\"/leases?interface=any\">2 leases</a> on every interface";
+    assert!(page.contains(said), "{page}");
+}
+
+#[test]
+fn the_last_port_left_is_told_with_the_busy_ones_beside_it() {
+    let mut place = Place::with_ports(3);
+    place.set("PORTBOOK_POOLS__DEFAULT__STRATEGY", "learned");
+    let _strangers = [stranger(place.ports[0]), stranger(place.ports[1])];
+    let server = place.serve();
+    let looked = server.api("POST", "/api/v1/snapshots", Some(&json!({})));
+    assert_eq!(looked.status, 201, "{looked:?}");
+    let page = server.web("GET", "/try?pool=default", &[BROWSER]).body;
+    let said = "Left out of this list: 2 ports seen busy by the latest snapshot: ";
+    assert!(page.contains(said), "{page}");
+    let rest = page.split(said).nth(1).unwrap().split('.').next().unwrap();
+    assert!(rest.contains(&place.ports[0].to_string()), "{rest}");
+}
+
+#[test]
+fn the_map_says_what_it_calls_leased() {
+    let place = Place::with_ports(1);
+    let server = place.serve();
+    let page = server.web("GET", "/map", &[BROWSER]).body;
+    let said = "Leased is all that was granted, whether its owner listens or not.";
+    assert!(page.contains(said), "{page}");
+}
+
+#[test]
+fn a_lease_whose_owner_is_away_is_called_so_everywhere() {
+    let place = Place::with_ports(2);
+    let server = place.serve();
+    place.ok(&["run", "--", "true"]);
+    place.ok(&["run", "--name", "web", "--", "true"]);
+    let lease = eventually("the owner is away", || {
+        let list = server.api("GET", "/api/v1/leases?name=web", None).json();
+        let lease = &list["leases"][0];
+        (lease["state"] == "reserved").then(|| lease.clone())
+    });
+    let page = |path: &str| server.web("GET", path, &[BROWSER]).body;
+    let gone = "<bdi>its owner is gone, and no name kept the port</bdi>";
+    let overview = eventually("the end of the lease without a name", || {
+        Some(page("/")).filter(|overview| overview.contains(gone))
+    });
+    for said in [
+        ">Owners away<",
+        "The owner of a lease is away; its name keeps the port.",
+        "<bdi>its owner is away</bdi>",
+    ] {
+        assert!(overview.contains(said), "{said}: {overview}");
+    }
+    let means = "reserved: its owner is away, and the name keeps the port";
+    let list = page("/leases?state=reserved");
+    assert!(list.contains(&format!(" selected>{means}<")), "{list}");
+    let away = "<span class=\"faint\">away</span>";
+    let of_lease = page(&format!("/leases/{}", lease["id"].as_str().unwrap()));
+    assert!(
+        of_lease.contains(&format!("<dd>{means}</dd>")),
+        "{of_lease}"
+    );
+    let of_port = page(&format!("/ports/tcp/{}", lease["port"]));
+    for page in [&list, &of_lease, &of_port, &overview] {
+        assert!(page.contains(away), "{page}");
+    }
+    assert!(!of_lease.contains("gone"), "{of_lease}");
 }

@@ -7,22 +7,27 @@ use jiff::Timestamp;
 use crate::api::document::LeaseDocument;
 use crate::api::problem::{Code, Problem};
 use crate::dashboard::frame::Params;
+use crate::dashboard::part::badge::Badge;
+use crate::dashboard::part::form::{Choice, Field};
 use crate::dashboard::part::lease::urgency;
 use crate::domain::duration::Span;
 use crate::domain::lease::{LeaseId, State};
 
-/// What a reader can ask for as a state; `ended` is any end.
-pub(super) const STATES: [&str; 10] = [
-    "active",
-    "handed",
-    "reserved",
-    "degraded",
-    "lost",
-    "ended",
-    "released",
-    "expired",
-    "unclaimed",
-    "owner_gone",
+/// The states of leases that live, in the order of the choices.
+const LIVING: [State; 5] = [
+    State::Active,
+    State::Handed,
+    State::Reserved,
+    State::Degraded,
+    State::Lost,
+];
+
+/// The ends, in the same way.
+const ENDED: [State; 4] = [
+    State::Released,
+    State::Expired,
+    State::Unclaimed,
+    State::OwnerGone,
 ];
 
 /// The columns of the table, with the word to sort by where it can be.
@@ -58,6 +63,18 @@ pub(super) struct Filter {
     pub(super) ended: bool,
     pub(super) end_state: Option<State>,
     sort: Option<String>,
+}
+
+/// What a reader can ask for as a state, each with what it means; `ended` is any end.
+pub(super) fn states(params: &Params) -> Vec<Choice> {
+    let told = |state: &State| {
+        let (badge, means) = (Badge::lease(*state), state.describe());
+        (state.as_str(), format!("{}: {means}", badge.word))
+    };
+    let any_end = ("ended", "ended, however it was".to_owned());
+    let living = LIVING.iter().map(told);
+    let known = living.chain([any_end]).chain(ENDED.iter().map(told));
+    Field::choice(params, "state", "State", "living", known).choices
 }
 
 /// The head of a column.
@@ -300,6 +317,18 @@ mod tests {
         let params = Params::parse("").with("after", &all[1].id.to_string());
         assert_eq!(Filter::of(&params).unwrap().begin(&all), 2);
         assert_eq!(Filter::default().begin(&all), 0);
+    }
+
+    #[test]
+    fn every_state_can_be_chosen_and_says_what_it_means() {
+        let states = states(&Params::parse("state=reserved"));
+        for state in State::ALL {
+            let is = |choice: &&Choice| choice.value == state.as_str();
+            assert!(states.iter().any(|choice| is(&choice)), "no {state:?}");
+        }
+        let chosen = states.iter().find(|choice| choice.chosen).unwrap();
+        let said = "reserved: its owner is away, and the name keeps the port";
+        assert_eq!(chosen.label, said);
     }
 
     #[test]

@@ -68,7 +68,7 @@ impl Layer {
     pub(super) const fn explains(self) -> &'static str {
         match self {
             Self::State => {
-                "A block shows its most notable port: leased or taken before free. Who else is on a port is what the latest snapshot saw, on ports of pools alone."
+                "A block shows its most notable port: leased or taken before free. Leased is all that was granted, whether its owner listens or not. Who else is on a port is what the latest snapshot saw, on ports of pools alone."
             }
             Self::Cost => {
                 "Refused binds to be expected if the port is tried; 0.1 where nothing is known. A block shows the mean of the ports that may be chosen."

@@ -127,11 +127,14 @@ fn of_leases(leases: &[Arc<Lease>]) -> Vec<Item> {
     let away = leases.iter().filter(|lease| lease.state == State::Reserved);
     let away = away.count();
     if away > 0 {
-        let says = format!(
-            "The owner is gone of {}; the name keeps the port.",
-            counted(away, "lease")
-        );
-        let (link, href) = ("Leases without owner", "/leases?state=reserved");
+        let says = match away {
+            1 => "The owner of a lease is away; its name keeps the port.".to_owned(),
+            _ => format!(
+                "The owners of {} are away; their names keep the ports.",
+                counted(away, "lease")
+            ),
+        };
+        let (link, href) = ("Owners away", "/leases?state=reserved");
         items.push(Item::new(Tone::Waiting, says, link, href));
     }
     items
@@ -288,6 +291,8 @@ mod tests {
         ];
         assert_eq!(ways, expected);
         assert!(found[3].says.contains("2 times"), "{}", found[3].says);
+        let away = "The owner of a lease is away; its name keeps the port.";
+        assert_eq!((&*found[4].says, found[4].link), (away, "Owners away"));
         assert!(!found[3].says.contains('\u{1b}'), "{}", found[3].says);
     }
 

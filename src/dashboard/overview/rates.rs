@@ -1,6 +1,7 @@
 //! Allocations and conflicts by the hour over a day, as two pictures of columns over the same hours.
 
 use super::past::{HOURS, Past, begin_of, number};
+use crate::dashboard::format::UNSET;
 use crate::dashboard::format::percent;
 use crate::dashboard::frame::Params;
 use crate::domain::words::{counted, grouped};
@@ -311,7 +312,7 @@ fn row(hour: &Hour) -> Row {
         granted: grouped(hour.granted),
         refused: grouped(hour.refused),
         met: match hour.attempts {
-            0 => "–".to_owned(),
+            0 => UNSET.to_owned(),
             _ => of_attempts(hour),
         },
     }

@@ -53,7 +53,7 @@ pub(super) fn tiles(counts: &Counts<'_>) -> Vec<Tile> {
     tiles.extend(free(counts.capacities));
     tiles.push(conflicts(counts.past));
     tiles.push(expiring(counts.leases, counts.boot));
-    tiles.push(owners_gone(counts.leases, counts.past));
+    tiles.push(owners_away(counts.leases, counts.past));
     tiles.push(health(counts.checks));
     tiles
 }
@@ -136,15 +136,15 @@ fn expiring(leases: &[Arc<Lease>], now: BootTime) -> Tile {
 }
 
 /// Named leases outlive their owners and wait for the next; others end with them.
-fn owners_gone(leases: &[Arc<Lease>], past: &Past) -> Tile {
+fn owners_away(leases: &[Arc<Lease>], past: &Past) -> Tile {
     let ended = number(past.orphaned);
     Tile {
-        label: "Owners gone".to_owned(),
+        label: "Owners away".to_owned(),
         value: grouped(in_state(leases, State::Reserved)),
         note: match ended {
             0 => "their names keep the ports".to_owned(),
             _ => format!(
-                "names keep the ports; {} ended today",
+                "names keep the ports; without a name {} ended today",
                 counted(ended, "lease")
             ),
         },
@@ -207,8 +207,9 @@ mod tests {
             "{}",
             tile.note
         );
-        let tile = owners_gone(&leases, &Past::default());
+        let tile = owners_away(&leases, &Past::default());
         assert_eq!((&*tile.value, &*tile.href), ("1", "/leases?state=reserved"));
+        assert_eq!(tile.label, "Owners away");
     }
 
     #[test]

@@ -13,16 +13,16 @@ const LENGTH: u32 = 1000;
 /// What a bar is made of, from the left.
 pub const KINDS: [Kind; 5] = [
     Kind {
-        class: "share-leased",
+        class: "share-active",
         fill: "",
-        word: "leased",
-        means: "its owner listens",
+        word: "active",
+        means: "leased, and its owner listens",
     },
     Kind {
         class: "",
         fill: "url(#held)",
         word: "held",
-        means: "kept for an owner who does not listen now",
+        means: "leased, but its owner does not listen now",
     },
     Kind {
         class: "",
@@ -257,7 +257,7 @@ mod tests {
             ..Shares::default()
         };
         let bar = Bar::of("web", String::new(), &place(shares));
-        let said = "1 leased, 2 taken by others, 1,997 free";
+        let said = "1 active, 2 taken by others, 1,997 free";
         assert_eq!((&*bar.says, &*bar.free), (said, "1,997"));
         assert_eq!(bar.title, format!("Pool web: {said}"));
         let places: Vec<(&str, &str)> = bar
@@ -269,6 +269,16 @@ mod tests {
             places,
             [("0.0%", "0.6%"), ("0.6%", "0.6%"), ("1.2%", "98.8%")]
         );
+    }
+
+    #[test]
+    fn what_the_map_calls_leased_is_active_or_held() {
+        let of_leases = KINDS
+            .iter()
+            .filter(|kind| kind.means.starts_with("leased, "));
+        let words: Vec<&str> = of_leases.map(|kind| kind.word).collect();
+        assert_eq!(words, ["active", "held"]);
+        assert!(KINDS.iter().all(|kind| kind.word != "leased"));
     }
 
     #[test]

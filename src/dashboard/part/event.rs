@@ -6,6 +6,7 @@ use super::badge::Badge;
 use crate::dashboard::format::When;
 use crate::domain::attempt::printable;
 use crate::domain::event::{Event, EventKind};
+use crate::domain::lease::State;
 
 /// One row of a list of events.
 #[derive(Debug, Clone)]
@@ -39,6 +40,11 @@ fn detail(event: &Event) -> String {
     match event.kind {
         EventKind::Granted => format!("from pool {detail}"),
         EventKind::LateConflict => format!("taken by {detail}"),
+        // It tells the state that the lease ended in.
+        EventKind::Ended => match detail.parse::<State>() {
+            Ok(state) => state.describe().to_owned(),
+            Err(_) => detail,
+        },
         _ => detail,
     }
 }

@@ -3,6 +3,7 @@
 use super::badge::{Badge, Tone};
 use super::bar::{self, Piece, stacked};
 use super::left_out::left_out;
+use crate::dashboard::format::UNSET;
 use crate::domain::attempt::printable;
 use crate::domain::candidate::{Candidate, PenaltyReason};
 use crate::domain::explanation::Explanation;
@@ -264,7 +265,7 @@ fn cells(terms: &[f64; 6]) -> Vec<TermCell> {
     let cell = |(term, cost): (&Term, &f64)| TermCell {
         word: term.word,
         value: if *cost < 0.000_05 {
-            "–".to_owned()
+            UNSET.to_owned()
         } else {
             format!("{cost:.4}")
         },
@@ -288,11 +289,11 @@ fn random(explanation: &Explanation) -> Option<String> {
         .saturating_sub(explanation.granted.len());
     let expected = match busy / (1.0 - busy) {
         _ if busy >= 1.0 => "nothing but refusals".to_owned(),
-        few if few > 0.0 && few < 0.01 => "fewer than 0.01 refusals for each port".to_owned(),
-        some => format!("{some:.2} refusals for each port"),
+        few if few > 0.0 && few < 0.01 => "fewer than 0.01 refusals on average".to_owned(),
+        some => format!("{some:.2} refusals on average"),
     };
     Some(format!(
-        "At random {expected} would have been expected; this request met {met}."
+        "A port drawn at random would have met {expected}; this request met {met}."
     ))
 }
 
@@ -380,8 +381,10 @@ mod tests {
             ..Explanation::default()
         };
         let told = random(&explanation).unwrap();
-        assert!(told.contains("0.25 refusals"), "{told}");
-        assert!(told.ends_with("met 1."), "{told}");
+        assert_eq!(
+            told,
+            "A port drawn at random would have met 0.25 refusals on average; this request met 1."
+        );
         assert_eq!(random(&Explanation::default()), None);
     }
 }

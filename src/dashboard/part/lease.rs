@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::badge::Badge;
 use crate::api::document::{LeaseDocument, OwnerDocument};
-use crate::dashboard::format::When;
+use crate::dashboard::format::{UNSET, When};
 use crate::domain::address::host_with_port;
 use crate::domain::attempt::printable;
 use crate::domain::lease::{Guard, State};
@@ -28,6 +28,8 @@ pub struct LeaseRow {
     pub interfaces: String,
     /// Where it is in its life.
     pub state: Badge,
+    /// The same in words.
+    pub state_means: &'static str,
     /// What is wrong with it, if anything is.
     pub trouble: Option<String>,
     /// What enforces it.
@@ -80,6 +82,7 @@ impl LeaseRow {
             addresses: lease.addresses.iter().map(|text| bare(text)).collect(),
             interfaces: lease.interfaces.join(", "),
             state: Badge::lease(lease.state),
+            state_means: lease.state.describe(),
             trouble: trouble(&lease, taken_by),
             guard: lease.guard.as_str(),
             guard_means: guard_means(lease.guard),
@@ -116,6 +119,7 @@ fn nobody(lease: &LeaseDocument, open: bool) -> String {
     match lease.state {
         _ if !open => format!("uid {}", lease.uid),
         State::Reserved => "away".to_owned(),
+        state if state.is_ended() => UNSET.to_owned(),
         _ => "none yet".to_owned(),
     }
 }
@@ -126,7 +130,7 @@ fn trouble(lease: &LeaseDocument, taken_by: Option<&str>) -> Option<String> {
             Some(who) => format!("taken by {}", printable(who)),
             None => "taken by another program".to_owned(),
         }),
-        State::Degraded => Some("an address has gone from the host".to_owned()),
+        State::Degraded => Some(lease.state.describe().to_owned()),
         _ => None,
     }
 }
@@ -157,7 +161,7 @@ fn ends(lease: &LeaseDocument, open: bool, now: Timestamp) -> Ends {
         _ if lease.name.is_some() => Ends::Otherwise("kept for its name"),
         _ if lease.owner.is_some() => Ends::Otherwise("with its owner"),
         // Others' names and owners are not shown, so nothing can be said of their end.
-        _ if !open => Ends::Otherwise("–"),
+        _ if !open => Ends::Otherwise(UNSET),
         _ => Ends::Otherwise("when released"),
     }
 }
@@ -174,6 +178,19 @@ mod tests {
         assert_eq!(bare("0.0.0.0:20000"), "0.0.0.0");
         assert_eq!(bare("[::]:20000"), "::");
         assert_eq!(bare("[fe80::1%eth0]:1"), "fe80::1%eth0");
+    }
+
+    #[test]
+    fn an_owner_is_away_while_its_lease_lives() {
+        let told = |state| {
+            let mut lease = lease(20_000);
+            lease.state = state;
+            let document = LeaseDocument::of(&lease, &Clock::manual());
+            LeaseRow::of(document, true, None, Timestamp::UNIX_EPOCH).nobody
+        };
+        assert_eq!(told(State::Reserved), "away");
+        assert_eq!(told(State::Handed), "none yet");
+        assert_eq!(told(State::Unclaimed), "–");
     }
 
     #[test]

@@ -52,11 +52,17 @@ fn only_choice(explanation: &Explanation) -> Option<&[Candidate]> {
     }
 }
 
-/// The same where it was drawn. A preferred port is weighed alone, and so is each of `ordered` and of
-/// `random`, whatever else there was.
+/// The same where it was made among all that could be chosen. A preferred port is weighed alone, and
+/// so is each of `ordered` and of `random`, whatever else there was; what is weighed alone was the
+/// only one left where all others were busy.
 fn handful(explanation: &Explanation) -> Option<&[Candidate]> {
+    let weighed = only_choice(explanation)?;
     let is_learned = explanation.strategy == Strategy::Learned.as_str();
-    only_choice(explanation).filter(|weighed| is_learned && weighed.len() > 1)
+    let is_whole = || match weighed {
+        [only] => !is_seen(only) && busy(explanation) == others(explanation),
+        _ => true,
+    };
+    (is_learned && is_whole()).then_some(weighed)
 }
 
 /// How many ports could be chosen.
@@ -65,23 +71,34 @@ fn eligible(explanation: &Explanation) -> Option<u32> {
     explanation.ports.checked_sub(excluded.sum())
 }
 
-/// How many ports were left out because a snapshot saw them busy. Only `learned` does that, and not
-/// where nothing else is left. The record has the share of those that could be chosen.
+/// How many could be chosen but for one.
+fn others(explanation: &Explanation) -> Option<u32> {
+    eligible(explanation)?.checked_sub(1)
+}
+
+/// How many of those a snapshot saw busy; the record has their share.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
     reason = "between 0 and the number of ports"
 )]
+fn busy(explanation: &Explanation) -> Option<u32> {
+    let share = explanation.random_would_meet?.clamp(0.0, 1.0);
+    Some((share * f64::from(eligible(explanation)?)).round() as u32)
+}
+
+/// Whether a snapshot saw it busy, on either protocol.
+fn is_seen(candidate: &Candidate) -> bool {
+    let mut weighed = candidate.weighed.iter();
+    weighed.any(|weighed| weighed.evidence.seen_now)
+}
+
+/// How many ports were left out because a snapshot saw them busy. Only `learned` does that, and not
+/// where nothing else is left.
 fn seen(explanation: &Explanation) -> Option<u32> {
     let weighed = handful(explanation)?;
-    let share = explanation.random_would_meet?.clamp(0.0, 1.0);
-    let busy = (share * f64::from(eligible(explanation)?)).round() as u32;
-    let seen_now = |candidate: &&Candidate| {
-        let mut weighed = candidate.weighed.iter();
-        weighed.any(|weighed| weighed.evidence.seen_now)
-    };
-    let listed = weighed.iter().filter(seen_now).count();
-    busy.checked_sub(u32::try_from(listed).ok()?)
+    let listed = weighed.iter().filter(|weighed| is_seen(weighed)).count();
+    busy(explanation)?.checked_sub(u32::try_from(listed).ok()?)
 }
 
 /// Which ports were left out. The record has their numbers nowhere; but where as many are missing
@@ -172,6 +189,25 @@ mod tests {
         some.choices[0][0].weighed[0].evidence.seen_now = true;
         some.choices[0][1].weighed[0].evidence.seen_now = true;
         assert_eq!(seen(&some), Some(0));
+    }
+
+    #[test]
+    fn the_busy_ports_beside_the_last_one_are_named() {
+        let mut last = explanation(&[20_412]);
+        last.ranges = "20410-20413".to_owned();
+        (last.ports, last.excluded[0].ports) = (4, 1);
+        last.random_would_meet = Some(2.0 / 3.0);
+        let said = "Left out of this list: 1 port leased and 2 ports seen busy by the latest \
+                    snapshot: 20410-20411, 20413.";
+        assert_eq!(left_out(&last), [said]);
+        // Was it preferred, then another that is free was not looked at, and is not named.
+        last.random_would_meet = Some(1.0 / 3.0);
+        let said = "Left out of this list: 1 port leased.";
+        assert_eq!(left_out(&last), [said]);
+        // Nor is there a last one where the preferred one is itself among the busy.
+        last.random_would_meet = Some(2.0 / 3.0);
+        last.choices[0][0].weighed[0].evidence.seen_now = true;
+        assert_eq!(left_out(&last), [said]);
     }
 
     #[test]

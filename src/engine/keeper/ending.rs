@@ -149,12 +149,12 @@ impl Service {
             return;
         };
         let still = move |lease: &Lease| lease.owner.as_ref().is_some_and(|now| now.is(&owner));
-        let why = "its owner is gone";
+        let gone = "its owner is gone";
         let parting = span::of_lease("owner_gone", &lease);
         let done = async {
             match lease.name {
-                Some(_) => self.put_away(id, why, still).await,
-                None => self.end(id, State::OwnerGone, why, still).await,
+                Some(_) => self.put_away(id, "its owner is away", still).await,
+                None => self.end(id, State::OwnerGone, gone, still).await,
             }
         };
         let done = done.instrument(parting).await;
