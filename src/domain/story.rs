@@ -49,7 +49,7 @@ pub fn of(explanation: &Explanation) -> String {
         let percent = share * 100.0;
         let _ = write!(
             text,
-            "A port drawn at random had been busy with {percent:.1} %. "
+            "A port drawn at random would have been busy {percent:.1} % of the time. "
         );
     }
     for note in &explanation.notes {
@@ -257,7 +257,7 @@ mod tests {
             "Chose 24117: expected cost 0.004, 31 good binds, no conflict, never seen busy in 4,310 \
              checks. Rejected 24500: expected cost 0.310, never bound yet, no conflict, node was on it \
              in 14 % of the last days' checks (603 of 4,310), assigned by IANA (+0.02). 3 of 10,000 \
-             ports were leased. A port drawn at random had been busy with 5.2 %."
+             ports were leased. A port drawn at random would have been busy 5.2 % of the time."
         );
     }
     #[test]
