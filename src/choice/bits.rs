@@ -99,6 +99,19 @@ impl PortBits {
             .sum()
     }
 
+    /// The ports that both sets have, ascending.
+    pub fn common(&self, other: &Self) -> impl Iterator<Item = Port> {
+        let words = self.0.iter().zip(other.0.iter()).enumerate();
+        words.flat_map(|(index, (mine, theirs))| {
+            let mut left = mine & theirs;
+            std::iter::from_fn(move || {
+                let bit = left.trailing_zeros();
+                left &= left.checked_sub(1)?;
+                port_at(index, bit)
+            })
+        })
+    }
+
     /// The ports from which `length` ports in a row are in the set.
     #[must_use]
     pub fn run_starts(&self, length: u16) -> Self {
@@ -243,13 +256,15 @@ mod tests {
         #[test]
         fn it_behaves_as_a_set(
             numbers in proptest::collection::btree_set(1u16..=u16::MAX, 0..200),
-            taken in proptest::collection::btree_set(1u16..=u16::MAX, 0..200),
+            mut taken in proptest::collection::btree_set(1u16..=u16::MAX, 0..200),
             from in 1u16..=u16::MAX,
         ) {
             let mut bits = PortBits::default();
             for number in &numbers {
                 prop_assert!(bits.insert(port(*number)));
             }
+            // Some of the same; drawn alone they would hardly ever meet.
+            taken.extend(numbers.iter().step_by(3));
             let mut others = PortBits::default();
             for number in &taken {
                 others.insert(port(*number));
@@ -260,6 +275,8 @@ mod tests {
             for (rank, number) in (0u32..).zip(&numbers) {
                 prop_assert_eq!(bits.nth(rank), Some(port(*number)));
             }
+            let common: Vec<u16> = bits.common(&others).map(Port::get).collect();
+            prop_assert_eq!(common, numbers.intersection(&taken).copied().collect::<Vec<u16>>());
             bits.subtract(&others);
             let left: BTreeSet<u16> = bits.iter().map(Port::get).collect();
             prop_assert_eq!(left, numbers.difference(&taken).copied().collect::<BTreeSet<u16>>());

@@ -35,21 +35,26 @@ impl Eligible {
         }
     }
 
-    /// Takes `ports` away for `reason`, and counts those that were still there.
+    /// Takes `ports` away for `reason`, and counts those that were still there. They are looked up
+    /// one by one only where they are few: each choice comes through here.
     pub fn exclude(&mut self, reason: Reason, ports: &PortBits) {
-        let gone = self.ports.subtract(ports);
+        let gone = self.ports.count_common(ports);
         if gone == 0 {
             return;
         }
-        match self
-            .excluded
-            .iter_mut()
-            .find(|known| known.reason == reason)
-        {
-            Some(known) => known.ports += gone,
+        let which = if gone <= Excluded::NAMED {
+            self.ports.common(ports).collect()
+        } else {
+            Vec::new()
+        };
+        self.ports.subtract(ports);
+        let mut known = self.excluded.iter_mut();
+        match known.find(|known| known.reason == reason) {
+            Some(known) => known.add(gone, which),
             None => self.excluded.push(Excluded {
                 reason,
                 ports: gone,
+                which,
             }),
         }
     }
@@ -122,5 +127,8 @@ mod tests {
             .collect();
         assert_eq!(counts, [(Reason::Configured, 11), (Reason::Leased, 10)]);
         assert_eq!((eligible.pool_size, eligible.ports.len()), (100, 79));
+        let named: Vec<_> = eligible.excluded.iter().map(Excluded::named).collect();
+        let [configured, leased] = ["150-160", "161-170"].map(|ports| Some(ports.to_owned()));
+        assert_eq!(named, [configured, leased]);
     }
 }

@@ -188,6 +188,7 @@ mod tests {
                 excluded: vec![Excluded {
                     reason: Reason::Leased,
                     ports: 25,
+                    which: Vec::new(),
                 }],
                 notes: vec![HOSTILE.into()],
                 interfaces: vec![HOSTILE.into()],

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::candidate::Candidate;
-use super::port::Port;
+use super::port::{Port, PortSet};
 
 /// Why a port was not even considered.
 #[derive(
@@ -72,6 +72,31 @@ pub struct Excluded {
     pub reason: Reason,
     /// How many ports.
     pub ports: u32,
+    /// Which ports, ascending, where they are few: 16 at most. Left out where they are more.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub which: Vec<Port>,
+}
+
+impl Excluded {
+    /// How many ports are told by their numbers; of more the record of each choice would grow.
+    pub const NAMED: u32 = 16;
+
+    /// So many ports more, and which they are if they are few; all or none are named.
+    pub fn add(&mut self, ports: u32, which: impl IntoIterator<Item = Port>) {
+        self.ports += ports;
+        if self.ports > Self::NAMED {
+            self.which.clear();
+            return;
+        }
+        self.which.extend(which);
+        self.which.sort_unstable();
+    }
+
+    /// Which ports, as `20412, 20416-20417`; none where the record does not tell.
+    pub fn named(&self) -> Option<String> {
+        let which: PortSet = self.which.iter().copied().collect();
+        (!which.is_empty()).then(|| which.in_words())
+    }
 }
 
 /// The stored reasons of one allocation.
@@ -112,5 +137,40 @@ impl Explanation {
         for weighed in candidates.flat_map(|candidate| &mut candidate.weighed) {
             weighed.evidence.occupant = None;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ports(numbers: std::ops::RangeInclusive<u16>) -> impl Iterator<Item = Port> {
+        numbers.filter_map(Port::new)
+    }
+
+    #[test]
+    fn few_ports_are_named_and_of_many_none() {
+        let mut leased = Excluded {
+            reason: Reason::Leased,
+            ports: 0,
+            which: Vec::new(),
+        };
+        leased.add(2, ports(30..=31));
+        leased.add(1, ports(20..=20));
+        assert_eq!(leased.named().unwrap(), "20, 30-31");
+        leased.add(13, ports(1..=13));
+        assert_eq!(leased.which.len(), 16);
+        leased.add(1, ports(40..=40));
+        assert_eq!((leased.ports, leased.named()), (17, None));
+        leased.add(1, ports(41..=41));
+        assert_eq!((leased.ports, leased.named()), (18, None), "all or none");
+    }
+
+    #[test]
+    fn a_record_without_names_is_read() {
+        let old: Excluded = serde_json::from_str(r#"{"reason":"leased","ports":3}"#).unwrap();
+        assert_eq!((old.ports, old.named()), (3, None));
+        let written = serde_json::to_string(&old).unwrap();
+        assert_eq!(written, r#"{"reason":"leased","ports":3}"#);
     }
 }

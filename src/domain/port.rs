@@ -289,14 +289,25 @@ impl PortSet {
     /// The ports that are not in the other set.
     #[must_use]
     pub fn without(&self, other: &Self) -> Self {
-        let left = self.iter().filter(|port| !other.contains(*port));
-        Self::from_pairs(left.map(|port| (port.get(), port.get())))
+        self.iter().filter(|port| !other.contains(*port)).collect()
     }
 
     /// The ports in either set.
     #[must_use]
     pub fn union(&self, other: &Self) -> Self {
         Self::from_pairs(self.ranges.iter().chain(&other.ranges).copied())
+    }
+
+    /// As a sentence has it: `8888-8988, 9100`.
+    pub fn in_words(&self) -> String {
+        self.to_string().replace(',', ", ")
+    }
+}
+
+impl FromIterator<Port> for PortSet {
+    fn from_iter<I: IntoIterator<Item = Port>>(ports: I) -> Self {
+        let ports = ports.into_iter().map(Port::get);
+        Self::from_pairs(ports.map(|number| (number, number)))
     }
 }
 

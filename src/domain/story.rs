@@ -43,7 +43,9 @@ pub fn of(explanation: &Explanation) -> String {
     for excluded in &explanation.excluded {
         let (ports, why) = (excluded.ports, excluded.reason.describe());
         let (all, were) = (counted(explanation.ports, "port"), were(ports));
-        let _ = write!(text, "{ports} of {all} {were} {why}. ");
+        let which = excluded.named().map(|which| format!(": {which}"));
+        let which = which.unwrap_or_default();
+        let _ = write!(text, "{ports} of {all} {were} {why}{which}. ");
     }
     if let Some(share) = explanation.random_would_meet {
         let percent = share * 100.0;
@@ -246,6 +248,10 @@ mod tests {
             excluded: vec![Excluded {
                 reason: Reason::Leased,
                 ports: 3,
+                which: [24118, 24120, 24121]
+                    .into_iter()
+                    .filter_map(Port::new)
+                    .collect(),
             }],
             tried: vec![Port::new(24117).unwrap()],
             granted: vec![Port::new(24117).unwrap()],
@@ -257,7 +263,7 @@ mod tests {
             "Chose 24117: expected cost 0.004, 31 good binds, no conflict, never seen busy in 4,310 \
              checks. Rejected 24500: expected cost 0.310, never bound yet, no conflict, node was on it \
              in 14 % of the last days' checks (603 of 4,310), assigned by IANA (+0.02). 3 of 10,000 \
-             ports were leased. A port drawn at random would have been busy 5.2 % of the time."
+             ports were leased: 24118, 24120-24121. A port drawn at random would have been busy 5.2 % of the time."
         );
     }
     #[test]
@@ -296,6 +302,7 @@ mod tests {
             excluded: vec![Excluded {
                 reason: Reason::Leased,
                 ports: 1,
+                which: Vec::new(),
             }],
             tried: vec![first, second],
             granted: vec![second],

@@ -5,16 +5,16 @@ use crate::domain::candidate::Candidate;
 use crate::domain::explanation::Explanation;
 use crate::domain::pool::Strategy;
 use crate::domain::port::PortSet;
-use crate::domain::words::{counted, grouped, listed};
+use crate::domain::words::{counted, grouped};
 
 /// What is not in the list, in sentences; nothing where all ports are in it.
 pub fn left_out(explanation: &Explanation) -> Vec<String> {
     let mut sentences = Vec::new();
     let counts = counts(explanation);
     if !counts.is_empty() {
-        let which = named(explanation).map(|ports| format!(": {ports}"));
-        let (counts, which) = (listed(&counts), which.unwrap_or_default());
-        sentences.push(format!("Left out of this list: {counts}{which}."));
+        // Each may have commas and a colon of its own.
+        let counts = counts.join("; ");
+        sentences.push(format!("Left out of this list: {counts}."));
     }
     sentences.extend(drawn(explanation));
     if explanation.choices.len() > 1 {
@@ -23,20 +23,29 @@ pub fn left_out(explanation: &Explanation) -> Vec<String> {
     sentences
 }
 
-/// How many ports each reason left out.
+/// How many ports each reason left out, and which where that is known.
 fn counts(explanation: &Explanation) -> Vec<String> {
     let excluded = explanation.excluded.iter();
     let mut counts: Vec<String> = excluded
-        .map(|excluded| told(excluded.ports, excluded.reason.describe()))
+        .map(|excluded| {
+            let why = excluded.reason.describe();
+            told(excluded.ports, why, excluded.named())
+        })
         .collect();
     if let Some(seen) = seen(explanation).filter(|seen| *seen > 0) {
-        counts.push(told(seen, "seen busy by the latest snapshot"));
+        let why = "seen busy by the latest snapshot";
+        counts.push(told(seen, why, seen_ports(explanation, seen)));
     }
     counts
 }
 
-fn told(ports: u32, why: &str) -> String {
-    format!("{} {why}", counted(ports, "port"))
+fn told(ports: u32, why: &str, which: Option<String>) -> String {
+    let which = which.map(|which| format!(": {which}"));
+    format!(
+        "{} {why}{}",
+        counted(ports, "port"),
+        which.unwrap_or_default()
+    )
 }
 
 fn number(ports: u32) -> usize {
@@ -101,18 +110,15 @@ fn seen(explanation: &Explanation) -> Option<u32> {
     busy(explanation)?.checked_sub(u32::try_from(listed).ok()?)
 }
 
-/// Which ports were left out. The record has their numbers nowhere; but where as many are missing
-/// from the list as were left out, it is these.
-fn named(explanation: &Explanation) -> Option<String> {
-    let weighed = only_choice(explanation)?;
+/// Which ports a snapshot saw busy. The record has their numbers nowhere; but where as many as these
+/// are missing from the list, beside those ruled out by name, it is they.
+fn seen_ports(explanation: &Explanation, seen: u32) -> Option<String> {
+    let weighed = only_choice(explanation)?.iter();
+    let ruled_out = explanation.excluded.iter().flat_map(|one| &one.which);
+    let listed = weighed.map(|candidate| &candidate.port).chain(ruled_out);
     let ranges: PortSet = explanation.ranges.parse().ok()?;
-    let excluded = explanation.excluded.iter().map(|excluded| excluded.ports);
-    let gone = excluded.sum::<u32>() + seen(explanation).unwrap_or(0);
-    let mut missing = ranges;
-    for candidate in weighed {
-        missing = missing.without(&PortSet::single(candidate.port));
-    }
-    (missing.len() == number(gone)).then(|| missing.to_string().replace(',', ", "))
+    let missing = ranges.without(&listed.copied().collect());
+    (missing.len() == number(seen)).then(|| missing.in_words())
 }
 
 /// How many of those that could be chosen are in the list.
@@ -155,6 +161,10 @@ mod tests {
             excluded: vec![Excluded {
                 reason: Reason::Leased,
                 ports: 3,
+                which: [20_412, 20_416, 20_417]
+                    .into_iter()
+                    .filter_map(Port::new)
+                    .collect(),
             }],
             tried: vec![weighed[0].port],
             choices: vec![weighed],
@@ -165,26 +175,29 @@ mod tests {
     const SIX: [u16; 6] = [20_415, 20_410, 20_411, 20_413, 20_414, 20_420];
 
     #[test]
-    fn what_is_missing_is_counted_and_named() {
-        let mut all = explanation(&[
-            20_415, 20_410, 20_411, 20_413, 20_414, 20_418, 20_419, 20_420,
-        ]);
+    fn what_is_ruled_out_is_counted_and_named_where_the_record_names_it() {
+        let drawn = "Of 8 ports that were left, 6 were drawn.";
+        let mut some = explanation(&SIX);
         let said = "Left out of this list: 3 ports leased: 20412, 20416-20417.";
-        assert_eq!(left_out(&all), [said]);
-        all.excluded.clear();
-        assert!(
-            named(&all).is_none(),
-            "three are missing for no reason on record"
-        );
+        assert_eq!(left_out(&some), [said, drawn]);
+        some.excluded[0].which.clear();
+        let said = "Left out of this list: 3 ports leased.";
+        assert_eq!(left_out(&some), [said, drawn]);
     }
 
     #[test]
     fn what_a_snapshot_saw_is_left_out_too() {
         let mut some = explanation(&SIX);
         some.random_would_meet = Some(2.0 / 8.0);
-        let said = "Left out of this list: 3 ports leased and 2 ports seen busy by the latest \
-                    snapshot: 20412, 20416-20419.";
+        let said = "Left out of this list: 3 ports leased: 20412, 20416-20417; 2 ports seen busy by \
+                    the latest snapshot: 20418-20419.";
         assert_eq!(left_out(&some), [said]);
+        // Any of five may be the two.
+        let leased = std::mem::take(&mut some.excluded[0].which);
+        let said =
+            "Left out of this list: 3 ports leased; 2 ports seen busy by the latest snapshot.";
+        assert_eq!(left_out(&some), [said]);
+        some.excluded[0].which = leased;
         // Where nothing else is left they are weighed.
         some.choices[0][0].weighed[0].evidence.seen_now = true;
         some.choices[0][1].weighed[0].evidence.seen_now = true;
@@ -196,13 +209,14 @@ mod tests {
         let mut last = explanation(&[20_412]);
         last.ranges = "20410-20413".to_owned();
         (last.ports, last.excluded[0].ports) = (4, 1);
+        last.excluded[0].which = vec![Port::new(20_410).unwrap()];
         last.random_would_meet = Some(2.0 / 3.0);
-        let said = "Left out of this list: 1 port leased and 2 ports seen busy by the latest \
-                    snapshot: 20410-20411, 20413.";
+        let said = "Left out of this list: 1 port leased: 20410; 2 ports seen busy by the latest \
+                    snapshot: 20411, 20413.";
         assert_eq!(left_out(&last), [said]);
         // Was it preferred, then another that is free was not looked at, and is not named.
         last.random_would_meet = Some(1.0 / 3.0);
-        let said = "Left out of this list: 1 port leased.";
+        let said = "Left out of this list: 1 port leased: 20410.";
         assert_eq!(left_out(&last), [said]);
         // Nor is there a last one where the preferred one is itself among the busy.
         last.random_would_meet = Some(2.0 / 3.0);
@@ -211,27 +225,16 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_named_that_the_record_does_not_tell() {
-        let some = explanation(&SIX);
-        let said = [
-            "Left out of this list: 3 ports leased.",
-            "Of 8 ports that were left, 6 were drawn.",
-        ];
-        assert_eq!(left_out(&some), said);
+    fn several_choices_and_a_preferred_port_tell_nothing_of_those_seen() {
+        let said = "Left out of this list: 3 ports leased: 20412, 20416-20417.";
         let mut several = explanation(&SIX);
         several.choices.push(vec![candidate(20_418)]);
         several.tried.push(Port::new(20_418).unwrap());
-        let said = [
-            "Left out of this list: 3 ports leased.",
-            "A port that was tried is not weighed again.",
-        ];
-        assert_eq!(left_out(&several), said);
+        let again = "A port that was tried is not weighed again.";
+        assert_eq!(left_out(&several), [said, again]);
         let mut preferred = explanation(&[20_410]);
         preferred.random_would_meet = Some(0.5);
-        assert_eq!(
-            left_out(&preferred),
-            ["Left out of this list: 3 ports leased."]
-        );
+        assert_eq!(left_out(&preferred), [said]);
     }
 
     #[test]
