@@ -42,7 +42,7 @@ pub fn relative(at: Timestamp, now: Timestamp) -> String {
 }
 
 /// A duration in its largest unit alone, cut off rather than rounded up.
-fn coarse(seconds: u64) -> String {
+pub fn coarse(seconds: u64) -> String {
     match seconds {
         0..60 => format!("{seconds} s"),
         60..3600 => format!("{} min", seconds / 60),

@@ -125,6 +125,7 @@ pub(super) async fn show(
         .collect();
     let seen = reader.seen_on(protocol, port, strip::begin(now)).await;
     let seen = seen.map_err(Problem::from)?;
+    let watched = reader.watched_since().await.map_err(Problem::from)?;
     let opinions = service.opinions(protocol, port).map_err(Problem::from)?;
     Ok(Page(PortPage {
         frame,
@@ -144,7 +145,7 @@ pub(super) async fn show(
         sockets: about.occupants.into_iter().map(SocketRow::from).collect(),
         numbers: about.record.map(|record| Numbers::of(&record, now)),
         opinions: opinions.iter().map(OpinionRow::of).collect(),
-        strip: strip_of(&living, &leases, &seen, now),
+        strip: strip_of(&living, &leases, &seen, watched, now),
         past: past(&leases, &viewer, now),
         attempts: about
             .attempts
@@ -315,7 +316,13 @@ impl Numbers {
     }
 }
 
-fn strip_of(living: &[Arc<Lease>], leases: &[Lease], seen: &[Seen], now: Timestamp) -> Strip {
+fn strip_of(
+    living: &[Arc<Lease>],
+    leases: &[Lease],
+    seen: &[Seen],
+    watched: Option<i64>,
+    now: Timestamp,
+) -> Strip {
     let now_ms = now.as_millisecond();
     let span = |lease: &Lease| {
         let ended = lease.ended_at.map_or(now_ms, Timestamp::as_millisecond);
@@ -328,7 +335,7 @@ fn strip_of(living: &[Arc<Lease>], leases: &[Lease], seen: &[Seen], now: Timesta
         .iter()
         .map(|seen| (seen.from_ms, seen.until_ms.unwrap_or(now_ms)));
     let others: Vec<strip::Span> = others.collect();
-    Strip::of(&ours, &others, now)
+    Strip::of(&ours, &others, watched, now)
 }
 
 fn past(leases: &[Lease], viewer: &Viewer, now: Timestamp) -> Vec<PastRow> {

@@ -42,6 +42,12 @@ impl Reader {
         rows.into_iter().map(TryInto::try_into).collect()
     }
 
+    /// When the first snapshot on record was taken, in milliseconds since 1970; none before it.
+    pub async fn watched_since(&self) -> Result<Option<i64>, StoreError> {
+        let first = sqlx::query_scalar("select at_ms from snapshot order by seq limit 1");
+        Ok(first.fetch_optional(&self.pool).await?)
+    }
+
     /// When others were seen on a port since a time, in no particular order.
     pub async fn seen_on(
         &self,

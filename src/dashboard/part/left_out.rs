@@ -121,14 +121,20 @@ fn seen_ports(explanation: &Explanation, seen: u32) -> Option<String> {
     (missing.len() == number(seen)).then(|| missing.in_words())
 }
 
-/// How many of those that could be chosen are in the list.
+/// How many of those that could be chosen are in the list, or that it is the only one.
 fn drawn(explanation: &Explanation) -> Option<String> {
     let weighed = handful(explanation)?.len();
     let left = eligible(explanation)?.checked_sub(seen(explanation).unwrap_or(0))?;
-    (weighed < number(left)).then(|| {
-        let left = grouped(left);
-        format!("Of {left} ports that were left, {weighed} were drawn.")
-    })
+    match (weighed, number(left)) {
+        (1, 1) => Some("It was the only port left.".to_owned()),
+        (weighed, left) if weighed < left => {
+            let left = grouped(left);
+            Some(format!(
+                "Of {left} ports that were left, {weighed} were drawn."
+            ))
+        }
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -213,7 +219,7 @@ mod tests {
         last.random_would_meet = Some(2.0 / 3.0);
         let said = "Left out of this list: 1 port leased: 20410; 2 ports seen busy by the latest \
                     snapshot: 20411, 20413.";
-        assert_eq!(left_out(&last), [said]);
+        assert_eq!(left_out(&last), [said, "It was the only port left."]);
         // Was it preferred, then another that is free was not looked at, and is not named.
         last.random_would_meet = Some(1.0 / 3.0);
         let said = "Left out of this list: 1 port leased: 20410.";

@@ -49,7 +49,8 @@ fn terms(opinion: &Opinion) -> Vec<Term> {
     for weighed in &opinion.candidate.weighed {
         let (known, cost) = (&weighed.evidence, &weighed.cost);
         let from = format!(
-            "binds {:.1} worked and {:.1} were refused, {:.1} of {:.1} snapshots saw somebody; in its block {:.1} and {:.1}",
+            "{:.1} binds worked and {:.1} were refused, {:.1} of {:.1} snapshots saw somebody; in its block of 64 \
+             ports {:.1} binds worked and {:.1} were refused; the older, the less each counts",
             known.good,
             known.failed,
             known.busy,
@@ -57,7 +58,7 @@ fn terms(opinion: &Opinion) -> Vec<Term> {
             known.block_good,
             known.block_failed
         );
-        terms.push(term("somebody is there, likely", cost.p_busy, &from));
+        terms.push(term("how likely somebody is there", cost.p_busy, &from));
         let rare = [
             (
                 "seen",
@@ -133,7 +134,7 @@ mod tests {
         assert_eq!(
             told,
             [
-                ("somebody is there, likely", "0.100"),
+                ("how likely somebody is there", "0.100"),
                 ("seen", "0.500"),
                 ("a rule", "0.050")
             ]

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use crate::dashboard::format::percent;
+use crate::dashboard::format::{coarse, percent};
 
 /// The strip is so many units long: ten seconds of a week are about one.
 pub(super) const LENGTH: i64 = 60_480;
@@ -17,6 +17,8 @@ pub(super) type Span = (i64, i64);
 pub(super) struct Strip {
     /// When it was leased, and when others were seen on it.
     pub(super) lanes: [Lane; 2],
+    /// So much of it passed before anybody looked.
+    pub(super) unwatched: i64,
     /// The same in a sentence.
     pub(super) says: String,
 }
@@ -49,18 +51,11 @@ pub(super) fn begin(now: Timestamp) -> i64 {
 }
 
 impl Strip {
-    /// The week that ends now.
-    pub(super) fn of(ours: &[Span], others: &[Span], now: Timestamp) -> Self {
+    /// The week that ends now, of which only what came after the first snapshot is known.
+    pub(super) fn of(ours: &[Span], others: &[Span], watched: Option<i64>, now: Timestamp) -> Self {
         let week = (begin(now), now.as_millisecond());
+        let watched = (watched.unwrap_or(week.1).clamp(week.0, week.1), week.1);
         let (leased, seen) = (merged(ours, week), merged(others, week));
-        let either: Vec<Span> = leased.iter().chain(&seen).copied().collect();
-        let busy = share(&merged(&either, week));
-        let says = format!(
-            "Leased {} of the last seven days, in others' hands {}, free {}.",
-            percent(share(&leased), share(&[week])),
-            percent(share(&seen), share(&[week])),
-            percent(share(&[week]) - busy, share(&[week])),
-        );
         let lane = |label, class, spans: &[Span]| Lane {
             label,
             class,
@@ -74,17 +69,44 @@ impl Strip {
                 lane("leased", "strip-ours", &leased),
                 lane("others", "strip-others", &seen),
             ],
-            says,
+            unwatched: place(watched.0, week.0),
+            says: says(&leased, &seen, watched),
         }
     }
 }
 
+/// What was watched, in a sentence.
+fn says(leased: &[Span], seen: &[Span], watched: Span) -> String {
+    let all = share(&[watched]);
+    let [leased, seen] = [leased, seen].map(|spans| merged(spans, watched));
+    let either: Vec<Span> = leased.iter().chain(&seen).copied().collect();
+    let busy = share(&merged(&either, watched));
+    let time = match watched.1 - watched.0 {
+        WEEK_MS => "the last seven days".to_owned(),
+        0 => return "Nobody has looked yet.".to_owned(),
+        ms => format!(
+            "the {} since somebody looks",
+            coarse(ms.unsigned_abs() / 1000)
+        ),
+    };
+    format!(
+        "Leased {} of {time}, in others' hands {}, free {}.",
+        percent(share(&leased), all),
+        percent(share(&seen), all),
+        percent(all - busy, all),
+    )
+}
+
+/// Where a moment is on a strip that begins at another.
+fn place(ms: i64, begin: i64) -> i64 {
+    (ms - begin) * LENGTH / WEEK_MS
+}
+
 impl Segment {
     fn of((from, until): Span, begin: i64) -> Self {
-        let place = |ms: i64| (ms - begin) * LENGTH / WEEK_MS;
-        let x = place(from);
+        let x = place(from, begin);
         // What was short is a line all the same.
-        let width = (place(until) - x).max(LENGTH / 600);
+        let width = (place(until, begin) - x).max(LENGTH / 600);
         Self {
             x: x.min(LENGTH - width),
             width,
@@ -135,7 +157,9 @@ mod tests {
     fn a_strip_tells_each_share() {
         let now = Timestamp::from_millisecond(WEEK_MS).unwrap();
         let day = WEEK_MS / 7;
-        let strip = Strip::of(&[(-day, day), (3 * day, 4 * day)], &[(0, day)], now);
+        let ours = [(-day, day), (3 * day, 4 * day)];
+        let strip = Strip::of(&ours, &[(0, day)], Some(-day), now);
+        assert_eq!(strip.unwatched, 0);
         let segments = &strip.lanes[0].segments;
         let places: Vec<(i64, i64)> = segments.iter().map(|one| (one.x, one.width)).collect();
         assert_eq!(places, [(0, 8640), (25_920, 8640)]);
@@ -143,6 +167,24 @@ mod tests {
         assert_eq!(
             strip.says,
             "Leased 28.6 % of the last seven days, in others' hands 14.3 %, free 71.4 %."
+        );
+    }
+
+    #[test]
+    fn what_nobody_watched_was_not_free() {
+        let now = Timestamp::from_millisecond(WEEK_MS).unwrap();
+        let day = WEEK_MS / 7;
+        let ours = [(4 * day, 6 * day)];
+        let strip = Strip::of(&ours, &[], Some(5 * day), now);
+        assert_eq!(strip.unwatched, LENGTH * 5 / 7);
+        assert_eq!(
+            strip.says,
+            "Leased 50 % of the 2 days since somebody looks, in others' hands 0 %, free 50 %."
+        );
+        let strip = Strip::of(&ours, &[], None, now);
+        assert_eq!(
+            (strip.unwatched, &*strip.says),
+            (LENGTH, "Nobody has looked yet.")
         );
     }
 
