@@ -131,6 +131,12 @@ pub struct Explanation {
 }
 
 impl Explanation {
+    /// How many ports could be chosen; none where the record contradicts itself.
+    pub fn eligible(&self) -> Option<u32> {
+        let excluded = self.excluded.iter().map(|excluded| excluded.ports);
+        self.ports.checked_sub(excluded.sum())
+    }
+
     /// Forgets the names of processes. History remembers a name without its user.
     pub fn veil(&mut self) {
         let candidates = self.choices.iter_mut().flatten();

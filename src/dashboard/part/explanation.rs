@@ -280,20 +280,23 @@ fn known(candidate: &Candidate) -> String {
     known.unwrap_or_default()
 }
 
-/// How a port drawn at random would have fared, beside what was met.
+/// How drawing at random would have fared, beside what was met. Each busy port comes before all of the
+/// free ones with a chance of one in so many as these and itself (negative hypergeometric mean).
 fn random(explanation: &Explanation) -> Option<String> {
-    let busy = explanation.random_would_meet?;
+    let (share, all) = (explanation.random_would_meet?, explanation.eligible()?);
+    let busy = share * f64::from(all);
+    let free = f64::from(all) - busy;
     let met = explanation
         .tried
         .len()
         .saturating_sub(explanation.granted.len());
-    let expected = match busy / (1.0 - busy) {
-        _ if busy >= 1.0 => "nothing but refusals".to_owned(),
+    let expected = match busy / (free + 1.0) {
+        _ if free < 0.5 => "nothing but refusals".to_owned(),
         few if few > 0.0 && few < 0.01 => "fewer than 0.01 refusals on average".to_owned(),
         some => format!("{some:.2} refusals on average"),
     };
     Some(format!(
-        "A port drawn at random would have met {expected}; this request met {met}."
+        "Ports drawn at random, none twice, would have met {expected}; this request met {met}."
     ))
 }
 
@@ -301,6 +304,7 @@ fn random(explanation: &Explanation) -> Option<String> {
 mod tests {
     use super::*;
     use crate::domain::candidate::{Cost, Evidence, Penalty, Weighed};
+    use crate::domain::explanation::{Excluded, Reason};
     use crate::domain::port::Protocol;
 
     fn candidate(number: u16, protocols: &[Protocol]) -> Candidate {
@@ -375,7 +379,13 @@ mod tests {
     fn random_is_told_beside_what_was_met() {
         let port = |number| Port::new(number).unwrap();
         let explanation = Explanation {
-            random_would_meet: Some(0.2),
+            ports: 11,
+            excluded: vec![Excluded {
+                reason: Reason::Leased,
+                ports: 8,
+                which: Vec::new(),
+            }],
+            random_would_meet: Some(2.0 / 3.0),
             tried: vec![port(1), port(2)],
             granted: vec![port(2)],
             ..Explanation::default()
@@ -383,7 +393,7 @@ mod tests {
         let told = random(&explanation).unwrap();
         assert_eq!(
             told,
-            "A port drawn at random would have met 0.25 refusals on average; this request met 1."
+            "Ports drawn at random, none twice, would have met 1.00 refusals on average; this request met 1."
         );
         assert_eq!(random(&Explanation::default()), None);
     }

@@ -74,15 +74,9 @@ fn handful(explanation: &Explanation) -> Option<&[Candidate]> {
     (is_learned && is_whole()).then_some(weighed)
 }
 
-/// How many ports could be chosen.
-fn eligible(explanation: &Explanation) -> Option<u32> {
-    let excluded = explanation.excluded.iter().map(|excluded| excluded.ports);
-    explanation.ports.checked_sub(excluded.sum())
-}
-
 /// How many could be chosen but for one.
 fn others(explanation: &Explanation) -> Option<u32> {
-    eligible(explanation)?.checked_sub(1)
+    explanation.eligible()?.checked_sub(1)
 }
 
 /// How many of those a snapshot saw busy; the record has their share.
@@ -93,7 +87,7 @@ fn others(explanation: &Explanation) -> Option<u32> {
 )]
 fn busy(explanation: &Explanation) -> Option<u32> {
     let share = explanation.random_would_meet?.clamp(0.0, 1.0);
-    Some((share * f64::from(eligible(explanation)?)).round() as u32)
+    Some((share * f64::from(explanation.eligible()?)).round() as u32)
 }
 
 /// Whether a snapshot saw it busy, on either protocol.
@@ -124,7 +118,9 @@ fn seen_ports(explanation: &Explanation, seen: u32) -> Option<String> {
 /// How many of those that could be chosen are in the list, or that it is the only one.
 fn drawn(explanation: &Explanation) -> Option<String> {
     let weighed = handful(explanation)?.len();
-    let left = eligible(explanation)?.checked_sub(seen(explanation).unwrap_or(0))?;
+    let left = explanation
+        .eligible()?
+        .checked_sub(seen(explanation).unwrap_or(0))?;
     match (weighed, number(left)) {
         (1, 1) => Some("It was the only port left.".to_owned()),
         (weighed, left) if weighed < left => {

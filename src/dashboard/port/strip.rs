@@ -85,7 +85,7 @@ fn says(leased: &[Span], seen: &[Span], watched: Span) -> String {
         WEEK_MS => "the last seven days".to_owned(),
         0 => return "Nobody has looked yet.".to_owned(),
         ms => format!(
-            "the {} since somebody looks",
+            "the {} since the first look",
             coarse(ms.unsigned_abs() / 1000)
         ),
     };
@@ -179,7 +179,7 @@ mod tests {
         assert_eq!(strip.unwatched, LENGTH * 5 / 7);
         assert_eq!(
             strip.says,
-            "Leased 50 % of the 2 days since somebody looks, in others' hands 0 %, free 50 %."
+            "Leased 50 % of the 2 days since the first look, in others' hands 0 %, free 50 %."
         );
         let strip = Strip::of(&ours, &[], None, now);
         assert_eq!(
