@@ -155,10 +155,14 @@ async fn find(reader: &Reader, filter: AttemptFilter, asked: &Asked<'_>) -> Resu
     };
     let all = reader.bounded(all).await?;
     let times = reader.attempt_times(&all).await?;
+    let Some(histogram) = Histogram::of(&times, asked.params, now) else {
+        // To find that there is no attempt takes longest: all are looked at. Once is enough.
+        return Ok(Found::default());
+    };
     let ways = ways(reader.in_the_way(&all).await?, asked.viewer, now);
     let (rows, next) = rows(reader, all, page, asked).await?;
     Ok(Found {
-        histogram: Histogram::of(&times, asked.params, now),
+        histogram: Some(histogram),
         ways,
         rows,
         next,
