@@ -24,7 +24,7 @@ impl History {
             changes.pages.push(page.row(now_ms));
             for port in ports {
                 page.changed.remove(&port);
-                changes.ports.extend(page.port_row(port, now_ms));
+                changes.ports.extend(page.port_row(port));
             }
         }
         changes
@@ -93,16 +93,20 @@ impl Page {
         }
     }
 
-    fn port_row(&self, port: Port, now_ms: i64) -> Option<PortRow> {
+    /// As of the last news of the port, and not of the moment of writing: what was tried before that
+    /// moment, but learned after it, is news to the row.
+    fn port_row(&self, port: Port) -> Option<PortRow> {
         let record = self.ports.get(&port)?;
-        let left = self.half_life().left_after(now_ms - record.at_ms);
+        let seen_ms = record.run.map(|_| self.checks.at_ms);
+        let at_ms = seen_ms.map_or(record.at_ms, |seen_ms| seen_ms.max(record.at_ms));
+        let left = self.half_life().left_after(at_ms - record.at_ms);
         Some(PortRow {
             page: self.id,
             port,
-            at_ms: now_ms.max(record.at_ms),
+            at_ms,
             good: record.good * left,
             failed: record.failed * left,
-            busy: record.busy * left + self.run_busy(record, now_ms),
+            busy: record.busy * left + self.run_busy(record, at_ms),
             late: record.late * left,
             released_at_ms: record.released_at_ms,
             totals: Totals {

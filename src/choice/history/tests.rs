@@ -189,6 +189,19 @@ fn what_is_known_already_is_not_learned_again() {
 }
 
 #[test]
+fn what_was_tried_before_a_row_was_written_and_learned_after_it_is_news() {
+    let mut history = History::new(HALF_LIFE);
+    history.open(&group(&["0.0.0.0"]), TCP, 0);
+    history.snapshot(&[sighting("0.0.0.0", 81)], 10);
+    let changes = history.take_changes(25, 100);
+    let mut again = History::new(HALF_LIFE);
+    again.load(changes.pages, changes.ports);
+    again.replay(&[attempt("0.0.0.0", 81, Outcome::InUse, 20)]);
+    let totals = known(&again, &["0.0.0.0"], 81, 30).totals;
+    assert_eq!((totals.failed, totals.busy), (1, 1));
+}
+
+#[test]
 fn changes_are_told_once_unless_they_come_back() {
     let mut history = History::new(HALF_LIFE);
     history.bound(&group(&["0.0.0.0"]), TCP, port(80), 0);
