@@ -133,17 +133,19 @@ fn known(weighed: &Weighed) -> String {
 }
 
 /// What makes one port dearer than another of which as little is known: the binds in its block.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "counts of binds, never below nothing"
+)]
 fn nearby(evidence: &Evidence) -> Option<String> {
-    let [good, failed] = [evidence.block_good, evidence.block_failed].map(f64::round);
-    if good + failed < 1.0 {
+    let counts = [evidence.block_good, evidence.block_failed];
+    let [good, failed] = counts.map(|count| count.round() as u64);
+    if good + failed == 0 {
         return None;
     }
-    let binds = if (good - 1.0).abs() > 0.5 {
-        "binds"
-    } else {
-        "bind"
-    };
-    Some(format!("near it {good} good {binds} and {failed} refused"))
+    let good = counted(good, "good bind");
+    Some(format!("near it {good} and {failed} refused"))
 }
 
 #[cfg(test)]

@@ -146,13 +146,6 @@ impl Service {
         self.journal.lease(EventKind::Claimed, &claimed, detail);
         Ok(())
     }
-
-    /// An outsider has the port.
-    pub(super) async fn lose(&self, lease: &Lease, who: Occupant) -> Result<(), Refusal> {
-        let lost = self.change(lease.id, |lease| lease.state = State::Lost);
-        self.late_conflict(&*lost.await?, who);
-        Ok(())
-    }
 }
 
 /// Who listens on a lease's port right now and is neither its owner nor a descendant of it.

@@ -215,7 +215,7 @@ impl Service {
             let mut open = PortBits::from(&ranges);
             rules.in_pool.add(&open);
             for (reason, ports) in exclusions(pool, [&exclude, by_hand], kernel, cooling) {
-                for port in common(&open, &ports).iter() {
+                for port in open.common(&ports) {
                     rules.reasons.entry(port).or_insert(reason);
                 }
                 open.subtract(&ports);
@@ -302,26 +302,12 @@ fn first_of(exclusions: &[(Reason, PortBits)], port: Port) -> Option<Reason> {
     found.next().map(|(reason, _)| *reason)
 }
 
-fn common(one: &PortBits, other: &PortBits) -> PortBits {
-    let mut only_one = one.clone();
-    only_one.subtract(other);
-    let mut common = one.clone();
-    common.subtract(&only_one);
-    common
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn bits(text: &str) -> PortBits {
         PortBits::from(&text.parse::<PortSet>().unwrap())
-    }
-
-    #[test]
-    fn what_two_sets_share_is_in_both() {
-        let shared = common(&bits("100-200"), &bits("150-300"));
-        assert_eq!(shared, bits("150-200"));
     }
 
     #[test]

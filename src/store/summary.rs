@@ -4,6 +4,7 @@
 use sqlx::{FromRow, QueryBuilder};
 
 use super::filter::{self, AttemptFilter};
+use super::lease::json;
 use super::{Reader, StoreError};
 use crate::domain::attempt::Outcome;
 
@@ -50,8 +51,7 @@ impl Reader {
         query.push(") group by outcome");
         let rows: Vec<(String, String)> = query.build_query_as().fetch_all(&self.pool).await?;
         let times = rows.into_iter().map(|(outcome, times)| {
-            let at_ms = serde_json::from_str(&times)
-                .map_err(|error| StoreError::unreadable("attempt.at_ms", error))?;
+            let at_ms = json("the times of attempts", &times)?;
             Ok(Times { outcome, at_ms })
         });
         times.collect()

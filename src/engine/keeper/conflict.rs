@@ -6,10 +6,22 @@ use crate::domain::attempt::Occupant;
 use crate::domain::lease::{Lease, State};
 use crate::domain::outsider::Outsider;
 use crate::engine::observer;
+use crate::engine::refusal::Refusal;
 use crate::engine::service::Service;
 use crate::telemetry::span;
 
 impl Service {
+    /// An outsider has the port.
+    pub(in crate::engine) async fn lose(
+        &self,
+        lease: &Lease,
+        who: Occupant,
+    ) -> Result<(), Refusal> {
+        let lost = self.change(lease.id, |lease| lease.state = State::Lost);
+        self.late_conflict(&*lost.await?, who);
+        Ok(())
+    }
+
     /// Tells of an outsider on a leased port: by name in the log, which is its administrator's.
     pub(in crate::engine) fn late_conflict(&self, lease: &Lease, outsider: impl Into<Outsider>) {
         let outsider = outsider.into();
