@@ -187,6 +187,8 @@ pub fn document(granted: &Allocated, clock: &Clock) -> AllocationDocument {
         trace_id: granted.trace.as_ref().map(|trace| trace.trace_id.clone()),
         span_id: granted.trace.as_ref().map(|trace| trace.span_id.clone()),
         leases: leases.collect(),
+        moved: granted.moves.first().cloned(),
+        skipped: granted.explanation.skipped.clone(),
         explanation: granted.dry.then(|| granted.explanation.clone()),
         notes: granted.explanation.notes.clone(),
         conflicts: granted
@@ -222,13 +224,27 @@ pub async fn show(
     Ok(HttpResponse::Ok().json(shown(document, &viewer)))
 }
 
+/// `DELETE /api/v1/leases/{id}?…`
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ReleaseQuery {
+    /// Whether its name goes on knowing its port; it forgets it otherwise.
+    remember: bool,
+}
+
 /// Gives a lease back.
 pub async fn release(
     face: Data<Face>,
     viewer: Viewer,
     path: Path<String>,
+    query: Query<ReleaseQuery>,
 ) -> Result<HttpResponse, Problem> {
-    face.service.release(viewer.caller()?, id(&path)?).await?;
+    let (caller, id) = (viewer.caller()?, id(&path)?);
+    if query.remember {
+        face.service.take_back(caller, id).await?;
+    } else {
+        face.service.release(caller, id).await?;
+    }
     Ok(HttpResponse::NoContent().finish())
 }
 

@@ -41,6 +41,7 @@ pub fn document<'a>(pool: &Pool, leases: impl Iterator<Item = &'a Lease>) -> Poo
         ports: pool.ranges.len(),
         leased: leases.filter(|lease| lease.pool == pool.name).count(),
         prefer: pool.prefer,
+        prefer_span: pool.prefer_span,
         strategy: pool.strategy,
         max_attempts: pool.max_attempts,
         protocol: pool.protocol,

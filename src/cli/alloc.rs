@@ -58,7 +58,7 @@ pub(super) async fn run(
     backend.close().await;
     let granted = granted?;
     for granted in &granted {
-        args.wanted.tell(granted);
+        super::request::tell(granted);
     }
     if granted.iter().any(unguarded) && !args.dry_run {
         note(

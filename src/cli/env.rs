@@ -58,9 +58,7 @@ pub(super) async fn run(global: &Global, args: &EnvArgs) -> Result<ExitCode, Fai
     let granted = backend.allocate_all(requests).await;
     backend.close().await;
     let granted = granted?;
-    for note in granted.iter().flat_map(|granted| &granted.notes) {
-        super::note(note);
-    }
+    granted.iter().for_each(super::request::tell);
     let variables = variables(&granted);
     if global.json {
         let leases = granted.iter().flat_map(|granted| &granted.leases);

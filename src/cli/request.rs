@@ -32,9 +32,14 @@ pub struct Wanted {
     /// Exactly this port, or fail.
     #[arg(long, short, value_name = "PORT", conflicts_with = "prefer", value_parser = port)]
     port: Option<u16>,
-    /// This port if it is free, else another.
+    /// This port if it can be had, else the next ones above it, else one of the pool. A name goes
+    /// back to it as soon as it is free.
     #[arg(long, value_name = "PORT", value_parser = port)]
     prefer: Option<u16>,
+    /// How many ports above the preferred one to try before the pool; 100 unless the pool says
+    /// otherwise.
+    #[arg(long, value_name = "N", requires = "prefer")]
+    prefer_span: Option<u16>,
     /// Where to look, in place of the pool's ranges, such as 8000-8099,9000.
     #[arg(long, value_name = "RANGES", conflicts_with = "port")]
     range: Option<PortSet>,
@@ -58,6 +63,9 @@ pub struct Wanted {
     /// How many candidate ports may be tried.
     #[arg(long, value_name = "N")]
     max_attempts: Option<NonZeroU32>,
+    /// How long the search may take, such as 2s; the pool's attempt_timeout if left out.
+    #[arg(long, value_name = "DURATION")]
+    timeout: Option<Span>,
     /// How the program gets the port: gate (it sets SO_REUSEADDR, as most servers do), fd (it takes
     /// listening sockets, as from systemd) or release (it does neither).
     #[arg(long, value_name = "MODE")]
@@ -129,6 +137,7 @@ impl Wanted {
             pool: self.pool.clone(),
             port: self.port,
             prefer: self.prefer,
+            prefer_span: self.prefer_span,
             ranges: self.range.clone(),
             count: self.count,
             block: self.block,
@@ -138,6 +147,7 @@ impl Wanted {
             interfaces: self.interface.clone(),
             strategy: self.strategy,
             max_attempts: self.max_attempts,
+            timeout: self.timeout,
             handover: self.handover,
             ttl: self.ttl,
             scope: dir.then_some(ScopeWord::Dir),
@@ -150,32 +160,12 @@ impl Wanted {
             ..LeaseRequest::default()
         })
     }
-
-    /// Tells the user where a port is not the one preferred, and what else the engine noted.
-    pub(super) fn tell(&self, granted: &AllocationDocument) {
-        let got = granted.leases.first().map(|lease| lease.port.get());
-        if let (Some(wanted), Some(got)) = (self.prefer, got)
-            && wanted != got
-        {
-            super::note(&format!(
-                "port {wanted} {}, so it is {got}",
-                why_not(granted, wanted)
-            ));
-        }
-        for text in &granted.notes {
-            super::note(text);
-        }
-    }
 }
 
-fn why_not(granted: &AllocationDocument, wanted: u16) -> String {
-    let conflict = granted
-        .conflicts
-        .iter()
-        .find(|attempt| attempt.port == wanted);
-    match conflict.map(|attempt| &attempt.occupant) {
-        Some(Some(occupant)) => format!("is held by {occupant}"),
-        Some(None) => "is in use".to_owned(),
-        None => "is leased, excluded or was busy a moment ago".to_owned(),
+/// Tells the user where a port is not the one that was preferred or that its name had, and what else
+/// the engine noted.
+pub(super) fn tell(granted: &AllocationDocument) {
+    for text in granted.moves_in_words().iter().chain(&granted.notes) {
+        super::note(text);
     }
 }

@@ -75,7 +75,7 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Result<ExitCode, Failure> 
     let failed = match answer {
         Ok((granted, sockets)) => {
             for granted in &granted {
-                args.wanted.tell(granted);
+                super::request::tell(granted);
             }
             let of_service = || granted.first().and_then(traceparent_of);
             let traceparent = trace.traceparent().or_else(of_service);

@@ -11,6 +11,7 @@ use crate::domain::lease::Handover;
 use crate::domain::local::LocalAddress;
 use crate::domain::pool::{CONSOLE_POOL, DEFAULT_POOL, PORTSERVER_POOL, Pool, Strategy};
 use crate::domain::port::{Port, PortSet, Protocols};
+use crate::domain::precedence::PREFER_SPAN;
 use crate::domain::selector::{Selector, SelectorKind};
 use crate::telemetry::LogFormat;
 
@@ -227,6 +228,7 @@ pub(super) fn default_pool(name: &str) -> Pool {
         static_band: PortSet::EMPTY,
         browser_safe: false,
         prefer,
+        prefer_span: PREFER_SPAN,
         strategy: Strategy::of_pool(prefer),
         max_attempts: None,
         attempt_timeout: Duration::from_secs(5),

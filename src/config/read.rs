@@ -116,6 +116,7 @@ fn pool(mut section: Section<'_, '_>, name: &str) -> Option<Pool> {
     let prefer = section.optional("prefer", base.prefer.filter(free));
     let pool = Pool {
         prefer,
+        prefer_span: section.value("prefer_span", base.prefer_span),
         strategy: section.value("strategy", Strategy::of_pool(prefer)),
         static_band: section.value("static_band", base.static_band),
         browser_safe: section.value("browser_safe", base.browser_safe),

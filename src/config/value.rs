@@ -36,6 +36,7 @@ scalars! {
     PathBuf => "a path in quotes",
     NonZeroU32 => "a whole number from 1 up",
     NonZeroUsize => "a whole number from 1 up",
+    u16 => "a whole number from 0 to 65535",
     IpAddr => "an address such as \"127.0.0.1\"",
     SocketAddr => "an address with a port, such as \"127.0.0.1:9000\"",
     Port => "a port from 1 to 65535",

@@ -22,46 +22,25 @@ pub(super) async fn land(
     uid: u32,
 ) -> Result<(Arc<Lease>, Vec<TcpListener>), Refusal> {
     let request = console_request(settings, CONSOLE_NAME.parse()?);
-    let me = Caller::user(uid);
-    let earlier = service
-        .leases()
-        .into_iter()
-        .find(|lease| lease.is_console() && lease.uid == uid);
-    if let Some(earlier) = earlier.filter(|earlier| !is_still_wanted(earlier, &request, settings)) {
-        service.release(&me, earlier.id).await?;
-    }
-    let landed = service.allocate(&me, &request).await?;
+    let landed = service.allocate(&Caller::user(uid), &request).await?;
     let lease = landed.leases.first().cloned().ok_or(Refusal::NotFound)?;
-    tell_where(&landed, &lease, settings);
+    tell_where(&landed, &lease);
     let listeners = service.listen(&lease).await?;
     Ok((lease, listeners))
 }
 
-/// Whether the console's last address and port are what is configured now.
-fn is_still_wanted(lease: &Lease, request: &Request, settings: &Settings) -> bool {
-    let console = &settings.console;
-    let ip = console.listen.map_or(console.address, |fixed| fixed.ip());
-    let same_address = lease
-        .addresses
-        .addresses()
-        .iter()
-        .all(|address| address.ip == ip);
-    let pool = settings.pools.get(&console.pool);
-    let in_pool = pool.is_some_and(|pool| {
-        pool.name == lease.pool
-            && pool.ranges.contains(lease.port)
-            && !pool.exclude.contains(lease.port)
-    });
-    same_address && request.port.map_or(in_pool, |fixed| fixed == lease.port)
-}
-
+/// The console prefers the port that its pool prefers, or the pool's first, and goes back to it at the
+/// next start at which it is free.
 fn console_request(settings: &Settings, name: Name) -> Request {
     let console = &settings.console;
     let (ip, port) = match console.listen {
         Some(fixed) => (fixed.ip(), crate::domain::port::Port::new(fixed.port())),
         None => (console.address, None),
     };
+    let pool = settings.pools.get(&console.pool).filter(|_| port.is_none());
     Request {
+        prefer: pool.and_then(|pool| pool.prefer.or_else(|| pool.ranges.first())),
+        ranges: pool.map(|pool| pool.ranges.clone()),
         pool: Some(console.pool.clone()),
         names: vec![name],
         interfaces: vec![Selector {
@@ -74,18 +53,14 @@ fn console_request(settings: &Settings, name: Name) -> Request {
     }
 }
 
-fn tell_where(landed: &Allocated, lease: &Lease, settings: &Settings) {
+fn tell_where(landed: &Allocated, lease: &Lease) {
     for attempt in &landed.conflicts {
         let occupant = attempt.occupant.as_ref();
         let whom = occupant.map_or_else(|| "somebody".to_owned(), ToString::to_string);
         tracing::info!("port {} is held by {whom}", attempt.port);
     }
-    let pool = settings.pools.get(&settings.console.pool);
-    if let Some(wanted) = pool.and_then(|pool| pool.prefer)
-        && settings.console.listen.is_none()
-        && wanted != lease.port
-    {
-        tracing::warn!("the console moved from port {wanted} to {}", lease.port);
+    for moved in &landed.moves {
+        tracing::warn!(port = %lease.port, "the console moved: {moved}");
     }
 }
 

@@ -353,6 +353,7 @@ mod tests {
     #[test]
     fn a_grant_leads_to_its_lease_and_several_to_all_of_them() {
         let mut granted = Allocated {
+            moves: Vec::new(),
             id: AllocationId(uuid::Uuid::from_u128(9)),
             created: true,
             dry: false,

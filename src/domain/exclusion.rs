@@ -32,15 +32,22 @@ pub struct Exclusion {
 /// As the end of "port 8888 is excluded by".
 impl fmt::Display for Exclusion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("hand")?;
-        if let Some(reason) = &self.reason {
-            write!(f, " ({})", printable(reason))?;
-        }
+        f.write_str(&self.by())?;
         let Self { protocol, port, .. } = self;
         write!(
             f,
             ": `portbook include {port} --protocol {protocol}` takes that back"
         )
+    }
+}
+
+impl Exclusion {
+    /// The rule in few words, as the end of "is excluded by".
+    pub fn by(&self) -> String {
+        match &self.reason {
+            Some(reason) => format!("hand ({})", printable(reason)),
+            None => "hand".to_owned(),
+        }
     }
 }
 

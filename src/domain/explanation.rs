@@ -1,10 +1,12 @@
 //! The plain record of a choice: what was ruled out and why, what was tried in which order.
 
+use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::candidate::Candidate;
 use super::port::{Port, PortSet};
+use super::precedence::{Skipped, Step};
 
 /// Why a port was not even considered.
 #[derive(
@@ -31,6 +33,24 @@ pub enum Reason {
     BrowserBlocked,
     /// The pool keeps it for requests by number.
     StaticBand,
+    /// A bind on it was refused just now: another program has it.
+    InUse,
+    /// It is kept for a name whose program is away.
+    Reserved,
+    /// Another request has it and is being answered.
+    BeingGranted,
+    /// It is below `net.ipv4.ip_unprivileged_port_start`, and the caller lacks the privilege.
+    NeedsPrivilege,
+    /// It is outside the ranges that the request, or the pool for it, allows.
+    OutsideRange,
+    /// History expects it to be busy more often than not.
+    TooCostly,
+    /// The name's program is at work on its present port.
+    KeepsPort,
+    /// The preferred port is free again, and the name goes back to it.
+    Preferred,
+    /// The request asks for another protocol, other interfaces or another port than the name had.
+    AskedOtherwise,
 }
 
 impl Reason {
@@ -46,6 +66,15 @@ impl Reason {
             Self::EphemeralBudget => "ephemeral_budget",
             Self::BrowserBlocked => "browser_blocked",
             Self::StaticBand => "static_band",
+            Self::InUse => "in_use",
+            Self::Reserved => "reserved",
+            Self::BeingGranted => "being_granted",
+            Self::NeedsPrivilege => "needs_privilege",
+            Self::OutsideRange => "outside_range",
+            Self::TooCostly => "too_costly",
+            Self::KeepsPort => "keeps_port",
+            Self::Preferred => "preferred",
+            Self::AskedOtherwise => "asked_otherwise",
         }
     }
 
@@ -61,8 +90,65 @@ impl Reason {
             Self::EphemeralBudget => "beyond what may be held of the ephemeral range",
             Self::BrowserBlocked => "refused by browsers",
             Self::StaticBand => "kept for requests by number (static_band)",
+            Self::InUse => "in use",
+            Self::Reserved => "reserved for names whose programs are away",
+            Self::BeingGranted => "being granted to another request",
+            Self::NeedsPrivilege => "too low for a user without privilege",
+            Self::OutsideRange => "outside the range",
+            Self::TooCostly => "expected to be busy",
+            Self::KeepsPort => "not the port that the name's program has",
+            Self::Preferred => "preferred",
+            Self::AskedOtherwise => "not asked for any more",
         }
     }
+
+    /// The end of a sentence about one port, or about `several`, with what is known of the cause:
+    /// "is in use by node (pid 7)".
+    pub fn of_ports(self, several: bool, by: Option<&str>, since: Option<Timestamp>) -> String {
+        let verb = if several { "are" } else { "is" };
+        let with = |word: &str| by.map_or_else(String::new, |by| format!(" {word} {by}"));
+        match self {
+            Self::InUse | Self::Configured | Self::ByHand => {
+                let what = if self == Self::InUse {
+                    "in use"
+                } else {
+                    "excluded"
+                };
+                format!("{verb} {what}{}", with("by"))
+            }
+            Self::Leased => format!("{verb} leased{}", with("to")),
+            Self::Reserved => format!("{verb} reserved{}", with("for")),
+            Self::OutsideRange => format!("{verb} outside {}", by.unwrap_or("the range")),
+            Self::CoolingDown => {
+                let at = since.map_or_else(String::new, |at| format!(" at {}", seconds(at)));
+                let by = by.unwrap_or("another program");
+                format!("{verb} cooling down: {by} was found there{at}")
+            }
+            Self::NeedsPrivilege => {
+                let below = by.map_or_else(String::new, |start| format!(" below {start}"));
+                format!(
+                    "{verb} for the administrator alone, as all ports{below} are (net.ipv4.ip_unprivileged_port_start)"
+                )
+            }
+            Self::KeepsPort => {
+                format!(
+                    "{verb} not taken: {}",
+                    by.unwrap_or("the name keeps its port")
+                )
+            }
+            Self::AskedOtherwise => format!("{verb} given up for {}", by.unwrap_or("another port")),
+            Self::TooCostly => {
+                let cost = by.map_or_else(String::new, |cost| format!(" ({cost})"));
+                format!("{verb} expected to be busy{cost}")
+            }
+            other => format!("{verb} {}", other.describe()),
+        }
+    }
+}
+
+/// A time in whole seconds, which is as exact as a person needs it.
+fn seconds(at: Timestamp) -> Timestamp {
+    Timestamp::from_second(at.as_second()).unwrap_or(at)
 }
 
 /// How many ports of the pool one reason ruled out.
@@ -126,11 +212,48 @@ pub struct Explanation {
     pub tried: Vec<Port>,
     /// Those of them that were granted.
     pub granted: Vec<Port>,
+    /// The step of the precedence that yielded each granted port, in the same order. Empty in
+    /// records of older versions.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub steps: Vec<Step>,
+    /// The ports that came before the granted ones in the precedence, each with its reason.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub skipped: Vec<Skipped>,
     /// What else a reader should know, such as a lifted cool-down.
     pub notes: Vec<String>,
 }
 
+/// Stands for the entries that do not fit.
+const MORE_SKIPPED: &str = "more ports above the preferred one were passed over than are listed";
+
+/// Maximum number of entries in [`Explanation::skipped`]; more ports are told in one note.
+const SKIPPED_KEPT: usize = 256;
+
 impl Explanation {
+    /// Notes that a port was passed over; a run of ports with one reason becomes one entry.
+    pub fn skip(&mut self, skipped: Skipped) {
+        let full = self.skipped.len() == SKIPPED_KEPT;
+        match self.skipped.last_mut() {
+            Some(last) if last.is_continued_by(&skipped) => {
+                last.ports = last.ports.union(&skipped.ports);
+            }
+            _ if full => self.note_once(MORE_SKIPPED),
+            _ => self.skipped.push(skipped),
+        }
+    }
+
+    fn note_once(&mut self, note: &str) {
+        if self.notes.last().map(String::as_str) != Some(note) {
+            self.notes.push(note.to_owned());
+        }
+    }
+
+    /// The reason why a port was passed over; `None` if it was not, or was told in a note.
+    pub fn why_skipped(&self, port: Port) -> Option<&Skipped> {
+        let mut skipped = self.skipped.iter().rev();
+        skipped.find(|skipped| skipped.ports.contains(port))
+    }
+
     /// How many ports could be chosen; none where the record contradicts itself.
     pub fn eligible(&self) -> Option<u32> {
         let excluded = self.excluded.iter().map(|excluded| excluded.ports);

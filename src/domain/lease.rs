@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use super::address::AddressGroup;
 use super::port::{Port, Protocol};
+use super::precedence::Moved;
 
 /// Names an allocation: a UUID of version 7 (RFC 9562), so that order by id is order in time.
 #[derive(
@@ -385,6 +386,10 @@ pub struct Lease {
     pub ttl: Option<Duration>,
     /// Free words to filter by.
     pub labels: BTreeMap<String, String>,
+    /// The way to its port from the one that was wanted; `None` if it is the one wanted.
+    pub moved: Option<Moved>,
+    /// Whether a release made the name forget this port.
+    pub forgotten: bool,
     /// The trace of its allocation, when that was sampled: 32 hex digits.
     pub trace_id: Option<String>,
     /// The span of its allocation within that trace: 16 hex digits.
@@ -476,6 +481,8 @@ pub mod tests_support {
             expires: None,
             ttl: None,
             labels: BTreeMap::new(),
+            moved: None,
+            forgotten: false,
             trace_id: None,
             span_id: None,
             revision: 0,

@@ -85,6 +85,8 @@ pub struct Pool {
     pub browser_safe: bool,
     /// Where `ordered` starts; the lowest port of the ranges if absent.
     pub prefer: Option<Port>,
+    /// Number of ports above a preferred one that a request tries before it turns to the ranges.
+    pub prefer_span: u16,
     /// The order of candidates.
     pub strategy: Strategy,
     /// How many candidate ports one request may try; all of the pool if absent.

@@ -31,6 +31,8 @@ pub struct Request {
     pub port: Option<Port>,
     /// This port first; another if it is busy.
     pub prefer: Option<Port>,
+    /// Number of ports above the preferred one that are tried before the pool; the pool's if absent.
+    pub prefer_span: Option<u16>,
     /// Where candidates come from, in place of the pool's ranges; its other rules hold.
     pub ranges: Option<PortSet>,
     /// The protocols that each port must be free for.
@@ -41,6 +43,8 @@ pub struct Request {
     pub strategy: Option<Strategy>,
     /// How many candidate ports may be tried.
     pub max_attempts: Option<NonZeroU32>,
+    /// Time that the search may take; the pool's `attempt_timeout` if absent.
+    pub timeout: Option<Duration>,
     /// How the port passes to its owner.
     pub handover: Option<Handover>,
     /// How long a lease without an owner waits for its first listener.

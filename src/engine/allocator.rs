@@ -7,6 +7,9 @@
 mod block;
 mod candidate;
 mod eligible;
+mod explicit;
+mod preference;
+mod ruling;
 mod weighing;
 
 use std::sync::{Mutex, PoisonError};
@@ -18,10 +21,11 @@ use super::refusal::Refusal;
 use crate::choice::bits::PortBits;
 use crate::choice::history::History;
 use crate::choice::strategy::Order;
-use crate::domain::attempt::Attempt;
+use crate::domain::attempt::{Attempt, Outcome};
 use crate::domain::explanation::Explanation;
-use crate::domain::lease::{BootTime, Lease};
+use crate::domain::lease::BootTime;
 use crate::domain::port::{Port, PortSet};
+use crate::domain::precedence::Step;
 use crate::host::clock::Clock;
 use crate::host::hold::Hold;
 
@@ -63,6 +67,17 @@ pub struct Found {
     pub ticket: Ticket,
 }
 
+/// A port that a request wants, beside what its plan says of all of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Wish {
+    /// The preferred port. Of several ports the first has the preference; the others go upwards.
+    pub preferred: Option<Port>,
+    /// The port that the name had before.
+    pub last: Option<Port>,
+    /// Whether the name has a port and keeps it if the preferred one cannot be had.
+    pub keeps: bool,
+}
+
 /// One search under way: where it looks, what it tried, what it has found.
 pub struct Search<'a> {
     plan: &'a Plan,
@@ -78,6 +93,10 @@ pub struct Search<'a> {
     leaves_marks: bool,
     /// What the socket tables listed, once they were asked.
     listed: Option<PortBits>,
+    /// Whether the kernel refused a low port, as it does a service without the privilege.
+    low_ports_refused: bool,
+    /// Whether a number above the preferred port was passed over because it cools down.
+    passed_over_cooling: bool,
     /// Everything tried so far.
     pub attempts: Vec<Attempt>,
     /// Why it goes as it goes.
@@ -101,11 +120,13 @@ impl<'a> Search<'a> {
             history,
             clock,
             rules,
-            deadline: clock.boot().after(plan.pool.attempt_timeout),
+            deadline: clock.boot().after(plan.timeout),
             occupants,
             uid,
             leaves_marks: true,
             listed: None,
+            low_ports_refused: false,
+            passed_over_cooling: false,
             attempts: Vec::new(),
             explanation: plan.explanation(),
         }
@@ -122,36 +143,63 @@ impl<'a> Search<'a> {
         self.books.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Finds `count` ports, or none at all. `sticky` are ports that names had before: tried
-    /// first, past lingering connections.
+    /// Finds a port for each of these wishes, or none at all. `None` stands for a name that stays
+    /// where it is, because its preferred port could not be had.
     pub fn find(
         &mut self,
-        count: usize,
-        sticky: &[Option<Port>],
+        wishes: &[Wish],
         rng: &mut fastrand::Rng,
-    ) -> Result<Vec<Found>, Refusal> {
-        let mut found = Vec::with_capacity(count);
-        for index in 0..count {
-            let sticky = sticky.get(index).copied().flatten();
-            let next = match self.plan.explicit {
-                Some(port) => self.explicit(port),
-                None => self.sticky_or_any(sticky, rng),
-            };
-            match next {
-                Ok(port) => {
-                    self.explanation.granted.push(port.port);
-                    found.push(port);
+    ) -> Result<Vec<Option<Found>>, Refusal> {
+        let mut all = Vec::with_capacity(wishes.len());
+        for wish in wishes {
+            match self.find_one(*wish, rng) {
+                Ok(Some((step, found))) => {
+                    self.explanation.granted.push(found.port);
+                    self.explanation.steps.push(step);
+                    all.push(Some(found));
                 }
+                Ok(None) => all.push(None),
                 Err(refusal) => {
                     self.explanation.granted.clear();
-                    for found in found {
+                    self.explanation.steps.clear();
+                    for found in all.into_iter().flatten() {
                         self.let_go(found);
                     }
                     return Err(refusal);
                 }
             }
         }
-        Ok(found)
+        Ok(all)
+    }
+
+    /// Goes through the steps of the precedence ([`Step`]) until one yields a port.
+    fn find_one(
+        &mut self,
+        wish: Wish,
+        rng: &mut fastrand::Rng,
+    ) -> Result<Option<(Step, Found)>, Refusal> {
+        if let Some(port) = self.plan.explicit {
+            return self.explicit(port).map(|found| Some((Step::Port, found)));
+        }
+        let strict = self.plan.strict.then_some(wish.last).flatten();
+        if strict.is_none()
+            && let Some(found) = self.preferred(wish)?
+        {
+            return Ok(Some((Step::Preferred, found)));
+        }
+        if wish.keeps {
+            return Ok(None);
+        }
+        if let Some(found) = self.last(wish)? {
+            return Ok(Some((Step::Last, found)));
+        }
+        if let Some(port) = strict {
+            return Err(self.why_not(port));
+        }
+        if let Some(found) = self.upwards(true)? {
+            return Ok(Some((Step::Upwards, found)));
+        }
+        self.any(rng).map(Some)
     }
 
     /// Closes what was found and gives it up in the books.
@@ -165,108 +213,36 @@ impl<'a> Search<'a> {
         self.books().cancel(group, protocols, port, ticket);
     }
 
-    /// A port asked for by number: strict, never another.
-    fn explicit(&mut self, port: Port) -> Result<Found, Refusal> {
-        if self.plan.exclude.contains(port) {
-            return Err(Refusal::PortExcluded {
-                port,
-                rule: format!("the configuration (exclude = \"{}\")", self.plan.exclude),
-            });
-        }
-        let protocols = self.plan.protocols.each();
-        if let Some(exclusion) = self.plan.exclusions.against(protocols, port) {
-            let rule = exclusion.to_string();
-            return Err(Refusal::PortExcluded { port, rule });
-        }
-        if self.over_ephemeral_budget() && self.rules.ephemeral.contains(port) {
-            return Err(Refusal::QuotaExceeded(format!(
-                "port {port} lies in the ephemeral range, of which portbook already holds {} ports, \
-                 all that it may: choose one outside {}",
-                self.rules.ephemeral_budget(),
-                self.rules.ephemeral
-            )));
-        }
-        match self.try_candidate(port)? {
-            Some(found) => Ok(found),
-            None => Err(self.why_not(port)),
-        }
-    }
-
-    fn why_not(&self, port: Port) -> Refusal {
-        if self.attempts.iter().any(|attempt| attempt.port == port) {
-            return Refusal::PortInUse {
-                port,
-                attempts: Vec::new(),
-            };
-        }
-        let books = self.books();
-        for protocol in self.plan.protocols.each() {
-            let holder = books
-                .on_port(*protocol, port)
-                .find(|lease| lease.addresses.overlaps(&self.plan.group));
-            if let Some(lease) = holder {
-                return Refusal::PortLeased {
-                    port,
-                    protocol: *protocol,
-                    holder: holder_text(lease, self.uid),
-                };
-            }
-        }
-        Refusal::PortLeased {
-            port,
-            protocol: self.plan.protocols.each()[0],
-            holder: "another request that is being answered right now".to_owned(),
-        }
-    }
-
-    fn sticky_or_any(
-        &mut self,
-        sticky: Option<Port>,
-        rng: &mut fastrand::Rng,
-    ) -> Result<Found, Refusal> {
-        if let Some(port) = sticky.filter(|port| !self.plan.excludes(*port)) {
-            if self.is_too_dear(port) {
-                self.note(format!(
-                    "{port}, which this name had before, is taken too often"
-                ));
-                return self.any(rng);
-            }
-            if let Some(found) = self.candidate(port, Self::retake)? {
-                self.note(format!("{port} is the port that this name had before"));
-                return Ok(found);
-            }
-            if self.plan.strict {
-                return Err(self.why_not(port));
-            }
-            self.note(format!("{port}, which this name had before, is taken"));
-        }
-        self.any(rng)
-    }
-
     fn note(&mut self, note: String) {
         self.explanation.notes.push(note);
     }
 
     /// Walks the eligible ports in the order of the strategy.
-    fn any(&mut self, rng: &mut fastrand::Rng) -> Result<Found, Refusal> {
-        let mut eligible = self.eligible(true);
-        let mut order = Order::new(self.plan.strategy, self.plan.prefer);
+    fn any(&mut self, rng: &mut fastrand::Rng) -> Result<(Step, Found), Refusal> {
+        let ranges = self.plan.ranges.clone();
+        let mut eligible = self.eligible(&ranges, true);
+        let mut order = Order::new(self.plan.strategy, self.plan.start);
         let mut lifted = false;
         loop {
             let Some(port) = self.next(&mut order, &eligible.ports, rng) else {
                 // Cool-down is lifted when nothing else is left.
-                if std::mem::replace(&mut lifted, true) || !cools(&eligible) {
+                let cooled = self.passed_over_cooling || cools(&eligible);
+                if std::mem::replace(&mut lifted, true) || !cooled {
                     return Err(self.exhausted());
                 }
                 self.note("cool-down lifted: nothing else was left".to_owned());
-                eligible = self.eligible(false);
+                if let Some(found) = self.upwards(false)? {
+                    return Ok((Step::Upwards, found));
+                }
+                eligible = self.eligible(&ranges, false);
                 continue;
             };
             eligible.ports.remove(port);
             self.check_limits()?;
             if let Some(found) = self.try_candidate(port)? {
-                return Ok(found);
+                return Ok((Step::Pool, found));
             }
+            self.leave_out_privileged(&mut eligible);
             if self.listed.is_none() && self.failed() >= REALLY_TRIED {
                 self.jump_over_listed(&mut eligible);
             }
@@ -277,13 +253,13 @@ impl<'a> Search<'a> {
         if self.failed() >= self.plan.max_attempts {
             return Err(Refusal::AttemptsExhausted {
                 tried: self.explanation.tried.clone(),
-                ranges: self.plan.ranges.clone(),
+                ranges: self.plan.searched(),
                 attempts: Vec::new(),
             });
         }
         if self.clock.boot() >= self.deadline {
             return Err(Refusal::TimedOut {
-                limit: self.plan.pool.attempt_timeout,
+                limit: self.plan.timeout,
                 attempts: Vec::new(),
             });
         }
@@ -296,21 +272,24 @@ impl<'a> Search<'a> {
     }
 
     fn exhausted(&self) -> Refusal {
+        let refused = |attempt: &Attempt| attempt.outcome == Outcome::NotPermitted;
+        if let Some(last) = self
+            .attempts
+            .last()
+            .filter(|_| self.attempts.iter().all(refused))
+        {
+            // The kernel let portbook try nothing else.
+            return Refusal::PrivilegedPort {
+                port: last.port,
+                start: self.rules.unprivileged_start,
+                pool: None,
+            };
+        }
         Refusal::PoolExhausted {
             pool: self.plan.pool.name.to_string(),
-            ranges: self.plan.ranges.clone(),
+            ranges: self.plan.searched(),
             explanation: Box::new(self.explanation.clone()),
             attempts: Vec::new(),
         }
-    }
-}
-
-fn holder_text(lease: &Lease, uid: u32) -> String {
-    if uid != 0 && uid != lease.uid {
-        return format!("another user (uid {})", lease.uid);
-    }
-    match &lease.name {
-        Some(name) => format!("{name} (lease {})", lease.id),
-        None => format!("lease {}", lease.id),
     }
 }

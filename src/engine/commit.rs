@@ -6,15 +6,16 @@ use tokio::sync::oneshot;
 
 use super::allocator::Found;
 use super::books::Ticket;
-use super::grant::{Allocated, Asked, conflicts};
+use super::grant::{Allocated, Asked, Outcome, conflicts};
 use super::refusal::{Refusal, in_the_way};
 use super::service::{Mode, Service, lock};
 use crate::domain::attempt::Attempt;
 use crate::domain::event::EventKind;
-use crate::domain::explanation::Explanation;
 use crate::domain::lease::{Guard, Handover, Lease, LeaseId, Name, State};
 use crate::domain::port::{Port, Protocol};
+use crate::domain::precedence::Moved;
 use crate::host::hold::Hold;
+use crate::store::Batch;
 use crate::telemetry::span;
 
 /// What is about to become a lease.
@@ -23,6 +24,12 @@ struct Fresh {
     hold: Hold,
     /// What keeps its port in the books until then.
     ticket: Ticket,
+}
+
+/// Leases that a name keeps, with the reason why they are not on the preferred port.
+struct Kept {
+    leases: Vec<Arc<Lease>>,
+    moved: Option<Moved>,
 }
 
 /// One line for all that was in the way of a grant: there may be thousands. At debug each has its own.
@@ -34,51 +41,102 @@ fn tell(asked: &Asked<'_>, conflicts: &[Attempt]) {
 }
 
 impl Service {
+    /// Grants what was found. The leases that it replaces end in the same commit.
     pub(super) async fn grant(
         &self,
         asked: &Asked<'_>,
-        living: Vec<Option<Vec<Arc<Lease>>>>,
-        found: Vec<Found>,
-        attempts: Vec<Attempt>,
-        explanation: Explanation,
+        outcome: Outcome,
     ) -> Result<Allocated, Refusal> {
-        let mut fresh = Vec::with_capacity(found.len());
-        let mut names = asked.request.names.iter().zip(&living);
-        for found in found {
-            let name = names.by_ref().find(|(_, lives)| lives.is_none());
-            for hold in found.holds {
-                let name = name.map(|(name, _)| name);
-                let lease = self.new_lease(asked, name, found.port, hold.protocol());
-                fresh.push(Fresh {
-                    lease,
-                    hold,
-                    ticket: found.ticket,
-                });
-            }
+        let Outcome {
+            slots,
+            attempts,
+            explanation,
+        } = outcome;
+        let (mut fresh, mut replaced, mut moves) = (Vec::new(), Vec::new(), Vec::new());
+        let mut kept: Vec<Option<Kept>> = Vec::with_capacity(slots.len());
+        for (index, slot) in slots.into_iter().enumerate() {
+            let way = slot.moved(asked, &explanation);
+            moves.extend(way.clone());
+            let leases = slot.known.map_or_else(Vec::new, |known| known.leases);
+            let Some(found) = slot.found else {
+                kept.push(Some(Kept { leases, moved: way }));
+                continue;
+            };
+            kept.push(None);
+            replaced.extend(leases);
+            let name = asked.request.names.get(index);
+            fresh.extend(self.fresh(asked, name, found, way.as_ref()));
         }
+        let created = !fresh.is_empty();
         let record = self.record(asked, explanation);
-        let mut batch = self
-            .store
-            .batch()
-            .allocation(&record)
-            .attempts(&record, &attempts);
-        for Fresh { lease, .. } in &fresh {
-            batch = batch.lease(lease);
-        }
-        let granted = self.commit_fresh(asked, batch, fresh).await?;
-        let leases = self.in_order(asked, living, granted).await?;
+        let batch = self.store.batch().allocation(&record);
+        let batch = batch.attempts(&record, &attempts);
+        let granted = self.commit_fresh(asked, batch, fresh, replaced).await?;
+        let leases = self.in_order(asked, kept, granted).await?;
         let conflicts = conflicts(asked, &attempts);
         tell(asked, &conflicts);
         Ok(Allocated {
             id: asked.id,
-            created: true,
+            created,
             dry: false,
             attempt_count: record.explanation.tried.len(),
             leases,
+            moves,
             explanation: record.explanation,
             conflicts,
             trace: asked.trace.clone(),
         })
+    }
+
+    /// What was found, as one lease a protocol.
+    fn fresh(
+        &self,
+        asked: &Asked<'_>,
+        name: Option<&Name>,
+        found: Found,
+        moved: Option<&Moved>,
+    ) -> Vec<Fresh> {
+        let (port, ticket) = (found.port, found.ticket);
+        let fresh = |hold: Hold| {
+            let lease = self.new_lease(asked, name, port, hold.protocol());
+            let lease = Lease {
+                moved: moved.cloned(),
+                ..lease
+            };
+            Fresh {
+                lease,
+                hold,
+                ticket,
+            }
+        };
+        found.holds.into_iter().map(fresh).collect()
+    }
+
+    /// Fresh leases and those that were kept, in the order of the names; the kept ones are handed out
+    /// once more.
+    async fn in_order(
+        &self,
+        asked: &Asked<'_>,
+        kept: Vec<Option<Kept>>,
+        fresh: Vec<Arc<Lease>>,
+    ) -> Result<Vec<Arc<Lease>>, Refusal> {
+        let each = asked.plan.protocols.each().len();
+        let mut fresh = fresh.into_iter();
+        let mut leases = Vec::new();
+        for kept in kept {
+            let Some(Kept {
+                leases: known,
+                moved,
+            }) = kept
+            else {
+                leases.extend(fresh.by_ref().take(each));
+                continue;
+            };
+            for lease in known {
+                leases.push(self.hand(asked, &lease, moved.as_ref()).await?);
+            }
+        }
+        Ok(leases)
     }
 
     /// Commits, opens gates and enters the books, on a task of its own: whoever asked may hang up
@@ -86,8 +144,9 @@ impl Service {
     async fn commit_fresh(
         &self,
         asked: &Asked<'_>,
-        batch: crate::store::Batch,
+        batch: Batch,
         fresh: Vec<Fresh>,
+        replaced: Vec<Arc<Lease>>,
     ) -> Result<Vec<Arc<Lease>>, Refusal> {
         let (answer, answered) = oneshot::channel();
         let service = self.clone();
@@ -96,21 +155,7 @@ impl Service {
         let asked_again = asked.request.repeated_by().is_some();
         let committing = span::commit();
         let task = async move {
-            let committed = service.store.commit(batch).await;
-            match &committed {
-                Ok(done) => {
-                    let span = tracing::Span::current();
-                    span::committed(&span, done.batch_size, done.queue_wait);
-                }
-                Err(_) => span::commit_failed(&tracing::Span::current(), "store_unavailable"),
-            }
-            let result = match committed {
-                Ok(_) => Ok(service.enter(fresh)),
-                Err(error) => {
-                    service.forget(fresh);
-                    Err(Refusal::from(error))
-                }
-            };
+            let result = service.commit_and_enter(batch, fresh, replaced).await;
             drop(turn);
             if let Err(Ok(unheard)) = answer.send(result)
                 && !asked_again
@@ -122,6 +167,39 @@ impl Service {
         answered
             .await
             .unwrap_or(Err(Refusal::Store(crate::store::StoreError::Closed)))
+    }
+
+    async fn commit_and_enter(
+        &self,
+        batch: Batch,
+        fresh: Vec<Fresh>,
+        replaced: Vec<Arc<Lease>>,
+    ) -> Result<Vec<Arc<Lease>>, Refusal> {
+        let replacing = match self.begin_replacing(replaced).await {
+            Ok(replacing) => replacing,
+            Err(refusal) => {
+                self.forget(fresh);
+                return Err(refusal);
+            }
+        };
+        let leases = fresh.iter().map(|fresh| &fresh.lease);
+        let leases = leases.chain(replacing.ended());
+        let batch = leases.fold(batch, Batch::lease);
+        match self.store.commit(batch).await {
+            Ok(done) => {
+                let span = tracing::Span::current();
+                span::committed(&span, done.batch_size, done.queue_wait);
+                let granted = self.enter(fresh);
+                replacing.finish(self).await;
+                Ok(granted)
+            }
+            Err(error) => {
+                span::commit_failed(&tracing::Span::current(), "store_unavailable");
+                replacing.undo(self);
+                self.forget(fresh);
+                Err(Refusal::from(error))
+            }
+        }
     }
 
     fn enter(&self, fresh: Vec<Fresh>) -> Vec<Arc<Lease>> {
@@ -140,10 +218,14 @@ impl Service {
                 port = %lease.port,
                 pool = %lease.pool,
                 uid = lease.uid,
+                moved = lease.moved.as_ref().map(tracing::field::display),
                 "granted"
             );
-            self.journal
-                .lease(EventKind::Granted, &lease, lease.pool.to_string());
+            let detail = match &lease.moved {
+                Some(moved) => format!("{}: {moved}", lease.pool),
+                None => lease.pool.to_string(),
+            };
+            self.journal.lease(EventKind::Granted, &lease, detail);
             granted.push(lease);
         }
         granted
@@ -223,6 +305,8 @@ impl Service {
             expires: asked.plan.ttl.map(|ttl| now.after(ttl)),
             ttl: asked.plan.ttl,
             labels: asked.request.labels.clone(),
+            moved: None,
+            forgotten: false,
             trace_id: asked.trace_id().map(str::to_owned),
             span_id: asked.span_id().map(str::to_owned),
             revision: 0,

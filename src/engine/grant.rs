@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::allocator::{Found, Search};
+use super::allocator::{Found, Search, Wish};
+use super::known::{Fate, Known};
 use super::measures::outcome;
 use super::plan::Plan;
 use super::refusal::Refusal;
@@ -15,7 +16,7 @@ use crate::domain::event::EventKind;
 use crate::domain::explanation::Explanation;
 use crate::domain::lease::{AllocationId, BootTime, Guard, Lease, Owner, Scope};
 use crate::domain::pool::DEFAULT_POOL;
-use crate::domain::port::Port;
+use crate::domain::precedence::Moved;
 use crate::domain::request::Request;
 use crate::host::process;
 use crate::store::AllocationRecord;
@@ -35,6 +36,8 @@ pub struct Allocated {
     pub attempt_count: usize,
     /// The leases, in the order of the names.
     pub leases: Vec<Arc<Lease>>,
+    /// The way to each port that is not the one that was preferred or that its name had.
+    pub moves: Vec<Moved>,
     /// Why these.
     pub explanation: Explanation,
     /// The attempts that were refused on the way, with who was in the way.
@@ -52,6 +55,7 @@ impl Allocated {
             dry: asked.request.dry_run,
             attempt_count: 0,
             leases,
+            moves: Vec::new(),
             explanation: asked.plan.explanation(),
             conflicts: Vec::new(),
             trace: asked.trace.clone(),
@@ -128,8 +132,6 @@ impl Service {
         trace: Option<Ids>,
     ) -> Result<Allocated, Refusal> {
         let plan = self.plan(request)?;
-        let rules = self.kernel_rules();
-        plan.check_privilege(request, caller.uid, rules.unprivileged_start)?;
         let names = request.names.iter();
         let names = names.map(|name| (caller.uid, &request.scope, name.as_str()));
         // A key is the user's alone, whatever scope names would have.
@@ -149,13 +151,15 @@ impl Service {
         if let Some(again) = self.granted_before(&asked).await? {
             return Ok(again);
         }
-        let (living, missing) = self.living(&asked).await?;
-        if missing == 0 && !living.is_empty() {
-            return self.hand_again(&asked, living).await;
+        let known = self.look_up_names(&asked).await?;
+        check_block(request, &known)?;
+        let all_stay = known
+            .iter()
+            .all(|known| matches!(known.fate, Fate::Stays(_)));
+        if all_stay && !known.is_empty() {
+            return self.hand_again(&asked, &known).await;
         }
-        let sticky = self.last_ports(&asked, &living).await?;
-        self.search_and_grant(&asked, living, missing, &sticky)
-            .await
+        self.search_and_grant(&asked, known).await
     }
 
     fn plan(&self, request: &Request) -> Result<Plan, Refusal> {
@@ -205,16 +209,42 @@ impl Service {
     async fn search_and_grant(
         &self,
         asked: &Asked<'_>,
-        living: Vec<Option<Vec<Arc<Lease>>>>,
-        missing: usize,
-        sticky: &[Option<Port>],
+        known: Vec<Known>,
     ) -> Result<Allocated, Refusal> {
-        let _admission = self.admit(asked, missing)?;
+        let wishes = wishes(asked.request, &known);
+        let _admission = self.admit(asked, wishes.len(), ending(&known))?;
+        let Searched {
+            result,
+            attempts,
+            explanation,
+        } = self.search(asked, &wishes);
+        if !asked.request.dry_run {
+            self.learn(&attempts);
+        }
+        self.measure(&attempts, explanation.tried.len());
+        let found = match result {
+            Ok(found) => found,
+            Err(refusal) => {
+                return Err(self.refused(asked, refusal, attempts, explanation).await);
+            }
+        };
+        let outcome = Outcome {
+            slots: slots(known, found),
+            attempts,
+            explanation,
+        };
+        if asked.request.dry_run {
+            return Ok(self.dry(asked, outcome));
+        }
+        self.grant(asked, outcome).await
+    }
+
+    fn search(&self, asked: &Asked<'_>, wishes: &[Wish]) -> Searched {
         let rules = self.kernel_rules();
         let mut occupants = self.occupants();
         let mut rng = lock(&self.rng).fork();
         let choosing = span::choose();
-        let (result, attempts, explanation) = choosing.in_scope(|| {
+        let searched = choosing.in_scope(|| {
             let mut search = Search::new(
                 asked.plan,
                 &self.books,
@@ -228,28 +258,20 @@ impl Service {
                 search = search.without_marks();
             }
             let result = match asked.request.block.map(|block| u16::try_from(block.get())) {
-                Some(Ok(length)) => search.find_block(length, &mut rng),
-                _ => search.find(missing, sticky, &mut rng),
+                Some(Ok(length)) => {
+                    let block = search.find_block(length, &mut rng);
+                    block.map(|found| found.into_iter().map(Some).collect())
+                }
+                _ => search.find(wishes, &mut rng),
             };
-            (result, search.attempts, search.explanation)
-        });
-        span::chosen(&choosing, explanation.tried.len());
-        drop(choosing);
-        if !asked.request.dry_run {
-            self.learn(&attempts);
-        }
-        self.measure(&attempts, explanation.tried.len());
-        let found = match result {
-            Ok(found) => found,
-            Err(refusal) => {
-                return Err(self.refused(asked, refusal, attempts, explanation).await);
+            Searched {
+                result,
+                attempts: search.attempts,
+                explanation: search.explanation,
             }
-        };
-        if asked.request.dry_run {
-            return Ok(self.dry(asked, found, &attempts, explanation));
-        }
-        self.grant(asked, living, found, attempts, explanation)
-            .await
+        });
+        span::chosen(&choosing, searched.explanation.tried.len());
+        searched
     }
 
     /// Records a refusal and gives it its attempts.
@@ -312,19 +334,25 @@ impl Service {
     }
 
     /// What would have been granted, let go of again.
-    fn dry(
-        &self,
-        asked: &Asked<'_>,
-        found: Vec<Found>,
-        attempts: &[Attempt],
-        explanation: Explanation,
-    ) -> Allocated {
-        let mut leases = Vec::new();
-        for (index, found) in found.into_iter().enumerate() {
+    fn dry(&self, asked: &Asked<'_>, outcome: Outcome) -> Allocated {
+        let Outcome {
+            slots,
+            attempts,
+            explanation,
+        } = outcome;
+        let (mut leases, mut moves) = (Vec::new(), Vec::new());
+        for (index, slot) in slots.into_iter().enumerate() {
+            let way = slot.moved(asked, &explanation);
+            moves.extend(way.clone());
+            let Some(found) = slot.found else {
+                leases.extend(slot.known.into_iter().flat_map(|known| known.leases));
+                continue;
+            };
             for protocol in asked.plan.protocols.each() {
                 let name = asked.request.names.get(index);
                 let mut lease = self.new_lease(asked, name, found.port, *protocol);
                 lease.guard = Guard::None;
+                lease.moved.clone_from(&way);
                 leases.push(Arc::new(lease));
             }
             // First the sockets, then the books, so that nobody meets what is about to close.
@@ -338,11 +366,118 @@ impl Service {
             dry: true,
             attempt_count: explanation.tried.len(),
             leases,
+            moves,
             explanation,
-            conflicts: conflicts(asked, attempts),
+            conflicts: conflicts(asked, &attempts),
             trace: asked.trace.clone(),
         }
     }
+}
+
+/// A search that is over.
+struct Searched {
+    result: Result<Vec<Option<Found>>, Refusal>,
+    attempts: Vec<Attempt>,
+    explanation: Explanation,
+}
+
+/// A search that found what was asked for.
+pub(super) struct Outcome {
+    /// One for each name, or for each port where there are no names.
+    pub(super) slots: Vec<Slot>,
+    pub(super) attempts: Vec<Attempt>,
+    pub(super) explanation: Explanation,
+}
+
+/// One port of an answer: what was known under its name, and what was found for it. Nothing was
+/// found for a name that keeps its leases.
+pub(super) struct Slot {
+    pub(super) known: Option<Known>,
+    pub(super) found: Option<Found>,
+    /// Whether it is the first of the answer, which alone has the preference.
+    is_first: bool,
+}
+
+impl Slot {
+    /// The way to the port from the one that was preferred or that the name had.
+    pub(super) fn moved(&self, asked: &Asked<'_>, explanation: &Explanation) -> Option<Moved> {
+        let why = |port| explanation.why_skipped(port).cloned();
+        match (&self.known, &self.found) {
+            (Some(known), Some(found)) => known.moved(asked, why, found.port),
+            (Some(known), None) => {
+                let (port, wanted) = (known.leases.first()?.port, asked.request.prefer?);
+                match known.fate {
+                    Fate::Seeks { .. } => Some(Moved::past(&why(wanted)?, wanted, port)),
+                    Fate::Stays(_) => known.moved(asked, why, port),
+                }
+            }
+            (None, Some(found)) => {
+                let wanted = asked.request.prefer.filter(|_| self.is_first);
+                let wanted = wanted.filter(|wanted| *wanted != found.port)?;
+                Some(Moved::past(&why(wanted)?, wanted, found.port))
+            }
+            (None, None) => None,
+        }
+    }
+}
+
+/// The ports to search for, in the order of the names that seek one.
+fn wishes(request: &Request, known: &[Known]) -> Vec<Wish> {
+    if known.is_empty() {
+        let first = Wish {
+            preferred: request.prefer,
+            ..Wish::default()
+        };
+        let others = std::iter::repeat_n(Wish::default(), request.port_count() - 1);
+        return std::iter::once(first).chain(others).collect();
+    }
+    let wish = |known: &Known| match known.fate {
+        Fate::Seeks { wish, .. } => Some(wish),
+        Fate::Stays(_) => None,
+    };
+    known.iter().filter_map(wish).collect()
+}
+
+/// The number of leases that end when what is sought is found.
+fn ending(known: &[Known]) -> usize {
+    let seeking = known
+        .iter()
+        .filter(|known| matches!(known.fate, Fate::Seeks { .. }));
+    seeking.map(|known| known.leases.len()).sum()
+}
+
+/// What was found, beside what was known under each name.
+fn slots(known: Vec<Known>, found: Vec<Option<Found>>) -> Vec<Slot> {
+    let mut found = found.into_iter();
+    if known.is_empty() {
+        let slot = |(index, found)| Slot {
+            known: None,
+            found,
+            is_first: index == 0,
+        };
+        return found.enumerate().map(slot).collect();
+    }
+    let slot = |(index, known): (usize, Known)| Slot {
+        found: match known.fate {
+            Fate::Seeks { .. } => found.next().flatten(),
+            Fate::Stays(_) => None,
+        },
+        known: Some(known),
+        is_first: index == 0,
+    };
+    known.into_iter().enumerate().map(slot).collect()
+}
+
+/// A block is one run of ports, so its names have one or all seek one.
+fn check_block(request: &Request, known: &[Known]) -> Result<(), Refusal> {
+    let seeks = |known: &&Known| matches!(known.fate, Fate::Seeks { .. });
+    let seeking = known.iter().filter(seeks).count();
+    if request.block.is_some() && seeking != 0 && seeking != known.len() {
+        return Err(Refusal::InvalidRequest(
+            "a block's names must all be new: some of these have a port already".to_owned(),
+        ));
+    }
+    Ok(())
 }
 
 /// The attempts that were refused, as the asker may see them.

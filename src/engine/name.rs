@@ -3,64 +3,20 @@
 use std::sync::Arc;
 
 use super::grant::{Allocated, Asked};
+use super::known::Known;
 use super::refusal::Refusal;
 use super::service::{Service, lock};
 use crate::domain::attempt::{Attempt, veiled};
 use crate::domain::lease::{BootTime, Handover, Lease, Name, Owner, State};
-use crate::domain::port::{Port, Protocol};
+use crate::domain::port::Protocol;
+use crate::domain::precedence::Moved;
 use crate::host::hold::Hold;
 use crate::host::process;
 
 impl Service {
-    /// For each name its living leases, and how many names have none.
-    pub(super) async fn living(
-        &self,
-        asked: &Asked<'_>,
-    ) -> Result<(Vec<Option<Vec<Arc<Lease>>>>, usize), Refusal> {
-        let mut living = Vec::with_capacity(asked.request.names.len());
-        for name in &asked.request.names {
-            let mut leases = self.leases_named(asked, name).await;
-            let unseen = |lease: &Arc<Lease>| {
-                lease.state == State::Handed && self.hold_of(lease.id).is_none()
-            };
-            if leases.iter().any(unseen) {
-                // Its first listener may have come since the last look.
-                self.observe().await;
-                leases = self.leases_named(asked, name).await;
-            }
-            let lost = match leases.first() {
-                Some(first) if !asked.request.dry_run => !self.is_still_ours(asked, first).await?,
-                _ => false,
-            };
-            if lost {
-                // The port went to an outsider: the name moves on.
-                for lease in &leases {
-                    let why = "lost to an outsider";
-                    self.end(lease.id, State::Released, why, |_| true).await?;
-                }
-            }
-            if leases.is_empty() || lost {
-                living.push(None);
-                continue;
-            }
-            fits(asked, name, &leases)?;
-            living.push(Some(leases));
-        }
-        let missing = living.iter().filter(|lives| lives.is_none()).count();
-        if asked.request.names.is_empty() {
-            return Ok((living, asked.request.port_count()));
-        }
-        if asked.request.block.is_some() && missing != 0 && missing != living.len() {
-            return Err(Refusal::InvalidRequest(
-                "a block's names must all be new: some of these have a port already".to_owned(),
-            ));
-        }
-        Ok((living, missing))
-    }
-
     /// The living leases of a name. One that is ending is waited for, so that its port is free
     /// again when the name asks for it.
-    async fn leases_named(&self, asked: &Asked<'_>, name: &Name) -> Vec<Arc<Lease>> {
+    pub(super) async fn leases_named(&self, asked: &Asked<'_>, name: &Name) -> Vec<Arc<Lease>> {
         let known = self.known_as(asked, name);
         for lease in known.iter().filter(|lease| lease.state.is_ended()) {
             drop(self.turn(lease.id).await);
@@ -83,7 +39,11 @@ impl Service {
     }
 
     /// Whether a name's port can still be handed out: held, in its owner's hands, or to be had.
-    async fn is_still_ours(&self, asked: &Asked<'_>, lease: &Lease) -> Result<bool, Refusal> {
+    pub(super) async fn is_still_ours(
+        &self,
+        asked: &Asked<'_>,
+        lease: &Lease,
+    ) -> Result<bool, Refusal> {
         let _turn = self.turn(lease.id).await;
         let Some(lease) = self.living_lease(lease.id) else {
             return Ok(true);
@@ -118,71 +78,39 @@ impl Service {
         Ok(ours)
     }
 
-    /// The ports that the missing names had before, if any.
-    pub(super) async fn last_ports(
-        &self,
-        asked: &Asked<'_>,
-        living: &[Option<Vec<Arc<Lease>>>],
-    ) -> Result<Vec<Option<Port>>, Refusal> {
-        let mut ports = Vec::new();
-        for (name, lives) in asked.request.names.iter().zip(living) {
-            if lives.is_some() {
-                continue;
-            }
-            let protocol = asked.plan.protocols.each()[0];
-            let scope = &asked.request.scope;
-            let uid = asked.caller.uid;
-            let last = self.store.last_of_name(uid, scope, name, protocol).await?;
-            // A port of another pool or of ranges since narrowed is no port to return to.
-            let port = last
-                .filter(|last| last.lease.pool == asked.plan.pool.name)
-                .map(|last| last.lease.port)
-                .filter(|port| asked.plan.ranges.contains(*port));
-            ports.push(port);
-        }
-        Ok(ports)
-    }
-
-    /// Every name lives already: the same leases, in the asker's hands once more.
+    /// Every name keeps its leases: the same ones, in the asker's hands once more.
     pub(super) async fn hand_again(
         &self,
         asked: &Asked<'_>,
-        living: Vec<Option<Vec<Arc<Lease>>>>,
+        known: &[Known],
     ) -> Result<Allocated, Refusal> {
-        let leases = self.in_order(asked, living, Vec::new()).await?;
-        let id = leases.first().map_or(asked.id, |lease| lease.allocation);
-        Ok(Allocated::again(asked, id, leases))
-    }
-
-    /// Living and fresh leases in the order of the names; the living ones are handed again.
-    pub(super) async fn in_order(
-        &self,
-        asked: &Asked<'_>,
-        living: Vec<Option<Vec<Arc<Lease>>>>,
-        fresh: Vec<Arc<Lease>>,
-    ) -> Result<Vec<Arc<Lease>>, Refusal> {
-        if living.is_empty() {
-            return Ok(fresh);
-        }
-        let each = asked.plan.protocols.each().len();
-        let mut fresh = fresh.into_iter();
-        let mut leases = Vec::new();
-        for lives in living {
-            match lives {
-                None => leases.extend(fresh.by_ref().take(each)),
-                Some(known) => {
-                    for lease in known {
-                        leases.push(self.hand(asked, &lease).await?);
-                    }
-                }
+        let mut answer = Allocated::again(asked, asked.id, Vec::new());
+        for known in known {
+            let moved = known
+                .leases
+                .first()
+                .and_then(|lease| known.moved(asked, |_| None, lease.port));
+            answer.moves.extend(moved.clone());
+            for lease in &known.leases {
+                answer
+                    .leases
+                    .push(self.hand(asked, lease, moved.as_ref()).await?);
             }
         }
-        Ok(leases)
+        if let Some(first) = answer.leases.first() {
+            answer.id = first.allocation;
+        }
+        Ok(answer)
     }
 
     /// Hands a living lease out once more. On a task of its own: whoever asked may hang up, but an
     /// owner is not noted without its gate.
-    async fn hand(&self, asked: &Asked<'_>, lease: &Lease) -> Result<Arc<Lease>, Refusal> {
+    pub(super) async fn hand(
+        &self,
+        asked: &Asked<'_>,
+        lease: &Lease,
+        moved: Option<&Moved>,
+    ) -> Result<Arc<Lease>, Refusal> {
         let owner_lives = lease.owner.as_ref().is_some_and(process::is_running);
         let at_work = owner_lives && asked.owner.is_none();
         if at_work || asked.request.dry_run || asked.request.reserve {
@@ -199,6 +127,8 @@ impl Service {
             ttl: asked.request.ttl.or(lease.ttl),
             handover: asked.request.handover,
             labels: asked.request.labels.clone(),
+            prefers: asked.request.prefer.is_some(),
+            moved: moved.cloned(),
         };
         let (service, id) = (self.clone(), lease.id);
         let handing = async move {
@@ -220,6 +150,9 @@ struct Terms {
     ttl: Option<std::time::Duration>,
     handover: Option<Handover>,
     labels: std::collections::BTreeMap<String, String>,
+    /// Whether there is a preference, without which nothing is said of a move.
+    prefers: bool,
+    moved: Option<Moved>,
 }
 
 impl Terms {
@@ -235,47 +168,8 @@ impl Terms {
         if !self.labels.is_empty() {
             lease.labels = self.labels;
         }
-    }
-}
-
-/// Whether the living leases of a name are what is asked for under it.
-fn fits(asked: &Asked<'_>, name: &Name, leases: &[Arc<Lease>]) -> Result<(), Refusal> {
-    let taken = |why: String| {
-        Err(Refusal::NameTaken {
-            name: name.clone(),
-            why,
-        })
-    };
-    let protocols: Vec<Protocol> = leases.iter().map(|lease| lease.protocol).collect();
-    let wanted = asked.request.protocol;
-    if wanted.is_some_and(|wanted| wanted.each() != protocols) {
-        let words: Vec<&str> = protocols.iter().map(|protocol| protocol.as_str()).collect();
-        return taken(format!(
-            "it is leased for {}; release it first",
-            words.join(" and ")
-        ));
-    }
-    for lease in leases {
-        if let Some(why) = unfit(asked, lease) {
-            return taken(why);
+        if self.prefers {
+            lease.moved = self.moved;
         }
     }
-    Ok(())
-}
-
-fn unfit(asked: &Asked<'_>, lease: &Lease) -> Option<String> {
-    if asked.request.port.is_some_and(|port| port != lease.port) {
-        return Some(format!("it has port {}; release it first", lease.port));
-    }
-    if asked.request.pool.is_some() && lease.pool != asked.plan.pool.name {
-        return Some(format!("it is of pool {}; release it first", lease.pool));
-    }
-    if !asked.request.interfaces.is_empty() && lease.addresses != asked.plan.group {
-        return Some("it is held on other addresses; release it first".to_owned());
-    }
-    let (Some(wanted), Some(owner)) = (&asked.owner, &lease.owner) else {
-        return None;
-    };
-    (!wanted.is(owner) && process::is_running(owner))
-        .then(|| format!("its owner, pid {}, lives", owner.pid))
 }

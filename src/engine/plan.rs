@@ -13,6 +13,7 @@ use crate::domain::explanation::Explanation;
 use crate::domain::lease::Handover;
 use crate::domain::pool::{DEFAULT_POOL, Pool, Strategy};
 use crate::domain::port::{Port, PortSet, Protocols};
+use crate::domain::precedence;
 use crate::domain::request::Request;
 use crate::domain::selector::Selector;
 use crate::host::interface::{Snapshot, resolve};
@@ -40,14 +41,23 @@ pub struct Plan {
     pub exclusions: Arc<Exclusions>,
     /// Exactly this port.
     pub explicit: Option<Port>,
-    /// This port first.
+    /// The port that the request prefers to all others.
     pub prefer: Option<Port>,
+    /// The numbers above the preferred port that come before the pool, as far as the ranges of the
+    /// request or of its interfaces allow them.
+    pub upwards: PortSet,
+    /// The port at which `ordered` begins in the ranges.
+    pub start: Option<Port>,
+    /// Whether the request names the ranges, so that no port outside of them may be the answer.
+    pub is_bounded: bool,
     /// Whether a name may not move to another port.
     pub strict: bool,
     /// The order of the others.
     pub strategy: Strategy,
     /// How many candidate ports may be tried.
     pub max_attempts: usize,
+    /// Time that the search may take.
+    pub timeout: Duration,
     /// How the port passes to its owner.
     pub handover: Handover,
     /// How long to wait for a first listener.
@@ -59,26 +69,16 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Refuses what the kernel keeps for the administrator: a service that runs as root could bind
-    /// it, but that is not for everybody who may ask. A pool can open such ports to its users.
-    pub fn check_privilege(
-        &self,
-        request: &Request,
-        uid: u32,
-        unprivileged_start: u16,
-    ) -> Result<(), Refusal> {
-        let in_ranges = request.ranges.iter().flat_map(PortSet::iter);
-        let asked_for = self.explicit.or(self.prefer).into_iter();
-        let mut asked_for = asked_for.chain(in_ranges.take_while(|p| p.get() < unprivileged_start));
-        let refused = asked_for.find(|port| {
-            uid != 0 && port.get() < unprivileged_start && !self.pool.ranges.contains(*port)
-        });
-        refused.map_or(Ok(()), |port| {
-            Err(Refusal::PrivilegedPort {
-                port,
-                start: unprivileged_start,
-            })
-        })
+    /// Whether the kernel keeps a port for the administrator and the pool does not open it to its
+    /// users. A service that runs as root could bind it, but that is not for everybody who asks.
+    pub fn needs_privilege(&self, port: Port, uid: u32, unprivileged_start: u16) -> bool {
+        uid != 0 && port.get() < unprivileged_start && !self.pool.ranges.contains(port)
+    }
+
+    /// Every port that may be the answer to a request without an explicit port.
+    pub fn searched(&self) -> PortSet {
+        let preferred = self.prefer.map_or(PortSet::EMPTY, PortSet::single);
+        self.ranges.union(&self.upwards).union(&preferred)
     }
 
     /// The same with what was excluded by hand.
@@ -114,27 +114,27 @@ impl Plan {
         if let Some(wanted) = &request.ranges {
             ranges = within(wanted, &group, settings)?;
         }
-        if let Some(prefer) = request.prefer {
-            // Asked for by number, so it counts wherever it lies; the rest comes from the pool.
-            ranges = ranges.union(&PortSet::single(prefer));
-        }
         if ranges.is_empty() && request.port.is_none() {
             return Err(nothing_in_common(&pool, &group, settings));
         }
         Ok(Self {
+            upwards: upwards(request, &pool, &group, &ranges, settings),
             group,
             protocols: request.protocol.unwrap_or(pool.protocol),
             ranges,
             exclude,
             exclusions: Arc::default(),
             explicit: request.port,
-            prefer: request.prefer.or(pool.prefer),
+            prefer: request.prefer,
+            start: request.prefer.or(pool.prefer),
+            is_bounded: request.ranges.is_some(),
             strict: request.strict,
             strategy: request.strategy.unwrap_or(pool.strategy),
             max_attempts: request
                 .max_attempts
                 .or(pool.max_attempts)
                 .map_or(usize::MAX, |max| max.get() as usize),
+            timeout: request.timeout.unwrap_or(pool.attempt_timeout),
             handover: request.handover.unwrap_or(pool.handover),
             claim_within: request.claim_within.unwrap_or(pool.claim_within),
             ttl: lifetime(request, &pool)?,
@@ -180,6 +180,29 @@ pub fn check_lifetime(wanted: Option<Duration>, pool: &Pool) -> Result<(), Refus
     }
 }
 
+/// The numbers above the preferred port that a request may be given before the pool's. Ranges of the
+/// request bound them, and so do those of an interface that has its own.
+fn upwards(
+    request: &Request,
+    pool: &Pool,
+    group: &AddressGroup,
+    ranges: &PortSet,
+    settings: &Settings,
+) -> PortSet {
+    let Some(prefer) = request.prefer else {
+        return PortSet::EMPTY;
+    };
+    let span = request.prefer_span.unwrap_or(pool.prefer_span);
+    let above = precedence::upwards(prefer, span);
+    let mut addresses = group.addresses().iter();
+    let has_own = |nic: &str| rule_for(nic, settings).is_some_and(|rule| rule.ranges.is_some());
+    if request.ranges.is_some() || addresses.any(|address| has_own(&address.interface)) {
+        above.intersection(ranges)
+    } else {
+        above
+    }
+}
+
 fn check(request: &Request) -> Result<(), Refusal> {
     let refuse = |why: &str| Err(Refusal::InvalidRequest(why.to_owned()));
     let count = request.port_count();
@@ -190,6 +213,12 @@ fn check(request: &Request) -> Result<(), Refusal> {
     }
     if request.port.is_some() && count > 1 {
         return refuse("one explicit port cannot be several: leave out port, or ask for one");
+    }
+    if request.prefer_span.is_some() && request.prefer.is_none() {
+        return refuse("prefer_span goes with prefer: it says how far above it to look");
+    }
+    if request.timeout.is_some_and(|timeout| timeout.is_zero()) {
+        return refuse("a timeout of zero leaves no time to try a port: give a longer one");
     }
     if request.port.is_some() && request.prefer.is_some() {
         return refuse("port and prefer exclude each other: port is strict, prefer may move");
@@ -315,16 +344,13 @@ mod tests {
         };
         let settings = load(&sources).unwrap().settings;
         let host = Interfaces::open().current().unwrap();
-        let refused = |ranges: &str, uid| {
-            let request = Request {
-                ranges: Some(ranges.parse().unwrap()),
-                ..Request::default()
-            };
-            let plan = Plan::of(&request, &settings, &host).unwrap();
-            plan.check_privilege(&request, uid, 1024).is_err()
+        let request = Request {
+            ranges: Some("80-2000".parse().unwrap()),
+            ..Request::default()
         };
-        assert!(refused("1000-2000", 1000));
-        assert!(!refused("1000-2000", 0));
-        assert!(!refused("1024-2000", 1000));
+        let plan = Plan::of(&request, &settings, &host).unwrap();
+        let kept = |number, uid| plan.needs_privilege(Port::new(number).unwrap(), uid, 1024);
+        assert!(kept(80, 1000) && kept(1023, 1000));
+        assert!(!kept(80, 0) && !kept(1024, 1000));
     }
 }

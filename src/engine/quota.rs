@@ -25,8 +25,14 @@ impl Drop for Admission {
 }
 
 impl Service {
-    /// Lets a request for `missing` ports in, or says which quota it would pass.
-    pub(super) fn admit(&self, asked: &Asked<'_>, missing: usize) -> Result<Admission, Refusal> {
+    /// Lets a request for `missing` ports in, or says which quota it would pass. `ending` leases end
+    /// once it has them, so that they count once.
+    pub(super) fn admit(
+        &self,
+        asked: &Asked<'_>,
+        missing: usize,
+        ending: usize,
+    ) -> Result<Admission, Refusal> {
         self.check_descriptors(asked, missing)?;
         let pool = &asked.plan.pool;
         let size = |limit: Option<NonZeroU32>| limit.map(|limit| limit.get() as usize);
@@ -36,6 +42,7 @@ impl Service {
         };
         let share = (Arc::clone(&pool.name), asked.caller.uid);
         let count = missing * asked.plan.protocols.each().len();
+        let count = count.saturating_sub(ending);
         let admitted = lock(&self.books).usage().admit(&share, count, limits);
         match admitted {
             Ok(()) => Ok(Admission {

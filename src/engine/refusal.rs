@@ -1,7 +1,7 @@
 //! Why a request was refused. The situations only; which HTTP status or exit code they become is
 //! decided at the edges.
 
-use crate::domain::attempt::Attempt;
+use crate::domain::attempt::{Attempt, Outcome};
 use crate::domain::explanation::{Excluded, Explanation};
 use crate::domain::lease::{Name, NameError};
 use crate::domain::port::{Port, PortSet, Protocol};
@@ -53,14 +53,15 @@ pub enum Refusal {
         attempts: Vec<Attempt>,
     },
     /// The kernel forbids the port.
-    #[error(
-        "port {port} needs a privilege that portbook does not have: ports below {start} are the administrator's (net.ipv4.ip_unprivileged_port_start); run the service with CAP_NET_BIND_SERVICE or choose a higher port"
-    )]
+    #[error("{}", privileged(*.port, *.start, .pool.as_deref()))]
     PrivilegedPort {
         /// The port.
         port: Port,
         /// The first port that needs no privilege.
         start: u16,
+        /// The pool that does not open the port to its users; `None` if the kernel refused it to
+        /// portbook itself.
+        pool: Option<String>,
     },
     /// A bind address that the host does not have.
     #[error(
@@ -79,7 +80,7 @@ pub enum Refusal {
         source: std::io::Error,
     },
     /// The bound on candidate ports was reached.
-    #[error("no free port after {} attempts in {ranges}: {}; allow more with max_attempts", .tried.len(), in_the_way(.attempts))]
+    #[error("no free port after {} attempts in {ranges}: {}; allow more with max_attempts (--max-attempts)", .tried.len(), in_the_way(.attempts))]
     AttemptsExhausted {
         /// The candidates.
         tried: Vec<Port>,
@@ -128,9 +129,9 @@ pub enum Refusal {
         refusal: Box<Refusal>,
     },
     /// The time for attempts was up.
-    #[error("no free port within {limit:?}: {}; allow more with attempt_timeout", in_the_way(.attempts))]
+    #[error("no free port within {limit:?}: {}; allow more with timeout (--timeout), or attempt_timeout of the pool", in_the_way(.attempts))]
     TimedOut {
-        /// The pool's `attempt_timeout`.
+        /// The request's `timeout`, or the pool's `attempt_timeout`.
         limit: std::time::Duration,
         /// What was tried and who was in the way.
         attempts: Vec<Attempt>,
@@ -233,6 +234,23 @@ impl From<NameError> for Refusal {
     }
 }
 
+fn privileged(port: Port, start: u16, pool: Option<&str>) -> String {
+    let needs = format!(
+        "port {port} needs a privilege: ports below {start} are the administrator's \
+         (net.ipv4.ip_unprivileged_port_start)"
+    );
+    match pool {
+        Some(pool) => format!(
+            "{needs}, and pool {pool} does not open it to its users; choose a higher port, or have \
+             the administrator add it to the ranges of a pool"
+        ),
+        None => format!(
+            "{needs}, and portbook does not have it; run the service with CAP_NET_BIND_SERVICE, or \
+             choose a higher port"
+        ),
+    }
+}
+
 fn by_whom(attempts: &[Attempt]) -> String {
     let occupant = attempts
         .iter()
@@ -245,7 +263,7 @@ pub(super) fn in_the_way(attempts: &[Attempt]) -> String {
     let mut lines: Vec<String> = Vec::new();
     for attempt in attempts
         .iter()
-        .filter(|attempt| !attempt.outcome.is_success())
+        .filter(|attempt| attempt.outcome == Outcome::InUse)
         .take(16)
     {
         let occupant = attempt.occupant.as_ref();

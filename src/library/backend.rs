@@ -133,7 +133,7 @@ impl Backend {
                     let fresh = all.iter().filter(|granted| granted.created);
                     for lease in fresh.flat_map(|granted| &granted.leases) {
                         // The refusal is what the user has to know of.
-                        let _ = self.release(lease.id).await;
+                        let _ = self.take_back(lease.id).await;
                     }
                     return Err(failure);
                 }
@@ -215,6 +215,19 @@ impl Backend {
         match self {
             Self::Service(client) => Ok(client.delete(&format!("/api/v1/leases/{id}")).await?),
             Self::Embedded(embedded) => Ok(embedded.service.release(&embedded.caller, id).await?),
+        }
+    }
+
+    /// Gives a lease back that its user did not ask for: its name goes on knowing its port.
+    pub(crate) async fn take_back(&self, id: LeaseId) -> Result<(), Error> {
+        match self {
+            Self::Service(client) => {
+                let path = format!("/api/v1/leases/{id}?remember=true");
+                Ok(client.delete(&path).await?)
+            }
+            Self::Embedded(embedded) => {
+                Ok(embedded.service.take_back(&embedded.caller, id).await?)
+            }
         }
     }
 

@@ -8,6 +8,7 @@ use crate::api::document::{
     AllocationDocument, AllocationRecordDocument, AttemptDocument, LeaseDocument,
 };
 use crate::domain::lease::LeaseId;
+use crate::domain::precedence::{Moved, Skipped};
 
 /// A port that is leased to this process, with what was tried to get it.
 ///
@@ -30,6 +31,8 @@ pub struct Lease {
     book: Portbook,
     document: LeaseDocument,
     conflicts: Vec<AttemptDocument>,
+    skipped: Vec<Skipped>,
+    moved: Option<Moved>,
     notes: Vec<String>,
     /// Whether dropping it gives the port back.
     ends_with_drop: bool,
@@ -41,8 +44,10 @@ impl Lease {
             book,
             ends_with_drop: document.name.is_none(),
             document,
+            notes: of.moves_in_words().into_iter().chain(of.notes).collect(),
             conflicts: of.conflicts,
-            notes: of.notes,
+            skipped: of.skipped,
+            moved: of.moved,
         }
     }
 
@@ -93,7 +98,31 @@ impl Lease {
         &self.conflicts
     }
 
-    /// What its user should know, such as a name that had to move.
+    /// The way to this port from the one that was preferred or that its name had, with the true
+    /// reason; `None` if it is that very port.
+    ///
+    /// ```
+    /// # let folder = tempfile::tempdir()?;
+    /// # let book = portbook::Portbook::embedded(folder.path())?;
+    /// let stranger = std::net::TcpListener::bind("127.0.0.1:0")?;
+    /// let busy = stranger.local_addr()?.port();
+    /// let lease = book.prefer(busy).lease()?;
+    /// let moved = lease.moved().expect("a reason");
+    /// println!("{moved}"); // 40123 is in use by node (pid 7), so it is 40124
+    /// assert_eq!((moved.from.get(), moved.to.get()), (busy, lease.port()));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn moved(&self) -> Option<&Moved> {
+        self.moved.as_ref()
+    }
+
+    /// The ports that came before this one in the order of precedence, each with the reason why it
+    /// is none of them: tried and in use, leased, excluded, cooling down and so on.
+    pub fn skipped(&self) -> &[Skipped] {
+        &self.skipped
+    }
+
+    /// Sentences that its user should read, such as why a name had to move.
     pub fn notes(&self) -> &[String] {
         &self.notes
     }

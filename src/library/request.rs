@@ -15,11 +15,7 @@ use crate::api::document::{AllocationDocument, LeaseDocument, LeaseRequest, Scop
 use crate::domain::duration::Span;
 use crate::domain::lease::Handover;
 use crate::domain::pool::Strategy;
-use crate::domain::port::{Port, PortSet, Protocol};
-
-/// How many ports above a preferred one are tried unless a range or a pool is given, as for
-/// portbook's own console (8888 to 8988).
-const SPREAD: u16 = 100;
+use crate::domain::port::{PortSet, Protocol};
 
 /// Where a port is held unless interfaces or a pool are given: nobody else on the network gets in.
 const LOOPBACK: &str = "127.0.0.1";
@@ -27,9 +23,8 @@ const LOOPBACK: &str = "127.0.0.1";
 /// A request for one port. It asks for nothing until [`listen`](Self::listen),
 /// [`bind_udp`](Self::bind_udp) or [`lease`](Self::lease).
 ///
-/// What it says nothing about is as the pool's rules have it, with two exceptions: without a pool
-/// the port is held on 127.0.0.1, and a [preferred](Self::prefer) port is followed by the hundred
-/// above it.
+/// What it says nothing about is as the pool's rules have it, with one exception: without a pool the
+/// port is held on 127.0.0.1.
 ///
 /// ```
 /// # let folder = tempfile::tempdir()?;
@@ -72,7 +67,9 @@ impl PortRequest {
         read.map_err(|wrong| self.wrong.get_or_insert(wrong)).ok()
     }
 
-    /// This port first; if it is taken the next one above, within the range or the hundred above it.
+    /// This port first; if it cannot be had the [`prefer_span`](Self::prefer_span) numbers above it,
+    /// then a port of the pool, or of the [range](Self::range) if one is given. A name goes back to
+    /// its preferred port as soon as that is free.
     ///
     /// ```
     /// # let folder = tempfile::tempdir()?;
@@ -85,6 +82,29 @@ impl PortRequest {
     /// ```
     pub fn prefer(self, port: u16) -> Self {
         self.with(|wanted| wanted.prefer = Some(port))
+    }
+
+    /// Number of ports above the preferred one that are tried before the pool, from 0 on; the
+    /// pool's, which is 100 unless set, if not given.
+    ///
+    /// ```
+    /// # let folder = tempfile::tempdir()?;
+    /// # let book = portbook::Portbook::embedded(folder.path())?;
+    /// let stranger = std::net::TcpListener::bind("127.0.0.1:0")?;
+    /// let busy = stranger.local_addr()?.port();
+    /// let listener = book.request().prefer(busy).prefer_span(0).listen()?;
+    /// assert!((20_000..30_000).contains(&listener.lease().port()));
+    /// let moved = listener.lease().moved().expect("a reason");
+    /// assert_eq!((moved.from.get(), moved.to.get()), (busy, listener.lease().port()));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn prefer_span(self, ports: u16) -> Self {
+        self.with(|wanted| wanted.prefer_span = Some(ports))
+    }
+
+    /// Time that the search may take; the pool's `attempt_timeout` if not given.
+    pub fn timeout(self, timeout: Duration) -> Self {
+        self.with(|wanted| wanted.timeout = Some(Span(timeout)))
     }
 
     /// Exactly this port, or an error that names who has it. See [`Error`] for an example.
@@ -407,14 +427,8 @@ impl PortRequest {
         if free && wanted.interfaces.is_empty() {
             wanted.interfaces.extend(LOOPBACK.parse());
         }
-        if let Some(first) = wanted.prefer.and_then(Port::new) {
-            if free && wanted.ranges.is_none() {
-                let last = Port::new(first.get().saturating_add(SPREAD)).unwrap_or(first);
-                wanted.ranges = Some(PortSet::range(first, last));
-            }
-            if wanted.ranges.is_some() {
-                wanted.strategy.get_or_insert(Strategy::Ordered);
-            }
+        if wanted.prefer.is_some() && wanted.ranges.is_some() {
+            wanted.strategy.get_or_insert(Strategy::Ordered);
         }
         wanted.owner_pid = Some(std::process::id());
         Ok((self.book, wanted))

@@ -15,6 +15,7 @@ use crate::domain::lease::{
     AllocationId, BootTime, Guard, Lease, LeaseId, Name, Owner, Scope, State,
 };
 use crate::domain::port::Port;
+use crate::domain::precedence::Moved;
 
 /// A lease as it stands in the record, with the boot that its deadlines and owner belong to.
 #[derive(Debug, Clone, PartialEq)]
@@ -77,6 +78,8 @@ struct Row<'a>(
     Option<&'a str>,
     u64,
     Option<&'a str>,
+    Option<&'a Moved>,
+    u8,
 );
 
 fn millis(duration: Duration) -> u64 {
@@ -119,6 +122,8 @@ pub(super) fn row<'a>(lease: &'a Lease, boot_id: &'a str) -> impl Serialize + 'a
         lease.trace_id.as_deref(),
         lease.revision,
         lease.span_id.as_deref(),
+        lease.moved.as_ref(),
+        u8::from(lease.forgotten),
     )
 }
 
@@ -147,6 +152,8 @@ pub(super) struct Found {
     trace_id: Option<String>,
     span_id: Option<String>,
     revision: i64,
+    moved: Option<String>,
+    forgotten: bool,
 }
 
 fn parsed<T: std::str::FromStr>(what: &'static str, text: &str) -> Result<T, StoreError> {
@@ -220,6 +227,12 @@ impl TryFrom<Found> for StoredLease {
             labels: json("labels", &row.labels)?,
             trace_id: row.trace_id,
             span_id: row.span_id,
+            moved: row
+                .moved
+                .as_deref()
+                .map(|text| json("a move", text))
+                .transpose()?,
+            forgotten: row.forgotten,
             revision: row.revision.unsigned_abs(),
         };
         Ok(Self {
@@ -294,7 +307,8 @@ impl Store {
         rows.into_iter().map(TryInto::try_into).collect()
     }
 
-    /// The last lease of a user's name, living or ended: where its port is remembered.
+    /// The last lease of a user's name, living or ended: where its port is remembered. `None` also
+    /// if a release made the name forget its port.
     pub async fn last_of_name(
         &self,
         uid: u32,
@@ -316,6 +330,7 @@ impl Store {
         .bind(protocol.as_str())
         .fetch_optional(&self.readers)
         .await?;
+        let row = row.filter(|row| !row.forgotten);
         row.map(TryInto::try_into).transpose()
     }
 

@@ -302,9 +302,10 @@ fn a_preferred_port_may_move_and_says_so() {
         let taken = ports(1)[0];
         let stranger = stranger(taken);
         let output = place.run(&["alloc", "--prefer", &taken.to_string()]);
-        assert_eq!(port(&text(&output.stdout)), place.ports[0]);
+        let got = port(&text(&output.stdout));
+        assert!((taken..=taken + 100).contains(&got), "{got}");
         let said = text(&output.stderr);
-        let whom = format!("{taken} is held by python3");
+        let whom = format!("{taken} is in use by python3");
         let pid = format!("(pid {})", stranger.0.id());
         assert!(said.contains(&whom) && said.contains(&pid), "{said}");
     });

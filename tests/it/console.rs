@@ -61,8 +61,9 @@ fn it_moves_past_taken_ports_and_says_so_everywhere() {
     let log = server.log();
     assert!(log.contains(&url), "{log}");
     let (from, to) = (place.console_ports[0], place.console_ports[3]);
-    let moved = format!("moved from port {from} to {to}");
+    let moved = format!("the console moved: {from} is in use by python3");
     assert!(log.contains(&moved), "{log}");
+    assert!(log.contains(&format!("so it is {to}")), "{log}");
 }
 
 #[test]
@@ -106,7 +107,11 @@ fn a_stop_with_an_open_tab_costs_no_port() {
     assert!(server.stop().success());
     drop(strangers);
     let server = place.serve();
-    assert_eq!(server.console_port(), port, "the strangers gone");
+    let preferred = place.console_ports[0];
+    assert_eq!(server.console_port(), preferred, "the strangers gone");
+    let log = server.log();
+    let back = format!("{preferred} is preferred and free, so it is no longer {port}");
+    assert!(log.contains(&back), "{log}");
     drop((first_tab, second_tab));
 }
 
@@ -118,11 +123,10 @@ fn a_kill_with_an_open_tab_costs_no_port() {
     let port = server.console_port();
     let open = tab(&server);
     server.kill();
-    drop(strangers);
     let server = place.serve();
     assert_eq!(server.console_port(), port);
     drop(tab(&server));
-    drop(open);
+    drop((open, strangers));
 }
 
 #[test]
@@ -136,9 +140,9 @@ fn closed_connections_that_linger_cost_no_port() {
     assert_eq!(server.web("GET", "/livez", &[]).status, 200);
     assert!(lingers(port), "nothing lingers, so nothing is tested");
     assert!(server.stop().success());
-    drop(stranger);
     assert!(lingers(port));
     assert_eq!(place.serve().console_port(), port);
+    drop(stranger);
 }
 
 #[test]
@@ -154,7 +158,7 @@ fn an_outsider_on_its_last_port_makes_it_move_and_say_so() {
     let log = server.log();
     let pid = format!("(pid {})", outsider.0.id());
     assert!(log.contains(&pid), "who is not named: {log}");
-    let moved = format!("moved from port {port} to {}", server.console_port());
+    let moved = format!("so it is {}", server.console_port());
     assert!(log.contains(&moved), "{log}");
 }
 

@@ -58,7 +58,7 @@ fn an_excluded_port_is_granted_to_nobody() {
 }
 
 #[test]
-fn a_lease_on_an_excluded_port_lives_on() {
+fn a_lease_on_an_excluded_port_lives_until_its_name_is_asked_again() {
     let place = Place::with_ports(2);
     let server = place.serve();
     let (_, granted) = alloc(&server, &json!({"name": "web"}));
@@ -68,9 +68,17 @@ fn a_lease_on_an_excluded_port_lives_on() {
     let first = server.api("PUT", &path, Some(&reason));
     assert_eq!(first.status, 201, "{first:?}");
     assert_eq!(server.api("PUT", &path, Some(&reason)).status, 200);
+    let living = server.api("GET", "/api/v1/leases?name=web", None).json();
+    assert_eq!(living["leases"][0]["port"], *port);
     let (status, again) = alloc(&server, &json!({"name": "web"}));
-    assert_eq!(status, 200, "{again}");
-    assert_eq!(again["leases"][0]["port"], *port);
+    assert_eq!(status, 201, "{again}");
+    let moved = json!({
+        "from": port, "to": place.ports[1], "reason": "by_hand", "by": "hand (later)"
+    });
+    assert_eq!(
+        (&again["moved"], &again["leases"][0]["moved"]),
+        (&moved, &moved)
+    );
     assert_eq!(server.api("DELETE", &path, None).status, 204);
     assert_eq!(server.api("DELETE", &path, None).status, 404);
     let long = json!({"reason": "x".repeat(201)});

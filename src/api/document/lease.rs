@@ -13,6 +13,7 @@ use crate::domain::lease::{
     AllocationId, Guard, Handover, Lease, LeaseId, Name, Owner, Scope, State,
 };
 use crate::domain::port::{Port, Protocol};
+use crate::domain::precedence::Moved;
 use crate::host::clock::Clock;
 
 /// The process that uses a port.
@@ -89,6 +90,9 @@ pub struct LeaseDocument {
     /// When it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended_at: Option<Timestamp>,
+    /// The way to its port from the one that was preferred or that its name had.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moved: Option<Moved>,
     /// Free words.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
@@ -138,6 +142,7 @@ impl LeaseDocument {
             expires_at: lease.expires.map(|at| clock.wall_time_of(at)),
             claim_by: lease.claim_by.map(|at| clock.wall_time_of(at)),
             ended_at: lease.ended_at,
+            moved: lease.moved.clone(),
             labels: lease.labels.clone(),
             trace_id: lease.trace_id.clone(),
             span_id: lease.span_id.clone(),
@@ -150,6 +155,7 @@ impl LeaseDocument {
         self.name = None;
         self.directory = None;
         self.owner = None;
+        self.moved = None;
         self.labels.clear();
         self.trace_id = None;
         self.span_id = None;

@@ -32,6 +32,9 @@ pub struct PoolDocument {
     pub leased: usize,
     /// The preferred port.
     pub prefer: Option<Port>,
+    /// Number of ports above a preferred one that a request tries before it turns to the ranges.
+    #[serde(default)]
+    pub prefer_span: u16,
     /// The order of candidates.
     pub strategy: Strategy,
     /// How many candidates a request may try.

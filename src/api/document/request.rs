@@ -49,6 +49,9 @@ pub struct LeaseRequest {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub prefer: Option<u16>,
+    /// Number of ports above the preferred one that are tried before the pool; the pool's if left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prefer_span: Option<u16>,
     /// Where to look, in place of the pool's ranges.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ranges: Option<PortSet>,
@@ -72,6 +75,9 @@ pub struct LeaseRequest {
     /// How many candidate ports may be tried.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_attempts: Option<NonZeroU32>,
+    /// How long the search may take; the pool's `attempt_timeout` if left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Span>,
     /// How the port passes to its owner.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub handover: Option<Handover>,
@@ -140,11 +146,13 @@ impl LeaseRequest {
             block: self.block,
             port: port("port", self.port)?,
             prefer: port("prefer", self.prefer)?,
+            prefer_span: self.prefer_span,
             ranges: self.ranges,
             protocol: self.protocol,
             interfaces: self.interfaces,
             strategy: self.strategy,
             max_attempts: self.max_attempts,
+            timeout: self.timeout.map(|span| span.0),
             handover: self.handover,
             claim_within: self.claim_within.map(|span| span.0),
             ttl: self.ttl.map(|span| span.0),
@@ -201,7 +209,12 @@ fn add_rules(schema: &mut Schema) {
         "if": {"properties": {"reserve": {"const": true}}, "required": ["reserve"]},
         "then": {"properties": {"owner_pid": {"type": "null"}}, "anyOf": some_name},
     });
+    let spanning = json!({
+        "if": {"properties": {"prefer_span": given()}, "required": ["prefer_span"]},
+        "then": {"properties": {"prefer": given()}, "required": ["prefer"]},
+    });
     let rules = [
+        spanning,
         both("port", "prefer"),
         both("count", "block"),
         unless("name", given(), 1),

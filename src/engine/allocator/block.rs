@@ -3,6 +3,7 @@
 use super::{Found, Search};
 use crate::choice::strategy::Order;
 use crate::domain::port::Port;
+use crate::domain::precedence::Step;
 use crate::engine::refusal::Refusal;
 
 impl Search<'_> {
@@ -12,17 +13,19 @@ impl Search<'_> {
         length: u16,
         rng: &mut fastrand::Rng,
     ) -> Result<Vec<Found>, Refusal> {
-        let mut eligible = self.eligible(true).ports;
+        let ranges = self.plan.ranges.clone();
+        let mut eligible = self.eligible(&ranges, true).ports;
         let mut starts = self.starts(&eligible, length);
-        let mut order = Order::new(self.plan.strategy, self.plan.prefer);
+        let mut order = Order::new(self.plan.strategy, self.plan.start);
         while let Some(first) = self.next(&mut order, &starts, rng) {
             starts.remove(first);
             self.check_limits()?;
             let found = self.try_block(first, length)?;
             if found.len() == usize::from(length) {
-                self.explanation
-                    .granted
-                    .extend(found.iter().map(|found| found.port));
+                let granted = found.iter().map(|found| found.port);
+                self.explanation.granted.extend(granted);
+                let steps = std::iter::repeat_n(Step::Pool, found.len());
+                self.explanation.steps.extend(steps);
                 return Ok(found);
             }
             // The next one is busy, so no run with it is left.

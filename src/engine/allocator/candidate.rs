@@ -6,6 +6,7 @@ use super::{Found, Search};
 use crate::domain::attempt::{Attempt, Outcome};
 use crate::domain::lease::Handover;
 use crate::domain::port::{Port, Protocol};
+use crate::engine::books::Refused;
 use crate::engine::keeper::retake;
 use crate::engine::occupants::Occupants;
 use crate::engine::refusal::Refusal;
@@ -75,17 +76,24 @@ impl Search<'_> {
     }
 
     pub(super) fn after_refusal(
-        &self,
+        &mut self,
         port: Port,
         protocol: Protocol,
         outcome: Outcome,
     ) -> Result<(), Refusal> {
         let refused = self.attempts.last();
         let address = refused.map_or_else(String::new, |attempt| attempt.address.to_string());
+        let start = self.rules.unprivileged_start;
         match outcome {
+            Outcome::NotPermitted if self.plan.explicit.is_none() && port.get() < start => {
+                // It would say the same of every low port; others may be had.
+                self.low_ports_refused = true;
+                Ok(())
+            }
             Outcome::NotPermitted => Err(Refusal::PrivilegedPort {
                 port,
-                start: self.rules.unprivileged_start,
+                start,
+                pool: None,
             }),
             Outcome::AddressNotAvailable => Err(Refusal::AddressNotAvailable { address }),
             Outcome::Failed if refused.is_some_and(out_of_descriptors) => {
@@ -105,8 +113,13 @@ impl Search<'_> {
             Outcome::InUse | Outcome::Bound | Outcome::Lingering => {
                 if self.leaves_marks {
                     let until = self.clock.boot().after(self.plan.pool.cool_down);
+                    let refused = Refused {
+                        at: self.clock.now(),
+                        occupant: refused.and_then(|attempt| attempt.occupant.clone()),
+                    };
+                    let group = &self.plan.group;
                     self.books()
-                        .cool_down(&self.plan.group, protocol, port, until);
+                        .cool_down(group, protocol, port, until, refused);
                 }
                 Ok(())
             }

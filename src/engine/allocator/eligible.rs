@@ -5,11 +5,12 @@ use crate::choice::assigned::browser_blocked;
 use crate::choice::bits::PortBits;
 use crate::choice::policy::Eligible;
 use crate::domain::explanation::Reason;
+use crate::domain::port::{Port, PortSet};
 
 impl Search<'_> {
-    /// What may be tried, and in the explanation what may not.
-    pub(super) fn eligible(&mut self, with_cool_down: bool) -> Eligible {
-        let mut eligible = Eligible::all_of(&self.plan.ranges);
+    /// What may be tried of `ranges`, and in the explanation what may not.
+    pub(super) fn eligible(&mut self, ranges: &PortSet, with_cool_down: bool) -> Eligible {
+        let mut eligible = Eligible::all_of(ranges);
         if !self.plan.exclude.is_empty() {
             eligible.exclude(Reason::Configured, &PortBits::from(&self.plan.exclude));
         }
@@ -21,11 +22,7 @@ impl Search<'_> {
             eligible.exclude(Reason::BrowserBlocked, browser_blocked());
         }
         if !self.plan.pool.static_band.is_empty() {
-            let mut band = PortBits::from(&self.plan.pool.static_band);
-            // Asked for by number.
-            if let Some(prefer) = self.plan.prefer {
-                band.remove(prefer);
-            }
+            let band = PortBits::from(&self.plan.pool.static_band);
             eligible.exclude(Reason::StaticBand, &band);
         }
         if !self.rules.reserved.is_empty() {
@@ -34,6 +31,7 @@ impl Search<'_> {
                 &PortBits::from(&self.rules.reserved),
             );
         }
+        self.leave_out_privileged(&mut eligible);
         let now = self.clock.boot();
         let mut books = self.books();
         for protocol in self.plan.protocols.each() {
@@ -65,14 +63,24 @@ impl Search<'_> {
         eligible
     }
 
-    pub(super) fn over_ephemeral_budget(&self) -> bool {
+    /// Takes away the ports that the kernel keeps for the administrator.
+    pub(super) fn leave_out_privileged(&mut self, eligible: &mut Eligible) {
+        let below = self.rules.unprivileged_start;
+        let lowest = self.plan.ranges.first();
+        if lowest.is_none_or(|lowest| lowest.get() >= below) {
+            return;
+        }
+        let low = (1..below).filter_map(Port::new);
+        let low: PortSet = low.filter(|port| self.is_privileged(*port)).collect();
+        if !low.is_empty() {
+            eligible.exclude(Reason::NeedsPrivilege, &PortBits::from(&low));
+            self.explanation.excluded.clone_from(&eligible.excluded);
+        }
+    }
+
+    fn over_ephemeral_budget(&self) -> bool {
         let ephemeral = &self.rules.ephemeral;
-        if self.plan.ranges.intersection(ephemeral).is_empty()
-            && self
-                .plan
-                .explicit
-                .is_none_or(|port| !ephemeral.contains(port))
-        {
+        if self.plan.ranges.intersection(ephemeral).is_empty() {
             return false;
         }
         let held = self.books().taken_within(&PortBits::from(ephemeral));
@@ -82,12 +90,7 @@ impl Search<'_> {
     /// Leaves out what the socket tables list. They are hints, but a port listed cannot be bound
     /// strictly, and what they miss the bind will tell.
     pub(super) fn jump_over_listed(&mut self, eligible: &mut Eligible) {
-        let mut listed = PortBits::default();
-        for protocol in self.plan.protocols.each() {
-            if let Some(ports) = self.occupants.listed(*protocol, &self.plan.group) {
-                listed.add(&ports);
-            }
-        }
+        let listed = self.listed_by_tables();
         eligible.exclude(Reason::Listed, &listed);
         self.explanation.excluded.clone_from(&eligible.excluded);
         self.listed = Some(listed);

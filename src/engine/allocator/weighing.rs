@@ -29,12 +29,19 @@ impl Search<'_> {
         Some(next.port)
     }
 
-    /// What the name's own last port would cost it, noted as a choice of one.
-    pub(super) fn is_too_dear(&mut self, port: Port) -> bool {
+    /// A port with its expected cost.
+    pub(super) fn weighed(&self, port: Port) -> Candidate {
+        self.weighing(|weigher| weigher.weigh(port))
+    }
+
+    /// The expected cost of the name's own last port where that is too much, noted as a choice of
+    /// one.
+    pub(super) fn is_too_dear(&mut self, port: Port) -> Option<f64> {
         let candidate = self.weighing(|weigher| weigher.weigh_returning(port));
-        let too_dear = candidate.cost > TOO_DEAR;
+        let cost = candidate.cost;
         self.note_choice(vec![candidate]);
-        self.plan.strategy == Strategy::Learned && !self.plan.strict && too_dear
+        let counts = self.plan.strategy == Strategy::Learned && !self.plan.strict;
+        (counts && cost > TOO_DEAR).then_some(cost)
     }
 
     /// The starts of runs of eligible ports; `learned` leaves out runs with a port that was seen
@@ -60,7 +67,7 @@ impl Search<'_> {
         }
     }
 
-    fn note_choice(&mut self, weighed: Vec<Candidate>) {
+    pub(super) fn note_choice(&mut self, weighed: Vec<Candidate>) {
         span::weighed(&weighed);
         if self.explanation.choices.len() < EXPLAINED {
             self.explanation.choices.push(weighed);

@@ -11,11 +11,13 @@ mod usage;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use page::Page;
 pub use usage::{Limits, OverLimit, Share, Usage};
 
 use crate::choice::bits::PortBits;
 use crate::domain::address::AddressGroup;
+use crate::domain::attempt::Occupant;
 use crate::domain::lease::{BootTime, Lease, LeaseId, Name, Scope, State};
 use crate::domain::port::{Port, Protocol, Protocols};
 
@@ -41,6 +43,15 @@ pub struct Books {
 /// frees what has been reserved anew since.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket(u64);
+
+/// A bind that was refused: when, and because of whom.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// When.
+    pub at: Timestamp,
+    /// The occupant, as far as the kernel tells.
+    pub occupant: Option<Occupant>,
+}
 
 /// A port that could not be reserved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -124,6 +135,15 @@ impl Books {
         Some(page.cooling(now))
     }
 
+    /// Whether anything in the books keeps a port from this group for one of these protocols.
+    pub fn holder(&self, group: &AddressGroup, protocols: Protocols, port: Port) -> Option<Taken> {
+        self.pages.iter().find_map(|page| {
+            let mut protocols = protocols.each().iter();
+            let concerned = protocols.any(|protocol| page.concerns(group, *protocol));
+            concerned.then(|| page.holder(port)).flatten()
+        })
+    }
+
     /// Keeps a port, for every one of these protocols or for none, for a request that is about to
     /// bind it. Refused if anything overlaps it.
     pub fn reserve(
@@ -132,12 +152,7 @@ impl Books {
         protocols: Protocols,
         port: Port,
     ) -> Result<Ticket, Taken> {
-        let holder = |page: &Page| {
-            let mut protocols = protocols.each().iter();
-            let concerned = protocols.any(|protocol| page.concerns(group, *protocol));
-            concerned.then(|| page.holder(port)).flatten()
-        };
-        if let Some(taken) = self.pages.iter().find_map(holder) {
+        if let Some(taken) = self.holder(group, protocols, port) {
             return Err(taken);
         }
         self.tickets += 1;
@@ -185,15 +200,29 @@ impl Books {
         }
     }
 
-    /// Leaves a port alone until `until`, because a bind on it was refused.
+    /// Leaves a port alone until `until`, because of the bind that was refused.
     pub fn cool_down(
         &mut self,
         group: &AddressGroup,
         protocol: Protocol,
         port: Port,
         until: BootTime,
+        refused: Refused,
     ) {
-        self.page(group, protocol).cool_down(port, until);
+        self.page(group, protocol).cool_down(port, until, refused);
+    }
+
+    /// The refused bind because of which a port cools down at `now`, for exactly this group.
+    pub fn why_cooling(
+        &mut self,
+        group: &AddressGroup,
+        protocol: Protocol,
+        port: Port,
+        now: BootTime,
+    ) -> Option<Refused> {
+        let mut pages = self.pages.iter_mut();
+        let page = pages.find(|page| page.protocol == protocol && page.group == *group)?;
+        page.why_cooling(port, now)
     }
 
     /// Writes a lease in. Its port must have been reserved, or be free (after a restart). Says

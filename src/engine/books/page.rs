@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::{Taken, Ticket};
+use super::{Refused, Taken, Ticket};
 use crate::choice::bits::PortBits;
 use crate::domain::address::AddressGroup;
 use crate::domain::lease::{BootTime, LeaseId};
@@ -19,6 +19,8 @@ pub(super) struct Page {
     reserved: HashMap<Port, Ticket>,
     cooling: PortBits,
     cool_until: BTreeSet<(BootTime, Port)>,
+    /// Until when each cools down, and because of which bind.
+    refused: HashMap<Port, (BootTime, Refused)>,
 }
 
 impl Page {
@@ -31,6 +33,7 @@ impl Page {
             reserved: HashMap::new(),
             cooling: PortBits::default(),
             cool_until: BTreeSet::new(),
+            refused: HashMap::new(),
         }
     }
 
@@ -110,10 +113,19 @@ impl Page {
     }
 
     /// Leaves a port alone until `until`.
-    pub(super) fn cool_down(&mut self, port: Port, until: BootTime) {
-        if self.cooling.insert(port) {
-            self.cool_until.insert((until, port));
+    pub(super) fn cool_down(&mut self, port: Port, until: BootTime, refused: Refused) {
+        if let Some((earlier, _)) = self.refused.insert(port, (until, refused)) {
+            self.cool_until.remove(&(earlier, port));
         }
+        self.cooling.insert(port);
+        self.cool_until.insert((until, port));
+    }
+
+    /// The refused bind because of which a port is left alone at `now`.
+    pub(super) fn why_cooling(&mut self, port: Port, now: BootTime) -> Option<Refused> {
+        let cools = self.cooling(now).contains(port);
+        let refused = self.refused.get(&port).filter(|_| cools);
+        refused.map(|(_, refused)| refused.clone())
     }
 
     /// The ports that are left alone at `now`.
@@ -124,6 +136,7 @@ impl Page {
             }
             self.cool_until.pop_first();
             self.cooling.remove(port);
+            self.refused.remove(&port);
         }
         &self.cooling
     }

@@ -65,7 +65,12 @@ fn giving_up_late_frees_nothing_newer() {
 fn a_refused_port_cools_down_and_warms_up() {
     let mut books = Books::default();
     let any = group(&["0.0.0.0"]);
-    books.cool_down(&any, TCP, port(80), at(10));
+    let refused = Refused {
+        at: jiff::Timestamp::UNIX_EPOCH,
+        occupant: None,
+    };
+    books.cool_down(&any, TCP, port(80), at(10), refused.clone());
+    assert_eq!(books.why_cooling(&any, TCP, port(80), at(9)), Some(refused));
     assert!(books.cooling(&any, TCP, at(9)).unwrap().contains(port(80)));
     assert!(books.cooling(&any, TCP, at(10)).unwrap().is_empty());
 }

@@ -11,16 +11,80 @@ use crate::domain::lease::{BootTime, Lease, LeaseId, Owner, State};
 use crate::engine::plan::check_lifetime;
 use crate::engine::refusal::Refusal;
 use crate::engine::service::{Caller, Service, lock};
+use crate::engine::turns::Turn;
+use crate::host::process;
 use crate::store::StoreError;
 use crate::telemetry::span;
+
+/// How a lease ends.
+#[derive(Debug, Clone, Copy)]
+struct Ending {
+    state: State,
+    /// The reason, for the log.
+    why: &'static str,
+    /// Whether its name forgets the port.
+    forgets: bool,
+}
+
+/// Leases that are about to be replaced, each as it was and as it ends, and their turns.
+#[derive(Default)]
+pub(in crate::engine) struct Replacing {
+    leases: Vec<(Arc<Lease>, Arc<Lease>)>,
+    turns: Vec<Turn>,
+}
+
+impl Replacing {
+    /// The form of each that goes on record.
+    pub(in crate::engine) fn ended(&self) -> impl Iterator<Item = &Lease> {
+        self.leases.iter().map(|(_, ended)| &**ended)
+    }
+
+    /// They are on record as ended.
+    pub(in crate::engine) async fn finish(self, service: &Service) {
+        for (before, ended) in &self.leases {
+            service.finish_end(before, ended, "its name moved").await;
+        }
+    }
+
+    /// They are not on record as ended.
+    pub(in crate::engine) fn undo(self, service: &Service) {
+        for (before, _) in &self.leases {
+            service.undo_end(before);
+        }
+    }
+}
+
+fn came_meanwhile(lease: &Lease) -> Refusal {
+    match &lease.name {
+        Some(name) => Refusal::NameTaken {
+            name: name.clone(),
+            why: format!(
+                "its program came to port {} just now; ask again",
+                lease.port
+            ),
+        },
+        None => Refusal::NotFound,
+    }
+}
 
 impl Service {
     /// Gives a lease back on behalf of its user.
     pub async fn release(&self, caller: &Caller, id: LeaseId) -> Result<(), Refusal> {
         let lease = self.lease_of(caller, id)?;
         let releasing = span::of_lease("release", &lease);
-        let released = self.end(id, State::Released, "released", |_| true);
+        let ending = Ending {
+            state: State::Released,
+            why: "released",
+            forgets: true,
+        };
+        let released = self.end_as(id, ending, |_| true);
         released.instrument(releasing).await
+    }
+
+    /// Gives a lease back that its user did not ask for: its name goes on knowing its port.
+    pub async fn take_back(&self, caller: &Caller, id: LeaseId) -> Result<(), Refusal> {
+        self.lease_of(caller, id)?;
+        self.end(id, State::Released, "taken back", |_| true).await
     }
 
     /// Makes a lease last its lifetime again from now on, or `ttl` if that is given.
@@ -58,11 +122,8 @@ impl Service {
         Ok(renewed)
     }
 
-    /// Ends a lease if `still` says so of the lease as it is in its turn: on record first, then
-    /// the hold is closed and the port is free in the books. A crash in between leaks nothing,
-    /// since holds die with the process.
-    ///
-    /// On a task of its own: whoever asked may hang up halfway, but a lease does not end by halves.
+    /// Ends a lease if `still` says so of the lease as it is in its turn; its name, if any, goes on
+    /// knowing its port.
     pub(in crate::engine) async fn end(
         &self,
         id: LeaseId,
@@ -70,57 +131,122 @@ impl Service {
         why: &'static str,
         still: impl FnOnce(&Lease) -> bool + Send + 'static,
     ) -> Result<(), Refusal> {
+        let ending = Ending {
+            state,
+            why,
+            forgets: false,
+        };
+        self.end_as(id, ending, still).await
+    }
+
+    /// Ends a lease: on record first, then the hold is closed and the port is free in the books. A
+    /// crash in between leaks nothing, since holds die with the process.
+    ///
+    /// On a task of its own: whoever asked may hang up halfway, but a lease does not end by halves.
+    async fn end_as(
+        &self,
+        id: LeaseId,
+        ending: Ending,
+        still: impl FnOnce(&Lease) -> bool + Send + 'static,
+    ) -> Result<(), Refusal> {
         let service = self.clone();
-        let ending = async move {
+        let task = async move {
             let _turn = service.turn(id).await;
             let lease = service.living_lease(id).ok_or(Refusal::NotFound)?;
             if still(&lease) {
-                service.end_in_turn(&lease, state, why).await
+                service.end_in_turn(&lease, ending).await
             } else {
                 Ok(())
             }
         };
-        let ended = tokio::spawn(ending.in_current_span()).await;
+        let ended = tokio::spawn(task.in_current_span()).await;
         ended.unwrap_or(Err(Refusal::Store(StoreError::Closed)))
     }
 
-    async fn end_in_turn(&self, lease: &Lease, state: State, why: &str) -> Result<(), Refusal> {
-        let (id, before, now) = (lease.id, lease.state, self.clock.now());
-        let ended = lock(&self.books).change(id, |lease| {
-            lease.state = state;
-            lease.ended_at = Some(now);
-            lease.revision += 1;
-        });
-        let ended = ended.ok_or(Refusal::NotFound)?;
+    async fn end_in_turn(&self, lease: &Lease, ending: Ending) -> Result<(), Refusal> {
+        let ended = self.begin_end(lease, ending).ok_or(Refusal::NotFound)?;
         if let Err(error) = self.store.commit(self.store.batch().lease(&ended)).await {
-            // Not on record as ended, so not ended: the port stays where it is.
-            lock(&self.books).change(id, |lease| {
-                lease.state = before;
-                lease.ended_at = None;
-            });
+            self.undo_end(lease);
             return Err(error.into());
         }
+        self.finish_end(lease, &ended, ending.why).await;
+        Ok(())
+    }
+
+    /// Marks a lease as ended in the books, and gives the form of it that goes on record. In its turn.
+    fn begin_end(&self, lease: &Lease, ending: Ending) -> Option<Arc<Lease>> {
+        let now = self.clock.now();
+        lock(&self.books).change(lease.id, |lease| {
+            lease.state = ending.state;
+            lease.ended_at = Some(now);
+            lease.forgotten = ending.forgets;
+            lease.revision += 1;
+        })
+    }
+
+    /// Not on record as ended, so not ended: the port stays where it is.
+    fn undo_end(&self, before: &Lease) {
+        lock(&self.books).change(before.id, |lease| {
+            lease.state = before.state;
+            lease.ended_at = None;
+            lease.forgotten = before.forgotten;
+        });
+    }
+
+    /// Closes the hold of a lease that is on record as ended, and strikes it from the books.
+    async fn finish_end(&self, before: &Lease, ended: &Lease, why: &str) {
+        let id = ended.id;
         self.unwatch(id);
         let hold = lock(&self.holds).remove(id);
         // An owner that was never seen to listen may have found somebody else there.
         let intruder = match &hold {
-            Some(hold) if before == State::Handed => self.shut(lease, hold).await,
+            Some(hold) if before.state == State::Handed => self.shut(before, hold).await,
             _ => None,
         };
         drop(hold);
         lock(&self.books).strike(id);
         lock(&self.listeners).remove(&id);
-        self.learn_release(&ended);
-        let lifetime = now.duration_since(ended.granted_at);
+        self.learn_release(ended);
+        let ended_at = ended.ended_at.unwrap_or(ended.granted_at);
+        let lifetime = ended_at.duration_since(ended.granted_at);
         let lifetime = lifetime.try_into().unwrap_or_default();
-        self.metrics.ended(state.as_str(), lifetime);
+        self.metrics.ended(ended.state.as_str(), lifetime);
         self.queue.tell_freed();
         if let Some(who) = intruder {
-            self.late_conflict(&ended, who);
+            self.late_conflict(ended, who);
         }
-        self.journal.lease(EventKind::Ended, &ended, state.as_str());
-        tracing::info!(lease = %id, port = %ended.port, state = state.as_str(), "ended: {why}");
-        Ok(())
+        let state = ended.state.as_str();
+        self.journal.lease(EventKind::Ended, ended, state);
+        tracing::info!(lease = %id, port = %ended.port, state, "ended: {why}");
+    }
+
+    /// Begins to end leases that others are about to replace, in the commit of those others. Refused
+    /// where the program of one has come meanwhile.
+    pub(in crate::engine) async fn begin_replacing(
+        &self,
+        leases: Vec<Arc<Lease>>,
+    ) -> Result<Replacing, Refusal> {
+        let mut replacing = Replacing::default();
+        for lease in leases {
+            replacing.turns.push(self.turn(lease.id).await);
+            let Some(lease) = self.living_lease(lease.id) else {
+                continue;
+            };
+            let owner = lease.owner.as_ref();
+            if owner.is_some_and(process::is_running) {
+                replacing.undo(self);
+                return Err(came_meanwhile(&lease));
+            }
+            let ending = Ending {
+                state: State::Released,
+                why: "its name moved",
+                forgets: false,
+            };
+            if let Some(ended) = self.begin_end(&lease, ending) {
+                replacing.leases.push((lease, ended));
+            }
+        }
+        Ok(replacing)
     }
 
     /// A deadline of the lease has passed.

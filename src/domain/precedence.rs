@@ -1,0 +1,226 @@
+//! Precedence: the order in which a request's ports are tried, and the record of those passed over.
+//!
+//! Five steps, the first that yields a port wins:
+//!
+//! 1. [`Step::Port`]: the port asked for by number (`port`); no other step follows it.
+//! 2. [`Step::Preferred`]: the preferred port (`prefer`), always tried by a bind.
+//! 3. [`Step::Last`]: the port that the name had before.
+//! 4. [`Step::Upwards`]: the `prefer_span` numbers above the preferred port, ascending; numbers that
+//!    history expects to be busy come after the others.
+//! 5. [`Step::Pool`]: the pool's ranges by its strategy.
+
+use std::fmt;
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::attempt::printable;
+use super::explanation::Reason;
+use super::port::{Port, PortSet};
+
+/// Number of ports above a preferred one that are tried unless the pool or the request says
+/// otherwise: with 8888 preferred, up to 8988.
+pub const PREFER_SPAN: u16 = 100;
+
+/// One step of the precedence, in the order of this enumeration.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Step {
+    /// Asked for by number.
+    Port,
+    /// The preferred port.
+    Preferred,
+    /// The port that the name had before.
+    Last,
+    /// A number above the preferred port.
+    Upwards,
+    /// The pool's choice by its strategy.
+    Pool,
+}
+
+impl Step {
+    /// A sentence about a port that this step yielded; none where the choice tells for itself.
+    pub const fn describe(self) -> Option<&'static str> {
+        match self {
+            Self::Port | Self::Pool => None,
+            Self::Preferred => Some("It is the preferred port."),
+            Self::Last => Some("It is the port that the name had before."),
+            Self::Upwards => {
+                Some("It is the first port above the preferred one that could be had.")
+            }
+        }
+    }
+}
+
+/// The numbers from `first` up to `span` above it, as far as ports go.
+///
+/// ```
+/// use portbook::domain::{port::Port, precedence::upwards};
+/// let first = Port::new(8888).unwrap();
+/// assert_eq!(upwards(first, 100).to_string(), "8888-8988");
+/// assert_eq!(upwards(Port::new(65535).unwrap(), 7).to_string(), "65535");
+/// ```
+pub fn upwards(first: Port, span: u16) -> PortSet {
+    let last = first.get().saturating_add(span);
+    Port::new(last).map_or(PortSet::EMPTY, |last| PortSet::range(first, last))
+}
+
+/// Ports that came before the granted one in the precedence, and the reason why none of them is it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Skipped {
+    /// The ports: one, or several in a row that have the same reason.
+    pub ports: PortSet,
+    /// Kind of the reason.
+    pub reason: Reason,
+    /// The lease, program, rule or range behind it, in words; `None` if the kind says all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+    /// Time at which a port that cools down was found busy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+}
+
+impl Skipped {
+    /// One port with its reason.
+    pub fn new(port: Port, reason: Reason, by: Option<String>) -> Self {
+        Self {
+            ports: PortSet::single(port),
+            reason,
+            by,
+            since: None,
+        }
+    }
+
+    /// Whether `other` continues this run of ports with the same reason.
+    pub fn is_continued_by(&self, other: &Self) -> bool {
+        (self.reason, &self.by, self.since) == (other.reason, &other.by, other.since)
+    }
+
+    /// The ports and the rest of a sentence about them: `8888 is in use by node (pid 7)`.
+    fn sentence(&self) -> String {
+        let several = self.ports.len() > 1;
+        self.reason
+            .of_ports(several, self.by.as_deref(), self.since)
+    }
+}
+
+impl fmt::Display for Skipped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let said = self.sentence();
+        write!(f, "{} {}", self.ports.in_words(), printable(&said))
+    }
+}
+
+/// The way from the port that was wanted, or that a name had, to the port that was granted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Moved {
+    /// The preferred port, or the port that the name had before.
+    pub from: Port,
+    /// The granted port.
+    pub to: Port,
+    /// Kind of the reason.
+    pub reason: Reason,
+    /// The lease, program, rule or range behind it, in words; `None` if the kind says all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+    /// Time at which a port that cools down was found busy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+}
+
+impl Moved {
+    /// The way to `to` from a port that was skipped.
+    pub fn past(skipped: &Skipped, from: Port, to: Port) -> Self {
+        Self {
+            from,
+            to,
+            reason: skipped.reason,
+            by: skipped.by.clone(),
+            since: skipped.since,
+        }
+    }
+
+    /// The reason alone: `8888 is in use by node (pid 7)`.
+    pub fn reason_in_words(&self) -> String {
+        let said = self.reason.of_ports(false, self.by.as_deref(), self.since);
+        format!("{} {}", self.from, printable(&said))
+    }
+}
+
+/// `8888 is in use by node (pid 7), so it is 8890`.
+impl fmt::Display for Moved {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { from, to, .. } = self;
+        if self.reason == Reason::Preferred {
+            return write!(f, "{to} is preferred and free, so it is no longer {from}");
+        }
+        write!(f, "{}, so it is {to}", self.reason_in_words())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn port(number: u16) -> Port {
+        Port::new(number).unwrap()
+    }
+
+    fn skipped(ports: &str, reason: Reason, by: Option<&str>) -> Skipped {
+        Skipped {
+            ports: ports.parse().unwrap(),
+            reason,
+            by: by.map(str::to_owned),
+            since: None,
+        }
+    }
+
+    #[test]
+    fn each_reason_makes_a_sentence() {
+        let said = |reason, by| skipped("8888", reason, by).to_string();
+        let node = Some("node (pid 7)");
+        assert_eq!(said(Reason::InUse, node), "8888 is in use by node (pid 7)");
+        assert_eq!(said(Reason::InUse, None), "8888 is in use");
+        assert_eq!(said(Reason::Leased, Some("web")), "8888 is leased to web");
+        assert_eq!(
+            said(Reason::Reserved, Some("web")),
+            "8888 is reserved for web"
+        );
+        let some = skipped("8889-8890", Reason::BrowserBlocked, None);
+        assert_eq!(some.to_string(), "8889-8890 are refused by browsers");
+    }
+
+    #[test]
+    fn hostile_names_cannot_steer_a_terminal() {
+        let said = skipped("1", Reason::InUse, Some("\u{1b}[31m")).to_string();
+        assert_eq!(said, "1 is in use by \u{fffd}[31m");
+    }
+
+    #[test]
+    fn a_cooling_port_tells_since_when_and_because_of_whom() {
+        let cooling = Skipped {
+            since: Some("2026-11-29T14:03:02.5Z".parse().unwrap()),
+            ..skipped("8889", Reason::CoolingDown, Some("node (pid 7)"))
+        };
+        let said = "8889 is cooling down: node (pid 7) was found there at 2026-11-29T14:03:02Z";
+        assert_eq!(cooling.to_string(), said);
+    }
+
+    #[test]
+    fn a_move_and_a_return_are_told() {
+        let moved = Moved::past(&skipped("80", Reason::InUse, None), port(80), port(81));
+        assert_eq!(moved.to_string(), "80 is in use, so it is 81");
+        let back = Moved {
+            from: port(81),
+            to: port(80),
+            reason: Reason::Preferred,
+            by: None,
+            since: None,
+        };
+        let said = "80 is preferred and free, so it is no longer 81";
+        assert_eq!(back.to_string(), said);
+    }
+}

@@ -1,0 +1,137 @@
+//! The steps of the precedence that come before the pool: the preferred port, the port that the name
+//! had before, and the numbers above the preferred one.
+
+use super::{Found, REALLY_TRIED, Search, Wish};
+use crate::choice::bits::PortBits;
+use crate::choice::strategy::TOO_DEAR;
+use crate::domain::explanation::Reason;
+use crate::domain::port::Port;
+use crate::domain::precedence::{Skipped, Step};
+use crate::engine::refusal::Refusal;
+
+impl Search<'_> {
+    /// The preferred port, always by a bind unless a rule or a lease speaks against it.
+    pub(super) fn preferred(&mut self, wish: Wish) -> Result<Option<Found>, Refusal> {
+        let Some(port) = wish.preferred else {
+            return Ok(None);
+        };
+        if let Some(skipped) = self.ruled_out(port, Step::Preferred) {
+            self.explanation.skip(skipped);
+            return Ok(None);
+        }
+        let candidate = self.weighed(port);
+        self.note_choice(vec![candidate]);
+        // Its own connections may linger on a port that the name had before.
+        let take = if wish.last == Some(port) {
+            Self::retake
+        } else {
+            Self::take
+        };
+        self.check_limits()?;
+        let found = self.candidate(port, take)?;
+        if found.is_none() {
+            self.explanation.skip(self.why_refused(port));
+        }
+        Ok(found)
+    }
+
+    /// The port that the name had before, unless it is expected to be busy.
+    pub(super) fn last(&mut self, wish: Wish) -> Result<Option<Found>, Refusal> {
+        let untried = |port: &Port| wish.preferred != Some(*port);
+        let Some(port) = wish.last.filter(untried) else {
+            return Ok(None);
+        };
+        if let Some(skipped) = self.ruled_out(port, Step::Last) {
+            self.explanation.skip(skipped);
+            return Ok(None);
+        }
+        if let Some(cost) = self.is_too_dear(port) {
+            self.explanation.skip(too_costly(port, cost));
+            return Ok(None);
+        }
+        self.check_limits()?;
+        let found = self.candidate(port, Self::retake)?;
+        if found.is_none() {
+            self.explanation.skip(self.why_refused(port));
+        }
+        Ok(found)
+    }
+
+    /// The numbers above the preferred port, ascending. Those that history expects to be busy come
+    /// after the others.
+    pub(super) fn upwards(&mut self, with_cool_down: bool) -> Result<Option<Found>, Refusal> {
+        let Some(preferred) = self.plan.prefer else {
+            return Ok(None);
+        };
+        let above = self.plan.upwards.clone();
+        let mut costly: Vec<(Port, f64)> = Vec::new();
+        for port in above.iter().filter(|port| *port > preferred) {
+            if !self.may_be_tried(port, with_cool_down) {
+                continue;
+            }
+            let candidate = self.weighed(port);
+            if candidate.cost > TOO_DEAR {
+                costly.push((port, candidate.cost));
+                continue;
+            }
+            self.note_choice(vec![candidate]);
+            if let Some(found) = self.try_above(port)? {
+                for (port, cost) in costly {
+                    self.explanation.skip(too_costly(port, cost));
+                }
+                return Ok(Some(found));
+            }
+        }
+        for (port, _) in costly {
+            if let Some(found) = self.try_above(port)? {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether a number above the preferred port is to be tried now; if not, its reason is noted.
+    fn may_be_tried(&mut self, port: Port, with_cool_down: bool) -> bool {
+        if self.explanation.tried.contains(&port) {
+            return false;
+        }
+        if let Some(skipped) = self.ruled_out(port, Step::Upwards) {
+            self.explanation.skip(skipped);
+            return false;
+        }
+        if let Some(skipped) = with_cool_down.then(|| self.cooling(port)).flatten() {
+            self.passed_over_cooling = true;
+            self.explanation.skip(skipped);
+            return false;
+        }
+        true
+    }
+
+    fn try_above(&mut self, port: Port) -> Result<Option<Found>, Refusal> {
+        self.check_limits()?;
+        let found = self.try_candidate(port)?;
+        if found.is_none() {
+            self.explanation.skip(self.why_refused(port));
+            if self.listed.is_none() && self.failed() >= REALLY_TRIED {
+                self.listed = Some(self.listed_by_tables());
+            }
+        }
+        Ok(found)
+    }
+
+    /// The ports that the socket tables list on these addresses.
+    pub(super) fn listed_by_tables(&self) -> PortBits {
+        let mut listed = PortBits::default();
+        for protocol in self.plan.protocols.each() {
+            if let Some(ports) = self.occupants.listed(*protocol, &self.plan.group) {
+                listed.add(&ports);
+            }
+        }
+        listed
+    }
+}
+
+fn too_costly(port: Port, cost: f64) -> Skipped {
+    let by = format!("expected cost {cost:.2}");
+    Skipped::new(port, Reason::TooCostly, Some(by))
+}

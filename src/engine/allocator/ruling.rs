@@ -1,0 +1,190 @@
+//! The rules that keep one port from being tried, each with its reason in words.
+
+use super::Search;
+use crate::choice::assigned::browser_blocked;
+use crate::choice::bits::PortBits;
+use crate::domain::attempt::{Attempt, Occupant, Outcome};
+use crate::domain::explanation::Reason;
+use crate::domain::lease::{Lease, Scope, State};
+use crate::domain::port::{Port, PortSet};
+use crate::domain::precedence::{Skipped, Step};
+use crate::engine::books::{Refused, Taken};
+
+/// Maximum number of characters of a set of ports inside a sentence.
+const LONGEST_SET: usize = 60;
+
+impl Search<'_> {
+    /// The reason why a port is not tried in this step; `None` if it is to be tried.
+    ///
+    /// A preferred port was written down by the user, so it is tried whether or not it cools down,
+    /// is in the static band or set aside by the kernel; the numbers above it are not.
+    pub(super) fn ruled_out(&self, port: Port, step: Step) -> Option<Skipped> {
+        let skipped = |reason: Reason, by: Option<String>| Some(Skipped::new(port, reason, by));
+        if let Some(range) = self.outside_of(port, step) {
+            return skipped(Reason::OutsideRange, Some(range));
+        }
+        if self.plan.exclude.contains(port) {
+            return skipped(Reason::Configured, Some(self.by_configuration()));
+        }
+        let protocols = self.plan.protocols.each();
+        if let Some(exclusion) = self.plan.exclusions.against(protocols, port) {
+            return skipped(Reason::ByHand, Some(exclusion.by()));
+        }
+        if self.plan.pool.browser_safe && browser_blocked().contains(port) {
+            return skipped(Reason::BrowserBlocked, None);
+        }
+        if self.is_privileged(port) {
+            let start = self.rules.unprivileged_start.to_string();
+            return skipped(Reason::NeedsPrivilege, Some(start));
+        }
+        if self.is_over_ephemeral_budget(port) {
+            return skipped(Reason::EphemeralBudget, None);
+        }
+        if let Some((reason, holder)) = self.holder_in_books(port) {
+            return skipped(reason, Some(holder));
+        }
+        if step == Step::Upwards {
+            self.left_alone(port)
+        } else {
+            None
+        }
+    }
+
+    /// The reasons that count for numbers above a preferred port alone.
+    fn left_alone(&self, port: Port) -> Option<Skipped> {
+        let skipped = |reason| Some(Skipped::new(port, reason, None));
+        if self.plan.pool.static_band.contains(port) {
+            return skipped(Reason::StaticBand);
+        }
+        if self.rules.reserved.contains(port) {
+            return skipped(Reason::KernelReserved);
+        }
+        if self
+            .listed
+            .as_ref()
+            .is_some_and(|listed| listed.contains(port))
+        {
+            return skipped(Reason::Listed);
+        }
+        None
+    }
+
+    /// The refused bind because of which a port cools down.
+    pub(super) fn cooling(&self, port: Port) -> Option<Skipped> {
+        let (group, now) = (&self.plan.group, self.clock.boot());
+        let mut protocols = self.plan.protocols.each().iter();
+        let mut books = self.books();
+        let refused = protocols.find_map(|each| books.why_cooling(group, *each, port, now))?;
+        drop(books);
+        let Refused { at, occupant } = refused;
+        Some(Skipped {
+            since: Some(at),
+            ..Skipped::new(port, Reason::CoolingDown, self.named(occupant.as_ref()))
+        })
+    }
+
+    /// The reason why a port that was tried just now was not got.
+    pub(super) fn why_refused(&self, port: Port) -> Skipped {
+        let refused = |attempt: &&Attempt| attempt.port == port && !attempt.outcome.is_success();
+        match self.attempts.iter().rev().find(refused) {
+            Some(attempt) if attempt.outcome == Outcome::NotPermitted => {
+                let start = self.rules.unprivileged_start.to_string();
+                Skipped::new(port, Reason::NeedsPrivilege, Some(start))
+            }
+            Some(attempt) => {
+                let by = self.named(attempt.occupant.as_ref());
+                Skipped::new(port, Reason::InUse, by)
+            }
+            None => match self.holder_in_books(port) {
+                Some((reason, holder)) => Skipped::new(port, reason, Some(holder)),
+                None => Skipped::new(port, Reason::BeingGranted, None),
+            },
+        }
+    }
+
+    /// An occupant in words, as the asker may see it.
+    fn named(&self, occupant: Option<&Occupant>) -> Option<String> {
+        let mut occupant = occupant?.clone();
+        occupant.veil(|uid| self.uid == 0 || self.uid == uid);
+        Some(occupant.to_string())
+    }
+
+    /// The ranges that a port would have to be in and is not.
+    fn outside_of(&self, port: Port, step: Step) -> Option<String> {
+        let (plan, ranges) = (self.plan, &self.plan.ranges);
+        let allowed = match step {
+            Step::Preferred => !plan.is_bounded || ranges.contains(port),
+            Step::Last => {
+                let wished = plan.prefer == Some(port) || plan.upwards.contains(port);
+                ranges.contains(port) || (wished && !plan.is_bounded)
+            }
+            Step::Upwards => plan.upwards.contains(port),
+            Step::Port | Step::Pool => true,
+        };
+        (!allowed).then(|| format!("the range {}", short(ranges)))
+    }
+
+    /// The rule of the configuration, as the end of "is excluded by".
+    pub(super) fn by_configuration(&self) -> String {
+        let excluded = short(&self.plan.exclude);
+        format!("the configuration (exclude = \"{excluded}\")")
+    }
+
+    pub(super) fn is_privileged(&self, port: Port) -> bool {
+        let start = self.rules.unprivileged_start;
+        let refused = self.low_ports_refused && port.get() < start;
+        refused || self.plan.needs_privilege(port, self.uid, start)
+    }
+
+    pub(super) fn is_over_ephemeral_budget(&self, port: Port) -> bool {
+        let ephemeral = &self.rules.ephemeral;
+        ephemeral.contains(port)
+            && self.books().taken_within(&PortBits::from(ephemeral))
+                >= self.rules.ephemeral_budget()
+    }
+
+    /// The lease, or the request, that has a port in the books.
+    pub(super) fn holder_in_books(&self, port: Port) -> Option<(Reason, String)> {
+        let books = self.books();
+        match books.holder(&self.plan.group, self.plan.protocols, port)? {
+            Taken::By(id) => {
+                let lease = books.get(id)?;
+                let reason = match lease.state {
+                    State::Reserved => Reason::Reserved,
+                    _ => Reason::Leased,
+                };
+                Some((reason, holder_text(lease, self.uid)))
+            }
+            Taken::BeingGranted => {
+                let another = "another request that is being answered right now";
+                Some((Reason::BeingGranted, another.to_owned()))
+            }
+        }
+    }
+}
+
+/// A set of ports in a sentence; a long one is cut.
+fn short(ports: &PortSet) -> String {
+    let text = ports.to_string();
+    match text.char_indices().nth(LONGEST_SET) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
+}
+
+/// A lease in words, as the asker may see it: "web in ~/shop (lease 0190…, node, pid 7)".
+pub(in crate::engine) fn holder_text(lease: &Lease, uid: u32) -> String {
+    if uid != 0 && uid != lease.uid {
+        return format!("another user (uid {})", lease.uid);
+    }
+    let mut within = vec![format!("lease {}", lease.id)];
+    if let Some(owner) = &lease.owner {
+        within.push(format!("{}, pid {}", owner.command, owner.pid));
+    }
+    let within = within.join(", ");
+    match (&lease.name, &lease.scope) {
+        (Some(name), Scope::Dir(folder)) => format!("{name} of {} ({within})", folder.display()),
+        (Some(name), Scope::User) => format!("{name} ({within})"),
+        (None, _) => within,
+    }
+}

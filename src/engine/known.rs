@@ -1,0 +1,357 @@
+//! What a request finds under each of its names, and what that means: the lease stays, or the name
+//! seeks a port. What the user wrote (port, ranges, preference) beats what chance gave.
+
+use std::sync::Arc;
+
+use super::allocator::Wish;
+use super::grant::Asked;
+use super::refusal::Refusal;
+use super::service::Service;
+use crate::domain::attempt::printable;
+use crate::domain::explanation::Reason;
+use crate::domain::lease::{Lease, Name, Scope, State};
+use crate::domain::port::{Port, Protocol};
+use crate::domain::precedence::{Moved, Skipped};
+use crate::host::process;
+
+/// One name of a request, with its living leases.
+pub(super) struct Known {
+    /// The living leases, one a protocol; empty if there are none.
+    pub(super) leases: Vec<Arc<Lease>>,
+    /// What becomes of them.
+    pub(super) fate: Fate,
+}
+
+/// What becomes of a name.
+pub(super) enum Fate {
+    /// It keeps its leases. The preferred port and the reason why it is not that one, if any.
+    Stays(Option<Skipped>),
+    /// It seeks a port; its leases, if any, end once it has one.
+    Seeks {
+        /// The ports that come before the pool.
+        wish: Wish,
+        /// The reason why the name gives up the port that it has, if a rule or the request does.
+        gives_up: Option<Skipped>,
+    },
+}
+
+impl Known {
+    /// The port that the name has or had.
+    fn had(&self) -> Option<Port> {
+        let living = self.leases.first().map(|lease| lease.port);
+        living.or(match self.fate {
+            Fate::Seeks { wish, .. } => wish.last,
+            Fate::Stays(_) => None,
+        })
+    }
+
+    /// The way to `port`, where it is not the one that was preferred or that the name had.
+    pub(super) fn moved(
+        &self,
+        asked: &Asked<'_>,
+        why_skipped: impl Fn(Port) -> Option<Skipped>,
+        port: Port,
+    ) -> Option<Moved> {
+        let (preferred, gives_up) = match &self.fate {
+            Fate::Stays(skipped) => {
+                let skipped = skipped.as_ref()?;
+                return Some(Moved::past(skipped, asked.request.prefer?, port));
+            }
+            Fate::Seeks { wish, gives_up } => (wish.preferred, gives_up),
+        };
+        if let Some(wanted) = preferred.filter(|wanted| *wanted != port) {
+            return why_skipped(wanted).map(|why| Moved::past(&why, wanted, port));
+        }
+        let had = self.had().filter(|had| *had != port)?;
+        match gives_up {
+            Some(why) => Some(Moved::past(why, had, port)),
+            None if preferred == Some(port) => Some(Moved {
+                from: had,
+                to: port,
+                reason: Reason::Preferred,
+                by: None,
+                since: None,
+            }),
+            None => why_skipped(had).map(|why| Moved::past(&why, had, port)),
+        }
+    }
+}
+
+impl Service {
+    /// Looks up every name of a request. Empty for a request without names.
+    pub(super) async fn look_up_names(&self, asked: &Asked<'_>) -> Result<Vec<Known>, Refusal> {
+        let mut all = Vec::with_capacity(asked.request.names.len());
+        for (index, name) in asked.request.names.iter().enumerate() {
+            // Of several names the first has the preference, the others go upwards.
+            let preferred = asked.request.prefer.filter(|_| index == 0);
+            all.push(self.known_name(asked, name, preferred).await?);
+        }
+        Ok(all)
+    }
+
+    async fn known_name(
+        &self,
+        asked: &Asked<'_>,
+        name: &Name,
+        preferred: Option<Port>,
+    ) -> Result<Known, Refusal> {
+        let leases = self.seen_leases(asked, name).await;
+        let Some(port) = leases.first().map(|lease| lease.port) else {
+            let last = self.last_port(asked, name).await?;
+            return Ok(seeks(Vec::new(), preferred, last));
+        };
+        if !asked.request.dry_run && !self.is_still_ours(asked, &leases[0]).await? {
+            // The port went to an outsider: the name moves on.
+            self.end_all(&leases, "lost to an outsider").await?;
+            return Ok(seeks(Vec::new(), preferred, Some(port)));
+        }
+        let known = judge(asked, name, leases, preferred)?;
+        if asked.request.dry_run || !holds_what_is_asked_for(asked, &known) {
+            return Ok(known);
+        }
+        // The same number, held otherwise: its own hold would be in the way.
+        self.end_all(&known.leases, "asked for otherwise").await?;
+        let Fate::Seeks { wish, gives_up } = known.fate else {
+            return Ok(known);
+        };
+        let wish = Wish {
+            last: Some(port),
+            ..wish
+        };
+        Ok(Known {
+            leases: Vec::new(),
+            fate: Fate::Seeks { wish, gives_up },
+        })
+    }
+
+    /// The living leases of a name, looked at anew where a first listener may have come.
+    async fn seen_leases(&self, asked: &Asked<'_>, name: &Name) -> Vec<Arc<Lease>> {
+        let leases = self.leases_named(asked, name).await;
+        let unseen =
+            |lease: &Arc<Lease>| lease.state == State::Handed && self.hold_of(lease.id).is_none();
+        if !leases.iter().any(unseen) {
+            return leases;
+        }
+        self.observe().await;
+        self.leases_named(asked, name).await
+    }
+
+    async fn end_all(&self, leases: &[Arc<Lease>], why: &'static str) -> Result<(), Refusal> {
+        for lease in leases {
+            self.end(lease.id, State::Released, why, |_| true).await?;
+        }
+        Ok(())
+    }
+
+    /// The port that a name without a living lease had before.
+    async fn last_port(&self, asked: &Asked<'_>, name: &Name) -> Result<Option<Port>, Refusal> {
+        let protocol = asked.plan.protocols.each()[0];
+        let (scope, uid) = (&asked.request.scope, asked.caller.uid);
+        let last = self.store.last_of_name(uid, scope, name, protocol).await?;
+        Ok(last.map(|last| last.lease.port))
+    }
+}
+
+fn seeks(leases: Vec<Arc<Lease>>, preferred: Option<Port>, last: Option<Port>) -> Known {
+    let wish = Wish {
+        preferred,
+        last,
+        keeps: false,
+    };
+    Known {
+        leases,
+        fate: Fate::Seeks {
+            wish,
+            gives_up: None,
+        },
+    }
+}
+
+/// Decides whether living leases stay, give way to the preferred port, or do not fit any more.
+fn judge(
+    asked: &Asked<'_>,
+    name: &Name,
+    leases: Vec<Arc<Lease>>,
+    preferred: Option<Port>,
+) -> Result<Known, Refusal> {
+    let at_work = leases.iter().find(|lease| is_at_work(lease)).cloned();
+    let misfit = misfit(asked, &leases);
+    let port = leases[0].port;
+    if let (Some(misfit), Some(lease)) = (&misfit, &at_work) {
+        if misfit.is_of_request {
+            return refuse(name, asked, lease, &misfit.wanted);
+        }
+    } else if let Some(misfit) = misfit {
+        if asked.request.strict {
+            return refuse(name, asked, &leases[0], &misfit.wanted);
+        }
+        let mut known = seeks(leases, preferred, None);
+        if let Fate::Seeks { gives_up, .. } = &mut known.fate {
+            *gives_up = Some(Skipped::new(port, misfit.reason, Some(misfit.wanted)));
+        }
+        return Ok(known);
+    }
+    let someone_else = |owner| asked.owner.as_ref().is_some_and(|wanted| !wanted.is(owner));
+    if let Some(lease) = &at_work
+        && lease.owner.as_ref().is_some_and(someone_else)
+    {
+        return refuse(name, asked, lease, "a second program");
+    }
+    let elsewhere = preferred.filter(|preferred| *preferred != port);
+    let fate = match (elsewhere, at_work) {
+        (None, _) => Fate::Stays(None),
+        (Some(_), None) if asked.request.strict => Fate::Stays(None),
+        (Some(preferred), Some(lease)) => Fate::Stays(Some(Skipped::new(
+            preferred,
+            Reason::KeepsPort,
+            Some(format!(
+                "{name} keeps {port} while {} runs",
+                owner_text(&lease)
+            )),
+        ))),
+        (preferred, None) => Fate::Seeks {
+            wish: Wish {
+                preferred,
+                last: None,
+                keeps: true,
+            },
+            gives_up: None,
+        },
+    };
+    Ok(Known { leases, fate })
+}
+
+fn is_at_work(lease: &Arc<Lease>) -> bool {
+    lease.owner.as_ref().is_some_and(process::is_running)
+}
+
+/// Something that living leases are not and should be.
+struct Misfit {
+    /// Whether the request asks for it, rather than a rule made since.
+    is_of_request: bool,
+    reason: Reason,
+    /// What is wanted in words: "port 4000", "the range 3000-3099", "hand".
+    wanted: String,
+}
+
+impl Misfit {
+    fn asked(wanted: String) -> Self {
+        Self {
+            is_of_request: true,
+            reason: Reason::AskedOtherwise,
+            wanted,
+        }
+    }
+}
+
+/// The first thing about the living leases of a name that does not fit the request.
+fn misfit(asked: &Asked<'_>, leases: &[Arc<Lease>]) -> Option<Misfit> {
+    let (request, plan) = (asked.request, asked.plan);
+    let protocols: Vec<Protocol> = leases.iter().map(|lease| lease.protocol).collect();
+    let wanted = request.protocol.filter(|wanted| wanted.each() != protocols);
+    if let Some(wanted) = wanted {
+        return Some(Misfit::asked(format!("protocol {wanted}")));
+    }
+    leases.iter().find_map(|lease| {
+        let port = lease.port;
+        if let Some(wanted) = request.port.filter(|wanted| *wanted != port) {
+            return Some(Misfit::asked(format!("port {wanted}")));
+        }
+        if plan.is_bounded && request.port.is_none() && !plan.ranges.contains(port) {
+            return Some(Misfit {
+                reason: Reason::OutsideRange,
+                ..Misfit::asked(format!("the range {}", plan.ranges))
+            });
+        }
+        if request.pool.is_some() && lease.pool != plan.pool.name {
+            return Some(Misfit::asked(format!("pool {}", plan.pool.name)));
+        }
+        if !request.interfaces.is_empty() && lease.addresses != plan.group {
+            let selectors: Vec<String> =
+                request.interfaces.iter().map(ToString::to_string).collect();
+            return Some(Misfit::asked(format!(
+                "interfaces {}",
+                selectors.join(", ")
+            )));
+        }
+        excluded(asked, port)
+    })
+}
+
+/// The exclusion of a port that was made since it was granted.
+fn excluded(asked: &Asked<'_>, port: Port) -> Option<Misfit> {
+    let rule = |reason, wanted| Misfit {
+        is_of_request: false,
+        reason,
+        wanted,
+    };
+    if asked.plan.exclude.contains(port) {
+        return Some(rule(Reason::Configured, "the configuration".to_owned()));
+    }
+    let protocols = asked.plan.protocols.each();
+    let exclusion = asked.plan.exclusions.against(protocols, port)?;
+    Some(rule(Reason::ByHand, exclusion.by()))
+}
+
+/// Whether the port that a name gives up is what the request asks for all the same: the number fits,
+/// and it is held for another protocol or on other addresses.
+fn holds_what_is_asked_for(asked: &Asked<'_>, known: &Known) -> bool {
+    let Fate::Seeks {
+        gives_up: Some(why),
+        ..
+    } = &known.fate
+    else {
+        return false;
+    };
+    let fits = |lease: &Arc<Lease>| {
+        let explicit = asked.request.port;
+        explicit.map_or(asked.plan.searched().contains(lease.port), |port| {
+            port == lease.port
+        })
+    };
+    why.reason == Reason::AskedOtherwise && known.leases.iter().all(fits)
+}
+
+fn refuse<T>(name: &Name, asked: &Asked<'_>, lease: &Lease, wanted: &str) -> Result<T, Refusal> {
+    let has = held_text(lease);
+    let why = if asked.request.strict {
+        format!("it {has}, and {wanted} was asked for with strict; leave strict out to let it move")
+    } else {
+        format!("it {has}, and {wanted} was asked for; end that program, or ask for another name")
+    };
+    Err(Refusal::NameTaken {
+        name: name.clone(),
+        why,
+    })
+}
+
+/// A lease with its program: "has port 3000/tcp of pool default in ~/shop, where node (pid 7) runs".
+fn held_text(lease: &Lease) -> String {
+    let Lease {
+        port,
+        protocol,
+        pool,
+        ..
+    } = lease;
+    let folder = match &lease.scope {
+        Scope::Dir(folder) => format!(" for {}", printable(&folder.to_string_lossy())),
+        Scope::User => String::new(),
+    };
+    let addresses = lease.addresses.addresses().iter();
+    let addresses: Vec<String> = addresses.map(ToString::to_string).collect();
+    let on = addresses.join(" and ");
+    let program = match &lease.owner {
+        Some(_) => format!(", where {} runs", owner_text(lease)),
+        None => String::new(),
+    };
+    format!("has port {port}/{protocol} of pool {pool} on {on}{folder}{program}")
+}
+
+/// The program of a lease in words; its name is read anew, since `run` becomes its program.
+fn owner_text(lease: &Lease) -> String {
+    let Some(owner) = &lease.owner else {
+        return "its program".to_owned();
+    };
+    let command = process::command(owner.pid).unwrap_or_else(|_| owner.command.clone());
+    format!("{} (pid {})", printable(&command), owner.pid)
+}
