@@ -108,14 +108,8 @@ impl Reason {
         let verb = if several { "are" } else { "is" };
         let with = |word: &str| by.map_or_else(String::new, |by| format!(" {word} {by}"));
         match self {
-            Self::InUse | Self::Configured | Self::ByHand => {
-                let what = if self == Self::InUse {
-                    "in use"
-                } else {
-                    "excluded"
-                };
-                format!("{verb} {what}{}", with("by"))
-            }
+            Self::InUse | Self::Listed => format!("{verb} in use{}", with("by")),
+            Self::Configured | Self::ByHand => format!("{verb} excluded{}", with("by")),
             Self::Leased => format!("{verb} leased{}", with("to")),
             Self::Reserved => format!("{verb} reserved{}", with("for")),
             Self::OutsideRange => format!("{verb} outside {}", by.unwrap_or("the range")),
@@ -240,6 +234,15 @@ impl Explanation {
             _ if full => self.note_once(MORE_SKIPPED),
             _ => self.skipped.push(skipped),
         }
+    }
+
+    /// Forgets that a port was passed over: it was tried after all.
+    pub fn unskip(&mut self, port: Port) {
+        let single = PortSet::single(port);
+        for skipped in self.skipped.iter_mut().filter(|it| it.ports.contains(port)) {
+            skipped.ports = skipped.ports.without(&single);
+        }
+        self.skipped.retain(|skipped| !skipped.ports.is_empty());
     }
 
     fn note_once(&mut self, note: &str) {

@@ -5,7 +5,11 @@ use std::fmt::Write;
 use super::attempt::printable;
 use super::candidate::{Candidate, Evidence, Weighed};
 use super::explanation::Explanation;
+use super::precedence::Step;
 use super::words::{counted, grouped, were};
+
+/// Maximum number of reasons for ports passed over.
+const TOLD: usize = 16;
 
 /// How many of those that lost are told of.
 const RIVALS: usize = 2;
@@ -13,7 +17,8 @@ const RIVALS: usize = 2;
 /// The sentences.
 pub fn of(explanation: &Explanation) -> String {
     let mut text = String::new();
-    for port in &explanation.granted {
+    for (index, port) in explanation.granted.iter().enumerate() {
+        let step = explanation.steps.get(index);
         let choice = chosen(explanation, |candidate| candidate.port == *port);
         match choice {
             Some((winner, rivals)) => {
@@ -27,11 +32,19 @@ pub fn of(explanation: &Explanation) -> String {
                     let _ = write!(text, "{how} {}. ", sentence(rival));
                 }
             }
-            None => {
+            // Records of older versions name no step.
+            None if step.is_none_or(|step| *step == Step::Port) => {
                 let _ = write!(text, "Chose {port}: asked for by number. ");
             }
+            None => {
+                let _ = write!(text, "Chose {port}. ");
+            }
+        }
+        if let Some(said) = step.and_then(|step| step.describe()) {
+            let _ = write!(text, "{said} ");
         }
     }
+    text.push_str(&passed_over(explanation));
     let refused = explanation.tried.len() - explanation.granted.len();
     let refused = u64::try_from(refused).unwrap_or(u64::MAX);
     if explanation.granted.is_empty() {
@@ -58,6 +71,20 @@ pub fn of(explanation: &Explanation) -> String {
         let _ = write!(text, "{}. ", printable(note));
     }
     text.trim_end().to_owned()
+}
+
+/// The ports that came before the granted ones in the order of precedence, with their reasons.
+fn passed_over(explanation: &Explanation) -> String {
+    let all = &explanation.skipped;
+    let told = all.iter().take(TOLD).map(ToString::to_string);
+    let mut told: Vec<String> = told.collect();
+    if all.len() > TOLD {
+        told.push(format!("{} more such reasons", all.len() - TOLD));
+    }
+    if told.is_empty() {
+        return String::new();
+    }
+    format!("Passed over: {}. ", told.join("; "))
 }
 
 /// The choice that a port won, and who lost against it.
@@ -154,6 +181,7 @@ mod tests {
     use crate::domain::candidate::{Cost, Evidence, Penalty, PenaltyReason, Totals};
     use crate::domain::explanation::{Excluded, Reason};
     use crate::domain::port::{Port, Protocol};
+    use crate::domain::precedence::Skipped;
 
     fn candidate(number: u16, cost: f64, evidence: Evidence) -> Candidate {
         Candidate {
@@ -284,6 +312,24 @@ mod tests {
             "{told}"
         );
         assert!(!told.contains("Rejected"), "{told}");
+    }
+
+    #[test]
+    fn ports_passed_over_are_told_with_their_reasons() {
+        let [wanted, got] = [8888, 8889].map(|number| Port::new(number).unwrap());
+        let mut explanation = Explanation {
+            tried: vec![wanted, got],
+            granted: vec![got],
+            steps: vec![Step::Upwards],
+            ..Explanation::default()
+        };
+        let by = Some("node (pid 7)".to_owned());
+        explanation.skip(Skipped::new(wanted, Reason::InUse, by));
+        assert_eq!(
+            of(&explanation),
+            "Chose 8889. It is the first port above the preferred one that could be had. Passed over: \
+             8888 is in use by node (pid 7). 1 tried before was refused."
+        );
     }
 
     #[test]

@@ -7,9 +7,9 @@ use super::allocator::Wish;
 use super::grant::Asked;
 use super::refusal::Refusal;
 use super::service::Service;
-use crate::domain::attempt::printable;
+use super::told::{held_text, owner_text};
 use crate::domain::explanation::Reason;
-use crate::domain::lease::{Lease, Name, Scope, State};
+use crate::domain::lease::{Lease, Name, State};
 use crate::domain::port::{Port, Protocol};
 use crate::domain::precedence::{Moved, Skipped};
 use crate::host::process;
@@ -323,35 +323,4 @@ fn refuse<T>(name: &Name, asked: &Asked<'_>, lease: &Lease, wanted: &str) -> Res
         name: name.clone(),
         why,
     })
-}
-
-/// A lease with its program: "has port 3000/tcp of pool default in ~/shop, where node (pid 7) runs".
-fn held_text(lease: &Lease) -> String {
-    let Lease {
-        port,
-        protocol,
-        pool,
-        ..
-    } = lease;
-    let folder = match &lease.scope {
-        Scope::Dir(folder) => format!(" for {}", printable(&folder.to_string_lossy())),
-        Scope::User => String::new(),
-    };
-    let addresses = lease.addresses.addresses().iter();
-    let addresses: Vec<String> = addresses.map(ToString::to_string).collect();
-    let on = addresses.join(" and ");
-    let program = match &lease.owner {
-        Some(_) => format!(", where {} runs", owner_text(lease)),
-        None => String::new(),
-    };
-    format!("has port {port}/{protocol} of pool {pool} on {on}{folder}{program}")
-}
-
-/// The program of a lease in words; its name is read anew, since `run` becomes its program.
-fn owner_text(lease: &Lease) -> String {
-    let Some(owner) = &lease.owner else {
-        return "its program".to_owned();
-    };
-    let command = process::command(owner.pid).unwrap_or_else(|_| owner.command.clone());
-    format!("{} (pid {})", printable(&command), owner.pid)
 }

@@ -25,6 +25,7 @@ mod retry;
 pub mod service;
 pub mod snapshots;
 pub mod survey;
+mod told;
 mod turns;
 
 pub use grant::Allocated;

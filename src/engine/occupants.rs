@@ -12,7 +12,7 @@ use crate::domain::attempt::{Attempt, Occupant, SocketState};
 use crate::domain::lease::BootTime;
 use crate::domain::port::{Port, Protocol};
 use crate::host::clock::Clock;
-use crate::host::occupancy::{Entry, Occupancy, holders};
+use crate::host::occupancy::{Entry, Occupancy, has_socket, holders};
 use crate::host::process::Process;
 
 /// How long what was read says who is there. Whom it does not name is looked for anew.
@@ -87,7 +87,8 @@ impl Tables {
         ports
     }
 
-    fn occupant(&self, port: Port, address: &BindAddress) -> Option<Occupant> {
+    /// The inode and the occupant of the socket that is most in the way.
+    fn occupant(&self, port: Port, address: &BindAddress) -> Option<(u64, Occupant)> {
         let on_port = self.by_port.get(&port)?;
         let in_the_way = on_port
             .iter()
@@ -95,13 +96,20 @@ impl Tables {
             .min_by_key(|entry| entry.state.rank())?;
         let processes = self.processes.get(&in_the_way.inode);
         let process = processes.and_then(|all| all.first());
-        Some(Occupant {
+        let occupant = Occupant {
             pid: process.map(|process| process.pid),
             uid: in_the_way.uid,
             command: process.and_then(|process| process.command.clone()),
             state: in_the_way.state,
-        })
+        };
+        Some((in_the_way.inode, occupant))
     }
+}
+
+/// Whether the process of an occupant has its socket open. One whose process is not known cannot be
+/// looked at.
+fn still_has(occupant: &Occupant, inode: u64) -> bool {
+    occupant.pid.is_none_or(|pid| has_socket(pid, inode))
 }
 
 impl<'a> Occupants<'a> {
@@ -114,21 +122,27 @@ impl<'a> Occupants<'a> {
         }
     }
 
-    /// Who was in the way of a refused attempt, as far as the kernel tells.
+    /// The occupant that refused an attempt, as far as the kernel tells.
     pub fn of(&mut self, attempt: &Attempt) -> Option<Occupant> {
-        let (protocol, port, address) = (attempt.protocol, attempt.port, &attempt.address);
-        if let Some(tables) = self.tables(protocol)
-            && let Some(occupant) = tables.occupant(port, address)
+        self.on(attempt.protocol, attempt.port, &attempt.address)
+    }
+
+    /// The occupant of an address at this moment: one that was read a moment ago counts only if its
+    /// process still has the socket.
+    pub fn on(&mut self, protocol: Protocol, port: Port, at: &BindAddress) -> Option<Occupant> {
+        if let Some(tables) = self.own.get(&protocol) {
+            // Read for this very search.
+            return tables.occupant(port, at).map(|(_, occupant)| occupant);
+        }
+        let fresh = self.tables(protocol);
+        if let Some((inode, occupant)) = fresh.and_then(|tables| tables.occupant(port, at))
+            && still_has(&occupant, inode)
         {
             return Some(occupant);
         }
-        if self.own.contains_key(&protocol) {
-            // Read for this very search: the kernel does not tell.
-            return None;
-        }
         let tables = Arc::new(Tables::read(protocol, port, self.clock));
         self.shared().insert(protocol, Arc::clone(&tables));
-        let occupant = tables.occupant(port, address);
+        let occupant = tables.occupant(port, at).map(|(_, occupant)| occupant);
         self.own.insert(protocol, tables);
         occupant
     }

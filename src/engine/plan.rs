@@ -117,7 +117,9 @@ impl Plan {
         if ranges.is_empty() && request.port.is_none() {
             return Err(nothing_in_common(&pool, &group, settings));
         }
+        let within = |port: &Port| ranges.contains(*port);
         Ok(Self {
+            start: request.prefer.filter(within).or(pool.prefer),
             upwards: upwards(request, &pool, &group, &ranges, settings),
             group,
             protocols: request.protocol.unwrap_or(pool.protocol),
@@ -126,7 +128,6 @@ impl Plan {
             exclusions: Arc::default(),
             explicit: request.port,
             prefer: request.prefer,
-            start: request.prefer.or(pool.prefer),
             is_bounded: request.ranges.is_some(),
             strict: request.strict,
             strategy: request.strategy.unwrap_or(pool.strategy),

@@ -80,7 +80,7 @@ pub enum Refusal {
         source: std::io::Error,
     },
     /// The bound on candidate ports was reached.
-    #[error("no free port after {} attempts in {ranges}: {}; allow more with max_attempts (--max-attempts)", .tried.len(), in_the_way(.attempts))]
+    #[error("no free port after {} in {ranges}{}; allow more with max_attempts (--max-attempts)", counted(.tried.len(), "attempt"), tried_before(.attempts))]
     AttemptsExhausted {
         /// The candidates.
         tried: Vec<Port>,
@@ -129,7 +129,7 @@ pub enum Refusal {
         refusal: Box<Refusal>,
     },
     /// The time for attempts was up.
-    #[error("no free port within {limit:?}: {}; allow more with timeout (--timeout), or attempt_timeout of the pool", in_the_way(.attempts))]
+    #[error("no free port within {limit:?}{}; allow more with timeout (--timeout), or attempt_timeout of the pool", tried_before(.attempts))]
     TimedOut {
         /// The request's `timeout`, or the pool's `attempt_timeout`.
         limit: std::time::Duration,
@@ -271,6 +271,13 @@ pub(super) fn in_the_way(attempts: &[Attempt]) -> String {
         lines.push(format!("{} is held by {whom}", attempt.port));
     }
     lines.join(", ")
+}
+
+fn tried_before(attempts: &[Attempt]) -> String {
+    match in_the_way(attempts) {
+        said if said.is_empty() => said,
+        said => format!(": {said}"),
+    }
 }
 
 fn tried_last(attempts: &[Attempt]) -> String {

@@ -17,7 +17,7 @@ use crate::domain::port::{Port, Protocol};
 use crate::domain::sighting::Sighting;
 use crate::host::process::Process;
 
-pub use holders::holders;
+pub use holders::{has_socket, holders};
 
 /// One socket of the kernel's tables.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -38,6 +38,7 @@ mod overview;
 mod owner;
 mod pages;
 mod portserver;
+mod preference;
 mod probe;
 mod project;
 mod python;

@@ -64,30 +64,47 @@ impl Search<'_> {
             return Ok(None);
         };
         let above = self.plan.upwards.clone();
-        let mut costly: Vec<(Port, f64)> = Vec::new();
+        let mut costly: Vec<Port> = Vec::new();
         for port in above.iter().filter(|port| *port > preferred) {
             if !self.may_be_tried(port, with_cool_down) {
                 continue;
             }
             let candidate = self.weighed(port);
             if candidate.cost > TOO_DEAR {
-                costly.push((port, candidate.cost));
+                costly.push(port);
+                let why = self.why_costly(port, candidate.cost);
+                self.explanation.skip(why);
                 continue;
             }
             self.note_choice(vec![candidate]);
             if let Some(found) = self.try_above(port)? {
-                for (port, cost) in costly {
-                    self.explanation.skip(too_costly(port, cost));
-                }
                 return Ok(Some(found));
             }
         }
-        for (port, _) in costly {
+        for port in costly {
+            self.explanation.unskip(port);
             if let Some(found) = self.try_above(port)? {
                 return Ok(Some(found));
             }
         }
         Ok(None)
+    }
+
+    /// The occupant because of which a port is expected to be busy, if the socket tables name one;
+    /// the cost itself if not.
+    fn why_costly(&mut self, port: Port, cost: f64) -> Skipped {
+        let (plan, occupants) = (self.plan, &mut self.occupants);
+        let protocols = plan.protocols.each().iter();
+        let addresses = plan.group.addresses();
+        let mut places = protocols.flat_map(|each| addresses.iter().map(|at| (*each, at)));
+        let occupant = places.find_map(|(each, at)| occupants.on(each, port, at));
+        match occupant {
+            Some(occupant) => {
+                let by = self.named(Some(&occupant));
+                Skipped::new(port, Reason::Listed, by)
+            }
+            None => too_costly(port, cost),
+        }
     }
 
     /// Whether a number above the preferred port is to be tried now; if not, its reason is noted.

@@ -5,10 +5,11 @@ use crate::choice::assigned::browser_blocked;
 use crate::choice::bits::PortBits;
 use crate::domain::attempt::{Attempt, Occupant, Outcome};
 use crate::domain::explanation::Reason;
-use crate::domain::lease::{Lease, Scope, State};
+use crate::domain::lease::State;
 use crate::domain::port::{Port, PortSet};
 use crate::domain::precedence::{Skipped, Step};
 use crate::engine::books::{Refused, Taken};
+use crate::engine::told::holder_text;
 
 /// Maximum number of characters of a set of ports inside a sentence.
 const LONGEST_SET: usize = 60;
@@ -103,7 +104,7 @@ impl Search<'_> {
     }
 
     /// An occupant in words, as the asker may see it.
-    fn named(&self, occupant: Option<&Occupant>) -> Option<String> {
+    pub(super) fn named(&self, occupant: Option<&Occupant>) -> Option<String> {
         let mut occupant = occupant?.clone();
         occupant.veil(|uid| self.uid == 0 || self.uid == uid);
         Some(occupant.to_string())
@@ -169,22 +170,5 @@ fn short(ports: &PortSet) -> String {
     match text.char_indices().nth(LONGEST_SET) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text,
-    }
-}
-
-/// A lease in words, as the asker may see it: "web in ~/shop (lease 0190…, node, pid 7)".
-pub(in crate::engine) fn holder_text(lease: &Lease, uid: u32) -> String {
-    if uid != 0 && uid != lease.uid {
-        return format!("another user (uid {})", lease.uid);
-    }
-    let mut within = vec![format!("lease {}", lease.id)];
-    if let Some(owner) = &lease.owner {
-        within.push(format!("{}, pid {}", owner.command, owner.pid));
-    }
-    let within = within.join(", ");
-    match (&lease.name, &lease.scope) {
-        (Some(name), Scope::Dir(folder)) => format!("{name} of {} ({within})", folder.display()),
-        (Some(name), Scope::User) => format!("{name} ({within})"),
-        (None, _) => within,
     }
 }

@@ -50,6 +50,11 @@ fn add_holder(found: &mut HashMap<u64, Vec<Process>>, pid: u32, wanted: &HashSet
     }
 }
 
+/// Whether a process has a socket open. False also if it has ended or cannot be looked at.
+pub fn has_socket(pid: u32, inode: u64) -> bool {
+    !sockets(pid, &HashSet::from([inode])).is_empty()
+}
+
 fn pids() -> Vec<u32> {
     let Ok(entries) = fs::read_dir("/proc") else {
         return Vec::new();
