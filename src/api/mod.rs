@@ -94,7 +94,10 @@ fn endpoints() -> Vec<Endpoint> {
         Endpoint::at("/api/v1/ports/{protocol}/{port}/exclusion")
             .route(Method::PUT, exclusions::put)
             .delete(exclusions::delete),
-        Endpoint::at("/api/v1/exclusions").get(exclusions::list),
+        Endpoint::at("/api/v1/exclusions")
+            .get(exclusions::list)
+            .route(Method::PUT, exclusions::put_range)
+            .delete(exclusions::delete_range),
         Endpoint::at("/api/v1/ports/{port}").get(ports::show_tcp),
         Endpoint::at("/api/v1/snapshots").post(snapshots::create),
         Endpoint::at("/api/v1/logins").post(logins::create),

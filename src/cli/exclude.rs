@@ -6,86 +6,136 @@ use clap::Args;
 
 use super::table::table;
 use super::{Failure, Global, note, print, print_json};
+use crate::api::exclusions::{ExclusionAnswer, RangeAnswer};
 use crate::config::Loaded;
 use crate::domain::exclusion::Exclusion;
-use crate::domain::port::{Port, Protocol};
+use crate::domain::port::{PortSet, Protocols};
 use crate::library::backend::Backend;
 
 /// What `exclude` takes.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+From then on the ports are granted to nobody, not even by number. A name that has one of them keeps
+it while its program runs, and moves at its next start; `exclude` tells which names do.
+  portbook exclude 5000-5010,6000 --reason 'test bench'
+  portbook exclude                                what is excluded by hand
+  portbook include 5000-5010                      takes it back")]
 pub struct ExcludeArgs {
-    /// The port; without one what is excluded by hand is listed.
-    port: Option<Port>,
-    /// tcp or udp.
+    /// The ports, such as 5000-5010,6000; without them what is excluded by hand is listed.
+    #[arg(value_name = "PORTS")]
+    ports: Option<PortSet>,
+    /// tcp, udp or both.
     #[arg(long, default_value = "tcp")]
-    protocol: Protocol,
-    /// Why, for whoever meets it.
-    #[arg(long, value_name = "TEXT", requires = "port")]
+    protocol: Protocols,
+    /// Why, for everybody who meets it.
+    #[arg(long, value_name = "TEXT", requires = "ports")]
     reason: Option<String>,
 }
 
 /// What `include` takes.
 #[derive(Debug, Args)]
 pub struct IncludeArgs {
-    /// The port.
-    port: Port,
-    /// tcp or udp.
+    /// The ports, such as 5000-5010,6000.
+    #[arg(value_name = "PORTS")]
+    ports: PortSet,
+    /// tcp, udp or both.
     #[arg(long, default_value = "tcp")]
-    protocol: Protocol,
+    protocol: Protocols,
 }
 
-/// Excludes a port, or lists what is excluded.
+/// Excludes ports, or lists what is excluded.
 pub(super) async fn exclude(
     global: &Global,
     args: &ExcludeArgs,
     loaded: Loaded,
 ) -> Result<ExitCode, Failure> {
     let backend = Backend::open(&loaded).await?;
-    let done = match args.port {
-        Some(port) => {
-            let (protocol, reason) = (args.protocol, args.reason.clone());
-            let excluded = backend.exclude(protocol, port, reason).await;
-            excluded.map(|exclusion| vec![exclusion])
-        }
-        None => backend.exclusions().await,
+    let Some(ports) = &args.ports else {
+        let all = backend.exclusions().await;
+        backend.close().await;
+        list(global, &all?)?;
+        return Ok(ExitCode::SUCCESS);
     };
+    let excluded = backend
+        .exclude(args.protocol, ports, args.reason.clone())
+        .await;
+    let all = backend.exclusions().await;
     backend.close().await;
-    tell(global, args.port, &done?)?;
+    let excluded = excluded?;
+    if global.json {
+        print_excluded(ports, args.protocol, &excluded, &all?)?;
+    } else {
+        let verb = if ports.len() == 1 { "is" } else { "are" };
+        note(&format!(
+            "{}/{} {verb} excluded",
+            ports.in_words(),
+            args.protocol
+        ));
+    }
+    for text in &excluded.notes {
+        note(text);
+    }
     Ok(ExitCode::SUCCESS)
 }
 
-fn tell(global: &Global, port: Option<Port>, exclusions: &[Exclusion]) -> Result<(), Failure> {
-    match (port, exclusions) {
-        (Some(_), [one]) if global.json => print_json(one),
-        (Some(port), [one]) => {
-            note(&format!("{port}/{} is excluded", one.protocol));
-            Ok(())
-        }
-        _ if global.json => print_json(&exclusions),
-        _ => print(&text(exclusions)),
+/// One port as the API's document of one exclusion, several as that of a range.
+fn print_excluded(
+    ports: &PortSet,
+    protocol: Protocols,
+    excluded: &RangeAnswer,
+    all: &[Exclusion],
+) -> Result<(), Failure> {
+    let is_it = |one: &&Exclusion| {
+        Some(one.port) == ports.first() && Protocols::from(one.protocol) == protocol
+    };
+    match all.iter().find(is_it).filter(|_| ports.len() == 1) {
+        Some(one) => print_json(&ExclusionAnswer {
+            exclusion: one.clone(),
+            notes: excluded.notes.clone(),
+        }),
+        None => print_json(excluded),
     }
 }
 
+fn list(global: &Global, exclusions: &[Exclusion]) -> Result<(), Failure> {
+    if global.json {
+        print_json(&exclusions)
+    } else {
+        print(&text(exclusions))
+    }
+}
+
+/// One row for ports in a row that were excluded together.
 fn text(exclusions: &[Exclusion]) -> String {
-    let row = |exclusion: &Exclusion| {
+    let together = |one: &Exclusion, next: &Exclusion| {
+        let ports_in_a_row = one.port.get().checked_add(1) == Some(next.port.get());
+        ports_in_a_row
+            && (one.protocol, one.uid, one.at, &one.reason)
+                == (next.protocol, next.uid, next.at, &next.reason)
+    };
+    let row = |run: &[Exclusion]| {
+        let ports: PortSet = run.iter().map(|exclusion| exclusion.port).collect();
+        let exclusion = &run[0];
         vec![
-            exclusion.port.to_string(),
+            ports.to_string(),
             exclusion.protocol.to_string(),
             exclusion.uid.to_string(),
             exclusion.at.strftime("%F %R").to_string(),
             exclusion.reason.clone().unwrap_or_default(),
         ]
     };
-    let rows: Vec<Vec<String>> = exclusions.iter().map(row).collect();
+    let rows: Vec<Vec<String>> = exclusions.chunk_by(together).map(row).collect();
     table(&["PORT", "PROTOCOL", "UID", "SINCE (UTC)", "REASON"], &rows)
 }
 
 /// Takes an exclusion back.
 pub(super) async fn include(args: &IncludeArgs, loaded: Loaded) -> Result<ExitCode, Failure> {
     let backend = Backend::open(&loaded).await?;
-    let included = backend.include(args.protocol, args.port).await;
+    let included = backend.include(args.protocol, &args.ports).await;
     backend.close().await;
     included?;
-    note(&format!("{}/{} is included", args.port, args.protocol));
+    let verb = if args.ports.len() == 1 { "is" } else { "are" };
+    let ports = args.ports.in_words();
+    note(&format!("{ports}/{} {verb} included", args.protocol));
     Ok(ExitCode::SUCCESS)
 }

@@ -80,19 +80,27 @@ impl Exclusions {
         }
     }
 
-    /// Adds one, in place of an earlier one of the same port.
-    pub fn add(&mut self, exclusion: Exclusion) {
-        let port = exclusion.port;
-        let all = self.of_mut(exclusion.protocol);
-        all.by_port.insert(port, exclusion);
-        all.ports = all.ports.union(&PortSet::single(port));
+    /// Adds these, each in place of an earlier one of the same port.
+    pub fn add_all(&mut self, exclusions: impl IntoIterator<Item = Exclusion>) {
+        for exclusion in exclusions {
+            let all = self.of_mut(exclusion.protocol);
+            all.by_port.insert(exclusion.port, exclusion);
+        }
+        self.put_together();
     }
 
-    /// Takes one away.
-    pub fn remove(&mut self, protocol: Protocol, port: Port) {
-        let all = self.of_mut(protocol);
-        all.by_port.remove(&port);
-        all.ports = all.ports.without(&PortSet::single(port));
+    /// Takes these away.
+    pub fn remove_all(&mut self, ports: &[(Protocol, Port)]) {
+        for (protocol, port) in ports {
+            self.of_mut(*protocol).by_port.remove(port);
+        }
+        self.put_together();
+    }
+
+    fn put_together(&mut self) {
+        for all in [&mut self.tcp, &mut self.udp] {
+            all.ports = all.by_port.keys().copied().collect();
+        }
     }
 
     /// The one of a port.
@@ -127,13 +135,13 @@ mod tests {
     fn each_protocol_has_its_own() {
         let port = Port::new(8888).unwrap();
         let mut all = Exclusions::default();
-        all.add(Exclusion {
+        all.add_all([Exclusion {
             protocol: Protocol::Tcp,
             port,
             reason: Some("the \u{1b}[31mprinter".into()),
             uid: 7,
             at: Timestamp::UNIX_EPOCH,
-        });
+        }]);
         let both = [Protocol::Tcp, Protocol::Udp];
         assert_eq!(all.ports(&both), PortSet::single(port));
         assert!(all.ports(&[Protocol::Udp]).is_empty());
@@ -142,10 +150,10 @@ mod tests {
             text,
             "hand (the \u{fffd}[31mprinter): `portbook include 8888 --protocol tcp` takes that back"
         );
-        all.remove(Protocol::Udp, port);
+        all.remove_all(&[(Protocol::Udp, port)]);
         assert_eq!(all.iter().count(), 1);
         assert_eq!(all.ports(&both), PortSet::single(port));
-        all.remove(Protocol::Tcp, port);
+        all.remove_all(&[(Protocol::Tcp, port)]);
         assert!(all.ports(&both).is_empty());
         assert!(all.against(&both, port).is_none());
     }

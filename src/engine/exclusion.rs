@@ -5,10 +5,49 @@ use std::sync::{Arc, PoisonError};
 
 use super::refusal::Refusal;
 use super::service::{Caller, Service};
+use super::told::holder_text;
 use crate::domain::event::EventKind;
 use crate::domain::exclusion::{Exclusion, Exclusions, LONGEST_REASON};
-use crate::domain::port::{Port, Protocol};
+use crate::domain::lease::Lease;
+use crate::domain::port::{Port, PortSet, Protocol, Protocols};
+use crate::host::process;
 use crate::store::StoreError;
+
+/// Ports that were excluded.
+#[derive(Debug, Clone)]
+pub struct Excluded {
+    /// One a protocol and port.
+    pub exclusions: Vec<Exclusion>,
+    /// Number of those that were not excluded before.
+    pub added: usize,
+    /// The living leases on them.
+    pub leases: Vec<Arc<Lease>>,
+}
+
+impl Excluded {
+    /// For each lease on an excluded port what becomes of it, as `caller` may know it.
+    pub fn told(&self, caller: &Caller) -> Vec<String> {
+        let told = self
+            .leases
+            .iter()
+            .map(|lease| what_follows(lease, caller.uid));
+        told.collect()
+    }
+}
+
+/// "5000/tcp is leased to app (lease …, node, pid 7): it keeps the port while that program runs, and
+/// moves at its next start".
+pub fn what_follows(lease: &Lease, uid: u32) -> String {
+    let (port, protocol) = (lease.port, lease.protocol);
+    let holder = holder_text(lease, uid);
+    let at_work = lease.owner.as_ref().is_some_and(process::is_running);
+    let follows = match (&lease.name, at_work) {
+        (Some(_), true) => "it keeps the port while that program runs, and moves at its next start",
+        (Some(_), false) => "it moves at its next start",
+        (None, _) => "it keeps the port until it ends",
+    };
+    format!("{port}/{protocol} is leased to {holder}: {follows}")
+}
 
 impl Service {
     /// The ports that are excluded by hand.
@@ -17,57 +56,95 @@ impl Service {
         Arc::clone(&exclusions.unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Excludes a port; whether it was not excluded before.
+    /// Excludes ports, all or none. Leases on them live on until their names are asked for again.
     pub async fn exclude(
         &self,
         caller: &Caller,
-        protocol: Protocol,
-        port: Port,
+        protocols: Protocols,
+        ports: &PortSet,
         reason: Option<&str>,
-    ) -> Result<(Exclusion, bool), Refusal> {
+    ) -> Result<Excluded, Refusal> {
         check_administrator(caller)?;
-        let exclusion = Exclusion {
+        let (reason, at) = (checked(reason)?, self.clock.now());
+        let each = protocols.each().iter();
+        let exclusion = |protocol: Protocol, port| Exclusion {
             protocol,
             port,
-            reason: checked(reason)?,
+            reason: reason.clone(),
             uid: caller.uid,
-            at: self.clock.now(),
+            at,
         };
-        self.store.exclude(exclusion.clone()).await?;
-        let is_new = self.exclusions().get(protocol, port).is_none();
-        self.change_exclusions(|all| all.add(exclusion.clone()));
-        let detail = format!("excluded by {exclusion}");
-        self.journal
-            .port(EventKind::Excluded, protocol, port, detail);
-        tracing::info!(%port, %protocol, uid = caller.uid, "excluded by hand");
-        Ok((exclusion, is_new))
+        let exclusions = each.flat_map(|each| ports.iter().map(|port| exclusion(*each, port)));
+        let exclusions: Vec<Exclusion> = exclusions.collect();
+        self.store.exclude(exclusions.clone()).await?;
+        let before = self.exclusions();
+        let known = |one: &&Exclusion| before.get(one.protocol, one.port).is_some();
+        let added = exclusions.len() - exclusions.iter().filter(known).count();
+        self.change_exclusions(|all| all.add_all(exclusions.iter().cloned()));
+        let by = exclusions.first().map(Exclusion::by).unwrap_or_default();
+        let detail = format!("excluded by {by}");
+        self.tell_of_ports(EventKind::Excluded, protocols, ports, &detail);
+        tracing::info!(%ports, %protocols, uid = caller.uid, "excluded by hand");
+        Ok(Excluded {
+            leases: self.leases_within(protocols, ports),
+            exclusions,
+            added,
+        })
     }
 
-    /// Takes an exclusion back.
+    /// Takes exclusions back. Refused if none of the ports is excluded by hand.
     pub async fn include(
         &self,
         caller: &Caller,
-        protocol: Protocol,
-        port: Port,
+        protocols: Protocols,
+        ports: &PortSet,
     ) -> Result<(), Refusal> {
         check_administrator(caller)?;
-        if self.exclusions().get(protocol, port).is_none() {
-            return Err(Refusal::NotExcluded(port, protocol));
+        let all = self.exclusions();
+        let each = protocols.each().iter();
+        let found = each.flat_map(|each| ports.iter().map(|port| (*each, port)));
+        let found = found.filter(|(protocol, port)| all.get(*protocol, *port).is_some());
+        let found: Vec<(Protocol, Port)> = found.collect();
+        if found.is_empty() {
+            return Err(Refusal::NotExcluded(ports.clone(), protocols));
         }
-        self.store.include(protocol, port).await?;
-        self.change_exclusions(|all| all.remove(protocol, port));
-        self.journal
-            .port(EventKind::Included, protocol, port, "included again");
+        self.store.include(found.clone()).await?;
+        self.change_exclusions(|all| all.remove_all(&found));
+        self.tell_of_ports(EventKind::Included, protocols, ports, "included again");
         self.queue.tell_freed();
-        tracing::info!(%port, %protocol, uid = caller.uid, "included again");
+        tracing::info!(%ports, %protocols, uid = caller.uid, "included again");
         Ok(())
+    }
+
+    /// One event a port, or one for all where they are several.
+    fn tell_of_ports(&self, kind: EventKind, protocols: Protocols, ports: &PortSet, detail: &str) {
+        match ports.first().filter(|_| ports.len() == 1) {
+            Some(port) => {
+                for protocol in protocols.each() {
+                    self.journal.port(kind, *protocol, port, detail);
+                }
+            }
+            None => {
+                let detail = format!("{}/{protocols}: {detail}", ports.in_words());
+                self.journal.other(kind, None, detail);
+            }
+        }
+    }
+
+    /// The living leases on these ports, by port.
+    fn leases_within(&self, protocols: Protocols, ports: &PortSet) -> Vec<Arc<Lease>> {
+        let mut leases = self.leases();
+        leases.retain(|lease| {
+            ports.contains(lease.port) && protocols.each().contains(&lease.protocol)
+        });
+        leases.sort_by_key(|lease| lease.port);
+        leases
     }
 
     /// Reads what is on record.
     pub(super) async fn take_up_exclusions(&self) -> Result<(), StoreError> {
-        for exclusion in self.store.exclusions().await? {
-            self.change_exclusions(|all| all.add(exclusion));
-        }
+        let on_record = self.store.exclusions().await?;
+        self.change_exclusions(|all| all.add_all(on_record));
         Ok(())
     }
 

@@ -4,7 +4,7 @@ pub mod allocator;
 pub mod books;
 pub mod capacity;
 mod commit;
-mod exclusion;
+pub mod exclusion;
 mod grant;
 mod health;
 mod holds;

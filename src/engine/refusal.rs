@@ -4,7 +4,7 @@
 use crate::domain::attempt::{Attempt, Outcome};
 use crate::domain::explanation::{Excluded, Explanation};
 use crate::domain::lease::{Name, NameError};
-use crate::domain::port::{Port, PortSet, Protocol};
+use crate::domain::port::{Port, PortSet, Protocol, Protocols};
 use crate::domain::words::counted;
 use crate::host::interface::SelectError;
 use crate::store::StoreError;
@@ -155,9 +155,9 @@ pub enum Refusal {
         "process {0} is in another network namespace: a port held here is no use to it; run portbook inside that namespace"
     )]
     OtherNetworkNamespace(u32),
-    /// A port that nobody has excluded by hand.
-    #[error("port {0}/{1} is not excluded by hand; `portbook exclude` lists what is")]
-    NotExcluded(Port, Protocol),
+    /// Ports of which none is excluded by hand.
+    #[error("no port of {0}/{1} is excluded by hand; `portbook exclude` lists those that are")]
+    NotExcluded(PortSet, Protocols),
     /// There is no such lease, or it is none of the asker's business.
     #[error("there is no such lease")]
     NotFound,

@@ -16,7 +16,7 @@ use crate::api::document::{
     AllocationDocument, AllocationRecordDocument, LeaseDocument, LeaseRequest, PortDocument,
     PruneDocument, PruneRequest, StatsDocument, VERSION,
 };
-use crate::api::exclusions::{ExclusionList, ExclusionRequest};
+use crate::api::exclusions::{ExclusionList, RangeAnswer, RangeRequest};
 use crate::api::problem::{Code, Problem};
 use crate::api::{allocations, leases, ports, stats};
 use crate::client::Client;
@@ -25,7 +25,7 @@ use crate::domain::duration::Span;
 use crate::domain::exclusion::Exclusion;
 use crate::domain::lease::{AllocationId, Guard, Lease, LeaseId};
 use crate::domain::moment::Moment;
-use crate::domain::port::{Port, Protocol};
+use crate::domain::port::{Port, PortSet, Protocol, Protocols};
 use crate::engine::Limits;
 use crate::engine::service::{Caller, Mode, Service};
 use crate::host::clock::Clock;
@@ -280,37 +280,43 @@ impl Backend {
         }
     }
 
-    /// Excludes a port.
+    /// Excludes ports, all or none.
     pub(crate) async fn exclude(
         &self,
-        protocol: Protocol,
-        port: Port,
+        protocol: Protocols,
+        ports: &PortSet,
         reason: Option<String>,
-    ) -> Result<Exclusion, Error> {
+    ) -> Result<RangeAnswer, Error> {
+        let ports = ports.clone();
         match self {
             Self::Service(client) => {
-                let path = format!("/api/v1/ports/{protocol}/{port}/exclusion");
-                Ok(client.put(&path, &ExclusionRequest { reason }).await?)
+                let wanted = RangeRequest {
+                    ports,
+                    protocol,
+                    reason,
+                };
+                Ok(client.put("/api/v1/exclusions", &wanted).await?)
             }
             Self::Embedded(Embedded {
                 service, caller, ..
             }) => {
-                let excluded = service.exclude(caller, protocol, port, reason.as_deref());
-                Ok(excluded.await?.0)
+                let excluded = service.exclude(caller, protocol, &ports, reason.as_deref());
+                let excluded = excluded.await?;
+                Ok(RangeAnswer::of(ports, protocol, &excluded, caller))
             }
         }
     }
 
-    /// Includes a port again.
-    pub(crate) async fn include(&self, protocol: Protocol, port: Port) -> Result<(), Error> {
+    /// Includes ports again.
+    pub(crate) async fn include(&self, protocol: Protocols, ports: &PortSet) -> Result<(), Error> {
         match self {
             Self::Service(client) => {
-                let path = format!("/api/v1/ports/{protocol}/{port}/exclusion");
+                let path = format!("/api/v1/exclusions?ports={ports}&protocol={protocol}");
                 Ok(client.delete(&path).await?)
             }
             Self::Embedded(Embedded {
                 service, caller, ..
-            }) => Ok(service.include(caller, protocol, port).await?),
+            }) => Ok(service.include(caller, protocol, ports).await?),
         }
     }
 

@@ -41,31 +41,49 @@ pub(super) async fn all(connection: &mut SqliteConnection) -> Result<Vec<Exclusi
     rows.into_iter().map(TryInto::try_into).collect()
 }
 
+/// Writes all of these in one statement, so that a range is excluded whole or not at all.
 pub(super) async fn add(
     connection: &mut SqliteConnection,
-    exclusion: &Exclusion,
+    exclusions: &[Exclusion],
 ) -> Result<(), StoreError> {
-    sqlx::query("insert or replace into exclusion values (?1, ?2, ?3, ?4, ?5)")
-        .bind(exclusion.protocol.as_str())
-        .bind(exclusion.port.get())
-        .bind(exclusion.reason.as_deref())
-        .bind(exclusion.uid)
-        .bind(exclusion.at.as_millisecond())
-        .execute(connection)
-        .await?;
+    let rows = exclusions.iter().map(|exclusion| {
+        let protocol = exclusion.protocol.as_str();
+        let at_ms = exclusion.at.as_millisecond();
+        (
+            protocol,
+            exclusion.port,
+            &exclusion.reason,
+            exclusion.uid,
+            at_ms,
+        )
+    });
+    let rows: Vec<_> = rows.collect();
+    let rows = serde_json::to_string(&rows)
+        .map_err(|error| StoreError::unreadable("exclusions", error))?;
+    sqlx::query(
+        "insert or replace into exclusion \
+         select value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4 from json_each(?1)",
+    )
+    .bind(rows)
+    .execute(connection)
+    .await?;
     Ok(())
 }
 
+/// Deletes all of these in one statement.
 pub(super) async fn remove(
     connection: &mut SqliteConnection,
-    protocol: Protocol,
-    port: Port,
+    ports: &[(Protocol, Port)],
 ) -> Result<(), StoreError> {
-    sqlx::query("delete from exclusion where protocol = ?1 and port = ?2")
-        .bind(protocol.as_str())
-        .bind(port.get())
-        .execute(connection)
-        .await?;
+    let ports = serde_json::to_string(ports)
+        .map_err(|error| StoreError::unreadable("exclusions", error))?;
+    sqlx::query(
+        "delete from exclusion where (protocol, port) in \
+         (select value ->> 0, value ->> 1 from json_each(?1))",
+    )
+    .bind(ports)
+    .execute(connection)
+    .await?;
     Ok(())
 }
 
@@ -77,18 +95,17 @@ impl Store {
         all.await.map_err(|_| StoreError::Closed)?
     }
 
-    /// Excludes a port; it is on the disk when this returns.
-    pub async fn exclude(&self, exclusion: Exclusion) -> Result<(), StoreError> {
+    /// Excludes ports, all or none; they are on the disk when this returns.
+    pub async fn exclude(&self, exclusions: Vec<Exclusion>) -> Result<(), StoreError> {
         let (reply, done) = oneshot::channel();
-        self.job(Job::Do(Chore::Exclude(exclusion, reply))).await?;
+        self.job(Job::Do(Chore::Exclude(exclusions, reply))).await?;
         done.await.map_err(|_| StoreError::Closed)?
     }
 
-    /// Includes a port again.
-    pub async fn include(&self, protocol: Protocol, port: Port) -> Result<(), StoreError> {
+    /// Includes ports again, all or none.
+    pub async fn include(&self, ports: Vec<(Protocol, Port)>) -> Result<(), StoreError> {
         let (reply, done) = oneshot::channel();
-        self.job(Job::Do(Chore::Include(protocol, port, reply)))
-            .await?;
+        self.job(Job::Do(Chore::Include(ports, reply))).await?;
         done.await.map_err(|_| StoreError::Closed)?
     }
 

@@ -137,10 +137,13 @@ pub(super) enum Chore {
     Prune(Prune, oneshot::Sender<Result<Step, StoreError>>),
     /// Write what was learned.
     Learn(Box<Learned>, oneshot::Sender<Result<(), StoreError>>),
-    /// Exclude a port.
-    Exclude(Exclusion, oneshot::Sender<Result<(), StoreError>>),
-    /// Include it again.
-    Include(Protocol, Port, oneshot::Sender<Result<(), StoreError>>),
+    /// Exclude ports.
+    Exclude(Vec<Exclusion>, oneshot::Sender<Result<(), StoreError>>),
+    /// Include ports again.
+    Include(
+        Vec<(Protocol, Port)>,
+        oneshot::Sender<Result<(), StoreError>>,
+    ),
 }
 
 impl Chore {
@@ -263,8 +266,8 @@ async fn do_chore(connection: &mut SqliteConnection, chore: Chore, durable: &mut
         Chore::Exclude(excluded, reply) => {
             drop(reply.send(exclusion::add(connection, &excluded).await));
         }
-        Chore::Include(protocol, port, reply) => {
-            drop(reply.send(exclusion::remove(connection, protocol, port).await));
+        Chore::Include(ports, reply) => {
+            drop(reply.send(exclusion::remove(connection, &ports).await));
         }
     }
 }

@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 
 use crate::host::skipped;
 use crate::pages::{cookie, send};
-use crate::support::{Place, Server, text};
+use crate::support::{self, Place, Server, text};
+use crate::tools::eventually;
 
 /// Markup, quotes, an escape sequence and a character that turns the order of what follows.
 const HOSTILE: &str = "<script>alert(1)</script>\"'=&\u{1b}[31m\u{202e}\nx";
@@ -193,4 +194,101 @@ fn a_session_is_worth_nothing_to_another_user() {
         mine.body.contains("action=\"/logout\""),
         "the session lives on"
     );
+}
+
+#[test]
+fn excluding_a_leased_port_tells_who_has_it_and_what_follows() {
+    let place = Place::with_ports(2);
+    let _server = place.serve();
+    let port = place.ok(&["alloc", "--name", "app"]).trim().to_owned();
+    let output = place.run(&["exclude", &port]);
+    assert!(output.status.success());
+    let said = text(&output.stderr);
+    assert!(
+        said.contains(&format!("{port}/tcp is leased to app (lease ")),
+        "{said}"
+    );
+    assert!(said.contains("it moves at its next start"), "{said}");
+    let granted = place.run(&["run", "--name", "app", "--", "sh", "-c", "echo $PORT"]);
+    assert_eq!(text(&granted.stdout).trim(), place.ports[1].to_string());
+    let said = text(&granted.stderr);
+    assert!(
+        said.contains(&format!("{port} is excluded by hand, so it is")),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_name_keeps_an_excluded_port_while_its_program_runs() {
+    let place = Place::with_ports(2);
+    let server = place.serve();
+    let mut command = place.command();
+    command.args(["run", "--name", "app", "--", "sleep", "60"]);
+    let mut program = command.spawn().unwrap();
+    let port = eventually("the lease", || {
+        let list = server.api("GET", "/api/v1/leases?name=app", None).json();
+        list["leases"].get(0).map(|lease| lease["port"].clone())
+    });
+    let excluded = place.json(&["exclude", &port.to_string()]);
+    let note = excluded["notes"][0].as_str().unwrap();
+    let whom = format!("sleep, pid {}", program.id());
+    assert!(
+        note.contains(&whom) && note.contains("while that program runs"),
+        "{note}"
+    );
+    let (_, kept) = alloc(&server, &json!({"name": "app"}));
+    assert_eq!(kept["leases"][0]["port"], port);
+    program.kill().unwrap();
+    program.wait().unwrap();
+}
+
+#[test]
+fn ranges_are_excluded_and_included_as_one() {
+    let mut place = Place::with_ports(3);
+    for serving in [false, true] {
+        let server = serving.then(|| place.serve());
+        let all = support::ranges(&place.ports);
+        let wide = format!("{all},1-100");
+        let output = place.run(&["exclude", &wide, "--reason", "bench"]);
+        assert!(output.status.success(), "{output:?}");
+        let listed = place.ok(&["exclude"]);
+        assert!(listed.contains("1-100 "), "one row for a run: {listed}");
+        assert_eq!(place.run(&["alloc"]).status.code(), Some(1));
+        assert_eq!(place.json(&["exclude"]).as_array().unwrap().len(), 103);
+        assert!(place.run(&["include", &wide]).status.success());
+        let again = place.run(&["include", &wide]);
+        assert_eq!(again.status.code(), Some(1), "{again:?}");
+        assert!(place.run(&["alloc"]).status.success());
+        assert_eq!(place.run(&["exclude", "10-5"]).status.code(), Some(2));
+        if let Some(server) = server {
+            let body = json!({"ports": "200-210", "protocol": "both"});
+            let answer = server.api("PUT", "/api/v1/exclusions", Some(&body));
+            assert_eq!((answer.status, &answer.json()["added"]), (200, &json!(22)));
+            let path = "/api/v1/exclusions?ports=200-205&protocol=udp";
+            assert_eq!(server.api("DELETE", path, None).status, 204);
+            assert_eq!(server.api("DELETE", path, None).status, 404);
+            assert!(server.stop().success());
+            place.set("PORTBOOK_CONSOLE__ENABLED", "true");
+            let server = place.serve();
+            let list = server.api("GET", "/api/v1/exclusions", None).json();
+            assert_eq!(list["exclusions"].as_array().unwrap().len(), 16, "{list}");
+        }
+    }
+}
+
+#[test]
+fn an_exclusion_of_the_configuration_moves_a_name_at_its_next_start() {
+    let mut place = Place::with_ports(2);
+    let server = place.serve();
+    let (_, granted) = alloc(&server, &json!({"name": "web"}));
+    let port = granted["leases"][0]["port"].as_u64().unwrap();
+    assert!(server.stop().success());
+    place.set("PORTBOOK_POOLS__DEFAULT__EXCLUDE", &port.to_string());
+    let server = place.serve();
+    let (status, moved) = alloc(&server, &json!({"name": "web"}));
+    assert_eq!(
+        (status, &moved["leases"][0]["port"]),
+        (201, &json!(place.ports[1]))
+    );
+    assert_eq!(moved["moved"]["reason"], "configured");
 }

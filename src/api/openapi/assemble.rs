@@ -105,7 +105,7 @@ impl Generators {
         });
         if let Some(body) = &operation.body {
             described["requestBody"] = json!({
-                "required": false,
+                "required": operation.needs_body,
                 "content": contents(std::slice::from_ref(body), &mut self.taken),
             });
         }

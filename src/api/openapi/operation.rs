@@ -99,6 +99,8 @@ pub(super) struct Operation {
     /// Other parameters: where, the name, what it says, what it takes.
     pub(super) parameters: Vec<(&'static str, &'static str, &'static str, Value)>,
     pub(super) body: Option<Content>,
+    /// Whether the body may not be left out.
+    pub(super) needs_body: bool,
     pub(super) answers: Vec<Answer>,
     pub(super) problems: Vec<Code>,
 }
@@ -123,6 +125,7 @@ impl Operation {
             query: None,
             parameters: Vec::new(),
             body: None,
+            needs_body: false,
             answers: Vec::new(),
             problems,
         }
@@ -199,6 +202,12 @@ impl Operation {
             Code::TooLarge,
             Code::UnsupportedMediaType,
         ])
+    }
+
+    /// The body may not be left out.
+    pub(super) const fn needing_body(mut self) -> Self {
+        self.needs_body = true;
+        self
     }
 
     fn answer(mut self, status: u16, description: &'static str, contents: Vec<Content>) -> Self {

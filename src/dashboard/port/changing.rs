@@ -10,8 +10,9 @@ use crate::api::Face;
 use crate::api::problem::{Code, Problem};
 use crate::dashboard::page::{PageError, see};
 use crate::domain::lease::Name;
-use crate::domain::port::{Port, Protocol};
+use crate::domain::port::{Port, PortSet, Protocol};
 use crate::domain::request::Request;
+use crate::engine::exclusion::what_follows;
 
 /// The form that excludes.
 #[derive(Debug, Deserialize)]
@@ -35,8 +36,11 @@ pub(in crate::dashboard) async fn exclude(
 ) -> Result<HttpResponse, PageError> {
     let (protocol, port) = parsed(&path)?;
     let (caller, reason) = (viewer.caller()?, Some(&*form.reason));
-    let excluded = face.service.exclude(caller, protocol, port, reason).await;
-    excluded.map_err(Problem::from)?;
+    let ports = PortSet::single(port);
+    let excluded = face
+        .service
+        .exclude(caller, protocol.into(), &ports, reason);
+    excluded.await.map_err(Problem::from)?;
     Ok(see(&format!("/ports/{protocol}/{port}?said=excluded")))
 }
 
@@ -47,8 +51,11 @@ pub(in crate::dashboard) async fn include(
     path: Path<(String, String)>,
 ) -> Result<HttpResponse, PageError> {
     let (protocol, port) = parsed(&path)?;
-    let included = face.service.include(viewer.caller()?, protocol, port).await;
-    included.map_err(Problem::from)?;
+    let ports = PortSet::single(port);
+    let included = face
+        .service
+        .include(viewer.caller()?, protocol.into(), &ports);
+    included.await.map_err(Problem::from)?;
     Ok(see(&format!("/ports/{protocol}/{port}?said=included")))
 }
 
@@ -93,6 +100,8 @@ fn pool_of(face: &Face, port: Port) -> Option<String> {
 pub(super) struct Choices {
     /// By whom it was excluded and why, where it is.
     pub(super) excluded: Option<String>,
+    /// A sentence for each lease on an excluded port: until when it keeps the port.
+    pub(super) follows: Vec<String>,
     /// Whether the reader may change that.
     pub(super) may_exclude: bool,
 }
@@ -104,9 +113,14 @@ impl Choices {
             let reason = exclusion.reason.as_deref().unwrap_or("no reason was given");
             crate::domain::attempt::printable(reason)
         });
+        let leases = face.service.leases_on(protocol, port);
+        let leases = leases.iter().filter(|_| told.is_some());
+        let uid = viewer.asker().uid;
+        let follows = leases.map(|lease| what_follows(lease, uid)).collect();
         let caller = viewer.caller();
         Self {
             excluded: told,
+            follows,
             may_exclude: caller.is_ok_and(|caller| caller.may_act_for(face.uid)),
         }
     }

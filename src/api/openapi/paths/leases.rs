@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::api::document::{
     AllocationDocument, AllocationRecordDocument, LeaseDocument, LeaseRequest,
 };
-use crate::api::leases::{IDEMPOTENCY_KEY, List, Renewal, Wanted};
+use crate::api::leases::{IDEMPOTENCY_KEY, List, ReleaseQuery, Renewal, Wanted};
 use crate::api::openapi::operation::{Operation, Tag};
 use crate::api::problem::Code;
 
@@ -92,7 +92,11 @@ fn show() -> Operation {
 fn release() -> Operation {
     Operation::delete("/api/v1/leases/{id}", "releaseLease")
         .about(Tag::Leases, "Give a lease back")
-        .says("The port is free at once. The lease stays on record with its end state.")
+        .says(
+            "The port is free at once, and a name forgets it. The lease stays on record with its end \
+             state.",
+        )
+        .query::<ReleaseQuery>()
         .answers_nothing(204, "It is given back.")
         .refused(&[Code::StoreUnavailable])
 }

@@ -4,7 +4,6 @@ use crate::api::document::PortDocument;
 use crate::api::openapi::operation::{Operation, Tag};
 use crate::api::problem::Code;
 use crate::api::{exclusions, interfaces, pools, snapshots};
-use crate::domain::exclusion::Exclusion;
 
 const WHO: &str = "\
 Leases on it, processes of others as the kernel's tables have them right now, and what was tried on it. \
@@ -25,6 +24,8 @@ pub(super) fn operations() -> Vec<Operation> {
         list_exclusions(),
         exclude(),
         include(),
+        exclude_range(),
+        include_range(),
         snapshot(),
         Operation::get("/api/v1/pools", "listPools")
             .about(Tag::Ports, "List pools")
@@ -64,14 +65,17 @@ fn list_exclusions() -> Operation {
 fn exclude() -> Operation {
     Operation::put("/api/v1/ports/{protocol}/{port}/exclusion", "excludePort")
         .about(Tag::Ports, "Exclude a port")
-        .says("From now on nobody is granted it. A lease on it lives on. Only for who runs the service.")
+        .says(
+            "From now on it is granted to nobody. A name that has it keeps it until its program is \
+             started again, and moves then. Only for the user that runs the service.",
+        )
         .body::<exclusions::ExclusionRequest>(include_str!("../example/exclusion_request.json"))
-        .answers::<Exclusion>(
+        .answers::<exclusions::ExclusionAnswer>(
             201,
             "It is excluded.",
             include_str!("../example/exclusion.json"),
         )
-        .answers::<Exclusion>(
+        .answers::<exclusions::ExclusionAnswer>(
             200,
             "It was excluded before; the reason is the new one.",
             include_str!("../example/exclusion.json"),
@@ -84,6 +88,32 @@ fn include() -> Operation {
         .about(Tag::Ports, "Include a port again")
         .says("Takes back an exclusion by hand. Only for who runs the service.")
         .answers_nothing(204, "It may be granted again.")
+        .refused(&[Code::InvalidRequest, Code::NotFound, Code::StoreUnavailable])
+}
+
+fn exclude_range() -> Operation {
+    Operation::put("/api/v1/exclusions", "excludePorts")
+        .about(Tag::Ports, "Exclude several ports")
+        .says(
+            "All of them or none, on record as one exclusion a protocol and port. Only for the user \
+             that runs the service.",
+        )
+        .body::<exclusions::RangeRequest>(include_str!("../example/exclusion_range.json"))
+        .needing_body()
+        .answers::<exclusions::RangeAnswer>(
+            200,
+            "They are excluded.",
+            include_str!("../example/exclusion_range_answer.json"),
+        )
+        .refused(&[Code::InvalidRequest, Code::StoreUnavailable])
+}
+
+fn include_range() -> Operation {
+    Operation::delete("/api/v1/exclusions", "includePorts")
+        .about(Tag::Ports, "Include several ports again")
+        .says("Takes back exclusions by hand. Only for the user that runs the service.")
+        .query::<exclusions::RangeQuery>()
+        .answers_nothing(204, "They may be granted again.")
         .refused(&[Code::InvalidRequest, Code::NotFound, Code::StoreUnavailable])
 }
 
