@@ -123,12 +123,8 @@ pub async fn put(
         HttpResponse::Ok()
     };
     let notes = excluded.told(caller);
-    let exclusions = excluded.exclusions.into_iter();
-    let answers = exclusions.map(|exclusion| ExclusionAnswer {
-        exclusion,
-        notes: notes.clone(),
-    });
-    Ok(answer.json(answers.last()))
+    let exclusion = excluded.exclusions.into_iter().next();
+    Ok(answer.json(exclusion.map(|exclusion| ExclusionAnswer { exclusion, notes })))
 }
 
 /// Excludes ports, all or none.

@@ -10,6 +10,8 @@ mod eligible;
 mod explicit;
 mod preference;
 mod ruling;
+#[cfg(test)]
+mod tests;
 mod weighing;
 
 use std::sync::{Mutex, PoisonError};

@@ -118,16 +118,13 @@ impl Service {
 
     /// One event a port, or one for all where they are several.
     fn tell_of_ports(&self, kind: EventKind, protocols: Protocols, ports: &PortSet, detail: &str) {
-        match ports.first().filter(|_| ports.len() == 1) {
-            Some(port) => {
-                for protocol in protocols.each() {
-                    self.journal.port(kind, *protocol, port, detail);
-                }
+        if let Some(port) = ports.first().filter(|_| ports.len() == 1) {
+            for protocol in protocols.each() {
+                self.journal.port(kind, *protocol, port, detail);
             }
-            None => {
-                let detail = format!("{}/{protocols}: {detail}", ports.in_words());
-                self.journal.other(kind, None, detail);
-            }
+        } else {
+            let detail = format!("{}/{protocols}: {detail}", ports.in_words());
+            self.journal.other(kind, None, detail);
         }
     }
 
