@@ -217,7 +217,7 @@ fn the_record_of_another_host_is_refused() {
 
 /// A command as a user without privileges, with a data directory of its own; none where this
 /// process can neither become nor be such a user.
-fn unprivileged(folder: &Path, program: &str) -> Option<Command> {
+pub fn unprivileged(folder: &Path, program: &str) -> Option<Command> {
     const NOBODY: &str = "65534";
     let mut command = Command::new(program);
     if rustix::process::geteuid().is_root() {
@@ -242,7 +242,7 @@ fn unprivileged(folder: &Path, program: &str) -> Option<Command> {
 }
 
 /// The first port that takes no privilege, if there are any that do.
-fn unprivileged_start() -> Option<u16> {
+pub fn unprivileged_start() -> Option<u16> {
     let file = "/proc/sys/net/ipv4/ip_unprivileged_port_start";
     let start = std::fs::read_to_string(file).ok()?.trim().parse().ok()?;
     if start < 300 {

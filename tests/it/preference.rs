@@ -4,7 +4,8 @@ use std::process::Output;
 
 use serde_json::{Value, json};
 
-use crate::support::{Place, Server, Stranger, ports_in_a_row, stranger, text};
+use crate::limits::{unprivileged, unprivileged_start};
+use crate::support::{PORTBOOK, Place, Server, Stranger, ports_in_a_row, stranger, text};
 
 const LEASES: &str = "/api/v1/leases";
 
@@ -368,4 +369,97 @@ fn a_holder_that_came_a_moment_ago_is_the_one_named() {
             pid(&taken)
         );
     }
+}
+
+#[test]
+fn a_low_port_is_passed_over_for_a_user_without_privilege() {
+    let Some(start) = unprivileged_start() else {
+        return;
+    };
+    let row = ports_in_a_row(6);
+    let folder = tempfile::tempdir().unwrap();
+    let project = folder.path().join("portbook.toml");
+    std::fs::write(&project, "[services.web]\nprefer = 443\n").unwrap();
+    let command = |arguments: &[&str]| {
+        let mut command = unprivileged(folder.path(), PORTBOOK)?;
+        command.env(
+            "PORTBOOK_POOLS__DEFAULT__RANGES",
+            format!("{row}-{}", row + 5),
+        );
+        command.current_dir(folder.path()).args(arguments);
+        Some(command.output().unwrap())
+    };
+    for arguments in [
+        &["alloc", "--prefer", "443"][..],
+        &["run", "--prefer", "443", "--", "sh", "-c", "echo $PORT"],
+        &["run", "--service", "web", "--", "sh", "-c", "echo $PORT"],
+        &["alloc", "--range", &format!("80,{row}-{}", row + 5)],
+    ] {
+        let Some(output) = command(arguments) else {
+            return;
+        };
+        assert!(output.status.success(), "{arguments:?}: {output:?}");
+        assert!(stdout(&output) >= start, "{output:?}");
+        let said = text(&output.stderr);
+        let why = format!("443 is for the administrator alone, as all ports below {start} are");
+        assert!(arguments[1] == "--range" || said.contains(&why), "{said}");
+    }
+    let strict = command(&["alloc", "--port", "443"]).unwrap();
+    assert_eq!(strict.status.code(), Some(1));
+    let said = text(&strict.stderr);
+    assert!(
+        said.contains("pool default does not open it to its users"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_port_that_browsers_refuse_is_passed_over_where_they_matter() {
+    let mut place = Place::with_ports(1);
+    place.set("PORTBOOK_POOLS__DEFAULT__BROWSER_SAFE", "true");
+    let moved = place.json(&["alloc", "--prefer", "6000", "--prefer-span", "0"]);
+    assert_eq!(moved["moved"]["reason"], "browser_blocked");
+    let strict = place.run(&["alloc", "--port", "6000"]);
+    assert_eq!(strict.status.code(), Some(1));
+    assert!(text(&strict.stderr).contains("browser_safe"), "{strict:?}");
+}
+
+#[test]
+fn a_service_of_a_project_tells_its_move_in_every_command() {
+    let row = Row::of(3);
+    let taken = stranger(row.first);
+    let folder = row.place.folder().join("shop");
+    std::fs::create_dir(&folder).unwrap();
+    let project = format!("[services.web]\nprefer = {}\n", row.first);
+    std::fs::write(folder.join("portbook.toml"), project).unwrap();
+    let run = |arguments: &[&str]| {
+        let mut command = row.place.command();
+        command
+            .current_dir(&folder)
+            .args(arguments)
+            .output()
+            .unwrap()
+    };
+    for arguments in [
+        &["env"][..],
+        &["alloc", "--service", "web"],
+        &["run", "--service", "web", "--", "true"],
+    ] {
+        let said = text(&run(arguments).stderr);
+        let whom = format!("web: {} is in use by python3", row.first);
+        assert!(
+            said.contains(&whom) && said.contains(&pid(&taken)),
+            "{arguments:?}: {said}"
+        );
+    }
+    drop(taken);
+    let back = run(&["env"]);
+    assert!(
+        text(&back.stdout).contains(&format!("WEB_PORT={}", row.first)),
+        "{back:?}"
+    );
+    assert!(
+        text(&back.stderr).contains("is preferred and free"),
+        "{back:?}"
+    );
 }

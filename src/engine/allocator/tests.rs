@@ -158,7 +158,8 @@ impl World {
             Step::Preferred => self.bounds.as_ref().is_some_and(|all| !all.contains(&at)),
             Step::Last => {
                 let wished = self.prefer == Some(at) || self.upwards().contains(&at);
-                !self.searched().contains(&at) && !(wished && self.bounds.is_none())
+                let allowed = wished && self.bounds.is_none();
+                !(allowed || self.searched().contains(&at))
             }
             _ => false,
         };
