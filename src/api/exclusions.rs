@@ -1,10 +1,11 @@
 //! `/api/v1/ports/{tcp|udp}/{n}/exclusion` and `/api/v1/exclusions`: ports excluded by hand.
 
-use actix_web::web::{Data, Path, Payload};
+use actix_web::web::{Data, Path, Payload, Query};
 use actix_web::{HttpRequest, HttpResponse};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::paging::Whole;
 use super::ports::parsed;
 use super::problem::Problem;
 use super::{Face, body};
@@ -29,7 +30,7 @@ pub struct ExclusionList {
 }
 
 /// Lists them.
-pub async fn list(face: Data<Face>) -> HttpResponse {
+pub async fn list(face: Data<Face>, _: Query<Whole>) -> HttpResponse {
     let exclusions = face.service.exclusions().iter().cloned().collect();
     HttpResponse::Ok().json(ExclusionList { exclusions })
 }

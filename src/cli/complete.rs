@@ -85,6 +85,8 @@ struct Named {
 struct Lists {
     #[serde(default, alias = "pools", alias = "interfaces", alias = "leases")]
     list: Vec<Named>,
+    /// The next page.
+    next: Option<String>,
 }
 
 /// Names of living leases.
@@ -123,8 +125,14 @@ async fn ask(path: &str) -> Option<BTreeSet<String>> {
     let flags = typed(std::env::args().skip_while(|word| word != "--").skip(1));
     let loaded = crate::config::load(&Sources::from_process(flags)).ok()?;
     let client: Client = find::find(&loaded).await.ok()??;
-    let lists: Lists = client.get(path).await.ok()?;
-    Some(lists.list.into_iter().filter_map(|it| it.name).collect())
+    let mut names = BTreeSet::new();
+    let mut next = Some(path.to_owned());
+    while let Some(path) = next {
+        let page: Lists = client.get(&path).await.ok()?;
+        names.extend(page.list.into_iter().filter_map(|it| it.name));
+        next = page.next;
+    }
+    Some(names)
 }
 
 /// The flags that say which service is meant, on the line that is to be completed.

@@ -134,6 +134,7 @@ impl ExportArgs {
             until: self.until,
             limit: self.limit,
             before: None,
+            after: None,
             format: Some(self.format),
         }
     }

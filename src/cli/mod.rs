@@ -15,6 +15,7 @@ mod interfaces;
 mod lease;
 mod list;
 mod man;
+mod number;
 mod portserver;
 mod project;
 mod request;

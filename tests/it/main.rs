@@ -30,6 +30,7 @@ mod layers;
 mod learning;
 mod library;
 mod limits;
+mod lists;
 mod logs;
 mod metrics;
 mod multi_nic;
