@@ -3,9 +3,11 @@
 use std::process::ExitCode;
 
 use clap::Args;
+use serde_json::json;
 
 use super::table::table;
 use super::{Failure, Global, note, print, print_json};
+use crate::api::document::VERSION;
 use crate::config::Loaded;
 use crate::domain::exclusion::Exclusion;
 use crate::domain::port::{Port, Protocol};
@@ -81,11 +83,22 @@ fn text(exclusions: &[Exclusion]) -> String {
 }
 
 /// Takes an exclusion back.
-pub(super) async fn include(args: &IncludeArgs, loaded: Loaded) -> Result<ExitCode, Failure> {
+pub(super) async fn include(
+    global: &Global,
+    args: &IncludeArgs,
+    loaded: Loaded,
+) -> Result<ExitCode, Failure> {
     let backend = Backend::open(&loaded).await?;
     let included = backend.include(args.protocol, args.port).await;
     backend.close().await;
     included?;
-    note(&format!("{}/{} is included", args.port, args.protocol));
+    let (port, protocol) = (args.port, args.protocol);
+    if global.json {
+        print_json(
+            &json!({ "version": VERSION, "included": { "port": port, "protocol": protocol } }),
+        )?;
+    } else {
+        note(&format!("{port}/{protocol} is included"));
+    }
     Ok(ExitCode::SUCCESS)
 }

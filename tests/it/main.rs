@@ -26,6 +26,7 @@ mod history;
 mod host;
 mod hostile;
 mod jaeger;
+mod json;
 mod layers;
 mod learning;
 mod library;
