@@ -2,7 +2,8 @@
 //!
 //! ```no_run
 //! # // It would touch the user's own record; examples/console.rs does the same, and is run.
-//! # use portbook::Portbook;
+//! use portbook::Portbook;
+//!
 //! let book = Portbook::open()?;                  // the running service, or this process itself
 //! let listener = book.prefer(8888).listen()?;    // a std::net::TcpListener, bound and recorded
 //! println!("console on http://{}", listener.local_addr()?);

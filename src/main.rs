@@ -2,11 +2,12 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 fn main() -> ExitCode {
     portbook::cli::answer_if_asked();
-    let cli = portbook::cli::Cli::parse();
+    let cli = match portbook::cli::Cli::read() {
+        Ok(cli) => cli,
+        Err(code) => return code,
+    };
     match cli.run() {
         Ok(code) => code,
         Err(failure) => failure.report(),

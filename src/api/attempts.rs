@@ -2,16 +2,16 @@
 
 use std::ops::RangeInclusive;
 
-use actix_web::HttpResponse;
 use actix_web::web::{Data, Query};
+use actix_web::{HttpRequest, HttpResponse};
 use jiff::Timestamp;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::Face;
 use super::document::AttemptDocument;
-use super::export::Format;
-use super::leases::{DEFAULT_LIMIT, MAX_LIMIT};
+use super::export::{Format, attempts_before};
+use super::paging;
 use super::problem::{Code, Problem};
 use crate::access::Viewer;
 use crate::domain::attempt::{Occupant, Outcome};
@@ -51,16 +51,24 @@ pub struct Wanted {
     pub since: Option<Moment>,
     /// Made before then.
     pub until: Option<Moment>,
-    /// At most so many; a list never has more than 1000, and 100 if this is left out.
+    /// Maximum number of rows: in a list from 1 to 1000, and 100 if left out; in an export any number, and
+    /// all if left out.
+    #[schemars(range(min = 1))]
     pub limit: Option<u32>,
     /// Only those with a lower `seq`.
     pub before: Option<i64>,
+    /// Only rows after this one, in an export of anything but attempts; the header `Link` of the rows
+    /// before it has it.
+    pub after: Option<String>,
     /// How an export is written.
     pub format: Option<Format>,
 }
 
+/// A port or two, from 1 to 65535. That the second of a range is not below the first is beyond a
+/// pattern: the service says it.
 fn port_schema(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({"type": "string", "pattern": "^[1-9][0-9]{0,3}(-[1-5][0-9]{4})?$"})
+    let port = " *0*([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]) *";
+    json_schema!({"type": "string", "pattern": format!("^{port}(-{port})?$")})
 }
 
 fn ports<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
@@ -89,6 +97,7 @@ impl Wanted {
         let all = Self {
             limit: self.limit,
             format: self.format,
+            after: self.after.clone(),
             ..Self::default()
         };
         *self != all
@@ -124,38 +133,48 @@ impl Wanted {
             until: self.until.map(|moment| moment.from(now)),
             before: self.before,
             first: None,
-            limit: self.limit.unwrap_or(DEFAULT_LIMIT),
+            limit: self.limit.unwrap_or(paging::DEFAULT_LIMIT),
         })
     }
 }
 
-/// The attempts of a list.
+/// A page of attempts.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "AttemptList")]
 pub(super) struct List {
     /// Newest first.
     attempts: Vec<AttemptDocument>,
+    /// Address of the next page; `null` on the last one.
+    next: Option<String>,
 }
 
 /// Lists attempts.
 pub async fn list(
     face: Data<Face>,
     viewer: Viewer,
+    request: HttpRequest,
     wanted: Query<Wanted>,
 ) -> Result<HttpResponse, Problem> {
-    if wanted.format.is_some() {
-        let detail = "format: a list is JSON; /api/v1/history/attempts has other formats";
+    if wanted.format.is_some() || wanted.after.is_some() {
+        let detail = "format and after are for exports: a list is JSON, and goes on before a `seq`";
         return Err(Problem::new(Code::InvalidRequest, detail));
     }
+    let limit = paging::limit(wanted.limit)?;
     let mut filter = wanted.filter(&viewer, face.service.clock().now())?;
-    filter.limit = filter.limit.clamp(1, MAX_LIMIT);
+    let fixed = filter.clone();
+    filter.limit = limit + 1;
     let reader = face.service.store().reader();
     let attempts = reader.attempts(&reader.bounded(filter).await?).await?;
-    let attempts = attempts
-        .into_iter()
-        .map(|attempt| shown(attempt, &viewer))
-        .collect();
-    Ok(HttpResponse::Ok().json(List { attempts }))
+    let (attempts, more) = paging::page(attempts, limit);
+    let before = attempts.last().filter(|_| more);
+    let next =
+        before.map(|attempt| paging::address(&request, &attempts_before(&fixed, attempt.seq)));
+    let attempts = attempts.into_iter();
+    let list = List {
+        attempts: attempts.map(|attempt| shown(attempt, &viewer)).collect(),
+        next,
+    };
+    Ok(paging::answer(&list, list.next.as_deref()))
 }
 
 /// An attempt as this viewer may see it: of a process of another user that was in the way, that

@@ -6,6 +6,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::paging::Whole;
 use super::ports::parsed;
 use super::problem::{Code, Problem};
 use super::{Face, body};
@@ -33,7 +34,7 @@ pub struct ExclusionList {
 }
 
 /// Lists them.
-pub async fn list(face: Data<Face>) -> HttpResponse {
+pub async fn list(face: Data<Face>, _: Query<Whole>) -> HttpResponse {
     let exclusions = face.service.exclusions().iter().cloned().collect();
     HttpResponse::Ok().json(ExclusionList { exclusions })
 }

@@ -6,7 +6,7 @@ use actix_web::web::Bytes;
 use futures_util::stream::{Stream, try_unfold};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::attempts::{Wanted, shown, veil_words};
 use super::csv::{self, Cell};
@@ -14,6 +14,10 @@ use super::document::AttemptDocument;
 use super::problem::{Code, Problem};
 use crate::access::Viewer;
 use crate::store::{AttemptFilter, DayFilter, DayRecord, Ledger, Reader, StoreError};
+
+mod rest;
+
+pub use rest::{Parameters, attempts_before};
 
 /// How many rows are read and written at a time.
 const PAGE: u32 = 256;
@@ -99,8 +103,8 @@ pub struct Export {
 enum Page {
     Attempts(AttemptFilter),
     Days(DayFilter),
-    /// With how many rows it has given.
-    Ledger(Ledger, u32),
+    /// With the last row that it has given.
+    Ledger(Ledger, Option<Map<String, Value>>),
 }
 
 impl Export {
@@ -113,9 +117,10 @@ impl Export {
         now: jiff::Timestamp,
     ) -> Result<Self, Problem> {
         let filter = wanted.filter(&viewer, now)?;
+        check(kind, wanted)?;
         let page = match kind {
             Kind::Attempts => Page::Attempts(reader.bounded(filter).await?),
-            Kind::Days => Page::Days(days(&filter)?),
+            Kind::Days => Page::Days(days(&filter, wanted.after.as_deref())?),
             Kind::Snapshots => ledger(Ledger::Snapshots, wanted)?,
             Kind::Sightings => ledger(Ledger::Sightings, wanted)?,
             Kind::Conflicts => ledger(Ledger::Conflicts, wanted)?,
@@ -168,19 +173,21 @@ impl Export {
                     day_line(&mut text, day, self.format);
                 }
                 let rows = days.len();
-                filter.before = days.into_iter().next_back().or(filter.before.take());
+                let last = days.last().map(DayRecord::key);
+                filter.before = last.or(filter.before.take());
                 rows
             }
-            Page::Ledger(ledger, given) => {
+            Page::Ledger(ledger, last) => {
                 let uid = self.viewer.only_user();
-                let mut rows = self.reader.ledger(*ledger, uid, *given, limit).await?;
+                let after = last.as_ref();
+                let mut rows = self.reader.ledger(*ledger, uid, after, (0, limit)).await?;
+                *last = rows.last().map(|row| ledger.row(row)).or(last.take());
                 for row in &mut rows {
                     if *ledger == Ledger::Conflicts {
                         veil_outsider(row, &self.viewer);
                     }
                     ledger_line(&mut text, *ledger, row, self.format);
                 }
-                *given = given.saturating_add(limit);
                 rows.len()
             }
         };
@@ -336,9 +343,7 @@ fn veil_outsider(row: &mut [Value], viewer: &Viewer) {
 
 fn ledger_line(text: &mut String, ledger: Ledger, row: &[Value], format: Format) {
     if format == Format::Jsonl {
-        let names = ledger.columns().iter().map(|name| (*name).to_owned());
-        let document: serde_json::Map<String, Value> = names.zip(row.iter().cloned()).collect();
-        return csv::json_line(text, &document);
+        return csv::json_line(text, &ledger.row(row));
     }
     csv::line(
         text,
@@ -350,17 +355,30 @@ fn ledger_line(text: &mut String, ledger: Ledger, row: &[Value], format: Format)
     );
 }
 
+/// Refuses what no export, or not this one, can heed.
+fn check(kind: Kind, wanted: &Wanted) -> Result<(), Problem> {
+    let detail = if wanted.limit == Some(0) {
+        "limit: 0 rows are none: ask for 1 at least, or leave it out for all"
+    } else if kind == Kind::Attempts && wanted.after.is_some() {
+        "after: attempts go on before a `seq`: use before"
+    } else {
+        return Ok(());
+    };
+    Err(Problem::new(Code::InvalidRequest, detail))
+}
+
 /// The small tables are given whole.
 fn ledger(ledger: Ledger, wanted: &Wanted) -> Result<Page, Problem> {
     if wanted.is_narrowed() {
         let detail = "only attempts and days can be filtered: leave the filters out";
         return Err(Problem::new(Code::InvalidRequest, detail));
     }
-    Ok(Page::Ledger(ledger, 0))
+    let after = rest::ledger_row(ledger, wanted.after.as_deref())?;
+    Ok(Page::Ledger(ledger, after))
 }
 
 /// Days that the attempts of a filter fall into.
-fn days(filter: &AttemptFilter) -> Result<DayFilter, Problem> {
+fn days(filter: &AttemptFilter, after: Option<&str>) -> Result<DayFilter, Problem> {
     let single = filter.allocation.is_some()
         || filter.outcome.is_some()
         || filter.errno.is_some()
@@ -380,7 +398,8 @@ fn days(filter: &AttemptFilter) -> Result<DayFilter, Problem> {
         uid: filter.uid,
         since: filter.since,
         until: filter.until,
-        before: None,
+        before: rest::day_key(after)?,
+        skip: 0,
         limit: filter.limit,
     })
 }

@@ -1,5 +1,6 @@
 //! `/api/v1/history`: the past as a stream of rows, and deleting what is old of it.
 
+use actix_web::http::header::LINK;
 use actix_web::web::{Data, Path, Payload, Query};
 use actix_web::{HttpRequest, HttpResponse};
 
@@ -7,7 +8,7 @@ use super::attempts::Wanted;
 use super::document::{PruneDocument, PruneRequest, VERSION};
 use super::export::{Export, Kind};
 use super::problem::{Code, Problem};
-use super::{Face, body};
+use super::{Face, body, paging};
 use crate::access::Viewer;
 use crate::engine::Limits;
 
@@ -15,18 +16,20 @@ use crate::engine::Limits;
 pub async fn attempts(
     face: Data<Face>,
     viewer: Viewer,
+    request: HttpRequest,
     wanted: Query<Wanted>,
 ) -> Result<HttpResponse, Problem> {
-    rows(&face, viewer, Kind::Attempts, &wanted).await
+    rows(&face, viewer, Kind::Attempts, &request, &wanted).await
 }
 
 /// Streams what they add up to.
 pub async fn days(
     face: Data<Face>,
     viewer: Viewer,
+    request: HttpRequest,
     wanted: Query<Wanted>,
 ) -> Result<HttpResponse, Problem> {
-    rows(&face, viewer, Kind::Days, &wanted).await
+    rows(&face, viewer, Kind::Days, &request, &wanted).await
 }
 
 /// Streams the rows of another kind.
@@ -34,6 +37,7 @@ pub async fn export(
     face: Data<Face>,
     viewer: Viewer,
     kind: Path<String>,
+    request: HttpRequest,
     wanted: Query<Wanted>,
 ) -> Result<HttpResponse, Problem> {
     let kind = Kind::ALL
@@ -44,7 +48,7 @@ pub async fn export(
             let detail = format!("there is no history of \"{kind}\"; there are {known}");
             Problem::new(Code::NotFound, detail)
         })?;
-    rows(&face, viewer, kind, &wanted).await
+    rows(&face, viewer, kind, &request, &wanted).await
 }
 
 /// The rows of one kind, brought up to date first where they are written behind.
@@ -52,6 +56,7 @@ async fn rows(
     face: &Face,
     viewer: Viewer,
     kind: Kind,
+    request: &HttpRequest,
     wanted: &Wanted,
 ) -> Result<HttpResponse, Problem> {
     let service = &face.service;
@@ -62,8 +67,14 @@ async fn rows(
     }
     let (reader, now) = (service.store().reader(), service.clock().now());
     let export = Export::open(reader, viewer, kind, wanted, now).await?;
+    let rest = export.rest().await?;
+    let next = rest.map(|changed| paging::address(request, &changed));
     let format = wanted.format.unwrap_or_default();
-    Ok(HttpResponse::Ok()
+    let mut answer = HttpResponse::Ok();
+    if let Some(next) = next {
+        answer.insert_header((LINK, paging::link(&next)));
+    }
+    Ok(answer
         .content_type(format.media_type())
         .streaming(export.into_stream()))
 }

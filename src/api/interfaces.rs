@@ -1,12 +1,13 @@
 //! `/api/v1/interfaces`: the host's network interfaces as they are now.
 
 use actix_web::HttpResponse;
-use actix_web::web::Data;
+use actix_web::web::{Data, Query};
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Face;
 use super::document::{InterfaceAddressDocument, InterfaceDocument};
+use super::paging::Whole;
 use super::problem::{Code, Problem};
 use crate::host::interface::{Interface, Snapshot};
 
@@ -19,7 +20,7 @@ pub(super) struct List {
 }
 
 /// Lists interfaces and addresses.
-pub async fn list(face: Data<Face>) -> Result<HttpResponse, Problem> {
+pub async fn list(face: Data<Face>, _: Query<Whole>) -> Result<HttpResponse, Problem> {
     let host = face
         .service
         .interfaces()

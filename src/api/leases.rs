@@ -7,21 +7,17 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use super::document::{AllocationDocument, AttemptDocument, LeaseDocument, LeaseRequest};
+use super::paging::{self, MAX_LIMIT};
 use super::problem::{Code, Problem};
 use super::{Face, body};
 use crate::access::Viewer;
 use crate::domain::duration::Span;
-use crate::domain::lease::{LeaseId, State};
+use crate::domain::lease::{LeaseId, Name, State};
 use crate::domain::retry::{RetryKey, RetryKeyError};
 use crate::engine::Allocated;
+use crate::engine::service::Service;
 use crate::host::clock::Clock;
 use crate::store::LeaseFilter;
-
-/// How many rows a list gives unless it is asked for fewer or more.
-pub(super) const DEFAULT_LIMIT: u32 = 100;
-
-/// The most rows that one answer carries.
-pub(super) const MAX_LIMIT: u32 = 1000;
 
 /// The header of a client's own word for one request (draft-ietf-httpapi-idempotency-key-header).
 pub(super) const IDEMPOTENCY_KEY: &str = "Idempotency-Key";
@@ -30,23 +26,24 @@ pub(super) const IDEMPOTENCY_KEY: &str = "Idempotency-Key";
 const ENDED: &str = "ended";
 
 /// `GET /api/v1/leases?…`
-#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "LeaseQuery")]
-pub struct Wanted {
+pub struct LeaseQuery {
     /// Of this name.
-    name: Option<String>,
+    pub name: Option<String>,
     /// Of this pool.
-    pool: Option<String>,
+    pub pool: Option<String>,
     /// In this state; `ended` stands for all that end a lease.
     #[schemars(schema_with = "states")]
-    state: Option<String>,
+    pub state: Option<String>,
     /// With this label, or with this value of it: `team` or `team=shop`.
-    label: Option<String>,
-    /// At most so many; an answer never has more than 1000.
-    limit: Option<u32>,
+    pub label: Option<String>,
+    /// Maximum number of leases in the answer, from 1 to 1000; 100 if left out.
+    #[schemars(range(min = 1, max = MAX_LIMIT))]
+    pub limit: Option<u32>,
     /// Only those granted before this one.
-    before: Option<LeaseId>,
+    pub before: Option<LeaseId>,
 }
 
 fn states(_: &mut SchemaGenerator) -> Schema {
@@ -54,33 +51,62 @@ fn states(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "string", "enum": words.collect::<Vec<_>>()})
 }
 
-/// The leases of a list.
-#[derive(Serialize, JsonSchema)]
-#[schemars(rename = "LeaseList")]
-pub(super) struct List {
+/// A page of leases.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+pub(crate) struct LeaseList {
     /// Newest first.
-    leases: Vec<LeaseDocument>,
+    pub(crate) leases: Vec<LeaseDocument>,
+    /// Address of the next page; `null` on the last one.
+    pub(crate) next: Option<String>,
 }
 
-impl Wanted {
+impl LeaseQuery {
+    /// Whether a living lease, as its viewer sees it, is asked for.
     fn matches(&self, lease: &LeaseDocument) -> bool {
         let same = |wanted: &Option<String>, is: Option<&str>| {
             wanted.as_deref().is_none_or(|wanted| is == Some(wanted))
         };
-        let labelled = self
-            .label
-            .as_deref()
-            .is_none_or(|wanted| match wanted.split_once('=') {
-                Some((key, value)) => lease.labels.get(key).is_some_and(|is| is == value),
-                None => lease.labels.contains_key(wanted),
-            });
-        same(
-            &self.name,
-            lease.name.as_ref().map(crate::domain::lease::Name::as_str),
-        ) && same(&self.pool, Some(&lease.pool))
+        same(&self.name, lease.name.as_ref().map(Name::as_str))
+            && same(&self.pool, Some(&lease.pool))
             && same(&self.state, Some(lease.state.as_str()))
-            && labelled
+            && self
+                .label
+                .as_deref()
+                .is_none_or(|label| labelled(lease, label))
             && self.before.is_none_or(|before| lease.id < before)
+    }
+
+    fn asks_for(&self) -> Result<Asked, Problem> {
+        let Some(word) = self.state.as_deref() else {
+            return Ok(Asked::Living);
+        };
+        if word == ENDED {
+            return Ok(Asked::Ended(None));
+        }
+        let state = word
+            .parse::<State>()
+            .map_err(|error| Problem::new(Code::InvalidRequest, format!("state: {error}")))?;
+        Ok(if state.is_ended() {
+            Asked::Ended(Some(state))
+        } else {
+            Asked::Living
+        })
+    }
+}
+
+/// Where the leases of a query are.
+enum Asked {
+    /// In the books.
+    Living,
+    /// In the record, in one end state or in any.
+    Ended(Option<State>),
+}
+
+/// Whether a lease has a label: `team`, or `team=shop` for this value of it.
+pub fn labelled(lease: &LeaseDocument, wanted: &str) -> bool {
+    match wanted.split_once('=') {
+        Some((key, value)) => lease.labels.get(key).is_some_and(|is| is == value),
+        None => lease.labels.contains_key(wanted),
     }
 }
 
@@ -97,46 +123,46 @@ pub fn shown(lease: LeaseDocument, viewer: &Viewer) -> LeaseDocument {
 pub async fn list(
     face: Data<Face>,
     viewer: Viewer,
-    wanted: Query<Wanted>,
+    request: HttpRequest,
+    wanted: Query<LeaseQuery>,
 ) -> Result<HttpResponse, Problem> {
-    let limit = wanted.limit.unwrap_or(DEFAULT_LIMIT).clamp(1, MAX_LIMIT);
-    let clock = face.service.clock();
-    let state = match wanted.state.as_deref() {
-        None | Some(ENDED) => None,
-        Some(word) => Some(
-            word.parse::<State>()
-                .map_err(|error| Problem::new(Code::InvalidRequest, format!("state: {error}")))?,
-        ),
+    let (leases, more) = page(&face.service, &viewer, &wanted).await?;
+    let before = leases.last().filter(|_| more);
+    let next = before.map(|lease| paging::address(&request, &[("before", lease.id.to_string())]));
+    let list = LeaseList { leases, next };
+    Ok(paging::answer(&list, list.next.as_deref()))
+}
+
+/// The leases that are asked for as this viewer may see them, and whether there are more. Ids grow
+/// with time, so what is granted between two pages belongs to neither of them.
+pub(crate) async fn page(
+    service: &Service,
+    viewer: &Viewer,
+    wanted: &LeaseQuery,
+) -> Result<(Vec<LeaseDocument>, bool), Problem> {
+    let limit = paging::limit(wanted.limit)?;
+    let clock = service.clock();
+    let Asked::Ended(state) = wanted.asks_for()? else {
+        let living = service.leases();
+        let found = living.iter().rev();
+        let found = found.map(|lease| shown(LeaseDocument::of(lease, clock), viewer));
+        let found = found.filter(|lease| wanted.matches(lease));
+        let found = found.take(limit as usize + 1).collect();
+        return Ok(paging::page(found, limit));
     };
-    let ended = wanted.state.as_deref() == Some(ENDED) || state.is_some_and(State::is_ended);
-    let leases: Vec<LeaseDocument> = if ended {
-        let filter = LeaseFilter {
-            name: wanted.name.clone(),
-            pool: wanted.pool.clone(),
-            state,
-            before: wanted.before,
-            limit,
-        };
-        let stored = face.service.store().ended_leases(&filter).await?;
-        stored
-            .iter()
-            .map(|stored| LeaseDocument::of(&stored.lease, clock))
-            .collect()
-    } else {
-        let living = face.service.leases();
-        living
-            .iter()
-            .rev()
-            .map(|lease| LeaseDocument::of(lease, clock))
-            .collect()
+    let filter = LeaseFilter {
+        viewer: viewer.only_user(),
+        name: wanted.name.clone(),
+        label: wanted.label.clone(),
+        pool: wanted.pool.clone(),
+        state,
+        before: wanted.before,
+        limit: limit + 1,
     };
-    let leases = leases
-        .into_iter()
-        .map(|lease| shown(lease, &viewer))
-        .filter(|lease| wanted.state.as_deref() == Some(ENDED) || wanted.matches(lease))
-        .take(limit as usize)
-        .collect();
-    Ok(HttpResponse::Ok().json(List { leases }))
+    let found = service.store().ended_leases(&filter).await?;
+    let found = found.iter();
+    let found = found.map(|stored| shown(LeaseDocument::of(&stored.lease, clock), viewer));
+    Ok(paging::page(found.collect(), limit))
 }
 
 /// Grants ports: 201 with what was granted, 200 where every name lived already, the key was known, or

@@ -17,6 +17,7 @@ pub mod leases;
 pub mod logins;
 mod metrics;
 pub mod openapi;
+mod paging;
 pub mod pools;
 pub mod ports;
 pub mod problem;

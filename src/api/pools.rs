@@ -1,12 +1,13 @@
 //! `/api/v1/pools`: the pools with their rules.
 
 use actix_web::HttpResponse;
-use actix_web::web::Data;
+use actix_web::web::{Data, Query};
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Face;
 use super::document::PoolDocument;
+use super::paging::Whole;
 use crate::domain::duration::Span;
 use crate::domain::lease::Lease;
 use crate::domain::pool::Pool;
@@ -20,7 +21,7 @@ pub(super) struct List {
 }
 
 /// Lists pools.
-pub async fn list(face: Data<Face>) -> HttpResponse {
+pub async fn list(face: Data<Face>, _: Query<Whole>) -> HttpResponse {
     let leases = face.service.leases();
     let settings = face.service.settings();
     let pools = settings.pools.values();

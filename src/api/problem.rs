@@ -91,6 +91,10 @@ codes! {
         "Release leases, or widen the ranges of the pool."
     StoreUnavailable "store_unavailable" 503 "The record cannot be used"
         "Nothing is granted that cannot be recorded. Look at the disk and the log, then try again."
+    NoService "no_service" 503 "No service answers"
+        "Start one with `portbook serve`. The service never answers this itself: commands say it."
+    Failed "failed" 500 "The command failed"
+        "The detail says what failed outside of portbook. The service never answers this itself: commands say it."
     TimedOut "timed_out" 504 "The time for attempts was up"
         "Try again, or raise attempt_timeout of the pool."
 }
@@ -101,10 +105,12 @@ impl Code {
         Self::ALL.iter().copied().find(|code| code.as_str() == word)
     }
 
-    /// The exit code of a command that met it: 2 for a request that is wrong in itself, else 1.
+    /// The exit code of a command that met it: 2 for a request that is wrong in itself, 3 where there is
+    /// no service, else 1.
     pub const fn exit_code(self) -> u8 {
         match self {
             Self::InvalidRequest | Self::NoSuchPool | Self::TooLarge => 2,
+            Self::NoService => 3,
             _ => 1,
         }
     }

@@ -6,14 +6,14 @@ use actix_web::HttpResponse;
 use actix_web::web::{Data, Query};
 use jiff::Timestamp;
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
-use super::Face;
 use super::document::{
     HourStats, InterfaceStats, LifetimeStats, OccupantStats, OutcomesDocument, PoolStats,
     PortStats, Saved, StatsDocument, VERSION,
 };
 use super::problem::Problem;
+use super::{Face, paging};
 use crate::access::Viewer;
 use crate::domain::duration::Span;
 use crate::domain::moment::Moment;
@@ -22,8 +22,11 @@ use crate::store::{
     AllocationTotal, AttemptTotal, LeaseTotal, OccupantTotal, Reader, StatsFilter, StoreError,
 };
 
-/// How many ports and how many occupants of each are told of.
+/// Number of ports unless `limit` says another, and the most there may be.
 const PORTS: u32 = 10;
+const MOST_PORTS: u32 = 1000;
+
+/// Number of occupants told of each port.
 const OCCUPANTS: usize = 5;
 
 /// From when on, unless it is said: a week.
@@ -33,24 +36,25 @@ const DAY_SECONDS: i64 = 86_400;
 const HOUR_SECONDS: i64 = 3600;
 
 /// `GET /api/v1/stats?…`
-#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(rename = "StatsQuery")]
-pub struct Wanted {
+pub struct StatsQuery {
     /// From the beginning of this day on; a week ago if left out.
-    since: Option<Moment>,
+    pub since: Option<Moment>,
     /// Of this pool alone.
-    pool: Option<String>,
+    pub pool: Option<String>,
+    /// Maximum number of ports in `ports` and in `conflicts`, from 1 to 1000; 10 if left out.
+    #[schemars(range(min = 1, max = MOST_PORTS))]
+    pub limit: Option<u32>,
 }
 
 /// Statistics.
 pub async fn show(
     face: Data<Face>,
     viewer: Viewer,
-    wanted: Query<Wanted>,
+    wanted: Query<StatsQuery>,
 ) -> Result<HttpResponse, Problem> {
-    let wanted = wanted.into_inner();
-    let stats = about(&face.service, &viewer, wanted.since, wanted.pool).await?;
+    let stats = about(&face.service, &viewer, &wanted).await?;
     Ok(HttpResponse::Ok().json(stats))
 }
 
@@ -58,18 +62,22 @@ pub async fn show(
 pub async fn about(
     service: &Service,
     viewer: &Viewer,
-    since: Option<Moment>,
-    pool: Option<String>,
-) -> Result<StatsDocument, StoreError> {
+    wanted: &StatsQuery,
+) -> Result<StatsDocument, Problem> {
+    let limit = paging::limit_within(wanted.limit, PORTS, MOST_PORTS)?;
     service.count_attempts().await?;
     let now = service.clock().now();
-    let since = since.unwrap_or(SINCE).from(now);
-    let filter = filter(viewer, since, pool);
+    let since = wanted.since.unwrap_or(SINCE).from(now);
+    let mut filter = filter(viewer, since, wanted.pool.clone());
+    // One more than is told of, to know whether there is one.
+    filter.ports = limit + 1;
     let first_day = filter.first_day;
     let reader = service.store().reader();
     let attempts = reader.attempt_totals(&filter).await?;
     let hours = reader.allocation_totals(&filter).await?;
     let since = second(first_day * DAY_SECONDS);
+    let (ports, more_ports) = paging::page(attempts.ports, limit);
+    let (conflicts, more_conflicts) = paging::page(attempts.conflicts, limit);
     Ok(StatsDocument {
         version: VERSION,
         since,
@@ -77,8 +85,10 @@ pub async fn about(
         total: sum(&attempts.places),
         pools: pools(&attempts.places, &hours, hours_of(since, now)),
         interfaces: interfaces(&attempts.places),
-        ports: with_occupants(&reader, &filter, attempts.ports, viewer).await?,
-        conflicts: with_occupants(&reader, &filter, attempts.conflicts, viewer).await?,
+        ports: with_occupants(&reader, &filter, ports, viewer).await?,
+        more_ports,
+        conflicts: with_occupants(&reader, &filter, conflicts, viewer).await?,
+        more_conflicts,
         hours: by_hour(&hours),
         leases: lifetimes(&reader.lease_totals(&filter).await?),
         saved: saved(hours.iter()),

@@ -7,7 +7,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::request::Wanted;
-use super::{Failure, Global, note, print, print_json};
+use super::{Failure, Global, note, number, print, print_json};
 use crate::api::document::{AllocationDocument, VERSION};
 use crate::config::Loaded;
 use crate::domain::duration::Span;
@@ -29,7 +29,8 @@ pub struct AllocArgs {
     #[arg(long, value_name = "DURATION")]
     claim_within: Option<Span>,
     /// The process that will use the port, if it runs already.
-    #[arg(long, value_name = "PID")]
+    #[arg(long, value_name = "PID",
+        value_parser = number::at_least_one::<u32>("a process id is 1 or more"))]
     owner_pid: Option<u32>,
     /// Keep the port for its name until the program comes and asks for it by that name: nobody is
     /// let in before.

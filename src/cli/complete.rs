@@ -6,13 +6,15 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Args, CommandFactory, ValueEnum};
+use clap::{Args, ValueEnum};
 use clap_complete::CompleteEnv;
 use clap_complete::engine::CompletionCandidate;
 use clap_complete::env::Shells;
 use serde::Deserialize;
+use serde_json::json;
 
-use super::{Cli, Failure, block_on, print};
+use super::{Failure, Global, block_on, help, print, print_json};
+use crate::api::document::VERSION;
 use crate::client::Client;
 use crate::config::{Flags, Sources};
 use crate::library::find;
@@ -54,13 +56,13 @@ impl Shell {
 
 /// Answers a shell's script and ends, if it is one that asks.
 pub fn answer_if_asked() {
-    CompleteEnv::with_factory(Cli::command)
+    CompleteEnv::with_factory(help::command)
         .var(VARIABLE)
         .complete();
 }
 
 /// Prints a shell's script.
-pub(super) fn run(args: &CompletionsArgs) -> Result<ExitCode, Failure> {
+pub(super) fn run(global: &Global, args: &CompletionsArgs) -> Result<ExitCode, Failure> {
     let shells = Shells::builtins();
     let shell = args.shell.as_str();
     let script = shells.completer(shell).map(|shell| {
@@ -70,6 +72,10 @@ pub(super) fn run(args: &CompletionsArgs) -> Result<ExitCode, Failure> {
         written.map(|()| script)
     });
     match script {
+        Some(Ok(script)) if global.json => {
+            let script = String::from_utf8_lossy(&script);
+            print_json(&json!({ "version": VERSION, "shell": shell, "script": script }))?;
+        }
         Some(Ok(script)) => print(&String::from_utf8_lossy(&script))?,
         _ => return Err(Failure::other(format!("no completions for {shell}"))),
     }
@@ -85,6 +91,8 @@ struct Named {
 struct Lists {
     #[serde(default, alias = "pools", alias = "interfaces", alias = "leases")]
     list: Vec<Named>,
+    /// The next page.
+    next: Option<String>,
 }
 
 /// Names of living leases.
@@ -123,8 +131,14 @@ async fn ask(path: &str) -> Option<BTreeSet<String>> {
     let flags = typed(std::env::args().skip_while(|word| word != "--").skip(1));
     let loaded = crate::config::load(&Sources::from_process(flags)).ok()?;
     let client: Client = find::find(&loaded).await.ok()??;
-    let lists: Lists = client.get(path).await.ok()?;
-    Some(lists.list.into_iter().filter_map(|it| it.name).collect())
+    let mut names = BTreeSet::new();
+    let mut next = Some(path.to_owned());
+    while let Some(path) = next {
+        let page: Lists = client.get(&path).await.ok()?;
+        names.extend(page.list.into_iter().filter_map(|it| it.name));
+        next = page.next;
+    }
+    Some(names)
 }
 
 /// The flags that say which service is meant, on the line that is to be completed.

@@ -12,8 +12,12 @@ use super::{Failure, Global, print, print_json};
 use crate::api::configuration;
 
 use crate::api::document::VERSION;
-use crate::config::{Finding, Loaded, Setting, Sources, TEMPLATE};
+use crate::config::{
+    ConfigError, DEFAULT, Finding, Flags, Loaded, PROJECT_FILE, Setting, Sources, TEMPLATE,
+};
+use crate::domain::attempt::printable;
 use crate::domain::selector::Selector;
+use crate::domain::words::counted;
 use crate::host::interface::{Interfaces, resolve};
 use crate::host::kernel;
 
@@ -28,8 +32,12 @@ pub struct ConfigArgs {
 enum Action {
     /// Print every setting with where it came from.
     Show,
-    /// Say what is wrong, naming source and key; exit code 2 for an error.
-    Check,
+    /// Say what is wrong, naming source and key, or that nothing is; exit code 2 for an error.
+    Check {
+        /// A file to check alone, a portbook.toml of a project included; all that counts now if left out.
+        #[arg(value_name = "FILE")]
+        file: Option<PathBuf>,
+    },
     /// Write a commented file to begin with.
     Init {
         /// The file; your own configuration file if left out.
@@ -45,7 +53,7 @@ enum Action {
 pub(super) fn run(global: &Global, args: &ConfigArgs) -> Result<ExitCode, Failure> {
     match &args.action {
         Action::Show => show(global),
-        Action::Check => check(global),
+        Action::Check { file } => check(global, file.as_deref()),
         Action::Init { file, force } => begin(global, file.as_deref(), *force),
     }
 }
@@ -60,18 +68,104 @@ fn show(global: &Global) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn check(global: &Global) -> Result<ExitCode, Failure> {
-    let loaded = crate::config::load(&Sources::from_process(global.flags()));
-    let (findings, code) = match loaded {
-        Ok(loaded) => (with_host(loaded), ExitCode::SUCCESS),
-        Err(error) => (error.findings, ExitCode::from(2)),
+fn check(global: &Global, file: Option<&Path>) -> Result<ExitCode, Failure> {
+    let checked = match file {
+        Some(file) if is_of_project(file) => check_project(global, file),
+        file => check_settings(&sources(global, file), file.is_some()),
+    };
+    let (findings, code) = match &checked {
+        Ok(checked) => (&checked.warnings, ExitCode::SUCCESS),
+        Err(error) => (&error.findings, ExitCode::from(2)),
     };
     if global.json {
-        print_json(&check_json(&findings))?;
+        print_json(&check_json(findings, checked.as_ref().ok()))?;
     } else {
-        print(&check_text(&findings))?;
+        let well = checked.as_ref().map(Checked::to_string);
+        print(&(check_text(findings) + &well.unwrap_or_default()))?;
     }
     Ok(code)
+}
+
+/// A configuration that holds.
+#[derive(Debug)]
+pub struct Checked {
+    warnings: Vec<Finding>,
+    /// The files that were read.
+    files: Vec<PathBuf>,
+    /// Number of settings, or of a project's services, that these and other sources give.
+    set: usize,
+    /// Noun for what is counted.
+    what: &'static str,
+}
+
+impl std::fmt::Display for Checked {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let verdict = if self.warnings.is_empty() {
+            "all is well"
+        } else {
+            "no errors"
+        };
+        let files: Vec<String> = self
+            .files
+            .iter()
+            .map(|file| printable(&file.display().to_string()))
+            .collect();
+        let files = match files.len() {
+            0 => "no file".to_owned(),
+            _ => files.join(", "),
+        };
+        let counted = counted(self.set, self.what);
+        writeln!(f, "{verdict}: {counted} set; read {files}")
+    }
+}
+
+/// What is checked: everything that counts now, or the defaults with one file.
+fn sources(global: &Global, file: Option<&Path>) -> Sources {
+    let sources = Sources::from_process(global.flags());
+    let Some(file) = file else { return sources };
+    Sources {
+        system_file: PathBuf::new(),
+        user_file: None,
+        explicit_file: Some(std::path::absolute(file).unwrap_or_else(|_| file.to_owned())),
+        environment: Vec::new(),
+        flags: Flags::default(),
+        ..sources
+    }
+}
+
+fn check_settings(sources: &Sources, alone: bool) -> Result<Checked, ConfigError> {
+    let loaded = crate::config::load(sources)?;
+    let customary = [Some(&sources.system_file), sources.user_file.as_ref()];
+    let customary = customary
+        .into_iter()
+        .flatten()
+        .filter(|file| file.is_file());
+    let files = customary.filter(|_| !alone).chain(&sources.explicit_file);
+    let files = files.cloned().collect();
+    let settings = loaded.provenance.settings().iter();
+    let set = settings.filter(|setting| setting.source != DEFAULT).count();
+    Ok(Checked {
+        warnings: with_host(loaded),
+        files,
+        set,
+        what: "setting",
+    })
+}
+
+/// A project's file has this name everywhere.
+fn is_of_project(file: &Path) -> bool {
+    file.file_name().is_some_and(|name| name == PROJECT_FILE)
+}
+
+fn check_project(global: &Global, file: &Path) -> Result<Checked, ConfigError> {
+    let sources = Sources::from_process(global.flags());
+    let project = crate::config::read_project(file.to_owned(), &sources)?;
+    Ok(Checked {
+        warnings: Vec::new(),
+        set: project.services.len(),
+        files: vec![project.file],
+        what: "service",
+    })
 }
 
 /// The warnings of the settings themselves, and those that come from this host.
@@ -93,6 +187,9 @@ fn begin(global: &Global, file: Option<&Path>, force: bool) -> Result<ExitCode, 
     let path = file.map(Path::to_owned).or(own);
     let path = path.ok_or_else(|| Failure::usage("no home directory: name a file"))?;
     init(&path, force).map_err(|error| Failure::other(chain(&error)))?;
+    if global.json {
+        print_json(&json!({ "version": VERSION, "file": path }))?;
+    }
     super::note(&format!("wrote {}", path.display()));
     Ok(ExitCode::SUCCESS)
 }
@@ -123,7 +220,7 @@ fn assignment(setting: &Setting) -> String {
     }
 }
 
-/// `config check`: a line for each finding; nothing where all is well.
+/// `config check`: a line for each finding.
 pub fn check_text(findings: &[Finding]) -> String {
     lines(findings)
 }
@@ -135,8 +232,13 @@ fn lines<T: ToString>(each: impl IntoIterator<Item = T>) -> String {
 }
 
 /// `config check --json`.
-pub fn check_json(findings: &[Finding]) -> Value {
-    json!({ "version": VERSION, "findings": findings })
+pub fn check_json(findings: &[Finding], checked: Option<&Checked>) -> Value {
+    let mut document = json!({ "version": VERSION, "findings": findings });
+    if let Some(checked) = checked {
+        document["files"] = json!(checked.files);
+        document[format!("{}s", checked.what)] = json!(checked.set);
+    }
+    document
 }
 
 /// Why no file was written.
@@ -259,7 +361,7 @@ mod tests {
             "error: sokcet (environment (PORTBOOK_SOKCET)): PORTBOOK_SOKCET is not a setting: \
              did you mean PORTBOOK_SOCKET?\n"
         );
-        let checked = check_json(&findings);
+        let checked = check_json(&findings, None);
         assert_eq!(checked["version"], 1);
         assert_eq!(checked["findings"][0]["severity"], "error");
         assert_eq!(

@@ -32,7 +32,7 @@ pub(super) async fn run(global: &Global, args: &DashboardArgs) -> Result<ExitCod
     let loaded = global.load()?;
     let Some(client) = find::find(&loaded).await? else {
         let none = "no service runs, so there is no console: start one with `portbook serve`";
-        return Err(Failure::other(none).with_code(3));
+        return Err(Failure::no_service(none));
     };
     let login: LoginDocument = client
         .post("/api/v1/logins", &serde_json::json!({}))

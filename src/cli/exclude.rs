@@ -3,9 +3,11 @@
 use std::process::ExitCode;
 
 use clap::Args;
+use serde_json::json;
 
 use super::table::table;
 use super::{Failure, Global, note, print, print_json};
+use crate::api::document::VERSION;
 use crate::api::exclusions::{ExclusionAnswer, RangeAnswer};
 use crate::config::Loaded;
 use crate::domain::exclusion::Exclusion;
@@ -129,13 +131,23 @@ fn text(exclusions: &[Exclusion]) -> String {
 }
 
 /// Takes an exclusion back.
-pub(super) async fn include(args: &IncludeArgs, loaded: Loaded) -> Result<ExitCode, Failure> {
+pub(super) async fn include(
+    global: &Global,
+    args: &IncludeArgs,
+    loaded: Loaded,
+) -> Result<ExitCode, Failure> {
     let backend = Backend::open(&loaded).await?;
     let included = backend.include(args.protocol, &args.ports).await;
     backend.close().await;
     included?;
-    let verb = if args.ports.len() == 1 { "is" } else { "are" };
-    let ports = args.ports.in_words();
-    note(&format!("{ports}/{} {verb} included", args.protocol));
+    let (ports, protocol) = (&args.ports, args.protocol);
+    if global.json {
+        print_json(
+            &json!({ "version": VERSION, "included": { "ports": ports, "protocol": protocol } }),
+        )?;
+    } else {
+        let verb = if ports.len() == 1 { "is" } else { "are" };
+        note(&format!("{}/{protocol} {verb} included", ports.in_words()));
+    }
     Ok(ExitCode::SUCCESS)
 }

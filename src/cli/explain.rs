@@ -61,7 +61,7 @@ async fn of_port(
     let leased = found.leases.first().map(|lease| lease.allocation);
     let tried = found.attempts.iter().find_map(|attempt| attempt.allocation);
     leased.or(tried).ok_or_else(|| {
-        Failure::other(format!(
+        Failure::not_found(format!(
             "nothing was ever tried on {port}/{protocol}: `portbook who {port}` says who is there"
         ))
     })
@@ -75,7 +75,7 @@ async fn of_name(backend: &Backend, name: &str) -> Result<AllocationId, Failure>
     let nearest = nearest(&leases, tree.as_deref());
     let found = nearest.map(|lease| lease.allocation);
     found.ok_or_else(|| {
-        Failure::other(format!(
+        Failure::not_found(format!(
             "\"{name}\" is no allocation, no port, and no name of a lease: `portbook list` shows names"
         ))
     })

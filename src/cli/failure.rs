@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use crate::api::problem::Problem;
+use crate::api::problem::{Code, Problem};
 use crate::client::ClientError;
 use crate::config::ConfigError;
 use crate::domain::attempt::printable;
@@ -21,26 +21,47 @@ const UNREACHABLE: u8 = 3;
 pub struct Failure {
     message: String,
     code: u8,
-    problem: Option<Box<Problem>>,
+    document: Document,
+}
+
+/// What `--json` prints for a failure.
+#[derive(Debug)]
+enum Document {
+    /// The document that the API answers in such a case.
+    Whole(Box<Problem>),
+    /// A document with this word to match on.
+    Of(Code),
+    /// Nothing: the command has printed one.
+    Told,
 }
 
 impl Failure {
-    /// Something outside portbook failed.
-    pub fn other(message: impl Into<String>) -> Self {
+    fn new(message: impl Into<String>, code: u8, word: Code) -> Self {
         Self {
             message: message.into(),
-            code: REFUSED,
-            problem: None,
+            code,
+            document: Document::Of(word),
         }
+    }
+
+    /// Something outside portbook failed.
+    pub fn other(message: impl Into<String>) -> Self {
+        Self::new(message, REFUSED, Code::Failed)
+    }
+
+    /// What was named is not there.
+    pub fn not_found(message: impl Into<String>) -> Self {
+        Self::new(message, REFUSED, Code::NotFound)
     }
 
     /// The command was called wrongly.
     pub fn usage(message: impl Into<String>) -> Self {
-        Self {
-            message: message.into(),
-            code: USAGE,
-            problem: None,
-        }
+        Self::new(message, USAGE, Code::InvalidRequest)
+    }
+
+    /// No service answers, and the command needs one.
+    pub fn no_service(message: impl Into<String>) -> Self {
+        Self::new(message, UNREACHABLE, Code::NoService)
     }
 
     /// The same failure under another exit code.
@@ -50,9 +71,20 @@ impl Failure {
         self
     }
 
-    /// The document that the API answers in such a case, where it has one.
-    pub(super) fn problem(&self) -> Option<&Problem> {
-        self.problem.as_deref()
+    /// The same failure of a command that has printed its JSON document already.
+    #[must_use]
+    pub fn told(mut self) -> Self {
+        self.document = Document::Told;
+        self
+    }
+
+    /// The document that says it; `None` if the command has printed one.
+    pub(super) fn problem(&self) -> Option<Problem> {
+        match &self.document {
+            Document::Whole(problem) => Some((**problem).clone()),
+            Document::Of(word) => Some(Problem::new(*word, self.message.clone())),
+            Document::Told => None,
+        }
     }
 
     /// Tells the user, and gives the exit code.
@@ -68,11 +100,7 @@ impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
         match error {
             ClientError::Refused(problem) => problem.into(),
-            ClientError::Unreachable { .. } => Self {
-                message: error.to_string(),
-                code: UNREACHABLE,
-                problem: None,
-            },
+            ClientError::Unreachable { .. } => Self::no_service(error.to_string()),
         }
     }
 }
@@ -82,9 +110,10 @@ impl From<Error> for Failure {
         match error {
             Error::Refused(problem) => (*problem).into(),
             Error::InvalidRequest(_) | Error::Config(_) => Self::usage(error.to_string()),
-            Error::Unreachable { .. } | Error::Silent(_) => {
-                Self::other(error.to_string()).with_code(UNREACHABLE)
+            Error::NotAnswered { .. } | Error::Unreachable { .. } | Error::Silent(_) => {
+                Self::no_service(error.to_string())
             }
+            Error::Record(error) => error.into(),
             _ => Self::other(error.to_string()),
         }
     }
@@ -95,14 +124,14 @@ impl From<Problem> for Failure {
         Self {
             code: problem.exit_code(),
             message: problem.detail.clone(),
-            problem: Some(Box::new(problem)),
+            document: Document::Whole(Box::new(problem)),
         }
     }
 }
 
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
-        Self::other(error.to_string())
+        Self::new(error.to_string(), REFUSED, Code::StoreUnavailable)
     }
 }
 

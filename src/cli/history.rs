@@ -7,11 +7,12 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use futures_util::StreamExt;
+use serde_json::json;
 
-use super::{Failure, Global, print, print_json};
+use super::{Failure, Global, number, print, print_json};
 use crate::access::Viewer;
 use crate::api::attempts::{Wanted, port_range};
-use crate::api::document::{PruneDocument, PruneRequest, StatusDocument};
+use crate::api::document::{PruneDocument, PruneRequest, StatusDocument, VERSION};
 use crate::api::export::{Export, Format, Kind};
 use crate::client::Client;
 use crate::config::Loaded;
@@ -45,9 +46,9 @@ enum HistoryCommand {
 /// What `history export` takes.
 #[derive(Debug, Args)]
 pub struct ExportArgs {
-    /// csv (for spreadsheets) or jsonl (one document a line).
-    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
-    format: Format,
+    /// csv (for spreadsheets, if nothing is said) or jsonl (one document a line).
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    format: Option<Format>,
     /// attempts, or days: their sums per day, pool, interface, protocol and port.
     #[arg(long, value_enum, default_value_t, value_name = "KIND")]
     kind: Kind,
@@ -73,13 +74,13 @@ pub struct ExportArgs {
     #[arg(long, value_parser = outcome)]
     outcome: Option<Outcome>,
     /// With this error number of the kernel, such as 98.
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER", value_parser = number::whole::<i32>)]
     errno: Option<i32>,
     /// Made for a lease of this name.
     #[arg(long)]
     name: Option<Name>,
     /// Made for this user.
-    #[arg(long)]
+    #[arg(long, value_parser = number::whole::<u32>)]
     uid: Option<u32>,
     /// With this order of candidates: learned, ordered, random or explicit.
     #[arg(long)]
@@ -88,7 +89,8 @@ pub struct ExportArgs {
     #[arg(long, value_name = "ID")]
     allocation: Option<AllocationId>,
     /// At most so many rows.
-    #[arg(long, value_name = "ROWS")]
+    #[arg(long, value_name = "ROWS",
+        value_parser = number::at_least_one::<u32>("ask for one row at least"))]
     limit: Option<u32>,
 }
 
@@ -99,7 +101,7 @@ pub struct PruneArgs {
     #[arg(long, value_name = "DURATION")]
     older_than: Option<Span>,
     /// Keep so many attempts, and what belongs to them.
-    #[arg(long, value_name = "ATTEMPTS")]
+    #[arg(long, value_name = "ATTEMPTS", value_parser = number::whole::<u64>)]
     keep: Option<u64>,
     /// Say what would be deleted, and delete nothing.
     #[arg(long)]
@@ -134,7 +136,18 @@ impl ExportArgs {
             until: self.until,
             limit: self.limit,
             before: None,
-            format: Some(self.format),
+            after: None,
+            format: self.format,
+        }
+    }
+
+    /// The rows as lines of JSON for one document of `--json`; with a format that is asked for, as it is.
+    fn is_document(&self, global: &Global) -> Result<bool, Failure> {
+        match self.format {
+            Some(Format::Csv) if global.json => Err(Failure::usage(
+                "--json and --format csv contradict each other: leave one out, or ask for --format jsonl",
+            )),
+            format => Ok(global.json && format.is_none()),
         }
     }
 }
@@ -143,30 +156,74 @@ impl ExportArgs {
 pub(super) async fn run(global: &Global, args: &HistoryArgs) -> Result<ExitCode, Failure> {
     let loaded = global.load()?;
     match &args.command {
-        HistoryCommand::Export(args) => export(&loaded, args).await?,
+        HistoryCommand::Export(args) => export(global, &loaded, args).await?,
         HistoryCommand::Prune(args) => prune(global, &loaded, args).await?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
-async fn export(loaded: &Loaded, args: &ExportArgs) -> Result<(), Failure> {
-    let wanted = args.wanted();
-    match source(loaded, args.kind).await? {
+async fn export(global: &Global, loaded: &Loaded, args: &ExportArgs) -> Result<(), Failure> {
+    let mut wanted = args.wanted();
+    if !args.is_document(global)? {
+        return rows(loaded, args.kind, &wanted, is_written).await;
+    }
+    wanted.format = Some(Format::Jsonl);
+    let mut rows_of = Document::default();
+    let head = json!({ "version": VERSION, "kind": args.kind }).to_string();
+    // The object stays open for its rows.
+    print(&format!("{},\"rows\":[", head.trim_end_matches('}')))?;
+    rows(loaded, args.kind, &wanted, |piece| {
+        is_written(&rows_of.with(piece))
+    })
+    .await?;
+    print("]}\n")
+}
+
+/// Lines of JSON on their way to become the elements of an array.
+#[derive(Debug, Default)]
+struct Document {
+    /// A line has ended, and none has begun after it.
+    is_between: bool,
+}
+
+impl Document {
+    /// A piece of the lines, as a piece of the array: a line's end before another line is a comma.
+    fn with(&mut self, piece: &[u8]) -> Vec<u8> {
+        let mut array = Vec::with_capacity(piece.len());
+        for byte in piece {
+            if std::mem::replace(&mut self.is_between, *byte == b'\n') {
+                array.extend_from_slice(b",\n");
+            }
+            if !self.is_between {
+                array.push(*byte);
+            }
+        }
+        array
+    }
+}
+
+/// Has every piece of an export taken, for as long as somebody wants more.
+async fn rows(
+    loaded: &Loaded,
+    kind: Kind,
+    wanted: &Wanted,
+    mut take: impl FnMut(&[u8]) -> Result<bool, Failure>,
+) -> Result<(), Failure> {
+    match source(loaded, kind).await? {
         Source::Service(client) => {
-            let query = serde_urlencoded::to_string(&wanted)
+            let query = serde_urlencoded::to_string(wanted)
                 .map_err(|error| Failure::usage(error.to_string()))?;
-            let kind = args.kind.as_str();
-            let path = format!("/api/v1/history/{kind}?{query}");
-            client.stream(&path, is_written).await??;
+            let path = format!("/api/v1/history/{}?{query}", kind.as_str());
+            client.stream(&path, take).await??;
         }
         Source::File(file) => {
             let reader = Reader::open(&file).await?;
             let viewer = Viewer::Known(Caller::user(rustix::process::geteuid().as_raw()));
             let now = Clock::system().now();
-            let export = Export::open(reader, viewer, args.kind, &wanted, now).await?;
+            let export = Export::open(reader, viewer, kind, wanted, now).await?;
             let mut pieces = pin!(export.into_stream());
             while let Some(piece) = pieces.next().await {
-                if !is_written(&piece?)? {
+                if !take(&piece?)? {
                     break;
                 }
             }
@@ -242,4 +299,21 @@ fn text(pruned: &PruneDocument) -> String {
         "{} attempts, {} allocations, {} ended leases, {} looks and {} sums of a day {done}\n",
         removed.attempts, removed.allocations, removed.leases, removed.looks, removed.totals
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_become_an_array_wherever_they_are_cut() {
+        let lines = b"{\"a\":1}\n{\"b\":\"\\n\"}\n{}\n";
+        for size in 1..=lines.len() {
+            let mut document = Document::default();
+            let pieces = lines.chunks(size).flat_map(|piece| document.with(piece));
+            let array = [&b"["[..], &pieces.collect::<Vec<u8>>(), b"]"].concat();
+            let array: Vec<serde_json::Value> = serde_json::from_slice(&array).unwrap();
+            assert_eq!(array.len(), 3, "pieces of {size}");
+        }
+    }
 }

@@ -5,9 +5,10 @@ use std::process::ExitCode;
 
 use clap::Args;
 use clap_complete::engine::ArgValueCandidates;
+use serde_json::json;
 
 use super::{Failure, Global, complete, note, print, print_json};
-use crate::api::document::LeaseDocument;
+use crate::api::document::{LeaseDocument, VERSION};
 use crate::config::Loaded;
 use crate::domain::duration::Span;
 use crate::library::backend::Backend;
@@ -32,11 +33,19 @@ pub struct RenewArgs {
 }
 
 /// Gives leases back.
-pub(super) async fn release(args: &ReleaseArgs, loaded: Loaded) -> Result<ExitCode, Failure> {
+pub(super) async fn release(
+    global: &Global,
+    args: &ReleaseArgs,
+    loaded: Loaded,
+) -> Result<ExitCode, Failure> {
     let backend = Backend::open(&loaded).await?;
     let released = release_all(&backend, &args.leases).await;
     backend.close().await;
-    for lease in &released? {
+    let released = released?;
+    if global.json {
+        print_json(&json!({ "version": VERSION, "released": released }))?;
+    }
+    for lease in &released {
         note(&format!("released {}/{}", lease.port, lease.protocol));
     }
     Ok(ExitCode::SUCCESS)
@@ -75,7 +84,7 @@ fn named(living: &[LeaseDocument], word: &str) -> Result<Vec<LeaseDocument>, Fai
         let message = format!(
             "no living lease has the id, port or name \"{word}\"; `portbook list` shows them"
         );
-        return Err(Failure::other(message));
+        return Err(Failure::not_found(message));
     }
     Ok(meant)
 }
@@ -103,11 +112,13 @@ pub(super) async fn renew(
     let backend = Backend::open(&loaded).await?;
     let renewed = renew_all(&backend, args).await;
     backend.close().await;
-    for lease in renewed? {
-        match lease.expires_at {
-            _ if global.json => print_json(&lease)?,
-            Some(until) => print(&format!("{until}\n"))?,
-            None => {}
+    match &renewed?[..] {
+        [only] if global.json => print_json(only)?,
+        several if global.json => print_json(&json!({ "version": VERSION, "leases": several }))?,
+        all => {
+            for until in all.iter().filter_map(|lease| lease.expires_at) {
+                print(&format!("{until}\n"))?;
+            }
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -1,69 +1,222 @@
 //! `portbook list`: leases.
 
+use std::cmp::Ordering;
+use std::collections::HashSet;
 use std::process::ExitCode;
 
 use clap::Args;
+use clap::builder::PossibleValuesParser;
 use clap_complete::engine::ArgValueCandidates;
+use jiff::Timestamp;
 use serde_json::json;
 
 use super::table::table;
-use super::{Failure, Global, complete, print, print_json};
+use super::{Failure, Global, complete, number, print, print_json};
 use crate::api::document::{LeaseDocument, VERSION};
+use crate::api::leases::LeaseQuery;
+use crate::domain::lease::{LeaseId, Name, State};
 use crate::library::backend::Backend;
 
 /// What `list` takes.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Living leases, newest first; with --all those that have ended come after them, newest first too:
+  portbook list --name web --all        every lease that this name had
+  portbook list --state lost            those that another program has taken
+  portbook list --sort -granted --limit 5")]
 pub struct ListArgs {
-    /// Ended leases as well, newest first.
+    /// Ended leases as well, after the living ones.
     #[arg(long, short)]
     all: bool,
+    /// Only those of this name.
+    #[arg(long, short, value_name = "NAME", add = ArgValueCandidates::new(complete::names))]
+    name: Option<Name>,
     /// Only those of this pool.
     #[arg(long, value_name = "POOL", add = ArgValueCandidates::new(complete::pools))]
     pool: Option<String>,
+    /// Only those in this state; `ended` stands for all that end a lease.
+    #[arg(long, value_name = "STATE", value_parser = states())]
+    state: Option<String>,
     /// Only those with this label.
     #[arg(long, value_name = "KEY[=VALUE]")]
     label: Option<String>,
+    /// By port, name, state, owner, pool, granted or ends; a minus before it turns the order round.
+    #[arg(long, value_name = "COLUMN", value_parser = sorting, allow_hyphen_values = true)]
+    sort: Option<Sorting>,
+    /// How many to show at most; all if left out.
+    #[arg(long, value_name = "LEASES",
+        value_parser = number::at_least_one::<u32>("ask for one lease at least"))]
+    limit: Option<u32>,
+}
+
+/// The words of `--state`.
+fn states() -> PossibleValuesParser {
+    let words = State::ALL.map(State::as_str);
+    words
+        .into_iter()
+        .chain(["ended"])
+        .collect::<Vec<_>>()
+        .into()
 }
 
 /// Lists leases.
 pub(super) async fn run(global: &Global, args: &ListArgs) -> Result<ExitCode, Failure> {
     let loaded = global.load()?;
     let backend = Backend::open(&loaded).await?;
-    let leases = all(&backend, args.all).await;
+    let found = find(&backend, args).await;
     backend.close().await;
-    let mut leases = leases?;
-    leases.retain(|lease| matches(args, lease));
+    let (leases, more) = found?;
     if global.json {
-        print_json(&json!({ "version": VERSION, "leases": leases }))?;
+        print_json(&json!({ "version": VERSION, "leases": leases, "more": more }))?;
     } else if leases.is_empty() {
-        super::note("no leases; `portbook run -- CMD` or `portbook alloc` makes one");
+        super::note(nothing(args));
     } else {
         let rows: Vec<Vec<String>> = leases.iter().map(row).collect();
         let heading = [
             "PORT", "PROTO", "NAME", "STATE", "GUARD", "OWNER", "POOL", "HELD ON", "ID",
         ];
+        let (heading, rows) = with_labels(&leases, &heading, rows);
         print(&table(&heading, &rows))?;
+        if more {
+            let shown = leases.len();
+            super::note(&format!("the first {shown}; without --limit all are shown"));
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-async fn all(backend: &Backend, ended: bool) -> Result<Vec<LeaseDocument>, Failure> {
-    let mut leases = backend.leases(false).await?;
-    if ended {
-        leases.extend(backend.leases(true).await?);
+fn nothing(args: &ListArgs) -> &'static str {
+    let is_narrowed =
+        args.name.is_some() || args.pool.is_some() || args.state.is_some() || args.label.is_some();
+    if is_narrowed {
+        return "no lease is like this; `portbook list` shows all that live, with --all those that have ended";
     }
-    Ok(leases)
+    "no leases; `portbook run -- CMD` or `portbook alloc` makes one"
 }
 
-fn matches(args: &ListArgs, lease: &LeaseDocument) -> bool {
-    let labelled = args
-        .label
-        .as_deref()
-        .is_none_or(|wanted| match wanted.split_once('=') {
-            Some((key, value)) => lease.labels.get(key).is_some_and(|is| is == value),
-            None => lease.labels.contains_key(wanted),
+/// The leases that are asked for, and whether there are more.
+async fn find(backend: &Backend, args: &ListArgs) -> Result<(Vec<LeaseDocument>, bool), Failure> {
+    let limit = args.limit.map_or(usize::MAX, |limit| limit as usize);
+    // Which come first is known only when all are there.
+    let most = if args.sort.is_some() {
+        usize::MAX
+    } else {
+        limit
+    };
+    let wanted = LeaseQuery {
+        name: args.name.as_ref().map(ToString::to_string),
+        pool: args.pool.clone(),
+        state: args.state.clone(),
+        label: args.label.clone(),
+        ..LeaseQuery::default()
+    };
+    let (mut leases, mut more) = backend.leases_like(wanted.clone(), most).await?;
+    if args.all && args.state.is_none() && !more {
+        let wanted = LeaseQuery {
+            state: Some("ended".to_owned()),
+            ..wanted
+        };
+        // One more than there is room for, to know whether there is one.
+        let room = (most - leases.len()).saturating_add(1);
+        let (mut ended, _) = backend.leases_like(wanted, room).await?;
+        // What ended between the two questions is in both answers.
+        let living: HashSet<LeaseId> = leases.iter().map(|lease| lease.id).collect();
+        ended.retain(|lease| !living.contains(&lease.id));
+        leases.extend(ended);
+    }
+    if let Some(sorting) = args.sort {
+        sorting.sort(&mut leases);
+    }
+    more |= leases.len() > limit;
+    leases.truncate(limit);
+    Ok((leases, more))
+}
+
+/// A column to sort by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Sorting {
+    column: &'static str,
+    descending: bool,
+}
+
+/// The columns that leases can be sorted by.
+const SORTED: [&str; 7] = ["port", "name", "state", "owner", "pool", "granted", "ends"];
+
+fn sorting(text: &str) -> Result<Sorting, String> {
+    let (word, descending) = match text.strip_prefix('-') {
+        Some(word) => (word, true),
+        None => (text, false),
+    };
+    let column = SORTED.into_iter().find(|column| *column == word);
+    column
+        .map(|column| Sorting { column, descending })
+        .ok_or_else(|| {
+            format!(
+                "sort by one of {}, with a minus before it for the other order",
+                SORTED.join(", ")
+            )
+        })
+}
+
+impl Sorting {
+    /// Sorts; leases that have nothing in the column come last in either order.
+    fn sort(self, leases: &mut [LeaseDocument]) {
+        leases.sort_by(|one, other| {
+            let order = self.compare(one, other);
+            order.then_with(|| other.id.cmp(&one.id))
         });
-    labelled && args.pool.as_ref().is_none_or(|pool| *pool == lease.pool)
+    }
+
+    fn compare(self, one: &LeaseDocument, other: &LeaseDocument) -> Ordering {
+        fn command(lease: &LeaseDocument) -> Option<&String> {
+            lease.owner.as_ref().map(|owner| &owner.command)
+        }
+        let (a, b) = (one, other);
+        match self.column {
+            "name" => self.of(a.name.as_ref(), b.name.as_ref()),
+            "state" => self.of(Some(a.state.as_str()), Some(b.state.as_str())),
+            "owner" => self.of(command(a), command(b)),
+            "pool" => self.of(Some(&a.pool), Some(&b.pool)),
+            "granted" => self.of(Some(a.granted_at), Some(b.granted_at)),
+            "ends" => self.of(end(a), end(b)),
+            _ => self.of(Some((a.port, a.protocol)), Some((b.port, b.protocol))),
+        }
+    }
+
+    fn of<T: Ord>(self, one: Option<T>, other: Option<T>) -> Ordering {
+        match (one, other) {
+            (Some(one), Some(other)) if self.descending => other.cmp(&one),
+            (Some(one), Some(other)) => one.cmp(&other),
+            (one, other) => other.is_some().cmp(&one.is_some()),
+        }
+    }
+}
+
+/// The time of a lease's end: when it ended, or will unless somebody does something.
+fn end(lease: &LeaseDocument) -> Option<Timestamp> {
+    let to_come = [lease.claim_by, lease.expires_at]
+        .into_iter()
+        .flatten()
+        .min();
+    lease.ended_at.or(to_come)
+}
+
+/// The table with a column of labels, if a lease has any.
+fn with_labels<'a>(
+    leases: &[LeaseDocument],
+    heading: &[&'a str],
+    mut rows: Vec<Vec<String>>,
+) -> (Vec<&'a str>, Vec<Vec<String>>) {
+    let mut heading = heading.to_vec();
+    if leases.iter().any(|lease| !lease.labels.is_empty()) {
+        heading.push("LABELS");
+        for (row, lease) in rows.iter_mut().zip(leases) {
+            let labels = lease.labels.iter();
+            let words = labels.map(|(key, value)| format!("{key}={value}"));
+            row.push(words.collect::<Vec<_>>().join(" "));
+        }
+    }
+    (heading, rows)
 }
 
 fn row(lease: &LeaseDocument) -> Vec<String> {
@@ -94,4 +247,28 @@ fn row(lease: &LeaseDocument) -> Vec<String> {
         addresses.join(" "),
         lease.id.to_string(),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::lease::tests_support::lease;
+    use crate::host::clock::Clock;
+
+    #[test]
+    fn leases_without_a_name_come_last_in_either_order() {
+        let mut leases = [20_002, 20_000, 20_001].map(lease);
+        leases[0].name = Some("a".parse().unwrap());
+        leases[1].name = Some("b".parse().unwrap());
+        let documents = leases.map(|lease| LeaseDocument::of(&lease, &Clock::manual()));
+        let sorted = |by: &str| {
+            let mut documents = documents.clone();
+            sorting(by).unwrap().sort(&mut documents);
+            documents.map(|lease| lease.port.get())
+        };
+        assert_eq!(sorted("name"), [20_002, 20_000, 20_001]);
+        assert_eq!(sorted("-name"), [20_000, 20_002, 20_001]);
+        assert_eq!(sorted("-port"), [20_002, 20_001, 20_000]);
+        assert!(sorting("colour").unwrap_err().contains("port, name"));
+    }
 }

@@ -3,9 +3,11 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, CommandFactory};
+use clap::Args;
+use serde_json::json;
 
-use super::{Cli, Failure};
+use super::{Failure, Global, help, print_json};
+use crate::api::document::VERSION;
 
 /// What `man` takes.
 #[derive(Debug, Args)]
@@ -16,13 +18,16 @@ pub struct ManArgs {
 }
 
 /// Writes the pages.
-pub(super) fn run(args: &ManArgs) -> Result<ExitCode, Failure> {
-    let mut command = Cli::command().disable_help_subcommand(true);
+pub(super) fn run(global: &Global, args: &ManArgs) -> Result<ExitCode, Failure> {
+    let mut command = help::command().disable_help_subcommand(true);
     // So that each page has the full name of its command.
     command.build();
     let folder = &args.folder;
     let written = std::fs::create_dir_all(folder);
     let written = written.and_then(|()| clap_mangen::generate_to(command, folder));
     written.map_err(|error| Failure::other(format!("{}: {error}", folder.display())))?;
+    if global.json {
+        print_json(&json!({ "version": VERSION, "folder": folder }))?;
+    }
     Ok(ExitCode::SUCCESS)
 }

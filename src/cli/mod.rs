@@ -10,11 +10,13 @@ mod env;
 mod exclude;
 mod explain;
 mod failure;
+mod help;
 mod history;
 mod interfaces;
 mod lease;
 mod list;
 mod man;
+mod number;
 mod portserver;
 mod project;
 mod request;
@@ -37,7 +39,8 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::error::Error as UsageError;
+use clap::{ArgAction, Args, FromArgMatches, Parser, Subcommand};
 use serde::Serialize;
 
 use crate::config::{Flags, Loaded, Sources};
@@ -52,6 +55,8 @@ use trace::traced;
     name = "portbook",
     version,
     propagate_version = true,
+    disable_help_flag = true,
+    disable_version_flag = true,
     max_term_width = 100
 )]
 #[command(after_help = "\
@@ -74,6 +79,7 @@ pub struct Cli {
 
 /// Options of every command.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = help::GENERAL)]
 struct Global {
     /// A configuration file, read after the system's and the user's.
     #[arg(long, global = true, value_name = "FILE")]
@@ -84,9 +90,15 @@ struct Global {
     /// The service's API socket.
     #[arg(long, global = true, value_name = "PATH")]
     socket: Option<PathBuf>,
-    /// Print one JSON document instead of text.
+    /// Print one JSON document instead of text, for an error as well.
     #[arg(long, global = true)]
     json: bool,
+    /// Print help: -h in short, --help in full.
+    #[arg(long, short, global = true, action = ArgAction::Help)]
+    help: Option<bool>,
+    /// Print the version.
+    #[arg(long, short = 'V', global = true, action = ArgAction::Version)]
+    version: Option<bool>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -138,19 +150,26 @@ enum Command {
     Service(service::ServiceArgs),
     /// Print a shell's completions.
     Completions(complete::CompletionsArgs),
-    /// Write the manual pages.
-    #[command(hide = true)]
+    /// Write the manual pages into a folder.
     Man(man::ManArgs),
 }
 
 impl Cli {
+    /// What was asked for on the command line. Where that is no command, or only help, it is told, and
+    /// the exit code is the answer.
+    pub fn read() -> Result<Self, ExitCode> {
+        let read = help::command()
+            .try_get_matches()
+            .and_then(|matches| Self::from_arg_matches(&matches));
+        read.map_err(|error| not_read(&error))
+    }
+
     /// Does what was asked for.
     pub fn run(self) -> Result<ExitCode, Failure> {
         let json = self.global.json;
         self.dispatch().inspect_err(|failure| {
-            // A refusal is an answer too; that it cannot be printed is no news then.
-            if let Some(problem) = failure.problem().filter(|_| json) {
-                let _ = print_json(problem);
+            if json {
+                tell_problem(failure);
             }
         })
     }
@@ -165,7 +184,7 @@ impl Cli {
             Command::Env(args) => block_on(env::run(&global, &args)),
             Command::List(args) => block_on(list::run(&global, &args)),
             Command::Release(args) => traced(&global, "portbook release", |loaded| {
-                lease::release(&args, loaded)
+                lease::release(&global, &args, loaded)
             }),
             Command::Renew(args) => traced(&global, "portbook renew", |loaded| {
                 lease::renew(&global, &args, loaded)
@@ -174,7 +193,7 @@ impl Cli {
                 exclude::exclude(&global, &args, loaded)
             }),
             Command::Include(args) => traced(&global, "portbook include", |loaded| {
-                exclude::include(&args, loaded)
+                exclude::include(&global, &args, loaded)
             }),
             Command::Who(args) => block_on(who::run(&global, &args)),
             Command::Explain(args) => block_on(explain::run(&global, &args)),
@@ -189,11 +208,33 @@ impl Cli {
             Command::Dashboard(args) => block_on(dashboard::run(&global, &args)),
             Command::Portserver(args) => portserver::run(&global, &args),
             Command::Token => token::run(&global),
-            Command::Service(args) => service::run(&args),
-            Command::Completions(args) => complete::run(&args),
-            Command::Man(args) => man::run(&args),
+            Command::Service(args) => service::run(&global, &args),
+            Command::Completions(args) => complete::run(&global, &args),
+            Command::Man(args) => man::run(&global, &args),
         }
     }
+}
+
+/// A refusal is an answer too; that it cannot be printed is no news then.
+fn tell_problem(failure: &Failure) {
+    if let Some(problem) = failure.problem() {
+        let _ = print_json(&problem);
+    }
+}
+
+/// Tells what clap made of a command line, as clap does, and as a document if that is asked for.
+fn not_read(error: &UsageError) -> ExitCode {
+    let words = std::env::args_os().skip(1);
+    let mut words = words.take_while(|word| word != "--");
+    if error.use_stderr() && words.any(|word| word == "--json") {
+        let text = error.render().to_string();
+        let what = text.split("\n\n").next().unwrap_or_default();
+        let what = what.trim_start_matches("error: ").split_whitespace();
+        tell_problem(&Failure::usage(what.collect::<Vec<_>>().join(" ")));
+    }
+    // Nobody reads it: then there is nobody to tell that.
+    let _ = error.print();
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
 }
 
 impl Global {

@@ -6,7 +6,7 @@ use std::num::NonZeroU32;
 use clap::{Args, ValueEnum};
 use clap_complete::engine::ArgValueCandidates;
 
-use super::{Failure, Global, complete, project};
+use super::{Failure, Global, complete, number, project};
 use crate::api::document::{AllocationDocument, LeaseRequest, ScopeWord};
 use crate::domain::duration::Span;
 use crate::domain::lease::{Handover, Name};
@@ -44,10 +44,12 @@ pub struct Wanted {
     #[arg(long, value_name = "RANGES", conflicts_with = "port")]
     range: Option<PortSet>,
     /// How many ports.
-    #[arg(long, value_name = "N", conflicts_with = "name")]
+    #[arg(long, value_name = "N", conflicts_with = "name",
+        value_parser = number::at_least_one::<NonZeroU32>("ask for one port at least"))]
     count: Option<NonZeroU32>,
     /// How many ports in a row.
-    #[arg(long, value_name = "N", conflicts_with_all = ["name", "count", "port"])]
+    #[arg(long, value_name = "N", conflicts_with_all = ["name", "count", "port"],
+        value_parser = number::at_least_one::<NonZeroU32>("ask for one port at least"))]
     block: Option<NonZeroU32>,
     /// tcp, udp or both.
     #[arg(long, value_name = "PROTOCOL")]
@@ -61,7 +63,8 @@ pub struct Wanted {
     #[arg(long, value_name = "STRATEGY")]
     strategy: Option<Strategy>,
     /// How many candidate ports may be tried.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N",
+        value_parser = number::at_least_one::<NonZeroU32>("allow one attempt at least"))]
     max_attempts: Option<NonZeroU32>,
     /// How long the search may take, such as 2s; the pool's attempt_timeout if left out.
     #[arg(long, value_name = "DURATION")]

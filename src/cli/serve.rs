@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::{Failure, Global, print, print_json, trace};
+use super::{Failure, Global, number, print, print_json, trace};
 use crate::config::{Flags, Loaded, Sources};
 use crate::daemon::{Daemon, Given, StartError};
 use crate::host::handover;
@@ -27,7 +27,8 @@ pub struct ServeArgs {
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Option<SocketAddr>,
     /// How many ports the console may try.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N",
+        value_parser = number::at_least_one::<NonZeroU32>("allow one port at least"))]
     max_attempts: Option<NonZeroU32>,
     /// Where to send traces, such as http://127.0.0.1:4318 (OTLP over HTTP).
     #[arg(long, value_name = "URL")]

@@ -8,7 +8,10 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
-use super::{Failure, note, print};
+use serde_json::json;
+
+use super::{Failure, Global, note, print, print_json};
+use crate::api::document::VERSION;
 
 /// What the units call the program.
 const PACKAGED: &str = "/usr/bin/portbook";
@@ -65,7 +68,7 @@ enum Action {
 }
 
 /// Installs or prints the units.
-pub(super) fn run(args: &ServiceArgs) -> Result<ExitCode, Failure> {
+pub(super) fn run(global: &Global, args: &ServiceArgs) -> Result<ExitCode, Failure> {
     let Action::Install {
         user,
         print: only_print,
@@ -76,6 +79,11 @@ pub(super) fn run(args: &ServiceArgs) -> Result<ExitCode, Failure> {
         .map_err(|error| Failure::other(format!("the program's own path: {error}")))?;
     let units = units.map(|(name, text)| (name, for_program(text, &program)));
     if only_print {
+        if global.json {
+            let units = units.map(|(name, text)| json!({ "name": name, "text": text }));
+            print_json(&json!({ "version": VERSION, "units": units }))?;
+            return Ok(ExitCode::SUCCESS);
+        }
         let mut text = String::new();
         for (name, unit) in &units {
             // Writing to a String cannot fail.
@@ -91,9 +99,14 @@ pub(super) fn run(args: &ServiceArgs) -> Result<ExitCode, Failure> {
         note(&format!("wrote {}", file.display()));
     }
     let scope = if user { " --user" } else { "" };
-    note(&format!(
-        "start it with: systemctl{scope} daemon-reload && systemctl{scope} enable --now portbook.socket portbook.service"
-    ));
+    let start = format!(
+        "systemctl{scope} daemon-reload && systemctl{scope} enable --now portbook.socket portbook.service"
+    );
+    if global.json {
+        let files = units.map(|(name, _)| folder.join(name));
+        print_json(&json!({ "version": VERSION, "written": files, "start": start }))?;
+    }
+    note(&format!("start it with: {start}"));
     Ok(ExitCode::SUCCESS)
 }
 

@@ -7,8 +7,9 @@ use clap::Args;
 use clap_complete::engine::ArgValueCandidates;
 
 use super::table::table;
-use super::{Failure, Global, complete, print, print_json};
+use super::{Failure, Global, complete, number, print, print_json};
 use crate::api::document::{OccupantStats, OutcomesDocument, PortStats, Saved, StatsDocument};
+use crate::api::stats::StatsQuery;
 use crate::domain::moment::Moment;
 use crate::library::backend::Backend;
 
@@ -21,19 +22,40 @@ pub struct StatsArgs {
     /// Of this pool alone.
     #[arg(long, add = ArgValueCandidates::new(complete::pools))]
     pool: Option<String>,
+    /// How many of the busiest ports to show, at most 1000.
+    #[arg(long, value_name = "PORTS", default_value_t = 10, value_parser = limit)]
+    limit: u32,
+}
+
+fn limit(text: &str) -> Result<u32, String> {
+    match number::at_least_one::<u32>("ask for one port at least")(text)? {
+        ports @ ..=1000 => Ok(ports),
+        _ => {
+            Err("ask for 1000 ports at most; `portbook history export --kind days` has all".into())
+        }
+    }
 }
 
 /// Tells what the past adds up to.
 pub(super) async fn run(global: &Global, args: &StatsArgs) -> Result<ExitCode, Failure> {
     let loaded = global.load()?;
     let backend = Backend::open(&loaded).await?;
-    let stats = backend.stats(args.since, args.pool.clone()).await;
+    let wanted = StatsQuery {
+        since: Some(args.since),
+        pool: args.pool.clone(),
+        limit: Some(args.limit),
+    };
+    let stats = backend.stats(&wanted).await;
     backend.close().await;
     let stats = stats?;
     if global.json {
         print_json(&stats)?;
     } else {
         print(&text(&stats))?;
+        if stats.more_ports || stats.more_conflicts {
+            let more = format!("the {} busiest ports; --limit shows more", args.limit);
+            super::note(&more);
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -14,10 +14,10 @@ pub(super) async fn run(global: &Global) -> Result<ExitCode, Failure> {
         if global.json {
             print_json(&serde_json::json!({ "running": false, "data_dir": data_dir }))?;
         }
-        return Err(Failure::other(format!(
+        let none = Failure::no_service(format!(
             "no service runs for {data_dir}; commands work on the record themselves. Start one with `portbook serve`"
-        ))
-        .with_code(3));
+        ));
+        return Err(none.told());
     };
     let status: StatusDocument = client.get("/api/v1/status").await?;
     if global.json {

@@ -2,8 +2,11 @@
 
 use std::process::ExitCode;
 
-use super::{Failure, Global, print};
+use serde_json::json;
+
+use super::{Failure, Global, print, print_json};
 use crate::access::Token;
+use crate::api::document::VERSION;
 use crate::store::directory::DataDirectory;
 
 /// Prints the token to whoever may read the data directory.
@@ -17,6 +20,11 @@ pub(super) fn run(global: &Global) -> Result<ExitCode, Failure> {
             file.display()
         ))
     })?;
-    print(&format!("{}\n", token.as_str()))?;
+    if global.json {
+        let (token, file) = (token.as_str(), &file);
+        print_json(&json!({ "version": VERSION, "token": token, "file": file }))?;
+    } else {
+        print(&format!("{}\n", token.as_str()))?;
+    }
     Ok(ExitCode::SUCCESS)
 }

@@ -74,8 +74,8 @@ impl Trace {
 
     fn end_within(self, limit: Duration, failure: Option<&Failure>) {
         if let Some(failure) = failure {
-            let code = failure.problem().map(|problem| &*problem.code);
-            span::failed(&self.span, code.unwrap_or("_OTHER"));
+            let code = failure.problem().map(|problem| problem.code);
+            span::failed(&self.span, code.as_deref().unwrap_or("_OTHER"));
         }
         drop(self.span);
         if let Some(telemetry) = self.telemetry {

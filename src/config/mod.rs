@@ -35,7 +35,7 @@ pub use model::{
     BUILT_IN_POOLS, Console, History, InterfaceRule, Portserver, Settings, Store, Telemetry,
 };
 pub use place::SYSTEM_FILE;
-pub use project::{PROJECT_FILE, Project, Service, project, work_tree};
+pub use project::{PROJECT_FILE, Project, Service, project, read as read_project, work_tree};
 pub use provenance::{DEFAULT, Provenance, Setting};
 
 use crate::telemetry::{Environment, LogFormat};

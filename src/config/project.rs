@@ -91,7 +91,8 @@ fn find(directory: &Path) -> Option<PathBuf> {
     files.find(|file| file.exists())
 }
 
-fn read(file: PathBuf, sources: &Sources) -> Result<Project, ConfigError> {
+/// The project that a file describes.
+pub fn read(file: PathBuf, sources: &Sources) -> Result<Project, ConfigError> {
     let (layers, mut findings) = Layers::of_file(&file);
     let own_file = place::user_file(&sources.environment, sources.home.as_deref());
     let own_file = own_file.unwrap_or_else(|| sources.system_file.clone());

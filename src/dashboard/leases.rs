@@ -5,6 +5,7 @@ mod filter;
 use actix_web::HttpResponse;
 use actix_web::web::{Data, Form};
 use askama::Template;
+use jiff::Timestamp;
 
 use self::filter::{Column, Filter};
 use super::frame::{Frame, Params};
@@ -25,6 +26,11 @@ const ENDS: [(&str, &str); 3] = [("10m", "10 minutes"), ("1h", "an hour"), ("1d"
 
 /// How many rows a page has.
 const ROWS: usize = 100;
+
+/// Number of ended leases read at once for a page, and how often at most: a condition that few of them
+/// meet must not keep the record's reader for long.
+const READ_AT_ONCE: u32 = 1000;
+const READINGS: u32 = 20;
 
 /// The page.
 #[derive(Debug, Template)]
@@ -75,29 +81,16 @@ pub(super) async fn show(
     params: Params,
 ) -> Result<Page<LeasesPage>, PageError> {
     let filter = Filter::of(&params)?;
-    let mut found = if filter.ended {
-        ended(&face, &filter).await?
-    } else {
-        living(&face)
-    };
-    for lease in &mut found {
-        *lease = leases::shown(lease.clone(), &viewer);
-    }
     let now = face.service.clock().now();
-    found.retain(|lease| filter.matches(lease, now));
-    filter.sort(&mut found);
-    let total = grouped(found.len());
-    let begin = filter.begin(&found);
-    let end = found.len().min(begin + ROWS);
-    let page = found.get(begin..end).unwrap_or_default();
-    // Ended ones come a page at a time, so a full page may have one after it.
-    let more = end < found.len() || (filter.ended && found.len() >= ROWS);
-    let next = page.last().filter(|_| more);
-    let next = next.map(|last| {
-        format!(
-            "/leases{}",
-            params.with("after", &last.id.to_string()).query()
-        )
+    let found = if filter.ended {
+        ended(&face, &viewer, &filter, now).await?
+    } else {
+        living(&face, &viewer, &filter, now)
+    };
+    let (page, total) = (&found.rows, grouped(found.total));
+    let next = found.next.map(|(after, row)| {
+        let params = params.with("after", &after.to_string());
+        format!("/leases{}", params.with("row", &row.to_string()).query())
     });
     let taken = taken_by(&face, &viewer);
     let row = |lease: &LeaseDocument| {
@@ -122,29 +115,81 @@ pub(super) async fn show(
     }))
 }
 
-fn living(face: &Face) -> Vec<LeaseDocument> {
-    let clock = face.service.clock();
-    let living = face.service.leases();
-    living
-        .iter()
-        .map(|lease| LeaseDocument::of(lease, clock))
-        .collect()
+/// A page of leases.
+struct Found {
+    rows: Vec<LeaseDocument>,
+    /// Number of leases that are asked for: living ones altogether, ended ones on this page.
+    total: usize,
+    /// The lease that the next page comes after, and its place; `None` on the last page.
+    next: Option<(LeaseId, usize)>,
 }
 
-async fn ended(face: &Face, filter: &Filter) -> Result<Vec<LeaseDocument>, Problem> {
-    let wanted = LeaseFilter {
+fn living(face: &Face, viewer: &Viewer, filter: &Filter, now: Timestamp) -> Found {
+    let clock = face.service.clock();
+    let living = face.service.leases();
+    let mut found: Vec<LeaseDocument> = living
+        .iter()
+        .map(|lease| leases::shown(LeaseDocument::of(lease, clock), viewer))
+        .filter(|lease| filter.matches(lease, now))
+        .collect();
+    filter.sort(&mut found);
+    let total = found.len();
+    let begin = filter.begin(&found);
+    let end = total.min(begin + ROWS);
+    let rows = found.get(begin..end).unwrap_or_default().to_vec();
+    let last = rows.last().filter(|_| end < total);
+    Found {
+        next: last.map(|last| (last.id, end)),
+        rows,
+        total,
+    }
+}
+
+/// Ended leases, newest first from page to page, in the order asked for on each. The record knows some
+/// of the conditions; for the others it is read until a page is full, within a bound, so that a page may
+/// be short and still have one after it.
+async fn ended(
+    face: &Face,
+    viewer: &Viewer,
+    filter: &Filter,
+    now: Timestamp,
+) -> Result<Found, Problem> {
+    let clock = face.service.clock();
+    let mut wanted = LeaseFilter {
+        viewer: viewer.only_user(),
         name: filter.name.clone(),
+        label: filter.label.clone(),
         pool: filter.pool.clone(),
         state: filter.end_state,
         before: filter.after,
-        limit: u32::try_from(ROWS).unwrap_or(u32::MAX),
+        limit: READ_AT_ONCE,
     };
-    let stored = face.service.store().ended_leases(&wanted).await?;
-    let clock = face.service.clock();
-    Ok(stored
-        .iter()
-        .map(|stored| LeaseDocument::of(&stored.lease, clock))
-        .collect())
+    let mut rows: Vec<LeaseDocument> = Vec::new();
+    let mut next = None;
+    for reading in 1..=READINGS {
+        let read = face.service.store().ended_leases(&wanted).await?;
+        wanted.before = read.last().map(|last| last.lease.id).or(wanted.before);
+        let read_all = read.len() < READ_AT_ONCE as usize;
+        let shown = read
+            .iter()
+            .map(|stored| leases::shown(LeaseDocument::of(&stored.lease, clock), viewer));
+        rows.extend(shown.filter(|lease| filter.matches(lease, now)));
+        if rows.len() > ROWS {
+            rows.truncate(ROWS);
+            next = rows.last().map(|last| last.id);
+            break;
+        }
+        if read_all {
+            break;
+        }
+        next = wanted.before.filter(|_| reading == READINGS);
+    }
+    filter.sort(&mut rows);
+    Ok(Found {
+        total: rows.len(),
+        rows,
+        next: next.map(|after| (after, 0)),
+    })
 }
 
 /// Who was found on leased ports, as the journal told it last.

@@ -92,7 +92,9 @@ impl Visitor<'_> for SpanVisitor {
 
 /// A text that is no length of time.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("\"{0}\" is not a duration: write it as 30s, 10m or 1h30m, ten years at most")]
+#[error(
+    "\"{0}\" is not a duration: write it as 30s, 10m or 1h30m, or as a number of seconds; ten years at most"
+)]
 pub struct NotADuration(String);
 
 impl FromStr for Span {

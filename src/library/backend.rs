@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Deserialize;
 use tokio::task::JoinHandle;
 
 use super::Error;
@@ -17,14 +16,15 @@ use crate::api::document::{
     PruneDocument, PruneRequest, StatsDocument, VERSION,
 };
 use crate::api::exclusions::{ExclusionList, RangeAnswer, RangeRequest};
+use crate::api::leases::{self, LeaseList, LeaseQuery};
 use crate::api::problem::{Code, Problem};
-use crate::api::{allocations, leases, ports, stats};
-use crate::client::Client;
+use crate::api::stats::{self, StatsQuery};
+use crate::api::{allocations, ports};
+use crate::client::{Client, ClientError};
 use crate::config::{Loaded, Settings};
 use crate::domain::duration::Span;
 use crate::domain::exclusion::Exclusion;
 use crate::domain::lease::{AllocationId, Guard, Lease, LeaseId};
-use crate::domain::moment::Moment;
 use crate::domain::port::{Port, PortSet, Protocol, Protocols};
 use crate::engine::Limits;
 use crate::engine::service::{Caller, Mode, Service};
@@ -33,17 +33,14 @@ use crate::host::hold::Hold;
 use crate::host::process;
 use crate::protocol::descriptor;
 use crate::store::directory::{DataDirectory, Lock};
-use crate::store::{LeaseFilter, Store, StoreOptions};
+use crate::store::{Store, StoreOptions};
 
 /// How often, and how many times, to look for a service that is just starting: two seconds.
 const LOOK: Duration = Duration::from_millis(20);
 const LOOKS: u32 = 100;
 
-/// How many leases one answer of the service carries at most.
-const PAGE: usize = 1000;
-
-/// How many ended leases are listed.
-const ENDED: u32 = 100;
+/// Number of leases to ask for at once: the most that one answer carries.
+const PAGE: u32 = 1000;
 
 /// What a command works on.
 pub(crate) enum Backend {
@@ -59,11 +56,6 @@ pub(crate) struct Embedded {
     caller: Caller,
     writer: JoinHandle<()>,
     _lock: Lock,
-}
-
-#[derive(Deserialize)]
-struct Leases {
-    leases: Vec<LeaseDocument>,
 }
 
 impl Backend {
@@ -196,17 +188,43 @@ impl Backend {
         }
     }
 
-    /// Living leases, or the latest ended ones; newest first.
+    /// All living leases, or all ended ones on record; newest first.
     pub(crate) async fn leases(&self, ended: bool) -> Result<Vec<LeaseDocument>, Error> {
-        match self {
-            Self::Service(client) => {
-                if ended {
-                    let list: Leases = client.get("/api/v1/leases?state=ended").await?;
-                    return Ok(list.leases);
-                }
-                every_living(client).await
+        let wanted = LeaseQuery {
+            state: ended.then(|| "ended".to_owned()),
+            ..LeaseQuery::default()
+        };
+        Ok(self.leases_like(wanted, usize::MAX).await?.0)
+    }
+
+    /// The first `most` leases that are asked for, newest first, and whether there are more. Pages are
+    /// followed to the end.
+    pub(crate) async fn leases_like(
+        &self,
+        mut wanted: LeaseQuery,
+        most: usize,
+    ) -> Result<(Vec<LeaseDocument>, bool), Error> {
+        let mut all: Vec<LeaseDocument> = Vec::new();
+        while all.len() < most {
+            let left = u32::try_from(most - all.len()).unwrap_or(PAGE);
+            wanted.limit = Some(left.min(PAGE));
+            let (page, more) = self.page(&wanted).await?;
+            all.extend(page);
+            wanted.before = all.last().map(|last| last.id);
+            if !more {
+                return Ok((all, false));
             }
-            Self::Embedded(embedded) => embedded.leases(ended).await,
+        }
+        Ok((all, true))
+    }
+
+    async fn page(&self, wanted: &LeaseQuery) -> Result<(Vec<LeaseDocument>, bool), Error> {
+        match self {
+            Self::Service(client) => Ok(page_of(client, wanted).await?),
+            Self::Embedded(embedded) => {
+                let viewer = Viewer::Known(embedded.caller.clone());
+                Ok(leases::page(&embedded.service, &viewer, wanted).await?)
+            }
         }
     }
 
@@ -321,21 +339,16 @@ impl Backend {
     }
 
     /// What the past adds up to.
-    pub(crate) async fn stats(
-        &self,
-        since: Moment,
-        pool: Option<String>,
-    ) -> Result<StatsDocument, Error> {
+    pub(crate) async fn stats(&self, wanted: &StatsQuery) -> Result<StatsDocument, Error> {
         match self {
             Self::Service(client) => {
-                let query = [("since", Some(since.to_string())), ("pool", pool)];
-                let query = serde_urlencoded::to_string(query)
+                let query = serde_urlencoded::to_string(wanted)
                     .map_err(|error| Error::InvalidRequest(error.to_string()))?;
                 Ok(client.get(&format!("/api/v1/stats?{query}")).await?)
             }
             Self::Embedded(embedded) => {
                 let viewer = Viewer::Known(embedded.caller.clone());
-                Ok(stats::about(&embedded.service, &viewer, Some(since), pool).await?)
+                Ok(stats::about(&embedded.service, &viewer, wanted).await?)
             }
         }
     }
@@ -398,22 +411,14 @@ impl Backend {
     }
 }
 
-/// Page by page, newest first.
-pub(crate) async fn every_living(client: &Client) -> Result<Vec<LeaseDocument>, Error> {
-    let mut all: Vec<LeaseDocument> = Vec::new();
-    loop {
-        let before = all
-            .last()
-            .map_or_else(String::new, |last| format!("&before={}", last.id));
-        let page: Leases = client
-            .get(&format!("/api/v1/leases?limit={PAGE}{before}"))
-            .await?;
-        let is_last = page.leases.len() < PAGE;
-        all.extend(page.leases);
-        if is_last {
-            return Ok(all);
-        }
-    }
+/// A page of a service's leases, and whether there are more.
+async fn page_of(
+    client: &Client,
+    wanted: &LeaseQuery,
+) -> Result<(Vec<LeaseDocument>, bool), ClientError> {
+    let query = serde_urlencoded::to_string(wanted).unwrap_or_default();
+    let page: LeaseList = client.get(&format!("/api/v1/leases?{query}")).await?;
+    Ok((page.leases, page.next.is_some()))
 }
 
 /// The program that this process becomes has the hold and closes it by ending.
@@ -468,26 +473,5 @@ impl Embedded {
         if let Some(hold) = self.service.take_hold(id) {
             keep_through_exec(hold);
         }
-    }
-
-    async fn leases(&self, ended: bool) -> Result<Vec<LeaseDocument>, Error> {
-        let clock = self.service.clock();
-        if ended {
-            let filter = LeaseFilter {
-                limit: ENDED,
-                ..LeaseFilter::default()
-            };
-            let stored = self.service.store().ended_leases(&filter).await?;
-            return Ok(stored
-                .iter()
-                .map(|row| LeaseDocument::of(&row.lease, clock))
-                .collect());
-        }
-        let living = self.service.leases();
-        Ok(living
-            .iter()
-            .rev()
-            .map(|lease| LeaseDocument::of(lease, clock))
-            .collect())
     }
 }

@@ -48,6 +48,20 @@ pub enum Error {
         /// What happened.
         source: io::Error,
     },
+    /// A socket was named, by a flag, a variable or a file, and no service answers there. Another record
+    /// is not tried: it would grant ports that the service has granted.
+    #[error(
+        "no portbook service answers on {socket}, which {setting} names: {source}. Start one with `portbook serve`, or \
+         leave {setting} out: then another running service answers, or the command works on the record itself"
+    )]
+    NotAnswered {
+        /// The socket.
+        socket: PathBuf,
+        /// What names it: `--socket`, `PORTBOOK_SOCKET`, or a place in a file.
+        setting: String,
+        /// What happened.
+        source: io::Error,
+    },
     /// A service has the record, and does not answer.
     #[error("{0}")]
     Silent(String),

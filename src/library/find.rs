@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use super::Error;
-use crate::client::Client;
+use crate::client::{Client, ClientError};
 use crate::config::{Loaded, Settings};
 use crate::store::directory::DataDirectory;
 
@@ -17,6 +17,8 @@ pub(crate) struct Target {
     pub(crate) settings: Settings,
     /// A socket that must be answered; no other is tried then.
     pub(super) named: Option<PathBuf>,
+    /// The setting that names it; `None` if the program itself does.
+    pub(super) setting: Option<String>,
     /// The user's own, tried first.
     pub(super) own: Option<PathBuf>,
     /// The system's, tried last.
@@ -31,6 +33,7 @@ impl Target {
         let socket = settings.socket.clone();
         Self {
             named: (!is_default("socket")).then(|| socket.clone()),
+            setting: Some(setting(loaded.provenance.source("socket"))),
             own: Some(socket),
             // A data directory of one's own means a service of one's own.
             system: is_default("data_dir").then(|| SYSTEM_SOCKET.into()),
@@ -50,7 +53,8 @@ impl Target {
     pub(crate) async fn service(&self) -> Result<Option<Client>, Error> {
         if let Some(socket) = &self.named {
             let client = Client::new(socket);
-            client.connect().await?;
+            let connected = client.connect().await;
+            connected.map_err(|error| self.not_answered(error))?;
             return Ok(Some(client));
         }
         for socket in self.candidates() {
@@ -60,6 +64,29 @@ impl Target {
             }
         }
         Ok(None)
+    }
+
+    /// Why the socket that is named is of no use, and how to go on without it.
+    fn not_answered(&self, error: ClientError) -> Error {
+        match (error, &self.setting) {
+            (ClientError::Unreachable { socket, source }, Some(setting)) => Error::NotAnswered {
+                socket,
+                setting: setting.clone(),
+                source,
+            },
+            (error, _) => error.into(),
+        }
+    }
+}
+
+/// What names a setting, in short: `environment (PORTBOOK_SOCKET)` is `PORTBOOK_SOCKET`.
+fn setting(source: &str) -> String {
+    let inner = source
+        .split_once('(')
+        .and_then(|(_, rest)| rest.strip_suffix(')'));
+    match inner {
+        Some(name) => name.to_owned(),
+        None => format!("`socket` in {source}"),
     }
 }
 

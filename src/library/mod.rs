@@ -341,6 +341,7 @@ fn target(data_dir: PathBuf, socket: Option<PathBuf>) -> Result<Target, Error> {
     Ok(Target {
         settings: loaded.settings,
         named: socket,
+        setting: None,
         own: None,
         system: None,
     })

@@ -120,6 +120,25 @@ impl Reader {
     }
 }
 
+impl Reader {
+    /// The last of the first `limit` attempts, if there are more than these.
+    pub async fn last_before_more(
+        &self,
+        filter: &AttemptFilter,
+        limit: u32,
+    ) -> Result<Option<i64>, StoreError> {
+        let mut query = QueryBuilder::new("select seq from attempt where true");
+        let both = AttemptFilter {
+            limit: 2,
+            ..filter.clone()
+        };
+        filter::narrowed(&mut query, &both);
+        query.push(" offset ").push_bind(limit.saturating_sub(1));
+        let seqs: Vec<i64> = query.build_query_scalar().fetch_all(&self.pool).await?;
+        Ok(seqs.first().copied().filter(|_| seqs.len() > 1))
+    }
+}
+
 impl Store {
     /// Attempts, newest first.
     pub async fn attempts(&self, filter: &AttemptFilter) -> Result<Vec<AttemptRecord>, StoreError> {

@@ -3,6 +3,7 @@
 use std::ops::RangeInclusive;
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use sqlx::{FromRow, QueryBuilder, Sqlite};
 
 use super::{Reader, StoreError};
@@ -29,10 +30,16 @@ pub struct DayFilter {
     /// Up to the day of this time.
     pub until: Option<Timestamp>,
     /// Only those after this one, in the order of the list.
-    pub before: Option<DayRecord>,
+    pub before: Option<DayKey>,
+    /// Number of the first of these to leave out.
+    pub skip: u32,
     /// At most so many.
     pub limit: u32,
 }
+
+/// What tells one row from another, in the order of the list (which is the other way round).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DayKey(i64, String, String, String, u16, i64);
 
 /// Attempts of one day that have all of this in common.
 #[derive(Debug, Clone, PartialEq, FromRow)]
@@ -68,6 +75,18 @@ pub struct DayRecord {
 }
 
 impl DayRecord {
+    /// Its key for paging.
+    pub fn key(&self) -> DayKey {
+        DayKey(
+            self.day,
+            self.pool.clone(),
+            self.interface.clone(),
+            self.protocol.clone(),
+            self.port,
+            self.uid,
+        )
+    }
+
     /// How many attempts there were.
     pub const fn attempts(&self) -> i64 {
         self.bound
@@ -121,18 +140,20 @@ fn narrowed(query: &mut QueryBuilder<Sqlite>, filter: &DayFilter) {
     if let Some(uid) = filter.uid {
         query.push(" and uid = ").push_bind(uid);
     }
-    if let Some(last) = &filter.before {
+    if let Some(DayKey(day, pool, interface, protocol, port, uid)) = &filter.before {
         query
             .push(" and (day, pool, interface, protocol, port, uid) < (")
-            .push_bind(last.day);
-        for word in [&last.pool, &last.interface, &last.protocol] {
+            .push_bind(*day);
+        for word in [pool, interface, protocol] {
             query.push(", ").push_bind(word.clone());
         }
-        query.push(", ").push_bind(last.port);
-        query.push(", ").push_bind(last.uid).push(")");
+        query.push(", ").push_bind(*port);
+        query.push(", ").push_bind(*uid).push(")");
     }
     query
         .push(" order by day desc, pool desc, interface desc, protocol desc, port desc, uid desc")
         .push(" limit ")
-        .push_bind(filter.limit);
+        .push_bind(filter.limit)
+        .push(" offset ")
+        .push_bind(filter.skip);
 }

@@ -160,8 +160,12 @@ fn of_allocations(query: &mut QueryBuilder<Sqlite>, filter: &AttemptFilter) {
     if let Some(name) = &filter.name {
         query
             .push(" and allocation in (select allocation from lease where name = ")
-            .push_bind(name.as_str().to_owned())
-            .push(")");
+            .push_bind(name.as_str().to_owned());
+        // Others' leases of this name are not looked at: not even the time it takes is to tell of them.
+        if let Some(uid) = filter.uid {
+            query.push(" and uid = ").push_bind(uid);
+        }
+        query.push(")");
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use sqlx::FromRow;
+use sqlx::{FromRow, QueryBuilder, Sqlite};
 use uuid::Uuid;
 
 use super::writer::{Job, Question};
@@ -29,8 +29,12 @@ pub struct StoredLease {
 /// Which ended leases to list. Empty fields match everything.
 #[derive(Debug, Clone, Default)]
 pub struct LeaseFilter {
+    /// The user who asks: others' leases have neither name nor label for it. `None` sees those of all.
+    pub viewer: Option<u32>,
     /// With this name.
     pub name: Option<String>,
+    /// With this label, or with this value of it: `team` or `team=shop`.
+    pub label: Option<String>,
     /// Of this pool.
     pub pool: Option<String>,
     /// In this end state.
@@ -336,12 +340,8 @@ impl Store {
 
     /// Ended leases, newest first.
     pub async fn ended_leases(&self, filter: &LeaseFilter) -> Result<Vec<StoredLease>, StoreError> {
-        let mut query = sqlx::QueryBuilder::<sqlx::Sqlite>::new(
-            "select * from lease where ended_at_ms is not null",
-        );
-        if let Some(name) = &filter.name {
-            query.push(" and name = ").push_bind(name.clone());
-        }
+        let mut query = QueryBuilder::new("select * from lease where ended_at_ms is not null");
+        veiled(&mut query, filter);
         if let Some(pool) = &filter.pool {
             query.push(" and pool = ").push_bind(pool.clone());
         }
@@ -358,5 +358,32 @@ impl Store {
             .push_bind(filter.limit);
         let rows: Vec<Found> = query.build_query_as().fetch_all(&self.readers).await?;
         rows.into_iter().map(TryInto::try_into).collect()
+    }
+}
+
+/// Conditions on what only a lease's own user may know. They must not be put to others' leases: whether
+/// there is a next page would tell what these are called.
+fn veiled(query: &mut QueryBuilder<Sqlite>, filter: &LeaseFilter) {
+    if filter.name.is_none() && filter.label.is_none() {
+        return;
+    }
+    if let Some(uid) = filter.viewer {
+        query.push(" and uid = ").push_bind(uid);
+    }
+    if let Some(name) = &filter.name {
+        query.push(" and name = ").push_bind(name.clone());
+    }
+    if let Some(label) = &filter.label {
+        let (key, value) = match label.split_once('=') {
+            Some((key, value)) => (key, Some(value)),
+            None => (&**label, None),
+        };
+        query
+            .push(" and exists (select 1 from json_each(labels) where key = ")
+            .push_bind(key.to_owned());
+        if let Some(value) = value {
+            query.push(" and value = ").push_bind(value.to_owned());
+        }
+        query.push(")");
     }
 }

@@ -24,7 +24,7 @@ mod writer;
 
 pub use allocation::AllocationRecord;
 pub use attempt::AttemptRecord;
-pub use day::{DayFilter, DayRecord};
+pub use day::{DayFilter, DayKey, DayRecord};
 pub use error::StoreError;
 pub use filter::AttemptFilter;
 pub use lease::{LeaseFilter, StoredLease};

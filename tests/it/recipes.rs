@@ -1,22 +1,30 @@
 //! The pages of `static/recipes`: what they tell the reader to do is done, and what they show is
 //! compared with what was printed.
 //!
-//! Each section (`## …`) is a script for a place of its own with a service. Of its blocks, one with a
-//! path in its title is a file, `sh` is run, `text` is what the `sh` before it prints; others are for
-//! readers alone. In `text` a number of four digits or more stands for any number, for the same one
-//! throughout, `…` for anything; 3000 and 3001 are ports of the place's pool wherever they stand.
+//! Each section (`## …`) is a script for a home of its own with a service, run as its reader would: by an
+//! ordinary user, on the default configuration, without a variable of portbook's; where root runs the
+//! tests, on a host of its own. Of its blocks, one with a path in its title is a file, `sh` is run, `text`
+//! is what the `sh` before it prints; others are for readers alone. In `text` a number of four digits or
+//! more stands for any number, for the same one throughout, `…` for anything; a number that the section's
+//! files or scripts have is itself. Without a host of its own 3000 and 3001 are free ports in its place.
 
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use crate::host::skipped;
-use crate::support::{Place, ranges, text};
+use tempfile::TempDir;
+
+use crate::host::{Host, skipped};
+use crate::support::{PORTBOOK, Server, ports, ranges, text};
 
 /// Between the outputs of two blocks.
 const MARK: &str = "=== next block ===";
+
+/// The user of the recipes where root runs the tests.
+const READER: u32 = 65534;
 
 /// The most that one section may take on a machine under load.
 const PATIENCE_SECONDS: u32 = 180;
@@ -120,7 +128,7 @@ impl Tools {
         })
     }
 
-    fn bring(&self, place: &Place, command: &mut Command) {
+    fn bring(&self, home: &Home, command: &mut Command) {
         let mut path = Vec::new();
         if let Some(folder) = &self.python {
             command.env("PYTHONPATH", folder);
@@ -128,7 +136,7 @@ impl Tools {
         }
         if let Some(folder) = &self.node {
             let modules = folder.join("node_modules");
-            std::os::unix::fs::symlink(&modules, place.folder().join("node_modules")).unwrap();
+            std::os::unix::fs::symlink(&modules, home.work().join("node_modules")).unwrap();
             path.push(modules.join(".bin"));
         }
         let known = command.get_envs().find(|(name, _)| *name == "PATH");
@@ -154,41 +162,203 @@ fn installed(command: &[&str], packages: &[&str]) -> Result<Option<PathBuf>, Str
         if !output.is_ok_and(|output| output.status.success()) {
             return Err(packages.join(", "));
         }
-        let _ = std::fs::rename(own.keep(), &folder);
+        let _ = fs::rename(own.keep(), &folder);
+    }
+    // For the reader as well, who may have another Python in a folder of its own.
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).unwrap();
+    for script in fs::read_dir(folder.join("bin")).into_iter().flatten() {
+        any_python(&script.unwrap().path());
     }
     Ok(Some(folder))
 }
 
+/// Has a script be run by the Python that every user has, where there is one.
+fn any_python(script: &Path) {
+    let text = fs::read_to_string(script).unwrap_or_default();
+    let Some((first, rest)) = text.split_once('\n') else {
+        return;
+    };
+    // A script that `env` starts would have the name of Python as its own.
+    let system = Path::new("/usr/bin/python3");
+    if first.starts_with("#!/") && first.contains("python") && system.exists() {
+        fs::write(script, format!("#!{}\n{rest}", system.display())).unwrap();
+    }
+}
+
 fn run(section: &Section, title: &str, tools: &Tools) {
-    let mut place = Place::with_ports(12);
-    let ports = place.ports.clone();
-    // Its own pool, and the port server's, which has to be told where to listen.
-    place.set("PORTBOOK_POOLS__DEFAULT__RANGES", &ranges(&ports[..8]));
-    place.set("PORTBOOK_POOLS__PORTSERVER__RANGES", &ranges(&ports[8..]));
-    let address = place.folder().join("portserver");
-    place.set("PORTBOOK_PORTSERVER__ADDRESS", &address.to_string_lossy());
-    let shown = ["3000", "3001"].map(str::to_owned);
-    let real = ports.iter().map(ToString::to_string);
-    let numbers = Numbers(shown.into_iter().zip(real).collect());
-    let script = laid_out(section, &place, &numbers);
-    let _server = place.serve();
-    let said = output(&place, tools, &script, title);
+    let home = Home::of(section, title);
+    let numbers = home.numbers(section);
+    let script = laid_out(section, &home, &numbers);
+    let _server = home.serve();
+    let said = output(&home, tools, &script, title);
     compare(section, numbers, &said, title);
 }
 
+/// Where a reader of a recipe sits: a home with nothing but what the recipe asks for.
+struct Home {
+    folder: TempDir,
+    /// A host of its own.
+    host: Option<Host>,
+    /// Another user than the one that runs the tests.
+    user: Option<u32>,
+    /// Free ports in place of those that the recipe names; none needed on a host of its own.
+    ports: Vec<u16>,
+}
+
+impl Home {
+    fn of(section: &Section, title: &str) -> Self {
+        let is_root = rustix::process::geteuid().is_root();
+        let host = is_root.then(|| Host::plain(title)).flatten();
+        let mut ports = if host.is_some() {
+            Vec::new()
+        } else {
+            ports(12)
+        };
+        ports.sort_unstable();
+        let mut home = Self {
+            folder: TempDir::new().unwrap(),
+            host,
+            user: is_root.then_some(READER),
+            ports,
+        };
+        for folder in ["home/.config/portbook", "home/.local/state", "run", "work"] {
+            fs::create_dir_all(home.folder.path().join(folder)).unwrap();
+        }
+        let config = home.folder.path().join("home/.config/portbook/config.toml");
+        fs::write(config, home.configuration(section)).unwrap();
+        home.give_away();
+        if let Some(missing) = home.missing(section) {
+            skipped(&format!("{title}, as another user"), &missing);
+            home.user = None;
+            home.give_away();
+        }
+        home
+    }
+
+    /// Has everything belong to the user.
+    fn give_away(&self) {
+        let owner = self
+            .user
+            .unwrap_or_else(|| rustix::process::geteuid().as_raw());
+        let mut command = Command::new("chown");
+        command
+            .args(["-R", &owner.to_string()])
+            .arg(self.folder.path());
+        assert!(command.status().unwrap().success());
+    }
+
+    /// Why the other user cannot do this; none if it can.
+    fn missing(&self, section: &Section) -> Option<String> {
+        self.user?;
+        let programs = section.needs.iter().filter(|need| !need.contains(':'));
+        for program in programs.map(String::as_str).chain([PORTBOOK]) {
+            let mut which = self.command("sh");
+            which.args(["-c", "command -v \"$0\"", program]);
+            let found = which.output().unwrap();
+            if !found.status.success() {
+                return Some(format!("uid {READER} cannot run {program}"));
+            }
+        }
+        None
+    }
+
+    /// Nothing, but for the port server's address where one is needed, and for free ports where the host
+    /// is shared.
+    fn configuration(&self, section: &Section) -> String {
+        let needs = |package: &str| section.needs.iter().any(|need| need.contains(package));
+        let mut text = String::new();
+        if needs("portpicker") {
+            let address = self.portserver();
+            let address = address.to_string_lossy();
+            text.extend(["[portserver]\naddress = \"", &*address, "\"\n"]);
+        }
+        let kept = [("default", 0..6), ("portserver", 6..9), ("console", 9..12)];
+        for (name, of) in kept.into_iter().filter(|_| !self.ports.is_empty()) {
+            let ranges = ranges(&self.ports[of]);
+            text.extend(["[pools.", name, "]\nranges = \"", &*ranges]);
+            text.push_str("\"\nstrategy = \"ordered\"\n");
+        }
+        text
+    }
+
+    fn portserver(&self) -> PathBuf {
+        self.folder.path().join("run/portserver")
+    }
+
+    /// Where the reader works.
+    fn work(&self) -> PathBuf {
+        self.folder.path().join("work")
+    }
+
+    /// The numbers that the section tells, as they are here.
+    fn numbers(&self, section: &Section) -> Numbers {
+        let told = |number: &str| {
+            let mut blocks = section.blocks.iter();
+            blocks.any(|block| block.title != "text" && block.text.contains(number))
+        };
+        let shown = ["3000", "3001"];
+        let real = |at: usize| match self.ports.get(at) {
+            Some(port) => port.to_string(),
+            None => shown[at].to_owned(),
+        };
+        let numbers = (0..shown.len()).filter(|at| !self.ports.is_empty() || told(shown[*at]));
+        Numbers(numbers.map(|at| (shown[at].to_owned(), real(at))).collect())
+    }
+
+    /// A program as the user, in its home and on its host, with `portbook` on its path.
+    fn command(&self, program: &str) -> Command {
+        let mut command = match self.user {
+            Some(user) => {
+                let mut command = Command::new("setpriv");
+                command.args([format!("--reuid={user}"), format!("--regid={user}")]);
+                command.args(["--clear-groups", program]);
+                command
+            }
+            None => Command::new(program),
+        };
+        let bin = Path::new(PORTBOOK).parent().unwrap().display();
+        let path = std::env::var("PATH").unwrap_or_default();
+        let folder = self.folder.path();
+        command.env_clear().env("PATH", format!("{bin}:{path}"));
+        command
+            .env("HOME", folder.join("home"))
+            .env("XDG_RUNTIME_DIR", folder.join("run"));
+        // Where cargo's tool chains are does not go with the home.
+        if let Some(home) = std::env::home_dir() {
+            command.env("RUSTUP_HOME", home.join(".rustup"));
+        }
+        let mut command = match &self.host {
+            Some(host) => host.enter(&command),
+            None => command,
+        };
+        command.current_dir(self.work());
+        command
+    }
+
+    fn serve(&self) -> Server {
+        let mut command = self.command(PORTBOOK);
+        command.arg("serve");
+        Server::start(
+            command,
+            &self.folder.path().join("home/.local/state/portbook"),
+        )
+    }
+}
+
 /// Writes the files of a section, and gives its script.
-fn laid_out(section: &Section, place: &Place, numbers: &Numbers) -> String {
+fn laid_out(section: &Section, home: &Home, numbers: &Numbers) -> String {
     let mut script = String::new();
     for block in &section.blocks {
         if let Some(path) = block.path() {
-            let file = place.folder().join(path);
-            std::fs::create_dir_all(file.parent().unwrap()).unwrap();
-            std::fs::write(file, numbers.told(&block.text)).unwrap();
+            let file = home.work().join(path);
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(file, numbers.told(&block.text)).unwrap();
         } else if block.title == "sh" {
             script.push_str(&numbers.told(&block.text));
             script.extend(["echo '", MARK, "'\n"]);
         }
     }
+    home.give_away();
     script
 }
 
@@ -214,14 +384,17 @@ fn compare(section: &Section, mut numbers: Numbers, said: &str, title: &str) {
 }
 
 /// Runs a script to its end, in a group of processes that goes with it, and gives its stdout.
-fn output(place: &Place, tools: &Tools, script: &str, title: &str) -> String {
-    let (out, err) = (place.folder().join("out"), place.folder().join("err"));
-    let mut command = place.shell(&format!("set -eu\n{script}"));
-    tools.bring(place, &mut command);
+fn output(home: &Home, tools: &Tools, script: &str, title: &str) -> String {
+    let folder = home.folder.path();
+    let (out, err) = (folder.join("out"), folder.join("err"));
+    let mut command = home.command("sh");
+    command.args(["-c", &format!("set -eu\n{script}")]);
+    tools.bring(home, &mut command);
     command
-        .env("PORTSERVER_ADDRESS", place.folder().join("portserver"))
+        .env("PORTSERVER_ADDRESS", home.portserver())
         // It would leave a socket in the home directory.
         .env("GUNICORN_CMD_ARGS", "--no-control-socket")
+        .env("PYTHONDONTWRITEBYTECODE", "1")
         .stdin(Stdio::null())
         .stdout(File::create(&out).unwrap())
         .stderr(File::create(&err).unwrap())

@@ -66,7 +66,7 @@ fn intruder(port: u16) -> Stranger {
 }
 
 /// A program as this user, with nothing of the tests' settings.
-fn as_user(uid: u32, program: &str) -> Command {
+pub fn as_user(uid: u32, program: &str) -> Command {
     let mut command = Command::new("setpriv");
     command
         .args([&format!("--reuid={uid}"), "--clear-groups", program])
@@ -85,12 +85,12 @@ fn say(server: &Server, uid: u32, request: &str, until: &str) -> String {
     text(&output.stdout)
 }
 
-fn get(server: &Server, uid: u32, path: &str) -> String {
+pub fn get(server: &Server, uid: u32, path: &str) -> String {
     let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
     say(server, uid, &request, "")
 }
 
-fn post(server: &Server, uid: u32, body: &Value) -> String {
+pub fn post(server: &Server, uid: u32, body: &Value) -> String {
     let (body, head) = (body.to_string(), "POST /api/v1/leases HTTP/1.1");
     let length = body.len();
     let request = format!(
@@ -108,7 +108,7 @@ fn events(server: &Server, uid: u32, run: &str) -> String {
 }
 
 /// A service of root's that every user may ask, whose console had to move for the intruder.
-fn serve(place: &mut Place) -> Server {
+pub fn serve(place: &mut Place) -> Server {
     let first = place.console_ports[0].to_string();
     place.set("PORTBOOK_POOLS__CONSOLE__PREFER", &first);
     let server = place.serve();

@@ -87,8 +87,14 @@ pub struct StatsDocument {
     pub interfaces: Vec<InterfaceStats>,
     /// The ports with most attempts.
     pub ports: Vec<PortStats>,
+    /// Whether other ports were tried too: a larger `limit` tells of them.
+    #[serde(default)]
+    pub more_ports: bool,
     /// The ports with most attempts that met somebody, and whom.
     pub conflicts: Vec<PortStats>,
+    /// Whether somebody was met on other ports too.
+    #[serde(default)]
+    pub more_conflicts: bool,
     /// Allocations by hour; hours without any are left out.
     pub hours: Vec<HourStats>,
     /// How long leases lived that ended in this time.
@@ -137,7 +143,7 @@ pub struct PortStats {
     pub last_at: Option<Timestamp>,
     /// When somebody was last in the way.
     pub last_refused_at: Option<Timestamp>,
-    /// Who was in the way, most often first.
+    /// Who was in the way, most often first; five at most.
     pub occupants: Vec<OccupantStats>,
 }
 
@@ -199,7 +205,7 @@ pub struct PortRecord {
     pub last_at: Option<Timestamp>,
     /// When somebody was last in the way.
     pub last_refused_at: Option<Timestamp>,
-    /// Who was in the way, most often first.
+    /// Who was in the way, most often first; five at most.
     pub occupants: Vec<OccupantStats>,
 }
 

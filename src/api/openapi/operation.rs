@@ -96,6 +96,8 @@ pub(super) struct Operation {
     pub(super) access: Access,
     /// A struct whose fields are the query's, and which of them are taken.
     pub(super) query: Option<(SchemaOf, IsTaken)>,
+    /// Maximum of the query's `limit`, where its struct does not tell.
+    pub(super) most_rows: Option<u32>,
     /// Other parameters: where, the name, what it says, what it takes.
     pub(super) parameters: Vec<(&'static str, &'static str, &'static str, Value)>,
     pub(super) body: Option<Content>,
@@ -123,6 +125,7 @@ impl Operation {
             description: "",
             access,
             query: None,
+            most_rows: None,
             parameters: Vec::new(),
             body: None,
             needs_body: false,
@@ -166,6 +169,12 @@ impl Operation {
     pub(super) fn query_of<T: JsonSchema>(mut self, is_taken: IsTaken) -> Self {
         self.query = Some((schema_of::<T>, is_taken));
         self.refused(&[Code::InvalidRequest])
+    }
+
+    /// The query's `limit` is this at most, and 1 at least.
+    pub(super) fn at_most(mut self, most_rows: u32) -> Self {
+        self.most_rows = Some(most_rows);
+        self
     }
 
     /// A parameter that is any text.

@@ -19,6 +19,11 @@ pub(super) fn all(operation: &Operation, generator: &mut SchemaGenerator) -> Vec
         let root = schema_of(generator);
         all.extend(query(&root, is_taken, generator));
     }
+    let mut limits = all.iter_mut().filter(|one| one["name"] == "limit");
+    if let (Some(most), Some(limit)) = (operation.most_rows, limits.next()) {
+        limit["schema"]["minimum"] = 1.into();
+        limit["schema"]["maximum"] = most.into();
+    }
     for (place, name, says, schema) in &operation.parameters {
         all.push(json!({"name": name, "in": place, "description": says, "schema": schema}));
     }

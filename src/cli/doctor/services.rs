@@ -2,7 +2,7 @@
 
 use crate::api::document::{LeaseDocument, StatusDocument};
 use crate::config::Loaded;
-use crate::library::backend::every_living;
+use crate::library::backend::Backend;
 use crate::library::find;
 
 /// Every service that answers, the one that commands speak to first.
@@ -45,7 +45,10 @@ pub(super) fn several(running: &[StatusDocument]) -> Vec<(String, String)> {
 /// The living leases of the service that commands speak to; none where none runs.
 pub(super) async fn leases(loaded: &Loaded) -> Vec<LeaseDocument> {
     match find::find(loaded).await {
-        Ok(Some(client)) => every_living(&client).await.unwrap_or_default(),
+        Ok(Some(client)) => {
+            let living = Backend::Service(client).leases(false).await;
+            living.unwrap_or_default()
+        }
         _ => Vec::new(),
     }
 }

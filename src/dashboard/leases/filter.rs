@@ -5,6 +5,7 @@ use std::cmp::{Ordering, Reverse};
 use jiff::Timestamp;
 
 use crate::api::document::LeaseDocument;
+use crate::api::leases;
 use crate::api::problem::{Code, Problem};
 use crate::dashboard::frame::Params;
 use crate::dashboard::part::badge::Badge;
@@ -59,6 +60,8 @@ pub(super) struct Filter {
     pub(super) q: Option<String>,
     /// The row before the first.
     pub(super) after: Option<LeaseId>,
+    /// Number of rows before the first, for a list whose row `after` has gone.
+    row: usize,
     /// Ended leases are wanted, perhaps in one end state.
     pub(super) ended: bool,
     pub(super) end_state: Option<State>,
@@ -115,6 +118,10 @@ impl Filter {
             ends: ends.map_err(|error| wrong(format!("ends: {error}")))?,
             q: text("q"),
             after: after.map_err(|_| wrong("after: this is no lease's id".into()))?,
+            row: params
+                .get("row")
+                .and_then(|row| row.parse().ok())
+                .unwrap_or(0),
             sort: text("sort"),
             ended: end_state.is_some() || state.as_deref() == Some("ended"),
             end_state,
@@ -140,7 +147,7 @@ impl Filter {
             && self
                 .label
                 .as_deref()
-                .is_none_or(|label| labelled(lease, label))
+                .is_none_or(|label| leases::labelled(lease, label))
             && self
                 .ends
                 .is_none_or(|within| ends_within(lease, within, now))
@@ -167,10 +174,10 @@ impl Filter {
         if self.ended {
             return 0;
         }
-        let last = self
-            .after
-            .and_then(|after| sorted.iter().position(|lease| lease.id == after));
-        last.map_or(0, |last| last + 1)
+        let Some(after) = self.after else { return 0 };
+        let last = sorted.iter().position(|lease| lease.id == after);
+        // It ended meanwhile: the page begins about there, not at the first row again.
+        last.map_or(self.row.saturating_sub(1), |last| last + 1)
     }
 
     /// The heads of the columns, which lead to the same rows in another order.
@@ -190,7 +197,7 @@ impl Filter {
             } else {
                 ((now == reversed).then_some("descending"), key)
             };
-            let params = params.without("after");
+            let params = params.without("after").without("row");
             Column {
                 label,
                 href: Some(format!("/leases{}", params.with("sort", next).query())),
@@ -234,13 +241,6 @@ fn ends_within(lease: &LeaseDocument, within: Span, now: Timestamp) -> bool {
 
 fn none_last<T: Ord>(one: Option<T>, other: Option<T>) -> Ordering {
     (one.is_none(), one).cmp(&(other.is_none(), other))
-}
-
-fn labelled(lease: &LeaseDocument, wanted: &str) -> bool {
-    match wanted.split_once('=') {
-        Some((key, value)) => lease.labels.get(key).is_some_and(|is| is == value),
-        None => lease.labels.contains_key(wanted),
-    }
 }
 
 fn says(lease: &LeaseDocument, words: &str) -> bool {
@@ -317,6 +317,14 @@ mod tests {
         let params = Params::parse("").with("after", &all[1].id.to_string());
         assert_eq!(Filter::of(&params).unwrap().begin(&all), 2);
         assert_eq!(Filter::default().begin(&all), 0);
+    }
+
+    #[test]
+    fn page_after_an_ended_lease_begins_near_it() {
+        let all = documents();
+        let gone = LeaseId(uuid::Uuid::from_u128(7)).to_string();
+        let params = Params::parse("").with("after", &gone).with("row", "2");
+        assert_eq!(Filter::of(&params).unwrap().begin(&all), 1);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use crate::api::attempts::{List, Wanted};
 use crate::api::document::{PruneDocument, PruneRequest, StatsDocument};
 use crate::api::openapi::operation::{Operation, Tag};
+use crate::api::paging::MAX_LIMIT;
 use crate::api::problem::Code;
 use crate::api::stats;
 
@@ -14,7 +15,8 @@ fn list() -> Operation {
     Operation::get("/api/v1/attempts", "listAttempts")
         .about(Tag::History, "List attempts")
         .says("Every single try to bind an address and a port, newest first.")
-        .query_of::<Wanted>(|name| name != "format")
+        .query_of::<Wanted>(|name| !matches!(name, "format" | "after"))
+        .at_most(MAX_LIMIT)
         .answers::<List>(
             200,
             "The attempts.",
@@ -27,7 +29,7 @@ fn totals() -> Operation {
     Operation::get("/api/v1/stats", "showStats")
         .about(Tag::History, "What the past adds up to")
         .says("Attempts and success by pool, interface and port, who was in the way, how long leases lived.")
-        .query::<stats::Wanted>()
+        .query::<stats::StatsQuery>()
         .answers::<StatsDocument>(200, "The numbers.", include_str!("../example/stats.json"))
         .refused(&[Code::StoreUnavailable])
 }
@@ -36,7 +38,7 @@ fn attempts() -> Operation {
     let operation = Operation::get("/api/v1/history/attempts", "exportAttempts")
         .about(Tag::History, "Export attempts")
         .says("All that are wanted as a stream, newest first.")
-        .query::<Wanted>();
+        .query_of::<Wanted>(|name| name != "after");
     rows(operation)
 }
 
@@ -61,7 +63,7 @@ fn others() -> Operation {
             "Looks at the sockets of others (`snapshots`) and who was seen there (`sightings`), outsiders \
              found on leased ports (`conflicts`), ends of leases (`endings`); oldest first.",
         )
-        .query_of::<Wanted>(|name| matches!(name, "format" | "limit"));
+        .query_of::<Wanted>(|name| matches!(name, "after" | "format" | "limit"));
     rows(operation)
 }
 
@@ -69,7 +71,7 @@ fn rows(operation: Operation) -> Operation {
     operation
         .answers_text(
             200,
-            "The rows.",
+            "The rows. Where `limit` leaves some out, the header `Link` leads to them (`rel=\"next\"`).",
             &[
                 (
                     "text/csv; charset=utf-8; header=present",

@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::api::document::{
     AllocationDocument, AllocationRecordDocument, LeaseDocument, LeaseRequest,
 };
-use crate::api::leases::{IDEMPOTENCY_KEY, List, ReleaseQuery, Renewal, Wanted};
+use crate::api::leases::{IDEMPOTENCY_KEY, LeaseList, LeaseQuery, ReleaseQuery, Renewal};
 use crate::api::openapi::operation::{Operation, Tag};
 use crate::api::problem::Code;
 
@@ -41,8 +41,8 @@ fn list() -> Operation {
             "Living leases, or ended ones where an end state or `ended` is asked for; newest first. Of \
              the leases of others it tells where they are and whose, and nothing that they wrote.",
         )
-        .query::<Wanted>()
-        .answers::<List>(
+        .query::<LeaseQuery>()
+        .answers::<LeaseList>(
             200,
             "The leases.",
             include_str!("../example/leases.json"),

@@ -29,17 +29,18 @@ pub(super) fn operations() -> Vec<Operation> {
         snapshot(),
         Operation::get("/api/v1/pools", "listPools")
             .about(Tag::Ports, "List pools")
-            .says("With their rules, and how many of their ports are leased.")
-            .answers::<pools::List>(200, "The pools.", include_str!("../example/pools.json")),
+            .says("All of them, with their rules, and how many of their ports are leased.")
+            .answers::<pools::List>(200, "The pools.", include_str!("../example/pools.json"))
+            .refused(&[Code::InvalidRequest]),
         Operation::get("/api/v1/interfaces", "listInterfaces")
             .about(Tag::Ports, "List interfaces")
-            .says("The host's network interfaces and their addresses, as they are now.")
+            .says("All network interfaces of the host and their addresses, as they are now.")
             .answers::<interfaces::List>(
                 200,
                 "The interfaces.",
                 include_str!("../example/interfaces.json"),
             )
-            .refused(&[Code::StoreUnavailable]),
+            .refused(&[Code::InvalidRequest, Code::StoreUnavailable]),
     ]
 }
 
@@ -54,12 +55,13 @@ fn port(path: &'static str, id: &'static str, summary: &'static str) -> Operatio
 fn list_exclusions() -> Operation {
     Operation::get("/api/v1/exclusions", "listExclusions")
         .about(Tag::Ports, "List ports excluded by hand")
-        .says("Beside what the configuration excludes. TCP first, by port.")
+        .says("Beside what the configuration excludes. TCP first, by port; always all of them.")
         .answers::<exclusions::ExclusionList>(
             200,
             "The ports.",
             include_str!("../example/exclusions.json"),
         )
+        .refused(&[Code::InvalidRequest])
 }
 
 fn exclude() -> Operation {

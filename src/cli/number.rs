@@ -1,0 +1,44 @@
+//! Numbers on the command line, refused in words that say what to write.
+
+use std::str::FromStr;
+
+/// Reads a whole number.
+pub(super) fn whole<T: FromStr>(text: &str) -> Result<T, String> {
+    text.trim()
+        .parse()
+        .map_err(|_| "write a whole number that is not too large, such as 100".to_owned())
+}
+
+/// Reads a whole number of at least one; `at_least` says what zero of it would be.
+pub(super) fn at_least_one<T>(
+    at_least: &'static str,
+) -> impl Fn(&str) -> Result<T, String> + Clone + Send + Sync
+where
+    T: TryFrom<u32>,
+{
+    move |text| match whole::<u32>(text)? {
+        0 => Err(at_least.to_owned()),
+        number => T::try_from(number).map_err(|_| at_least.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+
+    use super::*;
+
+    #[test]
+    fn zero_and_words_are_refused_in_words() {
+        let count = at_least_one::<NonZeroU32>("ask for one port at least");
+        assert_eq!(count("3").map(NonZeroU32::get), Ok(3));
+        assert_eq!(count("0").unwrap_err(), "ask for one port at least");
+        for wrong in ["x", "-1", "1.5", "", "99999999999"] {
+            assert!(
+                count(wrong)
+                    .unwrap_err()
+                    .starts_with("write a whole number")
+            );
+        }
+    }
+}
