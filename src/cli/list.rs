@@ -4,11 +4,14 @@ use std::process::ExitCode;
 
 use clap::Args;
 use clap_complete::engine::ArgValueCandidates;
+use jiff::Timestamp;
 use serde_json::json;
 
 use super::table::table;
-use super::{Failure, Global, complete, print, print_json};
+use super::{Failure, Global, complete, folder, print, print_json};
 use crate::api::document::{LeaseDocument, VERSION};
+use crate::domain::duration::coarse;
+use crate::host::clock::Clock;
 use crate::library::backend::Backend;
 
 /// What `list` takes.
@@ -38,9 +41,11 @@ pub(super) async fn run(global: &Global, args: &ListArgs) -> Result<ExitCode, Fa
     } else if leases.is_empty() {
         super::note("no leases; `portbook run -- CMD` or `portbook alloc` makes one");
     } else {
-        let rows: Vec<Vec<String>> = leases.iter().map(row).collect();
+        let now = Clock::system().now();
+        let rows: Vec<Vec<String>> = leases.iter().map(|lease| row(lease, now)).collect();
         let heading = [
-            "PORT", "PROTO", "NAME", "STATE", "GUARD", "OWNER", "POOL", "HELD ON", "ID",
+            "PORT", "PROTO", "NAME", "FOLDER", "STATE", "GUARD", "OWNER", "POOL", "HELD ON", "AGE",
+            "ID",
         ];
         print(&table(&heading, &rows))?;
     }
@@ -66,7 +71,7 @@ fn matches(args: &ListArgs, lease: &LeaseDocument) -> bool {
     labelled && args.pool.as_ref().is_none_or(|pool| *pool == lease.pool)
 }
 
-fn row(lease: &LeaseDocument) -> Vec<String> {
+fn row(lease: &LeaseDocument, now: Timestamp) -> Vec<String> {
     let owner = lease.owner.as_ref();
     let addresses: Vec<&str> = lease
         .addresses
@@ -84,6 +89,7 @@ fn row(lease: &LeaseDocument) -> Vec<String> {
             .name
             .as_ref()
             .map_or_else(|| "-".to_owned(), ToString::to_string),
+        folder::cell(lease),
         lease.state.as_str().to_owned(),
         lease.guard.as_str().to_owned(),
         owner.map_or_else(
@@ -92,6 +98,13 @@ fn row(lease: &LeaseDocument) -> Vec<String> {
         ),
         lease.pool.clone(),
         addresses.join(" "),
+        age(lease, now),
         lease.id.to_string(),
     ]
+}
+
+/// How long ago it was granted: "3d", "2h".
+fn age(lease: &LeaseDocument, now: Timestamp) -> String {
+    let age = now.duration_since(lease.granted_at);
+    coarse(age.try_into().unwrap_or_default())
 }

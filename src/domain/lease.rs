@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -67,7 +67,8 @@ impl BootTime {
     }
 }
 
-/// What makes a lease sticky: 1 to 64 of `A-Z a-z 0-9 . _ -`, starting with a letter or digit.
+/// What makes a lease sticky: 1 to 64 of `A-Z a-z 0-9 . _ -`, starting with a letter or digit. A
+/// second instance of a service is called `web@2`: both parts follow that rule, 64 in all.
 ///
 /// ```
 /// use portbook::domain::lease::Name;
@@ -86,13 +87,39 @@ pub struct Name(Arc<str>);
 )]
 pub struct NameError(String);
 
+/// Between a service and its instance; no part of a name has it, so that no two can be confused.
+const INSTANCE: char = '@';
+
 impl Name {
     /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The name as the front of an environment variable: upper case, other characters as `_`.
+    /// The name of the service, without the instance.
+    ///
+    /// ```
+    /// use portbook::domain::lease::Name;
+    /// let name: Name = "web@2".parse().unwrap();
+    /// assert_eq!((name.service(), name.instance()), ("web", Some("2")));
+    /// assert_eq!(name.env_prefix(), "WEB");
+    /// ```
+    pub fn service(&self) -> &str {
+        self.0.split(INSTANCE).next().unwrap_or_default()
+    }
+
+    /// Which instance of the service it is; `None` for the first.
+    pub fn instance(&self) -> Option<&str> {
+        self.0.split_once(INSTANCE).map(|(_, instance)| instance)
+    }
+
+    /// The name of an instance of this service.
+    pub fn of_instance(&self, instance: &str) -> Result<Self, NameError> {
+        format!("{}{INSTANCE}{instance}", self.service()).parse()
+    }
+
+    /// The service's name as the front of an environment variable: upper case, other characters as
+    /// `_`. Every instance has the same, so that its program finds its port where it looks for it.
     pub fn env_prefix(&self) -> String {
         let fold = |c: char| {
             if c.is_ascii_alphanumeric() {
@@ -101,7 +128,7 @@ impl Name {
                 '_'
             }
         };
-        let folded: String = self.0.chars().map(fold).collect();
+        let folded: String = self.service().chars().map(fold).collect();
         // A variable must not start with a digit (POSIX.1-2024, 8.1).
         if folded.starts_with(|c: char| c.is_ascii_digit()) {
             format!("_{folded}")
@@ -111,15 +138,21 @@ impl Name {
     }
 }
 
+/// Whether a text can be a name without instance, or an instance.
+fn is_plain(text: &str) -> bool {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
+    text.starts_with(|first: char| first.is_ascii_alphanumeric()) && text.bytes().all(allowed)
+}
+
 impl FromStr for Name {
     type Err = NameError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
-        let good = (1..=64).contains(&text.len())
-            && text.as_bytes()[0].is_ascii_alphanumeric()
-            && text.bytes().all(allowed);
-        if good {
+        let (service, instance) = match text.split_once(INSTANCE) {
+            Some((service, instance)) => (service, Some(instance)),
+            None => (text, None),
+        };
+        if text.len() <= 64 && is_plain(service) && instance.is_none_or(is_plain) {
             Ok(Self(text.into()))
         } else {
             Err(NameError(text.chars().take(80).collect()))
@@ -146,8 +179,18 @@ pub enum Scope {
     /// One name per user.
     #[default]
     User,
-    /// One name per user and enclosing git work tree (or directory where there is none).
+    /// One name per user and folder: that of the project file, else the git work tree's root.
     Dir(PathBuf),
+}
+
+impl Scope {
+    /// The folder that names belong to; `None` where they belong to the user.
+    pub fn folder(&self) -> Option<&Path> {
+        match self {
+            Self::User => None,
+            Self::Dir(folder) => Some(folder),
+        }
+    }
 }
 
 /// The process that uses a port. A pid alone can be used again; with the start time it cannot.
@@ -404,6 +447,18 @@ impl Lease {
             .is_some_and(|name| name.as_str() == CONSOLE_NAME)
     }
 
+    /// What it is called in messages: "web of /home/me/shop", or its id where it has no name.
+    pub fn called(&self) -> String {
+        let name = match &self.name {
+            Some(name) => name.to_string(),
+            None => return format!("lease {}", self.id),
+        };
+        match self.scope.folder() {
+            Some(folder) => format!("{name} of {}", folder.display()),
+            None => name,
+        }
+    }
+
     /// The next moment at which the lease ends by itself.
     pub fn deadline(&self) -> Option<BootTime> {
         match (self.claim_by, self.expires) {
@@ -427,10 +482,24 @@ mod tests {
 
     #[test]
     fn names_keep_to_harmless_characters() {
-        for bad in ["", "-x", "a b", "a/b", "ü", &"x".repeat(65)] {
+        for bad in [
+            "",
+            "-x",
+            "a b",
+            "a/b",
+            "ü",
+            "@2",
+            "a@",
+            "a@-",
+            "a@2@3",
+            &"x".repeat(65),
+        ] {
             assert!(bad.parse::<Name>().is_err(), "{bad:?} was taken");
         }
         assert_eq!("1st".parse::<Name>().unwrap().env_prefix(), "_1ST");
+        let second = "web@2".parse::<Name>().unwrap();
+        assert_eq!(second.of_instance("3").unwrap().as_str(), "web@3");
+        assert!(second.of_instance("a b").is_err());
     }
 
     #[test]

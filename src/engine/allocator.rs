@@ -310,7 +310,7 @@ fn holder_text(lease: &Lease, uid: u32) -> String {
         return format!("another user (uid {})", lease.uid);
     }
     match &lease.name {
-        Some(name) => format!("{name} (lease {})", lease.id),
+        Some(_) => format!("{} (lease {})", lease.called(), lease.id),
         None => format!("lease {}", lease.id),
     }
 }

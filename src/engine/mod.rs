@@ -8,6 +8,7 @@ mod exclusion;
 mod grant;
 mod health;
 mod holds;
+mod instance;
 pub mod journal;
 mod keeper;
 mod learning;

@@ -43,6 +43,7 @@ impl Service {
                 living.push(None);
                 continue;
             }
+            self.check_is_away(asked, &leases)?;
             fits(asked, name, &leases)?;
             living.push(Some(leases));
         }
@@ -270,12 +271,6 @@ fn unfit(asked: &Asked<'_>, lease: &Lease) -> Option<String> {
     if asked.request.pool.is_some() && lease.pool != asked.plan.pool.name {
         return Some(format!("it is of pool {}; release it first", lease.pool));
     }
-    if !asked.request.interfaces.is_empty() && lease.addresses != asked.plan.group {
-        return Some("it is held on other addresses; release it first".to_owned());
-    }
-    let (Some(wanted), Some(owner)) = (&asked.owner, &lease.owner) else {
-        return None;
-    };
-    (!wanted.is(owner) && process::is_running(owner))
-        .then(|| format!("its owner, pid {}, lives", owner.pid))
+    (!asked.request.interfaces.is_empty() && lease.addresses != asked.plan.group)
+        .then(|| "it is held on other addresses; release it first".to_owned())
 }

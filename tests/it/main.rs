@@ -48,6 +48,7 @@ mod restarts;
 mod retry;
 mod rotel;
 mod schemathesis;
+mod scopes;
 mod several;
 mod shell;
 mod sockets;

@@ -7,7 +7,7 @@ use super::attempt::AttemptDocument;
 use super::lease::LeaseDocument;
 use super::process::ProcessDocument;
 use super::stats::PortRecord;
-use crate::domain::attempt::Occupant;
+use crate::domain::attempt::{Occupant, SocketState};
 use crate::domain::exclusion::Exclusion;
 use crate::domain::port::{Port, Protocol};
 
@@ -41,4 +41,21 @@ pub struct OccupantDocument {
     /// What else is known of the process.
     #[serde(flatten)]
     pub process: ProcessDocument,
+}
+
+impl PortDocument {
+    /// Who listens on the port of this lease: its program, or what its program has started. `None`
+    /// where nobody does, as far as the reader may know.
+    pub fn listener_of(&self, lease: &LeaseDocument) -> Option<&Occupant> {
+        let occupants = self.occupants.iter().map(|found| &found.occupant);
+        let listening = occupants.filter(|found| found.state == SocketState::Listening);
+        let owner = lease.owner.as_ref().map(|owner| owner.pid);
+        let of_owner = |found: &&Occupant| owner.is_some() && found.pid == owner;
+        // A listener beside two leases on one number may be either's.
+        let is_alone = self.leases.iter().all(|other| other.id == lease.id);
+        let mut others = listening
+            .clone()
+            .filter(|_| is_alone || lease.is_listened_on());
+        listening.clone().find(of_owner).or_else(|| others.next())
+    }
 }
