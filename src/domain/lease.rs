@@ -434,6 +434,13 @@ pub struct Lease {
     pub span_id: Option<String>,
     /// Counts the changes, so that the record never goes back to an older form.
     pub revision: u64,
+    /// Since when its owner is away. `None` while somebody uses it, or may come to.
+    pub idle_since: Option<Timestamp>,
+    /// Whether it was reserved by hand (`reserve`): it never gives way to another request.
+    pub by_hand: bool,
+    /// The device (`st_dev`) on which the folder of its scope was seen. `None` until it is seen, and
+    /// for a folder that is the root of a file system.
+    pub scope_device: Option<u64>,
 }
 
 /// The name of the console's own lease.
@@ -445,6 +452,26 @@ impl Lease {
         self.name
             .as_ref()
             .is_some_and(|name| name.as_str() == CONSOLE_NAME)
+    }
+
+    /// Notes that its owner is away and the name keeps the port.
+    pub fn rest(&mut self, now: Timestamp) {
+        self.state = State::Reserved;
+        self.owner = None;
+        self.idle_since.get_or_insert(now);
+    }
+
+    /// Since when nobody has used it, as far as that is known.
+    pub fn last_used(&self) -> Timestamp {
+        self.idle_since.unwrap_or(self.granted_at)
+    }
+
+    /// Whether it is kept for a name and nobody is there: no owner, and none listens.
+    pub const fn is_idle(&self) -> bool {
+        self.name.is_some()
+            && self.owner.is_none()
+            && self.claim_by.is_none()
+            && matches!(self.state, State::Reserved)
     }
 
     /// What it is called in messages: "web of /home/me/shop", or its id where it has no name.
@@ -548,6 +575,9 @@ pub mod tests_support {
             trace_id: None,
             span_id: None,
             revision: 0,
+            idle_since: None,
+            by_hand: false,
+            scope_device: None,
         }
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::allocator::{Found, Search};
+use super::giveway::Searched;
 use super::measures::outcome;
 use super::plan::Plan;
 use super::refusal::Refusal;
@@ -209,12 +210,42 @@ impl Service {
         missing: usize,
         sticky: &[Option<Port>],
     ) -> Result<Allocated, Refusal> {
-        let _admission = self.admit(asked, missing)?;
+        let (_admission, notes) = self.admit_with_room(asked, missing).await?;
+        let searched = self.search_with_room(asked, missing, sticky, notes).await;
+        let Searched {
+            result,
+            attempts,
+            explanation,
+        } = searched;
+        if !asked.request.dry_run {
+            self.learn(&attempts);
+        }
+        self.measure(&attempts, explanation.tried.len());
+        let found = match result {
+            Ok(found) => found,
+            Err(refusal) => {
+                return Err(self.refused(asked, refusal, attempts, explanation).await);
+            }
+        };
+        if asked.request.dry_run {
+            return Ok(self.dry(asked, found, &attempts, explanation));
+        }
+        self.grant(asked, living, found, attempts, explanation)
+            .await
+    }
+
+    /// Looks for the ports that are missing, once.
+    pub(super) fn search(
+        &self,
+        asked: &Asked<'_>,
+        missing: usize,
+        sticky: &[Option<Port>],
+    ) -> Searched {
         let rules = self.kernel_rules();
         let mut occupants = self.occupants();
         let mut rng = lock(&self.rng).fork();
         let choosing = span::choose();
-        let (result, attempts, explanation) = choosing.in_scope(|| {
+        let searched = choosing.in_scope(|| {
             let mut search = Search::new(
                 asked.plan,
                 &self.books,
@@ -231,25 +262,14 @@ impl Service {
                 Some(Ok(length)) => search.find_block(length, &mut rng),
                 _ => search.find(missing, sticky, &mut rng),
             };
-            (result, search.attempts, search.explanation)
-        });
-        span::chosen(&choosing, explanation.tried.len());
-        drop(choosing);
-        if !asked.request.dry_run {
-            self.learn(&attempts);
-        }
-        self.measure(&attempts, explanation.tried.len());
-        let found = match result {
-            Ok(found) => found,
-            Err(refusal) => {
-                return Err(self.refused(asked, refusal, attempts, explanation).await);
+            Searched {
+                result,
+                attempts: search.attempts,
+                explanation: search.explanation,
             }
-        };
-        if asked.request.dry_run {
-            return Ok(self.dry(asked, found, &attempts, explanation));
-        }
-        self.grant(asked, living, found, attempts, explanation)
-            .await
+        });
+        span::chosen(&choosing, searched.explanation.tried.len());
+        searched
     }
 
     /// Records a refusal and gives it its attempts.

@@ -5,6 +5,7 @@ pub mod books;
 pub mod capacity;
 mod commit;
 mod exclusion;
+mod giveway;
 mod grant;
 mod health;
 mod holds;

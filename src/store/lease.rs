@@ -77,6 +77,9 @@ struct Row<'a>(
     Option<&'a str>,
     u64,
     Option<&'a str>,
+    Option<i64>,
+    u8,
+    Option<i64>,
 );
 
 fn millis(duration: Duration) -> u64 {
@@ -119,6 +122,10 @@ pub(super) fn row<'a>(lease: &'a Lease, boot_id: &'a str) -> impl Serialize + 'a
         lease.trace_id.as_deref(),
         lease.revision,
         lease.span_id.as_deref(),
+        lease.idle_since.map(Timestamp::as_millisecond),
+        lease.by_hand.into(),
+        // The same bits: SQLite knows signed numbers alone.
+        lease.scope_device.map(u64::cast_signed),
     )
 }
 
@@ -147,6 +154,9 @@ pub(super) struct Found {
     trace_id: Option<String>,
     span_id: Option<String>,
     revision: i64,
+    idle_since_ms: Option<i64>,
+    by_hand: bool,
+    scope_device: Option<i64>,
 }
 
 fn parsed<T: std::str::FromStr>(what: &'static str, text: &str) -> Result<T, StoreError> {
@@ -221,6 +231,9 @@ impl TryFrom<Found> for StoredLease {
             trace_id: row.trace_id,
             span_id: row.span_id,
             revision: row.revision.unsigned_abs(),
+            idle_since: row.idle_since_ms.map(timestamp).transpose()?,
+            by_hand: row.by_hand,
+            scope_device: row.scope_device.map(i64::cast_unsigned),
         };
         Ok(Self {
             lease,
