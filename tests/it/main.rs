@@ -46,6 +46,7 @@ mod python;
 mod receiver;
 mod recipes;
 mod regain;
+mod releasing;
 mod restarts;
 mod retry;
 mod rotel;
