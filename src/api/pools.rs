@@ -49,6 +49,8 @@ pub fn document<'a>(pool: &Pool, leases: impl Iterator<Item = &'a Lease>) -> Poo
         interfaces: pool.interfaces.clone(),
         handover: pool.handover,
         claim_within: Span(pool.claim_within),
+        gone_after: Span(pool.gone_after),
+        names_idle: Span(pool.names_idle),
         ttl: pool.ttl.map(Span),
         max_ttl: pool.max_ttl.map(Span),
         max_leases: pool.max_leases,

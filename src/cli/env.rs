@@ -14,12 +14,12 @@ use crate::library::backend::Backend;
 /// What `env` takes.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Reads portbook.toml here or above, up to the root of the git work tree:
+Reads portbook.toml here or above, up to the root of the git work tree, or to your home directory:
   [services.web]
   prefer = 3000
   [services.api]
-and prints WEB_PORT, WEB_HOST, API_PORT, API_HOST. Every work tree has a set of ports of its own,
-and gets the same ones again:
+and prints WEB_PORT, WEB_HOST, API_PORT, API_HOST. Every folder with such a file has ports of its
+own, in every work tree, and gets the same ones again:
   eval \"$(portbook env)\" && npm run dev
   portbook env --format dotenv > .env.local")]
 pub struct EnvArgs {
@@ -29,6 +29,9 @@ pub struct EnvArgs {
     /// How long the ports wait for their programs.
     #[arg(long, value_name = "DURATION", default_value = "12h")]
     claim_within: Span,
+    /// Another instance of each service, with ports of its own that are kept as well, such as 2.
+    #[arg(long, value_name = "NAME")]
+    instance: Option<String>,
 }
 
 /// How variables are written.
@@ -49,11 +52,12 @@ pub(super) async fn run(global: &Global, args: &EnvArgs) -> Result<ExitCode, Fai
     let requests = project.services.iter().map(|service| {
         let request = LeaseRequest {
             claim_within: Some(args.claim_within),
+            instance: args.instance.clone(),
             ..LeaseRequest::default()
         };
-        project::request(service, request)
+        project::request(&project, service, request)
     });
-    let requests: Vec<LeaseRequest> = requests.collect::<Result<_, _>>()?;
+    let requests: Vec<LeaseRequest> = requests.collect();
     let backend = Backend::open(&loaded).await?;
     let granted = backend.allocate_all(requests).await;
     backend.close().await;

@@ -1,14 +1,14 @@
 //! `portbook explain ALLOCATION|PORT|NAME`: why a port was chosen, as a paragraph and as a table.
 
-use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Args;
 use clap_complete::engine::ArgValueCandidates;
 
+use super::named::{self, Here, Use};
 use super::table::table;
 use super::{Failure, Global, complete, print, print_json};
-use crate::api::document::{AllocationRecordDocument, AttemptDocument, LeaseDocument};
+use crate::api::document::{AllocationRecordDocument, AttemptDocument};
 use crate::domain::attempt::printable;
 use crate::domain::candidate::{Candidate, Weighed};
 use crate::domain::lease::AllocationId;
@@ -18,7 +18,8 @@ use crate::library::backend::Backend;
 /// What `explain` takes.
 #[derive(Debug, Args)]
 pub struct ExplainArgs {
-    /// An allocation's id, a port or a name; of a port or name the latest allocation.
+    /// An allocation's id, a port or a name; of a port or name the latest allocation. A name is this
+    /// folder's, else your user's.
     #[arg(value_name = "ALLOCATION|PORT|NAME", add = ArgValueCandidates::new(complete::names))]
     what: String,
     /// tcp or udp, for a port.
@@ -67,36 +68,29 @@ async fn of_port(
     })
 }
 
+/// How `explain` is told which lease it means.
+const PURPOSE: Use = Use {
+    command: "explain",
+    has_all: false,
+    id: |lease| lease.allocation.to_string(),
+};
+
+/// The latest allocation of a name; a living lease's before an ended one's.
 async fn of_name(backend: &Backend, name: &str) -> Result<AllocationId, Failure> {
     let mut leases = backend.leases(false).await?;
     leases.extend(backend.leases(true).await?);
-    leases.retain(|lease| is_named(lease, name));
-    let tree = super::project::work_tree().ok();
-    let nearest = nearest(&leases, tree.as_deref());
-    let found = nearest.map(|lease| lease.allocation);
-    found.ok_or_else(|| {
-        Failure::not_found(format!(
-            "\"{name}\" is no allocation, no port, and no name of a lease: `portbook list` shows names"
-        ))
-    })
-}
-
-/// The lease that a name means here: one's own before others', this work tree's or no tree's before
-/// another tree's, and of these a living one.
-fn nearest<'a>(leases: &'a [LeaseDocument], tree: Option<&Path>) -> Option<&'a LeaseDocument> {
-    let me = rustix::process::geteuid().as_raw();
-    leases.iter().min_by_key(|lease| {
-        let of_tree = lease.directory.as_deref() == tree;
-        let is_far = !of_tree && lease.directory.is_some();
-        (lease.uid != me, is_far, lease.ended_at.is_some(), !of_tree)
-    })
-}
-
-fn is_named(lease: &LeaseDocument, name: &str) -> bool {
-    lease
-        .name
-        .as_ref()
-        .is_some_and(|known| known.as_str() == name)
+    leases.retain(|lease| named::is_named(lease, name));
+    if leases.is_empty() {
+        return Err(Failure::not_found(format!(
+            "\"{}\" is no allocation, no port, and no name of a lease: `portbook list` shows names",
+            printable(name)
+        )));
+    }
+    let found = Here::now().meant(&leases, name, false, PURPOSE)?;
+    let latest = found.iter().min_by_key(|lease| lease.ended_at.is_some());
+    latest
+        .map(|lease| lease.allocation)
+        .ok_or_else(|| Failure::other("there is no such lease"))
 }
 
 fn text(found: &AllocationRecordDocument) -> String {

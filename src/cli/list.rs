@@ -11,10 +11,12 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::table::table;
-use super::{Failure, Global, complete, number, print, print_json};
+use super::{Failure, Global, complete, folder, number, print, print_json};
 use crate::api::document::{LeaseDocument, VERSION};
 use crate::api::leases::LeaseQuery;
+use crate::domain::duration::coarse;
 use crate::domain::lease::{LeaseId, Name, State};
+use crate::host::clock::Clock;
 use crate::library::backend::Backend;
 
 /// What `list` takes.
@@ -71,9 +73,11 @@ pub(super) async fn run(global: &Global, args: &ListArgs) -> Result<ExitCode, Fa
     } else if leases.is_empty() {
         super::note(nothing(args));
     } else {
-        let rows: Vec<Vec<String>> = leases.iter().map(row).collect();
+        let now = Clock::system().now();
+        let rows: Vec<Vec<String>> = leases.iter().map(|lease| row(lease, now)).collect();
         let heading = [
-            "PORT", "PROTO", "NAME", "STATE", "GUARD", "OWNER", "POOL", "HELD ON", "ID",
+            "PORT", "PROTO", "NAME", "FOLDER", "STATE", "GUARD", "OWNER", "POOL", "HELD ON", "AGE",
+            "ID",
         ];
         let (heading, rows) = with_labels(&leases, &heading, rows);
         print(&table(&heading, &rows))?;
@@ -219,7 +223,7 @@ fn with_labels<'a>(
     (heading, rows)
 }
 
-fn row(lease: &LeaseDocument) -> Vec<String> {
+fn row(lease: &LeaseDocument, now: Timestamp) -> Vec<String> {
     let owner = lease.owner.as_ref();
     let addresses: Vec<&str> = lease
         .addresses
@@ -237,6 +241,7 @@ fn row(lease: &LeaseDocument) -> Vec<String> {
             .name
             .as_ref()
             .map_or_else(|| "-".to_owned(), ToString::to_string),
+        folder::cell(lease),
         lease.state.as_str().to_owned(),
         lease.guard.as_str().to_owned(),
         owner.map_or_else(
@@ -245,15 +250,21 @@ fn row(lease: &LeaseDocument) -> Vec<String> {
         ),
         lease.pool.clone(),
         addresses.join(" "),
+        age(lease, now),
         lease.id.to_string(),
     ]
+}
+
+/// How long ago it was granted: "3d", "2h".
+fn age(lease: &LeaseDocument, now: Timestamp) -> String {
+    let age = now.duration_since(lease.granted_at);
+    coarse(age.try_into().unwrap_or_default())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::domain::lease::tests_support::lease;
-    use crate::host::clock::Clock;
 
     #[test]
     fn leases_without_a_name_come_last_in_either_order() {

@@ -10,15 +10,18 @@ mod env;
 mod exclude;
 mod explain;
 mod failure;
+mod folder;
 mod help;
 mod history;
 mod interfaces;
 mod lease;
 mod list;
 mod man;
+mod named;
 mod number;
 mod portserver;
 mod project;
+mod release;
 mod request;
 mod run;
 mod serve;
@@ -113,7 +116,7 @@ enum Command {
     #[command(visible_alias = "ls")]
     List(list::ListArgs),
     /// Give leases back, by id, port or name.
-    Release(lease::ReleaseArgs),
+    Release(release::ReleaseArgs),
     /// Make a lease last longer.
     Renew(lease::RenewArgs),
     /// Exclude a port by hand, or list what is.
@@ -184,7 +187,7 @@ impl Cli {
             Command::Env(args) => block_on(env::run(&global, &args)),
             Command::List(args) => block_on(list::run(&global, &args)),
             Command::Release(args) => traced(&global, "portbook release", |loaded| {
-                lease::release(&global, &args, loaded)
+                release::release(&global, &args, loaded)
             }),
             Command::Renew(args) => traced(&global, "portbook renew", |loaded| {
                 lease::renew(&global, &args, loaded)

@@ -1,34 +1,48 @@
-//! What the project around the current directory needs, as requests for its work tree.
+//! What the project around the current directory needs, as requests for its folder.
 
 use std::path::PathBuf;
 
-use super::{Failure, Global};
+use super::{Failure, Global, folder};
 use crate::api::document::{LeaseRequest, ScopeWord};
-use crate::config::{PROJECT_FILE, Project, Service, Sources};
+use crate::config::{PROJECT_FILE, Project, Service, Sources, Tree};
 use crate::domain::lease::Name;
 
-/// The current directory, without symbolic links.
-fn here() -> Result<PathBuf, Failure> {
-    std::env::current_dir()
+/// The project around the current directory, and the folder that its names belong to.
+pub(super) fn tree() -> Result<Tree, Failure> {
+    let here = std::env::current_dir()
         .and_then(|dir| dir.canonicalize())
-        .map_err(|error| Failure::other(format!("the current directory: {error}")))
+        .map_err(|error| Failure::other(format!("the current directory: {error}")))?;
+    let uid = rustix::process::geteuid().as_raw();
+    Ok(Tree::of(&here, std::env::home_dir().as_deref(), uid))
 }
 
-/// The git work tree around the current directory, or the directory itself where there is none.
-pub(super) fn work_tree() -> Result<PathBuf, Failure> {
-    let here = here()?;
-    let root = crate::config::work_tree(&here);
-    Ok(root.map_or_else(|| here.clone(), ToOwned::to_owned))
+/// The folder that names of scope `dir` belong to.
+pub(super) fn scope() -> Result<PathBuf, Failure> {
+    let tree = tree()?;
+    tell_ignored(&tree);
+    Ok(tree.scope)
+}
+
+fn tell_ignored(tree: &Tree) {
+    if let Some((file, uid)) = &tree.ignored {
+        let file = folder::shown(file);
+        super::note(&format!(
+            "{file} belongs to uid {uid}, so it is ignored: a project file is yours or root's"
+        ));
+    }
 }
 
 /// The project around the current directory; there must be one.
 pub(super) fn find(global: &Global) -> Result<Project, Failure> {
     let sources = Sources::from_process(global.flags());
-    let found = crate::config::project(&here()?, &sources)?;
+    let tree = tree()?;
+    tell_ignored(&tree);
+    let found = crate::config::project(&tree, &sources)?;
     found.ok_or_else(|| {
         Failure::usage(format!(
-            "no {PROJECT_FILE} here or above, up to the root of the git work tree: it says what a \
-             project needs, such as\n[services.web]\nprefer = 3000"
+            "no {PROJECT_FILE} here or above, up to the root of the git work tree, or without git \
+             up to your home directory: it says what a project needs, such as\n[services.web]\n\
+             prefer = 3000"
         ))
     })
 }
@@ -46,17 +60,17 @@ pub(super) fn service<'a>(project: &'a Project, name: &Name) -> Result<&'a Servi
     })
 }
 
-/// A request for one service, for this work tree alone. What `wanted` says counts, and the project
-/// file where it says nothing.
-pub(super) fn request(service: &Service, wanted: LeaseRequest) -> Result<LeaseRequest, Failure> {
+/// A request for one service, for the project's folder alone. What `wanted` says counts, and the
+/// project file where it says nothing.
+pub(super) fn request(project: &Project, service: &Service, wanted: LeaseRequest) -> LeaseRequest {
     let placed = wanted.port.is_some() || wanted.prefer.is_some();
     let unless_placed = |port: Option<crate::domain::port::Port>| {
         port.filter(|_| !placed).map(crate::domain::port::Port::get)
     };
-    Ok(LeaseRequest {
+    LeaseRequest {
         names: vec![service.name.clone()],
         scope: Some(ScopeWord::Dir),
-        directory: Some(work_tree()?),
+        directory: project.file.parent().map(ToOwned::to_owned),
         pool: wanted.pool.or_else(|| service.pool.clone()),
         port: wanted.port.or(unless_placed(service.port)),
         prefer: wanted.prefer.or(unless_placed(service.prefer)),
@@ -70,5 +84,5 @@ pub(super) fn request(service: &Service, wanted: LeaseRequest) -> Result<LeaseRe
         handover: wanted.handover.or(service.handover),
         ttl: wanted.ttl.or(service.ttl),
         ..wanted
-    })
+    }
 }

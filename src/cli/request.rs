@@ -20,12 +20,16 @@ pub struct Wanted {
     /// The same name gets the same port again; repeat it for several ports at once.
     #[arg(long, short, value_name = "NAME", add = ArgValueCandidates::new(complete::names))]
     name: Vec<Name>,
-    /// A service of the project's portbook.toml, for this work tree alone; repeatable.
+    /// A service of the project's portbook.toml, for the folder of that file alone; repeatable.
     #[arg(long, value_name = "SERVICE", conflicts_with_all = ["name", "scope", "count", "block"])]
     service: Vec<Name>,
-    /// Within what the name is unique: your user, or also the enclosing git work tree.
+    /// Within what the name is unique: your user, or also the folder of the project: that of its
+    /// portbook.toml, else the root of the git work tree, else this one.
     #[arg(long, value_enum)]
     scope: Option<ScopeArg>,
+    /// Another instance of the service, with a port of its own that is kept as well, such as 2.
+    #[arg(long, value_name = "NAME")]
+    instance: Option<String>,
     /// The pool to take from.
     #[arg(long, value_name = "POOL", add = ArgValueCandidates::new(complete::pools))]
     pool: Option<String>,
@@ -92,7 +96,7 @@ pub struct Wanted {
 enum ScopeArg {
     /// Your user.
     User,
-    /// Your user and the enclosing git work tree.
+    /// Your user and the folder of the project.
     Dir,
 }
 
@@ -128,7 +132,7 @@ impl Wanted {
         let project = project::find(global)?;
         let requests = self.service.iter().map(|name| {
             let service = project::service(&project, name)?;
-            project::request(service, self.request()?)
+            Ok(project::request(&project, service, self.request()?))
         });
         requests.collect()
     }
@@ -137,6 +141,7 @@ impl Wanted {
         let dir = self.scope == Some(ScopeArg::Dir);
         Ok(LeaseRequest {
             names: self.name.clone(),
+            instance: self.instance.clone(),
             pool: self.pool.clone(),
             port: self.port,
             prefer: self.prefer,
@@ -154,11 +159,7 @@ impl Wanted {
             handover: self.handover,
             ttl: self.ttl,
             scope: dir.then_some(ScopeWord::Dir),
-            directory: if dir {
-                Some(project::work_tree()?)
-            } else {
-                None
-            },
+            directory: if dir { Some(project::scope()?) } else { None },
             labels: self.label.iter().cloned().collect::<BTreeMap<_, _>>(),
             ..LeaseRequest::default()
         })

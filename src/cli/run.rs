@@ -216,7 +216,10 @@ impl Words {
 
     fn name(&mut self, lease: &LeaseDocument) {
         if let Some(name) = &lease.name {
-            let (variable, word) = (format!("{}_", name.env_prefix()), format!("{name}."));
+            let (variable, word) = (
+                format!("{}_", name.env_prefix()),
+                format!("{}.", name.service()),
+            );
             self.add(&variable, &word, lease);
         }
     }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::stats::whom;
-use super::{Failure, Global, print, print_json};
+use super::{Failure, Global, folder, print, print_json};
 use crate::api::document::{PortDocument, PortRecord, ProcessDocument};
 use crate::domain::attempt::printable;
 use crate::domain::port::{Port, Protocol};
@@ -47,10 +47,9 @@ fn text(found: &PortDocument) -> String {
         let _ = writeln!(text, "{at} is excluded by {exclusion}");
     }
     for lease in &found.leases {
-        let name = lease
-            .name
-            .as_ref()
-            .map_or_else(String::new, |name| format!(" to {name}"));
+        let name = lease.name.as_ref().map_or_else(String::new, |_| {
+            format!(" to {}", printable(&folder::title(lease)))
+        });
         let owner = lease.owner.as_ref().map_or_else(String::new, |owner| {
             let command = printable(&owner.command);
             format!(", owned by {command} (pid {})", owner.pid)

@@ -20,6 +20,7 @@ mod read;
 mod reader;
 #[cfg(test)]
 mod tests;
+mod tree;
 mod value;
 
 use std::ffi::OsString;
@@ -35,8 +36,9 @@ pub use model::{
     BUILT_IN_POOLS, Console, History, InterfaceRule, Portserver, Settings, Store, Telemetry,
 };
 pub use place::SYSTEM_FILE;
-pub use project::{PROJECT_FILE, Project, Service, project, read as read_project, work_tree};
+pub use project::{PROJECT_FILE, Project, Service, project, read as read_project};
 pub use provenance::{DEFAULT, Provenance, Setting};
+pub use tree::Tree;
 
 use crate::telemetry::{Environment, LogFormat};
 use layers::Layers;

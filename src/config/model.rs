@@ -241,6 +241,8 @@ pub(super) fn default_pool(name: &str) -> Pool {
         }],
         handover,
         claim_within: Duration::from_mins(10),
+        names_idle: Duration::from_hours(24),
+        gone_after: Duration::from_hours(1),
         ttl: None,
         max_ttl: None,
         max_leases: None,

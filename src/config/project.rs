@@ -1,6 +1,5 @@
 //! The project file, `portbook.toml` in a repository: which ports the project needs, and nothing of
-//! the service. Read by client commands alone, and never above the repository: a stranger's folder
-//! must not move anything of the service.
+//! the service. Read by client commands alone; [`Tree`] finds it.
 
 use std::path::{Path, PathBuf};
 
@@ -9,6 +8,7 @@ use super::key::{Key, TABLES};
 use super::layers::{Found, Layers};
 use super::place;
 use super::reader::{Reader, Section};
+use super::tree::Tree;
 use super::value::Selectors;
 use super::{ConfigError, Sources};
 use crate::domain::duration::Span;
@@ -67,28 +67,10 @@ pub struct Service {
     pub ttl: Option<Span>,
 }
 
-/// The project that a directory belongs to: its file lies there or above, up to the root of the git
-/// work tree; without a work tree there and nowhere else.
-pub fn project(directory: &Path, sources: &Sources) -> Result<Option<Project>, ConfigError> {
-    match find(directory) {
-        Some(file) => read(file, sources).map(Some),
-        None => Ok(None),
-    }
-}
-
-/// The root of the git work tree around a directory. `.git` is a folder in a clone and a file in an
-/// added work tree.
-pub fn work_tree(directory: &Path) -> Option<&Path> {
-    directory.ancestors().find(|dir| dir.join(".git").exists())
-}
-
-fn find(directory: &Path) -> Option<PathBuf> {
-    let root = work_tree(directory).unwrap_or(directory);
-    let within = directory
-        .ancestors()
-        .take_while(|dir| dir.starts_with(root));
-    let mut files = within.map(|dir| dir.join(PROJECT_FILE));
-    files.find(|file| file.exists())
+/// The project of a tree; `None` where it has no project file.
+pub fn project(tree: &Tree, sources: &Sources) -> Result<Option<Project>, ConfigError> {
+    let file = tree.file.clone();
+    file.map(|file| read(file, sources)).transpose()
 }
 
 /// The project that a file describes.
@@ -119,6 +101,11 @@ fn service(mut section: Section<'_, '_>, name: &str, others: &[Service]) -> Opti
             return None;
         }
     };
+    if name.instance().is_some() {
+        let hint = format!("call it {}, and ask for it with --instance", name.service());
+        section.fail_here(Problem::new(format!("{name} is an instance"), hint));
+        return None;
+    }
     let twin = others
         .iter()
         .find(|other| other.name.env_prefix() == name.env_prefix());

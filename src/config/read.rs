@@ -130,6 +130,8 @@ fn pool(mut section: Section<'_, '_>, name: &str) -> Option<Pool> {
         interfaces: section.value("interfaces", Selectors(base.interfaces)).0,
         handover: section.value("handover", base.handover),
         claim_within: lasting(&mut section, "claim_within", base.claim_within),
+        names_idle: section.value("names_idle", Span(base.names_idle)).0,
+        gone_after: lasting(&mut section, "gone_after", base.gone_after),
         ttl: section
             .optional_checked("ttl", base.ttl.map(Span), not_zero)
             .map(|ttl| ttl.0),

@@ -234,7 +234,7 @@ impl Daemon {
 }
 
 /// What the service does by itself while it answers.
-fn chores(service: &Service) -> [JoinHandle<()>; 7] {
+fn chores(service: &Service) -> [JoinHandle<()>; 8] {
     fn keep<F>(service: &Service, chore: impl FnOnce(Service) -> F) -> JoinHandle<()>
     where
         F: Future<Output = ()> + Send + 'static,
@@ -249,6 +249,9 @@ fn chores(service: &Service) -> [JoinHandle<()>; 7] {
         }),
         keep(service, |service| async move {
             service.keep_in_repair().await;
+        }),
+        keep(service, |service| async move {
+            service.keep_folders().await;
         }),
         keep(service, |service| async move {
             service.keep_record_short().await;

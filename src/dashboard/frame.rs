@@ -1,5 +1,6 @@
 //! What frames every page: where the reader is, who they are, and what was just done.
 
+use std::borrow::Cow;
 use std::future::{Ready, ready};
 
 use actix_web::dev::Payload;
@@ -31,10 +32,9 @@ const SECTIONS: [(&str, &str); 3] = [
 ];
 
 /// What pages say after something was done: the word in the address, and the sentence for it. The
-/// sentences are fixed, so that no link can make a page say anything.
-const SAYINGS: [(&str, &str); 10] = [
-    ("released", "Released: the port is free."),
-    ("released-all", "Released: the ports are free."),
+/// sentences are fixed, so that no link can make a page say anything; what was released is told by
+/// [`releasing`](super::releasing).
+const SAYINGS: [(&str, &str); 8] = [
     ("renewed", "Renewed."),
     (
         "granted",
@@ -59,7 +59,7 @@ pub struct Frame {
     /// The page's address with its query.
     pub here: String,
     /// What was just done.
-    pub said: Option<&'static str>,
+    pub said: Option<Cow<'static, str>>,
     /// What stands in the search box.
     pub search: String,
     /// The id of the latest event before the page was made: what comes after it may be missing.
@@ -89,7 +89,7 @@ impl Frame {
             here: request.uri().to_string(),
             said: SAYINGS
                 .iter()
-                .find_map(|(word, saying)| (Some(*word) == said).then_some(*saying)),
+                .find_map(|(word, saying)| (Some(*word) == said).then_some((*saying).into())),
             search: query.get("q").unwrap_or_default().to_owned(),
             last_event: face
                 .map(|face| latest_id(face.service.journal()))
@@ -137,6 +137,9 @@ impl FromRequest for Frame {
     }
 }
 
+/// What stands in the address of one page and of no other that it leads to.
+const OF_ONE_PAGE: [&str; 3] = ["said", "released", "before"];
+
 /// The query of a page, for links that change one thing of it: all state of a page is in its address.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Params(Vec<(String, String)>);
@@ -180,7 +183,7 @@ impl Params {
     #[must_use]
     pub fn without(&self, key: &str) -> Self {
         let kept =
-            |(name, _): &&(String, String)| name != key && name != "said" && name != "before";
+            |(name, _): &&(String, String)| name != key && !OF_ONE_PAGE.contains(&name.as_str());
         Self(self.0.iter().filter(kept).cloned().collect())
     }
 
@@ -209,7 +212,7 @@ mod tests {
     #[test]
     fn a_link_changes_one_thing() {
         let params =
-            Params::parse("?outcome=in_use&pool=&before=7&said=released".trim_start_matches('?'));
+            Params::parse("?outcome=in_use&pool=&before=7&released=7".trim_start_matches('?'));
         assert_eq!(
             params.with("pool", "a b").query(),
             "?outcome=in_use&pool=a+b"

@@ -7,9 +7,10 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::format::When;
-use super::frame::Frame;
+use super::frame::{Frame, Params};
 use super::page::{Page, PageError, see};
 use super::part::lease::{Ends, LeaseRow};
+use super::releasing::{self, Wish};
 use crate::access::Viewer;
 use crate::api::document::LeaseDocument;
 use crate::api::problem::{Code, Problem};
@@ -29,7 +30,6 @@ pub(super) struct LeasePage {
     allocation: String,
     handover: &'static str,
     handover_means: &'static str,
-    directory: Option<String>,
     owner_since: Option<When>,
     ended: Option<When>,
     lifetime: Option<Lifetime>,
@@ -65,10 +65,15 @@ fn id(text: &str) -> Result<LeaseId, Problem> {
 pub(super) async fn show(
     face: Data<Face>,
     viewer: Viewer,
-    frame: Frame,
+    mut frame: Frame,
+    params: Params,
     path: Path<String>,
 ) -> Result<Page<LeasePage>, PageError> {
     let id = id(&path)?;
+    if params.get("released").is_some() {
+        let told = releasing::told(&face, &viewer, &id.to_string()).await;
+        frame.said = told.map(Into::into);
+    }
     let clock = face.service.clock();
     let lease = if let Some(lease) = face.service.lease(id) {
         LeaseDocument::of(&lease, clock)
@@ -101,15 +106,11 @@ fn page(frame: Frame, lease: LeaseDocument, open: bool, now: Timestamp) -> Lease
         allocation: lease.allocation.to_string(),
         handover: lease.handover.as_str(),
         handover_means: handover_means(lease.handover),
-        directory: lease
-            .directory
-            .as_ref()
-            .map(|path| printable(&path.display().to_string())),
         owner_since: lease
             .owner
             .as_ref()
             .map(|owner| When::of(owner.started_at, now)),
-        lifetime: lifetime(&lease, now),
+        lifetime: lifetime(&lease, now).filter(|_| ended.is_none()),
         labels: labels(&lease),
         trace_id: lease.trace_id.clone(),
         trace_url: None,
@@ -186,12 +187,23 @@ pub(super) struct Renewal {
 pub(super) async fn release(
     face: Data<Face>,
     viewer: Viewer,
+    frame: Frame,
     path: Path<String>,
+    form: Option<Form<Vec<(String, String)>>>,
 ) -> Result<HttpResponse, PageError> {
     let id = id(&path)?;
-    let released = face.service.release(viewer.caller()?, id).await;
-    released.map_err(Problem::from)?;
-    Ok(see(&format!("/leases/{id}?said=released")))
+    face.service
+        .lease_of(viewer.caller()?, id)
+        .map_err(Problem::from)?;
+    let wish = Wish {
+        chosen: vec![id],
+        forced: form.is_some_and(|form| form.iter().any(|(key, _)| key == "force")),
+        action: &format!("/leases/{id}/release"),
+        from: format!("/leases/{id}"),
+        back: &Params::default(),
+    };
+    let after = format!("/leases/{id}?released={id}");
+    releasing::release(&face, &viewer, frame, wish, &after).await
 }
 
 /// `POST /leases/{id}/renew`

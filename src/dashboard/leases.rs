@@ -12,6 +12,7 @@ use super::frame::{Frame, Params};
 use super::page::{Page, PageError, see};
 use super::part::form::Choice;
 use super::part::lease::{Ends, LeaseRow};
+use super::releasing::{self, Wish};
 use crate::access::Viewer;
 use crate::api::document::LeaseDocument;
 use crate::api::problem::Problem;
@@ -45,6 +46,8 @@ pub(super) struct LeasesPage {
     rows: Vec<LeaseRow>,
     total: String,
     next: Option<String>,
+    /// The query of this page, which a release comes back to.
+    back: String,
 }
 
 /// A choice of how near an end is.
@@ -77,9 +80,12 @@ fn ends(filter: &Filter) -> Vec<Near> {
 pub(super) async fn show(
     face: Data<Face>,
     viewer: Viewer,
-    frame: Frame,
+    mut frame: Frame,
     params: Params,
 ) -> Result<Page<LeasesPage>, PageError> {
+    if let Some(ids) = params.get("released") {
+        frame.said = releasing::told(&face, &viewer, ids).await.map(Into::into);
+    }
     let filter = Filter::of(&params)?;
     let now = face.service.clock().now();
     let found = if filter.ended {
@@ -110,6 +116,7 @@ pub(super) async fn show(
         ends: ends(&filter),
         total,
         next,
+        back: params.without("").query(),
         filter,
         frame,
     }))
@@ -204,25 +211,39 @@ fn taken_by(face: &Face, viewer: &Viewer) -> Vec<(LeaseId, String)> {
         .collect()
 }
 
-/// `POST /leases/release`: gives all the chosen ones back. One that ended meanwhile is no failure.
+/// `POST /leases/release`: gives all the chosen ones back, and comes back to the list as it was.
 pub(super) async fn release(
     face: Data<Face>,
     viewer: Viewer,
+    frame: Frame,
     form: Form<Vec<(String, String)>>,
 ) -> Result<HttpResponse, PageError> {
-    let caller = viewer.caller()?;
+    viewer.caller()?;
+    let value = |key: &str| {
+        form.iter()
+            .find_map(|(name, value)| (name == key).then_some(&**value))
+    };
+    let back = value("back").unwrap_or_default().trim_start_matches('?');
+    let back = Params::parse(back).without("");
     let chosen = form.iter().filter(|(key, _)| key == "id");
     let chosen: Vec<LeaseId> = chosen.filter_map(|(_, id)| id.parse().ok()).collect();
     if chosen.is_empty() {
-        return Ok(see("/leases?said=nothing"));
+        return Ok(see(&list(&back.with("said", "nothing"))));
     }
-    for id in chosen {
-        match face.service.release(caller, id).await {
-            Ok(()) | Err(crate::engine::refusal::Refusal::NotFound) => {}
-            Err(refusal) => return Err(Problem::from(refusal).into()),
-        }
-    }
-    Ok(see("/leases?said=released-all"))
+    let ids: Vec<String> = chosen.iter().map(ToString::to_string).collect();
+    let after = list(&back.with("released", &ids.join(",")));
+    let wish = Wish {
+        chosen,
+        forced: value("force").is_some(),
+        action: "/leases/release",
+        from: list(&back),
+        back: &back,
+    };
+    releasing::release(&face, &viewer, frame, wish, &after).await
+}
+
+fn list(params: &Params) -> String {
+    format!("/leases{}", params.query())
 }
 
 #[cfg(test)]
@@ -242,6 +263,7 @@ mod tests {
             total: rows.len().to_string(),
             rows,
             next: None,
+            back: String::new(),
         }
     }
 

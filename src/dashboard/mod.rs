@@ -23,6 +23,7 @@ mod page;
 mod part;
 mod port;
 mod refused;
+mod releasing;
 mod search;
 mod status;
 mod trying;

@@ -96,6 +96,7 @@ struct PastRow {
     /// Its page, where the reader may see it.
     href: Option<String>,
     name: Option<String>,
+    folder: Option<String>,
     uid: u32,
     state: Badge,
     granted: When,
@@ -346,6 +347,11 @@ fn past(leases: &[Lease], viewer: &Viewer, now: Timestamp) -> Vec<PastRow> {
         PastRow {
             href: open.then(|| format!("/leases/{}", lease.id)),
             name: name.map(ToString::to_string),
+            folder: lease
+                .scope
+                .folder()
+                .filter(|_| open)
+                .map(|folder| printable(&folder.display().to_string())),
             uid: lease.uid,
             state: Badge::lease(lease.state),
             granted: When::of(lease.granted_at, now),

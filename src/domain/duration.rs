@@ -110,6 +110,15 @@ impl FromStr for Span {
     }
 }
 
+/// A length of time in its largest whole unit, for tables: "3d", "2h", "5m", "9s".
+pub fn coarse(length: Duration) -> String {
+    let seconds = length.as_secs();
+    let units = [(86_400, "d"), (3600, "h"), (60, "m")];
+    let unit = units.into_iter().find(|(unit, _)| seconds >= *unit);
+    let (unit, word) = unit.unwrap_or((1, "s"));
+    format!("{}{word}", seconds / unit)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -138,6 +147,15 @@ mod tests {
         for wrong in ["", "soon", "-5s", "99999d"] {
             assert!(wrong.parse::<Span>().is_err(), "{wrong} was taken");
         }
+    }
+
+    #[test]
+    fn ages_are_told_in_one_unit() {
+        let coarse = |seconds| coarse(Duration::from_secs(seconds));
+        assert_eq!(coarse(0), "0s");
+        assert_eq!(coarse(119), "1m");
+        assert_eq!(coarse(7_199), "1h");
+        assert_eq!(coarse(259_200), "3d");
     }
 
     proptest! {

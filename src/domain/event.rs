@@ -24,7 +24,7 @@ pub enum EventKind {
     Reserved,
     /// A lease lasts longer.
     Renewed,
-    /// A lease ended; the detail is the end state.
+    /// A lease ended; the detail is the end state, and why where portbook ended it by itself.
     Ended,
     /// An outsider was found on a leased port.
     LateConflict,

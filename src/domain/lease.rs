@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -68,7 +68,8 @@ impl BootTime {
     }
 }
 
-/// What makes a lease sticky: 1 to 64 of `A-Z a-z 0-9 . _ -`, starting with a letter or digit.
+/// What makes a lease sticky: 1 to 64 of `A-Z a-z 0-9 . _ -`, starting with a letter or digit. A
+/// second instance of a service is called `web@2`: both parts follow that rule, 64 in all.
 ///
 /// ```
 /// use portbook::domain::lease::Name;
@@ -87,13 +88,39 @@ pub struct Name(Arc<str>);
 )]
 pub struct NameError(String);
 
+/// Between a service and its instance; no part of a name has it, so that no two can be confused.
+const INSTANCE: char = '@';
+
 impl Name {
     /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The name as the front of an environment variable: upper case, other characters as `_`.
+    /// The name of the service, without the instance.
+    ///
+    /// ```
+    /// use portbook::domain::lease::Name;
+    /// let name: Name = "web@2".parse().unwrap();
+    /// assert_eq!((name.service(), name.instance()), ("web", Some("2")));
+    /// assert_eq!(name.env_prefix(), "WEB");
+    /// ```
+    pub fn service(&self) -> &str {
+        self.0.split(INSTANCE).next().unwrap_or_default()
+    }
+
+    /// Which instance of the service it is; `None` for the first.
+    pub fn instance(&self) -> Option<&str> {
+        self.0.split_once(INSTANCE).map(|(_, instance)| instance)
+    }
+
+    /// The name of an instance of this service.
+    pub fn of_instance(&self, instance: &str) -> Result<Self, NameError> {
+        format!("{}{INSTANCE}{instance}", self.service()).parse()
+    }
+
+    /// The service's name as the front of an environment variable: upper case, other characters as
+    /// `_`. Every instance has the same, so that its program finds its port where it looks for it.
     pub fn env_prefix(&self) -> String {
         let fold = |c: char| {
             if c.is_ascii_alphanumeric() {
@@ -102,7 +129,7 @@ impl Name {
                 '_'
             }
         };
-        let folded: String = self.0.chars().map(fold).collect();
+        let folded: String = self.service().chars().map(fold).collect();
         // A variable must not start with a digit (POSIX.1-2024, 8.1).
         if folded.starts_with(|c: char| c.is_ascii_digit()) {
             format!("_{folded}")
@@ -112,15 +139,21 @@ impl Name {
     }
 }
 
+/// Whether a text can be a name without instance, or an instance.
+fn is_plain(text: &str) -> bool {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
+    text.starts_with(|first: char| first.is_ascii_alphanumeric()) && text.bytes().all(allowed)
+}
+
 impl FromStr for Name {
     type Err = NameError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
-        let good = (1..=64).contains(&text.len())
-            && text.as_bytes()[0].is_ascii_alphanumeric()
-            && text.bytes().all(allowed);
-        if good {
+        let (service, instance) = match text.split_once(INSTANCE) {
+            Some((service, instance)) => (service, Some(instance)),
+            None => (text, None),
+        };
+        if text.len() <= 64 && is_plain(service) && instance.is_none_or(is_plain) {
             Ok(Self(text.into()))
         } else {
             Err(NameError(text.chars().take(80).collect()))
@@ -147,8 +180,18 @@ pub enum Scope {
     /// One name per user.
     #[default]
     User,
-    /// One name per user and enclosing git work tree (or directory where there is none).
+    /// One name per user and folder: that of the project file, else the git work tree's root.
     Dir(PathBuf),
+}
+
+impl Scope {
+    /// The folder that names belong to; `None` where they belong to the user.
+    pub fn folder(&self) -> Option<&Path> {
+        match self {
+            Self::User => None,
+            Self::Dir(folder) => Some(folder),
+        }
+    }
 }
 
 /// The process that uses a port. A pid alone can be used again; with the start time it cannot.
@@ -396,6 +439,13 @@ pub struct Lease {
     pub span_id: Option<String>,
     /// Counts the changes, so that the record never goes back to an older form.
     pub revision: u64,
+    /// Since when its owner is away. `None` while somebody uses it, or may come to.
+    pub idle_since: Option<Timestamp>,
+    /// Whether it was reserved by hand (`reserve`): it never gives way to another request.
+    pub by_hand: bool,
+    /// The device (`st_dev`) on which the folder of its scope was seen. `None` until it is seen, and
+    /// for a folder that is the root of a file system.
+    pub scope_device: Option<u64>,
 }
 
 /// The name of the console's own lease.
@@ -407,6 +457,38 @@ impl Lease {
         self.name
             .as_ref()
             .is_some_and(|name| name.as_str() == CONSOLE_NAME)
+    }
+
+    /// Notes that its owner is away and the name keeps the port.
+    pub fn rest(&mut self, now: Timestamp) {
+        self.state = State::Reserved;
+        self.owner = None;
+        self.idle_since.get_or_insert(now);
+    }
+
+    /// Since when nobody has used it, as far as that is known.
+    pub fn last_used(&self) -> Timestamp {
+        self.idle_since.unwrap_or(self.granted_at)
+    }
+
+    /// Whether it is kept for a name and nobody is there: no owner, and none listens.
+    pub const fn is_idle(&self) -> bool {
+        self.name.is_some()
+            && self.owner.is_none()
+            && self.claim_by.is_none()
+            && matches!(self.state, State::Reserved)
+    }
+
+    /// What it is called in messages: "web of /home/me/shop", or its id where it has no name.
+    pub fn called(&self) -> String {
+        let name = match &self.name {
+            Some(name) => name.to_string(),
+            None => return format!("lease {}", self.id),
+        };
+        match self.scope.folder() {
+            Some(folder) => format!("{name} of {}", folder.display()),
+            None => name,
+        }
     }
 
     /// The next moment at which the lease ends by itself.
@@ -432,10 +514,24 @@ mod tests {
 
     #[test]
     fn names_keep_to_harmless_characters() {
-        for bad in ["", "-x", "a b", "a/b", "ü", &"x".repeat(65)] {
+        for bad in [
+            "",
+            "-x",
+            "a b",
+            "a/b",
+            "ü",
+            "@2",
+            "a@",
+            "a@-",
+            "a@2@3",
+            &"x".repeat(65),
+        ] {
             assert!(bad.parse::<Name>().is_err(), "{bad:?} was taken");
         }
         assert_eq!("1st".parse::<Name>().unwrap().env_prefix(), "_1ST");
+        let second = "web@2".parse::<Name>().unwrap();
+        assert_eq!(second.of_instance("3").unwrap().as_str(), "web@3");
+        assert!(second.of_instance("a b").is_err());
     }
 
     #[test]
@@ -486,6 +582,9 @@ pub mod tests_support {
             trace_id: None,
             span_id: None,
             revision: 0,
+            idle_since: None,
+            by_hand: false,
+            scope_device: None,
         }
     }
 }

@@ -105,6 +105,10 @@ pub struct Pool {
     pub handover: Handover,
     /// How long a lease without an owner waits for its first listener.
     pub claim_within: Duration,
+    /// How long a name must be unused to give way to another user's request where the pool is full.
+    pub names_idle: Duration,
+    /// How long the folder of a name must be gone for its lease to end.
+    pub gone_after: Duration,
     /// How long a lease lasts unless it is renewed; no end of its own if absent.
     pub ttl: Option<Duration>,
     /// The longest lifetime that may be asked for; any if absent. Leases that ask for none have it.

@@ -211,10 +211,15 @@ impl Service {
                 self.deadlines_moved.notify_one();
             }
             self.watch(&lease);
+            let folder = lease.scope.folder();
+            if folder.is_some() {
+                self.folder_news.notify_one();
+            }
             tracing::info!(
                 lease = %lease.id,
                 allocation = %lease.allocation,
                 name = lease.name.as_ref().map(tracing::field::display),
+                folder = folder.map(tracing::field::debug),
                 port = %lease.port,
                 pool = %lease.pool,
                 uid = lease.uid,
@@ -310,6 +315,9 @@ impl Service {
             trace_id: asked.trace_id().map(str::to_owned),
             span_id: asked.span_id().map(str::to_owned),
             revision: 0,
+            idle_since: asked.request.reserve.then(|| self.clock.now()),
+            by_hand: asked.request.reserve,
+            scope_device: None,
         }
     }
 

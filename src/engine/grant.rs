@@ -5,6 +5,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::allocator::{Found, Search, Wish};
+use super::giveway::Searched;
 use super::known::{Fate, Known};
 use super::measures::outcome;
 use super::plan::Plan;
@@ -212,12 +213,14 @@ impl Service {
         known: Vec<Known>,
     ) -> Result<Allocated, Refusal> {
         let wishes = wishes(asked.request, &known);
-        let _admission = self.admit(asked, wishes.len(), ending(&known))?;
+        let (_admission, notes) = self
+            .admit_with_room(asked, wishes.len(), ending(&known))
+            .await?;
         let Searched {
             result,
             attempts,
             explanation,
-        } = self.search(asked, &wishes);
+        } = self.search_with_room(asked, &wishes, notes).await;
         if !asked.request.dry_run {
             self.learn(&attempts);
         }
@@ -239,7 +242,8 @@ impl Service {
         self.grant(asked, outcome).await
     }
 
-    fn search(&self, asked: &Asked<'_>, wishes: &[Wish]) -> Searched {
+    /// Looks for the ports that are sought, once.
+    pub(super) fn search(&self, asked: &Asked<'_>, wishes: &[Wish]) -> Searched {
         let rules = self.kernel_rules();
         let mut occupants = self.occupants();
         let mut rng = lock(&self.rng).fork();
@@ -372,13 +376,6 @@ impl Service {
             trace: asked.trace.clone(),
         }
     }
-}
-
-/// A search that is over.
-struct Searched {
-    result: Result<Vec<Option<Found>>, Refusal>,
-    attempts: Vec<Attempt>,
-    explanation: Explanation,
 }
 
 /// A search that found what was asked for.

@@ -106,6 +106,7 @@ impl Service {
             return Ok(seeks(Vec::new(), preferred, Some(port)));
         }
         let known = judge(asked, name, leases, preferred)?;
+        self.check_is_away(asked, &known.leases)?;
         if asked.request.dry_run || !holds_what_is_asked_for(asked, &known) {
             return Ok(known);
         }
@@ -190,12 +191,6 @@ fn judge(
             *gives_up = Some(Skipped::new(port, misfit.reason, Some(misfit.wanted)));
         }
         return Ok(known);
-    }
-    let someone_else = |owner| asked.owner.as_ref().is_some_and(|wanted| !wanted.is(owner));
-    if let Some(lease) = &at_work
-        && lease.owner.as_ref().is_some_and(someone_else)
-    {
-        return refuse(name, asked, lease, "a second program");
     }
     let elsewhere = preferred.filter(|preferred| *preferred != port);
     let fate = match (elsewhere, at_work) {

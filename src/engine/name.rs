@@ -115,7 +115,7 @@ impl Service {
         let at_work = owner_lives && asked.owner.is_none();
         if at_work || asked.request.dry_run || asked.request.reserve {
             // Nothing changes hands.
-            return self.lease(lease.id).ok_or(Refusal::NotFound);
+            return self.reserved_by_hand(asked, lease).await;
         }
         let now = self.clock.boot();
         let terms = Terms {
@@ -158,6 +158,7 @@ struct Terms {
 impl Terms {
     fn apply(self, lease: &mut Lease, now: BootTime) {
         lease.state = State::Handed;
+        lease.idle_since = None;
         lease.owner = self.owner;
         lease.claim_by = self.claim_by;
         lease.ttl = self.ttl;

@@ -10,6 +10,15 @@ use super::refusal::Refusal;
 use super::service::{Service, lock};
 use crate::domain::lease::Handover;
 
+/// What a request would pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Over {
+    /// A limit on leases.
+    Leases(OverLimit),
+    /// The limit on open descriptors, of which so many are wanted.
+    Descriptors(usize),
+}
+
 /// Leave for a request to grant so many leases. They count from now on, until this is dropped.
 pub(super) struct Admission {
     service: Service,
@@ -32,7 +41,7 @@ impl Service {
         asked: &Asked<'_>,
         missing: usize,
         ending: usize,
-    ) -> Result<Admission, Refusal> {
+    ) -> Result<Admission, Over> {
         self.check_descriptors(asked, missing)?;
         let pool = &asked.plan.pool;
         let size = |limit: Option<NonZeroU32>| limit.map(|limit| limit.get() as usize);
@@ -44,18 +53,34 @@ impl Service {
         let count = missing * asked.plan.protocols.each().len();
         let count = count.saturating_sub(ending);
         let admitted = lock(&self.books).usage().admit(&share, count, limits);
-        match admitted {
-            Ok(()) => Ok(Admission {
-                service: self.clone(),
-                share,
-                count,
-            }),
-            Err(over) => Err(Refusal::QuotaExceeded(describe(over, &share, count))),
-        }
+        admitted.map_err(Over::Leases)?;
+        Ok(Admission {
+            service: self.clone(),
+            share,
+            count,
+        })
+    }
+
+    /// The refusal of a request that would pass a quota.
+    pub(super) fn over_quota(&self, over: Over, asked: &Asked<'_>, missing: usize) -> Refusal {
+        let pool = &asked.plan.pool;
+        let share = (Arc::clone(&pool.name), asked.caller.uid);
+        let count = missing * asked.plan.protocols.each().len();
+        Refusal::QuotaExceeded(match over {
+            Over::Leases(over) => describe(over, &share, count),
+            Over::Descriptors(wanted) => {
+                let (held, budget) = (self.held_descriptors(), self.descriptor_budget());
+                format!(
+                    "holding this needs {wanted} descriptors beside the {held} in use, and the \
+                     limit allows {budget} (RLIMIT_NOFILE): ask for fewer ports, release leases, or \
+                     raise LimitNOFILE of the service"
+                )
+            }
+        })
     }
 
     /// Refuses before descriptors run out: what is left is needed for clients and files.
-    fn check_descriptors(&self, asked: &Asked<'_>, missing: usize) -> Result<(), Refusal> {
+    fn check_descriptors(&self, asked: &Asked<'_>, missing: usize) -> Result<(), Over> {
         let sockets = asked.plan.group.addresses().len() * asked.plan.protocols.each().len();
         // Listeners that are to be given away stand beside their holds.
         let sockets = match asked.plan.handover {
@@ -64,15 +89,10 @@ impl Service {
         };
         // And one to watch its owner with.
         let (held, wanted) = (self.held_descriptors(), (sockets + 1) * missing);
-        let budget = self.descriptor_budget();
-        if held + wanted <= budget {
+        if held + wanted <= self.descriptor_budget() {
             return Ok(());
         }
-        Err(Refusal::QuotaExceeded(format!(
-            "holding this needs {wanted} descriptors beside the {held} in use, and the limit \
-             allows {budget} (RLIMIT_NOFILE): ask for fewer ports, release leases, or raise \
-             LimitNOFILE of the service"
-        )))
+        Err(Over::Descriptors(wanted))
     }
 }
 

@@ -12,7 +12,7 @@ use super::allocator::KernelRules;
 use super::books::Books;
 use super::holds::{HoldNews, Holds};
 use super::journal::Journal;
-use super::keeper::Repairs;
+use super::keeper::{Folders, Repairs};
 use super::learning::Pending;
 use super::observer::Inodes;
 use super::occupants::{Occupants, Sightings};
@@ -90,6 +90,9 @@ pub struct Inner {
     pub(super) given: Mutex<GivenSockets>,
     pub(super) watches: Mutex<HashMap<LeaseId, AbortHandle>>,
     pub(super) repairs: Mutex<Repairs>,
+    pub(super) folders: Mutex<Folders>,
+    /// Told of each lease that belongs to a folder.
+    pub(super) folder_news: Notify,
     /// The listening sockets that were found to be the owner's, by inode.
     pub(super) listeners: Mutex<HashMap<LeaseId, Inodes>>,
     pub(super) deadlines_moved: Notify,
@@ -158,6 +161,8 @@ impl Service {
             given: Mutex::default(),
             watches: Mutex::default(),
             repairs: Mutex::default(),
+            folders: Mutex::default(),
+            folder_news: Notify::new(),
             listeners: Mutex::default(),
             deadlines_moved: Notify::new(),
             queue: Queue::default(),

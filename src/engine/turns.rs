@@ -50,6 +50,19 @@ impl Turns {
         }
         turn
     }
+
+    /// The turn of these if nobody is at work on any of them now.
+    pub fn try_take<K: Hash>(&self, keys: impl IntoIterator<Item = K>) -> Option<Turn> {
+        let places: BTreeSet<u64> = keys
+            .into_iter()
+            .map(|key| self.hasher.hash_one(key) % LOCKS)
+            .collect();
+        let locks = places.into_iter().map(|place| {
+            let lock = self.locks.get(usize::try_from(place).ok()?)?;
+            Arc::clone(lock).try_lock_owned().ok()
+        });
+        locks.collect()
+    }
 }
 
 #[cfg(test)]
@@ -66,6 +79,15 @@ mod tests {
         assert!(second.is_err(), "two had one turn");
         drop(first);
         turns.take(["api"]).await;
+    }
+
+    #[tokio::test]
+    async fn keys_at_work_are_not_taken() {
+        let turns = Turns::default();
+        let first = turns.take(["web"]).await;
+        assert!(turns.try_take(["web"]).is_none());
+        drop(first);
+        assert_eq!(turns.try_take(["web"]).map(|turn| turn.len()), Some(1));
     }
 
     #[tokio::test]

@@ -3,6 +3,7 @@
 
 pub mod clock;
 pub mod closing;
+pub mod folder;
 pub mod handover;
 pub mod hold;
 pub mod interface;

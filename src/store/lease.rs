@@ -84,6 +84,9 @@ struct Row<'a>(
     Option<&'a str>,
     Option<&'a Moved>,
     u8,
+    Option<i64>,
+    u8,
+    Option<i64>,
 );
 
 fn millis(duration: Duration) -> u64 {
@@ -128,6 +131,10 @@ pub(super) fn row<'a>(lease: &'a Lease, boot_id: &'a str) -> impl Serialize + 'a
         lease.span_id.as_deref(),
         lease.moved.as_ref(),
         u8::from(lease.forgotten),
+        lease.idle_since.map(Timestamp::as_millisecond),
+        lease.by_hand.into(),
+        // The same bits: SQLite knows signed numbers alone.
+        lease.scope_device.map(u64::cast_signed),
     )
 }
 
@@ -158,6 +165,9 @@ pub(super) struct Found {
     revision: i64,
     moved: Option<String>,
     forgotten: bool,
+    idle_since_ms: Option<i64>,
+    by_hand: bool,
+    scope_device: Option<i64>,
 }
 
 fn parsed<T: std::str::FromStr>(what: &'static str, text: &str) -> Result<T, StoreError> {
@@ -238,6 +248,9 @@ impl TryFrom<Found> for StoredLease {
                 .transpose()?,
             forgotten: row.forgotten,
             revision: row.revision.unsigned_abs(),
+            idle_since: row.idle_since_ms.map(timestamp).transpose()?,
+            by_hand: row.by_hand,
+            scope_device: row.scope_device.map(i64::cast_unsigned),
         };
         Ok(Self {
             lease,

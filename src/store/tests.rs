@@ -85,6 +85,9 @@ fn full_lease() -> crate::domain::lease::Lease {
     lease.expires = Some(BootTime(Duration::from_millis(5_500)));
     lease.ttl = Some(Duration::from_mins(1));
     lease.labels.insert("team".into(), "infra".into());
+    lease.idle_since = Some(Timestamp::from_second(1_700_000_001).unwrap());
+    lease.by_hand = true;
+    lease.scope_device = Some(u64::MAX - 3);
     lease
 }
 

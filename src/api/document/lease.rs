@@ -149,6 +149,16 @@ impl LeaseDocument {
         }
     }
 
+    /// Whether its owner was seen to listen.
+    pub fn is_listened_on(&self) -> bool {
+        matches!(self.state, State::Active)
+    }
+
+    /// Whether its program may listen: not while it is away, nor where another has the port.
+    pub fn may_be_listened_on(&self) -> bool {
+        !self.state.is_ended() && !matches!(self.state, State::Reserved | State::Lost)
+    }
+
     /// A lease as others see it: where it is and whose, and nothing that its user wrote.
     #[must_use]
     pub fn seen_by_others(mut self) -> Self {

@@ -47,6 +47,10 @@ pub struct PoolDocument {
     pub handover: Handover,
     /// How long to wait for a first listener.
     pub claim_within: Span,
+    /// How long the folder of a name must be gone for its lease to end.
+    pub gone_after: Span,
+    /// How long a name must be unused to give way to another user's request where the pool is full.
+    pub names_idle: Span,
     /// How long a lease lasts.
     pub ttl: Option<Span>,
     /// How long it may last at most.

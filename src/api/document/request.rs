@@ -38,6 +38,11 @@ pub struct LeaseRequest {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 256), extend("uniqueItems" = true))]
     pub names: Vec<Name>,
+    /// Another instance of the service that is named, with a port of its own: `2` makes `web@2` of
+    /// `web`. `None` for the first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = "^[A-Za-z0-9][A-Za-z0-9._-]*$"), length(max = 62))]
+    pub instance: Option<String>,
     /// The pool.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pool: Option<String>,
@@ -133,6 +138,9 @@ impl LeaseRequest {
             }
             name => names.extend(name),
         }
+        if let Some(instance) = &self.instance {
+            names = instances(&names, instance)?;
+        }
         if self.ranges.as_ref().is_some_and(PortSet::is_empty) {
             return Err("ranges: name one port at least, or leave it out".to_owned());
         }
@@ -165,6 +173,22 @@ impl LeaseRequest {
             retry_key: None,
         })
     }
+}
+
+/// The names of an instance of each of these services.
+fn instances(names: &[Name], instance: &str) -> Result<Vec<Name>, String> {
+    if names.is_empty() {
+        return Err("instance goes with a name: it is another one of the same service".to_owned());
+    }
+    let each = names.iter().map(|name| match name.instance() {
+        Some(_) => Err(format!(
+            "{name} names an instance already: leave out instance"
+        )),
+        None => name
+            .of_instance(instance)
+            .map_err(|error| format!("instance: {error}")),
+    });
+    each.collect()
 }
 
 /// Whether the kernel could have such a directory.

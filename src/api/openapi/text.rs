@@ -48,7 +48,8 @@ inline! {
     Name, "Name", |_| json_schema!({
         "title": "name",
         "type": "string",
-        "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$",
+        "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]*(@[A-Za-z0-9][A-Za-z0-9._-]*)?$",
+        "maxLength": 64,
         "examples": ["web"],
     });
     Selector, "Selector", |generator| match generator.contract() {

@@ -2,6 +2,7 @@
 
 mod containers;
 mod files;
+mod folders;
 mod kernel;
 mod services;
 
@@ -60,6 +61,8 @@ pub(super) async fn run(global: &Global) -> Result<ExitCode, Failure> {
     report.add("permissions", files::permissions(&loaded.settings));
     report.add("services", services::several(&running));
     let leases = services::leases(&loaded).await;
+    let me = rustix::process::geteuid().as_raw();
+    report.add("folders", folders::gone(&leases, me));
     let published = containers::published(&mut report.unknown).await;
     report.add(
         "containers",

@@ -251,6 +251,10 @@ fn says(lease: &LeaseDocument, words: &str) -> bool {
         || has(&lease.pool)
         || lease.name.as_ref().is_some_and(|name| has(name.as_str()))
         || lease
+            .directory
+            .as_ref()
+            .is_some_and(|folder| has(&folder.to_string_lossy()))
+        || lease
             .owner
             .as_ref()
             .is_some_and(|owner| has(&owner.command))

@@ -8,6 +8,7 @@ use crate::dashboard::format::{UNSET, When};
 use crate::domain::address::host_with_port;
 use crate::domain::attempt::printable;
 use crate::domain::lease::{Guard, State};
+use crate::domain::port::Protocol;
 
 /// One row of a table of leases.
 #[derive(Debug, Clone)]
@@ -16,6 +17,10 @@ pub struct LeaseRow {
     pub id: String,
     /// Its name; none where it has none or the reader may not know it.
     pub name: Option<String>,
+    /// The folder that the name belongs to, if it belongs to one.
+    pub folder: Option<String>,
+    /// Where a browser reaches its program; none where there is nothing to open.
+    pub url: Option<String>,
     /// The port.
     pub port: u16,
     /// `tcp` or `udp`.
@@ -89,6 +94,8 @@ impl LeaseRow {
             granted: When::of(lease.granted_at, now),
             ends: ends(&lease, open, now),
             nobody: nobody(&lease, open),
+            folder: folder(&lease),
+            url: url(&lease),
             name: lease.name.map(|name| name.to_string()),
             port: lease.port.get(),
             protocol: lease.protocol.as_str(),
@@ -107,6 +114,18 @@ impl From<OwnerDocument> for OwnerCell {
             pid: owner.pid,
         }
     }
+}
+
+/// The folder that the name of a lease belongs to.
+pub fn folder(lease: &LeaseDocument) -> Option<String> {
+    let folder = lease.directory.as_ref()?;
+    Some(printable(&folder.display().to_string()))
+}
+
+/// Datagrams are nothing to open, and nobody answers where the owner is away.
+fn url(lease: &LeaseDocument) -> Option<String> {
+    let may_open = lease.protocol == Protocol::Tcp && lease.may_be_listened_on();
+    may_open.then(|| lease.url.clone())
 }
 
 /// An address without the port, which has a column of its own.

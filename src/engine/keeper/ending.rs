@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use tracing::Instrument;
 
+use super::folder::FOLDER_GONE;
 use crate::domain::event::EventKind;
 use crate::domain::lease::{BootTime, Lease, LeaseId, Owner, State};
+use crate::engine::giveway::GAVE_WAY;
 use crate::engine::plan::check_lifetime;
 use crate::engine::refusal::Refusal;
 use crate::engine::service::{Caller, Service, lock};
@@ -215,8 +217,10 @@ impl Service {
         if let Some(who) = intruder {
             self.late_conflict(ended, who);
         }
-        let state = ended.state.as_str();
-        self.journal.lease(EventKind::Ended, ended, state);
+        let state = ended.state;
+        self.journal
+            .lease(EventKind::Ended, ended, told(state, why));
+        let state = state.as_str();
         tracing::info!(lease = %id, port = %ended.port, state, "ended: {why}");
     }
 
@@ -292,4 +296,13 @@ impl Service {
             }
         }
     }
+}
+
+/// The end state, and why where portbook ended a lease by itself before its time.
+fn told(state: State, why: &str) -> String {
+    let word = state.as_str();
+    if [FOLDER_GONE, GAVE_WAY].contains(&why) {
+        return format!("{word}: {why}");
+    }
+    word.to_owned()
 }

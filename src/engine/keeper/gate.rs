@@ -100,18 +100,17 @@ impl Service {
             Some(hold) => self.shut(lease, hold).await,
             None => self.stranger_on(lease).await,
         };
+        let now = self.clock.now();
         let changed = self.change(lease.id, |lease| {
-            lease.state = if intruder.is_some() {
-                State::Lost
-            } else {
-                State::Reserved
-            };
+            lease.rest(now);
+            if intruder.is_some() {
+                lease.state = State::Lost;
+            }
             lease.guard = if hold.is_some() {
                 Guard::Hold
             } else {
                 Guard::None
             };
-            lease.owner = None;
             lease.claim_by = None;
         });
         let changed = changed.await?;

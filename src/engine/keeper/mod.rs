@@ -5,6 +5,7 @@ mod conflict;
 mod deadline;
 mod descriptor;
 mod ending;
+mod folder;
 mod gate;
 mod own;
 mod regain;
@@ -12,9 +13,10 @@ mod repair;
 mod restart;
 mod retake;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 mod watch;
 
+pub(super) use folder::Folders;
 pub(super) use regain::in_hand_again;
 pub(super) use repair::Repairs;
 pub use restart::Restored;

@@ -100,12 +100,12 @@ impl Service {
     pub(super) fn rebased(&self, stored: StoredLease) -> Lease {
         let StoredLease { mut lease, boot_id } = stored;
         if boot_id != self.store.boot_id() {
-            lease.owner = None;
             lease.claim_by = None;
             lease.expires = lease.ttl.map(|ttl| self.clock.boot().after(ttl));
             if lease.name.is_some() {
-                lease.state = State::Reserved;
+                lease.rest(self.clock.now());
             }
+            lease.owner = None;
         }
         lease.guard = Guard::None;
         lease
@@ -119,11 +119,8 @@ impl Service {
             .is_some_and(|owner| !process::is_running(owner))
             && !outlives_owner(lease)
         {
-            self.change(lease.id, |lease| {
-                lease.state = State::Reserved;
-                lease.owner = None;
-            })
-            .await?;
+            let now = self.clock.now();
+            self.change(lease.id, |lease| lease.rest(now)).await?;
         }
         Ok(())
     }
@@ -154,11 +151,8 @@ impl Service {
             self.set_guard(&lease, Guard::Owner);
         }
         if away && lease.state != State::Reserved {
-            let reserved = self.change(lease.id, |lease| {
-                lease.state = State::Reserved;
-                lease.owner = None;
-            });
-            reserved.await?;
+            let now = self.clock.now();
+            self.change(lease.id, |lease| lease.rest(now)).await?;
         }
         Ok(true)
     }

@@ -18,14 +18,14 @@ use crate::store::{Store, StoreOptions};
 
 const ME: Caller = Caller::user(1000);
 
-struct Place {
-    service: Service,
-    clock: Clock,
+pub(in crate::engine) struct Place {
+    pub(in crate::engine) service: Service,
+    pub(in crate::engine) clock: Clock,
     _folder: TempDir,
 }
 
 /// A service on ports of the kernel's choosing, which nobody else is given meanwhile.
-async fn place() -> Place {
+pub(in crate::engine) async fn place() -> Place {
     let folder = TempDir::new().unwrap();
     let sources = Sources {
         home: Some(folder.path().to_owned()),
@@ -60,7 +60,7 @@ impl Place {
         Arc::clone(&granted.leases[0])
     }
 
-    fn state(&self, id: LeaseId) -> Option<State> {
+    pub(in crate::engine) fn state(&self, id: LeaseId) -> Option<State> {
         self.service.lease(id).map(|lease| lease.state)
     }
 
@@ -69,7 +69,7 @@ impl Place {
     }
 }
 
-fn named(name: &str) -> Request {
+pub(in crate::engine) fn named(name: &str) -> Request {
     Request {
         names: vec![name.parse().unwrap()],
         ..Request::default()

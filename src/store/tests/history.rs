@@ -513,6 +513,9 @@ async fn attempts_on_an_older_record_get_the_user_of_their_allocation() {
         "alter table history_state add column pending_seq integer not null default 0",
         "alter table lease drop column moved",
         "alter table lease drop column forgotten",
+        "alter table lease drop column idle_since_ms",
+        "alter table lease drop column by_hand",
+        "alter table lease drop column scope_device",
         "delete from _sqlx_migrations where version >= 9",
     ] {
         raw(folder.path(), statement).await;

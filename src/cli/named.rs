@@ -1,0 +1,167 @@
+//! Which leases a word on the command line means: an id, a port, or a name. A name is this folder's,
+//! then the user's; it never acts on another folder by itself.
+
+use std::path::PathBuf;
+
+use super::{Failure, folder, project};
+use crate::api::document::LeaseDocument;
+use crate::domain::attempt::printable;
+
+/// From which place a name is looked up.
+#[derive(Debug, Clone)]
+pub(super) struct Here {
+    uid: u32,
+    /// The folder that names of scope `dir` belong to. `None` if there is no current directory.
+    folder: Option<PathBuf>,
+}
+
+/// What a command wants of the leases that it asks for, for its refusal.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Use {
+    /// The command.
+    pub(super) command: &'static str,
+    /// Whether it has `--all`.
+    pub(super) has_all: bool,
+    /// By what the command takes one of them.
+    pub(super) id: fn(&LeaseDocument) -> String,
+}
+
+impl Here {
+    /// The current directory's place.
+    pub(super) fn now() -> Self {
+        Self {
+            uid: rustix::process::geteuid().as_raw(),
+            folder: project::tree().ok().map(|tree| tree.scope),
+        }
+    }
+
+    /// The user that names belong to.
+    pub(super) const fn uid(&self) -> u32 {
+        self.uid
+    }
+
+    /// The leases that a word means: one id, all of a port, or all of a name in the nearest scope.
+    /// With `all` a name means that of every folder.
+    pub(super) fn meant(
+        &self,
+        leases: &[LeaseDocument],
+        word: &str,
+        all: bool,
+        purpose: Use,
+    ) -> Result<Vec<LeaseDocument>, Failure> {
+        let by_id = self.own(leases, |lease| lease.id.to_string() == word);
+        if !by_id.is_empty() {
+            return Ok(by_id);
+        }
+        let by_port = self.own(leases, |lease| lease.port.to_string() == word);
+        if !by_port.is_empty() {
+            return Ok(by_port);
+        }
+        let named = self.own(leases, |lease| is_named(lease, word));
+        if all && !named.is_empty() {
+            return Ok(named);
+        }
+        let nearest = self.nearest(&named);
+        if nearest.is_empty() {
+            return Err(self.unknown(leases, &named, word, purpose));
+        }
+        Ok(nearest)
+    }
+
+    /// The leases that match. Root sees everybody's, but means its own where it has one.
+    fn own(
+        &self,
+        leases: &[LeaseDocument],
+        is_meant: impl Fn(&LeaseDocument) -> bool,
+    ) -> Vec<LeaseDocument> {
+        let mut meant: Vec<LeaseDocument> =
+            leases.iter().filter(|it| is_meant(it)).cloned().collect();
+        if meant.iter().any(|lease| lease.uid == self.uid) {
+            meant.retain(|lease| lease.uid == self.uid);
+        }
+        meant
+    }
+
+    /// Of leases of one name those of this folder, else those of the user.
+    fn nearest(&self, named: &[LeaseDocument]) -> Vec<LeaseDocument> {
+        for folder in [self.folder.as_ref(), None] {
+            let of_scope = |lease: &&LeaseDocument| {
+                lease.uid == self.uid && lease.directory.as_ref() == folder
+            };
+            let found: Vec<LeaseDocument> = named.iter().filter(of_scope).cloned().collect();
+            if !found.is_empty() {
+                return found;
+            }
+        }
+        Vec::new()
+    }
+
+    fn unknown(
+        &self,
+        leases: &[LeaseDocument],
+        named: &[LeaseDocument],
+        word: &str,
+        purpose: Use,
+    ) -> Failure {
+        let shown = self.folder.as_deref().map(folder::shown);
+        let here = shown.map_or_else(String::new, |folder| format!(" here ({folder})"));
+        let word = printable(word);
+        if named.is_empty() {
+            let hint = self.instances(leases, &word);
+            return Failure::not_found(format!(
+                "no living lease has the id or port \"{word}\", or this name{here}; {hint}"
+            ));
+        }
+        let mut lines = vec![format!(
+            "no living lease is called {word}{here}, but elsewhere:"
+        )];
+        lines.extend(named.iter().map(|lease| self.line(lease, purpose)));
+        let all = if purpose.has_all {
+            ", or all of them with --all"
+        } else {
+            ""
+        };
+        lines.push(format!(
+            "name one by its id, as in `portbook {} {}`{all}",
+            purpose.command,
+            (purpose.id)(&named[0])
+        ));
+        Failure::not_found(lines.join("\n"))
+    }
+
+    /// Where the other instances of a service are, or where all names are.
+    fn instances(&self, leases: &[LeaseDocument], word: &str) -> String {
+        let of_service = |lease: &LeaseDocument| {
+            let name = lease.name.as_ref();
+            name.is_some_and(|name| name.service() == word && name.instance().is_some())
+        };
+        let found = self.nearest(&self.own(leases, of_service));
+        let names: Vec<String> = found
+            .iter()
+            .filter_map(|it| Some(it.name.as_ref()?.to_string()))
+            .collect();
+        if names.is_empty() {
+            "`portbook list` shows them".to_owned()
+        } else {
+            format!("there is {}", names.join(", "))
+        }
+    }
+
+    fn line(&self, lease: &LeaseDocument, purpose: Use) -> String {
+        let folder = lease.directory.as_deref().map(folder::shown);
+        let folder = folder.unwrap_or_else(|| "of the user".to_owned());
+        let user = if lease.uid == self.uid {
+            String::new()
+        } else {
+            format!("  uid {}", lease.uid)
+        };
+        let (port, state, id) = (lease.port, lease.state.as_str(), (purpose.id)(lease));
+        format!("  {folder}  port {port}  {state}{user}  {id}")
+    }
+}
+
+/// Whether a lease has this name.
+pub(super) fn is_named(lease: &LeaseDocument, name: &str) -> bool {
+    let known = lease.name.as_ref();
+    known.is_some_and(|known| known.as_str() == name)
+}

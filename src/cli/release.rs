@@ -1,0 +1,192 @@
+//! `portbook release`: gives leases back, by id, port or name, or all whose folder is gone.
+
+use std::io::{self, BufRead, IsTerminal, Write};
+use std::process::ExitCode;
+
+use clap::Args;
+use clap_complete::engine::ArgValueCandidates;
+use serde_json::json;
+
+use super::named::{Here, Use};
+use super::{Failure, Global, complete, folder, note, print_json};
+use crate::api::document::{LeaseDocument, VERSION};
+use crate::api::problem::Code;
+use crate::config::Loaded;
+use crate::domain::attempt::{Occupant, printable};
+use crate::library::Error;
+use crate::library::backend::Backend;
+
+/// What `release` takes.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+A name means the lease of this folder (that of portbook.toml, else the git work tree's root), else
+that of your user. Leases of other folders are released by id or port, or with --all:
+  portbook release web
+  portbook release web --instance 2                the second instance, also called web@2
+  portbook release --gone                          every lease of a folder that is no longer there
+Where the lease's program listens on the port it is asked for first; --force answers in advance.")]
+pub struct ReleaseArgs {
+    /// Lease ids, ports or names.
+    #[arg(required_unless_present = "gone", value_name = "LEASE",
+        add = ArgValueCandidates::new(complete::names))]
+    leases: Vec<String>,
+    /// This instance of the services that are named.
+    #[arg(long, value_name = "NAME", conflicts_with = "gone")]
+    instance: Option<String>,
+    /// Those of the name in every folder.
+    #[arg(long, conflicts_with = "gone")]
+    all: bool,
+    /// Every lease of yours whose folder no longer exists and whose program does not run.
+    #[arg(long, conflicts_with = "leases")]
+    gone: bool,
+    /// Also those whose program listens on the port, without a question.
+    #[arg(long, short)]
+    force: bool,
+}
+
+/// How `release` is told which leases it means.
+const PURPOSE: Use = Use {
+    command: "release",
+    has_all: true,
+    id: |lease| lease.id.to_string(),
+};
+
+/// Gives leases back.
+pub(super) async fn release(
+    global: &Global,
+    args: &ReleaseArgs,
+    loaded: Loaded,
+) -> Result<ExitCode, Failure> {
+    let backend = Backend::open(&loaded).await?;
+    let done = give_back(&backend, args).await;
+    backend.close().await;
+    let released = done?;
+    if global.json {
+        print_json(&json!({ "version": VERSION, "released": released }))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Releases what is meant, and tells of each; the leases that were released.
+async fn give_back(backend: &Backend, args: &ReleaseArgs) -> Result<Vec<LeaseDocument>, Failure> {
+    let chosen = chosen(backend, args).await?;
+    if chosen.is_empty() {
+        note("no lease of yours belongs to a folder that is gone");
+    }
+    if !args.force {
+        ask_for(&listening(backend, &chosen).await?)?;
+    }
+    let mut released = Vec::with_capacity(chosen.len());
+    for lease in chosen {
+        match backend.release(lease.id).await {
+            Ok(()) => {
+                tell(&lease, listener(backend, &lease).await?.as_ref());
+                released.push(lease);
+            }
+            Err(error) if is_over(&error) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(released)
+}
+
+async fn chosen(backend: &Backend, args: &ReleaseArgs) -> Result<Vec<LeaseDocument>, Failure> {
+    let living = backend.leases(false).await?;
+    let here = Here::now();
+    if args.gone {
+        return Ok(gone(living, here.uid()));
+    }
+    let mut chosen: Vec<LeaseDocument> = Vec::new();
+    for word in &args.leases {
+        let word = match &args.instance {
+            Some(instance) => format!("{word}@{instance}"),
+            None => word.clone(),
+        };
+        chosen.extend(here.meant(&living, &word, args.all, PURPOSE)?);
+    }
+    let mut seen = std::collections::HashSet::new();
+    chosen.retain(|lease| seen.insert(lease.id));
+    Ok(chosen)
+}
+
+/// A user's leases whose folder is gone, and that no program uses.
+pub(super) fn gone(mut living: Vec<LeaseDocument>, uid: u32) -> Vec<LeaseDocument> {
+    living.retain(|lease| {
+        let is_gone = lease.directory.as_deref().is_some_and(folder::is_gone);
+        lease.uid == uid && lease.owner.is_none() && is_gone
+    });
+    living
+}
+
+/// It ended while it was looked at.
+fn is_over(error: &Error) -> bool {
+    matches!(error, Error::Refused(problem) if problem.code == Code::NotFound.as_str())
+}
+
+/// Of these leases those whose program listens, with it.
+async fn listening(
+    backend: &Backend,
+    chosen: &[LeaseDocument],
+) -> Result<Vec<(LeaseDocument, Occupant)>, Failure> {
+    let mut found = Vec::new();
+    for lease in chosen.iter().filter(|lease| lease.may_be_listened_on()) {
+        found.extend(
+            listener(backend, lease)
+                .await?
+                .map(|who| (lease.clone(), who)),
+        );
+    }
+    Ok(found)
+}
+
+/// The program that listens on the port of a lease, as the kernel tells now.
+async fn listener(backend: &Backend, lease: &LeaseDocument) -> Result<Option<Occupant>, Failure> {
+    let found = backend.port(lease.protocol, lease.port).await?;
+    Ok(found.listener_of(lease).cloned())
+}
+
+/// Asks whoever sits at the terminal; where there is none it is refused.
+fn ask_for(listening: &[(LeaseDocument, Occupant)]) -> Result<(), Failure> {
+    let lines: Vec<String> = listening.iter().map(line).collect();
+    if lines.is_empty() {
+        return Ok(());
+    }
+    let lines = lines.join("\n");
+    if !(io::stdin().is_terminal() && io::stderr().is_terminal()) {
+        return Err(Failure::other(format!(
+            "{lines}\nnothing was released: stop the program first, or add --force"
+        )));
+    }
+    lines.lines().for_each(note);
+    if is_agreed() {
+        return Ok(());
+    }
+    Err(Failure::other("nothing was released"))
+}
+
+fn line((lease, who): &(LeaseDocument, Occupant)) -> String {
+    let title = printable(&folder::title(lease));
+    format!("{title}: {who} listens on port {}", lease.port)
+}
+
+fn is_agreed() -> bool {
+    let _ = write!(io::stderr(), "portbook: release it all the same? [y/N] ");
+    let mut answer = String::new();
+    // What cannot be read is no yes.
+    let _ = io::stdin().lock().read_line(&mut answer);
+    matches!(answer.trim(), "y" | "Y" | "yes")
+}
+
+fn tell(lease: &LeaseDocument, listener: Option<&Occupant>) {
+    let of = match &lease.name {
+        Some(_) => format!(" of {}", folder::title(lease)),
+        None => String::new(),
+    };
+    let still = listener.map_or_else(String::new, |who| {
+        format!("; {who} still listens on it, and nothing guards it any more")
+    });
+    note(&format!(
+        "released {}/{}{of}{still}",
+        lease.port, lease.protocol
+    ));
+}

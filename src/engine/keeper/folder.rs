@@ -1,0 +1,243 @@
+//! Leases whose folder is gone: work trees that were deleted give their ports back by themselves.
+//!
+//! A folder must be gone in every look over the pool's `gone_after`, on the boot-time clock, and no
+//! lease ends while a program may be using it.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::domain::attempt::printable;
+use crate::domain::lease::{BootTime, Lease, State};
+use crate::engine::refusal::Refusal;
+use crate::engine::service::{Service, lock};
+use crate::host::folder::{Sight, look_at};
+
+/// How often to look, unless a pool wants to know sooner.
+const ROUND: Duration = Duration::from_secs(30);
+
+/// The shortest pause between two looks.
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// Why a lease ended, for the log and the event.
+pub(super) const FOLDER_GONE: &str = "its folder is gone";
+
+/// What is known of the folders that leases belong to.
+#[derive(Debug, Default)]
+pub(in crate::engine) struct Folders {
+    /// Since when a user's folder has been gone in every look.
+    gone: HashMap<(u32, PathBuf), BootTime>,
+    /// The users whose folders are being looked at. A mount that hangs is its user's alone.
+    busy: HashSet<u32>,
+}
+
+impl Service {
+    /// Looks at the folders of leases, for as long as it is polled: from time to time, and soon
+    /// after a lease was granted, since only a folder that was seen can be gone later.
+    pub async fn keep_folders(&self) {
+        loop {
+            for uid in self.users_with_folders() {
+                if !lock(&self.folders).busy.insert(uid) {
+                    continue;
+                }
+                let service = self.clone();
+                tokio::spawn(async move {
+                    service.look_at_folders(uid).await;
+                    lock(&service.folders).busy.remove(&uid);
+                });
+            }
+            tokio::time::sleep(PAUSE).await;
+            let granted = self.folder_news.notified();
+            drop(tokio::time::timeout(self.folder_round(), granted).await);
+        }
+    }
+
+    fn folder_round(&self) -> Duration {
+        let settings = self.settings();
+        let soonest = settings.pools.values().map(|pool| pool.gone_after).min();
+        soonest.map_or(ROUND, |soonest| (soonest / 4).clamp(PAUSE, ROUND))
+    }
+
+    fn users_with_folders(&self) -> BTreeSet<u32> {
+        let books = lock(&self.books);
+        let of_folders = books
+            .leases()
+            .filter(|lease| lease.scope.folder().is_some());
+        of_folders.map(|lease| lease.uid).collect()
+    }
+
+    /// Looks once at the folders of one user's leases, and ends what has been without its folder
+    /// for long.
+    pub(super) async fn look_at_folders(&self, uid: u32) {
+        let mut folders: BTreeMap<PathBuf, Option<u64>> = BTreeMap::new();
+        for lease in lock(&self.books).leases().filter(|lease| lease.uid == uid) {
+            if let Some(folder) = lease.scope.folder() {
+                let known = folders.entry(folder.to_owned()).or_default();
+                *known = known.or(lease.scope_device);
+            }
+        }
+        let known = |of: u32, folder: &PathBuf| of != uid || folders.contains_key(folder);
+        lock(&self.folders)
+            .gone
+            .retain(|(of, folder), _| known(*of, folder));
+        for (folder, sight) in look_at(folders.into_iter().collect()).await {
+            match self.note_folder(uid, &folder, sight).await {
+                Ok(()) | Err(Refusal::NotFound) => {}
+                Err(error) => tracing::warn!(%error, "a folder's state could not be recorded"),
+            }
+        }
+    }
+
+    async fn note_folder(&self, uid: u32, folder: &Path, sight: Sight) -> Result<(), Refusal> {
+        let key = (uid, folder.to_owned());
+        let now = self.clock.boot();
+        let since = match sight {
+            Sight::Gone => *lock(&self.folders).gone.entry(key).or_insert(now),
+            Sight::There(device) => {
+                lock(&self.folders).gone.remove(&key);
+                return self.remember_device(uid, folder, device).await;
+            }
+            Sight::Unknown => {
+                lock(&self.folders).gone.remove(&key);
+                return Ok(());
+            }
+        };
+        let settings = self.settings();
+        for lease in self.leases_of_folder(uid, folder) {
+            let pool = settings.pools.get(&*lease.pool);
+            let long = pool.is_none_or(|pool| now.since(since) >= pool.gone_after);
+            if long && is_unused(&lease) {
+                self.end(lease.id, State::Expired, FOLDER_GONE, is_unused)
+                    .await?;
+                let (called, port) = (printable(&lease.called()), lease.port);
+                tracing::info!(lease = %lease.id, %port, uid, "the folder of {called} is gone");
+            }
+        }
+        Ok(())
+    }
+
+    async fn remember_device(
+        &self,
+        uid: u32,
+        folder: &Path,
+        device: Option<u64>,
+    ) -> Result<(), Refusal> {
+        let Some(device) = device else {
+            return Ok(());
+        };
+        for lease in self.leases_of_folder(uid, folder) {
+            if lease.scope_device != Some(device) {
+                let _turn = self.turn(lease.id).await;
+                self.change(lease.id, |lease| lease.scope_device = Some(device))
+                    .await?;
+            }
+        }
+        Ok(())
+    }
+
+    fn leases_of_folder(&self, uid: u32, folder: &Path) -> Vec<Arc<Lease>> {
+        let books = lock(&self.books);
+        let of_folder = |lease: &&Arc<Lease>| {
+            lease.uid == uid && lease.scope.folder() == Some(folder) && !lease.state.is_ended()
+        };
+        books.leases().filter(of_folder).cloned().collect()
+    }
+}
+
+/// Whether no program uses a lease. One that listens would be its owner within a second.
+fn is_unused(lease: &Lease) -> bool {
+    let nobody_listens = matches!(
+        lease.state,
+        State::Reserved | State::Handed | State::Degraded
+    );
+    lease.owner.is_none() && nobody_listens
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::lease::{LeaseId, Scope};
+    use crate::domain::request::Request;
+    use crate::engine::keeper::tests::{Place, named, place};
+    use crate::engine::service::Caller;
+
+    const ME: Caller = Caller::user(1000);
+
+    fn in_folder(folder: &Path) -> Request {
+        Request {
+            scope: Scope::Dir(folder.to_owned()),
+            ..named("web")
+        }
+    }
+
+    async fn granted(place: &Place, request: &Request) -> LeaseId {
+        place.service.allocate(&ME, request).await.unwrap().leases[0].id
+    }
+
+    async fn look_after(place: &Place, minutes: u64) {
+        place.clock.advance(Duration::from_mins(minutes));
+        place.service.look_at_folders(ME.uid).await;
+    }
+
+    #[tokio::test]
+    async fn leases_end_once_their_folder_was_gone_for_the_whole_time() {
+        let place = place().await;
+        let outer = tempfile::tempdir().unwrap();
+        let folder = outer.path().join("tree");
+        std::fs::create_dir(&folder).unwrap();
+        let id = granted(&place, &in_folder(&folder)).await;
+        look_after(&place, 0).await;
+        std::fs::remove_dir(&folder).unwrap();
+        look_after(&place, 1).await;
+        look_after(&place, 59).await;
+        assert!(place.state(id).is_some(), "an hour has not passed");
+        // It comes back in between, and the time begins anew.
+        std::fs::create_dir(&folder).unwrap();
+        look_after(&place, 1).await;
+        std::fs::remove_dir(&folder).unwrap();
+        look_after(&place, 1).await;
+        look_after(&place, 59).await;
+        assert!(place.state(id).is_some(), "it was there in between");
+        look_after(&place, 1).await;
+        assert_eq!(place.state(id), None);
+        let journal = place.service.journal().latest(1);
+        assert_eq!(journal[0].detail, "expired: its folder is gone");
+    }
+
+    #[tokio::test]
+    async fn folders_that_were_never_seen_end_nothing() {
+        let place = place().await;
+        let id = granted(&place, &in_folder(Path::new("/nonexistent/tree"))).await;
+        look_after(&place, 0).await;
+        look_after(&place, 600).await;
+        assert!(place.state(id).is_some());
+    }
+
+    #[tokio::test]
+    async fn running_programs_keep_leases_of_gone_folders() {
+        let place = place().await;
+        let outer = tempfile::tempdir().unwrap();
+        let folder = outer.path().join("tree");
+        std::fs::create_dir(&folder).unwrap();
+        let request = Request {
+            owner_pid: Some(std::process::id()),
+            ..in_folder(&folder)
+        };
+        let root = Caller::user(0);
+        let id = place
+            .service
+            .allocate(&root, &request)
+            .await
+            .unwrap()
+            .leases[0]
+            .id;
+        place.service.look_at_folders(0).await;
+        std::fs::remove_dir(&folder).unwrap();
+        for _ in 0..2 {
+            place.service.look_at_folders(0).await;
+            place.clock.advance(Duration::from_hours(2));
+        }
+        assert_eq!(place.state(id), Some(State::Handed));
+    }
+}
