@@ -23,7 +23,7 @@ pub(super) fn limit(limit: Option<u32>) -> Result<u32, Problem> {
     limit_within(limit, DEFAULT_LIMIT, MAX_LIMIT)
 }
 
-/// Same as [`limit`], with a default and a maximum.
+/// The number of rows to answer, within bounds of its own.
 pub(super) fn limit_within(limit: Option<u32>, default: u32, most: u32) -> Result<u32, Problem> {
     let limit = limit.unwrap_or(default);
     if (1..=most).contains(&limit) {

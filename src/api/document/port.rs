@@ -22,7 +22,7 @@ pub struct PortDocument {
     pub leases: Vec<LeaseDocument>,
     /// Who is on it outside portbook.
     pub occupants: Vec<OccupantDocument>,
-    /// Its latest attempts.
+    /// Its latest attempts, 20 at most; `/api/v1/attempts?port=` lists all.
     pub attempts: Vec<AttemptDocument>,
     /// Whether somebody excluded it by hand, and why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
