@@ -16,7 +16,7 @@ pub use attempt::AttemptDocument;
 pub use interface::{InterfaceAddressDocument, InterfaceDocument};
 pub use lease::{LeaseDocument, OwnerDocument};
 pub use pool::PoolDocument;
-pub use port::{OccupantDocument, PortDocument};
+pub use port::{LeaseLink, ListenerDocument, OccupantDocument, PortDocument, SightingDocument};
 pub use process::ProcessDocument;
 pub use request::{LeaseRequest, ScopeWord};
 pub use stats::{

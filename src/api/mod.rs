@@ -14,8 +14,10 @@ mod health;
 mod history;
 pub mod interfaces;
 pub mod leases;
+pub mod listeners;
 pub mod logins;
 mod metrics;
+mod occupants;
 pub mod openapi;
 pub mod pools;
 pub mod ports;
@@ -96,6 +98,7 @@ fn endpoints() -> Vec<Endpoint> {
             .delete(exclusions::delete),
         Endpoint::at("/api/v1/exclusions").get(exclusions::list),
         Endpoint::at("/api/v1/ports/{port}").get(ports::show_tcp),
+        Endpoint::at("/api/v1/listeners").get(listeners::list),
         Endpoint::at("/api/v1/snapshots").post(snapshots::create),
         Endpoint::at("/api/v1/logins").post(logins::create),
         Endpoint::at("/api/v1/interfaces").get(interfaces::list),

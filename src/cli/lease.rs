@@ -55,7 +55,7 @@ async fn release_all(backend: &Backend, wanted: &[String]) -> Result<Vec<LeaseDo
 }
 
 /// The living leases that a word means: one id, or all of a name or port.
-fn named(living: &[LeaseDocument], word: &str) -> Result<Vec<LeaseDocument>, Failure> {
+pub(super) fn named(living: &[LeaseDocument], word: &str) -> Result<Vec<LeaseDocument>, Failure> {
     let is_meant = |lease: &&LeaseDocument| {
         lease.id.to_string() == word
             || lease.port.to_string() == word

@@ -24,9 +24,11 @@ mod service;
 mod stats;
 mod status;
 mod table;
+mod target;
 mod token;
 mod trace;
 mod wait;
+mod when;
 mod who;
 
 pub use complete::answer_if_asked;

@@ -16,6 +16,7 @@ pub mod moment;
 pub mod outsider;
 pub mod pool;
 pub mod port;
+pub mod relation;
 pub mod request;
 pub mod retry;
 pub mod selector;

@@ -10,6 +10,7 @@ mod health;
 mod holds;
 pub mod journal;
 mod keeper;
+pub mod kin;
 mod learning;
 mod measures;
 mod name;

@@ -60,3 +60,4 @@ mod units;
 mod variables;
 mod veil;
 mod watcher;
+mod who;
