@@ -1,0 +1,416 @@
+//! Following leases: by the events of a running service; without one by the record, looked at anew
+//! when an owner ends, and now and then.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::select_all;
+use serde::Deserialize;
+use tokio::time::Instant;
+
+use super::Subject;
+use crate::api::document::{LeaseDocument, OwnerDocument};
+use crate::cli::{Failure, note, target};
+use crate::client::{Client, ClientError, Pieces};
+use crate::config::Loaded;
+use crate::domain::event::EventKind;
+use crate::domain::lease::{LeaseId, Owner, State};
+use crate::domain::port::{Port, Protocol, Protocols};
+use crate::host::process::{self, ProcessError};
+use crate::host::readiness::Readiness;
+use crate::library::Error;
+use crate::library::backend::Backend;
+use crate::library::find;
+
+/// How often the record, or a service that has gone, is looked for again.
+const ROUND: Duration = Duration::from_secs(1);
+
+/// The same while the end of a known owner would be told.
+const LONG_ROUND: Duration = Duration::from_secs(5);
+
+/// Two readings of one start time differ by no more, though the wall clock was set in between.
+const SAME_START: Duration = Duration::from_secs(2);
+
+/// Maximum size of one event in bytes. What is longer is not one of ours.
+const LONGEST_EVENT: usize = 64 << 10;
+
+/// The leases that concern a subject.
+#[derive(Debug, Default)]
+pub(super) struct Look {
+    /// Those that live.
+    pub(super) living: Vec<LeaseDocument>,
+    /// Those that were known to live and have ended.
+    pub(super) ended: Vec<LeaseDocument>,
+}
+
+/// Follows leases.
+pub(super) struct Follow<'a> {
+    loaded: &'a Loaded,
+    source: Source,
+    /// The ends of owners that are known.
+    owners: Vec<Readiness>,
+    /// Leases whose program went away while they were followed.
+    put_away: HashSet<LeaseId>,
+    /// Leases whose program had ended before, which is yet to be told.
+    leaving: HashSet<LeaseId>,
+    /// Whether there must be a service or a record, as for a name.
+    is_needed: bool,
+    is_first: bool,
+    is_told: bool,
+}
+
+enum Source {
+    Service(Backend, Events),
+    /// No service: the record, to be looked at again at this time.
+    Record(Instant),
+}
+
+impl<'a> Follow<'a> {
+    pub(super) fn new(loaded: &'a Loaded, is_needed: bool) -> Self {
+        Self {
+            loaded,
+            source: Source::Record(Instant::now()),
+            owners: Vec::new(),
+            put_away: HashSet::new(),
+            leaving: HashSet::new(),
+            is_needed,
+            is_first: true,
+            is_told: false,
+        }
+    }
+
+    /// Whether the program of a lease went away while it was followed, however short it was there.
+    pub(super) fn was_put_away(&self, id: LeaseId) -> bool {
+        self.put_away.contains(&id)
+    }
+
+    fn look_again_later(&mut self) {
+        let round = if self.owners.is_empty() {
+            ROUND
+        } else {
+            LONG_ROUND
+        };
+        self.source = Source::Record(Instant::now() + round);
+    }
+
+    /// The leases of the subject as they are now, with those `known` that have ended. `None` where
+    /// neither a service nor the record answers at this moment.
+    pub(super) async fn look(
+        &mut self,
+        subject: &Subject,
+        known: &[LeaseId],
+    ) -> Result<Option<Look>, Failure> {
+        let looked = self.try_look(subject, known).await;
+        let is_first = std::mem::replace(&mut self.is_first, false);
+        let must_work = self.is_needed && is_first;
+        match looked {
+            Ok(look) => Ok(look.map(|look| self.without_the_dead(look, is_first))),
+            Err(error) if must_work => Err(error.into()),
+            Err(_) => {
+                self.look_again_later();
+                Ok(None)
+            }
+        }
+    }
+
+    /// Takes away owners that have ended, of which the service may not know yet. What had ended before
+    /// the first look is not waited for: its successor is.
+    fn without_the_dead(&mut self, mut look: Look, is_first: bool) -> Look {
+        for lease in &mut look.living {
+            let is_dead = lease.owner.as_ref().is_some_and(has_ended);
+            if is_dead {
+                lease.owner = None;
+            }
+            if is_dead && is_first {
+                self.leaving.insert(lease.id);
+            }
+        }
+        look
+    }
+
+    async fn try_look(
+        &mut self,
+        subject: &Subject,
+        known: &[LeaseId],
+    ) -> Result<Option<Look>, Error> {
+        if matches!(self.source, Source::Record(_))
+            && let Some(client) = find::find(self.loaded).await?
+        {
+            // Listened to before looking, so that nothing happens in between unheard.
+            let events = Events::of(&client).await?;
+            self.source = Source::Service(Backend::Service(client), events);
+        }
+        if let Source::Service(backend, _) = &self.source {
+            let look = self.look_in(backend, subject, known).await?;
+            self.owners = look.living.iter().filter_map(owner_of).collect();
+            return Ok(Some(look));
+        }
+        if !self.is_needed && !self.loaded.settings.data_dir.is_dir() {
+            self.look_again_later();
+            return Ok(None);
+        }
+        let backend = Backend::open(self.loaded).await?;
+        let look = self.look_in(&backend, subject, known).await;
+        backend.close().await;
+        let look = look?;
+        self.owners = look.living.iter().filter_map(owner_of).collect();
+        self.look_again_later();
+        Ok(Some(look))
+    }
+
+    async fn look_in(
+        &self,
+        backend: &Backend,
+        subject: &Subject,
+        known: &[LeaseId],
+    ) -> Result<Look, Error> {
+        let mut look = Look::default();
+        match subject {
+            Subject::Port(port) => {
+                for protocol in Protocols::Both.each() {
+                    look.living
+                        .extend(backend.leases_on(*protocol, *port).await?);
+                }
+            }
+            Subject::Name(name) => {
+                let all = backend.leases_named(name).await?;
+                look.living = if all.is_empty() {
+                    by_id(backend, name.as_str()).await
+                } else {
+                    // Those of other scopes alone are not meant; one of this scope may come yet.
+                    target::leases(&all, name.as_str()).unwrap_or_default()
+                };
+            }
+        }
+        for id in known {
+            if !look.living.iter().any(|lease| lease.id == *id) {
+                look.ended.push(backend.lease(*id).await?);
+            }
+        }
+        look.ended.retain(|lease| lease.state.is_ended());
+        Ok(look)
+    }
+
+    /// Tells once that a lease of the name, or its program, is yet to come.
+    pub(super) fn tell_of_none(&mut self, subject: &Subject, living: &[LeaseDocument]) {
+        let Subject::Name(name) = subject else { return };
+        let away = |lease: &LeaseDocument| lease.state == State::Reserved;
+        let missing = if living.is_empty() {
+            format!("no lease here is called {name} yet: waiting for one")
+        } else if living.iter().all(away) {
+            format!("the program of {name} is away: waiting for it to come")
+        } else {
+            return;
+        };
+        if !std::mem::replace(&mut self.is_told, true) {
+            note(&missing);
+        }
+    }
+
+    /// Returns once the leases may have changed. Nothing is lost if it is given up.
+    pub(super) async fn changed(&mut self, subject: &Subject, known: &[LeaseId]) {
+        let source = &mut self.source;
+        let news = async {
+            match source {
+                Source::Service(_, events) => events.heard_of(subject, known).await,
+                Source::Record(next) => {
+                    tokio::time::sleep_until(*next).await;
+                    News::Unknown
+                }
+            }
+        };
+        let news = tokio::select! {
+            news = news => news,
+            () = any_ends(&self.owners) => {
+                // It stays readable: told once, it is waited for no more.
+                self.owners.clear();
+                News::Unknown
+            }
+        };
+        match news {
+            News::Event(heard) if heard.kind == EventKind::Reserved.as_str() => {
+                let lease = heard.lease.filter(|id| !self.leaving.remove(id));
+                self.put_away.extend(lease);
+            }
+            News::Gone => self.look_again_later(),
+            News::Event(_) | News::Unknown => {}
+        }
+    }
+
+    /// What the service or the record has to say of a port.
+    pub(super) async fn backend(&self) -> Option<Backend> {
+        Backend::open(self.loaded).await.ok()
+    }
+}
+
+/// A living lease of which the id was given.
+async fn by_id(backend: &Backend, word: &str) -> Vec<LeaseDocument> {
+    let Ok(id) = word.parse() else {
+        return Vec::new();
+    };
+    let lease = backend.lease(id).await;
+    lease
+        .into_iter()
+        .filter(|lease| !lease.state.is_ended())
+        .collect()
+}
+
+/// Waits for the end of a lease's owner; `None` if it has none, or has another one by now.
+fn owner_of(lease: &LeaseDocument) -> Option<Readiness> {
+    let owner = lease.owner.as_ref();
+    let owner = process_of(owner.filter(|_| lease.state != State::Reserved)?)?;
+    Readiness::of(process::pidfd(&owner).ok()?).ok()
+}
+
+/// The process that a document tells of, if it is there still and to be seen from here.
+pub(super) fn process_of(owner: &OwnerDocument) -> Option<Owner> {
+    let found = process::owner(owner.pid).ok()?;
+    let apart = found.started_at.duration_since(owner.started_at);
+    (apart.unsigned_abs() <= SAME_START).then_some(found)
+}
+
+/// Whether the process that a document tells of has ended. One that cannot be seen lives.
+fn has_ended(owner: &OwnerDocument) -> bool {
+    match process::owner(owner.pid) {
+        Ok(_) => process_of(owner).is_none(),
+        Err(error) => matches!(error, ProcessError::Gone(_)),
+    }
+}
+
+/// Returns once one of the owners has ended; never if there is none.
+async fn any_ends(owners: &[Readiness]) {
+    if owners.is_empty() {
+        return std::future::pending().await;
+    }
+    let ends = owners.iter().map(|owner| owner.readable().boxed());
+    drop(select_all(ends).await);
+}
+
+/// What made a look at the leases necessary.
+enum News {
+    Event(Heard),
+    /// Something may have happened.
+    Unknown,
+    /// The service has gone.
+    Gone,
+}
+
+/// A service's events as they happen.
+struct Events {
+    pieces: Pieces,
+    text: Vec<u8>,
+}
+
+/// What of an event tells whether it concerns a subject.
+#[derive(Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+struct Heard {
+    kind: String,
+    lease: Option<LeaseId>,
+    protocol: Option<Protocol>,
+    port: Option<Port>,
+}
+
+impl Events {
+    async fn of(client: &Client) -> Result<Self, ClientError> {
+        Ok(Self {
+            pieces: client.pieces("/api/v1/events").await?,
+            text: Vec::new(),
+        })
+    }
+
+    /// Reads until something happened to the subject.
+    async fn heard_of(&mut self, subject: &Subject, known: &[LeaseId]) -> News {
+        loop {
+            while let Some(event) = first_event(&mut self.text) {
+                match heard(&event) {
+                    Some(heard) if heard.concerns(subject, known) => return News::Event(heard),
+                    Some(_) => {}
+                    None => return News::Unknown,
+                }
+            }
+            match self.pieces.next().await {
+                Some(Ok(piece)) => self.text.extend_from_slice(&piece),
+                Some(Err(_)) | None => return News::Gone,
+            }
+            if self.text.len() > LONGEST_EVENT {
+                self.text.clear();
+                return News::Unknown;
+            }
+        }
+    }
+}
+
+impl Heard {
+    fn concerns(&self, subject: &Subject, known: &[LeaseId]) -> bool {
+        if self.lease.is_some_and(|lease| known.contains(&lease)) {
+            return true;
+        }
+        match subject {
+            Subject::Port(port) => self.port == Some(*port),
+            // A lease that may be of the name, and may have lost its program at once.
+            Subject::Name(_) => {
+                let may_be_new = [EventKind::Granted, EventKind::Reserved];
+                known.is_empty() && may_be_new.iter().any(|kind| kind.as_str() == self.kind)
+            }
+        }
+    }
+}
+
+/// Takes the first whole event out of what was read (WHATWG HTML 9.2.5: an empty line ends it).
+fn first_event(text: &mut Vec<u8>) -> Option<String> {
+    let end = text.windows(2).position(|pair| pair == b"\n\n")?;
+    let event: Vec<u8> = text.drain(..end + 2).collect();
+    Some(String::from_utf8_lossy(&event).into_owned())
+}
+
+/// What an event says. `None` if everything may have changed; a comment says that nothing has.
+fn heard(event: &str) -> Option<Heard> {
+    let field = |name: &str| event.lines().find_map(|line| line.strip_prefix(name));
+    match (field("event: "), field("data: ")) {
+        (Some("resync"), _) => None,
+        (_, Some(data)) => serde_json::from_str(data).ok(),
+        (_, None) => Some(Heard::default()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: &str = "019abcb7-4f2e-7c61-9d30-5b8a1c2e7f90";
+
+    fn web() -> Subject {
+        Subject::Name("web".parse().unwrap())
+    }
+
+    #[test]
+    fn events_are_taken_whole_and_comments_change_nothing() {
+        let mut text = b": alive\n\nid: 1-1\nevent: ended\ndata: {\"kind\":\"ended\",".to_vec();
+        let comment = first_event(&mut text).unwrap();
+        assert_eq!(heard(&comment), Some(Heard::default()));
+        assert_eq!(first_event(&mut text), None);
+        text.extend_from_slice(b"\"port\":3000,\"detail\":\"x\"}\n\nevent: resync\ndata: {}\n\n");
+        let ended = heard(&first_event(&mut text).unwrap()).unwrap();
+        assert_eq!(ended.port, Port::new(3000));
+        assert!(heard(&first_event(&mut text).unwrap()).is_none());
+    }
+
+    #[test]
+    fn only_events_of_the_subject_are_heard() {
+        let port = Subject::Port(Port::new(3000).unwrap());
+        let id: LeaseId = ID.parse().unwrap();
+        let mut event = Heard {
+            kind: "granted".to_owned(),
+            ..Heard::default()
+        };
+        assert!(event.concerns(&web(), &[]), "it may be of that name");
+        assert!(!event.concerns(&web(), &[id]));
+        assert!(!event.concerns(&port, &[]));
+        event.port = Port::new(3000);
+        assert!(event.concerns(&port, &[]));
+        event.lease = Some(id);
+        assert!(event.concerns(&web(), &[id]));
+    }
+}
