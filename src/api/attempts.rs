@@ -88,7 +88,7 @@ impl Wanted {
     pub(super) fn user(&self, viewer: &Viewer) -> Result<Option<u32>, Problem> {
         match (self.uid, viewer.only_user()) {
             (Some(uid), Some(only)) if uid != only => {
-                let detail = format!("the attempts of uid {uid} are not yours to see");
+                let detail = format!("what belongs to uid {uid} is not yours to see");
                 Err(Problem::new(Code::Forbidden, detail))
             }
             (uid, only) => Ok(only.or(uid)),

@@ -40,7 +40,7 @@ pub struct Wanted {
 pub struct ListenerList {
     /// By port, TCP first.
     pub listeners: Vec<ListenerDocument>,
-    /// Where the next page is. `None` on the last one.
+    /// Path of the next page. `None` on the last one.
     pub next: Option<String>,
 }
 

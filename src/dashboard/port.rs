@@ -31,6 +31,7 @@ use crate::domain::address::BindAddress;
 use crate::domain::attempt::{SocketState, printable};
 use crate::domain::lease::{Lease, State};
 use crate::domain::port::{Port, PortError, Protocol, UnknownProtocol};
+use crate::domain::relation::Relation;
 use crate::domain::words::{grouped, listed};
 use crate::host::interface::Snapshot;
 use crate::store::Seen;
@@ -302,7 +303,22 @@ impl From<OccupantDocument> for SocketRow {
     fn from(found: OccupantDocument) -> Self {
         let process = found.process;
         let executable = process.executable;
+        let is = match (found.relation, &found.holds) {
+            (Relation::Owner, _) => "the lease's own".to_owned(),
+            (Relation::Portbook, _) => "portbook's own".to_owned(),
+            (Relation::Stranger, None) => "a stranger".to_owned(),
+            (Relation::Stranger, Some(lease)) => {
+                let name = lease.name.as_ref().map(ToString::to_string);
+                let name = name.unwrap_or_else(|| "a lease".to_owned());
+                format!(
+                    "a stranger here; its program holds {name} on {}",
+                    lease.port
+                )
+            }
+        };
         let facts = [
+            ("is", Some(is)),
+            ("on", Some(found.addresses.join(" "))),
             ("user", process.user),
             (
                 "program",

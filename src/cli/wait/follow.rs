@@ -4,20 +4,17 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use futures_util::FutureExt;
-use futures_util::future::select_all;
-use serde::Deserialize;
 use tokio::time::Instant;
 
 use super::Subject;
-use crate::api::document::{LeaseDocument, OwnerDocument};
+use super::events::{Events, News};
+use super::owner::{any_ends, has_ended, owner_of};
+use crate::api::document::LeaseDocument;
 use crate::cli::{Failure, note, target};
-use crate::client::{Client, ClientError, Pieces};
 use crate::config::Loaded;
 use crate::domain::event::EventKind;
-use crate::domain::lease::{LeaseId, Owner, State};
-use crate::domain::port::{Port, Protocol, Protocols};
-use crate::host::process::{self, ProcessError};
+use crate::domain::lease::{LeaseId, State};
+use crate::domain::port::Protocols;
 use crate::host::readiness::Readiness;
 use crate::library::Error;
 use crate::library::backend::Backend;
@@ -28,12 +25,6 @@ const ROUND: Duration = Duration::from_secs(1);
 
 /// The same while the end of a known owner would be told.
 const LONG_ROUND: Duration = Duration::from_secs(5);
-
-/// Two readings of one start time differ by no more, though the wall clock was set in between.
-const SAME_START: Duration = Duration::from_secs(2);
-
-/// Maximum size of one event in bytes. What is longer is not one of ours.
-const LONGEST_EVENT: usize = 64 << 10;
 
 /// The leases that concern a subject.
 #[derive(Debug, Default)]
@@ -254,163 +245,4 @@ async fn by_id(backend: &Backend, word: &str) -> Vec<LeaseDocument> {
         .into_iter()
         .filter(|lease| !lease.state.is_ended())
         .collect()
-}
-
-/// Waits for the end of a lease's owner; `None` if it has none, or has another one by now.
-fn owner_of(lease: &LeaseDocument) -> Option<Readiness> {
-    let owner = lease.owner.as_ref();
-    let owner = process_of(owner.filter(|_| lease.state != State::Reserved)?)?;
-    Readiness::of(process::pidfd(&owner).ok()?).ok()
-}
-
-/// The process that a document tells of, if it is there still and to be seen from here.
-pub(super) fn process_of(owner: &OwnerDocument) -> Option<Owner> {
-    let found = process::owner(owner.pid).ok()?;
-    let apart = found.started_at.duration_since(owner.started_at);
-    (apart.unsigned_abs() <= SAME_START).then_some(found)
-}
-
-/// Whether the process that a document tells of has ended. One that cannot be seen lives.
-fn has_ended(owner: &OwnerDocument) -> bool {
-    match process::owner(owner.pid) {
-        Ok(_) => process_of(owner).is_none(),
-        Err(error) => matches!(error, ProcessError::Gone(_)),
-    }
-}
-
-/// Returns once one of the owners has ended; never if there is none.
-async fn any_ends(owners: &[Readiness]) {
-    if owners.is_empty() {
-        return std::future::pending().await;
-    }
-    let ends = owners.iter().map(|owner| owner.readable().boxed());
-    drop(select_all(ends).await);
-}
-
-/// What made a look at the leases necessary.
-enum News {
-    Event(Heard),
-    /// Something may have happened.
-    Unknown,
-    /// The service has gone.
-    Gone,
-}
-
-/// A service's events as they happen.
-struct Events {
-    pieces: Pieces,
-    text: Vec<u8>,
-}
-
-/// What of an event tells whether it concerns a subject.
-#[derive(Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
-struct Heard {
-    kind: String,
-    lease: Option<LeaseId>,
-    protocol: Option<Protocol>,
-    port: Option<Port>,
-}
-
-impl Events {
-    async fn of(client: &Client) -> Result<Self, ClientError> {
-        Ok(Self {
-            pieces: client.pieces("/api/v1/events").await?,
-            text: Vec::new(),
-        })
-    }
-
-    /// Reads until something happened to the subject.
-    async fn heard_of(&mut self, subject: &Subject, known: &[LeaseId]) -> News {
-        loop {
-            while let Some(event) = first_event(&mut self.text) {
-                match heard(&event) {
-                    Some(heard) if heard.concerns(subject, known) => return News::Event(heard),
-                    Some(_) => {}
-                    None => return News::Unknown,
-                }
-            }
-            match self.pieces.next().await {
-                Some(Ok(piece)) => self.text.extend_from_slice(&piece),
-                Some(Err(_)) | None => return News::Gone,
-            }
-            if self.text.len() > LONGEST_EVENT {
-                self.text.clear();
-                return News::Unknown;
-            }
-        }
-    }
-}
-
-impl Heard {
-    fn concerns(&self, subject: &Subject, known: &[LeaseId]) -> bool {
-        if self.lease.is_some_and(|lease| known.contains(&lease)) {
-            return true;
-        }
-        match subject {
-            Subject::Port(port) => self.port == Some(*port),
-            // A lease that may be of the name, and may have lost its program at once.
-            Subject::Name(_) => {
-                let may_be_new = [EventKind::Granted, EventKind::Reserved];
-                known.is_empty() && may_be_new.iter().any(|kind| kind.as_str() == self.kind)
-            }
-        }
-    }
-}
-
-/// Takes the first whole event out of what was read (WHATWG HTML 9.2.5: an empty line ends it).
-fn first_event(text: &mut Vec<u8>) -> Option<String> {
-    let end = text.windows(2).position(|pair| pair == b"\n\n")?;
-    let event: Vec<u8> = text.drain(..end + 2).collect();
-    Some(String::from_utf8_lossy(&event).into_owned())
-}
-
-/// What an event says. `None` if everything may have changed; a comment says that nothing has.
-fn heard(event: &str) -> Option<Heard> {
-    let field = |name: &str| event.lines().find_map(|line| line.strip_prefix(name));
-    match (field("event: "), field("data: ")) {
-        (Some("resync"), _) => None,
-        (_, Some(data)) => serde_json::from_str(data).ok(),
-        (_, None) => Some(Heard::default()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const ID: &str = "019abcb7-4f2e-7c61-9d30-5b8a1c2e7f90";
-
-    fn web() -> Subject {
-        Subject::Name("web".parse().unwrap())
-    }
-
-    #[test]
-    fn events_are_taken_whole_and_comments_change_nothing() {
-        let mut text = b": alive\n\nid: 1-1\nevent: ended\ndata: {\"kind\":\"ended\",".to_vec();
-        let comment = first_event(&mut text).unwrap();
-        assert_eq!(heard(&comment), Some(Heard::default()));
-        assert_eq!(first_event(&mut text), None);
-        text.extend_from_slice(b"\"port\":3000,\"detail\":\"x\"}\n\nevent: resync\ndata: {}\n\n");
-        let ended = heard(&first_event(&mut text).unwrap()).unwrap();
-        assert_eq!(ended.port, Port::new(3000));
-        assert!(heard(&first_event(&mut text).unwrap()).is_none());
-    }
-
-    #[test]
-    fn only_events_of_the_subject_are_heard() {
-        let port = Subject::Port(Port::new(3000).unwrap());
-        let id: LeaseId = ID.parse().unwrap();
-        let mut event = Heard {
-            kind: "granted".to_owned(),
-            ..Heard::default()
-        };
-        assert!(event.concerns(&web(), &[]), "it may be of that name");
-        assert!(!event.concerns(&web(), &[id]));
-        assert!(!event.concerns(&port, &[]));
-        event.port = Port::new(3000);
-        assert!(event.concerns(&port, &[]));
-        event.lease = Some(id);
-        assert!(event.concerns(&web(), &[id]));
-    }
 }

@@ -1,6 +1,7 @@
 //! Judging leases: when waiting for a listener is in vain.
 
-use super::follow::{Look, process_of};
+use super::follow::Look;
+use super::owner::process_of;
 use super::{Outcome, Subject};
 use crate::api::document::{LeaseDocument, OwnerDocument};
 use crate::domain::attempt::printable;

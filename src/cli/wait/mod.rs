@@ -1,10 +1,12 @@
 //! `portbook wait`: until something listens on a port or for a lease, answers, or has gone.
 
+mod events;
 mod follow;
 mod free;
 mod http;
 mod judge;
 mod listening;
+mod owner;
 
 use std::process::ExitCode;
 
