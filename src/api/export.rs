@@ -404,7 +404,7 @@ fn foreign_filter(ledger: Ledger, wanted: &Wanted) -> Option<&'static str> {
     foreign.next().map(|(word, ..)| word)
 }
 
-/// What can be filtered instead, for people.
+/// Filters of a ledger, for people.
 const fn reason(ledger: Ledger) -> &'static str {
     match ledger {
         Ledger::Snapshots => "snapshots are filtered by since and until",

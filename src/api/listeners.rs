@@ -68,7 +68,7 @@ pub async fn about(
     viewer: &Viewer,
     wanted: &Wanted,
 ) -> Result<ListenerList, Problem> {
-    let kin = service.kin();
+    let kin = service.kin(None);
     let (viewer, wanted) = (viewer.clone(), wanted.clone());
     let look = move || {
         let mut entries = listening(&wanted)?;

@@ -18,7 +18,7 @@ use crate::store::{AttemptFilter, StoreError};
 /// How many of its latest attempts are told.
 const ATTEMPTS: u32 = 20;
 
-/// How many of the latest sightings are told.
+/// Maximum number of sightings, the latest first.
 const SIGHTINGS: u32 = 20;
 
 /// The same for TCP, which is what most people mean by a port.
@@ -59,7 +59,10 @@ pub(super) fn parsed((protocol, port): &(String, String)) -> Result<(Protocol, P
 /// first. The kernel goes through its tables for it, and who is behind them is found in `/proc`; both
 /// block, so it is done aside, and once a request.
 pub async fn sockets(service: &Service, protocol: Protocol, port: Port) -> Vec<Socket> {
-    let (own, kin) = (service.own_sockets(protocol, port), service.kin());
+    let (own, kin) = (
+        service.own_sockets(protocol, port),
+        service.kin(Some((protocol, port))),
+    );
     let look = move || {
         let entries = Occupancy::on_port(protocol, port).unwrap_or_default();
         let (own, others): (Vec<Entry>, Vec<Entry>) = entries

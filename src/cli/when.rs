@@ -33,7 +33,7 @@ impl Local {
         }
     }
 
-    /// The same to the second.
+    /// A moment to the second.
     pub(super) fn second(&self, at: Timestamp) -> String {
         let second = self.zoned(at).strftime(":%S").to_string();
         self.moment(at) + &second

@@ -11,10 +11,10 @@ use crate::domain::relation::Relation;
 use crate::host::occupancy::Entry;
 use crate::host::process::{self, Process};
 
-/// What a socket is to the leases.
+/// Relation of a socket to the leases.
 #[derive(Debug, Clone, Default)]
 pub struct Related {
-    /// What it is to the lease on its port.
+    /// Relation to the lease on its port.
     pub relation: Relation,
     /// The lease on its port and address.
     pub lease: Option<Arc<Lease>>,
@@ -35,21 +35,34 @@ pub struct Kin {
 }
 
 impl Service {
-    /// The leases as they are now, to tell sockets apart by.
-    pub fn kin(&self) -> Kin {
+    /// The leases as they are now, to tell sockets apart by: those on one port, or on all.
+    pub fn kin(&self, only: Option<(Protocol, Port)>) -> Kin {
         let mut kin = Kin {
-            listeners: lock(&self.listeners).clone(),
             me: std::process::id(),
             ..Kin::default()
         };
-        for lease in self.leases() {
+        for lease in lock(&self.books).leases() {
             let place = (lease.protocol, lease.port);
             if let Some(owner) = &lease.owner {
                 let first = kin.by_owner.entry(owner.pid);
-                first.or_insert_with(|| Arc::clone(&lease));
+                let first = first.or_insert_with(|| Arc::clone(lease));
+                if lease.id < first.id {
+                    *first = Arc::clone(lease);
+                }
             }
-            kin.by_port.entry(place).or_default().push(lease);
+            if only.is_none_or(|only| only == place) {
+                kin.by_port
+                    .entry(place)
+                    .or_default()
+                    .push(Arc::clone(lease));
+            }
         }
+        let listeners = lock(&self.listeners);
+        let on_ports = kin.by_port.values().flatten();
+        let known =
+            on_ports.filter_map(|lease| Some((lease.id, listeners.get(&lease.id)?.clone())));
+        kin.listeners = known.collect();
+        drop(listeners);
         let udp = kin
             .by_port
             .keys()
@@ -66,7 +79,7 @@ impl Kin {
         self.holds.contains(&entry.inode)
     }
 
-    /// What a socket is, of which these processes have a descriptor. Reads `/proc`.
+    /// Relates a socket of which these processes have a descriptor. Reads `/proc`.
     pub fn of(&self, entry: &Entry, processes: &[Process]) -> Related {
         let leases = self.by_port.get(&(entry.protocol, entry.port));
         let leases = leases.into_iter().flatten().filter(|lease| {

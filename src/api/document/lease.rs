@@ -113,7 +113,7 @@ impl LeaseDocument {
         document
     }
 
-    /// The same with its owner's name as it was last recorded, such as a moment ago.
+    /// A lease with its owner's name as it was last recorded, such as a moment ago.
     pub fn as_recorded(lease: &Lease, clock: &Clock) -> Self {
         let host = lease.addresses.advertised_host();
         let addresses = lease.addresses.addresses();

@@ -143,7 +143,7 @@ pub struct OccupantDocument {
     /// Local addresses of its sockets, with the port.
     #[serde(default)]
     pub addresses: Vec<String>,
-    /// What it is to the lease on the port.
+    /// Relation to the lease on the port.
     #[serde(default)]
     pub relation: Relation,
     /// The lease on its port and address.

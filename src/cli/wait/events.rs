@@ -11,7 +11,7 @@ use crate::domain::port::Port;
 /// Maximum size of one event in bytes. What is longer is not one of ours.
 const LONGEST_EVENT: usize = 64 << 10;
 
-/// What made a look at the leases necessary.
+/// Reason for another look at the leases.
 pub(super) enum News {
     Event(Heard),
     /// Something may have happened.
@@ -26,7 +26,7 @@ pub(super) struct Events {
     text: Vec<u8>,
 }
 
-/// What of an event tells whether it concerns a subject.
+/// Parts of an event that tell whether it concerns a subject.
 #[derive(Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub(super) struct Heard {
@@ -88,7 +88,7 @@ fn first_event(text: &mut Vec<u8>) -> Option<String> {
     Some(String::from_utf8_lossy(&event).into_owned())
 }
 
-/// What an event says. `None` if everything may have changed; a comment says that nothing has.
+/// Parses an event. `None` if everything may have changed; a comment says that nothing has.
 fn heard(event: &str) -> Option<Heard> {
     let field = |name: &str| event.lines().find_map(|line| line.strip_prefix(name));
     match (field("event: "), field("data: ")) {

@@ -20,10 +20,10 @@ use crate::library::Error;
 use crate::library::backend::Backend;
 use crate::library::find;
 
-/// How often the record, or a service that has gone, is looked for again.
+/// Pause between two looks at the record, or for a service that has gone.
 const ROUND: Duration = Duration::from_secs(1);
 
-/// The same while the end of a known owner would be told.
+/// Pause while the end of a known owner would be told.
 const LONG_ROUND: Duration = Duration::from_secs(5);
 
 /// The leases that concern a subject.
@@ -229,7 +229,7 @@ impl<'a> Follow<'a> {
         }
     }
 
-    /// What the service or the record has to say of a port.
+    /// The service or the record, to ask about a port.
     pub(super) async fn backend(&self) -> Option<Backend> {
         Backend::open(self.loaded).await.ok()
     }

@@ -111,7 +111,7 @@ fn kept(living: &[LeaseDocument], places: &[Place]) -> Option<Report> {
     Some(report.by(lease.clone()))
 }
 
-/// Who has the ports, as `who` would tell.
+/// Names the occupants of the ports, as `who` would.
 pub(super) async fn who_is_there(waiting: &Waiting<'_>) -> String {
     let mut told = Vec::new();
     if let Some(backend) = waiting.follow.backend().await {

@@ -84,7 +84,7 @@ async fn status(
     Ok(answer?.status())
 }
 
-/// Where listeners can be reached from this host, IPv4 first.
+/// Addresses at which listeners can be reached from this host, IPv4 first.
 pub(super) fn reachable(listeners: &[Entry]) -> Vec<SocketAddr> {
     let mut addresses: Vec<SocketAddr> = listeners.iter().flat_map(of_listener).collect();
     addresses.sort_unstable();

@@ -11,7 +11,7 @@ use crate::domain::lease::{LeaseId, State};
 #[derive(Debug)]
 pub(super) struct Followed {
     leases: Vec<One>,
-    /// What is waited for, as in "before it listened".
+    /// Aim of the wait, as in "before it listened".
     goal: &'static str,
 }
 
@@ -42,7 +42,7 @@ impl Followed {
     }
 
     /// Reads the names of owners anew that were last seen as the command that became them: once
-    /// they have ended there is nobody to ask.
+    /// they have ended, their names cannot be read.
     pub(super) fn rename(&mut self) {
         let owners = self.leases.iter_mut().filter_map(|one| one.owner.as_mut());
         for owner in owners.filter(|owner| owner.command == env!("CARGO_PKG_NAME")) {
@@ -97,36 +97,18 @@ impl Followed {
         lease: &LeaseDocument,
         was_put_away: bool,
     ) -> Option<Ending> {
-        let index = self.leases.iter().position(|one| one.id == lease.id);
-        let index = index.unwrap_or_else(|| {
-            self.leases.push(One {
-                id: lease.id,
-                owner: None,
-            });
-            self.leases.len() - 1
-        });
-        let one = self.leases.get_mut(index)?;
+        let goal = self.goal;
+        let one = self.one_of(lease.id)?;
         let is_away = lease.state == State::Reserved;
         let (outcome, reason) = match (&one.owner, &lease.owner) {
-            (Some(owner), _) if is_away => (Outcome::Ended, program_ended(owner, lease, self.goal)),
-            (None, _) if is_away && was_put_away => (
-                Outcome::Ended,
-                format!(
-                    "the program of {} ended before it {}",
-                    label(lease),
-                    self.goal
-                ),
-            ),
-            // Whoever asks for a port by its number asks for any listener.
-            _ if lease.state == State::Lost && matches!(subject, Subject::Name(_)) => (
-                Outcome::Lost,
-                format!(
-                    "another program has port {} of {}; `portbook who {}` names it",
-                    lease.port,
-                    label(lease),
-                    lease.port
-                ),
-            ),
+            (Some(owner), _) if is_away => (Outcome::Ended, program_ended(owner, lease, goal)),
+            (None, _) if is_away && was_put_away => {
+                let of = label(lease);
+                let reason = format!("the program of {of} ended before it {goal}");
+                (Outcome::Ended, reason)
+            }
+            // A port by its number means any listener.
+            _ if lease.state == State::Lost && subject.is_name() => (Outcome::Lost, lost(lease)),
             (_, Some(owner)) if !is_away => {
                 one.owner = Some(owner.clone());
                 return None;
@@ -139,6 +121,20 @@ impl Followed {
             lease: lease.clone(),
         })
     }
+
+    fn one_of(&mut self, id: LeaseId) -> Option<&mut One> {
+        let index = self.leases.iter().position(|one| one.id == id);
+        let index = index.unwrap_or_else(|| {
+            self.leases.push(One { id, owner: None });
+            self.leases.len() - 1
+        });
+        self.leases.get_mut(index)
+    }
+}
+
+fn lost(lease: &LeaseDocument) -> String {
+    let (port, label) = (lease.port, label(lease));
+    format!("another program has port {port} of {label}; `portbook who {port}` names it")
 }
 
 fn program_ended(owner: &OwnerDocument, lease: &LeaseDocument, goal: &str) -> String {

@@ -142,7 +142,7 @@ impl<'w, 'a> Vigil<'w, 'a> {
         waiting.follow.changed(&waiting.subject, &known).await;
     }
 
-    /// What is missing, with what the lease says of a program that does not listen yet.
+    /// Says which listener is missing, and the state of the lease.
     fn still(&self) -> String {
         let still = format!(
             "{} is still without a listener",

@@ -58,7 +58,7 @@ pub struct WaitArgs {
     timeout: Option<Span>,
 }
 
-/// What is waited for.
+/// Subject of the wait.
 #[derive(Debug, Clone)]
 pub(super) enum Subject {
     /// A port.
@@ -80,7 +80,7 @@ impl std::fmt::Display for Place {
     }
 }
 
-/// How it ended.
+/// Outcome of the wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Outcome {
@@ -150,13 +150,13 @@ impl Report {
     }
 }
 
-/// What is known while waiting, so that a time-out can tell what was seen last.
+/// State of the wait, kept so that a time-out can tell what was seen last.
 pub(super) struct Waiting<'a> {
     subject: Subject,
     protocol: Option<Protocol>,
     follow: Follow<'a>,
     places: Vec<Place>,
-    /// What was seen last.
+    /// Last thing seen, for people.
     last: String,
 }
 

@@ -1,4 +1,4 @@
-//! Many ports at once: every process that listens, and leases on which nobody does.
+//! Many ports at once: every process that listens, and leases without a listener.
 
 use serde_json::json;
 
@@ -25,7 +25,7 @@ pub(super) async fn every(
     answer(&listeners, &[], "nothing listens on this host")
 }
 
-/// The listeners on some ports, and the leases there on which nobody listens.
+/// The listeners on some ports, and the leases there without a listener.
 pub(super) async fn on(
     backend: &Backend,
     ports: &PortSet,
@@ -107,7 +107,7 @@ fn label(lease: &LeaseLink) -> String {
     name.unwrap_or_else(|| format!("lease of uid {}", lease.uid))
 }
 
-/// A lease that nobody listens on.
+/// A lease without a listener.
 fn lease(lease: &LeaseDocument) -> Vec<String> {
     let name = lease.name.as_ref().map(ToString::to_string);
     let name = name.unwrap_or_else(|| format!("lease of uid {}", lease.uid));

@@ -15,7 +15,7 @@ use crate::domain::relation::Relation;
 /// How many attempts are told.
 const ATTEMPTS: usize = 5;
 
-/// How many times at which others were seen are told.
+/// Maximum number of sightings that are told.
 const SIGHTINGS: usize = 5;
 
 /// A port as one protocol has it, or both: first those with something on it.
@@ -115,7 +115,7 @@ pub(super) fn hosts(addresses: &[String]) -> String {
     hosts.join(" ")
 }
 
-/// From where sockets on these addresses can be reached, where it is plain.
+/// Reach of sockets on these addresses, where it is plain.
 fn reach(addresses: &[String]) -> &'static str {
     let ips = addresses.iter().map(|address| {
         let address = address.parse::<SocketAddr>().ok()?;
@@ -152,7 +152,7 @@ fn more(process: &ProcessDocument) -> String {
     format!("  {}\n", told.join(", "))
 }
 
-/// What was tried on it, and who was seen there.
+/// Attempts on a port, and sightings of others.
 fn past(found: &PortDocument, local: &Local) -> String {
     let mut text = String::new();
     text.extend(found.record.as_ref().map(|one| record(one, local)));
