@@ -31,6 +31,24 @@ pub struct Client {
     tried: Mutex<Option<UnixStream>>,
 }
 
+/// The pieces of an answer as they come.
+#[derive(Debug)]
+pub struct Pieces(Incoming);
+
+impl Pieces {
+    /// The next piece; `None` after the last one. No piece is lost if the wait for it is given up.
+    pub async fn next(&mut self) -> Option<io::Result<Bytes>> {
+        loop {
+            match self.0.frame().await?.map(hyper::body::Frame::into_data) {
+                Ok(Ok(piece)) => return Some(Ok(piece)),
+                // Trailers.
+                Ok(Err(_)) => {}
+                Err(error) => return Some(Err(io::Error::other(error))),
+            }
+        }
+    }
+}
+
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
@@ -121,23 +139,28 @@ impl Client {
         path: &str,
         mut take: impl FnMut(&[u8]) -> Result<bool, E>,
     ) -> Result<Result<(), E>, ClientError> {
-        let answer = self.ask(Method::GET, path, None).await;
-        let answer = answer.map_err(|error| self.broken(error))?;
-        let status = answer.status();
-        let mut body = answer.into_body();
-        if !status.is_success() {
-            let body = self.whole(body).await.map_err(|error| self.broken(error))?;
-            return Err(ClientError::Refused(problem(status, &body)));
-        }
-        while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|error| self.broken(io::Error::other(error)))?;
-            match frame.data_ref().map(|piece| take(piece)) {
-                Some(Ok(false)) => break,
-                Some(Err(error)) => return Ok(Err(error)),
-                Some(Ok(true)) | None => {}
+        let mut pieces = self.pieces(path).await?;
+        while let Some(piece) = pieces.next().await {
+            match take(&piece.map_err(|error| self.broken(error))?) {
+                Ok(false) => break,
+                Err(error) => return Ok(Err(error)),
+                Ok(true) => {}
             }
         }
         Ok(Ok(()))
+    }
+
+    /// Begins to read an answer of any length; it has begun when this returns.
+    pub async fn pieces(&self, path: &str) -> Result<Pieces, ClientError> {
+        let answer = self.ask(Method::GET, path, None).await;
+        let answer = answer.map_err(|error| self.broken(error))?;
+        let status = answer.status();
+        let body = answer.into_body();
+        if status.is_success() {
+            return Ok(Pieces(body));
+        }
+        let body = self.whole(body).await.map_err(|error| self.broken(error))?;
+        Err(ClientError::Refused(problem(status, &body)))
     }
 
     fn read<T: DeserializeOwned>(&self, body: &[u8]) -> Result<T, ClientError> {

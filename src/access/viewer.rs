@@ -29,6 +29,12 @@ impl Viewer {
         }
     }
 
+    /// Whether a program of this user may be named; one of an unknown user to those alone who see
+    /// everybody's.
+    pub fn sees_program_of(&self, uid: Option<u32>) -> bool {
+        uid.map_or_else(|| self.sees_everybody(), |uid| self.sees(uid))
+    }
+
     /// The only user whose doings may be shown; none where everybody's may.
     pub const fn only_user(&self) -> Option<u32> {
         match self {

@@ -92,22 +92,11 @@ pub fn port_range(text: &str) -> Result<RangeInclusive<u16>, String> {
 }
 
 impl Wanted {
-    /// Whether some rows are wanted and others not.
-    pub(super) fn is_narrowed(&self) -> bool {
-        let all = Self {
-            limit: self.limit,
-            format: self.format,
-            after: self.after.clone(),
-            ..Self::default()
-        };
-        *self != all
-    }
-
     /// Whose attempts are wanted; nobody but root sees those of others.
-    fn user(&self, viewer: &Viewer) -> Result<Option<u32>, Problem> {
+    pub(super) fn user(&self, viewer: &Viewer) -> Result<Option<u32>, Problem> {
         match (self.uid, viewer.only_user()) {
             (Some(uid), Some(only)) if uid != only => {
-                let detail = format!("the attempts of uid {uid} are not yours to see");
+                let detail = format!("what belongs to uid {uid} is not yours to see");
                 Err(Problem::new(Code::Forbidden, detail))
             }
             (uid, only) => Ok(only.or(uid)),
@@ -194,8 +183,7 @@ pub fn veil(occupant: &mut Occupant, viewer: &Viewer) {
 
 /// The same for somebody who is on record in words, as a process of this user where that is known.
 pub fn veil_words(words: &mut String, uid: Option<u32>, viewer: &Viewer) {
-    let shown = uid.map_or_else(|| viewer.sees_everybody(), |uid| viewer.sees(uid));
-    if !shown {
+    if !viewer.sees_program_of(uid) {
         let somebody = Occupant {
             uid,
             ..Occupant::default()

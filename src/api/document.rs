@@ -16,7 +16,9 @@ pub use attempt::AttemptDocument;
 pub use interface::{InterfaceAddressDocument, InterfaceDocument};
 pub use lease::{LeaseDocument, OwnerDocument};
 pub use pool::PoolDocument;
-pub use port::{OccupantDocument, PortDocument, listener_of};
+pub use port::{
+    LeaseLink, ListenerDocument, OccupantDocument, PortDocument, SightingDocument, listener_of,
+};
 pub use process::ProcessDocument;
 pub use request::{LeaseRequest, ScopeWord};
 pub use stats::{

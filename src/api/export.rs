@@ -6,14 +6,14 @@ use actix_web::web::Bytes;
 use futures_util::stream::{Stream, try_unfold};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use super::attempts::{Wanted, shown, veil_words};
+use super::attempts::{Wanted, port_range, shown, veil_words};
 use super::csv::{self, Cell};
 use super::document::AttemptDocument;
 use super::problem::{Code, Problem};
 use crate::access::Viewer;
-use crate::store::{AttemptFilter, DayFilter, DayRecord, Ledger, Reader, StoreError};
+use crate::store::{AttemptFilter, DayFilter, DayRecord, Ledger, LedgerFilter, Reader, StoreError};
 
 mod rest;
 
@@ -103,8 +103,7 @@ pub struct Export {
 enum Page {
     Attempts(AttemptFilter),
     Days(DayFilter),
-    /// With the last row that it has given.
-    Ledger(Ledger, Option<Map<String, Value>>),
+    Ledger(Ledger, LedgerFilter),
 }
 
 impl Export {
@@ -116,15 +115,20 @@ impl Export {
         wanted: &Wanted,
         now: jiff::Timestamp,
     ) -> Result<Self, Problem> {
-        let filter = wanted.filter(&viewer, now)?;
         check(kind, wanted)?;
         let page = match kind {
-            Kind::Attempts => Page::Attempts(reader.bounded(filter).await?),
-            Kind::Days => Page::Days(days(&filter, wanted.after.as_deref())?),
-            Kind::Snapshots => ledger(Ledger::Snapshots, wanted)?,
-            Kind::Sightings => ledger(Ledger::Sightings, wanted)?,
-            Kind::Conflicts => ledger(Ledger::Conflicts, wanted)?,
-            Kind::Endings => ledger(Ledger::Endings, wanted)?,
+            Kind::Attempts => {
+                let filter = wanted.filter(&viewer, now)?;
+                Page::Attempts(reader.bounded(filter).await?)
+            }
+            Kind::Days => {
+                let filter = wanted.filter(&viewer, now)?;
+                Page::Days(days(&filter, wanted.after.as_deref())?)
+            }
+            Kind::Snapshots => ledger(Ledger::Snapshots, wanted, &viewer, now)?,
+            Kind::Sightings => ledger(Ledger::Sightings, wanted, &viewer, now)?,
+            Kind::Conflicts => ledger(Ledger::Conflicts, wanted, &viewer, now)?,
+            Kind::Endings => ledger(Ledger::Endings, wanted, &viewer, now)?,
         };
         Ok(Self {
             reader,
@@ -177,15 +181,13 @@ impl Export {
                 filter.before = last.or(filter.before.take());
                 rows
             }
-            Page::Ledger(ledger, last) => {
-                let uid = self.viewer.only_user();
-                let after = last.as_ref();
-                let mut rows = self.reader.ledger(*ledger, uid, after, (0, limit)).await?;
-                *last = rows.last().map(|row| ledger.row(row)).or(last.take());
+            Page::Ledger(ledger, filter) => {
+                filter.limit = limit;
+                let mut rows = self.reader.ledger(*ledger, filter).await?;
+                let last = rows.last().map(|row| ledger.row(row));
+                filter.after = last.or(filter.after.take());
                 for row in &mut rows {
-                    if *ledger == Ledger::Conflicts {
-                        veil_outsider(row, &self.viewer);
-                    }
+                    veil_row(*ledger, row, &self.viewer);
                     ledger_line(&mut text, *ledger, row, self.format);
                 }
                 rows.len()
@@ -333,11 +335,14 @@ fn day_line(text: &mut String, day: &DayRecord, format: Format) {
     );
 }
 
-/// An outsider's name is for its own user: the last two cells of a late conflict.
-fn veil_outsider(row: &mut [Value], viewer: &Viewer) {
-    if let [.., Value::String(who), uid] = row {
-        let uid = uid.as_u64().and_then(|uid| u32::try_from(uid).ok());
-        veil_words(who, uid, viewer);
+/// A program's name is for its own user: the last two cells of a late conflict and of a sighting.
+fn veil_row(ledger: Ledger, row: &mut [Value], viewer: &Viewer) {
+    let [.., who, uid] = row else { return };
+    let uid = uid.as_u64().and_then(|uid| u32::try_from(uid).ok());
+    match (ledger, who) {
+        (Ledger::Conflicts, Value::String(who)) => veil_words(who, uid, viewer),
+        (Ledger::Sightings, who) if !viewer.sees_program_of(uid) => *who = Value::Null,
+        _ => {}
     }
 }
 
@@ -367,14 +372,71 @@ fn check(kind: Kind, wanted: &Wanted) -> Result<(), Problem> {
     Err(Problem::new(Code::InvalidRequest, detail))
 }
 
-/// The small tables are given whole.
-fn ledger(ledger: Ledger, wanted: &Wanted) -> Result<Page, Problem> {
-    if wanted.is_narrowed() {
-        let detail = "only attempts and days can be filtered: leave the filters out";
+/// Filters of the rows of a ledger; one that it does not have is refused.
+fn ledger(
+    ledger: Ledger,
+    wanted: &Wanted,
+    viewer: &Viewer,
+    now: jiff::Timestamp,
+) -> Result<Page, Problem> {
+    if let Some(word) = foreign_filter(ledger, wanted) {
+        let detail = format!("{}: leave the filter \"{word}\" out", reason(ledger));
         return Err(Problem::new(Code::InvalidRequest, detail));
     }
-    let after = rest::ledger_row(ledger, wanted.after.as_deref())?;
-    Ok(Page::Ledger(ledger, after))
+    let ports = wanted.port.as_deref().map(port_range).transpose();
+    let uid = if ledger.is_owned() {
+        wanted.user(viewer)?
+    } else {
+        wanted.uid
+    };
+    let filter = LedgerFilter {
+        uid,
+        ports: ports.map_err(|wrong| Problem::new(Code::InvalidRequest, wrong))?,
+        protocol: wanted.protocol,
+        pool: wanted.pool.clone(),
+        name: wanted.name.clone(),
+        since: wanted.since.map(|moment| moment.from(now)),
+        until: wanted.until.map(|moment| moment.from(now)),
+        after: rest::ledger_row(ledger, wanted.after.as_deref())?,
+        skip: 0,
+        limit: PAGE,
+    };
+    Ok(Page::Ledger(ledger, filter))
+}
+
+/// The first filter that is wanted and that a ledger does not have.
+fn foreign_filter(ledger: Ledger, wanted: &Wanted) -> Option<&'static str> {
+    let of_ports = ledger != Ledger::Snapshots;
+    let of_leases = matches!(ledger, Ledger::Conflicts | Ledger::Endings);
+    let asked = [
+        ("port", wanted.port.is_some(), of_ports),
+        ("protocol", wanted.protocol.is_some(), of_ports),
+        ("uid", wanted.uid.is_some(), of_ports),
+        ("pool", wanted.pool.is_some(), of_leases),
+        ("name", wanted.name.is_some(), of_leases),
+        ("interface", wanted.interface.is_some(), false),
+        ("outcome", wanted.outcome.is_some(), false),
+        ("errno", wanted.errno.is_some(), false),
+        ("strategy", wanted.strategy.is_some(), false),
+        ("allocation", wanted.allocation.is_some(), false),
+        ("before", wanted.before.is_some(), false),
+    ];
+    let mut foreign = asked.into_iter().filter(|(_, asked, has)| *asked && !has);
+    foreign.next().map(|(word, ..)| word)
+}
+
+/// Filters of a ledger, for people.
+const fn reason(ledger: Ledger) -> &'static str {
+    match ledger {
+        Ledger::Snapshots => "snapshots are filtered by since and until",
+        Ledger::Sightings => "sightings are filtered by port, protocol, uid, since and until",
+        Ledger::Conflicts => {
+            "conflicts are filtered by port, protocol, pool, name, uid, since and until"
+        }
+        Ledger::Endings => {
+            "endings are filtered by port, protocol, pool, name, uid, since and until"
+        }
+    }
 }
 
 /// Days that the attempts of a filter fall into.

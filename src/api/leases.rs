@@ -202,10 +202,13 @@ fn retry_key(request: &HttpRequest) -> Result<Option<RetryKey>, Problem> {
 
 /// An allocation as clients get it.
 pub fn document(granted: &Allocated, clock: &Clock) -> AllocationDocument {
-    let leases = granted
-        .leases
-        .iter()
-        .map(|lease| LeaseDocument::of(lease, clock));
+    let leases = granted.leases.iter().map(|lease| {
+        if granted.created {
+            LeaseDocument::as_recorded(lease, clock)
+        } else {
+            LeaseDocument::of(lease, clock)
+        }
+    });
     AllocationDocument {
         allocation: granted.id,
         created: granted.created,

@@ -14,8 +14,10 @@ mod health;
 mod history;
 pub mod interfaces;
 pub mod leases;
+pub mod listeners;
 pub mod logins;
 mod metrics;
+mod occupants;
 pub mod openapi;
 mod paging;
 pub mod pools;
@@ -100,6 +102,7 @@ fn endpoints() -> Vec<Endpoint> {
             .route(Method::PUT, exclusions::put_range)
             .delete(exclusions::delete_range),
         Endpoint::at("/api/v1/ports/{port}").get(ports::show_tcp),
+        Endpoint::at("/api/v1/listeners").get(listeners::list),
         Endpoint::at("/api/v1/snapshots").post(snapshots::create),
         Endpoint::at("/api/v1/logins").post(logins::create),
         Endpoint::at("/api/v1/interfaces").get(interfaces::list),

@@ -3,22 +3,23 @@
 use actix_web::HttpResponse;
 use actix_web::web::{Data, Path};
 
-use super::document::{
-    LeaseDocument, OccupantDocument, OwnerDocument, PortDocument, ProcessDocument,
-};
+use super::document::{LeaseDocument, OwnerDocument, PortDocument, SightingDocument};
 use super::leases::shown;
+pub use super::occupants::Socket;
 use super::problem::{Code, Problem};
-use super::{Face, attempts, stats};
+use super::{Face, attempts, occupants, stats};
 use crate::access::Viewer;
-use crate::domain::attempt::Occupant;
 use crate::domain::port::{Port, Protocol};
 use crate::engine::service::Service;
-use crate::host::occupancy::{self, Entry, Occupancy};
+use crate::host::occupancy::{Entry, Occupancy};
 use crate::host::process;
 use crate::store::{AttemptFilter, StoreError};
 
 /// How many of its latest attempts are told.
 const ATTEMPTS: u32 = 20;
+
+/// Maximum number of sightings, the latest first.
+const SIGHTINGS: u32 = 20;
 
 /// The same for TCP, which is what most people mean by a port.
 pub async fn show_tcp(
@@ -54,47 +55,23 @@ pub(super) fn parsed((protocol, port): &(String, String)) -> Result<(Protocol, P
     Ok((protocol, port))
 }
 
-/// A socket on a port, and who has it.
-#[derive(Debug, Clone)]
-pub struct Socket {
-    /// The socket.
-    pub entry: Entry,
-    /// Not for everybody's eyes.
-    occupant: Option<Occupant>,
-}
-
-impl Socket {
-    /// A socket of somebody.
-    pub const fn new(entry: Entry, occupant: Option<Occupant>) -> Self {
-        Self { entry, occupant }
-    }
-
-    /// Who has it, as this viewer may see it; none where it is a hold of portbook's.
-    pub fn seen_by(&self, viewer: &Viewer) -> Option<Occupant> {
-        let mut occupant = self.occupant.clone()?;
-        attempts::veil(&mut occupant, viewer);
-        Some(occupant)
-    }
-}
-
 /// The sockets on a port at this moment: portbook's own holds, then those of others, who listens
 /// first. The kernel goes through its tables for it, and who is behind them is found in `/proc`; both
 /// block, so it is done aside, and once a request.
 pub async fn sockets(service: &Service, protocol: Protocol, port: Port) -> Vec<Socket> {
-    let own = service.own_sockets(protocol, port);
+    let (own, kin) = (
+        service.own_sockets(protocol, port),
+        service.kin(Some((protocol, port))),
+    );
     let look = move || {
         let entries = Occupancy::on_port(protocol, port).unwrap_or_default();
-        named(entries, |entry| own.contains(&entry.inode))
+        let (own, others): (Vec<Entry>, Vec<Entry>) = entries
+            .into_iter()
+            .partition(|entry| own.contains(&entry.inode));
+        let own = own.into_iter().map(|entry| Socket::new(entry, None));
+        own.chain(occupants::behind(others, &kin)).collect()
     };
     tokio::task::spawn_blocking(look).await.unwrap_or_default()
-}
-
-fn named(entries: Vec<Entry>, is_own: impl Fn(&Entry) -> bool) -> Vec<Socket> {
-    let (own, others): (Vec<Entry>, Vec<Entry>) = entries.into_iter().partition(is_own);
-    let own = own.into_iter().map(|entry| Socket::new(entry, None));
-    let others = occupancy::behind(others).into_iter();
-    let others = others.map(|(entry, occupant)| Socket::new(entry, Some(occupant)));
-    own.chain(others).collect()
 }
 
 /// Everything of one port, with these sockets on it, that this viewer may know.
@@ -125,11 +102,28 @@ pub async fn about(
         protocol,
         port,
         leases: leases.map(with_owner).collect(),
-        occupants: occupants(sockets, viewer),
+        occupants: occupants::of_others(sockets, viewer),
         attempts: tried.collect(),
         exclusion: service.exclusions().get(protocol, port).cloned(),
         record: record.map(Into::into),
+        sightings: sightings(service, viewer, protocol, port).await?,
     })
+}
+
+/// Others who were seen on it, the latest first.
+async fn sightings(
+    service: &Service,
+    viewer: &Viewer,
+    protocol: Protocol,
+    port: Port,
+) -> Result<Vec<SightingDocument>, StoreError> {
+    if let Err(error) = service.write_sightings().await {
+        tracing::warn!(%error, "could not write the latest sightings; older ones are shown");
+    }
+    let reader = service.store().reader();
+    let seen = reader.seen_on(protocol, port, i64::MIN, SIGHTINGS).await?;
+    let shown = |seen| SightingDocument::of(seen, |uid| viewer.sees_program_of(uid));
+    Ok(seen.into_iter().filter_map(shown).collect())
 }
 
 /// A lease with more about its owner, if the viewer may know who that is.
@@ -139,36 +133,4 @@ fn with_owner(mut lease: LeaseDocument) -> LeaseDocument {
         owner.process = process::details(*pid, Some(command)).into();
     }
     lease
-}
-
-/// Who is on it, each once, but for portbook itself.
-fn occupants(sockets: &[Socket], viewer: &Viewer) -> Vec<OccupantDocument> {
-    let me = std::process::id();
-    let mut seen: Vec<&Occupant> = Vec::new();
-    let mut documents = Vec::new();
-    for socket in sockets {
-        let Some(occupant) = &socket.occupant else {
-            continue;
-        };
-        if occupant.pid != Some(me) && !seen.contains(&occupant) {
-            seen.push(occupant);
-            documents.extend(socket.seen_by(viewer).map(with_process));
-        }
-    }
-    documents
-}
-
-/// An occupant with more about its process, if the viewer may know which it is.
-fn with_process(occupant: Occupant) -> OccupantDocument {
-    let details = occupant
-        .pid
-        .map(|pid| process::details(pid, occupant.command.as_deref()));
-    let user = occupant.uid.and_then(process::user_name);
-    OccupantDocument {
-        occupant,
-        process: ProcessDocument {
-            user,
-            ..details.unwrap_or_default().into()
-        },
-    }
 }

@@ -49,7 +49,8 @@ pub struct ExportArgs {
     /// csv (for spreadsheets, if nothing is said) or jsonl (one document a line).
     #[arg(long, value_enum, value_name = "FORMAT")]
     format: Option<Format>,
-    /// attempts, or days: their sums per day, pool, interface, protocol and port.
+    /// attempts; days: their sums per day, pool, interface, protocol and port; sightings: programs
+    /// of others that were seen on ports; snapshots, conflicts, endings.
     #[arg(long, value_enum, default_value_t, value_name = "KIND")]
     kind: Kind,
     /// From then on: so long ago (7d), or a time (2030-01-31T12:00:00Z).

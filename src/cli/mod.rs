@@ -29,9 +29,11 @@ mod service;
 mod stats;
 mod status;
 mod table;
+mod target;
 mod token;
 mod trace;
 mod wait;
+mod when;
 mod who;
 
 pub use complete::answer_if_asked;
@@ -69,7 +71,8 @@ Examples:
   portbook run --name web --prefer 3000 -- npm start
                                                    the same port every time, 3000 if it is free
   portbook serve                                   the service with its console
-  portbook who 8888                                who is on a port
+  portbook who 8888                                who is on a port, and who was
+  portbook wait web --http /                       until the program of web answers
 
 Exit codes: 0 done; 1 refused; 2 usage or configuration; 3 no service can be reached.
 `run` exits as its program does; 125, 126 and 127 are its own, as with env(1).")]
@@ -123,11 +126,11 @@ enum Command {
     Exclude(exclude::ExcludeArgs),
     /// Include a port again.
     Include(exclude::IncludeArgs),
-    /// Tell who is on a port.
+    /// Tell which programs listen on this host, and who is or was on a port.
     Who(who::WhoArgs),
     /// Tell why a port was chosen.
     Explain(explain::ExplainArgs),
-    /// Wait until something listens on a port, or until it is free.
+    /// Wait until a lease's program listens or answers, or until a port is free.
     Wait(wait::WaitArgs),
     /// Tell what the past adds up to: success, conflicts, lifetimes.
     Stats(stats::StatsArgs),

@@ -14,7 +14,7 @@ pub(super) use self::changing::{exclude, include, keep};
 
 use self::changing::Choices;
 use self::opinion::OpinionRow;
-use self::strip::{LENGTH, Strip};
+use self::strip::{LENGTH, Strip, Visit};
 use super::format::{When, percent};
 use super::frame::Frame;
 use super::map;
@@ -24,19 +24,23 @@ use super::part::badge::{Badge, Tone};
 use super::part::lease::{Ends, LeaseRow};
 use crate::access::Viewer;
 use crate::api::Face;
-use crate::api::document::{LeaseDocument, OccupantDocument, PortRecord};
+use crate::api::document::{LeaseDocument, OccupantDocument, PortRecord, SightingDocument};
 use crate::api::ports::{self, Socket};
 use crate::api::problem::{Code, Problem};
 use crate::domain::address::BindAddress;
 use crate::domain::attempt::{SocketState, printable};
 use crate::domain::lease::{Lease, State};
 use crate::domain::port::{Port, PortError, Protocol, UnknownProtocol};
+use crate::domain::relation::Relation;
 use crate::domain::words::{grouped, listed};
 use crate::host::interface::Snapshot;
 use crate::store::Seen;
 
 /// So many of its latest leases are told of.
 const LEASES: u32 = 30;
+
+/// Maximum number of sightings in the strip.
+const SEEN: u32 = 5000;
 
 /// The page.
 #[derive(Debug, Template)]
@@ -57,6 +61,7 @@ pub(super) struct PortPage {
     numbers: Option<Numbers>,
     opinions: Vec<OpinionRow>,
     strip: Strip,
+    visits: Vec<VisitRow>,
     past: Vec<PastRow>,
     attempts: Vec<AttemptRow>,
 }
@@ -88,6 +93,29 @@ struct Numbers {
     last: Option<When>,
     last_refused: Option<When>,
     in_the_way: String,
+}
+
+/// Time in which a program of others was on the port.
+#[derive(Debug)]
+struct VisitRow {
+    who: String,
+    address: String,
+    when: String,
+}
+
+impl VisitRow {
+    fn of(seen: &SightingDocument) -> Self {
+        let ms = |at: Timestamp| at.as_millisecond();
+        let from = strip::clock(ms(seen.from));
+        Self {
+            who: seen.to_string(),
+            address: seen.address.clone(),
+            when: match seen.until {
+                Some(until) => format!("{from} to {}", strip::clock(ms(until))),
+                None => format!("since {from}"),
+            },
+        }
+    }
 }
 
 /// A lease that has ended.
@@ -124,7 +152,9 @@ pub(super) async fn show(
         .into_iter()
         .map(|stored| stored.lease)
         .collect();
-    let seen = reader.seen_on(protocol, port, strip::begin(now)).await;
+    let seen = reader
+        .seen_on(protocol, port, strip::begin(now), SEEN)
+        .await;
     let seen = seen.map_err(Problem::from)?;
     let watched = reader.watched_since().await.map_err(Problem::from)?;
     let opinions = service.opinions(protocol, port).map_err(Problem::from)?;
@@ -146,7 +176,8 @@ pub(super) async fn show(
         sockets: about.occupants.into_iter().map(SocketRow::from).collect(),
         numbers: about.record.map(|record| Numbers::of(&record, now)),
         opinions: opinions.iter().map(OpinionRow::of).collect(),
-        strip: strip_of(&living, &leases, &seen, watched, now),
+        strip: strip_of(&living, &leases, &seen, watched, (&viewer, now)),
+        visits: about.sightings.iter().map(VisitRow::of).collect(),
         past: past(&leases, &viewer, now),
         attempts: about
             .attempts
@@ -273,7 +304,22 @@ impl From<OccupantDocument> for SocketRow {
     fn from(found: OccupantDocument) -> Self {
         let process = found.process;
         let executable = process.executable;
+        let is = match (found.relation, &found.holds) {
+            (Relation::Owner, _) => "the lease's own".to_owned(),
+            (Relation::Portbook, _) => "portbook's own".to_owned(),
+            (Relation::Stranger, None) => "a stranger".to_owned(),
+            (Relation::Stranger, Some(lease)) => {
+                let name = lease.name.as_ref().map(ToString::to_string);
+                let name = name.unwrap_or_else(|| "a lease".to_owned());
+                format!(
+                    "a stranger here; its program holds {name} on {}",
+                    lease.port
+                )
+            }
+        };
         let facts = [
+            ("is", Some(is)),
+            ("on", Some(found.addresses.join(" "))),
             ("user", process.user),
             (
                 "program",
@@ -322,7 +368,7 @@ fn strip_of(
     leases: &[Lease],
     seen: &[Seen],
     watched: Option<i64>,
-    now: Timestamp,
+    (viewer, now): (&Viewer, Timestamp),
 ) -> Strip {
     let now_ms = now.as_millisecond();
     let span = |lease: &Lease| {
@@ -332,10 +378,12 @@ fn strip_of(
     let living = living.iter().map(|lease| span(lease));
     let ended = leases.iter().filter(|lease| lease.ended_at.is_some());
     let ours: Vec<strip::Span> = living.chain(ended.map(span)).collect();
-    let others = seen
-        .iter()
-        .map(|seen| (seen.from_ms, seen.until_ms.unwrap_or(now_ms)));
-    let others: Vec<strip::Span> = others.collect();
+    let others = seen.iter().filter_map(|seen| {
+        let span = (seen.from_ms, seen.until_ms.unwrap_or(now_ms));
+        let who = SightingDocument::of(seen.clone(), |uid| viewer.sees_program_of(uid))?;
+        Some((span, who.to_string()))
+    });
+    let others: Vec<Visit> = others.collect();
     Strip::of(&ours, &others, watched, now)
 }
 

@@ -263,6 +263,13 @@ impl Explanation {
         self.ports.checked_sub(excluded.sum())
     }
 
+    /// Hides the leases and programs of users that the readers of the record may not see.
+    pub fn veil_skipped(&mut self, sees: impl Fn(u32) -> bool + Copy) {
+        self.skipped
+            .iter_mut()
+            .for_each(|skipped| skipped.veil(sees));
+    }
+
     /// Forgets the names of processes. History remembers a name without its user.
     pub fn veil(&mut self) {
         let candidates = self.choices.iter_mut().flatten();

@@ -7,7 +7,7 @@ use super::attempt::Attempt;
 use super::candidate::Totals;
 use super::lease::LeaseId;
 use super::port::{Port, Protocol};
-use super::sighting::Sighting;
+use super::sighting::{Sighting, Visitor};
 
 /// What is known of one address group and protocol as a whole.
 #[derive(Debug, Clone, PartialEq)]
@@ -79,10 +79,12 @@ pub struct SnapshotRow {
 }
 
 /// A socket of somebody else, seen in every snapshot from one to another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SightingRow {
     /// What was seen.
     pub sighting: Sighting,
+    /// Program and user behind it.
+    pub visitor: Visitor,
     /// The first snapshot that saw it.
     pub first_seq: i64,
     /// The last one; none while it is still seen.

@@ -17,6 +17,7 @@ pub mod outsider;
 pub mod pool;
 pub mod port;
 pub mod precedence;
+pub mod relation;
 pub mod request;
 pub mod retry;
 pub mod selector;

@@ -81,6 +81,9 @@ pub struct Skipped {
     /// Time at which a port that cools down was found busy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<Timestamp>,
+    /// User of the lease or program that `by` names; not for everybody's eyes, and not recorded.
+    #[serde(skip)]
+    pub whose: Option<u32>,
 }
 
 impl Skipped {
@@ -91,12 +94,19 @@ impl Skipped {
             reason,
             by,
             since: None,
+            whose: None,
         }
+    }
+
+    /// Hides the lease or program of a user that the reader may not see.
+    pub fn veil(&mut self, sees: impl Fn(u32) -> bool) {
+        veil(&mut self.by, self.whose, sees);
     }
 
     /// Whether `other` continues this run of ports with the same reason.
     pub fn is_continued_by(&self, other: &Self) -> bool {
-        (self.reason, &self.by, self.since) == (other.reason, &other.by, other.since)
+        (self.reason, &self.by, self.since, self.whose)
+            == (other.reason, &other.by, other.since, other.whose)
     }
 
     /// The ports and the rest of a sentence about them: `8888 is in use by node (pid 7)`.
@@ -129,6 +139,9 @@ pub struct Moved {
     /// Time at which a port that cools down was found busy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<Timestamp>,
+    /// User of the lease or program that `by` names; not for everybody's eyes, and not recorded.
+    #[serde(skip)]
+    pub whose: Option<u32>,
 }
 
 impl Moved {
@@ -140,7 +153,13 @@ impl Moved {
             reason: skipped.reason,
             by: skipped.by.clone(),
             since: skipped.since,
+            whose: skipped.whose,
         }
+    }
+
+    /// Hides the lease or program of a user that the reader may not see.
+    pub fn veil(&mut self, sees: impl Fn(u32) -> bool) {
+        veil(&mut self.by, self.whose, sees);
     }
 
     /// The reason alone: `8888 is in use by node (pid 7)`.
@@ -161,6 +180,12 @@ impl fmt::Display for Moved {
     }
 }
 
+fn veil(by: &mut Option<String>, whose: Option<u32>, sees: impl Fn(u32) -> bool) {
+    if let Some(uid) = whose.filter(|uid| !sees(*uid)) {
+        *by = Some(format!("another user (uid {uid})"));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -175,6 +200,7 @@ mod tests {
             reason,
             by: by.map(str::to_owned),
             since: None,
+            whose: None,
         }
     }
 
@@ -210,6 +236,20 @@ mod tests {
     }
 
     #[test]
+    fn a_program_of_another_user_is_hidden_from_readers() {
+        let mut of_seven = skipped("1", Reason::InUse, Some("node (pid 7)"));
+        of_seven.whose = Some(7);
+        of_seven.veil(|uid| uid == 7);
+        assert_eq!(of_seven.to_string(), "1 is in use by node (pid 7)");
+        let mut moved = Moved::past(&of_seven, port(1), port(2));
+        moved.veil(|uid| uid == 8);
+        assert_eq!(
+            moved.reason_in_words(),
+            "1 is in use by another user (uid 7)"
+        );
+    }
+
+    #[test]
     fn a_move_and_a_return_are_told() {
         let moved = Moved::past(&skipped("80", Reason::InUse, None), port(80), port(81));
         assert_eq!(moved.to_string(), "80 is in use, so it is 81");
@@ -219,6 +259,7 @@ mod tests {
             reason: Reason::Preferred,
             by: None,
             since: None,
+            whose: None,
         };
         let said = "80 is preferred and free, so it is no longer 81";
         assert_eq!(back.to_string(), said);

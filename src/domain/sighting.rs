@@ -5,6 +5,27 @@ use std::net::IpAddr;
 use super::address::{BindAddress, Family};
 use super::port::{Port, Protocol};
 
+/// Program and user behind a sighting. No pid: after the fact it names no process.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Visitor {
+    /// User of the socket. `None` if the kernel has forgotten.
+    pub uid: Option<u32>,
+    /// Name of the program (`/proc/PID/comm`): anybody's text. `None` if its descriptors could not
+    /// be read.
+    pub command: Option<String>,
+}
+
+impl Visitor {
+    /// Whether both may be one program of one user: what is not known contradicts nothing.
+    pub fn may_be(&self, other: &Self) -> bool {
+        fn agree<T: PartialEq>(one: Option<&T>, other: Option<&T>) -> bool {
+            one.zip(other).is_none_or(|(one, other)| one == other)
+        }
+        agree(self.uid.as_ref(), other.uid.as_ref())
+            && agree(self.command.as_ref(), other.command.as_ref())
+    }
+}
+
 /// A socket of somebody else on a port, as a snapshot saw it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Sighting {

@@ -26,6 +26,13 @@ struct Fresh {
     ticket: Ticket,
 }
 
+/// A move as it goes on record, which everybody reads who may see this user's leases.
+pub(super) fn on_record(asked: &Asked<'_>, moved: &Moved) -> Moved {
+    let mut moved = moved.clone();
+    moved.veil(|uid| uid == asked.caller.uid);
+    moved
+}
+
 /// Leases that a name keeps, with the reason why they are not on the preferred port.
 struct Kept {
     leases: Vec<Arc<Lease>>,
@@ -68,7 +75,7 @@ impl Service {
             fresh.extend(self.fresh(asked, name, found, way.as_ref()));
         }
         let created = !fresh.is_empty();
-        let record = self.record(asked, explanation);
+        let record = self.record(asked, explanation.clone());
         let batch = self.store.batch().allocation(&record);
         let batch = batch.attempts(&record, &attempts);
         let granted = self.commit_fresh(asked, batch, fresh, replaced).await?;
@@ -82,7 +89,7 @@ impl Service {
             attempt_count: record.explanation.tried.len(),
             leases,
             moves,
-            explanation: record.explanation,
+            explanation,
             conflicts,
             trace: asked.trace.clone(),
         })
@@ -100,7 +107,7 @@ impl Service {
         let fresh = |hold: Hold| {
             let lease = self.new_lease(asked, name, port, hold.protocol());
             let lease = Lease {
-                moved: moved.cloned(),
+                moved: moved.map(|moved| on_record(asked, moved)),
                 ..lease
             };
             Fresh {

@@ -319,7 +319,12 @@ impl Service {
         refusal
     }
 
-    pub(super) fn record(&self, asked: &Asked<'_>, explanation: Explanation) -> AllocationRecord {
+    pub(super) fn record(
+        &self,
+        asked: &Asked<'_>,
+        mut explanation: Explanation,
+    ) -> AllocationRecord {
+        explanation.veil_skipped(|uid| uid == asked.caller.uid);
         let spent = self.clock.boot().since(asked.start);
         AllocationRecord {
             id: asked.id,

@@ -71,6 +71,7 @@ impl Known {
                 reason: Reason::Preferred,
                 by: None,
                 since: None,
+                whose: None,
             }),
             None => why_skipped(had).map(|why| Moved::past(&why, had, port)),
         }

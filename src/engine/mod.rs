@@ -12,6 +12,7 @@ mod holds;
 mod instance;
 pub mod journal;
 mod keeper;
+pub mod kin;
 mod known;
 mod learning;
 mod measures;

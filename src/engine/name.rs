@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::commit::on_record;
 use super::grant::{Allocated, Asked};
 use super::known::Known;
 use super::refusal::Refusal;
@@ -128,7 +129,7 @@ impl Service {
             handover: asked.request.handover,
             labels: asked.request.labels.clone(),
             prefers: asked.request.prefer.is_some(),
-            moved: moved.cloned(),
+            moved: moved.map(|moved| on_record(asked, moved)),
         };
         let (service, id) = (self.clone(), lease.id);
         let handing = async move {

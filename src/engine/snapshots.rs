@@ -1,6 +1,8 @@
 //! Occupancy snapshots: who but portbook is on which port, looked at now and then, so that history
 //! knows about ports that nobody has tried.
 
+mod log;
+
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
@@ -10,14 +12,15 @@ use super::books::Kept;
 use super::refusal::Refusal;
 use super::service::{Service, lock};
 use crate::choice::bits::PortBits;
-use crate::domain::address::AddressGroup;
 use crate::domain::attempt::SocketState;
-use crate::domain::history::{SightingRow, SnapshotRow};
 use crate::domain::port::{PortSet, Protocol};
-use crate::domain::sighting::Sighting;
+use crate::domain::sighting::{Sighting, Visitor};
 use crate::host::interface::resolve;
-use crate::host::occupancy::Occupancy;
+use crate::host::occupancy::{Entry, Occupancy, holders};
+use crate::store::StoreError;
 use crate::telemetry::{Stopwatch, span};
+
+pub(super) use self::log::Looks;
 
 /// What one snapshot saw.
 #[derive(Debug, Clone, Copy)]
@@ -28,102 +31,6 @@ pub struct Look {
     pub at: jiff::Timestamp,
     /// On how many sockets of others on ports that some pool may grant.
     pub sightings: usize,
-}
-
-/// The snapshots since the record was written, and the runs of sightings that go on.
-#[derive(Debug, Default)]
-pub(super) struct Looks {
-    last_seq: i64,
-    last_at: Option<jiff::Timestamp>,
-    running: HashMap<Sighting, i64>,
-    snapshots: Vec<SnapshotRow>,
-    sightings: Vec<SightingRow>,
-}
-
-impl Looks {
-    pub(super) fn begin_after(&mut self, last_seq: i64) {
-        self.last_seq = last_seq;
-    }
-
-    /// When the last one was taken, since the start.
-    pub(super) const fn last_at(&self) -> Option<jiff::Timestamp> {
-        self.last_at
-    }
-
-    /// Notes one snapshot: a row for each run that begins or ends with it.
-    fn note(&mut self, seen: &HashSet<Sighting>, at: jiff::Timestamp) -> i64 {
-        let at_ms = at.as_millisecond();
-        self.last_at = Some(at);
-        let before = self.last_seq;
-        let seq = before + 1;
-        self.last_seq = seq;
-        self.snapshots.push(SnapshotRow { seq, at_ms });
-        let rows = &mut self.sightings;
-        self.running.retain(|sighting, first_seq| {
-            let goes_on = seen.contains(sighting);
-            if !goes_on {
-                rows.push(SightingRow {
-                    sighting: *sighting,
-                    first_seq: *first_seq,
-                    last_seq: Some(before),
-                });
-            }
-            goes_on
-        });
-        for sighting in seen {
-            self.running.entry(*sighting).or_insert_with(|| {
-                rows.push(SightingRow {
-                    sighting: *sighting,
-                    first_seq: seq,
-                    last_seq: None,
-                });
-                seq
-            });
-        }
-        seq
-    }
-
-    /// The ports that the latest snapshot saw others on, where they are in the way of a group.
-    pub(super) fn seen(&self, protocol: Protocol, group: &AddressGroup) -> PortBits {
-        let mut seen = PortBits::default();
-        let in_the_way = |sighting: &&Sighting| {
-            let mut addresses = group.addresses().iter();
-            sighting.protocol == protocol && addresses.any(|address| sighting.overlaps(address))
-        };
-        for sighting in self.running.keys().filter(in_the_way) {
-            seen.insert(sighting.port);
-        }
-        seen
-    }
-
-    /// The ports that the latest snapshot saw others on, once for each address that they are on.
-    pub(super) fn by_address(&self) -> Vec<(Sighting, PortBits)> {
-        let mut found: HashMap<_, (Sighting, PortBits)> = HashMap::new();
-        for sighting in self.running.keys() {
-            let place = (
-                sighting.protocol,
-                sighting.local,
-                sighting.scope,
-                sighting.dual,
-            );
-            let (_, ports) = found
-                .entry(place)
-                .or_insert_with(|| (*sighting, PortBits::default()));
-            ports.insert(sighting.port);
-        }
-        found.into_values().collect()
-    }
-
-    pub(super) fn take(&mut self) -> (Vec<SnapshotRow>, Vec<SightingRow>) {
-        let snapshots = std::mem::take(&mut self.snapshots);
-        (snapshots, std::mem::take(&mut self.sightings))
-    }
-
-    pub(super) fn put_back(&mut self, snapshots: Vec<SnapshotRow>, sightings: Vec<SightingRow>) {
-        self.snapshots.splice(0..0, snapshots);
-        // Later rows of the same run are written after these and win.
-        self.sightings.splice(0..0, sightings);
-    }
 }
 
 impl Service {
@@ -167,25 +74,60 @@ impl Service {
             let mut kept = before.iter().chain(&after);
             kept.any(|kept| is_kept(kept, sighting))
         };
-        let seen: HashSet<Sighting> = tables
+        let others = tables
             .entries
-            .iter()
+            .into_iter()
             // What closed connections leave behind is nobody's port.
             .filter(|entry| entry.state != SocketState::Lingering && ports.contains(entry.port))
-            .map(crate::host::occupancy::Entry::sighting)
-            .filter(|sighting| !ours(sighting))
-            .collect();
+            .filter(|entry| !ours(&entry.sighting()));
+        let seen = self.named(grouped(others)).await;
         let at = self.clock.now();
         self.open_pools(at.as_millisecond());
-        let sightings: Vec<Sighting> = seen.iter().copied().collect();
+        let sightings: Vec<Sighting> = seen.keys().copied().collect();
         lock(&self.history).snapshot(&sightings, at.as_millisecond());
-        let seq = lock(&self.pending).looks.note(&seen, at);
+        let count = seen.len();
+        let seq = lock(&self.pending).looks.note(seen, at);
         self.metrics.looked(begun.elapsed());
         Ok(Look {
             seq,
             at,
-            sightings: seen.len(),
+            sightings: count,
         })
+    }
+
+    /// Writes what snapshots saw since the record was written last, if anything.
+    pub async fn write_sightings(&self) -> Result<(), StoreError> {
+        let is_written = lock(&self.pending).looks.is_written();
+        if is_written {
+            return Ok(());
+        }
+        self.write_history().await
+    }
+
+    /// The socket and the program behind each sighting. Only those that no run knows yet are looked
+    /// for, in one walk of `/proc`: on a quiet host there are none.
+    async fn named(&self, seen: HashMap<Sighting, Vec<Entry>>) -> HashMap<Sighting, Seen> {
+        let (mut known, new) = lock(&self.pending).looks.known(seen);
+        if new.is_empty() {
+            return known;
+        }
+        let look = move || {
+            let inodes: HashSet<u64> = new.values().map(|entry| entry.inode).collect();
+            let holders = holders(&inodes);
+            let named = new.into_iter().map(|(sighting, entry)| {
+                let of = holders.get(&entry.inode).and_then(|all| all.first());
+                let visitor = Visitor {
+                    uid: entry.uid,
+                    command: of.and_then(|process| process.command.clone()),
+                };
+                let inode = entry.inode;
+                (sighting, Seen { inode, visitor })
+            });
+            named.collect::<Vec<_>>()
+        };
+        let named = tokio::task::spawn_blocking(look).await;
+        known.extend(named.unwrap_or_default());
+        known
     }
 
     /// The ports that may ever be chosen; what happens on others is nobody's business.
@@ -215,43 +157,32 @@ impl Service {
     }
 }
 
+/// A socket that was seen, and the program behind it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Seen {
+    inode: u64,
+    visitor: Visitor,
+}
+
+/// The sockets of each sighting that explain it best: a listener rather than its connections.
+fn grouped(entries: impl Iterator<Item = Entry>) -> HashMap<Sighting, Vec<Entry>> {
+    let mut groups: HashMap<Sighting, Vec<Entry>> = HashMap::new();
+    for entry in entries {
+        let group = groups.entry(entry.sighting()).or_default();
+        let best = group.first().map_or(u8::MAX, |best| best.state.rank());
+        if entry.state.rank() < best {
+            group.clear();
+        }
+        if entry.state.rank() <= best {
+            group.push(entry);
+        }
+    }
+    groups
+}
+
 fn is_kept(kept: &Kept, sighting: &Sighting) -> bool {
     let mut addresses = kept.group.addresses().iter();
     kept.protocol == sighting.protocol
         && kept.ports.contains(sighting.port)
         && addresses.any(|address| sighting.overlaps(address))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::domain::port::Port;
-
-    fn seen(numbers: &[u16]) -> HashSet<Sighting> {
-        let sighting = |number: &u16| Sighting {
-            protocol: Protocol::Tcp,
-            port: Port::new(*number).unwrap(),
-            local: "127.0.0.1".parse().unwrap(),
-            scope: 0,
-            dual: false,
-        };
-        numbers.iter().map(sighting).collect()
-    }
-
-    #[test]
-    fn a_run_is_told_when_it_begins_and_when_it_has_ended() {
-        let mut looks = Looks::default();
-        looks.begin_after(7);
-        let mut rows = |numbers: &[u16]| {
-            looks.note(&seen(numbers), jiff::Timestamp::UNIX_EPOCH);
-            let (snapshots, sightings) = looks.take();
-            assert_eq!(snapshots.len(), 1);
-            let row = |row: &SightingRow| (row.sighting.port.get(), row.first_seq, row.last_seq);
-            sightings.iter().map(row).collect::<Vec<_>>()
-        };
-        assert_eq!(rows(&[80]), [(80, 8, None)]);
-        assert_eq!(rows(&[80]), []);
-        assert_eq!(rows(&[]), [(80, 8, Some(9))]);
-        assert_eq!(rows(&[80]), [(80, 11, None)]);
-    }
 }

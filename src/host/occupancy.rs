@@ -9,7 +9,7 @@ mod proc_net;
 
 use std::collections::{HashMap, HashSet};
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 
 use crate::domain::address::BindAddress;
 use crate::domain::attempt::{Occupant, SocketState};
@@ -47,6 +47,14 @@ impl Entry {
         self.sighting().overlaps(address)
     }
 
+    /// Its local address with the port: `127.0.0.1:80`, `[fe80::1%2]:80`.
+    pub fn address(&self) -> String {
+        match self.local {
+            IpAddr::V4(ip) => SocketAddr::from((ip, self.port.get())).to_string(),
+            IpAddr::V6(ip) => SocketAddrV6::new(ip, self.port.get(), 0, self.scope).to_string(),
+        }
+    }
+
     /// The entry as history notes it.
     pub const fn sighting(&self) -> Sighting {
         Sighting {
@@ -79,6 +87,18 @@ impl Occupancy {
     /// The sockets on one port, filtered by the kernel.
     pub fn on_port(protocol: Protocol, port: Port) -> io::Result<Vec<Entry>> {
         read(protocol, Some(port))
+    }
+
+    /// Every socket that listens, or for UDP receives from anybody.
+    pub fn listening(protocol: Protocol) -> io::Result<Vec<Entry>> {
+        match protocol {
+            Protocol::Tcp => Self::listeners(),
+            Protocol::Udp => {
+                let mut entries = read(Protocol::Udp, None)?;
+                entries.retain(|entry| entry.state == SocketState::Listening);
+                Ok(entries)
+            }
+        }
     }
 
     /// Every TCP socket that listens.

@@ -173,6 +173,14 @@ pub fn owner(pid: u32) -> Result<Owner, ProcessError> {
     })
 }
 
+/// The name of an owner as it is now: `exec` changes it, and there is no event for that. `None` if
+/// the process is gone or hidden.
+pub fn command_of(owner: &Owner) -> Option<String> {
+    let directory = Directory::open(owner.pid).ok()?;
+    let is_same = directory.stat().ok()?.start_ticks == owner.start_ticks;
+    directory.command().ok().filter(|_| is_same)
+}
+
 /// Whether the owner is still there: the same process, and no zombie unless it owns until it is
 /// reaped. Hidden counts as running, as ending a lease on a guess would be worse.
 pub fn is_running(owner: &Owner) -> bool {
@@ -214,21 +222,19 @@ pub fn may_bind_low_ports(pid: u32) -> Result<bool, ProcessError> {
     Ok(effective & (1 << NET_BIND_SERVICE) != 0)
 }
 
-/// Whether a process is `ancestor` or comes from it. One whose parent ended first belongs to init
-/// (or a subreaper) and no longer counts.
+/// Pids used again during the climb could in theory make a ring, so it ends after this many.
+const GENERATIONS: usize = 1024;
+
+/// A process, its parent, and so on, as they are read. One whose parent ended first belongs to init
+/// (or a subreaper).
+pub fn lineage(pid: u32) -> impl Iterator<Item = u32> {
+    let above = |pid: &u32| parent(*pid).ok().filter(|parent| *parent != 0);
+    std::iter::successors(Some(pid), above).take(GENERATIONS)
+}
+
+/// Whether a process is `ancestor` or comes from it.
 pub fn is_descendant(pid: u32, ancestor: u32) -> bool {
-    let mut current = pid;
-    // Pids that are used again while one climbs could in theory make a ring.
-    for _ in 0..1024 {
-        if current == ancestor {
-            return true;
-        }
-        match parent(current) {
-            Ok(parent) if parent != 0 => current = parent,
-            _ => return false,
-        }
-    }
-    false
+    lineage(pid).any(|pid| pid == ancestor)
 }
 
 /// Whether a process lives in portbook's pid namespace (`pid_namespaces(7)`).

@@ -12,11 +12,12 @@ use super::Error;
 use super::find::Target;
 use crate::access::Viewer;
 use crate::api::document::{
-    AllocationDocument, AllocationRecordDocument, LeaseDocument, LeaseRequest, PortDocument,
-    PruneDocument, PruneRequest, StatsDocument, VERSION,
+    AllocationDocument, AllocationRecordDocument, LeaseDocument, LeaseRequest, ListenerDocument,
+    PortDocument, PruneDocument, PruneRequest, StatsDocument, VERSION,
 };
 use crate::api::exclusions::{ExclusionList, RangeAnswer, RangeRequest};
 use crate::api::leases::{self, LeaseList, LeaseQuery};
+use crate::api::listeners::{self, ListenerList};
 use crate::api::problem::{Code, Problem};
 use crate::api::stats::{self, StatsQuery};
 use crate::api::{allocations, ports};
@@ -24,7 +25,7 @@ use crate::client::{Client, ClientError};
 use crate::config::{Loaded, Settings};
 use crate::domain::duration::Span;
 use crate::domain::exclusion::Exclusion;
-use crate::domain::lease::{AllocationId, Guard, Lease, LeaseId};
+use crate::domain::lease::{AllocationId, Guard, Lease, LeaseId, Name};
 use crate::domain::port::{Port, PortSet, Protocol, Protocols};
 use crate::engine::Limits;
 use crate::engine::service::{Caller, Mode, Service};
@@ -170,8 +171,33 @@ impl Backend {
         }
     }
 
+    /// The living leases on a port.
+    pub(crate) async fn leases_on(
+        &self,
+        protocol: Protocol,
+        port: Port,
+    ) -> Result<Vec<LeaseDocument>, Error> {
+        match self {
+            Self::Service(_) => Ok(self.port(protocol, port).await?.leases),
+            Self::Embedded(Embedded { service, .. }) => {
+                let leases = service.leases_on(protocol, port);
+                let document = |lease: &Arc<Lease>| LeaseDocument::of(lease, service.clock());
+                Ok(leases.iter().map(document).collect())
+            }
+        }
+    }
+
+    /// The living leases of a name, in every scope.
+    pub(crate) async fn leases_named(&self, name: &Name) -> Result<Vec<LeaseDocument>, Error> {
+        let wanted = LeaseQuery {
+            name: Some(name.to_string()),
+            ..LeaseQuery::default()
+        };
+        Ok(self.leases_like(wanted, usize::MAX).await?.0)
+    }
+
     /// A lease, living or ended.
-    pub(super) async fn lease(&self, id: LeaseId) -> Result<LeaseDocument, Error> {
+    pub(crate) async fn lease(&self, id: LeaseId) -> Result<LeaseDocument, Error> {
         match self {
             Self::Service(client) => Ok(client.get(&format!("/api/v1/leases/{id}")).await?),
             Self::Embedded(embedded) => {
@@ -280,6 +306,44 @@ impl Backend {
                 let service = &embedded.service;
                 let sockets = ports::sockets(service, protocol, port).await;
                 Ok(ports::about(service, &viewer, protocol, port, &sockets).await?)
+            }
+        }
+    }
+
+    /// Every process that listens on these ports, or on any.
+    pub(crate) async fn listeners(
+        &self,
+        ports: Option<PortSet>,
+        protocol: Option<Protocol>,
+    ) -> Result<Vec<ListenerDocument>, Error> {
+        let mut wanted = listeners::Wanted {
+            ports,
+            protocol,
+            limit: u32::try_from(PAGE).ok(),
+            after: None,
+        };
+        let mut all = Vec::new();
+        loop {
+            let page = self.listeners_of(&wanted).await?;
+            wanted.after = page.listeners.last().map(|last| last.port);
+            all.extend(page.listeners);
+            if page.next.is_none() {
+                return Ok(all);
+            }
+        }
+    }
+
+    async fn listeners_of(&self, wanted: &listeners::Wanted) -> Result<ListenerList, Error> {
+        match self {
+            Self::Service(client) => {
+                let query = listeners::query(wanted);
+                Ok(client.get(&format!("/api/v1/listeners?{query}")).await?)
+            }
+            Self::Embedded(Embedded {
+                service, caller, ..
+            }) => {
+                let viewer = Viewer::Known(caller.clone());
+                Ok(listeners::about(service, &viewer, wanted).await?)
             }
         }
     }

@@ -170,12 +170,15 @@ async fn write_sightings(
             u8::from(sighting.dual),
             row.first_seq,
             row.last_seq,
+            row.visitor.uid,
+            &row.visitor.command,
         )
     }))?;
     sqlx::query(
-        "insert into sighting (protocol, port, address, scope, dual, first_seq, last_seq) \
+        "insert into sighting (protocol, port, address, scope, dual, first_seq, last_seq, uid, \
+         command) \
          select value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, \
-         value ->> 6 from json_each(?1) where true \
+         value ->> 6, value ->> 7, value ->> 8 from json_each(?1) where true \
          on conflict (protocol, port, address, scope, dual, first_seq) \
          do update set last_seq = excluded.last_seq",
     )

@@ -9,9 +9,15 @@ use crate::domain::port::{Port, Protocol};
 /// So many of a port's latest successful binds lead to its leases.
 const BINDS: u32 = 500;
 
-/// A time in which every snapshot saw somebody else on a port.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, FromRow)]
+/// A time in which every snapshot saw one program of others on an address of a port.
+#[derive(Debug, Clone, PartialEq, Eq, FromRow)]
 pub struct Seen {
+    /// Local address.
+    pub address: String,
+    /// User of the socket. `None` if the kernel did not tell, and before it was recorded.
+    pub uid: Option<u32>,
+    /// Name of the program: anybody's text. `None` as for `uid`.
+    pub command: Option<String>,
     /// The first snapshot that saw it, in milliseconds since 1970.
     pub from_ms: i64,
     /// The last one; none while it is still seen.
@@ -48,23 +54,27 @@ impl Reader {
         Ok(first.fetch_optional(&self.pool).await?)
     }
 
-    /// When others were seen on a port since a time, in no particular order.
+    /// The latest times at which others were seen on a port since a moment, newest first.
     pub async fn seen_on(
         &self,
         protocol: Protocol,
         port: Port,
         since_ms: i64,
+        limit: u32,
     ) -> Result<Vec<Seen>, StoreError> {
         let seen = sqlx::query_as(
-            "select began.at_ms as from_ms, ended.at_ms as until_ms from sighting \
+            "select address, uid, command, began.at_ms as from_ms, ended.at_ms as until_ms \
+             from sighting \
              join snapshot as began on began.seq = first_seq \
              left join snapshot as ended on ended.seq = last_seq \
              where protocol = ?1 and port = ?2 \
-             and (last_seq is null or ended.at_ms >= ?3)",
+             and (last_seq is null or ended.at_ms >= ?3) \
+             order by first_seq desc, address limit ?4",
         )
         .bind(protocol.as_str())
         .bind(port.get())
         .bind(since_ms)
+        .bind(limit)
         .fetch_all(&self.pool)
         .await?;
         Ok(seen)

@@ -161,7 +161,7 @@ fn every_error_is_a_problem_document() {
         (&["renew", "nosuch"], 1, "not_found"),
         (&["exclude", "70000"], 2, "invalid_request"),
         (&["include", "8"], 1, "not_found"),
-        (&["who", "port"], 2, "invalid_request"),
+        (&["who", "0"], 2, "invalid_request"),
         (&["explain", "nosuch"], 1, "not_found"),
         (&["wait", "0"], 2, "invalid_request"),
         (&["stats", "--since", "soon"], 2, "invalid_request"),

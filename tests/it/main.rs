@@ -66,4 +66,6 @@ mod traces;
 mod units;
 mod variables;
 mod veil;
+mod wait;
 mod watcher;
+mod who;

@@ -146,6 +146,8 @@ fn named_to_root(lost: u16, busy: u16, allocation: &str) -> Vec<String> {
         format!("/api/v1/allocations/{allocation}"),
         format!("/api/v1/ports/tcp/{lost}"),
         format!("/api/v1/ports/{busy}"),
+        "/api/v1/listeners".to_owned(),
+        "/api/v1/history/sightings?format=jsonl".to_owned(),
         "/api/v1/stats".to_owned(),
         "/api/v1/history/attempts".to_owned(),
         "/api/v1/history/conflicts?format=jsonl".to_owned(),
@@ -171,9 +173,11 @@ fn named_to_nobody(lost: u16, lease: &str) -> Vec<String> {
 /// What the command line tells the user; empty where it cannot be run as another one.
 fn said_by_commands(server: &Server, lost: u16, allocation: &str) -> Vec<String> {
     let port = lost.to_string();
-    let commands: [&[&str]; 6] = [
+    let commands: [&[&str]; 8] = [
         &["list"],
         &["who", &port],
+        &["who"],
+        &["wait", "--free", &port, "--timeout", "100ms"],
         &["explain", allocation],
         &["stats"],
         &["status"],
@@ -226,6 +230,8 @@ fn the_processes_of_another_user_have_no_name() {
     assert!(told.contains(&format!("uid {INTRUDER}")), "{told}");
     assert!(!names(&told, &intruders), "{told}");
 
+    let snapshot = server.api("POST", "/api/v1/snapshots", Some(&json!({})));
+    assert_eq!(snapshot.status, 201, "{snapshot:?}");
     for path in named_to_root(lost, busy, allocation) {
         let told = get(&server, ROOT, &path);
         assert!(names(&told, &intruders), "root is not told: {path}: {told}");

@@ -15,6 +15,7 @@ use crate::domain::lease::{
 use crate::domain::port::{Port, Protocol};
 use crate::domain::precedence::Moved;
 use crate::host::clock::Clock;
+use crate::host::process;
 
 /// The process that uses a port.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -105,8 +106,19 @@ pub struct LeaseDocument {
 }
 
 impl LeaseDocument {
-    /// A lease as its user sees it.
+    /// A lease as its user sees it, with its owner's name as it is now.
     pub fn of(lease: &Lease, clock: &Clock) -> Self {
+        let mut document = Self::as_recorded(lease, clock);
+        let living = lease.owner.as_ref().filter(|_| lease.ended_at.is_none());
+        let command = living.and_then(process::command_of);
+        if let Some((owner, command)) = document.owner.as_mut().zip(command) {
+            owner.command = command;
+        }
+        document
+    }
+
+    /// A lease with its owner's name as it was last recorded, such as a moment ago.
+    pub fn as_recorded(lease: &Lease, clock: &Clock) -> Self {
         let host = lease.addresses.advertised_host();
         let addresses = lease.addresses.addresses();
         let mut interfaces: Vec<String> = addresses

@@ -14,6 +14,9 @@ pub struct ProcessDocument {
     /// The program's file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub executable: Option<PathBuf>,
+    /// Its working directory.
+    #[serde(rename = "working_directory", skip_serializing_if = "Option::is_none")]
+    pub directory: Option<PathBuf>,
     /// The name of its user.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
@@ -29,6 +32,7 @@ impl From<Details> for ProcessDocument {
     fn from(details: Details) -> Self {
         Self {
             executable: details.executable,
+            directory: details.directory,
             user: details.user,
             container: details.container,
             unit: details.unit,

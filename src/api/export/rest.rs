@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 
 use super::{Export, Page};
 use crate::api::problem::{Code, Problem};
+use crate::store::LedgerFilter;
 use crate::store::{AttemptFilter, DayFilter, DayKey, Ledger, StoreError};
 
 /// Parameters of a query, by name.
@@ -34,10 +35,13 @@ impl Export {
                 let times = times(filter.since, filter.until);
                 Ok(after.map(|after| times.chain([("after", after)]).collect()))
             }
-            Page::Ledger(ledger, after) => {
-                let uid = self.viewer.only_user();
-                let after = after.as_ref();
-                let two = self.reader.ledger(*ledger, uid, after, (skip, 2)).await?;
+            Page::Ledger(ledger, filter) => {
+                let filter = LedgerFilter {
+                    skip,
+                    limit: 2,
+                    ..filter.clone()
+                };
+                let two = self.reader.ledger(*ledger, &filter).await?;
                 let last = two.first().filter(|_| two.len() > 1);
                 let last = last.map(|last| key(*ledger, &ledger.row(last)).to_string());
                 Ok(last.map(|after| vec![("after", after)]))

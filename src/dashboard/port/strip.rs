@@ -1,5 +1,7 @@
 //! The last seven days of a port as a strip: when it was leased, and when others were seen on it.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 
 use crate::dashboard::format::{coarse, percent};
@@ -11,6 +13,12 @@ const WEEK_MS: i64 = 7 * 86_400_000;
 
 /// A time from one millisecond to another.
 pub(super) type Span = (i64, i64);
+
+/// A time in which others were seen, and the program in words.
+pub(super) type Visit = (Span, String);
+
+/// Number of programs that a stretch of the strip names.
+const NAMED: usize = 3;
 
 /// A week of a port.
 #[derive(Debug)]
@@ -52,22 +60,28 @@ pub(super) fn begin(now: Timestamp) -> i64 {
 
 impl Strip {
     /// The week that ends now, of which only what came after the first snapshot is known.
-    pub(super) fn of(ours: &[Span], others: &[Span], watched: Option<i64>, now: Timestamp) -> Self {
+    pub(super) fn of(
+        ours: &[Span],
+        others: &[Visit],
+        watched: Option<i64>,
+        now: Timestamp,
+    ) -> Self {
         let week = (begin(now), now.as_millisecond());
         let watched = (watched.unwrap_or(week.1).clamp(week.0, week.1), week.1);
-        let (leased, seen) = (merged(ours, week), merged(others, week));
-        let lane = |label, class, spans: &[Span]| Lane {
+        let spans: Vec<Span> = others.iter().map(|(span, _)| *span).collect();
+        let (leased, seen) = (merged(ours, week), merged(&spans, week));
+        let lane = |label, class, spans: &[Span], visits: &[Visit]| Lane {
             label,
             class,
             segments: spans
                 .iter()
-                .map(|span| Segment::of(*span, week.0))
+                .map(|span| Segment::of(*span, week.0, &named(*span, visits)))
                 .collect(),
         };
         Self {
             lanes: [
-                lane("leased", "strip-ours", &leased),
-                lane("others", "strip-others", &seen),
+                lane("leased", "strip-ours", &leased, &[]),
+                lane("others", "strip-others", &seen, others),
             ],
             unwatched: place(watched.0, week.0),
             says: says(&leased, &seen, watched),
@@ -102,20 +116,36 @@ fn place(ms: i64, begin: i64) -> i64 {
     (ms - begin) * LENGTH / WEEK_MS
 }
 
+/// Programs that were there in a time, each once: ": node (uid 0), python3 (uid 1000)".
+fn named((from, until): Span, visits: &[Visit]) -> String {
+    let within = |visit: &&Visit| visit.0.0 <= until && visit.0.1 >= from;
+    let programs: BTreeSet<&str> = visits
+        .iter()
+        .filter(within)
+        .map(|(_, who)| &**who)
+        .collect();
+    let first: Vec<&str> = programs.iter().copied().take(NAMED).collect();
+    match programs.len() {
+        0 => String::new(),
+        count if count > NAMED => format!(": {} and {} more", first.join(", "), count - NAMED),
+        _ => format!(": {}", first.join(", ")),
+    }
+}
+
 impl Segment {
-    fn of((from, until): Span, begin: i64) -> Self {
+    fn of((from, until): Span, begin: i64, named: &str) -> Self {
         let x = place(from, begin);
         // What was short is a line all the same.
         let width = (place(until, begin) - x).max(LENGTH / 600);
         Self {
             x: x.min(LENGTH - width),
             width,
-            says: format!("{} to {}", clock(from), clock(until)),
+            says: format!("{} to {}{named}", clock(from), clock(until)),
         }
     }
 }
 
-fn clock(ms: i64) -> String {
+pub(super) fn clock(ms: i64) -> String {
     let at = Timestamp::from_millisecond(ms).unwrap_or(Timestamp::MIN);
     at.strftime("%Y-%m-%d %H:%M UTC").to_string()
 }
@@ -158,12 +188,16 @@ mod tests {
         let now = Timestamp::from_millisecond(WEEK_MS).unwrap();
         let day = WEEK_MS / 7;
         let ours = [(-day, day), (3 * day, 4 * day)];
-        let strip = Strip::of(&ours, &[(0, day)], Some(-day), now);
+        let python = ((0, day), "python3 (uid 1000)".to_owned());
+        let strip = Strip::of(&ours, &[python], Some(-day), now);
         assert_eq!(strip.unwatched, 0);
         let segments = &strip.lanes[0].segments;
         let places: Vec<(i64, i64)> = segments.iter().map(|one| (one.x, one.width)).collect();
         assert_eq!(places, [(0, 8640), (25_920, 8640)]);
-        assert_eq!(strip.lanes[1].segments.len(), 1);
+        assert_eq!(
+            strip.lanes[1].segments[0].says,
+            "1970-01-01 00:00 UTC to 1970-01-02 00:00 UTC: python3 (uid 1000)"
+        );
         assert_eq!(
             strip.says,
             "Leased 28.6 % of the last seven days, in others' hands 14.3 %, free 71.4 %."
@@ -190,7 +224,7 @@ mod tests {
 
     #[test]
     fn a_moment_is_still_seen() {
-        let segment = Segment::of((WEEK_MS, WEEK_MS), 0);
+        let segment = Segment::of((WEEK_MS, WEEK_MS), 0, "");
         assert_eq!((segment.x + segment.width, segment.width), (LENGTH, 100));
     }
 }

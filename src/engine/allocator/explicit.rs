@@ -54,7 +54,7 @@ impl Search<'_> {
                 attempts: Vec::new(),
             };
         }
-        let holder = self.holder_in_books(port).map(|(_, holder)| holder);
+        let holder = self.holder_in_books(port).map(|(_, holder, _)| holder);
         let of_rule = || Some(self.ruled_out(port, Step::Last)?.to_string());
         Refusal::PortLeased {
             port,

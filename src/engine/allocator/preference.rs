@@ -99,10 +99,7 @@ impl Search<'_> {
         let mut places = protocols.flat_map(|each| addresses.iter().map(|at| (*each, at)));
         let occupant = places.find_map(|(each, at)| occupants.on(each, port, at));
         match occupant {
-            Some(occupant) => {
-                let by = self.named(Some(&occupant));
-                Skipped::new(port, Reason::Listed, by)
-            }
+            Some(occupant) => self.because_of(port, Reason::Listed, Some(&occupant)),
             None => too_costly(port, cost),
         }
     }

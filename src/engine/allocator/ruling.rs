@@ -41,8 +41,11 @@ impl Search<'_> {
         if self.is_over_ephemeral_budget(port) {
             return skipped(Reason::EphemeralBudget, None);
         }
-        if let Some((reason, holder)) = self.holder_in_books(port) {
-            return skipped(reason, Some(holder));
+        if let Some((reason, holder, whose)) = self.holder_in_books(port) {
+            return Some(Skipped {
+                whose,
+                ..Skipped::new(port, reason, Some(holder))
+            });
         }
         if step == Step::Upwards {
             self.left_alone(port)
@@ -80,7 +83,7 @@ impl Search<'_> {
         let Refused { at, occupant } = refused;
         Some(Skipped {
             since: Some(at),
-            ..Skipped::new(port, Reason::CoolingDown, self.named(occupant.as_ref()))
+            ..self.because_of(port, Reason::CoolingDown, occupant.as_ref())
         })
     }
 
@@ -92,22 +95,33 @@ impl Search<'_> {
                 let start = self.rules.unprivileged_start.to_string();
                 Skipped::new(port, Reason::NeedsPrivilege, Some(start))
             }
-            Some(attempt) => {
-                let by = self.named(attempt.occupant.as_ref());
-                Skipped::new(port, Reason::InUse, by)
-            }
+            Some(attempt) => self.because_of(port, Reason::InUse, attempt.occupant.as_ref()),
             None => match self.holder_in_books(port) {
-                Some((reason, holder)) => Skipped::new(port, reason, Some(holder)),
+                Some((reason, holder, whose)) => Skipped {
+                    whose,
+                    ..Skipped::new(port, reason, Some(holder))
+                },
                 None => Skipped::new(port, Reason::BeingGranted, None),
             },
         }
     }
 
-    /// An occupant in words, as the asker may see it.
-    pub(super) fn named(&self, occupant: Option<&Occupant>) -> Option<String> {
-        let mut occupant = occupant?.clone();
-        occupant.veil(|uid| self.uid == 0 || self.uid == uid);
-        Some(occupant.to_string())
+    /// A port that is passed over because of an occupant, named as the asker may see it.
+    pub(super) fn because_of(
+        &self,
+        port: Port,
+        reason: Reason,
+        occupant: Option<&Occupant>,
+    ) -> Skipped {
+        let named = occupant.map(|occupant| {
+            let mut occupant = occupant.clone();
+            occupant.veil(|uid| self.uid == 0 || self.uid == uid);
+            occupant.to_string()
+        });
+        Skipped {
+            whose: occupant.and_then(|occupant| occupant.uid),
+            ..Skipped::new(port, reason, named)
+        }
     }
 
     /// The ranges that a port would have to be in and is not.
@@ -144,8 +158,8 @@ impl Search<'_> {
                 >= self.rules.ephemeral_budget()
     }
 
-    /// The lease, or the request, that has a port in the books.
-    pub(super) fn holder_in_books(&self, port: Port) -> Option<(Reason, String)> {
+    /// The lease, or the request, that has a port in the books, and the user of the lease.
+    pub(super) fn holder_in_books(&self, port: Port) -> Option<(Reason, String, Option<u32>)> {
         let books = self.books();
         match books.holder(&self.plan.group, self.plan.protocols, port)? {
             Taken::By(id) => {
@@ -154,11 +168,11 @@ impl Search<'_> {
                     State::Reserved => Reason::Reserved,
                     _ => Reason::Leased,
                 };
-                Some((reason, holder_text(lease, self.uid)))
+                Some((reason, holder_text(lease, self.uid), Some(lease.uid)))
             }
             Taken::BeingGranted => {
                 let another = "another request that is being answered right now";
-                Some((Reason::BeingGranted, another.to_owned()))
+                Some((Reason::BeingGranted, another.to_owned(), None))
             }
         }
     }

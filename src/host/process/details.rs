@@ -14,6 +14,8 @@ use super::Directory;
 pub struct Details {
     /// The program's file; shown to the process's own user and to root alone.
     pub executable: Option<PathBuf>,
+    /// Its working directory; shown as `executable` is.
+    pub directory: Option<PathBuf>,
     /// The name of its user, where `/etc/passwd` has it.
     pub user: Option<String>,
     /// The id of the container that it runs in.
@@ -33,7 +35,8 @@ pub fn details(pid: u32, command: Option<&str>) -> Details {
     }
     let cgroup = directory.read("cgroup").unwrap_or_default();
     Details {
-        executable: directory.executable(),
+        executable: directory.link("exe"),
+        directory: directory.link("cwd"),
         user: directory.uid().ok().and_then(user_name),
         container: container(&cgroup),
         unit: unit(&cgroup),
@@ -41,8 +44,8 @@ pub fn details(pid: u32, command: Option<&str>) -> Details {
 }
 
 impl Directory {
-    fn executable(&self) -> Option<PathBuf> {
-        let link = readlinkat(&self.fd, "exe", Vec::new()).ok()?;
+    fn link(&self, name: &str) -> Option<PathBuf> {
+        let link = readlinkat(&self.fd, name, Vec::new()).ok()?;
         Some(PathBuf::from(OsString::from_vec(link.into_bytes())))
     }
 }

@@ -12,11 +12,11 @@ use crate::domain::explanation::Explanation;
 use crate::domain::history::{LateRow, Learned, SightingRow, SnapshotRow};
 use crate::domain::lease::{AllocationId, Lease, LeaseId, State};
 use crate::domain::port::{Port, Protocol};
-use crate::domain::sighting::Sighting;
+use crate::domain::sighting::{Sighting, Visitor};
 use crate::store::filter::narrowed;
 use crate::store::{
     AllocationRecord, AttemptFilter, Bounds, Cursor, DayFilter, HourTotal, Kind, Ledger,
-    StatsFilter, Store,
+    LedgerFilter, StatsFilter, Store,
 };
 
 const DAY: i64 = 86_400_000;
@@ -624,17 +624,18 @@ async fn looks_go_after_their_time_and_the_last_one_stays() {
     for (port, last_seq) in [(1, Some(1)), (2, Some(3)), (3, None)] {
         learned.sightings.push(SightingRow {
             sighting: sighting(port),
+            visitor: Visitor::default(),
             first_seq: 1,
             last_seq,
         });
     }
     store.write_learned(learned).await.unwrap();
     let rows = async |ledger| {
-        store
-            .reader()
-            .ledger(ledger, None, None, (0, 9))
-            .await
-            .unwrap()
+        let filter = LedgerFilter {
+            limit: 9,
+            ..LedgerFilter::default()
+        };
+        store.reader().ledger(ledger, &filter).await.unwrap()
     };
     let deleted = prune(&store, bounds(&store, 3, 9).await).await;
     // Snapshots 1 and 2, and who was last seen in them.

@@ -57,13 +57,29 @@ fn days() -> Operation {
 }
 
 fn others() -> Operation {
+    let of_lease = |name: &str| {
+        matches!(
+            name,
+            "after"
+                | "format"
+                | "limit"
+                | "name"
+                | "pool"
+                | "port"
+                | "protocol"
+                | "since"
+                | "uid"
+                | "until"
+        )
+    };
     let operation = Operation::get("/api/v1/history/{kind}", "exportHistory")
         .about(Tag::History, "Export other rows")
         .says(
             "Looks at the sockets of others (`snapshots`) and who was seen there (`sightings`), outsiders \
-             found on leased ports (`conflicts`), ends of leases (`endings`); oldest first.",
+             found on leased ports (`conflicts`), ends of leases (`endings`); oldest first. A filter that the \
+             rows do not have is refused: `snapshots` have times alone, `sightings` no pool and no name.",
         )
-        .query_of::<Wanted>(|name| matches!(name, "after" | "format" | "limit"));
+        .query_of::<Wanted>(of_lease);
     rows(operation)
 }
 

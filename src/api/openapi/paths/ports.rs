@@ -3,11 +3,11 @@
 use crate::api::document::PortDocument;
 use crate::api::openapi::operation::{Operation, Tag};
 use crate::api::problem::Code;
-use crate::api::{exclusions, interfaces, pools, snapshots};
+use crate::api::{exclusions, interfaces, listeners, pools, snapshots};
 
 const WHO: &str = "\
-Leases on it, processes of others as the kernel's tables have them right now, and what was tried on it. \
-A process of another user is told of, but not named.";
+Leases on it, processes on it as the kernel's tables have them right now, what was tried on it, and which \
+others snapshots saw there. A process of another user is told of, but not named.";
 
 pub(super) fn operations() -> Vec<Operation> {
     vec![
@@ -21,6 +21,7 @@ pub(super) fn operations() -> Vec<Operation> {
             "showTcpPort",
             "Who is on a TCP port",
         ),
+        listeners(),
         list_exclusions(),
         exclude(),
         include(),
@@ -49,6 +50,22 @@ fn port(path: &'static str, id: &'static str, summary: &'static str) -> Operatio
         .about(Tag::Ports, summary)
         .says(WHO)
         .answers::<PortDocument>(200, "The port.", include_str!("../example/port.json"))
+        .refused(&[Code::InvalidRequest, Code::StoreUnavailable])
+}
+
+fn listeners() -> Operation {
+    Operation::get("/api/v1/listeners", "listListeners")
+        .about(Tag::Ports, "List listeners")
+        .says(
+            "Every process that listens on this host, for a lease or not, as the kernel's tables have them \
+             right now. A process of another user is told of, but not named. `next` leads to the next page.",
+        )
+        .query::<listeners::Wanted>()
+        .answers::<listeners::ListenerList>(
+            200,
+            "The listeners.",
+            include_str!("../example/listeners.json"),
+        )
         .refused(&[Code::InvalidRequest, Code::StoreUnavailable])
 }
 

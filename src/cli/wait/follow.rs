@@ -1,0 +1,248 @@
+//! Following leases: by the events of a running service; without one by the record, looked at anew
+//! when an owner ends, and now and then.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::Subject;
+use super::events::{Events, News};
+use super::owner::{any_ends, has_ended, owner_of};
+use crate::api::document::LeaseDocument;
+use crate::cli::{Failure, note, target};
+use crate::config::Loaded;
+use crate::domain::event::EventKind;
+use crate::domain::lease::{LeaseId, State};
+use crate::domain::port::Protocols;
+use crate::host::readiness::Readiness;
+use crate::library::Error;
+use crate::library::backend::Backend;
+use crate::library::find;
+
+/// Pause between two looks at the record, or for a service that has gone.
+const ROUND: Duration = Duration::from_secs(1);
+
+/// Pause while the end of a known owner would be told.
+const LONG_ROUND: Duration = Duration::from_secs(5);
+
+/// The leases that concern a subject.
+#[derive(Debug, Default)]
+pub(super) struct Look {
+    /// Those that live.
+    pub(super) living: Vec<LeaseDocument>,
+    /// Those that were known to live and have ended.
+    pub(super) ended: Vec<LeaseDocument>,
+}
+
+/// Follows leases.
+pub(super) struct Follow<'a> {
+    loaded: &'a Loaded,
+    source: Source,
+    /// The ends of owners that are known.
+    owners: Vec<Readiness>,
+    /// Leases whose program went away while they were followed.
+    put_away: HashSet<LeaseId>,
+    /// Leases whose program had ended before, which is yet to be told.
+    leaving: HashSet<LeaseId>,
+    /// Whether there must be a service or a record, as for a name.
+    is_needed: bool,
+    is_first: bool,
+    is_told: bool,
+}
+
+enum Source {
+    Service(Backend, Events),
+    /// No service: the record, to be looked at again at this time.
+    Record(Instant),
+}
+
+impl<'a> Follow<'a> {
+    pub(super) fn new(loaded: &'a Loaded, is_needed: bool) -> Self {
+        Self {
+            loaded,
+            source: Source::Record(Instant::now()),
+            owners: Vec::new(),
+            put_away: HashSet::new(),
+            leaving: HashSet::new(),
+            is_needed,
+            is_first: true,
+            is_told: false,
+        }
+    }
+
+    /// Whether the program of a lease went away while it was followed, however short it was there.
+    pub(super) fn was_put_away(&self, id: LeaseId) -> bool {
+        self.put_away.contains(&id)
+    }
+
+    fn look_again_later(&mut self) {
+        let round = if self.owners.is_empty() {
+            ROUND
+        } else {
+            LONG_ROUND
+        };
+        self.source = Source::Record(Instant::now() + round);
+    }
+
+    /// The leases of the subject as they are now, with those `known` that have ended. `None` where
+    /// neither a service nor the record answers at this moment.
+    pub(super) async fn look(
+        &mut self,
+        subject: &Subject,
+        known: &[LeaseId],
+    ) -> Result<Option<Look>, Failure> {
+        let looked = self.try_look(subject, known).await;
+        let is_first = std::mem::replace(&mut self.is_first, false);
+        let must_work = self.is_needed && is_first;
+        match looked {
+            Ok(look) => Ok(look.map(|look| self.without_the_dead(look, is_first))),
+            Err(error) if must_work => Err(error.into()),
+            Err(_) => {
+                self.look_again_later();
+                Ok(None)
+            }
+        }
+    }
+
+    /// Takes away owners that have ended, of which the service may not know yet. What had ended before
+    /// the first look is not waited for: its successor is.
+    fn without_the_dead(&mut self, mut look: Look, is_first: bool) -> Look {
+        for lease in &mut look.living {
+            let is_dead = lease.owner.as_ref().is_some_and(has_ended);
+            if is_dead {
+                lease.owner = None;
+            }
+            if is_dead && is_first {
+                self.leaving.insert(lease.id);
+            }
+        }
+        look
+    }
+
+    async fn try_look(
+        &mut self,
+        subject: &Subject,
+        known: &[LeaseId],
+    ) -> Result<Option<Look>, Error> {
+        if matches!(self.source, Source::Record(_))
+            && let Some(client) = find::find(self.loaded).await?
+        {
+            // Listened to before looking, so that nothing happens in between unheard.
+            let events = Events::of(&client).await?;
+            self.source = Source::Service(Backend::Service(client), events);
+        }
+        if let Source::Service(backend, _) = &self.source {
+            let look = self.look_in(backend, subject, known).await?;
+            self.owners = look.living.iter().filter_map(owner_of).collect();
+            return Ok(Some(look));
+        }
+        if !self.is_needed && !self.loaded.settings.data_dir.is_dir() {
+            self.look_again_later();
+            return Ok(None);
+        }
+        let backend = Backend::open(self.loaded).await?;
+        let look = self.look_in(&backend, subject, known).await;
+        backend.close().await;
+        let look = look?;
+        self.owners = look.living.iter().filter_map(owner_of).collect();
+        self.look_again_later();
+        Ok(Some(look))
+    }
+
+    async fn look_in(
+        &self,
+        backend: &Backend,
+        subject: &Subject,
+        known: &[LeaseId],
+    ) -> Result<Look, Error> {
+        let mut look = Look::default();
+        match subject {
+            Subject::Port(port) => {
+                for protocol in Protocols::Both.each() {
+                    look.living
+                        .extend(backend.leases_on(*protocol, *port).await?);
+                }
+            }
+            Subject::Name(name) => {
+                let all = backend.leases_named(name).await?;
+                look.living = if all.is_empty() {
+                    by_id(backend, name.as_str()).await
+                } else {
+                    // Those of other scopes alone are not meant; one of this scope may come yet.
+                    target::leases(&all, name.as_str()).unwrap_or_default()
+                };
+            }
+        }
+        for id in known {
+            if !look.living.iter().any(|lease| lease.id == *id) {
+                look.ended.push(backend.lease(*id).await?);
+            }
+        }
+        look.ended.retain(|lease| lease.state.is_ended());
+        Ok(look)
+    }
+
+    /// Tells once that a lease of the name, or its program, is yet to come.
+    pub(super) fn tell_of_none(&mut self, subject: &Subject, living: &[LeaseDocument]) {
+        let Subject::Name(name) = subject else { return };
+        let away = |lease: &LeaseDocument| lease.state == State::Reserved;
+        let missing = if living.is_empty() {
+            format!("no lease here is called {name} yet: waiting for one")
+        } else if living.iter().all(away) {
+            format!("the program of {name} is away: waiting for it to come")
+        } else {
+            return;
+        };
+        if !std::mem::replace(&mut self.is_told, true) {
+            note(&missing);
+        }
+    }
+
+    /// Returns once the leases may have changed. Nothing is lost if it is given up.
+    pub(super) async fn changed(&mut self, subject: &Subject, known: &[LeaseId]) {
+        let source = &mut self.source;
+        let news = async {
+            match source {
+                Source::Service(_, events) => events.heard_of(subject, known).await,
+                Source::Record(next) => {
+                    tokio::time::sleep_until(*next).await;
+                    News::Unknown
+                }
+            }
+        };
+        let news = tokio::select! {
+            news = news => news,
+            () = any_ends(&self.owners) => {
+                // It stays readable: told once, it is waited for no more.
+                self.owners.clear();
+                News::Unknown
+            }
+        };
+        match news {
+            News::Event(heard) if heard.kind == EventKind::Reserved.as_str() => {
+                let lease = heard.lease.filter(|id| !self.leaving.remove(id));
+                self.put_away.extend(lease);
+            }
+            News::Gone => self.look_again_later(),
+            News::Event(_) | News::Unknown => {}
+        }
+    }
+
+    /// The service or the record, to ask about a port.
+    pub(super) async fn backend(&self) -> Option<Backend> {
+        Backend::open(self.loaded).await.ok()
+    }
+}
+
+/// A living lease of which the id was given.
+async fn by_id(backend: &Backend, word: &str) -> Vec<LeaseDocument> {
+    let Ok(id) = word.parse() else {
+        return Vec::new();
+    };
+    let lease = backend.lease(id).await;
+    lease
+        .into_iter()
+        .filter(|lease| !lease.state.is_ended())
+        .collect()
+}

@@ -1,0 +1,247 @@
+//! Judging leases: when waiting for a listener is in vain.
+
+use super::follow::Look;
+use super::owner::process_of;
+use super::{Outcome, Subject};
+use crate::api::document::{LeaseDocument, OwnerDocument};
+use crate::domain::attempt::printable;
+use crate::domain::lease::{LeaseId, State};
+
+/// The leases that were seen so far, with the owner that each had.
+#[derive(Debug)]
+pub(super) struct Followed {
+    leases: Vec<One>,
+    /// Aim of the wait, as in "before it listened".
+    goal: &'static str,
+}
+
+#[derive(Debug)]
+struct One {
+    id: LeaseId,
+    owner: Option<OwnerDocument>,
+}
+
+/// Why waiting is in vain.
+#[derive(Debug)]
+pub(super) struct Ending {
+    pub(super) outcome: Outcome,
+    pub(super) reason: String,
+    pub(super) lease: LeaseDocument,
+}
+
+impl Followed {
+    /// None yet.
+    pub(super) const fn until(goal: &'static str) -> Self {
+        let leases = Vec::new();
+        Self { leases, goal }
+    }
+
+    /// The leases that were seen.
+    pub(super) fn ids(&self) -> Vec<LeaseId> {
+        self.leases.iter().map(|one| one.id).collect()
+    }
+
+    /// Reads the names of owners anew that were last seen as the command that became them: once
+    /// they have ended, their names cannot be read.
+    pub(super) fn rename(&mut self) {
+        let owners = self.leases.iter_mut().filter_map(|one| one.owner.as_mut());
+        for owner in owners.filter(|owner| owner.command == env!("CARGO_PKG_NAME")) {
+            if let Some(process) = process_of(owner) {
+                owner.command = process.command;
+            }
+        }
+    }
+
+    /// Takes in how the leases are now. Waiting is in vain once a lease has ended, or a program was
+    /// there and is away; one that has not come yet is waited for. `was_put_away`: whether the
+    /// program of a lease went away meanwhile, even if it was never seen.
+    pub(super) fn take(
+        &mut self,
+        subject: &Subject,
+        look: &Look,
+        was_put_away: impl Fn(LeaseId) -> bool,
+    ) -> Option<Ending> {
+        let ended = look.ended.first().map(|lease| self.ended(lease));
+        let mut first = None;
+        for lease in &look.living {
+            let ending = self.lives(subject, lease, was_put_away(lease.id));
+            first = first.or(ending);
+        }
+        ended.or(first)
+    }
+
+    fn ended(&self, lease: &LeaseDocument) -> Ending {
+        let known = self.leases.iter().find(|one| one.id == lease.id);
+        let owner = known.and_then(|one| one.owner.as_ref());
+        let reason = match owner {
+            Some(owner) if lease.state == State::OwnerGone => {
+                program_ended(owner, lease, self.goal)
+            }
+            _ => format!(
+                "{} ended before anything {}: {}",
+                label(lease),
+                self.goal,
+                lease.state.describe()
+            ),
+        };
+        Ending {
+            outcome: Outcome::Ended,
+            reason,
+            lease: lease.clone(),
+        }
+    }
+
+    fn lives(
+        &mut self,
+        subject: &Subject,
+        lease: &LeaseDocument,
+        was_put_away: bool,
+    ) -> Option<Ending> {
+        let goal = self.goal;
+        let one = self.one_of(lease.id)?;
+        let is_away = lease.state == State::Reserved;
+        let (outcome, reason) = match (&one.owner, &lease.owner) {
+            (Some(owner), _) if is_away => (Outcome::Ended, program_ended(owner, lease, goal)),
+            (None, _) if is_away && was_put_away => {
+                let of = label(lease);
+                let reason = format!("the program of {of} ended before it {goal}");
+                (Outcome::Ended, reason)
+            }
+            // A port by its number means any listener.
+            _ if lease.state == State::Lost && subject.is_name() => (Outcome::Lost, lost(lease)),
+            (_, Some(owner)) if !is_away => {
+                one.owner = Some(owner.clone());
+                return None;
+            }
+            _ => return None,
+        };
+        Some(Ending {
+            outcome,
+            reason,
+            lease: lease.clone(),
+        })
+    }
+
+    fn one_of(&mut self, id: LeaseId) -> Option<&mut One> {
+        let index = self.leases.iter().position(|one| one.id == id);
+        let index = index.unwrap_or_else(|| {
+            self.leases.push(One { id, owner: None });
+            self.leases.len() - 1
+        });
+        self.leases.get_mut(index)
+    }
+}
+
+fn lost(lease: &LeaseDocument) -> String {
+    let (port, label) = (lease.port, label(lease));
+    format!("another program has port {port} of {label}; `portbook who {port}` names it")
+}
+
+fn program_ended(owner: &OwnerDocument, lease: &LeaseDocument, goal: &str) -> String {
+    let command = printable(&owner.command);
+    let of = label(lease);
+    format!(
+        "its program {command} (pid {}, {of}) ended before it {goal}",
+        owner.pid
+    )
+}
+
+/// "lease web", "lease web in /home/ada/shop", "the lease on 3000/tcp".
+pub(super) fn label(lease: &LeaseDocument) -> String {
+    let folder = lease.directory.as_ref();
+    let folder = folder.map(|folder| format!(" in {}", printable(&folder.to_string_lossy())));
+    match &lease.name {
+        Some(name) => format!("lease {name}{}", folder.unwrap_or_default()),
+        None => format!("the lease on {}/{}", lease.port, lease.protocol),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::document::ProcessDocument;
+    use crate::domain::lease::tests_support;
+    use crate::domain::port::Port;
+    use crate::host::clock::Clock;
+
+    fn lease(state: State, owner: bool) -> LeaseDocument {
+        let mut lease = tests_support::lease(3000);
+        lease.name = Some("web".parse().unwrap());
+        lease.state = state;
+        let mut document = LeaseDocument::as_recorded(&lease, &Clock::manual());
+        document.owner = owner.then(|| OwnerDocument {
+            pid: 7,
+            started_at: jiff::Timestamp::UNIX_EPOCH,
+            uid: 1000,
+            command: "python3".to_owned(),
+            process: ProcessDocument::default(),
+        });
+        document
+    }
+
+    fn port() -> Subject {
+        Subject::Port(Port::new(3000).unwrap())
+    }
+
+    fn looked(lease: LeaseDocument) -> Look {
+        let (mut living, mut ended) = (Vec::new(), Vec::new());
+        if lease.state.is_ended() {
+            ended.push(lease);
+        } else {
+            living.push(lease);
+        }
+        Look { living, ended }
+    }
+
+    #[test]
+    fn an_owner_is_waited_for_until_it_was_there() {
+        let mut followed = Followed::until("listened");
+        let mut told = |state, owner| {
+            let ending = followed.take(&port(), &looked(lease(state, owner)), |_| false);
+            ending.map(|ending| ending.reason)
+        };
+        assert_eq!(told(State::Reserved, false), None);
+        assert_eq!(told(State::Handed, true), None);
+        let reason = "its program python3 (pid 7, lease web) ended before it listened";
+        assert_eq!(told(State::Reserved, false).as_deref(), Some(reason));
+    }
+
+    #[test]
+    fn a_program_that_was_never_seen_is_told_of_by_its_end() {
+        let mut followed = Followed::until("listened");
+        let away = looked(lease(State::Reserved, false));
+        assert!(followed.take(&port(), &away, |_| false).is_none());
+        let ending = followed.take(&port(), &away, |_| true).unwrap();
+        let reason = "the program of lease web ended before it listened";
+        assert_eq!(ending.reason, reason);
+    }
+
+    #[test]
+    fn a_lease_that_ends_tells_why() {
+        let mut followed = Followed::until("listened");
+        assert!(
+            followed
+                .take(&port(), &looked(lease(State::Handed, false)), |_| false)
+                .is_none()
+        );
+        let ended = looked(lease(State::Released, false));
+        let ending = followed.take(&port(), &ended, |_| false).unwrap();
+        let reason = "lease web ended before anything listened: it was given back";
+        assert_eq!(ending.reason, reason);
+    }
+
+    #[test]
+    fn a_lost_port_ends_the_wait_for_a_name_alone() {
+        let lost = || looked(lease(State::Lost, true));
+        assert!(
+            Followed::until("listened")
+                .take(&port(), &lost(), |_| false)
+                .is_none()
+        );
+        let name = Subject::Name("web".parse().unwrap());
+        let ending = Followed::until("listened")
+            .take(&name, &lost(), |_| false)
+            .unwrap();
+        assert_eq!(ending.outcome, Outcome::Lost);
+    }
+}

@@ -1,0 +1,197 @@
+//! Waiting for a listener, and for its first answer.
+
+use std::pin::pin;
+use std::time::Duration;
+
+use super::http::{self, HttpPath};
+use super::judge::Followed;
+use super::{Outcome, Place, Report, Subject, Waiting};
+use crate::api::document::LeaseDocument;
+use crate::cli::Failure;
+use crate::domain::attempt::SocketState;
+use crate::domain::lease::State;
+use crate::domain::port::Protocol;
+use crate::host::occupancy::{Entry, Occupancy};
+
+/// For "somebody began to listen" the kernel has no event, so it is looked for so often.
+const ROUND: Duration = Duration::from_millis(100);
+
+/// A wait for listeners, with what was seen so far.
+struct Vigil<'w, 'a> {
+    waiting: &'w mut Waiting<'a>,
+    path: Option<&'w HttpPath>,
+    followed: Followed,
+    living: Vec<LeaseDocument>,
+    /// Whether leases may have changed since they were looked at.
+    is_stale: bool,
+}
+
+pub(super) async fn until_listening(
+    waiting: &mut Waiting<'_>,
+    path: Option<&HttpPath>,
+) -> Result<Report, Failure> {
+    let mut vigil = Vigil::begin(waiting, path)?;
+    let mut rounds = tokio::time::interval(ROUND);
+    rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        if vigil.is_stale
+            && let Some(vain) = vigil.look().await?
+        {
+            return Ok(vain);
+        }
+        if let Some(done) = vigil.check().await? {
+            return Ok(done);
+        }
+        tokio::select! {
+            _ = rounds.tick() => vigil.followed.rename(),
+            () = vigil.changed() => vigil.is_stale = true,
+        }
+    }
+}
+
+impl<'w, 'a> Vigil<'w, 'a> {
+    fn begin(waiting: &'w mut Waiting<'a>, path: Option<&'w HttpPath>) -> Result<Self, Failure> {
+        waiting.find_places(&[]);
+        // What listens already needs no lease; UDP holds of portbook's only look as if they did.
+        let is_udp = |place: &Place| place.protocol == Protocol::Udp;
+        let is_stale =
+            waiting.places.iter().any(is_udp) || listeners(&waiting.places, &[])?.is_none();
+        let goal = if path.is_some() {
+            "answered"
+        } else {
+            "listened"
+        };
+        Ok(Self {
+            waiting,
+            path,
+            followed: Followed::until(goal),
+            living: Vec::new(),
+            is_stale,
+        })
+    }
+
+    /// Looks at the leases: the answer if waiting is in vain.
+    async fn look(&mut self) -> Result<Option<Report>, Failure> {
+        self.is_stale = false;
+        let (subject, known) = (&self.waiting.subject, self.followed.ids());
+        let Some(look) = self.waiting.follow.look(subject, &known).await? else {
+            return Ok(None);
+        };
+        let follow = &self.waiting.follow;
+        let ending = self
+            .followed
+            .take(subject, &look, |id| follow.was_put_away(id));
+        self.waiting.find_places(&look.living);
+        let waiting = &mut *self.waiting;
+        waiting.follow.tell_of_none(&waiting.subject, &look.living);
+        self.living = look.living;
+        // Its program may have left a child behind that listens.
+        let ending = match ending {
+            Some(ending) if ending.outcome == Outcome::Lost => ending,
+            Some(ending) if self.listeners()?.is_none() => ending,
+            _ => return Ok(None),
+        };
+        let report = Report::of(ending.outcome, &self.waiting.places);
+        Ok(Some(report.because(ending.reason).by(ending.lease)))
+    }
+
+    fn listeners(&self) -> Result<Option<Vec<Entry>>, Failure> {
+        listeners(&self.waiting.places, &self.living)
+    }
+
+    /// Looks at the ports: the answer if what is waited for is there.
+    async fn check(&mut self) -> Result<Option<Report>, Failure> {
+        let Some(listeners) = self.listeners()? else {
+            self.waiting.last = self.still();
+            return Ok(None);
+        };
+        let Some(path) = self.path else {
+            return Ok(Some(Report::of(Outcome::Listening, &self.waiting.places)));
+        };
+        if self.waiting.last.is_empty() {
+            self.waiting.last = format!("GET {path} has no answer yet");
+        }
+        let addresses = http::reachable(&listeners);
+        let mut answer = pin!(http::ask(&addresses, path));
+        let answer = loop {
+            tokio::select! {
+                answer = &mut answer => break answer,
+                () = self.changed() => {
+                    if let Some(vain) = self.look().await? {
+                        return Ok(Some(vain));
+                    }
+                }
+            }
+        };
+        Ok(match answer {
+            Ok(status) => {
+                let mut report = Report::of(Outcome::Answered, &self.waiting.places);
+                report.status = Some(status.as_u16());
+                Some(report)
+            }
+            Err(heard) => {
+                self.waiting.last = heard;
+                None
+            }
+        })
+    }
+
+    async fn changed(&mut self) {
+        let known = self.followed.ids();
+        let waiting = &mut *self.waiting;
+        waiting.follow.changed(&waiting.subject, &known).await;
+    }
+
+    /// Says which listener is missing, and the state of the lease.
+    fn still(&self) -> String {
+        let still = format!(
+            "{} is still without a listener",
+            self.waiting.named_places()
+        );
+        let Some(lease) = self.living.first() else {
+            return still;
+        };
+        let (label, state) = (super::judge::label(lease), lease.state.describe());
+        format!("{still} ({label}: {state})")
+    }
+}
+
+/// The listeners, if there is one on each of the ports.
+fn listeners(places: &[Place], living: &[LeaseDocument]) -> Result<Option<Vec<Entry>>, Failure> {
+    let mut all = Vec::new();
+    for place in places {
+        let mut entries = listening_on(*place)?;
+        if entries.is_empty() || is_held(*place, living) {
+            return Ok(None);
+        }
+        all.append(&mut entries);
+    }
+    Ok((!all.is_empty()).then_some(all))
+}
+
+/// Whether what seems to listen is a hold of portbook's: for UDP the kernel does not tell them apart.
+fn is_held(place: Place, living: &[LeaseDocument]) -> bool {
+    place.protocol == Protocol::Udp
+        && living.iter().any(|lease| {
+            (lease.port, lease.protocol) == (place.port, place.protocol)
+                && lease.state == State::Reserved
+        })
+}
+
+fn listening_on(place: Place) -> Result<Vec<Entry>, Failure> {
+    let entries = match place.protocol {
+        Protocol::Tcp => Occupancy::listeners_on(place.port),
+        Protocol::Udp => Occupancy::on_port(Protocol::Udp, place.port),
+    };
+    let mut entries =
+        entries.map_err(|error| Failure::other(format!("the socket tables: {error}")))?;
+    entries.retain(|entry| entry.state == SocketState::Listening);
+    Ok(entries)
+}
+
+impl Subject {
+    /// Whether it is a name.
+    pub(super) const fn is_name(&self) -> bool {
+        matches!(self, Self::Name(_))
+    }
+}

@@ -1,0 +1,256 @@
+//! `portbook wait`: until something listens on a port or for a lease, answers, or has gone.
+
+mod events;
+mod follow;
+mod free;
+mod http;
+mod judge;
+mod listening;
+mod owner;
+
+use std::process::ExitCode;
+
+use clap::Args;
+use clap_complete::engine::ArgValueCandidates;
+use serde::Serialize;
+
+use self::follow::Follow;
+use self::http::HttpPath;
+use super::target::Target;
+use super::{Failure, Global, complete, note, print_json};
+use crate::api::document::{LeaseDocument, VERSION};
+use crate::domain::duration::Span;
+use crate::domain::lease::Name;
+use crate::domain::port::{Port, Protocol};
+
+/// As timeout(1) has it.
+const TIMED_OUT: u8 = 124;
+
+/// What `wait` takes.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  portbook run --service web -- npm start &
+  portbook wait web --http /health --timeout 60s    until it answers below 500
+  portbook wait 5432                                until something listens there
+  portbook wait --free 3000                         until nothing is on the port any more
+
+It ends with 1, and the reason, as soon as waiting is in vain: the program of the lease has ended, or \
+the lease has; with --free, a name keeps the port whose program is away.
+
+Exit code 124 if the time is up, as with timeout(1). Without --timeout it waits for ever.")]
+pub struct WaitArgs {
+    /// A port, or a lease's name or id. A name may be given before there is a lease of it.
+    #[arg(value_name = "PORT|NAME", add = ArgValueCandidates::new(complete::names))]
+    target: Target,
+    /// tcp or udp. For a port tcp if left out, unless a lease on it is for udp; for a name all that
+    /// it has.
+    #[arg(long)]
+    protocol: Option<Protocol>,
+    /// Wait until nothing is on the port any more, rather than until something listens.
+    #[arg(long)]
+    free: bool,
+    /// Wait until GET of this path is answered with a status below 500. Redirects are answers.
+    #[arg(long, value_name = "PATH", conflicts_with = "free")]
+    http: Option<HttpPath>,
+    /// How long to wait; for ever if left out.
+    #[arg(long, value_name = "DURATION")]
+    timeout: Option<Span>,
+}
+
+/// Subject of the wait.
+#[derive(Debug, Clone)]
+pub(super) enum Subject {
+    /// A port.
+    Port(Port),
+    /// The leases of a name.
+    Name(Name),
+}
+
+/// One port of one protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub(super) struct Place {
+    port: Port,
+    protocol: Protocol,
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.port, self.protocol)
+    }
+}
+
+/// Outcome of the wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Outcome {
+    /// Something listens.
+    Listening,
+    /// An HTTP answer came.
+    Answered,
+    /// Nothing is on the port any more.
+    Free,
+    /// The lease or its program ended.
+    Ended,
+    /// Another program has the lease's port.
+    Lost,
+    /// A name whose program is away keeps the port.
+    Kept,
+    /// The time was up.
+    TimedOut,
+}
+
+impl Outcome {
+    const fn code(self) -> u8 {
+        match self {
+            Self::Listening | Self::Answered | Self::Free => 0,
+            Self::Ended | Self::Lost | Self::Kept => 1,
+            Self::TimedOut => TIMED_OUT,
+        }
+    }
+}
+
+/// The answer, as `--json` prints it.
+#[derive(Debug, Serialize)]
+pub(super) struct Report {
+    version: u32,
+    outcome: Outcome,
+    ports: Vec<Place>,
+    /// The reason, or what was seen last; empty where there is nothing to say.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    detail: String,
+    /// The status of the HTTP answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<u16>,
+    /// The lease that decided it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lease: Option<LeaseDocument>,
+}
+
+impl Report {
+    pub(super) fn of(outcome: Outcome, ports: &[Place]) -> Self {
+        Self {
+            version: VERSION,
+            outcome,
+            ports: ports.to_vec(),
+            detail: String::new(),
+            status: None,
+            lease: None,
+        }
+    }
+
+    pub(super) fn because(mut self, detail: String) -> Self {
+        self.detail = detail;
+        self
+    }
+
+    pub(super) fn by(mut self, lease: LeaseDocument) -> Self {
+        self.lease = Some(lease);
+        self
+    }
+}
+
+/// State of the wait, kept so that a time-out can tell what was seen last.
+pub(super) struct Waiting<'a> {
+    subject: Subject,
+    protocol: Option<Protocol>,
+    follow: Follow<'a>,
+    places: Vec<Place>,
+    /// Last thing seen, for people.
+    last: String,
+}
+
+/// Waits.
+pub(super) async fn run(global: &Global, args: &WaitArgs) -> Result<ExitCode, Failure> {
+    let loaded = global.load()?;
+    let subject = subject(args)?;
+    let is_needed = matches!(subject, Subject::Name(_));
+    let mut waiting = Waiting {
+        subject,
+        protocol: args.protocol,
+        follow: Follow::new(&loaded, is_needed),
+        places: Vec::new(),
+        last: String::new(),
+    };
+    let report = until(&mut waiting, args).await?;
+    if !report.detail.is_empty() {
+        note(&report.detail);
+    }
+    if global.json {
+        print_json(&report)?;
+    }
+    Ok(ExitCode::from(report.outcome.code()))
+}
+
+fn subject(args: &WaitArgs) -> Result<Subject, Failure> {
+    if args.http.is_some() && args.protocol == Some(Protocol::Udp) {
+        return Err(Failure::usage("--http is for tcp alone"));
+    }
+    match &args.target {
+        Target::Port(port) => Ok(Subject::Port(*port)),
+        Target::Ports(_) => Err(Failure::usage("wait for one port, or for a name")),
+        Target::Lease(word) => {
+            let name = word.parse().map(Subject::Name);
+            name.map_err(|error: <Name as std::str::FromStr>::Err| {
+                Failure::usage(error.to_string())
+            })
+        }
+    }
+}
+
+async fn until(waiting: &mut Waiting<'_>, args: &WaitArgs) -> Result<Report, Failure> {
+    let Some(limit) = args.timeout else {
+        return met(waiting, args).await;
+    };
+    if let Ok(done) = tokio::time::timeout(limit.0, met(waiting, args)).await {
+        return done;
+    }
+    if args.free {
+        waiting.last = free::who_is_there(waiting).await;
+    }
+    let places = std::mem::take(&mut waiting.places);
+    let last = std::mem::take(&mut waiting.last);
+    Ok(Report::of(Outcome::TimedOut, &places).because(last))
+}
+
+async fn met(waiting: &mut Waiting<'_>, args: &WaitArgs) -> Result<Report, Failure> {
+    if args.free {
+        free::until_free(waiting).await
+    } else {
+        listening::until_listening(waiting, args.http.as_ref()).await
+    }
+}
+
+impl Waiting<'_> {
+    /// The ports that are meant, as the leases are now.
+    fn find_places(&mut self, living: &[LeaseDocument]) {
+        let of_lease = |lease: &LeaseDocument| Place {
+            port: lease.port,
+            protocol: lease.protocol,
+        };
+        let wanted = |place: &Place| self.protocol.is_none_or(|only| place.protocol == only);
+        let leased: Vec<Place> = living.iter().map(of_lease).filter(wanted).collect();
+        self.places = match &self.subject {
+            Subject::Name(_) => leased,
+            Subject::Port(port) => {
+                let of_leases = |protocol| leased.iter().any(|place| place.protocol == protocol);
+                let udp = of_leases(Protocol::Udp) && !of_leases(Protocol::Tcp);
+                let usual = if udp { Protocol::Udp } else { Protocol::Tcp };
+                vec![Place {
+                    port: *port,
+                    protocol: self.protocol.unwrap_or(usual),
+                }]
+            }
+        };
+    }
+
+    /// Those ports for people.
+    fn named_places(&self) -> String {
+        let places: Vec<String> = self.places.iter().map(ToString::to_string).collect();
+        match (&places[..], &self.subject) {
+            ([], Subject::Name(name)) => format!("lease {name}"),
+            ([only], _) => format!("port {only}"),
+            _ => format!("ports {}", places.join(", ")),
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! `portbook who`: which processes listen on this host, who is on a port, and who was.
+
+mod list;
+mod port;
+
+use std::process::ExitCode;
+
+use clap::Args;
+use clap_complete::engine::ArgValueCandidates;
+use serde::Serialize;
+use serde_json::json;
+
+use super::target::{self, Target};
+use super::when::Local;
+use super::{Failure, Global, complete, print};
+use crate::api::document::{PortDocument, VERSION};
+use crate::domain::port::{Port, Protocol, Protocols};
+use crate::host::clock::Clock;
+use crate::library::Error;
+use crate::library::backend::Backend;
+
+/// What `who` takes.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  portbook who              every process that listens on this host
+  portbook who 8888         who is on 8888, TCP and UDP, and who was
+  portbook who 3000-3010    who listens there; 80,443 is a list
+  portbook who web          who is on the port of the lease web")]
+pub struct WhoArgs {
+    /// A port, a range, a list of both, or a lease's name or id. Without it, every listener.
+    #[arg(value_name = "PORT|RANGE|NAME", add = ArgValueCandidates::new(complete::names))]
+    target: Option<Target>,
+    /// tcp or udp alone.
+    #[arg(long)]
+    protocol: Option<Protocol>,
+}
+
+/// Tells who is on a port, or on all of them.
+pub(super) async fn run(global: &Global, args: &WhoArgs) -> Result<ExitCode, Failure> {
+    let loaded = global.load()?;
+    let backend = Backend::open(&loaded).await?;
+    let answer = match &args.target {
+        None => list::every(&backend, args.protocol).await,
+        Some(Target::Ports(ports)) => list::on(&backend, ports, args.protocol).await,
+        Some(Target::Port(port)) => about(&backend, *port, args.protocol).await,
+        Some(Target::Lease(word)) => about_lease(&backend, word, args.protocol).await,
+    };
+    backend.close().await;
+    answer?.print(global.json)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// An answer, in both forms.
+struct Answer {
+    text: String,
+    json: String,
+}
+
+impl Answer {
+    fn of(text: String, document: &impl Serialize) -> Result<Self, Failure> {
+        let json = serde_json::to_string_pretty(document);
+        let json = json.map_err(|error| Failure::other(error.to_string()))?;
+        Ok(Self {
+            text,
+            json: json + "\n",
+        })
+    }
+
+    fn print(&self, json: bool) -> Result<(), Failure> {
+        print(if json { &self.json } else { &self.text })
+    }
+}
+
+/// A port as both protocols have it. JSON has TCP at its top, as ever, and UDP beside it.
+#[derive(Serialize)]
+struct BothDocument {
+    #[serde(flatten)]
+    tcp: PortDocument,
+    udp: PortDocument,
+}
+
+async fn about(
+    backend: &Backend,
+    port: Port,
+    protocol: Option<Protocol>,
+) -> Result<Answer, Failure> {
+    let local = Local::at(Clock::system().now());
+    if let Some(protocol) = protocol {
+        let found = backend.port(protocol, port).await?;
+        let text = port::text(&[&found], &local);
+        return Answer::of(text, &found);
+    }
+    let both = BothDocument {
+        tcp: backend.port(Protocol::Tcp, port).await?,
+        udp: backend.port(Protocol::Udp, port).await?,
+    };
+    let text = port::text(&[&both.tcp, &both.udp], &local);
+    Answer::of(text, &both)
+}
+
+/// The ports of a lease, or of all that a name means.
+async fn about_lease(
+    backend: &Backend,
+    word: &str,
+    protocol: Option<Protocol>,
+) -> Result<Answer, Failure> {
+    let living = backend.leases(false).await?;
+    let meant = target::leases(&living, word)?;
+    let mut places: Vec<(Port, Protocol)> = meant
+        .iter()
+        .map(|lease| (lease.port, lease.protocol))
+        .filter(|(_, is)| protocol.is_none_or(|wanted| wanted == *is))
+        .collect();
+    places.sort_unstable();
+    places.dedup();
+    let found = ports(backend, &places).await?;
+    let local = Local::at(Clock::system().now());
+    let text: String = found.iter().map(|one| port::text(&[one], &local)).collect();
+    match &found[..] {
+        [only] => Answer::of(text, only),
+        _ => Answer::of(text, &json!({ "version": VERSION, "ports": found })),
+    }
+}
+
+async fn ports(backend: &Backend, places: &[(Port, Protocol)]) -> Result<Vec<PortDocument>, Error> {
+    let mut found = Vec::with_capacity(places.len());
+    for (port, protocol) in places {
+        found.push(backend.port(*protocol, *port).await?);
+    }
+    Ok(found)
+}
+
+/// The protocols that are asked about.
+fn wanted(protocol: Option<Protocol>) -> &'static [Protocol] {
+    protocol.map_or(Protocols::Both, Protocols::from).each()
+}

@@ -1,0 +1,28 @@
+//! Relations: what a socket on a port is to the lease that keeps it.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Relation of a socket to the lease on its port and address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Relation {
+    /// The socket of a lease's owner, or of a process that descends from it.
+    Owner,
+    /// A socket of portbook itself, such as its console's.
+    Portbook,
+    /// Anything else, on a leased port or not.
+    #[default]
+    Stranger,
+}
+
+impl Relation {
+    /// The word for it in JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Owner => "owner",
+            Self::Portbook => "portbook",
+            Self::Stranger => "stranger",
+        }
+    }
+}

@@ -1,0 +1,308 @@
+//! `portbook wait`: ends when something listens or answers, and as soon as waiting is in vain.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
+use std::process::{Child, Output, Stdio};
+
+use serde_json::Value;
+
+use crate::support::{Place, stranger, text};
+use crate::tools::eventually;
+
+/// A server on `$PORT` that answers these statuses in turn, then the last one for ever.
+const ANSWERS: &str = "import http.server, os, sys\n\
+    class H(http.server.BaseHTTPRequestHandler):\n\
+    \x20   left = sys.argv[1].split(',')\n\
+    \x20   def log_message(self, *of): pass\n\
+    \x20   def do_GET(self):\n\
+    \x20       self.send_response(int(H.left.pop(0) if len(H.left) > 1 else H.left[0]))\n\
+    \x20       self.send_header('Location', 'http://203.0.113.1/'); self.end_headers()\n\
+    http.server.HTTPServer(('127.0.0.1', int(os.environ['PORT'])), H).serve_forever()";
+
+/// A program that never listens and ends with its stdin.
+const IN_VAIN: [&str; 6] = [
+    "--name",
+    "web",
+    "--",
+    "sh",
+    "-c",
+    "echo up; read line; exit 1",
+];
+
+/// A program in the background that ends when dropped.
+struct Background(Child);
+
+impl Background {
+    /// `portbook run` with these arguments, its stdin open.
+    fn run(place: &Place, arguments: &[&str]) -> Self {
+        let mut command = place.command();
+        command.arg("run").args(arguments);
+        Self(
+            command
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .spawn()
+                .unwrap(),
+        )
+    }
+
+    /// Reads a line of its stdout.
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        let stdout = self.0.stdout.as_mut().unwrap();
+        BufReader::new(stdout).read_line(&mut line).unwrap();
+        line.trim_end().to_owned()
+    }
+
+    /// Lets it go on.
+    fn go_on(&mut self) {
+        self.0.stdin.take();
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Waits in the background.
+fn waiting(place: &Place, arguments: &[&str]) -> Child {
+    let mut command = place.command();
+    command.arg("wait").args(arguments);
+    command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+/// Whether a process waits for the end of another one.
+fn watches(process: &Child) -> bool {
+    let descriptors = std::fs::read_dir(format!("/proc/{}/fd", process.id())).unwrap();
+    let mut links = descriptors
+        .flatten()
+        .map(|fd| std::fs::read_link(fd.path()));
+    links.any(|link| link.is_ok_and(|link| link.to_string_lossy().contains("pidfd")))
+}
+
+/// Waits until a command has said on its stderr that the name is not there yet.
+fn tells_of_none(wait: &mut Child, name: &str) {
+    let mut line = String::new();
+    let stderr = wait.stderr.as_mut().unwrap();
+    BufReader::new(stderr).read_line(&mut line).unwrap();
+    assert!(
+        line.contains(name) && line.contains("waiting for"),
+        "{line}"
+    );
+}
+
+fn with_and_without_a_service(ports: usize, test: impl Fn(&Place)) {
+    let place = Place::with_ports(ports);
+    let server = place.serve();
+    test(&place);
+    assert!(server.stop().success());
+    test(&Place::with_ports(ports));
+}
+
+fn ended(output: &Output, code: i32, words: &str) {
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{said}");
+    assert!(said.contains(words), "{said}");
+}
+
+#[test]
+fn wait_ends_with_the_program_of_the_lease() {
+    with_and_without_a_service(1, |place| {
+        let port = place.ports[0].to_string();
+        for target in [&*port, "web"] {
+            let mut program = Background::run(place, &IN_VAIN);
+            assert_eq!(program.line(), "up");
+            let wait = waiting(place, &[target, "--timeout", "60s"]);
+            eventually("it watches the program", || watches(&wait).then_some(()));
+            program.go_on();
+            let output = wait.wait_with_output().unwrap();
+            let pid = program.0.id();
+            let words = format!("its program sh (pid {pid}, lease web) ended before it listened");
+            ended(&output, 1, &words);
+        }
+    });
+}
+
+#[test]
+fn wait_tells_of_a_program_that_ended_at_once() {
+    let place = Place::with_ports(1);
+    let _server = place.serve();
+    // First a name that nobody has, then one whose program is away.
+    for _ in 0..2 {
+        let mut wait = waiting(&place, &["web", "--timeout", "60s"]);
+        tells_of_none(&mut wait, "web");
+        place.ok(&["run", "--name", "web", "--", "true"]);
+        ended(
+            &wait.wait_with_output().unwrap(),
+            1,
+            "ended before it listened",
+        );
+    }
+}
+
+#[test]
+fn wait_ends_when_the_lease_is_released() {
+    let place = Place::with_ports(1);
+    let _server = place.serve();
+    let me = std::process::id().to_string();
+    let port = place.ok(&["alloc", "--owner-pid", &me]);
+    let wait = waiting(&place, &["--json", port.trim(), "--timeout", "60s"]);
+    eventually("it watches the owner", || watches(&wait).then_some(()));
+    place.ok(&["release", port.trim()]);
+    let output = wait.wait_with_output().unwrap();
+    ended(
+        &output,
+        1,
+        "ended before anything listened: it was given back",
+    );
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["outcome"], "ended");
+    assert_eq!(report["lease"]["state"], "released");
+}
+
+#[test]
+fn wait_keeps_waiting_for_an_owner_that_comes() {
+    with_and_without_a_service(1, |place| {
+        // There is no such lease, then its program is away.
+        for _ in 0..2 {
+            let mut wait = waiting(place, &["late", "--timeout", "60s"]);
+            tells_of_none(&mut wait, "late");
+            let serve = [
+                "--name",
+                "late",
+                "--",
+                "python3",
+                "-m",
+                "http.server",
+                "{port}",
+            ];
+            let _program = Background::run(place, &serve);
+            assert!(wait.wait().unwrap().success());
+        }
+    });
+}
+
+#[test]
+fn wait_for_http_passes_over_answers_of_failure() {
+    with_and_without_a_service(1, |place| {
+        let serve = [
+            "--name",
+            "api",
+            "--",
+            "python3",
+            "-c",
+            ANSWERS,
+            "503,500,302",
+        ];
+        let _program = Background::run(place, &serve);
+        let report = place.json(&["wait", "api", "--http", "/health", "--timeout", "60s"]);
+        assert_eq!(report["outcome"], "answered");
+        assert_eq!(
+            report["status"], 302,
+            "a redirect is an answer, not followed"
+        );
+        assert_eq!(report["ports"][0]["port"], place.ports[0]);
+    });
+}
+
+#[test]
+fn wait_for_http_tells_the_last_answer_when_time_is_up() {
+    let place = Place::with_ports(1);
+    let serve = ["--name", "api", "--", "python3", "-c", ANSWERS, "503"];
+    let _program = Background::run(&place, &serve);
+    place.ok(&["wait", "api", "--timeout", "60s"]);
+    let output = place.run(&["wait", "api", "--http", "/", "--timeout", "1s"]);
+    ended(&output, 124, "was answered 503 Service Unavailable");
+}
+
+#[test]
+fn wait_for_http_takes_no_other_protocol_for_an_answer() {
+    let place = Place::with_ports(1);
+    let listener = TcpListener::bind(("127.0.0.1", place.ports[0])).unwrap();
+    let babble = std::thread::spawn(move || {
+        // Never an HTTP head, and more than any head may have.
+        let (mut stream, _) = listener.accept().unwrap();
+        while stream.write_all(&[b'x'; 4096]).is_ok() {}
+        listener
+    });
+    let port = place.ports[0].to_string();
+    let output = place.run(&["wait", &port, "--http", "/", "--timeout", "2s"]);
+    ended(&output, 124, "got no answer");
+    drop(babble.join().unwrap());
+}
+
+#[test]
+fn wait_for_free_says_who_is_there() {
+    with_and_without_a_service(1, |place| {
+        let port = place.ports[0].to_string();
+        let stranger = stranger(place.ports[0]);
+        let output = place.run(&["wait", "--free", &port, "--timeout", "300ms"]);
+        ended(
+            &output,
+            124,
+            &format!("listening by python3 (pid {})", stranger.0.id()),
+        );
+    });
+}
+
+#[test]
+fn wait_for_free_ends_where_a_name_keeps_the_port() {
+    let place = Place::with_ports(1);
+    let _server = place.serve();
+    let port = place.ports[0].to_string();
+    place.ok(&["run", "--name", "web", "--", "true"]);
+    for target in [&*port, "web"] {
+        let output = place.run(&["wait", "--free", target]);
+        ended(&output, 1, "is kept for lease web, whose program is away");
+    }
+    // One that begins to be kept meanwhile ends the wait as well.
+    let mut program = Background::run(&place, &["--name", "web", "--", "sh", "-c", "echo; read a"]);
+    program.line();
+    let wait = waiting(&place, &["--free", &port]);
+    program.go_on();
+    ended(
+        &wait.wait_with_output().unwrap(),
+        1,
+        "is kept for lease web",
+    );
+}
+
+#[test]
+fn wait_takes_no_hold_of_udp_for_a_listener() {
+    let place = Place::with_ports(1);
+    let _server = place.serve();
+    let port = place.ok(&["alloc", "--reserve", "--name", "dns", "--protocol", "udp"]);
+    let port = port.trim();
+    for target in [&["dns"][..], &[port, "--protocol", "udp"], &[port]] {
+        let all = [&["wait", "--timeout", "300ms"], target].concat();
+        ended(
+            &place.run(&all),
+            124,
+            &format!("port {port}/udp is still without a listener"),
+        );
+    }
+}
+
+#[test]
+fn wait_is_refused_for_what_it_cannot_wait_for() {
+    let place = Place::with_ports(1);
+    for arguments in [
+        &["wait", "3000-3010"][..],
+        &["wait", "0"],
+        &["wait", "a/b"],
+        &["wait", "3000", "--http", "health"],
+        &["wait", "3000", "--http", "/", "--free"],
+        &["wait", "3000", "--http", "/", "--protocol", "udp"],
+    ] {
+        assert_eq!(place.run(arguments).status.code(), Some(2), "{arguments:?}");
+    }
+    let output = place.run(&["wait", "--free", "nobody"]);
+    ended(&output, 1, "there is no lease nobody here");
+}
