@@ -86,6 +86,9 @@ pub struct LeaseDocument {
     /// Until when a first listener must come.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claim_by: Option<Timestamp>,
+    /// Since when its owner has been away. `None` while somebody uses it, or may come to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle_since: Option<Timestamp>,
     /// When it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended_at: Option<Timestamp>,
@@ -137,6 +140,7 @@ impl LeaseDocument {
             granted_at: lease.granted_at,
             expires_at: lease.expires.map(|at| clock.wall_time_of(at)),
             claim_by: lease.claim_by.map(|at| clock.wall_time_of(at)),
+            idle_since: lease.idle_since,
             ended_at: lease.ended_at,
             labels: lease.labels.clone(),
             trace_id: lease.trace_id.clone(),
@@ -160,6 +164,7 @@ impl LeaseDocument {
         self.name = None;
         self.directory = None;
         self.owner = None;
+        self.idle_since = None;
         self.labels.clear();
         self.trace_id = None;
         self.span_id = None;
