@@ -168,6 +168,20 @@ impl PortRequest {
         })
     }
 
+    /// Another instance of the service that is named, with a port of its own that is kept as well.
+    ///
+    /// ```
+    /// # let folder = tempfile::tempdir()?;
+    /// # let book = portbook::Portbook::embedded(folder.path())?;
+    /// let first = book.request().name("web").lease()?;
+    /// let second = book.request().name("web").instance("2").lease()?;
+    /// assert_ne!(first.port(), second.port());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn instance(self, instance: &str) -> Self {
+        self.with(|wanted| wanted.instance = Some(instance.to_owned()))
+    }
+
     /// A name whose port was taken by a stranger meanwhile is refused, rather than moved.
     ///
     /// ```

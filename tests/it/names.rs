@@ -68,6 +68,11 @@ fn what_is_used_or_reserved_by_hand_never_gives_way() {
         (names(&place).len() == 2).then_some(())
     });
     build(&place, "idle");
+    let list = place.json(&["list", "--pool", "default"]);
+    for lease in list["leases"].as_array().unwrap() {
+        let is_away = lease["name"] != "used";
+        assert_eq!(lease["idle_since"].is_string(), is_away, "{lease}");
+    }
     build(&place, "next");
     assert_eq!(names(&place), ["kept", "next", "used"]);
     // What was used after it was reserved is kept all the same.

@@ -88,6 +88,9 @@ pub struct LeaseDocument {
     /// Until when a first listener must come.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claim_by: Option<Timestamp>,
+    /// Since when its owner has been away. `None` while somebody uses it, or may come to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle_since: Option<Timestamp>,
     /// When it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended_at: Option<Timestamp>,
@@ -153,6 +156,7 @@ impl LeaseDocument {
             granted_at: lease.granted_at,
             expires_at: lease.expires.map(|at| clock.wall_time_of(at)),
             claim_by: lease.claim_by.map(|at| clock.wall_time_of(at)),
+            idle_since: lease.idle_since,
             ended_at: lease.ended_at,
             moved: lease.moved.clone(),
             labels: lease.labels.clone(),
@@ -178,6 +182,7 @@ impl LeaseDocument {
         self.directory = None;
         self.owner = None;
         self.moved = None;
+        self.idle_since = None;
         self.labels.clear();
         self.trace_id = None;
         self.span_id = None;
