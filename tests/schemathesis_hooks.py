@@ -15,6 +15,10 @@ def upwards(value):
     return "20000-59999" if is_ports else value
 
 
+def is_name(value):
+    return isinstance(value, str) and re.fullmatch("[A-Za-z0-9][A-Za-z0-9._-]{0,63}", value)
+
+
 @schemathesis.hook
 def before_call(context, case, kwargs):
     body = case.body
@@ -24,6 +28,13 @@ def before_call(context, case, kwargs):
     owner = body.get("owner_pid")
     if is_number(owner) and 1 <= owner < 2**32:
         body["owner_pid"] = os.getpid()
+    # That no two names give one variable.
+    names = body.get("names")
+    if isinstance(names, list) and all(is_name(name) for name in names):
+        folded = [re.sub("[^A-Z0-9]", "_", name.upper()) for name in names]
+        for index, name in enumerate(names):
+            if folded[index] in folded[:index] and name not in names[:index]:
+                names[index] = f"other{index}"
     # A long wait for a port is a fine request, and this has no time for it.
     wait = body.get("wait")
     if is_number(wait) and wait >= 0 or isinstance(wait, str) and re.fullmatch("[0-9dhms]+", wait):

@@ -56,13 +56,15 @@ async fn release_all(backend: &Backend, wanted: &[String]) -> Result<Vec<LeaseDo
 
 /// The living leases that a word means: one id, or all of a name or port.
 fn named(living: &[LeaseDocument], word: &str) -> Result<Vec<LeaseDocument>, Failure> {
+    let is_named =
+        |lease: &LeaseDocument| lease.name.as_ref().is_some_and(|it| it.as_str() == word);
     let is_meant = |lease: &&LeaseDocument| {
         lease.id.to_string() == word
             || lease.port.to_string() == word
-            || lease
-                .name
-                .as_ref()
-                .is_some_and(|name| name.as_str() == word)
+            || is_named(lease)
+            || living
+                .iter()
+                .any(|first| is_named(first) && is_in_row_of(lease, first))
     };
     let mut meant: Vec<LeaseDocument> = living.iter().filter(is_meant).cloned().collect();
     // Root sees everybody's leases, but means its own where it has one of the name.
@@ -78,6 +80,16 @@ fn named(living: &[LeaseDocument], word: &str) -> Result<Vec<LeaseDocument>, Fai
         return Err(Failure::other(message));
     }
     Ok(meant)
+}
+
+/// Whether a lease has another of the ports that one name was granted at once: `ray.1` beside `ray`.
+fn is_in_row_of(lease: &LeaseDocument, first: &LeaseDocument) -> bool {
+    let (Some(name), Some(first_name)) = (&lease.name, &first.name) else {
+        return false;
+    };
+    let index = name.as_str().strip_prefix(first_name.as_str());
+    let index = index.and_then(|rest| rest.strip_prefix('.'));
+    lease.allocation == first.allocation && index.is_some_and(|it| it.parse::<u16>().is_ok())
 }
 
 /// Of leases of one name in several work trees those of this tree, or else those of no tree: another

@@ -21,6 +21,7 @@ mod reader;
 #[cfg(test)]
 mod tests;
 mod value;
+mod wishes;
 
 use std::ffi::OsString;
 use std::fmt;

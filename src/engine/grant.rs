@@ -228,7 +228,7 @@ impl Service {
                 search = search.without_marks();
             }
             let result = match asked.request.block.map(|block| u16::try_from(block.get())) {
-                Some(Ok(length)) => search.find_block(length, &mut rng),
+                Some(Ok(length)) => search.find_block(length, sticky, &mut rng),
                 _ => search.find(missing, sticky, &mut rng),
             };
             (result, search.attempts, search.explanation)

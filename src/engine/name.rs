@@ -50,10 +50,8 @@ impl Service {
         if asked.request.names.is_empty() {
             return Ok((living, asked.request.port_count()));
         }
-        if asked.request.block.is_some() && missing != 0 && missing != living.len() {
-            return Err(Refusal::InvalidRequest(
-                "a block's names must all be new: some of these have a port already".to_owned(),
-            ));
+        if asked.request.block.is_some() {
+            return self.whole_row(asked, living).await;
         }
         Ok((living, missing))
     }

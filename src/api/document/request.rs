@@ -9,6 +9,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::row;
 use crate::domain::duration::Span;
 use crate::domain::lease::{Handover, Name, Scope};
 use crate::domain::pool::Strategy;
@@ -52,11 +53,12 @@ pub struct LeaseRequest {
     /// Where to look, in place of the pool's ranges.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ranges: Option<PortSet>,
-    /// How many ports.
+    /// How many ports. With one name they are leased as `web`, `web.1`, `web.2`, …, each of which
+    /// gets its port again.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 256))]
     pub count: Option<NonZeroU32>,
-    /// How many ports in a row.
+    /// How many ports in a row. With one name the whole row comes again.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 256))]
     pub block: Option<NonZeroU32>,
@@ -130,6 +132,7 @@ impl LeaseRequest {
         if self.ranges.as_ref().is_some_and(PortSet::is_empty) {
             return Err("ranges: name one port at least, or leave it out".to_owned());
         }
+        let names = row::names(names, self.count.or(self.block))?;
         check_labels(&self.labels)?;
         Ok(Request {
             until_reaped: false,
@@ -188,6 +191,15 @@ fn add_rules(schema: &mut Schema) {
         let properties = json!({beside: given(), field: several});
         json!({"not": {"properties": properties, "required": [beside, field]}})
     };
+    // Numbers are put behind the one name of several ports.
+    let short_name = |field: &str| {
+        let several = json!({"type": "integer", "minimum": 2});
+        let short = json!({"maxLength": row::LONGEST});
+        json!({
+            "if": {"properties": {field: several}, "required": [field]},
+            "then": {"properties": {"name": short, "names": {"items": short}}},
+        })
+    };
     let in_a_tree = json!({
         "if": {"properties": {"scope": {"const": "dir"}}, "required": ["scope"]},
         "then": {"properties": {"directory": {"type": "string"}}, "required": ["directory"]},
@@ -205,13 +217,13 @@ fn add_rules(schema: &mut Schema) {
         both("port", "prefer"),
         both("count", "block"),
         unless("name", given(), 1),
-        unless("count", given(), 1),
-        unless("block", given(), 1),
+        unless("count", given(), 2),
+        unless("block", given(), 2),
         unless("port", given(), 2),
         one_at_most("count", "port"),
         one_at_most("block", "port"),
-        one_at_most("count", "name"),
-        one_at_most("block", "name"),
+        short_name("count"),
+        short_name("block"),
         in_a_tree,
         reserved_for_a_name,
     ];
