@@ -34,7 +34,8 @@ HOST as well. Every work tree has a set of ports of its own, and gets the same o
   eval \"$(portbook env --format direnv)\"                             in an .envrc
   portbook env --format compose > compose.override.yaml
 Compose: the container's port is `target`, or the service's `port` or `prefer`; where any service has
-a `target`, only those that have one are written. Variables that other programs read as something
+a `target`, only those that have one are written. A service that asks for interfaces = \"any\" has the
+wildcard address as WEB_HOST, to bind, and WEB_CLIENT_HOST beside it; env has its clients' host. Variables that other programs read as something
 else, such as DOCKER_HOST, are set only where host_variable or variable names them.")]
 pub struct EnvArgs {
     /// How to write them.

@@ -38,7 +38,7 @@ pub(super) struct Published {
     pub ports: Vec<(u16, u16, &'static str)>,
 }
 
-/// Variables in a format, but for compose, which has none.
+/// Variables in a format. Compose has none of its own, so it has them as a shell would.
 pub(super) fn text(
     format: Format,
     variables: &BTreeMap<String, String>,
@@ -77,8 +77,11 @@ fn lines(
 
 /// Numbers and most addresses need no quotes for any reader.
 fn is_plain(value: &str) -> bool {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b':' | b'-');
-    value.bytes().all(plain)
+    value.bytes().all(is_plain_byte)
+}
+
+const fn is_plain_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b':' | b'-')
 }
 
 /// A value as sh reads it back (POSIX.1-2024, 2.2.2).
@@ -97,13 +100,22 @@ fn fish_quoted(value: &str) -> String {
     format!("'{}'", value.replace('\\', "\\\\").replace('\'', "\\'"))
 }
 
+/// Whether no reader takes anything in a value of a .env file for more than text. Some readers keep
+/// quotes: `docker run --env-file`, GitHub's `$GITHUB_ENV`.
+fn needs_no_quotes(value: &str) -> bool {
+    let of_urls = |byte: u8| matches!(byte, b'/' | b'@' | b'%' | b'+' | b',' | b'=' | b'?' | b'_');
+    value
+        .bytes()
+        .all(|byte| is_plain_byte(byte) || of_urls(byte))
+}
+
 /// Readers of these files differ in what they take for an escape, so only that is written which all
 /// of them read alike.
 fn dotenv(variables: &BTreeMap<String, String>) -> Result<String, Failure> {
     let mut text = String::new();
     for (name, value) in variables {
         let written = match value {
-            value if is_plain(value) => value.clone(),
+            value if needs_no_quotes(value) => value.clone(),
             value if !value.contains(['\'', '\\', '$']) => format!("'{value}'"),
             _ => {
                 return Err(Failure::usage(format!(
@@ -214,7 +226,7 @@ mod tests {
     fn dotenv_is_written_only_where_readers_agree() {
         let text = written(Format::Dotenv, &VALUES[..4]);
         assert!(
-            text.contains("V0=3000\n") && text.contains("V2='fe80::1%eth0'\n"),
+            text.contains("V2=fe80::1%eth0\n") && text.contains("V3='postgres"),
             "{text}"
         );
         let script = "set -a; eval \"$TEXT\"; exec env -0";
