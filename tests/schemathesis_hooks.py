@@ -35,6 +35,12 @@ def before_call(context, case, kwargs):
         for index, name in enumerate(names):
             if folded[index] in folded[:index] and name not in names[:index]:
                 names[index] = f"other{index}"
+    # That a name is short where numbers are put behind it.
+    several = any(is_number(body.get(key)) and body[key] >= 2 for key in ("count", "block"))
+    if several and is_name(body.get("name")):
+        body["name"] = body["name"][:60]
+    if several and isinstance(names, list) and len(names) == 1 and is_name(names[0]):
+        names[0] = names[0][:60]
     # A long wait for a port is a fine request, and this has no time for it.
     wait = body.get("wait")
     if is_number(wait) and wait >= 0 or isinstance(wait, str) and re.fullmatch("[0-9dhms]+", wait):

@@ -53,8 +53,8 @@ pub struct LeaseRequest {
     /// Where to look, in place of the pool's ranges.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ranges: Option<PortSet>,
-    /// How many ports. With one name they are leased as `web`, `web.1`, `web.2`, …, each of which
-    /// gets its port again.
+    /// How many ports. With one name, of at most 60 characters, they are leased as `web`, `web.1`,
+    /// `web.2`, …, each of which gets its port again.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 256))]
     pub count: Option<NonZeroU32>,
@@ -191,15 +191,6 @@ fn add_rules(schema: &mut Schema) {
         let properties = json!({beside: given(), field: several});
         json!({"not": {"properties": properties, "required": [beside, field]}})
     };
-    // Numbers are put behind the one name of several ports.
-    let short_name = |field: &str| {
-        let several = json!({"type": "integer", "minimum": 2});
-        let short = json!({"maxLength": row::LONGEST});
-        json!({
-            "if": {"properties": {field: several}, "required": [field]},
-            "then": {"properties": {"name": short, "names": {"items": short}}},
-        })
-    };
     let in_a_tree = json!({
         "if": {"properties": {"scope": {"const": "dir"}}, "required": ["scope"]},
         "then": {"properties": {"directory": {"type": "string"}}, "required": ["directory"]},
@@ -222,8 +213,6 @@ fn add_rules(schema: &mut Schema) {
         unless("port", given(), 2),
         one_at_most("count", "port"),
         one_at_most("block", "port"),
-        short_name("count"),
-        short_name("block"),
         in_a_tree,
         reserved_for_a_name,
     ];

@@ -7,7 +7,7 @@ use crate::domain::lease::Name;
 use crate::domain::variables::twins;
 
 /// Longest name that can have several ports: what follows it, such as `.255`, must fit too.
-pub(super) const LONGEST: usize = 60;
+const LONGEST: usize = 60;
 
 /// The names of the leases of a request, or what is wrong with them.
 pub(super) fn names(names: Vec<Name>, ports: Option<NonZeroU32>) -> Result<Vec<Name>, String> {
