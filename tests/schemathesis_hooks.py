@@ -23,6 +23,10 @@ def ordered(value):
     return f"{min(numbers)}-{max(numbers)}" if is_range else value
 
 
+def is_name(value):
+    return isinstance(value, str) and re.fullmatch("[A-Za-z0-9][A-Za-z0-9._-]{0,63}", value)
+
+
 @schemathesis.hook
 def before_call(context, case, kwargs):
     query = case.query
@@ -38,6 +42,19 @@ def before_call(context, case, kwargs):
     owner = body.get("owner_pid")
     if is_number(owner) and 1 <= owner < 2**32:
         body["owner_pid"] = os.getpid()
+    # That no two names give one variable.
+    names = body.get("names")
+    if isinstance(names, list) and all(is_name(name) for name in names):
+        folded = [re.sub("[^A-Z0-9]", "_", name.upper()) for name in names]
+        for index, name in enumerate(names):
+            if folded[index] in folded[:index] and name not in names[:index]:
+                names[index] = f"other{index}"
+    # That a name is short where numbers are put behind it.
+    several = any(is_number(body.get(key)) and body[key] >= 2 for key in ("count", "block"))
+    if several and is_name(body.get("name")):
+        body["name"] = body["name"][:60]
+    if several and isinstance(names, list) and len(names) == 1 and is_name(names[0]):
+        names[0] = names[0][:60]
     # A long wait for a port is a fine request, and this has no time for it.
     wait = body.get("wait")
     if is_number(wait) and wait >= 0 or isinstance(wait, str) and re.fullmatch("[0-9dhms]+", wait):

@@ -8,6 +8,7 @@ mod pool;
 mod port;
 mod process;
 mod request;
+mod row;
 mod stats;
 mod status;
 

@@ -1,14 +1,19 @@
 //! `portbook env`: the ports of a project as variables, for a shell or a file.
 
-use std::collections::BTreeMap;
+use std::path::Path;
 use std::process::ExitCode;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use serde_json::json;
 
-use super::{Failure, Global, print, print_json, project};
+use super::format::{self, Format, Published};
+use super::variables::{self, Asked};
+use super::{Failure, Global, note, print, print_json, project};
 use crate::api::document::{AllocationDocument, LeaseRequest, VERSION};
+use crate::config::{Project, Service};
 use crate::domain::duration::Span;
+use crate::domain::port::Port;
+use crate::domain::variables::Variables;
 use crate::library::backend::Backend;
 
 /// What `env` takes.
@@ -17,11 +22,22 @@ use crate::library::backend::Backend;
 Reads portbook.toml here or above, up to the root of the git work tree, or to your home directory:
   [services.web]
   prefer = 3000
-  [services.api]
-and prints WEB_PORT, WEB_HOST, API_PORT, API_HOST. Every folder with such a file has ports of its
-own, in every work tree, and gets the same ones again:
+  [services.db]
+  variable = \"PGPORT\"              # in place of DB_PORT
+  host_variable = \"PGHOST\"         # in place of DB_HOST; false: none
+  env = { DATABASE_URL = \"postgres://{host}:{port}/app\", WEB_URL = \"http://{web.host}:{web.port}\" }
+and prints WEB_PORT, WEB_HOST, PGPORT, PGHOST, DATABASE_URL, WEB_URL; for a single service PORT and
+HOST as well. Every folder with such a file has ports of its own, in every work tree, and gets the
+same ones again:
   eval \"$(portbook env)\" && npm run dev
-  portbook env --format dotenv > .env.local")]
+  portbook env --format dotenv > .env.local
+  portbook env --format fish | source
+  eval \"$(portbook env --format direnv)\"                             in an .envrc
+  portbook env --format compose > compose.override.yaml
+Compose: the container's port is `target`, or the service's `port` or `prefer`; where any service has
+a `target`, only those that have one are written. A service that asks for interfaces = \"any\" has the
+wildcard address as WEB_HOST, to bind, and WEB_CLIENT_HOST beside it; env has its clients' host. Variables that other programs read as something
+else, such as DOCKER_HOST, are set only where host_variable or variable names them.")]
 pub struct EnvArgs {
     /// How to write them.
     #[arg(long, value_enum, default_value_t = Format::Shell)]
@@ -34,102 +50,132 @@ pub struct EnvArgs {
     instance: Option<String>,
 }
 
-/// How variables are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
-    /// `export NAME=value`, for `eval`.
-    Shell,
-    /// `NAME=value`.
-    Dotenv,
-    /// One object.
-    Json,
-}
-
 /// Gets the project's ports and prints them.
 pub(super) async fn run(global: &Global, args: &EnvArgs) -> Result<ExitCode, Failure> {
     let project = project::find(global)?;
     let loaded = global.load()?;
-    let requests = project.services.iter().map(|service| {
+    let asked = asked(&project, args);
+    // Before a port is asked for: what cannot be written needs none.
+    if args.format == Format::Compose && !global.json {
+        published_services(&project)?;
+    }
+    let backend = Backend::open(&loaded).await?;
+    let requests = asked.iter().map(|asked| asked.request.clone()).collect();
+    let granted = backend.allocate_all(requests).await;
+    backend.close().await;
+    let granted = granted?;
+    granted.iter().for_each(super::request::tell);
+    let variables = variables::variables(&variables::granted(&asked, &granted))?;
+    if global.json {
+        variables::tell(&asked, &granted, &variables);
+        let leases = granted.iter().flat_map(|granted| &granted.leases);
+        let leases: Vec<_> = leases.collect();
+        let values = &variables.values;
+        print_json(&json!({ "version": VERSION, "variables": values, "leases": leases }))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    print(&text(args.format, &project, &asked, &granted, &variables)?)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn asked(project: &Project, args: &EnvArgs) -> Vec<Asked> {
+    let asked = project.services.iter().map(|service| {
         let request = LeaseRequest {
             claim_within: Some(args.claim_within),
             instance: args.instance.clone(),
             ..LeaseRequest::default()
         };
-        project::request(&project, service, request)
+        let request = project::request(project, service, request);
+        Asked::own(request, Some(service.clone()))
     });
-    let requests: Vec<LeaseRequest> = requests.collect();
-    let backend = Backend::open(&loaded).await?;
-    let granted = backend.allocate_all(requests).await;
-    backend.close().await;
-    let granted = granted?;
-    granted.iter().for_each(super::request::tell);
-    let variables = variables(&granted);
-    if global.json {
-        let leases = granted.iter().flat_map(|granted| &granted.leases);
-        let leases: Vec<_> = leases.collect();
-        print_json(&json!({ "version": VERSION, "variables": variables, "leases": leases }))?;
-    } else {
-        print(&text(args.format, &variables))?;
+    asked.collect()
+}
+
+fn text(
+    format: Format,
+    project: &Project,
+    asked: &[Asked],
+    granted: &[AllocationDocument],
+    variables: &Variables,
+) -> Result<String, Failure> {
+    if format == Format::Compose {
+        return compose(project, asked, granted);
     }
-    Ok(ExitCode::SUCCESS)
+    variables::tell(asked, granted, variables);
+    let file: &Path = &project.file;
+    format::text(format, &variables.values, file)
 }
 
-/// `WEB_PORT` and `WEB_HOST` for every name.
-fn variables(granted: &[AllocationDocument]) -> BTreeMap<String, String> {
-    let leases = granted.iter().flat_map(|granted| &granted.leases);
-    let named = leases.filter_map(|lease| Some((lease.name.as_ref()?.env_prefix(), lease)));
-    let pairs = named.flat_map(|(prefix, lease)| {
-        [
-            (format!("{prefix}_PORT"), lease.port.to_string()),
-            (format!("{prefix}_HOST"), lease.host.clone()),
-        ]
-    });
-    pairs.collect()
-}
-
-fn text(format: Format, variables: &BTreeMap<String, String>) -> String {
-    let lines = |before: &str| {
-        let line =
-            |(name, value): (&String, &String)| format!("{before}{name}={}\n", quoted(value));
-        variables.iter().map(line).collect()
+/// The services that compose is to publish, each with its container's port.
+fn published_services(project: &Project) -> Result<Vec<(&Service, Port)>, Failure> {
+    let said = project.services.iter().any(|it| it.target.is_some());
+    let target = |service: &Service| {
+        if said {
+            service.target
+        } else {
+            service.port.or(service.prefer)
+        }
     };
-    match format {
-        Format::Shell => lines("export "),
-        Format::Dotenv => lines(""),
-        // A reader of one object wants the variables and nothing else.
-        Format::Json => format!("{:#}\n", json!(variables)),
+    let services = project.services.iter();
+    let found: Vec<_> = services
+        .filter_map(|service| Some((service, target(service)?)))
+        .collect();
+    if found.is_empty() {
+        return Err(Failure::usage(format!(
+            "{}: no service says which port its container has: write target = 8080, say",
+            project.file.display()
+        )));
     }
+    Ok(found)
 }
 
-/// As a shell reads it back: numbers and most addresses need no quotes.
-fn quoted(value: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b':' | b'-');
-    if value.bytes().all(plain) {
-        return value.to_owned();
+fn compose(
+    project: &Project,
+    asked: &[Asked],
+    granted: &[AllocationDocument],
+) -> Result<String, Failure> {
+    let mut published = Vec::new();
+    let services = published_services(project)?;
+    for (asked, granted) in asked.iter().zip(granted) {
+        let Some(service) = &asked.service else {
+            continue;
+        };
+        let target = services
+            .iter()
+            .find(|(known, _)| known.name == service.name);
+        let Some((_, target)) = target else {
+            note(&format!(
+                "{} is left out: it has no target, the port inside its container",
+                service.name
+            ));
+            continue;
+        };
+        published.push(Published {
+            service: service.name.to_string(),
+            hosts: asked.publish_hosts(granted),
+            ports: container_ports(granted, *target),
+        });
     }
-    format!("'{}'", value.replace('\'', "'\\''"))
+    Ok(format::compose(&published))
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn each_format_is_read_by_its_reader() {
-        let pairs = [("WEB_HOST", "fe80::1%eth0"), ("WEB_PORT", "3000")];
-        let variables = pairs.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        let variables = BTreeMap::from(variables);
-        assert_eq!(
-            text(Format::Shell, &variables),
-            "export WEB_HOST='fe80::1%eth0'\nexport WEB_PORT=3000\n"
+/// Every lease's port with the container's, which go up together.
+fn container_ports(granted: &AllocationDocument, target: Port) -> Vec<(u16, u16, &'static str)> {
+    let mut targets: Vec<(Port, u16)> = Vec::new();
+    let mut found = Vec::new();
+    for lease in &granted.leases {
+        let known = targets.iter().find(|(port, _)| *port == lease.port);
+        let inside = known.map_or_else(
+            || {
+                let offset = u16::try_from(targets.len()).unwrap_or(u16::MAX);
+                target.get().saturating_add(offset)
+            },
+            |(_, inside)| *inside,
         );
-        assert_eq!(
-            text(Format::Dotenv, &variables),
-            "WEB_HOST='fe80::1%eth0'\nWEB_PORT=3000\n"
-        );
-        let json: BTreeMap<String, String> =
-            serde_json::from_str(&text(Format::Json, &variables)).unwrap();
-        assert_eq!(json, variables);
-        assert_eq!(quoted("a'b"), "'a'\\''b'");
+        if known.is_none() {
+            targets.push((lease.port, inside));
+        }
+        found.push((lease.port.get(), inside, lease.protocol.as_str()));
     }
+    found
 }

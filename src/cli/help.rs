@@ -38,7 +38,7 @@ const GROUPS: [(&str, &[&str]); 6] = [
         "How to search",
         &["strategy", "max_attempts", "timeout", "dry_run"],
     ),
-    ("How the program gets it", &["handover", "env"]),
+    ("How the program gets it", &["handover", "env", "literal"]),
 ];
 
 /// Commands whose options are grouped.

@@ -61,10 +61,13 @@ impl Here {
         if all && !named.is_empty() {
             return Ok(named);
         }
-        let nearest = self.nearest(&named);
+        let mut nearest = self.nearest(&named);
         if nearest.is_empty() {
             return Err(self.unknown(leases, &named, word, purpose));
         }
+        let firsts = nearest.clone();
+        let in_row = |lease: &&LeaseDocument| firsts.iter().any(|first| is_in_row_of(lease, first));
+        nearest.extend(leases.iter().filter(in_row).cloned());
         Ok(nearest)
     }
 
@@ -158,6 +161,16 @@ impl Here {
         let (port, state, id) = (lease.port, lease.state.as_str(), (purpose.id)(lease));
         format!("  {folder}  port {port}  {state}{user}  {id}")
     }
+}
+
+/// Whether a lease has another of the ports that one name was granted at once: `ray.1` beside `ray`.
+fn is_in_row_of(lease: &LeaseDocument, first: &LeaseDocument) -> bool {
+    let (Some(name), Some(first_name)) = (&lease.name, &first.name) else {
+        return false;
+    };
+    let index = name.as_str().strip_prefix(first_name.as_str());
+    let index = index.and_then(|rest| rest.strip_prefix('.'));
+    lease.allocation == first.allocation && index.is_some_and(|it| it.parse::<u16>().is_ok())
 }
 
 /// Whether a lease has this name.

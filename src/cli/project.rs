@@ -2,10 +2,12 @@
 
 use std::path::PathBuf;
 
+use super::variables::Asked;
 use super::{Failure, Global, folder};
 use crate::api::document::{LeaseRequest, ScopeWord};
 use crate::config::{PROJECT_FILE, Project, Service, Sources, Tree};
 use crate::domain::lease::Name;
+use crate::domain::placeholder::{Piece, pieces};
 
 /// The project around the current directory, and the folder that its names belong to.
 pub(super) fn tree() -> Result<Tree, Failure> {
@@ -74,6 +76,13 @@ pub(super) fn request(project: &Project, service: &Service, wanted: LeaseRequest
         pool: wanted.pool.or_else(|| service.pool.clone()),
         port: wanted.port.or(unless_placed(service.port)),
         prefer: wanted.prefer.or(unless_placed(service.prefer)),
+        ranges: if wanted.port.is_some() {
+            wanted.ranges
+        } else {
+            wanted.ranges.or_else(|| service.range.clone())
+        },
+        count: wanted.count.or(service.count),
+        block: wanted.block.or(service.block),
         protocol: wanted.protocol.or(service.protocol),
         interfaces: if wanted.interfaces.is_empty() {
             service.interfaces.clone()
@@ -85,4 +94,35 @@ pub(super) fn request(project: &Project, service: &Service, wanted: LeaseRequest
         ttl: wanted.ttl.or(service.ttl),
         ..wanted
     }
+}
+
+/// Reservations for the services that the variables of `asked`, or `named`, refer to: their ports
+/// are the same whether their programs run or not.
+pub(super) fn referred_to(project: &Project, asked: &[Asked], named: &[Name]) -> Vec<Asked> {
+    let own: Vec<&Service> = asked.iter().filter_map(|it| it.service.as_ref()).collect();
+    let texts = own.iter().flat_map(|service| service.wishes.env.values());
+    let mut wanted = named.to_vec();
+    wanted.extend(
+        texts
+            .flat_map(|text| pieces(text))
+            .filter_map(|piece| match piece {
+                Piece::Place(placeholder, _) => placeholder.name,
+                _ => None,
+            }),
+    );
+    let others = project.services.iter().filter(|service| {
+        wanted.contains(&service.name) && own.iter().all(|known| known.name != service.name)
+    });
+    let reserved = others.map(|service| {
+        let reservation = LeaseRequest {
+            reserve: true,
+            ..LeaseRequest::default()
+        };
+        Asked {
+            request: request(project, service, reservation),
+            service: Some(service.clone()),
+            only_referred_to: true,
+        }
+    });
+    reserved.collect()
 }

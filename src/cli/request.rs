@@ -6,6 +6,7 @@ use std::num::NonZeroU32;
 use clap::{Args, ValueEnum};
 use clap_complete::engine::ArgValueCandidates;
 
+use super::variables::Asked;
 use super::{Failure, Global, complete, number, project};
 use crate::api::document::{AllocationDocument, LeaseRequest, ScopeWord};
 use crate::domain::duration::Span;
@@ -17,7 +18,8 @@ use crate::domain::selector::Selector;
 /// Which ports are wanted.
 #[derive(Debug, Clone, Default, Args)]
 pub struct Wanted {
-    /// The same name gets the same port again; repeat it for several ports at once.
+    /// The same name gets the same port again; repeat it for several ports at once. With --count or
+    /// --block the ports of one name are web, web.1, web.2, ….
     #[arg(long, short, value_name = "NAME", add = ArgValueCandidates::new(complete::names))]
     name: Vec<Name>,
     /// A service of the project's portbook.toml, for the folder of that file alone; repeatable.
@@ -48,11 +50,11 @@ pub struct Wanted {
     #[arg(long, value_name = "RANGES", conflicts_with = "port")]
     range: Option<PortSet>,
     /// How many ports.
-    #[arg(long, value_name = "N", conflicts_with = "name",
+    #[arg(long, value_name = "N",
         value_parser = number::at_least_one::<NonZeroU32>("ask for one port at least"))]
     count: Option<NonZeroU32>,
     /// How many ports in a row.
-    #[arg(long, value_name = "N", conflicts_with_all = ["name", "count", "port"],
+    #[arg(long, value_name = "N", conflicts_with_all = ["count", "port"],
         value_parser = number::at_least_one::<NonZeroU32>("ask for one port at least"))]
     block: Option<NonZeroU32>,
     /// tcp, udp or both.
@@ -115,26 +117,28 @@ fn label(text: &str) -> Result<(String, String), String> {
 }
 
 impl Wanted {
-    /// The names asked for.
-    pub(super) fn names(&self) -> &[Name] {
-        if self.service.is_empty() {
-            &self.name
-        } else {
-            &self.service
-        }
-    }
-
     /// The requests as the API takes them: one, or one a service of the project.
     pub(super) fn requests(&self, global: &Global) -> Result<Vec<LeaseRequest>, Failure> {
+        let asked = self.asked(global, &[])?.into_iter();
+        let own = asked.filter(|asked| !asked.only_referred_to);
+        Ok(own.map(|asked| asked.request).collect())
+    }
+
+    /// The same requests with their services, and reservations for services that these variables or
+    /// `named` refer to.
+    pub(super) fn asked(&self, global: &Global, named: &[Name]) -> Result<Vec<Asked>, Failure> {
         if self.service.is_empty() {
-            return Ok(vec![self.request()?]);
+            return Ok(vec![Asked::own(self.request()?, None)]);
         }
         let project = project::find(global)?;
-        let requests = self.service.iter().map(|name| {
+        let asked = self.service.iter().map(|name| {
             let service = project::service(&project, name)?;
-            Ok(project::request(&project, service, self.request()?))
+            let request = project::request(&project, service, self.request()?);
+            Ok(Asked::own(request, Some(service.clone())))
         });
-        requests.collect()
+        let mut asked: Vec<Asked> = asked.collect::<Result<_, Failure>>()?;
+        asked.extend(project::referred_to(&project, &asked, named));
+        Ok(asked)
     }
 
     fn request(&self) -> Result<LeaseRequest, Failure> {

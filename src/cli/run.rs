@@ -3,7 +3,6 @@
 //! By exec, not beside it: signals, exit status and owner pid are then right by themselves.
 //! Without a service the program inherits the hold, so it lives exactly as long as it is needed.
 
-use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
@@ -12,12 +11,14 @@ use std::process::{Command, ExitCode};
 use clap::Args;
 use tracing::Instrument;
 
+use super::program::{self, Chosen};
 use super::request::Wanted;
 use super::trace::Trace;
+use super::variables::{self, Asked};
 use super::{Failure, Global, note};
 use crate::api::document::{AllocationDocument, LeaseDocument};
 use crate::domain::lease::Handover;
-use crate::host::handover::{MOST_BY_NUMBER, Numbers};
+use crate::host::handover::Numbers;
 use crate::library::backend::Backend;
 use crate::telemetry::propagation::Ids;
 
@@ -31,17 +32,39 @@ const NOT_FOUND: u8 = 127;
 /// What `run` takes.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Sets PORT, HOST and PORTBOOK_ADDRESSES, and replaces {port} and {host} in the arguments. With
-names also WEB_PORT, WEB_HOST and {web.port}, {web.host}; with several names there is no bare PORT.
+Sets PORT, HOST, PORTBOOK_ADDRESSES and PORTBOOK_CLIENT_HOST, and replaces {port} and {host} in the
+arguments. A name also gives WEB_PORT, WEB_HOST and {web.port}, {web.host}; with several names there
+is no bare PORT. Several ports are PORT (the first), PORT_0, PORT_1, …, PORT_COUNT, and {port.1}.
   portbook run -- python3 -m http.server {port}
   portbook run --service web -- npm run dev        as the project's portbook.toml says
   portbook run --name web --name api -- sh -c 'serve --web $WEB_PORT --api $API_PORT'
+  portbook run --name db --env PGPORT=db -- postgres
+  portbook run --name ray --block 4 -- ray start --port={port} --worker-ports={port+1},{port+2}
+  portbook run -i lan0 -- python3 -m http.server --bind {host} {port}
+
+Placeholders: {port}, {port.INDEX} from 0 in the order granted, {port+OFFSET} within a block, {host},
+each also for a name: {web.port}, {web.port.1}, {web.port+1}, {web.host}. One that cannot be filled
+is an error. Other text stays as it is: ${port}, {{port}}, {\"port\": 1}; with --literal, all of it.
+An IPv6 {host} has brackets before a port and in URLs.
+
+HOST and {host} are for the program to bind: 127.0.0.1 as a rule, the NIC's address for one NIC, a
+wildcard address (0.0.0.0, or :: without IPv4) where `any` or `all` was asked for by hand. Clients
+find PORTBOOK_CLIENT_HOST, and WEB_CLIENT_HOST where it is another. A PORT, HOST or LISTEN_FDS of the
+outer environment never passes for the program's own; sockets that systemd gave to portbook are
+passed on, before portbook's.
+
 The program must set SO_REUSEADDR when it binds, as nearly all servers do; for one that does not,
 use --handover release. With --handover fd it is given listening sockets (LISTEN_FDS, as systemd's
 socket activation does): nobody can come in between, and ports below 1024 need no privilege.")]
 pub struct RunArgs {
     #[command(flatten)]
     wanted: Wanted,
+    /// A variable with the port of a name, or with the port at an index from 0; repeatable.
+    #[arg(long, value_name = "NAME=WEB|0", value_parser = program::chosen)]
+    env: Vec<Chosen>,
+    /// Leave words such as {port} in the arguments as they are.
+    #[arg(long)]
+    literal: bool,
     /// The program and its arguments.
     #[arg(required = true, last = true, value_name = "CMD")]
     command: Vec<OsString>,
@@ -53,18 +76,19 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Result<ExitCode, Failure> 
     // First of all: what is opened later must not have the numbers that the program looks at.
     let numbers = Numbers::keep()
         .map_err(|error| refused(Failure::other(format!("no descriptors: {error}"))))?;
+    let asked = args.asked(global).map_err(refused)?;
     let loaded = global.load().map_err(refused)?;
     let trace = Trace::begin(&loaded, "portbook run");
     let runtime = super::runtime()?;
     let asking = async {
         let backend = Backend::open(&loaded).await;
         let backend = backend.map_err(|error| refused(error.into()))?;
-        let answer = allocate(&backend, global, args).await;
+        let answer = allocate(&backend, &asked).await;
         Ok::<_, Failure>((backend, answer))
     };
-    let asked = runtime.block_on(asking.instrument(trace.span.clone()));
-    let (backend, answer) = match asked {
-        Ok(asked) => asked,
+    let answered = runtime.block_on(asking.instrument(trace.span.clone()));
+    let (backend, answer) = match answered {
+        Ok(answered) => answered,
         Err(failure) => {
             trace.end(Some(&failure));
             return Err(failure);
@@ -74,14 +98,15 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Result<ExitCode, Failure> 
     // nothing; an orderly close would have the program wait for the disk.
     let failed = match answer {
         Ok((granted, sockets)) => {
-            for granted in &granted {
+            let own = asked.iter().zip(&granted);
+            for (_, granted) in own.filter(|(asked, _)| !asked.only_referred_to) {
                 super::request::tell(granted);
             }
             let of_service = || granted.first().and_then(traceparent_of);
             let traceparent = trace.traceparent().or_else(of_service);
             trace.end_before_program();
-            let leases: Vec<_> = granted.into_iter().flat_map(|it| it.leases).collect();
-            become_program(args, &leases, traceparent, numbers, &sockets)
+            become_program(args, &asked, &granted, traceparent, (numbers, &sockets))
+                .map_err(refused)
         }
         Err(failure) => {
             trace.end(Some(&failure));
@@ -101,19 +126,38 @@ fn traceparent_of(granted: &AllocationDocument) -> Option<String> {
 /// Sockets that the program is given, each with the name it is to know it by.
 type Sockets = Vec<(String, OwnedFd)>;
 
+impl RunArgs {
+    /// What is asked for; all that can be wrong with it before a port is known is told now.
+    fn asked(&self, global: &Global) -> Result<Vec<Asked>, Failure> {
+        let named = program::names_in(self.arguments());
+        let mut asked = self.wanted.asked(global, &named)?;
+        for asked in asked.iter_mut().filter(|asked| !asked.only_referred_to) {
+            // This process becomes the program, so it is the owner from the start.
+            asked.request.owner_pid = Some(std::process::id());
+        }
+        let groups = variables::to_come(&asked);
+        variables::variables(&groups)?;
+        program::chosen_variables(&groups, &self.env)?;
+        program::filled(&groups, self.arguments())?;
+        Ok(asked)
+    }
+
+    /// The words of the command that placeholders are looked for in.
+    fn arguments(&self) -> &[OsString] {
+        if self.literal { &[] } else { &self.command }
+    }
+}
+
 async fn allocate(
     backend: &Backend,
-    global: &Global,
-    args: &RunArgs,
+    asked: &[Asked],
 ) -> Result<(Vec<AllocationDocument>, Sockets), Failure> {
-    let mut requests = args.wanted.requests(global)?;
-    for request in &mut requests {
-        // This process becomes the program, so it is the owner from the start.
-        request.owner_pid = Some(std::process::id());
-    }
+    let requests = asked.iter().map(|asked| asked.request.clone()).collect();
     let granted = backend.allocate_all(requests).await?;
+    let own = asked.iter().zip(&granted);
+    let own = own.filter(|(asked, _)| !asked.only_referred_to);
     let mut sockets = Sockets::new();
-    for lease in granted.iter().flat_map(|granted| &granted.leases) {
+    for lease in own.flat_map(|(_, granted)| &granted.leases) {
         match backend {
             _ if lease.handover == Handover::Fd => {
                 let given = backend.sockets(lease.id)?.into_iter();
@@ -134,21 +178,29 @@ fn socket_name(lease: &LeaseDocument) -> String {
 
 fn become_program(
     args: &RunArgs,
-    leases: &[LeaseDocument],
+    asked: &[Asked],
+    granted: &[AllocationDocument],
     traceparent: Option<String>,
-    numbers: Numbers,
-    sockets: &[(String, OwnedFd)],
+    (numbers, sockets): (Numbers, &[(String, OwnedFd)]),
 ) -> Result<ExitCode, Failure> {
-    let words = Words::of(leases, !args.wanted.names().is_empty());
-    let mut arguments = args.command.iter().map(|argument| words.replaced(argument));
-    let Some(program) = arguments.next() else {
-        return Err(Failure::usage("no program was given").with_code(REFUSED));
+    let groups = variables::granted(asked, granted);
+    let variables = variables::variables(&groups)?;
+    variables::tell(asked, granted, &variables);
+    let mut words = args.command.clone();
+    if !args.literal {
+        words = program::filled(&groups, &args.command)?;
+    }
+    let Some((program, arguments)) = words.split_first() else {
+        return Err(Failure::usage("no program was given"));
     };
-    let mut command = Command::new(&program);
-    command.args(arguments).envs(words.variables());
+    let mut command = Command::new(program);
+    program::forget_outer(&mut command);
+    command.args(arguments).envs(variables.values);
+    command.envs(program::always(asked, granted, &groups));
+    command.envs(program::chosen_variables(&groups, &args.env)?);
     // Where nothing is traced, the caller's own goes through untouched.
     command.envs(traceparent.map(|traceparent| ("TRACEPARENT", traceparent)));
-    hand_over(&mut command, numbers, sockets).map_err(|failure| failure.with_code(REFUSED))?;
+    program::hand_over(&mut command, numbers, sockets)?;
     let error = command.exec();
     let code = match error.kind() {
         std::io::ErrorKind::NotFound => NOT_FOUND,
@@ -156,98 +208,4 @@ fn become_program(
     };
     note(&format!("{}: {error}", program.to_string_lossy()));
     Ok(ExitCode::from(code))
-}
-
-/// Puts the sockets where the program looks for them and tells it so (`sd_listen_fds(3)`). What
-/// somebody else has told this process of its own is not for the program.
-fn hand_over(
-    command: &mut Command,
-    numbers: Numbers,
-    sockets: &[(String, OwnedFd)],
-) -> Result<(), Failure> {
-    if sockets.is_empty() {
-        return Ok(());
-    }
-    if sockets.len() > MOST_BY_NUMBER {
-        return Err(Failure::usage(format!(
-            "{} sockets are more than the {MOST_BY_NUMBER} that a program can be handed: ask for fewer ports or addresses",
-            sockets.len()
-        )));
-    }
-    let names: Vec<&str> = sockets.iter().map(|(name, _)| &**name).collect();
-    command
-        .env("LISTEN_FDS", sockets.len().to_string())
-        .env("LISTEN_PID", std::process::id().to_string())
-        .env("LISTEN_FDNAMES", names.join(":"));
-    numbers
-        .place(sockets.iter().map(|(_, socket)| socket))
-        .map_err(|error| Failure::other(format!("the sockets could not be handed over: {error}")))
-}
-
-/// What the program is told, as variables and as words in its arguments.
-struct Words {
-    variables: BTreeMap<String, String>,
-    placeholders: Vec<(String, String)>,
-}
-
-impl Words {
-    fn of(granted: &[LeaseDocument], named: bool) -> Self {
-        let mut words = Self {
-            variables: BTreeMap::new(),
-            placeholders: Vec::new(),
-        };
-        let mut leases: Vec<&LeaseDocument> = granted.iter().collect();
-        leases.dedup_by_key(|lease| (lease.name.clone(), lease.port));
-        if named {
-            for lease in &leases {
-                words.name(lease);
-            }
-        }
-        if let [only] = leases[..] {
-            words.add("", "", only);
-        }
-        let addresses = granted.iter().flat_map(|lease| lease.addresses.clone());
-        let addresses: Vec<String> = addresses.collect();
-        words
-            .variables
-            .insert("PORTBOOK_ADDRESSES".to_owned(), addresses.join(","));
-        words
-    }
-
-    fn name(&mut self, lease: &LeaseDocument) {
-        if let Some(name) = &lease.name {
-            let (variable, word) = (
-                format!("{}_", name.env_prefix()),
-                format!("{}.", name.service()),
-            );
-            self.add(&variable, &word, lease);
-        }
-    }
-
-    fn add(&mut self, variable: &str, word: &str, lease: &LeaseDocument) {
-        for (key, value) in [
-            ("PORT", lease.port.to_string()),
-            ("HOST", lease.host.clone()),
-        ] {
-            let placeholder = format!("{{{word}{}}}", key.to_ascii_lowercase());
-            self.placeholders.push((placeholder, value.clone()));
-            self.variables.insert(format!("{variable}{key}"), value);
-        }
-    }
-
-    const fn variables(&self) -> &BTreeMap<String, String> {
-        &self.variables
-    }
-
-    /// An argument with its placeholders replaced; one that is not text is left as it is.
-    fn replaced(&self, argument: &OsString) -> OsString {
-        let Some(text) = argument.to_str().filter(|text| text.contains('{')) else {
-            return argument.clone();
-        };
-        let mut text = text.to_owned();
-        for (placeholder, value) in &self.placeholders {
-            text = text.replace(placeholder, value);
-        }
-        text.into()
-    }
 }

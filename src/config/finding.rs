@@ -100,6 +100,17 @@ impl Problem {
         }
     }
 
+    /// A message about a placeholder, which may have a colon in its first words: `{a}: what is
+    /// wrong: the way out`.
+    pub fn from_placeholder(text: &str) -> Self {
+        let Some((written, rest)) = text.split_once(": ") else {
+            return Self::from_message(text);
+        };
+        let mut problem = Self::from_message(rest);
+        problem.message = format!("{written}: {}", problem.message);
+        problem
+    }
+
     /// Splits a message of the house's form, `what is wrong: the way out`.
     pub fn from_message(text: &str) -> Self {
         match text.split_once(": ") {

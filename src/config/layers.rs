@@ -11,9 +11,10 @@ use super::{Flags, Sources};
 
 /// Variables that `portbook run` sets for the program it starts. They are answers, not settings, and
 /// a `portbook` called by that program must not stumble over them.
-pub const CHILD_VARIABLES: [&str; 5] = [
+pub const CHILD_VARIABLES: [&str; 6] = [
     "PORTBOOK_ADDRESSES",
     "PORTBOOK_ALLOCATION",
+    "PORTBOOK_CLIENT_HOST",
     "PORTBOOK_HOST",
     "PORTBOOK_LEASE",
     "PORTBOOK_PORT",
@@ -113,6 +114,16 @@ impl Layers {
         let entries = table.into_iter().flatten();
         let tables = entries.filter(|(_, value)| value.as_dict().is_some());
         tables.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// The names of everything in a table.
+    pub fn names(&self, table: &Key) -> Vec<String> {
+        let found = self.find(table);
+        let entries = found.as_ref().and_then(|found| found.value.as_dict());
+        entries
+            .into_iter()
+            .flat_map(|all| all.keys().cloned())
+            .collect()
     }
 
     /// Every key that has a value which is no table, or an empty one.

@@ -22,6 +22,7 @@ mod reader;
 mod tests;
 mod tree;
 mod value;
+mod wishes;
 
 use std::ffi::OsString;
 use std::fmt;

@@ -1,6 +1,7 @@
 //! The project file, `portbook.toml` in a repository: which ports the project needs, and nothing of
 //! the service. Read by client commands alone; [`Tree`] finds it.
 
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
 use super::finding::Problem;
@@ -10,12 +11,14 @@ use super::place;
 use super::reader::{Reader, Section};
 use super::tree::Tree;
 use super::value::Selectors;
+use super::wishes;
 use super::{ConfigError, Sources};
 use crate::domain::duration::Span;
 use crate::domain::lease::{Handover, Name};
 use crate::domain::pool::Strategy;
-use crate::domain::port::{Port, Protocols};
+use crate::domain::port::{Port, PortSet, Protocols};
 use crate::domain::selector::Selector;
+use crate::domain::variables::Wishes;
 
 /// The name of the file.
 pub const PROJECT_FILE: &str = "portbook.toml";
@@ -24,16 +27,27 @@ pub const PROJECT_FILE: &str = "portbook.toml";
 const OF_THE_SERVICE: [&str; 3] = ["data_dir", "socket", "socket_mode"];
 
 /// What of a service a project can say.
-const SETTINGS: [&str; 8] = [
+const SETTINGS: [&str; 16] = [
     "pool",
     "port",
     "prefer",
+    "range",
+    "count",
+    "block",
+    "target",
     "protocol",
     "interfaces",
     "strategy",
     "handover",
     "ttl",
+    "variable",
+    "host_variable",
+    "host",
+    "env",
 ];
+
+/// Maximum number of ports of one service, as in one request.
+const MAX_PORTS: u32 = 256;
 
 /// What a project needs.
 #[derive(Debug, Clone, PartialEq)]
@@ -55,6 +69,14 @@ pub struct Service {
     pub port: Option<Port>,
     /// This port if it is free.
     pub prefer: Option<Port>,
+    /// Where to look, in place of the pool's ranges.
+    pub range: Option<PortSet>,
+    /// Number of ports. `None` means one.
+    pub count: Option<NonZeroU32>,
+    /// Number of ports in a row.
+    pub block: Option<NonZeroU32>,
+    /// The port inside its container, for `env --format compose`; of a block, the first.
+    pub target: Option<Port>,
     /// Free for which protocols.
     pub protocol: Option<Protocols>,
     /// Where to hold it; the pool's interfaces if empty.
@@ -65,6 +87,8 @@ pub struct Service {
     pub handover: Option<Handover>,
     /// How long the lease lasts unless it is renewed.
     pub ttl: Option<Span>,
+    /// The variables that tell its programs.
+    pub wishes: Wishes,
 }
 
 /// The project of a tree; `None` where it has no project file.
@@ -82,8 +106,9 @@ pub fn read(file: PathBuf, sources: &Sources) -> Result<Project, ConfigError> {
     let mut services: Vec<Service> = Vec::new();
     for name in layers.tables("services") {
         let section = reader.section(["services", &name]);
-        services.extend(service(section, &name, &services));
+        services.extend(service(section, &name));
     }
+    wishes::check(&services, &mut reader);
     let (_, of_reading) = reader.finish_with(|key, found, _| stray(key, found, &own_file));
     findings.extend(of_reading);
     if findings.is_empty() {
@@ -93,7 +118,7 @@ pub fn read(file: PathBuf, sources: &Sources) -> Result<Project, ConfigError> {
     }
 }
 
-fn service(mut section: Section<'_, '_>, name: &str, others: &[Service]) -> Option<Service> {
+fn service(mut section: Section<'_, '_>, name: &str) -> Option<Service> {
     let name = match name.parse::<Name>() {
         Ok(name) => name,
         Err(error) => {
@@ -106,26 +131,25 @@ fn service(mut section: Section<'_, '_>, name: &str, others: &[Service]) -> Opti
         section.fail_here(Problem::new(format!("{name} is an instance"), hint));
         return None;
     }
-    let twin = others
-        .iter()
-        .find(|other| other.name.env_prefix() == name.env_prefix());
-    if let Some(twin) = twin {
-        let variable = format!("{}_PORT", name.env_prefix());
-        section.fail_here(Problem::new(
-            format!("{variable} is the variable of {} as well", twin.name),
-            "give one of them another name",
-        ));
-    }
     let port = section.optional("port", None);
-    if port.is_some() && section.is_given("prefer") {
-        let problem = Problem::new("there is a port already", "write one of port and prefer");
-        section.fail("prefer", problem);
+    for (one, other) in [
+        ("port", "prefer"),
+        ("port", "range"),
+        ("port", "count"),
+        ("port", "block"),
+        ("count", "block"),
+    ] {
+        exclude(&mut section, one, other);
     }
     Some(Service {
         name,
         port,
         pool: section.optional("pool", None),
         prefer: section.optional("prefer", None),
+        range: section.optional_checked("range", None, some_port),
+        count: section.optional_checked("count", None, within_limit),
+        block: section.optional_checked("block", None, within_limit),
+        target: section.optional("target", None),
         protocol: section.optional("protocol", None),
         interfaces: section
             .optional("interfaces", None)
@@ -133,17 +157,55 @@ fn service(mut section: Section<'_, '_>, name: &str, others: &[Service]) -> Opti
         strategy: section.optional("strategy", None),
         handover: section.optional("handover", None),
         ttl: section.optional("ttl", None),
+        wishes: wishes::wishes(&mut section),
     })
+}
+
+/// Notes that two settings exclude each other.
+fn exclude(section: &mut Section<'_, '_>, one: &str, other: &str) {
+    if section.is_given(one) && section.is_given(other) {
+        let problem = Problem::new(
+            format!("there is a {one} already"),
+            format!("write one of {one} and {other}"),
+        );
+        section.fail(other, problem);
+    }
+}
+
+fn some_port(range: &PortSet) -> Result<(), Problem> {
+    if range.is_empty() {
+        return Err(Problem::new("no port is in it", "name one at least"));
+    }
+    Ok(())
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "a rule is given the setting as it was read"
+)]
+fn within_limit(count: &NonZeroU32) -> Result<(), Problem> {
+    if count.get() > MAX_PORTS {
+        let message = format!("{count} ports are too many");
+        return Err(Problem::new(
+            message,
+            format!("ask for at most {MAX_PORTS}"),
+        ));
+    }
+    Ok(())
 }
 
 /// Why a key does not belong into a project file; nothing if it is a service with no settings.
 fn stray(key: &Key, found: &Found<'_>, own_file: &Path) -> Option<Problem> {
     let segments: Vec<&str> = key.segments().iter().map(String::as_str).collect();
     match segments[..] {
-        ["services"] | ["services", _] if found.is_table() => None,
+        ["services"] | ["services", _] | ["services", _, "env"] if found.is_table() => None,
         ["services"] | ["services", _] => Some(Problem::new(
             format!("{key} is a table"),
             "write [services.web], say, and what it needs below it",
+        )),
+        ["services", _, "env"] => Some(Problem::new(
+            format!("{key} is a table"),
+            "write env = { NAME = \"value\" }",
         )),
         [head, ..] if TABLES.contains(&head) || OF_THE_SERVICE.contains(&head) => {
             Some(Problem::new(

@@ -68,7 +68,24 @@ pub(super) struct Section<'r, 'a> {
     key: Key,
 }
 
-impl Section<'_, '_> {
+impl<'a> Section<'_, 'a> {
+    /// A table below this one, where it is given.
+    pub fn table(&mut self, name: &str) -> Option<Section<'_, 'a>> {
+        let found = self.reader.layers.find(&self.key.child(name))?;
+        if !found.is_table() {
+            return None;
+        }
+        Some(Section {
+            key: self.key.child(name),
+            reader: &mut *self.reader,
+        })
+    }
+
+    /// The names of all settings in this table, known or not.
+    pub fn names(&self) -> Vec<String> {
+        self.reader.layers.names(&self.key)
+    }
+
     /// A setting that always has a value.
     pub fn value<T: Scalar + Clone>(&mut self, name: &str, default: T) -> T {
         self.checked(name, default, |_| Ok(()))

@@ -9,12 +9,14 @@ use std::str::FromStr;
 use serde::de::{self, DeserializeOwned, Deserializer, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
+use super::wishes::{AdvertisedHost, HostVariableSetting};
 use crate::domain::duration::{self, Span};
 use crate::domain::lease::Handover;
 use crate::domain::local::LocalAddress;
 use crate::domain::pool::Strategy;
 use crate::domain::port::{Port, PortSet, Protocols};
 use crate::domain::selector::Selector;
+use crate::domain::variable::Variable;
 use crate::telemetry::LogFormat;
 
 /// A type that a single setting can have.
@@ -47,6 +49,9 @@ scalars! {
     LocalAddress => "an absolute path, or @ and a name such as \"@unittest-portserver\"",
     Selectors => "selectors such as [\"any\"] or [\"lan0\", \"!10.0.0.7\"]",
     Words => "a text or a list of texts",
+    Variable => "the name of a variable, such as \"PGPORT\"",
+    HostVariableSetting => "the name of a variable, such as \"PGHOST\", or false",
+    AdvertisedHost => "an address or a name, such as \"web.localhost\"",
     Span => duration::EXPECTS,
     SocketMode => "\"0600\" (the user alone) or \"0660\" (the group too)",
     LogFormat => "\"text\" or \"json\"",

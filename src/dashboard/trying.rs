@@ -226,9 +226,6 @@ fn request(params: &Params, dry_run: bool) -> Result<Request, String> {
     if request.port.is_some() && request.prefer.is_some() {
         return Err("port and prefer exclude each other: leave one empty".to_owned());
     }
-    if request.name.is_some() && request.count.is_some() {
-        return Err("name and count exclude each other: a name is one lease".to_owned());
-    }
     request.parse()
 }
 
@@ -343,7 +340,6 @@ mod tests {
             ("strategy=best", "strategy: "),
             ("interface=!any", "interface: "),
             ("port=1&prefer=2", "port and prefer"),
-            ("name=a&count=2", "name and count"),
         ] {
             let wrong = asked(query).unwrap_err();
             assert!(wrong.starts_with(key), "{query}: {wrong}");

@@ -49,6 +49,8 @@ pub enum Reason {
     KeepsPort,
     /// The preferred port is free again, and the name goes back to it.
     Preferred,
+    /// The ports that follow it are not free as a block needs them.
+    BrokenRow,
     /// The request asks for another protocol, other interfaces or another port than the name had.
     AskedOtherwise,
 }
@@ -74,6 +76,7 @@ impl Reason {
             Self::TooCostly => "too_costly",
             Self::KeepsPort => "keeps_port",
             Self::Preferred => "preferred",
+            Self::BrokenRow => "broken_row",
             Self::AskedOtherwise => "asked_otherwise",
         }
     }
@@ -98,6 +101,7 @@ impl Reason {
             Self::TooCostly => "expected to be busy",
             Self::KeepsPort => "not the port that the name's program has",
             Self::Preferred => "preferred",
+            Self::BrokenRow => "no start of a free row",
             Self::AskedOtherwise => "not asked for any more",
         }
     }
@@ -129,6 +133,10 @@ impl Reason {
                     "{verb} not taken: {}",
                     by.unwrap_or("the name keeps its port")
                 )
+            }
+            Self::BrokenRow => {
+                let cause = by.map_or_else(String::new, |by| format!(": {by}"));
+                format!("{verb} no start of a free row{cause}")
             }
             Self::AskedOtherwise => format!("{verb} given up for {}", by.unwrap_or("another port")),
             Self::TooCostly => {

@@ -17,6 +17,7 @@ use crate::domain::event::EventKind;
 use crate::domain::explanation::Explanation;
 use crate::domain::lease::{AllocationId, BootTime, Guard, Lease, Owner, Scope};
 use crate::domain::pool::DEFAULT_POOL;
+use crate::domain::port::Port;
 use crate::domain::precedence::Moved;
 use crate::domain::request::Request;
 use crate::host::process;
@@ -152,8 +153,10 @@ impl Service {
         if let Some(again) = self.granted_before(&asked).await? {
             return Ok(again);
         }
-        let known = self.look_up_names(&asked).await?;
-        check_block(request, &known)?;
+        let mut known = self.look_up_names(&asked).await?;
+        if request.block.is_some() {
+            known = self.whole_row(&asked, known).await?;
+        }
         let all_stay = known
             .iter()
             .all(|known| matches!(known.fate, Fate::Stays(_)));
@@ -263,7 +266,8 @@ impl Service {
             }
             let result = match asked.request.block.map(|block| u16::try_from(block.get())) {
                 Some(Ok(length)) => {
-                    let block = search.find_block(length, &mut rng);
+                    let before: Vec<Option<Port>> = wishes.iter().map(|wish| wish.last).collect();
+                    let block = search.find_block(length, &before, &mut rng);
                     block.map(|found| found.into_iter().map(Some).collect())
                 }
                 _ => search.find(wishes, &mut rng),
@@ -468,18 +472,6 @@ fn slots(known: Vec<Known>, found: Vec<Option<Found>>) -> Vec<Slot> {
         is_first: index == 0,
     };
     known.into_iter().enumerate().map(slot).collect()
-}
-
-/// A block is one run of ports, so its names have one or all seek one.
-fn check_block(request: &Request, known: &[Known]) -> Result<(), Refusal> {
-    let seeks = |known: &&Known| matches!(known.fate, Fate::Seeks { .. });
-    let seeking = known.iter().filter(seeks).count();
-    if request.block.is_some() && seeking != 0 && seeking != known.len() {
-        return Err(Refusal::InvalidRequest(
-            "a block's names must all be new: some of these have a port already".to_owned(),
-        ));
-    }
-    Ok(())
 }
 
 /// The attempts that were refused, as the asker may see them.

@@ -25,6 +25,7 @@ mod quota;
 pub mod refusal;
 mod retention;
 mod retry;
+mod row;
 pub mod service;
 pub mod snapshots;
 pub mod survey;

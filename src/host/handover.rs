@@ -20,6 +20,17 @@ const FIRST: RawFd = 3;
 /// How many sockets a program can be handed by number: several ports, each on a few addresses.
 pub const MOST_BY_NUMBER: usize = 64;
 
+/// The variables that tell a program of sockets (`sd_listen_fds(3)`; the last since systemd 258).
+pub const LISTEN_VARIABLES: [&str; 4] = [
+    "LISTEN_FDS",
+    "LISTEN_PID",
+    "LISTEN_FDNAMES",
+    "LISTEN_PIDFDID",
+];
+
+/// The name of a socket without one (`sd_listen_fds_with_names(3)`).
+const UNNAMED: &str = "unknown";
+
 /// Sends `text` and up to [`MOST_AT_ONCE`] descriptors in one message. Gives EAGAIN where the
 /// socket does not block and has no room.
 pub fn send(socket: impl AsFd, text: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<usize> {
@@ -82,11 +93,30 @@ impl Numbers {
         Ok(Self { kept })
     }
 
-    /// Puts these sockets at 3, 4, 5, … and lets them pass through `exec`. What was inherited at
-    /// one of these numbers gives way, as with every program that hands over sockets so.
-    pub fn place<'a>(mut self, sockets: impl Iterator<Item = &'a OwnedFd>) -> io::Result<()> {
-        let mut end = FIRST;
-        for (number, socket) in (FIRST..).zip(sockets) {
+    /// The names of the sockets that a supervisor left from 3 on for this very process. `None` if
+    /// there are none, or if one of them is not open.
+    pub fn outer(&self) -> Option<Vec<String>> {
+        let (count, mut names) = announced()?;
+        let was_open = |number| self.kept.iter().all(|kept| kept.as_raw_fd() != number);
+        let fits = usize::try_from(count).is_ok_and(|count| count <= MOST_BY_NUMBER);
+        if count == 0 || !fits || !(FIRST..FIRST + count).all(was_open) {
+            return None;
+        }
+        names.resize(usize::try_from(count).ok()?, UNNAMED.to_owned());
+        Some(names)
+    }
+
+    /// Puts these sockets at 3, 4, 5, … or behind the first `before` numbers, and lets them pass
+    /// through `exec`. What was inherited at one of these numbers gives way, as with every program
+    /// that hands over sockets so.
+    pub fn place<'a>(
+        mut self,
+        before: usize,
+        sockets: impl Iterator<Item = &'a OwnedFd>,
+    ) -> io::Result<()> {
+        let first = RawFd::try_from(before).map_or(FIRST, |before| FIRST + before);
+        let mut end = first;
+        for (number, socket) in (first..).zip(sockets) {
             let place = self.kept.iter_mut().find(|kept| kept.as_raw_fd() == number);
             match place {
                 Some(place) => dup2(socket, place)?,
@@ -95,7 +125,7 @@ impl Numbers {
             end = number + 1;
         }
         for placed in self.kept {
-            if (FIRST..end).contains(&placed.as_raw_fd()) {
+            if (first..end).contains(&placed.as_raw_fd()) {
                 // Open until the program closes it.
                 std::mem::forget(placed);
             }
@@ -108,20 +138,30 @@ impl Numbers {
 /// (`sd_listen_fds_with_names(3)`). Closed on exec from now on. Must come before this process opens
 /// anything that lasts, and once.
 pub fn given_by_supervisor() -> Vec<(String, OwnedFd)> {
-    let variable = |name| std::env::var(name).unwrap_or_default();
-    if variable("LISTEN_PID").parse() != Ok(std::process::id()) {
+    let Some((count, names)) = announced() else {
         return Vec::new();
-    }
-    let names = variable("LISTEN_FDNAMES");
-    let mut names = names.split(':');
-    let count: RawFd = variable("LISTEN_FDS").parse().unwrap_or(0);
+    };
+    let mut names = names.into_iter();
     let given = (FIRST..FIRST.saturating_add(count)).filter_map(|number| {
-        let name = names.next().unwrap_or_default().to_owned();
+        let name = names.next().unwrap_or_default();
         let socket = std::mem::ManuallyDrop::into_inner(inherited(number).ok()?);
         fcntl_setfd(&socket, FdFlags::CLOEXEC).ok()?;
         Some((name, socket))
     });
     given.collect()
+}
+
+/// How many sockets the environment says are this very process's, and their names as far as they
+/// are given.
+fn announced() -> Option<(RawFd, Vec<String>)> {
+    let variable = |name| std::env::var(name).unwrap_or_default();
+    if variable("LISTEN_PID").parse() != Ok(std::process::id()) {
+        return None;
+    }
+    let count: RawFd = variable("LISTEN_FDS").parse().ok()?;
+    let names = std::env::var("LISTEN_FDNAMES").ok();
+    let names = names.iter().flat_map(|names| names.split(':'));
+    Some((count.max(0), names.map(str::to_owned).collect()))
 }
 
 /// A descriptor that this process was started with: at a number that [`Numbers::keep`] found taken,

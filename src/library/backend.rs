@@ -319,7 +319,7 @@ impl Backend {
         let mut wanted = listeners::Wanted {
             ports,
             protocol,
-            limit: u32::try_from(PAGE).ok(),
+            limit: Some(PAGE),
             after: None,
         };
         let mut all = Vec::new();

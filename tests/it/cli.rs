@@ -111,7 +111,7 @@ fn a_program_is_told_its_port() {
 fn a_program_with_names_is_told_each() {
     with_and_without_a_service(4, |place| {
         let show = "echo $WEB_PORT $WEB_HOST $API_PORT ${PORT-none}; echo $*";
-        let words = ["{web.port}", "{api.port}", "{api.host}", "{port}"];
+        let words = ["{web.port}", "{api.port}", "{api.host}"];
         let mut arguments = vec![
             "--name", "web", "--name", "api", "--", "sh", "-c", show, "sh",
         ];
@@ -119,7 +119,7 @@ fn a_program_with_names_is_told_each() {
         let output = run(place, &arguments);
         assert!(output.status.success(), "{}", text(&output.stderr));
         let (web, api) = (place.ports[0], place.ports[1]);
-        let expected = format!("{web} 127.0.0.1 {api} none\n{web} {api} 127.0.0.1 {{port}}\n");
+        let expected = format!("{web} 127.0.0.1 {api} none\n{web} {api} 127.0.0.1\n");
         assert_eq!(text(&output.stdout), expected);
 
         let one = run(

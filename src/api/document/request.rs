@@ -9,6 +9,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::row;
 use crate::domain::duration::Span;
 use crate::domain::lease::{Handover, Name, Scope};
 use crate::domain::pool::Strategy;
@@ -60,11 +61,12 @@ pub struct LeaseRequest {
     /// Where to look, in place of the pool's ranges.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ranges: Option<PortSet>,
-    /// How many ports.
+    /// How many ports. With one name, of at most 60 characters, they are leased as `web`, `web.1`,
+    /// `web.2`, …, each of which gets its port again.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 256))]
     pub count: Option<NonZeroU32>,
-    /// How many ports in a row.
+    /// How many ports in a row. With one name the whole row comes again.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 256))]
     pub block: Option<NonZeroU32>,
@@ -144,6 +146,7 @@ impl LeaseRequest {
         if self.ranges.as_ref().is_some_and(PortSet::is_empty) {
             return Err("ranges: name one port at least, or leave it out".to_owned());
         }
+        let names = row::names(names, self.count.or(self.block))?;
         check_labels(&self.labels)?;
         Ok(Request {
             until_reaped: false,
@@ -242,13 +245,11 @@ fn add_rules(schema: &mut Schema) {
         both("port", "prefer"),
         both("count", "block"),
         unless("name", given(), 1),
-        unless("count", given(), 1),
-        unless("block", given(), 1),
+        unless("count", given(), 2),
+        unless("block", given(), 2),
         unless("port", given(), 2),
         one_at_most("count", "port"),
         one_at_most("block", "port"),
-        one_at_most("count", "name"),
-        one_at_most("block", "name"),
         in_a_tree,
         reserved_for_a_name,
     ];

@@ -1,6 +1,9 @@
 //! The project file: where it is looked for, what it may say.
 
+use std::num::NonZeroU32;
+
 use super::*;
+use crate::domain::variables::HostVariable;
 
 /// What the project around a folder needs.
 fn project(directory: &Path, sources: &Sources) -> Result<Option<Project>, ConfigError> {
@@ -87,7 +90,7 @@ fn what_is_wrong_is_named_with_its_line() {
         of_names[0]
             .starts_with("error: services.\"a b\" (file /portbook.toml:3): \"a b\" is not a name")
     );
-    assert!(of_names[1].contains(":5): MY_API_PORT is the variable of my-api as well"));
+    assert!(of_names[1].contains(":5): my-api and my_api both set MY_API_PORT: give"));
     assert!(
         of_names[2].contains(":2): services.web is a table"),
         "{of_names:?}"
@@ -101,5 +104,95 @@ fn a_file_that_is_no_toml_is_named_with_its_line() {
     assert!(
         both[0].contains(":3)") && both[0].contains("one of port and prefer"),
         "{both:?}"
+    );
+}
+
+#[test]
+fn a_service_names_its_variables_and_ports() {
+    let (folder, _deep) = repository(
+        "[services.db]\nvariable = \"PGPORT\"\nhost_variable = \"PGHOST\"\nhost = \"db.localhost\"\n\
+         range = \"5000-5099\"\nblock = 2\ntarget = 5432\n\
+         env = { DATABASE_URL = \"postgres://{host}:{port}/app\", API_URL = \"http://{api.host}:{api.port}\" }\n\
+         [services.api]\nhost_variable = false\ncount = 2\n[services.api.env]\nSECOND = \"{port.1}\"\n",
+    );
+    let found = project(folder.path(), &bare()).unwrap().unwrap();
+    let (api, db) = (&found.services[0], &found.services[1]);
+    assert_eq!(db.wishes.variable, "PGPORT".parse().ok());
+    assert_eq!(
+        db.wishes.host_variable,
+        HostVariable::Named("PGHOST".parse().unwrap())
+    );
+    assert_eq!(db.wishes.host.as_deref(), Some("db.localhost"));
+    assert_eq!(
+        (db.block.map(NonZeroU32::get), db.target),
+        (Some(2), Port::new(5432))
+    );
+    assert_eq!(db.range.as_ref().unwrap().to_string(), "5000-5099");
+    assert_eq!(db.wishes.env.len(), 2);
+    assert_eq!(api.wishes.host_variable, HostVariable::Off);
+    assert_eq!(api.count.map(NonZeroU32::get), Some(2));
+}
+
+#[test]
+fn placeholders_that_cannot_be_filled_are_named_with_their_line() {
+    for (value, expected) in [
+        ("http://{host}:{prot}", ":3): {prot} is no placeholder"),
+        (
+            "{nosuch.port}",
+            ":3): {nosuch.port}: nothing here is called nosuch: there are api, web",
+        ),
+        ("{port.1}", ":3): {port.1}: there is no such port"),
+        (
+            "{api.port+1}",
+            ":3): {api.port+1}: these ports are not in a row",
+        ),
+    ] {
+        let lines = wrong(&format!(
+            "[services.web]\n[services.web.env]\nURL = \"{value}\"\n[services.api]\n"
+        ));
+        assert!(
+            lines.len() == 1 && lines[0].contains(expected),
+            "{value}: {lines:?}"
+        );
+    }
+}
+
+#[test]
+fn variables_of_a_stranger_cannot_run_code() {
+    for setting in [
+        "variable = \"LD_PRELOAD\"",
+        "variable = \"A B\"",
+        "host_variable = \"path\"",
+        "host_variable = 3",
+        "host = \"a;id\"",
+        "host = \"$(id)\"",
+        "env = { PROMPT_COMMAND = \"id\" }",
+        "env = { \"A;id\" = \"x\" }",
+        "env = { NODE_OPTIONS = \"--require ./x.js\" }",
+        "env = { A = \"x\\ny\" }",
+        "env = { A = 3 }",
+        "env = \"A=1\"",
+        "range = \"\"",
+        "count = 300",
+        "count = 2\nblock = 2",
+        "port = 5000\nrange = \"5000-5001\"",
+        "target = 0",
+    ] {
+        let lines = wrong(&format!("[services.web]\n{setting}\n"));
+        assert!(
+            lines.len() == 1 && lines[0].contains("portbook.toml:"),
+            "{setting}: {lines:?}"
+        );
+    }
+}
+
+#[test]
+fn two_services_with_one_variable_are_told_once() {
+    let lines =
+        wrong("[services.a]\nvariable = \"PORT_X\"\n[services.b]\nenv = { PORT_X = \"1\" }\n");
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert!(
+        lines[0].contains(":3): a and b both set PORT_X"),
+        "{lines:?}"
     );
 }

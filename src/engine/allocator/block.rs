@@ -2,17 +2,127 @@
 
 use super::{Found, Search};
 use crate::choice::strategy::Order;
-use crate::domain::port::Port;
-use crate::domain::precedence::Step;
+use crate::domain::attempt::Outcome;
+use crate::domain::explanation::Reason;
+use crate::domain::port::{Port, Protocol};
+use crate::domain::precedence::{Skipped, Step};
 use crate::engine::refusal::Refusal;
+use crate::host::hold::Hold;
+
+/// A way to bind one port.
+type Taking<S> = fn(&mut S, Protocol, Port) -> Result<Hold, Outcome>;
 
 impl Search<'_> {
-    /// Finds `length` ports in a row, or none at all.
+    /// Finds `length` ports in a row, or none at all: from the preferred port on, else where the
+    /// names were before (`sticky`, one a name), else anywhere.
     pub fn find_block(
         &mut self,
         length: u16,
+        sticky: &[Option<Port>],
         rng: &mut fastrand::Rng,
     ) -> Result<Vec<Found>, Refusal> {
+        let before = first_of_row(sticky);
+        let preferred = self.plan.prefer;
+        if let Some(first) = preferred {
+            let take = if before == Some(first) {
+                Self::retake
+            } else {
+                Self::take
+            };
+            if let Some(found) = self.row_from(first, length, Step::Preferred, take)? {
+                return Ok(self.granted(found, Step::Preferred));
+            }
+        }
+        if let Some(first) = before.filter(|before| preferred != Some(*before)) {
+            if let Some(found) = self.row_from(first, length, Step::Last, Self::retake)? {
+                return Ok(self.granted(found, Step::Last));
+            }
+            if self.plan.strict {
+                return Err(self.why_not_row(first, length));
+            }
+        }
+        if let Some(found) = self.row_above(length)? {
+            return Ok(self.granted(found, Step::Upwards));
+        }
+        self.any_row(length, rng)
+    }
+
+    /// The first row that begins at a number above the preferred port.
+    fn row_above(&mut self, length: u16) -> Result<Option<Vec<Found>>, Refusal> {
+        let Some(preferred) = self.plan.prefer else {
+            return Ok(None);
+        };
+        let above = self.plan.upwards.clone();
+        for first in above.iter().filter(|port| *port > preferred) {
+            if self.explanation.tried.contains(&first) {
+                continue;
+            }
+            if let Some(found) = self.row_from(first, length, Step::Upwards, Self::take)? {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
+    }
+
+    fn granted(&mut self, found: Vec<Found>, step: Step) -> Vec<Found> {
+        let ports = found.iter().map(|found| found.port);
+        self.explanation.granted.extend(ports);
+        let steps = std::iter::repeat_n(step, found.len());
+        self.explanation.steps.extend(steps);
+        found
+    }
+
+    /// The row that begins at this port, or `None` if it cannot be had as a whole; then the reason is
+    /// noted.
+    fn row_from(
+        &mut self,
+        first: Port,
+        length: u16,
+        step: Step,
+        take: Taking<Self>,
+    ) -> Result<Option<Vec<Found>>, Refusal> {
+        let ports: Vec<Port> = row(first, length).collect();
+        if ports.len() < usize::from(length) {
+            return Ok(None);
+        }
+        if let Some(why) = ports.iter().find_map(|port| self.ruled_out(*port, step)) {
+            self.skip_row(first, why);
+            return Ok(None);
+        }
+        self.check_limits()?;
+        let found = self.try_row(first, length, take)?;
+        if found.len() == usize::from(length) {
+            return Ok(Some(found));
+        }
+        let busy = ports[found.len()];
+        for found in found {
+            self.let_go(found);
+        }
+        let why = self.why_refused(busy);
+        self.skip_row(first, why);
+        Ok(None)
+    }
+
+    /// Notes that a row is passed over because of one of its ports.
+    fn skip_row(&mut self, first: Port, why: Skipped) {
+        if why.ports.contains(first) {
+            return self.explanation.skip(why);
+        }
+        let by = Some(why.to_string());
+        self.explanation.skip(Skipped {
+            whose: why.whose,
+            ..Skipped::new(first, Reason::BrokenRow, by)
+        });
+    }
+
+    /// Why a row is not granted: its first port that is taken.
+    fn why_not_row(&self, first: Port, length: u16) -> Refusal {
+        let tried = |port: &Port| self.attempts.iter().any(|it| it.port == *port);
+        let taken = row(first, length).filter(tried).last();
+        self.why_not(taken.unwrap_or(first))
+    }
+
+    fn any_row(&mut self, length: u16, rng: &mut fastrand::Rng) -> Result<Vec<Found>, Refusal> {
         let ranges = self.plan.ranges.clone();
         let mut eligible = self.eligible(&ranges, true).ports;
         let mut starts = self.starts(&eligible, length);
@@ -20,13 +130,9 @@ impl Search<'_> {
         while let Some(first) = self.next(&mut order, &starts, rng) {
             starts.remove(first);
             self.check_limits()?;
-            let found = self.try_block(first, length)?;
+            let found = self.try_row(first, length, Self::take)?;
             if found.len() == usize::from(length) {
-                let granted = found.iter().map(|found| found.port);
-                self.explanation.granted.extend(granted);
-                let steps = std::iter::repeat_n(Step::Pool, found.len());
-                self.explanation.steps.extend(steps);
-                return Ok(found);
+                return Ok(self.granted(found, Step::Pool));
             }
             // The next one is busy, so no run with it is left.
             let busy = found.last().map_or(Some(first), |last| next(last.port));
@@ -47,12 +153,15 @@ impl Search<'_> {
     }
 
     /// Tries ports in a row until one is busy.
-    pub(super) fn try_block(&mut self, first: Port, length: u16) -> Result<Vec<Found>, Refusal> {
+    fn try_row(
+        &mut self,
+        first: Port,
+        length: u16,
+        take: Taking<Self>,
+    ) -> Result<Vec<Found>, Refusal> {
         let mut found: Vec<Found> = Vec::with_capacity(usize::from(length));
-        let mut port = Some(first);
-        for _ in 0..length {
-            let Some(candidate) = port else { break };
-            match self.try_candidate(candidate) {
+        for candidate in row(first, length) {
+            match self.candidate(candidate, take) {
                 Ok(Some(taken)) => found.push(taken),
                 Ok(None) => break,
                 Err(refusal) => {
@@ -62,12 +171,47 @@ impl Search<'_> {
                     return Err(refusal);
                 }
             }
-            port = next(candidate);
         }
         Ok(found)
     }
 }
 
+/// The ports of a row, fewer where it would go beyond the last port.
+fn row(first: Port, length: u16) -> impl Iterator<Item = Port> {
+    let numbers = (0..length).map_while(move |index| first.get().checked_add(index));
+    numbers.filter_map(Port::new)
+}
+
+/// The first port of the row that names had before, as far as they had any.
+fn first_of_row(sticky: &[Option<Port>]) -> Option<Port> {
+    let first = (*sticky.first()?)?;
+    let length = u16::try_from(sticky.len()).ok()?;
+    let in_place = sticky.iter().zip(row(first, length));
+    let all = in_place.map(|(before, now)| before.is_none_or(|before| before == now));
+    let all: Vec<bool> = all.collect();
+    (all.len() == sticky.len() && all.iter().all(|fits| *fits)).then_some(first)
+}
+
 fn next(port: Port) -> Option<Port> {
     port.get().checked_add(1).and_then(Port::new)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn first(ports: &[u16]) -> Option<u16> {
+        let sticky: Vec<Option<Port>> = ports.iter().map(|port| Port::new(*port)).collect();
+        first_of_row(&sticky).map(Port::get)
+    }
+
+    #[test]
+    fn names_remember_a_row_only_as_a_whole() {
+        assert_eq!(first(&[7, 8, 9]), Some(7));
+        assert_eq!(first(&[7, 8, 0, 0]), Some(7));
+        assert_eq!(first(&[7, 9]), None);
+        assert_eq!(first(&[0, 8]), None);
+        assert_eq!(first(&[]), None);
+        assert_eq!(first(&[65535, 0]), None);
+    }
 }
