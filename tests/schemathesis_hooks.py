@@ -27,6 +27,13 @@ def is_name(value):
     return isinstance(value, str) and re.fullmatch("[A-Za-z0-9][A-Za-z0-9._-]{0,63}", value)
 
 
+# The filters that each kind of history has, beside those of how much and how.
+FILTERS = {
+    "snapshots": {"since", "until"},
+    "sightings": {"port", "protocol", "uid", "since", "until"},
+}
+
+
 @schemathesis.hook
 def before_call(context, case, kwargs):
     query = case.query
@@ -35,6 +42,12 @@ def before_call(context, case, kwargs):
     # Which row an export went up to: only an answer tells.
     if isinstance(query, dict):
         query.pop("after", None)
+        # Which filters a kind has.
+        kind = (case.path_parameters or {}).get("kind")
+        for name in set(query) - FILTERS.get(kind, set(query)) - {"format", "limit"}:
+            del query[name]
+        if "ports" in query:
+            query["ports"] = upwards(query["ports"])
     body = case.body
     if not isinstance(body, dict):
         return
@@ -60,8 +73,18 @@ def before_call(context, case, kwargs):
     if is_number(wait) and wait >= 0 or isinstance(wait, str) and re.fullmatch("[0-9dhms]+", wait):
         body["wait"] = "1s"
     # That a range goes upwards, and what is beyond the last port.
-    ranges = body.get("ranges")
-    if isinstance(ranges, list):
-        body["ranges"] = [upwards(value) for value in ranges]
-    elif isinstance(ranges, str):
-        body["ranges"] = upwards(ranges)
+    for key in ("ranges", "ports"):
+        ranges = body.get(key)
+        if isinstance(ranges, list):
+            body[key] = [upwards(value) for value in ranges]
+        elif isinstance(ranges, str):
+            body[key] = upwards(ranges)
+    # That a block is no count.
+    if body.get("block") is not None:
+        body.pop("count", None)
+    # That a span goes with a preference, and no search is over before it begins.
+    if body.get("prefer") is None:
+        body.pop("prefer_span", None)
+    timeout = body.get("timeout")
+    if is_number(timeout) and timeout >= 0 or isinstance(timeout, str) and re.fullmatch("[0-9dhms]+", timeout):
+        body["timeout"] = "1s"

@@ -12,7 +12,7 @@ use super::problem::{Code, Problem};
 use super::{Face, body};
 use crate::access::Viewer;
 use crate::domain::exclusion::{Exclusion, LONGEST_REASON};
-use crate::domain::port::{PortSet, Protocols};
+use crate::domain::port::{PortSet, Protocols, ports_in_text};
 use crate::engine::exclusion::Excluded;
 use crate::engine::service::Caller;
 
@@ -69,7 +69,9 @@ pub struct RangeRequest {
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RangeQuery {
-    /// The ports: `5000-5010,6000`.
+    /// The ports: `5000-5010,6000`. Without them nothing is included.
+    #[serde(default)]
+    #[schemars(schema_with = "ports_in_text")]
     pub ports: PortSet,
     /// For which protocol; TCP if left out.
     #[serde(default)]
@@ -158,7 +160,6 @@ pub async fn delete_range(
     query: Query<RangeQuery>,
 ) -> Result<HttpResponse, Problem> {
     let RangeQuery { ports, protocol } = query.into_inner();
-    check_range(&ports)?;
     let caller = viewer.caller()?;
     face.service.include(caller, protocol, &ports).await?;
     Ok(HttpResponse::NoContent().finish())

@@ -13,7 +13,7 @@ use super::occupants::{self, Group, Socket};
 use super::paging::{self, DEFAULT_LIMIT};
 use super::problem::{Code, Problem};
 use crate::access::Viewer;
-use crate::domain::port::{Port, PortSet, Protocol, Protocols};
+use crate::domain::port::{Port, PortSet, Protocol, Protocols, ports_in_text};
 use crate::engine::service::Service;
 use crate::host::occupancy::Occupancy;
 
@@ -23,6 +23,7 @@ use crate::host::occupancy::Occupancy;
 #[schemars(rename = "ListenerQuery")]
 pub struct Wanted {
     /// On these ports: `3000`, `3000-3010`, or several with commas between them.
+    #[schemars(schema_with = "ports_in_text")]
     pub ports: Option<PortSet>,
     /// `tcp` or `udp`; both if it is left out.
     pub protocol: Option<Protocol>,
@@ -51,6 +52,10 @@ pub async fn list(
     wanted: Query<Wanted>,
 ) -> Result<HttpResponse, Problem> {
     paging::limit(wanted.limit)?;
+    if wanted.ports.as_ref().is_some_and(PortSet::is_empty) {
+        let detail = "ports: name one port at least, such as 3000-3010, or leave it out";
+        return Err(Problem::new(Code::InvalidRequest, detail));
+    }
     let found = about(&face.service, &viewer, &wanted).await?;
     Ok(HttpResponse::Ok().json(found))
 }

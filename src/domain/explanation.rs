@@ -234,6 +234,12 @@ const SKIPPED_KEPT: usize = 256;
 impl Explanation {
     /// Notes that a port was passed over; a run of ports with one reason becomes one entry.
     pub fn skip(&mut self, skipped: Skipped) {
+        let is_known = |known: &Skipped| {
+            known.is_continued_by(&skipped) && skipped.ports.without(&known.ports).is_empty()
+        };
+        if self.skipped.iter().any(is_known) {
+            return;
+        }
         let full = self.skipped.len() == SKIPPED_KEPT;
         match self.skipped.last_mut() {
             Some(last) if last.is_continued_by(&skipped) => {

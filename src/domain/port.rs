@@ -369,6 +369,14 @@ impl<'de> Deserialize<'de> for PortSet {
     }
 }
 
+/// Ports and ranges as one text. That ports end at 65535, and ranges go upwards, is beyond a pattern.
+const IN_TEXT: &str = "^[1-9][0-9]{0,4}(-[1-9][0-9]{0,4})?(,[1-9][0-9]{0,4}(-[1-9][0-9]{0,4})?)*$";
+
+/// Schema of a set of ports in a query, where it is one text.
+pub fn ports_in_text(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "string", "pattern": IN_TEXT})
+}
+
 impl JsonSchema for PortSet {
     fn schema_name() -> Cow<'static, str> {
         "PortSet".into()
@@ -376,10 +384,7 @@ impl JsonSchema for PortSet {
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         let port = json!({"type": "integer", "minimum": 1, "maximum": u16::MAX});
-        let text = json!({
-            "type": "string",
-            "pattern": "^[1-9][0-9]{0,4}(-[1-9][0-9]{0,4})?(,[1-9][0-9]{0,4}(-[1-9][0-9]{0,4})?)*$",
-        });
+        let text = json!({"type": "string", "pattern": IN_TEXT});
         json_schema!({
             "description": "Ports and ranges of ports, the lower end first.",
             "examples": ["8888-8988,9100"],

@@ -14,6 +14,7 @@ mod ruling;
 mod tests;
 mod weighing;
 
+use std::cell::OnceCell;
 use std::sync::{Mutex, PoisonError};
 
 use super::books::{Books, Ticket};
@@ -99,6 +100,8 @@ pub struct Search<'a> {
     low_ports_refused: bool,
     /// Whether a number above the preferred port was passed over because it cools down.
     passed_over_cooling: bool,
+    /// Whether portbook holds as much of the ephemeral range as it may; found out once.
+    over_budget: OnceCell<bool>,
     /// Everything tried so far.
     pub attempts: Vec<Attempt>,
     /// Why it goes as it goes.
@@ -129,6 +132,7 @@ impl<'a> Search<'a> {
             listed: None,
             low_ports_refused: false,
             passed_over_cooling: false,
+            over_budget: OnceCell::new(),
             attempts: Vec::new(),
             explanation: plan.explanation(),
         }
@@ -183,14 +187,15 @@ impl<'a> Search<'a> {
         if let Some(port) = self.plan.explicit {
             return self.explicit(port).map(|found| Some((Step::Port, found)));
         }
+        if wish.keeps {
+            let found = self.returning(wish);
+            return Ok(found.map(|found| (Step::Preferred, found)));
+        }
         let strict = self.plan.strict.then_some(wish.last).flatten();
         if strict.is_none()
             && let Some(found) = self.preferred(wish)?
         {
             return Ok(Some((Step::Preferred, found)));
-        }
-        if wish.keeps {
-            return Ok(None);
         }
         if let Some(found) = self.last(wish)? {
             return Ok(Some((Step::Last, found)));

@@ -216,9 +216,16 @@ impl Service {
         known: Vec<Known>,
     ) -> Result<Allocated, Refusal> {
         let wishes = wishes(asked.request, &known);
-        let (_admission, notes) = self
-            .admit_with_room(asked, wishes.len(), ending(&known))
-            .await?;
+        let ending = ending(&known);
+        let (_admission, notes) = if wishes.iter().all(|wish| wish.keeps) {
+            // To go back to a preferred port is no reason to refuse, or to make others give way.
+            match self.admit(asked, wishes.len(), ending) {
+                Ok(admission) => (admission, Vec::new()),
+                Err(_) => return self.hand_again(asked, &known).await,
+            }
+        } else {
+            self.admit_with_room(asked, wishes.len(), ending).await?
+        };
         let Searched {
             result,
             attempts,

@@ -463,3 +463,51 @@ fn a_service_of_a_project_tells_its_move_in_every_command() {
         "{back:?}"
     );
 }
+
+#[test]
+fn a_name_keeps_its_substitute_where_there_is_no_time_to_return() {
+    let row = Row::of(2);
+    let taken = stranger(row.first);
+    let wanted = json!({"name": "web", "prefer": row.first});
+    assert_eq!(port_of(&row.alloc(&wanted)), u64::from(row.first + 1));
+    drop(taken);
+    let hurried = json!({"name": "web", "prefer": row.first, "timeout": "1us"});
+    let kept = row.alloc(&hurried);
+    assert_eq!(port_of(&kept), u64::from(row.first + 1));
+    let notes = kept["notes"].to_string();
+    assert!(notes.contains("was not tried"), "{kept}");
+}
+
+#[test]
+fn several_ports_go_upwards_from_the_preferred_one() {
+    let row = Row::of(4);
+    let _stranger = stranger(row.first + 1);
+    let answer = row.alloc(&json!({"prefer": row.first, "count": 3}));
+    let leases = answer["leases"].as_array().unwrap();
+    let ports: Vec<u64> = leases
+        .iter()
+        .map(|it| it["port"].as_u64().unwrap())
+        .collect();
+    let expected = [0, 2, 3].map(|above| u64::from(row.first + above));
+    assert_eq!(ports, expected, "{answer}");
+    assert_eq!(
+        answer["moved"],
+        Value::Null,
+        "the first has what was preferred"
+    );
+    assert_eq!(answer["skipped"].as_array().unwrap().len(), 1, "{answer}");
+}
+
+#[test]
+fn a_block_goes_upwards_as_a_whole_and_tells_what_breaks_it() {
+    let row = Row::of(6);
+    let _stranger = stranger(row.first + 1);
+    let answer = row.alloc(&json!({"name": "ray", "prefer": row.first, "block": 3}));
+    assert_eq!(port_of(&answer), u64::from(row.first + 2));
+    assert_eq!(answer["moved"]["reason"], "broken_row", "{answer}");
+    let why = answer["moved"]["by"].as_str().unwrap();
+    assert!(
+        why.starts_with(&format!("{} is in use by python3", row.first + 1)),
+        "{why}"
+    );
+}

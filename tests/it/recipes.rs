@@ -323,6 +323,10 @@ impl Home {
         command
             .env("HOME", folder.join("home"))
             .env("XDG_RUNTIME_DIR", folder.join("run"));
+        if self.user.is_none() && rustix::process::geteuid().is_root() {
+            // Root's own record is the host's, which is none of a test's business.
+            command.env("PORTBOOK_DATA_DIR", folder.join("data"));
+        }
         // Where cargo's tool chains are does not go with the home.
         if let Some(home) = std::env::home_dir() {
             command.env("RUSTUP_HOME", home.join(".rustup"));

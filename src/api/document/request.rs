@@ -56,6 +56,7 @@ pub struct LeaseRequest {
     #[schemars(range(min = 1))]
     pub prefer: Option<u16>,
     /// Number of ports above the preferred one that are tried before the pool; the pool's if left out.
+    /// It goes with `prefer`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prefer_span: Option<u16>,
     /// Where to look, in place of the pool's ranges.
@@ -82,7 +83,7 @@ pub struct LeaseRequest {
     /// How many candidate ports may be tried.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_attempts: Option<NonZeroU32>,
-    /// How long the search may take; the pool's `attempt_timeout` if left out.
+    /// How long the search may take, more than nothing; the pool's `attempt_timeout` if left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Span>,
     /// How the port passes to its owner.
@@ -210,7 +211,8 @@ fn scope(word: Option<ScopeWord>, directory: Option<PathBuf>) -> Result<Scope, S
     }
 }
 
-/// What excludes what, and what goes with what.
+/// What excludes what, and what goes with what. Generators of requests (schemathesis 4.32) give up on
+/// a schema with one rule more, so the rest stands in words: count and block, prefer_span and prefer.
 fn add_rules(schema: &mut Schema) {
     let given = || json!({"not": {"type": "null"}});
     let both = |a: &str, b: &str| json!({"not": {"properties": {a: given(), b: given()}, "required": [a, b]}});
@@ -236,14 +238,8 @@ fn add_rules(schema: &mut Schema) {
         "if": {"properties": {"reserve": {"const": true}}, "required": ["reserve"]},
         "then": {"properties": {"owner_pid": {"type": "null"}}, "anyOf": some_name},
     });
-    let spanning = json!({
-        "if": {"properties": {"prefer_span": given()}, "required": ["prefer_span"]},
-        "then": {"properties": {"prefer": given()}, "required": ["prefer"]},
-    });
     let rules = [
-        spanning,
         both("port", "prefer"),
-        both("count", "block"),
         unless("name", given(), 1),
         unless("count", given(), 2),
         unless("block", given(), 2),

@@ -80,11 +80,7 @@ impl Search<'_> {
 
     fn over_ephemeral_budget(&self) -> bool {
         let ephemeral = &self.rules.ephemeral;
-        if self.plan.ranges.intersection(ephemeral).is_empty() {
-            return false;
-        }
-        let held = self.books().taken_within(&PortBits::from(ephemeral));
-        held >= self.rules.ephemeral_budget()
+        !self.plan.ranges.intersection(ephemeral).is_empty() && self.over_budget()
     }
 
     /// Leaves out what the socket tables list. They are hints, but a port listed cannot be bound

@@ -54,14 +54,23 @@ impl Search<'_> {
                 attempts: Vec::new(),
             };
         }
-        let holder = self.holder_in_books(port).map(|(_, holder, _)| holder);
-        let of_rule = || Some(self.ruled_out(port, Step::Last)?.to_string());
-        Refusal::PortLeased {
-            port,
-            protocol: self.plan.protocols.each()[0],
-            holder: holder
-                .or_else(of_rule)
-                .unwrap_or_else(|| "another request that is being answered right now".to_owned()),
+        if let Some((_, holder, _)) = self.holder_in_books(port) {
+            return Refusal::PortLeased {
+                port,
+                protocol: self.plan.protocols.each()[0],
+                holder,
+            };
+        }
+        match self.ruled_out(port, Step::Last) {
+            Some(why) => Refusal::PortExcluded {
+                port,
+                rule: why.by.unwrap_or_else(|| why.reason.describe().to_owned()),
+            },
+            None => Refusal::PortLeased {
+                port,
+                protocol: self.plan.protocols.each()[0],
+                holder: "another request that is being answered right now".to_owned(),
+            },
         }
     }
 }

@@ -35,6 +35,18 @@ impl Search<'_> {
         Ok(found)
     }
 
+    /// The preferred port for a name that keeps the one it has if this one cannot be had: whatever is
+    /// in the way refuses nothing.
+    pub(super) fn returning(&mut self, wish: Wish) -> Option<Found> {
+        match self.preferred(wish) {
+            Ok(found) => found,
+            Err(refusal) => {
+                self.note(format!("the preferred port was not tried: {refusal}"));
+                None
+            }
+        }
+    }
+
     /// The port that the name had before, unless it is expected to be busy.
     pub(super) fn last(&mut self, wish: Wish) -> Result<Option<Found>, Refusal> {
         let untried = |port: &Port| wish.preferred != Some(*port);

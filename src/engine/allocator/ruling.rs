@@ -152,10 +152,15 @@ impl Search<'_> {
     }
 
     pub(super) fn is_over_ephemeral_budget(&self, port: Port) -> bool {
-        let ephemeral = &self.rules.ephemeral;
-        ephemeral.contains(port)
-            && self.books().taken_within(&PortBits::from(ephemeral))
-                >= self.rules.ephemeral_budget()
+        self.rules.ephemeral.contains(port) && self.over_budget()
+    }
+
+    /// Whether portbook holds as much of the ephemeral range as it may.
+    pub(super) fn over_budget(&self) -> bool {
+        *self.over_budget.get_or_init(|| {
+            let ephemeral = PortBits::from(&self.rules.ephemeral);
+            self.books().taken_within(&ephemeral) >= self.rules.ephemeral_budget()
+        })
     }
 
     /// The lease, or the request, that has a port in the books, and the user of the lease.
