@@ -112,7 +112,7 @@ pub(super) async fn show(
     Page(Overview {
         frame,
         now: When::of(now, now),
-        landing: Landing::of(&face, &viewer).await,
+        landing: Landing::of(&face, &viewer, &living),
         attention,
         tiles,
         pools: capacities.iter().map(capacity::bars).collect(),

@@ -13,6 +13,7 @@ use super::frame::{Frame, Params};
 use super::page::{Page, PageError, see};
 use super::part::explanation::{TERMS, Why};
 use super::part::form::Field;
+use super::part::moved::MoveNote;
 use super::part::timing::{TimedRow, timed};
 use crate::access::{Viewer, is_led_here};
 use crate::api::Face;
@@ -26,24 +27,32 @@ use crate::domain::selector::Selector;
 use crate::engine::Allocated;
 
 /// What can be asked for, by its key in the address.
-const KEYS: [&str; 9] = [
+const KEYS: [&str; 11] = [
     "pool",
     "prefer",
     "port",
     "name",
+    "prefer_span",
     "protocol",
     "interface",
+    "count",
+    "timeout",
     "strategy",
     "handover",
-    "count",
 ];
+
+/// Number of those that are always shown; the rest is folded.
+const USUAL: usize = 4;
 
 /// The page.
 #[derive(Debug, Template)]
 #[template(path = "try.html")]
 pub(super) struct TryPage {
     frame: Frame,
+    /// The fields that most requests need.
     fields: Vec<Field>,
+    /// The others, which are folded unless one of them is filled in.
+    rare: Vec<Field>,
     /// The same request for the button that grants it.
     hidden: Vec<(&'static str, String)>,
     answer: Answer,
@@ -75,10 +84,28 @@ struct Refused {
 #[derive(Debug)]
 struct Found {
     ports: Vec<FoundPort>,
+    /// The ports that these stand in for, and those that were come back to.
+    moves: Vec<MoveNote>,
     why: Why,
     timings: Vec<TimedRow>,
     /// Whether something new would be.
     is_new: bool,
+}
+
+impl TryPage {
+    /// Whether one of the folded fields is filled in.
+    fn rare_is_asked(&self) -> bool {
+        let rare = KEYS.iter().skip(USUAL);
+        let mut asked = self.hidden.iter().map(|(key, _)| key);
+        asked.any(|key| rare.clone().any(|rare| rare == key))
+    }
+}
+
+impl Found {
+    /// For which protocol the page of a port is asked.
+    fn protocol(&self) -> &'static str {
+        self.ports.first().map_or("tcp", |port| port.protocol)
+    }
 }
 
 /// A port that would be granted.
@@ -111,7 +138,8 @@ pub(super) async fn show(
         answer(&face, &viewer, &params).await
     };
     Page(TryPage {
-        fields: fields(&face, &params),
+        fields: usual(&face, &params),
+        rare: rare(&face, &params),
         hidden: hidden(&params),
         answer,
         frame,
@@ -184,6 +212,7 @@ fn found(face: &Face, allocated: &Allocated, now: Timestamp) -> Found {
         .collect();
     Found {
         is_new: ports.iter().any(|port| port.lease.is_none()),
+        moves: allocated.moves.iter().map(MoveNote::of).collect(),
         ports,
         why: Why::from(&allocated.explanation),
         timings: timed(document.conflicts, now),
@@ -220,6 +249,8 @@ fn request(params: &Params, dry_run: bool) -> Result<Request, String> {
         strategy: parsed(params, "strategy")?,
         handover: parsed(params, "handover")?,
         count: number(params, "count", "how many ports, from 1")?,
+        prefer_span: number(params, "prefer_span", "how many ports, from 0 to 65535")?,
+        timeout: parsed(params, "timeout")?,
         dry_run,
         ..LeaseRequest::default()
     };
@@ -254,34 +285,34 @@ fn interfaces(params: &Params) -> Result<Vec<Selector>, String> {
         .collect()
 }
 
-fn fields(face: &Face, params: &Params) -> Vec<Field> {
+/// The first fields of [`KEYS`].
+fn usual(face: &Face, params: &Params) -> Vec<Field> {
     let settings = face.service.settings();
     let pools = settings.pools.keys().map(|name| (name, name));
-    let same = |word: &'static str| (word, word);
     let text = |key, label, hint| Field::text(params, key, label, hint);
-    let choice = |key, label, open, known: [&'static str; 3]| {
-        Field::choice(params, key, label, open, known.map(same))
-    };
     vec![
         Field::choice(params, "pool", "Pool", "default", pools),
         text("prefer", "Prefer port", "8080"),
         text("port", "Exactly port", "8080"),
         text("name", "Name", "web"),
-        choice("protocol", "Free for", "pool's own", ["tcp", "udp", "both"]),
+    ]
+}
+
+/// The others.
+fn rare(face: &Face, params: &Params) -> Vec<Field> {
+    let same = |word: &'static str| (word, word);
+    let text = |key, label, hint| Field::text(params, key, label, hint);
+    let choice = |key, label, known: [&'static str; 3]| {
+        Field::choice(params, key, label, "pool's own", known.map(same))
+    };
+    vec![
+        text("prefer_span", "Ports above it", "100"),
+        choice("protocol", "Free for", ["tcp", "udp", "both"]),
         text("interface", "Interfaces", "all,!eth0").offering(offers(face)),
-        choice(
-            "strategy",
-            "Strategy",
-            "pool's own",
-            ["learned", "ordered", "random"],
-        ),
-        choice(
-            "handover",
-            "Hand-over",
-            "pool's own",
-            ["gate", "fd", "release"],
-        ),
         text("count", "How many", "1"),
+        text("timeout", "Time to search", "5s"),
+        choice("strategy", "Strategy", ["learned", "ordered", "random"]),
+        choice("handover", "Hand-over", ["gate", "fd", "release"]),
     ]
 }
 
@@ -302,8 +333,18 @@ mod tests {
     use crate::domain::lease::AllocationId;
     use crate::domain::lease::tests_support::lease;
     use std::sync::Arc;
+    use std::time::Duration;
 
     const HOSTILE: &str = "<script>alert(1)</script>\"'\u{1b}[31m";
+
+    fn hostile_move() -> MoveNote {
+        MoveNote {
+            from: crate::domain::port::Port::new(1).unwrap(),
+            why: HOSTILE.into(),
+            is_displaced: true,
+            advice: None,
+        }
+    }
 
     fn asked(query: &str) -> Result<Request, String> {
         request(&Params::parse(query), true)
@@ -313,11 +354,13 @@ mod tests {
     fn the_address_is_the_request() {
         let request = asked(
             "pool=web&prefer=8080&protocol=both&interface=loopback%2C+!eth0&strategy=random\
-             &handover=fd&count=3&name=",
+             &handover=fd&count=3&name=&prefer_span=7&timeout=250ms",
         )
         .unwrap();
         assert_eq!(request.pool.as_deref(), Some("web"));
         assert_eq!(request.prefer, crate::domain::port::Port::new(8080));
+        assert_eq!(request.prefer_span, Some(7));
+        assert_eq!(request.timeout, Some(Duration::from_millis(250)));
         assert_eq!(request.interfaces.len(), 2);
         assert_eq!(request.port_count(), 3);
         assert!(request.dry_run && request.names.is_empty());
@@ -335,6 +378,8 @@ mod tests {
             ("port=70000", "port: "),
             ("port=0", "port: "),
             ("count=0", "count: "),
+            ("prefer=1&prefer_span=-1", "prefer_span: "),
+            ("timeout=soon", "timeout: "),
             ("name=..%2Fetc", "name: "),
             ("protocol=sctp", "protocol: "),
             ("strategy=best", "strategy: "),
@@ -375,6 +420,7 @@ mod tests {
         let mut page = TryPage {
             frame: Frame::default(),
             fields: vec![Field::text(&params, "name", "Name", "web")],
+            rare: vec![Field::text(&params, "name", "Name", "web")],
             hidden: hidden(&params),
             answer: Answer {
                 wrong: Some(HOSTILE.into()),
@@ -385,6 +431,7 @@ mod tests {
                 )),
                 found: Some(Found {
                     ports: Vec::new(),
+                    moves: vec![hostile_move()],
                     why: Why::default(),
                     timings: Vec::new(),
                     is_new: true,

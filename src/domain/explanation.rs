@@ -271,6 +271,12 @@ impl Explanation {
         skipped.find(|skipped| skipped.ports.contains(port))
     }
 
+    /// Whether the ranges were searched: a port may come from a step before the pool, and then no
+    /// port of the ranges was counted or ruled out.
+    pub const fn is_pool_searched(&self) -> bool {
+        self.ports > 0
+    }
+
     /// How many ports could be chosen; none where the record contradicts itself.
     pub fn eligible(&self) -> Option<u32> {
         let excluded = self.excluded.iter().map(|excluded| excluded.ports);

@@ -64,6 +64,11 @@ fn it_moves_past_taken_ports_and_says_so_everywhere() {
     let moved = format!("the console moved: {from} is in use by python3");
     assert!(log.contains(&moved), "{log}");
     assert!(log.contains(&format!("so it is {to}")), "{log}");
+    let overview = server.web("GET", "/", &[]).body;
+    let told = format!("<p class=\"landing-moved\"><bdi>{from} is in use by python3");
+    assert!(overview.contains(&told), "{overview}");
+    let console = format!(", so the console is on {to}.");
+    assert!(overview.contains(&console), "{overview}");
 }
 
 #[test]

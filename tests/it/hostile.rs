@@ -111,6 +111,11 @@ fn hostile_text_is_text_on_every_page_in_every_table_and_in_csv() {
     page(&server, &format!("/leases/{id}"));
     page(&server, &format!("/allocations/{allocation}"));
     page(&server, &format!("/try?port={taken}"));
+    page(&server, &format!("/try?prefer={taken}"));
+    // The reason of a move is told where the lease is told of.
+    let listed = server.web("GET", "/leases", &[]).body;
+    let reason = format!("instead of {taken}: <bdi>in use by =1&#60;b&#62;");
+    assert!(listed.contains(&reason), "{listed}");
 
     let csv = server
         .api("GET", "/api/v1/history/attempts?format=csv", None)

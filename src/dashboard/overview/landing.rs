@@ -1,15 +1,12 @@
 //! Where the console landed, and why not where it prefers to be.
 
+use std::sync::Arc;
+
 use crate::access::Viewer;
 use crate::api::Face;
-use crate::api::attempts::veil;
-use crate::config::Settings;
-use crate::domain::port::{Port, Protocol};
-use crate::domain::words::{listed, were};
-use crate::store::{AttemptFilter, AttemptRecord, StoreError};
-
-/// More than the console tries in a pool of its own.
-const TRIED: u32 = 200;
+use crate::dashboard::part::moved::MoveNote;
+use crate::domain::lease::Lease;
+use crate::domain::words::listed;
 
 /// More ports than a sentence takes.
 const NAMED: usize = 4;
@@ -25,85 +22,29 @@ pub(super) struct Landing {
 
 impl Landing {
     /// Where the console of this service landed, as this viewer may know.
-    pub(super) async fn of(face: &Face, viewer: &Viewer) -> Self {
+    pub(super) fn of(face: &Face, viewer: &Viewer, living: &[Arc<Lease>]) -> Self {
         let Some(url) = face.console.get().cloned() else {
             return Self::default();
         };
-        let ports = preferred(&face.service.settings()).zip(port_of(&url));
-        let moved = match ports {
-            Some((preferred, landed)) if preferred != landed => {
-                // Without the record the sentence is shorter, not wrong.
-                let tried = tried(face, viewer, landed).await.unwrap_or_default();
-                Some(moved(preferred, landed, &tried))
-            }
-            _ => None,
-        };
+        let console = living.iter().find(|lease| lease.is_console());
         Self {
             url: Some(url),
-            moved,
+            moved: console.and_then(|lease| moved(lease, viewer)),
         }
     }
 }
 
-/// The port that the console would have on a host without anybody else.
-fn preferred(settings: &Settings) -> Option<Port> {
-    if settings.console.listen.is_some() {
-        return None;
+/// The reason why the console's lease is not on the port that it prefers.
+fn moved(lease: &Lease, viewer: &Viewer) -> Option<String> {
+    let mut moved = lease.moved.clone()?;
+    if !viewer.sees(lease.uid) {
+        moved.by = None;
     }
-    let pool = settings.pools.get(&settings.console.pool)?;
-    pool.prefer.or_else(|| pool.ranges.first())
-}
-
-fn port_of(url: &str) -> Option<Port> {
-    let (_, port) = url.trim_end_matches('/').rsplit_once(':')?;
-    port.parse().ok()
-}
-
-/// What was tried when the console's own lease was granted, in order.
-async fn tried(
-    face: &Face,
-    viewer: &Viewer,
-    landed: Port,
-) -> Result<Vec<AttemptRecord>, StoreError> {
-    let leases = face.service.leases_on(Protocol::Tcp, landed);
-    let lease = leases.iter().find(|lease| lease.is_console());
-    let Some(lease) = lease else {
-        return Ok(Vec::new());
-    };
-    let filter = AttemptFilter {
-        allocation: Some(lease.allocation),
-        limit: TRIED,
-        ..AttemptFilter::default()
-    };
-    let mut attempts = face.service.store().attempts(&filter).await?;
-    attempts.reverse();
-    for tried in &mut attempts {
-        if let Some(occupant) = &mut tried.occupant {
-            veil(occupant, viewer);
-        }
-    }
-    Ok(attempts)
-}
-
-fn moved(preferred: Port, landed: Port, tried: &[AttemptRecord]) -> String {
-    let busy: Vec<&AttemptRecord> = tried
-        .iter()
-        .filter(|attempt| attempt.outcome == "in_use")
-        .collect();
-    let first = busy.iter().find(|attempt| attempt.port == preferred.get());
-    let Some(first) = first else {
-        return format!("{preferred} is its first choice, but it is on {landed} this time.");
-    };
-    let mut ports: Vec<u16> = busy.iter().map(|attempt| attempt.port).collect();
-    ports.dedup();
-    if let (Some(occupant), 1) = (&first.occupant, ports.len()) {
-        return format!("{preferred} was taken by {occupant}, so the console is on {landed}.");
-    }
-    let verb = were(ports.len());
-    format!(
-        "{} {verb} taken, so the console is on {landed}.",
-        named(&ports)
-    )
+    let note = MoveNote::of(&moved);
+    note.is_displaced.then(|| {
+        let (why, port) = (moved.reason_in_words(), lease.port);
+        format!("{why}, so the console is on {port}.")
+    })
 }
 
 /// The ports in words; the later ones as a number where there are many.
@@ -119,71 +60,50 @@ pub(super) fn named(ports: &[u16]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::attempt::{Occupant, SocketState};
-    use crate::domain::lease::AllocationId;
+    use crate::domain::explanation::Reason;
+    use crate::domain::lease::tests_support::lease;
+    use crate::domain::port::Port;
+    use crate::domain::precedence::Moved;
 
-    fn port(number: u16) -> Port {
-        Port::new(number).unwrap()
+    fn told(reason: Reason, by: &str, viewer: &Viewer) -> Option<String> {
+        let mut console = lease(8889);
+        console.moved = Some(Moved {
+            from: Port::new(8888).unwrap(),
+            to: console.port,
+            reason,
+            by: Some(by.to_owned()),
+            since: None,
+            whose: None,
+        });
+        moved(&console, viewer)
     }
 
-    fn busy(port: u16, command: Option<&str>) -> AttemptRecord {
-        AttemptRecord {
-            seq: 1,
-            allocation: AllocationId(uuid::Uuid::nil()),
-            at: jiff::Timestamp::UNIX_EPOCH,
-            pool: "console".into(),
-            interface: "lo".into(),
-            address: "127.0.0.1".into(),
-            protocol: "tcp".into(),
-            port,
-            outcome: "in_use".into(),
-            errno: Some(98),
-            duration_ns: 6000,
-            occupant: command.map(|command| Occupant {
-                pid: Some(77),
-                uid: Some(1000),
-                command: Some(command.into()),
-                state: SocketState::Listening,
-            }),
-            trace_id: None,
-            span_id: None,
-        }
+    const OWN: Viewer = Viewer::Reader { of: 1000 };
+
+    #[test]
+    fn the_holder_of_the_preferred_port_is_told() {
+        let said = told(Reason::InUse, "node (pid 77)", &OWN).unwrap();
+        let node = "8888 is in use by node (pid 77), so the console is on 8889.";
+        assert_eq!(said, node);
+        let said = told(Reason::Leased, "web", &OWN).unwrap();
+        assert_eq!(said, "8888 is leased to web, so the console is on 8889.");
     }
 
     #[test]
-    fn who_took_the_preferred_port_is_told() {
-        let told = moved(port(8888), port(8889), &[busy(8888, Some("node"))]);
-        assert_eq!(
-            told,
-            "8888 was taken by node (pid 77), so the console is on 8889."
-        );
-        let told = moved(port(8888), port(8889), &[busy(8888, None)]);
-        assert_eq!(told, "8888 was taken, so the console is on 8889.");
+    fn readers_of_another_user_learn_no_names() {
+        let said = told(Reason::InUse, "node (pid 77)", &Viewer::Reader { of: 7 });
+        assert_eq!(said.unwrap(), "8888 is in use, so the console is on 8889.");
     }
 
     #[test]
-    fn many_busy_ports_become_one_sentence() {
-        let tried: Vec<_> = (8888..8891).map(|port| busy(port, Some("node"))).collect();
-        assert_eq!(
-            moved(port(8888), port(8891), &tried),
-            "8888, 8889 and 8890 were taken, so the console is on 8891."
-        );
+    fn a_console_on_its_port_has_nothing_to_tell() {
+        assert_eq!(moved(&lease(8888), &OWN), None);
+        assert_eq!(told(Reason::Preferred, "", &OWN), None);
+        assert_eq!(told(Reason::AskedOtherwise, "port 8889", &OWN), None);
+    }
+
+    #[test]
+    fn many_ports_are_told_as_a_few_and_a_number() {
         assert_eq!(named(&[1, 2, 3, 4, 5, 6]), "1, 2, 3, 4 and 2 more");
-    }
-
-    #[test]
-    fn a_port_kept_from_last_time_is_no_conflict() {
-        let told = moved(port(8888), port(8891), &[]);
-        assert_eq!(
-            told,
-            "8888 is its first choice, but it is on 8891 this time."
-        );
-    }
-
-    #[test]
-    fn the_port_of_a_url() {
-        assert_eq!(port_of("http://127.0.0.1:8891"), Some(port(8891)));
-        assert_eq!(port_of("http://[::1]:8891/"), Some(port(8891)));
-        assert_eq!(port_of("http://localhost"), None);
     }
 }

@@ -3,11 +3,13 @@
 use super::badge::{Badge, Tone};
 use super::bar::{self, Piece, stacked};
 use super::left_out::left_out;
+use super::precedence::{PassedRow, StepRow, passed_over, steps};
 use crate::dashboard::format::UNSET;
 use crate::domain::attempt::printable;
 use crate::domain::candidate::{Candidate, PenaltyReason};
 use crate::domain::explanation::Explanation;
 use crate::domain::port::Port;
+use crate::domain::precedence::Step;
 use crate::domain::story;
 use crate::domain::words::{counted, grouped};
 
@@ -70,6 +72,14 @@ pub struct Why {
     pub ranges: String,
     /// How many ports these have, such as "101 ports".
     pub ports: String,
+    /// Whether they were searched at all: an earlier step of the precedence may have decided.
+    pub is_searched: bool,
+    /// The step that yielded each granted port.
+    pub steps: Vec<StepRow>,
+    /// The ports that came before the granted ones.
+    pub passed_over: Vec<PassedRow>,
+    /// "50 of 256", where more were passed over than are shown.
+    pub passed_cut: Option<String>,
     /// The selectors that were asked for.
     pub interfaces: String,
     /// The bind addresses they meant.
@@ -78,6 +88,8 @@ pub struct Why {
     pub excluded: Vec<ExcludedRow>,
     /// The candidates of each choice.
     pub choices: Vec<Choice>,
+    /// The order in which candidates are tried, in a few words.
+    pub order: &'static str,
     /// What is not among the candidates, in sentences.
     pub left_out: Vec<String>,
     /// "20 of 64 choices", where there are more than are shown.
@@ -147,7 +159,13 @@ impl From<&Explanation> for Why {
     fn from(explanation: &Explanation) -> Self {
         let choices = explanation.choices.iter().take(CHOICES).enumerate();
         let all = explanation.choices.len();
+        let (passed_over, passed_cut) = passed_over(explanation);
         Self {
+            is_searched: explanation.is_pool_searched(),
+            steps: steps(explanation),
+            passed_over,
+            passed_cut,
+            order: order(explanation),
             story: story::of(explanation),
             strategy: printable(&explanation.strategy),
             ranges: explanation.ranges.clone(),
@@ -158,7 +176,7 @@ impl From<&Explanation> for Why {
             choices: choices
                 .map(|(index, weighed)| Choice {
                     number: index + 1,
-                    candidates: candidates(weighed, &explanation.granted),
+                    candidates: candidates(weighed, explanation),
                 })
                 .collect(),
             left_out: left_out(explanation),
@@ -177,7 +195,19 @@ fn excluded(explanation: &Explanation) -> Vec<ExcludedRow> {
     rows.collect()
 }
 
-fn candidates(weighed: &[Candidate], granted: &[Port]) -> Vec<CandidateRow> {
+/// The cost decides within the pool alone.
+fn order(explanation: &Explanation) -> &'static str {
+    let is_of_pool = |step: &Step| *step == Step::Pool;
+    if !explanation.is_pool_searched() {
+        "in the order of precedence, whatever the cost"
+    } else if explanation.skipped.is_empty() && explanation.steps.iter().all(is_of_pool) {
+        "the cheapest is tried first; of several that cost the same, the one weighed first"
+    } else {
+        "in the order of precedence; within the pool the cheapest is tried first"
+    }
+}
+
+fn candidates(weighed: &[Candidate], explanation: &Explanation) -> Vec<CandidateRow> {
     let costs = weighed.iter().map(|candidate| candidate.cost);
     let dearest = costs.fold(0.0, f64::max);
     let row = |(index, candidate): (usize, &Candidate)| {
@@ -189,7 +219,7 @@ fn candidates(weighed: &[Candidate], granted: &[Port]) -> Vec<CandidateRow> {
                 .first()
                 .map_or("tcp", |weighed| weighed.protocol.as_str()),
             verdict: match index {
-                0 => of_first(granted.contains(&candidate.port)),
+                0 => of_first(candidate.port, explanation),
                 _ => of_other(candidate, &weighed[0]),
             },
             cost: in_digits(candidate.cost),
@@ -201,12 +231,14 @@ fn candidates(weighed: &[Candidate], granted: &[Port]) -> Vec<CandidateRow> {
     weighed.iter().enumerate().map(row).collect()
 }
 
-/// The cheapest of a choice is the one tried.
-const fn of_first(granted: bool) -> Badge {
-    let (tone, word) = if granted {
+/// The cheapest of a choice is the one tried, unless it is a name's last port and too dear.
+fn of_first(port: Port, explanation: &Explanation) -> Badge {
+    let (tone, word) = if explanation.granted.contains(&port) {
         (Tone::Good, "chosen")
-    } else {
+    } else if explanation.tried.contains(&port) {
         (Tone::Bad, "refused")
+    } else {
+        (Tone::Plain, "not tried")
     };
     Badge { tone, word }
 }
@@ -349,7 +381,11 @@ mod tests {
             candidate(1, &[Protocol::Tcp]),
             candidate(2, &[Protocol::Tcp, Protocol::Udp]),
         ];
-        let rows = candidates(&weighed, &[weighed[0].port]);
+        let explanation = Explanation {
+            granted: vec![weighed[0].port],
+            ..Explanation::default()
+        };
+        let rows = candidates(&weighed, &explanation);
         let end = |row: &CandidateRow| {
             let last = row.bar.last().unwrap().piece;
             last.x + last.width
@@ -369,10 +405,36 @@ mod tests {
             ..candidate(1, &[Protocol::Tcp])
         };
         let weighed = [0.098_4, 0.098_4, 0.098_41, 0.2].map(costing);
-        let rows = candidates(&weighed, &[]);
+        let explanation = Explanation {
+            tried: vec![weighed[0].port],
+            ..Explanation::default()
+        };
+        let rows = candidates(&weighed, &explanation);
         let words: Vec<&str> = rows.iter().map(|row| row.verdict.word).collect();
         let expected = ["refused", "equal cost", "slightly dearer", "dearer"];
         assert_eq!(words, expected);
+    }
+
+    #[test]
+    fn a_candidate_that_was_passed_over_was_not_refused() {
+        let weighed = [candidate(1, &[Protocol::Tcp])];
+        let rows = candidates(&weighed, &Explanation::default());
+        assert_eq!(rows[0].verdict.word, "not tried");
+    }
+
+    #[test]
+    fn the_cost_decides_within_the_pool_alone() {
+        let of_step = |step, ports| {
+            let explanation = Explanation {
+                ports,
+                steps: vec![step],
+                ..Explanation::default()
+            };
+            order(&explanation)
+        };
+        assert!(of_step(Step::Preferred, 0).ends_with("whatever the cost"));
+        assert!(of_step(Step::Pool, 9).starts_with("the cheapest"));
+        assert!(of_step(Step::Upwards, 9).contains("within the pool"));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 
 use super::badge::Badge;
+use super::moved::MoveNote;
 use crate::api::document::{LeaseDocument, OwnerDocument};
 use crate::dashboard::format::{UNSET, When};
 use crate::domain::address::host_with_port;
@@ -37,6 +38,8 @@ pub struct LeaseRow {
     pub state_means: &'static str,
     /// What is wrong with it, if anything is.
     pub trouble: Option<String>,
+    /// The port that it is not on, or came from; `None` if it did not move, or for others' eyes.
+    pub moved: Option<MoveNote>,
     /// What enforces it.
     pub guard: &'static str,
     /// The same in a sentence.
@@ -78,6 +81,11 @@ pub enum Ends {
 }
 
 impl LeaseRow {
+    /// The port in whose place the lease is; `None` where it is on the port that was wanted.
+    pub fn instead_of(&self) -> Option<&MoveNote> {
+        self.moved.as_ref().filter(|note| note.is_displaced)
+    }
+
     /// The row of a lease that was already reduced to what the reader may see. For a lost one
     /// `taken_by` tells who has the port, where that is known.
     pub fn of(lease: LeaseDocument, open: bool, taken_by: Option<&str>, now: Timestamp) -> Self {
@@ -89,6 +97,7 @@ impl LeaseRow {
             state: Badge::lease(lease.state),
             state_means: lease.state.describe(),
             trouble: trouble(&lease, taken_by),
+            moved: moved(&lease),
             guard: lease.guard.as_str(),
             guard_means: guard_means(lease.guard),
             granted: When::of(lease.granted_at, now),
@@ -114,6 +123,11 @@ impl From<OwnerDocument> for OwnerCell {
             pid: owner.pid,
         }
     }
+}
+
+fn moved(lease: &LeaseDocument) -> Option<MoveNote> {
+    let moved = lease.moved.as_ref()?;
+    Some(MoveNote::of_lease(moved, lease.name.is_some(), lease.state))
 }
 
 /// The folder that the name of a lease belongs to.
@@ -188,8 +202,10 @@ fn ends(lease: &LeaseDocument, open: bool, now: Timestamp) -> Ends {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::explanation::Reason;
     use crate::domain::lease::Lease;
     use crate::domain::lease::tests_support::lease;
+    use crate::domain::precedence::Moved;
     use crate::host::clock::Clock;
 
     #[test]
@@ -210,6 +226,33 @@ mod tests {
         assert_eq!(told(State::Reserved), "away");
         assert_eq!(told(State::Handed), "none yet");
         assert_eq!(told(State::Unclaimed), "–");
+    }
+
+    #[test]
+    fn others_do_not_learn_why_a_lease_moved() {
+        let mut moved = lease(20_001);
+        moved.moved = Some(Moved {
+            from: lease(20_000).port,
+            to: moved.port,
+            reason: Reason::InUse,
+            by: Some("node (pid 7)".into()),
+            since: None,
+            whose: None,
+        });
+        let row = |open| {
+            let document = LeaseDocument::of(&moved, &Clock::manual());
+            let shown = if open {
+                document
+            } else {
+                document.seen_by_others()
+            };
+            LeaseRow::of(shown, open, None, Timestamp::UNIX_EPOCH)
+        };
+        assert_eq!(
+            row(true).instead_of().unwrap().why,
+            "in use by node (pid 7)"
+        );
+        assert_eq!(row(false).moved, None);
     }
 
     #[test]

@@ -7,9 +7,13 @@ use crate::domain::pool::Strategy;
 use crate::domain::port::PortSet;
 use crate::domain::words::{counted, grouped};
 
-/// What is not in the list, in sentences; nothing where all ports are in it.
+/// What is not in the list, in sentences; nothing where all ports are in it, or where the candidates
+/// come from steps before the pool.
 pub fn left_out(explanation: &Explanation) -> Vec<String> {
     let mut sentences = Vec::new();
+    if !explanation.is_pool_searched() {
+        return sentences;
+    }
     let counts = counts(explanation);
     if !counts.is_empty() {
         // Each may have commas and a colon of its own.
@@ -237,6 +241,17 @@ mod tests {
         let mut preferred = explanation(&[20_410]);
         preferred.random_would_meet = Some(0.5);
         assert_eq!(left_out(&preferred), [said]);
+    }
+
+    #[test]
+    fn of_ranges_that_were_not_searched_nothing_is_left_out() {
+        let upwards = Explanation {
+            ports: 0,
+            excluded: Vec::new(),
+            choices: vec![vec![candidate(8888)], vec![candidate(8889)]],
+            ..explanation(&SIX)
+        };
+        assert_eq!(left_out(&upwards), [""; 0]);
     }
 
     #[test]

@@ -13,4 +13,6 @@ pub mod form;
 pub mod interface;
 pub mod lease;
 pub mod left_out;
+pub mod moved;
+pub mod precedence;
 pub mod timing;
