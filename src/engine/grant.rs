@@ -217,7 +217,7 @@ impl Service {
     ) -> Result<Allocated, Refusal> {
         let wishes = wishes(asked.request, &known);
         let (_admission, notes) = self
-            .admit_with_room(asked, wishes.len(), ending(&known))
+            .admit_with_room(asked, wishes.len(), ending(asked, &known))
             .await?;
         let Searched {
             result,
@@ -444,12 +444,16 @@ fn wishes(request: &Request, known: &[Known]) -> Vec<Wish> {
     known.iter().filter_map(wish).collect()
 }
 
-/// The number of leases that end when what is sought is found.
-fn ending(known: &[Known]) -> usize {
+/// The number of leases of the pool that end when what is sought is found. Those of another pool make
+/// no room in this one.
+fn ending(asked: &Asked<'_>, known: &[Known]) -> usize {
     let seeking = known
         .iter()
         .filter(|known| matches!(known.fate, Fate::Seeks { .. }));
-    seeking.map(|known| known.leases.len()).sum()
+    let ending = seeking.flat_map(|known| &known.leases);
+    ending
+        .filter(|lease| lease.pool == asked.plan.pool.name)
+        .count()
 }
 
 /// What was found, beside what was known under each name.

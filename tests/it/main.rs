@@ -36,6 +36,7 @@ mod limits;
 mod lists;
 mod logs;
 mod metrics;
+mod moves;
 mod multi_nic;
 mod names;
 mod openapi;
