@@ -15,7 +15,7 @@ impl Search<'_> {
         }
     }
 
-    fn check_rules(&self, port: Port) -> Result<(), Refusal> {
+    fn check_rules(&mut self, port: Port) -> Result<(), Refusal> {
         let excluded = |rule: String| Err(Refusal::PortExcluded { port, rule });
         if self.plan.exclude.contains(port) {
             return excluded(self.by_configuration());
@@ -47,21 +47,22 @@ impl Search<'_> {
     }
 
     /// The reason why a port could not be had that may not be replaced by another.
-    pub(super) fn why_not(&self, port: Port) -> Refusal {
+    pub(super) fn why_not(&mut self, port: Port) -> Refusal {
         if self.attempts.iter().any(|attempt| attempt.port == port) {
             return Refusal::PortInUse {
                 port,
                 attempts: Vec::new(),
             };
         }
-        let holder = self.holder_in_books(port).map(|(_, holder, _)| holder);
-        let of_rule = || Some(self.ruled_out(port, Step::Last)?.to_string());
+        let holder = match self.holder_in_books(port) {
+            Some((_, holder, _)) => Some(holder),
+            None => self.ruled_out(port, Step::Last).map(|it| it.to_string()),
+        };
+        let being_granted = || "another request that is being answered right now".to_owned();
         Refusal::PortLeased {
             port,
             protocol: self.plan.protocols.each()[0],
-            holder: holder
-                .or_else(of_rule)
-                .unwrap_or_else(|| "another request that is being answered right now".to_owned()),
+            holder: holder.unwrap_or_else(being_granted),
         }
     }
 }

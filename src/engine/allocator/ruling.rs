@@ -19,7 +19,7 @@ impl Search<'_> {
     ///
     /// A preferred port was written down by the user, so it is tried whether or not it cools down,
     /// is in the static band or set aside by the kernel; the numbers above it are not.
-    pub(super) fn ruled_out(&self, port: Port, step: Step) -> Option<Skipped> {
+    pub(super) fn ruled_out(&mut self, port: Port, step: Step) -> Option<Skipped> {
         let skipped = |reason: Reason, by: Option<String>| Some(Skipped::new(port, reason, by));
         if let Some(range) = self.outside_of(port, step) {
             return skipped(Reason::OutsideRange, Some(range));
@@ -151,11 +151,20 @@ impl Search<'_> {
         refused || self.plan.needs_privilege(port, self.uid, start)
     }
 
-    pub(super) fn is_over_ephemeral_budget(&self, port: Port) -> bool {
+    /// Counted once for each port that is granted: a search may look at all ports there are.
+    pub(super) fn is_over_ephemeral_budget(&mut self, port: Port) -> bool {
         let ephemeral = &self.rules.ephemeral;
-        ephemeral.contains(port)
-            && self.books().taken_within(&PortBits::from(ephemeral))
-                >= self.rules.ephemeral_budget()
+        if !ephemeral.contains(port) {
+            return false;
+        }
+        let granted = self.explanation.granted.len();
+        if let Some((_, is_over)) = self.over_budget.filter(|(as_of, _)| *as_of == granted) {
+            return is_over;
+        }
+        let taken = self.books().taken_within(&PortBits::from(ephemeral));
+        let is_over = taken >= self.rules.ephemeral_budget();
+        self.over_budget = Some((granted, is_over));
+        is_over
     }
 
     /// The lease, or the request, that has a port in the books, and the user of the lease.

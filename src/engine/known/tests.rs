@@ -196,3 +196,73 @@ async fn leases_of_another_pool_make_no_room_under_a_quota() {
     );
     assert!(place.state(before.leases[0].id).is_some());
 }
+
+#[tokio::test]
+async fn numbers_above_a_preferred_port_are_passed_over_once() {
+    let place = place().await;
+    let first = Request {
+        port: Some(port(25801)),
+        interfaces: vec!["127.0.82.8".parse().unwrap()],
+        ..named("first")
+    };
+    ask(&place, &first).await.unwrap();
+    let second = Request {
+        port: Some(port(25803)),
+        ..Request {
+            names: vec!["second".parse().unwrap()],
+            ..first.clone()
+        }
+    };
+    ask(&place, &second).await.unwrap();
+    let many = Request {
+        prefer: Some(port(25800)),
+        names: Vec::new(),
+        count: NonZeroU32::new(4),
+        interfaces: first.interfaces.clone(),
+        ..Request::default()
+    };
+    let granted = ask(&place, &many).await.unwrap();
+    assert_eq!(ports(&granted), [25800, 25802, 25804, 25805]);
+    let skipped = granted.explanation.skipped.iter();
+    let skipped: Vec<String> = skipped.map(|it| it.ports.to_string()).collect();
+    assert_eq!(skipped, ["25801", "25803"]);
+}
+
+#[tokio::test]
+async fn one_port_in_the_way_breaks_all_rows_with_it_at_once() {
+    let place = place().await;
+    let in_the_way = Request {
+        port: Some(port(25904)),
+        interfaces: vec!["127.0.82.9".parse().unwrap()],
+        ..named("first")
+    };
+    ask(&place, &in_the_way).await.unwrap();
+    let _occupant = std::net::TcpListener::bind("127.0.82.9:25908").unwrap();
+    let row = Request {
+        prefer: Some(port(25901)),
+        names: Vec::new(),
+        block: NonZeroU32::new(4),
+        interfaces: in_the_way.interfaces.clone(),
+        ..Request::default()
+    };
+    let granted = ask(&place, &row).await.unwrap();
+    assert_eq!(ports(&granted), [25909, 25910, 25911, 25912]);
+    let skipped = granted.explanation.skipped.iter();
+    let skipped: Vec<(String, Reason)> = skipped
+        .map(|it| (it.ports.to_string(), it.reason))
+        .collect();
+    let told = |ports: &str, reason| (ports.to_owned(), reason);
+    assert_eq!(
+        skipped,
+        [
+            told("25901-25903", Reason::BrokenRow),
+            told("25904", Reason::Leased),
+            told("25905-25907", Reason::BrokenRow),
+            told("25908", Reason::InUse),
+        ]
+    );
+    assert_eq!(
+        granted.explanation.tried,
+        [25905, 25906, 25907, 25908, 25909, 25910, 25911, 25912].map(port)
+    );
+}
