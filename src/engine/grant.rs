@@ -300,10 +300,8 @@ impl Service {
             refusal.set_attempts(veiled(&attempts, |uid| caller.may_act_for(uid)));
             return refusal;
         }
-        // What is on record in words is for everybody who may see this user's requests.
-        refusal.set_attempts(veiled(&attempts, |uid| uid == caller.uid));
-        let said = refusal.to_string();
         refusal.set_attempts(veiled(&attempts, |uid| caller.may_act_for(uid)));
+        let said = refusal.for_readers(caller.uid);
         let record = AllocationRecord {
             refusal: Some(refusal.code().to_owned()),
             detail: Some(said.clone()),

@@ -54,15 +54,19 @@ impl Search<'_> {
                 attempts: Vec::new(),
             };
         }
-        let holder = match self.holder_in_books(port) {
-            Some((_, holder, _)) => Some(holder),
-            None => self.ruled_out(port, Step::Last).map(|it| it.to_string()),
+        let (holder, whose) = match self.holder_in_books(port) {
+            Some((_, holder, whose)) => (Some(holder), whose),
+            None => (
+                self.ruled_out(port, Step::Last).map(|it| it.to_string()),
+                None,
+            ),
         };
         let being_granted = || "another request that is being answered right now".to_owned();
         Refusal::PortLeased {
             port,
             protocol: self.plan.protocols.each()[0],
             holder: holder.unwrap_or_else(being_granted),
+            whose,
         }
     }
 }
