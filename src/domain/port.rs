@@ -274,13 +274,28 @@ impl PortSet {
         self.ranges().flatten().filter_map(Port::new)
     }
 
+    /// The lowest port above `port`.
+    pub fn next_above(&self, port: Port) -> Option<Port> {
+        let next = port.get().checked_add(1)?;
+        let after = self.ranges.partition_point(|&(_, last)| last < next);
+        let &(first, _) = self.ranges.get(after)?;
+        Port::new(first.max(next))
+    }
+
     /// The ports in both sets.
     #[must_use]
     pub fn intersection(&self, other: &Self) -> Self {
+        let (mut mine, mut theirs) = (
+            self.ranges.iter().peekable(),
+            other.ranges.iter().peekable(),
+        );
         let mut pairs = Vec::new();
-        for &(a, b) in &self.ranges {
-            for &(c, d) in &other.ranges {
-                pairs.push((a.max(c), b.min(d)));
+        while let (Some(&&(a, b)), Some(&&(c, d))) = (mine.peek(), theirs.peek()) {
+            pairs.push((a.max(c), b.min(d)));
+            if b < d {
+                mine.next();
+            } else {
+                theirs.next();
             }
         }
         Self::from_pairs(pairs)
@@ -289,7 +304,17 @@ impl PortSet {
     /// The ports that are not in the other set.
     #[must_use]
     pub fn without(&self, other: &Self) -> Self {
-        self.iter().filter(|port| !other.contains(*port)).collect()
+        // What is between the ranges of the other set.
+        let mut begin = Some(1);
+        let mut others = Vec::with_capacity(other.ranges.len() + 1);
+        for &(first, last) in &other.ranges {
+            if let (Some(begin), Some(end)) = (begin, first.checked_sub(1)) {
+                others.push((begin, end));
+            }
+            begin = last.checked_add(1);
+        }
+        others.extend(begin.map(|begin| (begin, u16::MAX)));
+        self.intersection(&Self::from_pairs(others))
     }
 
     /// The ports in either set.
@@ -480,6 +505,13 @@ mod tests {
                 prop_assert_eq!(either.contains(port), a.contains(port) || b.contains(port));
             }
             prop_assert_eq!(either.iter().count(), either.len());
+        }
+
+        #[test]
+        fn next_above_is_the_next_port_of_the_set(a in any_set(), from in 1u16..260) {
+            let from = Port::new(from).unwrap();
+            let expected = a.iter().find(|port| *port > from);
+            prop_assert_eq!(a.next_above(from), expected);
         }
 
         #[test]

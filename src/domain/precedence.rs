@@ -182,8 +182,13 @@ impl fmt::Display for Moved {
 
 fn veil(by: &mut Option<String>, whose: Option<u32>, sees: impl Fn(u32) -> bool) {
     if let Some(uid) = whose.filter(|uid| !sees(*uid)) {
-        *by = Some(format!("another user (uid {uid})"));
+        *by = Some(another_user(uid));
     }
+}
+
+/// A user of whom a reader may know no more.
+pub fn another_user(uid: u32) -> String {
+    format!("another user (uid {uid})")
 }
 
 #[cfg(test)]

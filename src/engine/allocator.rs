@@ -14,7 +14,6 @@ mod ruling;
 mod tests;
 mod weighing;
 
-use std::cell::OnceCell;
 use std::sync::{Mutex, PoisonError};
 
 use super::books::{Books, Ticket};
@@ -33,6 +32,7 @@ use crate::host::clock::Clock;
 use crate::host::hold::Hold;
 
 use eligible::cools;
+use preference::Above;
 
 /// So many busy candidates are really tried, so that the user sees who is in the way; after
 /// them the rest of what the socket tables list is jumped over.
@@ -100,8 +100,10 @@ pub struct Search<'a> {
     low_ports_refused: bool,
     /// Whether a number above the preferred port was passed over because it cools down.
     passed_over_cooling: bool,
-    /// Whether portbook holds as much of the ephemeral range as it may; found out once.
-    over_budget: OnceCell<bool>,
+    /// How far the walk above the preferred port has come.
+    above: Above,
+    /// Whether portbook has all of the ephemeral range that it may, as of so many granted ports.
+    over_budget: Option<(usize, bool)>,
     /// Everything tried so far.
     pub attempts: Vec<Attempt>,
     /// Why it goes as it goes.
@@ -132,7 +134,8 @@ impl<'a> Search<'a> {
             listed: None,
             low_ports_refused: false,
             passed_over_cooling: false,
-            over_budget: OnceCell::new(),
+            above: Above::default(),
+            over_budget: None,
             attempts: Vec::new(),
             explanation: plan.explanation(),
         }
@@ -238,6 +241,7 @@ impl<'a> Search<'a> {
                     return Err(self.exhausted());
                 }
                 self.note("cool-down lifted: nothing else was left".to_owned());
+                self.above = Above::default();
                 if let Some(found) = self.upwards(false)? {
                     return Ok((Step::Upwards, found));
                 }
@@ -264,6 +268,12 @@ impl<'a> Search<'a> {
                 attempts: Vec::new(),
             });
         }
+        self.check_time()
+    }
+
+    /// Refuses once the time is up; also asked where ports are passed over, of which there may be tens
+    /// of thousands.
+    fn check_time(&self) -> Result<(), Refusal> {
         if self.clock.boot() >= self.deadline {
             return Err(Refusal::TimedOut {
                 limit: self.plan.timeout,

@@ -1,12 +1,14 @@
 //! What was found becomes leases: on record first, then in the books, with their gates open.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
 use super::allocator::Found;
 use super::books::Ticket;
 use super::grant::{Allocated, Asked, Outcome, conflicts};
+use super::plan::check_lifetime;
 use super::refusal::{Refusal, in_the_way};
 use super::service::{Mode, Service, lock};
 use crate::domain::attempt::Attempt;
@@ -70,9 +72,10 @@ impl Service {
                 continue;
             };
             kept.push(None);
-            replaced.extend(leases);
             let name = asked.request.names.get(index);
-            fresh.extend(self.fresh(asked, name, found, way.as_ref()));
+            let before = leases.first().map(|lease| &**lease);
+            fresh.extend(self.fresh(asked, name, found, way.as_ref(), before));
+            replaced.extend(leases);
         }
         let created = !fresh.is_empty();
         let record = self.record(asked, explanation.clone());
@@ -95,21 +98,23 @@ impl Service {
         })
     }
 
-    /// What was found, as one lease a protocol.
+    /// What was found, as one lease a protocol. What was said of the lease that its name had `before`
+    /// and is not said anew goes on.
     fn fresh(
         &self,
         asked: &Asked<'_>,
         name: Option<&Name>,
         found: Found,
         moved: Option<&Moved>,
+        before: Option<&Lease>,
     ) -> Vec<Fresh> {
         let (port, ticket) = (found.port, found.ticket);
         let fresh = |hold: Hold| {
-            let lease = self.new_lease(asked, name, port, hold.protocol());
-            let lease = Lease {
-                moved: moved.map(|moved| on_record(asked, moved)),
-                ..lease
-            };
+            let mut lease = self.new_lease(asked, name, port, hold.protocol());
+            lease.moved = moved.map(|moved| on_record(asked, moved));
+            if let Some(before) = before {
+                self.carry_over(asked, before, &mut lease);
+            }
             Fresh {
                 lease,
                 hold,
@@ -117,6 +122,21 @@ impl Service {
             }
         };
         found.holds.into_iter().map(fresh).collect()
+    }
+
+    /// Gives a name's next lease what its last one was told and the request leaves open, as for a lease
+    /// that stays.
+    fn carry_over(&self, asked: &Asked<'_>, before: &Lease, lease: &mut Lease) {
+        lease.by_hand |= before.by_hand;
+        if asked.request.labels.is_empty() {
+            lease.labels.clone_from(&before.labels);
+        }
+        let ttl = before.ttl.filter(|_| asked.request.ttl.is_none());
+        let allowed = |ttl: &Duration| check_lifetime(Some(*ttl), &asked.plan.pool).is_ok();
+        if let Some(ttl) = ttl.filter(allowed) {
+            lease.ttl = Some(ttl);
+            lease.expires = Some(self.clock.boot().after(ttl));
+        }
     }
 
     /// Fresh leases and those that were kept, in the order of the names; the kept ones are handed out

@@ -300,7 +300,8 @@ fn tell_given_way(asked: &Asked<'_>, yielding: &Yielding) -> String {
             for_allocation = %asked.id, unused_since = %since,
             "{} gave way, as there was no room in pool {pool}", printable(&called)
         );
-        let who = if asked.caller.may_act_for(lease.uid) {
+        // The note is for everybody who may read what the asker did; the log names all.
+        let who = if asked.caller.uid == lease.uid {
             printable(&called)
         } else {
             format!("a name of uid {}", lease.uid)

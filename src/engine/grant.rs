@@ -216,7 +216,7 @@ impl Service {
         known: Vec<Known>,
     ) -> Result<Allocated, Refusal> {
         let wishes = wishes(asked.request, &known);
-        let ending = ending(&known);
+        let ending = ending(asked, &known);
         let (_admission, notes) = if wishes.iter().all(|wish| wish.keeps) {
             // To go back to a preferred port is no reason to refuse, or to make others give way.
             match self.admit(asked, wishes.len(), ending) {
@@ -307,10 +307,8 @@ impl Service {
             refusal.set_attempts(veiled(&attempts, |uid| caller.may_act_for(uid)));
             return refusal;
         }
-        // What is on record in words is for everybody who may see this user's requests.
-        refusal.set_attempts(veiled(&attempts, |uid| uid == caller.uid));
-        let said = refusal.to_string();
         refusal.set_attempts(veiled(&attempts, |uid| caller.may_act_for(uid)));
+        let said = refusal.for_readers(caller.uid);
         let record = AllocationRecord {
             refusal: Some(refusal.code().to_owned()),
             detail: Some(said.clone()),
@@ -451,12 +449,16 @@ fn wishes(request: &Request, known: &[Known]) -> Vec<Wish> {
     known.iter().filter_map(wish).collect()
 }
 
-/// The number of leases that end when what is sought is found.
-fn ending(known: &[Known]) -> usize {
+/// The number of leases of the pool that end when what is sought is found. Those of another pool make
+/// no room in this one.
+fn ending(asked: &Asked<'_>, known: &[Known]) -> usize {
     let seeking = known
         .iter()
         .filter(|known| matches!(known.fate, Fate::Seeks { .. }));
-    seeking.map(|known| known.leases.len()).sum()
+    let ending = seeking.flat_map(|known| &known.leases);
+    ending
+        .filter(|lease| lease.pool == asked.plan.pool.name)
+        .count()
 }
 
 /// What was found, beside what was known under each name.

@@ -1,6 +1,9 @@
 //! What a request finds under each of its names, and what that means: the lease stays, or the name
 //! seeks a port. What the user wrote (port, ranges, preference) beats what chance gave.
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use super::allocator::Wish;

@@ -73,9 +73,10 @@ impl Service {
         }
         let others = || Refusal::QuotaExceeded(format!("others wait for pool {pool} as well"));
         let refusal = Box::new(last.unwrap_or_else(others));
-        let refusal = Refusal::WaitedInVain { limit, refusal };
+        let mut refusal = Refusal::WaitedInVain { limit, refusal };
+        let said = refusal.for_readers(caller.uid);
         self.journal
-            .other(EventKind::Refused, Some(caller.uid), refusal.to_string());
+            .other(EventKind::Refused, Some(caller.uid), said);
         Err(refusal)
     }
 

@@ -1,10 +1,11 @@
 //! Why a request was refused. The situations only; which HTTP status or exit code they become is
 //! decided at the edges.
 
-use crate::domain::attempt::{Attempt, Outcome};
+use crate::domain::attempt::{Attempt, Outcome, veiled};
 use crate::domain::explanation::{Excluded, Explanation};
 use crate::domain::lease::{Name, NameError};
 use crate::domain::port::{Port, PortSet, Protocol, Protocols};
+use crate::domain::precedence::another_user;
 use crate::domain::words::counted;
 use crate::host::interface::SelectError;
 use crate::store::StoreError;
@@ -35,7 +36,7 @@ pub enum Refusal {
         rule: String,
     },
     /// An explicit port that a lease is on.
-    #[error("port {port}/{protocol} is leased to {holder}")]
+    #[error("{}", leased(*.port, *.protocol, .holder))]
     PortLeased {
         /// The port.
         port: Port,
@@ -43,6 +44,8 @@ pub enum Refusal {
         protocol: Protocol,
         /// Whose lease it is, as far as the asker may know.
         holder: String,
+        /// The user of that lease; `None` if a rule or another request is in the way.
+        whose: Option<u32>,
     },
     /// An explicit port that somebody outside is on.
     #[error("port {port} is in use{}", by_whom(.attempts))]
@@ -121,7 +124,7 @@ pub enum Refusal {
         longest: u32,
     },
     /// The time to wait was up, and this was still in the way.
-    #[error("{refusal} (waited {limit:?})")]
+    #[error("{}", waited(.refusal, *.limit))]
     WaitedInVain {
         /// How long.
         limit: std::time::Duration,
@@ -215,6 +218,27 @@ impl Refusal {
         }
     }
 
+    /// The refusal in words for everybody who may see the requests of `uid`: root knows more than
+    /// those who read what root did.
+    pub(super) fn for_readers(&mut self, uid: u32) -> String {
+        match self {
+            Self::WaitedInVain { limit, refusal } => waited(&refusal.for_readers(uid), *limit),
+            Self::PortLeased {
+                port,
+                protocol,
+                whose: Some(whose),
+                ..
+            } if *whose != uid => leased(*port, *protocol, &another_user(*whose)),
+            _ => {
+                let known = self.attempts().to_vec();
+                self.set_attempts(veiled(&known, |of| of == uid));
+                let said = self.to_string();
+                self.set_attempts(known);
+                said
+            }
+        }
+    }
+
     /// What was tried before the refusal.
     pub fn attempts(&self) -> &[Attempt] {
         match self {
@@ -249,6 +273,14 @@ fn privileged(port: Port, start: u16, pool: Option<&str>) -> String {
              choose a higher port"
         ),
     }
+}
+
+fn leased(port: Port, protocol: Protocol, holder: &str) -> String {
+    format!("port {port}/{protocol} is leased to {holder}")
+}
+
+fn waited(refusal: &impl std::fmt::Display, limit: std::time::Duration) -> String {
+    format!("{refusal} (waited {limit:?})")
 }
 
 fn by_whom(attempts: &[Attempt]) -> String {

@@ -2,13 +2,14 @@
 
 use crate::domain::attempt::printable;
 use crate::domain::lease::{Lease, Scope};
+use crate::domain::precedence::another_user;
 use crate::host::process;
 
 /// A lease in words, as a user may see it: "web of /home/ann/shop (lease 0190…, node, pid 7)".
 /// Other users' leases show their uid alone.
 pub(super) fn holder_text(lease: &Lease, uid: u32) -> String {
     if uid != 0 && uid != lease.uid {
-        return format!("another user (uid {})", lease.uid);
+        return another_user(lease.uid);
     }
     let owner = lease.owner.as_ref();
     let program = owner.map_or_else(String::new, |_| format!(", {}", program(lease, ", ")));

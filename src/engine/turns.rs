@@ -2,6 +2,9 @@
 //!
 //! Two requests for the same new name must get the same lease, not two; and an owner's death must
 //! not be noted over the hand-over to the next one.
+//!
+//! Keys share locks, and a lock that is taken twice waits for itself: whoever needs the turn of several
+//! keys takes all of them in one call, and nobody takes one while having another of the same kind.
 
 use std::collections::BTreeSet;
 use std::hash::{BuildHasher, Hash, RandomState};
@@ -10,7 +13,7 @@ use std::sync::Arc;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 /// More than are at work at the same moment; two keys that share a lock only wait needlessly.
-const LOCKS: u64 = 512;
+pub const LOCKS: u64 = 512;
 
 /// Locks that keys are spread over.
 #[derive(Debug)]
@@ -24,44 +27,46 @@ pub type Turn = Vec<OwnedMutexGuard<()>>;
 
 impl Default for Turns {
     fn default() -> Self {
-        Self {
-            locks: (0..LOCKS).map(|_| Arc::default()).collect(),
-            hasher: RandomState::new(),
-        }
+        Self::new(LOCKS)
     }
 }
 
 impl Turns {
+    /// Turns of keys that share so many locks: at least one.
+    pub fn new(locks: u64) -> Self {
+        Self {
+            locks: (0..locks.max(1)).map(|_| Arc::default()).collect(),
+            hasher: RandomState::new(),
+        }
+    }
+
+    /// The locks of these keys, each once and in ascending order, so that no two callers wait for
+    /// each other.
+    fn of<K: Hash>(
+        &self,
+        keys: impl IntoIterator<Item = K>,
+    ) -> impl Iterator<Item = &Arc<Mutex<()>>> {
+        let count = self.locks.len() as u64;
+        let place = |key| usize::try_from(self.hasher.hash_one(key) % count).ok();
+        let places: BTreeSet<usize> = keys.into_iter().filter_map(place).collect();
+        places.into_iter().filter_map(|place| self.locks.get(place))
+    }
+
     /// Waits until nobody else is at work on any of these.
     pub async fn take<K: Hash>(&self, keys: impl IntoIterator<Item = K>) -> Turn {
-        let places: BTreeSet<u64> = keys
-            .into_iter()
-            .map(|key| self.hasher.hash_one(key) % LOCKS)
-            .collect();
-        let mut turn = Vec::with_capacity(places.len());
-        // In ascending order, so that no two wait for each other.
-        for place in places {
-            if let Some(lock) = usize::try_from(place)
-                .ok()
-                .and_then(|at| self.locks.get(at))
-            {
-                turn.push(Arc::clone(lock).lock_owned().await);
-            }
+        let mut turn = Vec::new();
+        for lock in self.of(keys) {
+            turn.push(Arc::clone(lock).lock_owned().await);
         }
         turn
     }
 
     /// The turn of these if nobody is at work on any of them now.
     pub fn try_take<K: Hash>(&self, keys: impl IntoIterator<Item = K>) -> Option<Turn> {
-        let places: BTreeSet<u64> = keys
-            .into_iter()
-            .map(|key| self.hasher.hash_one(key) % LOCKS)
-            .collect();
-        let locks = places.into_iter().map(|place| {
-            let lock = self.locks.get(usize::try_from(place).ok()?)?;
-            Arc::clone(lock).try_lock_owned().ok()
-        });
-        locks.collect()
+        let locks = self.of(keys);
+        locks
+            .map(|lock| Arc::clone(lock).try_lock_owned().ok())
+            .collect()
     }
 }
 
@@ -88,6 +93,12 @@ mod tests {
         assert!(turns.try_take(["web"]).is_none());
         drop(first);
         assert_eq!(turns.try_take(["web"]).map(|turn| turn.len()), Some(1));
+    }
+
+    #[tokio::test]
+    async fn keys_that_share_a_lock_take_it_once() {
+        let turns = Turns::new(1);
+        assert_eq!(turns.take(["web", "api", "db"]).await.len(), 1);
     }
 
     #[tokio::test]

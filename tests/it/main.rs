@@ -52,6 +52,7 @@ mod receiver;
 mod recipes;
 mod regain;
 mod releasing;
+mod replacing;
 mod restarts;
 mod retry;
 mod rotel;

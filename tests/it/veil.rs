@@ -258,3 +258,50 @@ fn the_processes_of_another_user_have_no_name() {
         assert!(!names(&said, &intruders), "{said}");
     }
 }
+
+/// The name of a lease, in no other text of portbook's.
+const LEASE_NAME: &str = "hushed-shop";
+
+#[test]
+fn leases_of_another_user_are_not_named_by_what_root_did() {
+    if !rustix::process::geteuid().is_root() {
+        return skipped("what others may see", "it takes root to be two users");
+    }
+    let mut place = Place::with_ports(1);
+    place.set("PORTBOOK_POOLS__DEFAULT__NAMES_IDLE", "0s");
+    place.set("PORTBOOK_POOLS__DEFAULT__CLAIM_WITHIN", "100ms");
+    let server = serve(&mut place);
+    let named = json!({ "name": LEASE_NAME });
+    let port = place.ports[0];
+    assert!(post(&server, USER, &named).contains(LEASE_NAME));
+    eventually("nobody came for it", || {
+        let list = server.api("GET", "/api/v1/leases?state=reserved", None);
+        list.body.contains(LEASE_NAME).then_some(())
+    });
+    // Root is told whose it is, for a port by number, in vain after a while as well.
+    for wanted in [json!({ "port": port }), json!({ "port": port, "wait": 1 })] {
+        let refused = post(&server, ROOT, &wanted);
+        assert!(refused.contains(LEASE_NAME), "{refused}");
+    }
+    // There is no other port, so that the name gives way.
+    let granted = post(&server, ROOT, &json!({}));
+    assert!(granted.contains("gave way"), "{granted}");
+    let granted: Value = serde_json::from_str(granted.rsplit("\r\n\r\n").next().unwrap()).unwrap();
+    let allocation = granted["allocation"].as_str().unwrap();
+    for path in [
+        "/".to_owned(),
+        "/attempts".to_owned(),
+        "/leases".to_owned(),
+        format!("/allocations/{allocation}"),
+        format!("/api/v1/allocations/{allocation}"),
+        format!("/ports/tcp/{port}"),
+        "/api/v1/leases?state=ended".to_owned(),
+        "/api/v1/history/endings?format=jsonl".to_owned(),
+    ] {
+        let told = server.web("GET", &path, &[]);
+        assert_eq!(told.status, 200, "{path}: {told:?}");
+        assert!(!told.body.contains(LEASE_NAME), "{path}: {}", told.body);
+    }
+    let overview = server.web("GET", "/", &[]).body;
+    assert!(overview.contains("another user (uid"), "{overview}");
+}

@@ -4,13 +4,23 @@ use super::{Found, Search};
 use crate::choice::strategy::Order;
 use crate::domain::attempt::Outcome;
 use crate::domain::explanation::Reason;
-use crate::domain::port::{Port, Protocol};
+use crate::domain::port::{Port, PortSet, Protocol};
 use crate::domain::precedence::{Skipped, Step};
 use crate::engine::refusal::Refusal;
 use crate::host::hold::Hold;
 
 /// A way to bind one port.
 type Taking<S> = fn(&mut S, Protocol, Port) -> Result<Hold, Outcome>;
+
+/// What became of one row.
+enum Row {
+    /// All of its ports.
+    Found(Vec<Found>),
+    /// None of them, because of this one.
+    BrokenBy(Port),
+    /// It would go beyond the last port there is.
+    Beyond,
+}
 
 impl Search<'_> {
     /// Finds `length` ports in a row, or none at all: from the preferred port on, else where the
@@ -23,42 +33,44 @@ impl Search<'_> {
     ) -> Result<Vec<Found>, Refusal> {
         let before = first_of_row(sticky);
         let preferred = self.plan.prefer;
+        let mut behind = preferred;
         if let Some(first) = preferred {
             let take = if before == Some(first) {
                 Self::retake
             } else {
                 Self::take
             };
-            if let Some(found) = self.row_from(first, length, Step::Preferred, take)? {
-                return Ok(self.granted(found, Step::Preferred));
+            match self.row_from(first, length, Step::Preferred, take)? {
+                Row::Found(found) => return Ok(self.granted(found, Step::Preferred)),
+                Row::BrokenBy(port) => behind = Some(port),
+                Row::Beyond => {}
             }
         }
         if let Some(first) = before.filter(|before| preferred != Some(*before)) {
-            if let Some(found) = self.row_from(first, length, Step::Last, Self::retake)? {
+            if let Row::Found(found) = self.row_from(first, length, Step::Last, Self::retake)? {
                 return Ok(self.granted(found, Step::Last));
             }
             if self.plan.strict {
                 return Err(self.why_not_row(first, length));
             }
         }
-        if let Some(found) = self.row_above(length)? {
+        if let Some(behind) = behind
+            && let Some(found) = self.row_above(behind, length)?
+        {
             return Ok(self.granted(found, Step::Upwards));
         }
         self.any_row(length, rng)
     }
 
-    /// The first row that begins at a number above the preferred port.
-    fn row_above(&mut self, length: u16) -> Result<Option<Vec<Found>>, Refusal> {
-        let Some(preferred) = self.plan.prefer else {
-            return Ok(None);
-        };
-        let above = self.plan.upwards.clone();
-        for first in above.iter().filter(|port| *port > preferred) {
-            if self.explanation.tried.contains(&first) {
-                continue;
-            }
-            if let Some(found) = self.row_from(first, length, Step::Upwards, Self::take)? {
-                return Ok(Some(found));
+    /// The first row above the preferred port that begins behind this one. What is in the way of one
+    /// row is in the way of all with it, so the next that is tried begins behind it.
+    fn row_above(&mut self, mut behind: Port, length: u16) -> Result<Option<Vec<Found>>, Refusal> {
+        while let Some(first) = self.plan.upwards.next_above(behind) {
+            self.check_time()?;
+            match self.row_from(first, length, Step::Upwards, Self::take)? {
+                Row::Found(found) => return Ok(Some(found)),
+                Row::BrokenBy(port) => behind = port,
+                Row::Beyond => break,
             }
         }
         Ok(None)
@@ -72,51 +84,51 @@ impl Search<'_> {
         found
     }
 
-    /// The row that begins at this port, or `None` if it cannot be had as a whole; then the reason is
-    /// noted.
+    /// The row that begins at this port, if it can be had as a whole; if not, the reason is noted.
     fn row_from(
         &mut self,
         first: Port,
         length: u16,
         step: Step,
         take: Taking<Self>,
-    ) -> Result<Option<Vec<Found>>, Refusal> {
+    ) -> Result<Row, Refusal> {
         let ports: Vec<Port> = row(first, length).collect();
         if ports.len() < usize::from(length) {
-            return Ok(None);
+            return Ok(Row::Beyond);
         }
-        if let Some(why) = ports.iter().find_map(|port| self.ruled_out(*port, step)) {
-            self.skip_row(first, why);
-            return Ok(None);
+        let ruled_out = |port: &Port| Some((*port, self.ruled_out(*port, step)?));
+        if let Some((port, why)) = ports.iter().find_map(ruled_out) {
+            return Ok(self.broken(first, port, why));
         }
         self.check_limits()?;
         let found = self.try_row(first, length, take)?;
         if found.len() == usize::from(length) {
-            return Ok(Some(found));
+            return Ok(Row::Found(found));
         }
         let busy = ports[found.len()];
         for found in found {
             self.let_go(found);
         }
         let why = self.why_refused(busy);
-        self.skip_row(first, why);
-        Ok(None)
+        Ok(self.broken(first, busy, why))
     }
 
-    /// Notes that a row is passed over because of one of its ports.
-    fn skip_row(&mut self, first: Port, why: Skipped) {
-        if why.ports.contains(first) {
-            return self.explanation.skip(why);
+    /// Notes that the rows from `first` on are passed over because of a port that is in the way of all
+    /// that begin up to there.
+    fn broken(&mut self, first: Port, by: Port, why: Skipped) -> Row {
+        if let Some(before) = previous(by).filter(|before| *before >= first) {
+            self.explanation.skip(Skipped {
+                ports: PortSet::range(first, before),
+                whose: why.whose,
+                ..Skipped::new(first, Reason::BrokenRow, Some(why.to_string()))
+            });
         }
-        let by = Some(why.to_string());
-        self.explanation.skip(Skipped {
-            whose: why.whose,
-            ..Skipped::new(first, Reason::BrokenRow, by)
-        });
+        self.explanation.skip(why);
+        Row::BrokenBy(by)
     }
 
     /// Why a row is not granted: its first port that is taken.
-    fn why_not_row(&self, first: Port, length: u16) -> Refusal {
+    fn why_not_row(&mut self, first: Port, length: u16) -> Refusal {
         let tried = |port: &Port| self.attempts.iter().any(|it| it.port == *port);
         let taken = row(first, length).filter(tried).last();
         self.why_not(taken.unwrap_or(first))
@@ -190,6 +202,10 @@ fn first_of_row(sticky: &[Option<Port>]) -> Option<Port> {
     let all = in_place.map(|(before, now)| before.is_none_or(|before| before == now));
     let all: Vec<bool> = all.collect();
     (all.len() == sticky.len() && all.iter().all(|fits| *fits)).then_some(first)
+}
+
+fn previous(port: Port) -> Option<Port> {
+    port.get().checked_sub(1).and_then(Port::new)
 }
 
 fn next(port: Port) -> Option<Port> {

@@ -78,9 +78,9 @@ impl Search<'_> {
         }
     }
 
-    fn over_ephemeral_budget(&self) -> bool {
+    fn over_ephemeral_budget(&mut self) -> bool {
         let ephemeral = &self.rules.ephemeral;
-        !self.plan.ranges.intersection(ephemeral).is_empty() && self.over_budget()
+        !self.plan.ranges.intersection(ephemeral).is_empty() && self.is_over_budget()
     }
 
     /// Leaves out what the socket tables list. They are hints, but a port listed cannot be bound

@@ -15,7 +15,7 @@ impl Search<'_> {
         }
     }
 
-    fn check_rules(&self, port: Port) -> Result<(), Refusal> {
+    fn check_rules(&mut self, port: Port) -> Result<(), Refusal> {
         let excluded = |rule: String| Err(Refusal::PortExcluded { port, rule });
         if self.plan.exclude.contains(port) {
             return excluded(self.by_configuration());
@@ -47,18 +47,20 @@ impl Search<'_> {
     }
 
     /// The reason why a port could not be had that may not be replaced by another.
-    pub(super) fn why_not(&self, port: Port) -> Refusal {
+    pub(super) fn why_not(&mut self, port: Port) -> Refusal {
         if self.attempts.iter().any(|attempt| attempt.port == port) {
             return Refusal::PortInUse {
                 port,
                 attempts: Vec::new(),
             };
         }
-        if let Some((_, holder, _)) = self.holder_in_books(port) {
+        let protocol = self.plan.protocols.each()[0];
+        if let Some((_, holder, whose)) = self.holder_in_books(port) {
             return Refusal::PortLeased {
                 port,
-                protocol: self.plan.protocols.each()[0],
+                protocol,
                 holder,
+                whose,
             };
         }
         match self.ruled_out(port, Step::Last) {
@@ -68,8 +70,9 @@ impl Search<'_> {
             },
             None => Refusal::PortLeased {
                 port,
-                protocol: self.plan.protocols.each()[0],
+                protocol,
                 holder: "another request that is being answered right now".to_owned(),
+                whose: None,
             },
         }
     }

@@ -1,6 +1,8 @@
 //! The steps of the precedence that come before the pool: the preferred port, the port that the name
 //! had before, and the numbers above the preferred one.
 
+use std::collections::VecDeque;
+
 use super::{Found, REALLY_TRIED, Search, Wish};
 use crate::choice::bits::PortBits;
 use crate::choice::strategy::TOO_DEAR;
@@ -8,6 +10,15 @@ use crate::domain::explanation::Reason;
 use crate::domain::port::Port;
 use crate::domain::precedence::{Skipped, Step};
 use crate::engine::refusal::Refusal;
+
+/// How far a walk above the preferred port has come.
+#[derive(Debug, Default)]
+pub(super) struct Above {
+    /// The last number that was looked at.
+    last: Option<Port>,
+    /// Numbers that are expected to be busy, which come after the others.
+    costly: VecDeque<Port>,
+}
 
 impl Search<'_> {
     /// The preferred port, always by a bind unless a rule or a lease speaks against it.
@@ -70,20 +81,16 @@ impl Search<'_> {
     }
 
     /// The numbers above the preferred port, ascending. Those that history expects to be busy come
-    /// after the others.
+    /// after the others. Each number is looked at once, however many ports are sought.
     pub(super) fn upwards(&mut self, with_cool_down: bool) -> Result<Option<Found>, Refusal> {
-        let Some(preferred) = self.plan.prefer else {
-            return Ok(None);
-        };
-        let above = self.plan.upwards.clone();
-        let mut costly: Vec<Port> = Vec::new();
-        for port in above.iter().filter(|port| *port > preferred) {
+        while let Some(port) = self.next_above() {
+            self.check_time()?;
             if !self.may_be_tried(port, with_cool_down) {
                 continue;
             }
             let candidate = self.weighed(port);
             if candidate.cost > TOO_DEAR {
-                costly.push(port);
+                self.above.costly.push_back(port);
                 let why = self.why_costly(port, candidate.cost);
                 self.explanation.skip(why);
                 continue;
@@ -93,13 +100,25 @@ impl Search<'_> {
                 return Ok(Some(found));
             }
         }
-        for port in costly {
+        while let Some(port) = self.above.costly.pop_front() {
+            if self.listed.as_ref().is_some_and(|all| all.contains(port)) {
+                // Enough were tried to see that the tables are right.
+                continue;
+            }
             self.explanation.unskip(port);
             if let Some(found) = self.try_above(port)? {
                 return Ok(Some(found));
             }
         }
         Ok(None)
+    }
+
+    /// The next number above the preferred port that has not been looked at.
+    fn next_above(&mut self) -> Option<Port> {
+        let from = self.above.last.or(self.plan.prefer)?;
+        let next = self.plan.upwards.next_above(from)?;
+        self.above.last = Some(next);
+        Some(next)
     }
 
     /// The occupant because of which a port is expected to be busy, if the socket tables name one;

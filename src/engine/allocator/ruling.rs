@@ -19,7 +19,7 @@ impl Search<'_> {
     ///
     /// A preferred port was written down by the user, so it is tried whether or not it cools down,
     /// is in the static band or set aside by the kernel; the numbers above it are not.
-    pub(super) fn ruled_out(&self, port: Port, step: Step) -> Option<Skipped> {
+    pub(super) fn ruled_out(&mut self, port: Port, step: Step) -> Option<Skipped> {
         let skipped = |reason: Reason, by: Option<String>| Some(Skipped::new(port, reason, by));
         if let Some(range) = self.outside_of(port, step) {
             return skipped(Reason::OutsideRange, Some(range));
@@ -151,16 +151,21 @@ impl Search<'_> {
         refused || self.plan.needs_privilege(port, self.uid, start)
     }
 
-    pub(super) fn is_over_ephemeral_budget(&self, port: Port) -> bool {
-        self.rules.ephemeral.contains(port) && self.over_budget()
+    pub(super) fn is_over_ephemeral_budget(&mut self, port: Port) -> bool {
+        self.rules.ephemeral.contains(port) && self.is_over_budget()
     }
 
-    /// Whether portbook holds as much of the ephemeral range as it may.
-    pub(super) fn over_budget(&self) -> bool {
-        *self.over_budget.get_or_init(|| {
-            let ephemeral = PortBits::from(&self.rules.ephemeral);
-            self.books().taken_within(&ephemeral) >= self.rules.ephemeral_budget()
-        })
+    /// Whether portbook has all of the ephemeral range that it may. Counted once for each port that
+    /// is granted: a search may look at all ports there are.
+    pub(super) fn is_over_budget(&mut self) -> bool {
+        let granted = self.explanation.granted.len();
+        if let Some((_, is_over)) = self.over_budget.filter(|(as_of, _)| *as_of == granted) {
+            return is_over;
+        }
+        let ephemeral = PortBits::from(&self.rules.ephemeral);
+        let is_over = self.books().taken_within(&ephemeral) >= self.rules.ephemeral_budget();
+        self.over_budget = Some((granted, is_over));
+        is_over
     }
 
     /// The lease, or the request, that has a port in the books, and the user of the lease.

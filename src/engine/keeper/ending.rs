@@ -28,11 +28,10 @@ struct Ending {
     forgets: bool,
 }
 
-/// Leases that are about to be replaced, each as it was and as it ends, and their turns.
-#[derive(Default)]
+/// Leases that are about to be replaced, each as it was and as it ends, and their turn.
 pub(in crate::engine) struct Replacing {
     leases: Vec<(Arc<Lease>, Arc<Lease>)>,
-    turns: Vec<Turn>,
+    _turn: Turn,
 }
 
 impl Replacing {
@@ -230,9 +229,12 @@ impl Service {
         &self,
         leases: Vec<Arc<Lease>>,
     ) -> Result<Replacing, Refusal> {
-        let mut replacing = Replacing::default();
+        let ids = leases.iter().map(|lease| lease.id);
+        let mut replacing = Replacing {
+            leases: Vec::with_capacity(leases.len()),
+            _turn: self.turn_of_all(ids).await,
+        };
         for lease in leases {
-            replacing.turns.push(self.turn(lease.id).await);
             let Some(lease) = self.living_lease(lease.id) else {
                 continue;
             };

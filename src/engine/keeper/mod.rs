@@ -36,6 +36,12 @@ impl Service {
         self.transitions.take([id]).await
     }
 
+    /// The turn of several leases at once. One after another they could wait for each other, or for
+    /// themselves.
+    pub(super) async fn turn_of_all(&self, ids: impl IntoIterator<Item = LeaseId>) -> Turn {
+        self.transitions.take(ids).await
+    }
+
     /// A lease that has not ended.
     pub(super) fn living_lease(&self, id: LeaseId) -> Option<Arc<Lease>> {
         self.lease(id).filter(|lease| !lease.state.is_ended())
