@@ -7,7 +7,7 @@ Usage: recompute.py FOLDER, with what these print:
                             for each KIND of attempts, snapshots, sightings, conflicts, endings
 
 Prints one JSON document: how many candidates were compared, and every figure that does not agree. Written
-from the formula in the README, not from the service's code.
+from the formula in docs/how-it-works.md, not from the service's code.
 """
 
 import datetime

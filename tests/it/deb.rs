@@ -47,6 +47,7 @@ fn a_package_has_what_belongs_in_it_and_works_where_it_is_unpacked() {
         "usr/lib/sysusers.d/portbook.conf",
         "usr/lib/systemd/user/portbook.service",
         "usr/share/doc/portbook/README.md",
+        "usr/share/doc/portbook/docs/operations.md",
         "usr/share/doc/portbook/recipes/claims.md",
     ] {
         assert!(root.join(path).is_file(), "no {path}");

@@ -48,6 +48,7 @@ mod preference;
 mod probe;
 mod project;
 mod python;
+mod readme;
 mod receiver;
 mod recipes;
 mod regain;

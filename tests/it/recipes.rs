@@ -84,12 +84,18 @@ fn needs(line: &str) -> Option<Vec<String>> {
     Some(words.split(' ').map(ToOwned::to_owned).collect())
 }
 
-/// Does what a page says; a section whose tools cannot be had is skipped aloud.
+/// Runs the recipes of a page in `static/recipes`.
 fn follow(name: &str) {
-    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("static/recipes");
-    let page = std::fs::read_to_string(page.join(name)).unwrap();
-    let sections = sections(&page);
-    assert!(sections.iter().any(|section| !section.blocks.is_empty()));
+    follow_page(&format!("static/recipes/{name}"));
+}
+
+/// Runs the `sh` blocks of a page of the repository. A section whose tools cannot be had is skipped aloud.
+pub fn follow_page(name: &str) {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
+    let page = std::fs::read_to_string(page).unwrap();
+    let mut sections = sections(&page);
+    sections.retain(|section| section.blocks.iter().any(|block| block.title == "sh"));
+    assert!(!sections.is_empty(), "{name}: nothing to run");
     // So that one can be tried by itself.
     let only = std::env::var("RECIPE").unwrap_or_default();
     for section in sections.iter().filter(|it| it.title.contains(&only)) {
