@@ -106,13 +106,20 @@ async fn granted(
 impl AllocationPage {
     fn of(
         mut found: AllocationRecordDocument,
-        leases: Vec<LeaseRow>,
+        mut leases: Vec<LeaseRow>,
         frame: Frame,
         now: Timestamp,
     ) -> Self {
         let id = found.id.to_string();
         let all = found.attempts.len();
         found.attempts.truncate(ATTEMPTS);
+        let granted: Vec<u16> = found
+            .explanation
+            .granted
+            .iter()
+            .map(|it| it.get())
+            .collect();
+        leases.sort_by_key(|lease| granted.iter().position(|port| *port == lease.port));
         let of_this = Params::default().with("allocation", &id);
         Self {
             outcome: outcome(found.refusal.is_some()),
@@ -166,6 +173,7 @@ mod tests {
     use super::*;
     use crate::domain::explanation::{Excluded, Explanation, Reason};
     use crate::domain::lease::tests_support::lease;
+    use crate::domain::port::Port;
     use crate::host::clock::Clock;
 
     const HOSTILE: &str = "<script>alert(1)</script>\"'\u{1b}[31m";
@@ -223,6 +231,21 @@ mod tests {
             assert!(!html.contains(inline), "{inline}");
         }
         assert!(html.contains("/errors/port_in_use"));
+    }
+
+    #[test]
+    fn leases_come_in_the_order_granted() {
+        let mut record = record();
+        record.explanation.granted = [3003, 3004].into_iter().filter_map(Port::new).collect();
+        record.explanation.tried = record.explanation.granted.clone();
+        let row = |port| {
+            let document = LeaseDocument::of(&lease(port), &Clock::manual());
+            LeaseRow::of(document, true, None, Timestamp::UNIX_EPOCH)
+        };
+        let (leases, now) = (vec![row(3004), row(3003)], Timestamp::UNIX_EPOCH);
+        let page = AllocationPage::of(record, leases, Frame::default(), now);
+        let ports: Vec<u16> = page.leases.iter().map(|lease| lease.port).collect();
+        assert_eq!(ports, [3003, 3004]);
     }
 
     #[test]

@@ -109,7 +109,7 @@ fn a_request_tells_what_it_passed_over_and_which_step_decided() {
     let cause = in_use.trim_start_matches("in use by ");
     for said in [
         "id=\"passed-title\">Passed over<",
-        "comes upwards of the preferred port <span class=\"faint\">(step 4 of 5)",
+        "upwards of the preferred port <span class=\"faint\">(step 4 of 5)",
         "(not searched)",
         "The ranges were not searched",
         "in the order of precedence, whatever the cost",
@@ -128,7 +128,7 @@ fn a_request_that_came_to_the_pool_counts_its_ports() {
     let granted = world.grant(&json!({"prefer": world.wanted, "prefer_span": 0}));
     let page = world.page(&request_page(&granted));
     for said in [
-        "is the pool's choice",
+        "the pool's choice",
         "(step 5 of 5)",
         "(2 ports)",
         ">Passed over<",

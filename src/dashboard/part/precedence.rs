@@ -49,11 +49,11 @@ pub fn steps(explanation: &Explanation) -> Vec<StepRow> {
 impl From<(Step, Vec<Port>)> for StepRow {
     fn from((step, ports): (Step, Vec<Port>)) -> Self {
         let (number, words) = match step {
-            Step::Port => (1, "was asked for by number"),
-            Step::Preferred => (2, "is the preferred port"),
-            Step::Last => (3, "is the port that the name had before"),
-            Step::Upwards => (4, "comes upwards of the preferred port"),
-            Step::Pool => (5, "is the pool's choice"),
+            Step::Port => (1, "asked for by number"),
+            Step::Preferred => (2, "the preferred port"),
+            Step::Last => (3, "the port that the name had before"),
+            Step::Upwards => (4, "upwards of the preferred port"),
+            Step::Pool => (5, "the pool's choice"),
         };
         Self {
             ports: ports.into_iter().collect::<PortSet>().in_words(),
