@@ -302,9 +302,11 @@ fn configuration_examples_pass_the_check() {
             if title != "toml" && title != "toml portbook.toml" {
                 continue;
             }
-            let name = match code.contains("[services.") {
-                true => "portbook.toml",
-                false => "config.toml",
+            let project = code.contains("[services.");
+            let name = if project {
+                "portbook.toml"
+            } else {
+                "config.toml"
             };
             let file = folder.path().join(name);
             std::fs::write(&file, &code).unwrap();
