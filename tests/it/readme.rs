@@ -4,9 +4,12 @@
 //! Blocks marked `sh` in README run as the recipes do ([`follow_page`]); `console` blocks are for
 //! readers alone, but their commands and flags are checked as well.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod help;
+
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use self::help::Help;
 use crate::recipes::follow_page;
 use crate::support::{command, text};
 
@@ -43,93 +46,6 @@ fn code(page: &str) -> Vec<(String, String)> {
     }
     found
 }
-
-/// Options of each command by its words, such as `history export`; the general ones have no words.
-struct Help(BTreeMap<String, BTreeSet<String>>);
-
-impl Help {
-    fn of_the_binary() -> Self {
-        let mut help = Self(BTreeMap::new());
-        help.collect(&[]);
-        help
-    }
-
-    fn collect(&mut self, words: &[&str]) {
-        let output = command().args(words).arg("--help").output().unwrap();
-        assert!(output.status.success(), "{words:?}");
-        let shown = text(&output.stdout);
-        let mut options = BTreeSet::new();
-        for line in shown.lines().map(str::trim_start) {
-            if line.starts_with('-') {
-                let flags = line.split(|c: char| c.is_whitespace() || c == ',');
-                options.extend(
-                    flags
-                        .filter(|it| it.starts_with('-'))
-                        .map(ToOwned::to_owned),
-                );
-            }
-        }
-        self.0.insert(words.join(" "), options);
-        let Some((_, list)) = shown.split_once("\nCommands:\n") else {
-            return;
-        };
-        for line in list.lines().take_while(|line| !line.is_empty()) {
-            let Some(name) = line.strip_prefix("  ").filter(|it| !it.starts_with(' ')) else {
-                continue;
-            };
-            let name = name.split_whitespace().next().unwrap();
-            if name != "help" {
-                self.collect(&[words, &[name]].concat());
-            }
-        }
-    }
-
-    /// What is wrong with the words of a command line after `portbook`.
-    fn fault(&self, line: &str) -> Option<String> {
-        let mut command = String::new();
-        let mut words = line.split_whitespace().peekable();
-        while let Some(word) = words.next() {
-            let word = word.trim_end_matches(',');
-            if word == "--" {
-                break;
-            }
-            let longer = format!("{command} {word}").trim_start().to_owned();
-            if let Some(flag) = word.strip_prefix('-').and(word.split('=').next()) {
-                if !self.0[&command].contains(flag) {
-                    return Some(format!("`{command}` has no {flag}"));
-                }
-                // The value of a general option may stand before the command.
-                if command.is_empty() && flag != "--json" && words.peek().is_some() {
-                    words.next();
-                }
-            } else if self.0.contains_key(&longer) {
-                command = longer;
-            } else if command.is_empty() || ["config", "history", "service"].contains(&&*command) {
-                return Some(format!("no command `{longer}`"));
-            }
-        }
-        None
-    }
-
-    /// Whether any command has the flag.
-    fn anywhere(&self, flag: &str) -> bool {
-        self.0.values().any(|options| options.contains(flag))
-    }
-
-    /// What is wrong with a span in running text: a command line without its `portbook`, or a flag.
-    fn fault_of_span(&self, span: &str) -> Option<String> {
-        let first = span.split_whitespace().next()?;
-        if self.0.contains_key(first) && span.contains(' ') {
-            return self.fault(span);
-        }
-        let flag = first.split('=').next()?;
-        let ours = flag.starts_with("--") && !FOREIGN.contains(&flag) && flag != "--";
-        (ours && !self.anywhere(flag)).then(|| format!("no command has {flag}"))
-    }
-}
-
-/// Flags of other programs that the pages name alone.
-const FOREIGN: [&str; 3] = ["--bench", "--features", "--query.ui-config"];
 
 /// The command lines of portbook in a piece of code, each without its first word.
 fn calls(code: &str) -> Vec<&str> {
@@ -234,7 +150,7 @@ fn readme_lists_every_command() {
         listed.extend(spans.map(|span| span.split(' ').next().unwrap().to_owned()));
     }
     let help = Help::of_the_binary();
-    for command in help.0.keys().filter(|words| !words.is_empty()) {
+    for command in help.commands() {
         let last = command.split(' ').next_back().unwrap();
         let first = command.split(' ').next().unwrap();
         assert!(
@@ -302,9 +218,11 @@ fn configuration_examples_pass_the_check() {
             if title != "toml" && title != "toml portbook.toml" {
                 continue;
             }
-            let name = match code.contains("[services.") {
-                true => "portbook.toml",
-                false => "config.toml",
+            let project = code.contains("[services.");
+            let name = if project {
+                "portbook.toml"
+            } else {
+                "config.toml"
             };
             let file = folder.path().join(name);
             std::fs::write(&file, &code).unwrap();
@@ -314,7 +232,7 @@ fn configuration_examples_pass_the_check() {
                 output.status.success(),
                 "{}: {}\n{code}",
                 page.display(),
-                text(&output.stderr)
+                text(&output.stdout)
             );
             checked += 1;
         }
