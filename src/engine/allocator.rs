@@ -99,6 +99,9 @@ pub struct Search<'a> {
     low_ports_refused: bool,
     /// Whether a number above the preferred port was passed over because it cools down.
     passed_over_cooling: bool,
+    /// The row that the names of a block have, and keep if the preferred one cannot be had; it may be
+    /// outside the ranges.
+    kept_row: PortSet,
     /// Everything tried so far.
     pub attempts: Vec<Attempt>,
     /// Why it goes as it goes.
@@ -129,6 +132,7 @@ impl<'a> Search<'a> {
             listed: None,
             low_ports_refused: false,
             passed_over_cooling: false,
+            kept_row: PortSet::EMPTY,
             attempts: Vec::new(),
             explanation: plan.explanation(),
         }
