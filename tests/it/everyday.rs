@@ -1,9 +1,43 @@
 //! Everyday use as in public bug reports: names at work, blocks near their preferred port, waiting for
 //! a name that moves, notes that are told once.
 
-use std::process::Output;
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Output, Stdio};
 
 use crate::support::{self, Place, ports_in_a_row, stranger, text};
+
+/// A program of `portbook run` in the background that is killed when dropped.
+struct Running(Child);
+
+impl Running {
+    /// Starts `sh` on this script and waits for its first line.
+    fn start(place: &Place, arguments: &[&str], script: &str) -> Self {
+        let mut command = place.command();
+        command.arg("run").args(arguments);
+        command.args(["--", "sh", "-c", script]);
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.as_mut().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        Self(child)
+    }
+
+    fn pid(&self) -> u32 {
+        self.0.id()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
 
 fn said(output: &Output) -> String {
     text(&output.stderr)
@@ -21,6 +55,17 @@ fn with_and_without_a_service(test: impl Fn(&Place)) {
     test(&place);
     assert!(server.stop().success());
     test(&Place::with_ports(8));
+}
+
+#[test]
+fn refused_name_shows_its_program_after_exec() {
+    with_and_without_a_service(|place| {
+        let web = Running::start(place, &["--name", "web"], "echo up; read line");
+        let output = place.run(&["run", "--name", "web", "--", "true"]);
+        assert_eq!(output.status.code(), Some(125));
+        let who = format!("sh (pid {}) lives and has it", web.pid());
+        assert!(said(&output).contains(&who), "{}", said(&output));
+    });
 }
 
 #[test]
@@ -57,4 +102,40 @@ fn block_beyond_the_last_port_moves_with_its_reason() {
     let why = format!("65534 is no start of a free row: ports end at 65535, so it is {first}");
     let told = said(&output).replace(", 65535 is no start of a free row: ports end at 65535", "");
     assert!(told.contains(&why), "{told}");
+}
+
+#[test]
+fn released_lease_names_the_program_that_runs_on() {
+    with_and_without_a_service(|place| {
+        let web = Running::start(place, &["--name", "web"], "echo up; read line");
+        let output = place.run(&["release", "web"]);
+        assert!(output.status.success(), "{}", said(&output));
+        let who = format!("; sh (pid {}) still runs", web.pid());
+        assert!(said(&output).contains(&who), "{}", said(&output));
+
+        // Of a name whose program is away there is nothing to say.
+        drop(Running::start(place, &["--name", "api"], "echo up"));
+        let output = place.run(&["release", "api"]);
+        assert!(output.status.success(), "{}", said(&output));
+        assert!(!said(&output).contains("still runs"), "{}", said(&output));
+    });
+}
+
+#[test]
+fn console_of_a_copied_record_says_what_to_stop() {
+    let place = Place::with_ports(1);
+    let _server = place.serve();
+    let copy = place.folder().join("copy");
+    let copied = std::process::Command::new("cp")
+        .arg("-r")
+        .args([place.data_dir(), copy.clone()])
+        .status()
+        .unwrap();
+    assert!(copied.success());
+    let mut serve = place.command();
+    serve.env("PORTBOOK_DATA_DIR", &copy).arg("serve");
+    let output = serve.output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let words = "stop that service before another one uses a copy";
+    assert!(said(&output).contains(words), "{}", said(&output));
 }
