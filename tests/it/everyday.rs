@@ -105,6 +105,32 @@ fn block_beyond_the_last_port_moves_with_its_reason() {
 }
 
 #[test]
+fn wait_follows_a_name_to_its_new_port() {
+    let first = ports_in_a_row(2);
+    with_and_without_a_service(|place| {
+        let [before, after] = [first, first + 1].map(|port| port.to_string());
+        let [before, after] =
+            [&before, &after].map(|port| ["--name", "web", "--prefer", port.as_str()]);
+        drop(Running::start(place, &before, "echo up"));
+        let mut wait = place
+            .command()
+            .args(["wait", "web", "--timeout", "60s"])
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        let mut told = BufReader::new(wait.stderr.as_mut().unwrap());
+        told.read_line(&mut line).unwrap();
+        assert!(line.contains("away"), "{line}");
+
+        let serve = "echo up; exec python3 -m http.server $PORT";
+        let _web = Running::start(place, &after, serve);
+        let status = wait.wait().unwrap();
+        assert!(status.success(), "{status}");
+    });
+}
+
+#[test]
 fn released_lease_names_the_program_that_runs_on() {
     with_and_without_a_service(|place| {
         let web = Running::start(place, &["--name", "web"], "echo up; read line");
