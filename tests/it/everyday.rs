@@ -131,6 +131,31 @@ fn wait_follows_a_name_to_its_new_port() {
 }
 
 #[test]
+fn return_to_the_preferred_port_is_told_once() {
+    let preferred = ports_in_a_row(2);
+    with_and_without_a_service(|place| {
+        let number = preferred.to_string();
+        let prefer = ["alloc", "--name", "web", "--prefer", &number];
+        let taken = stranger(preferred);
+        let substitute = format!("so it is {}", preferred + 1);
+        // A substitute is told as long as it lasts.
+        for arguments in [&prefer[..], &prefer, &prefer[..3]] {
+            let output = place.run(arguments);
+            assert_eq!(ports(&output), [preferred + 1]);
+            assert!(said(&output).contains(&substitute), "{}", said(&output));
+        }
+        drop(taken);
+        let back = format!("{preferred} is preferred and free");
+        for (arguments, tells) in [(&prefer[..], true), (&prefer[..3], false)] {
+            let output = place.run(arguments);
+            assert_eq!(ports(&output), [preferred]);
+            let told = said(&output);
+            assert_eq!(told.contains(&back), tells, "{told}");
+        }
+    });
+}
+
+#[test]
 fn released_lease_names_the_program_that_runs_on() {
     with_and_without_a_service(|place| {
         let web = Running::start(place, &["--name", "web"], "echo up; read line");
