@@ -2,9 +2,10 @@
 //! a name that moves, notes that are told once.
 
 use std::io::{BufRead, BufReader};
+use std::path::Path;
 use std::process::{Child, Output, Stdio};
 
-use crate::support::{self, Place, ports_in_a_row, stranger, text};
+use crate::support::{self, Place, command, ports_in_a_row, stranger, text};
 
 /// A program of `portbook run` in the background that is killed when dropped.
 struct Running(Child);
@@ -170,6 +171,41 @@ fn released_lease_names_the_program_that_runs_on() {
         assert!(output.status.success(), "{}", said(&output));
         assert!(!said(&output).contains("still runs"), "{}", said(&output));
     });
+}
+
+#[test]
+fn socket_of_another_user_says_how_to_be_admitted() {
+    let place = Place::with_ports(1);
+    let server = place.serve();
+    let socket = server.socket();
+    if !is_root() {
+        println!("SKIPPED: only root can become another user");
+        return;
+    }
+    let mut list = command();
+    list.args(["list", "--socket"]).arg(&socket);
+    std::os::unix::process::CommandExt::uid(&mut list, 12345);
+    open_way_to(&socket);
+    let output = list.output().unwrap();
+    assert_eq!(output.status.code(), Some(3));
+    assert!(said(&output).contains("socket_mode"), "{}", said(&output));
+    assert!(
+        !said(&output).contains("portbook serve"),
+        "{}",
+        said(&output)
+    );
+}
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// Lets other users look into the folders that lead to a file, as far as they are of this test.
+fn open_way_to(file: &Path) {
+    use std::os::unix::fs::PermissionsExt;
+    for folder in file.ancestors().skip(1).take(2) {
+        std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
 }
 
 #[test]
