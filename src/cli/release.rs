@@ -13,6 +13,7 @@ use crate::api::document::{LeaseDocument, VERSION};
 use crate::api::problem::Code;
 use crate::config::Loaded;
 use crate::domain::attempt::{Occupant, printable};
+use crate::domain::lease::State;
 use crate::library::Error;
 use crate::library::backend::Backend;
 
@@ -182,9 +183,16 @@ fn tell(lease: &LeaseDocument, listener: Option<&Occupant>) {
         Some(_) => format!(" of {}", folder::title(lease)),
         None => String::new(),
     };
-    let still = listener.map_or_else(String::new, |who| {
-        format!("; {who} still listens on it, and nothing guards it any more")
-    });
+    let still = match (listener, &lease.owner) {
+        (Some(who), _) => format!("; {who} still listens on it, and nothing guards it any more"),
+        // It was started for this port, and may be about to listen.
+        (None, Some(owner)) if lease.state != State::Reserved => format!(
+            "; {} (pid {}) still runs, and nothing guards the port any more",
+            printable(&owner.command),
+            owner.pid
+        ),
+        _ => String::new(),
+    };
     note(&format!(
         "released {}/{}{of}{still}",
         lease.port, lease.protocol

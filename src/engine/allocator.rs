@@ -104,6 +104,9 @@ pub struct Search<'a> {
     above: Above,
     /// Whether portbook has all of the ephemeral range that it may, as of so many granted ports.
     over_budget: Option<(usize, bool)>,
+    /// The row that the names of a block have, and keep if the preferred one cannot be had; it may be
+    /// outside the ranges.
+    kept_row: PortSet,
     /// Everything tried so far.
     pub attempts: Vec<Attempt>,
     /// Why it goes as it goes.
@@ -136,6 +139,7 @@ impl<'a> Search<'a> {
             passed_over_cooling: false,
             above: Above::default(),
             over_budget: None,
+            kept_row: PortSet::EMPTY,
             attempts: Vec::new(),
             explanation: plan.explanation(),
         }

@@ -17,7 +17,6 @@ use crate::domain::event::EventKind;
 use crate::domain::explanation::Explanation;
 use crate::domain::lease::{AllocationId, BootTime, Guard, Lease, Owner, Scope};
 use crate::domain::pool::DEFAULT_POOL;
-use crate::domain::port::Port;
 use crate::domain::precedence::Moved;
 use crate::domain::request::Request;
 use crate::host::process;
@@ -273,8 +272,7 @@ impl Service {
             }
             let result = match asked.request.block.map(|block| u16::try_from(block.get())) {
                 Some(Ok(length)) => {
-                    let before: Vec<Option<Port>> = wishes.iter().map(|wish| wish.last).collect();
-                    let block = search.find_block(length, &before, &mut rng);
+                    let block = search.find_block(length, wishes, &mut rng);
                     block.map(|found| found.into_iter().map(Some).collect())
                 }
                 _ => search.find(wishes, &mut rng),

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use super::grant::Asked;
 use super::refusal::Refusal;
 use super::service::{Service, lock};
+use super::told::owner_text;
 use crate::domain::attempt::printable;
-use crate::domain::lease::{Lease, Name, Owner};
+use crate::domain::lease::{Lease, Name};
 use crate::domain::port::Protocol;
 use crate::host::process;
 
@@ -26,32 +27,32 @@ impl Service {
         };
         for lease in leases {
             let other = lease.owner.as_ref().filter(|owner| !owner.is(wanted));
-            if let (Some(owner), Some(name)) = (
+            if let (Some(_), Some(name)) = (
                 other.filter(|owner| process::is_running(owner)),
                 &lease.name,
             ) {
                 return Err(Refusal::NameTaken {
                     name: name.clone(),
-                    why: self.at_work(lease, name, owner),
+                    why: self.at_work(lease, name),
                 });
             }
         }
         Ok(())
     }
 
-    fn at_work(&self, lease: &Lease, name: &Name, owner: &Owner) -> String {
+    fn at_work(&self, lease: &Lease, name: &Name) -> String {
         let folder = lease.scope.folder();
         let of = folder.map_or_else(String::new, |folder| {
             format!(" for {}", printable(&folder.display().to_string()))
         });
-        let (command, pid, port) = (printable(&owner.command), owner.pid, lease.port);
+        let (program, port) = (owner_text(lease), lease.port);
         let way_out = if lease.is_console() {
-            String::new()
+            "; stop that service before another one uses a copy of its data directory".to_owned()
         } else {
             let next = self.next_instance(lease, name);
             format!("; for a second one beside it ask for an instance: --instance {next}")
         };
-        format!("{command} (pid {pid}) lives and has it, with port {port}{of}{way_out}")
+        format!("{program} lives and has it, with port {port}{of}{way_out}")
     }
 
     /// The number of the first instance that no lease has.

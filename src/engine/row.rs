@@ -60,7 +60,7 @@ fn seeking(known: Known) -> Known {
         fate: Fate::Seeks {
             wish: Wish {
                 last: wish.last.or(had),
-                keeps: false,
+                keeps: had.is_some() && gives_up.is_none(),
                 ..wish
             },
             gives_up,

@@ -51,8 +51,9 @@ pub enum Error {
     /// A socket was named, by a flag, a variable or a file, and no service answers there. Another record
     /// is not tried: it would grant ports that the service has granted.
     #[error(
-        "no portbook service answers on {socket}, which {setting} names: {source}. Start one with `portbook serve`, or \
-         leave {setting} out: then another running service answers, or the command works on the record itself"
+        "no portbook service answers on {socket}, which {setting} names: {source}. {way_out}, or \
+         leave {setting} out: then another running service answers, or the command works on the record itself",
+        way_out = way_to_service(source)
     )]
     NotAnswered {
         /// The socket.
@@ -141,5 +142,15 @@ impl From<FetchError> for Error {
             FetchError::Refused(problem) => Self::Refused(problem),
             FetchError::Unreachable { socket, source } => Self::Unreachable { socket, source },
         }
+    }
+}
+
+/// The remedy for a named socket that cannot be used.
+fn way_to_service(source: &io::Error) -> &'static str {
+    if source.kind() == io::ErrorKind::PermissionDenied {
+        "You may not use it: a service admits other users with socket_mode = \"0660\" and the group of its socket. \
+         Ask for that"
+    } else {
+        "Start one with `portbook serve`"
     }
 }

@@ -21,6 +21,7 @@ mod doctor;
 mod env;
 mod ephemeral;
 mod events;
+mod everyday;
 mod exclusion;
 mod fault;
 mod gone;

@@ -57,7 +57,8 @@ impl AllocationDocument {
         let mut said = Vec::new();
         for lease in &self.leases {
             // One lease a protocol: told once.
-            let Some(of) = lease.moved.as_ref().filter(|of| !moved.contains(of)) else {
+            let untold = |of: &&Moved| self.is_news(lease, of) && !moved.contains(of);
+            let Some(of) = lease.moved.as_ref().filter(untold) else {
                 continue;
             };
             moved.push(of);
@@ -67,6 +68,13 @@ impl AllocationDocument {
             said.extend(self.moved.as_ref().map(|of| self.move_in_words(None, of)));
         }
         said
+    }
+
+    /// Whether a move is to be told: a substitute is told as long as it lasts, a port that was left for
+    /// one that was asked for is told by the answer that grants that.
+    fn is_news(&self, lease: &LeaseDocument, moved: &Moved) -> bool {
+        let is_new = self.attempt_count > 0 && lease.allocation == self.allocation;
+        is_new || !matches!(moved.reason, Reason::Preferred | Reason::AskedOtherwise)
     }
 
     fn move_in_words(&self, name: Option<&Name>, moved: &Moved) -> String {

@@ -19,6 +19,8 @@ pub(super) struct Followed {
 struct One {
     id: LeaseId,
     owner: Option<OwnerDocument>,
+    /// Whether its name kept the port for a program that was away.
+    was_away: bool,
 }
 
 /// Why waiting is in vain.
@@ -61,13 +63,32 @@ impl Followed {
         look: &Look,
         was_put_away: impl Fn(LeaseId) -> bool,
     ) -> Option<Ending> {
-        let ended = look.ended.first().map(|lease| self.ended(lease));
+        self.follow_names(subject, look);
+        let mut ended = look.ended.iter().filter(|lease| self.knows(lease.id));
+        let ended = ended.next().map(|lease| self.ended(lease));
         let mut first = None;
         for lease in &look.living {
             let ending = self.lives(subject, lease, was_put_away(lease.id));
             first = first.or(ending);
         }
         ended.or(first)
+    }
+
+    /// Forgets leases that ended before a program was seen, where the name lives on with another port
+    /// or was kept for a program that was away: that program is still waited for.
+    fn follow_names(&mut self, subject: &Subject, look: &Look) {
+        let is_of = |lease: &LeaseDocument, other: &LeaseDocument| {
+            lease.name == other.name && lease.directory == other.directory
+        };
+        for ended in look.ended.iter().filter(|_| subject.is_name()) {
+            let has_moved = look.living.iter().any(|lease| is_of(lease, ended));
+            let is_over = |one: &One| one.owner.is_some() || !(has_moved || one.was_away);
+            self.leases.retain(|one| one.id != ended.id || is_over(one));
+        }
+    }
+
+    fn knows(&self, id: LeaseId) -> bool {
+        self.leases.iter().any(|one| one.id == id)
     }
 
     fn ended(&self, lease: &LeaseDocument) -> Ending {
@@ -100,6 +121,7 @@ impl Followed {
         let goal = self.goal;
         let one = self.one_of(lease.id)?;
         let is_away = lease.state == State::Reserved;
+        one.was_away = is_away;
         let (outcome, reason) = match (&one.owner, &lease.owner) {
             (Some(owner), _) if is_away => (Outcome::Ended, program_ended(owner, lease, goal)),
             (None, _) if is_away && was_put_away => {
@@ -125,7 +147,11 @@ impl Followed {
     fn one_of(&mut self, id: LeaseId) -> Option<&mut One> {
         let index = self.leases.iter().position(|one| one.id == id);
         let index = index.unwrap_or_else(|| {
-            self.leases.push(One { id, owner: None });
+            self.leases.push(One {
+                id,
+                owner: None,
+                was_away: false,
+            });
             self.leases.len() - 1
         });
         self.leases.get_mut(index)
@@ -228,6 +254,26 @@ mod tests {
         let ending = followed.take(&port(), &ended, |_| false).unwrap();
         let reason = "lease web ended before anything listened: it was given back";
         assert_eq!(ending.reason, reason);
+    }
+
+    #[test]
+    fn a_name_that_moves_is_waited_for_at_its_new_port() {
+        let name = Subject::Name("web".parse().unwrap());
+        let mut followed = Followed::until("listened");
+        let handed = looked(lease(State::Handed, false));
+        assert!(followed.take(&name, &handed, |_| false).is_none());
+        let mut moved = looked(lease(State::Released, false));
+        let mut successor = lease(State::Handed, true);
+        successor.id = LeaseId(uuid::Uuid::from_u128(7));
+        moved.living.push(successor.clone());
+        assert!(followed.take(&name, &moved, |_| false).is_none());
+        assert_eq!(followed.ids(), [successor.id]);
+
+        // Its program was seen: that one's end is the end of the wait.
+        let mut gone = looked(successor);
+        gone.living[0].state = State::OwnerGone;
+        gone.ended.append(&mut gone.living);
+        assert!(followed.take(&name, &gone, |_| false).is_some());
     }
 
     #[test]

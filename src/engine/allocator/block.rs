@@ -1,6 +1,6 @@
 //! Ports in a row.
 
-use super::{Found, Search};
+use super::{Found, Search, Wish};
 use crate::choice::strategy::Order;
 use crate::domain::attempt::Outcome;
 use crate::domain::explanation::Reason;
@@ -24,14 +24,18 @@ enum Row {
 
 impl Search<'_> {
     /// Finds `length` ports in a row, or none at all: from the preferred port on, else where the
-    /// names were before (`sticky`, one a name), else anywhere.
+    /// names were before (one wish a name), else anywhere.
     pub fn find_block(
         &mut self,
         length: u16,
-        sticky: &[Option<Port>],
+        wishes: &[Wish],
         rng: &mut fastrand::Rng,
     ) -> Result<Vec<Found>, Refusal> {
-        let before = first_of_row(sticky);
+        let sticky: Vec<Option<Port>> = wishes.iter().map(|wish| wish.last).collect();
+        let before = first_of_row(&sticky);
+        if wishes.iter().all(|wish| wish.keeps) {
+            self.kept_row = sticky.iter().flatten().copied().collect();
+        }
         let preferred = self.plan.prefer;
         let mut behind = preferred;
         if let Some(first) = preferred {
@@ -94,6 +98,9 @@ impl Search<'_> {
     ) -> Result<Row, Refusal> {
         let ports: Vec<Port> = row(first, length).collect();
         if ports.len() < usize::from(length) {
+            let end = format!("ports end at {}", u16::MAX);
+            let why = Skipped::new(first, Reason::BrokenRow, Some(end));
+            self.explanation.skip(why);
             return Ok(Row::Beyond);
         }
         let ruled_out = |port: &Port| Some((*port, self.ruled_out(*port, step)?));

@@ -131,7 +131,8 @@ impl Search<'_> {
             Step::Preferred => !plan.is_bounded || ranges.contains(port),
             Step::Last => {
                 let wished = plan.prefer == Some(port) || plan.upwards.contains(port);
-                ranges.contains(port) || (wished && !plan.is_bounded)
+                ranges.contains(port)
+                    || ((wished || self.kept_row.contains(port)) && !plan.is_bounded)
             }
             Step::Upwards => plan.upwards.contains(port),
             Step::Port | Step::Pool => true,
