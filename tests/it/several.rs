@@ -108,7 +108,14 @@ fn a_strict_name_does_not_move() {
     let port = {
         let server = place.serve();
         let port = place.ok(&["alloc", "--name", "web"]);
-        place.ok(&["release", "web"]);
+        let lease = &place.json(&["list"])["leases"][0];
+        assert_eq!(lease["name"], "web");
+        // Given back, but the name goes on knowing its port.
+        let path = format!(
+            "/api/v1/leases/{}?remember=true",
+            lease["id"].as_str().unwrap()
+        );
+        assert_eq!(server.api("DELETE", &path, None).status, 204);
         assert!(server.stop().success());
         port
     };
@@ -124,7 +131,7 @@ fn a_strict_name_does_not_move() {
     let moved = place.run(&["alloc", "--name", "web"]);
     assert_ne!(text(&moved.stdout), port);
     assert!(
-        text(&moved.stderr).contains("is taken"),
+        text(&moved.stderr).contains("is in use by python3"),
         "{}",
         text(&moved.stderr)
     );
@@ -146,12 +153,22 @@ fn without_a_service_a_name_whose_port_is_taken_moves_or_is_refused() {
 }
 
 #[test]
-fn a_name_for_tcp_is_not_one_for_both() {
+fn a_name_for_tcp_becomes_one_for_both_while_its_program_is_away() {
     let place = Place::with_ports(2);
     let server = place.serve();
-    place.ok(&["alloc", "--name", "web"]);
+    let port: u16 = place
+        .ok(&["alloc", "--name", "web"])
+        .trim()
+        .parse()
+        .unwrap();
     let both = json!({"name": "web", "protocol": "both"});
     let answer = server.api("POST", "/api/v1/leases", Some(&both));
+    assert_eq!(answer.status, 201, "{answer:?}");
+    let leases = answer.json()["leases"].as_array().unwrap().clone();
+    let ports: Vec<&serde_json::Value> = leases.iter().map(|lease| &lease["port"]).collect();
+    assert_eq!(ports, [&json!(port), &json!(port)]);
+    let strict = json!({"name": "web", "protocol": "tcp", "strict": true});
+    let answer = server.api("POST", "/api/v1/leases", Some(&strict));
     assert_eq!(
         (answer.status, &answer.json()["code"]),
         (409, &json!("name_taken"))
