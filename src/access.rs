@@ -98,6 +98,7 @@ pub fn peer(credentials: &UCred) -> Caller {
         elsewhere: pid.is_some_and(|pid| !process::same_net_namespace(pid).unwrap_or(true)),
         foreign_pids: !pid.is_some_and(|pid| process::same_pid_namespace(pid).unwrap_or(true)),
         pid,
+        is_reader: false,
     }
 }
 

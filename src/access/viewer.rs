@@ -38,24 +38,22 @@ impl Viewer {
     /// The only user whose doings may be shown; none where everybody's may.
     pub const fn only_user(&self) -> Option<u32> {
         match self {
-            Self::Known(Caller { uid: 0, .. }) => None,
+            Self::Known(caller) if caller.sees_all_users() => None,
             Self::Known(caller) => Some(caller.uid),
             Self::Reader { of } => Some(*of),
         }
     }
 
-    /// Whether names may be shown of which it is not known whose they are. An unprivileged service
-    /// only ever learns those of its own user.
+    /// Whether names may be shown of which it is not known whose they are.
     pub fn sees_everybody(&self) -> bool {
-        self.only_user()
-            .is_none_or(|uid| uid != 0 && uid == rustix::process::geteuid().as_raw())
+        self.asker().sees_unknown_users()
     }
 
     /// In whose name a question is answered that changes nothing.
     pub fn asker(&self) -> Caller {
         match self {
             Self::Known(caller) => caller.clone(),
-            Self::Reader { of } => Caller::user(*of),
+            Self::Reader { of } => Caller::reader(*of),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -22,6 +22,27 @@ pub(super) enum Presence {
     Required,
     /// It lies in a customary place.
     Optional,
+    /// It was found in a folder that may be a clone of anybody's repository, where its name may lead
+    /// to a device or a pipe that never ends.
+    Found,
+}
+
+/// Maximum size of a configuration in bytes.
+const LARGEST: u64 = 1 << 20;
+
+/// The text of a file.
+fn text(path: &Path, presence: Presence) -> io::Result<String> {
+    if presence == Presence::Found && !fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("it is no plain file"));
+    }
+    let mut text = String::new();
+    let read = fs::File::open(path)?
+        .take(LARGEST + 1)
+        .read_to_string(&mut text)?;
+    if read as u64 > LARGEST {
+        return Err(io::Error::other("it is larger than 1 MiB"));
+    }
+    Ok(text)
 }
 
 /// Reads a file as a layer; none if it is absent and need not be there.
@@ -32,12 +53,12 @@ pub(super) fn read(path: &Path, presence: Presence) -> Result<Option<Layer>, Fin
     let source = format!("file {}", path.display());
     let problem =
         |message: String, hint: &str| Finding::error(&"", &source, Problem::new(message, hint));
-    let text = match fs::read_to_string(path) {
+    let text = match text(path, presence) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return match presence {
                 Presence::Optional => Ok(None),
-                Presence::Required => Err(problem(
+                Presence::Required | Presence::Found => Err(problem(
                     "there is no such file".into(),
                     "name one that exists, or leave --config out",
                 )),

@@ -65,10 +65,10 @@ impl Layers {
         (Self::merged(layers), findings)
     }
 
-    /// One file alone.
+    /// One file alone, of a project.
     pub fn of_file(path: &std::path::Path) -> (Self, Vec<Finding>) {
         let mut findings = Vec::new();
-        let layer = file::read(path, Presence::Required);
+        let layer = file::read(path, Presence::Found);
         let layer = layer.unwrap_or_else(|finding| {
             findings.push(finding);
             None

@@ -4,7 +4,7 @@
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
-use super::finding::Problem;
+use super::finding::{Finding, Problem};
 use super::key::{Key, TABLES};
 use super::layers::{Found, Layers};
 use super::place;
@@ -19,6 +19,7 @@ use crate::domain::pool::Strategy;
 use crate::domain::port::{Port, PortSet, Protocols};
 use crate::domain::selector::Selector;
 use crate::domain::variables::Wishes;
+use crate::domain::words::counted;
 
 /// The name of the file.
 pub const PROJECT_FILE: &str = "portbook.toml";
@@ -48,6 +49,12 @@ const SETTINGS: [&str; 16] = [
 
 /// Maximum number of ports of one service, as in one request.
 const MAX_PORTS: u32 = 256;
+
+/// Maximum number of services of one project, each of which may become a lease.
+const MAX_SERVICES: usize = 256;
+
+/// Maximum number of settings of one project, those of all its services together.
+const MAX_SETTINGS: usize = 4096;
 
 /// What a project needs.
 #[derive(Debug, Clone, PartialEq)]
@@ -100,6 +107,11 @@ pub fn project(tree: &Tree, sources: &Sources) -> Result<Option<Project>, Config
 /// The project that a file describes.
 pub fn read(file: PathBuf, sources: &Sources) -> Result<Project, ConfigError> {
     let (layers, mut findings) = Layers::of_file(&file);
+    if let Some(problem) = too_many(&layers) {
+        let source = format!("file {}", file.display());
+        findings.push(Finding::error(&"services", &source, problem));
+        return Err(ConfigError { findings });
+    }
     let own_file = place::user_file(&sources.environment, sources.home.as_deref());
     let own_file = own_file.unwrap_or_else(|| sources.system_file.clone());
     let mut reader = Reader::new(&layers);
@@ -116,6 +128,28 @@ pub fn read(file: PathBuf, sources: &Sources) -> Result<Project, ConfigError> {
     } else {
         Err(ConfigError { findings })
     }
+}
+
+/// A bound for what the file of a stranger's repository can make a command do.
+fn too_many(layers: &Layers) -> Option<Problem> {
+    let (services, settings) = (layers.tables("services").len(), layers.leaves().len());
+    let (there_are, most) = if services > MAX_SERVICES {
+        (
+            counted(services, "service"),
+            counted(MAX_SERVICES, "service"),
+        )
+    } else if settings > MAX_SETTINGS {
+        (
+            counted(settings, "setting"),
+            counted(MAX_SETTINGS, "setting"),
+        )
+    } else {
+        return None;
+    };
+    Some(Problem::new(
+        format!("{there_are} are too many for one project"),
+        format!("write at most {most}"),
+    ))
 }
 
 fn service(mut section: Section<'_, '_>, name: &str) -> Option<Service> {

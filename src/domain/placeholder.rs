@@ -47,13 +47,16 @@ pub fn pieces(text: &str) -> Vec<Piece<'_>> {
     let (mut begin, mut from) = (0, 0);
     while let Some(open) = text[from..].find('{').map(|at| at + from) {
         from = open + 1;
-        let Some(close) = text[from..].find('}').map(|at| at + from) else {
-            break;
-        };
-        let inside = &text[from..close];
-        if text[..open].ends_with(['$', '{']) || !inside.bytes().all(is_word) {
+        // Only as far as a word goes: a text of braces alone would be read over and over.
+        let word = text[from..]
+            .bytes()
+            .take_while(|byte| is_word(*byte))
+            .count();
+        let close = from + word;
+        if text[..open].ends_with(['$', '{']) || !text[close..].starts_with('}') {
             continue;
         }
+        let inside = &text[from..close];
         let written = &text[open..=close];
         let piece = match parse(inside) {
             Some(placeholder) => Piece::Place(placeholder, written),
@@ -216,6 +219,8 @@ mod tests {
             assert_eq!(found(text), [], "{text}");
         }
         assert_eq!(pieces("{prot}"), [Piece::Unknown("{prot}")]);
+        assert_eq!(found("{{x {port"), []);
+        assert_eq!(found("{x {port}"), [(None, Value::Port(0))]);
     }
 
     #[test]

@@ -20,6 +20,7 @@ use super::books::{Books, Ticket};
 use super::occupants::Occupants;
 use super::plan::Plan;
 use super::refusal::Refusal;
+use super::service::Caller;
 use crate::choice::bits::PortBits;
 use crate::choice::history::History;
 use crate::choice::strategy::Order;
@@ -91,7 +92,7 @@ pub struct Search<'a> {
     deadline: BootTime,
     occupants: &'a mut Occupants<'a>,
     /// Who asks, and may know whose lease is in the way.
-    uid: u32,
+    caller: &'a Caller,
     /// Whether what it meets counts for later searches.
     leaves_marks: bool,
     /// What the socket tables listed, once they were asked.
@@ -122,7 +123,7 @@ impl<'a> Search<'a> {
         clock: &'a Clock,
         rules: &'a KernelRules,
         occupants: &'a mut Occupants<'a>,
-        uid: u32,
+        caller: &'a Caller,
     ) -> Self {
         Self {
             plan,
@@ -132,7 +133,7 @@ impl<'a> Search<'a> {
             rules,
             deadline: clock.boot().after(plan.timeout),
             occupants,
-            uid,
+            caller,
             leaves_marks: true,
             listed: None,
             low_ports_refused: false,

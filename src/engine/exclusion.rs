@@ -27,19 +27,16 @@ pub struct Excluded {
 impl Excluded {
     /// For each lease on an excluded port what becomes of it, as `caller` may know it.
     pub fn told(&self, caller: &Caller) -> Vec<String> {
-        let told = self
-            .leases
-            .iter()
-            .map(|lease| what_follows(lease, caller.uid));
+        let told = self.leases.iter().map(|lease| what_follows(lease, caller));
         told.collect()
     }
 }
 
 /// "5000/tcp is leased to app (lease …, node, pid 7): it keeps the port while that program runs, and
 /// moves at its next start".
-pub fn what_follows(lease: &Lease, uid: u32) -> String {
+pub fn what_follows(lease: &Lease, caller: &Caller) -> String {
     let (port, protocol) = (lease.port, lease.protocol);
-    let holder = holder_text(lease, uid);
+    let holder = holder_text(lease, caller);
     let at_work = lease.owner.as_ref().is_some_and(process::is_running);
     let follows = match (&lease.name, at_work) {
         (Some(_), true) => "it keeps the port while that program runs, and moves at its next start",

@@ -265,7 +265,7 @@ impl Service {
                 &self.clock,
                 &rules,
                 &mut occupants,
-                asked.caller.uid,
+                asked.caller,
             );
             if asked.request.dry_run {
                 search = search.without_marks();
@@ -354,8 +354,11 @@ impl Service {
         let Outcome {
             slots,
             attempts,
-            explanation,
+            mut explanation,
         } = outcome;
+        if !asked.caller.sees_unknown_users() {
+            explanation.veil();
+        }
         let (mut leases, mut moves) = (Vec::new(), Vec::new());
         for (index, slot) in slots.into_iter().enumerate() {
             let way = slot.moved(asked, &explanation);

@@ -99,7 +99,7 @@ impl Service {
         name: &Name,
         preferred: Option<Port>,
     ) -> Result<Known, Refusal> {
-        let leases = self.seen_leases(asked, name).await;
+        let leases = self.seen_leases(asked, name, preferred).await;
         let Some(port) = leases.first().map(|lease| lease.port) else {
             let last = self.last_port(asked, name).await?;
             return Ok(seeks(Vec::new(), preferred, last));
@@ -129,15 +129,25 @@ impl Service {
         })
     }
 
-    /// The living leases of a name, looked at anew where a first listener may have come.
-    async fn seen_leases(&self, asked: &Asked<'_>, name: &Name) -> Vec<Arc<Lease>> {
+    /// The living leases of a name, looked at anew where a first listener may have come: where
+    /// nothing is held, and where the name is about to leave the port.
+    async fn seen_leases(
+        &self,
+        asked: &Asked<'_>,
+        name: &Name,
+        preferred: Option<Port>,
+    ) -> Vec<Arc<Lease>> {
         let leases = self.leases_named(asked, name).await;
-        let unseen =
-            |lease: &Arc<Lease>| lease.state == State::Handed && self.hold_of(lease.id).is_none();
+        let elsewhere = |lease: &Arc<Lease>| preferred.is_some_and(|port| port != lease.port);
+        let moves = leases.iter().any(elsewhere) || misfit(asked, &leases).is_some();
+        let unseen = |lease: &Arc<Lease>| {
+            let unclaimed = moves && lease.owner.is_none();
+            lease.state == State::Handed && (unclaimed || self.hold_of(lease.id).is_none())
+        };
         if !leases.iter().any(unseen) {
             return leases;
         }
-        self.observe().await;
+        self.observe_these(leases).await;
         self.leases_named(asked, name).await
     }
 

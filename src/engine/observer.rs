@@ -42,6 +42,11 @@ impl Service {
             .filter(|lease| lease.owner.as_ref().is_none_or(|owner| owner.pid != me))
             .cloned()
             .collect();
+        self.observe_these(handed).await;
+    }
+
+    /// Looks at these leases: who listens there?
+    pub(super) async fn observe_these(&self, handed: Vec<Arc<Lease>>) {
         if handed.is_empty() {
             return;
         }

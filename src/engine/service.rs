@@ -42,6 +42,9 @@ pub struct Caller {
     pub elsewhere: bool,
     /// Whether the process lives in another pid namespace, whose ids name nobody here.
     pub foreign_pids: bool,
+    /// Whether it is only known that what belongs to `uid` may be shown: root sees everybody's, a
+    /// reader in root's name does not.
+    pub is_reader: bool,
 }
 
 impl Caller {
@@ -52,12 +55,33 @@ impl Caller {
             pid: None,
             elsewhere: false,
             foreign_pids: false,
+            is_reader: false,
+        }
+    }
+
+    /// A reader, who sees what belongs to `uid` and changes nothing.
+    pub const fn reader(uid: u32) -> Self {
+        Self {
+            is_reader: true,
+            ..Self::user(uid)
         }
     }
 
     /// Whether the caller may see and change what belongs to `uid`.
     pub const fn may_act_for(&self, uid: u32) -> bool {
-        self.uid == 0 || self.uid == uid
+        self.uid == uid || self.sees_all_users()
+    }
+
+    /// Whether the caller may see and change what belongs to anybody.
+    pub const fn sees_all_users(&self) -> bool {
+        self.uid == 0 && !self.is_reader
+    }
+
+    /// Whether names may be shown of which it is not known whose they are. An unprivileged service
+    /// only ever learns those of its own user.
+    pub fn sees_unknown_users(&self) -> bool {
+        let own = self.uid != 0 && self.uid == rustix::process::geteuid().as_raw();
+        own || self.sees_all_users()
     }
 }
 

@@ -3,12 +3,13 @@
 use crate::domain::attempt::printable;
 use crate::domain::lease::{Lease, Scope};
 use crate::domain::precedence::another_user;
+use crate::engine::service::Caller;
 use crate::host::process;
 
 /// A lease in words, as a user may see it: "web of /home/ann/shop (lease 0190…, node, pid 7)".
 /// Other users' leases show their uid alone.
-pub(super) fn holder_text(lease: &Lease, uid: u32) -> String {
-    if uid != 0 && uid != lease.uid {
+pub(super) fn holder_text(lease: &Lease, caller: &Caller) -> String {
+    if !caller.may_act_for(lease.uid) {
         return another_user(lease.uid);
     }
     let owner = lease.owner.as_ref();

@@ -192,3 +192,25 @@ fn settings_of_preference_and_names_are_listed() {
     }
     drop(world.place);
 }
+
+#[test]
+fn names_whose_program_came_just_now_keep_their_port() {
+    let place = Place::with_ports(4);
+    let _server = place.serve();
+    let (first, other) = (place.ports[0], place.ports[2]);
+    assert_eq!(place.ok(&["alloc", "--name", "web"]), format!("{first}\n"));
+    let _program = crate::support::stranger(first);
+    // Within the second in which nobody has looked who listens.
+    let asked = place.run(&["alloc", "--name", "web", "--prefer", &other.to_string()]);
+    let said = crate::support::text(&asked.stderr);
+    assert_eq!(
+        crate::support::text(&asked.stdout),
+        format!("{first}\n"),
+        "{said}"
+    );
+    assert!(said.contains("python3"), "{said}");
+    let ranges = other.to_string();
+    let refused = place.run(&["alloc", "--name", "web", "--range", &ranges]);
+    let said = crate::support::text(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(1), "{said}");
+}

@@ -141,18 +141,26 @@ fn without_a_service_a_name_whose_port_is_taken_moves_or_is_refused() {
 }
 
 #[test]
-fn a_name_for_tcp_becomes_one_for_both_on_its_number() {
+fn a_name_for_tcp_becomes_one_for_both_while_its_program_is_away() {
     let place = Place::with_ports(2);
     let server = place.serve();
-    let port = place.ok(&["alloc", "--name", "web"]);
+    let port: u16 = place
+        .ok(&["alloc", "--name", "web"])
+        .trim()
+        .parse()
+        .unwrap();
     let both = json!({"name": "web", "protocol": "both"});
-    let answer = server.api("POST", "/api/v1/leases", Some(&both)).json();
-    let leases = answer["leases"].as_array().unwrap();
-    let ports: Vec<String> = leases
-        .iter()
-        .map(|lease| lease["port"].to_string())
-        .collect();
-    assert_eq!(ports, [port.trim(), port.trim()], "{answer}");
+    let answer = server.api("POST", "/api/v1/leases", Some(&both));
+    assert_eq!(answer.status, 201, "{answer:?}");
+    let leases = answer.json()["leases"].as_array().unwrap().clone();
+    let ports: Vec<&serde_json::Value> = leases.iter().map(|lease| &lease["port"]).collect();
+    assert_eq!(ports, [&json!(port), &json!(port)]);
+    let strict = json!({"name": "web", "protocol": "tcp", "strict": true});
+    let answer = server.api("POST", "/api/v1/leases", Some(&strict));
+    assert_eq!(
+        (answer.status, &answer.json()["code"]),
+        (409, &json!("name_taken"))
+    );
 }
 
 #[test]

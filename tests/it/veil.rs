@@ -254,6 +254,12 @@ fn the_processes_of_another_user_have_no_name() {
         assert!(refused.starts_with("HTTP/1.1 409 "), "{refused}");
         assert!(!names(&refused, &intruders), "{refused}");
     }
+    let dry = json!({ "prefer": busy, "dry_run": true });
+    let told = post(&server, USER, &dry);
+    assert!(
+        told.starts_with("HTTP/1.1 200 ") && !names(&told, &intruders),
+        "{told}"
+    );
     for said in said_by_commands(&server, lost, allocation) {
         assert!(!names(&said, &intruders), "{said}");
     }
@@ -282,6 +288,30 @@ fn leases_of_another_user_are_not_named_by_what_root_did() {
     for wanted in [json!({ "port": port }), json!({ "port": port, "wait": 1 })] {
         let refused = post(&server, ROOT, &wanted);
         assert!(refused.contains(LEASE_NAME), "{refused}");
+    }
+    let exclude = json!({ "ports": port.to_string(), "reason": "a test" });
+    let range = "/api/v1/exclusions";
+    assert_eq!(server.api("PUT", range, Some(&exclude)).status, 200);
+    for path in [
+        format!("/try?port={port}"),
+        format!("/try?prefer={port}"),
+        format!("/ports/tcp/{port}"),
+    ] {
+        let told = get(&server, ROOT, &path);
+        assert!(
+            told.contains(LEASE_NAME) || path.contains("try"),
+            "{path}: {told}"
+        );
+        let told = server.web("GET", &path, &[]).body;
+        assert!(!told.contains(LEASE_NAME), "{path}: {told}");
+    }
+    let included = server.api("DELETE", &format!("{range}?ports={port}"), None);
+    assert_eq!(included.status, 204);
+    for path in [format!("/try?port={port}"), format!("/try?prefer={port}")] {
+        let told = get(&server, ROOT, &path);
+        assert!(told.contains(LEASE_NAME), "{path}: {told}");
+        let told = server.web("GET", &path, &[]).body;
+        assert!(!told.contains(LEASE_NAME), "{path}: {told}");
     }
     // There is no other port, so that the name gives way.
     let granted = post(&server, ROOT, &json!({}));

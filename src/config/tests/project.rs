@@ -196,3 +196,35 @@ fn two_services_with_one_variable_are_told_once() {
         "{lines:?}"
     );
 }
+
+#[test]
+fn files_that_never_end_are_refused() {
+    let (folder, _deep) = repository("");
+    let file = folder.path().join(PROJECT_FILE);
+    fs::remove_file(&file).unwrap();
+    std::os::unix::fs::symlink("/dev/zero", &file).unwrap();
+    let refused = || project(folder.path(), &bare()).unwrap_err().to_string();
+    assert!(refused().contains("no plain file"), "{}", refused());
+    fs::remove_file(&file).unwrap();
+    fs::write(&file, "#".repeat((1 << 20) + 1)).unwrap();
+    assert!(refused().contains("larger than 1 MiB"), "{}", refused());
+}
+
+#[test]
+fn projects_are_bounded() {
+    use std::fmt::Write;
+    let mut services = String::new();
+    for number in 0..257 {
+        writeln!(services, "[services.s{number}]").unwrap();
+    }
+    let mut variables = "[services.web.env]\n".to_owned();
+    for number in 0..4097 {
+        writeln!(variables, "A{number} = 'x'").unwrap();
+    }
+    for (text, said) in [(services, "257 services"), (variables, "4,097 settings")] {
+        let [only] = &wrong(&text)[..] else {
+            panic!("one finding is enough");
+        };
+        assert!(only.contains(said), "{only}");
+    }
+}

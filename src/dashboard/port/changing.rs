@@ -115,8 +115,8 @@ impl Choices {
         });
         let leases = face.service.leases_on(protocol, port);
         let leases = leases.iter().filter(|_| told.is_some());
-        let uid = viewer.asker().uid;
-        let follows = leases.map(|lease| what_follows(lease, uid)).collect();
+        let asker = viewer.asker();
+        let follows = leases.map(|lease| what_follows(lease, &asker)).collect();
         let caller = viewer.caller();
         Self {
             excluded: told,

@@ -31,7 +31,7 @@ impl Search<'_> {
             ));
         }
         let start = self.rules.unprivileged_start;
-        if self.plan.needs_privilege(port, self.uid, start) {
+        if self.plan.needs_privilege(port, self.caller.uid, start) {
             let pool = Some(self.plan.pool.name.to_string());
             return Err(Refusal::PrivilegedPort { port, start, pool });
         }

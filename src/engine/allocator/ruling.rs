@@ -115,7 +115,7 @@ impl Search<'_> {
     ) -> Skipped {
         let named = occupant.map(|occupant| {
             let mut occupant = occupant.clone();
-            occupant.veil(|uid| self.uid == 0 || self.uid == uid);
+            occupant.veil(|uid| self.caller.may_act_for(uid));
             occupant.to_string()
         });
         Skipped {
@@ -149,7 +149,7 @@ impl Search<'_> {
     pub(super) fn is_privileged(&self, port: Port) -> bool {
         let start = self.rules.unprivileged_start;
         let refused = self.low_ports_refused && port.get() < start;
-        refused || self.plan.needs_privilege(port, self.uid, start)
+        refused || self.plan.needs_privilege(port, self.caller.uid, start)
     }
 
     pub(super) fn is_over_ephemeral_budget(&mut self, port: Port) -> bool {
@@ -179,7 +179,7 @@ impl Search<'_> {
                     State::Reserved => Reason::Reserved,
                     _ => Reason::Leased,
                 };
-                Some((reason, holder_text(lease, self.uid), Some(lease.uid)))
+                Some((reason, holder_text(lease, self.caller), Some(lease.uid)))
             }
             Taken::BeingGranted => {
                 let another = "another request that is being answered right now";
