@@ -220,6 +220,13 @@ fn a_release_makes_the_name_forget_its_port() {
     let fresh = row.alloc(&json!({"name": "web"}));
     assert_eq!(port_of(&fresh), u64::from(row.place.ports[0]));
     assert_eq!(fresh["moved"], Value::Null, "{fresh}");
+
+    // A port of the pool is forgotten as well, where another one comes before it.
+    let other = row.alloc(&json!({"name": "api"}));
+    assert_eq!(port_of(&other), u64::from(row.place.ports[1]));
+    row.place.ok(&["release", "web", "api"]);
+    let fresh = row.alloc(&json!({"name": "api"}));
+    assert_eq!(port_of(&fresh), u64::from(row.place.ports[0]));
 }
 
 #[test]
