@@ -45,7 +45,8 @@ pub fn of(explanation: &Explanation) -> String {
         }
     }
     text.push_str(&passed_over(explanation));
-    let refused = explanation.tried.len() - explanation.granted.len();
+    let tried = explanation.tried.len();
+    let refused = tried.saturating_sub(explanation.granted.len());
     let refused = u64::try_from(refused).unwrap_or(u64::MAX);
     if explanation.granted.is_empty() {
         text.push_str("Nothing was granted. ");
