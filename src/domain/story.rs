@@ -297,6 +297,17 @@ mod tests {
              ports were leased: 24118, 24120-24121. A port drawn at random would have been busy 5.2 % of the time."
         );
     }
+
+    #[test]
+    fn a_record_with_more_granted_than_tried_has_no_refused_tries() {
+        let explanation = Explanation {
+            granted: vec![Port::new(8888).unwrap()],
+            ..Explanation::default()
+        };
+        let told = of(&explanation);
+        assert!(!told.contains("refused"), "{told}");
+    }
+
     #[test]
     fn a_rival_of_equal_cost_was_not_rejected_for_it() {
         let of_cost = |number| candidate(number, 0.1, Evidence::default());
