@@ -4,8 +4,9 @@
 use super::assigned::assigned;
 use super::bits::PortBits;
 use crate::domain::candidate::{Penalty, PenaltyReason};
-use crate::domain::explanation::{Excluded, Reason};
+use crate::domain::explanation::Excluded;
 use crate::domain::port::{Port, PortSet};
+use crate::domain::reason::Reason;
 
 /// What it costs that any outgoing connection may take the port.
 const EPHEMERAL_RANGE: f64 = 0.05;

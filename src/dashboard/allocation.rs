@@ -171,9 +171,10 @@ fn refused(code: &str, detail: Option<&str>) -> Refused {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::explanation::{Excluded, Explanation, Reason};
+    use crate::domain::explanation::{Excluded, Explanation};
     use crate::domain::lease::tests_support::lease;
     use crate::domain::port::Port;
+    use crate::domain::reason::Reason;
     use crate::host::clock::Clock;
 
     const HOSTILE: &str = "<script>alert(1)</script>\"'\u{1b}[31m";

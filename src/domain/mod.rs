@@ -18,6 +18,7 @@ pub mod placeholder;
 pub mod pool;
 pub mod port;
 pub mod precedence;
+pub mod reason;
 pub mod relation;
 pub mod request;
 pub mod retry;

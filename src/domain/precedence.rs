@@ -16,8 +16,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::attempt::printable;
-use super::explanation::Reason;
 use super::port::{Port, PortSet};
+use super::reason::Reason;
 
 /// Number of ports above a preferred one that are tried unless the pool or the request says
 /// otherwise: with 8888 preferred, up to 8988.

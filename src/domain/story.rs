@@ -180,9 +180,10 @@ fn nearby(evidence: &Evidence) -> Option<String> {
 mod tests {
     use super::*;
     use crate::domain::candidate::{Cost, Evidence, Penalty, PenaltyReason, Totals};
-    use crate::domain::explanation::{Excluded, Reason};
+    use crate::domain::explanation::Excluded;
     use crate::domain::port::{Port, Protocol};
     use crate::domain::precedence::Skipped;
+    use crate::domain::reason::Reason;
 
     fn candidate(number: u16, cost: f64, evidence: Evidence) -> Candidate {
         Candidate {

@@ -11,10 +11,10 @@ use super::grant::Asked;
 use super::refusal::Refusal;
 use super::service::Service;
 use super::told::{held_text, owner_text};
-use crate::domain::explanation::Reason;
 use crate::domain::lease::{Lease, Name, State};
 use crate::domain::port::{Port, Protocol};
 use crate::domain::precedence::{Moved, Skipped};
+use crate::domain::reason::Reason;
 use crate::host::process;
 
 /// One name of a request, with its living leases.

@@ -19,9 +19,9 @@ use crate::choice::policy::Penalties;
 use crate::choice::weigh::Weigher;
 use crate::domain::address::AddressGroup;
 use crate::domain::candidate::{Candidate, Evidence, PenaltyReason};
-use crate::domain::explanation::Reason;
 use crate::domain::pool::{DEFAULT_POOL, Pool};
 use crate::domain::port::{Port, PortSet, Protocol};
+use crate::domain::reason::Reason;
 use crate::domain::selector::Selector;
 use crate::host::interface::{Snapshot, resolve};
 

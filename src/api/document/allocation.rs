@@ -6,9 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use super::attempt::AttemptDocument;
 use super::lease::LeaseDocument;
-use crate::domain::explanation::{Explanation, Reason};
+use crate::domain::explanation::Explanation;
 use crate::domain::lease::{AllocationId, Name};
 use crate::domain::precedence::{Moved, Skipped};
+use crate::domain::reason::Reason;
 use crate::domain::story;
 use crate::store::{AllocationRecord, AttemptRecord};
 

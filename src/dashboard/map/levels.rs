@@ -2,7 +2,7 @@
 //! its letter and its meaning.
 
 use crate::domain::candidate::PenaltyReason;
-use crate::domain::explanation::Reason;
+use crate::domain::reason::Reason;
 use crate::engine::survey::{PortView, Standing};
 
 /// How many levels a layer has.

@@ -60,10 +60,10 @@ pub(super) fn named(ports: &[u16]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::explanation::Reason;
     use crate::domain::lease::tests_support::lease;
     use crate::domain::port::Port;
     use crate::domain::precedence::Moved;
+    use crate::domain::reason::Reason;
 
     fn told(reason: Reason, by: &str, viewer: &Viewer) -> Option<String> {
         let mut console = lease(8889);

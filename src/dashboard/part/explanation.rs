@@ -336,8 +336,9 @@ fn random(explanation: &Explanation) -> Option<String> {
 mod tests {
     use super::*;
     use crate::domain::candidate::{Cost, Evidence, Penalty, Weighed};
-    use crate::domain::explanation::{Excluded, Reason};
+    use crate::domain::explanation::Excluded;
     use crate::domain::port::Protocol;
+    use crate::domain::reason::Reason;
 
     fn candidate(number: u16, protocols: &[Protocol]) -> Candidate {
         let cost = Cost {

@@ -202,10 +202,10 @@ fn ends(lease: &LeaseDocument, open: bool, now: Timestamp) -> Ends {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::explanation::Reason;
     use crate::domain::lease::Lease;
     use crate::domain::lease::tests_support::lease;
     use crate::domain::precedence::Moved;
+    use crate::domain::reason::Reason;
     use crate::host::clock::Clock;
 
     #[test]

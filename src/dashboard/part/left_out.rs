@@ -141,8 +141,9 @@ fn drawn(explanation: &Explanation) -> Option<String> {
 mod tests {
     use super::*;
     use crate::domain::candidate::{Cost, Evidence, Weighed};
-    use crate::domain::explanation::{Excluded, Reason};
+    use crate::domain::explanation::Excluded;
     use crate::domain::port::{Port, Protocol};
+    use crate::domain::reason::Reason;
 
     fn candidate(number: u16) -> Candidate {
         Candidate {

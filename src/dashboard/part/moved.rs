@@ -2,10 +2,10 @@
 //! reason, and the way back.
 
 use crate::domain::attempt::printable;
-use crate::domain::explanation::Reason;
 use crate::domain::lease::State;
 use crate::domain::port::Port;
 use crate::domain::precedence::Moved;
+use crate::domain::reason::Reason;
 
 /// The way of a lease to its port, ready for a template.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,9 +2,10 @@
 //! that came before it.
 
 use crate::domain::attempt::printable;
-use crate::domain::explanation::{Explanation, Reason};
+use crate::domain::explanation::Explanation;
 use crate::domain::port::{Port, PortSet, Protocol};
 use crate::domain::precedence::{Skipped, Step};
+use crate::domain::reason::Reason;
 use crate::domain::words::grouped;
 
 /// Maximum number of rows of ports passed over.

@@ -1,6 +1,6 @@
 //! What the chooser thinks of a port for one pool, term by term.
 
-use crate::domain::explanation::Reason;
+use crate::domain::reason::Reason;
 use crate::engine::survey::Opinion;
 
 /// One pool's view of a port.

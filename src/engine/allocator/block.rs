@@ -3,9 +3,9 @@
 use super::{Found, Search, Wish};
 use crate::choice::strategy::Order;
 use crate::domain::attempt::Outcome;
-use crate::domain::explanation::Reason;
 use crate::domain::port::{Port, PortSet, Protocol};
 use crate::domain::precedence::{Skipped, Step};
+use crate::domain::reason::Reason;
 use crate::engine::refusal::Refusal;
 use crate::host::hold::Hold;
 

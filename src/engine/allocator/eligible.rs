@@ -4,8 +4,8 @@ use super::Search;
 use crate::choice::assigned::browser_blocked;
 use crate::choice::bits::PortBits;
 use crate::choice::policy::Eligible;
-use crate::domain::explanation::Reason;
 use crate::domain::port::{Port, PortSet};
+use crate::domain::reason::Reason;
 
 impl Search<'_> {
     /// What may be tried of `ranges`, and in the explanation what may not.

@@ -6,9 +6,9 @@ use std::collections::VecDeque;
 use super::{Found, REALLY_TRIED, Search, Wish};
 use crate::choice::bits::PortBits;
 use crate::choice::strategy::TOO_DEAR;
-use crate::domain::explanation::Reason;
 use crate::domain::port::Port;
 use crate::domain::precedence::{Skipped, Step};
+use crate::domain::reason::Reason;
 use crate::engine::refusal::Refusal;
 
 /// How far a walk above the preferred port has come.

@@ -4,10 +4,10 @@ use super::Search;
 use crate::choice::assigned::browser_blocked;
 use crate::choice::bits::PortBits;
 use crate::domain::attempt::{Attempt, Occupant, Outcome};
-use crate::domain::explanation::Reason;
 use crate::domain::lease::State;
 use crate::domain::port::{Port, PortSet};
 use crate::domain::precedence::{Skipped, Step};
+use crate::domain::reason::Reason;
 use crate::engine::books::{Refused, Taken};
 use crate::engine::told::holder_text;
 

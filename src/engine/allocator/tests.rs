@@ -12,10 +12,11 @@ use proptest::sample::subsequence;
 use tempfile::TempDir;
 
 use crate::config::{self, Sources};
-use crate::domain::explanation::{Explanation, Reason};
+use crate::domain::explanation::Explanation;
 use crate::domain::lease::State;
 use crate::domain::port::{Port, PortSet, Protocols};
 use crate::domain::precedence::Step;
+use crate::domain::reason::Reason;
 use crate::domain::request::Request;
 use crate::engine::Allocated;
 use crate::engine::refusal::Refusal;
