@@ -38,19 +38,19 @@ pub enum Peer {
     /// The Unix socket; the kernel vouches for the caller.
     Local(Caller),
     /// The loopback console.
-    Console(Guest),
+    Console(ConsolePeer),
 }
 
 /// The other end of a connection to the console.
 #[derive(Debug)]
-pub struct Guest {
+pub struct ConsolePeer {
     client: SocketAddr,
     server: SocketAddr,
     /// Looked up once, and only for who shows a session.
     origin: OnceLock<Origin>,
 }
 
-impl Guest {
+impl ConsolePeer {
     /// The one at `client`, connected to `server`.
     pub const fn new(client: SocketAddr, server: SocketAddr) -> Self {
         Self {
@@ -77,7 +77,7 @@ impl Peer {
 
 /// The console's door: its token, its user, and the names it answers to.
 #[derive(Debug)]
-pub struct Door {
+pub struct ConsoleAuth {
     /// What whoever changes state must show.
     pub token: Token,
     /// The user that the service runs as, in whose name the token's bearer acts.
@@ -129,7 +129,7 @@ fn viewer_of(request: &ServiceRequest) -> Result<Viewer, Problem> {
     match request.conn_data::<Peer>() {
         Some(Peer::Local(caller)) => Ok(Viewer::Known(caller.clone())),
         Some(peer @ Peer::Console(_)) => {
-            let door = request.app_data::<Data<Arc<Door>>>();
+            let door = request.app_data::<Data<Arc<ConsoleAuth>>>();
             let door = door.ok_or_else(token_needed)?;
             at_the_console(request, peer, door)
         }
@@ -138,7 +138,11 @@ fn viewer_of(request: &ServiceRequest) -> Result<Viewer, Problem> {
     }
 }
 
-fn at_the_console(request: &ServiceRequest, peer: &Peer, door: &Door) -> Result<Viewer, Problem> {
+fn at_the_console(
+    request: &ServiceRequest,
+    peer: &Peer,
+    door: &ConsoleAuth,
+) -> Result<Viewer, Problem> {
     let headers = request.headers();
     // HTTP/1.0 may leave Host out, and an absolute-form target outranks it (RFC 9112, 3.2.2).
     let host = headers
@@ -193,13 +197,17 @@ fn at_the_console(request: &ServiceRequest, peer: &Peer, door: &Door) -> Result<
 
 /// Whether a browser was led here by a page that is not the console's: what a link asks for is not
 /// what the reader asks for.
-pub fn is_led_here(request: &HttpRequest) -> bool {
-    let door = request.app_data::<Data<Arc<Door>>>();
+pub fn is_cross_site(request: &HttpRequest) -> bool {
+    let door = request.app_data::<Data<Arc<ConsoleAuth>>>();
     door.is_some_and(|door| is_foreign(request.headers(), &door.extra_hosts))
 }
 
 /// The user of the session that is shown, if one is.
-fn session_of(headers: &HeaderMap, peer: &Peer, door: &Door) -> Result<Option<u32>, Problem> {
+fn session_of(
+    headers: &HeaderMap,
+    peer: &Peer,
+    door: &ConsoleAuth,
+) -> Result<Option<u32>, Problem> {
     let Some(session) = cookie::session(headers) else {
         return Ok(None);
     };

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    portbook::cli::answer_if_asked();
+    portbook::cli::handle_completion();
     let cli = match portbook::cli::Cli::read() {
         Ok(cli) => cli,
         Err(code) => return code,

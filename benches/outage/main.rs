@@ -98,7 +98,7 @@ fn measure(arguments: &Arguments) -> Result<()> {
     let place = Place::new(&format!("{FIRST}-{last}"))?;
     let service = place.serve()?;
     eprintln!("  {} owners and {half} names …", arguments.owners);
-    let names = owner::put_away(&place, half)?;
+    let names = owner::park_lease(&place, half)?;
     let start = |count, listens| owner::start(&place, count, listens, arguments.handover);
     let quiet = start(half, false)?;
     let mut listening = start(arguments.owners - half, true)?;

@@ -97,7 +97,7 @@ pub fn own(port: u16, listens: bool) -> Result<()> {
 }
 
 /// Names whose owners are away: granted to nobody, and put away once nobody came to listen.
-pub fn put_away(place: &Place, count: u16) -> Result<Vec<u16>> {
+pub fn park_lease(place: &Place, count: u16) -> Result<Vec<u16>> {
     let mut api = Api::connect(&place.socket())?;
     let mut ports = Vec::new();
     for number in 0..count {

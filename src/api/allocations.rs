@@ -3,7 +3,7 @@
 use actix_web::HttpResponse;
 use actix_web::web::{Data, Path};
 
-use super::Face;
+use super::AppState;
 use super::attempts::veil;
 use super::document::AllocationRecordDocument;
 use super::problem::{Code, Problem};
@@ -17,7 +17,7 @@ const ALL: u32 = 1_000_000;
 
 /// One allocation and its attempts.
 pub async fn show(
-    face: Data<Face>,
+    face: Data<AppState>,
     viewer: Viewer,
     path: Path<String>,
 ) -> Result<HttpResponse, Problem> {

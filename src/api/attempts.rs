@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::Face;
+use super::AppState;
 use super::document::AttemptDocument;
 use super::export::{Format, attempts_before};
 use super::paging;
@@ -24,7 +24,7 @@ use crate::store::{AttemptFilter, AttemptRecord};
 #[derive(Debug, Clone, Default, Serialize, Deserialize, PartialEq, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 #[schemars(rename = "AttemptQuery")]
-pub struct Wanted {
+pub struct AttemptQuery {
     /// Of this allocation.
     pub allocation: Option<AllocationId>,
     /// On this port, or on a range such as `8000-8999`.
@@ -91,7 +91,7 @@ pub fn port_range(text: &str) -> Result<RangeInclusive<u16>, String> {
     }
 }
 
-impl Wanted {
+impl AttemptQuery {
     /// Whose attempts are wanted; nobody but root sees those of others.
     pub(super) fn user(&self, viewer: &Viewer) -> Result<Option<u32>, Problem> {
         match (self.uid, viewer.only_user()) {
@@ -139,10 +139,10 @@ pub(super) struct List {
 
 /// Lists attempts.
 pub async fn list(
-    face: Data<Face>,
+    face: Data<AppState>,
     viewer: Viewer,
     request: HttpRequest,
-    wanted: Query<Wanted>,
+    wanted: Query<AttemptQuery>,
 ) -> Result<HttpResponse, Problem> {
     if wanted.format.is_some() || wanted.after.is_some() {
         let detail = "format and after are for exports: a list is JSON, and goes on before a `seq`";

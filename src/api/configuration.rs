@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::Face;
+use super::AppState;
 use super::document::VERSION;
 use crate::config::{Finding, Loaded, Setting};
 
@@ -22,7 +22,7 @@ pub(super) struct ConfigurationDocument<'a> {
 }
 
 /// Shows the settings.
-pub async fn show(face: Data<Face>) -> HttpResponse {
+pub async fn show(face: Data<AppState>) -> HttpResponse {
     HttpResponse::Ok().json(of(&face.loaded()))
 }
 

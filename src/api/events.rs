@@ -9,7 +9,7 @@ use serde::Deserialize;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 
-use super::Face;
+use super::AppState;
 use crate::access::Viewer;
 use crate::domain::event::Event;
 use crate::engine::journal::Journal;
@@ -33,7 +33,7 @@ pub fn latest_id(journal: &Journal) -> String {
 /// Streams events, after those that the listener knows by `Last-Event-ID` or `after`. The header goes
 /// first: a browser that comes back asks at the same address, but has heard more.
 pub async fn stream(
-    face: Data<Face>,
+    face: Data<AppState>,
     viewer: Viewer,
     beginning: Query<Beginning>,
     request: HttpRequest,

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::paging::Whole;
 use super::ports::parsed;
 use super::problem::{Code, Problem};
-use super::{Face, body};
+use super::{AppState, body};
 use crate::access::Viewer;
 use crate::domain::exclusion::{Exclusion, LONGEST_REASON};
 use crate::domain::port::{PortSet, Protocols, ports_in_text};
@@ -34,7 +34,7 @@ pub struct ExclusionList {
 }
 
 /// Lists them.
-pub async fn list(face: Data<Face>, _: Query<Whole>) -> HttpResponse {
+pub async fn list(face: Data<AppState>, _: Query<Whole>) -> HttpResponse {
     let exclusions = face.service.exclusions().iter().cloned().collect();
     HttpResponse::Ok().json(ExclusionList { exclusions })
 }
@@ -106,7 +106,7 @@ impl RangeAnswer {
 
 /// Excludes a port: 201, or 200 where it was excluded before and has another reason now.
 pub async fn put(
-    face: Data<Face>,
+    face: Data<AppState>,
     viewer: Viewer,
     path: Path<(String, String)>,
     request: HttpRequest,
@@ -132,7 +132,7 @@ pub async fn put(
 
 /// Excludes ports, all or none.
 pub async fn put_range(
-    face: Data<Face>,
+    face: Data<AppState>,
     viewer: Viewer,
     request: HttpRequest,
     payload: Payload,
@@ -155,7 +155,7 @@ pub async fn put_range(
 
 /// Includes ports again; refused if none of them is excluded by hand.
 pub async fn delete_range(
-    face: Data<Face>,
+    face: Data<AppState>,
     viewer: Viewer,
     query: Query<RangeQuery>,
 ) -> Result<HttpResponse, Problem> {
@@ -175,7 +175,7 @@ fn check_range(ports: &PortSet) -> Result<(), Problem> {
 
 /// Includes it again.
 pub async fn delete(
-    face: Data<Face>,
+    face: Data<AppState>,
     viewer: Viewer,
     path: Path<(String, String)>,
 ) -> Result<HttpResponse, Problem> {

@@ -8,12 +8,14 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::attempts::{Wanted, port_range, shown, veil_words};
+use super::attempts::{AttemptQuery, port_range, shown, veil_words};
 use super::csv::{self, Cell};
 use super::document::AttemptDocument;
 use super::problem::{Code, Problem};
 use crate::access::Viewer;
-use crate::store::{AttemptFilter, DayFilter, DayRecord, Ledger, LedgerFilter, Reader, StoreError};
+use crate::store::{
+    AttemptFilter, DayFilter, DayRecord, ExportTable, LedgerFilter, Reader, StoreError,
+};
 
 mod rest;
 
@@ -103,7 +105,7 @@ pub struct Export {
 enum Page {
     Attempts(AttemptFilter),
     Days(DayFilter),
-    Ledger(Ledger, LedgerFilter),
+    ExportTable(ExportTable, LedgerFilter),
 }
 
 impl Export {
@@ -112,7 +114,7 @@ impl Export {
         reader: Reader,
         viewer: Viewer,
         kind: Kind,
-        wanted: &Wanted,
+        wanted: &AttemptQuery,
         now: jiff::Timestamp,
     ) -> Result<Self, Problem> {
         check(kind, wanted)?;
@@ -125,10 +127,10 @@ impl Export {
                 let filter = wanted.filter(&viewer, now)?;
                 Page::Days(days(&filter, wanted.after.as_deref())?)
             }
-            Kind::Snapshots => ledger(Ledger::Snapshots, wanted, &viewer, now)?,
-            Kind::Sightings => ledger(Ledger::Sightings, wanted, &viewer, now)?,
-            Kind::Conflicts => ledger(Ledger::Conflicts, wanted, &viewer, now)?,
-            Kind::Endings => ledger(Ledger::Endings, wanted, &viewer, now)?,
+            Kind::Snapshots => ledger(ExportTable::Snapshots, wanted, &viewer, now)?,
+            Kind::Sightings => ledger(ExportTable::Sightings, wanted, &viewer, now)?,
+            Kind::Conflicts => ledger(ExportTable::Conflicts, wanted, &viewer, now)?,
+            Kind::Endings => ledger(ExportTable::Endings, wanted, &viewer, now)?,
         };
         Ok(Self {
             reader,
@@ -181,7 +183,7 @@ impl Export {
                 filter.before = last.or(filter.before.take());
                 rows
             }
-            Page::Ledger(ledger, filter) => {
+            Page::ExportTable(ledger, filter) => {
                 filter.limit = limit;
                 let mut rows = self.reader.ledger(*ledger, filter).await?;
                 let last = rows.last().map(|row| ledger.row(row));
@@ -201,7 +203,7 @@ impl Export {
         match self.page {
             Page::Attempts(_) => &ATTEMPT,
             Page::Days(_) => &DAY,
-            Page::Ledger(ledger, _) => ledger.columns(),
+            Page::ExportTable(ledger, _) => ledger.columns(),
         }
     }
 }
@@ -336,17 +338,17 @@ fn day_line(text: &mut String, day: &DayRecord, format: Format) {
 }
 
 /// A program's name is for its own user: the last two cells of a late conflict and of a sighting.
-fn veil_row(ledger: Ledger, row: &mut [Value], viewer: &Viewer) {
+fn veil_row(ledger: ExportTable, row: &mut [Value], viewer: &Viewer) {
     let [.., who, uid] = row else { return };
     let uid = uid.as_u64().and_then(|uid| u32::try_from(uid).ok());
     match (ledger, who) {
-        (Ledger::Conflicts, Value::String(who)) => veil_words(who, uid, viewer),
-        (Ledger::Sightings, who) if !viewer.sees_program_of(uid) => *who = Value::Null,
+        (ExportTable::Conflicts, Value::String(who)) => veil_words(who, uid, viewer),
+        (ExportTable::Sightings, who) if !viewer.sees_program_of(uid) => *who = Value::Null,
         _ => {}
     }
 }
 
-fn ledger_line(text: &mut String, ledger: Ledger, row: &[Value], format: Format) {
+fn ledger_line(text: &mut String, ledger: ExportTable, row: &[Value], format: Format) {
     if format == Format::Jsonl {
         return csv::json_line(text, &ledger.row(row));
     }
@@ -361,7 +363,7 @@ fn ledger_line(text: &mut String, ledger: Ledger, row: &[Value], format: Format)
 }
 
 /// Refuses what no export, or not this one, can heed.
-fn check(kind: Kind, wanted: &Wanted) -> Result<(), Problem> {
+fn check(kind: Kind, wanted: &AttemptQuery) -> Result<(), Problem> {
     let detail = if wanted.limit == Some(0) {
         "limit: 0 rows are none: ask for 1 at least, or leave it out for all"
     } else if kind == Kind::Attempts && wanted.after.is_some() {
@@ -374,8 +376,8 @@ fn check(kind: Kind, wanted: &Wanted) -> Result<(), Problem> {
 
 /// Filters of the rows of a ledger; one that it does not have is refused.
 fn ledger(
-    ledger: Ledger,
-    wanted: &Wanted,
+    ledger: ExportTable,
+    wanted: &AttemptQuery,
     viewer: &Viewer,
     now: jiff::Timestamp,
 ) -> Result<Page, Problem> {
@@ -401,13 +403,13 @@ fn ledger(
         skip: 0,
         limit: PAGE,
     };
-    Ok(Page::Ledger(ledger, filter))
+    Ok(Page::ExportTable(ledger, filter))
 }
 
 /// The first filter that is wanted and that a ledger does not have.
-fn foreign_filter(ledger: Ledger, wanted: &Wanted) -> Option<&'static str> {
-    let of_ports = ledger != Ledger::Snapshots;
-    let of_leases = matches!(ledger, Ledger::Conflicts | Ledger::Endings);
+fn foreign_filter(ledger: ExportTable, wanted: &AttemptQuery) -> Option<&'static str> {
+    let of_ports = ledger != ExportTable::Snapshots;
+    let of_leases = matches!(ledger, ExportTable::Conflicts | ExportTable::Endings);
     let asked = [
         ("port", wanted.port.is_some(), of_ports),
         ("protocol", wanted.protocol.is_some(), of_ports),
@@ -426,14 +428,14 @@ fn foreign_filter(ledger: Ledger, wanted: &Wanted) -> Option<&'static str> {
 }
 
 /// Filters of a ledger, for people.
-const fn reason(ledger: Ledger) -> &'static str {
+const fn reason(ledger: ExportTable) -> &'static str {
     match ledger {
-        Ledger::Snapshots => "snapshots are filtered by since and until",
-        Ledger::Sightings => "sightings are filtered by port, protocol, uid, since and until",
-        Ledger::Conflicts => {
+        ExportTable::Snapshots => "snapshots are filtered by since and until",
+        ExportTable::Sightings => "sightings are filtered by port, protocol, uid, since and until",
+        ExportTable::Conflicts => {
             "conflicts are filtered by port, protocol, pool, name, uid, since and until"
         }
-        Ledger::Endings => {
+        ExportTable::Endings => {
             "endings are filtered by port, protocol, pool, name, uid, since and until"
         }
     }

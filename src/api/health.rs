@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 
-use super::Face;
+use super::AppState;
 use super::document::{CheckDocument, StatusDocument};
 use crate::domain::health::{Check, Condition, is_ready};
 use crate::engine::service::Service;
@@ -17,7 +17,7 @@ pub async fn livez() -> HttpResponse {
 
 /// Whether ports can be granted and kept: 200, or 503 where a check failed. With `?verbose` it
 /// lists the checks, a line each.
-pub async fn readyz(face: Data<Face>, request: HttpRequest) -> HttpResponse {
+pub async fn readyz(face: Data<AppState>, request: HttpRequest) -> HttpResponse {
     let checks = face.service.health().await;
     let mut answer = if is_ready(&checks) {
         HttpResponse::Ok()
@@ -40,7 +40,7 @@ fn line(check: &Check) -> String {
 }
 
 /// The service in a few numbers.
-pub async fn status(face: Data<Face>) -> HttpResponse {
+pub async fn status(face: Data<AppState>) -> HttpResponse {
     let checks = face.service.health().await;
     let settings = face.service.settings();
     HttpResponse::Ok().json(StatusDocument {

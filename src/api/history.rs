@@ -4,41 +4,41 @@ use actix_web::http::header::LINK;
 use actix_web::web::{Data, Path, Payload, Query};
 use actix_web::{HttpRequest, HttpResponse};
 
-use super::attempts::Wanted;
+use super::attempts::AttemptQuery;
 use super::document::{PruneDocument, PruneRequest, VERSION};
 use super::export::{Export, Kind};
 use super::problem::{Code, Problem};
-use super::{Face, body, paging};
+use super::{AppState, body, paging};
 use crate::access::Viewer;
 use crate::engine::Limits;
 
 /// Streams attempts.
 pub async fn attempts(
-    face: Data<Face>,
+    face: Data<AppState>,
     viewer: Viewer,
     request: HttpRequest,
-    wanted: Query<Wanted>,
+    wanted: Query<AttemptQuery>,
 ) -> Result<HttpResponse, Problem> {
     rows(&face, viewer, Kind::Attempts, &request, &wanted).await
 }
 
 /// Streams what they add up to.
 pub async fn days(
-    face: Data<Face>,
+    face: Data<AppState>,
     viewer: Viewer,
     request: HttpRequest,
-    wanted: Query<Wanted>,
+    wanted: Query<AttemptQuery>,
 ) -> Result<HttpResponse, Problem> {
     rows(&face, viewer, Kind::Days, &request, &wanted).await
 }
 
 /// Streams the rows of another kind.
 pub async fn export(
-    face: Data<Face>,
+    face: Data<AppState>,
     viewer: Viewer,
     kind: Path<String>,
     request: HttpRequest,
-    wanted: Query<Wanted>,
+    wanted: Query<AttemptQuery>,
 ) -> Result<HttpResponse, Problem> {
     let kind = Kind::ALL
         .into_iter()
@@ -53,11 +53,11 @@ pub async fn export(
 
 /// The rows of one kind, brought up to date first where they are written behind.
 async fn rows(
-    face: &Face,
+    face: &AppState,
     viewer: Viewer,
     kind: Kind,
     request: &HttpRequest,
-    wanted: &Wanted,
+    wanted: &AttemptQuery,
 ) -> Result<HttpResponse, Problem> {
     let service = &face.service;
     match kind {
@@ -81,7 +81,7 @@ async fn rows(
 
 /// Deletes what is old.
 pub async fn prune(
-    face: Data<Face>,
+    face: Data<AppState>,
     viewer: Viewer,
     request: HttpRequest,
     payload: Payload,

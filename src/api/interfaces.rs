@@ -5,7 +5,7 @@ use actix_web::web::{Data, Query};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::Face;
+use super::AppState;
 use super::document::{InterfaceAddressDocument, InterfaceDocument};
 use super::paging::Whole;
 use super::problem::{Code, Problem};
@@ -20,7 +20,7 @@ pub(super) struct List {
 }
 
 /// Lists interfaces and addresses.
-pub async fn list(face: Data<Face>, _: Query<Whole>) -> Result<HttpResponse, Problem> {
+pub async fn list(face: Data<AppState>, _: Query<Whole>) -> Result<HttpResponse, Problem> {
     let host = face
         .service
         .interfaces()

@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 use super::document::{AllocationDocument, AttemptDocument, LeaseDocument, LeaseRequest};
 use super::paging::{self, MAX_LIMIT};
 use super::problem::{Code, Problem};
-use super::{Face, body};
+use super::{AppState, body};
 use crate::access::Viewer;
-use crate::domain::duration::Span;
+use crate::domain::duration::HumanDuration;
 use crate::domain::lease::{LeaseId, Name, State};
 use crate::domain::retry::{RetryKey, RetryKeyError};
 use crate::engine::Allocated;
@@ -121,7 +121,7 @@ pub fn shown(lease: LeaseDocument, viewer: &Viewer) -> LeaseDocument {
 
 /// Lists living leases, or ended ones where an end state or `state=ended` is asked for; newest first.
 pub async fn list(
-    face: Data<Face>,
+    face: Data<AppState>,
     viewer: Viewer,
     request: HttpRequest,
     wanted: Query<LeaseQuery>,
@@ -168,7 +168,7 @@ pub(crate) async fn page(
 /// Grants ports: 201 with what was granted, 200 where every name lived already, the key was known, or
 /// nothing was to be granted.
 pub async fn create(
-    face: Data<Face>,
+    face: Data<AppState>,
     viewer: Viewer,
     request: HttpRequest,
     payload: Payload,
@@ -237,7 +237,7 @@ fn id(text: &str) -> Result<LeaseId, Problem> {
 
 /// One lease, living or ended.
 pub async fn show(
-    face: Data<Face>,
+    face: Data<AppState>,
     viewer: Viewer,
     path: Path<String>,
 ) -> Result<HttpResponse, Problem> {
@@ -263,7 +263,7 @@ pub struct ReleaseQuery {
 
 /// Gives a lease back.
 pub async fn release(
-    face: Data<Face>,
+    face: Data<AppState>,
     viewer: Viewer,
     path: Path<String>,
     query: Query<ReleaseQuery>,
@@ -282,12 +282,12 @@ pub async fn release(
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Renewal {
     /// From now on; as long as it was granted for if left out.
-    ttl: Option<Span>,
+    ttl: Option<HumanDuration>,
 }
 
 /// Makes a lease last longer.
 pub async fn renew(
-    face: Data<Face>,
+    face: Data<AppState>,
     viewer: Viewer,
     path: Path<String>,
     request: HttpRequest,

@@ -7,7 +7,7 @@ use actix_web::web::{Data, Query};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Face;
+use super::AppState;
 use super::document::ListenerDocument;
 use super::occupants::{self, Group, Socket};
 use super::paging::{self, DEFAULT_LIMIT};
@@ -21,7 +21,7 @@ use crate::host::occupancy::Occupancy;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 #[schemars(rename = "ListenerQuery")]
-pub struct Wanted {
+pub struct ListenerQuery {
     /// On these ports: `3000`, `3000-3010`, or several with commas between them.
     #[schemars(schema_with = "ports_in_text")]
     pub ports: Option<PortSet>,
@@ -47,9 +47,9 @@ pub struct ListenerList {
 
 /// Lists listeners.
 pub async fn list(
-    face: Data<Face>,
+    face: Data<AppState>,
     viewer: Viewer,
-    wanted: Query<Wanted>,
+    wanted: Query<ListenerQuery>,
 ) -> Result<HttpResponse, Problem> {
     paging::limit(wanted.limit)?;
     if wanted.ports.as_ref().is_some_and(PortSet::is_empty) {
@@ -65,7 +65,7 @@ pub async fn list(
 pub async fn about(
     service: &Service,
     viewer: &Viewer,
-    wanted: &Wanted,
+    wanted: &ListenerQuery,
 ) -> Result<ListenerList, Problem> {
     let kin = service.kin(None);
     let (viewer, wanted) = (viewer.clone(), wanted.clone());
@@ -84,7 +84,7 @@ pub async fn about(
     })
 }
 
-fn listening(wanted: &Wanted) -> std::io::Result<Vec<crate::host::occupancy::Entry>> {
+fn listening(wanted: &ListenerQuery) -> std::io::Result<Vec<crate::host::occupancy::Entry>> {
     let protocols = wanted.protocol.map_or(Protocols::Both, Protocols::from);
     let mut entries = Vec::new();
     for protocol in protocols.each() {
@@ -99,7 +99,7 @@ fn listening(wanted: &Wanted) -> std::io::Result<Vec<crate::host::occupancy::Ent
 }
 
 /// The first groups, as many as fit, and never a part of a port.
-fn page(sockets: &[Socket], viewer: &Viewer, wanted: &Wanted) -> ListenerList {
+fn page(sockets: &[Socket], viewer: &Viewer, wanted: &ListenerQuery) -> ListenerList {
     let limit = wanted.limit.unwrap_or(DEFAULT_LIMIT) as usize;
     let mut groups: VecDeque<Group<'_>> = occupants::grouped(sockets).into();
     let mut page = ListenerList::default();
@@ -121,8 +121,8 @@ fn page(sockets: &[Socket], viewer: &Viewer, wanted: &Wanted) -> ListenerList {
     page
 }
 
-fn next(wanted: &Wanted, last: Port) -> String {
-    let wanted = Wanted {
+fn next(wanted: &ListenerQuery, last: Port) -> String {
+    let wanted = ListenerQuery {
         after: Some(last),
         ..wanted.clone()
     };
@@ -130,7 +130,7 @@ fn next(wanted: &Wanted, last: Port) -> String {
 }
 
 /// As an address has it.
-pub fn query(wanted: &Wanted) -> String {
+pub fn query(wanted: &ListenerQuery) -> String {
     // Plain words and numbers: it cannot fail.
     serde_urlencoded::to_string(wanted).unwrap_or_default()
 }

@@ -7,10 +7,10 @@ use actix_web::web::Data;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Face;
+use super::AppState;
 use super::problem::{Code, Problem};
 use crate::access::session::CODE_LASTS;
-use crate::access::{Door, Viewer};
+use crate::access::{ConsoleAuth, Viewer};
 
 /// A page of the console that logs whoever opens it in, once.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -25,8 +25,8 @@ pub struct LoginDocument {
 
 /// Makes a one-time code. The session that it opens acts as whoever asked for it.
 pub async fn create(
-    face: Data<Face>,
-    door: Data<Arc<Door>>,
+    face: Data<AppState>,
+    door: Data<Arc<ConsoleAuth>>,
     viewer: Viewer,
 ) -> Result<HttpResponse, Problem> {
     let uid = viewer.caller()?.uid;

@@ -4,11 +4,11 @@ use actix_web::http::header::ACCEPT;
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 
-use super::Face;
+use super::AppState;
 use crate::telemetry::metrics::{Exposition, OPEN_METRICS_TYPE, TEXT_TYPE};
 
 /// Everything as text: `OpenMetrics` for whoever accepts it, else the format of Prometheus.
-pub async fn show(face: Data<Face>, request: HttpRequest) -> HttpResponse {
+pub async fn show(face: Data<AppState>, request: HttpRequest) -> HttpResponse {
     let accept = request.headers().get(ACCEPT);
     let accept = accept.and_then(|value| value.to_str().ok()).unwrap_or("");
     let (exposition, media_type) = if accept.contains("application/openmetrics-text") {

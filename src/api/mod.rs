@@ -41,7 +41,7 @@ use problem::{Code, Problem};
 
 /// What every handler can reach.
 #[derive(Debug)]
-pub struct Face {
+pub struct AppState {
     /// The engine.
     pub service: Service,
     /// The settings in force, with where they came from.
@@ -52,7 +52,7 @@ pub struct Face {
     pub uid: u32,
 }
 
-impl Face {
+impl AppState {
     /// The settings in force, with where they came from.
     pub fn loaded(&self) -> Arc<Loaded> {
         let loaded = self.loaded.read();

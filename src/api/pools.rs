@@ -5,10 +5,10 @@ use actix_web::web::{Data, Query};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::Face;
+use super::AppState;
 use super::document::PoolDocument;
 use super::paging::Whole;
-use crate::domain::duration::Span;
+use crate::domain::duration::HumanDuration;
 use crate::domain::lease::Lease;
 use crate::domain::pool::Pool;
 
@@ -21,7 +21,7 @@ pub(super) struct List {
 }
 
 /// Lists pools.
-pub async fn list(face: Data<Face>, _: Query<Whole>) -> HttpResponse {
+pub async fn list(face: Data<AppState>, _: Query<Whole>) -> HttpResponse {
     let leases = face.service.leases();
     let settings = face.service.settings();
     let pools = settings.pools.values();
@@ -48,15 +48,15 @@ pub fn document<'a>(pool: &Pool, leases: impl Iterator<Item = &'a Lease>) -> Poo
         protocol: pool.protocol,
         interfaces: pool.interfaces.clone(),
         handover: pool.handover,
-        claim_within: Span(pool.claim_within),
-        gone_after: Span(pool.gone_after),
-        names_idle: Span(pool.names_idle),
-        ttl: pool.ttl.map(Span),
-        max_ttl: pool.max_ttl.map(Span),
+        claim_within: HumanDuration(pool.claim_within),
+        gone_after: HumanDuration(pool.gone_after),
+        names_idle: HumanDuration(pool.names_idle),
+        ttl: pool.ttl.map(HumanDuration),
+        max_ttl: pool.max_ttl.map(HumanDuration),
         max_leases: pool.max_leases,
         max_leases_per_user: pool.max_leases_per_user,
-        attempt_timeout: Span(pool.attempt_timeout),
-        cool_down: Span(pool.cool_down),
-        release_cool_down: Span(pool.release_cool_down),
+        attempt_timeout: HumanDuration(pool.attempt_timeout),
+        cool_down: HumanDuration(pool.cool_down),
+        release_cool_down: HumanDuration(pool.release_cool_down),
     }
 }

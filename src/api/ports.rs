@@ -7,7 +7,7 @@ use super::document::{LeaseDocument, OwnerDocument, PortDocument, SightingDocume
 use super::leases::shown;
 pub use super::occupants::Socket;
 use super::problem::{Code, Problem};
-use super::{Face, attempts, occupants, stats};
+use super::{AppState, attempts, occupants, stats};
 use crate::access::Viewer;
 use crate::domain::port::{Port, Protocol};
 use crate::engine::service::Service;
@@ -23,7 +23,7 @@ const SIGHTINGS: u32 = 20;
 
 /// The same for TCP, which is what most people mean by a port.
 pub async fn show_tcp(
-    face: Data<Face>,
+    face: Data<AppState>,
     viewer: Viewer,
     path: Path<String>,
 ) -> Result<HttpResponse, Problem> {
@@ -33,7 +33,7 @@ pub async fn show_tcp(
 
 /// Who is on a port, lease or occupant, and what was tried on it.
 pub async fn show(
-    face: Data<Face>,
+    face: Data<AppState>,
     viewer: Viewer,
     path: Path<(String, String)>,
 ) -> Result<HttpResponse, Problem> {

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::Face;
+use super::AppState;
 use super::problem::Problem;
 use crate::access::Viewer;
 
@@ -22,7 +22,7 @@ pub(super) struct SnapshotDocument {
 }
 
 /// Takes an occupancy snapshot.
-pub async fn create(face: Data<Face>, _viewer: Viewer) -> Result<HttpResponse, Problem> {
+pub async fn create(face: Data<AppState>, _viewer: Viewer) -> Result<HttpResponse, Problem> {
     let look = face.service.take_snapshot().await?;
     Ok(HttpResponse::Created().json(SnapshotDocument {
         seq: look.seq,

@@ -13,9 +13,9 @@ use super::document::{
     PortStats, Saved, StatsDocument, VERSION,
 };
 use super::problem::Problem;
-use super::{Face, paging};
+use super::{AppState, paging};
 use crate::access::Viewer;
-use crate::domain::duration::Span;
+use crate::domain::duration::HumanDuration;
 use crate::domain::moment::Moment;
 use crate::engine::service::Service;
 use crate::store::{
@@ -30,7 +30,7 @@ const MOST_PORTS: u32 = 1000;
 const OCCUPANTS: usize = 5;
 
 /// From when on, unless it is said: a week.
-const SINCE: Moment = Moment::Ago(Span(std::time::Duration::from_hours(7 * 24)));
+const SINCE: Moment = Moment::Ago(HumanDuration(std::time::Duration::from_hours(7 * 24)));
 
 const DAY_SECONDS: i64 = 86_400;
 const HOUR_SECONDS: i64 = 3600;
@@ -50,7 +50,7 @@ pub struct StatsQuery {
 
 /// Statistics.
 pub async fn show(
-    face: Data<Face>,
+    face: Data<AppState>,
     viewer: Viewer,
     wanted: Query<StatsQuery>,
 ) -> Result<HttpResponse, Problem> {
@@ -279,14 +279,14 @@ fn lifetimes(totals: &[LeaseTotal]) -> Vec<LifetimeStats> {
 }
 
 /// The lifetime that so many leases do not exceed.
-fn reached(totals: &[LeaseTotal], wanted: u64) -> Option<Span> {
+fn reached(totals: &[LeaseTotal], wanted: u64) -> Option<HumanDuration> {
     let mut leases = 0;
     let total = totals.iter().find(|total| {
         leases += total.leases.unsigned_abs();
         leases >= wanted
     })?;
     let lifetime = std::time::Duration::from_millis(total.lifetime_ms.unsigned_abs());
-    Some(Span(lifetime))
+    Some(HumanDuration(lifetime))
 }
 
 /// What choosing saved over these hours; none where no allocation tells what random would have met.

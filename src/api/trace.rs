@@ -7,7 +7,7 @@ use actix_web::middleware::Next;
 use actix_web::web::Data;
 use tracing::Instrument;
 
-use super::Face;
+use super::AppState;
 use super::problem::Code;
 
 use crate::telemetry::{propagation, span};
@@ -35,7 +35,7 @@ pub async fn request<B: MessageBody + 'static>(
 /// who was not let in at all has one here.
 fn count<B>(answer: &ServiceResponse<B>) {
     let extensions = answer.response().extensions();
-    let face = answer.request().app_data::<Data<Face>>();
+    let face = answer.request().app_data::<Data<AppState>>();
     if let (Some(code), Some(face)) = (extensions.get::<Code>(), face) {
         face.service.note_rejection(code.as_str());
         if let Code::Unauthorized | Code::Forbidden | Code::MisdirectedHost = code {

@@ -6,11 +6,11 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::json;
 
-use super::request::Wanted;
+use super::request::PortOptions;
 use super::{Failure, Global, note, number, print, print_json};
 use crate::api::document::{AllocationDocument, VERSION};
 use crate::config::Loaded;
-use crate::domain::duration::Span;
+use crate::domain::duration::HumanDuration;
 use crate::domain::lease::Guard;
 use crate::library::backend::Backend;
 
@@ -24,10 +24,10 @@ owner; it ends with that process. A name outlives it and gets the same port agai
 a port for a name that comes later, such as that of a job to be installed.")]
 pub struct AllocArgs {
     #[command(flatten)]
-    wanted: Wanted,
+    wanted: PortOptions,
     /// How long to wait for the first listener, such as 10m.
     #[arg(long, value_name = "DURATION")]
-    claim_within: Option<Span>,
+    claim_within: Option<HumanDuration>,
     /// The process that will use the port, if it runs already.
     #[arg(long, value_name = "PID",
         value_parser = number::at_least_one::<u32>("a process id is 1 or more"))]

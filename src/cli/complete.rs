@@ -55,7 +55,7 @@ impl Shell {
 }
 
 /// Answers a shell's script and ends, if it is one that asks.
-pub fn answer_if_asked() {
+pub fn handle_completion() {
     CompleteEnv::with_factory(help::command)
         .var(VARIABLE)
         .complete();

@@ -11,7 +11,7 @@ use super::variables::{self, Asked};
 use super::{Failure, Global, note, print, print_json, project};
 use crate::api::document::{AllocationDocument, LeaseRequest, VERSION};
 use crate::config::{Project, Service};
-use crate::domain::duration::Span;
+use crate::domain::duration::HumanDuration;
 use crate::domain::port::Port;
 use crate::domain::variables::Variables;
 use crate::library::backend::Backend;
@@ -44,7 +44,7 @@ pub struct EnvArgs {
     format: Format,
     /// How long the ports wait for their programs.
     #[arg(long, value_name = "DURATION", default_value = "12h")]
-    claim_within: Span,
+    claim_within: HumanDuration,
     /// Another instance of each service, with ports of its own that are kept as well, such as 2.
     #[arg(long, value_name = "NAME")]
     instance: Option<String>,

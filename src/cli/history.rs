@@ -11,13 +11,13 @@ use serde_json::json;
 
 use super::{Failure, Global, number, print, print_json};
 use crate::access::Viewer;
-use crate::api::attempts::{Wanted, port_range};
+use crate::api::attempts::{AttemptQuery, port_range};
 use crate::api::document::{PruneDocument, PruneRequest, StatusDocument, VERSION};
 use crate::api::export::{Export, Format, Kind};
 use crate::client::Client;
 use crate::config::Loaded;
 use crate::domain::attempt::Outcome;
-use crate::domain::duration::Span;
+use crate::domain::duration::HumanDuration;
 use crate::domain::lease::{AllocationId, Name};
 use crate::domain::moment::Moment;
 use crate::domain::port::Protocol;
@@ -100,7 +100,7 @@ pub struct ExportArgs {
 pub struct PruneArgs {
     /// Delete what is older; `history.attempts_for` and `attempts_max` hold where nothing is said.
     #[arg(long, value_name = "DURATION")]
-    older_than: Option<Span>,
+    older_than: Option<HumanDuration>,
     /// Keep so many attempts, and what belongs to them.
     #[arg(long, value_name = "ATTEMPTS", value_parser = number::whole::<u64>)]
     keep: Option<u64>,
@@ -121,8 +121,8 @@ fn outcome(text: &str) -> Result<Outcome, String> {
 }
 
 impl ExportArgs {
-    fn wanted(&self) -> Wanted {
-        Wanted {
+    fn wanted(&self) -> AttemptQuery {
+        AttemptQuery {
             allocation: self.allocation,
             port: self.port.clone(),
             protocol: self.protocol,
@@ -207,7 +207,7 @@ impl Document {
 async fn rows(
     loaded: &Loaded,
     kind: Kind,
-    wanted: &Wanted,
+    wanted: &AttemptQuery,
     mut take: impl FnMut(&[u8]) -> Result<bool, Failure>,
 ) -> Result<(), Failure> {
     match source(loaded, kind).await? {

@@ -10,7 +10,7 @@ use super::named::{Here, Use};
 use super::{Failure, Global, complete, print, print_json};
 use crate::api::document::{LeaseDocument, VERSION};
 use crate::config::Loaded;
-use crate::domain::duration::Span;
+use crate::domain::duration::HumanDuration;
 use crate::library::backend::Backend;
 
 /// What `renew` takes.
@@ -24,7 +24,7 @@ pub struct RenewArgs {
     all: bool,
     /// How long from now on; the lifetime it was granted with if left out.
     #[arg(long, value_name = "DURATION")]
-    ttl: Option<Span>,
+    ttl: Option<HumanDuration>,
 }
 
 /// How `renew` is told which leases it means.

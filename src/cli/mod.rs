@@ -39,7 +39,7 @@ mod wait;
 mod when;
 mod who;
 
-pub use complete::answer_if_asked;
+pub use complete::handle_completion;
 pub use failure::Failure;
 
 use std::future::Future;

@@ -9,7 +9,7 @@ use clap_complete::engine::ArgValueCandidates;
 use super::variables::Asked;
 use super::{Failure, Global, complete, number, project};
 use crate::api::document::{AllocationDocument, LeaseRequest, ScopeWord};
-use crate::domain::duration::Span;
+use crate::domain::duration::HumanDuration;
 use crate::domain::lease::{Handover, Name};
 use crate::domain::pool::Strategy;
 use crate::domain::port::{PortSet, Protocols};
@@ -17,7 +17,7 @@ use crate::domain::selector::Selector;
 
 /// Which ports are wanted.
 #[derive(Debug, Clone, Default, Args)]
-pub struct Wanted {
+pub struct PortOptions {
     /// The same name gets the same port again; repeat it for several ports at once. With --count or
     /// --block the ports of one name are web, web.1, web.2, ….
     #[arg(long, short, value_name = "NAME", add = ArgValueCandidates::new(complete::names))]
@@ -74,20 +74,20 @@ pub struct Wanted {
     max_attempts: Option<NonZeroU32>,
     /// How long the search may take, such as 2s; the pool's attempt_timeout if left out.
     #[arg(long, value_name = "DURATION")]
-    timeout: Option<Span>,
+    timeout: Option<HumanDuration>,
     /// How the program gets the port: gate (it sets SO_REUSEADDR, as most servers do), fd (it takes
     /// listening sockets, as from systemd) or release (it does neither).
     #[arg(long, value_name = "MODE")]
     handover: Option<Handover>,
     /// How long the lease lasts unless it is renewed, such as 30m.
     #[arg(long, value_name = "DURATION")]
-    ttl: Option<Span>,
+    ttl: Option<HumanDuration>,
     /// Refuse rather than move a name whose port was taken meanwhile.
     #[arg(long, requires = "name")]
     strict: bool,
     /// How long to wait for a port where none is left, such as 30s.
     #[arg(long, value_name = "DURATION")]
-    wait: Option<Span>,
+    wait: Option<HumanDuration>,
     /// A word to filter by; repeatable.
     #[arg(long, value_name = "KEY=VALUE", value_parser = label)]
     label: Vec<(String, String)>,
@@ -116,7 +116,7 @@ fn label(text: &str) -> Result<(String, String), String> {
     }
 }
 
-impl Wanted {
+impl PortOptions {
     /// The requests as the API takes them: one, or one a service of the project.
     pub(super) fn requests(&self, global: &Global) -> Result<Vec<LeaseRequest>, Failure> {
         let asked = self.asked(global, &[])?.into_iter();

@@ -12,7 +12,7 @@ use clap::Args;
 use tracing::Instrument;
 
 use super::program::{self, Chosen};
-use super::request::Wanted;
+use super::request::PortOptions;
 use super::trace::Trace;
 use super::variables::{self, Asked};
 use super::{Failure, Global, note};
@@ -58,7 +58,7 @@ use --handover release. With --handover fd it is given listening sockets (LISTEN
 socket activation does): nobody can come in between, and ports below 1024 need no privilege.")]
 pub struct RunArgs {
     #[command(flatten)]
-    wanted: Wanted,
+    wanted: PortOptions,
     /// A variable with the port of a name, or with the port at an index from 0; repeatable.
     #[arg(long, value_name = "NAME=WEB|0", value_parser = program::chosen)]
     env: Vec<Chosen>,

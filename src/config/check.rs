@@ -3,7 +3,7 @@
 use super::finding::{Finding, Problem};
 use super::model::Settings;
 use super::provenance::Provenance;
-use crate::domain::duration::Span;
+use crate::domain::duration::HumanDuration;
 use crate::domain::pool::Pool;
 use crate::domain::port::{PortSet, Protocols};
 use crate::domain::selector::{Selector, SelectorKind};
@@ -102,7 +102,11 @@ fn lifetimes(pool: &Pool, provenance: &Provenance) -> Option<Finding> {
         return None;
     }
     let problem = Problem::new(
-        format!("{} is longer than max_ttl, {}", Span(ttl), Span(limit)),
+        format!(
+            "{} is longer than max_ttl, {}",
+            HumanDuration(ttl),
+            HumanDuration(limit)
+        ),
         "make ttl shorter or max_ttl longer",
     );
     Some(error(

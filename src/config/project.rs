@@ -13,7 +13,7 @@ use super::tree::Tree;
 use super::value::Selectors;
 use super::wishes;
 use super::{ConfigError, Sources};
-use crate::domain::duration::Span;
+use crate::domain::duration::HumanDuration;
 use crate::domain::lease::{Handover, Name};
 use crate::domain::pool::Strategy;
 use crate::domain::port::{Port, PortSet, Protocols};
@@ -93,7 +93,7 @@ pub struct Service {
     /// How the port passes to its program.
     pub handover: Option<Handover>,
     /// How long the lease lasts unless it is renewed.
-    pub ttl: Option<Span>,
+    pub ttl: Option<HumanDuration>,
     /// The variables that tell its programs.
     pub wishes: Wishes,
 }

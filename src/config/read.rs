@@ -16,7 +16,7 @@ use super::model::{
 use super::place::Places;
 use super::reader::{Reader, Section};
 use super::value::{Selectors, SocketMode, Words};
-use crate::domain::duration::Span;
+use crate::domain::duration::HumanDuration;
 use crate::domain::pool::{PORTSERVER_POOL, Pool, Strategy};
 use crate::domain::port::PortSet;
 use crate::domain::selector::{Selector, SelectorKind};
@@ -122,21 +122,23 @@ fn pool(mut section: Section<'_, '_>, name: &str) -> Option<Pool> {
         browser_safe: section.value("browser_safe", base.browser_safe),
         max_attempts: section.optional("max_attempts", base.max_attempts),
         attempt_timeout: lasting(&mut section, "attempt_timeout", base.attempt_timeout),
-        cool_down: section.value("cool_down", Span(base.cool_down)).0,
+        cool_down: section.value("cool_down", HumanDuration(base.cool_down)).0,
         release_cool_down: section
-            .value("release_cool_down", Span(base.release_cool_down))
+            .value("release_cool_down", HumanDuration(base.release_cool_down))
             .0,
         protocol: section.value("protocol", base.protocol),
         interfaces: section.value("interfaces", Selectors(base.interfaces)).0,
         handover: section.value("handover", base.handover),
         claim_within: lasting(&mut section, "claim_within", base.claim_within),
-        names_idle: section.value("names_idle", Span(base.names_idle)).0,
+        names_idle: section
+            .value("names_idle", HumanDuration(base.names_idle))
+            .0,
         gone_after: lasting(&mut section, "gone_after", base.gone_after),
         ttl: section
-            .optional_checked("ttl", base.ttl.map(Span), not_zero)
+            .optional_checked("ttl", base.ttl.map(HumanDuration), not_zero)
             .map(|ttl| ttl.0),
         max_ttl: section
-            .optional_checked("max_ttl", base.max_ttl.map(Span), not_zero)
+            .optional_checked("max_ttl", base.max_ttl.map(HumanDuration), not_zero)
             .map(|ttl| ttl.0),
         max_leases: section.optional("max_leases", base.max_leases),
         max_leases_per_user: section.optional("max_leases_per_user", base.max_leases_per_user),
@@ -218,7 +220,7 @@ fn telemetry(mut section: Section<'_, '_>) -> Telemetry {
 
 /// A length of time that must not be zero.
 fn lasting(section: &mut Section<'_, '_>, name: &str, default: Duration) -> Duration {
-    section.checked(name, Span(default), not_zero).0
+    section.checked(name, HumanDuration(default), not_zero).0
 }
 
 fn rule(holds: bool, message: impl Into<String>, hint: &str) -> Result<(), Problem> {
@@ -228,7 +230,7 @@ fn rule(holds: bool, message: impl Into<String>, hint: &str) -> Result<(), Probl
     Err(Problem::new(message, hint))
 }
 
-fn not_zero(span: &Span) -> Result<(), Problem> {
+fn not_zero(span: &HumanDuration) -> Result<(), Problem> {
     let hint = "write a longer one, such as \"10s\"";
     rule(!span.0.is_zero(), "no time at all is too short", hint)
 }

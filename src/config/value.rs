@@ -10,7 +10,7 @@ use serde::de::{self, DeserializeOwned, Deserializer, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::wishes::{AdvertisedHost, HostVariableSetting};
-use crate::domain::duration::{self, Span};
+use crate::domain::duration::{self, HumanDuration};
 use crate::domain::lease::Handover;
 use crate::domain::local::LocalAddress;
 use crate::domain::pool::Strategy;
@@ -52,7 +52,7 @@ scalars! {
     Variable => "the name of a variable, such as \"PGPORT\"",
     HostVariableSetting => "the name of a variable, such as \"PGHOST\", or false",
     AdvertisedHost => "an address or a name, such as \"web.localhost\"",
-    Span => duration::EXPECTS,
+    HumanDuration => duration::EXPECTS,
     SocketMode => "\"0600\" (the user alone) or \"0660\" (the group too)",
     LogFormat => "\"text\" or \"json\"",
 }

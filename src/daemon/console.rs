@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 use std::sync::Arc;
 
-use crate::api::Face;
+use crate::api::AppState;
 use crate::config::Settings;
 use crate::domain::lease::{CONSOLE_NAME, Lease, Name};
 use crate::domain::request::Request;
@@ -66,7 +66,7 @@ fn tell_where(landed: &Allocated, lease: &Lease) {
 
 /// Tells where the console is: in the log, on stdout, and in a file of the data directory.
 pub(super) fn announce(
-    face: &Face,
+    face: &AppState,
     directory: &DataDirectory,
     lease: &Lease,
 ) -> Result<(), StartError> {

@@ -13,8 +13,8 @@ use actix_web::rt::net::{TcpStream, UnixStream};
 use actix_web::web::Data;
 use actix_web::{App, HttpServer, middleware, web};
 
-use crate::access::{self, Door, Guest, Peer};
-use crate::api::{self, Face};
+use crate::access::{self, ConsoleAuth, ConsolePeer, Peer};
+use crate::api::{self, AppState};
 use crate::config::Settings;
 
 use super::{GRACE_SECONDS, StartError, failed};
@@ -81,8 +81,8 @@ impl Activated {
 }
 
 pub(super) fn server(
-    face: &Data<Face>,
-    door: &Data<Arc<Door>>,
+    face: &Data<AppState>,
+    door: &Data<Arc<ConsoleAuth>>,
     settings: &Settings,
     console: Vec<TcpListener>,
     socket: UnixListener,
@@ -121,7 +121,7 @@ fn note_peer(connection: &dyn Any, data: &mut Extensions) {
     if let Some(stream) = connection.downcast_ref::<TcpStream>()
         && let (Ok(client), Ok(server)) = (stream.peer_addr(), stream.local_addr())
     {
-        data.insert(Peer::Console(Guest::new(client, server)));
+        data.insert(Peer::Console(ConsolePeer::new(client, server)));
     }
     let Some(stream) = connection.downcast_ref::<UnixStream>() else {
         return;

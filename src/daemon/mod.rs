@@ -18,8 +18,8 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::access::session::Sessions;
-use crate::access::{Door, Token};
-use crate::api::Face;
+use crate::access::{ConsoleAuth, Token};
+use crate::api::AppState;
 use crate::config::{Loaded, Settings, Sources};
 use crate::domain::event::EventKind;
 use crate::engine::refusal::Refusal;
@@ -34,7 +34,7 @@ use crate::store::{Store, StoreError, StoreOptions};
 
 use console::{announce, land};
 use listen::{Activated, server};
-use signals::{Heir, Signals, Stop, obey};
+use signals::{Signals, Stop, Successor, obey};
 
 /// How long requests under way may take once the service is told to stop.
 const GRACE_SECONDS: u64 = 5;
@@ -71,7 +71,7 @@ fn failed(what: impl Into<String>) -> impl FnOnce(io::Error) -> StartError {
 
 /// A service that listens, and everything needed to stop it again.
 pub struct Daemon {
-    face: Data<Face>,
+    face: Data<AppState>,
     sources: Sources,
     /// What goes with it.
     own_files: Vec<PathBuf>,
@@ -118,14 +118,14 @@ impl Daemon {
             tracing::warn!(%error, "no occupancy snapshot");
         }
         let uid = rustix::process::geteuid().as_raw();
-        let face = Data::new(Face {
+        let face = Data::new(AppState {
             service: service.clone(),
             loaded: Arc::new(RwLock::new(Arc::new(loaded))),
             console: Arc::new(OnceLock::new()),
             uid,
         });
         let token = Token::open(&directory.token()).map_err(failed("the console's token"))?;
-        let door = Data::new(Arc::new(Door {
+        let door = Data::new(Arc::new(ConsoleAuth {
             token,
             uid,
             extra_hosts: settings.console.allowed_hosts.clone(),
@@ -176,7 +176,7 @@ impl Daemon {
     /// configuration again.
     pub async fn run(self) -> Result<(), StartError> {
         let service = self.face.service.clone();
-        let heir = Heir::default();
+        let heir = Successor::default();
         let (takeover, takeovers) = mpsc::channel(1);
         tell(self.supervisor.as_ref(), &ready(&self.face));
         let chores = chores(&service);
@@ -242,8 +242,14 @@ fn chores(service: &Service) -> [JoinHandle<()>; 8] {
         tokio::spawn(chore(service.clone()))
     }
     [
-        keep(service, |service| async move { service.keep_time().await }),
-        keep(service, |service| async move { service.keep_watch().await }),
+        keep(
+            service,
+            |service| async move { service.run_deadlines().await },
+        ),
+        keep(
+            service,
+            |service| async move { service.run_observer().await },
+        ),
         keep(service, |service| async move {
             service.regain_holds().await;
         }),
@@ -257,7 +263,7 @@ fn chores(service: &Service) -> [JoinHandle<()>; 8] {
             service.keep_record_short().await;
         }),
         keep(service, |service| async move {
-            service.keep_looking().await;
+            service.run_snapshots().await;
         }),
         keep(service, |service| async move {
             service.keep_history().await;
@@ -304,7 +310,7 @@ fn tell(supervisor: Option<&Supervisor>, text: &str) {
 }
 
 /// What a supervisor is told once the service answers.
-fn ready(face: &Face) -> String {
+fn ready(face: &AppState) -> String {
     let status = face.console.get().map_or_else(
         || "no console".to_owned(),
         |url| format!("the console listens at {url}"),

@@ -9,7 +9,7 @@ use tokio::net::UnixStream;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
-use crate::api::Face;
+use crate::api::AppState;
 use crate::config::{self, Settings, Sources};
 use crate::domain::event::EventKind;
 use crate::protocol::portserver::Portserver;
@@ -50,20 +50,25 @@ impl Signals {
 }
 
 /// The service that takes over, if one does.
-pub(super) type Heir = Arc<OnceLock<UnixStream>>;
+pub(super) type Successor = Arc<OnceLock<UnixStream>>;
 
 /// How the service is stopped, beside signals.
 pub(super) struct Stop {
     pub(super) server: ServerHandle,
     pub(super) takeovers: mpsc::Receiver<UnixStream>,
-    pub(super) heir: Heir,
+    pub(super) heir: Successor,
     /// Whose statistics SIGUSR1 asks for.
     pub(super) portserver: Option<Portserver>,
     /// Who is told of a configuration read again.
     pub(super) supervisor: Option<Supervisor>,
 }
 
-pub(super) async fn obey(mut signals: Signals, mut stop: Stop, face: Data<Face>, sources: Sources) {
+pub(super) async fn obey(
+    mut signals: Signals,
+    mut stop: Stop,
+    face: Data<AppState>,
+    sources: Sources,
+) {
     let statistics = || tell_statistics(stop.portserver.as_ref());
     let reload = || {
         tell(stop.supervisor.as_ref(), "RELOADING=1");
@@ -88,7 +93,7 @@ pub(super) async fn obey(mut signals: Signals, mut stop: Stop, face: Data<Face>,
 }
 
 /// Reads the configuration again. A bad one changes nothing and is told in the log.
-fn reload(face: &Face, sources: &Sources) {
+fn reload(face: &AppState, sources: &Sources) {
     let mut loaded = match config::load(sources) {
         Ok(loaded) => loaded,
         Err(error) => {

@@ -14,7 +14,7 @@ use super::part::timing::{TimedRow, timed};
 use crate::access::Viewer;
 use crate::api::document::{AllocationRecordDocument, LeaseDocument};
 use crate::api::problem::{Code, Problem};
-use crate::api::{Face, allocations, leases};
+use crate::api::{AppState, allocations, leases};
 use crate::domain::attempt::printable;
 use crate::domain::lease::AllocationId;
 use crate::domain::words::grouped;
@@ -60,7 +60,7 @@ struct Refused {
 
 /// Shows the page.
 pub(super) async fn show(
-    face: Data<Face>,
+    face: Data<AppState>,
     viewer: Viewer,
     frame: Frame,
     path: Path<String>,
@@ -84,7 +84,7 @@ pub(super) async fn show(
 
 /// The leases that it granted, as they are now.
 async fn granted(
-    face: &Face,
+    face: &AppState,
     viewer: &Viewer,
     id: AllocationId,
     now: Timestamp,

@@ -73,14 +73,14 @@ pub(super) fn url(name: &str) -> String {
 
 /// `GET /static/{file}?v=…`
 #[derive(Debug, Deserialize)]
-pub(super) struct Wanted {
+pub(super) struct AssetQuery {
     v: Option<String>,
 }
 
 /// Serves an asset; for ever only where the version asked for is the one that is here.
 pub(super) async fn serve(
     name: Path<String>,
-    wanted: Query<Wanted>,
+    wanted: Query<AssetQuery>,
 ) -> Result<HttpResponse, Problem> {
     let asset = find(&name).ok_or_else(|| {
         let known = ASSETS.map(|asset| asset.name).join(", ");
@@ -103,7 +103,7 @@ mod tests {
     use super::*;
 
     fn keep_of(name: &str, version: Option<String>) -> String {
-        let wanted = Query(Wanted { v: version });
+        let wanted = Query(AssetQuery { v: version });
         let answer = serve(Path::from(name.to_owned()), wanted);
         let answer = futures_util::FutureExt::now_or_never(answer).unwrap();
         let answer = answer.unwrap();

@@ -17,7 +17,7 @@ use super::part::attempt::AttemptRow;
 use super::part::bar;
 use super::part::form::Field;
 use crate::access::Viewer;
-use crate::api::Face;
+use crate::api::AppState;
 use crate::api::attempts::{shown, veil};
 use crate::api::problem::Problem;
 use crate::config::Telemetry;
@@ -102,7 +102,7 @@ struct Found {
 
 /// Shows the page.
 pub(super) async fn show(
-    face: Data<Face>,
+    face: Data<AppState>,
     viewer: Viewer,
     frame: Frame,
     params: Params,

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::format::UNSET;
 use super::frame::{Frame, Params};
 use super::page::Page;
-use crate::api::Face;
+use crate::api::AppState;
 use crate::config::Loaded;
 use crate::domain::attempt::printable;
 
@@ -50,7 +50,7 @@ struct Row {
 
 /// Shows the settings.
 pub(super) async fn show(
-    face: Data<Face>,
+    face: Data<AppState>,
     frame: Frame,
     params: Params,
 ) -> Page<ConfigurationPage> {

@@ -8,7 +8,7 @@ use super::format::When;
 use super::frame::{Frame, Params};
 use super::page::{Page, PageError};
 use crate::access::Viewer;
-use crate::api::Face;
+use crate::api::AppState;
 use crate::api::attempts::veil_words;
 use crate::api::problem::Problem;
 use crate::domain::attempt::printable;
@@ -50,7 +50,7 @@ struct LeaseCell {
 
 /// Shows the page. As everywhere, who came has a name for those who may see its processes.
 pub(super) async fn show(
-    face: Data<Face>,
+    face: Data<AppState>,
     viewer: Viewer,
     frame: Frame,
     params: Params,

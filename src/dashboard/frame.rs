@@ -8,7 +8,7 @@ use actix_web::web::Data;
 use actix_web::{FromRequest, HttpRequest};
 
 use crate::access::Viewer;
-use crate::api::Face;
+use crate::api::AppState;
 use crate::api::events::latest_id;
 use crate::domain::attempt::printable;
 
@@ -83,7 +83,7 @@ impl Frame {
     pub fn of(request: &HttpRequest, viewer: &Viewer) -> Self {
         let query = Params::of(request);
         let said = query.get("said");
-        let face = request.app_data::<Data<Face>>();
+        let face = request.app_data::<Data<AppState>>();
         Self {
             user: viewer.caller().ok().map(|caller| caller.uid),
             here: request.uri().to_string(),

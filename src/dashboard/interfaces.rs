@@ -17,7 +17,7 @@ use super::part::event::EventRow;
 use crate::access::Viewer;
 use crate::api::document::InterfaceStats;
 use crate::api::problem::{Code, Problem};
-use crate::api::{Face, stats};
+use crate::api::{AppState, stats};
 use crate::domain::address::ANY_INTERFACE;
 use crate::domain::attempt::printable;
 use crate::domain::event::EventKind;
@@ -84,7 +84,7 @@ struct Used {
 
 /// Shows the interfaces.
 pub(super) async fn show(
-    face: Data<Face>,
+    face: Data<AppState>,
     viewer: Viewer,
     frame: Frame,
     params: Params,
@@ -125,7 +125,7 @@ fn pools(interface: &str, capacities: &[OnInterface]) -> Vec<Bar> {
         .collect()
 }
 
-fn changes(face: &Face) -> Vec<EventRow> {
+fn changes(face: &AppState) -> Vec<EventRow> {
     let now = face.service.clock().now();
     let events = face.service.journal().latest(ALL_EVENTS);
     let changes = events

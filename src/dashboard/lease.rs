@@ -14,9 +14,9 @@ use super::releasing::{self, Wish};
 use crate::access::Viewer;
 use crate::api::document::LeaseDocument;
 use crate::api::problem::{Code, Problem};
-use crate::api::{Face, leases};
+use crate::api::{AppState, leases};
 use crate::domain::attempt::printable;
-use crate::domain::duration::Span;
+use crate::domain::duration::HumanDuration;
 use crate::domain::lease::{Handover, LeaseId};
 
 /// The page.
@@ -63,7 +63,7 @@ fn id(text: &str) -> Result<LeaseId, Problem> {
 
 /// Shows a lease.
 pub(super) async fn show(
-    face: Data<Face>,
+    face: Data<AppState>,
     viewer: Viewer,
     mut frame: Frame,
     params: Params,
@@ -185,7 +185,7 @@ pub(super) struct Renewal {
 
 /// `POST /leases/{id}/release`
 pub(super) async fn release(
-    face: Data<Face>,
+    face: Data<AppState>,
     viewer: Viewer,
     frame: Frame,
     path: Path<String>,
@@ -208,7 +208,7 @@ pub(super) async fn release(
 
 /// `POST /leases/{id}/renew`
 pub(super) async fn renew(
-    face: Data<Face>,
+    face: Data<AppState>,
     viewer: Viewer,
     path: Path<String>,
     form: Form<Renewal>,
@@ -217,7 +217,7 @@ pub(super) async fn renew(
     let ttl = match form.ttl.trim() {
         "" => None,
         text => Some(
-            text.parse::<Span>()
+            text.parse::<HumanDuration>()
                 .map_err(|error| Problem::new(Code::InvalidRequest, format!("ttl: {error}")))?,
         ),
     };

@@ -16,7 +16,7 @@ use super::releasing::{self, Wish};
 use crate::access::Viewer;
 use crate::api::document::LeaseDocument;
 use crate::api::problem::Problem;
-use crate::api::{Face, leases};
+use crate::api::{AppState, leases};
 use crate::domain::event::EventKind;
 use crate::domain::lease::LeaseId;
 use crate::domain::words::grouped;
@@ -78,7 +78,7 @@ fn ends(filter: &Filter) -> Vec<Near> {
 
 /// Shows the leases that the address asks for.
 pub(super) async fn show(
-    face: Data<Face>,
+    face: Data<AppState>,
     viewer: Viewer,
     mut frame: Frame,
     params: Params,
@@ -131,7 +131,7 @@ struct Found {
     next: Option<(LeaseId, usize)>,
 }
 
-fn living(face: &Face, viewer: &Viewer, filter: &Filter, now: Timestamp) -> Found {
+fn living(face: &AppState, viewer: &Viewer, filter: &Filter, now: Timestamp) -> Found {
     let clock = face.service.clock();
     let living = face.service.leases();
     let mut found: Vec<LeaseDocument> = living
@@ -156,7 +156,7 @@ fn living(face: &Face, viewer: &Viewer, filter: &Filter, now: Timestamp) -> Foun
 /// of the conditions; for the others it is read until a page is full, within a bound, so that a page may
 /// be short and still have one after it.
 async fn ended(
-    face: &Face,
+    face: &AppState,
     viewer: &Viewer,
     filter: &Filter,
     now: Timestamp,
@@ -200,7 +200,7 @@ async fn ended(
 }
 
 /// Who was found on leased ports, as the journal told it last.
-fn taken_by(face: &Face, viewer: &Viewer) -> Vec<(LeaseId, String)> {
+fn taken_by(face: &AppState, viewer: &Viewer) -> Vec<(LeaseId, String)> {
     let mut events = face.service.journal().latest(usize::MAX);
     events.retain(|event| event.kind == EventKind::LateConflict);
     let shown = events
@@ -213,7 +213,7 @@ fn taken_by(face: &Face, viewer: &Viewer) -> Vec<(LeaseId, String)> {
 
 /// `POST /leases/release`: gives all the chosen ones back, and comes back to the list as it was.
 pub(super) async fn release(
-    face: Data<Face>,
+    face: Data<AppState>,
     viewer: Viewer,
     frame: Frame,
     form: Form<Vec<(String, String)>>,

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::frame::{Frame, Params};
 use super::page::{Page, PageError, see};
 use crate::access::session::Origin;
-use crate::access::{Door, Peer, cookie};
+use crate::access::{ConsoleAuth, Peer, cookie};
 use crate::api::problem::{Code, Problem};
 
 /// The page that asks for the token.
@@ -37,7 +37,7 @@ pub(super) struct Shown {
 /// `GET /login[?code=…]`: takes a code, or asks for the token.
 pub(super) async fn show(
     request: HttpRequest,
-    door: Data<Arc<Door>>,
+    door: Data<Arc<ConsoleAuth>>,
     frame: Frame,
     params: Params,
 ) -> Result<HttpResponse, PageError> {
@@ -68,7 +68,7 @@ pub(super) async fn show(
 /// `POST /login`: takes the token.
 pub(super) async fn enter(
     request: HttpRequest,
-    door: Data<Arc<Door>>,
+    door: Data<Arc<ConsoleAuth>>,
     form: Form<Shown>,
 ) -> Result<HttpResponse, PageError> {
     if !door.token.is(form.token.trim()) {
@@ -88,7 +88,7 @@ pub(super) async fn enter(
 }
 
 /// `POST /logout`: ends the session.
-pub(super) async fn leave(request: HttpRequest, door: Data<Arc<Door>>) -> HttpResponse {
+pub(super) async fn leave(request: HttpRequest, door: Data<Arc<ConsoleAuth>>) -> HttpResponse {
     if let Some(session) = cookie::session(request.headers()) {
         door.sessions.close(session);
     }

@@ -13,7 +13,7 @@ use super::format::{When, relative};
 use super::frame::{Frame, Params};
 use super::page::{Page, PageError};
 use crate::access::Viewer;
-use crate::api::Face;
+use crate::api::AppState;
 use crate::api::problem::{Code, Problem};
 use crate::domain::attempt::printable;
 use crate::domain::lease::Lease;
@@ -138,7 +138,7 @@ struct PortCell {
 
 /// Shows the map.
 pub(super) async fn show(
-    face: Data<Face>,
+    face: Data<AppState>,
     viewer: Viewer,
     frame: Frame,
     params: Params,
@@ -163,7 +163,7 @@ pub(super) async fn show(
     Ok(Page(page))
 }
 
-fn interfaces(face: &Face, view: &View) -> Vec<Named> {
+fn interfaces(face: &AppState, view: &View) -> Vec<Named> {
     let host = face.service.interfaces().current();
     let names = host.map(|host| {
         let names = host.interfaces.iter().map(|known| known.name.to_string());

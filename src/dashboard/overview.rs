@@ -31,7 +31,7 @@ use super::part::interface::InterfaceRow;
 use super::part::lease::{Ends, LeaseRow, urgency};
 use crate::access::Viewer;
 use crate::api::document::{InterfaceDocument, LeaseDocument};
-use crate::api::{Face, attempts, interfaces, leases};
+use crate::api::{AppState, attempts, interfaces, leases};
 use crate::domain::event::{Event, EventKind};
 use crate::domain::health::Check;
 use crate::domain::lease::Lease;
@@ -81,7 +81,7 @@ struct LeaseTable {
 
 /// Shows the page. What cannot be read is said in a notice; the rest is shown all the same.
 pub(super) async fn show(
-    face: Data<Face>,
+    face: Data<AppState>,
     viewer: Viewer,
     frame: Frame,
     params: Params,
@@ -131,12 +131,12 @@ pub(super) async fn show(
 }
 
 /// What the service finds of itself; nothing where it does not answer soon.
-async fn checks(face: &Face) -> Vec<Check> {
+async fn checks(face: &AppState) -> Vec<Check> {
     let looked = tokio::time::timeout(PATIENCE, face.service.health()).await;
     looked.unwrap_or_default()
 }
 
-fn capacities(face: &Face, notices: &mut Vec<String>) -> Vec<Capacity> {
+fn capacities(face: &AppState, notices: &mut Vec<String>) -> Vec<Capacity> {
     face.service.capacities().unwrap_or_else(|error| {
         notices.push(format!("How full the pools are is not known: {error}."));
         Vec::new()
@@ -144,7 +144,7 @@ fn capacities(face: &Face, notices: &mut Vec<String>) -> Vec<Capacity> {
 }
 
 fn lease_table(
-    face: &Face,
+    face: &AppState,
     viewer: &Viewer,
     mut living: Vec<Arc<Lease>>,
     events: &[Event],
@@ -177,7 +177,7 @@ fn taken_by<'a>(events: &'a [Event], lease: &Lease) -> Option<&'a str> {
 }
 
 async fn attempt_rows(
-    face: &Face,
+    face: &AppState,
     viewer: &Viewer,
     now: Timestamp,
     notices: &mut Vec<String>,
@@ -200,7 +200,7 @@ async fn attempt_rows(
     }
 }
 
-fn interface_rows(face: &Face, notices: &mut Vec<String>) -> Vec<InterfaceRow> {
+fn interface_rows(face: &AppState, notices: &mut Vec<String>) -> Vec<InterfaceRow> {
     match face.service.interfaces().current() {
         Ok(host) => interfaces::documents(&host)
             .into_iter()
@@ -214,7 +214,7 @@ fn interface_rows(face: &Face, notices: &mut Vec<String>) -> Vec<InterfaceRow> {
 }
 
 /// The events that this reader may see, newest first.
-fn seen_events(face: &Face, viewer: &Viewer) -> Vec<Event> {
+fn seen_events(face: &AppState, viewer: &Viewer) -> Vec<Event> {
     let events = face.service.journal().latest(ALL_EVENTS).into_iter();
     let shown = events.filter_map(|event| event.shown(|uid| viewer.sees(uid)));
     shown.collect()

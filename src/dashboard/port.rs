@@ -23,7 +23,7 @@ use super::part::attempt::AttemptRow;
 use super::part::badge::{Badge, Tone};
 use super::part::lease::{Ends, LeaseRow};
 use crate::access::Viewer;
-use crate::api::Face;
+use crate::api::AppState;
 use crate::api::document::{LeaseDocument, OccupantDocument, PortRecord, SightingDocument};
 use crate::api::ports::{self, Socket};
 use crate::api::problem::{Code, Problem};
@@ -133,7 +133,7 @@ struct PastRow {
 
 /// Shows the page of a port.
 pub(super) async fn show(
-    face: Data<Face>,
+    face: Data<AppState>,
     viewer: Viewer,
     frame: Frame,
     path: Path<(String, String)>,
@@ -208,7 +208,7 @@ fn rows(leases: Vec<LeaseDocument>, viewer: &Viewer, now: Timestamp) -> Vec<Leas
 
 /// Every address of the host, with who has the port there.
 fn addresses(
-    face: &Face,
+    face: &AppState,
     viewer: &Viewer,
     leases: &[Arc<Lease>],
     sockets: &[Socket],

@@ -12,7 +12,7 @@ use askama::Template;
 use super::errors::ErrorPage;
 use super::frame::Frame;
 use crate::access::Viewer;
-use crate::api::Face;
+use crate::api::AppState;
 use crate::api::problem::{Code, Problem};
 
 /// Where programs ask, whatever they say that they accept.
@@ -54,7 +54,7 @@ fn page(request: &HttpRequest, problem: &Problem) -> Option<String> {
 
 /// Where the overview is: under another name the console answers nothing.
 fn home(request: &HttpRequest, problem: &Problem) -> Option<String> {
-    let face = request.app_data::<Data<Face>>();
+    let face = request.app_data::<Data<AppState>>();
     let lost = problem.code == Code::MisdirectedHost.as_str();
     face.and_then(|face| face.console.get().cloned())
         .filter(|_| lost)

@@ -9,7 +9,7 @@ use super::part::lease::folder;
 use crate::access::Viewer;
 use crate::api::document::{LeaseDocument, listener_of};
 use crate::api::problem::Problem;
-use crate::api::{Face, leases, ports};
+use crate::api::{AppState, leases, ports};
 use crate::domain::attempt::Occupant;
 use crate::domain::lease::{LeaseId, State};
 use crate::domain::words::counted;
@@ -64,7 +64,7 @@ pub(super) struct Wish<'a> {
 /// Gives leases back, and leads to `after`; or asks, where a program listens on one of them. One
 /// that has ended meanwhile is no failure.
 pub(super) async fn release(
-    face: &Face,
+    face: &AppState,
     viewer: &Viewer,
     frame: Frame,
     wish: Wish<'_>,
@@ -106,7 +106,7 @@ fn question(frame: Frame, wish: Wish<'_>, listening: Vec<Listening>) -> ReleaseP
 }
 
 /// Of these leases those on which a program listens.
-async fn listening(face: &Face, viewer: &Viewer, living: &[LeaseDocument]) -> Vec<Listening> {
+async fn listening(face: &AppState, viewer: &Viewer, living: &[LeaseDocument]) -> Vec<Listening> {
     let mut found = Vec::new();
     let mut looks = 0;
     for lease in living.iter().filter(|lease| lease.may_be_listened_on()) {
@@ -132,7 +132,7 @@ async fn listening(face: &Face, viewer: &Viewer, living: &[LeaseDocument]) -> Ve
 }
 
 /// The program that listens on the port of a lease, as the kernel tells now.
-async fn listener(face: &Face, viewer: &Viewer, lease: &LeaseDocument) -> Option<Occupant> {
+async fn listener(face: &AppState, viewer: &Viewer, lease: &LeaseDocument) -> Option<Occupant> {
     let sockets = ports::sockets(&face.service, lease.protocol, lease.port).await;
     let me = std::process::id();
     let occupants = sockets.iter().filter_map(|socket| socket.seen_by(viewer));
@@ -144,7 +144,7 @@ async fn listener(face: &Face, viewer: &Viewer, lease: &LeaseDocument) -> Option
 
 /// What a page says of leases that were just released: which they are stands in its address, and
 /// what became of them on record and in the kernel, so that no link can make it say anything else.
-pub(super) async fn told(face: &Face, viewer: &Viewer, ids: &str) -> Option<String> {
+pub(super) async fn told(face: &AppState, viewer: &Viewer, ids: &str) -> Option<String> {
     viewer.caller().ok()?;
     let ids = ids.split(',').take(TOLD);
     let mut released = Vec::new();

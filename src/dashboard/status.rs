@@ -6,7 +6,7 @@ use askama::Template;
 use super::frame::Frame;
 use super::page::Page;
 use super::part::badge::{Badge, Tone};
-use crate::api::Face;
+use crate::api::AppState;
 use crate::domain::attempt::printable;
 use crate::domain::health::{Check, Condition};
 use crate::domain::words::grouped;
@@ -46,7 +46,7 @@ impl From<Check> for Row {
 }
 
 /// Shows the status.
-pub(super) async fn show(face: Data<Face>, frame: Frame) -> Page<StatusPage> {
+pub(super) async fn show(face: Data<AppState>, frame: Frame) -> Page<StatusPage> {
     let settings = face.service.settings();
     let mut checks = face.service.health().await;
     // What is wrong comes first.

@@ -15,8 +15,8 @@ use super::part::explanation::{TERMS, Why};
 use super::part::form::Field;
 use super::part::moved::MoveNote;
 use super::part::timing::{TimedRow, timed};
-use crate::access::{Viewer, is_led_here};
-use crate::api::Face;
+use crate::access::{Viewer, is_cross_site};
+use crate::api::AppState;
 use crate::api::document::{AllocationDocument, LeaseDocument, LeaseRequest};
 use crate::api::leases::document;
 use crate::api::problem::{Code, Problem};
@@ -122,14 +122,14 @@ struct FoundPort {
 /// `GET /try[?…]`: the form, and what its request would come to. Nothing is granted here and nothing
 /// is left of it, so who may read may ask.
 pub(super) async fn show(
-    face: Data<Face>,
+    face: Data<AppState>,
     viewer: Viewer,
     frame: Frame,
     params: Params,
     request: HttpRequest,
 ) -> Page<TryPage> {
     // Each candidate is bound for a moment, which is not for other sites' pages to set off.
-    let answer = if is_led_here(&request) {
+    let answer = if is_cross_site(&request) {
         Answer {
             elsewhere: !hidden(&params).is_empty(),
             ..Answer::default()
@@ -148,7 +148,7 @@ pub(super) async fn show(
 
 /// `POST /try`: grants it.
 pub(super) async fn grant(
-    face: Data<Face>,
+    face: Data<AppState>,
     viewer: Viewer,
     form: Form<Vec<(String, String)>>,
 ) -> Result<HttpResponse, PageError> {
@@ -170,7 +170,7 @@ fn lead(granted: &Allocated) -> String {
     format!("{page}{said}")
 }
 
-async fn answer(face: &Face, viewer: &Viewer, params: &Params) -> Answer {
+async fn answer(face: &AppState, viewer: &Viewer, params: &Params) -> Answer {
     if hidden(params).is_empty() {
         return Answer::default();
     }
@@ -196,7 +196,7 @@ async fn answer(face: &Face, viewer: &Viewer, params: &Params) -> Answer {
     }
 }
 
-fn found(face: &Face, allocated: &Allocated, now: Timestamp) -> Found {
+fn found(face: &AppState, allocated: &Allocated, now: Timestamp) -> Found {
     let document: AllocationDocument = document(allocated, face.service.clock());
     let lives = |lease: &LeaseDocument| face.service.lease(lease.id).is_some();
     let ports: Vec<FoundPort> = document
@@ -286,7 +286,7 @@ fn interfaces(params: &Params) -> Result<Vec<Selector>, String> {
 }
 
 /// The first fields of [`KEYS`].
-fn usual(face: &Face, params: &Params) -> Vec<Field> {
+fn usual(face: &AppState, params: &Params) -> Vec<Field> {
     let settings = face.service.settings();
     let pools = settings.pools.keys().map(|name| (name, name));
     let text = |key, label, hint| Field::text(params, key, label, hint);
@@ -299,7 +299,7 @@ fn usual(face: &Face, params: &Params) -> Vec<Field> {
 }
 
 /// The others.
-fn rare(face: &Face, params: &Params) -> Vec<Field> {
+fn rare(face: &AppState, params: &Params) -> Vec<Field> {
     let same = |word: &'static str| (word, word);
     let text = |key, label, hint| Field::text(params, key, label, hint);
     let choice = |key, label, known: [&'static str; 3]| {
@@ -317,7 +317,7 @@ fn rare(face: &Face, params: &Params) -> Vec<Field> {
 }
 
 /// Selectors that mean something on this host.
-fn offers(face: &Face) -> Vec<String> {
+fn offers(face: &AppState) -> Vec<String> {
     let classes = ["any", "all", "loopback", "private"];
     let mut offers: Vec<String> = classes.map(str::to_owned).to_vec();
     if let Ok(host) = face.service.interfaces().current() {

@@ -17,9 +17,9 @@ const LONGEST: Duration = Duration::from_hours(10 * 366 * 24);
 
 /// A length of time, written `"1h30m"` or as a number of seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Span(pub Duration);
+pub struct HumanDuration(pub Duration);
 
-impl Span {
+impl HumanDuration {
     fn bounded<E: de::Error>(length: Duration) -> Result<Self, E> {
         if length > LONGEST {
             return Err(E::custom(
@@ -37,20 +37,20 @@ impl Span {
     }
 }
 
-impl fmt::Display for Span {
+impl fmt::Display for HumanDuration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let printer = SpanPrinter::new().spacing(Spacing::None);
         f.write_str(&printer.unsigned_duration_to_string(&self.0))
     }
 }
 
-impl Serialize for Span {
+impl Serialize for HumanDuration {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
 }
 
-impl<'de> Deserialize<'de> for Span {
+impl<'de> Deserialize<'de> for HumanDuration {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(SpanVisitor)
     }
@@ -59,31 +59,31 @@ impl<'de> Deserialize<'de> for Span {
 struct SpanVisitor;
 
 impl Visitor<'_> for SpanVisitor {
-    type Value = Span;
+    type Value = HumanDuration;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(EXPECTS)
     }
 
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<Span, E> {
-        let length = Span::parse(text)
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<HumanDuration, E> {
+        let length = HumanDuration::parse(text)
             .ok_or_else(|| E::custom(format!("\"{text}\" is not a duration: write {EXPECTS}")))?;
-        Span::bounded(length)
+        HumanDuration::bounded(length)
     }
 
-    fn visit_u64<E: de::Error>(self, seconds: u64) -> Result<Span, E> {
-        Span::bounded(Duration::from_secs(seconds))
+    fn visit_u64<E: de::Error>(self, seconds: u64) -> Result<HumanDuration, E> {
+        HumanDuration::bounded(Duration::from_secs(seconds))
     }
 
-    fn visit_i64<E: de::Error>(self, seconds: i64) -> Result<Span, E> {
+    fn visit_i64<E: de::Error>(self, seconds: i64) -> Result<HumanDuration, E> {
         let seconds = u64::try_from(seconds)
             .map_err(|_| E::custom(format!("{seconds} is not a duration: write {EXPECTS}")))?;
         self.visit_u64(seconds)
     }
 
-    fn visit_f64<E: de::Error>(self, seconds: f64) -> Result<Span, E> {
+    fn visit_f64<E: de::Error>(self, seconds: f64) -> Result<HumanDuration, E> {
         let length = Duration::try_from_secs_f64(seconds);
-        Span::bounded(
+        HumanDuration::bounded(
             length
                 .map_err(|_| E::custom(format!("{seconds} is not a duration: write {EXPECTS}")))?,
         )
@@ -97,7 +97,7 @@ impl Visitor<'_> for SpanVisitor {
 )]
 pub struct NotADuration(String);
 
-impl FromStr for Span {
+impl FromStr for HumanDuration {
     type Err = NotADuration;
 
     fn from_str(text: &str) -> Result<Self, NotADuration> {
@@ -125,7 +125,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn span(json: &str) -> Result<Duration, String> {
-        let span: Result<Span, _> = serde_json::from_str(json);
+        let span: Result<HumanDuration, _> = serde_json::from_str(json);
         span.map(|span| span.0).map_err(|error| error.to_string())
     }
 
@@ -142,10 +142,10 @@ mod tests {
 
     #[test]
     fn a_flag_is_written_in_the_same_words() {
-        assert_eq!("90".parse(), Ok(Span(Duration::from_secs(90))));
-        assert_eq!("1h30m".parse(), Ok(Span(Duration::from_mins(90))));
+        assert_eq!("90".parse(), Ok(HumanDuration(Duration::from_secs(90))));
+        assert_eq!("1h30m".parse(), Ok(HumanDuration(Duration::from_mins(90))));
         for wrong in ["", "soon", "-5s", "99999d"] {
-            assert!(wrong.parse::<Span>().is_err(), "{wrong} was taken");
+            assert!(wrong.parse::<HumanDuration>().is_err(), "{wrong} was taken");
         }
     }
 
@@ -161,9 +161,9 @@ mod tests {
     proptest! {
         #[test]
         fn a_duration_survives_being_written_down(ms in 0u64..10_000_000_000) {
-            let written = Span(Duration::from_millis(ms));
+            let written = HumanDuration(Duration::from_millis(ms));
             let text = serde_json::to_string(&written).unwrap();
-            prop_assert_eq!(serde_json::from_str::<Span>(&text).unwrap(), written);
+            prop_assert_eq!(serde_json::from_str::<HumanDuration>(&text).unwrap(), written);
         }
     }
 }

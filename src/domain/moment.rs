@@ -6,13 +6,13 @@ use jiff::Timestamp;
 use serde::de::{self, Deserializer};
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::duration::Span;
+use super::duration::HumanDuration;
 
 /// A point in time, written `"7d"` for seven days ago or `"2030-01-31T12:00:00Z"`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Moment {
     /// So long before now.
-    Ago(Span),
+    Ago(HumanDuration),
     /// This very time.
     At(Timestamp),
 }
@@ -81,10 +81,10 @@ mod tests {
         assert_eq!(at("90m"), "2030-01-08T10:30:00Z");
         assert_eq!(at("2029-12-31T00:00:00+02:00"), "2029-12-30T22:00:00Z");
         assert_eq!(
-            Moment::Ago(Span(Duration::from_hours(36)))
+            Moment::Ago(HumanDuration(Duration::from_hours(36)))
                 .to_string()
                 .parse(),
-            Ok(Moment::Ago(Span(Duration::from_hours(36))))
+            Ok(Moment::Ago(HumanDuration(Duration::from_hours(36))))
         );
         for wrong in ["", "yesterday", "-7d", "2030-13-01T00:00:00Z"] {
             assert!(wrong.parse::<Moment>().is_err(), "{wrong} was taken");

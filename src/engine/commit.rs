@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 
 use super::allocator::Found;
 use super::books::Ticket;
-use super::grant::{Allocated, Asked, Outcome, conflicts};
+use super::grant::{Allocated, Outcome, RequestContext, conflicts};
 use super::plan::check_lifetime;
 use super::refusal::{Refusal, in_the_way};
 use super::service::{Mode, Service, lock};
@@ -29,7 +29,7 @@ struct Fresh {
 }
 
 /// A move as it goes on record, which everybody reads who may see this user's leases.
-pub(super) fn on_record(asked: &Asked<'_>, moved: &Moved) -> Moved {
+pub(super) fn on_record(asked: &RequestContext<'_>, moved: &Moved) -> Moved {
     let mut moved = moved.clone();
     moved.veil(|uid| uid == asked.caller.uid);
     moved
@@ -42,7 +42,7 @@ struct Kept {
 }
 
 /// One line for all that was in the way of a grant: there may be thousands. At debug each has its own.
-fn tell(asked: &Asked<'_>, conflicts: &[Attempt]) {
+fn tell(asked: &RequestContext<'_>, conflicts: &[Attempt]) {
     if !conflicts.is_empty() {
         let (allocation, count) = (asked.id, conflicts.len());
         tracing::info!(%allocation, conflicts = count, "in the way: {}", in_the_way(conflicts));
@@ -53,7 +53,7 @@ impl Service {
     /// Grants what was found. The leases that it replaces end in the same commit.
     pub(super) async fn grant(
         &self,
-        asked: &Asked<'_>,
+        asked: &RequestContext<'_>,
         outcome: Outcome,
     ) -> Result<Allocated, Refusal> {
         let Outcome {
@@ -102,7 +102,7 @@ impl Service {
     /// and is not said anew goes on.
     fn fresh(
         &self,
-        asked: &Asked<'_>,
+        asked: &RequestContext<'_>,
         name: Option<&Name>,
         found: Found,
         moved: Option<&Moved>,
@@ -126,7 +126,7 @@ impl Service {
 
     /// Gives a name's next lease what its last one was told and the request leaves open, as for a lease
     /// that stays.
-    fn carry_over(&self, asked: &Asked<'_>, before: &Lease, lease: &mut Lease) {
+    fn carry_over(&self, asked: &RequestContext<'_>, before: &Lease, lease: &mut Lease) {
         lease.by_hand |= before.by_hand;
         if asked.request.labels.is_empty() {
             lease.labels.clone_from(&before.labels);
@@ -143,7 +143,7 @@ impl Service {
     /// once more.
     async fn in_order(
         &self,
-        asked: &Asked<'_>,
+        asked: &RequestContext<'_>,
         kept: Vec<Option<Kept>>,
         fresh: Vec<Arc<Lease>>,
     ) -> Result<Vec<Arc<Lease>>, Refusal> {
@@ -170,7 +170,7 @@ impl Service {
     /// meanwhile. If so, what has neither name nor key is given back at once: nobody knows of it.
     async fn commit_fresh(
         &self,
-        asked: &Asked<'_>,
+        asked: &RequestContext<'_>,
         batch: Batch,
         fresh: Vec<Fresh>,
         replaced: Vec<Arc<Lease>>,
@@ -305,7 +305,7 @@ impl Service {
 
     pub(super) fn new_lease(
         &self,
-        asked: &Asked<'_>,
+        asked: &RequestContext<'_>,
         name: Option<&Name>,
         port: Port,
         protocol: Protocol,
@@ -349,7 +349,7 @@ impl Service {
     }
 
     /// A command that exits can hold nothing afterwards, unless its program inherits the hold.
-    fn first_guard(&self, asked: &Asked<'_>, handover: Handover) -> Guard {
+    fn first_guard(&self, asked: &RequestContext<'_>, handover: Handover) -> Guard {
         let outlives = self.mode == Mode::Serving || asked.owner.is_some();
         match handover {
             _ if asked.request.reserve && self.mode == Mode::Serving => Guard::Hold,

@@ -108,7 +108,7 @@ impl Service {
         self.store.include(found.clone()).await?;
         self.change_exclusions(|all| all.remove_all(&found));
         self.tell_of_ports(EventKind::Included, protocols, ports, "included again");
-        self.queue.tell_freed();
+        self.queue.notify_freed();
         tracing::info!(%ports, %protocols, uid = caller.uid, "included again");
         Ok(())
     }

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 
 use super::allocator::{Found, Wish};
 use super::books::OverLimit;
-use super::grant::Asked;
+use super::grant::RequestContext;
 use super::quota::{Admission, Over};
 use super::refusal::Refusal;
 use super::service::{Service, lock};
@@ -59,7 +59,7 @@ impl Service {
     /// Lets a request in, with room made for it where a quota leaves none; and tells who gave way.
     pub(super) async fn admit_with_room(
         &self,
-        asked: &Asked<'_>,
+        asked: &RequestContext<'_>,
         missing: usize,
         ending: usize,
     ) -> Result<(Admission, Vec<String>), Refusal> {
@@ -83,7 +83,7 @@ impl Service {
     /// Searches, and once more for each name that gives way where the pool is full.
     pub(super) async fn search_with_room(
         &self,
-        asked: &Asked<'_>,
+        asked: &RequestContext<'_>,
         wishes: &[Wish],
         mut notes: Vec<String>,
     ) -> Searched {
@@ -107,7 +107,7 @@ impl Service {
     }
 
     /// Ends what gives way first, and says what it was; `None` where all that may is not enough.
-    async fn make_room(&self, asked: &Asked<'_>, need: Need) -> Option<String> {
+    async fn make_room(&self, asked: &RequestContext<'_>, need: Need) -> Option<String> {
         if asked.request.dry_run {
             return None;
         }
@@ -135,7 +135,7 @@ impl Service {
     /// The lease of a name that is asked to be reserved: from now on it is kept by hand.
     pub(super) async fn reserved_by_hand(
         &self,
-        asked: &Asked<'_>,
+        asked: &RequestContext<'_>,
         lease: &Lease,
     ) -> Result<Arc<Lease>, Refusal> {
         if !asked.request.reserve || asked.request.dry_run || lease.by_hand {
@@ -155,7 +155,7 @@ impl Service {
     }
 
     /// What may give way, the first first.
-    fn yielding(&self, asked: &Asked<'_>, need: Need) -> Vec<Yielding> {
+    fn yielding(&self, asked: &RequestContext<'_>, need: Need) -> Vec<Yielding> {
         let leases: Vec<Arc<Lease>> = lock(&self.books).leases().cloned().collect();
         let now = self.clock.now();
         let mut names: HashMap<Key, Yielding> = HashMap::new();
@@ -183,7 +183,7 @@ impl Service {
     /// The ports that would be free if names gave way, each with all that is in the way there.
     fn by_port(
         &self,
-        asked: &Asked<'_>,
+        asked: &RequestContext<'_>,
         leases: &[Arc<Lease>],
         names: &HashMap<Key, Yielding>,
     ) -> Vec<Yielding> {
@@ -211,7 +211,7 @@ impl Service {
         ports.into_values().flatten().collect()
     }
 
-    fn may_be_granted(&self, asked: &Asked<'_>, port: Port) -> bool {
+    fn may_be_granted(&self, asked: &RequestContext<'_>, port: Port) -> bool {
         let plan = asked.plan;
         let forbidden = plan.excludes(port)
             || plan.pool.static_band.contains(port)
@@ -220,7 +220,7 @@ impl Service {
         plan.ranges.contains(port) && !forbidden
     }
 
-    fn may_yield(&self, asked: &Asked<'_>, lease: &Lease, now: Timestamp) -> bool {
+    fn may_yield(&self, asked: &RequestContext<'_>, lease: &Lease, now: Timestamp) -> bool {
         let own = lease.uid == asked.caller.uid;
         let is_wanted = own
             && lease.scope == asked.request.scope
@@ -291,7 +291,7 @@ fn suffices(all: &[Yielding], need: Need, service: &Service) -> bool {
 }
 
 /// Tells the log and, in the note that is returned, the asker what gave way.
-fn tell_given_way(asked: &Asked<'_>, yielding: &Yielding) -> String {
+fn tell_given_way(asked: &RequestContext<'_>, yielding: &Yielding) -> String {
     let pool = &asked.plan.pool.name;
     let told = yielding.leases.iter().map(|lease| {
         let (called, since) = (lease.called(), lease.last_used());
@@ -316,7 +316,7 @@ fn tell_given_way(asked: &Asked<'_>, yielding: &Yielding) -> String {
 }
 
 /// Whether a lease counts against a quota.
-fn counts(asked: &Asked<'_>, lease: &Lease, over: Over) -> bool {
+fn counts(asked: &RequestContext<'_>, lease: &Lease, over: Over) -> bool {
     let of_pool = lease.pool == asked.plan.pool.name;
     match over {
         Over::Leases(OverLimit::Pool(..)) => of_pool,

@@ -49,7 +49,11 @@ pub struct Allocated {
 
 impl Allocated {
     /// What was granted before, for whoever asks again.
-    pub(super) fn again(asked: &Asked<'_>, id: AllocationId, leases: Vec<Arc<Lease>>) -> Self {
+    pub(super) fn again(
+        asked: &RequestContext<'_>,
+        id: AllocationId,
+        leases: Vec<Arc<Lease>>,
+    ) -> Self {
         Self {
             id,
             created: false,
@@ -65,7 +69,7 @@ impl Allocated {
 }
 
 /// Everything about one request while it is being answered.
-pub(super) struct Asked<'a> {
+pub(super) struct RequestContext<'a> {
     pub(super) id: AllocationId,
     pub(super) caller: &'a Caller,
     pub(super) request: &'a Request,
@@ -77,7 +81,7 @@ pub(super) struct Asked<'a> {
     pub(super) turn: Arc<Turn>,
 }
 
-impl Asked<'_> {
+impl RequestContext<'_> {
     pub(super) fn trace_id(&self) -> Option<&str> {
         self.trace.as_ref().map(|trace| &*trace.trace_id)
     }
@@ -139,7 +143,7 @@ impl Service {
         let key = request.repeated_by();
         let key = key.map(|key| (caller.uid, &Scope::User, key.as_str()));
         let turn = Arc::new(self.names.take(names.chain(key)).await);
-        let asked = Asked {
+        let asked = RequestContext {
             id: AllocationId(self.new_id()),
             owner: self.owner(caller, request)?,
             start: self.clock.boot(),
@@ -160,7 +164,7 @@ impl Service {
             .iter()
             .all(|known| matches!(known.fate, Fate::Stays(_)));
         if all_stay && !known.is_empty() {
-            return self.hand_again(&asked, &known).await;
+            return self.reissue(&asked, &known).await;
         }
         self.search_and_grant(&asked, known).await
     }
@@ -211,7 +215,7 @@ impl Service {
 
     async fn search_and_grant(
         &self,
-        asked: &Asked<'_>,
+        asked: &RequestContext<'_>,
         known: Vec<Known>,
     ) -> Result<Allocated, Refusal> {
         let wishes = wishes(asked.request, &known);
@@ -220,7 +224,7 @@ impl Service {
             // To go back to a preferred port is no reason to refuse, or to make others give way.
             match self.admit(asked, wishes.len(), ending) {
                 Ok(admission) => (admission, Vec::new()),
-                Err(_) => return self.hand_again(asked, &known).await,
+                Err(_) => return self.reissue(asked, &known).await,
             }
         } else {
             self.admit_with_room(asked, wishes.len(), ending).await?
@@ -252,7 +256,7 @@ impl Service {
     }
 
     /// Looks for the ports that are sought, once.
-    pub(super) fn search(&self, asked: &Asked<'_>, wishes: &[Wish]) -> Searched {
+    pub(super) fn search(&self, asked: &RequestContext<'_>, wishes: &[Wish]) -> Searched {
         let rules = self.kernel_rules();
         let mut occupants = self.occupants();
         let mut rng = lock(&self.rng).fork();
@@ -290,7 +294,7 @@ impl Service {
     /// Records a refusal and gives it its attempts.
     async fn refused(
         &self,
-        asked: &Asked<'_>,
+        asked: &RequestContext<'_>,
         mut refusal: Refusal,
         attempts: Vec<Attempt>,
         explanation: Explanation,
@@ -328,7 +332,7 @@ impl Service {
 
     pub(super) fn record(
         &self,
-        asked: &Asked<'_>,
+        asked: &RequestContext<'_>,
         mut explanation: Explanation,
     ) -> AllocationRecord {
         explanation.veil_skipped(|uid| uid == asked.caller.uid);
@@ -350,7 +354,7 @@ impl Service {
     }
 
     /// What would have been granted, let go of again.
-    fn dry(&self, asked: &Asked<'_>, outcome: Outcome) -> Allocated {
+    fn dry(&self, asked: &RequestContext<'_>, outcome: Outcome) -> Allocated {
         let Outcome {
             slots,
             attempts,
@@ -412,7 +416,11 @@ pub(super) struct Slot {
 
 impl Slot {
     /// The way to the port from the one that was preferred or that the name had.
-    pub(super) fn moved(&self, asked: &Asked<'_>, explanation: &Explanation) -> Option<Moved> {
+    pub(super) fn moved(
+        &self,
+        asked: &RequestContext<'_>,
+        explanation: &Explanation,
+    ) -> Option<Moved> {
         let why = |port| explanation.why_skipped(port).cloned();
         match (&self.known, &self.found) {
             (Some(known), Some(found)) => known.moved(asked, why, found.port),
@@ -452,7 +460,7 @@ fn wishes(request: &Request, known: &[Known]) -> Vec<Wish> {
 
 /// The number of leases of the pool that end when what is sought is found. Those of another pool make
 /// no room in this one.
-fn ending(asked: &Asked<'_>, known: &[Known]) -> usize {
+fn ending(asked: &RequestContext<'_>, known: &[Known]) -> usize {
     let seeking = known
         .iter()
         .filter(|known| matches!(known.fate, Fate::Seeks { .. }));
@@ -485,7 +493,7 @@ fn slots(known: Vec<Known>, found: Vec<Option<Found>>) -> Vec<Slot> {
 }
 
 /// The attempts that were refused, as the asker may see them.
-pub(super) fn conflicts(asked: &Asked<'_>, attempts: &[Attempt]) -> Vec<Attempt> {
+pub(super) fn conflicts(asked: &RequestContext<'_>, attempts: &[Attempt]) -> Vec<Attempt> {
     let mut refused = veiled(attempts, |uid| asked.caller.may_act_for(uid));
     refused.retain(|attempt| !attempt.outcome.is_success());
     refused

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::grant::Asked;
+use super::grant::RequestContext;
 use super::refusal::Refusal;
 use super::service::{Service, lock};
 use super::told::owner_text;
@@ -19,7 +19,7 @@ impl Service {
     /// Refuses a name for a program while another one has it, and says which and what to do.
     pub(super) fn check_is_away(
         &self,
-        asked: &Asked<'_>,
+        asked: &RequestContext<'_>,
         leases: &[Arc<Lease>],
     ) -> Result<(), Refusal> {
         let Some(wanted) = &asked.owner else {

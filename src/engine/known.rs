@@ -7,7 +7,7 @@ mod tests;
 use std::sync::Arc;
 
 use super::allocator::Wish;
-use super::grant::Asked;
+use super::grant::RequestContext;
 use super::refusal::Refusal;
 use super::service::Service;
 use super::told::{held_text, owner_text};
@@ -51,7 +51,7 @@ impl Known {
     /// The way to `port`, where it is not the one that was preferred or that the name had.
     pub(super) fn moved(
         &self,
-        asked: &Asked<'_>,
+        asked: &RequestContext<'_>,
         why_skipped: impl Fn(Port) -> Option<Skipped>,
         port: Port,
     ) -> Option<Moved> {
@@ -83,7 +83,10 @@ impl Known {
 
 impl Service {
     /// Looks up every name of a request. Empty for a request without names.
-    pub(super) async fn look_up_names(&self, asked: &Asked<'_>) -> Result<Vec<Known>, Refusal> {
+    pub(super) async fn look_up_names(
+        &self,
+        asked: &RequestContext<'_>,
+    ) -> Result<Vec<Known>, Refusal> {
         let mut all = Vec::with_capacity(asked.request.names.len());
         for (index, name) in asked.request.names.iter().enumerate() {
             // Of several names the first has the preference, the others go upwards.
@@ -95,7 +98,7 @@ impl Service {
 
     async fn known_name(
         &self,
-        asked: &Asked<'_>,
+        asked: &RequestContext<'_>,
         name: &Name,
         preferred: Option<Port>,
     ) -> Result<Known, Refusal> {
@@ -133,7 +136,7 @@ impl Service {
     /// nothing is held, and where the name is about to leave the port.
     async fn seen_leases(
         &self,
-        asked: &Asked<'_>,
+        asked: &RequestContext<'_>,
         name: &Name,
         preferred: Option<Port>,
     ) -> Vec<Arc<Lease>> {
@@ -159,7 +162,11 @@ impl Service {
     }
 
     /// The port that a name without a living lease had before.
-    async fn last_port(&self, asked: &Asked<'_>, name: &Name) -> Result<Option<Port>, Refusal> {
+    async fn last_port(
+        &self,
+        asked: &RequestContext<'_>,
+        name: &Name,
+    ) -> Result<Option<Port>, Refusal> {
         let protocol = asked.plan.protocols.each()[0];
         let (scope, uid) = (&asked.request.scope, asked.caller.uid);
         let last = self.store.last_of_name(uid, scope, name, protocol).await?;
@@ -184,7 +191,7 @@ fn seeks(leases: Vec<Arc<Lease>>, preferred: Option<Port>, last: Option<Port>) -
 
 /// Decides whether living leases stay, give way to the preferred port, or do not fit any more.
 fn judge(
-    asked: &Asked<'_>,
+    asked: &RequestContext<'_>,
     name: &Name,
     leases: Vec<Arc<Lease>>,
     preferred: Option<Port>,
@@ -254,7 +261,7 @@ impl Misfit {
 }
 
 /// The first thing about the living leases of a name that does not fit the request.
-fn misfit(asked: &Asked<'_>, leases: &[Arc<Lease>]) -> Option<Misfit> {
+fn misfit(asked: &RequestContext<'_>, leases: &[Arc<Lease>]) -> Option<Misfit> {
     let (request, plan) = (asked.request, asked.plan);
     let protocols: Vec<Protocol> = leases.iter().map(|lease| lease.protocol).collect();
     let wanted = request.protocol.filter(|wanted| wanted.each() != protocols);
@@ -288,7 +295,7 @@ fn misfit(asked: &Asked<'_>, leases: &[Arc<Lease>]) -> Option<Misfit> {
 }
 
 /// The exclusion of a port that was made since it was granted.
-fn excluded(asked: &Asked<'_>, port: Port) -> Option<Misfit> {
+fn excluded(asked: &RequestContext<'_>, port: Port) -> Option<Misfit> {
     let rule = |reason, wanted| Misfit {
         is_of_request: false,
         reason,
@@ -304,7 +311,7 @@ fn excluded(asked: &Asked<'_>, port: Port) -> Option<Misfit> {
 
 /// Whether the port that a name gives up is what the request asks for all the same: the number fits,
 /// and it is held for another protocol or on other addresses.
-fn holds_what_is_asked_for(asked: &Asked<'_>, known: &Known) -> bool {
+fn holds_what_is_asked_for(asked: &RequestContext<'_>, known: &Known) -> bool {
     let Fate::Seeks {
         gives_up: Some(why),
         ..
@@ -321,7 +328,12 @@ fn holds_what_is_asked_for(asked: &Asked<'_>, known: &Known) -> bool {
     why.reason == Reason::AskedOtherwise && known.leases.iter().all(fits)
 }
 
-fn refuse<T>(name: &Name, asked: &Asked<'_>, lease: &Lease, wanted: &str) -> Result<T, Refusal> {
+fn refuse<T>(
+    name: &Name,
+    asked: &RequestContext<'_>,
+    lease: &Lease,
+    wanted: &str,
+) -> Result<T, Refusal> {
     let has = held_text(lease);
     let why = if asked.request.strict {
         format!("it {has}, and {wanted} was asked for with strict; leave strict out to let it move")

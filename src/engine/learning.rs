@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::service::{Mode, Service, lock};
-use super::snapshots::Looks;
+use super::snapshots::SnapshotLog;
 use crate::domain::attempt::Attempt;
 use crate::domain::history::{LateRow, Learned};
 use crate::domain::lease::Lease;
@@ -28,7 +28,7 @@ const MANY: usize = 256;
 /// What waits to be written beside the counts.
 #[derive(Debug, Default)]
 pub(super) struct Pending {
-    pub(super) looks: Looks,
+    pub(super) looks: SnapshotLog,
     late: Vec<LateRow>,
     replayed: usize,
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::commit::on_record;
-use super::grant::{Allocated, Asked};
+use super::grant::{Allocated, RequestContext};
 use super::known::Known;
 use super::refusal::Refusal;
 use super::service::{Service, lock};
@@ -17,7 +17,11 @@ use crate::host::process;
 impl Service {
     /// The living leases of a name. One that is ending is waited for, so that its port is free
     /// again when the name asks for it.
-    pub(super) async fn leases_named(&self, asked: &Asked<'_>, name: &Name) -> Vec<Arc<Lease>> {
+    pub(super) async fn leases_named(
+        &self,
+        asked: &RequestContext<'_>,
+        name: &Name,
+    ) -> Vec<Arc<Lease>> {
         let known = self.known_as(asked, name);
         for lease in known.iter().filter(|lease| lease.state.is_ended()) {
             drop(self.turn(lease.id).await);
@@ -27,7 +31,7 @@ impl Service {
         living
     }
 
-    fn known_as(&self, asked: &Asked<'_>, name: &Name) -> Vec<Arc<Lease>> {
+    fn known_as(&self, asked: &RequestContext<'_>, name: &Name) -> Vec<Arc<Lease>> {
         let books = lock(&self.books);
         [Protocol::Tcp, Protocol::Udp]
             .into_iter()
@@ -42,7 +46,7 @@ impl Service {
     /// Whether a name's port can still be handed out: held, in its owner's hands, or to be had.
     pub(super) async fn is_still_ours(
         &self,
-        asked: &Asked<'_>,
+        asked: &RequestContext<'_>,
         lease: &Lease,
     ) -> Result<bool, Refusal> {
         let _turn = self.turn(lease.id).await;
@@ -80,9 +84,9 @@ impl Service {
     }
 
     /// Every name keeps its leases: the same ones, in the asker's hands once more.
-    pub(super) async fn hand_again(
+    pub(super) async fn reissue(
         &self,
-        asked: &Asked<'_>,
+        asked: &RequestContext<'_>,
         known: &[Known],
     ) -> Result<Allocated, Refusal> {
         let mut answer = Allocated::again(asked, asked.id, Vec::new());
@@ -108,7 +112,7 @@ impl Service {
     /// owner is not noted without its gate.
     pub(super) async fn hand(
         &self,
-        asked: &Asked<'_>,
+        asked: &RequestContext<'_>,
         lease: &Lease,
         moved: Option<&Moved>,
     ) -> Result<Arc<Lease>, Refusal> {

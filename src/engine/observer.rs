@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::keeper::in_hand_again;
+use super::keeper::recovered_state;
 use super::refusal::Refusal;
 use super::service::{Service, lock};
 use crate::domain::attempt::{Occupant, SocketState, printable};
@@ -24,7 +24,7 @@ const PROXIES: [&str; 3] = ["docker-proxy", "dockerd", "rootlesskit"];
 
 impl Service {
     /// Looks once a second at whatever waits for a listener, for as long as it is polled.
-    pub async fn keep_watch(&self) {
+    pub async fn run_observer(&self) {
         let mut rounds = tokio::time::interval(ROUND);
         rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -118,10 +118,10 @@ impl Service {
         if hold.is_none() && lease.handover != Handover::Release {
             return Ok(());
         }
-        let healed = self.change(lease.id, |lease| lease.state = in_hand_again(lease));
+        let healed = self.change(lease.id, |lease| lease.state = recovered_state(lease));
         let healed = healed.await?;
         if let Some(hold) = hold
-            && let Some(who) = self.set_right(&healed, &hold).await
+            && let Some(who) = self.fix_gate(&healed, &hold).await
         {
             return self.lose(&healed, who).await;
         }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::refusal::Refusal;
 use crate::config::{InterfaceRule, Settings};
 use crate::domain::address::{ANY_INTERFACE, AddressGroup};
-use crate::domain::duration::Span;
+use crate::domain::duration::HumanDuration;
 use crate::domain::exclusion::Exclusions;
 use crate::domain::explanation::Explanation;
 use crate::domain::lease::Handover;
@@ -174,9 +174,9 @@ pub fn check_lifetime(wanted: Option<Duration>, pool: &Pool) -> Result<(), Refus
         None => Ok(()),
         Some(wanted) => Err(Refusal::QuotaExceeded(format!(
             "a ttl of {} is longer than pool {} allows, {} (max_ttl): ask for less and renew",
-            Span(wanted),
+            HumanDuration(wanted),
             pool.name,
-            Span(limit)
+            HumanDuration(limit)
         ))),
     }
 }

@@ -27,7 +27,7 @@ pub struct Queue {
 
 impl Queue {
     /// A lease has ended.
-    pub fn tell_freed(&self) {
+    pub fn notify_freed(&self) {
         self.freed.notify_waiters();
     }
 

@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use super::books::{Limits, OverLimit, Share};
-use super::grant::Asked;
+use super::grant::RequestContext;
 use super::refusal::Refusal;
 use super::service::{Service, lock};
 use crate::domain::lease::Handover;
@@ -38,7 +38,7 @@ impl Service {
     /// once it has them, so that they count once.
     pub(super) fn admit(
         &self,
-        asked: &Asked<'_>,
+        asked: &RequestContext<'_>,
         missing: usize,
         ending: usize,
     ) -> Result<Admission, Over> {
@@ -62,7 +62,12 @@ impl Service {
     }
 
     /// The refusal of a request that would pass a quota.
-    pub(super) fn over_quota(&self, over: Over, asked: &Asked<'_>, missing: usize) -> Refusal {
+    pub(super) fn over_quota(
+        &self,
+        over: Over,
+        asked: &RequestContext<'_>,
+        missing: usize,
+    ) -> Refusal {
         let pool = &asked.plan.pool;
         let share = (Arc::clone(&pool.name), asked.caller.uid);
         let count = missing * asked.plan.protocols.each().len();
@@ -80,7 +85,7 @@ impl Service {
     }
 
     /// Refuses before descriptors run out: what is left is needed for clients and files.
-    fn check_descriptors(&self, asked: &Asked<'_>, missing: usize) -> Result<(), Over> {
+    fn check_descriptors(&self, asked: &RequestContext<'_>, missing: usize) -> Result<(), Over> {
         let sockets = asked.plan.group.addresses().len() * asked.plan.protocols.each().len();
         // Listeners that are to be given away stand beside their holds.
         let sockets = match asked.plan.handover {

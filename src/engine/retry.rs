@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::grant::{Allocated, Asked};
+use super::grant::{Allocated, RequestContext};
 use super::refusal::Refusal;
 use super::service::Service;
 use crate::domain::lease::Lease;
@@ -29,7 +29,7 @@ impl Service {
     /// it has ended. Within the turn of its key.
     pub(super) async fn granted_before(
         &self,
-        asked: &Asked<'_>,
+        asked: &RequestContext<'_>,
     ) -> Result<Option<Allocated>, Refusal> {
         let Some(key) = asked.request.repeated_by() else {
             return Ok(None);
@@ -63,7 +63,7 @@ fn refuse<T>(key: &RetryKey, why: &str) -> Result<T, Refusal> {
 
 /// Whether the leases could be the answer to this request. Its wishes for the choice of a port do not
 /// count: the choice was made.
-fn is_what_was_asked(asked: &Asked<'_>, leases: &[Arc<Lease>]) -> bool {
+fn is_what_was_asked(asked: &RequestContext<'_>, leases: &[Arc<Lease>]) -> bool {
     let (request, plan) = (asked.request, asked.plan);
     let protocols = plan.protocols.each();
     leases.len() == request.port_count() * protocols.len()

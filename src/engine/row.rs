@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::allocator::Wish;
-use super::grant::Asked;
+use super::grant::RequestContext;
 use super::known::{Fate, Known};
 use super::refusal::Refusal;
 use super::service::Service;
@@ -16,7 +16,7 @@ impl Service {
     /// is found anew.
     pub(super) async fn whole_row(
         &self,
-        asked: &Asked<'_>,
+        asked: &RequestContext<'_>,
         known: Vec<Known>,
     ) -> Result<Vec<Known>, Refusal> {
         let stay = known

@@ -18,7 +18,7 @@ use super::observer::Inodes;
 use super::occupants::{Occupants, Sightings};
 use super::queue::Queue;
 use super::refusal::Refusal;
-use super::turns::{self, Turns};
+use super::turns::{self, KeyedLocks};
 use crate::choice::history::History;
 use crate::config::Settings;
 use crate::domain::exclusion::Exclusions;
@@ -121,8 +121,8 @@ pub struct Inner {
     pub(super) listeners: Mutex<HashMap<LeaseId, Inodes>>,
     pub(super) deadlines_moved: Notify,
     pub(super) queue: Queue,
-    pub(super) names: Turns,
-    pub(super) transitions: Turns,
+    pub(super) names: KeyedLocks,
+    pub(super) transitions: KeyedLocks,
     pub(super) rng: Mutex<fastrand::Rng>,
     pub(super) runtime: tokio::runtime::Handle,
     pub(super) metrics: Metrics,
@@ -194,8 +194,8 @@ impl Service {
             listeners: Mutex::default(),
             deadlines_moved: Notify::new(),
             queue: Queue::default(),
-            names: Turns::default(),
-            transitions: Turns::new(TRANSITIONS),
+            names: KeyedLocks::default(),
+            transitions: KeyedLocks::new(TRANSITIONS),
             rng: Mutex::new(rng),
             runtime: tokio::runtime::Handle::current(),
             descriptor_limit: descriptor_limit(mode),

@@ -20,7 +20,7 @@ use crate::host::occupancy::{Entry, Occupancy, holders};
 use crate::store::StoreError;
 use crate::telemetry::{Stopwatch, span};
 
-pub(super) use self::log::Looks;
+pub(super) use self::log::SnapshotLog;
 
 /// What one snapshot saw.
 #[derive(Debug, Clone, Copy)]
@@ -36,7 +36,7 @@ pub struct Look {
 impl Service {
     /// Looks every `snapshot_interval`, give or take a tenth so that nothing periodic escapes it,
     /// for as long as it is polled.
-    pub async fn keep_looking(&self) {
+    pub async fn run_snapshots(&self) {
         loop {
             let jitter = lock(&self.rng).f64().mul_add(0.2, 0.9);
             let interval = self.settings().history.snapshot_interval;

@@ -17,7 +17,7 @@ pub const LOCKS: u64 = 512;
 
 /// Locks that keys are spread over.
 #[derive(Debug)]
-pub struct Turns {
+pub struct KeyedLocks {
     locks: Vec<Arc<Mutex<()>>>,
     hasher: RandomState,
 }
@@ -25,13 +25,13 @@ pub struct Turns {
 /// The turn of one or several keys, until dropped. May be moved to another task.
 pub type Turn = Vec<OwnedMutexGuard<()>>;
 
-impl Default for Turns {
+impl Default for KeyedLocks {
     fn default() -> Self {
         Self::new(LOCKS)
     }
 }
 
-impl Turns {
+impl KeyedLocks {
     /// Turns of keys that share so many locks: at least one.
     pub fn new(locks: u64) -> Self {
         Self {
@@ -77,7 +77,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_key_is_at_work_once() {
-        let turns = Turns::default();
+        let turns = KeyedLocks::default();
         let first = turns.take(["web", "api"]).await;
         let short = Duration::from_millis(20);
         let second = tokio::time::timeout(short, turns.take(["api"])).await;
@@ -88,7 +88,7 @@ mod tests {
 
     #[tokio::test]
     async fn keys_at_work_are_not_taken() {
-        let turns = Turns::default();
+        let turns = KeyedLocks::default();
         let first = turns.take(["web"]).await;
         assert!(turns.try_take(["web"]).is_none());
         drop(first);
@@ -97,12 +97,12 @@ mod tests {
 
     #[tokio::test]
     async fn keys_that_share_a_lock_take_it_once() {
-        let turns = Turns::new(1);
+        let turns = KeyedLocks::new(1);
         assert_eq!(turns.take(["web", "api", "db"]).await.len(), 1);
     }
 
     #[tokio::test]
     async fn who_has_no_key_waits_for_nobody() {
-        assert!(Turns::default().take([""; 0]).await.is_empty());
+        assert!(KeyedLocks::default().take([""; 0]).await.is_empty());
     }
 }

@@ -23,7 +23,7 @@ use crate::api::stats::{self, StatsQuery};
 use crate::api::{allocations, ports};
 use crate::client::{Client, ClientError};
 use crate::config::{Loaded, Settings};
-use crate::domain::duration::Span;
+use crate::domain::duration::HumanDuration;
 use crate::domain::exclusion::Exclusion;
 use crate::domain::lease::{AllocationId, Guard, Lease, LeaseId, Name};
 use crate::domain::port::{Port, PortSet, Protocol, Protocols};
@@ -283,7 +283,7 @@ impl Backend {
     ) -> Result<LeaseDocument, Error> {
         match self {
             Self::Service(client) => {
-                let renewal = serde_json::json!({ "ttl": ttl.map(Span) });
+                let renewal = serde_json::json!({ "ttl": ttl.map(HumanDuration) });
                 Ok(client
                     .post(&format!("/api/v1/leases/{id}/renew"), &renewal)
                     .await?)
@@ -316,7 +316,7 @@ impl Backend {
         ports: Option<PortSet>,
         protocol: Option<Protocol>,
     ) -> Result<Vec<ListenerDocument>, Error> {
-        let mut wanted = listeners::Wanted {
+        let mut wanted = listeners::ListenerQuery {
             ports,
             protocol,
             limit: Some(PAGE),
@@ -333,7 +333,7 @@ impl Backend {
         }
     }
 
-    async fn listeners_of(&self, wanted: &listeners::Wanted) -> Result<ListenerList, Error> {
+    async fn listeners_of(&self, wanted: &listeners::ListenerQuery) -> Result<ListenerList, Error> {
         match self {
             Self::Service(client) => {
                 let query = listeners::query(wanted);

@@ -19,11 +19,11 @@ type Job = Box<dyn FnOnce() + Send>;
 
 /// Where questions are put. The thread ends with the last answer after this is dropped.
 #[derive(Debug)]
-pub(super) struct Desk {
+pub(super) struct Worker {
     jobs: Sender<Job>,
 }
 
-impl Desk {
+impl Worker {
     /// Starts the thread.
     pub(super) fn open() -> Result<Self, Error> {
         let (jobs, queue): (_, Receiver<Job>) = channel();

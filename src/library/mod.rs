@@ -42,7 +42,7 @@ use crate::domain::pool::{DEFAULT_POOL, Pool};
 use crate::domain::port::{PortError, PortSet};
 use crate::store::directory::DataDirectory;
 use backend::Backend;
-use desk::Desk;
+use desk::Worker;
 use find::Target;
 
 /// Where ports come from: the running service, or this process itself.
@@ -62,14 +62,14 @@ use find::Target;
 #[derive(Clone)]
 pub struct Portbook {
     target: Arc<Target>,
-    desk: Arc<Desk>,
+    desk: Arc<Worker>,
 }
 
 impl Portbook {
     fn at(target: Target) -> Result<Self, Error> {
         Ok(Self {
             target: Arc::new(target),
-            desk: Arc::new(Desk::open()?),
+            desk: Arc::new(Worker::open()?),
         })
     }
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 use super::backend::Backend;
 use super::{Bound, Error, Lease, Listener, Portbook};
 use crate::api::document::{AllocationDocument, LeaseDocument, LeaseRequest, ScopeWord};
-use crate::domain::duration::Span;
+use crate::domain::duration::HumanDuration;
 use crate::domain::lease::Handover;
 use crate::domain::pool::Strategy;
 use crate::domain::port::{PortSet, Protocol};
@@ -104,7 +104,7 @@ impl PortRequest {
 
     /// Time that the search may take; the pool's `attempt_timeout` if not given.
     pub fn timeout(self, timeout: Duration) -> Self {
-        self.with(|wanted| wanted.timeout = Some(Span(timeout)))
+        self.with(|wanted| wanted.timeout = Some(HumanDuration(timeout)))
     }
 
     /// Exactly this port, or an error that names who has it. See [`Error`] for an example.
@@ -255,7 +255,7 @@ impl PortRequest {
     /// How long the lease lasts unless it is [renewed](Lease::renew). The socket stays open all the
     /// same; what ends is the claim to the port.
     pub fn ttl(self, ttl: Duration) -> Self {
-        self.with(|wanted| wanted.ttl = Some(Span(ttl)))
+        self.with(|wanted| wanted.ttl = Some(HumanDuration(ttl)))
     }
 
     /// A word to find the lease by.

@@ -13,7 +13,7 @@ use crate::domain::port::Protocol;
 
 /// One of the small tables behind history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ledger {
+pub enum ExportTable {
     /// Each look at the sockets of others.
     Snapshots,
     /// Sockets of others, from one snapshot to another without a gap.
@@ -58,7 +58,7 @@ struct Columns {
     until: &'static str,
 }
 
-impl Ledger {
+impl ExportTable {
     /// The names of what a row holds, in its order.
     pub const fn columns(self) -> &'static [&'static str] {
         match self {
@@ -240,7 +240,7 @@ impl Reader {
     /// columns. `window`: how many to leave out, and how many to give.
     pub async fn ledger(
         &self,
-        ledger: Ledger,
+        ledger: ExportTable,
         filter: &LedgerFilter,
     ) -> Result<Vec<Vec<Value>>, StoreError> {
         let mut query = QueryBuilder::new(ledger.rows());

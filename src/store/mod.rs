@@ -28,7 +28,7 @@ pub use day::{DayFilter, DayKey, DayRecord};
 pub use error::StoreError;
 pub use filter::AttemptFilter;
 pub use lease::{LeaseFilter, StoredLease};
-pub use ledger::{Ledger, LedgerFilter};
+pub use ledger::{ExportTable, LedgerFilter};
 pub use past::Seen;
 pub use prune::{Bounds, Cursor, Kind, Removed, Step};
 pub use reader::Reader;

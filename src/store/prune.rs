@@ -35,7 +35,7 @@ pub enum Kind {
     /// Allocations.
     Allocations,
     /// Snapshots, what they saw, and late conflicts.
-    Looks,
+    SnapshotLog,
     /// Totals.
     Totals,
 }
@@ -46,7 +46,7 @@ impl Kind {
         Self::Attempts,
         Self::Leases,
         Self::Allocations,
-        Self::Looks,
+        Self::SnapshotLog,
         Self::Totals,
     ];
 }
@@ -87,7 +87,7 @@ impl Removed {
             Kind::Attempts => &mut self.attempts,
             Kind::Leases => &mut self.leases,
             Kind::Allocations => &mut self.allocations,
-            Kind::Looks => &mut self.looks,
+            Kind::SnapshotLog => &mut self.looks,
             Kind::Totals => &mut self.totals,
         }
     }
@@ -256,7 +256,7 @@ pub(super) async fn step(
         Kind::Attempts => attempts(connection, &prune).await,
         Kind::Leases => leases(connection, &prune).await,
         Kind::Allocations => allocations(connection, &prune).await,
-        Kind::Looks => looks(connection, &prune).await,
+        Kind::SnapshotLog => looks(connection, &prune).await,
         Kind::Totals => totals(connection, &prune).await,
     }
 }

@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::domain::duration::Span;
+use crate::domain::duration::HumanDuration;
 use crate::domain::lease::Handover;
 use crate::domain::pool::Strategy;
 use crate::domain::port::{Port, Protocols};
@@ -46,16 +46,16 @@ pub struct PoolDocument {
     /// How ports pass to their owners.
     pub handover: Handover,
     /// How long to wait for a first listener.
-    pub claim_within: Span,
+    pub claim_within: HumanDuration,
     /// How long the folder of a name must be gone for its lease to end.
-    pub gone_after: Span,
+    pub gone_after: HumanDuration,
     /// How long a name must be unused to give way to another user's request where the pool is full.
-    pub names_idle: Span,
+    pub names_idle: HumanDuration,
     /// How long a lease lasts.
-    pub ttl: Option<Span>,
+    pub ttl: Option<HumanDuration>,
     /// How long it may last at most.
     #[serde(default)]
-    pub max_ttl: Option<Span>,
+    pub max_ttl: Option<HumanDuration>,
     /// How many leases there may be.
     #[serde(default)]
     pub max_leases: Option<NonZeroU32>,
@@ -63,9 +63,9 @@ pub struct PoolDocument {
     #[serde(default)]
     pub max_leases_per_user: Option<NonZeroU32>,
     /// How long one request may try.
-    pub attempt_timeout: Span,
+    pub attempt_timeout: HumanDuration,
     /// How long a port is left alone after a refused bind.
-    pub cool_down: Span,
+    pub cool_down: HumanDuration,
     /// How long a port is dearer after a lease on it has ended.
-    pub release_cool_down: Span,
+    pub release_cool_down: HumanDuration,
 }

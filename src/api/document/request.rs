@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::row;
-use crate::domain::duration::Span;
+use crate::domain::duration::HumanDuration;
 use crate::domain::lease::{Handover, Name, Scope};
 use crate::domain::pool::Strategy;
 use crate::domain::port::{Port, PortSet, Protocols};
@@ -85,16 +85,16 @@ pub struct LeaseRequest {
     pub max_attempts: Option<NonZeroU32>,
     /// How long the search may take, more than nothing; the pool's `attempt_timeout` if left out.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub timeout: Option<Span>,
+    pub timeout: Option<HumanDuration>,
     /// How the port passes to its owner.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub handover: Option<Handover>,
     /// How long to wait for a first listener.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub claim_within: Option<Span>,
+    pub claim_within: Option<HumanDuration>,
     /// How long the lease lasts unless renewed.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub ttl: Option<Span>,
+    pub ttl: Option<HumanDuration>,
     /// Within what names are unique.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scope: Option<ScopeWord>,
@@ -115,7 +115,7 @@ pub struct LeaseRequest {
     pub strict: bool,
     /// How long to wait for a port where none is left.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub wait: Option<Span>,
+    pub wait: Option<HumanDuration>,
     /// Keep the port for its name until the owner comes: nobody is let in yet.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub reserve: bool,

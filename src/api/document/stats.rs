@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::domain::duration::Span;
+use crate::domain::duration::HumanDuration;
 use crate::store::{Outcomes, Removed};
 
 /// Attempts by outcome.
@@ -177,9 +177,9 @@ pub struct LifetimeStats {
     /// How many leases.
     pub leases: u64,
     /// Half of them lived no longer.
-    pub median: Span,
+    pub median: HumanDuration,
     /// Nine in ten lived no longer.
-    pub p90: Span,
+    pub p90: HumanDuration,
 }
 
 /// Conflicts met, beside those that random would have met.
@@ -226,7 +226,7 @@ impl From<PortStats> for PortRecord {
 pub struct PruneRequest {
     /// Delete what is older than this, however much it is.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub older_than: Option<Span>,
+    pub older_than: Option<HumanDuration>,
     /// Keep so many attempts, however old they are.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub keep: Option<u64>,

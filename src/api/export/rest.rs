@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use super::{Export, Page};
 use crate::api::problem::{Code, Problem};
 use crate::store::LedgerFilter;
-use crate::store::{AttemptFilter, DayFilter, DayKey, Ledger, StoreError};
+use crate::store::{AttemptFilter, DayFilter, DayKey, ExportTable, StoreError};
 
 /// Parameters of a query, by name.
 pub type Parameters = Vec<(&'static str, String)>;
@@ -35,7 +35,7 @@ impl Export {
                 let times = times(filter.since, filter.until);
                 Ok(after.map(|after| times.chain([("after", after)]).collect()))
             }
-            Page::Ledger(ledger, filter) => {
+            Page::ExportTable(ledger, filter) => {
                 let filter = LedgerFilter {
                     skip,
                     limit: 2,
@@ -66,7 +66,7 @@ fn times(
 }
 
 /// The key of a row of a ledger, as `after` has it.
-fn key(ledger: Ledger, row: &Map<String, Value>) -> Value {
+fn key(ledger: ExportTable, row: &Map<String, Value>) -> Value {
     let columns = ledger.key().iter();
     columns
         .map(|name| row.get(*name).cloned().unwrap_or_default())
@@ -75,7 +75,7 @@ fn key(ledger: Ledger, row: &Map<String, Value>) -> Value {
 
 /// The row that the wanted ones come after.
 pub(super) fn ledger_row(
-    ledger: Ledger,
+    ledger: ExportTable,
     after: Option<&str>,
 ) -> Result<Option<Map<String, Value>>, Problem> {
     let Some(text) = after else { return Ok(None) };

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use schemars::generate::Contract;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
-use crate::domain::duration::Span;
+use crate::domain::duration::HumanDuration;
 use crate::domain::lease::Name;
 use crate::domain::moment::Moment;
 use crate::domain::selector::Selector;
@@ -68,7 +68,7 @@ inline! {
             "examples": ["any", "eth0", "10.0.0.0/8", "!docker0"],
         }),
     };
-    Span, "Duration", |generator| match generator.contract() {
+    HumanDuration, "Duration", |generator| match generator.contract() {
         Contract::Serialize => json_schema!({"title": "duration", "type": "string", "examples": ["1h30m"]}),
         // For whoever sends one.
         _ => json_schema!({
@@ -111,7 +111,7 @@ mod tests {
     fn what_a_schema_gives_as_an_example_is_understood() {
         reads_its_examples::<Name>();
         reads_its_examples::<Selector>();
-        reads_its_examples::<Span>();
+        reads_its_examples::<HumanDuration>();
         reads_its_examples::<Moment>();
     }
 
@@ -119,9 +119,9 @@ mod tests {
     fn the_longest_duration_of_a_schema_is_understood() {
         let longest = LONGEST_SECONDS.to_string();
         for text in ["999d9999h99999m999999s", &longest] {
-            assert!(text.parse::<Span>().is_ok(), "{text}");
+            assert!(text.parse::<HumanDuration>().is_ok(), "{text}");
         }
         let longer = (LONGEST_SECONDS + 1).to_string();
-        assert!(longer.parse::<Span>().is_err());
+        assert!(longer.parse::<HumanDuration>().is_err());
     }
 }

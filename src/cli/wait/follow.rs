@@ -42,7 +42,7 @@ pub(super) struct Follow<'a> {
     /// The ends of owners that are known.
     owners: Vec<Readiness>,
     /// Leases whose program went away while they were followed.
-    put_away: HashSet<LeaseId>,
+    park_lease: HashSet<LeaseId>,
     /// Leases whose program had ended before, which is yet to be told.
     leaving: HashSet<LeaseId>,
     /// Whether there must be a service or a record, as for a name.
@@ -63,7 +63,7 @@ impl<'a> Follow<'a> {
             loaded,
             source: Source::Record(Instant::now()),
             owners: Vec::new(),
-            put_away: HashSet::new(),
+            park_lease: HashSet::new(),
             leaving: HashSet::new(),
             is_needed,
             is_first: true,
@@ -73,7 +73,7 @@ impl<'a> Follow<'a> {
 
     /// Whether the program of a lease went away while it was followed, however short it was there.
     pub(super) fn was_put_away(&self, id: LeaseId) -> bool {
-        self.put_away.contains(&id)
+        self.park_lease.contains(&id)
     }
 
     fn look_again_later(&mut self) {
@@ -222,7 +222,7 @@ impl<'a> Follow<'a> {
         match news {
             News::Event(heard) if heard.kind == EventKind::Reserved.as_str() => {
                 let lease = heard.lease.filter(|id| !self.leaving.remove(id));
-                self.put_away.extend(lease);
+                self.park_lease.extend(lease);
             }
             News::Gone => self.look_again_later(),
             News::Event(_) | News::Unknown => {}

@@ -19,7 +19,7 @@ use self::http::HttpPath;
 use super::target::Target;
 use super::{Failure, Global, complete, note, print_json};
 use crate::api::document::{LeaseDocument, VERSION};
-use crate::domain::duration::Span;
+use crate::domain::duration::HumanDuration;
 use crate::domain::lease::Name;
 use crate::domain::port::{Port, Protocol};
 
@@ -55,7 +55,7 @@ pub struct WaitArgs {
     http: Option<HttpPath>,
     /// How long to wait; for ever if left out.
     #[arg(long, value_name = "DURATION")]
-    timeout: Option<Span>,
+    timeout: Option<HumanDuration>,
 }
 
 /// Subject of the wait.

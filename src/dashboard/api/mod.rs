@@ -13,7 +13,7 @@ use self::field::Field;
 use super::format::{Piece, pieces};
 use super::frame::Frame;
 use super::page::Page;
-use crate::api::{Face, openapi};
+use crate::api::{AppState, openapi};
 
 /// The page.
 #[derive(Debug, Template)]
@@ -86,7 +86,7 @@ static GROUPS: LazyLock<Vec<Group>> = LazyLock::new(groups);
 static SCHEMAS: LazyLock<Vec<SchemaView>> = LazyLock::new(schemas);
 
 /// Shows the API.
-pub(super) async fn show(face: Data<Face>, frame: Frame) -> Page<ApiPage> {
+pub(super) async fn show(face: Data<AppState>, frame: Frame) -> Page<ApiPage> {
     let console = face.console.get().cloned();
     let about = text(&openapi::document()["info"], "description");
     Page(ApiPage {

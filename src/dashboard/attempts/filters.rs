@@ -1,7 +1,7 @@
 //! What of the attempts is wanted, as the address says it.
 
-use crate::api::Face;
-use crate::api::attempts::Wanted;
+use crate::api::AppState;
+use crate::api::attempts::AttemptQuery;
 use crate::dashboard::frame::Params;
 use crate::dashboard::part::badge::Badge;
 use crate::dashboard::part::form::Field;
@@ -29,7 +29,7 @@ const KEYS: [&str; 13] = [
 const STRATEGIES: [&str; 4] = ["learned", "ordered", "random", "explicit"];
 
 /// What is wanted, or what is wrong with it.
-pub(super) fn wanted(params: &Params) -> Result<Wanted, String> {
+pub(super) fn wanted(params: &Params) -> Result<AttemptQuery, String> {
     for key in KEYS {
         let Some(value) = params.get(key) else {
             continue;
@@ -46,7 +46,7 @@ pub(super) fn wanted(params: &Params) -> Result<Wanted, String> {
     parsed(&of_filter(params))
 }
 
-fn parsed(params: &Params) -> Result<Wanted, String> {
+fn parsed(params: &Params) -> Result<AttemptQuery, String> {
     let query = params.query();
     serde_urlencoded::from_str(query.trim_start_matches('?')).map_err(|wrong| wrong.to_string())
 }
@@ -67,7 +67,7 @@ pub(super) fn export(params: &Params, format: &str) -> String {
 }
 
 /// The fields of the form.
-pub(super) fn fields(face: &Face, params: &Params) -> Vec<Field> {
+pub(super) fn fields(face: &AppState, params: &Params) -> Vec<Field> {
     let settings = face.service.settings();
     let outcomes = Outcome::ALL.map(|outcome| {
         let word = outcome.as_str();
@@ -107,7 +107,7 @@ pub(super) fn fields(face: &Face, params: &Params) -> Vec<Field> {
 }
 
 /// The names of interfaces that attempts may have; a wildcard address is of none.
-fn interfaces(face: &Face) -> Vec<String> {
+fn interfaces(face: &AppState) -> Vec<String> {
     let mut names = vec!["any".to_owned()];
     if let Ok(host) = face.service.interfaces().current() {
         let documents = crate::api::interfaces::documents(&host);

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use crate::dashboard::format::When;
 use crate::dashboard::frame::Params;
 use crate::domain::attempt::Outcome;
-use crate::domain::duration::Span;
+use crate::domain::duration::HumanDuration;
 use crate::domain::words::grouped;
 use crate::store::{SUMMED, Times};
 
@@ -247,7 +247,7 @@ fn moment(ms: i64) -> Timestamp {
 }
 
 fn words(ms: i64) -> String {
-    Span(Duration::from_millis(ms.unsigned_abs())).to_string()
+    HumanDuration(Duration::from_millis(ms.unsigned_abs())).to_string()
 }
 
 #[cfg(test)]

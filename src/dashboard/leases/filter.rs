@@ -11,7 +11,7 @@ use crate::dashboard::frame::Params;
 use crate::dashboard::part::badge::Badge;
 use crate::dashboard::part::form::{Choice, Field};
 use crate::dashboard::part::lease::urgency;
-use crate::domain::duration::Span;
+use crate::domain::duration::HumanDuration;
 use crate::domain::lease::{LeaseId, State};
 
 /// The states of leases that live, in the order of the choices.
@@ -55,7 +55,7 @@ pub(super) struct Filter {
     pub(super) protocol: Option<String>,
     pub(super) pid: Option<String>,
     /// Its end or the end of its wait for an owner is so near.
-    pub(super) ends: Option<Span>,
+    pub(super) ends: Option<HumanDuration>,
     /// Anything that is written on a row.
     pub(super) q: Option<String>,
     /// The row before the first.
@@ -107,7 +107,10 @@ impl Filter {
             }
         };
         let after = params.get("after").map(str::parse).transpose();
-        let ends = params.get("ends").map(str::parse::<Span>).transpose();
+        let ends = params
+            .get("ends")
+            .map(str::parse::<HumanDuration>)
+            .transpose();
         Ok(Self {
             name: text("name"),
             pool: text("pool"),
@@ -234,7 +237,7 @@ fn ends(lease: &LeaseDocument) -> Option<Timestamp> {
     deadlines.into_iter().flatten().min()
 }
 
-fn ends_within(lease: &LeaseDocument, within: Span, now: Timestamp) -> bool {
+fn ends_within(lease: &LeaseDocument, within: HumanDuration, now: Timestamp) -> bool {
     let last = now.saturating_add(within.0).unwrap_or(Timestamp::MAX);
     ends(lease).is_some_and(|end| end <= last)
 }

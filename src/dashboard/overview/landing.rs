@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::access::Viewer;
-use crate::api::Face;
+use crate::api::AppState;
 use crate::dashboard::part::moved::MoveNote;
 use crate::domain::lease::Lease;
 use crate::domain::words::listed;
@@ -22,7 +22,7 @@ pub(super) struct Landing {
 
 impl Landing {
     /// Where the console of this service landed, as this viewer may know.
-    pub(super) fn of(face: &Face, viewer: &Viewer, living: &[Arc<Lease>]) -> Self {
+    pub(super) fn of(face: &AppState, viewer: &Viewer, living: &[Arc<Lease>]) -> Self {
         let Some(url) = face.console.get().cloned() else {
             return Self::default();
         };

@@ -4,7 +4,7 @@
 use jiff::Timestamp;
 
 use crate::access::Viewer;
-use crate::api::Face;
+use crate::api::AppState;
 use crate::api::attempts::veil_words;
 use crate::domain::lease::State;
 use crate::store::{AllocationTotal, HourTotal, LateTotal, LeaseTotal, StatsFilter, StoreError};
@@ -36,7 +36,7 @@ pub(super) struct Past {
 impl Past {
     /// What this viewer may know of it. What cannot be read is said in a notice and left empty.
     pub(super) async fn of(
-        face: &Face,
+        face: &AppState,
         viewer: &Viewer,
         now: Timestamp,
         notices: &mut Vec<String>,
@@ -56,7 +56,7 @@ impl Past {
     }
 
     async fn read(
-        face: &Face,
+        face: &AppState,
         viewer: &Viewer,
         now: Timestamp,
         first_hour: i64,

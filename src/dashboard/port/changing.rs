@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::parsed;
 use crate::access::Viewer;
-use crate::api::Face;
+use crate::api::AppState;
 use crate::api::problem::{Code, Problem};
 use crate::dashboard::page::{PageError, see};
 use crate::domain::lease::Name;
@@ -29,7 +29,7 @@ pub(in crate::dashboard) struct Keeping {
 
 /// `POST /ports/{protocol}/{port}/exclude`
 pub(in crate::dashboard) async fn exclude(
-    face: Data<Face>,
+    face: Data<AppState>,
     viewer: Viewer,
     path: Path<(String, String)>,
     form: Form<Excluding>,
@@ -46,7 +46,7 @@ pub(in crate::dashboard) async fn exclude(
 
 /// `POST /ports/{protocol}/{port}/include`
 pub(in crate::dashboard) async fn include(
-    face: Data<Face>,
+    face: Data<AppState>,
     viewer: Viewer,
     path: Path<(String, String)>,
 ) -> Result<HttpResponse, PageError> {
@@ -61,7 +61,7 @@ pub(in crate::dashboard) async fn include(
 
 /// `POST /ports/{protocol}/{port}/keep`: held from now on, for whoever comes by this name.
 pub(in crate::dashboard) async fn keep(
-    face: Data<Face>,
+    face: Data<AppState>,
     viewer: Viewer,
     path: Path<(String, String)>,
     form: Form<Keeping>,
@@ -88,7 +88,7 @@ pub(in crate::dashboard) async fn keep(
 }
 
 /// The pool that has the port; by number it is granted from any.
-fn pool_of(face: &Face, port: Port) -> Option<String> {
+fn pool_of(face: &AppState, port: Port) -> Option<String> {
     let settings = face.service.settings();
     let mut pools = settings.pools.values();
     let pool = pools.find(|pool| pool.ranges.contains(port));
@@ -107,7 +107,7 @@ pub(super) struct Choices {
 }
 
 impl Choices {
-    pub(super) fn of(face: &Face, viewer: &Viewer, protocol: Protocol, port: Port) -> Self {
+    pub(super) fn of(face: &AppState, viewer: &Viewer, protocol: Protocol, port: Port) -> Self {
         let exclusions = face.service.exclusions();
         let told = exclusions.get(protocol, port).map(|exclusion| {
             let reason = exclusion.reason.as_deref().unwrap_or("no reason was given");

@@ -264,7 +264,7 @@ impl Books {
     }
 
     /// Strikes a lease out and frees its port in the books.
-    pub fn strike(&mut self, id: LeaseId) -> Option<Arc<Lease>> {
+    pub fn remove(&mut self, id: LeaseId) -> Option<Arc<Lease>> {
         let lease = self.leases.remove(&id)?;
         if let Some(deadline) = lease.deadline() {
             self.deadlines.remove(&(deadline, id));
@@ -276,8 +276,8 @@ impl Books {
             self.names.remove(&key);
         }
         self.page(&lease.addresses, lease.protocol)
-            .strike(lease.port, id);
-        self.usage.strike(&share(&lease));
+            .remove(lease.port, id);
+        self.usage.remove(&share(&lease));
         self.forget_empty_pages();
         Some(lease)
     }

@@ -99,7 +99,7 @@ impl Page {
     }
 
     /// Strikes a lease out; never another one, should its port have passed on.
-    pub(super) fn strike(&mut self, port: Port, id: LeaseId) {
+    pub(super) fn remove(&mut self, port: Port, id: LeaseId) {
         if self.leases.get(&port) == Some(&id) {
             self.leases.remove(&port);
             self.free_unless_taken(port);

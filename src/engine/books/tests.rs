@@ -87,7 +87,7 @@ fn deadlines_follow_every_change() {
     books.change(id, |lease| lease.claim_by = None);
     assert!(books.due(at(49)).is_empty());
     assert_eq!(books.due(at(50)).len(), 1);
-    books.strike(id);
+    books.remove(id);
     assert_eq!(books.next_deadline(), None);
 }
 
@@ -100,7 +100,7 @@ fn names_are_found_while_their_lease_lives() {
     let id = one.id;
     books.enter(Arc::new(one));
     assert_eq!(books.named(&key).unwrap().id, id);
-    books.strike(id);
+    books.remove(id);
     assert!(books.named(&key).is_none());
 }
 
@@ -207,7 +207,7 @@ impl Model {
             }
             Step::Strike(which) if !self.living.is_empty() => {
                 let lease = self.living.remove(which % self.living.len());
-                assert!(self.books.strike(lease.id).is_some());
+                assert!(self.books.remove(lease.id).is_some());
             }
             _ => {}
         }
@@ -308,7 +308,7 @@ proptest! {
             prop_assert_eq!(&due, &expected);
             prop_assert_eq!(books.next_deadline(), ends.iter().map(first).map(|(at, _)| at).min());
             for id in due {
-                books.strike(id);
+                books.remove(id);
                 ends.retain(|(other, ..)| *other != id);
             }
         }

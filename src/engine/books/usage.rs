@@ -55,7 +55,7 @@ impl Usage {
         *self.living.entry(share).or_default() += 1;
     }
 
-    pub(super) fn strike(&mut self, share: &Share) {
+    pub(super) fn remove(&mut self, share: &Share) {
         take(&mut self.living, share, 1);
     }
 
@@ -101,7 +101,7 @@ mod tests {
         assert_eq!(usage.admit(&bob, 2, limits), Ok(()));
         assert_eq!(usage.admit(&ann, 1, limits), Err(OverLimit::Pool(3, 3)));
         usage.settle(&bob, 2);
-        usage.strike(&ann);
+        usage.remove(&ann);
         assert!(usage.living.is_empty() && usage.pending.is_empty());
         assert_eq!(usage.admit(&ann, 9, Limits::default()), Ok(()));
     }

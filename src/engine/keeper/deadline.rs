@@ -29,7 +29,7 @@ impl Service {
     ///
     /// Deadlines that passed while the service was away or stood still wait for a grace: whoever
     /// wanted to renew in time could not, and goes first.
-    pub async fn keep_time(&self) {
+    pub async fn run_deadlines(&self) {
         if !lock(&self.books).due(self.clock.boot()).is_empty() {
             tokio::time::sleep(GRACE).await;
         }

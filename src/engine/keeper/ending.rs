@@ -205,14 +205,14 @@ impl Service {
             _ => None,
         };
         drop(hold);
-        lock(&self.books).strike(id);
+        lock(&self.books).remove(id);
         lock(&self.listeners).remove(&id);
         self.learn_release(ended);
         let ended_at = ended.ended_at.unwrap_or(ended.granted_at);
         let lifetime = ended_at.duration_since(ended.granted_at);
         let lifetime = lifetime.try_into().unwrap_or_default();
         self.metrics.ended(ended.state.as_str(), lifetime);
-        self.queue.tell_freed();
+        self.queue.notify_freed();
         if let Some(who) = intruder {
             self.late_conflict(ended, who);
         }
@@ -270,7 +270,7 @@ impl Service {
         let still = move |lease: &Lease| up(lease.claim_by);
         let why = "nobody came to listen";
         match lease.name {
-            Some(_) => self.put_away(lease.id, why, still).await,
+            Some(_) => self.park_lease(lease.id, why, still).await,
             None => self.end(lease.id, State::Unclaimed, why, still).await,
         }
     }
@@ -285,7 +285,7 @@ impl Service {
         let parting = span::of_lease("owner_gone", &lease);
         let done = async {
             match lease.name {
-                Some(_) => self.put_away(id, "its owner is away", still).await,
+                Some(_) => self.park_lease(id, "its owner is away", still).await,
                 None => self.end(id, State::OwnerGone, gone, still).await,
             }
         };

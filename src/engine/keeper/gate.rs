@@ -78,7 +78,7 @@ impl Service {
 
     /// Keeps a name's port while its owner is away: held, gate shut. Only if `still` says so of
     /// the lease as it is in its turn.
-    pub(super) async fn put_away(
+    pub(super) async fn park_lease(
         &self,
         id: LeaseId,
         why: &str,
@@ -141,11 +141,7 @@ impl Service {
 
     /// Opens or shuts the gate of a hold, whichever is right for its lease now; who came in, where
     /// it was open and is shut.
-    pub(in crate::engine) async fn set_right(
-        &self,
-        lease: &Lease,
-        hold: &Hold,
-    ) -> Option<Occupant> {
+    pub(in crate::engine) async fn fix_gate(&self, lease: &Lease, hold: &Hold) -> Option<Occupant> {
         let open = is_open_to_owner(lease);
         let done = match (open, hold.is_open()) {
             (true, _) => hold.open_gate(),

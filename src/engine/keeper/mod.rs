@@ -17,7 +17,7 @@ pub(super) mod tests;
 mod watch;
 
 pub(super) use folder::Folders;
-pub(super) use regain::in_hand_again;
+pub(super) use regain::recovered_state;
 pub(super) use repair::Repairs;
 pub use restart::Restored;
 pub(super) use retake::retake;

@@ -154,11 +154,11 @@ impl Service {
 
     /// A hold is back: the port is the lease's again, unless somebody came in through its gate.
     async fn note_hold(&self, lease: &Lease, hold: &Hold) -> Result<(), Refusal> {
-        if let Some(who) = self.set_right(lease, hold).await {
+        if let Some(who) = self.fix_gate(lease, hold).await {
             return self.lose(lease, who).await;
         }
         let guarded = self.change(lease.id, |lease| {
-            lease.state = in_hand_again(lease);
+            lease.state = recovered_state(lease);
             lease.guard = Guard::Hold;
         });
         let (guarded, detail) = (guarded.await?, "its hold is back");
@@ -168,7 +168,7 @@ impl Service {
 }
 
 /// What a lease goes back to that was lost: the port is ours again.
-pub(in crate::engine) fn in_hand_again(lease: &Lease) -> State {
+pub(in crate::engine) fn recovered_state(lease: &Lease) -> State {
     let owner_lives = lease.owner.as_ref().is_some_and(process::is_running);
     match lease.state {
         State::Lost if owner_lives || lease.claim_by.is_some() => State::Handed,

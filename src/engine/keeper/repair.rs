@@ -79,18 +79,18 @@ pub(in crate::engine) struct Repairs {
 
 impl Repairs {
     /// Notes what was seen in this look, and gives what is to be mended now.
-    pub(super) fn ripe(&mut self, seen: Vec<Fault>) -> Vec<Fault> {
+    pub(super) fn due(&mut self, seen: Vec<Fault>) -> Vec<Fault> {
         let before = std::mem::take(&mut self.suspects);
-        let mut ripe = Vec::new();
+        let mut due = Vec::new();
         for fault in seen {
             let looks = before.get(&fault).map_or(1, |looks| looks + 1);
             if looks >= LOOKS || !fault.may_pass() {
-                ripe.push(fault);
+                due.push(fault);
             } else {
                 self.suspects.insert(fault, looks);
             }
         }
-        ripe
+        due
     }
 }
 
@@ -112,18 +112,18 @@ impl Service {
             Ok(more) => seen.extend(more),
             Err(error) => tracing::warn!(%error, "the record could not be compared"),
         }
-        let ripe = lock(&self.repairs).ripe(seen);
-        if ripe.is_empty() {
+        let due = lock(&self.repairs).due(seen);
+        if due.is_empty() {
             return;
         }
         // Looks that find nothing are no story to tell.
         let mending = span::chore("repair");
-        span::counted(&mending, ripe.len());
-        self.mend_all(ripe).instrument(mending).await;
+        span::counted(&mending, due.len());
+        self.mend_all(due).instrument(mending).await;
     }
 
-    async fn mend_all(&self, ripe: Vec<Fault>) {
-        for fault in ripe {
+    async fn mend_all(&self, due: Vec<Fault>) {
+        for fault in due {
             match self.mend(fault).await {
                 Ok(true) => self.note_mended(fault),
                 Ok(false) | Err(Refusal::NotFound) => {}
@@ -226,7 +226,7 @@ impl Service {
         if !is_gate_wrong(&lease, &hold) {
             return Ok(false);
         }
-        if let Some(who) = self.set_right(&lease, &hold).await {
+        if let Some(who) = self.fix_gate(&lease, &hold).await {
             self.lose(&lease, who).await?;
         }
         Ok(true)
@@ -266,7 +266,7 @@ impl Service {
             return Ok(false);
         }
         lock(&self.books).enter(Arc::new(lease.clone()));
-        self.take_up(lease).await.map(|_| true)
+        self.adopt(lease).await.map(|_| true)
     }
 }
 

@@ -67,7 +67,7 @@ impl Service {
             if self.mode == Mode::Embedded {
                 self.put_back(&lease).await?;
                 restored.kept += 1;
-            } else if self.take_up(lease).await? {
+            } else if self.adopt(lease).await? {
                 restored.kept += 1;
             } else {
                 restored.lost += 1;
@@ -126,7 +126,7 @@ impl Service {
     }
 
     /// Guards a lease again; false if an outsider has its port.
-    pub(super) async fn take_up(&self, lease: Lease) -> Result<bool, Refusal> {
+    pub(super) async fn adopt(&self, lease: Lease) -> Result<bool, Refusal> {
         let owner_lives = lease.owner.as_ref().is_some_and(process::is_running);
         let away = !owner_lives && lease.claim_by.is_none() && !outlives_owner(&lease);
         let held = match lease.handover {
@@ -134,7 +134,7 @@ impl Service {
             _ => self.hold_again(&lease),
         };
         let intruder = match &held {
-            Some(again) => self.set_right(&lease, again).await,
+            Some(again) => self.fix_gate(&lease, again).await,
             None => None,
         };
         self.watch(&lease);

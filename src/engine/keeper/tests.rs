@@ -109,7 +109,7 @@ async fn a_leaked_reservation_is_freed_at_the_third_look() {
 async fn a_lease_that_the_books_lost_is_taken_up_again() {
     let place = place().await;
     let lease = place.lease(&Request::default()).await;
-    lock(&place.service.books).strike(lease.id);
+    lock(&place.service.books).remove(lease.id);
     for _ in 0..2 {
         place.service.repair().await;
     }
@@ -246,12 +246,12 @@ fn a_suspect_that_passes_is_forgotten() {
     let mut repairs = Repairs::default();
     let id = LeaseId(uuid::Uuid::nil());
     let fault = super::repair::Fault::Hold(id);
-    assert!(repairs.ripe(vec![fault]).is_empty());
-    assert!(repairs.ripe(vec![fault]).is_empty());
-    assert!(repairs.ripe(vec![]).is_empty());
-    assert!(repairs.ripe(vec![fault]).is_empty());
-    assert!(repairs.ripe(vec![fault]).is_empty());
-    assert_eq!(repairs.ripe(vec![fault]), [fault]);
+    assert!(repairs.due(vec![fault]).is_empty());
+    assert!(repairs.due(vec![fault]).is_empty());
+    assert!(repairs.due(vec![]).is_empty());
+    assert!(repairs.due(vec![fault]).is_empty());
+    assert!(repairs.due(vec![fault]).is_empty());
+    assert_eq!(repairs.due(vec![fault]), [fault]);
 }
 
 /// One thing that happens to a lease with a lifetime, or to the clocks.

@@ -32,7 +32,7 @@ impl Run {
 
 /// The snapshots since the record was written, and the runs of sightings that go on.
 #[derive(Debug, Default)]
-pub(in crate::engine) struct Looks {
+pub(in crate::engine) struct SnapshotLog {
     last_seq: i64,
     last_at: Option<jiff::Timestamp>,
     running: HashMap<Sighting, Run>,
@@ -40,7 +40,7 @@ pub(in crate::engine) struct Looks {
     sightings: Vec<SightingRow>,
 }
 
-impl Looks {
+impl SnapshotLog {
     pub(in crate::engine) fn begin_after(&mut self, last_seq: i64) {
         self.last_seq = last_seq;
     }
@@ -178,8 +178,8 @@ mod tests {
         }
     }
 
-    fn looks(last_seq: i64) -> Looks {
-        let mut looks = Looks::default();
+    fn looks(last_seq: i64) -> SnapshotLog {
+        let mut looks = SnapshotLog::default();
         looks.begin_after(last_seq);
         looks
     }

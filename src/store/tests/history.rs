@@ -15,7 +15,7 @@ use crate::domain::port::{Port, Protocol};
 use crate::domain::sighting::{Sighting, Visitor};
 use crate::store::filter::narrowed;
 use crate::store::{
-    AllocationRecord, AttemptFilter, Bounds, Cursor, DayFilter, HourTotal, Kind, Ledger,
+    AllocationRecord, AttemptFilter, Bounds, Cursor, DayFilter, ExportTable, HourTotal, Kind,
     LedgerFilter, StatsFilter, Store,
 };
 
@@ -640,10 +640,10 @@ async fn looks_go_after_their_time_and_the_last_one_stays() {
     let deleted = prune(&store, bounds(&store, 3, 9).await).await;
     // Snapshots 1 and 2, and who was last seen in them.
     assert_eq!(deleted[3], 3);
-    assert_eq!(rows(Ledger::Snapshots).await.len(), 2);
-    assert_eq!(rows(Ledger::Sightings).await.len(), 2);
+    assert_eq!(rows(ExportTable::Snapshots).await.len(), 2);
+    assert_eq!(rows(ExportTable::Sightings).await.len(), 2);
     prune(&store, bounds(&store, 99, 9).await).await;
-    assert_eq!(rows(Ledger::Snapshots).await[0][0], 4);
+    assert_eq!(rows(ExportTable::Snapshots).await[0][0], 4);
 }
 
 #[tokio::test]

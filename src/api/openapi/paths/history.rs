@@ -1,6 +1,6 @@
 //! The record of the past.
 
-use crate::api::attempts::{List, Wanted};
+use crate::api::attempts::{AttemptQuery, List};
 use crate::api::document::{PruneDocument, PruneRequest, StatsDocument};
 use crate::api::openapi::operation::{Operation, Tag};
 use crate::api::paging::MAX_LIMIT;
@@ -15,7 +15,7 @@ fn list() -> Operation {
     Operation::get("/api/v1/attempts", "listAttempts")
         .about(Tag::History, "List attempts")
         .says("Every single try to bind an address and a port, newest first.")
-        .query_of::<Wanted>(|name| !matches!(name, "format" | "after"))
+        .query_of::<AttemptQuery>(|name| !matches!(name, "format" | "after"))
         .at_most(MAX_LIMIT)
         .answers::<List>(
             200,
@@ -38,7 +38,7 @@ fn attempts() -> Operation {
     let operation = Operation::get("/api/v1/history/attempts", "exportAttempts")
         .about(Tag::History, "Export attempts")
         .says("All that are wanted as a stream, newest first.")
-        .query_of::<Wanted>(|name| name != "after");
+        .query_of::<AttemptQuery>(|name| name != "after");
     rows(operation)
 }
 
@@ -52,7 +52,7 @@ fn days() -> Operation {
     let operation = Operation::get("/api/v1/history/days", "exportDays")
         .about(Tag::History, "Export days")
         .says("What attempts add up to for each day, pool, interface, protocol, port and user.")
-        .query_of::<Wanted>(of_one_attempt);
+        .query_of::<AttemptQuery>(of_one_attempt);
     rows(operation)
 }
 
@@ -75,11 +75,11 @@ fn others() -> Operation {
     let operation = Operation::get("/api/v1/history/{kind}", "exportHistory")
         .about(Tag::History, "Export other rows")
         .says(
-            "Looks at the sockets of others (`snapshots`) and who was seen there (`sightings`), outsiders \
+            "SnapshotLog at the sockets of others (`snapshots`) and who was seen there (`sightings`), outsiders \
              found on leased ports (`conflicts`), ends of leases (`endings`); oldest first. A filter that the \
              rows do not have is refused: `snapshots` have times alone, `sightings` no pool and no name.",
         )
-        .query_of::<Wanted>(of_lease);
+        .query_of::<AttemptQuery>(of_lease);
     rows(operation)
 }
 

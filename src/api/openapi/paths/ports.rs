@@ -60,7 +60,7 @@ fn listeners() -> Operation {
             "Every process that listens on this host, for a lease or not, as the kernel's tables have them \
              right now. A process of another user is told of, but not named. `next` leads to the next page.",
         )
-        .query::<listeners::Wanted>()
+        .query::<listeners::ListenerQuery>()
         .answers::<listeners::ListenerList>(
             200,
             "The listeners.",
