@@ -58,18 +58,18 @@
 //!
 //! # The life of a request
 //!
-//! 1. It arrives over HTTP at one of two doors ([`access`] tells who asks), or from a command that
+//! 1. It arrives over HTTP at one of two doors (`access` tells who asks), or from a command that
 //!    runs the same engine itself because no service does ([`cli`]).
-//! 2. [`api`] reads it into a [`domain::request::Request`] and hands it to the one façade,
-//!    [`engine::service::Service`].
-//! 3. [`engine::plan`] fills the blanks from the pool's rules ([`config`]) and finds out which bind
-//!    addresses the interfaces mean right now ([`host::interface`]).
-//! 4. [`engine::allocator`] asks [`choice`] which ports are eligible and which comes next, reserves
-//!    it in the [`engine::books`], and binds it on every address ([`host::hold`]): the bind is the
+//! 2. `api` reads it into a [`domain::request::Request`] and hands it to the one façade,
+//!    `engine::service::Service`.
+//! 3. `engine::plan` fills the blanks from the pool's rules (`config`) and finds out which bind
+//!    addresses the interfaces mean right now (`host::interface`).
+//! 4. `engine::allocator` asks [`choice`] which ports are eligible and which comes next, reserves
+//!    it in the `engine::books`, and binds it on every address (`host::hold`): the bind is the
 //!    check and the lock in one. Each attempt is noted, with who was in the way.
-//! 5. [`store`] commits leases and attempts, together with whatever else waits. Only then is the
+//! 5. `store` commits leases and attempts, together with whatever else waits. Only then is the
 //!    gate opened and the answer sent.
-//! 6. From then on the keeper in [`engine`] ends the lease when its owner is gone, its time is up or
+//! 6. From then on the keeper in `engine` ends the lease when its owner is gone, its time is up or
 //!    nobody came to listen, and the journal tells whoever listens.
 //!
 //! # Layers
@@ -79,32 +79,41 @@
 //! | layer | what it is |
 //! | --- | --- |
 //! | [`domain`] | plain values: no I/O, no clock, no randomness |
-//! | [`telemetry`] | spans, logs, export |
-//! | [`config`], [`host`], [`store`] | what is allowed, what the machine offers, what is on record |
+//! | `telemetry` | spans, logs, export |
+//! | `config`, `host`, `store` | what is allowed, what the machine offers, what is on record |
 //! | [`choice`] | pure functions that decide |
-//! | [`engine`] | the story: books, allocator, keeper, observer, journal |
-//! | [`access`], [`api`], [`dashboard`], [`protocol`], [`client`] | the edges |
-//! | [`library`] | portbook inside another program |
-//! | [`daemon`], [`cli`] | assembly |
+//! | `engine` | the story: books, allocator, keeper, observer, journal |
+//! | `access`, `api`, `dashboard`, `protocol`, `client` | the edges |
+//! | `library` | portbook inside another program |
+//! | `daemon`, [`cli`] | assembly |
 
-pub mod access;
-pub mod api;
+pub(crate) mod access;
+pub(crate) mod api;
 pub mod choice;
 pub mod cli;
-pub mod client;
-pub mod config;
-pub mod daemon;
-pub mod dashboard;
+pub(crate) mod client;
+pub(crate) mod config;
+pub(crate) mod daemon;
+pub(crate) mod dashboard;
 pub mod domain;
-pub mod engine;
-pub mod host;
-pub mod library;
-pub mod protocol;
-pub mod store;
-pub mod telemetry;
+pub(crate) mod engine;
+pub(crate) mod host;
+pub(crate) mod library;
+pub(crate) mod protocol;
+pub(crate) mod store;
+pub(crate) mod telemetry;
 
 pub use library::{
     AllocationId, AllocationRecordDocument, AttemptDocument, Bound, Code, Error, Lease,
     LeaseDocument, LeaseId, Listener, OwnerDocument, PortRequest, Portbook, Problem, Protocol,
     State, Strategy,
 };
+
+/// Parts of the service that the benchmarks use by themselves. They may change with any version.
+#[doc(hidden)]
+pub mod internals {
+    pub use crate::host::handover::given_by_supervisor;
+    pub use crate::host::kernel::raise_fd_limit;
+    pub use crate::host::occupancy::Occupancy;
+    pub use crate::protocol::descriptor::fetch;
+}

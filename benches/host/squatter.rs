@@ -15,7 +15,7 @@ pub const LISTENERS: u16 = 200;
 /// In the role of one that stays: listens on every port from one to another.
 pub fn squat(first: u16, last: u16) -> Result<()> {
     // As many as the machine allows.
-    portbook::host::kernel::raise_fd_limit()?;
+    portbook::internals::raise_fd_limit()?;
     let listen = |port| TcpListener::bind((Ipv4Addr::UNSPECIFIED, port));
     let _listeners = (first..=last).map(listen).collect::<Result<Vec<_>, _>>()?;
     role::ready();

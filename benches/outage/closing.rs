@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use portbook::domain::attempt::SocketState;
 use portbook::domain::port::{Port, Protocol};
-use portbook::host::occupancy::Occupancy;
+use portbook::internals::Occupancy;
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::common::now;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
 use portbook::domain::port::Protocol;
-use portbook::host::occupancy::Occupancy;
+use portbook::internals::Occupancy;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use portbook::domain::lease::Handover;
-use portbook::host::handover;
+use portbook::internals::given_by_supervisor;
 use rustix::event::{PollFd, PollFlags, poll};
 use serde_json::json;
 
@@ -59,7 +59,7 @@ fn start_one(place: &Place, listens: bool, handover: Handover) -> Result<Owner> 
 /// In the role of an owner: listens or not, says so, answers whoever connects, and closes its
 /// listener when it is told to.
 pub fn own(port: u16, listens: bool) -> Result<()> {
-    let mut given: Vec<TcpListener> = handover::given_by_supervisor()
+    let mut given: Vec<TcpListener> = given_by_supervisor()
         .into_iter()
         .map(|(_, socket)| socket.into())
         .collect();

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Result;
 use portbook::domain::port::{Port, Protocol};
-use portbook::host::occupancy::Occupancy;
+use portbook::internals::Occupancy;
 use serde::{Deserialize, Serialize};
 
 use crate::common::api::Api;

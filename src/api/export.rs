@@ -19,7 +19,7 @@ use crate::store::{
 
 mod rest;
 
-pub use rest::{Parameters, attempts_before};
+pub use rest::attempts_before;
 
 /// How many rows are read and written at a time.
 const PAGE: u32 = 256;

@@ -31,11 +31,8 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 pub use check::{against_host, shared_with_outgoing};
-pub use finding::{Finding, Problem, Severity};
-pub use layers::CHILD_VARIABLES;
-pub use model::{
-    BUILT_IN_POOLS, Console, History, InterfaceRule, Portserver, Settings, Store, Telemetry,
-};
+pub use finding::{Finding, Severity};
+pub use model::{InterfaceRule, Settings, Telemetry};
 pub use place::SYSTEM_FILE;
 pub use project::{PROJECT_FILE, Project, Service, project, read as read_project};
 pub use provenance::{DEFAULT, Provenance, Setting};

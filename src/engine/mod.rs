@@ -34,5 +34,4 @@ mod turns;
 
 pub use grant::Allocated;
 pub use holds::HoldNews;
-pub use keeper::Restored;
 pub use retention::Limits;

@@ -15,8 +15,7 @@ use serde::Serialize;
 
 use crate::domain::address::{BindAddress, Family};
 
-pub use cache::{ChangeSocket, Interfaces, watch};
-pub use read::families;
+pub use cache::{Interfaces, watch};
 pub use resolve::{SelectError, resolve};
 
 /// What could not be learnt about the host's interfaces.

@@ -154,8 +154,7 @@ pub fn identify(entries: &[Entry]) -> Vec<Occupant> {
         .collect()
 }
 
-/// The occupant behind one entry, of the processes that [`holders`] found.
-#[expect(clippy::implicit_hasher, reason = "no caller has a hasher of its own")]
+/// The occupant behind one entry, of the processes that [`holders()`] found.
 pub fn occupant(entry: &Entry, holders: &HashMap<u64, Vec<Process>>) -> Occupant {
     let process = holders.get(&entry.inode).and_then(|all| all.first());
     Occupant {

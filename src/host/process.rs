@@ -150,11 +150,6 @@ pub fn command(pid: u32) -> Result<String, ProcessError> {
     Directory::open(pid)?.command()
 }
 
-/// The effective user of a process.
-pub fn uid(pid: u32) -> Result<u32, ProcessError> {
-    Directory::open(pid)?.uid()
-}
-
 /// Everything that identifies a living process as an owner. A zombie is gone.
 pub fn owner(pid: u32) -> Result<Owner, ProcessError> {
     let directory = Directory::open(pid)?;

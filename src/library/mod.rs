@@ -30,8 +30,6 @@ pub use crate::api::problem::{Code, Problem};
 pub use crate::domain::lease::{AllocationId, LeaseId, State};
 pub use crate::domain::pool::Strategy;
 pub use crate::domain::port::Protocol;
-pub use crate::domain::precedence::{Moved, Skipped};
-pub use crate::domain::reason::Reason;
 pub use bound::{Bound, Listener};
 pub use error::Error;
 pub use lease::Lease;

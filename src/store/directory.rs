@@ -88,11 +88,6 @@ impl DataDirectory {
         })
     }
 
-    /// Where it is.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// The record. Made here where it is missing, so that it is private (0600) from the start;
     /// SQLite gives its log the same mode.
     pub fn database(&self) -> Result<PathBuf, StoreError> {

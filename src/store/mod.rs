@@ -30,11 +30,13 @@ pub use filter::AttemptFilter;
 pub use lease::{LeaseFilter, StoredLease};
 pub use ledger::{ExportTable, LedgerFilter};
 pub use past::Seen;
-pub use prune::{Bounds, Cursor, Kind, Removed, Step};
+pub use prune::{Bounds, Cursor, Kind, Removed};
 pub use reader::Reader;
+#[cfg(test)]
+pub use stats::LateConflict;
 pub use stats::{
-    AllocationTotal, AttemptTotal, AttemptTotals, HourTotal, LateConflict, LateRecord, LateTotal,
-    LeaseTotal, MOST_LATE, OccupantTotal, Outcomes, StatsFilter,
+    AllocationTotal, AttemptTotal, HourTotal, LateRecord, LateTotal, LeaseTotal, OccupantTotal,
+    Outcomes, StatsFilter,
 };
 pub use summary::{InTheWay, SUMMED, Times};
 pub use writer::{Batch, Committed};

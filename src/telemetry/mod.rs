@@ -36,7 +36,7 @@ use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 use uuid::Uuid;
 
 pub use environment::{Endpoint, Environment};
-pub use log::{LogFormat, UnknownLogFormat};
+pub use log::LogFormat;
 pub use stopwatch::Stopwatch;
 
 /// The target of every span of portbook.
@@ -119,6 +119,7 @@ pub enum TelemetryError {
     )]
     NoGrpc,
     /// The runtime of the gRPC client.
+    #[cfg(feature = "grpc")]
     #[error("no runtime for OTLP over gRPC")]
     Runtime(#[source] std::io::Error),
     /// The share of recorded traces is no share.
@@ -159,8 +160,8 @@ impl Telemetry {
         self.fault.as_ref()
     }
 
-    /// Whether spans are made and exported.
-    pub const fn is_exporting(&self) -> bool {
+    #[cfg(test)]
+    const fn is_exporting(&self) -> bool {
         self.provider.is_some()
     }
 

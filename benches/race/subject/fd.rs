@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use portbook::protocol::descriptor;
+use portbook::internals;
 use socket2::Socket;
 
 use super::service::Service;
@@ -38,7 +38,7 @@ impl Subject for Fd {
     fn listen(&mut self, booked: &Booked) -> io::Result<Socket> {
         let lease = booked.lease.as_deref().and_then(|id| id.parse().ok());
         let lease = lease.ok_or_else(|| io::Error::other("no lease"))?;
-        let sockets = descriptor::fetch(&self.api_socket, lease).map_err(io::Error::other)?;
+        let sockets = internals::fetch(&self.api_socket, lease).map_err(io::Error::other)?;
         let mut sockets = sockets.into_iter();
         let first = sockets.next().ok_or(io::ErrorKind::UnexpectedEof)?;
         self.others = sockets.collect();

@@ -1,6 +1,7 @@
 //! Which layer wins, what it means, and how it is named.
 
 use super::*;
+use crate::config::layers::CHILD_VARIABLES;
 use crate::telemetry::LogFormat;
 
 #[test]

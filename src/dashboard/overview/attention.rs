@@ -223,7 +223,8 @@ fn warnings(findings: &[Finding]) -> Vec<Item> {
 mod tests {
     use super::*;
     use crate::domain::lease::tests_support::lease;
-    use crate::store::{LateConflict, LateTotal};
+    use crate::store::LateConflict;
+    use crate::store::LateTotal;
 
     fn shares(leased: u32, free: u32) -> Shares {
         Shares {

@@ -79,14 +79,9 @@ impl Books {
         self.leases.values()
     }
 
-    /// How many leases live.
+    #[cfg(test)]
     pub fn len(&self) -> usize {
         self.leases.len()
-    }
-
-    /// Whether no lease lives.
-    pub fn is_empty(&self) -> bool {
-        self.leases.is_empty()
     }
 
     /// A living lease.

@@ -19,7 +19,6 @@ mod watch;
 pub(super) use folder::Folders;
 pub(super) use regain::recovered_state;
 pub(super) use repair::Repairs;
-pub use restart::Restored;
 pub(super) use retake::retake;
 
 use std::sync::Arc;

@@ -16,7 +16,6 @@ const LINK_BYTES: usize = 32;
 ///
 /// This process comes last and is looked through only for what nobody else has: with thousands of
 /// holds of its own that would take most of the time, to find no occupant.
-#[expect(clippy::implicit_hasher, reason = "no caller has a hasher of its own")]
 pub fn holders(inodes: &HashSet<u64>) -> HashMap<u64, Vec<Process>> {
     let mut found: HashMap<u64, Vec<Process>> = HashMap::new();
     // Inode 0 is a socket that no process has any more.
