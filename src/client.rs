@@ -263,6 +263,6 @@ fn trace() -> [(&'static str, Option<String>); 2] {
 fn problem(status: StatusCode, body: &[u8]) -> Problem {
     serde_json::from_slice(body).unwrap_or_else(|_| {
         let detail = format!("the service answered {status} without a reason");
-        Problem::new(Code::StoreUnavailable, detail)
+        Problem::new(Code::Failed, detail)
     })
 }

@@ -8,7 +8,8 @@ use serde::Serialize;
 use super::AppState;
 use super::document::{InterfaceAddressDocument, InterfaceDocument};
 use super::paging::Whole;
-use super::problem::{Code, Problem};
+use super::problem::Problem;
+use crate::engine::refusal::Refusal;
 use crate::host::interface::{Interface, Snapshot};
 
 /// Every interface of the host.
@@ -21,11 +22,7 @@ pub(super) struct List {
 
 /// Lists interfaces and addresses.
 pub async fn list(face: Data<AppState>, _: Query<Whole>) -> Result<HttpResponse, Problem> {
-    let host = face
-        .service
-        .interfaces()
-        .current()
-        .map_err(|error| Problem::new(Code::StoreUnavailable, error.to_string()))?;
+    let host = face.service.interfaces().current().map_err(Refusal::from)?;
     let interfaces = documents(&host);
     Ok(HttpResponse::Ok().json(List { interfaces }))
 }

@@ -14,6 +14,7 @@ use super::paging::{self, DEFAULT_LIMIT};
 use super::problem::{Code, Problem};
 use crate::access::Viewer;
 use crate::domain::port::{Port, PortSet, Protocol, Protocols, ports_in_text};
+use crate::engine::refusal::Refusal;
 use crate::engine::service::Service;
 use crate::host::occupancy::Occupancy;
 
@@ -78,10 +79,7 @@ pub async fn about(
     };
     let found = tokio::task::spawn_blocking(look).await;
     let found = found.unwrap_or_else(|error| Err(std::io::Error::other(error)));
-    found.map_err(|error: std::io::Error| {
-        let detail = format!("the socket tables cannot be read: {error}");
-        Problem::new(Code::StoreUnavailable, detail)
-    })
+    found.map_err(|error| Refusal::SocketTables(error).into())
 }
 
 fn listening(wanted: &ListenerQuery) -> std::io::Result<Vec<crate::host::occupancy::Entry>> {

@@ -32,7 +32,7 @@ pub async fn create(
     let uid = viewer.caller()?.uid;
     let code = door.sessions.invite(uid).map_err(|error| {
         tracing::error!(%error, "no random numbers are to be had");
-        Problem::new(Code::StoreUnavailable, "the kernel gives no random numbers")
+        Problem::new(Code::HostError, "the kernel gives no random numbers")
     })?;
     let path = format!("/login?code={code}");
     let console = face.console.get();

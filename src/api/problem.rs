@@ -91,6 +91,8 @@ codes! {
         "Release leases, or widen the ranges of the pool."
     StoreUnavailable "store_unavailable" 503 "The record cannot be used"
         "Nothing is granted that cannot be recorded. Look at the disk and the log, then try again."
+    HostError "host_error" 503 "The host failed"
+        "The detail names what the kernel refused. Free memory or descriptors, raise the limits of the service (LimitNOFILE, MemoryMax), or allow what its sandbox forbids (AF_NETLINK, /proc); then try again."
     NoService "no_service" 503 "No service answers"
         "Start one with `portbook serve`. The service never answers this itself: commands say it."
     Failed "failed" 500 "The command failed"
@@ -175,8 +177,12 @@ impl Problem {
 impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
         let code = Code::parse(refusal.code()).unwrap_or(Code::StoreUnavailable);
-        if let Refusal::Store(error) = &refusal {
-            tracing::error!(%error, "the record is unavailable");
+        match &refusal {
+            Refusal::Store(error) => tracing::error!(%error, "the record is unavailable"),
+            _ if code == Code::HostError => {
+                tracing::error!(error = %refusal, "the host failed; a request was refused");
+            }
+            _ => {}
         }
         Self {
             attempts: refusal
@@ -251,6 +257,7 @@ mod tests {
             Refusal::QuotaExceeded(String::new()),
             Refusal::OtherNetworkNamespace(1),
             Refusal::Store(crate::store::StoreError::Closed),
+            Refusal::SocketTables(std::io::ErrorKind::OutOfMemory.into()),
         ];
         for refusal in codes {
             assert!(Code::parse(refusal.code()).is_some(), "{}", refusal.code());

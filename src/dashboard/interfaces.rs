@@ -16,7 +16,7 @@ use super::part::capacity::{Bar, KINDS, on_interface};
 use super::part::event::EventRow;
 use crate::access::Viewer;
 use crate::api::document::InterfaceStats;
-use crate::api::problem::{Code, Problem};
+use crate::api::problem::Problem;
 use crate::api::{AppState, stats};
 use crate::domain::address::ANY_INTERFACE;
 use crate::domain::attempt::printable;
@@ -25,6 +25,7 @@ use crate::domain::lease::Lease;
 use crate::domain::selector::{Class, Selector, SelectorKind, is_link_local};
 use crate::domain::words::counted;
 use crate::engine::capacity::OnInterface;
+use crate::engine::refusal::Refusal;
 use crate::host::interface::{Interface, Snapshot, resolve};
 
 /// So many changes are told of.
@@ -90,9 +91,8 @@ pub(super) async fn show(
     params: Params,
 ) -> Result<Page<InterfacesPage>, PageError> {
     let service = &face.service;
-    let host = service.interfaces().current();
-    let host =
-        host.map_err(|error| Problem::new(Code::StoreUnavailable, printable(&error.to_string())))?;
+    let host = service.interfaces().current().map_err(Refusal::from);
+    let host = host.map_err(Problem::from)?;
     let stats = stats::of_interfaces(service, &viewer).await;
     let stats = stats.map_err(Problem::from)?;
     let leases = leases_by_interface(service.leases().iter().map(AsRef::as_ref));

@@ -106,5 +106,5 @@ fn origin(request: &HttpRequest) -> Result<Origin, Problem> {
 
 fn no_random(error: &std::io::Error) -> Problem {
     tracing::error!(%error, "no random numbers are to be had");
-    Problem::new(Code::StoreUnavailable, "the kernel gives no random numbers")
+    Problem::new(Code::HostError, "the kernel gives no random numbers")
 }

@@ -19,7 +19,7 @@ use crate::domain::lease::{AllocationId, BootTime, Guard, Lease, Owner, Scope};
 use crate::domain::pool::DEFAULT_POOL;
 use crate::domain::precedence::Moved;
 use crate::domain::request::Request;
-use crate::host::process;
+use crate::host::process::{self, ProcessError};
 use crate::store::AllocationRecord;
 use crate::telemetry::propagation::{self, Ids};
 use crate::telemetry::{Stopwatch, span};
@@ -172,9 +172,7 @@ impl Service {
     fn plan(&self, request: &Request) -> Result<Plan, Refusal> {
         let selecting = span::select_interfaces();
         let _entered = selecting.enter();
-        let host = self.interfaces.current().map_err(|error| {
-            Refusal::InvalidRequest(format!("the host's interfaces cannot be read: {error}"))
-        })?;
+        let host = self.interfaces.current()?;
         let plan = Plan::of(request, &self.settings(), &host)?.without(self.exclusions());
         span::selected(&selecting, plan.group.addresses().len());
         Ok(plan)
@@ -198,8 +196,10 @@ impl Service {
                  here; give the lease a ttl instead"
             )));
         }
-        let mut owner = process::owner(pid)
-            .map_err(|error| Refusal::InvalidRequest(format!("owner_pid {pid}: {error}")))?;
+        let mut owner = process::owner(pid).map_err(|error| match error {
+            ProcessError::Unreadable { .. } => Refusal::Process(error),
+            _ => Refusal::InvalidRequest(format!("owner_pid {pid}: {error}")),
+        })?;
         if !caller.may_act_for(owner.uid) {
             return Err(Refusal::Forbidden(format!(
                 "process {pid} belongs to uid {}: name one of your own",

@@ -7,7 +7,8 @@ use crate::domain::lease::{Name, NameError};
 use crate::domain::port::{Port, PortSet, Protocol, Protocols};
 use crate::domain::precedence::another_user;
 use crate::domain::words::counted;
-use crate::host::interface::SelectError;
+use crate::host::interface::{InterfaceError, SelectError};
+use crate::host::process::ProcessError;
 use crate::store::StoreError;
 
 /// Why a request was refused, with the way out in the message where there is one.
@@ -82,6 +83,15 @@ pub enum Refusal {
         /// The kernel's error.
         source: std::io::Error,
     },
+    /// The kernel does not list its interfaces.
+    #[error(transparent)]
+    Interfaces(#[from] InterfaceError),
+    /// The kernel does not list its sockets.
+    #[error("cannot read the socket tables: {0}")]
+    SocketTables(#[source] std::io::Error),
+    /// The kernel fails to tell of a process, and not because the process is gone or hidden.
+    #[error(transparent)]
+    Process(ProcessError),
     /// The bound on candidate ports was reached.
     #[error("no free port after {} in {ranges}{}; allow more with max_attempts (--max-attempts)", counted(.tried.len(), "attempt"), tried_before(.attempts))]
     AttemptsExhausted {
@@ -192,7 +202,11 @@ impl Refusal {
             Self::Forbidden(_) => "forbidden",
             Self::OtherNetworkNamespace(_) => "other_network_namespace",
             Self::NotFound | Self::NotExcluded(..) => "not_found",
-            Self::BindFailed { .. } | Self::Store(_) => "store_unavailable",
+            Self::BindFailed { .. }
+            | Self::Interfaces(_)
+            | Self::SocketTables(_)
+            | Self::Process(_) => "host_error",
+            Self::Store(_) => "store_unavailable",
         }
     }
 

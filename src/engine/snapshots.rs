@@ -66,9 +66,7 @@ impl Service {
         let look = || Occupancy::snapshot(&[Protocol::Tcp, Protocol::Udp]);
         let tables = tokio::task::spawn_blocking(look).await;
         let tables = tables.unwrap_or_else(|error| Err(std::io::Error::other(error)));
-        let tables = tables.map_err(|error| {
-            Refusal::InvalidRequest(format!("the socket tables cannot be read: {error}"))
-        })?;
+        let tables = tables.map_err(Refusal::SocketTables)?;
         let after = lock(&self.books).kept();
         let ours = |sighting: &Sighting| {
             let mut kept = before.iter().chain(&after);

@@ -182,8 +182,7 @@ impl Service {
     }
 
     pub(super) fn host(&self) -> Result<Arc<Snapshot>, Refusal> {
-        let host = self.interfaces.current();
-        host.map_err(|error| Refusal::InvalidRequest(error.to_string()))
+        Ok(self.interfaces.current()?)
     }
 
     fn by_hand(&self, protocol: Protocol) -> PortSet {

@@ -22,10 +22,12 @@ pub use resolve::{SelectError, resolve};
 #[derive(Debug, thiserror::Error)]
 pub enum InterfaceError {
     /// The kernel did not list its interfaces (RTM_GETLINK, `rtnetlink(7)`).
-    #[error("cannot list the network interfaces: netlink sockets must be allowed")]
+    #[error("cannot list the network interfaces: {0}; portbook needs netlink sockets (AF_NETLINK)")]
     Links(#[source] std::io::Error),
     /// The kernel did not list its addresses (`getifaddrs(3)`).
-    #[error("cannot list the addresses of the network interfaces: netlink sockets must be allowed")]
+    #[error(
+        "cannot list the addresses of the network interfaces: {0}; portbook needs netlink sockets (AF_NETLINK)"
+    )]
     Addresses(#[source] std::io::Error),
 }
 

@@ -41,6 +41,14 @@ pub enum ProcessError {
         /// The kernel's refusal.
         source: io::Error,
     },
+    /// The kernel fails for another reason, such as a lack of descriptors.
+    #[error("cannot look at process {pid}: {source}")]
+    Unreadable {
+        /// The process.
+        pid: u32,
+        /// The kernel's error.
+        source: io::Error,
+    },
     /// `/proc` says something that `proc(5)` does not describe.
     #[error("cannot make sense of /proc/{0}/stat")]
     Unintelligible(u32),
@@ -51,7 +59,8 @@ impl ProcessError {
         match Errno::from_io_error(&error) {
             // ESRCH: it ended between open and read. EINVAL: no pid at all (`pidfd_open(2)`).
             Some(Errno::NOENT | Errno::SRCH | Errno::INVAL) => Self::Gone(pid),
-            _ => Self::Hidden { pid, source: error },
+            Some(Errno::ACCESS | Errno::PERM) => Self::Hidden { pid, source: error },
+            _ => Self::Unreadable { pid, source: error },
         }
     }
 }

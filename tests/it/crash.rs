@@ -399,7 +399,7 @@ fn what_would_be_refused_of_every_port_is_tried_once() {
     for (error, status, code) in [
         ("EACCES", 403, "privileged_port"),
         ("EADDRNOTAVAIL", 422, "address_not_available"),
-        ("ENOMEM", 503, "store_unavailable"),
+        ("ENOMEM", 503, "host_error"),
     ] {
         let place = Place::with_ports(5);
         let server = place.serve();

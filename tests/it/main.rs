@@ -27,6 +27,7 @@ mod fault;
 mod gone;
 mod history;
 mod host;
+mod host_error;
 mod hostile;
 mod jaeger;
 mod json;

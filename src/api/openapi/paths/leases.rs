@@ -78,7 +78,7 @@ fn create() -> Operation {
             include_str!("../example/allocation_again.json"),
         )
         .refused(&REFUSED)
-        .refused(&[Code::StoreUnavailable])
+        .refused(&[Code::HostError, Code::StoreUnavailable])
 }
 
 fn show() -> Operation {

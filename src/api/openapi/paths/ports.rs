@@ -41,7 +41,7 @@ pub(super) fn operations() -> Vec<Operation> {
                 "The interfaces.",
                 include_str!("../example/interfaces.json"),
             )
-            .refused(&[Code::InvalidRequest, Code::StoreUnavailable]),
+            .refused(&[Code::InvalidRequest, Code::HostError]),
     ]
 }
 
@@ -66,7 +66,7 @@ fn listeners() -> Operation {
             "The listeners.",
             include_str!("../example/listeners.json"),
         )
-        .refused(&[Code::InvalidRequest, Code::StoreUnavailable])
+        .refused(&[Code::InvalidRequest, Code::HostError])
 }
 
 fn list_exclusions() -> Operation {
@@ -145,5 +145,5 @@ fn snapshot() -> Operation {
             "What was seen.",
             include_str!("../example/snapshot.json"),
         )
-        .refused(&[Code::StoreUnavailable])
+        .refused(&[Code::HostError])
 }

@@ -64,7 +64,7 @@ fn login() -> Operation {
         .about(Tag::Service, "Let a browser in")
         .says("Makes a page that logs whoever opens it in as the caller, once, within a minute.")
         .answers::<LoginDocument>(201, "The page.", include_str!("../example/login.json"))
-        .refused(&[Code::StoreUnavailable])
+        .refused(&[Code::HostError])
 }
 
 fn description() -> Operation {
