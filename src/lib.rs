@@ -56,6 +56,15 @@
 //! Everything else in this crate is the service and the command line. They are public for the
 //! program of the same name; their interfaces may change with any version.
 //!
+//! # Without the console
+//!
+//! The console's pages are compiled with the feature `console`, which is on by default. A program
+//! that uses this crate as a library can leave them out, and the service then has the API alone:
+//!
+//! ```toml
+//! portbook = { version = "0.1", default-features = false }
+//! ```
+//!
 //! # The life of a request
 //!
 //! 1. It arrives over HTTP at one of two doors (`access` tells who asks), or from a command that
@@ -87,6 +96,15 @@
 //! | `library` | portbook inside another program |
 //! | `daemon`, [`cli`] | assembly |
 
+#![cfg_attr(
+    not(feature = "console"),
+    expect(
+        dead_code,
+        unused_imports,
+        reason = "the console alone asks for some answers of the engine and the record"
+    )
+)]
+
 pub(crate) mod access;
 pub(crate) mod api;
 pub mod choice;
@@ -94,6 +112,10 @@ pub mod cli;
 pub(crate) mod client;
 pub(crate) mod config;
 pub(crate) mod daemon;
+#[cfg(feature = "console")]
+pub(crate) mod dashboard;
+#[cfg(not(feature = "console"))]
+#[path = "dashboard/absent.rs"]
 pub(crate) mod dashboard;
 pub mod domain;
 pub(crate) mod engine;

@@ -4,9 +4,10 @@ use actix_web::web::{Data, Path};
 use askama::Template;
 use jiff::Timestamp;
 
+use super::errors::PageError;
 use super::format::{When, micros};
 use super::frame::{Frame, Params};
-use super::page::{Page, PageError};
+use super::page::Page;
 use super::part::badge::{Badge, Tone};
 use super::part::explanation::{TERMS, Why};
 use super::part::lease::LeaseRow;

@@ -10,9 +10,10 @@ use askama::Template;
 use jiff::Timestamp;
 
 use self::histogram::{HEIGHT, Histogram, WIDTH};
+use super::errors::PageError;
 use super::format::When;
 use super::frame::{Frame, Params};
-use super::page::{Page, PageError};
+use super::page::Page;
 use super::part::attempt::AttemptRow;
 use super::part::bar;
 use super::part::form::Field;

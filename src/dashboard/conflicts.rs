@@ -4,9 +4,10 @@ use actix_web::web::Data;
 use askama::Template;
 use jiff::Timestamp;
 
+use super::errors::PageError;
 use super::format::When;
 use super::frame::{Frame, Params};
-use super::page::{Page, PageError};
+use super::page::Page;
 use crate::access::Viewer;
 use crate::api::AppState;
 use crate::api::attempts::veil_words;

@@ -1,79 +1,78 @@
-//! `/errors/{code}`: what an error means and what to do about it, from the one table of errors.
+//! `/errors/{code}`: the meaning of an error and the way out, from the one table of errors; and the
+//! same page as the response to a request that failed.
+
+use std::fmt;
 
 use actix_web::http::StatusCode;
 use actix_web::web::Path;
+use actix_web::{HttpResponse, ResponseError};
 use askama::Template;
 
-use super::format::{Piece, pieces};
 use super::frame::Frame;
-use super::page::{Page, PageError};
+use super::page::{Page, html};
 use crate::api::problem::{Code, Problem};
 use crate::domain::attempt::printable;
 
-/// The page of one error.
+/// A problem whose response is a page.
+#[derive(Debug)]
+pub(super) struct PageError(Problem);
+
+impl From<Problem> for PageError {
+    fn from(problem: Problem) -> Self {
+        Self(problem)
+    }
+}
+
+impl fmt::Display for PageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.detail)
+    }
+}
+
+impl ResponseError for PageError {
+    fn status_code(&self) -> StatusCode {
+        StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        let mut answer = html(self.status_code(), &ErrorPage::of_problem(&self.0));
+        // `refused` renders the page again, in the reader's own frame.
+        answer.extensions_mut().insert(self.0.clone());
+        answer
+    }
+}
+
 #[derive(Debug, Template)]
 #[template(path = "error_page.html")]
 pub(super) struct ErrorPage {
     frame: Frame,
-    /// What it was this time; anybody's text.
+    code: Code,
+    /// Words for this occurrence. `None` on the page that explains the code in general.
     detail: Option<String>,
-    code: &'static str,
-    title: &'static str,
-    help: Vec<Piece<'static>>,
-    status: u16,
-    reason: &'static str,
-    exit_code: u8,
-    others: Vec<Other>,
-    /// Whether it has just been met, so that there is something to do about it now.
-    is_met: bool,
-    /// Where the overview is, where it is not at `/`.
+    /// Address of the overview. `None` if it is `/`.
     home: Option<String>,
 }
 
-/// A way to another error's page.
-#[derive(Debug)]
-struct Other {
-    code: &'static str,
-    title: &'static str,
-}
-
 impl ErrorPage {
-    fn of(code: Code) -> Self {
-        let status = StatusCode::from_u16(code.status()).ok();
-        let others = Code::ALL.iter().filter(|other| **other != code);
+    const fn of(code: Code, frame: Frame) -> Self {
         Self {
-            frame: Frame::default(),
+            frame,
+            code,
             detail: None,
-            code: code.as_str(),
-            title: code.title(),
-            help: pieces(code.help()),
-            status: code.status(),
-            reason: status
-                .and_then(|status| status.canonical_reason())
-                .unwrap_or_default(),
-            exit_code: code.exit_code(),
-            others: others
-                .map(|other| Other {
-                    code: other.as_str(),
-                    title: other.title(),
-                })
-                .collect(),
-            is_met: false,
             home: None,
         }
     }
 
-    /// The page of a problem that has just been met.
+    /// The response to a request that failed, in a frame without a reader.
     pub(super) fn of_problem(problem: &Problem) -> Self {
         let code = Code::parse(&problem.code).unwrap_or(Code::InvalidRequest);
         Self {
             detail: Some(printable(&problem.detail)),
-            is_met: true,
-            ..Self::of(code)
+            ..Self::of(code, Frame::default())
         }
     }
 
-    /// The same in the reader's own frame.
+    /// Puts the page into the reader's own frame.
     pub(super) fn framed(self, frame: Frame, home: Option<String>) -> Self {
         Self {
             frame,
@@ -82,20 +81,27 @@ impl ErrorPage {
         }
     }
 
-    /// Whether a login would help.
+    fn reason(&self) -> &'static str {
+        let status = StatusCode::from_u16(self.code.status()).ok();
+        let reason = status.and_then(|status| status.canonical_reason());
+        reason.unwrap_or_default()
+    }
+
+    /// Whether logging in would help now.
     fn wants_login(&self) -> bool {
-        self.is_met && self.code == Code::Unauthorized.as_str()
+        self.detail.is_some() && self.code == Code::Unauthorized
+    }
+
+    fn others(&self) -> impl Iterator<Item = &'static Code> {
+        Code::ALL.iter().filter(|other| **other != self.code)
     }
 }
 
 /// Shows the page of an error.
 pub(super) async fn show(word: Path<String>, frame: Frame) -> Result<Page<ErrorPage>, PageError> {
     let code = Code::parse(&word)
-        .ok_or_else(|| Problem::new(Code::NotFound, "there is no error of this code"))?;
-    Ok(Page(ErrorPage {
-        frame,
-        ..ErrorPage::of(code)
-    }))
+        .ok_or_else(|| Problem::new(Code::NotFound, "there is no error with this code"))?;
+    Ok(Page(ErrorPage::of(code, frame)))
 }
 
 #[cfg(test)]
@@ -105,14 +111,14 @@ mod tests {
     #[test]
     fn every_error_has_a_page() {
         for code in Code::ALL {
-            let page = ErrorPage::of(*code).render().unwrap();
+            let page = ErrorPage::of(*code, Frame::default()).render().unwrap();
             assert!(page.contains(code.as_str()) && page.contains(code.title()));
             assert!(!page.contains('`'), "{page}");
         }
     }
 
     #[test]
-    fn no_other_word_has_one() {
+    fn unknown_codes_are_not_found() {
         let answer = show(Path::from("<script>".to_owned()), Frame::default());
         let answer = futures_util::FutureExt::now_or_never(answer).unwrap();
         let status = actix_web::ResponseError::status_code(&answer.unwrap_err());

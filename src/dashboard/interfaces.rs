@@ -8,9 +8,10 @@ use actix_web::web::Data;
 use askama::Template;
 use wildmatch::WildMatch;
 
+use super::errors::PageError;
 use super::format::percent;
 use super::frame::{Frame, Params};
-use super::page::{Page, PageError};
+use super::page::Page;
 use super::part::badge::Badge;
 use super::part::capacity::{Bar, KINDS, on_interface};
 use super::part::event::EventRow;

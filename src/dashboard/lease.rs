@@ -6,9 +6,10 @@ use askama::Template;
 use jiff::Timestamp;
 use serde::Deserialize;
 
+use super::errors::PageError;
 use super::format::When;
 use super::frame::{Frame, Params};
-use super::page::{Page, PageError, see};
+use super::page::{Page, see};
 use super::part::lease::{Ends, LeaseRow};
 use super::releasing::{self, Wish};
 use crate::access::Viewer;

@@ -8,8 +8,9 @@ use askama::Template;
 use jiff::Timestamp;
 
 use self::filter::{Column, Filter};
+use super::errors::PageError;
 use super::frame::{Frame, Params};
-use super::page::{Page, PageError, see};
+use super::page::{Page, see};
 use super::part::form::Choice;
 use super::part::lease::{Ends, LeaseRow};
 use super::releasing::{self, Wish};

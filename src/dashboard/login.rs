@@ -7,8 +7,9 @@ use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 use serde::Deserialize;
 
+use super::errors::PageError;
 use super::frame::{Frame, Params};
-use super::page::{Page, PageError, see};
+use super::page::{Page, see};
 use crate::access::session::Origin;
 use crate::access::{ConsoleAuth, Peer, cookie};
 use crate::api::problem::{Code, Problem};

@@ -9,9 +9,10 @@ use askama::Template;
 use jiff::Timestamp;
 
 use self::levels::{LEVELS, Layer, conflicts, counts, mean_cost};
+use super::errors::PageError;
 use super::format::{When, relative};
 use super::frame::{Frame, Params};
-use super::page::{Page, PageError};
+use super::page::Page;
 use crate::access::Viewer;
 use crate::api::AppState;
 use crate::api::problem::{Code, Problem};

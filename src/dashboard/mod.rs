@@ -34,7 +34,7 @@ use actix_web::{FromRequest, Handler, Responder};
 
 pub use self::refused::as_page;
 
-use self::page::PageError;
+use self::errors::PageError;
 use crate::api::problem::{Code, Problem};
 use crate::api::{READING, resource};
 use crate::domain::event::EventKind;

@@ -3,8 +3,9 @@
 use actix_web::HttpResponse;
 use askama::Template;
 
+use super::errors::PageError;
 use super::frame::{Frame, Params};
-use super::page::{Page, PageError, see};
+use super::page::{Page, see};
 use super::part::lease::folder;
 use crate::access::Viewer;
 use crate::api::document::{LeaseDocument, listener_of};

@@ -8,9 +8,10 @@ use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 use jiff::Timestamp;
 
+use super::errors::PageError;
 use super::format::{Piece, pieces};
 use super::frame::{Frame, Params};
-use super::page::{Page, PageError, see};
+use super::page::{Page, see};
 use super::part::explanation::{TERMS, Why};
 use super::part::form::Field;
 use super::part::moved::MoveNote;
