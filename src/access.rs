@@ -27,8 +27,8 @@ use self::hosts::{is_foreign, is_ours};
 use self::session::{Origin, Sessions, Shown};
 pub use self::token::Token;
 pub use self::viewer::Viewer;
-use self::viewer::token_needed;
-use crate::api::problem::{Code, Problem};
+use crate::answers::problem::{Code, Problem};
+use crate::answers::viewer::token_needed;
 use crate::engine::service::Caller;
 use crate::host::{occupancy, process};
 

@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 use tracing::Span;
 
-use crate::api::problem::{Code, Problem};
+use crate::answers::problem::{Code, Problem};
 use crate::telemetry::propagation;
 
 /// How long a service's answer may be that is kept whole: an allocation's with an attempt for every

@@ -92,6 +92,7 @@
 //! | `config`, `host`, `store` | what is allowed, what the machine offers, what is on record |
 //! | [`choice`] | pure functions that decide |
 //! | `engine` | the story: books, allocator, keeper, observer, journal |
+//! | `answers` | documents, problems, and the operations that make them for a viewer |
 //! | `access`, `api`, `dashboard`, `protocol`, `client` | the edges |
 //! | `library` | portbook inside another program |
 //! | `daemon`, [`cli`] | assembly |
@@ -106,6 +107,7 @@
 )]
 
 pub(crate) mod access;
+pub(crate) mod answers;
 pub(crate) mod api;
 pub mod choice;
 pub mod cli;

@@ -5,7 +5,6 @@ pub mod attempts;
 mod body;
 pub mod configuration;
 mod csv;
-pub mod document;
 mod endpoint;
 pub mod events;
 pub mod exclusions;
@@ -34,6 +33,7 @@ use actix_web::http::header::{ALLOW, HeaderValue};
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpRequest, Resource, ResponseError};
 
+pub use crate::answers::document;
 use crate::config::Loaded;
 use crate::engine::service::Service;
 use endpoint::Endpoint;

@@ -1,213 +1,11 @@
-//! The one table of errors: what each code means as an HTTP status, as an exit code, and what to
-//! do about it (RFC 9457).
+//! A problem as an HTTP response: `application/problem+json` (RFC 9457).
 
 use actix_web::body::BoxBody;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, Responder, ResponseError};
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Serialize};
-use tracing::Span;
 
-use super::document::AttemptDocument;
-use crate::engine::refusal::Refusal;
-use crate::telemetry::propagation;
-
-macro_rules! codes {
-    ($($variant:ident $code:literal $status:literal $title:literal $help:literal)*) => {
-        /// What can go wrong, as clients match on it.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-        pub enum Code {
-            $(#[doc = $title] $variant,)*
-        }
-
-        impl Code {
-            /// Every code.
-            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
-
-            /// The word for it.
-            pub const fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $code),* }
-            }
-
-            /// The HTTP status (RFC 9110).
-            pub const fn status(self) -> u16 {
-                match self { $(Self::$variant => $status),* }
-            }
-
-            /// What it is, in a few words.
-            pub const fn title(self) -> &'static str {
-                match self { $(Self::$variant => $title),* }
-            }
-
-            /// What to do about it.
-            pub const fn help(self) -> &'static str {
-                match self { $(Self::$variant => $help),* }
-            }
-        }
-    };
-}
-
-codes! {
-    InvalidRequest "invalid_request" 400 "The request cannot be understood"
-        "Read the detail: it names the field and what it takes."
-    Unauthorized "unauthorized" 401 "A token is needed"
-        "Send the header \"Authorization: Bearer TOKEN\"; `portbook token` prints the token to whoever may read the data directory."
-    Forbidden "forbidden" 403 "Not yours to change"
-        "Leases are changed by their own user or by root; a browser may only send requests from the console's own pages."
-    PrivilegedPort "privileged_port" 403 "The kernel keeps this port for the administrator"
-        "Choose a port from net.ipv4.ip_unprivileged_port_start upwards, or run the service with CAP_NET_BIND_SERVICE."
-    NotFound "not_found" 404 "There is no such thing"
-        "It may have ended and been forgotten. `portbook list --all` shows ended leases too."
-    MethodNotAllowed "method_not_allowed" 405 "Not with this method"
-        "Reading is GET, asking for ports is POST, releasing is DELETE."
-    PortInUse "port_in_use" 409 "The port is in use"
-        "`portbook who PORT` names who is on it. Ask with prefer instead of port to get the next free one."
-    PortLeased "port_leased" 409 "The port is leased"
-        "Release the lease, or ask with prefer instead of port to get the next free one."
-    NameTaken "name_taken" 409 "The name is taken"
-        "The same name means the same lease. Release it first, or choose another name."
-    OtherNetworkNamespace "other_network_namespace" 409 "The caller lives in another network namespace"
-        "A port held here is no use there. Run portbook inside that namespace."
-    TooLarge "too_large" 413 "The request is too large"
-        "A request for ports has a few hundred bytes; 64 KiB are the limit."
-    UnsupportedMediaType "unsupported_media_type" 415 "Only JSON is understood"
-        "Send the header \"Content-Type: application/json\"."
-    MisdirectedHost "misdirected_host" 421 "The console is not called by this name"
-        "Use 127.0.0.1, localhost or [::1], or list the name under console.allowed_hosts."
-    PortExcluded "port_excluded" 422 "A rule excludes the port"
-        "The detail names the rule. `portbook config show` says where it comes from."
-    AddressNotAvailable "address_not_available" 422 "The host does not have this address"
-        "`portbook interfaces` lists the addresses there are."
-    NoSuchInterface "no_such_interface" 422 "No interface matches"
-        "`portbook interfaces` lists the interfaces there are."
-    NoSuchPool "no_such_pool" 422 "There is no such pool"
-        "`portbook config show` lists the pools; add one under [pools.NAME]."
-    QuotaExceeded "quota_exceeded" 429 "More than may be held at once"
-        "Release leases that are no longer needed; the detail names the limit."
-    AttemptsExhausted "attempts_exhausted" 503 "The bound on attempts was reached"
-        "Free one of the ports named in the detail, or raise max_attempts of the pool."
-    PoolExhausted "pool_exhausted" 503 "No port of the pool is left"
-        "Release leases, or widen the ranges of the pool."
-    StoreUnavailable "store_unavailable" 503 "The record cannot be used"
-        "Nothing is granted that cannot be recorded. Look at the disk and the log, then try again."
-    HostError "host_error" 503 "The host failed"
-        "The detail names what the kernel refused. Free memory or descriptors, raise the limits of the service (LimitNOFILE, MemoryMax), or allow what its sandbox forbids (AF_NETLINK, /proc); then try again."
-    NoService "no_service" 503 "No service answers"
-        "Start one with `portbook serve`. The service never answers this itself: commands say it."
-    Failed "failed" 500 "The command failed"
-        "The detail says what failed outside of portbook. The service never answers this itself: commands say it."
-    TimedOut "timed_out" 504 "The time for attempts was up"
-        "Try again, or raise attempt_timeout of the pool."
-}
-
-impl Code {
-    /// The code of this word.
-    pub fn parse(word: &str) -> Option<Self> {
-        Self::ALL.iter().copied().find(|code| code.as_str() == word)
-    }
-
-    /// The exit code of a command that met it: 2 for a request that is wrong in itself, 3 where there is
-    /// no service, else 1.
-    pub const fn exit_code(self) -> u8 {
-        match self {
-            Self::InvalidRequest | Self::NoSuchPool | Self::TooLarge => 2,
-            Self::NoService => 3,
-            _ => 1,
-        }
-    }
-
-    /// How many seconds to wait before asking again, where that may help.
-    const fn retry_after(self) -> Option<&'static str> {
-        match self.status() {
-            429 | 503 => Some("1"),
-            _ => None,
-        }
-    }
-}
-
-/// An error as clients get it: `application/problem+json`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Problem {
-    /// A page of the console that explains the code.
-    #[serde(rename = "type")]
-    pub kind: String,
-    /// What it is, in a few words.
-    pub title: String,
-    /// The HTTP status.
-    pub status: u16,
-    /// What it is this time, and the way out where there is one.
-    pub detail: String,
-    /// The word to match on.
-    #[schemars(schema_with = "code_words")]
-    pub code: String,
-    /// The trace that tells more, when it was sampled.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub trace_id: Option<String>,
-    /// For a refused allocation what was tried and who was in the way.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub attempts: Vec<AttemptDocument>,
-}
-
-fn code_words(_: &mut SchemaGenerator) -> Schema {
-    let words: Vec<&str> = Code::ALL.iter().map(|code| code.as_str()).collect();
-    json_schema!({"type": "string", "enum": words})
-}
-
-impl Problem {
-    /// A problem of this code.
-    pub fn new(code: Code, detail: impl Into<String>) -> Self {
-        Self {
-            kind: format!("/errors/{}", code.as_str()),
-            title: code.title().to_owned(),
-            status: code.status(),
-            detail: detail.into(),
-            code: code.as_str().to_owned(),
-            trace_id: propagation::current_trace_id(&Span::current()),
-            attempts: Vec::new(),
-        }
-    }
-
-    /// The exit code of a command that met it.
-    pub fn exit_code(&self) -> u8 {
-        Code::parse(&self.code).map_or(1, Code::exit_code)
-    }
-}
-
-impl From<Refusal> for Problem {
-    fn from(refusal: Refusal) -> Self {
-        let code = Code::parse(refusal.code()).unwrap_or(Code::StoreUnavailable);
-        match &refusal {
-            Refusal::Store(error) => tracing::error!(%error, "the record is unavailable"),
-            _ if code == Code::HostError => {
-                tracing::error!(error = %refusal, "the host failed; a request was refused");
-            }
-            _ => {}
-        }
-        Self {
-            attempts: refusal
-                .attempts()
-                .iter()
-                .map(AttemptDocument::from)
-                .collect(),
-            ..Self::new(code, refusal.to_string())
-        }
-    }
-}
-
-impl From<crate::store::StoreError> for Problem {
-    fn from(error: crate::store::StoreError) -> Self {
-        Refusal::from(error).into()
-    }
-}
-
-impl std::fmt::Display for Problem {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.detail)
-    }
-}
-
-impl std::error::Error for Problem {}
+pub use crate::answers::problem::{Code, Problem};
 
 impl ResponseError for Problem {
     fn status_code(&self) -> StatusCode {
@@ -227,10 +25,10 @@ impl ResponseError for Problem {
         }
         let mut answer = answer.body(serde_json::to_vec(self).unwrap_or_default());
         if let Some(code) = code {
-            // For whoever counts answers on their way out.
+            // For the middleware that counts errors.
             answer.extensions_mut().insert(code);
         }
-        // For whoever says it in another form.
+        // For the console, which shows the problem as a page.
         answer.extensions_mut().insert(self.clone());
         answer
     }
@@ -241,35 +39,5 @@ impl Responder for Problem {
 
     fn respond_to(self, _: &HttpRequest) -> HttpResponse<BoxBody> {
         self.error_response()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_refusal_has_a_row_in_the_table() {
-        let codes = [
-            Refusal::InvalidRequest(String::new()),
-            Refusal::NotFound,
-            Refusal::Forbidden(String::new()),
-            Refusal::QuotaExceeded(String::new()),
-            Refusal::OtherNetworkNamespace(1),
-            Refusal::Store(crate::store::StoreError::Closed),
-            Refusal::SocketTables(std::io::ErrorKind::OutOfMemory.into()),
-        ];
-        for refusal in codes {
-            assert!(Code::parse(refusal.code()).is_some(), "{}", refusal.code());
-        }
-    }
-
-    #[test]
-    fn words_and_codes_are_one_to_one() {
-        for code in Code::ALL {
-            assert_eq!(Code::parse(code.as_str()), Some(*code));
-        }
-        assert_eq!(Code::PoolExhausted.retry_after(), Some("1"));
-        assert_eq!(Code::PortInUse.retry_after(), None);
     }
 }

@@ -11,14 +11,14 @@ use tokio::task::JoinHandle;
 use super::Error;
 use super::find::Target;
 use crate::access::Viewer;
-use crate::api::document::{
+use crate::answers::document::{
     AllocationDocument, AllocationRecordDocument, LeaseDocument, LeaseRequest, ListenerDocument,
     PortDocument, PruneDocument, PruneRequest, StatsDocument, VERSION,
 };
+use crate::answers::problem::{Code, Problem};
 use crate::api::exclusions::{ExclusionList, RangeAnswer, RangeRequest};
 use crate::api::leases::{self, LeaseList, LeaseQuery};
 use crate::api::listeners::{self, ListenerList};
-use crate::api::problem::{Code, Problem};
 use crate::api::stats::{self, StatsQuery};
 use crate::api::{allocations, ports};
 use crate::client::{Client, ClientError};

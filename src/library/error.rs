@@ -3,8 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::api::document::AttemptDocument;
-use crate::api::problem::{Code, Problem};
+use crate::answers::document::AttemptDocument;
+use crate::answers::problem::{Code, Problem};
 use crate::client::ClientError;
 use crate::config::ConfigError;
 use crate::engine::refusal::Refusal;

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::{Error, Portbook};
-use crate::api::document::{
+use crate::answers::document::{
     AllocationDocument, AllocationRecordDocument, AttemptDocument, LeaseDocument,
 };
 use crate::domain::lease::LeaseId;

@@ -23,10 +23,10 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-pub use crate::api::document::{
+pub use crate::answers::document::{
     AllocationRecordDocument, AttemptDocument, LeaseDocument, OwnerDocument,
 };
-pub use crate::api::problem::{Code, Problem};
+pub use crate::answers::problem::{Code, Problem};
 pub use crate::domain::lease::{AllocationId, LeaseId, State};
 pub use crate::domain::pool::Strategy;
 pub use crate::domain::port::Protocol;

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::backend::Backend;
 use super::{Bound, Error, Lease, Listener, Portbook};
-use crate::api::document::{AllocationDocument, LeaseDocument, LeaseRequest, ScopeWord};
+use crate::answers::document::{AllocationDocument, LeaseDocument, LeaseRequest, ScopeWord};
 use crate::domain::duration::HumanDuration;
 use crate::domain::lease::Handover;
 use crate::domain::pool::Strategy;

@@ -21,7 +21,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
 
 use crate::access;
-use crate::api::problem::{Code, Problem};
+use crate::answers::problem::{Code, Problem};
 use crate::domain::address::with_port;
 use crate::domain::lease::LeaseId;
 use crate::domain::port::Port;

@@ -12,7 +12,6 @@ mod bounds;
 mod operation;
 mod parameter;
 mod paths;
-mod text;
 
 use std::sync::LazyLock;
 
