@@ -14,6 +14,7 @@ use crate::access::Viewer;
 use crate::domain::duration::HumanDuration;
 use crate::domain::lease::{LeaseId, Name, State};
 use crate::domain::retry::{RetryKey, RetryKeyError};
+use crate::domain::words::words_of;
 use crate::engine::Allocated;
 use crate::engine::service::Service;
 use crate::host::clock::Clock;
@@ -47,7 +48,7 @@ pub struct LeaseQuery {
 }
 
 fn states(_: &mut SchemaGenerator) -> Schema {
-    let words = State::ALL.map(State::as_str).into_iter().chain([ENDED]);
+    let words = words_of::<State>().chain([ENDED]);
     json_schema!({"type": "string", "enum": words.collect::<Vec<_>>()})
 }
 

@@ -21,6 +21,7 @@ use crate::domain::duration::HumanDuration;
 use crate::domain::lease::{AllocationId, Name};
 use crate::domain::moment::Moment;
 use crate::domain::port::Protocol;
+use crate::domain::words::UnknownWord;
 use crate::engine::service::Caller;
 use crate::host::clock::Clock;
 use crate::library::backend::Backend;
@@ -114,10 +115,7 @@ fn ports(text: &str) -> Result<String, String> {
 }
 
 fn outcome(text: &str) -> Result<Outcome, String> {
-    Outcome::parse(text).ok_or_else(|| {
-        let all = Outcome::ALL.map(Outcome::as_str);
-        format!("it is one of {}", all.join(", "))
-    })
+    text.parse().map_err(|error: UnknownWord| error.to_string())
 }
 
 impl ExportArgs {

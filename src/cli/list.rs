@@ -16,6 +16,7 @@ use crate::api::document::{LeaseDocument, VERSION};
 use crate::api::leases::LeaseQuery;
 use crate::domain::duration::coarse;
 use crate::domain::lease::{LeaseId, Name, State};
+use crate::domain::words::words_of;
 use crate::host::clock::Clock;
 use crate::library::backend::Backend;
 
@@ -53,9 +54,7 @@ pub struct ListArgs {
 
 /// The words of `--state`.
 fn states() -> PossibleValuesParser {
-    let words = State::ALL.map(State::as_str);
-    words
-        .into_iter()
+    words_of::<State>()
         .chain(["ended"])
         .collect::<Vec<_>>()
         .into()

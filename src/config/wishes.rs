@@ -13,6 +13,7 @@ use super::project::Service;
 use super::reader::{Reader, Section};
 use crate::domain::placeholder::{Piece, pieces};
 use crate::domain::port::Port;
+use crate::domain::text::from_text;
 use crate::domain::variable::Variable;
 use crate::domain::variables::{Group, Groups, HostVariable, Side, Wishes};
 
@@ -42,12 +43,7 @@ impl FromStr for AdvertisedHost {
     }
 }
 
-impl<'de> Deserialize<'de> for AdvertisedHost {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        text.parse().map_err(de::Error::custom)
-    }
-}
+from_text!(AdvertisedHost);
 
 /// A host variable as it is written: a name, or `false`.
 #[derive(Debug, Clone, PartialEq, Eq)]

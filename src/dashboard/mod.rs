@@ -38,6 +38,7 @@ use self::errors::PageError;
 use crate::api::problem::{Code, Problem};
 use crate::api::{READING, resource};
 use crate::domain::event::EventKind;
+use crate::domain::words::words_of;
 
 /// Adds every page, and what the pages load.
 pub fn routes(config: &mut ServiceConfig) {
@@ -104,5 +105,5 @@ where
 
 /// The kinds of event that the script listens to; an `EventSource` must name each.
 fn event_kinds() -> String {
-    EventKind::ALL.map(EventKind::as_str).join(" ")
+    words_of::<EventKind>().collect::<Vec<_>>().join(" ")
 }

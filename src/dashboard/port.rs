@@ -31,9 +31,9 @@ use crate::api::problem::{Code, Problem};
 use crate::domain::address::BindAddress;
 use crate::domain::attempt::{SocketState, printable};
 use crate::domain::lease::{Lease, State};
-use crate::domain::port::{Port, PortError, Protocol, UnknownProtocol};
+use crate::domain::port::{Port, PortError, Protocol};
 use crate::domain::relation::Relation;
-use crate::domain::words::{grouped, listed};
+use crate::domain::words::{UnknownWord, grouped, listed};
 use crate::host::interface::Snapshot;
 use crate::store::Seen;
 
@@ -189,7 +189,7 @@ pub(super) async fn show(
 }
 
 fn parsed((protocol, port): &(String, String)) -> Result<(Protocol, Port), Problem> {
-    let protocol = protocol.parse().map_err(|_: UnknownProtocol| {
+    let protocol = protocol.parse().map_err(|_: UnknownWord| {
         let detail = "the protocol of a port is tcp or udp: /ports/tcp/8080";
         Problem::new(Code::InvalidRequest, detail)
     })?;

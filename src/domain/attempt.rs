@@ -6,9 +6,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use strum::{EnumString, IntoStaticStr, VariantArray};
 
 use super::address::BindAddress;
 use super::port::{Port, Protocol};
+use super::words::{UnknownWord, Written, as_str};
 
 /// One try to bind one (bind address, protocol, port).
 #[derive(Debug, Clone, PartialEq)]
@@ -34,7 +36,22 @@ pub struct Attempt {
 }
 
 /// What came of an attempt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+    EnumString,
+    IntoStaticStr,
+    VariantArray,
+)]
+#[strum(serialize_all = "snake_case")]
+#[strum(parse_err_ty = UnknownWord, parse_err_fn = UnknownWord::of::<Outcome>)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// Bound strictly: nothing was on it.
@@ -52,40 +69,17 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// Every outcome, in the order of this enumeration.
-    pub const ALL: [Self; 6] = [
-        Self::Bound,
-        Self::Lingering,
-        Self::InUse,
-        Self::NotPermitted,
-        Self::AddressNotAvailable,
-        Self::Failed,
-    ];
-
-    /// The word for it in JSON, SQL and spans.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Bound => "bound",
-            Self::Lingering => "lingering",
-            Self::InUse => "in_use",
-            Self::NotPermitted => "not_permitted",
-            Self::AddressNotAvailable => "address_not_available",
-            Self::Failed => "failed",
-        }
-    }
-
-    /// The outcome of this word.
-    pub fn parse(word: &str) -> Option<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|outcome| outcome.as_str() == word)
-    }
-
     /// Whether the port was got.
     pub const fn is_success(self) -> bool {
         matches!(self, Self::Bound | Self::Lingering)
     }
 }
+
+impl Written for Outcome {
+    const KIND: &'static str = "an outcome";
+}
+
+as_str!(Outcome, SocketState);
 
 /// Whoever holds a port outside portbook, found in the kernel's socket tables.
 ///
@@ -128,7 +122,20 @@ pub fn veiled(attempts: &[Attempt], sees: impl Fn(u32) -> bool) -> Vec<Attempt> 
 }
 
 /// What an occupant's socket does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    Default,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+    IntoStaticStr,
+)]
+#[strum(serialize_all = "snake_case")]
 #[serde(rename_all = "snake_case")]
 pub enum SocketState {
     /// Waits for connections, or for datagrams.
@@ -154,17 +161,6 @@ impl SocketState {
             Self::Connected => 2,
             Self::Lingering => 3,
             Self::Unknown => 4,
-        }
-    }
-
-    /// The word for it in JSON and SQL.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Listening => "listening",
-            Self::Bound => "bound",
-            Self::Connected => "connected",
-            Self::Lingering => "lingering",
-            Self::Unknown => "unknown",
         }
     }
 }

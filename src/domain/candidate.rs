@@ -6,8 +6,10 @@ use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, Serializer};
+use strum::IntoStaticStr;
 
 use super::port::{Port, Protocol};
+use super::words::as_str;
 
 /// What is known of one port, for one protocol and on the addresses of one request.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
@@ -111,8 +113,20 @@ impl Cost {
 
 /// A rule that makes a port dearer without ruling it out.
 #[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+    IntoStaticStr,
 )]
+#[strum(serialize_all = "snake_case")]
 #[serde(rename_all = "snake_case")]
 pub enum PenaltyReason {
     /// `net.ipv4.ip_local_port_range`: any outgoing connection may take it.
@@ -122,14 +136,6 @@ pub enum PenaltyReason {
 }
 
 impl PenaltyReason {
-    /// The word for it in JSON and on pages.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::EphemeralRange => "ephemeral_range",
-            Self::IanaAssigned => "iana_assigned",
-        }
-    }
-
     /// The same in words for a sentence: "it is …".
     pub const fn describe(self) -> &'static str {
         match self {
@@ -138,6 +144,8 @@ impl PenaltyReason {
         }
     }
 }
+
+as_str!(PenaltyReason);
 
 /// What a rule adds to a cost.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -3,13 +3,28 @@
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use strum::{IntoStaticStr, VariantArray};
 
 use super::lease::{AllocationId, LeaseId};
 use super::outsider::Outsider;
 use super::port::{Port, Protocol};
+use super::words::as_str;
 
 /// The kinds of event.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+    IntoStaticStr,
+    VariantArray,
+)]
+#[strum(serialize_all = "snake_case")]
 #[serde(rename_all = "snake_case")]
 pub enum EventKind {
     /// A lease was granted.
@@ -44,47 +59,9 @@ pub enum EventKind {
     Included,
 }
 
-impl EventKind {
-    /// Every kind, in the order of this enumeration.
-    pub const ALL: [Self; 15] = [
-        Self::Granted,
-        Self::Refused,
-        Self::Claimed,
-        Self::Active,
-        Self::Reserved,
-        Self::Renewed,
-        Self::Ended,
-        Self::LateConflict,
-        Self::Degraded,
-        Self::Healed,
-        Self::Repaired,
-        Self::Reloaded,
-        Self::Interfaces,
-        Self::Excluded,
-        Self::Included,
-    ];
+impl EventKind {}
 
-    /// The word for it in JSON and in the event stream.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Granted => "granted",
-            Self::Refused => "refused",
-            Self::Claimed => "claimed",
-            Self::Active => "active",
-            Self::Reserved => "reserved",
-            Self::Renewed => "renewed",
-            Self::Ended => "ended",
-            Self::LateConflict => "late_conflict",
-            Self::Degraded => "degraded",
-            Self::Healed => "healed",
-            Self::Repaired => "repaired",
-            Self::Reloaded => "reloaded",
-            Self::Interfaces => "interfaces",
-            Self::Excluded => "excluded",
-            Self::Included => "included",
-        }
-    }
-}
+as_str!(EventKind);
 
 /// One thing that happened.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]

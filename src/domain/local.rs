@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use super::text::{as_text, from_text};
 
 /// `sun_path` has 108 bytes: a path needs one for its NUL at the end, an abstract name one for its
 /// NUL at the front.
@@ -80,18 +80,8 @@ impl fmt::Display for LocalAddress {
     }
 }
 
-impl Serialize for LocalAddress {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for LocalAddress {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
-        text.parse().map_err(serde::de::Error::custom)
-    }
-}
+as_text!(LocalAddress);
+from_text!(LocalAddress);
 
 #[cfg(test)]
 mod tests {

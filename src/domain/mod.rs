@@ -25,6 +25,7 @@ pub mod retry;
 pub mod selector;
 pub mod sighting;
 pub mod story;
+pub(crate) mod text;
 pub mod variable;
 pub mod variables;
 pub mod words;

@@ -3,10 +3,9 @@
 use std::str::FromStr;
 
 use jiff::Timestamp;
-use serde::de::{self, Deserializer};
-use serde::{Deserialize, Serialize, Serializer};
 
 use super::duration::HumanDuration;
+use super::text::{as_text, from_text};
 
 /// A point in time, written `"7d"` for seven days ago or `"2030-01-31T12:00:00Z"`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,18 +54,8 @@ impl std::fmt::Display for Moment {
     }
 }
 
-impl Serialize for Moment {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Moment {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        text.parse().map_err(de::Error::custom)
-    }
-}
+as_text!(Moment);
+from_text!(Moment);
 
 #[cfg(test)]
 mod tests {

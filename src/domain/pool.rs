@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use strum::{EnumString, IntoStaticStr, VariantArray};
 
 use super::lease::Handover;
 use super::port::{Port, PortSet, Protocols};
 use super::selector::Selector;
+use super::words::{UnknownWord, Written, as_str};
 
 /// The pool that requests use unless they name another.
 pub const DEFAULT_POOL: &str = "default";
@@ -21,7 +23,22 @@ pub const CONSOLE_POOL: &str = "console";
 pub const PORTSERVER_POOL: &str = "portserver";
 
 /// In which order the candidates of a pool are tried.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+    EnumString,
+    IntoStaticStr,
+    VariantArray,
+)]
+#[strum(serialize_all = "lowercase")]
+#[strum(parse_err_ty = UnknownWord, parse_err_fn = UnknownWord::of::<Strategy>)]
 #[serde(rename_all = "lowercase")]
 pub enum Strategy {
     /// The cheapest of a handful by what attempts and snapshots taught.
@@ -41,34 +58,13 @@ impl Strategy {
             None => Self::Learned,
         }
     }
-
-    /// `learned`, `ordered` or `random`.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Learned => "learned",
-            Self::Ordered => "ordered",
-            Self::Random => "random",
-        }
-    }
 }
 
-impl std::str::FromStr for Strategy {
-    type Err = UnknownStrategy;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text {
-            "learned" => Ok(Self::Learned),
-            "ordered" => Ok(Self::Ordered),
-            "random" => Ok(Self::Random),
-            other => Err(UnknownStrategy(other.to_owned())),
-        }
-    }
+impl Written for Strategy {
+    const KIND: &'static str = "a strategy";
 }
 
-/// A strategy that does not exist.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("\"{0}\" is not a strategy: use learned, ordered or random")]
-pub struct UnknownStrategy(pub String);
+as_str!(Strategy);
 
 /// A named set of port ranges with its rules. All durations are on the boot-time clock.
 #[derive(Debug, Clone, PartialEq)]

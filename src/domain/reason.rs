@@ -3,11 +3,26 @@
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use strum::IntoStaticStr;
+
+use super::words::as_str;
 
 /// Reason for which a port was passed over.
 #[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+    IntoStaticStr,
 )]
+#[strum(serialize_all = "snake_case")]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
     /// The pool's `exclude`, or an interface's.
@@ -52,31 +67,6 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// The word for it in JSON and on pages.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Configured => "configured",
-            Self::ByHand => "by_hand",
-            Self::KernelReserved => "kernel_reserved",
-            Self::Leased => "leased",
-            Self::CoolingDown => "cooling_down",
-            Self::Listed => "listed",
-            Self::EphemeralBudget => "ephemeral_budget",
-            Self::BrowserBlocked => "browser_blocked",
-            Self::StaticBand => "static_band",
-            Self::InUse => "in_use",
-            Self::Reserved => "reserved",
-            Self::BeingGranted => "being_granted",
-            Self::NeedsPrivilege => "needs_privilege",
-            Self::OutsideRange => "outside_range",
-            Self::TooCostly => "too_costly",
-            Self::KeepsPort => "keeps_port",
-            Self::Preferred => "preferred",
-            Self::BrokenRow => "broken_row",
-            Self::AskedOtherwise => "asked_otherwise",
-        }
-    }
-
     /// The same in words for a sentence: "12 ports were …".
     pub const fn describe(self) -> &'static str {
         match self {
@@ -143,6 +133,8 @@ impl Reason {
         }
     }
 }
+
+as_str!(Reason);
 
 /// A time in whole seconds, which is as exact as a person needs it.
 fn seconds(at: Timestamp) -> Timestamp {

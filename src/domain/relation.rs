@@ -2,9 +2,15 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use strum::IntoStaticStr;
+
+use super::words::as_str;
 
 /// Relation of a socket to the lease on its port and address.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema, IntoStaticStr,
+)]
+#[strum(serialize_all = "lowercase")]
 #[serde(rename_all = "lowercase")]
 pub enum Relation {
     /// The socket of a lease's owner, or of a process that descends from it.
@@ -16,13 +22,6 @@ pub enum Relation {
     Stranger,
 }
 
-impl Relation {
-    /// The word for it in JSON.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Owner => "owner",
-            Self::Portbook => "portbook",
-            Self::Stranger => "stranger",
-        }
-    }
-}
+impl Relation {}
+
+as_str!(Relation);

@@ -5,9 +5,11 @@ use std::net::IpAddr;
 use std::str::FromStr;
 
 use ipnet::IpNet;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use strum::{EnumString, IntoStaticStr};
 
-use super::address::Family;
+use super::address::{ANY_INTERFACE, Family};
+use super::text::{as_text, from_text};
+use super::words::as_str;
 
 /// One selector. Several are read in order: those without `!` add, those with `!` take away.
 ///
@@ -44,7 +46,9 @@ pub enum SelectorKind {
 
 /// Classes of addresses. All leave out container and tunnel interfaces and link-local addresses,
 /// which must be named to be meant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EnumString, IntoStaticStr)]
+#[cfg_attr(test, derive(strum::VariantArray))]
+#[strum(serialize_all = "lowercase")]
 pub enum Class {
     /// Every address of an interface that is up.
     All,
@@ -57,13 +61,6 @@ pub enum Class {
 }
 
 impl Class {
-    const WORDS: [(&'static str, Self); 4] = [
-        ("all", Self::All),
-        ("loopback", Self::Loopback),
-        ("private", Self::Private),
-        ("public", Self::Public),
-    ];
-
     /// Whether an address belongs to the class. Link-local addresses belong to none.
     pub fn matches(self, ip: IpAddr) -> bool {
         if is_link_local(ip) || ip.is_unspecified() || ip.is_multicast() {
@@ -77,6 +74,8 @@ impl Class {
         }
     }
 }
+
+as_str!(Class);
 
 /// Whether an address is link-local: 169.254.0.0/16 (RFC 3927) or fe80::/10 (RFC 4291).
 pub fn is_link_local(ip: IpAddr) -> bool {
@@ -134,15 +133,17 @@ impl FromStr for SelectorKind {
     type Err = SelectorError;
 
     fn from_str(word: &str) -> Result<Self, Self::Err> {
-        if let Some((_, class)) = Class::WORDS.iter().find(|(name, _)| *name == word) {
-            return Ok(Self::Class(*class));
+        if word.is_empty() {
+            return Err(SelectorError::Empty);
         }
-        match word {
-            "" => return Err(SelectorError::Empty),
-            "any" => return Ok(Self::Any),
-            "ipv4" => return Ok(Self::Family(Family::Ipv4)),
-            "ipv6" => return Ok(Self::Family(Family::Ipv6)),
-            _ => {}
+        if word == ANY_INTERFACE {
+            return Ok(Self::Any);
+        }
+        if let Ok(class) = word.parse() {
+            return Ok(Self::Class(class));
+        }
+        if let Ok(family) = word.parse() {
+            return Ok(Self::Family(family));
         }
         let bare = word.trim_start_matches('[').trim_end_matches(']');
         if let Ok(ip) = bare.parse() {
@@ -178,10 +179,7 @@ impl fmt::Display for Selector {
         }
         match &self.kind {
             SelectorKind::Any => f.write_str("any"),
-            SelectorKind::Class(class) => {
-                let word = Class::WORDS.iter().find(|(_, known)| known == class);
-                f.write_str(word.map_or("all", |(name, _)| name))
-            }
+            SelectorKind::Class(class) => f.write_str(class.as_str()),
             SelectorKind::Family(family) => f.write_str(family.as_str()),
             SelectorKind::Address(ip) => ip.fmt(f),
             SelectorKind::Network(network) => network.fmt(f),
@@ -190,21 +188,13 @@ impl fmt::Display for Selector {
     }
 }
 
-impl Serialize for Selector {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Selector {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
-        text.parse().map_err(serde::de::Error::custom)
-    }
-}
+as_text!(Selector);
+from_text!(Selector);
 
 #[cfg(test)]
 mod tests {
+    use strum::VariantArray;
+
     use super::*;
 
     #[test]
@@ -234,8 +224,8 @@ mod tests {
     fn classes_part_the_address_space() {
         let classes = |ip: &str| -> Vec<&str> {
             let ip = ip.parse().unwrap();
-            let matching = Class::WORDS.iter().filter(|(_, class)| class.matches(ip));
-            matching.map(|(word, _)| *word).collect()
+            let matching = Class::VARIANTS.iter().filter(|class| class.matches(ip));
+            matching.map(|class| class.as_str()).collect()
         };
         assert_eq!(classes("127.0.0.1"), ["all", "loopback"]);
         assert_eq!(classes("10.77.0.2"), ["all", "private"]);

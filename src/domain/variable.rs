@@ -7,8 +7,9 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::Serialize;
 
+use super::text::from_text;
 use known::{DANGEROUS, DANGEROUS_FAMILIES, MISREAD, MISREAD_FAMILIES};
 
 /// The name of an environment variable: letters, digits and underscores, the first no digit
@@ -76,12 +77,7 @@ impl fmt::Display for Variable {
     }
 }
 
-impl<'de> Deserialize<'de> for Variable {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
-        text.parse().map_err(serde::de::Error::custom)
-    }
-}
+from_text!(Variable);
 
 #[cfg(test)]
 mod tests {

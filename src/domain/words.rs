@@ -1,10 +1,60 @@
-//! Numbers and lists as sentences have them. Everything that is told to people is told with these.
+//! Words for people: numbers and lists as sentences write them, and the words of enums.
 
 use std::fmt::Display;
 
+use strum::VariantArray;
+
+/// An enum that people write by its words.
+pub trait Written: VariantArray + Copy + Into<&'static str> {
+    /// Kind of thing with its article, as in "is not a strategy".
+    const KIND: &'static str;
+}
+
+/// A text that is no word of an enum.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("\"{text}\" is not {kind}: use {words}")]
+pub struct UnknownWord {
+    text: String,
+    kind: &'static str,
+    words: String,
+}
+
+impl UnknownWord {
+    /// Names the words of `T` in place of a text that is none of them.
+    pub fn of<T: Written>(text: &str) -> Self {
+        let words: Vec<&'static str> = words_of::<T>().collect();
+        Self {
+            text: text.to_owned(),
+            kind: T::KIND,
+            words: joined(&words, "or"),
+        }
+    }
+}
+
+/// Words of an enum, in the order of its declaration.
+pub fn words_of<T>() -> impl Iterator<Item = &'static str>
+where
+    T: VariantArray + Copy + Into<&'static str>,
+{
+    T::VARIANTS.iter().map(|word| (*word).into())
+}
+
+/// Gives enums the method `as_str`, which returns the word that `strum` derives.
+macro_rules! as_str {
+    ($($word:ident),+) => {
+        $(impl $word {
+            /// Word in JSON, SQL and on pages.
+            pub fn as_str(self) -> &'static str {
+                self.into()
+            }
+        })+
+    };
+}
+pub(crate) use as_str;
+
 /// `4,310`: a whole number with commas between thousands.
 pub fn grouped<N: TryInto<u64>>(number: N) -> String {
-    // What is counted is never below nothing, nor more than can be counted.
+    // Counts are never negative and fit in u64.
     let digits = number.try_into().unwrap_or(0).to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (index, digit) in digits.chars().enumerate() {
@@ -21,18 +71,18 @@ pub fn counted<N: TryInto<u64> + Copy>(number: N, noun: &str) -> String {
     format!("{} {}", grouped(number), plural(number, noun))
 }
 
-/// `check` of one, `checks` of any other number.
+/// `check` for one, `checks` for any other number.
 pub fn plural<N: TryInto<u64>>(number: N, noun: &str) -> String {
     let ending = if is_one(number) { "" } else { "s" };
     format!("{noun}{ending}")
 }
 
-/// What goes with so many of something: `is` or `are`.
+/// Verb for a number of things: `is` or `are`.
 pub fn are<N: TryInto<u64>>(number: N) -> &'static str {
     if is_one(number) { "is" } else { "are" }
 }
 
-/// The same of what is past: `was` or `were`.
+/// Verb for a number of things in the past: `was` or `were`.
 pub fn were<N: TryInto<u64>>(number: N) -> &'static str {
     if is_one(number) { "was" } else { "were" }
 }
@@ -43,12 +93,16 @@ fn is_one<N: TryInto<u64>>(number: N) -> bool {
 
 /// `8888`, `8888 and 8889`, `8888, 8889 and 8890`.
 pub fn listed<W: Display>(words: &[W]) -> String {
+    joined(words, "and")
+}
+
+fn joined<W: Display>(words: &[W], conjunction: &str) -> String {
     match words {
         [] => String::new(),
         [only] => only.to_string(),
         [first @ .., last] => {
             let first: Vec<String> = first.iter().map(ToString::to_string).collect();
-            format!("{} and {last}", first.join(", "))
+            format!("{} {conjunction} {last}", first.join(", "))
         }
     }
 }

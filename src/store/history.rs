@@ -11,7 +11,7 @@ use super::lease::{json, timestamp};
 use super::writer::{Chore, Job, Question};
 use super::{Store, StoreError};
 use crate::domain::address::BindAddress;
-use crate::domain::attempt::{Attempt, Occupant, Outcome, SocketState};
+use crate::domain::attempt::{Attempt, Occupant, SocketState};
 use crate::domain::candidate::Totals;
 use crate::domain::history::{Learned, PageRow, PortRow, Remembered};
 use crate::domain::port::{Port, Protocol};
@@ -307,10 +307,8 @@ impl TryFrom<Tried> for Attempt {
     type Error = StoreError;
 
     fn try_from(row: Tried) -> Result<Self, StoreError> {
-        let outcome = Outcome::ALL
-            .into_iter()
-            .find(|outcome| outcome.as_str() == row.outcome)
-            .ok_or_else(|| StoreError::unreadable("an outcome", &row.outcome))?;
+        let outcome = row.outcome.parse();
+        let outcome = outcome.map_err(|_| StoreError::unreadable("an outcome", &row.outcome))?;
         // A zone is written by its interface's name, which means nothing after a restart.
         let ip = row.address.split('%').next().unwrap_or_default();
         Ok(Self {

@@ -1,9 +1,9 @@
 //! Log lines on stderr; stdout belongs to answers.
 
 use std::io::IsTerminal;
-use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use strum::{EnumString, IntoStaticStr, VariantArray};
 use tracing::Metadata;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::{FilterExt, FilterFn, ParseError};
@@ -14,9 +14,25 @@ use tracing_subscriber::{EnvFilter, Layer, Registry, fmt};
 
 use super::line::Line;
 use super::{Options, SPAN_TARGET, TelemetryError, report};
+use crate::domain::words::{UnknownWord, Written, as_str};
 
 /// How a log line looks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    Default,
+    Serialize,
+    Deserialize,
+    EnumString,
+    IntoStaticStr,
+    VariantArray,
+)]
+#[strum(serialize_all = "lowercase")]
+#[strum(parse_err_ty = UnknownWord, parse_err_fn = UnknownWord::of::<LogFormat>)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
     /// For people: one compact line, in colour on a terminal.
@@ -26,32 +42,11 @@ pub enum LogFormat {
     Json,
 }
 
-impl LogFormat {
-    /// `text` or `json`.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Text => "text",
-            Self::Json => "json",
-        }
-    }
+impl Written for LogFormat {
+    const KIND: &'static str = "a log format";
 }
 
-impl FromStr for LogFormat {
-    type Err = UnknownLogFormat;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text {
-            "text" => Ok(Self::Text),
-            "json" => Ok(Self::Json),
-            other => Err(UnknownLogFormat(other.to_owned())),
-        }
-    }
-}
-
-/// A log format that does not exist.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("\"{0}\" is not a log format: use text or json")]
-pub struct UnknownLogFormat(pub String);
+as_str!(LogFormat);
 
 /// What writes log lines and nothing else.
 pub(super) type Subscriber = Layered<Boxed, Registry>;

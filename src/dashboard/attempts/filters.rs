@@ -6,6 +6,7 @@ use crate::dashboard::frame::Params;
 use crate::dashboard::part::badge::Badge;
 use crate::dashboard::part::form::Field;
 use crate::domain::attempt::Outcome;
+use crate::domain::words::words_of;
 
 /// Every key of a filter, as the API has it. The one for paging comes last: changing any other
 /// begins anew.
@@ -69,10 +70,7 @@ pub(super) fn export(params: &Params, format: &str) -> String {
 /// The fields of the form.
 pub(super) fn fields(face: &AppState, params: &Params) -> Vec<Field> {
     let settings = face.service.settings();
-    let outcomes = Outcome::ALL.map(|outcome| {
-        let word = outcome.as_str();
-        (word, Badge::outcome(word).word)
-    });
+    let outcomes = words_of::<Outcome>().map(|word| (word, Badge::outcome(word).word));
     let pools = settings.pools.keys().map(|name| (name, name));
     let text = |key, label, hint| Field::text(params, key, label, hint);
     let mut fields = vec![

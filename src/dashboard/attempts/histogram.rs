@@ -143,9 +143,9 @@ impl Reach {
 
 /// Which series an outcome counts to.
 fn series_of(outcome: &str) -> usize {
-    match Outcome::parse(outcome) {
-        Some(outcome) if outcome.is_success() => 0,
-        Some(Outcome::InUse) => 1,
+    match outcome.parse::<Outcome>() {
+        Ok(outcome) if outcome.is_success() => 0,
+        Ok(Outcome::InUse) => 1,
         _ => 2,
     }
 }

@@ -272,6 +272,8 @@ fn says(lease: &LeaseDocument, words: &str) -> bool {
 mod tests {
     use std::time::Duration;
 
+    use strum::VariantArray;
+
     use super::*;
     use crate::domain::lease::tests_support::lease;
     use crate::host::clock::Clock;
@@ -337,7 +339,7 @@ mod tests {
     #[test]
     fn every_state_can_be_chosen_and_says_what_it_means() {
         let states = states(&Params::parse("state=reserved"));
-        for state in State::ALL {
+        for state in State::VARIANTS {
             let is = |choice: &&Choice| choice.value == state.as_str();
             assert!(states.iter().any(|choice| is(&choice)), "no {state:?}");
         }

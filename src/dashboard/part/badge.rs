@@ -40,7 +40,7 @@ impl Badge {
     }
 
     /// A lease's state.
-    pub const fn lease(state: State) -> Self {
+    pub fn lease(state: State) -> Self {
         let tone = match state {
             State::Active => Tone::Good,
             State::Handed => Tone::Waiting,
@@ -60,7 +60,7 @@ impl Badge {
     }
 
     /// A kind of event.
-    pub const fn event(kind: EventKind) -> Self {
+    pub fn event(kind: EventKind) -> Self {
         let tone = match kind {
             EventKind::Granted | EventKind::Active | EventKind::Claimed | EventKind::Healed => {
                 Tone::Good

@@ -7,6 +7,8 @@ use sqlx::{QueryBuilder, Row};
 use uuid::Uuid;
 
 use super::{attempt, full_lease, open};
+use strum::VariantArray;
+
 use crate::domain::attempt::{Attempt, Outcome};
 use crate::domain::explanation::Explanation;
 use crate::domain::history::{LateRow, Learned, SightingRow, SnapshotRow};
@@ -46,7 +48,7 @@ fn attempts(day: i64, count: u16) -> Vec<Attempt> {
     let one = |number: u16| Attempt {
         at: at(day),
         port: Port::new(8000 + number % 7).unwrap(),
-        outcome: Outcome::ALL[usize::from(number) % Outcome::ALL.len()],
+        outcome: Outcome::VARIANTS[usize::from(number) % Outcome::VARIANTS.len()],
         occupant: attempt().occupant.filter(|_| number.is_multiple_of(3)),
         ..attempt()
     };
