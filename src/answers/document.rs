@@ -1,7 +1,6 @@
 //! The JSON documents, the same in the API and in `--json` of the command line.
 
 mod allocation;
-mod attempt;
 mod interface;
 mod lease;
 mod pool;
@@ -12,8 +11,7 @@ mod row;
 mod stats;
 mod status;
 
-pub use allocation::{AllocationDocument, AllocationRecordDocument};
-pub use attempt::AttemptDocument;
+pub use allocation::AllocationDocument;
 pub use interface::{InterfaceAddressDocument, InterfaceDocument};
 pub use lease::{LeaseDocument, OwnerDocument};
 pub use pool::PoolDocument;
@@ -23,10 +21,15 @@ pub use port::{
 pub use process::ProcessDocument;
 pub use request::{LeaseRequest, ScopeWord};
 pub use stats::{
-    HourStats, InterfaceStats, LifetimeStats, OccupantStats, OutcomesDocument, PoolStats,
-    PortRecord, PortStats, PruneDocument, PruneRequest, Saved, StatsDocument,
+    HourStats, InterfaceStats, LifetimeStats, OccupantStats, PoolStats, PortRecord, PortStats,
+    PruneDocument, PruneRequest, Saved, StatsDocument,
 };
 pub use status::{CheckDocument, StatusDocument};
+
+pub use crate::store::{
+    AllocationRecord as AllocationRecordDocument, AttemptRecord as AttemptDocument,
+    Outcomes as OutcomesDocument,
+};
 
 /// The version of the JSON documents.
 pub const VERSION: u32 = 1;

@@ -9,6 +9,7 @@ use super::document::AllocationRecordDocument;
 use super::problem::{Code, Problem};
 use crate::access::Viewer;
 use crate::domain::lease::AllocationId;
+use crate::domain::story;
 use crate::engine::service::Service;
 use crate::store::{AttemptFilter, StoreError};
 
@@ -52,5 +53,9 @@ pub async fn about(
     {
         veil(occupant, viewer);
     }
-    Ok(Some(AllocationRecordDocument::of(record, attempts)))
+    // Newest first: the story is told in the order made.
+    attempts.reverse();
+    record.story = story::of(&record.explanation);
+    record.attempts = attempts;
+    Ok(Some(record))
 }

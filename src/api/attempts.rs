@@ -1,4 +1,4 @@
-//! `/api/v1/attempts`: every single try to bind, newest first.
+//! `/api/v1/attempts`: single tries to bind, newest first.
 
 use std::ops::RangeInclusive;
 
@@ -9,8 +9,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::AppState;
-use super::document::AttemptDocument;
-use super::export::{Format, attempts_before};
+use super::export::kind::Format;
 use super::paging;
 use super::problem::{Code, Problem};
 use crate::access::Viewer;
@@ -20,7 +19,7 @@ use crate::domain::moment::Moment;
 use crate::domain::port::{Port, Protocol};
 use crate::store::{AttemptFilter, AttemptRecord};
 
-/// Which attempts are wanted: `GET /api/v1/attempts?…`, and the same for an export.
+/// Query of attempts: `GET /api/v1/attempts?…`, and of an export.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, PartialEq, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 #[schemars(rename = "AttemptQuery")]
@@ -45,11 +44,11 @@ pub struct AttemptQuery {
     pub name: Option<Name>,
     /// Made for this user.
     pub uid: Option<u32>,
-    /// With this order of candidates: `learned`, `ordered`, `random` or `explicit`.
+    /// Of allocations with this order of candidates: `learned`, `ordered`, `random` or `explicit`.
     pub strategy: Option<String>,
-    /// Made then or later.
+    /// Made at this time or later.
     pub since: Option<Moment>,
-    /// Made before then.
+    /// Made before this time.
     pub until: Option<Moment>,
     /// Maximum number of rows: in a list from 1 to 1000, and 100 if left out; in an export any number, and
     /// all if left out.
@@ -60,12 +59,12 @@ pub struct AttemptQuery {
     /// Only rows after this one, in an export of anything but attempts; the header `Link` of the rows
     /// before it has it.
     pub after: Option<String>,
-    /// How an export is written.
+    /// Format of an export.
     pub format: Option<Format>,
 }
 
-/// A port or two, from 1 to 65535. That the second of a range is not below the first is beyond a
-/// pattern: the service says it.
+/// One port or two, from 1 to 65535. A pattern cannot say that the second is not below the first: the
+/// service checks it.
 fn port_schema(_: &mut SchemaGenerator) -> Schema {
     let port = " *0*([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]) *";
     json_schema!({"type": "string", "pattern": format!("^{port}(-{port})?$")})
@@ -79,7 +78,7 @@ fn ports<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D
     Ok(text)
 }
 
-/// `8888` or `8000-8999`.
+/// Reads `8888` or `8000-8999`.
 pub fn port_range(text: &str) -> Result<RangeInclusive<u16>, String> {
     let (first, last) = text.split_once('-').unwrap_or((text, text));
     let port = |word: &str| word.trim().parse::<Port>().ok().map(Port::get);
@@ -92,7 +91,7 @@ pub fn port_range(text: &str) -> Result<RangeInclusive<u16>, String> {
 }
 
 impl AttemptQuery {
-    /// Whose attempts are wanted; nobody but root sees those of others.
+    /// Returns the user whose attempts are wanted. Only root sees those of other users.
     pub(super) fn user(&self, viewer: &Viewer) -> Result<Option<u32>, Problem> {
         match (self.uid, viewer.only_user()) {
             (Some(uid), Some(only)) if uid != only => {
@@ -103,7 +102,7 @@ impl AttemptQuery {
         }
     }
 
-    /// As the record is asked, by this viewer.
+    /// Returns the filter for the record, as this viewer may use it.
     pub fn filter(&self, viewer: &Viewer, now: Timestamp) -> Result<AttemptFilter, Problem> {
         let ports = self.port.as_deref().map(port_range).transpose();
         let ports = ports.map_err(|wrong| Problem::new(Code::InvalidRequest, wrong))?;
@@ -132,7 +131,7 @@ impl AttemptQuery {
 #[schemars(rename = "AttemptList")]
 pub(super) struct List {
     /// Newest first.
-    attempts: Vec<AttemptDocument>,
+    attempts: Vec<AttemptRecord>,
     /// Address of the next page; `null` on the last one.
     next: Option<String>,
 }
@@ -155,9 +154,8 @@ pub async fn list(
     let reader = face.service.store().reader();
     let attempts = reader.attempts(&reader.bounded(filter).await?).await?;
     let (attempts, more) = paging::page(attempts, limit);
-    let before = attempts.last().filter(|_| more);
-    let next =
-        before.map(|attempt| paging::address(&request, &attempts_before(&fixed, attempt.seq)));
+    let before = attempts.last().and_then(|last| last.seq).filter(|_| more);
+    let next = before.map(|seq| paging::address(&request, &attempts_before(&fixed, seq)));
     let attempts = attempts.into_iter();
     let list = List {
         attempts: attempts.map(|attempt| shown(attempt, &viewer)).collect(),
@@ -166,28 +164,44 @@ pub async fn list(
     Ok(paging::answer(&list, list.next.as_deref()))
 }
 
-/// An attempt as this viewer may see it: of a process of another user that was in the way, that
-/// there was one.
-pub fn shown(attempt: AttemptRecord, viewer: &Viewer) -> AttemptDocument {
-    let mut document = AttemptDocument::from(attempt);
-    if let Some(occupant) = &mut document.occupant {
-        veil(occupant, viewer);
-    }
-    document
+/// Parameters of a query, by name.
+pub type Parameters = Vec<(&'static str, String)>;
+
+/// Returns the parameters that ask for the attempts before `seq`. A time relative to now (`since=1h`)
+/// is fixed: it would move on and leave out the last rows.
+pub(super) fn attempts_before(filter: &AttemptFilter, seq: i64) -> Parameters {
+    let mut parameters = fixed_times(filter.since, filter.until);
+    parameters.push(("before", seq.to_string()));
+    parameters
 }
 
-/// Takes away what only the occupant's own user may know.
+/// Returns the parameters for these times.
+pub(super) fn fixed_times(since: Option<Timestamp>, until: Option<Timestamp>) -> Parameters {
+    let times = [("since", since), ("until", until)].into_iter();
+    let times = times.filter_map(|(name, time)| Some((name, time?.to_string())));
+    times.collect()
+}
+
+/// An attempt as this viewer may see it: of another user's occupant only that there was one.
+pub fn shown(mut attempt: AttemptRecord, viewer: &Viewer) -> AttemptRecord {
+    if let Some(occupant) = &mut attempt.occupant {
+        veil(occupant, viewer);
+    }
+    attempt
+}
+
+/// Hides from this viewer what only the occupant's own user may know.
 pub fn veil(occupant: &mut Occupant, viewer: &Viewer) {
     occupant.veil(|uid| viewer.sees(uid));
 }
 
-/// The same for somebody who is on record in words, as a process of this user where that is known.
+/// Hides an occupant that is on record in words, as a process of user `uid` if that is known.
 pub fn veil_words(words: &mut String, uid: Option<u32>, viewer: &Viewer) {
     if !viewer.sees_program_of(uid) {
-        let somebody = Occupant {
+        let veiled = Occupant {
             uid,
             ..Occupant::default()
         };
-        *words = somebody.to_string();
+        *words = veiled.to_string();
     }
 }

@@ -1,49 +1,37 @@
-//! Lines of CSV (RFC 4180) and of JSON that are data to whoever opens them: no cell is a formula to
-//! a spreadsheet, and none steers a terminal.
+//! Lines of CSV (RFC 4180) and of JSON that stay data in the program that opens them: no cell is a
+//! formula to a spreadsheet, and none steers a terminal.
 
-use std::fmt::{Display, Write};
+use std::fmt::Write;
 
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::domain::attempt::printable;
 
-/// One cell.
-pub(super) enum Cell<'a> {
-    /// Nothing.
-    Empty,
-    /// A number of our own.
-    Number(String),
-    /// Anybody's text.
-    Text(&'a str),
-}
-
-impl<'a> Cell<'a> {
-    pub(super) fn number(number: Option<impl Display>) -> Self {
-        number.map_or(Self::Empty, |number| Self::Number(number.to_string()))
-    }
-
-    pub(super) fn text(text: Option<&'a str>) -> Self {
-        text.map_or(Self::Empty, Self::Text)
-    }
-}
-
-/// Adds a line.
-pub(super) fn line<'a>(text: &mut String, cells: impl IntoIterator<Item = Cell<'a>>) {
+/// Adds a line with a cell for each value.
+pub(super) fn line<'a>(text: &mut String, cells: impl IntoIterator<Item = &'a Value>) {
     for (index, cell) in cells.into_iter().enumerate() {
         if index > 0 {
             text.push(',');
         }
         match cell {
-            Cell::Empty => {}
-            Cell::Number(number) => text.push_str(&number),
-            Cell::Text(words) => push_text(text, words),
+            Value::Null => {}
+            Value::String(words) => push_text(text, words),
+            Value::Number(number) => push_number(text, number),
+            other => push_text(text, &other.to_string()),
         }
     }
     text.push_str("\r\n");
 }
 
-/// What makes a spreadsheet calculate, in the widths that it takes for the same sign. An apostrophe
-/// before it makes it a text again.
+/// Adds a line with the names of columns.
+pub(super) fn heading(text: &mut String, names: &[&str]) {
+    text.push_str(&names.join(","));
+    text.push_str("\r\n");
+}
+
+/// Signs with which a spreadsheet begins to calculate, in every width that it accepts. An apostrophe in
+/// front makes the cell a text again.
 const FORMULA: [char; 8] = ['=', '+', '-', '@', '＝', '＋', '－', '＠'];
 
 fn push_text(text: &mut String, words: &str) {
@@ -58,8 +46,16 @@ fn push_text(text: &mut String, words: &str) {
     }
 }
 
-/// Adds a JSON document as one line. Control characters beyond ASCII, which JSON leaves as they
-/// are, stand only inside texts, where an escape means the same.
+/// A whole number has no fraction, also if it may have one: `431`, not `431.0`.
+fn push_number(text: &mut String, number: &serde_json::Number) {
+    let _ = match number.as_f64() {
+        Some(fraction) if number.is_f64() => write!(text, "{fraction}"),
+        _ => write!(text, "{number}"),
+    };
+}
+
+/// Adds a JSON document as one line. JSON leaves control characters beyond ASCII as they are, but only
+/// inside strings, where an escape means the same.
 pub(super) fn json_line(text: &mut String, document: &impl Serialize) {
     // Plain values into memory: it cannot fail.
     let json = serde_json::to_string(document).unwrap_or_default();
@@ -75,16 +71,18 @@ pub(super) fn json_line(text: &mut String, document: &impl Serialize) {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn cell(words: &str) -> String {
         let mut text = String::new();
-        line(&mut text, [Cell::Text(words), Cell::number(Some(7))]);
+        line(&mut text, [&json!(words), &json!(7)]);
         text
     }
 
     #[test]
-    fn no_text_is_a_formula_or_breaks_a_line() {
+    fn text_is_never_a_formula_or_a_second_line() {
         assert_eq!(cell("node"), "node,7\r\n");
         assert_eq!(cell("=1+1"), "\"'=1+1\",7\r\n");
         for sign in FORMULA {
@@ -98,7 +96,17 @@ mod tests {
     }
 
     #[test]
-    fn a_json_line_is_one_line_of_plain_characters() {
+    fn numbers_have_a_fraction_only_if_it_is_not_zero() {
+        let mut text = String::new();
+        line(
+            &mut text,
+            &[json!(431.0), json!(7.5), json!(-1), json!(null)],
+        );
+        assert_eq!(text, "431,7.5,-1,\r\n");
+    }
+
+    #[test]
+    fn json_line_is_one_line_of_plain_characters() {
         let mut text = String::new();
         let hostile = "a\n\u{1b}\u{9b}2J\u{2028}\"";
         json_line(&mut text, &hostile);

@@ -151,7 +151,7 @@ fn hours_of(since: Timestamp, until: Timestamp) -> f64 {
 fn sum<'a>(totals: impl IntoIterator<Item = &'a AttemptTotal>) -> OutcomesDocument {
     let mut sum = OutcomesDocument::default();
     for total in totals {
-        sum.add(&OutcomesDocument::from(&total.outcomes));
+        sum.add(&total.outcomes);
     }
     sum
 }
@@ -161,7 +161,7 @@ fn pools(places: &[AttemptTotal], hours: &[AllocationTotal], length: f64) -> Vec
     let mut pools: BTreeMap<&str, PoolStats> = BTreeMap::new();
     for place in places {
         let pool = pools.entry(&place.pool).or_default();
-        pool.outcomes.add(&OutcomesDocument::from(&place.outcomes));
+        pool.outcomes.add(&place.outcomes);
     }
     for hour in hours {
         let pool = pools.entry(&hour.pool).or_default();
@@ -180,7 +180,7 @@ fn interfaces(places: &[AttemptTotal]) -> Vec<InterfaceStats> {
     let mut interfaces: BTreeMap<&str, OutcomesDocument> = BTreeMap::new();
     for place in places {
         let outcomes = interfaces.entry(&place.interface).or_default();
-        outcomes.add(&OutcomesDocument::from(&place.outcomes));
+        outcomes.add(&place.outcomes);
     }
     let named = interfaces
         .into_iter()
@@ -209,7 +209,7 @@ async fn with_occupants(
         PortStats {
             protocol: total.protocol.clone(),
             port: total.port,
-            outcomes: OutcomesDocument::from(&total.outcomes),
+            outcomes: total.outcomes,
             last_at: millisecond(total.last_ms),
             last_refused_at: total.last_refused_ms.and_then(millisecond),
             occupants: named(theirs, viewer),

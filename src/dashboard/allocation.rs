@@ -205,6 +205,7 @@ mod tests {
                 ..Explanation::default()
             },
             attempts: Vec::new(),
+            retry_key: None,
         }
     }
 

@@ -74,7 +74,7 @@ impl Tried {
     fn of(record: AttemptRecord, asked: &Asked<'_>) -> Self {
         let (trace, span) = (record.trace_id.as_deref(), record.span_id.as_deref());
         Self {
-            allocation: Some(record.allocation.to_string()),
+            allocation: record.allocation.map(|id| id.to_string()),
             trace: trace.and_then(|trace| asked.telemetry.trace_link(trace, span)),
             row: AttemptRow::of(shown(record, asked.viewer), asked.now),
         }
@@ -186,7 +186,7 @@ async fn rows(
     let mut records = reader.attempts(&filter).await?;
     let more = records.len() > ROWS;
     records.truncate(ROWS);
-    let last = records.last().map(|record| record.seq);
+    let last = records.last().and_then(|record| record.seq);
     let rows = records.into_iter().map(|record| Tried::of(record, asked));
     let rows = rows.collect();
     Ok((rows, last.filter(|_| more)))

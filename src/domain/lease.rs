@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 pub use id::{AllocationId, BootTime, LeaseId};
 pub use name::{Name, NameError};
@@ -40,7 +41,7 @@ impl Scope {
 }
 
 /// Process that uses a port. The kernel gives a pid out again, but never with the same start time.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Owner {
     /// Process id, in portbook's pid namespace.
     pub pid: u32,
@@ -54,6 +55,7 @@ pub struct Owner {
     pub started_at: Timestamp,
     /// Whether it owns even as a zombie, and its lease lasts until the port is free as well. The port
     /// server sets it: its clients leave their ports to children.
+    #[serde(default)]
     pub until_reaped: bool,
 }
 

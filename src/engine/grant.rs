@@ -350,6 +350,8 @@ impl Service {
             trace_id: asked.trace_id().map(str::to_owned),
             span_id: asked.span_id().map(str::to_owned),
             retry_key: asked.request.repeated_by().map(ToString::to_string),
+            story: String::new(),
+            attempts: Vec::new(),
         }
     }
 

@@ -1,127 +1,89 @@
-//! The table `attempt`: every single try to bind. Rows are added and never changed.
+//! The table `attempt`: single tries to bind. Rows are added and never changed.
 
 use jiff::Timestamp;
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use sqlx::{FromRow, QueryBuilder};
 
-use super::allocation::AllocationRecord;
+use super::column::{Millis, Nanos};
 use super::filter::{self, AttemptFilter};
 use super::{Reader, Store, StoreError};
 use crate::domain::attempt::{Attempt, Occupant};
 use crate::domain::lease::AllocationId;
 
-/// One attempt as it was recorded.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+/// One attempt, as it is stored, answered and exported.
+#[derive(Debug, Clone, PartialEq, FromRow, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "AttemptDocument")]
 pub struct AttemptRecord {
-    /// Counts up; the key for paging.
-    pub seq: i64,
-    /// The allocation it belongs to.
-    pub allocation: AllocationId,
-    /// When it was made.
+    /// Paging key: counts up. `None` in the answer to a request for ports, whose attempts are not
+    /// stored yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seq: Option<i64>,
+    /// Allocation that made the attempt. `None` as for `seq`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allocation: Option<AllocationId>,
+    /// Pool of the allocation. `None` as for `seq`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<String>,
+    /// Time of the attempt.
+    #[sqlx(rename = "at_ms", try_from = "Millis")]
     pub at: Timestamp,
-    /// For which pool.
-    pub pool: String,
-    /// The interface of the bind address.
+    /// Interface of the bind address; `any` for a wildcard address.
     pub interface: String,
-    /// The bind address.
+    /// Bind address.
     pub address: String,
     /// `tcp` or `udp`.
     pub protocol: String,
-    /// The port.
+    /// Port number.
     pub port: u16,
-    /// What came of it.
+    /// Outcome: `bound`, `lingering`, `in_use`, `not_permitted`, `address_not_available` or `failed`.
     pub outcome: String,
-    /// The kernel's error number.
+    /// Error number of the kernel (`errno(3)`). `None` if the port was bound.
     pub errno: Option<i32>,
-    /// How long the system calls took, in nanoseconds.
-    pub duration_ns: u64,
-    /// Who was in the way.
+    /// Duration of the system calls, in microseconds.
+    #[sqlx(rename = "duration_ns", try_from = "Nanos")]
+    pub duration_us: f64,
+    /// Occupant of the port. `None` if there was none, or if it was not looked for.
     pub occupant: Option<Occupant>,
-    /// The allocation's trace, when that was sampled.
+    /// Trace of the allocation. `None` if it was not sampled, and in the answer to a request for ports,
+    /// which has it itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace_id: Option<String>,
-    /// The attempt's own span there.
+    /// Span of the attempt in that trace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub span_id: Option<String>,
 }
 
-pub(super) fn row<'a>(
-    allocation: &'a AllocationRecord,
-    attempt: &'a Attempt,
-) -> impl Serialize + 'a {
-    (
-        allocation.id.0.simple(),
-        attempt.at.as_millisecond(),
-        &allocation.pool,
-        &*attempt.address.interface,
-        attempt.address.to_string(),
-        attempt.protocol,
-        attempt.port,
-        attempt.outcome,
-        attempt.errno,
-        u64::try_from(attempt.duration.as_nanos()).unwrap_or(u64::MAX),
-        &attempt.occupant,
-        &allocation.trace_id,
-        &attempt.span_id,
-        &allocation.explanation.strategy,
-        allocation.uid,
-    )
-}
-
-#[derive(FromRow)]
-struct Row {
-    seq: i64,
-    allocation: Vec<u8>,
-    at_ms: i64,
-    pool: String,
-    interface: String,
-    address: String,
-    protocol: String,
-    port: u16,
-    outcome: String,
-    errno: Option<i32>,
-    duration_ns: i64,
-    occupant: Option<String>,
-    trace_id: Option<String>,
-    span_id: Option<String>,
-}
-
-impl TryFrom<Row> for AttemptRecord {
-    type Error = StoreError;
-
-    fn try_from(row: Row) -> Result<Self, StoreError> {
-        let occupant = row.occupant.as_deref();
-        Ok(Self {
-            seq: row.seq,
-            allocation: AllocationId(super::lease::uuid(&row.allocation)?),
-            at: super::lease::timestamp(row.at_ms)?,
-            pool: row.pool,
-            interface: row.interface,
-            address: row.address,
-            protocol: row.protocol,
-            port: row.port,
-            outcome: row.outcome,
-            errno: row.errno,
-            duration_ns: row.duration_ns.unsigned_abs(),
-            occupant: occupant
-                .map(|text| super::lease::json("an occupant", text))
-                .transpose()?,
-            trace_id: row.trace_id,
-            span_id: row.span_id,
-        })
+impl From<&Attempt> for AttemptRecord {
+    fn from(attempt: &Attempt) -> Self {
+        Self {
+            seq: None,
+            allocation: None,
+            pool: None,
+            at: attempt.at,
+            interface: attempt.address.interface.to_string(),
+            address: attempt.address.to_string(),
+            protocol: attempt.protocol.as_str().to_owned(),
+            port: attempt.port.get(),
+            outcome: attempt.outcome.as_str().to_owned(),
+            errno: attempt.errno,
+            duration_us: Nanos::from(attempt.duration).into(),
+            occupant: attempt.occupant.clone(),
+            trace_id: None,
+            span_id: attempt.span_id.clone(),
+        }
     }
 }
 
 impl Reader {
-    /// Attempts, newest first.
+    /// Lists attempts, newest first.
     pub async fn attempts(&self, filter: &AttemptFilter) -> Result<Vec<AttemptRecord>, StoreError> {
         let mut query = QueryBuilder::new("select * from attempt where true");
-        filter::narrowed(&mut query, filter);
-        let rows: Vec<Row> = query.build_query_as().fetch_all(&self.pool).await?;
-        rows.into_iter().map(TryInto::try_into).collect()
+        filter::narrow(&mut query, filter);
+        Ok(query.build_query_as().fetch_all(&self.pool).await?)
     }
-}
 
-impl Reader {
-    /// The last of the first `limit` attempts, if there are more than these.
+    /// Returns the last of the first `limit` attempts, if more follow it.
     pub async fn last_before_more(
         &self,
         filter: &AttemptFilter,
@@ -132,7 +94,7 @@ impl Reader {
             limit: 2,
             ..filter.clone()
         };
-        filter::narrowed(&mut query, &both);
+        filter::narrow(&mut query, &both);
         query.push(" offset ").push_bind(limit.saturating_sub(1));
         let seqs: Vec<i64> = query.build_query_scalar().fetch_all(&self.pool).await?;
         Ok(seqs.first().copied().filter(|_| seqs.len() > 1))
@@ -140,7 +102,7 @@ impl Reader {
 }
 
 impl Store {
-    /// Attempts, newest first.
+    /// Lists attempts, newest first.
     pub async fn attempts(&self, filter: &AttemptFilter) -> Result<Vec<AttemptRecord>, StoreError> {
         self.reader().attempts(filter).await
     }

@@ -1,6 +1,7 @@
--- What a group commit is written through. One insert into this view writes all three tables, in a
+-- A group commit is written through this view. One insert into it writes all three tables, in a
 -- transaction of its own: each statement costs a round trip to SQLite's thread, so there is one.
--- The columns take JSON arrays with one array a row. Both live in the writer's connection alone.
+-- Each column takes a JSON array with one object a row (batch.rs); a member that is missing is null.
+-- View and trigger live in the writer's connection only.
 create temp view batch (allocations, leases, attempts) as select null, null, null;
 
 create temp trigger write_batch instead of insert on batch begin
@@ -9,8 +10,9 @@ create temp trigger write_batch instead of insert on batch begin
         span_id, retry_key
     )
     select
-        unhex(value ->> 0), value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5,
-        value ->> 6, value ->> 7, value ->> 8, value ->> 9, value ->> 10, value ->> 11
+        unhex(value ->> 'id'), value ->> 'at_ms', value ->> 'uid', value ->> 'pool',
+        value ->> 'refusal', value ->> 'detail', value ->> 'attempt_count', value ->> 'duration_us',
+        value ->> 'explanation', value ->> 'trace_id', value ->> 'span_id', value ->> 'retry_key'
     from jsonb_each(new.allocations);
 
     insert into lease (
@@ -19,11 +21,14 @@ create temp trigger write_batch instead of insert on batch begin
         trace_id, revision, span_id, moved, forgotten, idle_since_ms, by_hand, scope_device
     )
     select
-        unhex(value ->> 0), unhex(value ->> 1), value ->> 2, value ->> 3, value ->> 4, value ->> 5,
-        value ->> 6, value ->> 7, value ->> 8, value ->> 9, value ->> 10, value ->> 11, value ->> 12,
-        value ->> 13, value ->> 14, value ->> 15, value ->> 16, value ->> 17, value ->> 18,
-        value ->> 19, value ->> 20, value ->> 21, value ->> 22, value ->> 23, value ->> 24,
-        value ->> 25, value ->> 26, value ->> 27
+        unhex(value ->> 'id'), unhex(value ->> 'allocation'), value ->> 'name',
+        value ->> 'scope_dir', value ->> 'pool', value ->> 'protocol', value ->> 'port',
+        value ->> 'addresses', value ->> 'uid', value ->> 'handover', value ->> 'guard',
+        value ->> 'state', value ->> 'granted_at_ms', value ->> 'ended_at_ms', value ->> 'boot_id',
+        value ->> 'claim_by_boot_ms', value ->> 'expires_boot_ms', value ->> 'ttl_ms',
+        value ->> 'owner', value ->> 'labels', value ->> 'trace_id', value ->> 'revision',
+        value ->> 'span_id', value ->> 'moved', value ->> 'forgotten', value ->> 'idle_since_ms',
+        value ->> 'by_hand', value ->> 'scope_device'
     from jsonb_each(new.leases)
     where true
     on conflict (id) do update set
@@ -50,8 +55,9 @@ create temp trigger write_batch instead of insert on batch begin
         occupant, trace_id, span_id, strategy, uid
     )
     select
-        unhex(value ->> 0), value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5,
-        value ->> 6, value ->> 7, value ->> 8, value ->> 9, value ->> 10, value ->> 11,
-        value ->> 12, value ->> 13, value ->> 14
+        unhex(value ->> 'allocation'), value ->> 'at_ms', value ->> 'pool', value ->> 'interface',
+        value ->> 'address', value ->> 'protocol', value ->> 'port', value ->> 'outcome',
+        value ->> 'errno', value ->> 'duration_ns', value ->> 'occupant', value ->> 'trace_id',
+        value ->> 'span_id', value ->> 'strategy', value ->> 'uid'
     from jsonb_each(new.attempts);
 end;

@@ -1,30 +1,31 @@
-//! Counting attempts: what is on record and not counted yet goes into the totals of its day.
+//! Counting attempts: those on record that are not counted yet go into the totals of their day.
 //!
-//! The reading and the adding up are done beside the writer; the writer only adds a few sums, in
-//! the same transaction in which the mark moves on. So nobody who allocates waits for it, and
-//! nothing is counted twice or left out, whenever the process ends.
+//! Reading and adding up run beside the writer. The writer adds only a few sums, in the transaction
+//! that moves the mark of what is counted. So no allocation waits for it, and no attempt is counted
+//! twice or left out, whenever the process ends.
 
 use std::time::Duration;
 
-use tokio::sync::oneshot;
-
-use super::writer::{Chore, Job};
 use super::{Reader, Store, StoreError};
 
-/// How many attempts are looked at first, and at most, in one step.
+/// Number of attempts that the first step reads.
 const FIRST_ROWS: u32 = 128;
+
+/// Maximum number of attempts that a step reads.
 const MOST_ROWS: u32 = 16_384;
 
-/// How many sums one step may add while others wait to write, and where nobody does.
+/// Number of sums that a step may add while allocations may wait to be written.
 const GENTLE_SUMS: usize = 96;
+
+/// Number of sums that a step may add in a command, which is alone.
 const HASTY_SUMS: usize = 4096;
 
-/// What the writer leaves to others between two steps.
+/// Pause between two steps, so that other writes can run.
 const PAUSE: Duration = Duration::from_millis(2);
 
 /// Sums of attempts, not yet in the totals.
 #[derive(Debug)]
-pub(super) struct Counts {
+struct Counts {
     first: i64,
     last: i64,
     sums: usize,
@@ -33,7 +34,7 @@ pub(super) struct Counts {
 }
 
 impl Reader {
-    /// The sums of the next attempts that are not counted yet; none where all are.
+    /// Returns the sums of the next attempts that are not counted yet. `None` if all are counted.
     async fn uncounted(&self, rows: u32) -> Result<Option<Counts>, StoreError> {
         let first: i64 = sqlx::query_scalar("select attempt_seq from counted")
             .fetch_one(&self.pool)
@@ -95,8 +96,8 @@ fn array(rows: impl Iterator<Item = String>) -> String {
 }
 
 impl Store {
-    /// Counts every attempt that is not counted yet. `gently`: in steps that a waiting allocation
-    /// does not notice.
+    /// Counts every attempt that is not counted yet. `gently`: in steps so small that they do not delay
+    /// allocations.
     pub async fn count_attempts(&self, gently: bool) -> Result<(), StoreError> {
         let most = if gently { GENTLE_SUMS } else { HASTY_SUMS };
         let mut rows = FIRST_ROWS;
@@ -106,7 +107,8 @@ impl Store {
                 rows = FIRST_ROWS;
                 continue;
             }
-            self.add(counts).await?;
+            self.chore(false, |connection| Box::pin(add(connection, counts)))
+                .await?;
             rows = match sums {
                 few if few < most / 2 => (rows * 2).min(MOST_ROWS),
                 many if many > most => (rows / 2).max(FIRST_ROWS),
@@ -118,19 +120,9 @@ impl Store {
         }
         Ok(())
     }
-
-    async fn add(&self, counts: Counts) -> Result<(), StoreError> {
-        let (reply, added) = oneshot::channel();
-        let job = Job::Do(Chore::Count(counts, reply));
-        self.jobs.send(job).await.map_err(|_| StoreError::Closed)?;
-        added.await.map_err(|_| StoreError::Closed)?
-    }
 }
 
-pub(super) async fn add(
-    connection: &mut sqlx::SqliteConnection,
-    counts: Counts,
-) -> Result<(), StoreError> {
+async fn add(connection: &mut sqlx::SqliteConnection, counts: Counts) -> Result<(), StoreError> {
     sqlx::query("insert into counting values (?1, ?2, ?3, ?4)")
         .bind(counts.first)
         .bind(counts.last)

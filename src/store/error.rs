@@ -1,9 +1,9 @@
-//! What can go wrong with the record, and the way out.
+//! Errors of the record, each with the way out.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// Why the record cannot be used. Cloned to every request of a batch that failed together.
+/// Reason that the record cannot be used. Cloned to every request of a batch that failed together.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
     /// The data directory cannot be made or entered.
@@ -13,7 +13,7 @@ pub enum StoreError {
     Directory {
         /// The directory.
         path: PathBuf,
-        /// What the kernel said.
+        /// Error of the kernel.
         source: Arc<std::io::Error>,
     },
     /// SQLite's locks and shared memory do not work there.
@@ -24,25 +24,25 @@ pub enum StoreError {
         /// The directory.
         path: PathBuf,
     },
-    /// Anybody could put files in the place of portbook's.
+    /// Every user could put files in the place of portbook's.
     #[error(
-        "data directory {path} may be written by everybody, who could swap the record or the token; chmod o-w it or give another with --data-dir"
+        "data directory {path} may be written by every user, who could swap the record or the token; chmod o-w it or give another with --data-dir"
     )]
     Exposed {
         /// The directory.
         path: PathBuf,
     },
-    /// Another service has it.
+    /// Another service uses the directory.
     #[error(
         "data directory {path} is in use by another portbook service (pid {pid}); talk to that one, stop it, or give another --data-dir"
     )]
     InUse {
         /// The directory.
         path: PathBuf,
-        /// The service's process id, as it wrote it.
+        /// Process id of the service, as it wrote it.
         pid: String,
     },
-    /// Commands had it one after the other for as long as there was patience.
+    /// Other commands had the lock, one after another, for longer than the patience lasts.
     #[error(
         "data directory {path} is busy with other portbook commands: try again, or start `portbook serve`, which answers many at once"
     )]
@@ -57,7 +57,7 @@ pub enum StoreError {
     OtherHost {
         /// The file.
         file: PathBuf,
-        /// The id that it was made under.
+        /// Machine id under which the file was made.
         found: String,
     },
     /// Written by a later version.
@@ -79,7 +79,7 @@ pub enum StoreError {
     Corrupt {
         /// The file.
         file: PathBuf,
-        /// What SQLite said.
+        /// Error of SQLite.
         source: Arc<sqlx::Error>,
     },
     /// A database, but not of portbook's making. Left as it is.
@@ -94,12 +94,12 @@ pub enum StoreError {
     #[error("the record cannot be used right now: {0}")]
     Database(#[from] Arc<sqlx::Error>),
     /// A row does not mean anything to this version.
-    #[error("the record holds {what} that cannot be read: {text}")]
+    #[error("{what} of the record cannot be read: {reason}")]
     Unreadable {
-        /// Which field.
-        what: &'static str,
-        /// What it held.
-        text: String,
+        /// Column or row.
+        what: String,
+        /// Message of the reader.
+        reason: String,
     },
     /// The writer has stopped.
     #[error("the record is closed: portbook is shutting down")]
@@ -108,15 +108,21 @@ pub enum StoreError {
 
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
-        Self::Database(Arc::new(error))
+        match error {
+            sqlx::Error::ColumnDecode { index, source } => {
+                Self::unreadable(&format!("column {}", index.trim_matches('"')), source)
+            }
+            sqlx::Error::Decode(source) => Self::unreadable("a column", source),
+            error => Self::Database(Arc::new(error)),
+        }
     }
 }
 
 impl StoreError {
-    pub(super) fn unreadable(what: &'static str, text: impl std::fmt::Display) -> Self {
+    pub(super) fn unreadable(what: &str, reason: impl std::fmt::Display) -> Self {
         Self::Unreadable {
-            what,
-            text: text.to_string(),
+            what: what.to_owned(),
+            reason: reason.to_string(),
         }
     }
 }

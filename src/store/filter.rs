@@ -1,57 +1,58 @@
-//! Which attempts are meant, as a `where` clause that an index serves wherever one can.
+//! Filter of attempts, as a `where` clause that an index serves if one can.
 
 use std::ops::RangeInclusive;
 
 use jiff::Timestamp;
 use sqlx::{QueryBuilder, Sqlite};
 
+use super::condition::and;
 use super::{Reader, StoreError};
 use crate::domain::attempt::Outcome;
 use crate::domain::lease::{AllocationId, Name};
 use crate::domain::port::Protocol;
 
-/// How many ports a range may have to be looked up one by one. The attempts of a wider one are met
-/// soon enough on the way through all of them, newest first.
+/// Maximum number of ports in a range that are looked up one by one. The attempts of a wider range are
+/// found soon enough on the way through all attempts, newest first.
 const NARROW: usize = 64;
 
-/// Which attempts to list. Empty fields match everything.
+/// Filter of attempts. Empty fields match everything.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct AttemptFilter {
-    /// Of this allocation.
+    /// Allocation.
     pub allocation: Option<AllocationId>,
-    /// On these ports.
+    /// Ports.
     pub ports: Option<RangeInclusive<u16>>,
-    /// For this protocol.
+    /// Protocol.
     pub protocol: Option<Protocol>,
-    /// Made for this pool.
+    /// Pool of the allocation.
     pub pool: Option<String>,
-    /// On this interface.
+    /// Interface of the bind address.
     pub interface: Option<String>,
-    /// Made for this user.
+    /// User of the allocation.
     pub uid: Option<u32>,
-    /// With this outcome.
+    /// Outcome.
     pub outcome: Option<Outcome>,
-    /// With this error number of the kernel.
+    /// Error number of the kernel.
     pub errno: Option<i32>,
-    /// Made for a lease of this name.
+    /// Name of a lease of the allocation.
     pub name: Option<Name>,
-    /// Of an allocation with this order of candidates.
+    /// Order of candidates of the allocation.
     pub strategy: Option<String>,
-    /// Made at this time or later.
+    /// Earliest time.
     pub since: Option<Timestamp>,
-    /// Made before this time.
+    /// Time before which the attempts were made.
     pub until: Option<Timestamp>,
-    /// Only those with a lower `seq`.
+    /// `seq` that all listed ones are below.
     pub before: Option<i64>,
-    /// Only those with this `seq` or a higher one; [`Reader::bounded`] finds it.
+    /// Lowest `seq`; [`Reader::bounded`] finds it.
     pub first: Option<i64>,
-    /// At most so many.
+    /// Maximum number of attempts.
     pub limit: u32,
 }
 
 impl Reader {
-    /// The filter with its times told as bounds of `seq` too, so that what lies outside is not
-    /// looked at. The times alone decide: the clock may have been set back between two attempts.
+    /// Returns the filter with its times as bounds of `seq` too, so that no attempt outside is looked
+    /// at. The times themselves decide: the clock may have been set back between two attempts.
     pub async fn bounded(&self, mut filter: AttemptFilter) -> Result<AttemptFilter, StoreError> {
         if let Some(since) = filter.since {
             let first: Option<i64> = sqlx::query_scalar(
@@ -76,30 +77,52 @@ impl Reader {
     }
 }
 
-/// Adds the conditions, the order (newest first) and the limit.
-pub(super) fn narrowed(query: &mut QueryBuilder<Sqlite>, filter: &AttemptFilter) {
-    if let Some(allocation) = filter.allocation {
-        query
-            .push(" and allocation = ")
-            .push_bind(allocation.0.as_bytes().to_vec());
+/// Adds the conditions, the order (newest first) and the limit. A plus before a column keeps SQLite from
+/// an index that would not help.
+pub(super) fn narrow(query: &mut QueryBuilder<Sqlite>, filter: &AttemptFilter) {
+    let id = |id: &AllocationId| id.0.as_bytes().to_vec();
+    and(query, "allocation = ?", filter.allocation.as_ref().map(id));
+    narrow_by_ports(query, filter.ports.as_ref());
+    and(query, "protocol = ?", filter.protocol.map(Protocol::as_str));
+    and(query, "pool = ?", filter.pool.as_deref());
+    and(query, "interface = ?", filter.interface.as_deref());
+    if filter.outcome.is_some_and(|outcome| !outcome.is_success()) {
+        // The condition of the index attempt_refused.
+        query.push(" and outcome not in ('bound', 'lingering')");
     }
-    if let Some(ports) = &filter.ports {
-        on_ports(query, ports);
-    }
-    words(query, filter);
-    of_user(query, filter);
-    of_allocations(query, filter);
-    times(query, filter);
+    and(query, "outcome = ?", filter.outcome.map(Outcome::as_str));
+    and(query, "strategy = ?", filter.strategy.as_deref());
+    and(query, "errno = ?", filter.errno);
+    narrow_by_user(query, filter);
+    narrow_by_name(query, filter);
+    let ms = Timestamp::as_millisecond;
+    and(query, "+at_ms >= ?", filter.since.map(ms));
+    and(query, "+at_ms < ?", filter.until.map(ms));
+    and(query, "seq >= ?", filter.first);
+    and(query, "seq < ?", filter.before);
     query
         .push(" order by seq desc limit ")
         .push_bind(filter.limit);
 }
 
-/// By its index only where nothing but the time is asked for beside it: other indexes leave fewer
-/// attempts, and where there is none, reading all in their order is quicker than one by one.
-fn of_user(query: &mut QueryBuilder<Sqlite>, filter: &AttemptFilter) {
-    let Some(uid) = filter.uid else { return };
-    let alone = AttemptFilter {
+fn narrow_by_ports(query: &mut QueryBuilder<Sqlite>, ports: Option<&RangeInclusive<u16>>) {
+    let Some(ports) = ports else { return };
+    if ports.start() == ports.end() {
+        return and(query, "port = ?", Some(*ports.start()));
+    }
+    let column = if ports.len() <= NARROW {
+        "port"
+    } else {
+        "+port"
+    };
+    and(query, &format!("{column} >= ?"), Some(*ports.start()));
+    and(query, &format!("{column} <= ?"), Some(*ports.end()));
+}
+
+/// Uses the index of the user only if the filter has nothing but times beside it: other indexes leave
+/// fewer attempts, and without one, reading all in their order is quicker than one by one.
+fn narrow_by_user(query: &mut QueryBuilder<Sqlite>, filter: &AttemptFilter) {
+    let with_times_only = AttemptFilter {
         uid: filter.uid,
         since: filter.since,
         until: filter.until,
@@ -108,82 +131,20 @@ fn of_user(query: &mut QueryBuilder<Sqlite>, filter: &AttemptFilter) {
         limit: filter.limit,
         ..AttemptFilter::default()
     };
-    let column = if *filter == alone {
-        " and uid = "
+    let condition = if *filter == with_times_only {
+        "uid = ?"
     } else {
-        " and +uid = "
+        "+uid = ?"
     };
-    query.push(column).push_bind(uid);
+    and(query, condition, filter.uid);
 }
 
-/// A plus keeps SQLite from an index that would not help.
-fn on_ports(query: &mut QueryBuilder<Sqlite>, ports: &RangeInclusive<u16>) {
-    if ports.start() == ports.end() {
-        query.push(" and port = ").push_bind(*ports.start());
-        return;
-    }
-    let column = if ports.len() <= NARROW {
-        " and port between "
-    } else {
-        " and +port between "
-    };
-    query.push(column).push_bind(*ports.start());
-    query.push(" and ").push_bind(*ports.end());
-}
-
-fn words(query: &mut QueryBuilder<Sqlite>, filter: &AttemptFilter) {
-    if let Some(protocol) = filter.protocol {
-        query.push(" and protocol = ").push_bind(protocol.as_str());
-    }
-    if let Some(pool) = &filter.pool {
-        query.push(" and pool = ").push_bind(pool.clone());
-    }
-    if let Some(interface) = &filter.interface {
-        query.push(" and interface = ").push_bind(interface.clone());
-    }
-    if let Some(outcome) = filter.outcome {
-        if !outcome.is_success() {
-            // As the index says it.
-            query.push(" and outcome not in ('bound', 'lingering')");
-        }
-        query.push(" and outcome = ").push_bind(outcome.as_str());
-    }
-    if let Some(strategy) = &filter.strategy {
-        query.push(" and strategy = ").push_bind(strategy.clone());
-    }
-    if let Some(errno) = filter.errno {
-        query.push(" and errno = ").push_bind(errno);
-    }
-}
-
-fn of_allocations(query: &mut QueryBuilder<Sqlite>, filter: &AttemptFilter) {
-    if let Some(name) = &filter.name {
-        query
-            .push(" and allocation in (select allocation from lease where name = ")
-            .push_bind(name.as_str().to_owned());
-        // Others' leases of this name are not looked at: not even the time it takes is to tell of them.
-        if let Some(uid) = filter.uid {
-            query.push(" and uid = ").push_bind(uid);
-        }
-        query.push(")");
-    }
-}
-
-fn times(query: &mut QueryBuilder<Sqlite>, filter: &AttemptFilter) {
-    if let Some(since) = filter.since {
-        query
-            .push(" and +at_ms >= ")
-            .push_bind(since.as_millisecond());
-    }
-    if let Some(until) = filter.until {
-        query
-            .push(" and +at_ms < ")
-            .push_bind(until.as_millisecond());
-    }
-    if let Some(first) = filter.first {
-        query.push(" and seq >= ").push_bind(first);
-    }
-    if let Some(before) = filter.before {
-        query.push(" and seq < ").push_bind(before);
-    }
+/// Leases of other users are not looked at: even the time that this takes would tell of them.
+fn narrow_by_name(query: &mut QueryBuilder<Sqlite>, filter: &AttemptFilter) {
+    let Some(name) = &filter.name else { return };
+    query
+        .push(" and allocation in (select allocation from lease where name = ")
+        .push_bind(name.as_str());
+    and(query, "uid = ?", filter.uid);
+    query.push(")");
 }

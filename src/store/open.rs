@@ -14,19 +14,18 @@ use super::StoreError;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 
-/// How long to wait for another process that writes at the same moment.
+/// Longest wait for another process that writes at the same moment.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// SQLite's codes for a damaged file (11) and for one that is no database (26).
+/// SQLite's codes for a damaged file (11) and for a file that is no database (26).
 const CORRUPT_CODES: [&str; 2] = ["11", "26"];
 
-/// After so many pages of log a commit copies them into the file itself, where no timer does.
-/// Each command reads the log that it finds, so it is kept short.
+/// Length of the log at which a commit copies it into the file itself, in pages, if no timer does. Each
+/// command reads the log that it finds, so it is kept short.
 const PAGES_OF_LOG: &str = "100";
 
-/// A log of so many pages (64 MB) starts over at the next checkpoint.
-const LONG_LOG_PAGES: i64 = 16 * 1024;
-
+/// Opens the file, brings its schema to this version, and returns the writer's connection and the
+/// readers. `timer`: whether checkpoints come from a timer.
 pub(super) async fn open(
     file: &Path,
     machine_id: Option<&str>,
@@ -44,7 +43,7 @@ pub(super) async fn open(
     Ok((writer, readers(file)))
 }
 
-/// Connections that only read, made when they are first needed.
+/// Returns connections that only read, opened when they are first needed.
 pub(super) fn readers(file: &Path) -> SqlitePool {
     SqlitePoolOptions::new()
         .max_connections(2)
@@ -52,7 +51,7 @@ pub(super) fn readers(file: &Path) -> SqlitePool {
         .connect_lazy_with(options(file).read_only(true))
 }
 
-/// A second connection for checkpoints, so that no commit waits for one.
+/// Opens a second connection, for checkpoints.
 pub(super) async fn checkpointer(file: &Path) -> Result<SqliteConnection, StoreError> {
     Ok(connect(file, "0").await?)
 }
@@ -65,8 +64,7 @@ fn options(file: &Path) -> SqliteConnectOptions {
         .disable_statement_logging()
 }
 
-/// Opens the file for writing. A service says 0 pages: its checkpoints come from a timer on a
-/// connection of their own.
+/// Opens the file for writing. In a service `pages_of_log` is 0: a timer makes its checkpoints.
 async fn connect(file: &Path, pages_of_log: &'static str) -> Result<SqliteConnection, sqlx::Error> {
     options(file)
         .create_if_missing(true)
@@ -98,7 +96,7 @@ async fn migrate(connection: &mut SqliteConnection, file: &Path) -> Result<(), S
         })
 }
 
-/// Refuses a database of some other program, into which tables of ours do not belong.
+/// Refuses the database of another program.
 async fn check_new(connection: &mut SqliteConnection, file: &Path) -> Result<(), StoreError> {
     let tables: i64 = sqlx::query_scalar(
         "select count(*) from sqlite_schema where name not like '\\_sqlx\\_%' escape '\\'",
@@ -114,7 +112,7 @@ async fn check_new(connection: &mut SqliteConnection, file: &Path) -> Result<(),
     })
 }
 
-/// The newest migration applied; none on a new file.
+/// Version of the newest migration applied. `None` if the file is new.
 async fn schema_version(connection: &mut SqliteConnection) -> Option<i64> {
     sqlx::query_scalar("select max(version) from _sqlx_migrations where success")
         .fetch_one(connection)
@@ -149,13 +147,13 @@ async fn check_host(
     }
 }
 
-/// An error of SQLite with the file's name, and the way out where the file itself is bad.
+/// An error of SQLite with the file's name, and with the way out if the file itself is bad.
 fn named(file: &Path, error: sqlx::Error) -> StoreError {
     let damaged = match &error {
         sqlx::Error::Database(inner) => inner
             .code()
             .is_some_and(|code| CORRUPT_CODES.contains(&&*code)),
-        // The schema is not one that portbook made.
+        // Another program made the schema.
         sqlx::Error::Migrate(_) => true,
         _ => false,
     };
@@ -171,24 +169,9 @@ fn named(file: &Path, error: sqlx::Error) -> StoreError {
     }
 }
 
-/// Copies the log into the file without waiting for anybody. Under steady load the log never
-/// starts over by itself; once it is long, commits are held up for the moment that this takes.
-pub(super) async fn checkpoint(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
-    // Whether it was in the way of somebody, pages in the log, pages of them copied.
-    let (_, pages, _): (i64, i64, i64) = sqlx::query_as("pragma wal_checkpoint(passive)")
-        .fetch_one(&mut *connection)
-        .await?;
-    if pages > LONG_LOG_PAGES {
-        sqlx::query("pragma wal_checkpoint(restart)")
-            .execute(connection)
-            .await?;
-    }
-    Ok(())
-}
-
-/// Closes a connection in an orderly way; the last one folds the log into the file.
+/// Closes a connection in order; the last one to close copies the log into the file.
 pub(super) async fn close(connection: SqliteConnection) {
     if let Err(error) = connection.close().await {
-        tracing::warn!(%error, "closing the record");
+        tracing::warn!(%error, "could not close the record in order; its log stays beside it");
     }
 }

@@ -1,31 +1,30 @@
-//! The past of one port: the leases on it, and when others were seen on it.
+//! The past of one port: the leases on it, and the times at which others were seen on it.
 
 use sqlx::FromRow;
 
-use super::lease::Found;
 use super::{Reader, StoreError, StoredLease};
 use crate::domain::port::{Port, Protocol};
 
-/// So many of a port's latest successful binds lead to its leases.
+/// Number of a port's latest successful binds that lead to its leases.
 const BINDS: u32 = 500;
 
-/// A time in which every snapshot saw one program of others on an address of a port.
+/// A time in which every snapshot saw one outsider on an address of a port.
 #[derive(Debug, Clone, PartialEq, Eq, FromRow)]
 pub struct Seen {
     /// Local address.
     pub address: String,
     /// User of the socket. `None` if the kernel did not tell, and before it was recorded.
     pub uid: Option<u32>,
-    /// Name of the program: anybody's text. `None` as for `uid`.
+    /// Name of the program: text of its own choice. `None` as for `uid`.
     pub command: Option<String>,
     /// The first snapshot that saw it, in milliseconds since 1970.
     pub from_ms: i64,
-    /// The last one; none while it is still seen.
+    /// The last one. `None` while it is still seen.
     pub until_ms: Option<i64>,
 }
 
 impl Reader {
-    /// The latest leases on a port, living or ended, newest first. They are found by the binds
+    /// Lists the latest leases on a port, living or ended, newest first. They are found by the binds
     /// that led to them, for which there is an index.
     pub async fn leases_on(
         &self,
@@ -33,7 +32,7 @@ impl Reader {
         port: Port,
         limit: u32,
     ) -> Result<Vec<StoredLease>, StoreError> {
-        let rows: Vec<Found> = sqlx::query_as(
+        let leases = sqlx::query_as(
             "select * from lease where port = ?1 and protocol = ?2 and allocation in \
              (select allocation from attempt where port = ?1 and protocol = ?2 \
              and outcome in ('bound', 'lingering') order by seq desc limit ?3) \
@@ -45,16 +44,16 @@ impl Reader {
         .bind(limit)
         .fetch_all(&self.pool)
         .await?;
-        rows.into_iter().map(TryInto::try_into).collect()
+        Ok(leases)
     }
 
-    /// When the first snapshot on record was taken, in milliseconds since 1970; none before it.
+    /// Returns the time of the first snapshot on record, in milliseconds since 1970. `None` before it.
     pub async fn watched_since(&self) -> Result<Option<i64>, StoreError> {
         let first = sqlx::query_scalar("select at_ms from snapshot order by seq limit 1");
         Ok(first.fetch_optional(&self.pool).await?)
     }
 
-    /// The latest times at which others were seen on a port since a moment, newest first.
+    /// Lists the latest times at which others were seen on a port since a moment, newest first.
     pub async fn seen_on(
         &self,
         protocol: Protocol,

@@ -1,9 +1,11 @@
 //! What the totals say of a time: counted by whole days, so that the answer costs what is busy and
 //! not what happened.
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use sqlx::{FromRow, QueryBuilder, Sqlite};
-use uuid::Uuid;
 
+use super::condition::and;
 use super::{Reader, StoreError};
 
 /// What statistics are about. Empty fields match everything.
@@ -19,25 +21,51 @@ pub struct StatsFilter {
     pub ports: u32,
 }
 
-/// Attempts by outcome.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, FromRow)]
+/// Attempts by outcome, as they are summed up and answered.
+#[derive(Debug, Clone, Copy, Default, PartialEq, FromRow, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "OutcomesDocument")]
 pub struct Outcomes {
-    /// The port was bound.
-    pub bound: i64,
-    /// It was re-taken past lingering connections.
-    pub lingering: i64,
-    /// Something was on it.
-    pub in_use: i64,
-    /// It was not permitted.
-    pub not_permitted: i64,
-    /// The host did not have the address.
-    pub address_not_available: i64,
-    /// It failed otherwise.
-    pub failed: i64,
+    /// Number of attempts.
+    pub attempts: u64,
+    /// Attempts that bound the port.
+    pub bound: u64,
+    /// Attempts that re-took the port past lingering connections.
+    pub lingering: u64,
+    /// Attempts refused because of an occupant.
+    pub in_use: u64,
+    /// Attempts refused for lack of permission.
+    pub not_permitted: u64,
+    /// Attempts refused because the host did not have the address.
+    pub address_not_available: u64,
+    /// Attempts that failed for any other reason.
+    pub failed: u64,
+    /// Share of the attempts that got the port, from 0 to 1. `None` if there were no attempts.
+    pub success_rate: Option<f64>,
+}
+
+impl Outcomes {
+    /// Adds others.
+    pub fn add(&mut self, others: &Self) {
+        self.bound += others.bound;
+        self.lingering += others.lingering;
+        self.in_use += others.in_use;
+        self.not_permitted += others.not_permitted;
+        self.address_not_available += others.address_not_available;
+        self.failed += others.failed;
+        let got = self.bound + self.lingering;
+        let refused = self.in_use + self.not_permitted + self.address_not_available + self.failed;
+        self.attempts = got + refused;
+        self.success_rate = share(got, self.attempts);
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "no count here comes near 2^52")]
+fn share(part: u64, whole: u64) -> Option<f64> {
+    (whole > 0).then(|| part as f64 / whole as f64)
 }
 
 /// Attempts that share a pool and an interface, or a protocol and a port; the other two are empty.
-#[derive(Debug, Clone, PartialEq, Eq, FromRow)]
+#[derive(Debug, Clone, PartialEq, FromRow)]
 pub struct AttemptTotal {
     /// The pool.
     pub pool: String,
@@ -57,7 +85,7 @@ pub struct AttemptTotal {
 }
 
 /// Attempts by place and by port.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct AttemptTotals {
     /// For each pool and interface.
     pub places: Vec<AttemptTotal>,
@@ -93,52 +121,6 @@ pub struct HourTotal {
     pub in_use: i64,
 }
 
-/// Outsiders that were found on leased ports.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct LateTotal {
-    /// How many times; [`MOST_LATE`] where it may be more.
-    pub found: usize,
-    /// The last time.
-    pub last: Option<LateConflict>,
-}
-
-/// An outsider that was found on a leased port.
-#[derive(Debug, Clone, PartialEq, Eq, FromRow)]
-pub struct LateConflict {
-    /// The protocol.
-    pub protocol: String,
-    /// The port.
-    pub port: u16,
-    /// Who it was, as far as that was known.
-    pub occupant: String,
-    /// Whose process that was, if known.
-    pub occupant_uid: Option<u32>,
-}
-
-/// The same with its lease.
-#[derive(Debug, Clone, PartialEq, Eq, FromRow)]
-pub struct LateRecord {
-    /// Counts up; the key for paging.
-    pub seq: i64,
-    /// When it was found, in milliseconds since 1970.
-    pub at_ms: i64,
-    /// The lease.
-    #[sqlx(try_from = "Vec<u8>")]
-    pub lease: Uuid,
-    /// The protocol.
-    pub protocol: String,
-    /// The port.
-    pub port: u16,
-    /// Who it was, as far as that was known.
-    pub occupant: String,
-    /// Whose process that was, if known.
-    pub occupant_uid: Option<u32>,
-    /// The lease's name, if it has one.
-    pub name: Option<String>,
-    /// Its user; none once it is forgotten.
-    pub uid: Option<u32>,
-}
-
 /// Allocations of one hour.
 #[derive(Debug, Clone, PartialEq, FromRow)]
 pub struct AllocationTotal {
@@ -169,9 +151,6 @@ pub struct LeaseTotal {
     pub leases: i64,
 }
 
-/// How many late conflicts are looked at: they are rare, and nobody counts more.
-pub const MOST_LATE: u32 = 1000;
-
 /// How many attempts that are not in the totals yet are added to them; a busy host counts the others
 /// a moment later.
 const UNCOUNTED: u32 = 1024;
@@ -179,23 +158,21 @@ const UNCOUNTED: u32 = 1024;
 /// All attempts of a row.
 const ALL: &str = "bound + lingering + in_use + not_permitted + address_not_available + failed";
 
-/// The sums of a group of rows.
-const SUMS: &str = "sum(bound) as bound, sum(lingering) as lingering, sum(in_use) as in_use, \
+/// Sums of a group of rows.
+const SUMS: &str = "\
+     sum(bound + lingering + in_use + not_permitted + address_not_available + failed) as attempts, \
+     sum(bound) as bound, sum(lingering) as lingering, sum(in_use) as in_use, \
      sum(not_permitted) as not_permitted, sum(address_not_available) as address_not_available, \
-     sum(failed) as failed, max(last_ms) as last_ms, max(last_refused_ms) as last_refused_ms";
+     sum(failed) as failed, sum(bound + lingering) * 1.0 \
+     / sum(bound + lingering + in_use + not_permitted + address_not_available + failed) \
+     as success_rate, max(last_ms) as last_ms, max(last_refused_ms) as last_refused_ms";
 
-fn among(query: &mut QueryBuilder<Sqlite>, time: &str, first: i64, filter: &StatsFilter) {
-    query
-        .push(" where ")
-        .push(time)
-        .push(" >= ")
-        .push_bind(first);
-    if let Some(pool) = &filter.pool {
-        query.push(" and pool = ").push_bind(pool.clone());
-    }
-    if let Some(uid) = filter.uid {
-        query.push(" and uid = ").push_bind(uid);
-    }
+/// Adds the conditions of a filter, for a table whose column of time begins with `first`.
+fn narrow(query: &mut QueryBuilder<Sqlite>, time: &str, first: i64, filter: &StatsFilter) {
+    query.push(" where true");
+    and(query, &format!("{time} >= ?"), Some(first));
+    and(query, "pool = ?", filter.pool.as_deref());
+    and(query, "uid = ?", filter.uid);
 }
 
 impl Reader {
@@ -215,7 +192,7 @@ impl Reader {
     ) -> Result<Vec<AttemptTotal>, StoreError> {
         let mut query = QueryBuilder::new("select pool, interface, '' as protocol, 0 as port, ");
         query.push(SUMS).push(" from place_day");
-        among(&mut query, "day", filter.first_day, filter);
+        narrow(&mut query, "day", filter.first_day, filter);
         query.push(" group by pool, interface");
         Ok(query.build_query_as().fetch_all(&self.pool).await?)
     }
@@ -228,7 +205,7 @@ impl Reader {
     ) -> Result<Vec<AttemptTotal>, StoreError> {
         // A plus keeps SQLite from walking an index by port through all days.
         let mut query = QueryBuilder::new("select json_array(port, protocol) from attempt_day");
-        among(&mut query, "day", filter.first_day, filter);
+        narrow(&mut query, "day", filter.first_day, filter);
         query
             .push(" and ")
             .push(most)
@@ -240,7 +217,7 @@ impl Reader {
         let ports: Vec<String> = query.build_query_scalar().fetch_all(&self.pool).await?;
         let mut query = QueryBuilder::new("select '' as pool, '' as interface, protocol, port, ");
         query.push(SUMS).push(" from attempt_day");
-        among(&mut query, "day", filter.first_day, filter);
+        narrow(&mut query, "day", filter.first_day, filter);
         query
             .push(" and (port, protocol) in (select value ->> 0, value ->> 1 from json_each(")
             .push_bind(format!("[{}]", ports.join(",")))
@@ -260,10 +237,8 @@ impl Reader {
         let mut query = QueryBuilder::new("select '' as pool, '' as interface, protocol, port, ");
         query.push(SUMS).push(" from attempt_day where port = ");
         query.push_bind(port).push(" and protocol = ");
-        query.push_bind(protocol.to_owned());
-        if let Some(uid) = uid {
-            query.push(" and uid = ").push_bind(uid);
-        }
+        query.push_bind(protocol);
+        and(&mut query, "uid = ?", uid);
         query.push(" group by protocol, port");
         let total = query.build_query_as().fetch_optional(&self.pool).await?;
         Ok(total)
@@ -281,7 +256,7 @@ impl Reader {
             "select port, protocol, command, occupant_uid, sum(attempts) as attempts \
              from occupant_day",
         );
-        among(&mut query, "day", filter.first_day, filter);
+        narrow(&mut query, "day", filter.first_day, filter);
         query
             .push(" and (port, protocol) in (select value ->> 0, value ->> 1 from json_each(")
             .push_bind(ports)
@@ -301,7 +276,7 @@ impl Reader {
              sum(weighed) as weighed, sum(random_would_meet) as random_would_meet, \
              sum(met) as met from allocation_hour",
         );
-        among(&mut query, "hour", filter.first_day * 24, filter);
+        narrow(&mut query, "hour", filter.first_day * 24, filter);
         query.push(" group by hour, pool order by hour, pool");
         Ok(query.build_query_as().fetch_all(&self.pool).await?)
     }
@@ -334,56 +309,11 @@ impl Reader {
         Ok(totals)
     }
 
-    /// Outsiders on leased ports since then, on those of one user or on all. The latest are looked
-    /// at: there is no index by time, as the numbers of the rows are in its order.
-    pub async fn late_total(
-        &self,
-        since_ms: i64,
-        uid: Option<u32>,
-    ) -> Result<LateTotal, StoreError> {
-        let found: Vec<LateConflict> = sqlx::query_as(
-            "select protocol, port, occupant, occupant_uid from ( \
-                 select * from late_conflict order by seq desc limit ?3 \
-             ) as found \
-             where at_ms >= ?1 and (?2 is null or exists ( \
-                 select 1 from lease where id = found.lease and uid = ?2)) \
-             order by seq desc",
-        )
-        .bind(since_ms)
-        .bind(uid)
-        .bind(MOST_LATE)
-        .fetch_all(&self.pool)
-        .await?;
-        Ok(LateTotal {
-            found: found.len(),
-            last: found.into_iter().next(),
-        })
-    }
-
-    /// Outsiders on leased ports, newest first and before this one, on those of one user or on all.
-    /// So many are looked at as for the total, which bounds what the answer costs.
-    pub async fn late_conflicts(
-        &self,
-        before: Option<i64>,
-        uid: Option<u32>,
-    ) -> Result<Vec<LateRecord>, StoreError> {
-        let found = sqlx::query_as(
-            "select found.seq, found.at_ms, found.lease, found.protocol, found.port, \
-             found.occupant, found.occupant_uid, lease.name, lease.uid from ( \
-                 select * from late_conflict where ?1 is null or seq < ?1 \
-                 order by seq desc limit ?3 \
-             ) as found left join lease on lease.id = found.lease \
-             where ?2 is null or lease.uid = ?2 order by found.seq desc",
-        );
-        let found = found.bind(before).bind(uid).bind(MOST_LATE);
-        Ok(found.fetch_all(&self.pool).await?)
-    }
-
     /// How long leases lived, by end state, shortest first.
     pub async fn lease_totals(&self, filter: &StatsFilter) -> Result<Vec<LeaseTotal>, StoreError> {
         let mut query =
             QueryBuilder::new("select state, lifetime_ms, sum(leases) as leases from lease_day");
-        among(&mut query, "day", filter.first_day, filter);
+        narrow(&mut query, "day", filter.first_day, filter);
         query.push(" group by state, lifetime_ms order by state, lifetime_ms");
         Ok(query.build_query_as().fetch_all(&self.pool).await?)
     }

@@ -4,7 +4,6 @@
 use sqlx::{FromRow, QueryBuilder};
 
 use super::filter::{self, AttemptFilter};
-use super::lease::json;
 use super::{Reader, StoreError};
 use crate::domain::attempt::Outcome;
 
@@ -47,11 +46,12 @@ impl Reader {
             "select outcome, json_group_array(at_ms) \
              from (select at_ms, outcome from attempt where true",
         );
-        filter::narrowed(&mut query, &latest(filter));
+        filter::narrow(&mut query, &latest(filter));
         query.push(") group by outcome");
         let rows: Vec<(String, String)> = query.build_query_as().fetch_all(&self.pool).await?;
         let times = rows.into_iter().map(|(outcome, times)| {
-            let at_ms = json("the times of attempts", &times)?;
+            let at_ms = serde_json::from_str(&times)
+                .map_err(|error| StoreError::unreadable("the times of attempts", error))?;
             Ok(Times { outcome, at_ms })
         });
         times.collect()
@@ -72,7 +72,7 @@ impl Reader {
              count(*) as attempts, max(at_ms) as last_ms \
              from (select occupant, at_ms from attempt where true",
         );
-        filter::narrowed(&mut query, &filter);
+        filter::narrow(&mut query, &filter);
         query
             .push(") group by 1, 2 order by attempts desc, command, uid limit ")
             .push_bind(WAYS);

@@ -1,6 +1,9 @@
 //! The record against a real SQLite file.
 
-mod history;
+mod asking;
+mod counting;
+mod past;
+mod pruning;
 
 use std::path::Path;
 use std::time::Duration;
@@ -47,6 +50,8 @@ fn allocation() -> AllocationRecord {
         },
         trace_id: Some("0af7651916cd43dd8448eb211c80319c".into()),
         span_id: Some("b7ad6b7169203331".into()),
+        story: String::new(),
+        attempts: Vec::new(),
         retry_key: Some("a key".into()),
     }
 }
@@ -122,7 +127,7 @@ async fn what_goes_in_comes_out() {
         .unwrap();
     assert_eq!(attempts[0].occupant, attempt.occupant);
     assert_eq!(attempts[0].errno, Some(98));
-    assert_eq!(attempts[0].allocation, allocation.id);
+    assert_eq!(attempts[0].allocation, Some(allocation.id));
     let last = store
         .last_of_name(
             1000,

@@ -1,17 +1,14 @@
 //! The answer to a request, and what is on record of it.
 
-use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::attempt::AttemptDocument;
 use super::lease::LeaseDocument;
 use crate::domain::explanation::Explanation;
 use crate::domain::lease::{AllocationId, Name};
 use crate::domain::precedence::{Moved, Skipped};
 use crate::domain::reason::Reason;
-use crate::domain::story;
-use crate::store::{AllocationRecord, AttemptRecord};
+use crate::store::AttemptRecord;
 
 /// The answer to a request for ports.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -44,7 +41,7 @@ pub struct AllocationDocument {
     pub notes: Vec<String>,
     /// The attempts that were refused on the way, with who was in the way.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub conflicts: Vec<AttemptDocument>,
+    pub conflicts: Vec<AttemptRecord>,
 }
 
 /// Maximum number of reasons in one sentence about a move.
@@ -98,64 +95,5 @@ impl AllocationDocument {
             reasons.push(format!("and {more} more such reasons"));
         }
         format!("{name}{}, so it is {}", reasons.join(", "), moved.to)
-    }
-}
-
-/// One allocation with its reasons.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct AllocationRecordDocument {
-    /// Its id.
-    pub id: AllocationId,
-    /// When it was answered.
-    pub at: Timestamp,
-    /// Who asked.
-    pub uid: u32,
-    /// Of which pool.
-    pub pool: String,
-    /// The code of the refusal.
-    pub refusal: Option<String>,
-    /// The refusal in words.
-    pub detail: Option<String>,
-    /// How many candidate ports were tried.
-    pub attempt_count: u32,
-    /// From the request to the commit.
-    pub duration_us: u64,
-    /// The trace, when it was sampled.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub trace_id: Option<String>,
-    /// Its span there.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub span_id: Option<String>,
-    /// The same in a few sentences.
-    #[serde(default)]
-    pub story: String,
-    /// Why it came out as it did.
-    pub explanation: Explanation,
-    /// What was tried, in order.
-    pub attempts: Vec<AttemptDocument>,
-}
-
-impl AllocationRecordDocument {
-    /// A record with its attempts, newest first as the store gives them.
-    pub fn of(record: AllocationRecord, attempts: Vec<AttemptRecord>) -> Self {
-        Self {
-            id: record.id,
-            at: record.at,
-            uid: record.uid,
-            pool: record.pool,
-            refusal: record.refusal,
-            detail: record.detail,
-            attempt_count: record.attempt_count,
-            duration_us: record.duration_us,
-            trace_id: record.trace_id,
-            span_id: record.span_id,
-            story: story::of(&record.explanation),
-            explanation: record.explanation,
-            attempts: attempts
-                .into_iter()
-                .rev()
-                .map(AttemptDocument::from)
-                .collect(),
-        }
     }
 }

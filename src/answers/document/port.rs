@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::attempt::AttemptDocument;
+use super::AttemptDocument;
 use super::lease::LeaseDocument;
 use super::process::ProcessDocument;
 use super::stats::PortRecord;

@@ -7,69 +7,6 @@ use serde::{Deserialize, Serialize};
 use crate::domain::duration::HumanDuration;
 use crate::store::{Outcomes, Removed};
 
-/// Attempts by outcome.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct OutcomesDocument {
-    /// How many there were.
-    pub attempts: u64,
-    /// The port was bound.
-    pub bound: u64,
-    /// It was re-taken past lingering connections.
-    pub lingering: u64,
-    /// Something was on it.
-    pub in_use: u64,
-    /// It was not permitted.
-    pub not_permitted: u64,
-    /// The host did not have the address.
-    pub address_not_available: u64,
-    /// It failed otherwise.
-    pub failed: u64,
-    /// The share of attempts that got the port; none where there were none.
-    pub success_rate: Option<f64>,
-}
-
-impl From<&Outcomes> for OutcomesDocument {
-    fn from(outcomes: &Outcomes) -> Self {
-        let mut document = Self {
-            attempts: 0,
-            bound: outcomes.bound.unsigned_abs(),
-            lingering: outcomes.lingering.unsigned_abs(),
-            in_use: outcomes.in_use.unsigned_abs(),
-            not_permitted: outcomes.not_permitted.unsigned_abs(),
-            address_not_available: outcomes.address_not_available.unsigned_abs(),
-            failed: outcomes.failed.unsigned_abs(),
-            success_rate: None,
-        };
-        document.count();
-        document
-    }
-}
-
-impl OutcomesDocument {
-    /// Adds others.
-    pub fn add(&mut self, others: &Self) {
-        self.bound += others.bound;
-        self.lingering += others.lingering;
-        self.in_use += others.in_use;
-        self.not_permitted += others.not_permitted;
-        self.address_not_available += others.address_not_available;
-        self.failed += others.failed;
-        self.count();
-    }
-
-    fn count(&mut self) {
-        let got = self.bound + self.lingering;
-        let refused = self.in_use + self.not_permitted + self.address_not_available + self.failed;
-        self.attempts = got + refused;
-        self.success_rate = share(got, self.attempts);
-    }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "no count here comes near 2^52")]
-fn share(part: u64, whole: u64) -> Option<f64> {
-    (whole > 0).then(|| part as f64 / whole as f64)
-}
-
 /// Statistics of a time.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct StatsDocument {
@@ -80,7 +17,7 @@ pub struct StatsDocument {
     /// Until when.
     pub until: Timestamp,
     /// All attempts.
-    pub total: OutcomesDocument,
+    pub total: Outcomes,
     /// By pool.
     pub pools: Vec<PoolStats>,
     /// By interface.
@@ -110,7 +47,7 @@ pub struct PoolStats {
     pub pool: String,
     /// Its attempts.
     #[serde(flatten)]
-    pub outcomes: OutcomesDocument,
+    pub outcomes: Outcomes,
     /// Allocations granted.
     pub granted: u64,
     /// Allocations refused.
@@ -126,7 +63,7 @@ pub struct InterfaceStats {
     pub interface: String,
     /// Its attempts.
     #[serde(flatten)]
-    pub outcomes: OutcomesDocument,
+    pub outcomes: Outcomes,
 }
 
 /// One port.
@@ -138,7 +75,7 @@ pub struct PortStats {
     pub port: u16,
     /// Its attempts.
     #[serde(flatten)]
-    pub outcomes: OutcomesDocument,
+    pub outcomes: Outcomes,
     /// When the last attempt was made.
     pub last_at: Option<Timestamp>,
     /// When somebody was last in the way.
@@ -200,7 +137,7 @@ pub struct Saved {
 pub struct PortRecord {
     /// Its attempts.
     #[serde(flatten)]
-    pub outcomes: OutcomesDocument,
+    pub outcomes: Outcomes,
     /// When the last attempt was made.
     pub last_at: Option<Timestamp>,
     /// When somebody was last in the way.
