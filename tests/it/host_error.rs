@@ -15,7 +15,7 @@ fn assert_host_error(answer: &Answer, tells: &str) {
     assert_eq!(answer.status, 503, "{answer:?}");
     let problem = answer.json();
     assert_eq!(problem["code"], "host_error", "{problem}");
-    assert_eq!(problem["title"], "The host failed");
+    assert_eq!(problem["title"], "Host error");
     let detail = problem["detail"].as_str().unwrap();
     assert!(
         detail.contains(tells) && detail.contains(EMFILE),
