@@ -1,18 +1,12 @@
 //! `portbook alloc`: a port on stdout.
 
-use std::fmt::Write;
-use std::process::ExitCode;
-
 use clap::Args;
-use serde_json::json;
 
 use super::request::PortOptions;
-use super::{Failure, Global, note, number, print, print_json};
-use crate::api::document::{AllocationDocument, VERSION};
-use crate::config::Loaded;
+use super::{Failure, Global, note, number, traced};
+use crate::api::document::AllocationDocument;
 use crate::domain::duration::HumanDuration;
-use crate::domain::lease::Guard;
-use crate::library::backend::Backend;
+use crate::domain::lease::{Guard, Handover};
 
 /// What `alloc` takes.
 #[derive(Debug, Args)]
@@ -42,11 +36,7 @@ pub struct AllocArgs {
 }
 
 /// Gets ports and prints them.
-pub(super) async fn run(
-    global: &Global,
-    args: &AllocArgs,
-    loaded: Loaded,
-) -> Result<ExitCode, Failure> {
+pub(super) fn run(global: &Global, args: &AllocArgs) -> Result<(), Failure> {
     let mut requests = args.wanted.requests(global)?;
     for request in &mut requests {
         request.claim_within = args.claim_within;
@@ -54,46 +44,27 @@ pub(super) async fn run(
         request.reserve = args.reserve;
         request.dry_run = args.dry_run;
     }
-    let backend = Backend::open(&loaded).await?;
-    let granted = backend.allocate_all(requests).await;
-    backend.close().await;
-    let granted = granted?;
-    for granted in &granted {
-        super::request::tell(granted);
-    }
+    let granted = traced(global, "portbook alloc", async |backend| {
+        Ok(backend.allocate_all(requests).await?)
+    })?;
+    granted.iter().for_each(super::request::tell);
     if granted.iter().any(unguarded) && !args.dry_run {
         note(
-            "no service runs, so nothing but the books keeps this port until your program binds it; `portbook serve` would hold it",
+            "no service runs, so only the record keeps this port until your program binds it; `portbook serve` would hold it",
         );
     }
-    match &granted[..] {
-        [only] if global.json => print_json(only)?,
-        several if global.json => {
-            print_json(&json!({ "version": VERSION, "allocations": several }))?;
-        }
-        all => print(&all.iter().map(ports).collect::<String>())?,
-    }
-    Ok(ExitCode::SUCCESS)
+    global.answer_each("allocations", &granted, ports)
 }
 
 fn unguarded(granted: &AllocationDocument) -> bool {
-    use crate::domain::lease::Handover;
     let mut leases = granted.leases.iter();
     leases.any(|lease| lease.guard == Guard::None && lease.handover == Handover::Gate)
 }
 
 /// Every port once: TCP and UDP on one number are one line.
 fn ports(granted: &AllocationDocument) -> String {
-    let mut ports: Vec<u16> = granted
-        .leases
-        .iter()
-        .map(|lease| lease.port.get())
-        .collect();
+    let leases = granted.leases.iter();
+    let mut ports: Vec<String> = leases.map(|lease| format!("{}\n", lease.port)).collect();
     ports.dedup();
-    let mut text = String::new();
-    for port in ports {
-        // Writing to a String cannot fail.
-        let _ = writeln!(text, "{port}");
-    }
-    text
+    ports.concat()
 }

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
@@ -13,7 +12,7 @@ use clap_complete::env::Shells;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Failure, Global, block_on, help, print, print_json};
+use super::{Failure, Global, block_on, help};
 use crate::api::document::VERSION;
 use crate::client::Client;
 use crate::config::{Flags, Sources};
@@ -62,24 +61,22 @@ pub fn handle_completion() {
 }
 
 /// Prints a shell's script.
-pub(super) fn run(global: &Global, args: &CompletionsArgs) -> Result<ExitCode, Failure> {
-    let shells = Shells::builtins();
+pub(super) fn run(global: &Global, args: &CompletionsArgs) -> Result<(), Failure> {
     let shell = args.shell.as_str();
-    let script = shells.completer(shell).map(|shell| {
-        let mut script = Vec::new();
-        let name = "portbook";
-        let written = shell.write_registration(VARIABLE, name, name, name, &mut script);
-        written.map(|()| script)
-    });
-    match script {
-        Some(Ok(script)) if global.json => {
-            let script = String::from_utf8_lossy(&script);
-            print_json(&json!({ "version": VERSION, "shell": shell, "script": script }))?;
-        }
-        Some(Ok(script)) => print(&String::from_utf8_lossy(&script))?,
-        _ => return Err(Failure::other(format!("no completions for {shell}"))),
-    }
-    Ok(ExitCode::SUCCESS)
+    let script =
+        script(shell).ok_or_else(|| Failure::other(format!("no completions for {shell}")))?;
+    let document = json!({ "version": VERSION, "shell": shell, "script": script });
+    global.answer(&document, || script.clone())
+}
+
+fn script(shell: &str) -> Option<String> {
+    let name = "portbook";
+    let mut script = Vec::new();
+    let shells = Shells::builtins();
+    let shell = shells.completer(shell)?;
+    let written = shell.write_registration(VARIABLE, name, name, name, &mut script);
+    written.ok()?;
+    String::from_utf8(script).ok()
 }
 
 #[derive(Deserialize)]

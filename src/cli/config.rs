@@ -1,16 +1,13 @@
 //! `portbook config show|check|init`: what they print, and the file that `init` writes.
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::{Failure, Global, print, print_json};
+use super::{Failure, Global, file, note, print_json};
 use crate::api::configuration;
-
 use crate::api::document::VERSION;
 use crate::config::{
     ConfigError, DEFAULT, Finding, Flags, Loaded, PROJECT_FILE, Setting, Sources, TEMPLATE,
@@ -52,20 +49,16 @@ enum Action {
 /// Shows, checks or begins a configuration.
 pub(super) fn run(global: &Global, args: &ConfigArgs) -> Result<ExitCode, Failure> {
     match &args.action {
-        Action::Show => show(global),
-        Action::Check { file } => check(global, file.as_deref()),
-        Action::Init { file, force } => begin(global, file.as_deref(), *force),
-    }
-}
-
-fn show(global: &Global) -> Result<ExitCode, Failure> {
-    let loaded = global.load()?;
-    if global.json {
-        print_json(&configuration::document(&loaded))?;
-    } else {
-        print(&show_text(&loaded))?;
+        Action::Show => show(global)?,
+        Action::Check { file } => return check(global, file.as_deref()),
+        Action::Init { file, force } => begin(global, file.as_deref(), *force)?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn show(global: &Global) -> Result<(), Failure> {
+    let loaded = global.load()?;
+    global.answer(&configuration::document(&loaded), || show_text(&loaded))
 }
 
 fn check(global: &Global, file: Option<&Path>) -> Result<ExitCode, Failure> {
@@ -77,18 +70,16 @@ fn check(global: &Global, file: Option<&Path>) -> Result<ExitCode, Failure> {
         Ok(checked) => (&checked.warnings, ExitCode::SUCCESS),
         Err(error) => (&error.findings, ExitCode::from(2)),
     };
-    if global.json {
-        print_json(&check_json(findings, checked.as_ref().ok()))?;
-    } else {
-        let well = checked.as_ref().map(Checked::to_string);
-        print(&(check_text(findings) + &well.unwrap_or_default()))?;
-    }
+    global.answer(&check_json(findings, checked.as_ref().ok()), || {
+        let verdict = checked.as_ref().map(Checked::to_string);
+        lines(findings) + &verdict.unwrap_or_default()
+    })?;
     Ok(code)
 }
 
 /// A configuration that holds.
 #[derive(Debug)]
-pub struct Checked {
+struct Checked {
     warnings: Vec<Finding>,
     /// The files that were read.
     files: Vec<PathBuf>,
@@ -181,29 +172,22 @@ fn with_host(loaded: Loaded) -> Vec<Finding> {
     loaded.warnings.into_iter().chain(found).collect()
 }
 
-fn begin(global: &Global, file: Option<&Path>, force: bool) -> Result<ExitCode, Failure> {
+fn begin(global: &Global, file: Option<&Path>, force: bool) -> Result<(), Failure> {
     let sources = Sources::from_process(global.flags());
     let own = sources.explicit_file.or(sources.user_file);
     let path = file.map(Path::to_owned).or(own);
     let path = path.ok_or_else(|| Failure::usage("no home directory: name a file"))?;
-    init(&path, force).map_err(|error| Failure::other(chain(&error)))?;
+    file::write(&path, TEMPLATE, force, "name a file in a folder of yours")?;
     if global.json {
         print_json(&json!({ "version": VERSION, "file": path }))?;
     }
-    super::note(&format!("wrote {}", path.display()));
-    Ok(ExitCode::SUCCESS)
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    match error.source() {
-        Some(source) => format!("{error} ({source})"),
-        None => error.to_string(),
-    }
+    note(&format!("wrote {}", path.display()));
+    Ok(())
 }
 
 /// `config show`: every setting with its value and source, in columns. A setting without a value
 /// is a comment, so that the text could be pasted into a file.
-pub fn show_text(loaded: &Loaded) -> String {
+fn show_text(loaded: &Loaded) -> String {
     let settings = loaded.provenance.settings();
     let assignments: Vec<String> = settings.iter().map(assignment).collect();
     let lengths = assignments.iter().map(|text| text.chars().count());
@@ -220,11 +204,6 @@ fn assignment(setting: &Setting) -> String {
     }
 }
 
-/// `config check`: a line for each finding.
-pub fn check_text(findings: &[Finding]) -> String {
-    lines(findings)
-}
-
 fn lines<T: ToString>(each: impl IntoIterator<Item = T>) -> String {
     let each = each.into_iter();
     each.flat_map(|line| [line.to_string(), "\n".to_owned()])
@@ -232,57 +211,13 @@ fn lines<T: ToString>(each: impl IntoIterator<Item = T>) -> String {
 }
 
 /// `config check --json`.
-pub fn check_json(findings: &[Finding], checked: Option<&Checked>) -> Value {
+fn check_json(findings: &[Finding], checked: Option<&Checked>) -> Value {
     let mut document = json!({ "version": VERSION, "findings": findings });
     if let Some(checked) = checked {
         document["files"] = json!(checked.files);
         document[format!("{}s", checked.what)] = json!(checked.set);
     }
     document
-}
-
-/// Why no file was written.
-#[derive(Debug, thiserror::Error)]
-pub enum InitError {
-    /// Somebody's settings are in it.
-    #[error("{0} exists already: name another file, or replace it with --force")]
-    Exists(PathBuf),
-    /// The system refused.
-    #[error("{path} cannot be written: name a file in a folder of yours")]
-    Write {
-        /// The file.
-        path: PathBuf,
-        /// Why not.
-        source: io::Error,
-    },
-}
-
-/// `config init`: writes a file with every setting commented out, making its folder if need be.
-pub fn init(path: &Path, force: bool) -> Result<(), InitError> {
-    write(path, force).map_err(|source| match source.kind() {
-        io::ErrorKind::AlreadyExists => InitError::Exists(path.to_owned()),
-        _ => InitError::Write {
-            path: path.to_owned(),
-            source,
-        },
-    })
-}
-
-fn write(path: &Path, force: bool) -> io::Result<()> {
-    if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder)?;
-    }
-    let mut options = OpenOptions::new();
-    // create_new leaves no moment between looking and writing.
-    let options = if force {
-        options.create(true).truncate(true)
-    } else {
-        options.create_new(true)
-    };
-    options
-        .write(true)
-        .open(path)?
-        .write_all(TEMPLATE.as_bytes())
 }
 
 #[cfg(test)]
@@ -332,7 +267,7 @@ mod tests {
         let shown = load(&sources()).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("pasted.toml");
-        fs::write(&file, show_text(&shown)).unwrap();
+        std::fs::write(&file, show_text(&shown)).unwrap();
         let pasted = Sources {
             explicit_file: Some(file),
             flags: Flags::default(),
@@ -357,7 +292,7 @@ mod tests {
         sources.environment = vec![("PORTBOOK_SOKCET".into(), "/s".into())];
         let findings = load(&sources).unwrap_err().findings;
         assert_eq!(
-            check_text(&findings),
+            lines(&findings),
             "error: sokcet (environment (PORTBOOK_SOKCET)): PORTBOOK_SOKCET is not a setting: \
              did you mean PORTBOOK_SOCKET?\n"
         );
@@ -368,18 +303,5 @@ mod tests {
             checked["findings"][0]["hint"],
             "did you mean PORTBOOK_SOCKET?"
         );
-    }
-
-    #[test]
-    fn init_never_replaces_a_file_unless_forced() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("new/config.toml");
-        init(&file, false).unwrap();
-        assert_eq!(fs::read_to_string(&file).unwrap(), TEMPLATE);
-        fs::write(&file, "mine").unwrap();
-        assert!(matches!(init(&file, false), Err(InitError::Exists(_))));
-        assert_eq!(fs::read_to_string(&file).unwrap(), "mine");
-        init(&file, true).unwrap();
-        assert_eq!(fs::read_to_string(&file).unwrap(), TEMPLATE);
     }
 }

@@ -3,11 +3,11 @@
 use std::io::{IsTerminal, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Command, Stdio};
 
 use clap::Args;
 
-use super::{Failure, Global, note, print, print_json};
+use super::{Failure, Global, note};
 use crate::api::logins::LoginDocument;
 use crate::library::find;
 
@@ -28,7 +28,7 @@ pub(super) struct DashboardArgs {
 }
 
 /// Gets a one-time address, prints it, and opens it where there is a desktop.
-pub(super) async fn run(global: &Global, args: &DashboardArgs) -> Result<ExitCode, Failure> {
+pub(super) async fn run(global: &Global, args: &DashboardArgs) -> Result<(), Failure> {
     let loaded = global.load()?;
     let Some(client) = find::find(&loaded).await? else {
         let none = "no service runs, so there is no console: start one with `portbook serve`";
@@ -41,15 +41,11 @@ pub(super) async fn run(global: &Global, args: &DashboardArgs) -> Result<ExitCod
         let off = "the console is switched off (console.enabled)";
         return Err(Failure::other(off));
     };
-    if global.json {
-        print_json(&login)?;
-    } else {
-        print(&format!("{url}\n"))?;
-    }
+    global.answer(&login, || format!("{url}\n"))?;
     if !args.no_open && !global.json && has_desktop() {
         open(url, &loaded.settings.data_dir);
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 fn has_desktop() -> bool {

@@ -1,20 +1,18 @@
 //! `portbook env`: the ports of a project as variables, for a shell or a file.
 
 use std::path::Path;
-use std::process::ExitCode;
 
 use clap::Args;
 use serde_json::json;
 
 use super::format::{self, Format, Published};
 use super::variables::{self, Asked};
-use super::{Failure, Global, note, print, print_json, project};
+use super::{Failure, Global, note, print, print_json, project, with_backend};
 use crate::api::document::{AllocationDocument, LeaseRequest, VERSION};
 use crate::config::{Project, Service};
 use crate::domain::duration::HumanDuration;
 use crate::domain::port::Port;
 use crate::domain::variables::Variables;
-use crate::library::backend::Backend;
 
 /// What `env` takes.
 #[derive(Debug, Args)]
@@ -51,7 +49,7 @@ pub struct EnvArgs {
 }
 
 /// Gets the project's ports and prints them.
-pub(super) async fn run(global: &Global, args: &EnvArgs) -> Result<ExitCode, Failure> {
+pub(super) async fn run(global: &Global, args: &EnvArgs) -> Result<(), Failure> {
     let project = project::find(global)?;
     let loaded = global.load()?;
     let asked = asked(&project, args);
@@ -59,23 +57,20 @@ pub(super) async fn run(global: &Global, args: &EnvArgs) -> Result<ExitCode, Fai
     if args.format == Format::Compose && !global.json {
         published_services(&project)?;
     }
-    let backend = Backend::open(&loaded).await?;
     let requests = asked.iter().map(|asked| asked.request.clone()).collect();
-    let granted = backend.allocate_all(requests).await;
-    backend.close().await;
-    let granted = granted?;
+    let granted = with_backend(&loaded, async |backend| {
+        backend.allocate_all(requests).await
+    })
+    .await?;
     granted.iter().for_each(super::request::tell);
     let variables = variables::variables(&variables::granted(&asked, &granted))?;
-    if global.json {
-        variables::tell(&asked, &granted, &variables);
-        let leases = granted.iter().flat_map(|granted| &granted.leases);
-        let leases: Vec<_> = leases.collect();
-        let values = &variables.values;
-        print_json(&json!({ "version": VERSION, "variables": values, "leases": leases }))?;
-        return Ok(ExitCode::SUCCESS);
+    if !global.json {
+        return print(&text(args.format, &project, &asked, &granted, &variables)?);
     }
-    print(&text(args.format, &project, &asked, &granted, &variables)?)?;
-    Ok(ExitCode::SUCCESS)
+    variables::tell(&asked, &granted, &variables);
+    let leases: Vec<_> = granted.iter().flat_map(|granted| &granted.leases).collect();
+    let values = &variables.values;
+    print_json(&json!({ "version": VERSION, "variables": values, "leases": leases }))
 }
 
 fn asked(project: &Project, args: &EnvArgs) -> Vec<Asked> {

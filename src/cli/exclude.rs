@@ -1,18 +1,14 @@
 //! `portbook exclude` and `portbook include`: ports that are granted to nobody.
 
-use std::process::ExitCode;
-
 use clap::Args;
 use serde_json::json;
 
 use super::table::table;
-use super::{Failure, Global, note, print, print_json};
+use super::{Failure, Global, note, print_json, traced};
 use crate::api::document::VERSION;
 use crate::api::exclusions::{ExclusionAnswer, RangeAnswer};
-use crate::config::Loaded;
 use crate::domain::exclusion::Exclusion;
 use crate::domain::port::{PortSet, Protocols};
-use crate::library::backend::Backend;
 
 /// What `exclude` takes.
 #[derive(Debug, Args)]
@@ -46,38 +42,44 @@ pub struct IncludeArgs {
 }
 
 /// Excludes ports, or lists what is excluded.
-pub(super) async fn exclude(
-    global: &Global,
-    args: &ExcludeArgs,
-    loaded: Loaded,
-) -> Result<ExitCode, Failure> {
-    let backend = Backend::open(&loaded).await?;
+pub(super) fn exclude(global: &Global, args: &ExcludeArgs) -> Result<(), Failure> {
     let Some(ports) = &args.ports else {
-        let all = backend.exclusions().await;
-        backend.close().await;
-        list(global, &all?)?;
-        return Ok(ExitCode::SUCCESS);
+        let all = traced(global, "portbook exclude", async |backend| {
+            Ok(backend.exclusions().await?)
+        })?;
+        return global.answer(&all, || text(&all));
     };
-    let excluded = backend
-        .exclude(args.protocol, ports, args.reason.clone())
-        .await;
-    let all = backend.exclusions().await;
-    backend.close().await;
-    let excluded = excluded?;
+    let (excluded, all) = traced(global, "portbook exclude", async |backend| {
+        let reason = args.reason.clone();
+        let excluded = backend.exclude(args.protocol, ports, reason).await?;
+        Ok((excluded, backend.exclusions().await?))
+    })?;
     if global.json {
-        print_excluded(ports, args.protocol, &excluded, &all?)?;
+        print_excluded(ports, args.protocol, &excluded, &all)?;
     } else {
-        let verb = if ports.len() == 1 { "is" } else { "are" };
-        note(&format!(
-            "{}/{} {verb} excluded",
-            ports.in_words(),
-            args.protocol
-        ));
+        tell(ports, args.protocol, "excluded");
     }
-    for text in &excluded.notes {
-        note(text);
+    excluded.notes.iter().for_each(|text| note(text));
+    Ok(())
+}
+
+/// Takes an exclusion back.
+pub(super) fn include(global: &Global, args: &IncludeArgs) -> Result<(), Failure> {
+    let (ports, protocol) = (&args.ports, args.protocol);
+    traced(global, "portbook include", async |backend| {
+        Ok(backend.include(protocol, ports).await?)
+    })?;
+    if global.json {
+        let included = json!({ "ports": ports, "protocol": protocol });
+        return print_json(&json!({ "version": VERSION, "included": included }));
     }
-    Ok(ExitCode::SUCCESS)
+    tell(ports, protocol, "included");
+    Ok(())
+}
+
+fn tell(ports: &PortSet, protocol: Protocols, done: &str) {
+    let verb = if ports.len() == 1 { "is" } else { "are" };
+    note(&format!("{}/{protocol} {verb} {done}", ports.in_words()));
 }
 
 /// One port as the API's document of one exclusion, several as that of a range.
@@ -96,14 +98,6 @@ fn print_excluded(
             notes: excluded.notes.clone(),
         }),
         None => print_json(excluded),
-    }
-}
-
-fn list(global: &Global, exclusions: &[Exclusion]) -> Result<(), Failure> {
-    if global.json {
-        print_json(&exclusions)
-    } else {
-        print(&text(exclusions))
     }
 }
 
@@ -128,26 +122,4 @@ fn text(exclusions: &[Exclusion]) -> String {
     };
     let rows: Vec<Vec<String>> = exclusions.chunk_by(together).map(row).collect();
     table(&["PORT", "PROTOCOL", "UID", "SINCE (UTC)", "REASON"], &rows)
-}
-
-/// Takes an exclusion back.
-pub(super) async fn include(
-    global: &Global,
-    args: &IncludeArgs,
-    loaded: Loaded,
-) -> Result<ExitCode, Failure> {
-    let backend = Backend::open(&loaded).await?;
-    let included = backend.include(args.protocol, &args.ports).await;
-    backend.close().await;
-    included?;
-    let (ports, protocol) = (&args.ports, args.protocol);
-    if global.json {
-        print_json(
-            &json!({ "version": VERSION, "included": { "ports": ports, "protocol": protocol } }),
-        )?;
-    } else {
-        let verb = if ports.len() == 1 { "is" } else { "are" };
-        note(&format!("{}/{protocol} {verb} included", ports.in_words()));
-    }
-    Ok(ExitCode::SUCCESS)
 }

@@ -1,13 +1,11 @@
 //! `portbook explain ALLOCATION|PORT|NAME`: why a port was chosen, as a paragraph and as a table.
 
-use std::process::ExitCode;
-
 use clap::Args;
 use clap_complete::engine::ArgValueCandidates;
 
 use super::named::{self, Here, Use};
 use super::table::table;
-use super::{Failure, Global, complete, print, print_json};
+use super::{Failure, Global, complete, with_backend};
 use crate::api::document::{AllocationRecordDocument, AttemptDocument};
 use crate::domain::attempt::printable;
 use crate::domain::candidate::{Candidate, Weighed};
@@ -28,18 +26,10 @@ pub struct ExplainArgs {
 }
 
 /// Tells why a port was chosen.
-pub(super) async fn run(global: &Global, args: &ExplainArgs) -> Result<ExitCode, Failure> {
+pub(super) async fn run(global: &Global, args: &ExplainArgs) -> Result<(), Failure> {
     let loaded = global.load()?;
-    let backend = Backend::open(&loaded).await?;
-    let found = find(&backend, args).await;
-    backend.close().await;
-    let found = found?;
-    if global.json {
-        print_json(&found)?;
-    } else {
-        print(&text(&found))?;
-    }
-    Ok(ExitCode::SUCCESS)
+    let found = with_backend(&loaded, async |backend| find(backend, args).await).await?;
+    global.answer(&found, || text(&found))
 }
 
 async fn find(backend: &Backend, args: &ExplainArgs) -> Result<AllocationRecordDocument, Failure> {

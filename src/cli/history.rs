@@ -1,15 +1,14 @@
 //! `portbook history`: the past as rows, and deleting what is old of it.
 
-use std::io::{self, Write};
 use std::path::PathBuf;
 use std::pin::pin;
-use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use futures_util::StreamExt;
 use serde_json::json;
 
-use super::{Failure, Global, number, print, print_json};
+use super::output::write;
+use super::{Failure, Global, number, print, with_backend};
 use crate::access::Viewer;
 use crate::api::attempts::{AttemptQuery, port_range};
 use crate::api::document::{PruneDocument, PruneRequest, StatusDocument, VERSION};
@@ -24,7 +23,6 @@ use crate::domain::port::Protocol;
 use crate::domain::words::UnknownWord;
 use crate::engine::service::Caller;
 use crate::host::clock::Clock;
-use crate::library::backend::Backend;
 use crate::library::find;
 use crate::store::Reader;
 use crate::store::directory::DataDirectory;
@@ -152,19 +150,18 @@ impl ExportArgs {
 }
 
 /// Exports or prunes.
-pub(super) async fn run(global: &Global, args: &HistoryArgs) -> Result<ExitCode, Failure> {
+pub(super) async fn run(global: &Global, args: &HistoryArgs) -> Result<(), Failure> {
     let loaded = global.load()?;
     match &args.command {
-        HistoryCommand::Export(args) => export(global, &loaded, args).await?,
-        HistoryCommand::Prune(args) => prune(global, &loaded, args).await?,
+        HistoryCommand::Export(args) => export(global, &loaded, args).await,
+        HistoryCommand::Prune(args) => prune(global, &loaded, args).await,
     }
-    Ok(ExitCode::SUCCESS)
 }
 
 async fn export(global: &Global, loaded: &Loaded, args: &ExportArgs) -> Result<(), Failure> {
     let mut wanted = args.wanted();
     if !args.is_document(global)? {
-        return rows(loaded, args.kind, &wanted, is_written).await;
+        return rows(loaded, args.kind, &wanted, write).await;
     }
     wanted.format = Some(Format::Jsonl);
     let mut rows_of = Document::default();
@@ -172,7 +169,7 @@ async fn export(global: &Global, loaded: &Loaded, args: &ExportArgs) -> Result<(
     // The object stays open for its rows.
     print(&format!("{},\"rows\":[", head.trim_end_matches('}')))?;
     rows(loaded, args.kind, &wanted, |piece| {
-        is_written(&rows_of.with(piece))
+        write(&rows_of.with(piece))
     })
     .await?;
     print("]}\n")
@@ -254,21 +251,9 @@ async fn source(loaded: &Loaded, kind: Kind) -> Result<Source, Failure> {
         });
     }
     // For a moment with the lock: the file is made or brought to this version, and counted.
-    let backend = Backend::open(loaded).await?;
-    let counted = backend.count().await;
-    backend.close().await;
-    counted?;
+    with_backend(loaded, async |backend| backend.count().await).await?;
     let directory = DataDirectory::open(&loaded.settings.data_dir)?;
     Ok(Source::File(directory.database()?))
-}
-
-/// Writes a piece; false where the reader has gone, as `head` does.
-fn is_written(piece: &[u8]) -> Result<bool, Failure> {
-    match io::stdout().lock().write_all(piece) {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
-        Err(error) => Err(Failure::other(format!("stdout: {error}"))),
-    }
 }
 
 async fn prune(global: &Global, loaded: &Loaded, args: &PruneArgs) -> Result<(), Failure> {
@@ -277,14 +262,8 @@ async fn prune(global: &Global, loaded: &Loaded, args: &PruneArgs) -> Result<(),
         keep: args.keep,
         dry_run: args.dry_run,
     };
-    let backend = Backend::open(loaded).await?;
-    let pruned = backend.prune(&request).await;
-    backend.close().await;
-    let pruned = pruned?;
-    if global.json {
-        return print_json(&pruned);
-    }
-    print(&text(&pruned))
+    let pruned = with_backend(loaded, async |backend| backend.prune(&request).await).await?;
+    global.answer(&pruned, || text(&pruned))
 }
 
 fn text(pruned: &PruneDocument) -> String {

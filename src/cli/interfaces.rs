@@ -1,28 +1,24 @@
 //! `portbook interfaces`: the host's network interfaces as they are now.
 
-use std::process::ExitCode;
-
 use serde_json::json;
 
 use super::table::table;
-use super::{Failure, Global, print, print_json};
+use super::{Failure, Global};
 use crate::api::document::{InterfaceDocument, VERSION};
 use crate::api::interfaces::documents;
 use crate::host::interface::Interfaces;
 
-/// Lists interfaces; no service is needed to look.
-pub(super) fn run(global: &Global) -> Result<ExitCode, Failure> {
+/// Lists interfaces. It needs no service to look.
+pub(super) fn run(global: &Global) -> Result<(), Failure> {
     let host = Interfaces::open()
         .current()
         .map_err(|error| Failure::other(error.to_string()))?;
     let interfaces = documents(&host);
-    if global.json {
-        print_json(&json!({ "version": VERSION, "interfaces": interfaces }))?;
-    } else {
+    let document = json!({ "version": VERSION, "interfaces": interfaces });
+    global.answer(&document, || {
         let rows: Vec<Vec<String>> = interfaces.iter().flat_map(rows).collect();
-        print(&table(&["INTERFACE", "STATE", "ADDRESS", "KIND"], &rows))?;
-    }
-    Ok(ExitCode::SUCCESS)
+        table(&["INTERFACE", "STATE", "ADDRESS", "KIND"], &rows)
+    })
 }
 
 fn rows(interface: &InterfaceDocument) -> Vec<Vec<String>> {

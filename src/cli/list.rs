@@ -2,7 +2,6 @@
 
 use std::cmp::Ordering;
 use std::collections::HashSet;
-use std::process::ExitCode;
 
 use clap::Args;
 use clap::builder::PossibleValuesParser;
@@ -11,7 +10,7 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::table::table;
-use super::{Failure, Global, complete, folder, number, print, print_json};
+use super::{Failure, Global, complete, folder, note, number, print, print_json, with_backend};
 use crate::api::document::{LeaseDocument, VERSION};
 use crate::api::leases::LeaseQuery;
 use crate::domain::duration::coarse;
@@ -61,32 +60,30 @@ fn states() -> PossibleValuesParser {
 }
 
 /// Lists leases.
-pub(super) async fn run(global: &Global, args: &ListArgs) -> Result<ExitCode, Failure> {
+pub(super) async fn run(global: &Global, args: &ListArgs) -> Result<(), Failure> {
     let loaded = global.load()?;
-    let backend = Backend::open(&loaded).await?;
-    let found = find(&backend, args).await;
-    backend.close().await;
-    let (leases, more) = found?;
+    let (leases, more) = with_backend(&loaded, async |backend| find(backend, args).await).await?;
     if global.json {
-        print_json(&json!({ "version": VERSION, "leases": leases, "more": more }))?;
-    } else if leases.is_empty() {
-        super::note(nothing(args));
-    } else {
-        let now = Clock::system().now();
-        let rows: Vec<Vec<String>> = leases.iter().map(|lease| row(lease, now)).collect();
-        let heading = [
-            "PORT", "PROTO", "NAME", "FOLDER", "STATE", "GUARD", "OWNER", "POOL", "HELD ON", "AGE",
-            "ID",
-        ];
-        let (heading, rows) = with_labels(&leases, &heading, rows);
-        print(&table(&heading, &rows))?;
-        if more {
-            let shown = leases.len();
-            super::note(&format!("the first {shown}; without --limit all are shown"));
-        }
+        return print_json(&json!({ "version": VERSION, "leases": leases, "more": more }));
     }
-    Ok(ExitCode::SUCCESS)
+    if leases.is_empty() {
+        note(nothing(args));
+        return Ok(());
+    }
+    let now = Clock::system().now();
+    let rows: Vec<Vec<String>> = leases.iter().map(|lease| row(lease, now)).collect();
+    let (heading, rows) = with_labels(&leases, &HEADING, rows);
+    print(&table(&heading, &rows))?;
+    if more {
+        let shown = leases.len();
+        note(&format!("the first {shown}; without --limit all are shown"));
+    }
+    Ok(())
 }
+
+const HEADING: [&str; 11] = [
+    "PORT", "PROTO", "NAME", "FOLDER", "STATE", "GUARD", "OWNER", "POOL", "HELD ON", "AGE", "ID",
+];
 
 fn nothing(args: &ListArgs) -> &'static str {
     let is_narrowed =

@@ -1,7 +1,6 @@
 //! `portbook man DIR`: manual pages, one a command, for packages.
 
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use clap::Args;
 use serde_json::json;
@@ -18,7 +17,7 @@ pub struct ManArgs {
 }
 
 /// Writes the pages.
-pub(super) fn run(global: &Global, args: &ManArgs) -> Result<ExitCode, Failure> {
+pub(super) fn run(global: &Global, args: &ManArgs) -> Result<(), Failure> {
     let mut command = help::command().disable_help_subcommand(true);
     // So that each page has the full name of its command.
     command.build();
@@ -29,5 +28,5 @@ pub(super) fn run(global: &Global, args: &ManArgs) -> Result<ExitCode, Failure> 
     if global.json {
         print_json(&json!({ "version": VERSION, "folder": folder }))?;
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }

@@ -3,29 +3,32 @@
 
 mod alloc;
 mod complete;
-pub mod config;
+mod config;
 mod dashboard;
 mod doctor;
 mod env;
 mod exclude;
 mod explain;
 mod failure;
+mod file;
 mod folder;
 mod format;
 mod help;
 mod history;
 mod interfaces;
-mod lease;
 mod list;
 mod man;
 mod named;
 mod number;
+mod output;
 mod portserver;
 mod program;
 mod project;
 mod release;
+mod renew;
 mod request;
 mod run;
+mod running;
 mod serve;
 mod service;
 mod stats;
@@ -42,17 +45,15 @@ mod who;
 pub use complete::handle_completion;
 pub use failure::Failure;
 
-use std::future::Future;
-use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::error::Error as UsageError;
 use clap::{ArgAction, Args, FromArgMatches, Parser, Subcommand};
-use serde::Serialize;
 
 use crate::config::{Flags, Loaded, Sources};
-use trace::traced;
+use output::{note, print, print_json};
+use running::{block_on, runtime, traced, with_backend};
 
 /// Book a port, keep it, and know why it was chosen.
 ///
@@ -124,7 +125,7 @@ enum Command {
     /// Give leases back, by id, port or name.
     Release(release::ReleaseArgs),
     /// Make a lease last longer.
-    Renew(lease::RenewArgs),
+    Renew(renew::RenewArgs),
     /// Exclude a port by hand, or list what is.
     Exclude(exclude::ExcludeArgs),
     /// Include a port again.
@@ -164,8 +165,8 @@ enum Command {
 }
 
 impl Cli {
-    /// What was asked for on the command line. Where that is no command, or only help, it is told, and
-    /// the exit code is the answer.
+    /// Reads the command line. If it is no command, or asks for help alone, prints that and returns
+    /// the exit code.
     pub fn read() -> Result<Self, ExitCode> {
         let read = help::command()
             .try_get_matches()
@@ -173,7 +174,7 @@ impl Cli {
         read.map_err(|error| not_read(&error))
     }
 
-    /// Does what was asked for.
+    /// Runs the command.
     pub fn run(self) -> Result<ExitCode, Failure> {
         let json = self.global.json;
         self.dispatch().inspect_err(|failure| {
@@ -186,52 +187,43 @@ impl Cli {
     fn dispatch(self) -> Result<ExitCode, Failure> {
         let Self { global, command } = self;
         match command {
-            Command::Run(args) => run::run(&global, &args),
-            Command::Alloc(args) => traced(&global, "portbook alloc", |loaded| {
-                alloc::run(&global, &args, loaded)
-            }),
-            Command::Env(args) => block_on(env::run(&global, &args)),
-            Command::List(args) => block_on(list::run(&global, &args)),
-            Command::Release(args) => traced(&global, "portbook release", |loaded| {
-                release::release(&global, &args, loaded)
-            }),
-            Command::Renew(args) => traced(&global, "portbook renew", |loaded| {
-                lease::renew(&global, &args, loaded)
-            }),
-            Command::Exclude(args) => traced(&global, "portbook exclude", |loaded| {
-                exclude::exclude(&global, &args, loaded)
-            }),
-            Command::Include(args) => traced(&global, "portbook include", |loaded| {
-                exclude::include(&global, &args, loaded)
-            }),
-            Command::Who(args) => block_on(who::run(&global, &args)),
-            Command::Explain(args) => block_on(explain::run(&global, &args)),
-            Command::Wait(args) => block_on(wait::run(&global, &args)),
-            Command::Stats(args) => block_on(stats::run(&global, &args)),
-            Command::History(args) => block_on(history::run(&global, &args)),
-            Command::Status => block_on(status::run(&global)),
-            Command::Doctor => block_on(doctor::run(&global)),
-            Command::Interfaces => interfaces::run(&global),
-            Command::Config(args) => config::run(&global, &args),
-            Command::Serve(args) => serve::run(&global, &args),
-            Command::Dashboard(args) => block_on(dashboard::run(&global, &args)),
-            Command::Portserver(args) => portserver::run(&global, &args),
-            Command::Token => token::run(&global),
-            Command::Service(args) => service::run(&global, &args),
-            Command::Completions(args) => complete::run(&global, &args),
-            Command::Man(args) => man::run(&global, &args),
+            Command::Run(args) => return run::run(&global, &args),
+            Command::Wait(args) => return block_on(wait::run(&global, &args)),
+            Command::Doctor => return block_on(doctor::run(&global)),
+            Command::Config(args) => return config::run(&global, &args),
+            Command::Alloc(args) => alloc::run(&global, &args)?,
+            Command::Env(args) => block_on(env::run(&global, &args))?,
+            Command::List(args) => block_on(list::run(&global, &args))?,
+            Command::Release(args) => release::run(&global, &args)?,
+            Command::Renew(args) => renew::run(&global, &args)?,
+            Command::Exclude(args) => exclude::exclude(&global, &args)?,
+            Command::Include(args) => exclude::include(&global, &args)?,
+            Command::Who(args) => block_on(who::run(&global, &args))?,
+            Command::Explain(args) => block_on(explain::run(&global, &args))?,
+            Command::Stats(args) => block_on(stats::run(&global, &args))?,
+            Command::History(args) => block_on(history::run(&global, &args))?,
+            Command::Status => block_on(status::run(&global))?,
+            Command::Interfaces => interfaces::run(&global)?,
+            Command::Serve(args) => serve::run(&global, &args)?,
+            Command::Dashboard(args) => block_on(dashboard::run(&global, &args))?,
+            Command::Portserver(args) => portserver::run(&global, &args)?,
+            Command::Token => token::run(&global)?,
+            Command::Service(args) => service::run(&global, &args)?,
+            Command::Completions(args) => complete::run(&global, &args)?,
+            Command::Man(args) => man::run(&global, &args)?,
         }
+        Ok(ExitCode::SUCCESS)
     }
 }
 
-/// A refusal is an answer too; that it cannot be printed is no news then.
+/// Prints the document of a failure. That it cannot be printed changes nothing.
 fn tell_problem(failure: &Failure) {
     if let Some(problem) = failure.problem() {
         let _ = print_json(&problem);
     }
 }
 
-/// Tells what clap made of a command line, as clap does, and as a document if that is asked for.
+/// Prints clap's error or help, and a document of the error with `--json`.
 fn not_read(error: &UsageError) -> ExitCode {
     let words = std::env::args_os().skip(1);
     let mut words = words.take_while(|word| word != "--");
@@ -241,7 +233,7 @@ fn not_read(error: &UsageError) -> ExitCode {
         let what = what.trim_start_matches("error: ").split_whitespace();
         tell_problem(&Failure::usage(what.collect::<Vec<_>>().join(" ")));
     }
-    // Nobody reads it: then there is nobody to tell that.
+    // A reader that has gone cannot be told so.
     let _ = error.print();
     ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
 }
@@ -256,48 +248,8 @@ impl Global {
         }
     }
 
-    /// The settings, with warnings told to whoever watches.
     fn load(&self) -> Result<Loaded, Failure> {
-        load(&Sources::from_process(self.flags()))
+        let sources = Sources::from_process(self.flags());
+        crate::config::load(&sources).map_err(Failure::from)
     }
-}
-
-fn load(sources: &Sources) -> Result<Loaded, Failure> {
-    crate::config::load(sources).map_err(Failure::from)
-}
-
-/// Runs a command's future on this thread alone: a command asks one question.
-fn block_on<T>(command: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    runtime()?.block_on(command)
-}
-
-fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::other(format!("no runtime: {error}")))
-}
-
-/// Writes the answer. A reader that has gone, as `head` does, is no failure.
-fn print(text: &str) -> Result<(), Failure> {
-    let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Failure::other(format!("stdout: {error}")))
-        }
-        _ => Ok(()),
-    }
-}
-
-fn print_json(document: &impl Serialize) -> Result<(), Failure> {
-    let text = serde_json::to_string_pretty(document)
-        .map_err(|error| Failure::other(error.to_string()))?;
-    print(&format!("{text}\n"))
-}
-
-/// Tells the user something beside the answer.
-fn note(text: &str) {
-    let line = format!("portbook: {}\n", crate::domain::attempt::printable(text));
-    // Nobody listens on stderr: then nobody wanted to know.
-    let _ = io::stderr().write_all(line.as_bytes());
 }

@@ -1,8 +1,6 @@
 //! `portbook portserver`: the service as a drop-in for the port server that test runners start, with
 //! that program's flags and signals.
 
-use std::process::ExitCode;
-
 use clap::Args;
 
 use super::{Failure, Global, serve};
@@ -40,7 +38,7 @@ pub struct PortserverArgs {
 }
 
 /// Serves until told to stop.
-pub(super) fn run(global: &Global, args: &PortserverArgs) -> Result<ExitCode, Failure> {
+pub(super) fn run(global: &Global, args: &PortserverArgs) -> Result<(), Failure> {
     if let Some(pid) = of_running_service(global)? {
         return Err(Failure::other(format!(
             "a portbook service runs already (pid {pid}) and can be the port server itself: set \

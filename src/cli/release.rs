@@ -1,17 +1,15 @@
 //! `portbook release`: gives leases back, by id, port or name, or all whose folder is gone.
 
 use std::io::{self, BufRead, IsTerminal, Write};
-use std::process::ExitCode;
 
 use clap::Args;
 use clap_complete::engine::ArgValueCandidates;
 use serde_json::json;
 
 use super::named::{Here, Use};
-use super::{Failure, Global, complete, folder, note, print_json};
+use super::{Failure, Global, complete, folder, note, print_json, traced};
 use crate::api::document::{LeaseDocument, VERSION};
 use crate::api::problem::Code;
-use crate::config::Loaded;
 use crate::domain::attempt::{Occupant, printable};
 use crate::domain::lease::State;
 use crate::library::Error;
@@ -53,19 +51,14 @@ const PURPOSE: Use = Use {
 };
 
 /// Gives leases back.
-pub(super) async fn release(
-    global: &Global,
-    args: &ReleaseArgs,
-    loaded: Loaded,
-) -> Result<ExitCode, Failure> {
-    let backend = Backend::open(&loaded).await?;
-    let done = give_back(&backend, args).await;
-    backend.close().await;
-    let released = done?;
+pub(super) fn run(global: &Global, args: &ReleaseArgs) -> Result<(), Failure> {
+    let released = traced(global, "portbook release", async |backend| {
+        give_back(backend, args).await
+    })?;
     if global.json {
         print_json(&json!({ "version": VERSION, "released": released }))?;
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 /// Releases what is meant, and tells of each; the leases that were released.

@@ -15,8 +15,9 @@ use super::program::{self, Chosen};
 use super::request::PortOptions;
 use super::trace::Trace;
 use super::variables::{self, Asked};
-use super::{Failure, Global, note};
+use super::{Failure, Global, note, runtime};
 use crate::api::document::{AllocationDocument, LeaseDocument};
+use crate::config::Loaded;
 use crate::domain::lease::Handover;
 use crate::host::handover::Numbers;
 use crate::library::backend::Backend;
@@ -72,28 +73,20 @@ pub struct RunArgs {
 
 /// Becomes the program; returns only if that failed.
 pub(super) fn run(global: &Global, args: &RunArgs) -> Result<ExitCode, Failure> {
-    let refused = |failure: Failure| failure.with_code(REFUSED);
     // First of all: what is opened later must not have the numbers that the program looks at.
-    let numbers = Numbers::keep()
-        .map_err(|error| refused(Failure::other(format!("no descriptors: {error}"))))?;
-    let asked = args.asked(global).map_err(refused)?;
-    let loaded = global.load().map_err(refused)?;
+    let numbers =
+        Numbers::keep().map_err(|error| Failure::other(format!("no descriptors: {error}")));
+    let done = numbers.and_then(|numbers| start(global, args, numbers));
+    done.map_err(|failure| failure.with_code(REFUSED))
+}
+
+fn start(global: &Global, args: &RunArgs, numbers: Numbers) -> Result<ExitCode, Failure> {
+    let asked = args.asked(global)?;
+    let loaded = global.load()?;
     let trace = Trace::begin(&loaded, "portbook run");
-    let runtime = super::runtime()?;
-    let asking = async {
-        let backend = Backend::open(&loaded).await;
-        let backend = backend.map_err(|error| refused(error.into()))?;
-        let answer = allocate(&backend, &asked).await;
-        Ok::<_, Failure>((backend, answer))
-    };
-    let answered = runtime.block_on(asking.instrument(trace.span.clone()));
-    let (backend, answer) = match answered {
-        Ok(answered) => answered,
-        Err(failure) => {
-            trace.end(Some(&failure));
-            return Err(failure);
-        }
-    };
+    let runtime = runtime()?;
+    let asking = ask(&loaded, &asked).instrument(trace.span.clone());
+    let (backend, answer) = runtime.block_on(asking);
     // What was granted is committed. The exec closes the record as a crash would, which loses
     // nothing; an orderly close would have the program wait for the disk.
     let failed = match answer {
@@ -106,15 +99,27 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Result<ExitCode, Failure> 
             let traceparent = trace.traceparent().or_else(of_service);
             trace.end_before_program();
             become_program(args, &asked, &granted, traceparent, (numbers, &sockets))
-                .map_err(refused)
         }
         Err(failure) => {
             trace.end(Some(&failure));
-            Err(refused(failure))
+            Err(failure)
         }
     };
-    runtime.block_on(backend.close());
+    if let Some(backend) = backend {
+        runtime.block_on(backend.close());
+    }
     failed
+}
+
+/// Asks for the ports. The backend stays open, since the program may inherit its holds.
+async fn ask(loaded: &Loaded, asked: &[Asked]) -> (Option<Backend>, Result<Granted, Failure>) {
+    match Backend::open(loaded).await {
+        Ok(backend) => {
+            let granted = allocate(&backend, asked).await;
+            (Some(backend), granted)
+        }
+        Err(error) => (None, Err(error.into())),
+    }
 }
 
 /// The service's own span, where this command makes none, for the program to go on with.
@@ -125,6 +130,9 @@ fn traceparent_of(granted: &AllocationDocument) -> Option<String> {
 
 /// Sockets that the program is given, each with the name it is to know it by.
 type Sockets = Vec<(String, OwnedFd)>;
+
+/// Answers to all requests, and the sockets that the program is given.
+type Granted = (Vec<AllocationDocument>, Sockets);
 
 impl RunArgs {
     /// What is asked for; all that can be wrong with it before a port is known is told now.
@@ -148,10 +156,7 @@ impl RunArgs {
     }
 }
 
-async fn allocate(
-    backend: &Backend,
-    asked: &[Asked],
-) -> Result<(Vec<AllocationDocument>, Sockets), Failure> {
+async fn allocate(backend: &Backend, asked: &[Asked]) -> Result<Granted, Failure> {
     let requests = asked.iter().map(|asked| asked.request.clone()).collect();
     let granted = backend.allocate_all(requests).await?;
     let own = asked.iter().zip(&granted);

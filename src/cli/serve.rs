@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::os::fd::OwnedFd;
-use std::process::ExitCode;
 
 use clap::Args;
 
@@ -45,7 +44,7 @@ pub struct ServeArgs {
 }
 
 /// Serves until told to stop.
-pub(super) fn run(global: &Global, args: &ServeArgs) -> Result<ExitCode, Failure> {
+pub(super) fn run(global: &Global, args: &ServeArgs) -> Result<(), Failure> {
     let flags = Flags {
         listen: args.listen,
         max_attempts: args.max_attempts,
@@ -73,11 +72,11 @@ pub(super) enum Start {
 }
 
 /// Serves with these flags until told to stop.
-pub(super) fn with(flags: Flags, start: Start, json: bool) -> Result<ExitCode, Failure> {
+pub(super) fn with(flags: Flags, start: Start, json: bool) -> Result<(), Failure> {
     // Before anything else is opened.
     let by_supervisor = handover::given_by_supervisor();
     let sources = Sources::from_process(flags);
-    let loaded = super::load(&sources)?;
+    let loaded = crate::config::load(&sources)?;
     // Before any runtime, and shut down after it: the exporter has a thread of its own.
     let telemetry = telemetry::start(&trace::options(&loaded))
         .map_err(|error| Failure::usage(error.to_string()))?;
@@ -90,7 +89,7 @@ pub(super) fn with(flags: Flags, start: Start, json: bool) -> Result<ExitCode, F
     };
     let served = actix_web::rt::System::new().block_on(serve(sources, loaded, given, json));
     telemetry.shutdown(FLUSH_TIMEOUT);
-    served.map(|()| ExitCode::SUCCESS)
+    served
 }
 
 /// The holds of the service that this one takes over from; none where none runs.

@@ -1,16 +1,11 @@
 //! `portbook service install`: the units that have systemd run the service.
 
-use std::fmt::Write as _;
-use std::fs::OpenOptions;
-use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
-
 use serde_json::json;
 
-use super::{Failure, Global, note, print, print_json};
+use super::{Failure, Global, file, note, print_json};
 use crate::api::document::VERSION;
 
 /// What the units call the program.
@@ -20,7 +15,7 @@ const PACKAGED: &str = "/usr/bin/portbook";
 const SYSTEM_UNITS: &str = "/etc/systemd/system";
 
 /// A unit: its file's name and text.
-type Unit = (&'static str, &'static str);
+type Unit<Text = &'static str> = (&'static str, Text);
 
 const OF_THE_SYSTEM: [Unit; 2] = [
     (
@@ -68,46 +63,55 @@ enum Action {
 }
 
 /// Installs or prints the units.
-pub(super) fn run(global: &Global, args: &ServiceArgs) -> Result<ExitCode, Failure> {
+pub(super) fn run(global: &Global, args: &ServiceArgs) -> Result<(), Failure> {
     let Action::Install {
         user,
         print: only_print,
         force,
     } = args.action;
-    let units = if user { OF_A_USER } else { OF_THE_SYSTEM };
     let program = std::env::current_exe()
         .map_err(|error| Failure::other(format!("the program's own path: {error}")))?;
+    let units = if user { OF_A_USER } else { OF_THE_SYSTEM };
     let units = units.map(|(name, text)| (name, for_program(text, &program)));
     if only_print {
-        if global.json {
-            let units = units.map(|(name, text)| json!({ "name": name, "text": text }));
-            print_json(&json!({ "version": VERSION, "units": units }))?;
-            return Ok(ExitCode::SUCCESS);
-        }
-        let mut text = String::new();
-        for (name, unit) in &units {
-            // Writing to a String cannot fail.
-            let _ = writeln!(text, "# {name}\n{unit}");
-        }
-        print(&text)?;
-        return Ok(ExitCode::SUCCESS);
+        show(global, &units)
+    } else {
+        install(global, &units, user, force)
     }
+}
+
+fn show(global: &Global, units: &[Unit<String>]) -> Result<(), Failure> {
+    let document = |(name, text): &Unit<String>| json!({ "name": name, "text": text });
+    let documents: Vec<_> = units.iter().map(document).collect();
+    global.answer(&json!({ "version": VERSION, "units": documents }), || {
+        let text = |(name, text): &Unit<String>| format!("# {name}\n{text}\n");
+        units.iter().map(text).collect()
+    })
+}
+
+fn install(
+    global: &Global,
+    units: &[Unit<String>],
+    user: bool,
+    force: bool,
+) -> Result<(), Failure> {
     let folder = folder(user)?;
-    for (name, text) in &units {
+    let mut written = Vec::new();
+    for (name, text) in units {
         let file = folder.join(name);
-        write(&file, text, force).map_err(|error| not_written(&file, &error))?;
+        file::write(&file, text, force, "use --user, or run it as root")?;
         note(&format!("wrote {}", file.display()));
+        written.push(file);
     }
     let scope = if user { " --user" } else { "" };
     let start = format!(
         "systemctl{scope} daemon-reload && systemctl{scope} enable --now portbook.socket portbook.service"
     );
     if global.json {
-        let files = units.map(|(name, _)| folder.join(name));
-        print_json(&json!({ "version": VERSION, "written": files, "start": start }))?;
+        print_json(&json!({ "version": VERSION, "written": written, "start": start }))?;
     }
     note(&format!("start it with: {start}"));
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 /// A unit that starts this very program. Blanks and quotes in its path are escaped, and `%` doubled
@@ -139,31 +143,6 @@ fn folder(user: bool) -> Result<PathBuf, Failure> {
         Failure::usage("there is no home directory: set XDG_CONFIG_HOME, or use --print")
     })?;
     Ok(config.join("systemd/user"))
-}
-
-fn write(file: &Path, text: &str, force: bool) -> io::Result<()> {
-    if let Some(folder) = file.parent() {
-        std::fs::create_dir_all(folder)?;
-    }
-    let mut options = OpenOptions::new();
-    // create_new leaves no moment between looking and writing.
-    let options = if force {
-        options.create(true).truncate(true)
-    } else {
-        options.create_new(true)
-    };
-    options.write(true).open(file)?.write_all(text.as_bytes())
-}
-
-fn not_written(file: &Path, error: &io::Error) -> Failure {
-    let why = match error.kind() {
-        io::ErrorKind::AlreadyExists => "exists already: replace it with --force".to_owned(),
-        io::ErrorKind::PermissionDenied => {
-            "cannot be written: use --user, or run it as root".to_owned()
-        }
-        _ => format!("cannot be written: {error}"),
-    };
-    Failure::other(format!("{} {why}", file.display()))
 }
 
 #[cfg(test)]

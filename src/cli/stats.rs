@@ -1,17 +1,15 @@
 //! `portbook stats`: what the past adds up to.
 
 use std::fmt::Write;
-use std::process::ExitCode;
 
 use clap::Args;
 use clap_complete::engine::ArgValueCandidates;
 
 use super::table::table;
-use super::{Failure, Global, complete, number, print, print_json};
+use super::{Failure, Global, complete, note, number, with_backend};
 use crate::api::document::{OccupantStats, OutcomesDocument, PortStats, Saved, StatsDocument};
 use crate::api::stats::StatsQuery;
 use crate::domain::moment::Moment;
-use crate::library::backend::Backend;
 
 /// What `stats` takes.
 #[derive(Debug, Args)]
@@ -37,27 +35,22 @@ fn limit(text: &str) -> Result<u32, String> {
 }
 
 /// Tells what the past adds up to.
-pub(super) async fn run(global: &Global, args: &StatsArgs) -> Result<ExitCode, Failure> {
+pub(super) async fn run(global: &Global, args: &StatsArgs) -> Result<(), Failure> {
     let loaded = global.load()?;
-    let backend = Backend::open(&loaded).await?;
     let wanted = StatsQuery {
         since: Some(args.since),
         pool: args.pool.clone(),
         limit: Some(args.limit),
     };
-    let stats = backend.stats(&wanted).await;
-    backend.close().await;
-    let stats = stats?;
-    if global.json {
-        print_json(&stats)?;
-    } else {
-        print(&text(&stats))?;
-        if stats.more_ports || stats.more_conflicts {
-            let more = format!("the {} busiest ports; --limit shows more", args.limit);
-            super::note(&more);
-        }
+    let stats = with_backend(&loaded, async |backend| backend.stats(&wanted).await).await?;
+    global.answer(&stats, || text(&stats))?;
+    if !global.json && (stats.more_ports || stats.more_conflicts) {
+        note(&format!(
+            "the {} busiest ports; --limit shows more",
+            args.limit
+        ));
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 fn text(stats: &StatsDocument) -> String {
@@ -67,38 +60,57 @@ fn text(stats: &StatsDocument) -> String {
         text.push_str("nothing is on record\n");
         return text;
     }
-    let rows = stats.pools.iter().map(|pool| {
-        let allocations = vec![
-            pool.granted.to_string(),
-            pool.refused.to_string(),
-            rate(pool.allocations_per_hour),
-        ];
-        [
-            vec![pool.pool.clone()],
-            outcomes(&pool.outcomes),
-            allocations,
-        ]
-        .concat()
-    });
+    text += &pools(stats);
+    text += &interfaces(stats);
+    text += &ports(stats);
+    text += &conflicts(stats);
+    text += &lifetimes(stats);
+    if let Some(saved) = &stats.saved {
+        let _ = writeln!(text, "\n{}", sentence(saved));
+    }
+    text
+}
+
+fn pools(stats: &StatsDocument) -> String {
     let heading = [
         "POOL", "ATTEMPTS", "GOT", "IN USE", "OTHER", "GRANTED", "REFUSED", "PER HOUR",
     ];
-    part(&mut text, &heading, rows);
-    let rows = stats
-        .interfaces
-        .iter()
-        .map(|one| [vec![one.interface.clone()], outcomes(&one.outcomes)].concat());
+    let rows = stats.pools.iter().map(|pool| {
+        let mut row = outcomes(pool.pool.clone(), &pool.outcomes);
+        row.push(pool.granted.to_string());
+        row.push(pool.refused.to_string());
+        row.push(format!("{:.1}", pool.allocations_per_hour));
+        row
+    });
+    part(&heading, rows)
+}
+
+fn interfaces(stats: &StatsDocument) -> String {
     let heading = ["INTERFACE", "ATTEMPTS", "GOT", "IN USE", "OTHER"];
-    part(&mut text, &heading, rows);
+    let interfaces = stats.interfaces.iter();
+    part(
+        &heading,
+        interfaces.map(|one| outcomes(one.interface.clone(), &one.outcomes)),
+    )
+}
+
+fn ports(stats: &StatsDocument) -> String {
     let heading = ["PORT", "ATTEMPTS", "GOT", "IN USE", "OTHER"];
-    let rows = stats.ports.iter().map(port);
-    part(&mut text, &heading, rows);
+    part(&heading, stats.ports.iter().map(port))
+}
+
+fn conflicts(stats: &StatsDocument) -> String {
     let heading = ["CONFLICTS ON", "ATTEMPTS", "GOT", "IN USE", "OTHER", "BY"];
-    let rows = stats
-        .conflicts
-        .iter()
-        .map(|one| [port(one), vec![whom(&one.occupants)]].concat());
-    part(&mut text, &heading, rows);
+    let rows = stats.conflicts.iter().map(|one| {
+        let mut row = port(one);
+        row.push(whom(&one.occupants));
+        row
+    });
+    part(&heading, rows)
+}
+
+fn lifetimes(stats: &StatsDocument) -> String {
+    let heading = ["ENDED AS", "LEASES", "HALF WITHIN", "9 IN 10 WITHIN"];
     let rows = stats.leases.iter().map(|one| {
         vec![
             one.state.clone(),
@@ -107,32 +119,26 @@ fn text(stats: &StatsDocument) -> String {
             one.p90.to_string(),
         ]
     });
-    part(
-        &mut text,
-        &["ENDED AS", "LEASES", "HALF WITHIN", "9 IN 10 WITHIN"],
-        rows,
-    );
-    if let Some(saved) = &stats.saved {
-        let _ = writeln!(text, "\n{}", sentence(saved));
-    }
-    text
+    part(&heading, rows)
 }
 
-fn part(text: &mut String, heading: &[&str], rows: impl Iterator<Item = Vec<String>>) {
+/// A table below an empty line, if it has rows.
+fn part(heading: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
     let rows: Vec<Vec<String>> = rows.collect();
-    if !rows.is_empty() {
-        text.push('\n');
-        text.push_str(&table(heading, &rows));
+    if rows.is_empty() {
+        return String::new();
     }
+    format!("\n{}", table(heading, &rows))
 }
 
-fn outcomes(outcomes: &OutcomesDocument) -> Vec<String> {
+/// A row that begins with `first`, followed by the counts of outcomes.
+fn outcomes(first: String, outcomes: &OutcomesDocument) -> Vec<String> {
     let other = outcomes.not_permitted + outcomes.address_not_available + outcomes.failed;
+    let rate = outcomes.success_rate;
     vec![
+        first,
         outcomes.attempts.to_string(),
-        outcomes
-            .success_rate
-            .map_or_else(|| "-".to_owned(), |rate| format!("{:.1} %", rate * 100.0)),
+        rate.map_or_else(|| "-".to_owned(), |rate| format!("{:.1} %", rate * 100.0)),
         outcomes.in_use.to_string(),
         other.to_string(),
     ]
@@ -140,7 +146,7 @@ fn outcomes(outcomes: &OutcomesDocument) -> Vec<String> {
 
 fn port(stats: &PortStats) -> Vec<String> {
     let at = format!("{}/{}", stats.port, stats.protocol);
-    [vec![at], outcomes(&stats.outcomes)].concat()
+    outcomes(at, &stats.outcomes)
 }
 
 /// `node 12×, java 3×`.
@@ -154,10 +160,6 @@ pub(super) fn whom(occupants: &[OccupantStats]) -> String {
         format!("{who} {}×", one.attempts)
     });
     told.collect::<Vec<_>>().join(", ")
-}
-
-fn rate(rate: f64) -> String {
-    format!("{rate:.1}")
 }
 
 fn sentence(saved: &Saved) -> String {

@@ -1,13 +1,11 @@
 //! `portbook status`: which service answers, and where its console is.
 
-use std::process::ExitCode;
-
-use super::{Failure, Global, print, print_json};
+use super::{Failure, Global, print_json};
 use crate::api::document::{CheckDocument, StatusDocument};
 use crate::library::find;
 
-/// Tells how the service is; exit code 3 where none answers.
-pub(super) async fn run(global: &Global) -> Result<ExitCode, Failure> {
+/// Tells how the service is; exit code 3 if none answers.
+pub(super) async fn run(global: &Global) -> Result<(), Failure> {
     let loaded = global.load()?;
     let Some(client) = find::find(&loaded).await? else {
         let data_dir = loaded.settings.data_dir.display().to_string();
@@ -20,12 +18,7 @@ pub(super) async fn run(global: &Global) -> Result<ExitCode, Failure> {
         return Err(none.told());
     };
     let status: StatusDocument = client.get("/api/v1/status").await?;
-    if global.json {
-        print_json(&status)?;
-    } else {
-        print(&text(&status))?;
-    }
-    Ok(ExitCode::SUCCESS)
+    global.answer(&status, || text(&status))
 }
 
 fn text(status: &StatusDocument) -> String {

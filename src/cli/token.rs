@@ -1,16 +1,14 @@
 //! `portbook token`: the secret that changes state on the console.
 
-use std::process::ExitCode;
-
 use serde_json::json;
 
-use super::{Failure, Global, print, print_json};
+use super::{Failure, Global};
 use crate::access::Token;
 use crate::api::document::VERSION;
 use crate::store::directory::DataDirectory;
 
-/// Prints the token to whoever may read the data directory.
-pub(super) fn run(global: &Global) -> Result<ExitCode, Failure> {
+/// Prints the token to a user that may read the data directory.
+pub(super) fn run(global: &Global) -> Result<(), Failure> {
     let loaded = global.load()?;
     let directory = DataDirectory::open(&loaded.settings.data_dir)?;
     let file = directory.token();
@@ -20,11 +18,7 @@ pub(super) fn run(global: &Global) -> Result<ExitCode, Failure> {
             file.display()
         ))
     })?;
-    if global.json {
-        let (token, file) = (token.as_str(), &file);
-        print_json(&json!({ "version": VERSION, "token": token, "file": file }))?;
-    } else {
-        print(&format!("{}\n", token.as_str()))?;
-    }
-    Ok(ExitCode::SUCCESS)
+    let token = token.as_str();
+    let document = json!({ "version": VERSION, "token": token, "file": file });
+    global.answer(&document, || format!("{token}\n"))
 }

@@ -1,13 +1,11 @@
 //! The trace that a command begins, where a collector is configured: the service, and the program
 //! that `run` becomes, go on with it.
 
-use std::future::Future;
-use std::process::ExitCode;
 use std::time::Duration;
 
-use tracing::{Instrument, Span};
+use tracing::Span;
 
-use super::{Failure, Global, block_on, note};
+use super::{Failure, note};
 use crate::config::Loaded;
 use crate::telemetry::propagation;
 use crate::telemetry::{self, Environment, Options, Telemetry, span};
@@ -82,22 +80,6 @@ impl Trace {
             telemetry.shutdown(limit);
         }
     }
-}
-
-/// Runs a command that speaks to the service, as a trace where a collector is configured.
-pub(super) fn traced<F>(
-    global: &Global,
-    name: &'static str,
-    command: impl FnOnce(Loaded) -> F,
-) -> Result<ExitCode, Failure>
-where
-    F: Future<Output = Result<ExitCode, Failure>>,
-{
-    let loaded = global.load()?;
-    let trace = Trace::begin(&loaded, name);
-    let done = block_on(command(loaded).instrument(trace.span.clone()));
-    trace.end(done.as_ref().err());
-    done
 }
 
 /// What the settings and the environment say of telemetry.

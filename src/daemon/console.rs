@@ -1,4 +1,4 @@
-//! Where the console lands: its port comes from the allocator, as everybody's does.
+//! The console's port: it comes from the allocator, as every other does.
 
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -15,12 +15,22 @@ use crate::store::directory::DataDirectory;
 
 use super::{StartError, failed};
 
-/// The console asks the allocator as everybody does: its own name makes its port sticky.
+/// Lease of the console with its listeners.
+type Landed = (Arc<Lease>, Vec<TcpListener>);
+
+/// Gets the console its port, if it is enabled. Its name makes the port sticky.
 pub(super) async fn land(
-    service: &Service,
+    face: &AppState,
     settings: &Settings,
-    uid: u32,
-) -> Result<(Arc<Lease>, Vec<TcpListener>), Refusal> {
+) -> Result<Option<Landed>, StartError> {
+    if !settings.console.enabled {
+        return Ok(None);
+    }
+    let landed = allocate(&face.service, settings, face.uid).await;
+    landed.map(Some).map_err(StartError::Console)
+}
+
+async fn allocate(service: &Service, settings: &Settings, uid: u32) -> Result<Landed, Refusal> {
     let request = console_request(settings, CONSOLE_NAME.parse()?);
     let landed = service.allocate(&Caller::user(uid), &request).await?;
     let lease = landed.leases.first().cloned().ok_or(Refusal::NotFound)?;
@@ -29,8 +39,8 @@ pub(super) async fn land(
     Ok((lease, listeners))
 }
 
-/// The console prefers the port that its pool prefers, or the pool's first, and goes back to it at the
-/// next start at which it is free.
+/// A request that prefers the port that the pool prefers, or the pool's first. The console goes back
+/// to that at the next start at which it is free.
 fn console_request(settings: &Settings, name: Name) -> Request {
     let console = &settings.console;
     let (ip, port) = match console.listen {
@@ -56,15 +66,15 @@ fn console_request(settings: &Settings, name: Name) -> Request {
 fn tell_where(landed: &Allocated, lease: &Lease) {
     for attempt in &landed.conflicts {
         let occupant = attempt.occupant.as_ref();
-        let whom = occupant.map_or_else(|| "somebody".to_owned(), ToString::to_string);
-        tracing::info!("port {} is held by {whom}", attempt.port);
+        let whom = occupant.map_or_else(|| "an unknown process".to_owned(), ToString::to_string);
+        tracing::info!(port = %attempt.port, "port {} is in use by {whom}; the console tries another", attempt.port);
     }
     for moved in &landed.moves {
         tracing::warn!(port = %lease.port, "the console moved: {moved}");
     }
 }
 
-/// Tells where the console is: in the log, on stdout, and in a file of the data directory.
+/// Writes the console's URL to the log and to a file of the data directory.
 pub(super) fn announce(
     face: &AppState,
     directory: &DataDirectory,
@@ -73,7 +83,7 @@ pub(super) fn announce(
     let host = lease.addresses.advertised_host();
     let url = crate::domain::address::http_url(&host, lease.port);
     let file = directory.console();
-    // Under another name first, so that nobody reads half a line.
+    // Under another name first, so that no reader gets half a line.
     let new = file.with_extension("new");
     std::fs::write(&new, format!("{url}\n"))
         .and_then(|()| std::fs::rename(&new, &file))

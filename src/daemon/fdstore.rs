@@ -16,10 +16,11 @@ use tokio::sync::mpsc;
 
 use crate::domain::lease::LeaseId;
 use crate::engine::HoldNews;
+use crate::engine::service::Service;
 use crate::host::handover;
 use crate::host::hold::GivenSockets;
 use crate::host::readiness::Readiness;
-use crate::host::supervisor;
+use crate::host::supervisor::{self, Supervisor};
 
 /// How long the supervisor may take to let go of a copy.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -38,8 +39,23 @@ pub(super) fn holds_among(passed: Vec<(String, OwnedFd)>) -> GivenSockets {
     given
 }
 
+/// Has a supervisor keep copies of all holds.
+pub(super) fn keep_copies(service: &Service, supervisor: &Supervisor) {
+    let socket = supervisor.socket().and_then(UnixDatagram::from_std);
+    match socket {
+        Ok(socket) => {
+            let (tell, news) = mpsc::unbounded_channel();
+            service.tell_of_holds(tell);
+            tokio::spawn(keep(socket, news));
+        }
+        Err(error) => {
+            tracing::warn!(%error, "could not reach the supervisor; it keeps no copies of holds");
+        }
+    }
+}
+
 /// Keeps the supervisor's copies the same as the holds, for as long as it is polled.
-pub(super) async fn keep(socket: UnixDatagram, mut news: mpsc::UnboundedReceiver<HoldNews>) {
+async fn keep(socket: UnixDatagram, mut news: mpsc::UnboundedReceiver<HoldNews>) {
     let mut copies = Copies {
         socket,
         names: HashMap::new(),

@@ -1,10 +1,10 @@
-//! The port server's door: where it listens.
+//! The port server's sockets.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use tokio::task::JoinHandle;
 
@@ -17,15 +17,14 @@ use crate::protocol::portserver::Portserver;
 
 /// A port server that listens and does not answer yet.
 pub(super) struct Listening {
-    /// What answers.
-    pub(super) server: Portserver,
+    server: Portserver,
     address: LocalAddress,
     listeners: Vec<tokio::net::UnixListener>,
 }
 
 impl Listening {
-    /// Listens where the settings say, if they do: on what a predecessor passed on, where that is
-    /// there.
+    /// Listens at the address of the settings, if there is one, and takes the sockets that a
+    /// predecessor passed on.
     pub(super) fn open(
         service: &Service,
         settings: &Settings,
@@ -64,41 +63,57 @@ impl Listening {
         }))
     }
 
-    /// The socket's file, where it has one.
-    pub(super) fn file(&self) -> Option<&Path> {
-        match &self.address {
-            LocalAddress::Path(path) => Some(path),
-            LocalAddress::Abstract(_) => None,
-        }
-    }
-
-    /// Copies of its sockets, for a service that takes over: who connects in between waits for that
-    /// one's answer.
-    pub(super) fn copies(&self) -> Vec<OwnedFd> {
-        let copies = self
-            .listeners
-            .iter()
-            .map(|it| it.as_fd().try_clone_to_owned());
-        copies.collect::<io::Result<_>>().unwrap_or_else(|error| {
-            tracing::warn!(%error, "the port server's sockets cannot be passed on");
-            Vec::new()
-        })
-    }
-
     /// Answers from now on.
-    pub(super) fn start(self) -> Vec<JoinHandle<()>> {
+    pub(super) fn start(self) -> Serving {
         tracing::info!(address = %self.address, "the port server listens");
-        let server = self.server;
-        let serve = |listener| tokio::spawn(server.clone().serve(listener));
-        self.listeners.into_iter().map(serve).collect()
+        let copies = self.listeners.iter();
+        let copies = copies.map(|it| it.as_fd().try_clone_to_owned());
+        let sockets = copies.collect::<io::Result<_>>().unwrap_or_else(|error| {
+            tracing::warn!(%error, "could not copy the port server's sockets; a service that takes over binds them anew");
+            Vec::new()
+        });
+        let serve = |listener| tokio::spawn(self.server.clone().serve(listener));
+        let tasks = self.listeners.into_iter().map(serve).collect();
+        Serving {
+            file: match self.address {
+                LocalAddress::Path(path) => Some(path),
+                LocalAddress::Abstract(_) => None,
+            },
+            server: self.server,
+            sockets,
+            tasks,
+        }
     }
 }
 
-/// What the port server of a predecessor listened on.
+/// A port server that answers.
+pub(super) struct Serving {
+    pub(super) server: Portserver,
+    /// Copies of its sockets, for a service that takes over: clients that connect in between wait for
+    /// the answer of that one.
+    sockets: Vec<OwnedFd>,
+    /// File of its socket. `None` for abstract names.
+    file: Option<PathBuf>,
+    pub(super) tasks: Vec<JoinHandle<()>>,
+}
+
+impl Serving {
+    /// Returns the sockets for a successor. Without one their file is removed. Its tasks must have
+    /// been aborted.
+    pub(super) fn stop(self, has_successor: bool) -> Vec<OwnedFd> {
+        log_statistics(Some(&self.server));
+        if let Some(file) = self.file.filter(|_| !has_successor) {
+            drop(std::fs::remove_file(file));
+        }
+        self.sockets
+    }
+}
+
+/// Sockets of the port server of a predecessor.
 pub(super) struct PassedOn(Vec<UnixListener>);
 
 impl PassedOn {
-    /// Takes them out of all the sockets that it passed on.
+    /// Takes them out of all sockets that were passed on.
     pub(super) fn among(sockets: &mut Vec<OwnedFd>) -> Self {
         let is_unix = |socket: &mut OwnedFd| {
             let family = rustix::net::sockopt::socket_domain(socket);
@@ -132,8 +147,8 @@ fn listen_at(name: &[u8]) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-/// Tells the statistics in the log, as the reference program does.
-pub(super) fn tell_statistics(server: Option<&Portserver>) {
+/// Logs the statistics, as the reference program does.
+pub(super) fn log_statistics(server: Option<&Portserver>) {
     let Some(server) = server else { return };
     tracing::info!("port server statistics:");
     for line in server.statistics() {

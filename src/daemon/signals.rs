@@ -14,8 +14,8 @@ use crate::config::{self, Settings, Sources};
 use crate::domain::event::EventKind;
 use crate::protocol::portserver::Portserver;
 
-use super::portserver::tell_statistics;
-use super::{ready, tell};
+use super::notify::{ready, tell};
+use super::portserver::log_statistics;
 use crate::host::supervisor::Supervisor;
 
 /// The signals that a service obeys.
@@ -56,7 +56,7 @@ pub(super) type Successor = Arc<OnceLock<UnixStream>>;
 pub(super) struct Stop {
     pub(super) server: ServerHandle,
     pub(super) takeovers: mpsc::Receiver<UnixStream>,
-    pub(super) heir: Successor,
+    pub(super) successor: Successor,
     /// Whose statistics SIGUSR1 asks for.
     pub(super) portserver: Option<Portserver>,
     /// Who is told of a configuration read again.
@@ -69,7 +69,7 @@ pub(super) async fn obey(
     face: Data<AppState>,
     sources: Sources,
 ) {
-    let statistics = || tell_statistics(stop.portserver.as_ref());
+    let statistics = || log_statistics(stop.portserver.as_ref());
     let reload = || {
         tell(stop.supervisor.as_ref(), "RELOADING=1");
         reload(&face, &sources);
@@ -79,10 +79,10 @@ pub(super) async fn obey(
         () = signals.stop(reload, statistics) => {
             tracing::info!("stopping: requests under way are answered; a second signal ends that");
         }
-        Some(heir) = stop.takeovers.recv() => {
+        Some(successor) = stop.takeovers.recv() => {
             tracing::info!("stopping, since another service takes over");
             // Set once, here.
-            let _ = stop.heir.set(heir);
+            let _ = stop.successor.set(successor);
         }
     }
     face.service.journal().close();

@@ -22,6 +22,7 @@ use self::socket::{bind, bind_beside, listen_in_gate, outcome_of};
 use super::clock::Clock;
 use crate::domain::address::{AddressGroup, BindAddress};
 use crate::domain::attempt::{Attempt, Outcome};
+use crate::domain::lease::BootTime;
 use crate::domain::port::{Port, Protocol};
 use crate::telemetry::span;
 
@@ -68,23 +69,14 @@ impl Hold {
             let span = span::attempt(address, port, protocol);
             let start = clock.boot();
             let bound = bind(how, address, protocol, port);
-            let (outcome, errno) = match &bound {
-                Ok(_) if how == Take::PastLingering => (Outcome::Lingering, None),
-                Ok(_) => (Outcome::Bound, None),
-                Err(error) => (outcome_of(error), error.raw_os_error()),
+            let errno = bound.as_ref().err().and_then(io::Error::raw_os_error);
+            let outcome = match &bound {
+                Ok(_) if how == Take::PastLingering => Outcome::Lingering,
+                Ok(_) => Outcome::Bound,
+                Err(error) => outcome_of(error),
             };
-            let attempt = Attempt {
-                at: clock.now(),
-                address: address.clone(),
-                protocol,
-                port,
-                outcome,
-                errno,
-                duration: clock.boot().since(start),
-                occupant: None,
-                span_id: None,
-            };
-            note(attempt, &span);
+            let place = (address, protocol, port);
+            note(attempt(place, outcome, errno, clock, start), &span);
             match bound {
                 Ok(socket) => sockets.push((address.clone(), socket)),
                 Err(_) => return Err(outcome),
@@ -242,17 +234,9 @@ impl Hold {
             match listen_in_gate(socket, address, self.port) {
                 Ok(listener) => prepared.push(listener.into()),
                 Err(error) => {
-                    return Err(Box::new(Attempt {
-                        at: clock.now(),
-                        address: address.clone(),
-                        protocol: self.protocol,
-                        port: self.port,
-                        outcome: outcome_of(&error),
-                        errno: error.raw_os_error(),
-                        duration: clock.boot().since(start),
-                        occupant: None,
-                        span_id: None,
-                    }));
+                    let (outcome, errno) = (outcome_of(&error), error.raw_os_error());
+                    let place = (address, self.protocol, self.port);
+                    return Err(Box::new(attempt(place, outcome, errno, clock, start)));
                 }
             }
         }
@@ -311,6 +295,27 @@ impl Hold {
     /// Its sockets, to be passed on beside it.
     pub fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         self.sockets.iter().map(|(_, socket)| socket.as_fd())
+    }
+}
+
+/// An attempt that began at `start` and ends now.
+fn attempt(
+    (address, protocol, port): (&BindAddress, Protocol, Port),
+    outcome: Outcome,
+    errno: Option<i32>,
+    clock: &Clock,
+    start: BootTime,
+) -> Attempt {
+    Attempt {
+        at: clock.now(),
+        address: address.clone(),
+        protocol,
+        port,
+        outcome,
+        errno,
+        duration: clock.boot().since(start),
+        occupant: None,
+        span_id: None,
     }
 }
 

@@ -1,4 +1,4 @@
-//! One log line: the usual one, with the names of the trace and span that it was written in.
+//! One log line: the usual one, followed by the ids of its trace and span.
 
 use std::fmt;
 
@@ -10,13 +10,32 @@ use tracing_subscriber::registry::LookupSpan;
 use super::LogFormat;
 use super::propagation::{self, Ids};
 
-/// A format with trace and span id at its end, where the trace is recorded.
+/// A format that adds the ids of trace and span, if the trace is recorded.
 #[derive(Debug)]
 pub(super) struct Line<F> {
-    pub(super) inner: F,
-    pub(super) format: LogFormat,
+    inner: F,
+    format: LogFormat,
     /// Whether a line begins with its priority, as the journal reads it (`sd-daemon(3)`).
-    pub(super) priority: bool,
+    priority: bool,
+}
+
+impl<F> Line<F> {
+    pub(super) const fn new(inner: F, format: LogFormat) -> Self {
+        Self {
+            inner,
+            format,
+            priority: false,
+        }
+    }
+
+    /// Lines of text that begin with their priority.
+    pub(super) const fn for_journal(inner: F) -> Self {
+        Self {
+            inner,
+            format: LogFormat::Text,
+            priority: true,
+        }
+    }
 }
 
 impl<S, N, F> FormatEvent<S, N> for Line<F>

@@ -68,38 +68,22 @@ where
         source,
     })?;
     let filter = filter.and(FilterFn::new(is_log).with_max_level_hint(LevelFilter::TRACE));
-    let format = options.log_format;
     let layer = fmt::layer().with_writer(writer);
     let text = fmt::format().compact().with_ansi(wants_colour(options));
-    Ok(match format {
+    Ok(match options.log_format {
         LogFormat::Text if goes_to_journal(options) => {
-            let (inner, priority) = (text.without_time(), true);
-            let layer = layer.event_format(Line {
-                inner,
-                format,
-                priority,
-            });
-            layer.with_filter(filter).boxed()
+            let line = Line::for_journal(text.without_time());
+            layer.event_format(line).with_filter(filter).boxed()
         }
         LogFormat::Text => {
-            let (inner, priority) = (text, false);
-            let layer = layer.event_format(Line {
-                inner,
-                format,
-                priority,
-            });
-            layer.with_filter(filter).boxed()
+            let line = Line::new(text, LogFormat::Text);
+            layer.event_format(line).with_filter(filter).boxed()
         }
         LogFormat::Json => {
-            let inner = fmt::format().json().flatten_event(true);
-            let inner = inner.with_current_span(false).with_span_list(false);
-            let (inner, priority) = (inner, false);
-            let layer = layer.fmt_fields(JsonFields::new());
-            let layer = layer.event_format(Line {
-                inner,
-                format,
-                priority,
-            });
+            let object = fmt::format().json().flatten_event(true);
+            let object = object.with_current_span(false).with_span_list(false);
+            let line = Line::new(object, LogFormat::Json);
+            let layer = layer.fmt_fields(JsonFields::new()).event_format(line);
             layer.with_filter(filter).boxed()
         }
     })

@@ -3,8 +3,6 @@
 mod list;
 mod port;
 
-use std::process::ExitCode;
-
 use clap::Args;
 use clap_complete::engine::ArgValueCandidates;
 use serde::Serialize;
@@ -12,7 +10,7 @@ use serde_json::json;
 
 use super::target::{self, Target};
 use super::when::Local;
-use super::{Failure, Global, complete, print};
+use super::{Failure, Global, complete, print, with_backend};
 use crate::api::document::{PortDocument, VERSION};
 use crate::domain::port::{Port, Protocol, Protocols};
 use crate::host::clock::Clock;
@@ -36,22 +34,20 @@ pub struct WhoArgs {
     protocol: Option<Protocol>,
 }
 
-/// Tells who is on a port, or on all of them.
-pub(super) async fn run(global: &Global, args: &WhoArgs) -> Result<ExitCode, Failure> {
+/// Tells the occupants of one port, of several or of all.
+pub(super) async fn run(global: &Global, args: &WhoArgs) -> Result<(), Failure> {
     let loaded = global.load()?;
-    let backend = Backend::open(&loaded).await?;
-    let answer = match &args.target {
-        None => list::every(&backend, args.protocol).await,
-        Some(Target::Ports(ports)) => list::on(&backend, ports, args.protocol).await,
-        Some(Target::Port(port)) => about(&backend, *port, args.protocol).await,
-        Some(Target::Lease(word)) => about_lease(&backend, word, args.protocol).await,
-    };
-    backend.close().await;
-    answer?.print(global.json)?;
-    Ok(ExitCode::SUCCESS)
+    let answer = with_backend(&loaded, async |backend| match &args.target {
+        None => list::every(backend, args.protocol).await,
+        Some(Target::Ports(ports)) => list::on(backend, ports, args.protocol).await,
+        Some(Target::Port(port)) => about(backend, *port, args.protocol).await,
+        Some(Target::Lease(word)) => about_lease(backend, word, args.protocol).await,
+    });
+    let Answer { text, json } = answer.await?;
+    print(if global.json { &json } else { &text })
 }
 
-/// An answer, in both forms.
+/// An answer in both forms.
 struct Answer {
     text: String,
     json: String,
@@ -65,10 +61,6 @@ impl Answer {
             text,
             json: json + "\n",
         })
-    }
-
-    fn print(&self, json: bool) -> Result<(), Failure> {
-        print(if json { &self.json } else { &self.text })
     }
 }
 

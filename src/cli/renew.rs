@@ -1,15 +1,11 @@
 //! `portbook renew`: a lease that exists, by id, port or name.
 
-use std::process::ExitCode;
-
 use clap::Args;
 use clap_complete::engine::ArgValueCandidates;
-use serde_json::json;
 
 use super::named::{Here, Use};
-use super::{Failure, Global, complete, print, print_json};
-use crate::api::document::{LeaseDocument, VERSION};
-use crate::config::Loaded;
+use super::{Failure, Global, complete, traced};
+use crate::api::document::LeaseDocument;
 use crate::domain::duration::HumanDuration;
 use crate::library::backend::Backend;
 
@@ -34,25 +30,15 @@ const PURPOSE: Use = Use {
     id: |lease| lease.id.to_string(),
 };
 
-/// Makes a lease last longer.
-pub(super) async fn renew(
-    global: &Global,
-    args: &RenewArgs,
-    loaded: Loaded,
-) -> Result<ExitCode, Failure> {
-    let backend = Backend::open(&loaded).await?;
-    let renewed = renew_all(&backend, args).await;
-    backend.close().await;
-    match &renewed?[..] {
-        [only] if global.json => print_json(only)?,
-        several if global.json => print_json(&json!({ "version": VERSION, "leases": several }))?,
-        all => {
-            for until in all.iter().filter_map(|lease| lease.expires_at) {
-                print(&format!("{until}\n"))?;
-            }
-        }
-    }
-    Ok(ExitCode::SUCCESS)
+/// Makes leases last longer.
+pub(super) fn run(global: &Global, args: &RenewArgs) -> Result<(), Failure> {
+    let renewed = traced(global, "portbook renew", async |backend| {
+        renew_all(backend, args).await
+    })?;
+    global.answer_each("leases", &renewed, |lease| {
+        let until = lease.expires_at.map(|until| format!("{until}\n"));
+        until.unwrap_or_default()
+    })
 }
 
 async fn renew_all(backend: &Backend, args: &RenewArgs) -> Result<Vec<LeaseDocument>, Failure> {
