@@ -8,7 +8,6 @@ use crate::api::document::AllocationDocument;
 use crate::domain::duration::HumanDuration;
 use crate::domain::lease::{Guard, Handover};
 
-/// What `alloc` takes.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Prints the port and nothing else, one a line where several are asked for:
@@ -19,18 +18,18 @@ a port for a name that comes later, such as that of a job to be installed.")]
 pub struct AllocArgs {
     #[command(flatten)]
     wanted: PortOptions,
-    /// How long to wait for the first listener, such as 10m.
+    /// Limit on the wait for the first listener, such as 10m.
     #[arg(long, value_name = "DURATION")]
     claim_within: Option<HumanDuration>,
     /// The process that will use the port, if it runs already.
     #[arg(long, value_name = "PID",
         value_parser = number::at_least_one::<u32>("a process id is 1 or more"))]
     owner_pid: Option<u32>,
-    /// Keep the port for its name until the program comes and asks for it by that name: nobody is
+    /// Keep the port for its name until the program asks for it by that name; no other program is
     /// let in before.
     #[arg(long, requires = "name", conflicts_with_all = ["owner_pid", "claim_within", "dry_run"])]
     reserve: bool,
-    /// Say which port it would be, and lease nothing.
+    /// Print the port that would be chosen, and lease nothing.
     #[arg(long)]
     dry_run: bool,
 }
@@ -61,7 +60,7 @@ fn unguarded(granted: &AllocationDocument) -> bool {
     leases.any(|lease| lease.guard == Guard::None && lease.handover == Handover::Gate)
 }
 
-/// Every port once: TCP and UDP on one number are one line.
+/// Prints every port once: TCP and UDP on one number are one line.
 fn ports(granted: &AllocationDocument) -> String {
     let leases = granted.leases.iter();
     let mut ports: Vec<String> = leases.map(|lease| format!("{}\n", lease.port)).collect();

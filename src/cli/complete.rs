@@ -18,13 +18,12 @@ use crate::client::Client;
 use crate::config::{Flags, Sources};
 use crate::library::find;
 
-/// The variable by which a shell's script asks; not one of the settings, which start otherwise.
+/// Variable by which a shell's script asks. It does not begin as the settings do.
 const VARIABLE: &str = "_PORTBOOK_COMPLETE";
 
-/// Whoever pressed tab does not wait longer.
+/// Limit on the wait after a press of tab.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// What `completions` takes.
 #[derive(Debug, Args)]
 #[command(after_help = "\
   bash: echo 'source <(portbook completions bash)' >> ~/.bashrc
@@ -35,7 +34,6 @@ pub struct CompletionsArgs {
     shell: Shell,
 }
 
-/// A shell that can be told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Shell {
     Bash,
@@ -53,7 +51,7 @@ impl Shell {
     }
 }
 
-/// Answers a shell's script and ends, if it is one that asks.
+/// Answers a shell's script and ends, if one asks.
 pub fn handle_completion() {
     CompleteEnv::with_factory(help::command)
         .var(VARIABLE)
@@ -88,21 +86,18 @@ struct Named {
 struct Lists {
     #[serde(default, alias = "pools", alias = "interfaces", alias = "leases")]
     list: Vec<Named>,
-    /// The next page.
     next: Option<String>,
 }
 
-/// Names of living leases.
 pub(super) fn names() -> Vec<CompletionCandidate> {
     of("/api/v1/leases?limit=1000")
 }
 
-/// Pools.
 pub(super) fn pools() -> Vec<CompletionCandidate> {
     of("/api/v1/pools")
 }
 
-/// Interfaces, and the words for several of them.
+/// Interfaces, and the selectors that stand for several.
 pub(super) fn interfaces() -> Vec<CompletionCandidate> {
     let classes = [
         "any", "all", "loopback", "private", "public", "ipv4", "ipv6",
@@ -114,7 +109,7 @@ pub(super) fn interfaces() -> Vec<CompletionCandidate> {
         .collect()
 }
 
-/// The names in one of the service's lists; none where no service answers at once.
+/// Names in one of the service's lists; none if no service answers at once.
 fn of(path: &str) -> Vec<CompletionCandidate> {
     let asking = async {
         let found = tokio::time::timeout(PATIENCE, ask(path)).await;
@@ -138,10 +133,10 @@ async fn ask(path: &str) -> Option<BTreeSet<String>> {
     Some(names)
 }
 
-/// The flags that say which service is meant, on the line that is to be completed.
+/// Reads the flags that select the service from the line to be completed.
 fn typed(line: impl Iterator<Item = String>) -> Flags {
     let mut flags = Flags::default();
-    // What a program is started with is for the program.
+    // Words after -- belong to the program.
     let mut words = line.take_while(|word| word != "--");
     while let Some(word) = words.next() {
         let (flag, value) = match word.split_once('=') {
@@ -154,14 +149,14 @@ fn typed(line: impl Iterator<Item = String>) -> Flags {
             "--socket" => &mut flags.socket,
             _ => continue,
         };
-        // bash makes a word of the equals sign.
+        // bash splits the word at the equals sign.
         let value = value.or_else(|| words.find(|word| word != "="));
         *place = value.map(|value| in_home(&value));
     }
     flags
 }
 
-/// A path as the shell will read it: it is still as it was typed.
+/// Resolves ~/ as the shell will: the word comes as it was typed.
 fn in_home(typed: &str) -> PathBuf {
     let home = || Some(std::env::home_dir()?.join(typed.strip_prefix("~/")?));
     home().unwrap_or_else(|| typed.into())
@@ -172,7 +167,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_typed_says_which_service_is_meant() {
+    fn typed_flags_select_the_service() {
         let flags = |line: &str| typed(line.split(' ').map(ToOwned::to_owned));
         let found = flags("portbook --socket /a release --data-dir=/b w");
         assert_eq!(found.socket, Some("/a".into()));

@@ -18,7 +18,6 @@ use crate::domain::words::counted;
 use crate::host::interface::{Interfaces, resolve};
 use crate::host::kernel;
 
-/// What `config` takes.
 #[derive(Debug, Args)]
 pub struct ConfigArgs {
     #[command(subcommand)]
@@ -27,17 +26,18 @@ pub struct ConfigArgs {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Print every setting with where it came from.
+    /// Print every setting with the source of its value.
     Show,
-    /// Say what is wrong, naming source and key, or that nothing is; exit code 2 for an error.
+    /// Report what is wrong by source and key, or that nothing is; exit code 2 for an error.
     Check {
-        /// A file to check alone, a portbook.toml of a project included; all that counts now if left out.
+        /// A file to check alone, such as a project's portbook.toml. Default: all settings in
+        /// force.
         #[arg(value_name = "FILE")]
         file: Option<PathBuf>,
     },
     /// Write a commented file to begin with.
     Init {
-        /// The file; your own configuration file if left out.
+        /// The file; default: your own configuration file.
         #[arg(value_name = "FILE")]
         file: Option<PathBuf>,
         /// Replace a file that exists.
@@ -110,7 +110,7 @@ impl std::fmt::Display for Checked {
     }
 }
 
-/// What is checked: everything that counts now, or the defaults with one file.
+/// Sources to check: all in force, or the defaults with one file.
 fn sources(global: &Global, file: Option<&Path>) -> Sources {
     let sources = Sources::from_process(global.flags());
     let Some(file) = file else { return sources };
@@ -143,7 +143,7 @@ fn check_settings(sources: &Sources, alone: bool) -> Result<Checked, ConfigError
     })
 }
 
-/// A project's file has this name everywhere.
+/// Whether a file is a project's; such files have one name everywhere.
 fn is_of_project(file: &Path) -> bool {
     file.file_name().is_some_and(|name| name == PROJECT_FILE)
 }
@@ -159,7 +159,7 @@ fn check_project(global: &Global, file: &Path) -> Result<Checked, ConfigError> {
     })
 }
 
-/// The warnings of the settings themselves, and those that come from this host.
+/// Warnings of the settings themselves, and of their conflicts with this host.
 fn with_host(loaded: Loaded) -> Vec<Finding> {
     let host = Interfaces::open().current();
     let matches = |selectors: &[Selector]| {
@@ -185,8 +185,8 @@ fn begin(global: &Global, file: Option<&Path>, force: bool) -> Result<(), Failur
     Ok(())
 }
 
-/// `config show`: every setting with its value and source, in columns. A setting without a value
-/// is a comment, so that the text could be pasted into a file.
+/// Every setting with its value and source, in columns. A setting without a value is a comment, so
+/// that the text can be pasted into a file.
 fn show_text(loaded: &Loaded) -> String {
     let settings = loaded.provenance.settings();
     let assignments: Vec<String> = settings.iter().map(assignment).collect();
@@ -210,7 +210,6 @@ fn lines<T: ToString>(each: impl IntoIterator<Item = T>) -> String {
         .collect()
 }
 
-/// `config check --json`.
 fn check_json(findings: &[Finding], checked: Option<&Checked>) -> Value {
     let mut document = json!({ "version": VERSION, "findings": findings });
     if let Some(checked) = checked {

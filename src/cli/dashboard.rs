@@ -14,7 +14,6 @@ use crate::library::find;
 /// What opens a browser on most desktops (xdg-utils).
 const OPENER: &str = "xdg-open";
 
-/// Options of `dashboard`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 The address holds a code that logs one browser in, once, within a minute. Where there is a desktop a

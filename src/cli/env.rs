@@ -14,7 +14,6 @@ use crate::domain::duration::HumanDuration;
 use crate::domain::port::Port;
 use crate::domain::variables::Variables;
 
-/// What `env` takes.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Reads portbook.toml here or above, up to the root of the git work tree, or to your home directory:
@@ -37,13 +36,13 @@ a `target`, only those that have one are written. A service that asks for interf
 wildcard address as WEB_HOST, to bind, and WEB_CLIENT_HOST beside it; env has its clients' host. Variables that other programs read as something
 else, such as DOCKER_HOST, are set only where host_variable or variable names them.")]
 pub struct EnvArgs {
-    /// How to write them.
+    /// Format of the output.
     #[arg(long, value_enum, default_value_t = Format::Shell)]
     format: Format,
-    /// How long the ports wait for their programs.
+    /// Limit on the ports' wait for their programs.
     #[arg(long, value_name = "DURATION", default_value = "12h")]
     claim_within: HumanDuration,
-    /// Another instance of each service, with ports of its own that are kept as well, such as 2.
+    /// Another instance of each service, with ports of its own that are kept too, such as 2.
     #[arg(long, value_name = "NAME")]
     instance: Option<String>,
 }
@@ -53,7 +52,7 @@ pub(super) async fn run(global: &Global, args: &EnvArgs) -> Result<(), Failure> 
     let project = project::find(global)?;
     let loaded = global.load()?;
     let asked = asked(&project, args);
-    // Before a port is asked for: what cannot be written needs none.
+    // Checked first: variables that cannot be written need no ports.
     if args.format == Format::Compose && !global.json {
         published_services(&project)?;
     }
@@ -101,7 +100,7 @@ fn text(
     format::text(format, &variables.values, file)
 }
 
-/// The services that compose is to publish, each with its container's port.
+/// Services that compose is to publish, each with its container's port.
 fn published_services(project: &Project) -> Result<Vec<(&Service, Port)>, Failure> {
     let said = project.services.iter().any(|it| it.target.is_some());
     let target = |service: &Service| {
@@ -154,7 +153,7 @@ fn compose(
     Ok(format::compose(&published))
 }
 
-/// Every lease's port with the container's, which go up together.
+/// Ports of all leases, each with the container's port; both count up together.
 fn container_ports(granted: &AllocationDocument, target: Port) -> Vec<(u16, u16, &'static str)> {
     let mut targets: Vec<(Port, u16)> = Vec::new();
     let mut found = Vec::new();

@@ -1,4 +1,4 @@
-//! `portbook exclude` and `portbook include`: ports that are granted to nobody.
+//! `portbook exclude` and `portbook include`: ports that are never granted.
 
 use clap::Args;
 use serde_json::json;
@@ -10,27 +10,25 @@ use crate::api::exclusions::{ExclusionAnswer, RangeAnswer};
 use crate::domain::exclusion::Exclusion;
 use crate::domain::port::{PortSet, Protocols};
 
-/// What `exclude` takes.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-From then on the ports are granted to nobody, not even by number. A name that has one of them keeps
+From then on the ports are never granted, not even by number. A name that has one of them keeps
 it while its program runs, and moves at its next start; `exclude` tells which names do.
   portbook exclude 5000-5010,6000 --reason 'test bench'
   portbook exclude                                what is excluded by hand
   portbook include 5000-5010                      takes it back")]
 pub struct ExcludeArgs {
-    /// The ports, such as 5000-5010,6000; without them what is excluded by hand is listed.
+    /// The ports, such as 5000-5010,6000. Without them, list those excluded by hand.
     #[arg(value_name = "PORTS")]
     ports: Option<PortSet>,
     /// tcp, udp or both.
     #[arg(long, default_value = "tcp")]
     protocol: Protocols,
-    /// Why, for everybody who meets it.
+    /// Reason, shown to every user.
     #[arg(long, value_name = "TEXT", requires = "ports")]
     reason: Option<String>,
 }
 
-/// What `include` takes.
 #[derive(Debug, Args)]
 pub struct IncludeArgs {
     /// The ports, such as 5000-5010,6000.
@@ -82,7 +80,7 @@ fn tell(ports: &PortSet, protocol: Protocols, done: &str) {
     note(&format!("{}/{protocol} {verb} {done}", ports.in_words()));
 }
 
-/// One port as the API's document of one exclusion, several as that of a range.
+/// Prints one port as the API's document of one exclusion, several as that of a range.
 fn print_excluded(
     ports: &PortSet,
     protocol: Protocols,
@@ -101,7 +99,7 @@ fn print_excluded(
     }
 }
 
-/// One row for ports in a row that were excluded together.
+/// Makes one row of ports in a row that were excluded together.
 fn text(exclusions: &[Exclusion]) -> String {
     let together = |one: &Exclusion, next: &Exclusion| {
         let ports_in_a_row = one.port.get().checked_add(1) == Some(next.port.get());

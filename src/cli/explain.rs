@@ -1,4 +1,4 @@
-//! `portbook explain ALLOCATION|PORT|NAME`: why a port was chosen, as a paragraph and as a table.
+//! `portbook explain ALLOCATION|PORT|NAME`: the reasons for a port, as a paragraph and as a table.
 
 use clap::Args;
 use clap_complete::engine::ArgValueCandidates;
@@ -13,10 +13,9 @@ use crate::domain::lease::AllocationId;
 use crate::domain::port::{Port, Protocol};
 use crate::library::backend::Backend;
 
-/// What `explain` takes.
 #[derive(Debug, Args)]
 pub struct ExplainArgs {
-    /// An allocation's id, a port or a name; of a port or name the latest allocation. A name is this
+    /// An allocation's id, or a port or name, which means its latest allocation. A name is this
     /// folder's, else your user's.
     #[arg(value_name = "ALLOCATION|PORT|NAME", add = ArgValueCandidates::new(complete::names))]
     what: String,
@@ -53,19 +52,18 @@ async fn of_port(
     let tried = found.attempts.iter().find_map(|attempt| attempt.allocation);
     leased.or(tried).ok_or_else(|| {
         Failure::not_found(format!(
-            "nothing was ever tried on {port}/{protocol}: `portbook who {port}` says who is there"
+            "no attempt on {port}/{protocol} is on record; `portbook who {port}` names the occupant"
         ))
     })
 }
 
-/// How `explain` is told which lease it means.
 const PURPOSE: Use = Use {
     command: "explain",
     has_all: false,
     id: |lease| lease.allocation.to_string(),
 };
 
-/// The latest allocation of a name; a living lease's before an ended one's.
+/// Finds the latest allocation of a name, of a living lease if there is one.
 async fn of_name(backend: &Backend, name: &str) -> Result<AllocationId, Failure> {
     let mut leases = backend.leases(false).await?;
     leases.extend(backend.leases(true).await?);
@@ -120,13 +118,13 @@ fn text(found: &AllocationRecordDocument) -> String {
     text
 }
 
-/// What is known, and what each of it adds to the cost.
+/// Evidence on each candidate, and its share of the cost.
 const HEADING: [&str; 13] = [
     "PORT", "", "COST", "P_BUSY", "SEEN", "LATE", "RELEASED", "RULES", "GOOD", "FAILED", "BUSY",
     "CHECKS", "FOR",
 ];
 
-/// One row a candidate and protocol.
+/// One row for each candidate and protocol.
 fn rows(weighed: &[Candidate], granted: &[Port]) -> Vec<Vec<String>> {
     let mut rows = Vec::new();
     for (index, candidate) in weighed.iter().enumerate() {

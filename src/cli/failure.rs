@@ -1,4 +1,4 @@
-//! How a command fails: what it says, and its exit code.
+//! Failures of commands: message, exit code, and document for `--json`.
 
 use std::process::ExitCode;
 
@@ -9,14 +9,11 @@ use crate::domain::attempt::printable;
 use crate::library::Error;
 use crate::store::StoreError;
 
-/// Refused.
 const REFUSED: u8 = 1;
-/// Usage or configuration.
 const USAGE: u8 = 2;
-/// The service cannot be reached.
 const UNREACHABLE: u8 = 3;
 
-/// A command that did not do what was asked.
+/// The failure of a command.
 #[derive(Debug)]
 pub struct Failure {
     message: String,
@@ -24,14 +21,14 @@ pub struct Failure {
     document: Document,
 }
 
-/// What `--json` prints for a failure.
+/// Document for `--json`.
 #[derive(Debug)]
 enum Document {
-    /// The document that the API answers in such a case.
+    /// The document that the API answered.
     Whole(Box<Problem>),
-    /// A document with this word to match on.
+    /// A document of this code.
     Of(Code),
-    /// Nothing: the command has printed one.
+    /// None: the command has printed one.
     Told,
 }
 
@@ -44,41 +41,41 @@ impl Failure {
         }
     }
 
-    /// Something outside portbook failed.
+    /// Reports a fault outside of portbook.
     pub fn other(message: impl Into<String>) -> Self {
         Self::new(message, REFUSED, Code::Failed)
     }
 
-    /// What was named is not there.
+    /// Reports that no such thing exists.
     pub fn not_found(message: impl Into<String>) -> Self {
         Self::new(message, REFUSED, Code::NotFound)
     }
 
-    /// The command was called wrongly.
+    /// Reports wrong usage.
     pub fn usage(message: impl Into<String>) -> Self {
         Self::new(message, USAGE, Code::InvalidRequest)
     }
 
-    /// No service answers, and the command needs one.
+    /// Reports that no service answers a command that needs one.
     pub fn no_service(message: impl Into<String>) -> Self {
         Self::new(message, UNREACHABLE, Code::NoService)
     }
 
-    /// The same failure under another exit code.
+    /// Changes the exit code.
     #[must_use]
     pub fn with_code(mut self, code: u8) -> Self {
         self.code = code;
         self
     }
 
-    /// The same failure of a command that has printed its JSON document already.
+    /// Notes that the command has printed its JSON document already.
     #[must_use]
     pub fn told(mut self) -> Self {
         self.document = Document::Told;
         self
     }
 
-    /// The document that says it; `None` if the command has printed one.
+    /// Document of the failure. `None` if the command has printed one.
     pub(super) fn problem(&self) -> Option<Problem> {
         match &self.document {
             Document::Whole(problem) => Some((**problem).clone()),
@@ -87,7 +84,7 @@ impl Failure {
         }
     }
 
-    /// Tells the user, and gives the exit code.
+    /// Prints the message, and returns the exit code.
     pub fn report(&self) -> ExitCode {
         for line in self.message.lines() {
             super::note(&printable(line));

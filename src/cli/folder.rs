@@ -1,10 +1,10 @@
-//! Folders as people read them: the home directory as `~`, long ones from their end.
+//! Folders for people: the home directory is `~`, and long paths are cut at their beginning.
 
 use std::path::Path;
 
 use crate::api::document::LeaseDocument;
 
-/// How many characters of a folder a table shows.
+/// Maximum length of a folder in a table, in characters.
 const WIDTH: usize = 36;
 
 /// A path with the user's home directory as `~`.
@@ -21,7 +21,7 @@ fn below(path: &Path, home: Option<&Path>) -> String {
     }
 }
 
-/// The folder of a lease for a table, cut from the left; `-` where the name is of the user.
+/// Folder of a lease for a table; `-` if its name belongs to the user.
 pub(super) fn cell(lease: &LeaseDocument) -> String {
     lease
         .directory
@@ -38,7 +38,7 @@ fn cut(text: &str) -> String {
     format!("\u{2026}{tail}")
 }
 
-/// What a lease is called, with its folder: "web (~/shop)".
+/// Name of a lease with its folder: "web (~/shop)".
 pub(super) fn title(lease: &LeaseDocument) -> String {
     let name = match &lease.name {
         Some(name) => name.to_string(),
@@ -50,7 +50,7 @@ pub(super) fn title(lease: &LeaseDocument) -> String {
     }
 }
 
-/// Whether a folder is known not to exist: one that cannot be looked at may be there.
+/// Whether a folder is known to be missing. A folder that cannot be looked at may exist.
 pub(super) fn is_gone(path: &Path) -> bool {
     let found = std::fs::symlink_metadata(path);
     found.is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)

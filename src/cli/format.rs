@@ -1,5 +1,5 @@
-//! Variables as their readers take them. Every value is a stranger's text: what a reader would take
-//! for more than text is quoted, or refused where it cannot be.
+//! Variables in the syntax of their readers. Every value is untrusted: text with a special meaning
+//! is quoted, or refused if quotes do not help.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -10,7 +10,6 @@ use serde_json::json;
 
 use super::Failure;
 
-/// How variables are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum Format {
     /// `export NAME=value`, for `eval` in sh, bash, zsh.
@@ -27,18 +26,16 @@ pub(super) enum Format {
     Compose,
 }
 
-/// The ports of one container.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Published {
-    /// The service of the compose file.
     pub service: String,
-    /// Host addresses, with IPv6 in no brackets.
+    /// Host addresses; those of IPv6 have no brackets.
     pub hosts: Vec<String>,
-    /// Host port, container port and protocol of each.
+    /// Host port, container port and protocol of each lease.
     pub ports: Vec<(u16, u16, &'static str)>,
 }
 
-/// Variables in a format. Compose has none of its own, so it has them as a shell would.
+/// Writes variables in a format. Compose has none of its own and gets those of a shell.
 pub(super) fn text(
     format: Format,
     variables: &BTreeMap<String, String>,
@@ -47,7 +44,7 @@ pub(super) fn text(
     match format {
         Format::Shell | Format::Compose => Ok(exports(variables)),
         Format::Dotenv => dotenv(variables),
-        // A reader of one object wants the variables and nothing else.
+        // Only the variables, so that the object can be read as a map.
         Format::Json => Ok(format!("{:#}\n", json!(variables))),
         Format::Fish => Ok(lines(variables, |name, value| {
             format!("set -gx {name} {}", fish_quoted(value))
@@ -75,7 +72,7 @@ fn lines(
     lines.collect()
 }
 
-/// Numbers and most addresses need no quotes for any reader.
+/// Whether a value needs no quotes for any reader, as numbers and most addresses.
 fn is_plain(value: &str) -> bool {
     value.bytes().all(is_plain_byte)
 }
@@ -84,7 +81,7 @@ const fn is_plain_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b':' | b'-')
 }
 
-/// A value as sh reads it back (POSIX.1-2024, 2.2.2).
+/// Quotes a value for sh (POSIX.1-2024, 2.2.2).
 pub(super) fn quoted(value: &str) -> String {
     if is_plain(value) {
         return value.to_owned();
@@ -92,7 +89,7 @@ pub(super) fn quoted(value: &str) -> String {
     format!("'{}'", value.replace('\'', "'\\''"))
 }
 
-/// A value as fish reads it back: within single quotes only `\'` and `\\` are special.
+/// Quotes a value for fish: within single quotes only `\'` and `\\` are special.
 fn fish_quoted(value: &str) -> String {
     if is_plain(value) && !value.is_empty() {
         return value.to_owned();
@@ -100,8 +97,8 @@ fn fish_quoted(value: &str) -> String {
     format!("'{}'", value.replace('\\', "\\\\").replace('\'', "\\'"))
 }
 
-/// Whether no reader takes anything in a value of a .env file for more than text. Some readers keep
-/// quotes: `docker run --env-file`, GitHub's `$GITHUB_ENV`.
+/// Whether a value of a .env file is plain text for every reader. Some readers keep quotes: `docker
+/// run --env-file`, GitHub's `$GITHUB_ENV`.
 fn needs_no_quotes(value: &str) -> bool {
     let of_urls = |byte: u8| matches!(byte, b'/' | b'@' | b'%' | b'+' | b',' | b'=' | b'?' | b'_');
     value
@@ -109,8 +106,7 @@ fn needs_no_quotes(value: &str) -> bool {
         .all(|byte| is_plain_byte(byte) || of_urls(byte))
 }
 
-/// Readers of these files differ in what they take for an escape, so only that is written which all
-/// of them read alike.
+/// Writes only what all readers of .env files read alike; they differ on escapes.
 fn dotenv(variables: &BTreeMap<String, String>) -> Result<String, Failure> {
     let mut text = String::new();
     for (name, value) in variables {
@@ -174,7 +170,7 @@ mod tests {
             .collect()
     }
 
-    /// What a reader makes of a text: it is given the text and prints every variable.
+    /// Reads a text with the shell of its format, and returns every variable that it prints.
     fn read_by(program: &str, script: &str, text: &str) -> Option<BTreeMap<String, String>> {
         let output = Command::new(program)
             .args(["-c", script, "x"])

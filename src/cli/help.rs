@@ -1,11 +1,11 @@
-//! The command as its help shows it: options grouped by use, the general ones last, and lengths of time
-//! explained where they are taken. It is done here for all commands at once, so that none is forgotten.
+//! The command with its help: options grouped by use, general ones last, and lengths of time
+//! explained. It is done here for all commands, so that none is forgotten.
 
 use clap::{Arg, Command, CommandFactory};
 
 use super::Cli;
 
-/// The heading of the options that every command has.
+/// Heading of every command's options.
 pub(super) const GENERAL: &str = "General options";
 
 /// Options of `run` and `alloc`, under the question that they answer.
@@ -41,16 +41,14 @@ const GROUPS: [(&str, &[&str]); 6] = [
     ("How the program gets it", &["handover", "env", "literal"]),
 ];
 
-/// Commands whose options are grouped.
 const GROUPED: [&str; 2] = ["run", "alloc"];
 
-/// Names of values that are lengths of time, and what a number alone means there.
+/// Names of values that are lengths of time, with the meaning of a number without a unit.
 const TIMES: [(&str, &str); 2] = [
     ("DURATION", "a number alone: seconds"),
     ("TIME", "a number alone: seconds ago"),
 ];
 
-/// The whole command.
 pub(super) fn command() -> Command {
     explained(Cli::command()).mut_subcommands(|command| {
         let is_grouped = GROUPED.contains(&command.get_name());
@@ -118,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn every_length_of_time_says_what_a_number_means() {
+    fn help_tells_the_unit_of_durations() {
         fn check(command: &Command) {
             for option in command.get_arguments() {
                 let values = option.get_value_names().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! `portbook history`: the past as rows, and deleting what is old of it.
+//! `portbook history`: exports the past as rows, and deletes the old of it.
 
 use std::path::PathBuf;
 use std::pin::pin;
@@ -27,7 +27,6 @@ use crate::library::find;
 use crate::store::Reader;
 use crate::store::directory::DataDirectory;
 
-/// What `history` takes.
 #[derive(Debug, Args)]
 pub struct HistoryArgs {
     #[command(subcommand)]
@@ -36,26 +35,25 @@ pub struct HistoryArgs {
 
 #[derive(Debug, Subcommand)]
 enum HistoryCommand {
-    /// Print attempts, or what they add up to for each day, as rows; newest first.
+    /// Print attempts, their daily sums, and more as rows; newest first.
     Export(ExportArgs),
-    /// Delete old attempts, allocations and ended leases now. What they add up to stays.
+    /// Delete old attempts, allocations and ended leases now. Their daily sums stay.
     Prune(PruneArgs),
 }
 
-/// What `history export` takes.
 #[derive(Debug, Args)]
 pub struct ExportArgs {
-    /// csv (for spreadsheets, if nothing is said) or jsonl (one document a line).
+    /// csv (for spreadsheets, the default) or jsonl (one document a line).
     #[arg(long, value_enum, value_name = "FORMAT")]
     format: Option<Format>,
-    /// attempts; days: their sums per day, pool, interface, protocol and port; sightings: programs
-    /// of others that were seen on ports; snapshots, conflicts, endings.
+    /// attempts; days: their sums per day, pool, interface, protocol and port; sightings: other
+    /// programs seen on ports; snapshots, conflicts, endings.
     #[arg(long, value_enum, default_value_t, value_name = "KIND")]
     kind: Kind,
-    /// From then on: so long ago (7d), or a time (2030-01-31T12:00:00Z).
+    /// From this time on: an age (7d) or a time (2030-01-31T12:00:00Z).
     #[arg(long, value_name = "TIME")]
     since: Option<Moment>,
-    /// Before then.
+    /// Before this time.
     #[arg(long, value_name = "TIME")]
     until: Option<Moment>,
     /// On this port or range (8000-8999).
@@ -88,22 +86,21 @@ pub struct ExportArgs {
     /// Of this allocation.
     #[arg(long, value_name = "ID")]
     allocation: Option<AllocationId>,
-    /// At most so many rows.
+    /// Maximum number of rows.
     #[arg(long, value_name = "ROWS",
         value_parser = number::at_least_one::<u32>("ask for one row at least"))]
     limit: Option<u32>,
 }
 
-/// What `history prune` takes.
 #[derive(Debug, Args)]
 pub struct PruneArgs {
-    /// Delete what is older; `history.attempts_for` and `attempts_max` hold where nothing is said.
+    /// Delete what is older. Default: `history.attempts_for` and `attempts_max` decide.
     #[arg(long, value_name = "DURATION")]
     older_than: Option<HumanDuration>,
-    /// Keep so many attempts, and what belongs to them.
+    /// Number of attempts to keep, with the allocations and leases that belong to them.
     #[arg(long, value_name = "ATTEMPTS", value_parser = number::whole::<u64>)]
     keep: Option<u64>,
-    /// Say what would be deleted, and delete nothing.
+    /// Print what would be deleted, and delete nothing.
     #[arg(long)]
     dry_run: bool,
 }
@@ -138,7 +135,7 @@ impl ExportArgs {
         }
     }
 
-    /// The rows as lines of JSON for one document of `--json`; with a format that is asked for, as it is.
+    /// Whether to print one document: `--json` without a format. A format is printed as it is.
     fn is_document(&self, global: &Global) -> Result<bool, Failure> {
         match self.format {
             Some(Format::Csv) if global.json => Err(Failure::usage(
@@ -175,15 +172,15 @@ async fn export(global: &Global, loaded: &Loaded, args: &ExportArgs) -> Result<(
     print("]}\n")
 }
 
-/// Lines of JSON on their way to become the elements of an array.
+/// Turns lines of JSON, in pieces, into the elements of an array.
 #[derive(Debug, Default)]
 struct Document {
-    /// A line has ended, and none has begun after it.
+    /// Whether a line has ended, and none has begun after it.
     is_between: bool,
 }
 
 impl Document {
-    /// A piece of the lines, as a piece of the array: a line's end before another line is a comma.
+    /// Converts a piece. A line's end before another line becomes a comma.
     fn with(&mut self, piece: &[u8]) -> Vec<u8> {
         let mut array = Vec::with_capacity(piece.len());
         for byte in piece {
@@ -198,7 +195,7 @@ impl Document {
     }
 }
 
-/// Has every piece of an export taken, for as long as somebody wants more.
+/// Passes every piece of an export to `take`, until that returns `false`.
 async fn rows(
     loaded: &Loaded,
     kind: Kind,
@@ -228,16 +225,16 @@ async fn rows(
     Ok(())
 }
 
-/// Where an export comes from.
+/// Source of an export.
 enum Source {
-    /// A service whose file is not ours to read.
+    /// A service, whose file this user may not read.
     Service(Client),
-    /// The file itself, beside whoever writes to it.
+    /// The file itself. Its writer may go on meanwhile.
     File(PathBuf),
 }
 
-/// The file where we may read it, so that a long export costs the service nothing. What is written
-/// behind is asked of the service, which brings it up to date first.
+/// Chooses the file if this user may read it, so that a long export costs the service nothing. Rows
+/// that are written with a delay come from the service, which writes them first.
 async fn source(loaded: &Loaded, kind: Kind) -> Result<Source, Failure> {
     if let Some(client) = find::find(loaded).await? {
         let status: StatusDocument = client.get("/api/v1/status").await?;
@@ -250,7 +247,8 @@ async fn source(loaded: &Loaded, kind: Kind) -> Result<Source, Failure> {
             Source::Service(client)
         });
     }
-    // For a moment with the lock: the file is made or brought to this version, and counted.
+    // Opening the record for a moment makes the file or brings it to this version, and counts what
+    // is due.
     with_backend(loaded, async |backend| backend.count().await).await?;
     let directory = DataDirectory::open(&loaded.settings.data_dir)?;
     Ok(Source::File(directory.database()?))
@@ -274,7 +272,7 @@ fn text(pruned: &PruneDocument) -> String {
         "deleted"
     };
     format!(
-        "{} attempts, {} allocations, {} ended leases, {} looks and {} sums of a day {done}\n",
+        "{} attempts, {} allocations, {} ended leases, {} snapshots and {} daily sums {done}\n",
         removed.attempts, removed.allocations, removed.leases, removed.looks, removed.totals
     )
 }
@@ -284,7 +282,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_become_an_array_wherever_they_are_cut() {
+    fn lines_become_an_array_however_they_are_cut() {
         let lines = b"{\"a\":1}\n{\"b\":\"\\n\"}\n{}\n";
         for size in 1..=lines.len() {
             let mut document = Document::default();

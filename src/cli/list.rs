@@ -19,7 +19,6 @@ use crate::domain::words::words_of;
 use crate::host::clock::Clock;
 use crate::library::backend::Backend;
 
-/// What `list` takes.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Living leases, newest first; with --all those that have ended come after them, newest first too:
@@ -36,22 +35,22 @@ pub struct ListArgs {
     /// Only those of this pool.
     #[arg(long, value_name = "POOL", add = ArgValueCandidates::new(complete::pools))]
     pool: Option<String>,
-    /// Only those in this state; `ended` stands for all that end a lease.
+    /// Only those in this state; `ended` stands for every state of ended leases.
     #[arg(long, value_name = "STATE", value_parser = states())]
     state: Option<String>,
     /// Only those with this label.
     #[arg(long, value_name = "KEY[=VALUE]")]
     label: Option<String>,
-    /// By port, name, state, owner, pool, granted or ends; a minus before it turns the order round.
+    /// Sort by port, name, state, owner, pool, granted or ends; a minus before it reverses the
+    /// order.
     #[arg(long, value_name = "COLUMN", value_parser = sorting, allow_hyphen_values = true)]
     sort: Option<Sorting>,
-    /// How many to show at most; all if left out.
+    /// Maximum number of leases; default: all.
     #[arg(long, value_name = "LEASES",
         value_parser = number::at_least_one::<u32>("ask for one lease at least"))]
     limit: Option<u32>,
 }
 
-/// The words of `--state`.
 fn states() -> PossibleValuesParser {
     words_of::<State>()
         .chain(["ended"])
@@ -94,10 +93,10 @@ fn nothing(args: &ListArgs) -> &'static str {
     "no leases; `portbook run -- CMD` or `portbook alloc` makes one"
 }
 
-/// The leases that are asked for, and whether there are more.
+/// The requested leases, and whether there are more.
 async fn find(backend: &Backend, args: &ListArgs) -> Result<(Vec<LeaseDocument>, bool), Failure> {
     let limit = args.limit.map_or(usize::MAX, |limit| limit as usize);
-    // Which come first is known only when all are there.
+    // Sorting needs all of them.
     let most = if args.sort.is_some() {
         usize::MAX
     } else {
@@ -116,10 +115,10 @@ async fn find(backend: &Backend, args: &ListArgs) -> Result<(Vec<LeaseDocument>,
             state: Some("ended".to_owned()),
             ..wanted
         };
-        // One more than there is room for, to know whether there is one.
+        // One more than fits tells whether there are more.
         let room = (most - leases.len()).saturating_add(1);
         let (mut ended, _) = backend.leases_like(wanted, room).await?;
-        // What ended between the two questions is in both answers.
+        // A lease that ended between the two questions is in both answers.
         let living: HashSet<LeaseId> = leases.iter().map(|lease| lease.id).collect();
         ended.retain(|lease| !living.contains(&lease.id));
         leases.extend(ended);
@@ -132,14 +131,12 @@ async fn find(backend: &Backend, args: &ListArgs) -> Result<(Vec<LeaseDocument>,
     Ok((leases, more))
 }
 
-/// A column to sort by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Sorting {
     column: &'static str,
     descending: bool,
 }
 
-/// The columns that leases can be sorted by.
 const SORTED: [&str; 7] = ["port", "name", "state", "owner", "pool", "granted", "ends"];
 
 fn sorting(text: &str) -> Result<Sorting, String> {
@@ -159,7 +156,7 @@ fn sorting(text: &str) -> Result<Sorting, String> {
 }
 
 impl Sorting {
-    /// Sorts; leases that have nothing in the column come last in either order.
+    /// Sorts. Leases without a value in the column come last in either order.
     fn sort(self, leases: &mut [LeaseDocument]) {
         leases.sort_by(|one, other| {
             let order = self.compare(one, other);
@@ -192,7 +189,7 @@ impl Sorting {
     }
 }
 
-/// The time of a lease's end: when it ended, or will unless somebody does something.
+/// Time at which a lease ended, or will end if it is neither claimed nor renewed.
 fn end(lease: &LeaseDocument) -> Option<Timestamp> {
     let to_come = [lease.claim_by, lease.expires_at]
         .into_iter()
@@ -201,7 +198,7 @@ fn end(lease: &LeaseDocument) -> Option<Timestamp> {
     lease.ended_at.or(to_come)
 }
 
-/// The table with a column of labels, if a lease has any.
+/// Adds a column of labels, if a lease has any.
 fn with_labels<'a>(
     leases: &[LeaseDocument],
     heading: &[&'a str],
@@ -251,7 +248,7 @@ fn row(lease: &LeaseDocument, now: Timestamp) -> Vec<String> {
     ]
 }
 
-/// How long ago it was granted: "3d", "2h".
+/// Age since the grant: "3d", "2h".
 fn age(lease: &LeaseDocument, now: Timestamp) -> String {
     let age = now.duration_since(lease.granted_at);
     coarse(age.try_into().unwrap_or_default())

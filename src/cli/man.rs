@@ -8,7 +8,6 @@ use serde_json::json;
 use super::{Failure, Global, help, print_json};
 use crate::api::document::VERSION;
 
-/// What `man` takes.
 #[derive(Debug, Args)]
 pub struct ManArgs {
     /// The folder to write them into; made if it is not there.

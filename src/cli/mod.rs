@@ -94,7 +94,7 @@ struct Global {
     /// A configuration file, read after the system's and the user's.
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Where the record, the token and the lock lie.
+    /// Directory of the record, the token and the lock.
     #[arg(long, global = true, value_name = "DIR")]
     data_dir: Option<PathBuf>,
     /// The service's API socket.
@@ -113,7 +113,7 @@ struct Global {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run a program on a port that nobody can take before it starts.
+    /// Run a program on a port that no other can take before it starts.
     Run(run::RunArgs),
     /// Get a port and print it.
     Alloc(alloc::AllocArgs),
@@ -126,23 +126,23 @@ enum Command {
     Release(release::ReleaseArgs),
     /// Make a lease last longer.
     Renew(renew::RenewArgs),
-    /// Exclude a port by hand, or list what is.
+    /// Exclude ports by hand, or list those that are.
     Exclude(exclude::ExcludeArgs),
-    /// Include a port again.
+    /// Include ports again.
     Include(exclude::IncludeArgs),
-    /// Tell which programs listen on this host, and who is or was on a port.
+    /// List the programs that listen on this host, or the present and past occupants of a port.
     Who(who::WhoArgs),
-    /// Tell why a port was chosen.
+    /// Explain the choice of a port.
     Explain(explain::ExplainArgs),
     /// Wait until a lease's program listens or answers, or until a port is free.
     Wait(wait::WaitArgs),
-    /// Tell what the past adds up to: success, conflicts, lifetimes.
+    /// Summarize the past: success, conflicts, lifetimes.
     Stats(stats::StatsArgs),
-    /// Export the past, or delete what is old of it.
+    /// Export the past, or delete the old of it.
     History(history::HistoryArgs),
-    /// Tell which service answers, and where its console is.
+    /// Show the service that answers, and its console.
     Status,
-    /// Look for what is in portbook's way on this host, and say what mends it.
+    /// Look for obstacles to portbook on this host, and print the commands that mend them.
     Doctor,
     /// List the network interfaces and addresses of this host.
     Interfaces,
@@ -154,7 +154,7 @@ enum Command {
     Dashboard(dashboard::DashboardArgs),
     /// Run the service in place of the port server that test runners know.
     Portserver(portserver::PortserverArgs),
-    /// Print the token that changes state on the console.
+    /// Print the token that is needed to change state on the console.
     Token,
     /// Have systemd run the service.
     Service(service::ServiceArgs),

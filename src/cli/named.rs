@@ -1,5 +1,5 @@
-//! Which leases a word on the command line means: an id, a port, or a name. A name is this folder's,
-//! then the user's; it never acts on another folder by itself.
+//! Leases by a word of the command line: an id, a port, or a name. A name is this folder's, else
+//! the user's; another folder's is never taken without being asked for.
 
 use std::path::PathBuf;
 
@@ -7,27 +7,26 @@ use super::{Failure, folder, project};
 use crate::api::document::LeaseDocument;
 use crate::domain::attempt::printable;
 
-/// From which place a name is looked up.
+/// Place that names are looked up from.
 #[derive(Debug, Clone)]
 pub(super) struct Here {
     uid: u32,
-    /// The folder that names of scope `dir` belong to. `None` if there is no current directory.
+    /// Folder that names of scope `dir` belong to. `None` if there is no current directory.
     folder: Option<PathBuf>,
 }
 
-/// What a command wants of the leases that it asks for, for its refusal.
+/// The command that looks leases up, for the words of its refusal.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Use {
-    /// The command.
     pub(super) command: &'static str,
     /// Whether it has `--all`.
     pub(super) has_all: bool,
-    /// By what the command takes one of them.
+    /// Word by which the command takes one lease.
     pub(super) id: fn(&LeaseDocument) -> String,
 }
 
 impl Here {
-    /// The current directory's place.
+    /// Place of the current directory.
     pub(super) fn now() -> Self {
         Self {
             uid: rustix::process::geteuid().as_raw(),
@@ -35,13 +34,13 @@ impl Here {
         }
     }
 
-    /// The user that names belong to.
+    /// User that names belong to.
     pub(super) const fn uid(&self) -> u32 {
         self.uid
     }
 
-    /// The leases that a word means: one id, all of a port, or all of a name in the nearest scope.
-    /// With `all` a name means that of every folder.
+    /// Finds the leases of a word: one by its id, all of a port, or all of a name in the nearest
+    /// scope. With `all`, those of the name in every folder.
     pub(super) fn meant(
         &self,
         leases: &[LeaseDocument],
@@ -71,7 +70,7 @@ impl Here {
         Ok(nearest)
     }
 
-    /// The leases that match. Root sees everybody's, but means its own where it has one.
+    /// Leases that match. Root sees those of every user, but means its own if it has one.
     fn own(
         &self,
         leases: &[LeaseDocument],
@@ -85,7 +84,7 @@ impl Here {
         meant
     }
 
-    /// Of leases of one name those of this folder, else those of the user.
+    /// Picks from the leases of a name those of this folder, else those of the user.
     fn nearest(&self, named: &[LeaseDocument]) -> Vec<LeaseDocument> {
         for folder in [self.folder.as_ref(), None] {
             let of_scope = |lease: &&LeaseDocument| {
@@ -132,7 +131,7 @@ impl Here {
         Failure::not_found(lines.join("\n"))
     }
 
-    /// Where the other instances of a service are, or where all names are.
+    /// Hint on the other instances of a service, or on the list of all names.
     fn instances(&self, leases: &[LeaseDocument], word: &str) -> String {
         let of_service = |lease: &LeaseDocument| {
             let name = lease.name.as_ref();
@@ -163,7 +162,7 @@ impl Here {
     }
 }
 
-/// Whether a lease has another of the ports that one name was granted at once: `ray.1` beside `ray`.
+/// Whether a lease is another port of one name, granted at once: `ray.1` beside `ray`.
 fn is_in_row_of(lease: &LeaseDocument, first: &LeaseDocument) -> bool {
     let (Some(name), Some(first_name)) = (&lease.name, &first.name) else {
         return false;
@@ -173,7 +172,6 @@ fn is_in_row_of(lease: &LeaseDocument, first: &LeaseDocument) -> bool {
     lease.allocation == first.allocation && index.is_some_and(|it| it.parse::<u16>().is_ok())
 }
 
-/// Whether a lease has this name.
 pub(super) fn is_named(lease: &LeaseDocument, name: &str) -> bool {
     let known = lease.name.as_ref();
     known.is_some_and(|known| known.as_str() == name)

@@ -1,15 +1,14 @@
-//! Numbers on the command line, refused in words that say what to write.
+//! Whole numbers on the command line, with refusals that say what to write.
 
 use std::str::FromStr;
 
-/// Reads a whole number.
 pub(super) fn whole<T: FromStr>(text: &str) -> Result<T, String> {
     text.trim()
         .parse()
         .map_err(|_| "write a whole number that is not too large, such as 100".to_owned())
 }
 
-/// Reads a whole number of at least one; `at_least` says what zero of it would be.
+/// Reads a whole number of at least one; `at_least` is the refusal of zero.
 pub(super) fn at_least_one<T>(
     at_least: &'static str,
 ) -> impl Fn(&str) -> Result<T, String> + Clone + Send + Sync

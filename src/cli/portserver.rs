@@ -1,4 +1,4 @@
-//! `portbook portserver`: the service as a drop-in for the port server that test runners start, with
+//! `portbook portserver`: the service in place of the port server that test runners start, with
 //! that program's flags and signals.
 
 use clap::Args;
@@ -7,7 +7,7 @@ use super::{Failure, Global, serve};
 use crate::config::Flags;
 use crate::store::directory::DataDirectory;
 
-/// What `portserver` takes: the reference program's flags, underscores and all.
+/// Flags of the reference program, underscores included.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Grants ports to processes as the portpicker package's portserver.py does, whose flags these are; its
@@ -21,7 +21,7 @@ pub struct PortserverArgs {
         default_value = "15000-24999"
     )]
     pool: String,
-    /// Where to listen; @ stands for the NUL of an abstract name.
+    /// Address to listen at; @ stands for the NUL of an abstract name.
     #[arg(
         long = "portserver_address",
         alias = "portserver_unix_socket_address",
@@ -29,10 +29,10 @@ pub struct PortserverArgs {
         default_value = "@unittest-portserver"
     )]
     address: String,
-    /// Tell more.
+    /// Log more.
     #[arg(long)]
     verbose: bool,
-    /// Tell everything.
+    /// Log everything.
     #[arg(long)]
     debug: bool,
 }
@@ -62,11 +62,11 @@ pub(super) fn run(global: &Global, args: &PortserverArgs) -> Result<(), Failure>
     serve::with(flags, serve::Start::default(), global.json)
 }
 
-/// The service that has the data directory, if one does.
+/// Pid of the service that has the data directory, if there is one.
 fn of_running_service(global: &Global) -> Result<Option<String>, Failure> {
     let loaded = global.load()?;
     let directory = DataDirectory::open(&loaded.settings.data_dir)?;
     let holder = directory.holder();
-    // A command that has it for a moment is waited for.
+    // A command that has the directory for a moment is waited for later.
     Ok(holder.and_then(|holder| holder.socket.map(|_| holder.pid)))
 }

@@ -14,7 +14,7 @@ use crate::domain::variable::Variable;
 use crate::domain::variables::{Groups, Side};
 use crate::host::handover::{LISTEN_VARIABLES, MOST_BY_NUMBER, Numbers};
 
-/// A variable of the user's choice, and the name or the index of its port.
+/// A variable that the user chose, and the name or index of its port.
 pub(super) type Chosen = (Variable, String);
 
 /// Reads `NAME=WEB` or `NAME=0`.
@@ -28,7 +28,7 @@ pub(super) fn chosen(text: &str) -> Result<Chosen, String> {
     Ok((variable, word.to_owned()))
 }
 
-/// The values of variables of the user's choice.
+/// Values of the variables that the user chose.
 pub(super) fn chosen_variables(
     groups: &Groups,
     chosen: &[Chosen],
@@ -50,7 +50,7 @@ pub(super) fn chosen_variables(
     Ok(values)
 }
 
-/// The names that placeholders in these arguments have.
+/// Names in the placeholders of these arguments.
 pub(super) fn names_in(arguments: &[OsString]) -> Vec<Name> {
     let texts = arguments.iter().filter_map(|argument| argument.to_str());
     let pieces = texts.flat_map(pieces);
@@ -61,7 +61,7 @@ pub(super) fn names_in(arguments: &[OsString]) -> Vec<Name> {
     names.collect()
 }
 
-/// The arguments with their placeholders filled; one that is not text stays as it is.
+/// Fills the placeholders of the arguments. An argument that is not UTF-8 stays as it is.
 pub(super) fn filled(groups: &Groups, arguments: &[OsString]) -> Result<Vec<OsString>, Failure> {
     let filled = arguments.iter().map(|argument| {
         let Some(text) = argument.to_str() else {
@@ -77,7 +77,7 @@ pub(super) fn filled(groups: &Groups, arguments: &[OsString]) -> Result<Vec<OsSt
     filled.collect()
 }
 
-/// Variables that every program has.
+/// Variables that every program gets.
 pub(super) fn always(
     asked: &[Asked],
     granted: &[AllocationDocument],
@@ -93,7 +93,7 @@ pub(super) fn always(
     always
 }
 
-/// Keeps from the program what an outer program was told of its ports.
+/// Removes the variables of an outer program's ports.
 pub(super) fn forget_outer(command: &mut Command) {
     for (variable, _) in std::env::vars_os() {
         if is_bare(&variable) {
@@ -102,7 +102,7 @@ pub(super) fn forget_outer(command: &mut Command) {
     }
 }
 
-/// Whether it is `PORT`, `HOST`, `PORT_COUNT` or `PORT_0`, `PORT_1`, ….
+/// Whether a variable is `PORT`, `HOST`, `PORT_COUNT` or `PORT_0`, `PORT_1`, ….
 fn is_bare(variable: &OsStr) -> bool {
     let Some(text) = variable.to_str() else {
         return false;
@@ -113,8 +113,8 @@ fn is_bare(variable: &OsStr) -> bool {
         })
 }
 
-/// Puts the sockets where the program looks for them and tells it so (`sd_listen_fds(3)`), behind
-/// those that a supervisor gave to this very process. Variables about other sockets are removed.
+/// Passes the sockets to the program by number (`sd_listen_fds(3)`), after those that a supervisor
+/// gave to this very process. Variables of other sockets are removed.
 pub(super) fn hand_over(
     command: &mut Command,
     numbers: Numbers,
@@ -152,7 +152,7 @@ pub(super) fn hand_over(
         .map_err(|error| Failure::other(format!("the sockets could not be handed over: {error}")))
 }
 
-/// Whether the outer environment says that sockets are this process's own.
+/// Whether the environment announces sockets for this very process.
 fn is_meant_for_us() -> bool {
     let variable = |name| std::env::var(name).unwrap_or_default();
     variable("LISTEN_PID").parse() == Ok(std::process::id())

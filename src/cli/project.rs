@@ -1,4 +1,4 @@
-//! What the project around the current directory needs, as requests for its folder.
+//! Requests for the services of the project around the current directory.
 
 use std::path::PathBuf;
 
@@ -18,7 +18,7 @@ pub(super) fn tree() -> Result<Tree, Failure> {
     Ok(Tree::of(&here, std::env::home_dir().as_deref(), uid))
 }
 
-/// The folder that names of scope `dir` belong to.
+/// Folder that names of scope `dir` belong to.
 pub(super) fn scope() -> Result<PathBuf, Failure> {
     let tree = tree()?;
     tell_ignored(&tree);
@@ -34,7 +34,7 @@ fn tell_ignored(tree: &Tree) {
     }
 }
 
-/// The project around the current directory; there must be one.
+/// Reads the project around the current directory; without one the command fails.
 pub(super) fn find(global: &Global) -> Result<Project, Failure> {
     let sources = Sources::from_process(global.flags());
     let tree = tree()?;
@@ -49,7 +49,6 @@ pub(super) fn find(global: &Global) -> Result<Project, Failure> {
     })
 }
 
-/// One of its services.
 pub(super) fn service<'a>(project: &'a Project, name: &Name) -> Result<&'a Service, Failure> {
     let found = project.services.iter().find(|known| known.name == *name);
     found.ok_or_else(|| {
@@ -62,8 +61,8 @@ pub(super) fn service<'a>(project: &'a Project, name: &Name) -> Result<&'a Servi
     })
 }
 
-/// A request for one service, for the project's folder alone. What `wanted` says counts, and the
-/// project file where it says nothing.
+/// Completes a request for one service and the project's folder. Values of `wanted` come first,
+/// then those of the project file.
 pub(super) fn request(project: &Project, service: &Service, wanted: LeaseRequest) -> LeaseRequest {
     let placed = wanted.port.is_some() || wanted.prefer.is_some();
     let unless_placed = |port: Option<crate::domain::port::Port>| {
@@ -96,8 +95,8 @@ pub(super) fn request(project: &Project, service: &Service, wanted: LeaseRequest
     }
 }
 
-/// Reservations for the services that the variables of `asked`, or `named`, refer to: their ports
-/// are the same whether their programs run or not.
+/// Reservations for the services that `named`, or the variables of `asked`, refer to. Their ports
+/// are the same whether or not their programs run.
 pub(super) fn referred_to(project: &Project, asked: &[Asked], named: &[Name]) -> Vec<Asked> {
     let own: Vec<&Service> = asked.iter().filter_map(|it| it.service.as_ref()).collect();
     let texts = own.iter().flat_map(|service| service.wishes.env.values());

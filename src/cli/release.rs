@@ -15,7 +15,6 @@ use crate::domain::lease::State;
 use crate::library::Error;
 use crate::library::backend::Backend;
 
-/// What `release` takes.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 A name means the lease of this folder (that of portbook.toml, else the git work tree's root), else
@@ -23,27 +22,26 @@ that of your user. Leases of other folders are released by id or port, or with -
   portbook release web
   portbook release web --instance 2                the second instance, also called web@2
   portbook release --gone                          every lease of a folder that is no longer there
-Where the lease's program listens on the port it is asked for first; --force answers in advance.")]
+If the lease's program listens on the port, release asks first; --force answers yes in advance.")]
 pub struct ReleaseArgs {
     /// Lease ids, ports or names.
     #[arg(required_unless_present = "gone", value_name = "LEASE",
         add = ArgValueCandidates::new(complete::names))]
     leases: Vec<String>,
-    /// This instance of the services that are named.
+    /// This instance of the named services.
     #[arg(long, value_name = "NAME", conflicts_with = "gone")]
     instance: Option<String>,
-    /// Those of the name in every folder.
+    /// Leases of the name in every folder.
     #[arg(long, conflicts_with = "gone")]
     all: bool,
     /// Every lease of yours whose folder no longer exists and whose program does not run.
     #[arg(long, conflicts_with = "leases")]
     gone: bool,
-    /// Also those whose program listens on the port, without a question.
+    /// Release without asking, even if the program listens on the port.
     #[arg(long, short)]
     force: bool,
 }
 
-/// How `release` is told which leases it means.
 const PURPOSE: Use = Use {
     command: "release",
     has_all: true,
@@ -61,7 +59,7 @@ pub(super) fn run(global: &Global, args: &ReleaseArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Releases what is meant, and tells of each; the leases that were released.
+/// Releases the chosen leases, prints a note on each, and returns those that were released.
 async fn give_back(backend: &Backend, args: &ReleaseArgs) -> Result<Vec<LeaseDocument>, Failure> {
     let chosen = chosen(backend, args).await?;
     if chosen.is_empty() {
@@ -103,7 +101,7 @@ async fn chosen(backend: &Backend, args: &ReleaseArgs) -> Result<Vec<LeaseDocume
     Ok(chosen)
 }
 
-/// A user's leases whose folder is gone, and that no program uses.
+/// Leases of this user whose folder is gone and that no program uses.
 pub(super) fn gone(mut living: Vec<LeaseDocument>, uid: u32) -> Vec<LeaseDocument> {
     living.retain(|lease| {
         let is_gone = lease.directory.as_deref().is_some_and(folder::is_gone);
@@ -112,12 +110,12 @@ pub(super) fn gone(mut living: Vec<LeaseDocument>, uid: u32) -> Vec<LeaseDocumen
     living
 }
 
-/// It ended while it was looked at.
+/// Whether the lease ended meanwhile.
 fn is_over(error: &Error) -> bool {
     matches!(error, Error::Refused(problem) if problem.code == Code::NotFound.as_str())
 }
 
-/// Of these leases those whose program listens, with it.
+/// Picks the leases whose program listens, with that program.
 async fn listening(
     backend: &Backend,
     chosen: &[LeaseDocument],
@@ -133,13 +131,13 @@ async fn listening(
     Ok(found)
 }
 
-/// The program that listens on the port of a lease, as the kernel tells now.
+/// Program that listens on the port of a lease now.
 async fn listener(backend: &Backend, lease: &LeaseDocument) -> Result<Option<Occupant>, Failure> {
     let found = backend.port(lease.protocol, lease.port).await?;
     Ok(found.listener_of(lease).cloned())
 }
 
-/// Asks whoever sits at the terminal; where there is none it is refused.
+/// Asks the user at the terminal; without a terminal it refuses.
 fn ask_for(listening: &[(LeaseDocument, Occupant)]) -> Result<(), Failure> {
     let lines: Vec<String> = listening.iter().map(line).collect();
     if lines.is_empty() {
@@ -166,7 +164,7 @@ fn line((lease, who): &(LeaseDocument, Occupant)) -> String {
 fn is_agreed() -> bool {
     let _ = write!(io::stderr(), "portbook: release it all the same? [y/N] ");
     let mut answer = String::new();
-    // What cannot be read is no yes.
+    // An answer that cannot be read is no yes.
     let _ = io::stdin().lock().read_line(&mut answer);
     matches!(answer.trim(), "y" | "Y" | "yes")
 }
@@ -178,7 +176,7 @@ fn tell(lease: &LeaseDocument, listener: Option<&Occupant>) {
     };
     let still = match (listener, &lease.owner) {
         (Some(who), _) => format!("; {who} still listens on it, and nothing guards it any more"),
-        // It was started for this port, and may be about to listen.
+        // The program may be about to listen.
         (None, Some(owner)) if lease.state != State::Reserved => format!(
             "; {} (pid {}) still runs, and nothing guards the port any more",
             printable(&owner.command),

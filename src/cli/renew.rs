@@ -9,21 +9,19 @@ use crate::api::document::LeaseDocument;
 use crate::domain::duration::HumanDuration;
 use crate::library::backend::Backend;
 
-/// What `renew` takes.
 #[derive(Debug, Args)]
 pub struct RenewArgs {
     /// A lease id, port or name; a name is this folder's, else your user's.
     #[arg(value_name = "LEASE", add = ArgValueCandidates::new(complete::names))]
     lease: String,
-    /// Those of the name in every folder.
+    /// Leases of the name in every folder.
     #[arg(long)]
     all: bool,
-    /// How long from now on; the lifetime it was granted with if left out.
+    /// New lifetime from now on; default: the lifetime at the grant.
     #[arg(long, value_name = "DURATION")]
     ttl: Option<HumanDuration>,
 }
 
-/// How `renew` is told which leases it means.
 const PURPOSE: Use = Use {
     command: "renew",
     has_all: true,

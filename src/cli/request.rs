@@ -1,4 +1,4 @@
-//! The options that say which ports are wanted, the same for `alloc` and `run`.
+//! Options of `alloc` and `run` that describe the ports.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
@@ -15,21 +15,21 @@ use crate::domain::pool::Strategy;
 use crate::domain::port::{PortSet, Protocols};
 use crate::domain::selector::Selector;
 
-/// Which ports are wanted.
+/// Options that describe the ports.
 #[derive(Debug, Clone, Default, Args)]
 pub struct PortOptions {
-    /// The same name gets the same port again; repeat it for several ports at once. With --count or
-    /// --block the ports of one name are web, web.1, web.2, ….
+    /// Name of the port; it gets the same port every time. Repeat it for several ports at once.
+    /// With --count or --block the ports of one name are web, web.1, web.2, ….
     #[arg(long, short, value_name = "NAME", add = ArgValueCandidates::new(complete::names))]
     name: Vec<Name>,
     /// A service of the project's portbook.toml, for the folder of that file alone; repeatable.
     #[arg(long, value_name = "SERVICE", conflicts_with_all = ["name", "scope", "count", "block"])]
     service: Vec<Name>,
-    /// Within what the name is unique: your user, or also the folder of the project: that of its
-    /// portbook.toml, else the root of the git work tree, else this one.
+    /// Scope in which the name is unique: your user, or your user and the folder of the project:
+    /// that of its portbook.toml, else the root of the git work tree, else this one.
     #[arg(long, value_enum)]
     scope: Option<ScopeArg>,
-    /// Another instance of the service, with a port of its own that is kept as well, such as 2.
+    /// Another instance of the service, with a port of its own that is kept too, such as 2.
     #[arg(long, value_name = "NAME")]
     instance: Option<String>,
     /// The pool to take from.
@@ -38,54 +38,55 @@ pub struct PortOptions {
     /// Exactly this port, or fail.
     #[arg(long, short, value_name = "PORT", conflicts_with = "prefer", value_parser = port)]
     port: Option<u16>,
-    /// This port if it can be had, else the next ones above it, else one of the pool. A name goes
-    /// back to it as soon as it is free.
+    /// This port if it is free, else the next one above it, else one of the pool. A name goes back
+    /// to it as soon as it is free.
     #[arg(long, value_name = "PORT", value_parser = port)]
     prefer: Option<u16>,
-    /// How many ports above the preferred one to try before the pool; 100 unless the pool says
-    /// otherwise.
+    /// Number of ports above the preferred one to try before the pool; default: that of the pool,
+    /// or 100.
     #[arg(long, value_name = "N", requires = "prefer")]
     prefer_span: Option<u16>,
-    /// Where to look, in place of the pool's ranges, such as 8000-8099,9000.
+    /// Ranges to search in place of the pool's, such as 8000-8099,9000.
     #[arg(long, value_name = "RANGES", conflicts_with = "port")]
     range: Option<PortSet>,
-    /// How many ports.
+    /// Number of ports.
     #[arg(long, value_name = "N",
         value_parser = number::at_least_one::<NonZeroU32>("ask for one port at least"))]
     count: Option<NonZeroU32>,
-    /// How many ports in a row.
+    /// Number of ports in a row.
     #[arg(long, value_name = "N", conflicts_with_all = ["count", "port"],
         value_parser = number::at_least_one::<NonZeroU32>("ask for one port at least"))]
     block: Option<NonZeroU32>,
     /// tcp, udp or both.
     #[arg(long, value_name = "PROTOCOL")]
     protocol: Option<Protocols>,
-    /// Where to hold it: a NIC name or glob, an address, a network, `any`, `all`, `loopback`,
-    /// `private`, `public`, `ipv4`, `ipv6`; `!` before it excludes. Commas or repetition.
+    /// Interfaces to hold it on: a NIC name or glob, an address, a network, `any`, `all`,
+    /// `loopback`, `private`, `public`, `ipv4`, `ipv6`; `!` before it excludes. Separate with
+    /// commas, or repeat.
     #[arg(long, short, value_name = "SELECTOR", value_delimiter = ',',
         add = ArgValueCandidates::new(complete::interfaces))]
     interface: Vec<Selector>,
-    /// The order of candidates: learned, ordered or random.
+    /// Order of candidates: learned, ordered or random.
     #[arg(long, value_name = "STRATEGY")]
     strategy: Option<Strategy>,
-    /// How many candidate ports may be tried.
+    /// Maximum number of candidate ports to try.
     #[arg(long, value_name = "N",
         value_parser = number::at_least_one::<NonZeroU32>("allow one attempt at least"))]
     max_attempts: Option<NonZeroU32>,
-    /// How long the search may take, such as 2s; the pool's attempt_timeout if left out.
+    /// Limit on the search, such as 2s; default: the pool's attempt_timeout.
     #[arg(long, value_name = "DURATION")]
     timeout: Option<HumanDuration>,
-    /// How the program gets the port: gate (it sets SO_REUSEADDR, as most servers do), fd (it takes
-    /// listening sockets, as from systemd) or release (it does neither).
+    /// Hand-over of the port to the program: gate (it sets SO_REUSEADDR, as most servers do), fd
+    /// (it takes listening sockets, as from systemd) or release (it does neither).
     #[arg(long, value_name = "MODE")]
     handover: Option<Handover>,
-    /// How long the lease lasts unless it is renewed, such as 30m.
+    /// Lifetime of the lease unless it is renewed, such as 30m.
     #[arg(long, value_name = "DURATION")]
     ttl: Option<HumanDuration>,
-    /// Refuse rather than move a name whose port was taken meanwhile.
+    /// Fail rather than move a name whose port is taken.
     #[arg(long, requires = "name")]
     strict: bool,
-    /// How long to wait for a port where none is left, such as 30s.
+    /// Limit on the wait for a port if none is left, such as 30s.
     #[arg(long, value_name = "DURATION")]
     wait: Option<HumanDuration>,
     /// A word to filter by; repeatable.
@@ -93,7 +94,6 @@ pub struct PortOptions {
     label: Vec<(String, String)>,
 }
 
-/// Within what a name is unique.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum ScopeArg {
     /// Your user.
@@ -117,14 +117,14 @@ fn label(text: &str) -> Result<(String, String), String> {
 }
 
 impl PortOptions {
-    /// The requests as the API takes them: one, or one a service of the project.
+    /// Requests for the API: one, or one for each service of the project.
     pub(super) fn requests(&self, global: &Global) -> Result<Vec<LeaseRequest>, Failure> {
         let asked = self.asked(global, &[])?.into_iter();
         let own = asked.filter(|asked| !asked.only_referred_to);
         Ok(own.map(|asked| asked.request).collect())
     }
 
-    /// The same requests with their services, and reservations for services that these variables or
+    /// Requests with their services, and reservations for the services that their variables or
     /// `named` refer to.
     pub(super) fn asked(&self, global: &Global, named: &[Name]) -> Result<Vec<Asked>, Failure> {
         if self.service.is_empty() {
@@ -170,8 +170,8 @@ impl PortOptions {
     }
 }
 
-/// Tells the user where a port is not the one that was preferred or that its name had, and what else
-/// the engine noted.
+/// Prints a note if a port is not the preferred one or the one that its name had, and the notes of
+/// the engine.
 pub(super) fn tell(granted: &AllocationDocument) {
     for text in granted.moves_in_words().iter().chain(&granted.notes) {
         super::note(text);

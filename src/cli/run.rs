@@ -1,7 +1,7 @@
 //! `portbook run -- CMD`: gets the port, then becomes the program.
 //!
-//! By exec, not beside it: signals, exit status and owner pid are then right by themselves.
-//! Without a service the program inherits the hold, so it lives exactly as long as it is needed.
+//! It becomes the program by exec, so signals, exit status and owner pid are right without more.
+//! Without a service the program inherits the hold, which lives exactly as long as it.
 
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
@@ -23,14 +23,13 @@ use crate::host::handover::Numbers;
 use crate::library::backend::Backend;
 use crate::telemetry::propagation::Ids;
 
-/// portbook refused, before the program was started.
+/// Exit code of a refusal, before the program was started (`env(1)`).
 const REFUSED: u8 = 125;
-/// The program is there, but cannot be run.
+/// Exit code of a program that cannot be run.
 const NOT_EXECUTABLE: u8 = 126;
-/// There is no such program.
+/// Exit code of a program that does not exist.
 const NOT_FOUND: u8 = 127;
 
-/// What `run` takes.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Sets PORT, HOST, PORTBOOK_ADDRESSES and PORTBOOK_CLIENT_HOST, and replaces {port} and {host} in the
@@ -56,7 +55,7 @@ passed on, before portbook's.
 
 The program must set SO_REUSEADDR when it binds, as nearly all servers do; for one that does not,
 use --handover release. With --handover fd it is given listening sockets (LISTEN_FDS, as systemd's
-socket activation does): nobody can come in between, and ports below 1024 need no privilege.")]
+socket activation does): no other program can come in between, and ports below 1024 need no privilege.")]
 pub struct RunArgs {
     #[command(flatten)]
     wanted: PortOptions,
@@ -73,7 +72,7 @@ pub struct RunArgs {
 
 /// Becomes the program; returns only if that failed.
 pub(super) fn run(global: &Global, args: &RunArgs) -> Result<ExitCode, Failure> {
-    // First of all: what is opened later must not have the numbers that the program looks at.
+    // First of all, since anything opened before would take the numbers that the program looks at.
     let numbers =
         Numbers::keep().map_err(|error| Failure::other(format!("no descriptors: {error}")));
     let done = numbers.and_then(|numbers| start(global, args, numbers));
@@ -87,8 +86,8 @@ fn start(global: &Global, args: &RunArgs, numbers: Numbers) -> Result<ExitCode, 
     let runtime = runtime()?;
     let asking = ask(&loaded, &asked).instrument(trace.span.clone());
     let (backend, answer) = runtime.block_on(asking);
-    // What was granted is committed. The exec closes the record as a crash would, which loses
-    // nothing; an orderly close would have the program wait for the disk.
+    // The grants are committed. The exec closes the record as a crash would, which loses nothing;
+    // for an orderly close the program would have to wait for the disk.
     let failed = match answer {
         Ok((granted, sockets)) => {
             let own = asked.iter().zip(&granted);
@@ -122,20 +121,20 @@ async fn ask(loaded: &Loaded, asked: &[Asked]) -> (Option<Backend>, Result<Grant
     }
 }
 
-/// The service's own span, where this command makes none, for the program to go on with.
+/// Trace of the service's own span, for the program to continue if this command makes no span.
 fn traceparent_of(granted: &AllocationDocument) -> Option<String> {
     let (trace_id, span_id) = (granted.trace_id.clone()?, granted.span_id.clone()?);
     Some(Ids { trace_id, span_id }.traceparent())
 }
 
-/// Sockets that the program is given, each with the name it is to know it by.
+/// Sockets for the program, each with the name that the program knows it by.
 type Sockets = Vec<(String, OwnedFd)>;
 
-/// Answers to all requests, and the sockets that the program is given.
+/// Answers to all requests, and the sockets for the program.
 type Granted = (Vec<AllocationDocument>, Sockets);
 
 impl RunArgs {
-    /// What is asked for; all that can be wrong with it before a port is known is told now.
+    /// Builds the requests. Every mistake that shows before a port is known is reported now.
     fn asked(&self, global: &Global) -> Result<Vec<Asked>, Failure> {
         let named = program::names_in(self.arguments());
         let mut asked = self.wanted.asked(global, &named)?;
@@ -150,7 +149,7 @@ impl RunArgs {
         Ok(asked)
     }
 
-    /// The words of the command that placeholders are looked for in.
+    /// Words of the command that may hold placeholders.
     fn arguments(&self) -> &[OsString] {
         if self.literal { &[] } else { &self.command }
     }
@@ -175,7 +174,7 @@ async fn allocate(backend: &Backend, asked: &[Asked]) -> Result<Granted, Failure
     Ok((granted, sockets))
 }
 
-/// What the program knows a socket by (`LISTEN_FDNAMES`, `sd_listen_fds_with_names(3)`).
+/// Name of a socket for the program (`LISTEN_FDNAMES`, `sd_listen_fds_with_names(3)`).
 fn socket_name(lease: &LeaseDocument) -> String {
     let name = lease.name.as_ref();
     name.map_or_else(|| "portbook".to_owned(), ToString::to_string)
@@ -203,7 +202,7 @@ fn become_program(
     command.args(arguments).envs(variables.values);
     command.envs(program::always(asked, granted, &groups));
     command.envs(program::chosen_variables(&groups, &args.env)?);
-    // Where nothing is traced, the caller's own goes through untouched.
+    // Without a trace the caller's own variable goes through untouched.
     command.envs(traceparent.map(|traceparent| ("TRACEPARENT", traceparent)));
     program::hand_over(&mut command, numbers, sockets)?;
     let error = command.exec();

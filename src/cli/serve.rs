@@ -13,7 +13,6 @@ use crate::host::handover;
 use crate::protocol::descriptor;
 use crate::telemetry::{self, FLUSH_TIMEOUT, LogFormat};
 
-/// What `serve` takes.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Prints the console's URL on stdout once it is ready. The console tries port 8888 first, then 8889,
@@ -25,20 +24,20 @@ pub struct ServeArgs {
     /// The console's address and port, strictly, such as 127.0.0.1:9000.
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Option<SocketAddr>,
-    /// How many ports the console may try.
+    /// Maximum number of ports for the console to try.
     #[arg(long, value_name = "N",
         value_parser = number::at_least_one::<NonZeroU32>("allow one port at least"))]
     max_attempts: Option<NonZeroU32>,
-    /// Where to send traces, such as http://127.0.0.1:4318 (OTLP over HTTP).
+    /// Collector to send traces to, such as http://127.0.0.1:4318 (OTLP over HTTP).
     #[arg(long, value_name = "URL")]
     otlp_endpoint: Option<String>,
-    /// What to log, such as info or portbook=debug.
+    /// Logs to write, such as info or portbook=debug.
     #[arg(long, value_name = "FILTER")]
     log: Option<String>,
-    /// text or json.
+    /// Format of logs: text or json.
     #[arg(long, value_name = "FORMAT")]
     log_format: Option<LogFormat>,
-    /// Replace the service that runs, and take its holds over.
+    /// Replace the running service, and take its holds over.
     #[arg(long)]
     takeover: bool,
 }
@@ -61,23 +60,20 @@ pub(super) fn run(global: &Global, args: &ServeArgs) -> Result<(), Failure> {
     with(flags, start, global.json)
 }
 
-/// How a service begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) enum Start {
-    /// By itself.
     #[default]
     Alone,
-    /// In the place of the service that runs.
     TakingOver,
 }
 
 /// Serves with these flags until told to stop.
 pub(super) fn with(flags: Flags, start: Start, json: bool) -> Result<(), Failure> {
-    // Before anything else is opened.
+    // First, since anything opened before would take the numbers of these sockets.
     let by_supervisor = handover::given_by_supervisor();
     let sources = Sources::from_process(flags);
     let loaded = crate::config::load(&sources)?;
-    // Before any runtime, and shut down after it: the exporter has a thread of its own.
+    // Started before any runtime, and shut down after it: the exporter has a thread of its own.
     let telemetry = telemetry::start(&trace::options(&loaded))
         .map_err(|error| Failure::usage(error.to_string()))?;
     for warning in &loaded.warnings {
@@ -92,18 +88,21 @@ pub(super) fn with(flags: Flags, start: Start, json: bool) -> Result<(), Failure
     served
 }
 
-/// The holds of the service that this one takes over from; none where none runs.
+/// Sockets of the service that this one takes over from; none if none runs.
 fn predecessor(start: Start, loaded: &Loaded) -> Result<Vec<OwnedFd>, Failure> {
     if start == Start::Alone {
         return Ok(Vec::new());
     }
     match descriptor::take_over(&loaded.settings.socket) {
         Ok(holds) => {
-            tracing::info!(sockets = holds.len(), "taken over from the running service");
+            tracing::info!(
+                sockets = holds.len(),
+                "took the sockets of the running service over"
+            );
             Ok(holds)
         }
         Err(error) if error.is_nobody() => {
-            tracing::info!("there is no service to take over from");
+            tracing::info!("no service runs, so there is nothing to take over");
             Ok(Vec::new())
         }
         Err(error) => Err(Failure::other(error.to_string())),

@@ -1,4 +1,4 @@
-//! `portbook service install`: the units that have systemd run the service.
+//! `portbook service install`: units with which systemd runs the service.
 
 use std::path::{Path, PathBuf};
 
@@ -8,13 +8,13 @@ use serde_json::json;
 use super::{Failure, Global, file, note, print_json};
 use crate::api::document::VERSION;
 
-/// What the units call the program.
+/// Path of the program in the units.
 const PACKAGED: &str = "/usr/bin/portbook";
 
-/// Where the units of the system's administrator lie (`systemd.unit(5)`).
+/// Folder of the administrator's units (`systemd.unit(5)`).
 const SYSTEM_UNITS: &str = "/etc/systemd/system";
 
-/// A unit: its file's name and text.
+/// File name and text of a unit.
 type Unit<Text = &'static str> = (&'static str, Text);
 
 const OF_THE_SYSTEM: [Unit; 2] = [
@@ -39,7 +39,6 @@ const OF_A_USER: [Unit; 2] = [
     ),
 ];
 
-/// What `service` takes.
 #[derive(Debug, Args)]
 pub struct ServiceArgs {
     #[command(subcommand)]
@@ -48,9 +47,9 @@ pub struct ServiceArgs {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Write the units, and say which command starts them.
+    /// Write the units, and print the command that starts them.
     Install {
-        /// For your user alone; for the whole host otherwise.
+        /// Install for your user alone; default: for the whole host.
         #[arg(long)]
         user: bool,
         /// Print the units and write nothing.
@@ -114,7 +113,7 @@ fn install(
     Ok(())
 }
 
-/// A unit that starts this very program. Blanks and quotes in its path are escaped, and `%` doubled
+/// Makes a unit start this very program. Blanks and quotes in its path are escaped, and `%` doubled
 /// (`systemd.service(5)`, `systemd.unit(5)`).
 fn for_program(text: &str, program: &Path) -> String {
     let path = program.to_string_lossy();

@@ -1,4 +1,4 @@
-//! `portbook stats`: what the past adds up to.
+//! `portbook stats`: a summary of the past.
 
 use std::fmt::Write;
 
@@ -11,16 +11,15 @@ use crate::api::document::{OccupantStats, OutcomesDocument, PortStats, Saved, St
 use crate::api::stats::StatsQuery;
 use crate::domain::moment::Moment;
 
-/// What `stats` takes.
 #[derive(Debug, Args)]
 pub struct StatsArgs {
-    /// From then on, by whole UTC days: so long ago, or a time.
+    /// From this time on, in whole UTC days: an age or a time.
     #[arg(long, value_name = "TIME", default_value = "7d")]
     since: Moment,
-    /// Of this pool alone.
+    /// Only of this pool.
     #[arg(long, add = ArgValueCandidates::new(complete::pools))]
     pool: Option<String>,
-    /// How many of the busiest ports to show, at most 1000.
+    /// Number of the busiest ports to show, at most 1000.
     #[arg(long, value_name = "PORTS", default_value_t = 10, value_parser = limit)]
     limit: u32,
 }
@@ -34,7 +33,7 @@ fn limit(text: &str) -> Result<u32, String> {
     }
 }
 
-/// Tells what the past adds up to.
+/// Prints the statistics.
 pub(super) async fn run(global: &Global, args: &StatsArgs) -> Result<(), Failure> {
     let loaded = global.load()?;
     let wanted = StatsQuery {
@@ -103,7 +102,7 @@ fn conflicts(stats: &StatsDocument) -> String {
     let heading = ["CONFLICTS ON", "ATTEMPTS", "GOT", "IN USE", "OTHER", "BY"];
     let rows = stats.conflicts.iter().map(|one| {
         let mut row = port(one);
-        row.push(whom(&one.occupants));
+        row.push(by(&one.occupants));
         row
     });
     part(&heading, rows)
@@ -150,7 +149,7 @@ fn port(stats: &PortStats) -> Vec<String> {
 }
 
 /// `node 12×, java 3×`.
-pub(super) fn whom(occupants: &[OccupantStats]) -> String {
+pub(super) fn by(occupants: &[OccupantStats]) -> String {
     let told = occupants.iter().map(|one| {
         let who = match (&one.command, one.uid) {
             (Some(command), _) => command.clone(),

@@ -1,10 +1,10 @@
-//! `portbook status`: which service answers, and where its console is.
+//! `portbook status`: the service that answers, and its console.
 
 use super::{Failure, Global, print_json};
 use crate::api::document::{CheckDocument, StatusDocument};
 use crate::library::find;
 
-/// Tells how the service is; exit code 3 if none answers.
+/// Prints the state of the service; exit code 3 if none answers.
 pub(super) async fn run(global: &Global) -> Result<(), Failure> {
     let loaded = global.load()?;
     let Some(client) = find::find(&loaded).await? else {

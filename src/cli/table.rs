@@ -2,7 +2,7 @@
 
 use crate::domain::attempt::printable;
 
-/// Rows under a heading, each column as wide as its widest cell.
+/// Formats rows under a heading; each column is as wide as its widest cell.
 pub(super) fn table(heading: &[&str], rows: &[Vec<String>]) -> String {
     let rows: Vec<Vec<String>> = std::iter::once(heading.iter().map(ToString::to_string).collect())
         .chain(

@@ -1,4 +1,4 @@
-//! Targets: what `who` and `wait` are asked about, a port, several, or a lease by its name.
+//! Targets of `who` and `wait`: a port, several, or a lease by its name.
 
 use std::str::FromStr;
 
@@ -39,14 +39,13 @@ impl FromStr for Target {
     }
 }
 
-/// How `who` and `wait` are told which leases they mean.
 const PURPOSE: Use = Use {
     command: "who",
     has_all: false,
     id: |lease| lease.id.to_string(),
 };
 
-/// The living leases that a name or id means here; at least one.
+/// Living leases that a name or id means here; at least one.
 pub(super) fn leases(living: &[LeaseDocument], word: &str) -> Result<Vec<LeaseDocument>, Failure> {
     Here::now().meant(living, word, false, PURPOSE)
 }

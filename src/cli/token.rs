@@ -1,4 +1,4 @@
-//! `portbook token`: the secret that changes state on the console.
+//! `portbook token`: the token that is needed to change state on the console.
 
 use serde_json::json;
 

@@ -1,5 +1,5 @@
-//! The trace that a command begins, where a collector is configured: the service, and the program
-//! that `run` becomes, go on with it.
+//! Trace of a command, if a collector is configured. The service, and the program that `run`
+//! becomes, continue it.
 
 use std::time::Duration;
 
@@ -10,24 +10,24 @@ use crate::config::Loaded;
 use crate::telemetry::propagation;
 use crate::telemetry::{self, Environment, Options, Telemetry, span};
 
-/// How long a command's span may take to leave once the answer is there.
+/// Limit on the export of a command's span once the answer is there.
 const FLUSH: Duration = Duration::from_millis(500);
 
-/// The same where a program waits to be started.
+/// Limit on the export while a program waits to be started.
 const FLUSH_BEFORE_PROGRAM: Duration = Duration::from_millis(100);
 
-/// A command's span, and what exports it.
+/// Span of a command, and its exporter.
 pub(super) struct Trace {
     pub(super) span: Span,
     telemetry: Option<Telemetry>,
 }
 
 impl Trace {
-    /// Begins a trace, or goes on with that of `TRACEPARENT`. It is no reason to refuse a port if
-    /// that fails. Outside of any runtime, as the exporter wants it.
+    /// Begins a trace, or continues that of `TRACEPARENT`. If that fails, the command goes on
+    /// without. Must be called outside of any runtime, as the exporter wants it.
     pub(super) fn begin(loaded: &Loaded, name: &'static str) -> Self {
         let options = Options {
-            // A command has its own words for its user.
+            // Commands print notes in place of logs.
             log: "off".to_owned(),
             ..options(loaded)
         };
@@ -55,17 +55,17 @@ impl Trace {
         trace
     }
 
-    /// What a program that goes on with the trace is told; none where this command makes no spans.
+    /// Trace context for a program. `None` if this command makes no span.
     pub(super) fn traceparent(&self) -> Option<String> {
         propagation::traceparent_of(&self.span)
     }
 
-    /// Ends the span and sends it. A collector that is away costs no more than half a second.
+    /// Ends the span and exports it, within half a second.
     pub(super) fn end(self, failure: Option<&Failure>) {
         self.end_within(FLUSH, failure);
     }
 
-    /// The same just before a program is started.
+    /// Ends the span and exports it, within the time that a waiting program is worth.
     pub(super) fn end_before_program(self) {
         self.end_within(FLUSH_BEFORE_PROGRAM, None);
     }
@@ -82,7 +82,7 @@ impl Trace {
     }
 }
 
-/// What the settings and the environment say of telemetry.
+/// Options of telemetry by the settings and the environment.
 pub(super) fn options(loaded: &Loaded) -> Options {
     let settings = &loaded.settings.telemetry;
     Options {

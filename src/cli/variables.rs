@@ -1,4 +1,4 @@
-//! What a command asks for, and what a program is told of it. `run` and `env` share this.
+//! Requests of `run` and `env`, and the variables of their programs.
 
 use std::net::IpAddr;
 
@@ -9,18 +9,18 @@ use crate::domain::port::Port;
 use crate::domain::selector::{Class, Selector, SelectorKind};
 use crate::domain::variables::{Group, Groups, Variables, Wishes};
 
-/// One request, with the service of the project that it is for.
+/// One request, and the service of the project that it is for.
 #[derive(Debug, Clone)]
 pub(super) struct Asked {
     pub request: LeaseRequest,
-    /// The service. `None` if names or nothing were given.
+    /// `None` if the request has names of its own, or none.
     pub service: Option<Service>,
-    /// Whether other services' variables only refer to it.
+    /// Whether it is made only because the variables of other services refer to it.
     pub only_referred_to: bool,
 }
 
 impl Asked {
-    /// A request that belongs to the command itself.
+    /// Request of the command itself.
     pub const fn own(request: LeaseRequest, service: Option<Service>) -> Self {
         Self {
             request,
@@ -39,7 +39,7 @@ impl Asked {
         wishes.cloned().unwrap_or_default()
     }
 
-    /// The groups that it is to have, with ports that stand for those to come.
+    /// Its groups with placeholders for the ports to come.
     fn to_come(&self) -> Vec<Group> {
         let count = self.request.count.or(self.request.block);
         let count = count.map_or(1, std::num::NonZeroU32::get);
@@ -48,7 +48,7 @@ impl Asked {
         self.groups(&ports, "", "")
     }
 
-    /// The groups that it was granted.
+    /// Its groups with the granted ports.
     fn granted(&self, granted: &AllocationDocument) -> Vec<Group> {
         let mut ports: Vec<(Option<&str>, Port)> = Vec::new();
         for lease in &granted.leases {
@@ -96,13 +96,13 @@ impl Asked {
         }
     }
 
-    /// The wildcard address that the program is to bind, where every interface was asked for by
-    /// hand. A pool that holds every interface by itself exposes no program.
+    /// Wildcard address for the program to bind, if every interface was asked for by hand. A pool
+    /// that holds every interface by default exposes no program.
     fn wildcard(&self, lease: &LeaseDocument) -> Option<String> {
         let selectors = &self.request.interfaces;
         let everything = |selector: &Selector| match selector.kind {
             SelectorKind::Any => true,
-            // With something taken away the wildcard would be more than was asked for.
+            // After an exclusion the wildcard would be more than was asked for.
             SelectorKind::Class(Class::All) => !selectors.iter().any(|other| other.negated),
             _ => false,
         };
@@ -113,7 +113,7 @@ impl Asked {
         Some(if has_ipv4 { "0.0.0.0" } else { "::" }.to_owned())
     }
 
-    /// Tells where a host is one of several that were asked for by hand.
+    /// Prints a note if the host is one of several that were asked for by hand.
     fn tell_host(&self, granted: &AllocationDocument) {
         let Some(lease) = granted.leases.first() else {
             return;
@@ -132,7 +132,7 @@ impl Asked {
         }
     }
 
-    /// The addresses to publish a container's port on.
+    /// Addresses to publish a container's port on.
     pub(super) fn publish_hosts(&self, granted: &AllocationDocument) -> Vec<String> {
         let Some(lease) = granted.leases.first() else {
             return Vec::new();
@@ -147,7 +147,7 @@ impl Asked {
     }
 }
 
-/// The bind addresses of a lease.
+/// Bind addresses of a lease.
 fn addresses(lease: &LeaseDocument) -> impl Iterator<Item = IpAddr> + '_ {
     let texts = lease.addresses.iter();
     texts.filter_map(|text| {
@@ -157,12 +157,12 @@ fn addresses(lease: &LeaseDocument) -> impl Iterator<Item = IpAddr> + '_ {
     })
 }
 
-/// The groups that all these requests are to have.
+/// Groups of all requests, with placeholders for the ports to come.
 pub(super) fn to_come(asked: &[Asked]) -> Groups {
     Groups(asked.iter().flat_map(Asked::to_come).collect())
 }
 
-/// The groups that all these requests were granted.
+/// Groups of all requests, with the granted ports.
 pub(super) fn granted(asked: &[Asked], granted: &[AllocationDocument]) -> Groups {
     let each = asked.iter().zip(granted);
     Groups(
@@ -171,14 +171,14 @@ pub(super) fn granted(asked: &[Asked], granted: &[AllocationDocument]) -> Groups
     )
 }
 
-/// The variables of these groups, or what is wrong with them.
+/// Variables of these groups, or the mistake in them.
 pub(super) fn variables(groups: &Groups) -> Result<Variables, Failure> {
     groups
         .variables()
         .map_err(|wrong| Failure::usage(wrong.to_string()))
 }
 
-/// Tells which variables are left out, and which host was chosen of several.
+/// Prints a note on each variable that is left out, and on hosts that were chosen of several.
 pub(super) fn tell(asked: &[Asked], granted: &[AllocationDocument], variables: &Variables) {
     let of_project = asked.iter().any(|asked| asked.service.is_some());
     for (variable, why) in &variables.left_out {

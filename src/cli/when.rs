@@ -1,15 +1,15 @@
-//! Times for people: in the local zone, to the minute, the day only where it is not today.
+//! Times for people: in the local zone, to the minute, with the day unless it is today.
 
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan, Zoned};
 
-/// The local zone, with the moment that "today" is told from.
+/// The local zone, and the present moment.
 pub(super) struct Local {
     now: Zoned,
 }
 
 impl Local {
-    /// By the zone of `TZ`, or else of the system.
+    /// Uses the zone of `TZ`, or of the system.
     pub(super) fn at(now: Timestamp) -> Self {
         Self {
             now: now.to_zoned(TimeZone::system()),
@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_day_is_told_only_where_it_is_another() {
+    fn the_day_is_shown_unless_it_is_today() {
         let zone = TimeZone::fixed(jiff::tz::offset(1));
         let now: Timestamp = "2026-11-29T12:00:00Z".parse().unwrap();
         let local = Local {

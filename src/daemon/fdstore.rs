@@ -1,7 +1,7 @@
-//! Under a supervisor that keeps sockets for the next start (systemd's file descriptor store), each
-//! hold has a copy there, so that not even a crash of the service lets go of a port.
+//! Copies of the holds at a supervisor that keeps sockets for the next start (systemd's file
+//! descriptor store), so that not even a crash of the service frees a port.
 //!
-//! Each hold has a short name, all its sockets the same: the names come back in one environment
+//! Each hold has one short name for all its sockets: the names come back in one environment
 //! variable, which has room for some 20,000 of them.
 
 use std::collections::HashMap;
@@ -22,10 +22,10 @@ use crate::host::hold::GivenSockets;
 use crate::host::readiness::Readiness;
 use crate::host::supervisor::{self, Supervisor};
 
-/// How long the supervisor may take to let go of a copy.
+/// Limit on the supervisor's time to close a copy.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// What starts the name of every hold, so that other sockets of the unit are left alone.
+/// Prefix of the names of holds, which tells them from other sockets of the unit.
 const PREFIX: char = 'h';
 
 /// Takes the holds out of the sockets that a supervisor passed.
@@ -54,7 +54,7 @@ pub(super) fn keep_copies(service: &Service, supervisor: &Supervisor) {
     }
 }
 
-/// Keeps the supervisor's copies the same as the holds, for as long as it is polled.
+/// Keeps the supervisor's copies equal to the holds, for as long as it is polled.
 async fn keep(socket: UnixDatagram, mut news: mpsc::UnboundedReceiver<HoldNews>) {
     let mut copies = Copies {
         socket,
@@ -63,7 +63,7 @@ async fn keep(socket: UnixDatagram, mut news: mpsc::UnboundedReceiver<HoldNews>)
     };
     while let Some(next) = news.recv().await {
         if let Err(error) = copies.follow(next).await {
-            tracing::warn!(%error, "the supervisor's copies of the holds are not complete");
+            tracing::warn!(%error, "could not update the supervisor's copies of the holds; they are incomplete");
         }
     }
 }
@@ -100,7 +100,7 @@ impl Copies {
                 };
                 self.remove(&name).await?;
                 if told.is_closed() {
-                    // Nobody waits for it.
+                    // No caller waits for it.
                     return Ok(());
                 }
                 let gone = self.until_read().await;
@@ -116,7 +116,7 @@ impl Copies {
         self.tell(&text, &[]).await
     }
 
-    /// Waits until the supervisor has acted upon what it was told.
+    /// Waits until the supervisor has acted on all earlier messages.
     async fn until_read(&self) -> io::Result<()> {
         let (here, there) = supervisor::barrier()?;
         self.tell("BARRIER=1", &[there.as_fd()]).await?;

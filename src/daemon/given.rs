@@ -9,7 +9,7 @@ use crate::engine::service::Service;
 use crate::host::hold::GivenSockets;
 use crate::protocol::descriptor;
 
-/// Sockets that were kept for this start: those of holds, and listeners.
+/// Sockets that were kept for this start: holds, and listeners.
 #[derive(Debug, Default)]
 pub struct Given {
     /// From a supervisor, with its names for them.

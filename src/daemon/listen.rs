@@ -1,4 +1,4 @@
-//! The two doors: the Unix socket and the console, with who came in by which.
+//! The Unix socket and the console, with the peer of each connection.
 
 use std::any::Any;
 use std::net::TcpListener;
@@ -19,8 +19,8 @@ use crate::config::Settings;
 
 use super::{GRACE_SECONDS, StartError, failed};
 
-/// Binds the API socket under a name of its own, sets its mode, and only then puts it in place,
-/// so that nobody connects to it with wrong permissions.
+/// Binds the API socket under a name of its own, sets its mode, and only then moves it into place,
+/// so that no client connects to it with wrong permissions.
 pub(super) fn listen_on_socket(path: &Path, mode: u32) -> Result<UnixListener, StartError> {
     let what = || failed(format!("the API socket {}", path.display()));
     if std::os::unix::net::UnixStream::connect(path).is_ok() {
@@ -40,7 +40,7 @@ pub(super) fn listen_on_socket(path: &Path, mode: u32) -> Result<UnixListener, S
     Ok(listener)
 }
 
-/// Unix sockets that listen already when the service starts: a supervisor's socket activation.
+/// Unix sockets that listen when the service starts: a supervisor's socket activation.
 pub(super) struct Activated(Vec<UnixListener>);
 
 impl Activated {
@@ -49,7 +49,7 @@ impl Activated {
         let mut listening = Vec::new();
         for (name, socket) in std::mem::take(passed) {
             let socket = UnixListener::from(socket);
-            // What is no Unix socket has no such address.
+            // Other sockets have no such address.
             match socket.local_addr() {
                 Ok(_) => listening.push(socket),
                 Err(_) => passed.push((name, socket.into())),
@@ -58,7 +58,7 @@ impl Activated {
         Self(listening)
     }
 
-    /// The one that listens at a path, or one bound now. The second is the service's own to remove.
+    /// Returns the socket that listens at a path, or binds one, which the service has to remove.
     pub(super) fn listen(
         &mut self,
         path: &Path,
@@ -101,7 +101,7 @@ pub(super) fn server(
     })
     .workers(settings.console.workers.get())
     .shutdown_timeout(GRACE_SECONDS)
-    // Who hangs up wants no answer any more, and must not keep a place in a line.
+    // A client that hangs up waits for no answer, and must not keep a place in a queue.
     .h1_allow_half_closed(false)
     .disable_signals()
     .on_connect(note_peer)
@@ -116,7 +116,7 @@ pub(super) fn server(
     Ok(server.run())
 }
 
-/// Notes where a connection came from. The kernel tells who connected; it cannot be forged.
+/// Notes the peer of a connection. The kernel names it, so it cannot be forged.
 fn note_peer(connection: &dyn Any, data: &mut Extensions) {
     if let Some(stream) = connection.downcast_ref::<TcpStream>()
         && let (Ok(client), Ok(server)) = (stream.peer_addr(), stream.local_addr())

@@ -1,4 +1,4 @@
-//! Signals: stop in an orderly way, stop at once, read the configuration again.
+//! Signals: stop in order, stop at once, read the configuration again.
 
 use std::io;
 use std::sync::{Arc, OnceLock};
@@ -18,7 +18,6 @@ use super::notify::{ready, tell};
 use super::portserver::log_statistics;
 use crate::host::supervisor::Supervisor;
 
-/// The signals that a service obeys.
 pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
@@ -36,7 +35,7 @@ impl Signals {
         })
     }
 
-    /// Returns at SIGTERM or SIGINT; SIGHUP and SIGUSR1 are acted upon meanwhile.
+    /// Returns at SIGTERM or SIGINT; handles SIGHUP and SIGUSR1 meanwhile.
     async fn stop(&mut self, mut on_hang_up: impl FnMut(), mut on_user: impl FnMut()) {
         loop {
             tokio::select! {
@@ -49,17 +48,17 @@ impl Signals {
     }
 }
 
-/// The service that takes over, if one does.
+/// The connection of the service that takes over, if one does.
 pub(super) type Successor = Arc<OnceLock<UnixStream>>;
 
-/// How the service is stopped, beside signals.
+/// Ways to stop the service, beside signals.
 pub(super) struct Stop {
     pub(super) server: ServerHandle,
     pub(super) takeovers: mpsc::Receiver<UnixStream>,
     pub(super) successor: Successor,
-    /// Whose statistics SIGUSR1 asks for.
+    /// Port server whose statistics SIGUSR1 logs.
     pub(super) portserver: Option<Portserver>,
-    /// Who is told of a configuration read again.
+    /// Supervisor to tell of a new configuration.
     pub(super) supervisor: Option<Supervisor>,
 }
 
@@ -77,7 +76,7 @@ pub(super) async fn obey(
     };
     tokio::select! {
         () = signals.stop(reload, statistics) => {
-            tracing::info!("stopping: requests under way are answered; a second signal ends that");
+            tracing::info!("stopping; requests under way are answered, unless a second signal comes");
         }
         Some(successor) = stop.takeovers.recv() => {
             tracing::info!("stopping, since another service takes over");
@@ -92,18 +91,18 @@ pub(super) async fn obey(
     stop.server.stop(false).await;
 }
 
-/// Reads the configuration again. A bad one changes nothing and is told in the log.
+/// Reads the configuration again. An invalid one changes nothing and is logged.
 fn reload(face: &AppState, sources: &Sources) {
     let mut loaded = match config::load(sources) {
         Ok(loaded) => loaded,
         Err(error) => {
-            tracing::error!("the running settings stay: {error}");
+            tracing::error!(%error, "could not read the configuration again; the running settings stay");
             return;
         }
     };
     let running = face.loaded();
     keep_what_needs_a_restart(&mut loaded.settings, &running.settings);
-    // What is shown is what is in force.
+    // The settings that are shown are those in force.
     loaded.provenance.keep(&running.provenance, needs_a_restart);
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
@@ -122,7 +121,7 @@ fn reload(face: &AppState, sources: &Sources) {
         .other(EventKind::Reloaded, None, "configuration read again");
 }
 
-/// Whether a setting counts from the start of the service only.
+/// Whether a setting is read at the start of the service only.
 fn needs_a_restart(key: &str) -> bool {
     !["pools.", "interfaces.", "history."]
         .iter()
@@ -139,7 +138,7 @@ fn keep_what_needs_a_restart(new: &mut Settings, running: &Settings) {
         || new.telemetry != running.telemetry;
     if moved {
         tracing::warn!(
-            "console, portserver, data_dir, socket, store and telemetry change with a restart only; pools, interfaces and history count from now on"
+            "console, portserver, data_dir, socket, store and telemetry change at a restart only; pools, interfaces and history have changed now"
         );
     }
     new.console = running.console.clone();

@@ -221,7 +221,7 @@ impl Service {
                 Ok(granted)
             }
             Err(error) => {
-                span::commit_failed(&tracing::Span::current(), "store_unavailable");
+                span::failed(&tracing::Span::current(), "store_unavailable");
                 replacing.undo(self);
                 self.forget(fresh);
                 Err(Refusal::from(error))

@@ -125,7 +125,7 @@ impl Service {
                     span::granted(&allocating, done.id, lease.port, done.attempt_count);
                 }
             }
-            Err(refusal) => span::refused(&allocating, refusal.code()),
+            Err(refusal) => span::failed(&allocating, refusal.code()),
         }
         answer
     }

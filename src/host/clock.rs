@@ -1,4 +1,4 @@
-//! The only place that reads the time. Everything else takes a [`Clock`], so tests can move it.
+//! The only place that reads the time; tests pass a clock that they move.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -31,7 +31,7 @@ impl Clock {
         Self(Source::System)
     }
 
-    /// A clock that stands still until [`Clock::advance`] or [`Clock::set_wall`] moves it.
+    /// Makes a clock that stands still until [`Clock::advance`] or [`Clock::set_wall`] moves it.
     pub fn manual() -> Self {
         Self(Source::Manual(Arc::new(Mutex::new(Reading {
             wall: Timestamp::UNIX_EPOCH,
@@ -39,7 +39,7 @@ impl Clock {
         }))))
     }
 
-    /// The time of day (`CLOCK_REALTIME`): for records, never for deadlines.
+    /// Time of day (`CLOCK_REALTIME`): for records, never for deadlines.
     #[expect(clippy::disallowed_methods, reason = "the one place that may")]
     pub fn now(&self) -> Timestamp {
         match &self.0 {
@@ -61,13 +61,13 @@ impl Clock {
         }
     }
 
-    /// When a deadline on the boot-time clock will be, told on the wall clock as it stands now.
+    /// Time of day at which a deadline on the boot-time clock is due, as the wall clock stands now.
     pub fn wall_time_of(&self, deadline: BootTime) -> Timestamp {
         let ahead = deadline.since(self.boot());
         self.now().saturating_add(ahead).unwrap_or(Timestamp::MAX)
     }
 
-    /// Moves a manual clock forward, both readings alike. The system's clocks stay as they are.
+    /// Moves both readings of a manual clock forward. The system's clocks stay as they are.
     pub fn advance(&self, by: Duration) {
         if let Source::Manual(reading) = &self.0 {
             let mut reading = reading.lock().unwrap_or_else(PoisonError::into_inner);
@@ -76,7 +76,7 @@ impl Clock {
         }
     }
 
-    /// Sets a manual clock's time of day alone, as an administrator might.
+    /// Sets the time of day alone of a manual clock, as an administrator might.
     pub fn set_wall(&self, wall: Timestamp) {
         if let Source::Manual(reading) = &self.0 {
             reading.lock().unwrap_or_else(PoisonError::into_inner).wall = wall;

@@ -1,6 +1,6 @@
-//! News of sockets that close: the destroy groups of `sock_diag(7)`, open to every user.
+//! Events of closing sockets: the destroy groups of `sock_diag(7)`, open to every user.
 //!
-//! There is no such news for sockets that begin to listen; those have to be looked for.
+//! Sockets that begin to listen have no such event.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -25,17 +25,17 @@ const RECEIVE_BUFFER_BYTES: usize = 4 * 1024 * 1024;
 #[derive(Debug)]
 pub struct ClosingSockets(OwnedFd);
 
-/// Which ports had sockets that closed.
+/// Ports of sockets that closed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Closed {
-    /// These; there may be twins.
+    /// These; some may be listed twice.
     Ports(Vec<Port>),
-    /// More than the kernel could tell (ENOBUFS): look at everything again.
+    /// More than the kernel could report (ENOBUFS): look at everything again.
     Many,
 }
 
 impl ClosingSockets {
-    /// Listens for news from now on.
+    /// Subscribes to the events.
     pub fn open() -> io::Result<Self> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let socket = socket_with(
@@ -44,18 +44,19 @@ impl ClosingSockets {
             flags,
             Some(SOCK_DIAG),
         )?;
-        // As much as the administrator allows (net.core.rmem_max); less is made good by looking.
+        // The administrator may allow less (net.core.rmem_max); after a loss everything is looked
+        // at.
         sockopt::set_socket_recv_buffer_size(&socket, RECEIVE_BUFFER_BYTES)?;
         bind(&socket, &SocketAddrNetlink::new(0, TCP_DESTROYED))?;
         Ok(Self(socket))
     }
 
-    /// Another descriptor of the same socket, to wait on.
+    /// Another descriptor of this socket, to wait on.
     pub fn descriptor(&self) -> io::Result<OwnedFd> {
         self.0.try_clone()
     }
 
-    /// Reads all the news there are.
+    /// Reads all events that wait.
     pub fn drain(&self) -> Closed {
         let mut ports = Vec::new();
         let mut many = false;

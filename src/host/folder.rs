@@ -1,7 +1,7 @@
-//! Folders that leases belong to: there, gone, or not to be told.
+//! Folders of leases: present, gone, or unknown.
 //!
 //! A folder that cannot be looked at, or whose file system is not mounted, is not gone. So a folder
-//! counts as gone only where it was seen before, and what is left of its path is on the same device.
+//! counts as gone only if it was seen before, and the rest of its path is on that device.
 
 use std::fs::{metadata, symlink_metadata};
 use std::io::ErrorKind;
@@ -11,19 +11,19 @@ use std::thread;
 
 use tokio::sync::oneshot;
 
-/// What a look at a folder came to.
+/// Result of a look at a folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sight {
-    /// It is there, on this device. `None` for the root of a file system: without its mount it would
-    /// look as if it were gone.
+    /// It is present, on this device. `None` for the root of a file system, which would look gone
+    /// without its mount.
     There(Option<u64>),
-    /// It was there, and is no more.
+    /// It was present, and is no more.
     Gone,
-    /// It cannot be told: not allowed, not mounted, never seen here.
+    /// It may not be looked at, is not mounted, or was never seen here.
     Unknown,
 }
 
-/// Looks at one folder that was last seen on the device `known`.
+/// Looks at one folder. `known` is the device on which it was last seen.
 pub fn look(folder: &Path, known: Option<u64>) -> Sight {
     match symlink_metadata(folder) {
         Ok(found) => {
@@ -39,7 +39,7 @@ pub fn look(folder: &Path, known: Option<u64>) -> Sight {
     }
 }
 
-/// The device of the nearest folder above that is there. `None` where one cannot be looked at.
+/// Device of the nearest folder above that exists. `None` if one cannot be looked at.
 fn device_above(folder: &Path) -> Option<u64> {
     for above in folder.ancestors().skip(1) {
         match metadata(above) {
@@ -51,8 +51,8 @@ fn device_above(folder: &Path) -> Option<u64> {
     None
 }
 
-/// Looks at all of these. On a thread of its own, which a hanging network mount may keep for ever
-/// without holding up anything else, a shut-down included.
+/// Looks at all of these, on a thread of its own: a hanging network mount may block it for ever,
+/// and must hold up nothing else, not even a shut-down.
 pub async fn look_at(folders: Vec<(PathBuf, Option<u64>)>) -> Vec<(PathBuf, Sight)> {
     let (answer, answered) = oneshot::channel();
     let looking = move || {
@@ -60,7 +60,7 @@ pub async fn look_at(folders: Vec<(PathBuf, Option<u64>)>) -> Vec<(PathBuf, Sigh
             let sight = look(&folder, known);
             (folder, sight)
         });
-        // Whoever asked may have ended.
+        // The caller may have ended.
         let _ = answer.send(sights.collect());
     };
     match thread::Builder::new()
@@ -69,7 +69,7 @@ pub async fn look_at(folders: Vec<(PathBuf, Option<u64>)>) -> Vec<(PathBuf, Sigh
     {
         Ok(_) => answered.await.unwrap_or_default(),
         Err(error) => {
-            tracing::warn!(%error, "no thread to look at the folders of leases");
+            tracing::warn!(%error, "could not start a thread to look at the folders of leases; they are looked at in the next round");
             Vec::new()
         }
     }

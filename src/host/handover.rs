@@ -1,5 +1,5 @@
 //! Handing open sockets to other programs: over a Unix socket (SCM_RIGHTS, `unix(7)`), and by
-//! their numbers to the program that this process becomes (`sd_listen_fds(3)`).
+//! number to the program that this process becomes (`sd_listen_fds(3)`).
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -11,16 +11,17 @@ use rustix::net::{
     SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
 };
 
-/// The kernel takes no more descriptors in one message (SCM_MAX_FD in Linux).
+/// Maximum number of descriptors in one message (SCM_MAX_FD in Linux).
 pub const MOST_AT_ONCE: usize = 253;
 
-/// The first number that a program looks for sockets at (SD_LISTEN_FDS_START).
+/// First number at which a program looks for sockets (SD_LISTEN_FDS_START).
 const FIRST: RawFd = 3;
 
-/// How many sockets a program can be handed by number: several ports, each on a few addresses.
+/// Maximum number of sockets to hand to a program by number: several ports, each on a few
+/// addresses.
 pub const MOST_BY_NUMBER: usize = 64;
 
-/// The variables that tell a program of sockets (`sd_listen_fds(3)`; the last since systemd 258).
+/// Variables that announce sockets to a program (`sd_listen_fds(3)`; the last since systemd 258).
 pub const LISTEN_VARIABLES: [&str; 4] = [
     "LISTEN_FDS",
     "LISTEN_PID",
@@ -28,11 +29,11 @@ pub const LISTEN_VARIABLES: [&str; 4] = [
     "LISTEN_PIDFDID",
 ];
 
-/// The name of a socket without one (`sd_listen_fds_with_names(3)`).
+/// Name of a socket without one (`sd_listen_fds_with_names(3)`).
 const UNNAMED: &str = "unknown";
 
-/// Sends `text` and up to [`MOST_AT_ONCE`] descriptors in one message. Gives EAGAIN where the
-/// socket does not block and has no room.
+/// Sends `text` and up to [`MOST_AT_ONCE`] descriptors in one message. A non-blocking socket
+/// without room gives EAGAIN.
 pub fn send(socket: impl AsFd, text: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<usize> {
     let mut space = vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_AT_ONCE))];
     let mut rights = SendAncillaryBuffer::new(&mut space);
@@ -48,7 +49,7 @@ pub fn send(socket: impl AsFd, text: &[u8], descriptors: &[BorrowedFd<'_>]) -> i
     Ok(sent)
 }
 
-/// Receives up to `room.len()` bytes, and puts the descriptors that came with them behind
+/// Receives up to `room.len()` bytes, and appends the descriptors that came with them to
 /// `descriptors`, closed on exec. Zero bytes: the other side has ended.
 pub fn receive(
     socket: impl AsFd,
@@ -64,23 +65,23 @@ pub fn receive(
             descriptors.extend(received);
         }
     }
-    // Some were dropped for want of room, such as under a low RLIMIT_NOFILE.
+    // The kernel dropped some, for instance under a low RLIMIT_NOFILE.
     if message.flags.contains(ReturnFlags::CTRUNC) {
         return Err(Errno::MFILE.into());
     }
     Ok(message.bytes)
 }
 
-/// The numbers from 3 upwards, kept free for the sockets that a program is to find there.
+/// The numbers from 3 upwards, kept free for the sockets of a program.
 #[derive(Debug)]
 pub struct Numbers {
-    /// The numbers that were free, each held by a placeholder of its own.
+    /// Numbers that were free, each occupied by a placeholder.
     kept: Vec<OwnedFd>,
 }
 
 impl Numbers {
-    /// Keeps the first numbers free. Must come before this process opens anything that lasts, or
-    /// what it opens has them.
+    /// Occupies the first numbers. Must be called before this process opens anything that lasts,
+    /// since that would take them.
     pub fn keep() -> io::Result<Self> {
         let placeholder = OwnedFd::from(std::fs::File::open("/dev/null")?);
         let mut kept = Vec::with_capacity(MOST_BY_NUMBER);
@@ -93,8 +94,8 @@ impl Numbers {
         Ok(Self { kept })
     }
 
-    /// The names of the sockets that a supervisor left from 3 on for this very process. `None` if
-    /// there are none, or if one of them is not open.
+    /// Names of the sockets that a supervisor left from 3 on for this very process. `None` if there
+    /// are none, or if one of them is not open.
     pub fn outer(&self) -> Option<Vec<String>> {
         let (count, mut names) = announced()?;
         let was_open = |number| self.kept.iter().all(|kept| kept.as_raw_fd() != number);
@@ -106,9 +107,9 @@ impl Numbers {
         Some(names)
     }
 
-    /// Puts these sockets at 3, 4, 5, … or behind the first `before` numbers, and lets them pass
-    /// through `exec`. What was inherited at one of these numbers gives way, as with every program
-    /// that hands over sockets so.
+    /// Puts the sockets at 3, 4, 5, …, or behind the first `before` numbers, and lets them pass
+    /// through `exec`. An inherited descriptor at one of these numbers is replaced, as by every
+    /// program that hands over sockets so.
     pub fn place<'a>(
         mut self,
         before: usize,
@@ -134,9 +135,9 @@ impl Numbers {
     }
 }
 
-/// The sockets that a supervisor started this process with, and the names it has for them
-/// (`sd_listen_fds_with_names(3)`). Closed on exec from now on. Must come before this process opens
-/// anything that lasts, and once.
+/// Sockets that a supervisor started this process with, and its names for them
+/// (`sd_listen_fds_with_names(3)`). They are closed on exec from now on. Must be called once,
+/// before this process opens anything that lasts.
 pub fn given_by_supervisor() -> Vec<(String, OwnedFd)> {
     let Some((count, names)) = announced() else {
         return Vec::new();
@@ -151,8 +152,8 @@ pub fn given_by_supervisor() -> Vec<(String, OwnedFd)> {
     given.collect()
 }
 
-/// How many sockets the environment says are this very process's, and their names as far as they
-/// are given.
+/// Number of sockets that the environment announces for this very process, and their names as far
+/// as they are given.
 fn announced() -> Option<(RawFd, Vec<String>)> {
     let variable = |name| std::env::var(name).unwrap_or_default();
     if variable("LISTEN_PID").parse() != Ok(std::process::id()) {
@@ -164,14 +165,14 @@ fn announced() -> Option<(RawFd, Vec<String>)> {
     Some((count.max(0), names.map(str::to_owned).collect()))
 }
 
-/// A descriptor that this process was started with: at a number that [`Numbers::keep`] found taken,
-/// or that the supervisor named.
+/// Takes a descriptor that this process was started with: at a number that [`Numbers::keep`] found
+/// taken, or that the supervisor named.
 #[expect(
     unsafe_code,
     reason = "an inherited descriptor has no owner to take it from"
 )]
 fn inherited(number: RawFd) -> io::Result<std::mem::ManuallyDrop<OwnedFd>> {
-    // Closed meanwhile, the number may be anybody's.
+    // A number that was closed meanwhile may belong to another descriptor.
     rustix::io::fcntl_getfd(borrowed(number))?;
     // SAFETY: no value in this program owns the number. Either `Numbers::keep` took every number
     // from 3 on that was free, when this process had opened nothing that lasts, and this one was

@@ -1,9 +1,9 @@
 //! The hold: bound sockets that never listen, and their gate.
 //!
-//! The facts behind it (Linux, seen on 6.18): a bind without SO_REUSEADDR is refused if anything
-//! at all is on the port; a bound socket keeps `bind(0)`, `connect()` and strict binders out for as
-//! long as it lives; SO_REUSEADDR can be switched on it at any time, and lets others with
-//! SO_REUSEADDR in only while it is on. `tests` below check each of them on the running kernel.
+//! The facts behind it (Linux, seen on 6.18): a bind without SO_REUSEADDR is refused beside any
+//! socket on the port; a bound socket keeps `bind(0)`, `connect()` and strict binders out for as
+//! long as it lives; SO_REUSEADDR can be switched on at any time, and lets others with SO_REUSEADDR
+//! in only while it is on. `tests` below check each of them on the running kernel.
 
 mod given;
 mod socket;
@@ -26,8 +26,8 @@ use crate::domain::lease::BootTime;
 use crate::domain::port::{Port, Protocol};
 use crate::telemetry::span;
 
-/// How many connections may wait to be accepted on listeners that portbook makes; the kernel takes
-/// no more than `net.core.somaxconn` (`listen(2)`).
+/// Maximum number of connections that wait to be accepted on listeners of portbook; the kernel
+/// takes no more than `net.core.somaxconn` (`listen(2)`).
 pub const BACKLOG: i32 = 1024;
 
 /// One port number, bound on every address of a group.
@@ -36,26 +36,26 @@ pub struct Hold {
     protocol: Protocol,
     port: Port,
     sockets: Vec<(BindAddress, Socket)>,
-    /// Listeners that wait to be given to an owner; none once it has them.
+    /// Listeners that wait to be given to an owner; empty once it has them.
     prepared: Mutex<Vec<OwnedFd>>,
-    /// Under which name the supervisor keeps copies of the sockets, where it had them before.
+    /// Name under which the supervisor keeps copies of the sockets, if it had them before.
     stored_as: Option<Arc<str>>,
 }
 
-/// How a hold is to be taken.
+/// Ways to take a hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Take {
-    /// Refused if anything at all is on the port: the bind is the check and the lock in one.
+    /// Refused beside any socket on the port: the bind is the check and the lock in one.
     Strictly,
-    /// Past lingering connections, with SO_REUSEADDR for the moment of the bind. Two such takers
-    /// would both succeed, so the caller must hold the data directory's lock and look again.
+    /// Beside lingering connections too, with SO_REUSEADDR for the moment of the bind. Two such
+    /// takers would both succeed, so the caller must hold the data directory's lock and look again.
     PastLingering,
 }
 
 impl Hold {
-    /// Binds `port` on every address of `group`. Stops at the first that is refused, lets go of
-    /// the others and gives that attempt's outcome. `note` gets each attempt within its span, so
-    /// that it can add who was in the way.
+    /// Binds `port` on every address of `group`. At the first that is refused it closes the others
+    /// and returns the outcome of that attempt. `note` gets each attempt within its span, so that
+    /// it can add the occupant.
     pub fn take(
         how: Take,
         group: &AddressGroup,
@@ -91,7 +91,7 @@ impl Hold {
         })
     }
 
-    /// A hold made of sockets that this process was given; none unless each address has its own.
+    /// Makes a hold of sockets that this process was given. `None` unless each address has its own.
     /// The gate is as it was left.
     pub fn of_given(
         given: &mut GivenSockets,
@@ -120,15 +120,15 @@ impl Hold {
         })
     }
 
-    /// Under which name the supervisor keeps copies of the sockets, where it had them before this
+    /// Name under which the supervisor keeps copies of the sockets, if it had them before this
     /// process began.
     pub fn stored_as(&self) -> Option<&Arc<str>> {
         self.stored_as.as_ref()
     }
 
-    /// A hold on those of a group's addresses that can be had; none if none can. The others have
-    /// somebody of their own on them: an owner's listener, say, that covers one family alone.
-    /// `take` takes one address.
+    /// Makes a hold on those addresses of a group that are free; `None` if none is. The others may
+    /// have a socket of their owner, such as a listener for one family alone. `take` takes one
+    /// address.
     pub fn in_part(
         group: &AddressGroup,
         mut take: impl FnMut(&AddressGroup) -> Option<Self>,
@@ -141,17 +141,15 @@ impl Hold {
         })
     }
 
-    /// Whether it holds every address of its lease.
     pub fn is_complete(&self, group: &AddressGroup) -> bool {
         self.sockets.len() == group.addresses().len()
     }
 
-    /// Whether it holds this address.
     pub fn has(&self, address: &BindAddress) -> bool {
         self.sockets.iter().any(|(held, _)| held == address)
     }
 
-    /// This hold and another part of it, as one that can stand in its place.
+    /// Joins this hold and another part of it to one that can replace it.
     pub fn joined_by(&self, part: Self) -> io::Result<Self> {
         let mut sockets = part.sockets;
         for (address, socket) in &self.sockets {
@@ -166,23 +164,20 @@ impl Hold {
         })
     }
 
-    /// The port.
     pub const fn port(&self) -> Port {
         self.port
     }
 
-    /// The protocol.
     pub const fn protocol(&self) -> Protocol {
         self.protocol
     }
 
-    /// The inodes of its sockets, by which socket tables name them.
+    /// Inodes of its sockets, by which socket tables name them.
     pub fn inodes(&self) -> impl Iterator<Item = u64> {
         let stat = |socket| rustix::fs::fstat(socket).ok();
         self.descriptors().filter_map(stat).map(|stat| stat.st_ino)
     }
 
-    /// How many descriptors it keeps open.
     pub fn descriptor_count(&self) -> usize {
         self.sockets.len()
     }
@@ -192,15 +187,15 @@ impl Hold {
         self.set_gate(true)
     }
 
-    /// Shuts the gate: from now on nobody binds, not even with SO_REUSEADDR.
+    /// Shuts the gate: from now on every bind is refused, even with SO_REUSEADDR.
     ///
     /// If an owner used SO_REUSEPORT, the kernel keeps its permission for the whole port number
     /// (`tb->fastreuseport`) and would let SO_REUSEPORT of the same user in past a shut gate. A
     /// bind without SO_REUSEPORT that succeeds clears it. Beside an open gate such a bind works on
-    /// a held address itself, wildcards included, where no address is left that does not overlap.
+    /// a held address itself, wildcards included, so it needs no address that does not overlap.
     ///
-    /// Beside an open gate it is refused only while somebody listens there, so it also finds out
-    /// whether anybody does: that is what this returns.
+    /// Beside an open gate that bind is refused only while a socket listens there. The result tells
+    /// whether one does.
     pub fn shut_gate(&self) -> io::Result<bool> {
         let mut listened_on = false;
         if self.protocol == Protocol::Tcp {
@@ -214,7 +209,7 @@ impl Hold {
         Ok(listened_on)
     }
 
-    /// Whether the gate of any of its sockets is open.
+    /// Whether the gate of one of its sockets is open.
     pub fn is_open(&self) -> io::Result<bool> {
         for (_, socket) in &self.sockets {
             if socket.reuse_address()? {
@@ -224,9 +219,9 @@ impl Hold {
         Ok(false)
     }
 
-    /// Listens beside the hold on each of its addresses, for an owner that is to be given the
-    /// sockets. The gate of an address is open for these three calls; whoever gets in before is
-    /// found out here, before anybody is told the port.
+    /// Listens beside the hold on each of its addresses, for an owner that will be given the
+    /// sockets. The gate of an address is open for these three calls; a process that gets in
+    /// meanwhile is found here, before the port is told.
     pub fn prepare_listeners(&self, clock: &Clock) -> Result<(), Box<Attempt>> {
         let mut prepared = Vec::with_capacity(self.sockets.len());
         for (address, socket) in &self.sockets {
@@ -244,12 +239,11 @@ impl Hold {
         Ok(())
     }
 
-    /// Whether listeners wait to be given away.
     pub fn has_listeners(&self) -> bool {
         !self.prepared().is_empty()
     }
 
-    /// Gives the listeners away that were prepared; nobody here keeps a copy.
+    /// Gives the prepared listeners away, and keeps no copy.
     pub fn take_listeners(&self) -> Vec<OwnedFd> {
         std::mem::take(&mut *self.prepared())
     }
@@ -265,10 +259,11 @@ impl Hold {
         Ok(())
     }
 
-    /// Turns the hold itself into listeners: no window at all, for the one owner that is portbook.
+    /// Turns the hold itself into listeners, without a moment between, for the one owner that is
+    /// portbook.
     ///
-    /// SO_REUSEADDR comes on once it listens, when it lets nobody in any more: connections inherit
-    /// it, and what they leave behind then does not keep the next start from the port.
+    /// SO_REUSEADDR is set after `listen`, when it lets no other in any more: connections inherit
+    /// it, so that those that linger do not keep the next start from the port.
     pub fn into_listeners(self) -> io::Result<Vec<TcpListener>> {
         let listen = |(_, socket): (BindAddress, Socket)| {
             socket.listen(BACKLOG)?;
@@ -286,13 +281,13 @@ impl Hold {
         Ok(())
     }
 
-    /// Gives the descriptors away; whoever gets them decides when the port is free.
+    /// Gives the descriptors away; the port is free once their receiver closes them.
     pub fn into_descriptors(self) -> Vec<OwnedFd> {
         let sockets = self.sockets.into_iter();
         sockets.map(|(_, socket)| socket.into()).collect()
     }
 
-    /// Its sockets, to be passed on beside it.
+    /// Its sockets, to be passed on.
     pub fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         self.sockets.iter().map(|(_, socket)| socket.as_fd())
     }

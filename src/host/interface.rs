@@ -1,7 +1,7 @@
-//! Network interfaces and their addresses: what can be bound on this host, right now.
+//! Network interfaces and their addresses: all that can be bound on this host now.
 //!
-//! `read` asks the kernel, `cache` asks it again only after a change, `resolve` turns the words of
-//! a pool into bind addresses and asks nobody.
+//! `read` asks the kernel, `cache` asks it again only after a change, and `resolve` turns the
+//! selectors of a pool into bind addresses without asking the kernel.
 
 mod cache;
 mod read;
@@ -18,13 +18,13 @@ use crate::domain::address::{BindAddress, Family};
 pub use cache::{Interfaces, watch};
 pub use resolve::{SelectError, resolve};
 
-/// What could not be learnt about the host's interfaces.
+/// The kernel does not tell the host's interfaces.
 #[derive(Debug, thiserror::Error)]
 pub enum InterfaceError {
-    /// The kernel did not list its interfaces (RTM_GETLINK, `rtnetlink(7)`).
+    /// RTM_GETLINK failed (`rtnetlink(7)`).
     #[error("cannot list the network interfaces: {0}; portbook needs netlink sockets (AF_NETLINK)")]
     Links(#[source] std::io::Error),
-    /// The kernel did not list its addresses (`getifaddrs(3)`).
+    /// `getifaddrs(3)` failed.
     #[error(
         "cannot list the addresses of the network interfaces: {0}; portbook needs netlink sockets (AF_NETLINK)"
     )]
@@ -34,20 +34,19 @@ pub enum InterfaceError {
 /// The interfaces at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot {
-    /// Every interface, also those that are down or have no address, in the order of their index.
+    /// Every interface, even without an address or down, in the order of the index.
     pub interfaces: Vec<Interface>,
-    /// The families that sockets can be bound in; a kernel may be built or booted without one.
+    /// Families that sockets can be bound in; a kernel may be built or booted without one.
     pub families: Vec<Family>,
 }
 
 impl Snapshot {
-    /// The interface of this name.
     pub fn interface(&self, name: &str) -> Option<&Interface> {
         self.interfaces.iter().find(|known| &*known.name == name)
     }
 
-    /// The interfaces with the host's primary addresses marked, for showing them. It asks for the
-    /// route to the outside (a millisecond or two), so it is apart from what an allocation needs.
+    /// The interfaces with the host's primary addresses marked, for people. It asks for the route
+    /// to the outside (a millisecond or two), so allocations do without.
     pub fn listing(&self) -> Vec<Interface> {
         let primary = read::primary_addresses();
         let mut interfaces = self.interfaces.clone();
@@ -61,37 +60,35 @@ impl Snapshot {
 /// One network interface (NIC).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Interface {
-    /// Its name, without the label that an address may carry (`eth0:1` is `eth0`).
+    /// Name, without the label that an address may carry (`eth0:1` is `eth0`).
     pub name: Arc<str>,
-    /// Its index in the kernel (`if_nametoindex(3)`).
+    /// Index in the kernel (`if_nametoindex(3)`).
     pub index: u32,
     /// Whether it is up (IFF_UP, `netdevice(7)`).
     pub up: bool,
-    /// Whether it is the loopback (IFF_LOOPBACK).
+    /// Whether it is a loopback (IFF_LOOPBACK).
     pub loopback: bool,
-    /// Whether a container engine, hypervisor or tunnel made it, going by its name. Classes leave
+    /// Whether a container engine, hypervisor or tunnel made it, judged by its name. Classes leave
     /// such interfaces out.
     #[serde(rename = "virtual")]
     pub is_virtual: bool,
-    /// Its addresses, ascending; there may be none.
+    /// Addresses, ascending; may be empty.
     pub addresses: Vec<InterfaceAddress>,
 }
 
 /// One address of an interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct InterfaceAddress {
-    /// The address.
     pub ip: IpAddr,
-    /// The length of its network's prefix in bits.
+    /// Length of its network's prefix, in bits.
     pub prefix_len: u8,
-    /// The interface's index for link-local IPv6 (RFC 4007 zone), 0 elsewhere.
+    /// Index of the interface for link-local IPv6 (RFC 4007 zone), otherwise 0.
     pub scope: u32,
-    /// Whether the host reaches the outside from it. Known in [`Snapshot::listing`] only.
+    /// Whether the host reaches the outside from it. Set by [`Snapshot::listing`] alone.
     pub primary: bool,
 }
 
 impl Interface {
-    /// The bind address that one of its addresses is.
     fn bind_address(&self, address: &InterfaceAddress) -> BindAddress {
         BindAddress {
             interface: Arc::clone(&self.name),
@@ -100,8 +97,8 @@ impl Interface {
         }
     }
 
-    /// Whether an IPv4 address that is not listed can be bound all the same: on a loopback the
-    /// kernel makes the whole network local (`fib_add_ifaddr` in Linux), so all of 127.0.0.0/8.
+    /// Whether an IPv4 address that is not listed can be bound: the kernel makes the whole network
+    /// of a loopback local (`fib_add_ifaddr` in Linux), such as 127.0.0.0/8.
     fn makes_local(&self, ip: IpAddr) -> bool {
         let within = |address: &InterfaceAddress| {
             IpNet::new(address.ip, address.prefix_len).is_ok_and(|network| network.contains(&ip))
@@ -110,7 +107,7 @@ impl Interface {
     }
 }
 
-/// Beginnings of the names of interfaces that container engines, hypervisors and tunnels make.
+/// Prefixes of the names of interfaces that container engines, hypervisors and tunnels make.
 const VIRTUAL_PREFIXES: [&str; 8] = [
     "docker", "br-", "veth", "virbr", "cni", "cali", "flannel", "tap",
 ];

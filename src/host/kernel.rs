@@ -1,4 +1,4 @@
-//! The kernel's settings that bear on the choice of a port, and the limit on descriptors.
+//! The kernel's settings that matter for the choice of a port, and the limit on descriptors.
 
 use std::io;
 
@@ -6,36 +6,36 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::domain::port::{Port, PortSet};
 
-/// What is unprivileged where the kernel does not say (`ip(7)`, `ip_unprivileged_port_start`).
+/// First unprivileged port if the kernel does not tell it (`ip(7)`, `ip_unprivileged_port_start`).
 const DEFAULT_UNPRIVILEGED_PORT_START: u16 = 1024;
 
-/// The ports that `bind(0)` and `connect(2)` choose from: `net.ipv4.ip_local_port_range`
-/// (`ip(7)`), which governs IPv6 as well. `None` where the kernel does not say.
+/// Ports that `bind(0)` and `connect(2)` choose from: `net.ipv4.ip_local_port_range` (`ip(7)`), for
+/// IPv6 too. `None` if the kernel does not tell it.
 pub fn ephemeral_range() -> Option<PortSet> {
     parse_range(&sysctl("ip_local_port_range")?)
 }
 
-/// The ports that the administrator keeps from `bind(0)` and `connect(2)`:
+/// Ports that the administrator keeps from `bind(0)` and `connect(2)`:
 /// `net.ipv4.ip_local_reserved_ports` (`ip(7)`). They can still be bound by number.
 pub fn reserved_ports() -> PortSet {
     sysctl("ip_local_reserved_ports").map_or(PortSet::EMPTY, |text| parse_reserved(&text))
 }
 
-/// The ports that outgoing connections really get: the ephemeral range without what is reserved.
+/// Ports that outgoing connections get: the ephemeral range without the reserved ports.
 pub fn outgoing_ports() -> PortSet {
     ephemeral_range().map_or(PortSet::EMPTY, |range| range.without(&reserved_ports()))
 }
 
-/// The first port that needs no CAP_NET_BIND_SERVICE: `net.ipv4.ip_unprivileged_port_start`
-/// (`ip(7)`), which governs IPv6 as well. Zero where no port needs it.
+/// First port that needs no CAP_NET_BIND_SERVICE: `net.ipv4.ip_unprivileged_port_start` (`ip(7)`),
+/// for IPv6 too. Zero if no port needs it.
 pub fn unprivileged_port_start() -> u16 {
     sysctl("ip_unprivileged_port_start")
         .and_then(|text| parse_start(&text))
         .unwrap_or(DEFAULT_UNPRIVILEGED_PORT_START)
 }
 
-/// Raises the soft limit on open descriptors to the hard one (RLIMIT_NOFILE, `getrlimit(2)`) and
-/// says what it is now; no limit reads as `u64::MAX`. Each hold is one descriptor an address.
+/// Raises the soft limit on open descriptors to the hard one (RLIMIT_NOFILE, `getrlimit(2)`), and
+/// returns it; without a limit that is `u64::MAX`. Each hold needs one descriptor for each address.
 pub fn raise_fd_limit() -> io::Result<u64> {
     let limit = getrlimit(Resource::Nofile);
     let hard = limit.maximum;
@@ -49,7 +49,7 @@ pub fn raise_fd_limit() -> io::Result<u64> {
     Ok(hard.unwrap_or(u64::MAX))
 }
 
-/// The hard limit on open descriptors, to which a service raises its own; no limit reads as
+/// Hard limit on open descriptors, to which a service raises its own; without a limit that is
 /// `u64::MAX`.
 pub fn hard_fd_limit() -> u64 {
     getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX)
@@ -59,7 +59,7 @@ fn sysctl(name: &str) -> Option<String> {
     std::fs::read_to_string(format!("/proc/sys/net/ipv4/{name}")).ok()
 }
 
-/// Two numbers with a tab between, both in the range.
+/// Parses two numbers with a tab between; both are part of the range.
 fn parse_range(text: &str) -> Option<PortSet> {
     let mut words = text.split_whitespace();
     let first: Port = words.next()?.parse().ok()?;
@@ -68,7 +68,7 @@ fn parse_range(text: &str) -> Option<PortSet> {
     (!range.is_empty()).then_some(range)
 }
 
-/// `8080,9148-9150`, or an empty line. The kernel lets zero into the list, which is no port.
+/// Parses `8080,9148-9150`, or an empty line. The kernel allows zero in the list, which is no port.
 fn parse_reserved(text: &str) -> PortSet {
     let parts = text.split(',').map(str::trim);
     parts.fold(PortSet::EMPTY, |all, part| {
@@ -84,7 +84,7 @@ fn parse_start(text: &str) -> Option<u16> {
     text.trim().parse().ok()
 }
 
-/// How many descriptors this process has open (`/proc/self/fd`).
+/// Number of open descriptors of this process (`/proc/self/fd`).
 pub fn open_descriptors() -> io::Result<usize> {
     // One of them reads the list.
     Ok(std::fs::read_dir("/proc/self/fd")?
@@ -92,7 +92,7 @@ pub fn open_descriptors() -> io::Result<usize> {
         .saturating_sub(1))
 }
 
-/// How many bytes this user may still write to the file system of a folder (`statvfs(3)`).
+/// Number of bytes that this user may still write to the file system of a folder (`statvfs(3)`).
 pub fn free_bytes(folder: &std::path::Path) -> io::Result<u64> {
     let system = rustix::fs::statvfs(folder)?;
     Ok(system.f_bavail.saturating_mul(system.f_frsize))

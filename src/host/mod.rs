@@ -1,5 +1,5 @@
-//! What the machine offers: its network interfaces, who is on its ports, its processes, clocks and
-//! sockets. Everything here asks the kernel and reports; nothing here decides.
+//! The machine: its network interfaces, the occupants of its ports, its processes, clocks and
+//! sockets. This layer asks the kernel and reports; it decides nothing.
 
 pub mod clock;
 pub mod closing;

@@ -1,6 +1,5 @@
-//! Netlink requests (`netlink(7)`): the few lines that the interface list and the socket tables
-//! share. Plain rustix descriptors instead of `netlink_sys::Socket`, whose clones each close the
-//! same descriptor.
+//! Netlink requests (`netlink(7)`) for the interface list and the socket tables. With rustix
+//! descriptors instead of `netlink_sys::Socket`, whose clones each close one shared descriptor.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -13,16 +12,16 @@ use rustix::net::{
     AddressFamily, Protocol, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socket_with,
 };
 
-/// The kernel never fills more into one datagram of a dump (`netlink_dump` in Linux caps it).
+/// Maximum size of one datagram of a dump (`netlink_dump` in Linux caps it).
 const RECEIVE_BYTES: usize = 32 * 1024;
 
-/// What a batch of messages means for the reader.
+/// Whether more batches follow.
 enum Batch {
     More,
     Done,
 }
 
-/// A socket that asks the kernel for dumps, one after another.
+/// A netlink socket for requests, one after another.
 pub(super) struct Netlink {
     socket: OwnedFd,
     buffer: Vec<u8>,
@@ -41,8 +40,8 @@ impl Netlink {
         Ok(Self { socket, buffer })
     }
 
-    /// Asks for a dump and hands each answer's payload to `each`. After an error the rest of the
-    /// answer is still in the socket: drop it.
+    /// Asks for a dump and passes the payload of each message to `each`. After an error the rest of
+    /// the answer is still in the socket: drop it.
     pub(super) fn dump(
         &mut self,
         kind: u16,
@@ -57,7 +56,7 @@ impl Netlink {
         }
     }
 
-    /// Asks for one thing, whose answer is one message, and hands its payload to `each`.
+    /// Asks for one thing, and passes the payload of the single message of its answer to `each`.
     pub(super) fn get(
         &mut self,
         kind: u16,
@@ -124,13 +123,13 @@ fn read_batch(
     Ok(Batch::More)
 }
 
-/// The error number at the start of NLMSG_ERROR and NLMSG_DONE, negative as in the kernel.
+/// Error number at the start of NLMSG_ERROR and NLMSG_DONE, negative as in the kernel.
 fn refusal(payload: &[u8]) -> Option<io::Error> {
     let code = i32::from_ne_bytes(payload.get(..4)?.try_into().ok()?);
     (code < 0).then(|| io::Error::from_raw_os_error(-code))
 }
 
-/// An answer that does not read as what it should be.
+/// An answer that cannot be parsed.
 pub(super) fn invalid(error: impl std::error::Error + Send + Sync + 'static) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, error)
 }
@@ -159,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_is_an_error_with_the_kernels_number() {
+    fn a_refusal_carries_the_kernels_error_number() {
         let refused = message(NLMSG_ERROR, &(-13i32).to_ne_bytes());
         let error = read_batch(&refused, &mut |_| Ok(())).err().unwrap();
         assert_eq!(error.raw_os_error(), Some(13));

@@ -1,4 +1,4 @@
-//! Who is on a port, by the kernel's socket tables.
+//! Occupants of ports, by the kernel's socket tables.
 //!
 //! The tables are hints, `bind(2)` is the truth: a kernel before 6.8 does not list sockets that are
 //! bound and do not listen, and no table shows other network namespaces.
@@ -22,32 +22,29 @@ pub use holders::{has_socket, holders};
 /// One socket of the kernel's tables.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// Its protocol.
     pub protocol: Protocol,
-    /// Its local address. One that is IPv4 in an IPv6 socket (`::ffff:0:0/96`) is given as IPv4.
+    /// Local address. An IPv4 address in an IPv6 socket (`::ffff:0:0/96`) is given as IPv4.
     pub local: IpAddr,
-    /// The interface that it is bound to, as link-local IPv6 addresses are; 0 for none or unknown.
+    /// Index of the interface that it is bound to, as for link-local IPv6; 0 for none or unknown.
     pub scope: u32,
-    /// Whether it is on `[::]` and covers IPv4 as well (no IPV6_V6ONLY, `ipv6(7)`).
+    /// Whether it is on `[::]` and covers IPv4 too (no IPV6_V6ONLY, `ipv6(7)`).
     pub dual: bool,
-    /// Its port.
     pub port: Port,
-    /// What it does.
     pub state: SocketState,
-    /// The user that it belongs to. TIME_WAIT has forgotten.
+    /// User that it belongs to. `None` in TIME_WAIT, which has forgotten it.
     pub uid: Option<u32>,
-    /// The inode by which `/proc/PID/fd` names it; 0 once no process has it.
+    /// Inode by which `/proc/PID/fd` names it; 0 once no process has it.
     pub inode: u64,
 }
 
 impl Entry {
-    /// Whether the kernel would refuse a strict bind of this address (portbook's are IPv6-only)
-    /// because of this socket: `inet_rcv_saddr_equal` in Linux.
+    /// Whether this socket makes the kernel refuse a strict bind of an address (portbook's are
+    /// IPv6-only): `inet_rcv_saddr_equal` in Linux.
     pub fn overlaps(&self, address: &BindAddress) -> bool {
         self.sighting().overlaps(address)
     }
 
-    /// Its local address with the port: `127.0.0.1:80`, `[fe80::1%2]:80`.
+    /// Local address with port: `127.0.0.1:80`, `[fe80::1%2]:80`.
     pub fn address(&self) -> String {
         match self.local {
             IpAddr::V4(ip) => SocketAddr::from((ip, self.port.get())).to_string(),
@@ -55,7 +52,7 @@ impl Entry {
         }
     }
 
-    /// The entry as history notes it.
+    /// The entry for history.
     pub const fn sighting(&self) -> Sighting {
         Sighting {
             protocol: self.protocol,
@@ -84,12 +81,12 @@ impl Occupancy {
         Ok(Self { entries })
     }
 
-    /// The sockets on one port, filtered by the kernel.
+    /// Lists the sockets on one port, filtered by the kernel.
     pub fn on_port(protocol: Protocol, port: Port) -> io::Result<Vec<Entry>> {
         read(protocol, Some(port))
     }
 
-    /// Every socket that listens, or for UDP receives from anybody.
+    /// Lists every socket that listens; for UDP, every one that is not connected.
     pub fn listening(protocol: Protocol) -> io::Result<Vec<Entry>> {
         match protocol {
             Protocol::Tcp => Self::listeners(),
@@ -101,7 +98,7 @@ impl Occupancy {
         }
     }
 
-    /// Every TCP socket that listens.
+    /// Lists every TCP socket that listens.
     pub fn listeners() -> io::Result<Vec<Entry>> {
         let listed = diag::read(Protocol::Tcp, None, diag::LISTENING);
         let mut entries = listed.or_else(|_| read(Protocol::Tcp, None))?;
@@ -109,8 +106,8 @@ impl Occupancy {
         Ok(entries)
     }
 
-    /// The TCP sockets that listen on one port. Far cheaper than [`Self::on_port`] on a busy host:
-    /// the kernel goes through its listeners alone, and not through every connection there is.
+    /// Lists the TCP sockets that listen on one port. Far cheaper than [`Self::on_port`] on a busy
+    /// host: the kernel walks its listeners alone, not every connection.
     pub fn listeners_on(port: Port) -> io::Result<Vec<Entry>> {
         let listed = diag::read(Protocol::Tcp, Some(port), diag::LISTENING);
         let mut entries = listed.or_else(|_| read(Protocol::Tcp, Some(port)))?;
@@ -119,32 +116,32 @@ impl Occupancy {
     }
 }
 
-/// The user at the client's end of a TCP connection within this host. None where the client is
-/// elsewhere, or its process has closed the socket: the kernel then tells of root instead.
+/// User at the client's end of a TCP connection within this host. `None` if the client is
+/// elsewhere, or its process has closed the socket, for which the kernel would name root.
 pub fn user_of_client(client: SocketAddr, server: SocketAddr) -> Option<u32> {
     let found = diag::client_end(client, server).ok();
     found.filter(|(_, inode)| *inode != 0).map(|(user, _)| user)
 }
 
-/// Asks by netlink; where that is refused (old kernels, seccomp filters) by `/proc/net`.
+/// Reads by netlink or, if that is refused (old kernels, seccomp filters), from `/proc/net`.
 fn read(protocol: Protocol, port: Option<Port>) -> io::Result<Vec<Entry>> {
     diag::read(protocol, port, diag::EVERY_STATE).or_else(|error| {
-        tracing::debug!(%protocol, %error, "no sock_diag: reading /proc/net");
+        tracing::debug!(%protocol, %error, "could not read the socket tables by sock_diag; reading /proc/net");
         proc_net::read(protocol, port)
     })
 }
 
-/// Who is behind each of these sockets: first who listens, then who is bound, then connections.
+/// Occupants behind these sockets: listeners first, then bound sockets, then connections.
 ///
-/// It walks all of `/proc`. What cannot be read reads as nobody.
+/// It walks all of `/proc`. A process that cannot be read is left out.
 pub fn behind(mut entries: Vec<Entry>) -> Vec<(Entry, Occupant)> {
     entries.sort_by_key(|entry| entry.state.rank());
     let occupants = identify(&entries);
     entries.into_iter().zip(occupants).collect()
 }
 
-/// The occupant behind each entry, in one walk of `/proc`. A socket that several processes share
-/// is told of by the lowest pid.
+/// Occupant behind each entry, in one walk of `/proc`. For a socket that several processes share,
+/// the lowest pid.
 pub fn identify(entries: &[Entry]) -> Vec<Occupant> {
     let inodes: HashSet<u64> = entries.iter().map(|entry| entry.inode).collect();
     let holders = holders(&inodes);
@@ -154,7 +151,7 @@ pub fn identify(entries: &[Entry]) -> Vec<Occupant> {
         .collect()
 }
 
-/// The occupant behind one entry, of the processes that [`holders()`] found.
+/// Occupant behind one entry, among the processes that [`holders()`] found.
 pub fn occupant(entry: &Entry, holders: &HashMap<u64, Vec<Process>>) -> Occupant {
     let process = holders.get(&entry.inode).and_then(|all| all.first());
     Occupant {
@@ -192,12 +189,12 @@ const fn tcp_state(number: u8) -> SocketState {
     }
 }
 
-/// One line of a table as it was read, before it is made sense of.
+/// One line of a table, as read.
 struct Raw {
     protocol: Protocol,
     local: IpAddr,
     scope: u32,
-    /// `None` where the table does not say.
+    /// `None` if the table does not tell it.
     v6_only: Option<bool>,
     port: u16,
     state: u8,
@@ -206,10 +203,10 @@ struct Raw {
 }
 
 impl Raw {
-    /// The entry it stands for, unless it has no port.
+    /// Converts it to an entry, unless it has no port.
     fn entry(self) -> Option<Entry> {
         let port = Port::new(self.port)?;
-        // Where the table does not say, the default: a socket on [::] takes IPv4 as well.
+        // By default a socket on [::] takes IPv4 too.
         let dual = self.local.is_ipv6() && self.local.is_unspecified();
         Some(Entry {
             protocol: self.protocol,

@@ -1,7 +1,7 @@
-//! Processes as `/proc` tells of them (`proc(5)`): who they are, since when, and whose children.
+//! Processes by `/proc` (`proc(5)`): their users, start times and parents.
 //!
-//! A pid alone names nobody for long. Where several facts must be of one process, they are read
-//! beneath one descriptor of its directory, which a successor of the same pid does not answer to.
+//! A pid is used again after a while. So facts that must be of one process are read beneath one
+//! descriptor of its directory, which gives nothing about a successor with its pid.
 
 mod details;
 
@@ -18,25 +18,25 @@ use crate::domain::lease::Owner;
 
 pub use details::{Details, details, user_name};
 
-/// A process that was found holding a socket.
+/// A process that has a socket.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Process {
-    /// Its pid, in portbook's pid namespace.
+    /// Pid, in portbook's pid namespace.
     pub pid: u32,
-    /// Its name (`/proc/PID/comm`): anybody's text. Never its command line, which can hold secrets.
+    /// Name (`/proc/PID/comm`): text that the process chooses. Never its command line, which can
+    /// hold secrets.
     pub command: Option<String>,
 }
 
-/// Why nothing can be said of a process.
+/// A process that cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ProcessError {
     /// No such process, or another one has its pid now.
     #[error("process {0} is gone, or hidden from portbook (the mount option hidepid of /proc)")]
     Gone(u32),
-    /// The kernel does not show it.
+    /// The kernel does not show it to this user.
     #[error("cannot look at process {pid}: run portbook as its user or as root")]
     Hidden {
-        /// The process.
         pid: u32,
         /// The kernel's refusal.
         source: io::Error,
@@ -49,7 +49,7 @@ pub enum ProcessError {
         /// The kernel's error.
         source: io::Error,
     },
-    /// `/proc` says something that `proc(5)` does not describe.
+    /// `/proc` gives text that `proc(5)` does not describe.
     #[error("cannot make sense of /proc/{0}/stat")]
     Unintelligible(u32),
 }
@@ -57,7 +57,7 @@ pub enum ProcessError {
 impl ProcessError {
     fn of(pid: u32, error: io::Error) -> Self {
         match Errno::from_io_error(&error) {
-            // ESRCH: it ended between open and read. EINVAL: no pid at all (`pidfd_open(2)`).
+            // ESRCH: it ended between open and read. EINVAL: it is no pid (`pidfd_open(2)`).
             Some(Errno::NOENT | Errno::SRCH | Errno::INVAL) => Self::Gone(pid),
             Some(Errno::ACCESS | Errno::PERM) => Self::Hidden { pid, source: error },
             _ => Self::Unreadable { pid, source: error },
@@ -65,7 +65,7 @@ impl ProcessError {
     }
 }
 
-/// What of `/proc/PID/stat` is of use here.
+/// The members of `/proc/PID/stat` that matter here.
 #[derive(Debug, PartialEq, Eq)]
 struct Stat {
     state: char,
@@ -75,14 +75,14 @@ struct Stat {
 }
 
 impl Stat {
-    /// Whether only its exit status is left. A first thread that ended before the others reads as a
-    /// zombie too, but the process lives on.
+    /// Whether only its exit status is left. A first thread that ended before the others looks like
+    /// a zombie too, but the process lives on.
     const fn is_zombie(&self) -> bool {
         matches!(self.state, 'Z' | 'X' | 'x') && self.threads <= 1
     }
 }
 
-/// Fields 3, 4, 20 and 22 of `proc_pid_stat(5)`. The name in field 2 may hold blanks and
+/// Parses fields 3, 4, 20 and 22 of `proc_pid_stat(5)`. The name in field 2 may hold blanks and
 /// parentheses, so the fields after it are counted from the last `)`.
 fn parse_stat(text: &str) -> Option<Stat> {
     let (_, rest) = text.rsplit_once(')')?;
@@ -96,7 +96,7 @@ fn parse_stat(text: &str) -> Option<Stat> {
     })
 }
 
-/// The directory of one process.
+/// Directory of one process in `/proc`.
 struct Directory {
     pid: u32,
     fd: OwnedFd,
@@ -133,7 +133,7 @@ impl Directory {
         Ok(command)
     }
 
-    /// Its effective user, to whom the directory belongs (`proc_pid(5)`).
+    /// Effective user: the owner of the directory (`proc_pid(5)`).
     fn uid(&self) -> Result<u32, ProcessError> {
         let found = fstat(&self.fd).map_err(|error| ProcessError::of(self.pid, error.into()))?;
         Ok(found.st_uid)
@@ -144,22 +144,22 @@ fn stat(pid: u32) -> Result<Stat, ProcessError> {
     Directory::open(pid)?.stat()
 }
 
-/// When a process started, in clock ticks since boot. With the pid it names it for good.
+/// Start time of a process, in clock ticks since boot. With the pid it identifies the process.
 pub fn start_ticks(pid: u32) -> Result<u64, ProcessError> {
     Ok(stat(pid)?.start_ticks)
 }
 
-/// The pid of a process's parent; 0 where that is outside the pid namespace.
+/// Pid of a process's parent; 0 if that is outside the pid namespace.
 pub fn parent(pid: u32) -> Result<u32, ProcessError> {
     Ok(stat(pid)?.parent)
 }
 
-/// The name of a process.
+/// Name of a process.
 pub fn command(pid: u32) -> Result<String, ProcessError> {
     Directory::open(pid)?.command()
 }
 
-/// Everything that identifies a living process as an owner. A zombie is gone.
+/// Reads all that identifies a living process as an owner. A zombie is gone.
 pub fn owner(pid: u32) -> Result<Owner, ProcessError> {
     let directory = Directory::open(pid)?;
     let stat = directory.stat()?;
@@ -177,16 +177,16 @@ pub fn owner(pid: u32) -> Result<Owner, ProcessError> {
     })
 }
 
-/// The name of an owner as it is now: `exec` changes it, and there is no event for that. `None` if
-/// the process is gone or hidden.
+/// Present name of an owner: `exec` changes it, without an event. `None` if the process is gone or
+/// hidden.
 pub fn command_of(owner: &Owner) -> Option<String> {
     let directory = Directory::open(owner.pid).ok()?;
     let is_same = directory.stat().ok()?.start_ticks == owner.start_ticks;
     directory.command().ok().filter(|_| is_same)
 }
 
-/// Whether the owner is still there: the same process, and no zombie unless it owns until it is
-/// reaped. Hidden counts as running, as ending a lease on a guess would be worse.
+/// Whether the owner still runs: it is the same process, and no zombie unless it owns until it is
+/// reaped. A hidden one counts as running, since a lease must not end on a guess.
 pub fn is_running(owner: &Owner) -> bool {
     match stat(owner.pid) {
         Ok(stat) => {
@@ -197,10 +197,10 @@ pub fn is_running(owner: &Owner) -> bool {
     }
 }
 
-/// A descriptor that becomes readable when the owner ends (`pidfd_open(2)`).
+/// Opens a descriptor that becomes readable when the owner ends (`pidfd_open(2)`).
 ///
-/// The start time is read again once the descriptor is there, so it is of the owner and not of a
-/// later process with its pid.
+/// The start time is read again afterwards, to be sure that the descriptor is not of a later
+/// process with its pid.
 pub fn pidfd(owner: &Owner) -> Result<OwnedFd, ProcessError> {
     let raw = i32::try_from(owner.pid).ok().and_then(Pid::from_raw);
     let pid = raw.ok_or(ProcessError::Gone(owner.pid))?;
@@ -215,7 +215,7 @@ pub fn pidfd(owner: &Owner) -> Result<OwnedFd, ProcessError> {
 /// CAP_NET_BIND_SERVICE (`capabilities(7)`).
 const NET_BIND_SERVICE: u32 = 10;
 
-/// Whether a process has the capability for ports that are the administrator's: the line `CapEff` of
+/// Whether a process may bind the administrator's ports: by the line `CapEff` of
 /// `proc_pid_status(5)`.
 pub fn may_bind_low_ports(pid: u32) -> Result<bool, ProcessError> {
     let path = format!("/proc/{pid}/status");
@@ -226,17 +226,17 @@ pub fn may_bind_low_ports(pid: u32) -> Result<bool, ProcessError> {
     Ok(effective & (1 << NET_BIND_SERVICE) != 0)
 }
 
-/// Pids used again during the climb could in theory make a ring, so it ends after this many.
+/// Maximum number of ancestors to climb: pids that are used again meanwhile could make a ring.
 const GENERATIONS: usize = 1024;
 
-/// A process, its parent, and so on, as they are read. One whose parent ended first belongs to init
-/// (or a subreaper).
+/// Climbs from a process to its parent, and so on. A process whose parent ended first belongs to
+/// init (or a subreaper).
 pub fn lineage(pid: u32) -> impl Iterator<Item = u32> {
     let above = |pid: &u32| parent(*pid).ok().filter(|parent| *parent != 0);
     std::iter::successors(Some(pid), above).take(GENERATIONS)
 }
 
-/// Whether a process is `ancestor` or comes from it.
+/// Whether a process is `ancestor` or descends from it.
 pub fn is_descendant(pid: u32, ancestor: u32) -> bool {
     lineage(pid).any(|pid| pid == ancestor)
 }
@@ -258,7 +258,7 @@ fn same_namespace(pid: u32, kind: &str) -> Result<bool, ProcessError> {
     Ok(read(&pid.to_string()).map_err(of)? == read("self").map_err(of)?)
 }
 
-/// Start ticks as a wall-clock time, by the boot time that the kernel counts from.
+/// Converts start ticks to a wall-clock time, by the boot time that the kernel counts from.
 fn started_at(start_ticks: u64) -> Option<Timestamp> {
     let per_second = rustix::param::clock_ticks_per_second();
     let milliseconds = start_ticks.checked_mul(1000)?.checked_div(per_second)?;
@@ -266,27 +266,26 @@ fn started_at(start_ticks: u64) -> Option<Timestamp> {
     boot_time()?.checked_add(since_boot).ok()
 }
 
-/// When the system started. Read once: the file counts every interrupt of every processor, which
-/// takes a while, and a start time that stays the same is worth more than one that follows each
-/// correction of the wall clock.
+/// Start time of the system. It is read once: the file counts every interrupt of every processor,
+/// which takes a while, and a start time should not follow each correction of the wall clock.
 fn boot_time() -> Option<Timestamp> {
     static BOOT_TIME: OnceLock<Option<Timestamp>> = OnceLock::new();
     *BOOT_TIME.get_or_init(|| parse_boot_time(&std::fs::read_to_string("/proc/stat").ok()?))
 }
 
-/// The line `btime` of `proc_stat(5)`: when the system started, in seconds since 1970.
+/// Parses the line `btime` of `proc_stat(5)`: the start of the system in seconds since 1970.
 fn parse_boot_time(stat: &str) -> Option<Timestamp> {
     let line = stat.lines().find_map(|line| line.strip_prefix("btime "))?;
     Timestamp::from_second(line.trim().parse().ok()?).ok()
 }
 
-/// A name for this boot of the kernel (`random(4)`): start times mean nothing beyond it.
+/// Id of this boot of the kernel (`random(4)`): start times are valid within it alone.
 pub fn boot_id() -> io::Result<String> {
     let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
     Ok(text.trim().to_owned())
 }
 
-/// A name for this installation (`machine-id(5)`); containers often have none.
+/// Id of this installation (`machine-id(5)`); containers often have none.
 pub fn machine_id() -> Option<String> {
     let text = std::fs::read_to_string("/etc/machine-id").ok()?;
     Some(text.trim().to_owned()).filter(|id| !id.is_empty())

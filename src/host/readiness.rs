@@ -1,6 +1,6 @@
-//! Waiting for a descriptor of the kernel's (a pidfd, a netlink socket) to become readable.
+//! Waiting for a descriptor of the kernel (a pidfd, a netlink socket) to become readable.
 //!
-//! The one file with unsafe code: tokio asks its caller to promise what the type alone cannot.
+//! Its code is unsafe because tokio asks its caller to promise what the type alone cannot.
 
 use std::io;
 use std::os::fd::OwnedFd;

@@ -1,5 +1,8 @@
-//! The supervisor's end of `sd_notify(3)`: what this process tells of itself, and the sockets that
-//! are kept for its next start (`FDSTORE=1`, systemd's file descriptor store).
+//! Messages to a supervisor by `sd_notify(3)`, with sockets that it keeps for the next start
+//! (`FDSTORE=1`, systemd's file descriptor store).
+//!
+//! Not by the `sd-notify` crate (0.5): it knows no abstract addresses, its socket blocks, and it
+//! fails if the names of given sockets are not complete.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -13,18 +16,19 @@ use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::handover;
 
-/// Whoever started this process and listens on `NOTIFY_SOCKET`.
+/// The process that started this one and listens on `NOTIFY_SOCKET`.
 #[derive(Debug, Clone)]
 pub struct Supervisor(Arc<UnixDatagram>);
 
 impl Supervisor {
-    /// The supervisor that the environment names; none where nobody listens there.
+    /// Connects to the supervisor that the environment names. `None` if there is none, or none
+    /// listens.
     pub fn of_environment() -> Option<Self> {
         let address = std::env::var_os("NOTIFY_SOCKET")?;
         match Self::connect(Path::new(&address)) {
             Ok(supervisor) => Some(supervisor),
             Err(error) => {
-                tracing::warn!(%error, "the supervisor's NOTIFY_SOCKET does not answer");
+                tracing::warn!(%error, "could not connect to NOTIFY_SOCKET; the supervisor is told nothing");
                 None
             }
         }
@@ -43,16 +47,16 @@ impl Supervisor {
         Ok(Self(Arc::new(socket.into())))
     }
 
-    /// Tells one or several assignments, such as `READY=1`. Lost while the supervisor has not read
-    /// what it was told before.
+    /// Sends one or several assignments, such as `READY=1`. They are lost if the supervisor has not
+    /// read the earlier ones.
     pub fn tell(&self, text: &str) {
         if let Err(error) = handover::send(&*self.0, text.as_bytes(), &[]) {
-            tracing::debug!(%error, "the supervisor was not told {text}");
+            tracing::debug!(%error, "could not send {text} to the supervisor");
         }
     }
 
-    /// How often to say `WATCHDOG=1`: twice as often as the supervisor looks for it
-    /// (`sd_watchdog_enabled(3)`). None where it does not.
+    /// Pause between two `WATCHDOG=1`: half of the supervisor's limit (`sd_watchdog_enabled(3)`).
+    /// `None` if it has none.
     pub fn watchdog_interval() -> Option<Duration> {
         let variable = |name| std::env::var(name).ok();
         let mine = |pid: String| pid.parse() == Ok(std::process::id());
@@ -63,14 +67,14 @@ impl Supervisor {
         (limit > 1).then(|| Duration::from_micros(limit / 2))
     }
 
-    /// Another descriptor of the same socket, which does not block.
+    /// Another descriptor of this socket, which does not block.
     pub fn socket(&self) -> io::Result<UnixDatagram> {
         self.0.try_clone()
     }
 }
 
-/// A message that is read in its turn, and the end of a pipe that closes once it has been: what was
-/// told before it is done by then (`sd_notify_barrier(3)`).
+/// Makes a pipe for a barrier: the supervisor gets the writing end and closes it once it has read
+/// that message, and so all earlier ones (`sd_notify_barrier(3)`).
 pub fn barrier() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(pipe_with(PipeFlags::CLOEXEC)?)
 }

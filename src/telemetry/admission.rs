@@ -1,7 +1,7 @@
-//! The door of the exporter's queue: lets in what there is room for, and counts what there is not.
+//! Admission to the exporter's queue: it admits as many spans as fit, and counts those that do not.
 //!
-//! The SDK's batching drops spans when its queue is full and tells how many only at its end. So no
-//! more are let in here than its queue takes; whoever ends a span never waits.
+//! The SDK drops spans when its queue is full and reports their number only at its end. So this
+//! admits no more than the queue takes; ending a span never blocks.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use opentelemetry_sdk::trace::{Span, SpanData, SpanExporter, SpanProcessor};
 use super::report;
 use super::uplink::Uplink;
 
-/// Before the queue.
+/// The way into the queue.
 #[derive(Debug)]
 pub(super) struct Admission<P> {
     queue: P,
@@ -21,7 +21,7 @@ pub(super) struct Admission<P> {
 }
 
 impl<P> Admission<P> {
-    /// Lets spans wait in `queue`, whose other end is a [`Leaving`] of the same uplink.
+    /// Admits spans to `queue`, whose other end is a [`Leaving`] of the same uplink.
     pub(super) const fn new(queue: P, uplink: Uplink) -> Self {
         Self { queue, uplink }
     }
@@ -59,7 +59,7 @@ impl<P: SpanProcessor> SpanProcessor for Admission<P> {
     }
 }
 
-/// Behind the queue: what leaves it makes room.
+/// The way out of the queue, which makes room.
 #[derive(Debug)]
 pub(super) struct Leaving<E> {
     exporter: E,
@@ -67,7 +67,7 @@ pub(super) struct Leaving<E> {
 }
 
 impl<E> Leaving<E> {
-    /// Notes what `exporter` is given.
+    /// Counts the spans that `exporter` is given.
     pub(super) const fn new(exporter: E, uplink: Uplink) -> Self {
         Self { exporter, uplink }
     }
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn what_finds_no_room_is_let_go_until_some_has_left() {
+    fn spans_beyond_the_room_are_dropped_until_some_leave() {
         let spans = captured(|| (0..4).for_each(|_| drop(span::allocate("default"))));
         let (queue, uplink) = (Queue::default(), Uplink::new(2));
         let door = Admission::new(queue.clone(), uplink.clone());

@@ -1,16 +1,16 @@
-//! The standard variables that telemetry heeds, taken at the edge so that tests can give their own.
+//! The standard variables of telemetry, read at the edge so that tests can give their own.
 
 use std::collections::BTreeMap;
 
-/// What is heeded beside `OTEL_*`.
+/// Variables that are read beside `OTEL_*`.
 const OTHERS: [&str; 2] = ["NO_COLOR", "JOURNAL_STREAM"];
 
-/// The values of `OTEL_*`, `NO_COLOR` and `JOURNAL_STREAM`.
+/// Values of `OTEL_*`, `NO_COLOR` and `JOURNAL_STREAM`.
 #[derive(Debug, Clone, Default)]
 pub struct Environment(BTreeMap<String, String>);
 
 impl Environment {
-    /// Those of this process. A value that is not UTF-8 is left out.
+    /// Reads those of this process. A value that is not UTF-8 is left out.
     pub fn of_process() -> Self {
         std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
@@ -18,14 +18,14 @@ impl Environment {
             .collect()
     }
 
-    /// The value of a variable. An empty one counts as unset, as the OpenTelemetry specification
-    /// and <https://no-color.org> both ask.
+    /// Value of a variable. An empty one counts as unset, as the OpenTelemetry specification and
+    /// <https://no-color.org> both ask.
     pub fn get(&self, name: &str) -> Option<&str> {
         let value = self.0.get(name)?.trim();
         (!value.is_empty()).then_some(value)
     }
 
-    /// Where spans go by the standard variables: the one for traces alone before the one for
+    /// Destination of spans by the standard variables: the one for traces comes before the one for
     /// everything.
     pub fn endpoint(&self) -> Option<Endpoint<'_>> {
         let traces = self.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT");
@@ -35,24 +35,24 @@ impl Environment {
             .or_else(|| base.map(Endpoint::Base))
     }
 
-    /// Whether a variable says this word, in whatever case.
+    /// Whether a variable has this value, in upper or lower case.
     pub(super) fn says(&self, name: &str, word: &str) -> bool {
         self.get(name)
             .is_some_and(|value| value.eq_ignore_ascii_case(word))
     }
 }
 
-/// Where spans go.
+/// Destination of spans.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Endpoint<'a> {
-    /// The URL that they are posted to, as it is.
+    /// A whole URL, to be used unchanged.
     Whole(&'a str),
-    /// The URL that a path is added to.
+    /// A URL to append a path to.
     Base(&'a str),
 }
 
 impl<'a> Endpoint<'a> {
-    /// The URL as it was written.
+    /// The URL as written.
     pub const fn as_str(self) -> &'a str {
         match self {
             Self::Whole(url) | Self::Base(url) => url,

@@ -1,4 +1,4 @@
-//! OTLP over gRPC, where it is built in. Its client lives on a runtime of its own: the exporter's
+//! OTLP over gRPC, if it is built in. Its client has a runtime of its own, since the exporter's
 //! thread has none.
 
 use std::time::Duration;
@@ -11,14 +11,14 @@ use tokio::runtime::{Builder, Runtime};
 
 use super::{Options, TelemetryError, trace};
 
-/// An exporter with the runtime that its connection lives on.
+/// An exporter, and the runtime of its connection.
 #[derive(Debug)]
 pub(super) struct OnRuntime {
     exporter: SpanExporter,
     runtime: Runtime,
 }
 
-/// An exporter to this endpoint. Nothing is connected yet.
+/// Makes an exporter to this endpoint. It does not connect yet.
 pub(super) fn exporter(options: &Options, endpoint: &str) -> Result<OnRuntime, TelemetryError> {
     let runtime = Builder::new_multi_thread()
         .worker_threads(1)
@@ -42,7 +42,7 @@ pub(super) fn exporter(options: &Options, endpoint: &str) -> Result<OnRuntime, T
 
 impl SpanExport for OnRuntime {
     async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
-        // On the exporter's own thread, which has nothing else to do.
+        // The exporter has this thread for itself.
         self.runtime.block_on(self.exporter.export(batch))
     }
 

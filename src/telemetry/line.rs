@@ -63,7 +63,6 @@ where
     }
 }
 
-/// The priorities of `syslog(3)`.
 const fn priority(level: Level) -> u8 {
     match level {
         Level::ERROR => 3,

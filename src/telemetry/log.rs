@@ -16,7 +16,7 @@ use super::line::Line;
 use super::{Options, SPAN_TARGET, TelemetryError, report};
 use crate::domain::words::{UnknownWord, Written, as_str};
 
-/// How a log line looks.
+/// Format of log lines.
 #[derive(
     Debug,
     Clone,
@@ -48,16 +48,17 @@ impl Written for LogFormat {
 
 as_str!(LogFormat);
 
-/// What writes log lines and nothing else.
+/// A subscriber that writes log lines and nothing else.
 pub(super) type Subscriber = Layered<Boxed, Registry>;
 type Boxed = Box<dyn Layer<Registry> + Send + Sync>;
 
-/// What the libraries of server and exporter may say unless the user asks for more by name: at debug level
-/// each export would fill a page. It is a floor too, so that lost spans are heard of at `error`.
+/// Levels of the libraries of server and exporter, unless the user asks for more by name: at debug
+/// level each export would fill a page. They are a minimum too, so that lost spans are reported
+/// even at `error`.
 const EXPORTER_DIRECTIVES: &str =
     "actix_server=warn,opentelemetry=warn,hyper=warn,reqwest=warn,portbook::telemetry::report=info";
 
-/// The layer that writes log lines to `writer`.
+/// Makes the layer that writes log lines to `writer`.
 pub(super) fn layer<W>(options: &Options, writer: W) -> Result<Boxed, TelemetryError>
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
@@ -89,7 +90,7 @@ where
     })
 }
 
-/// Whether stderr is the journal's own stream, which has its own times and takes priorities
+/// Whether stderr is the journal's stream, which adds times and reads priorities
 /// (`systemd.exec(5)`, `JOURNAL_STREAM`).
 fn goes_to_journal(options: &Options) -> bool {
     let stream = options.environment.get("JOURNAL_STREAM");
@@ -97,7 +98,7 @@ fn goes_to_journal(options: &Options) -> bool {
     here.is_some_and(|here| stream == Some(&*format!("{}:{}", here.st_dev, here.st_ino)))
 }
 
-/// `OTEL_LOG_LEVEL` is what the SDK may say; a word that is no level is none.
+/// Builds the filter. `OTEL_LOG_LEVEL` is the level of the SDK; an invalid one counts as unset.
 fn filter(directives: &str, exporter: Option<&str>) -> Result<EnvFilter, ParseError> {
     let asked_for = EnvFilter::builder().parse(directives)?;
     if asked_for.max_level_hint() == Some(LevelFilter::OFF) {
@@ -203,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn the_exporter_is_heard_but_does_not_chatter() {
+    fn the_exporters_warnings_are_logged_and_its_details_are_not() {
         let exporter = || {
             tracing::debug!(target: "opentelemetry_sdk", "chatter");
             tracing::warn!(target: "opentelemetry-otlp", "spans dropped");

@@ -1,9 +1,9 @@
-//! What is counted and measured, in the form that Prometheus reads.
+//! Counters and measurements, in the format of Prometheus.
 //!
 //! Names have the prefix `portbook_`, base units, and `_total` on counters
-//! (<https://prometheus.io/docs/practices/naming/>). Labels are words of portbook's own, pools of the
-//! configuration, and interfaces of the host up to [`MOST_INTERFACES`]: never a port, a name or a
-//! process, of which there is no end.
+//! (<https://prometheus.io/docs/practices/naming/>). Labels are words of portbook, pools of the
+//! configuration, and interfaces of the host up to [`MOST_INTERFACES`]. Ports, names and processes
+//! are never labels, since their number has no limit.
 
 mod now;
 mod portserver;
@@ -27,27 +27,25 @@ pub use now::Now;
 pub use portserver::PortserverMetrics;
 pub use store::StoreMetrics;
 
-/// The media type of [`Exposition::Text`], as Prometheus asks for it.
+/// Media type of [`Exposition::Text`], as Prometheus asks for it.
 pub const TEXT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// The media type of [`Exposition::OpenMetrics`]
+/// Media type of [`Exposition::OpenMetrics`]
 /// (<https://prometheus.io/docs/specs/om/open_metrics_spec/>).
 pub const OPEN_METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// So many interfaces have a label of their own; containers come and go, and what comes later is
-/// counted under `other`.
+/// Maximum number of interfaces with a label of their own; containers come and go, and later ones
+/// are counted under `other`.
 pub const MOST_INTERFACES: usize = 32;
 
-/// How metrics are written down.
+/// Formats of metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exposition {
-    /// The text format of Prometheus.
     Text,
-    /// `OpenMetrics`.
     OpenMetrics,
 }
 
-/// An allocation's outcome and the order that its ports were tried in.
+/// Outcome of an allocation, and the order in which its ports were tried.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct AllocationLabels {
     outcome: &'static str,
@@ -70,12 +68,12 @@ struct Kind {
     kind: &'static str,
 }
 
-/// Everything that is counted and measured. What the way of an allocation touches are atomics.
+/// All counters and measurements. Those on the path of an allocation are atomics.
 pub struct Metrics {
     registry: Registry,
     allocations: Family<AllocationLabels, Counter>,
     attempts: Family<AttemptLabels, Counter>,
-    /// The interfaces that have labels.
+    /// Interfaces that have labels.
     interfaces: Mutex<BTreeSet<String>>,
     attempts_each: Histogram,
     duration: Histogram,
@@ -86,7 +84,7 @@ pub struct Metrics {
     rejected: Family<Reason, Counter>,
     snapshot: Histogram,
     portserver: PortserverMetrics,
-    /// Held while a scrape is answered, so that two do not mix.
+    /// Locked while a scrape is answered, so that two do not mix.
     gauges: Mutex<Gauges>,
 }
 
@@ -102,7 +100,7 @@ fn lifetimes() -> Histogram {
 }
 
 impl Metrics {
-    /// Metrics that begin at zero, with what the record's writer measures.
+    /// Starts all metrics at zero, beside those of the record's writer.
     pub fn new(store: &StoreMetrics) -> Self {
         let (mut registry, gauges) = (Registry::with_prefix("portbook"), Gauges::default());
         store.register(&mut registry);
@@ -169,7 +167,7 @@ impl Metrics {
         let help = "Spans that were lost, by reason";
         let dropped = report::DROPPED.clone();
         for reason in report::REASONS {
-            // There from the start, so that a rate over them exists when the first is lost.
+            // Present from the start, so that a rate over them exists when the first is lost.
             drop(dropped.get_or_create(&report::Lost { reason }));
         }
         self.add("spans_dropped", help, dropped);
@@ -177,19 +175,19 @@ impl Metrics {
         self.add("build", "The program that runs", version);
     }
 
-    /// A request for ports was answered: `granted`, or the code of the refusal.
+    /// Counts an answered request for ports: `granted`, or the code of the refusal.
     pub fn allocated(&self, outcome: &'static str, strategy: &'static str, took: Duration) {
         let labels = AllocationLabels { outcome, strategy };
         self.allocations.get_or_create(&labels).inc();
         self.duration.observe(took.as_secs_f64());
     }
 
-    /// How many candidate ports one request tried.
+    /// Counts the candidate ports that one request tried.
     pub fn tried(&self, candidates: usize) {
         self.attempts_each.observe(count(candidates));
     }
 
-    /// One try to bind, with its outcome's word.
+    /// Counts one attempt to bind, by the word of its outcome.
     pub fn attempted(&self, result: &'static str, interface: &str) {
         let labels = |interface: &str| AttemptLabels {
             result,
@@ -216,7 +214,7 @@ impl Metrics {
         known.contains(interface) || (room && known.insert(interface.to_owned()))
     }
 
-    /// A lease ended, with the word of its end state, after so long.
+    /// Counts a lease that ended, by the word of its end state and its lifetime.
     pub fn ended(&self, reason: &'static str, lifetime: Duration) {
         let labels = Reason { reason };
         self.ends.get_or_create(&labels).inc();
@@ -224,32 +222,32 @@ impl Metrics {
         lifetimes.observe(lifetime.as_secs_f64());
     }
 
-    /// An outsider was found on a leased port.
+    /// Counts an outsider on a leased port.
     pub fn late_conflict(&self) {
         self.late_conflicts.inc();
     }
 
-    /// The repair loop mended something of this kind.
+    /// Counts a repair of this kind.
     pub fn repaired(&self, kind: &'static str) {
         self.repairs.get_or_create(&Kind { kind }).inc();
     }
 
-    /// A request was answered with an error of this code.
+    /// Counts an answered error of this code.
     pub fn rejected(&self, reason: &'static str) {
         self.rejected.get_or_create(&Reason { reason }).inc();
     }
 
-    /// One look at the socket tables.
+    /// Counts one snapshot of the socket tables.
     pub fn looked(&self, took: Duration) {
         self.snapshot.observe(took.as_secs_f64());
     }
 
-    /// What a port server counts.
+    /// Metrics of the port server.
     pub fn portserver(&self) -> PortserverMetrics {
         self.portserver.clone()
     }
 
-    /// Everything as text, with what is true just now.
+    /// Writes all metrics as text; `now` gives the values of this moment.
     pub fn text(&self, now: Now, exposition: Exposition) -> String {
         let gauges = self.gauges();
         gauges.set(now);
@@ -259,8 +257,8 @@ impl Metrics {
             Exposition::OpenMetrics => text::encode(&mut out, &self.registry),
         };
         if let Err(error) = written {
-            // A String takes everything; only a label that cannot be written could fail.
-            tracing::error!(%error, "metrics could not be written");
+            // Writing to a String cannot fail; only an invalid label could.
+            tracing::error!(%error, "could not write the metrics; the answer is cut short");
         }
         out
     }
@@ -312,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn interfaces_that_come_and_go_do_not_make_labels_without_end() {
+    fn labels_of_interfaces_are_limited() {
         let metrics = Metrics::new(&StoreMetrics::default());
         for number in 0..1000 {
             metrics.attempted("bound", &format!("veth{number}"));
@@ -325,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_gone_at_the_next_scrape_is_gone_from_the_text() {
+    fn values_that_are_gone_leave_the_next_scrape() {
         let metrics = Metrics::new(&StoreMetrics::default());
         let now = Now {
             leases: vec![("active", 2)],

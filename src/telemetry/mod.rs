@@ -1,10 +1,10 @@
-//! Logs to stderr, metrics for Prometheus and, where a collector is configured, spans over OTLP.
+//! Logs to stderr, metrics for Prometheus and, if a collector is configured, spans over OTLP.
 //!
-//! Apart from everything else because it must be set up before the runtime starts and shut down
-//! after it has ended: the exporter's client blocks, on a thread of its own.
+//! It is set up before the runtime starts and shut down after that has ended, since the exporter's
+//! client blocks, on a thread of its own.
 //!
 //! Logs and spans never mix. Every span has the target [`SPAN_TARGET`]; the log layer leaves that
-//! target out and the OTLP layer takes nothing else. So without a collector no layer wants a span,
+//! target out, and the OTLP layer takes nothing else. So without a collector no layer wants a span,
 //! tracing remembers that at the call site, and a span costs one load and one compare.
 
 mod admission;
@@ -39,33 +39,33 @@ pub use environment::{Endpoint, Environment};
 pub use log::LogFormat;
 pub use stopwatch::Stopwatch;
 
-/// The target of every span of portbook.
+/// Target of every span of portbook.
 pub const SPAN_TARGET: &str = "portbook::span";
 
-/// How long a program that ends waits for its last spans. With all else that a service does before
-/// it ends, it is gone within two seconds whatever its collector does.
+/// Limit on the wait of a program that ends for its last spans. With all else that a service does
+/// at its end, it is gone within two seconds even if its collector hangs.
 pub const FLUSH_TIMEOUT: Duration = Duration::from_millis(1400);
 
-/// What is logged, and where spans go.
+/// Options of logs and spans.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Base URL of the collector, such as `http://127.0.0.1:4318`; `/v1/traces` is appended.
-    /// Where it is absent, `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` (taken as it is) and
-    /// `OTEL_EXPORTER_OTLP_ENDPOINT` say it. Without any of them no span is made.
+    /// Base URL of the collector, such as `http://127.0.0.1:4318`; `/v1/traces` is appended. If
+    /// `None`, `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` (used unchanged) or
+    /// `OTEL_EXPORTER_OTLP_ENDPOINT` gives it. Without any of them no span is made.
     pub endpoint: Option<String>,
-    /// The service's name in traces; else that of `OTEL_SERVICE_NAME` or
+    /// Name of the service in traces. If `None`, that of `OTEL_SERVICE_NAME` or
     /// `OTEL_RESOURCE_ATTRIBUTES`, else `portbook`.
     pub service_name: Option<String>,
-    /// What tells this process from others of the same service; random where absent.
+    /// Id of this process among those of one service. If `None`, a random one.
     pub instance_id: Option<Uuid>,
-    /// The share of new traces that are recorded, 0 to 1. A caller's decision that comes with its
-    /// `traceparent` is kept, and `OTEL_TRACES_SAMPLER` overrides both.
+    /// Share of new traces that are recorded, 0 to 1. The decision of a caller's `traceparent` is
+    /// kept, and `OTEL_TRACES_SAMPLER` overrides both.
     pub sample_ratio: f64,
-    /// Which logs appear: a level, or directives such as `info,portbook=debug`.
+    /// Logs to write: a level, or directives such as `info,portbook=debug`.
     pub log: String,
-    /// How a log line looks.
+    /// Format of log lines.
     pub log_format: LogFormat,
-    /// The standard variables (`OTEL_*`, `NO_COLOR`) that portbook itself heeds.
+    /// The standard variables (`OTEL_*`, `NO_COLOR`) that portbook reads.
     ///
     /// The OpenTelemetry SDK reads further ones (headers, time limits, batch sizes, the sampler)
     /// from the process's own environment.
@@ -86,26 +86,20 @@ impl Default for Options {
     }
 }
 
-/// Why telemetry could not be set up.
+/// A reason for telemetry not to start.
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
-    /// The directives of the log filter make no sense.
     #[error(
         "log filter \"{filter}\" is not valid: write a level, or such as \"info,portbook=debug\""
     )]
-    LogFilter {
-        /// What was given.
-        filter: String,
-        /// What is wrong with it.
-        source: ParseError,
-    },
-    /// The collector's address is no `http://` URL.
+    LogFilter { filter: String, source: ParseError },
+    /// The collector's address of the configuration is no `http://` URL.
     #[error(
         "OTLP endpoint \"{0}\" is not an http:// URL: write such as \"http://127.0.0.1:4318\", \
          and let a collector on this host forward by TLS"
     )]
     Endpoint(String),
-    /// The same, where a standard variable says it.
+    /// The collector's address of a standard variable is no `http://` URL.
     #[error(
         "OTEL_EXPORTER_OTLP_ENDPOINT or OTEL_EXPORTER_OTLP_TRACES_ENDPOINT is \"{0}\", and that is \
          not an http:// URL: write such as \"http://127.0.0.1:4318\", and let a collector on this \
@@ -118,35 +112,31 @@ pub enum TelemetryError {
          set it to http/protobuf and the endpoint to the collector's HTTP port (4318)"
     )]
     NoGrpc,
-    /// The runtime of the gRPC client.
+    /// The runtime of the gRPC client cannot be made.
     #[cfg(feature = "grpc")]
     #[error("no runtime for OTLP over gRPC")]
     Runtime(#[source] std::io::Error),
-    /// The share of recorded traces is no share.
     #[error("sample ratio {0} is not between 0 and 1: 0.1 records every tenth trace")]
     SampleRatio(f64),
     /// The exporter refuses its configuration, usually that of an `OTEL_EXPORTER_*` variable.
     #[error("spans cannot be exported to \"{endpoint}\": check the OTEL_EXPORTER_OTLP_* variables")]
     Exporter {
-        /// Where spans should have gone.
         endpoint: String,
-        /// What the exporter says.
         source: ExporterBuildError,
     },
-    /// The process has a tracing subscriber already.
     #[error("telemetry has been started already: start it once, at the top of the program")]
     AlreadyStarted(#[from] TryInitError),
 }
 
 impl TelemetryError {
-    /// Whether a variable is at fault that others set, for all programs alike. It must not stop
-    /// anybody from getting ports.
+    /// Whether a variable is wrong that is set for all programs alike. That must not keep portbook
+    /// from granting ports.
     pub const fn is_of_environment(&self) -> bool {
         matches!(self, Self::EndpointVariable(_) | Self::NoGrpc)
     }
 }
 
-/// Telemetry at work, to be shut down when everything else has ended.
+/// Running telemetry, to be shut down when everything else has ended.
 #[derive(Debug)]
 #[must_use = "the last spans are lost unless it is shut down"]
 pub struct Telemetry {
@@ -155,7 +145,7 @@ pub struct Telemetry {
 }
 
 impl Telemetry {
-    /// Why nothing is exported although a collector is named, where the environment is at fault.
+    /// Reason for exporting nothing although the environment names a collector.
     pub const fn fault(&self) -> Option<&TelemetryError> {
         self.fault.as_ref()
     }
@@ -165,21 +155,21 @@ impl Telemetry {
         self.provider.is_some()
     }
 
-    /// Sends what is left and ends the exporter's thread, within `limit` ([`FLUSH_TIMEOUT`]).
+    /// Exports the last spans and ends the exporter's thread, within `limit` ([`FLUSH_TIMEOUT`]).
     ///
-    /// It blocks, so call it outside the runtime, after it has ended. A failure is logged, not
-    /// returned: nobody should see another exit status because a collector was away.
+    /// It blocks, so call it outside the runtime, after that has ended. A failure is logged, not
+    /// returned: the exit status must not depend on a collector.
     pub fn shutdown(self, limit: Duration) {
         let Some(provider) = self.provider else {
             return;
         };
         if let Err(error) = provider.shutdown_with_timeout(limit) {
-            tracing::warn!(%error, "the last spans could not be exported");
+            tracing::warn!(%error, "could not export the last spans; they are lost");
         }
     }
 }
 
-/// Sets telemetry up for the whole process.
+/// Starts telemetry for the whole process.
 ///
 /// Call it once, before a runtime is entered: the exporter's blocking client must be neither built
 /// nor dropped on a thread that runs futures.
@@ -201,10 +191,11 @@ pub fn is_wanted(options: &Options) -> bool {
     trace::is_wanted(options)
 }
 
-/// Builds what [`start`] installs, without installing it, so that a test can use it for one thread.
+/// Builds the parts that [`start`] installs, without installing them, so that a test can use them
+/// for one thread.
 pub fn build(options: &Options) -> Result<(Dispatch, Telemetry), TelemetryError> {
     let logs_alone = Dispatch::new(log_subscriber(options)?);
-    // The SDK complains of bad OTEL_* variables while it is built: let that be seen.
+    // The SDK logs invalid OTEL_* variables while it is built.
     let provider = tracing::dispatcher::with_default(&logs_alone, || trace::provider(options));
     let (exporting, fault) = match provider {
         Ok(exporting) => (exporting, None),
@@ -232,8 +223,8 @@ mod tests {
     use super::testing::{Receiver, exporting_to};
     use super::*;
 
-    /// Asks the dispatchers themselves: with several in one process, as in tests, the call site
-    /// keeps what all of them want together.
+    /// Asks the dispatchers: with several in one process, as in tests, the call site remembers the
+    /// wishes of all of them together.
     #[test]
     fn without_an_endpoint_spans_are_off_at_their_call_site() {
         let receiver = Receiver::start();
@@ -265,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn a_collector_that_hangs_holds_nobody_up() {
+    fn a_collector_that_hangs_does_not_delay_the_end() {
         let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let options = Options {
             endpoint: Some(format!("http://{}", silent.local_addr().unwrap())),

@@ -1,4 +1,4 @@
-//! W3C Trace Context (<https://www.w3.org/TR/trace-context/>): how a trace crosses processes.
+//! W3C Trace Context (<https://www.w3.org/TR/trace-context/>): traces across processes.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -14,10 +14,10 @@ use super::Options;
 const TRACEPARENT: &str = "traceparent";
 const TRACESTATE: &str = "tracestate";
 
-/// Whether traces cross processes at all.
+/// Whether traces cross processes.
 static PROPAGATES: AtomicBool = AtomicBool::new(true);
 
-/// Heeds `OTEL_PROPAGATORS`: where it lists others alone, or none, no trace comes in or goes out.
+/// Applies `OTEL_PROPAGATORS`: if it does not list `tracecontext`, no trace comes in or goes out.
 pub(super) fn choose(options: &Options) {
     let Some(list) = options.environment.get("OTEL_PROPAGATORS") else {
         return;
@@ -26,8 +26,8 @@ pub(super) fn choose(options: &Options) {
     PROPAGATES.store(known, Ordering::Relaxed);
 }
 
-/// The caller's trace from its `traceparent` and `tracestate`; an empty context where there is
-/// none, or one that breaks the format: such a caller gets a trace of its own.
+/// Reads the caller's trace from its `traceparent` and `tracestate`. The context is empty if there
+/// is none, or an invalid one: such a caller gets a trace of its own.
 pub fn extract(traceparent: Option<&str>, tracestate: Option<&str>) -> Context {
     let propagates = PROPAGATES.load(Ordering::Relaxed);
     let headers = Headers {
@@ -43,16 +43,16 @@ pub fn extract(traceparent: Option<&str>, tracestate: Option<&str>) -> Context {
 
 /// Makes a span part of the caller's trace; a context without one changes nothing.
 ///
-/// Before the span is entered, has a child or is asked for its trace id: from then on its parent
-/// is fixed, and this does nothing.
+/// Call it before the span is entered, has a child or is asked for its trace id: these fix its
+/// parent.
 pub fn set_parent(span: &Span, context: Context) {
     if context.span().span_context().is_valid() {
-        // It can fail only for a span that is off, or too late as said above.
+        // It fails only for a span that is off, or whose parent is fixed.
         let _ = span.set_parent(context);
     }
 }
 
-/// Links a span to one of another trace: a renewal or a release to the allocation that it follows.
+/// Links a span to one of another trace, such as a renewal or a release to its allocation.
 pub fn link(span: &Span, other: &Ids) {
     let context = extract(Some(&other.traceparent()), None);
     let context = context.span().span_context().clone();
@@ -61,29 +61,29 @@ pub fn link(span: &Span, other: &Ids) {
     }
 }
 
-/// Names a span of a trace that is recorded.
+/// Ids of a span whose trace is recorded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ids {
-    /// The trace: 32 hexadecimal digits.
+    /// Id of the trace: 32 hexadecimal digits.
     pub trace_id: String,
-    /// The span: 16 hexadecimal digits.
+    /// Id of the span: 16 hexadecimal digits.
     pub span_id: String,
 }
 
 impl Ids {
-    /// The header that makes a span of another process a child of this one.
+    /// Header that makes a span of another process a child of this one.
     pub fn traceparent(&self) -> String {
         format!("00-{}-{}-01", self.trace_id, self.span_id)
     }
 }
 
-/// The names of a span; none unless its trace is recorded, so that nobody is sent to look for one
-/// that is not there.
+/// Ids of a span. `None` unless its trace is recorded, so that no reader searches for a missing
+/// one.
 pub fn ids(span: &Span) -> Option<Ids> {
     sampled(&span.context())
 }
 
-/// The names of the span that this thread is in.
+/// Ids of the span that this thread is in.
 pub(super) fn current() -> Option<Ids> {
     sampled(&Context::current())
 }
@@ -97,19 +97,19 @@ fn sampled(context: &Context) -> Option<Ids> {
     })
 }
 
-/// The id of a span's trace; none unless the trace is recorded.
+/// Id of a span's trace. `None` unless the trace is recorded.
 pub fn current_trace_id(span: &Span) -> Option<String> {
     ids(span).map(|ids| ids.trace_id)
 }
 
-/// What to send as `traceparent`, or to hand to a child process as `TRACEPARENT`.
+/// Value for the header `traceparent`, or for the variable `TRACEPARENT` of a child process.
 ///
 /// A trace that is not recorded has one too: it tells the next service not to record either.
 pub fn traceparent_of(span: &Span) -> Option<String> {
     inject(span).traceparent
 }
 
-/// What to send as `tracestate` along with it.
+/// Value for the header `tracestate` beside it.
 pub fn tracestate_of(span: &Span) -> Option<String> {
     inject(span).tracestate.filter(|state| !state.is_empty())
 }
@@ -123,7 +123,7 @@ fn inject(span: &Span) -> Headers {
     headers
 }
 
-/// Whether the four fields have their lengths; the SDK alone would take shorter ones and signs.
+/// Whether the four fields have their lengths; the SDK would accept shorter ones and signs.
 fn is_well_formed(traceparent: &str) -> bool {
     let mut fields = traceparent.split('-');
     [2, 32, 16, 2].iter().all(|length| {
@@ -134,7 +134,7 @@ fn is_well_formed(traceparent: &str) -> bool {
     })
 }
 
-/// The two headers that carry a trace.
+/// The two headers of a trace.
 #[derive(Debug, Default)]
 struct Headers {
     traceparent: Option<String>,
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_trace_starts_one() {
+    fn invalid_headers_start_a_trace_of_their_own() {
         let zero = "00-00000000000000000000000000000000-b7ad6b7169203331-01";
         for bad in [
             "",

@@ -1,7 +1,7 @@
-//! An exporter that says when spans stop to arrive and when they arrive again, once each.
+//! An exporter that logs when exports begin to fail and when they work again, once each.
 //!
-//! The SDK would report every failed batch, as an error, every five seconds; and of a failed
-//! connection it does not say where to.
+//! The SDK would log every failed batch, as an error, every five seconds, and leave out the address
+//! of a failed connection.
 
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,31 +16,30 @@ use prometheus_client::metrics::family::Family;
 
 use super::uplink::Uplink;
 
-/// Why spans are lost: the collector takes them too slowly, it did not take them, or they were not
-/// made because it has not taken those before them.
+/// Reasons for lost spans: the collector takes them too slowly, it did not take them, or they were
+/// not made because it has not taken earlier ones.
 pub(super) const REASONS: [&str; 3] = [QUEUE_FULL, EXPORT_FAILED, PAUSED];
 pub(super) const QUEUE_FULL: &str = "queue_full";
 const EXPORT_FAILED: &str = "export_failed";
 pub(super) const PAUSED: &str = "paused";
 
-/// The label of [`DROPPED`].
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct Lost {
     pub(super) reason: &'static str,
 }
 
-/// Spans that reached the collector. One for the process, as its exporter is.
+/// Number of spans that reached the collector. One for the process, as its exporter is.
 pub(super) static EXPORTED: LazyLock<Counter> = LazyLock::new(Counter::default);
 
-/// Spans that were lost.
+/// Number of lost spans, by reason.
 pub(super) static DROPPED: LazyLock<Family<Lost, Counter>> = LazyLock::new(Family::default);
 
-/// Notes that spans are lost.
+/// Counts lost spans.
 pub(super) fn lose(reason: &'static str, span_count: u64) {
     DROPPED.get_or_create(&Lost { reason }).inc_by(span_count);
 }
 
-/// Whether an event of the SDK, by its name, is told here in better words.
+/// Whether an event of the SDK, by its name, is left out since this file logs it better.
 pub(super) fn replaces(name: &str) -> bool {
     let told_here = [
         "Export.Failed.",
@@ -60,7 +59,7 @@ pub(super) struct Reporting<E> {
 }
 
 impl<E> Reporting<E> {
-    /// Reports on an exporter to this URL, to the log and to the uplink.
+    /// Wraps an exporter to this URL, and tells the uplink of its results.
     pub(super) fn new(exporter: E, endpoint: &str, uplink: Uplink) -> Self {
         Self {
             exporter,
@@ -89,7 +88,7 @@ impl<E> Reporting<E> {
                     tracing::warn!(
                         endpoint,
                         %error,
-                        "spans are not exported: does a collector listen there?"
+                        "could not export spans; they are lost until a collector listens there"
                     );
                 }
             }
@@ -118,7 +117,7 @@ impl<E: SpanExporter> SpanExporter for Reporting<E> {
     }
 }
 
-/// A URL without the user and password that may stand before its host.
+/// Removes the user and password that may stand before the host of a URL.
 fn without_credentials(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else {
         return url.to_owned();
@@ -138,7 +137,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_failure_is_told_once_and_so_is_its_end() {
+    fn a_failure_and_its_end_are_logged_once() {
         let sink = Sink::default();
         let writer = sink.clone();
         let layer = log::layer(&Options::default(), move || writer.clone()).unwrap();

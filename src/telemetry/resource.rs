@@ -1,4 +1,4 @@
-//! Who the spans come from: the resource's attributes.
+//! The resource: attributes of the process that makes spans.
 
 use opentelemetry::KeyValue;
 use opentelemetry_sdk::Resource;
@@ -9,10 +9,10 @@ use super::Options;
 
 const SERVICE_NAME: &str = "service.name";
 
-/// The resource: portbook's defaults, over them the standard variables, over these what portbook's
-/// own configuration names outright.
+/// Builds the resource. The standard variables override portbook's defaults, and portbook's own
+/// configuration overrides both.
 ///
-/// It is put together here because the SDK's own detectors would have the defaults win.
+/// The SDK's own detectors would let the defaults win.
 pub(super) fn of(options: &Options) -> Resource {
     let environment = &options.environment;
     let named = environment.get("OTEL_SERVICE_NAME");
@@ -48,8 +48,8 @@ fn random_id() -> Uuid {
     Builder::from_random_bytes(fastrand::u128(..).to_be_bytes()).into_uuid()
 }
 
-/// The pairs of `key=value,key=value`, where a byte may be written as `%2C`. None of them where one
-/// is wrong: half of a resource would name somebody else (OpenTelemetry's resource specification).
+/// Parses `key=value,key=value`, where a byte may be written as `%2C`. `None` if one pair is
+/// invalid: half of a resource would name another service (OpenTelemetry's resource specification).
 pub(super) fn attributes(text: &str) -> Option<Vec<KeyValue>> {
     let pairs = text.split(',').filter(|pair| !pair.trim().is_empty());
     let pair = |pair: &str| {
@@ -60,7 +60,7 @@ pub(super) fn attributes(text: &str) -> Option<Vec<KeyValue>> {
     pairs.map(pair).collect()
 }
 
-/// A text with its `%` and two hexadecimal digits taken for bytes (RFC 3986, 2.1).
+/// Decodes `%` and two hexadecimal digits to bytes (RFC 3986, 2.1).
 fn decoded(text: &str) -> Option<String> {
     let mut parts = text.split('%');
     let mut bytes = parts.next()?.as_bytes().to_vec();
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn the_service_is_called_portbook_unless_somebody_says_otherwise() {
+    fn the_service_is_called_portbook_by_default() {
         let attributes = ("OTEL_RESOURCE_ATTRIBUTES", "service.name=ports, team=a");
         let name = ("OTEL_SERVICE_NAME", "books");
         assert_eq!(value("service.name", &Options::default()), "portbook");
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn it_tells_version_host_and_instance() {
+    fn the_resource_has_version_host_and_instance() {
         let options = Options {
             instance_id: Some(Uuid::from_u128(7)),
             ..with_environment(&[("OTEL_RESOURCE_ATTRIBUTES", "host.name=elsewhere")])

@@ -1,12 +1,12 @@
-//! The spans of an allocation, with their fields by the semantic conventions of OpenTelemetry
-//! (<https://opentelemetry.io/docs/specs/semconv/>), portbook's own under `portbook.`.
+//! The spans of portbook. Their fields follow the semantic conventions of OpenTelemetry
+//! (<https://opentelemetry.io/docs/specs/semconv/>); its own begin with `portbook.`.
 //!
-//! Every field of a span is declared here, because tracing drops what is recorded undeclared.
-//! Numbers are recorded as `i64`: the OTLP layer would make text of unsigned ones.
+//! Every field of a span is declared here, because tracing drops undeclared ones. Numbers are
+//! recorded as `i64`: the OTLP layer would make text of unsigned ones.
 //!
-//! What went wrong stays where it went wrong: an attempt that met a busy port carries `error.type`,
-//! the allocation that then found another one carries none. A status of error is kept for answers
-//! that were refused or failed, since trace lists count it; a busy candidate is an everyday answer.
+//! An error stays at its span: an attempt that met a busy port carries `error.type`, the allocation
+//! that then found another port carries none. The error status, which trace lists count, is kept
+//! for answers that were refused or failed; a busy candidate is usual.
 
 use std::time::Duration;
 
@@ -24,13 +24,13 @@ use crate::domain::candidate::{Candidate, Cost};
 use crate::domain::lease::{AllocationId, Lease};
 use crate::domain::port::{Port, Protocol};
 
-/// Whether a span means something only within another one.
+/// Whether a span makes sense only within another one.
 pub(super) fn is_part(name: &str) -> bool {
     ["select_interfaces", "choose", "attempt", "commit"].contains(&name)
 }
 
-/// An HTTP request, named `POST /api/v1/leases/{id}`; by its method alone where no route matched.
-/// The route is worked out only where somebody wants the span.
+/// Makes the span of an HTTP request, named `POST /api/v1/leases/{id}`, or by its method alone if
+/// no route matched. `route` is called only if the span is recorded.
 pub fn request(method: &str, route: impl FnOnce() -> Option<String>) -> Span {
     let span = info_span!(
         target: SPAN_TARGET,
@@ -58,7 +58,7 @@ pub fn request(method: &str, route: impl FnOnce() -> Option<String>) -> Span {
     span
 }
 
-/// Records the answer to a request. It is an error from 500 on; before, the client erred.
+/// Records the answer to a request. It is an error from 500 on; below, the client erred.
 pub fn answered(span: &Span, status: u16) {
     span.record("http.response.status_code", i64::from(status));
     if status >= 500 {
@@ -66,7 +66,7 @@ pub fn answered(span: &Span, status: u16) {
     }
 }
 
-/// A command of the user's, from its start to its answer, named `portbook alloc`.
+/// Makes the span of a command, named such as `portbook alloc`.
 pub fn command(name: &'static str) -> Span {
     info_span!(
         target: SPAN_TARGET,
@@ -79,7 +79,7 @@ pub fn command(name: &'static str) -> Span {
     )
 }
 
-/// A request for ports, from the question to the answer.
+/// Makes the span of a request for ports.
 pub fn allocate(pool: &str) -> Span {
     info_span!(
         target: SPAN_TARGET,
@@ -93,39 +93,34 @@ pub fn allocate(pool: &str) -> Span {
     )
 }
 
-/// Records what an allocation granted, and how many candidate ports that took.
+/// Records the grant of an allocation, and the number of candidate ports that it tried.
 pub fn granted(span: &Span, id: AllocationId, port: Port, attempt_count: usize) {
     span.record("portbook.allocation.id", display(id.0));
     span.record("portbook.port", i64::from(port.get()));
     span.record("portbook.attempt.count", number(attempt_count));
 }
 
-/// Records why an allocation was refused, by the code of the answer (`pool_exhausted`, say).
-pub fn refused(span: &Span, code: &str) {
-    fail(span, code);
-}
-
-/// Which bind addresses a pool means right now.
+/// Makes the span of resolving a pool to bind addresses.
 pub fn select_interfaces() -> Span {
     info_span!(target: SPAN_TARGET, "select_interfaces", portbook.address.count = Empty)
 }
 
-/// Records how many bind addresses were selected.
+/// Records the number of selected bind addresses.
 pub fn selected(span: &Span, address_count: usize) {
     span.record("portbook.address.count", number(address_count));
 }
 
-/// The choice among the ports that are left.
+/// Makes the span of the choice among the ports that are left.
 pub fn choose() -> Span {
     info_span!(target: SPAN_TARGET, "choose", portbook.candidate.count = Empty)
 }
 
-/// Records how many candidates were weighed.
+/// Records the number of weighed candidates.
 pub fn chosen(span: &Span, candidate_count: usize) {
     span.record("portbook.candidate.count", number(candidate_count));
 }
 
-/// Notes on the span that this thread is in what was weighed: an event a candidate, cheapest first.
+/// Adds the weighed candidates to the span of this thread: one event each, cheapest first.
 pub fn weighed(candidates: &[Candidate]) {
     let context = Context::current();
     let span = context.span();
@@ -137,7 +132,7 @@ pub fn weighed(candidates: &[Candidate]) {
     }
 }
 
-/// The terms add up to the cost; for TCP and UDP together they are those of both.
+/// Terms of a candidate, whose sum is its cost; for TCP and UDP together they are those of both.
 fn terms(rank: usize, candidate: &Candidate) -> Vec<KeyValue> {
     let sum = |term: fn(&Cost) -> f64| -> f64 {
         let weighed = candidate.weighed.iter();
@@ -156,8 +151,8 @@ fn terms(rank: usize, candidate: &Candidate) -> Vec<KeyValue> {
     ]
 }
 
-/// What happens to one lease after it was granted (`renew`, `release`, `owner_gone`), linked to its
-/// allocation: a lease may last for days, so it is no span itself.
+/// Makes the span of an event of a lease (`renew`, `release`, `owner_gone`), linked to its
+/// allocation. A lease itself may last for days, so it is no span.
 pub fn of_lease(what: &'static str, lease: &Lease) -> Span {
     let span = info_span!(
         target: SPAN_TARGET,
@@ -175,7 +170,7 @@ pub fn of_lease(what: &'static str, lease: &Lease) -> Span {
     span
 }
 
-/// Something that the service does by itself, with a trace of its own: `expire`, `repair`,
+/// Makes the span of a chore of the service, with a trace of its own: `expire`, `repair`,
 /// `snapshot`, `restore`.
 pub fn chore(what: &'static str) -> Span {
     info_span!(
@@ -190,18 +185,18 @@ pub fn chore(what: &'static str) -> Span {
     )
 }
 
-/// Links a span to the allocations of these leases, and records how many they are.
+/// Links a span to the allocations of these leases, and records their number.
 pub fn concerns<'a>(span: &Span, leases: impl ExactSizeIterator<Item = &'a Lease>) {
     span.record("portbook.lease.count", number(leases.len()));
     leases.for_each(|lease| link(span, lease));
 }
 
-/// Records how many things a chore found.
+/// Records the number of things that a chore found.
 pub fn counted(span: &Span, count: usize) {
     span.record("portbook.count", number(count));
 }
 
-/// Records that what a span stands for failed, by a short word.
+/// Records an error by a short word, such as the code of a refusal.
 pub fn failed(span: &Span, code: &str) {
     fail(span, code);
 }
@@ -215,7 +210,7 @@ fn link(span: &Span, lease: &Lease) {
     }
 }
 
-/// One try to bind one address and port.
+/// Makes the span of one attempt to bind an address and port.
 pub fn attempt(address: &BindAddress, port: Port, protocol: Protocol) -> Span {
     info_span!(
         target: SPAN_TARGET,
@@ -231,7 +226,7 @@ pub fn attempt(address: &BindAddress, port: Port, protocol: Protocol) -> Span {
     )
 }
 
-/// Records what came of an attempt: a failure by its errno, and who was in the way.
+/// Records the result of an attempt: a failure by its errno, and the occupant.
 pub fn attempted(span: &Span, outcome: Outcome, errno: Option<i32>, occupant: Option<&Occupant>) {
     span.record("portbook.outcome", outcome.as_str());
     if !outcome.is_success() {
@@ -242,7 +237,7 @@ pub fn attempted(span: &Span, outcome: Outcome, errno: Option<i32>, occupant: Op
     }
 }
 
-/// One transaction of the store's writer, for all grants that waited for it.
+/// Makes the span of one transaction of the record's writer, for all grants that waited for it.
 pub fn commit() -> Span {
     info_span!(
         target: SPAN_TARGET,
@@ -256,15 +251,10 @@ pub fn commit() -> Span {
     )
 }
 
-/// Records how many grants a transaction took, and how long the first of them had waited.
+/// Records the number of grants of a transaction, and the wait of the first.
 pub fn committed(span: &Span, batch_size: usize, queue_wait: Duration) {
     span.record("portbook.batch.size", number(batch_size));
     span.record("portbook.queue.wait_ms", queue_wait.as_secs_f64() * 1000.0);
-}
-
-/// Records that a transaction failed, by SQLite's code or another short word.
-pub fn commit_failed(span: &Span, code: &str) {
-    fail(span, code);
 }
 
 fn fail(span: &Span, error_type: impl tracing::Value) {
@@ -276,7 +266,7 @@ fn number(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 
-/// The name of an error that `bind(2)` and `socket(2)` can give; `_OTHER` as the conventions ask.
+/// Name of an error of `bind(2)` and `socket(2)`; `_OTHER` as the conventions ask.
 fn errno_name(errno: i32) -> &'static str {
     match Errno::from_raw_os_error(errno) {
         Errno::ADDRINUSE => "EADDRINUSE",
@@ -314,7 +304,7 @@ mod tests {
         spans.iter().find(|span| span.name == name).unwrap()
     }
 
-    /// One request that meets a busy port, then gets the next.
+    /// Records a request that meets a busy port, then gets the next.
     fn allocation() {
         let request = request("POST", || Some("/api/v1/leases".to_owned()));
         let _in_request = request.enter();
@@ -339,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn the_spans_of_an_allocation_hang_together() {
+    fn spans_of_an_allocation_form_one_tree() {
         let spans = captured(allocation);
         let request = named(&spans, "POST /api/v1/leases");
         let allocate = named(&spans, "allocate");
@@ -396,11 +386,11 @@ mod tests {
     }
 
     #[test]
-    fn what_was_refused_or_failed_has_the_status_of_an_error() {
+    fn refusals_and_failures_have_the_error_status() {
         let spans = captured(|| {
             let allocate = allocate("default");
-            allocate.in_scope(|| commit_failed(&commit(), "disk_full"));
-            refused(&allocate, "pool_exhausted");
+            allocate.in_scope(|| failed(&commit(), "disk_full"));
+            failed(&allocate, "pool_exhausted");
             answered(&request("GET", || None), 503);
             answered(&request("HEAD", || None), 404);
         });

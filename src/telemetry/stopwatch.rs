@@ -1,5 +1,5 @@
-//! How long something took, for metrics and spans. Nothing is decided by it, so unlike deadlines it
-//! takes no clock that a test could move.
+//! Durations for metrics and spans. They decide nothing, so unlike deadlines they need no clock
+//! that a test can move.
 
 use std::time::{Duration, Instant};
 
@@ -8,13 +8,12 @@ use std::time::{Duration, Instant};
 pub struct Stopwatch(Instant);
 
 impl Stopwatch {
-    /// Begins to measure.
     #[expect(clippy::disallowed_methods, reason = "it measures and decides nothing")]
     pub fn start() -> Self {
         Self(Instant::now())
     }
 
-    /// How long it has run (`CLOCK_MONOTONIC`: the machine's sleep does not count).
+    /// Time since the start (`CLOCK_MONOTONIC`: the machine's sleep does not count).
     pub fn elapsed(self) -> Duration {
         self.0.elapsed()
     }

@@ -1,4 +1,4 @@
-//! What the tests of telemetry share: a collector of a few lines, spans kept in memory, a log sink.
+//! Helpers of the tests of telemetry: a collector of a few lines, spans kept in memory, a log sink.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -13,14 +13,14 @@ use tracing_subscriber::{Layer, Registry};
 use super::uplink::Uplink;
 use super::{Options, trace};
 
-/// A request that the collector was sent.
+/// A request to the collector.
 pub(super) struct Post {
     pub(super) request_line: String,
     pub(super) body: Vec<u8>,
 }
 
 impl Post {
-    /// Whether a text stands in the body: protobuf keeps texts as they are.
+    /// Whether the body contains a text: protobuf keeps texts unchanged.
     pub(super) fn has(&self, text: &str) -> bool {
         self.body
             .windows(text.len())
@@ -75,7 +75,7 @@ fn answer(mut stream: &TcpStream) -> Post {
     }
 }
 
-/// Options that send spans to a receiver.
+/// Options for exporting spans to a receiver.
 pub(super) fn exporting_to(receiver: &Receiver) -> Options {
     Options {
         endpoint: Some(receiver.url.clone()),
@@ -83,17 +83,17 @@ pub(super) fn exporting_to(receiver: &Receiver) -> Options {
     }
 }
 
-/// The spans that closed while `act` ran, in that order.
+/// Runs `act`, and returns the spans that ended, in order.
 pub(super) fn captured(act: impl FnOnce()) -> Vec<SpanData> {
     captured_with(Sampler::AlwaysOn, act)
 }
 
-/// The same with another sampler.
+/// Captures spans with another sampler.
 pub(super) fn captured_with(sampler: Sampler, act: impl FnOnce()) -> Vec<SpanData> {
     captured_over(Uplink::new(usize::MAX), sampler, act)
 }
 
-/// The same over an uplink that may not work.
+/// Captures spans over an uplink that may not work.
 pub(super) fn captured_over(uplink: Uplink, sampler: Sampler, act: impl FnOnce()) -> Vec<SpanData> {
     let (memory, provider) = remembering(sampler);
     let subscriber = tracing_subscriber::registry().with(trace::layer(&provider, uplink));
@@ -111,7 +111,7 @@ fn remembering(sampler: Sampler) -> (Memory, SdkTracerProvider) {
     (memory, provider)
 }
 
-/// The same beside a layer that writes log lines.
+/// Captures spans beside a layer that writes log lines.
 pub(super) fn captured_beside(
     log: Box<dyn Layer<Registry> + Send + Sync>,
     act: impl FnOnce(),
@@ -134,7 +134,7 @@ impl SpanExporter for Memory {
     }
 }
 
-/// Where a test's log lines go.
+/// Collects the log lines of a test.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Sink(Arc<Mutex<Vec<u8>>>);
 

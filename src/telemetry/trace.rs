@@ -1,4 +1,4 @@
-//! Spans over OTLP: where to, how, which ones, and the layer that makes them.
+//! Spans over OTLP: destination, transport, sampling, and the layer that makes them.
 
 use std::time::Duration;
 
@@ -27,20 +27,20 @@ use super::{Endpoint, Options, SPAN_TARGET, TelemetryError, resource, span};
 
 const TRACES_PATH: &str = "/v1/traces";
 
-// The SDK keeps these names and numbers to itself (OpenTelemetry's SDK environment variables).
+// The SDK does not export these names and numbers (OpenTelemetry's SDK environment variables).
 const BATCH_SIZE: &str = "OTEL_BSP_MAX_EXPORT_BATCH_SIZE";
 const DEFAULT_BATCH_SIZE: usize = 512;
 const DELAY: &str = "OTEL_BSP_SCHEDULE_DELAY";
 const DEFAULT_DELAY: Duration = Duration::from_secs(5);
 
-/// How spans travel (`OTEL_EXPORTER_OTLP_PROTOCOL`).
+/// Transport of spans (`OTEL_EXPORTER_OTLP_PROTOCOL`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Transport {
     Http,
     Grpc,
 }
 
-/// What makes and exports spans, and its way to the collector; none where none is configured.
+/// Makes the provider of spans, and its uplink to the collector. `None` if none is configured.
 pub(super) fn provider(
     options: &Options,
 ) -> Result<Option<(SdkTracerProvider, Uplink)>, TelemetryError> {
@@ -78,7 +78,7 @@ pub(super) fn is_wanted(options: &Options) -> bool {
     !matches!(endpoint(options, Transport::Http), Ok(None))
 }
 
-/// Batches behind a door that counts what it turns away.
+/// Makes a queue of batches that counts the spans that it does not admit.
 fn queue<E>(options: &Options, exporter: E, uplink: &Uplink) -> impl SpanProcessor + use<E>
 where
     E: SpanExport + 'static,
@@ -87,7 +87,7 @@ where
     let delay = positive(&options.environment, DELAY).map_or(DEFAULT_DELAY, Duration::from_millis);
     let batches = BatchSpanProcessor::builder(Leaving::new(exporter, uplink.clone()))
         .with_batch_config(
-            // Each outright: of a number that is none, or zero, the SDK would make something else.
+            // All are set: from an invalid number, or zero, the SDK would make another one.
             BatchConfigBuilder::default()
                 .with_max_queue_size(uplink.room())
                 .with_max_export_batch_size(batch)
@@ -102,8 +102,8 @@ fn number(options: &Options, name: &str) -> Option<usize> {
     positive(&options.environment, name).and_then(|number| usize::try_from(number).ok())
 }
 
-/// How long the collector may take to answer. The batches have a limit of their own, which the SDK
-/// heeds with an asynchronous runtime alone.
+/// Limit on the collector's answer. The limit for batches is part of it, since the SDK applies that
+/// with an asynchronous runtime alone.
 pub(super) fn timeout(options: &Options) -> Duration {
     let milliseconds = |name| positive(&options.environment, name);
     let answer = milliseconds("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT")
@@ -122,8 +122,8 @@ fn transport(options: &Options) -> Transport {
     }
 }
 
-/// The layer that turns portbook's spans, and nothing else, into OpenTelemetry's, as long as they
-/// are of use.
+/// Makes the layer that turns portbook's spans, and no others, into OpenTelemetry's while the
+/// uplink takes them.
 pub(super) fn layer<S>(provider: &SdkTracerProvider, uplink: Uplink) -> impl Layer<S> + use<S>
 where
     S: tracing::Subscriber + for<'span> LookupSpan<'span>,
@@ -137,7 +137,7 @@ where
         .with_filter(while_it_works(uplink))
 }
 
-/// Leaves out whole traces where `uplink` takes none: who is in a span goes with its trace.
+/// Filters out whole traces while `uplink` takes none. A span within another one shares its fate.
 fn while_it_works<S>(uplink: Uplink) -> impl Filter<S> + use<S>
 where
     S: tracing::Subscriber + for<'span> LookupSpan<'span>,
@@ -183,7 +183,7 @@ fn exporter(options: &Options, endpoint: &str) -> Result<SpanExporter, Telemetry
         })
 }
 
-/// The sampler, or none where `OTEL_TRACES_SAMPLER` names one: the SDK reads it by itself.
+/// Makes the sampler. `None` if `OTEL_TRACES_SAMPLER` names one, which the SDK reads.
 fn sampler(options: &Options) -> Result<Option<Sampler>, TelemetryError> {
     if !(0.0..=1.0).contains(&options.sample_ratio) {
         return Err(TelemetryError::SampleRatio(options.sample_ratio));
@@ -195,7 +195,7 @@ fn sampler(options: &Options) -> Result<Option<Sampler>, TelemetryError> {
     Ok(Some(Sampler::ParentBased(Box::new(new_traces))))
 }
 
-/// The whole URL that spans are posted to; none where they are not wanted.
+/// URL to post spans to. `None` if they are not wanted.
 fn endpoint(options: &Options, transport: Transport) -> Result<Option<String>, TelemetryError> {
     let environment = &options.environment;
     if environment.says("OTEL_SDK_DISABLED", "true")
@@ -205,7 +205,7 @@ fn endpoint(options: &Options, transport: Transport) -> Result<Option<String>, T
     }
     let path = match transport {
         Transport::Http => TRACES_PATH,
-        // The service and its method are the path (opentelemetry-proto, TraceService).
+        // With gRPC the service and its method are the path (opentelemetry-proto, TraceService).
         Transport::Grpc => "",
     };
     let base = |url: &str| format!("{}{path}", url.trim().trim_end_matches('/'));
@@ -224,8 +224,8 @@ fn endpoint(options: &Options, transport: Transport) -> Result<Option<String>, T
     url.map_err(TelemetryError::EndpointVariable)
 }
 
-/// The URL, unless it needs what this build does not have: its HTTP client knows no TLS, and every
-/// export would fail where nobody looks.
+/// Returns an `http://` URL. The HTTP client of this build knows no TLS, so every export to another
+/// would fail unnoticed.
 fn plain_http(url: String) -> Result<String, String> {
     match url.split_once("://") {
         Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") && !rest.starts_with('/') => {
@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_client_cannot_reach_is_refused() {
+    fn endpoints_beyond_http_are_refused() {
         for bad in ["https://own:4318", "127.0.0.1:4318", "http:///v1"] {
             let named = [("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", bad)];
             for (options, by_variable) in [
@@ -334,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn a_trace_is_made_whole_or_not_at_all() {
+    fn traces_are_made_whole_or_left_out() {
         let uplink = Uplink::new(8);
         uplink.answered(false);
         let away = uplink.clone();

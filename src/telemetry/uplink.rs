@@ -1,8 +1,8 @@
-//! What is known of the way to the collector: how many spans wait for it, and whether it takes any.
+//! The uplink to the collector: the number of spans that wait, and whether exports work.
 //!
-//! A span that is made to be thrown away costs an allocation as much as one that arrives. So while
-//! exports fail no trace is begun (a circuit breaker), but one now and then that finds out whether
-//! they work again; nor while the queue has no room to speak of. A trace under way is finished.
+//! A span that is made and thrown away costs an allocation as much as one that arrives. So no trace
+//! begins while exports fail (a circuit breaker), except one now and then that finds out whether
+//! they work again; nor while the queue is nearly full. A trace under way is finished.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -11,14 +11,14 @@ use std::time::Duration;
 use super::report::{self, PAUSED, QUEUE_FULL};
 use super::stopwatch::Stopwatch;
 
-/// How long after a failed export, or after a trace that was let through, the next trace is let
-/// through. As long as the SDK keeps a batch, so that the one before has been answered.
+/// Pause after a failed export, or after a trace that was let through, before the next trace. As
+/// long as the SDK keeps a batch, so that the one before has been answered.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
-/// Exports work; any other value is when the next trace may begin.
+/// Value of `retry_at` while exports work; any other is the time of the next trace.
 const WORKS: u64 = 0;
 
-/// The way to the collector, known to both ends of the queue and to the layer that makes spans.
+/// The uplink, shared by both ends of the queue and the layer that makes spans.
 #[derive(Debug, Clone)]
 pub(super) struct Uplink(Arc<State>);
 
@@ -33,7 +33,7 @@ struct State {
 }
 
 impl Uplink {
-    /// A way on which at most `room` spans wait.
+    /// Makes an uplink on which at most `room` spans wait.
     pub(super) fn new(room: usize) -> Self {
         Self(Arc::new(State {
             room,
@@ -44,12 +44,12 @@ impl Uplink {
         }))
     }
 
-    /// How many spans may wait.
+    /// Maximum number of waiting spans.
     pub(super) fn room(&self) -> usize {
         self.0.room
     }
 
-    /// Whether a trace may begin now; if not, the span that would have begun it is counted as lost.
+    /// Whether a trace may begin now. If not, the span that would have begun it is counted as lost.
     pub(super) fn admits_trace(&self) -> bool {
         match self.refusal_at(self.0.age.elapsed()) {
             None => true,
@@ -60,7 +60,7 @@ impl Uplink {
         }
     }
 
-    /// Counts a span that is left out since the trace that it is part of was.
+    /// Counts a span that is left out with the rest of its trace.
     pub(super) fn leave_out_part(&self) {
         self.leave_out(PAUSED);
     }
@@ -70,7 +70,7 @@ impl Uplink {
         self.0.left_out.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// How many spans have been left out since this was last asked.
+    /// Returns the number of spans left out since the last call.
     pub(super) fn take_left_out(&self) -> u64 {
         self.0.left_out.swap(0, Ordering::Relaxed)
     }
@@ -80,12 +80,13 @@ impl Uplink {
         if milliseconds(now) < state.retry_at.load(Ordering::Relaxed) {
             return Some(PAUSED);
         }
-        // The last eighth is for traces under way.
+        // The last eighth is reserved for traces under way.
         let waiting = state.waiting.load(Ordering::Relaxed);
         (waiting >= state.room - state.room / 8).then_some(QUEUE_FULL)
     }
 
-    /// A span that will be exported has begun: where exports fail it is the one that tries again.
+    /// Notes that a span to be exported has begun. While exports fail, it is the one that tries
+    /// again.
     pub(super) fn begun(&self) {
         self.begun_at(self.0.age.elapsed());
     }
@@ -95,7 +96,7 @@ impl Uplink {
         let due = retry_at.load(Ordering::Relaxed);
         if due != WORKS && due <= milliseconds(now) {
             let next = milliseconds(now + RETRY_AFTER);
-            // An export that was answered meanwhile knows better.
+            // An export that was answered meanwhile has set a better value.
             let _ = retry_at.compare_exchange(due, next, Ordering::Relaxed, Ordering::Relaxed);
         }
     }
@@ -103,7 +104,7 @@ impl Uplink {
     /// Takes a place in the queue, unless it is full.
     pub(super) fn enter(&self) -> bool {
         let State { waiting, room, .. } = &*self.0;
-        // Two that come at once see different counts, so no more are let in than there is room for.
+        // Two at once see different counts, so no more enter than there is room for.
         let has_room = waiting.fetch_add(1, Ordering::Relaxed) < *room;
         if !has_room {
             waiting.fetch_sub(1, Ordering::Relaxed);
@@ -111,12 +112,12 @@ impl Uplink {
         has_room
     }
 
-    /// So many have left the queue.
+    /// Notes that spans have left the queue.
     pub(super) fn left(&self, span_count: usize) {
         self.0.waiting.fetch_sub(span_count, Ordering::Relaxed);
     }
 
-    /// An export arrived, or failed.
+    /// Notes the result of an export.
     pub(super) fn answered(&self, arrived: bool) {
         self.answered_at(arrived, self.0.age.elapsed());
     }

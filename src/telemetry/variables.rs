@@ -1,11 +1,10 @@
-//! What is wrong with the standard variables. The SDK falls back in silence where a number cannot
-//! be read, so that somebody who mistyped one would never hear of it; of samplers and compressions
-//! that it does not know it tells by itself.
+//! Invalid standard variables. The SDK silently ignores a number that it cannot read, so that a
+//! mistyped one would stay unnoticed; it reports unknown samplers and compressions itself.
 
 use super::Environment;
 use super::resource;
 
-/// What a variable takes, and how to tell.
+/// Variable, description of its values, and their check.
 type Rule = (&'static str, &'static str, fn(&str) -> bool);
 
 const RULES: [Rule; 19] = [
@@ -40,7 +39,7 @@ const RULES: [Rule; 19] = [
     ("OTEL_SPAN_EVENT_COUNT_LIMIT", NUMBER, is_positive),
     ("OTEL_SPAN_LINK_COUNT_LIMIT", NUMBER, is_positive),
     ("OTEL_RESOURCE_ATTRIBUTES", PAIRS, is_attributes),
-    // What is in these is nobody's to read, so they are said to be wrong and not shown.
+    // Headers hold secrets, so their value is never shown.
     (HEADERS, PAIRS, is_pairs),
     (TRACES_HEADERS, PAIRS, is_pairs),
 ];
@@ -52,7 +51,7 @@ const NUMBER: &str = "a number above 0";
 const PAIRS: &str = "key=value, with a comma between two and other commas and signs as %2C";
 const PROTOCOLS: &str = "http/protobuf, or grpc in a build with --features grpc";
 
-/// A sentence for each variable whose value is not heeded.
+/// Describes each variable with an invalid value.
 pub(super) fn complaints(environment: &Environment) -> Vec<String> {
     let wrong = RULES.iter().filter_map(|(name, takes, holds)| {
         let value = environment.get(name).filter(|value| !holds(value))?;
@@ -62,12 +61,12 @@ pub(super) fn complaints(environment: &Environment) -> Vec<String> {
         } else {
             format!("{name}={value}")
         };
-        Some(format!("{given} is not heeded: it takes {takes}"))
+        Some(format!("{given} is ignored; it takes {takes}"))
     });
     wrong.collect()
 }
 
-/// A number above zero; none where the variable says something else.
+/// Reads a number above zero. `None` for other values.
 pub(super) fn positive(environment: &Environment, name: &str) -> Option<u64> {
     let number: u64 = environment.get(name)?.parse().ok()?;
     (number > 0).then_some(number)
@@ -123,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn each_wrong_value_is_told_with_its_variable_and_what_it_takes() {
+    fn complaints_name_variable_and_valid_values() {
         for (name, takes, _) in RULES {
             let told = complaint(name, "=x").unwrap();
             assert!(told.contains(name) && told.ends_with(takes), "{told}");
@@ -131,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_specification_allows_is_heeded() {
+    fn values_of_the_specification_are_accepted() {
         for (name, value) in [
             ("OTEL_SDK_DISABLED", "False"),
             ("OTEL_TRACES_EXPORTER", "otlp"),

@@ -197,7 +197,11 @@ fn who_takes_over_gets_every_hold_and_nobody_comes_in_between() {
     assert_eq!(second.console, first.console);
     let mut first = first;
     assert!(first.child.wait().unwrap().success());
-    assert!(second.log().contains("taken over from the running service"));
+    assert!(
+        second
+            .log()
+            .contains("took the sockets of the running service over")
+    );
     // It keeps them as its own.
     assert_eq!(granted(&second, &json!({"name": "web"})), web);
 }

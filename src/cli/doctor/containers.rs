@@ -1,5 +1,5 @@
 //! Ports that Docker or Podman have published. Both rewrite packets before any socket sees them, so
-//! a bind does not notice; their own API does.
+//! a bind does not notice them, and their API has to be asked.
 
 use std::collections::HashMap;
 use std::io;
@@ -17,10 +17,10 @@ use crate::domain::pool::Pool;
 use crate::domain::port::{Port, Protocol};
 use crate::host::occupancy::Occupancy;
 
-/// How long an engine may take to answer.
+/// Limit on an engine's answer.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// A thousand containers with their ports take less.
+/// Maximum answer in bytes: more than a thousand containers need.
 const LONGEST_BYTES: usize = 8 << 20;
 
 /// Programs that listen on behalf of a container.
@@ -32,11 +32,11 @@ pub(super) struct Published {
     container: String,
     protocol: Protocol,
     port: Port,
-    /// Whether a socket on the host shows it, as a proxy of the engine's does.
+    /// Whether a socket on the host shows it, such as that of the engine's proxy.
     seen: bool,
 }
 
-/// What of the engine's `GET /containers/json` is of use here.
+/// Members of `GET /containers/json` that matter here.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Container {
@@ -53,7 +53,8 @@ struct Mapping {
     r#type: String,
 }
 
-/// What every engine that answers has published; who does not let us look is noted.
+/// Ports that the engines have published. An engine that does not let us look is noted in
+/// `unknown`.
 pub(super) async fn published(unknown: &mut Vec<String>) -> Vec<Published> {
     let mut all = Vec::new();
     for socket in sockets() {
@@ -87,7 +88,7 @@ fn reason(error: &ClientError) -> String {
     }
 }
 
-/// Where engines listen: what their own variables say, and the customary places.
+/// Sockets of the engines: from their own variables, and the customary ones.
 fn sockets() -> Vec<PathBuf> {
     let of_variable = |name| {
         let value = std::env::var(name).ok()?;
@@ -144,7 +145,7 @@ fn of(containers: &[Container]) -> Vec<Published> {
             });
         }
     }
-    // One entry a family says the same twice.
+    // Each family has an entry for one port.
     all.dedup_by(|a, b| (&a.container, a.protocol, a.port) == (&b.container, b.protocol, b.port));
     all
 }
@@ -169,7 +170,7 @@ pub(super) fn clashes(
 
 fn leased(it: &Published, lease: &LeaseDocument) -> Option<(String, String)> {
     let owner = lease.owner.as_ref()?;
-    // A container that got its port from portbook is where it belongs.
+    // A container may listen on its own lease.
     if lease.state != State::Active || PROXIES.contains(&&*owner.command) {
         return None;
     }

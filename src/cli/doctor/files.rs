@@ -1,4 +1,4 @@
-//! Who may read and write what portbook keeps: the data directory, the record, the token, the socket.
+//! Permissions of portbook's files: the data directory, the record, the token, the socket.
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::path::Path;
 use super::quoted;
 use crate::config::Settings;
 
-/// Files that others may open, or that are another user's.
+/// Files that other users may open, or that belong to another user.
 pub(super) fn permissions(settings: &Settings) -> Vec<(String, String)> {
     let folder = &settings.data_dir;
     let kept = [
@@ -23,7 +23,7 @@ pub(super) fn permissions(settings: &Settings) -> Vec<(String, String)> {
 }
 
 fn of_file(path: &Path, mode: u32, me: u32) -> Vec<(String, String)> {
-    // What is not there yet is made with the right ones.
+    // A missing file will be made with the right permissions.
     let Ok(found) = std::fs::metadata(path) else {
         return Vec::new();
     };

@@ -1,9 +1,9 @@
-//! Leases whose folder is gone: they keep ports that nobody will ask for again.
+//! Leases of deleted folders: they keep ports for no program.
 
 use crate::api::document::LeaseDocument;
 use crate::cli::{folder, release};
 
-/// How many folders are named.
+/// Maximum number of folders in the message.
 const NAMED: usize = 5;
 
 /// The user's leases of folders that no longer exist, as one finding.

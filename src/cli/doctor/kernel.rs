@@ -9,19 +9,19 @@ use crate::domain::pool::Pool;
 use crate::domain::port::PortSet;
 use crate::host::{kernel, process};
 
-/// What is found: what is wrong, and the command that mends it.
+/// Findings: a message each, and the command that mends it.
 type Found = Vec<(String, String)>;
 
-/// What is left to outgoing connections should not be less.
+/// Minimum number of ports to leave to outgoing connections.
 const ENOUGH_EPHEMERAL: usize = 1000;
 
-/// Descriptors of a lease: a hold on each family, and its owner's pidfd.
+/// Descriptors that a lease needs: a hold for each family, and its owner's pidfd.
 const DESCRIPTORS_A_LEASE: u64 = 3;
 
-/// What clients, files and the runtime need beside the holds.
+/// Descriptors for clients, files and the runtime.
 const OTHER_DESCRIPTORS: u64 = 256;
 
-/// For more leases at once a host is set up with care.
+/// Number of leases to have descriptors for; a host for more is set up with care.
 const MANY_LEASES: usize = 1000;
 
 /// Pools in the range that the kernel gives to outgoing connections.
@@ -45,7 +45,8 @@ fn in_ephemeral(pools: &[Arc<Pool>], range: &PortSet, reserved: &PortSet) -> Fou
     overlapping.collect()
 }
 
-/// The longest run of the ephemeral range that no pool is in; where that is too short, the pool moves.
+/// Command that moves the ephemeral range into its longest part without a pool or, if that is too
+/// short, the pool.
 fn move_away(pool: &Pool, range: &PortSet, pools: &PortSet) -> String {
     let left = range.without(pools);
     let longest = left.ranges().max_by_key(ExactSizeIterator::len);
@@ -62,7 +63,7 @@ fn move_away(pool: &Pool, range: &PortSet, pools: &PortSet) -> String {
     }
 }
 
-/// Ports of pools that the administrator has reserved: they are granted by number alone.
+/// Ports of pools that the administrator has reserved: only requests by number get them.
 pub(super) fn reserved(pools: &[Arc<Pool>]) -> Found {
     in_reserved(pools, &kernel::reserved_ports())
 }
@@ -82,7 +83,7 @@ fn in_reserved(pools: &[Arc<Pool>], reserved: &PortSet) -> Found {
     found.collect()
 }
 
-/// Pools below the first unprivileged port, where the service has no capability for them.
+/// Pools below the first unprivileged port, if the service has no capability for them.
 pub(super) fn low(pools: &[Arc<Pool>], running: Option<&StatusDocument>) -> Found {
     let pid = running.map_or_else(std::process::id, |service| service.pid);
     let program = std::env::current_exe().unwrap_or_else(|_| "portbook".into());
@@ -128,7 +129,7 @@ fn too_few_descriptors(leases: usize, limit: u64) -> Found {
     let message = format!(
         "a process started from here may open {limit} descriptors, which is enough for {possible} leases at once; {leases} need {needed}"
     );
-    // Of the shell that this is pasted into; what it starts from then on inherits it.
+    // For the shell that this is pasted into, and so for the programs that it starts.
     let command = format!("sudo prlimit --pid $$ --nofile={needed}:{needed}");
     vec![(message, command)]
 }
@@ -151,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn the_ephemeral_range_moves_out_of_the_pools_way() {
+    fn the_ephemeral_range_moves_away_from_the_pool() {
         let (range, none) = (ports("32768-60999"), PortSet::EMPTY);
         assert_eq!(in_ephemeral(&pools("20000-29999"), &range, &none), []);
         let found = in_ephemeral(&pools("30000-39999"), &range, &none);
@@ -160,15 +161,15 @@ mod tests {
             found[0].1,
             "sudo sysctl -w net.ipv4.ip_local_port_range=\"40000 60999\""
         );
-        // Where nothing would be left, it is the pool that moves.
+        // With nothing left of the range, the pool moves.
         let found = in_ephemeral(&pools("30000-60500"), &range, &none);
         assert!(found[0].1.starts_with("PORTBOOK_POOLS__DEFAULT__RANGES="));
-        // What is reserved is not given to anybody.
+        // Reserved ports are not given to outgoing connections.
         assert_eq!(in_ephemeral(&pools("33000"), &range, &ports("33000")), []);
     }
 
     #[test]
-    fn what_is_reserved_is_left_as_it_is_but_for_the_pool() {
+    fn reserved_ports_are_freed_for_the_pool_alone() {
         assert_eq!(in_reserved(&pools("20000-29999"), &ports("8080")), []);
         let found = in_reserved(&pools("20000-29999"), &ports("8080,20005-20007"));
         assert_eq!(
@@ -178,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn low_ports_and_few_descriptors_are_told_with_what_mends_them() {
+    fn low_ports_and_few_descriptors_come_with_a_remedy() {
         assert_eq!(below(&pools("1024-1030"), 1024, "p"), []);
         let found = below(&pools("443,8443"), 1024, "/usr/bin/portbook");
         assert!(found[0].0.contains("grants 443"));

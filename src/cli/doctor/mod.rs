@@ -1,4 +1,4 @@
-//! `portbook doctor`: what on this host is in portbook's way, each with the command that mends it.
+//! `portbook doctor`: obstacles to portbook on this host, each with the command that mends it.
 
 mod containers;
 mod files;
@@ -15,24 +15,20 @@ use super::{Failure, Global, print, print_json};
 use crate::api::document::VERSION;
 use crate::domain::attempt::printable;
 
-/// Something that is in the way.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 struct Finding {
-    /// What it is about.
     check: &'static str,
-    /// What is wrong.
     message: String,
-    /// What mends it, to be pasted into a shell.
+    /// Command that mends it, to be pasted into a shell.
     command: String,
 }
 
-/// What one check came to.
 #[derive(Debug, Default, Serialize)]
 struct Report {
-    /// The names of what was looked at.
+    /// Names of all checks.
     checks: Vec<&'static str>,
     findings: Vec<Finding>,
-    /// What could not be looked at, and why.
+    /// Checks that could not be done, with the reason.
     unknown: Vec<String>,
 }
 
@@ -48,7 +44,7 @@ impl Report {
     }
 }
 
-/// Looks at everything; exit code 1 if something is in the way.
+/// Does all checks; exit code 1 if one of them finds something.
 pub(super) async fn run(global: &Global) -> Result<ExitCode, Failure> {
     let loaded = global.load()?;
     let mut report = Report::default();
@@ -95,7 +91,7 @@ fn text(report: &Report) -> String {
     lines.concat()
 }
 
-/// A word as a shell reads it back.
+/// Quotes a word for a shell.
 fn quoted(word: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+:@".contains(&byte);
     if !word.is_empty() && word.bytes().all(plain) {
@@ -109,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_word_of_somebody_elses_stays_a_word() {
+    fn hostile_words_stay_one_word_of_the_shell() {
         assert_eq!(quoted("/var/lib/portbook"), "/var/lib/portbook");
         assert_eq!(
             quoted("a b; rm -rf '$HOME'"),

@@ -1,11 +1,11 @@
-//! The services that answer here: each knows its own leases alone, so one is enough.
+//! The services that run on this host. Each knows its own leases alone, so there should be one.
 
 use crate::api::document::{LeaseDocument, StatusDocument};
 use crate::config::Loaded;
 use crate::library::backend::Backend;
 use crate::library::find;
 
-/// Every service that answers, the one that commands speak to first.
+/// Every service that answers; the first is the one that commands use.
 pub(super) async fn running(loaded: &Loaded) -> Vec<StatusDocument> {
     let mut found: Vec<StatusDocument> = Vec::new();
     for client in find::all(loaded).await {
@@ -18,7 +18,6 @@ pub(super) async fn running(loaded: &Loaded) -> Vec<StatusDocument> {
     found
 }
 
-/// Services beside the first.
 pub(super) fn several(running: &[StatusDocument]) -> Vec<(String, String)> {
     let Some((first, others)) = running.split_first() else {
         return Vec::new();
@@ -42,7 +41,7 @@ pub(super) fn several(running: &[StatusDocument]) -> Vec<(String, String)> {
     found.collect()
 }
 
-/// The living leases of the service that commands speak to; none where none runs.
+/// Living leases of the service that commands use; none without a service.
 pub(super) async fn leases(loaded: &Loaded) -> Vec<LeaseDocument> {
     match find::find(loaded).await {
         Ok(Some(client)) => {

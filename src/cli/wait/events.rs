@@ -1,4 +1,4 @@
-//! A service's events, and which of them concern what is waited for.
+//! Events of a service, and whether they concern the subject of a wait.
 
 use serde::Deserialize;
 
@@ -8,7 +8,7 @@ use crate::domain::event::EventKind;
 use crate::domain::lease::LeaseId;
 use crate::domain::port::Port;
 
-/// Maximum size of one event in bytes. What is longer is not one of ours.
+/// Maximum size of one event in bytes. Portbook sends no longer ones.
 const LONGEST_EVENT: usize = 64 << 10;
 
 /// Reason for another look at the leases.
@@ -43,7 +43,7 @@ impl Events {
         })
     }
 
-    /// Reads until something happened to the subject.
+    /// Reads until an event concerns the subject.
     pub(super) async fn heard_of(&mut self, subject: &Subject, known: &[LeaseId]) -> News {
         loop {
             while let Some(event) = first_event(&mut self.text) {
@@ -81,14 +81,14 @@ impl Heard {
     }
 }
 
-/// Takes the first whole event out of what was read (WHATWG HTML 9.2.5: an empty line ends it).
+/// Takes the first whole event out of the text (WHATWG HTML 9.2.5: an empty line ends it).
 fn first_event(text: &mut Vec<u8>) -> Option<String> {
     let end = text.windows(2).position(|pair| pair == b"\n\n")?;
     let event: Vec<u8> = text.drain(..end + 2).collect();
     Some(String::from_utf8_lossy(&event).into_owned())
 }
 
-/// Parses an event. `None` if everything may have changed; a comment says that nothing has.
+/// Parses an event. `None` if everything may have changed; a comment is an event of no kind.
 fn heard(event: &str) -> Option<Heard> {
     let field = |name: &str| event.lines().find_map(|line| line.strip_prefix(name));
     match (field("event: "), field("data: ")) {

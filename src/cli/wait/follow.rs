@@ -1,5 +1,5 @@
-//! Following leases: by the events of a running service; without one by the record, looked at anew
-//! when an owner ends, and now and then.
+//! Following leases: by the events of a service, or by looking at the record when an owner ends and
+//! every few seconds.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -23,29 +23,27 @@ use crate::library::find;
 /// Pause between two looks at the record, or for a service that has gone.
 const ROUND: Duration = Duration::from_secs(1);
 
-/// Pause while the end of a known owner would be told.
+/// Pause while the kernel would report the end of a known owner.
 const LONG_ROUND: Duration = Duration::from_secs(5);
 
 /// The leases that concern a subject.
 #[derive(Debug, Default)]
 pub(super) struct Look {
-    /// Those that live.
     pub(super) living: Vec<LeaseDocument>,
-    /// Those that were known to live and have ended.
+    /// Leases that were known and have ended.
     pub(super) ended: Vec<LeaseDocument>,
 }
 
-/// Follows leases.
 pub(super) struct Follow<'a> {
     loaded: &'a Loaded,
     source: Source,
-    /// The ends of owners that are known.
+    /// Descriptors that are readable once a known owner has ended.
     owners: Vec<Readiness>,
-    /// Leases whose program went away while they were followed.
-    park_lease: HashSet<LeaseId>,
-    /// Leases whose program had ended before, which is yet to be told.
+    /// Leases whose program ended while they were followed.
+    parked: HashSet<LeaseId>,
+    /// Leases whose program had ended before; the service has yet to report that.
     leaving: HashSet<LeaseId>,
-    /// Whether there must be a service or a record, as for a name.
+    /// Whether a service or a record is needed, as for a name.
     is_needed: bool,
     is_first: bool,
     is_told: bool,
@@ -63,7 +61,7 @@ impl<'a> Follow<'a> {
             loaded,
             source: Source::Record(Instant::now()),
             owners: Vec::new(),
-            park_lease: HashSet::new(),
+            parked: HashSet::new(),
             leaving: HashSet::new(),
             is_needed,
             is_first: true,
@@ -71,9 +69,9 @@ impl<'a> Follow<'a> {
         }
     }
 
-    /// Whether the program of a lease went away while it was followed, however short it was there.
-    pub(super) fn was_put_away(&self, id: LeaseId) -> bool {
-        self.park_lease.contains(&id)
+    /// Whether the program of a lease ended while it was followed, even if it was never seen.
+    pub(super) fn was_parked(&self, id: LeaseId) -> bool {
+        self.parked.contains(&id)
     }
 
     fn look_again_later(&mut self) {
@@ -85,8 +83,8 @@ impl<'a> Follow<'a> {
         self.source = Source::Record(Instant::now() + round);
     }
 
-    /// The leases of the subject as they are now, with those `known` that have ended. `None` where
-    /// neither a service nor the record answers at this moment.
+    /// Leases of the subject now, and those of `known` that have ended. `None` if neither a service
+    /// nor the record answers at this moment.
     pub(super) async fn look(
         &mut self,
         subject: &Subject,
@@ -105,8 +103,8 @@ impl<'a> Follow<'a> {
         }
     }
 
-    /// Takes away owners that have ended, of which the service may not know yet. What had ended before
-    /// the first look is not waited for: its successor is.
+    /// Removes owners that have ended, of which the service may not know yet. If an owner had ended
+    /// before the first look, its successor is waited for.
     fn without_the_dead(&mut self, mut look: Look, is_first: bool) -> Look {
         for lease in &mut look.living {
             let is_dead = lease.owner.as_ref().is_some_and(has_ended);
@@ -128,7 +126,7 @@ impl<'a> Follow<'a> {
         if matches!(self.source, Source::Record(_))
             && let Some(client) = find::find(self.loaded).await?
         {
-            // Listened to before looking, so that nothing happens in between unheard.
+            // Subscribed before looking, so that no event is missed in between.
             let events = Events::of(&client).await?;
             self.source = Source::Service(Backend::Service(client), events);
         }
@@ -169,7 +167,7 @@ impl<'a> Follow<'a> {
                 look.living = if all.is_empty() {
                     by_id(backend, name.as_str()).await
                 } else {
-                    // Those of other scopes alone are not meant; one of this scope may come yet.
+                    // Leases of other scopes alone do not count; one of this scope may come yet.
                     target::leases(&all, name.as_str()).unwrap_or_default()
                 };
             }
@@ -183,7 +181,7 @@ impl<'a> Follow<'a> {
         Ok(look)
     }
 
-    /// Tells once that a lease of the name, or its program, is yet to come.
+    /// Prints a note, once, that a lease of the name, or its program, is yet to come.
     pub(super) fn tell_of_none(&mut self, subject: &Subject, living: &[LeaseDocument]) {
         let Subject::Name(name) = subject else { return };
         let away = |lease: &LeaseDocument| lease.state == State::Reserved;
@@ -199,7 +197,7 @@ impl<'a> Follow<'a> {
         }
     }
 
-    /// Returns once the leases may have changed. Nothing is lost if it is given up.
+    /// Returns once the leases may have changed. Can be cancelled without loss.
     pub(super) async fn changed(&mut self, subject: &Subject, known: &[LeaseId]) {
         let source = &mut self.source;
         let news = async {
@@ -214,7 +212,7 @@ impl<'a> Follow<'a> {
         let news = tokio::select! {
             news = news => news,
             () = any_ends(&self.owners) => {
-                // It stays readable: told once, it is waited for no more.
+                // The descriptor stays readable, so it is waited for once.
                 self.owners.clear();
                 News::Unknown
             }
@@ -222,20 +220,20 @@ impl<'a> Follow<'a> {
         match news {
             News::Event(heard) if heard.kind == EventKind::Reserved.as_str() => {
                 let lease = heard.lease.filter(|id| !self.leaving.remove(id));
-                self.park_lease.extend(lease);
+                self.parked.extend(lease);
             }
             News::Gone => self.look_again_later(),
             News::Event(_) | News::Unknown => {}
         }
     }
 
-    /// The service or the record, to ask about a port.
+    /// Opens the service or the record, to ask about a port.
     pub(super) async fn backend(&self) -> Option<Backend> {
         Backend::open(self.loaded).await.ok()
     }
 }
 
-/// A living lease of which the id was given.
+/// Living lease of this id.
 async fn by_id(backend: &Backend, word: &str) -> Vec<LeaseDocument> {
     let Ok(id) = word.parse() else {
         return Vec::new();

@@ -1,4 +1,4 @@
-//! Waiting until nothing is on a port any more.
+//! Waiting for a free port.
 
 use std::time::Duration;
 
@@ -13,15 +13,15 @@ use crate::host::closing::ClosingSockets;
 use crate::host::occupancy::{self, Occupancy};
 use crate::host::readiness::Readiness;
 
-/// UDP sockets close without news.
+/// Pause between two looks at UDP sockets, whose ends the kernel does not report.
 const ROUND: Duration = Duration::from_millis(100);
 
-/// How long to rely on news of closing sockets: TIME_WAIT ends without.
+/// Pause between two looks at TCP sockets: the kernel reports most ends, but not that of TIME_WAIT.
 const SECOND_LOOK: Duration = Duration::from_secs(1);
 
 pub(super) async fn until_free(waiting: &mut Waiting<'_>) -> Result<Report, Failure> {
     let failed = |error: std::io::Error| Failure::other(format!("news of sockets: {error}"));
-    // Listened to before looking, so that nothing closes in between unheard. Only TCP is told of.
+    // Subscribed before looking, so that no end is missed in between. The kernel reports TCP alone.
     let news = ClosingSockets::open().map_err(failed)?;
     let closing = Readiness::of(news.descriptor().map_err(failed)?).map_err(failed)?;
     waiting.find_places(&[]);
@@ -61,7 +61,7 @@ pub(super) async fn until_free(waiting: &mut Waiting<'_>) -> Result<Report, Fail
     }
 }
 
-/// The lease of a name has ended, or there never was one.
+/// Reports that the lease of a name has ended, or that there was none.
 fn no_lease(waiting: &Waiting<'_>) -> Result<Report, Failure> {
     let name = waiting.named_places();
     if waiting.places.is_empty() {
@@ -84,7 +84,8 @@ fn all_free(places: &[Place]) -> Result<bool, Failure> {
     Ok(true)
 }
 
-/// A name whose program is away: it keeps the port until it is released, so waiting never ends.
+/// Reports a name whose program is away: it keeps the port until it is released, so that waiting
+/// never ends.
 fn kept(living: &[LeaseDocument], places: &[Place]) -> Option<Report> {
     let is_meant = |lease: &&LeaseDocument| {
         let place = Place {
@@ -111,7 +112,7 @@ fn kept(living: &[LeaseDocument], places: &[Place]) -> Option<Report> {
     Some(report.by(lease.clone()))
 }
 
-/// Names the occupants of the ports, as `who` would.
+/// Names the occupants of the ports, as `who` does.
 pub(super) async fn who_is_there(waiting: &Waiting<'_>) -> String {
     let mut told = Vec::new();
     if let Some(backend) = waiting.follow.backend().await {

@@ -1,5 +1,5 @@
-//! One HTTP question, to find out whether a server answers yet: a status below 500 is an answer,
-//! whatever it says. Nothing of the body is read and no redirect is followed.
+//! One HTTP request, to find out whether a server answers: every status below 500 is an answer. The
+//! body is not read and redirects are not followed.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::str::FromStr;
@@ -16,13 +16,13 @@ use tokio::net::TcpStream;
 
 use crate::host::occupancy::Entry;
 
-/// Limit on one try, from connecting to the head of the answer.
+/// Limit on one request, from connecting to the head of the answer.
 const TRY: Duration = Duration::from_secs(5);
 
 /// Maximum size of an answer's head in bytes.
 const LONGEST_HEAD: usize = 64 << 10;
 
-/// A path to ask for, such as `/health?deep=1`.
+/// A path, such as `/health?deep=1`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct HttpPath(PathAndQuery);
 
@@ -49,7 +49,7 @@ impl std::fmt::Display for HttpPath {
     }
 }
 
-/// Asks at each address until one answers well: its status, or what was heard last.
+/// Asks at each address until one answers below 500. Returns its status, or the last failure.
 pub(super) async fn ask(addresses: &[SocketAddr], path: &HttpPath) -> Result<StatusCode, String> {
     let mut last = "no address to ask at".to_owned();
     for address in addresses {

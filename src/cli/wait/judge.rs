@@ -1,4 +1,4 @@
-//! Judging leases: when waiting for a listener is in vain.
+//! Judging leases: whether waiting for a listener is in vain.
 
 use super::follow::Look;
 use super::owner::process_of;
@@ -7,7 +7,7 @@ use crate::api::document::{LeaseDocument, OwnerDocument};
 use crate::domain::attempt::printable;
 use crate::domain::lease::{LeaseId, State};
 
-/// The leases that were seen so far, with the owner that each had.
+/// The leases seen so far, with the owner of each.
 #[derive(Debug)]
 pub(super) struct Followed {
     leases: Vec<One>,
@@ -23,7 +23,6 @@ struct One {
     was_away: bool,
 }
 
-/// Why waiting is in vain.
 #[derive(Debug)]
 pub(super) struct Ending {
     pub(super) outcome: Outcome,
@@ -32,19 +31,17 @@ pub(super) struct Ending {
 }
 
 impl Followed {
-    /// None yet.
     pub(super) const fn until(goal: &'static str) -> Self {
         let leases = Vec::new();
         Self { leases, goal }
     }
 
-    /// The leases that were seen.
     pub(super) fn ids(&self) -> Vec<LeaseId> {
         self.leases.iter().map(|one| one.id).collect()
     }
 
-    /// Reads the names of owners anew that were last seen as the command that became them: once
-    /// they have ended, their names cannot be read.
+    /// Reads the names of owners again that were last seen as the command that became them: after
+    /// their end that is impossible.
     pub(super) fn rename(&mut self) {
         let owners = self.leases.iter_mut().filter_map(|one| one.owner.as_mut());
         for owner in owners.filter(|owner| owner.command == env!("CARGO_PKG_NAME")) {
@@ -54,27 +51,27 @@ impl Followed {
         }
     }
 
-    /// Takes in how the leases are now. Waiting is in vain once a lease has ended, or a program was
-    /// there and is away; one that has not come yet is waited for. `was_put_away`: whether the
-    /// program of a lease went away meanwhile, even if it was never seen.
+    /// Takes in the present leases. Waiting is in vain once a lease has ended, or a program was
+    /// there and is away; a program that has not come yet is waited for. `was_parked` tells whether
+    /// the program of a lease ended meanwhile, even if it was never seen.
     pub(super) fn take(
         &mut self,
         subject: &Subject,
         look: &Look,
-        was_put_away: impl Fn(LeaseId) -> bool,
+        was_parked: impl Fn(LeaseId) -> bool,
     ) -> Option<Ending> {
         self.follow_names(subject, look);
         let mut ended = look.ended.iter().filter(|lease| self.knows(lease.id));
         let ended = ended.next().map(|lease| self.ended(lease));
         let mut first = None;
         for lease in &look.living {
-            let ending = self.lives(subject, lease, was_put_away(lease.id));
+            let ending = self.lives(subject, lease, was_parked(lease.id));
             first = first.or(ending);
         }
         ended.or(first)
     }
 
-    /// Forgets leases that ended before a program was seen, where the name lives on with another port
+    /// Forgets leases that ended before a program was seen, if the name lives on with another port
     /// or was kept for a program that was away: that program is still waited for.
     fn follow_names(&mut self, subject: &Subject, look: &Look) {
         let is_of = |lease: &LeaseDocument, other: &LeaseDocument| {
@@ -116,7 +113,7 @@ impl Followed {
         &mut self,
         subject: &Subject,
         lease: &LeaseDocument,
-        was_put_away: bool,
+        was_parked: bool,
     ) -> Option<Ending> {
         let goal = self.goal;
         let one = self.one_of(lease.id)?;
@@ -124,7 +121,7 @@ impl Followed {
         one.was_away = is_away;
         let (outcome, reason) = match (&one.owner, &lease.owner) {
             (Some(owner), _) if is_away => (Outcome::Ended, program_ended(owner, lease, goal)),
-            (None, _) if is_away && was_put_away => {
+            (None, _) if is_away && was_parked => {
                 let of = label(lease);
                 let reason = format!("the program of {of} ended before it {goal}");
                 (Outcome::Ended, reason)
@@ -269,7 +266,7 @@ mod tests {
         assert!(followed.take(&name, &moved, |_| false).is_none());
         assert_eq!(followed.ids(), [successor.id]);
 
-        // Its program was seen: that one's end is the end of the wait.
+        // The end of a program that was seen is the end of the wait.
         let mut gone = looked(successor);
         gone.living[0].state = State::OwnerGone;
         gone.ended.append(&mut gone.living);

@@ -1,4 +1,4 @@
-//! Waiting for a listener, and for its first answer.
+//! Waiting for a listener, or for its first answer.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -13,16 +13,16 @@ use crate::domain::lease::State;
 use crate::domain::port::Protocol;
 use crate::host::occupancy::{Entry, Occupancy};
 
-/// For "somebody began to listen" the kernel has no event, so it is looked for so often.
+/// Pause between two looks: the kernel has no event for a socket that begins to listen.
 const ROUND: Duration = Duration::from_millis(100);
 
-/// A wait for listeners, with what was seen so far.
+/// A wait for listeners, and what it has seen so far.
 struct Vigil<'w, 'a> {
     waiting: &'w mut Waiting<'a>,
     path: Option<&'w HttpPath>,
     followed: Followed,
     living: Vec<LeaseDocument>,
-    /// Whether leases may have changed since they were looked at.
+    /// Whether leases may have changed since the last look.
     is_stale: bool,
 }
 
@@ -52,7 +52,8 @@ pub(super) async fn until_listening(
 impl<'w, 'a> Vigil<'w, 'a> {
     fn begin(waiting: &'w mut Waiting<'a>, path: Option<&'w HttpPath>) -> Result<Self, Failure> {
         waiting.find_places(&[]);
-        // What listens already needs no lease; UDP holds of portbook's only look as if they did.
+        // A port with a listener needs no look at the leases. UDP holds of portbook look like
+        // listeners.
         let is_udp = |place: &Place| place.protocol == Protocol::Udp;
         let is_stale =
             waiting.places.iter().any(is_udp) || listeners(&waiting.places, &[])?.is_none();
@@ -70,7 +71,7 @@ impl<'w, 'a> Vigil<'w, 'a> {
         })
     }
 
-    /// Looks at the leases: the answer if waiting is in vain.
+    /// Looks at the leases. Returns the report if waiting is in vain.
     async fn look(&mut self) -> Result<Option<Report>, Failure> {
         self.is_stale = false;
         let (subject, known) = (&self.waiting.subject, self.followed.ids());
@@ -80,12 +81,12 @@ impl<'w, 'a> Vigil<'w, 'a> {
         let follow = &self.waiting.follow;
         let ending = self
             .followed
-            .take(subject, &look, |id| follow.was_put_away(id));
+            .take(subject, &look, |id| follow.was_parked(id));
         self.waiting.find_places(&look.living);
         let waiting = &mut *self.waiting;
         waiting.follow.tell_of_none(&waiting.subject, &look.living);
         self.living = look.living;
-        // Its program may have left a child behind that listens.
+        // A child of its program may listen.
         let ending = match ending {
             Some(ending) if ending.outcome == Outcome::Lost => ending,
             Some(ending) if self.listeners()?.is_none() => ending,
@@ -99,7 +100,7 @@ impl<'w, 'a> Vigil<'w, 'a> {
         listeners(&self.waiting.places, &self.living)
     }
 
-    /// Looks at the ports: the answer if what is waited for is there.
+    /// Looks at the ports. Returns the report if the wait is over.
     async fn check(&mut self) -> Result<Option<Report>, Failure> {
         let Some(listeners) = self.listeners()? else {
             self.waiting.last = self.still();
@@ -142,7 +143,7 @@ impl<'w, 'a> Vigil<'w, 'a> {
         waiting.follow.changed(&waiting.subject, &known).await;
     }
 
-    /// Says which listener is missing, and the state of the lease.
+    /// Describes the missing listener and the state of the lease.
     fn still(&self) -> String {
         let still = format!(
             "{} is still without a listener",
@@ -156,7 +157,7 @@ impl<'w, 'a> Vigil<'w, 'a> {
     }
 }
 
-/// The listeners, if there is one on each of the ports.
+/// Listeners, if there is one on each of the ports.
 fn listeners(places: &[Place], living: &[LeaseDocument]) -> Result<Option<Vec<Entry>>, Failure> {
     let mut all = Vec::new();
     for place in places {
@@ -169,7 +170,7 @@ fn listeners(places: &[Place], living: &[LeaseDocument]) -> Result<Option<Vec<En
     Ok((!all.is_empty()).then_some(all))
 }
 
-/// Whether what seems to listen is a hold of portbook's: for UDP the kernel does not tell them apart.
+/// Whether an apparent listener is a hold of portbook: for UDP the kernel does not tell them apart.
 fn is_held(place: Place, living: &[LeaseDocument]) -> bool {
     place.protocol == Protocol::Udp
         && living.iter().any(|lease| {
@@ -190,7 +191,6 @@ fn listening_on(place: Place) -> Result<Vec<Entry>, Failure> {
 }
 
 impl Subject {
-    /// Whether it is a name.
     pub(super) const fn is_name(&self) -> bool {
         matches!(self, Self::Name(_))
     }

@@ -23,10 +23,9 @@ use crate::domain::duration::HumanDuration;
 use crate::domain::lease::Name;
 use crate::domain::port::{Port, Protocol};
 
-/// As timeout(1) has it.
+/// Exit code of a wait whose time is up, as of `timeout(1)`.
 const TIMED_OUT: u8 = 124;
 
-/// What `wait` takes.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -40,20 +39,20 @@ the lease has; with --free, a name keeps the port whose program is away.
 
 Exit code 124 if the time is up, as with timeout(1). Without --timeout it waits for ever.")]
 pub struct WaitArgs {
-    /// A port, or a lease's name or id. A name may be given before there is a lease of it.
+    /// A port, or a lease's name or id. The name need not have a lease yet.
     #[arg(value_name = "PORT|NAME", add = ArgValueCandidates::new(complete::names))]
     target: Target,
-    /// tcp or udp. For a port tcp if left out, unless a lease on it is for udp; for a name all that
-    /// it has.
+    /// tcp or udp. Default for a port: tcp, or udp if the leases on it are for udp alone; for a
+    /// name: both.
     #[arg(long)]
     protocol: Option<Protocol>,
-    /// Wait until nothing is on the port any more, rather than until something listens.
+    /// Wait until the port is free, rather than until something listens.
     #[arg(long)]
     free: bool,
-    /// Wait until GET of this path is answered with a status below 500. Redirects are answers.
+    /// Wait until GET of this path is answered with a status below 500. Redirects count.
     #[arg(long, value_name = "PATH", conflicts_with = "free")]
     http: Option<HttpPath>,
-    /// How long to wait; for ever if left out.
+    /// Limit on the wait; default: none.
     #[arg(long, value_name = "DURATION")]
     timeout: Option<HumanDuration>,
 }
@@ -116,7 +115,7 @@ pub(super) struct Report {
     version: u32,
     outcome: Outcome,
     ports: Vec<Place>,
-    /// The reason, or what was seen last; empty where there is nothing to say.
+    /// The reason, or what was seen last; may be empty.
     #[serde(skip_serializing_if = "String::is_empty")]
     detail: String,
     /// The status of the HTTP answer.
@@ -150,7 +149,7 @@ impl Report {
     }
 }
 
-/// State of the wait, kept so that a time-out can tell what was seen last.
+/// State of the wait. It outlives a time-out, which reports what was seen last.
 pub(super) struct Waiting<'a> {
     subject: Subject,
     protocol: Option<Protocol>,
@@ -160,7 +159,6 @@ pub(super) struct Waiting<'a> {
     last: String,
 }
 
-/// Waits.
 pub(super) async fn run(global: &Global, args: &WaitArgs) -> Result<ExitCode, Failure> {
     let loaded = global.load()?;
     let subject = subject(args)?;
@@ -222,7 +220,7 @@ async fn met(waiting: &mut Waiting<'_>, args: &WaitArgs) -> Result<Report, Failu
 }
 
 impl Waiting<'_> {
-    /// The ports that are meant, as the leases are now.
+    /// Updates the ports of the subject by the present leases.
     fn find_places(&mut self, living: &[LeaseDocument]) {
         let of_lease = |lease: &LeaseDocument| Place {
             port: lease.port,
@@ -244,7 +242,7 @@ impl Waiting<'_> {
         };
     }
 
-    /// Those ports for people.
+    /// The ports, for people.
     fn named_places(&self) -> String {
         let places: Vec<String> = self.places.iter().map(ToString::to_string).collect();
         match (&places[..], &self.subject) {

@@ -16,7 +16,6 @@ const HEADING: [&str; 7] = [
     "PORT", "PROTO", "ADDRESS", "PROGRAM", "USER", "LEASE", "FOLDER",
 ];
 
-/// Every listener of the host.
 pub(super) async fn every(
     backend: &Backend,
     protocol: Option<Protocol>,
@@ -25,7 +24,7 @@ pub(super) async fn every(
     answer(&listeners, &[], "nothing listens on this host")
 }
 
-/// The listeners on some ports, and the leases there without a listener.
+/// Listeners on some ports, and the leases there without a listener.
 pub(super) async fn on(
     backend: &Backend,
     ports: &PortSet,
@@ -81,7 +80,7 @@ fn listener(found: &ListenerDocument) -> Vec<String> {
     };
     let user = process.user.clone();
     let user = user.or_else(|| occupant.uid.map(|uid| uid.to_string()));
-    // The folder of a name says whose work tree it is; else where the program works.
+    // The folder of the name, else the working directory of the program.
     let folder = one.lease.as_ref().and_then(|lease| lease.directory.clone());
     let folder = folder.or_else(|| process.directory.clone());
     let folder = folder.map(|folder| folder.to_string_lossy().into_owned());
@@ -107,7 +106,7 @@ fn label(lease: &LeaseLink) -> String {
     name.unwrap_or_else(|| format!("lease of uid {}", lease.uid))
 }
 
-/// A lease without a listener.
+/// Row of a lease without a listener.
 fn lease(lease: &LeaseDocument) -> Vec<String> {
     let name = lease.name.as_ref().map(ToString::to_string);
     let name = name.unwrap_or_else(|| format!("lease of uid {}", lease.uid));

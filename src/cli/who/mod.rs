@@ -1,4 +1,5 @@
-//! `portbook who`: which processes listen on this host, who is on a port, and who was.
+//! `portbook who`: the processes that listen on this host, and the present and past occupants of a
+//! port.
 
 mod list;
 mod port;
@@ -17,7 +18,6 @@ use crate::host::clock::Clock;
 use crate::library::Error;
 use crate::library::backend::Backend;
 
-/// What `who` takes.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -26,10 +26,10 @@ Examples:
   portbook who 3000-3010    who listens there; 80,443 is a list
   portbook who web          who is on the port of the lease web")]
 pub struct WhoArgs {
-    /// A port, a range, a list of both, or a lease's name or id. Without it, every listener.
+    /// A port, a range, a list of both, or a lease's name or id. Default: every listener.
     #[arg(value_name = "PORT|RANGE|NAME", add = ArgValueCandidates::new(complete::names))]
     target: Option<Target>,
-    /// tcp or udp alone.
+    /// Only tcp or udp.
     #[arg(long)]
     protocol: Option<Protocol>,
 }
@@ -64,7 +64,7 @@ impl Answer {
     }
 }
 
-/// A port as both protocols have it. JSON has TCP at its top, as ever, and UDP beside it.
+/// A port for both protocols. In JSON, TCP is at the top and UDP beside it.
 #[derive(Serialize)]
 struct BothDocument {
     #[serde(flatten)]
@@ -91,7 +91,7 @@ async fn about(
     Answer::of(text, &both)
 }
 
-/// The ports of a lease, or of all that a name means.
+/// Ports of a lease, or of all leases of a name.
 async fn about_lease(
     backend: &Backend,
     word: &str,
@@ -123,7 +123,6 @@ async fn ports(backend: &Backend, places: &[(Port, Protocol)]) -> Result<Vec<Por
     Ok(found)
 }
 
-/// The protocols that are asked about.
 fn wanted(protocol: Option<Protocol>) -> &'static [Protocol] {
     protocol.map_or(Protocols::Both, Protocols::from).each()
 }

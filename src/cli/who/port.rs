@@ -1,10 +1,10 @@
-//! One port in words: leases on it, processes on it, what was tried, and who was there before.
+//! One port in words: its leases, its occupants, attempts on it, and earlier occupants.
 
 use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
 
 use super::super::folder;
-use super::super::stats::whom;
+use super::super::stats::by;
 use super::Local;
 use crate::api::document::{
     LeaseDocument, LeaseLink, OccupantDocument, PortDocument, PortRecord, ProcessDocument,
@@ -13,13 +13,13 @@ use crate::api::document::{
 use crate::domain::attempt::printable;
 use crate::domain::relation::Relation;
 
-/// How many attempts are told.
+/// Maximum number of attempts to print.
 const ATTEMPTS: usize = 5;
 
-/// Maximum number of sightings that are told.
+/// Maximum number of sightings to print.
 const SIGHTINGS: usize = 5;
 
-/// A port as one protocol has it, or both: first those with something on it.
+/// Describes a port for one protocol or both; those in use come first.
 pub(super) fn text(found: &[&PortDocument], local: &Local) -> String {
     let (free, taken): (Vec<&PortDocument>, Vec<&PortDocument>) =
         found.iter().partition(|one| is_free(one));
@@ -92,7 +92,7 @@ fn occupied(found: &OccupantDocument) -> String {
     }
 }
 
-/// A program that listens elsewhere than it was told to.
+/// Hint on a program that does not listen on the port of its lease.
 fn holds(lease: &LeaseLink) -> String {
     let name = lease.name.as_ref();
     let name = name.map_or_else(|| "a lease".to_owned(), |name| format!("lease {name}"));
@@ -114,7 +114,7 @@ pub(super) fn hosts(addresses: &[String]) -> String {
     hosts.join(" ")
 }
 
-/// Reach of sockets on these addresses, where it is plain.
+/// Reach of sockets on these addresses, if it is plain.
 fn reach(addresses: &[String]) -> &'static str {
     let ips = addresses.iter().map(|address| {
         let address = address.parse::<SocketAddr>().ok()?;
@@ -130,7 +130,7 @@ fn reach(addresses: &[String]) -> &'static str {
     }
 }
 
-/// What else is known of a process, on a line of its own.
+/// Further facts on a process, on a line of its own.
 fn more(process: &ProcessDocument) -> String {
     let path = |path: &std::path::PathBuf| path.display().to_string();
     let parts = [
@@ -151,21 +151,21 @@ fn more(process: &ProcessDocument) -> String {
     format!("  {}\n", told.join(", "))
 }
 
-/// Attempts on a port, and sightings of others.
+/// Attempts on a port, and sightings of other programs.
 fn past(found: &PortDocument, local: &Local) -> String {
     let mut text = String::new();
     text.extend(found.record.as_ref().map(|one| record(one, local)));
     for attempt in found.attempts.iter().take(ATTEMPTS) {
         let occupant = attempt.occupant.as_ref();
-        let whom = occupant.map_or_else(String::new, |occupant| format!(" by {occupant}"));
+        let by = occupant.map_or_else(String::new, |occupant| format!(" by {occupant}"));
         let (outcome, address) = (&attempt.outcome, &attempt.address);
         let at = local.second(attempt.at);
-        let _ = writeln!(text, "  {at}  {outcome} on {address}{whom}");
+        let _ = writeln!(text, "  {at}  {outcome} on {address}{by}");
     }
     text + &seen(&found.sightings, local)
 }
 
-/// Those who were seen, a line each; one program on several addresses is one.
+/// One line for each program that was seen; a program on several addresses is one.
 fn seen(sightings: &[SightingDocument], local: &Local) -> String {
     let mut lines: Vec<(String, Vec<&str>)> = Vec::new();
     for sighting in sightings {
@@ -194,8 +194,8 @@ fn record(record: &PortRecord, local: &Local) -> String {
         let _ = write!(text, ", last at {}", local.moment(at));
     }
     if !record.occupants.is_empty() {
-        let whom = printable(&whom(&record.occupants));
-        let _ = write!(text, "; in the way: {whom}");
+        let by = printable(&by(&record.occupants));
+        let _ = write!(text, "; in the way: {by}");
     }
     text.push('\n');
     text

@@ -1,4 +1,4 @@
-//! What the hold takes for granted of the kernel, beside what `tests` show of the hold itself.
+//! Facts about the kernel that the hold relies on; `tests` check the hold itself.
 
 use super::socket::socket_for;
 use super::tests::{hold_on, loopback, on, serve, take, wildcards};
@@ -17,7 +17,7 @@ fn port_of(address: SocketAddr) -> Port {
 }
 
 #[test]
-fn a_strict_bind_is_refused_by_whatever_is_on_the_port() {
+fn a_strict_bind_is_refused_beside_any_socket() {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let listens = port_of(listener.local_addr().unwrap());
     let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
@@ -29,7 +29,7 @@ fn a_strict_bind_is_refused_by_whatever_is_on_the_port() {
         let refused = take(&wildcards(), port).unwrap_err();
         assert_eq!(refused, Outcome::InUse, "{what}, from the wildcard");
     }
-    // Whoever closes first keeps a TIME_WAIT.
+    // The side that closes first keeps a TIME_WAIT.
     drop(client);
     drop((accepted, listener));
     let refused = take(&loopback(), connected).unwrap_err();
@@ -37,7 +37,7 @@ fn a_strict_bind_is_refused_by_whatever_is_on_the_port() {
 }
 
 #[test]
-fn nobody_connects_to_a_hold() {
+fn connecting_to_a_hold_is_refused() {
     for gate_is_open in [false, true] {
         let hold = hold_on(&wildcards());
         hold.set_gate(gate_is_open).unwrap();
@@ -98,14 +98,14 @@ fn past_lingering_is_no_lock_which_is_why_it_takes_one() {
     drop((first, second));
 }
 
-/// Which addresses a hold on one address keeps strict binders from.
+/// Addresses from which a hold on one address keeps strict binders.
 #[test]
 fn the_kernel_and_the_books_agree_on_what_overlaps() {
     let addresses = ["0.0.0.0", "127.0.0.1", "127.0.0.2", "::", "::1"];
     for held in addresses {
         let group = AddressGroup::new([on(held)]);
         for tried in addresses {
-            // Somebody else may have the number on an address that does not overlap.
+            // Another process may have the number on an address that does not overlap.
             let refused = (0..10).all(|_| {
                 let hold = hold_on(&group);
                 bound(tried, hold.port(), false).is_err()

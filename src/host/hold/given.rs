@@ -1,4 +1,4 @@
-//! Bound sockets that a process is given, and which of them could be holds.
+//! Bound sockets that a process is given, some of which may be holds.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -9,21 +9,21 @@ use socket2::{Socket, Type};
 
 use crate::domain::port::Protocol;
 
-/// A socket with the name that a supervisor keeps it under.
+/// A socket, and the name under which a supervisor keeps it.
 pub(super) type Stored = (Option<Arc<str>>, Socket);
 
-/// Bound sockets that this process was given, by a supervisor that kept them or by the service
-/// that it takes over from. Which lease each belongs to, its own address tells.
+/// Bound sockets that this process was given, by a supervisor that kept them or by the service that
+/// it takes over from. Their addresses tell the leases that they belong to.
 #[derive(Debug, Default)]
 pub struct GivenSockets {
     bound: HashMap<(Protocol, SocketAddr), Stored>,
-    /// Names of sockets that are no holds.
+    /// Names of sockets that cannot be holds.
     others: Vec<Arc<str>>,
 }
 
 impl GivenSockets {
-    /// Adds a socket, with the name that a supervisor keeps it under. What is no bound internet
-    /// socket, or listens, is closed: it is no hold.
+    /// Adds a socket, and the name under which a supervisor keeps it. A socket that listens, or is
+    /// no bound internet socket, is closed: it is no hold.
     pub fn add(&mut self, name: Option<Arc<str>>, descriptor: OwnedFd) {
         let socket = Socket::from(descriptor);
         match bound_to(&socket) {
@@ -32,34 +32,30 @@ impl GivenSockets {
         }
     }
 
-    /// Whether one of them is bound there.
     pub(super) fn has(&self, protocol: Protocol, address: SocketAddr) -> bool {
         self.bound.contains_key(&(protocol, address))
     }
 
-    /// Takes the one that is bound there.
     pub(super) fn take(&mut self, protocol: Protocol, address: SocketAddr) -> Option<Stored> {
         self.bound.remove(&(protocol, address))
     }
 
-    /// How many there are.
     pub fn len(&self) -> usize {
         self.bound.len()
     }
 
-    /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.bound.is_empty()
     }
 
-    /// The names of those that a supervisor keeps.
+    /// Names of the sockets that a supervisor keeps.
     pub fn names(&self) -> impl Iterator<Item = &Arc<str>> {
         let names = self.bound.values().filter_map(|(name, _)| name.as_ref());
         names.chain(&self.others)
     }
 }
 
-/// Where a socket is bound that could be of a hold.
+/// Protocol and address of a socket that can be part of a hold.
 fn bound_to(socket: &Socket) -> Option<(Protocol, SocketAddr)> {
     let protocol = match socket.r#type() {
         Ok(Type::STREAM) => Protocol::Tcp,

@@ -9,7 +9,7 @@ use crate::domain::address::{BindAddress, Family};
 use crate::domain::attempt::Outcome;
 use crate::domain::port::{Port, Protocol};
 
-/// A socket for an address, not yet bound.
+/// Makes a socket for an address, not bound yet.
 pub(super) fn socket_for(address: &BindAddress, protocol: Protocol) -> io::Result<Socket> {
     let domain = match address.family() {
         Family::Ipv4 => Domain::IPV4,
@@ -21,13 +21,13 @@ pub(super) fn socket_for(address: &BindAddress, protocol: Protocol) -> io::Resul
     };
     let socket = Socket::new(domain, kind, None)?;
     if domain == Domain::IPV6 {
-        // The default is the administrator's (net.ipv6.bindv6only), so it is always said.
+        // The default is the administrator's (net.ipv6.bindv6only), so it is always set.
         socket.set_only_v6(true)?;
     }
     Ok(socket)
 }
 
-/// Binds a socket as a hold has it: nobody is let in beside it.
+/// Binds a socket of a hold: it lets no other in beside it.
 pub(super) fn bind(
     how: Take,
     address: &BindAddress,
@@ -55,7 +55,7 @@ pub(super) fn bind_beside(address: &BindAddress, port: Port) -> io::Result<Socke
     Ok(socket)
 }
 
-/// Listens beside one held socket, whose gate is open for no longer than that takes.
+/// Listens beside one held socket, whose gate is open for these calls alone.
 pub(super) fn listen_in_gate(
     held: &Socket,
     address: &BindAddress,
@@ -70,7 +70,7 @@ pub(super) fn listen_in_gate(
     listening
 }
 
-/// What an error of `socket(2)` or `bind(2)` means for the candidate.
+/// Outcome for a candidate by an error of `socket(2)` or `bind(2)`.
 pub(super) fn outcome_of(error: &io::Error) -> Outcome {
     use rustix::io::Errno;
     match error.raw_os_error().map(Errno::from_raw_os_error) {

@@ -4,7 +4,7 @@ use super::socket::socket_for;
 use super::*;
 use std::net::{Ipv4Addr, TcpStream};
 
-/// A hold on a port that the kernel chose, by taking what `bind(0)` gives.
+/// Makes a hold on a port that the kernel chose (`bind(0)`).
 pub(super) fn hold_on(group: &AddressGroup) -> Hold {
     for _ in 0..100 {
         let probe = socket_for(&group.addresses()[0], Protocol::Tcp).unwrap();
@@ -50,12 +50,12 @@ pub(super) fn wildcards() -> AddressGroup {
     AddressGroup::new([on("0.0.0.0"), on("::")])
 }
 
-/// A listener as most servers make one; `std` sets SO_REUSEADDR.
+/// Listens as most servers do; `std` sets SO_REUSEADDR.
 pub(super) fn serve(port: Port) -> io::Result<TcpListener> {
     TcpListener::bind((Ipv4Addr::LOCALHOST, port.get()))
 }
 
-/// A listener of the kind that spreads connections over processes.
+/// Listens as servers do that spread connections over processes.
 fn serve_reuseport(port: Port) -> io::Result<Socket> {
     let socket = socket_for(&on("127.0.0.1"), Protocol::Tcp)?;
     socket.set_reuse_port(true)?;
@@ -65,7 +65,7 @@ fn serve_reuseport(port: Port) -> io::Result<Socket> {
 }
 
 #[test]
-fn a_shut_gate_keeps_everybody_out() {
+fn a_shut_gate_refuses_every_binder() {
     let hold = hold_on(&loopback());
     assert_eq!(take(&loopback(), hold.port()).unwrap_err(), Outcome::InUse);
     assert!(serve(hold.port()).is_err());

@@ -1,4 +1,4 @@
-//! The interfaces as last read, and the netlink sockets that tell when to read them again.
+//! The interfaces as last read, and the netlink sockets that report changes.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -14,7 +14,7 @@ use super::{InterfaceError, Snapshot, read};
 /// RTMGRP_IPV6_IFADDR of `rtnetlink(7)`.
 const CHANGES: u32 = 0x1 | 0x10 | 0x100;
 
-/// The host's interfaces, read again only after the kernel told of a change.
+/// The host's interfaces, read again only after the kernel reported a change.
 ///
 /// A call without a change costs one `recv(2)` that returns EAGAIN.
 #[derive(Debug)]
@@ -22,17 +22,17 @@ pub struct Interfaces(Mutex<State>);
 
 #[derive(Debug)]
 struct State {
-    /// `None` where the kernel grants no such socket; then every call reads anew.
+    /// `None` if the kernel grants no such socket; then every call reads the interfaces.
     changes: Option<ChangeSocket>,
     last: Option<Arc<Snapshot>>,
 }
 
 impl Interfaces {
-    /// Subscribes to changes. It reads nothing yet, and it never fails: without the subscription
-    /// every call reads the interfaces anew.
+    /// Subscribes to changes. It reads nothing yet, and never fails: without the subscription every
+    /// call reads the interfaces.
     pub fn open() -> Self {
         let changes = ChangeSocket::open().inspect_err(|error| {
-            tracing::debug!(%error, "no news of interface changes: reading them at each call");
+            tracing::debug!(%error, "could not subscribe to interface changes; every call reads the interfaces");
         });
         Self(Mutex::new(State {
             changes: changes.ok(),
@@ -40,10 +40,10 @@ impl Interfaces {
         }))
     }
 
-    /// The interfaces as they are now.
     pub fn current(&self) -> Result<Arc<Snapshot>, InterfaceError> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // Drained before reading: a change in between is in the reading, and is told of again.
+        // Drained before reading: a change in between is part of the reading, and is reported
+        // again.
         let changed = state.changes.as_ref().is_none_or(ChangeSocket::drain);
         if changed {
             state.last = None;
@@ -57,8 +57,8 @@ impl Interfaces {
     }
 }
 
-/// A socket of one's own to wait on for interface changes, apart from the one that
-/// [`Interfaces`] drains. Readable means changed; [`ChangeSocket::drain`] it, then look.
+/// Makes a socket to wait on for interface changes, apart from the one that [`Interfaces`] drains.
+/// It is readable after a change; [`ChangeSocket::drain`] it, then look.
 pub fn watch() -> io::Result<ChangeSocket> {
     ChangeSocket::open()
 }
@@ -75,8 +75,8 @@ impl ChangeSocket {
         Ok(Self(socket))
     }
 
-    /// Reads what is there and says whether there was anything. What a message says does not
-    /// matter, so it may be cut short; ENOBUFS says that messages were lost (`netlink(7)`).
+    /// Reads all messages, and returns whether there were any. Their content does not matter, so
+    /// they may be cut short; ENOBUFS means lost messages (`netlink(7)`).
     pub fn drain(&self) -> bool {
         let mut changed = false;
         let mut message = [0u8; 64];
@@ -85,7 +85,7 @@ impl ChangeSocket {
                 Ok(_) | Err(Errno::NOBUFS) => changed = true,
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => return changed,
-                // A socket that tells nothing more must not pass for "unchanged".
+                // A socket that has failed must not pass for "unchanged".
                 Err(_) => return true,
             }
         }
@@ -108,7 +108,7 @@ impl AsRawFd for ChangeSocket {
 mod tests {
     use super::*;
 
-    /// A cache whose news come from the far end of a socket pair instead of the kernel.
+    /// Makes a cache whose news come from the far end of a socket pair instead of the kernel.
     fn cache_with_news() -> (Interfaces, OwnedFd) {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let (near, far) =

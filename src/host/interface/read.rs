@@ -1,4 +1,4 @@
-//! Asks the kernel for its interfaces, addresses and families.
+//! Reading interfaces, addresses and families from the kernel.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -14,15 +14,15 @@ use crate::host::netlink::{Netlink, invalid};
 
 /// RTM_GETLINK of `rtnetlink(7)`.
 const RTM_GETLINK: u16 = 18;
-/// The attribute that holds a link's name.
+/// Attribute of a link's name.
 const IFLA_IFNAME: u16 = 3;
-/// The size of `struct ifinfomsg`: family, padding, type, index, flags, change mask.
+/// Size of `struct ifinfomsg`: family, padding, type, index, flags, change mask.
 const IFINFOMSG_BYTES: usize = 16;
 /// IFF_UP and IFF_LOOPBACK of `netdevice(7)`.
 const IFF_UP: u32 = 0x1;
 const IFF_LOOPBACK: u32 = 0x8;
 
-/// Reads everything anew.
+/// Reads everything.
 pub(super) fn snapshot() -> Result<Snapshot, InterfaceError> {
     let mut interfaces = links().map_err(InterfaceError::Links)?;
     add_addresses(&mut interfaces).map_err(InterfaceError::Addresses)?;
@@ -33,8 +33,8 @@ pub(super) fn snapshot() -> Result<Snapshot, InterfaceError> {
     })
 }
 
-/// Every link. Asked for by netlink, because the `getifaddrs` crate leaves out the links that have
-/// neither an IP nor a hardware address, and `/sys/class/net` may show another network namespace.
+/// Reads every link. By netlink, because the `getifaddrs` crate leaves out links that have neither
+/// an IP nor a hardware address, and `/sys/class/net` may show another network namespace.
 fn links() -> io::Result<Vec<Interface>> {
     let mut found = Vec::new();
     Netlink::open(None)?.dump(RTM_GETLINK, &[0; IFINFOMSG_BYTES], |payload| {
@@ -69,8 +69,8 @@ fn link(payload: &[u8]) -> io::Result<Interface> {
     })
 }
 
-/// Sorts the addresses to their links. One whose link came up after the links were read is left
-/// for the next reading, which the change itself brings about.
+/// Adds the addresses to their links. If a link came up after the links were read, its addresses
+/// are left for the next reading, which that change causes.
 fn add_addresses(interfaces: &mut [Interface]) -> io::Result<()> {
     for listed in getifaddrs::getifaddrs()? {
         let Some((ip, prefix_len)) = ip_and_prefix(&listed.address) else {
@@ -111,7 +111,7 @@ fn ip_and_prefix(address: &Address) -> Option<(IpAddr, u8)> {
     Some((address.ip_addr()?, u8::try_from(bits).ok()?))
 }
 
-/// The zone of a link-local IPv6 address is its interface (RFC 4007); others need none.
+/// Zone of an address: its interface for link-local IPv6 (RFC 4007), otherwise 0.
 fn zone(ip: IpAddr, index: u32) -> u32 {
     match ip {
         IpAddr::V6(ip) if ip.is_unicast_link_local() => index,
@@ -119,8 +119,8 @@ fn zone(ip: IpAddr, index: u32) -> u32 {
     }
 }
 
-/// The families in which this host can bind a socket. Without IPv6 (`ipv6.disable=1`, or compiled
-/// out) the kernel makes no such socket at all.
+/// Families in which this host can bind a socket. Without IPv6 (`ipv6.disable=1`, or compiled out)
+/// the kernel makes no such socket.
 pub fn families() -> Vec<Family> {
     [Family::Ipv4, Family::Ipv6]
         .into_iter()
@@ -141,12 +141,12 @@ fn is_supported(family: Family) -> bool {
     }
     match socket.bind(&SocketAddr::new(family.wildcard(), 0).into()) {
         Ok(()) => true,
-        // Every ephemeral port is taken: the family is there.
+        // Every ephemeral port is taken, so the family exists.
         Err(error) => error.kind() == io::ErrorKind::AddrInUse,
     }
 }
 
-/// The addresses from which the host reaches the outside. Without a route there are none.
+/// Addresses from which the host reaches the outside; none without a route.
 pub(super) fn primary_addresses() -> Vec<IpAddr> {
     let answers = [local_ip_address::local_ip(), local_ip_address::local_ipv6()];
     answers.into_iter().flatten().collect()

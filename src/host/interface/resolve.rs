@@ -1,4 +1,4 @@
-//! Selectors turned into bind addresses. Pure: a snapshot and words in, a group or a reason out.
+//! Selectors turned into bind addresses: a pure function of a snapshot.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -10,10 +10,10 @@ use super::{Interface, Snapshot};
 use crate::domain::address::{AddressGroup, BindAddress, Family};
 use crate::domain::selector::{Class, Selector, SelectorKind, is_link_local};
 
-/// How many letters a name may differ in to be offered as the one that was meant.
+/// Maximum edit distance of a name that is offered in place of an unknown one.
 const NEAR_ENOUGH: usize = 2;
 
-/// Why selectors name no bind addresses on this host.
+/// A reason for selectors to name no bind address on this host.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SelectError {
     /// An address named outright that the host does not have.
@@ -22,14 +22,13 @@ pub enum SelectError {
     /// A name that no interface has.
     #[error("there is no interface {name}{}; this host has {}", did_you_mean(nearest.as_ref()), known.join(", "))]
     NoSuchInterface {
-        /// The name that was asked for.
         name: String,
-        /// The known name that looks most like it.
+        /// Known name that looks most like it.
         nearest: Option<Arc<str>>,
-        /// Every name there is.
+        /// All names of interfaces.
         known: Vec<Arc<str>>,
     },
-    /// An interface that is down: its addresses reach nobody.
+    /// An interface that is down, so that its addresses cannot be reached.
     #[error("interface {0} is down: bring it up, or name its address outright")]
     InterfaceDown(String),
     /// An interface without an address, but for link-local ones.
@@ -40,12 +39,12 @@ pub enum SelectError {
     /// A network, class, family or glob that matches nothing now.
     #[error("\"{0}\" matches no address of an interface that is up")]
     NothingMatches(Selector),
-    /// Something that is to be taken away from a wildcard.
+    /// A restriction that would need a hole in a wildcard.
     #[error(
         "\"{0}\" cannot be taken from a wildcard, which is one socket for every interface: write \"all\" in place of \"any\""
     )]
     WithinWildcard(Selector),
-    /// Every address that was added was taken away again.
+    /// Restrictions that leave no address.
     #[error("\"{0}\" leaves no address: take out one of the restrictions")]
     NothingLeft(String),
 }
@@ -54,12 +53,12 @@ fn did_you_mean(nearest: Option<&Arc<str>>) -> String {
     nearest.map_or_else(String::new, |name| format!(" (did you mean {name}?)"))
 }
 
-/// The bind addresses that selectors mean on this host now.
+/// Resolves selectors to the bind addresses of this host.
 ///
-/// They are read in order; a plain one adds, one with `!` takes away. Where none adds, everything
-/// of class `all` is there to begin with. A family beside other words keeps only its own
-/// addresses, wherever it stands; on its own it adds them. Taking away what is not there is no
-/// error, so that one configuration serves hosts with and without docker0.
+/// They are read in order: a plain one adds addresses, one with `!` removes them. If none adds, the
+/// class `all` is the start. A family beside other selectors keeps only its own addresses, wherever
+/// it stands; alone it adds them. It is no error to remove a missing address, so that one
+/// configuration serves hosts with and without docker0.
 pub fn resolve(snapshot: &Snapshot, selectors: &[Selector]) -> Result<AddressGroup, SelectError> {
     let host = Host(snapshot);
     let kept = kept_families(selectors);
@@ -86,7 +85,7 @@ const fn is_family(selector: &Selector) -> bool {
     matches!(selector.kind, SelectorKind::Family(_))
 }
 
-/// The families that filter what other selectors add; none where families are all that is added.
+/// Families that filter the addresses of other selectors; none if families are all that is added.
 fn kept_families(selectors: &[Selector]) -> Vec<Family> {
     let adding = || selectors.iter().filter(|selector| !selector.negated);
     if adding().all(is_family) {
@@ -100,7 +99,7 @@ fn kept_families(selectors: &[Selector]) -> Vec<Family> {
         .collect()
 }
 
-/// The snapshot as seen by selectors that add.
+/// The snapshot in the eyes of selectors that add.
 struct Host<'a>(&'a Snapshot);
 
 impl Host<'_> {
@@ -134,8 +133,8 @@ impl Host<'_> {
         select(real, |ip| class.matches(ip))
     }
 
-    /// Strict: there, or an error. It may be link-local, and its interface virtual or down: whoever
-    /// names it means it, and the kernel lets IPv4 addresses of a downed interface be bound.
+    /// Finds an address, or fails. It may be link-local, and its interface virtual or down: a user
+    /// that names it means it, and the kernel lets IPv4 addresses of a downed interface be bound.
     fn address(&self, ip: IpAddr) -> Result<Vec<BindAddress>, SelectError> {
         if !self.0.families.contains(&Family::of(ip)) {
             return Err(SelectError::AddressNotAvailable(ip));
@@ -158,7 +157,7 @@ impl Host<'_> {
         Ok(found)
     }
 
-    /// Link-local addresses only where the network lies within theirs.
+    /// Finds the addresses of a network; link-local ones only if the network lies within theirs.
     fn network(&self, network: &IpNet) -> Vec<BindAddress> {
         let link_local = is_link_local(network.network()) && is_link_local(network.broadcast());
         select(self.up(), |ip| {
@@ -210,7 +209,7 @@ fn is_glob(name: &str) -> bool {
     name.contains(['*', '?'])
 }
 
-/// The addresses of these interfaces that a rule lets through.
+/// Addresses of these interfaces that fulfil a condition.
 fn select<'a>(
     interfaces: impl Iterator<Item = &'a Interface>,
     rule: impl Fn(IpAddr) -> bool,
@@ -232,7 +231,7 @@ fn take_away(chosen: &mut Vec<BindAddress>, selector: &Selector) -> Result<(), S
     Ok(())
 }
 
-/// Whether taking a selector away would need a hole in this wildcard.
+/// Whether removing a selector would need a hole in this wildcard.
 const fn reaches_into(selector: &Selector, wildcard: &BindAddress) -> bool {
     match &selector.kind {
         SelectorKind::Any | SelectorKind::Family(_) => false,
@@ -243,7 +242,7 @@ const fn reaches_into(selector: &Selector, wildcard: &BindAddress) -> bool {
     }
 }
 
-/// Whether a selector that takes away means this address.
+/// Whether a selector that removes means this address.
 fn is_meant(kind: &SelectorKind, address: &BindAddress) -> bool {
     match kind {
         SelectorKind::Any => address.is_wildcard(),

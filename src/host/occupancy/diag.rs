@@ -18,14 +18,14 @@ use crate::domain::address::Family;
 use crate::domain::port::{Port, Protocol};
 use crate::host::netlink::{Netlink, invalid};
 
-/// Every state, ESTABLISHED (1) to BOUND_INACTIVE (13). The last lists sockets that are bound and
-/// do not listen; kernels before 6.8 ignore it.
+/// All states, ESTABLISHED (1) to BOUND_INACTIVE (13). The last lists sockets that are bound and do
+/// not listen; kernels before 6.8 ignore it.
 pub(super) const EVERY_STATE: u32 = (1 << 14) - 2;
 
 /// LISTEN alone.
 pub(super) const LISTENING: u32 = 1 << 10;
 
-/// Reads the sockets of a protocol in these states, both families, or those of them on one port.
+/// Reads the sockets of a protocol in these states, of both families, on one port or on all.
 pub(super) fn read(protocol: Protocol, port: Option<Port>, states: u32) -> io::Result<Vec<Entry>> {
     let mut netlink = Netlink::open(Some(SOCK_DIAG))?;
     let mut entries = Vec::new();
@@ -37,13 +37,13 @@ pub(super) fn read(protocol: Protocol, port: Option<Port>, states: u32) -> io::R
             Ok(())
         })?;
     }
-    // The kernel has filtered already; should one not, the answer is right all the same.
+    // The kernel has filtered them; should one not, the answer is right too.
     entries.retain(|entry| port.is_none_or(|port| entry.port == port));
     Ok(entries)
 }
 
-/// The user and inode of the socket at the client's end of a TCP connection. The kernel looks this
-/// one up in its table; nothing is walked. No inode: its process has closed it already.
+/// User and inode of the socket at the client's end of a TCP connection. The kernel looks it up in
+/// its table without a walk. The inode is 0 if the process has closed it.
 pub(super) fn client_end(client: SocketAddr, server: SocketAddr) -> io::Result<(u32, u32)> {
     let family = match client {
         SocketAddr::V4(_) => Family::Ipv4,
@@ -54,7 +54,7 @@ pub(super) fn client_end(client: SocketAddr, server: SocketAddr) -> io::Result<(
     wanted.socket_id.source_port = client.port();
     wanted.socket_id.destination_address = server.ip();
     wanted.socket_id.destination_port = server.port();
-    // Whichever socket is there (INET_DIAG_NOCOOKIE).
+    // Any socket there (INET_DIAG_NOCOOKIE).
     wanted.socket_id.cookie = [0xff; 8];
     let mut found = None;
     Netlink::open(Some(SOCK_DIAG))?.get(SOCK_DIAG_BY_FAMILY, &emitted(&wanted), |payload| {
@@ -65,7 +65,7 @@ pub(super) fn client_end(client: SocketAddr, server: SocketAddr) -> io::Result<(
     found.ok_or_else(|| io::ErrorKind::NotFound.into())
 }
 
-/// A `struct inet_diag_req_v2`. A dump takes from the socket's id the source port alone, where it
+/// Builds a `struct inet_diag_req_v2`. A dump reads only the source port of the socket id, if that
 /// is not zero (`inet_diag_dump_icsk` and `udp_dump` in Linux).
 fn request(protocol: Protocol, family: Family, port: Option<Port>, states: u32) -> Vec<u8> {
     emitted(&inet_request(protocol, family, port, states))

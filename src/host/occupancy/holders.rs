@@ -1,5 +1,5 @@
-//! From sockets to processes: no table names a pid, so the descriptors of every process are looked
-//! through (`proc_pid_fd(5)`). Other users' processes show theirs to root alone.
+//! From sockets to processes: no table names a pid, so the descriptors of every process are
+//! searched (`proc_pid_fd(5)`). Only root sees those of other users' processes.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -8,14 +8,14 @@ use rustix::fs::{Dir, DirEntry, Mode, OFlags, open, readlinkat_raw};
 
 use crate::host::process::{self, Process};
 
-/// Room for `socket:[` and any inode; what is longer is cut short, and no socket.
+/// Room for `socket:[` and any inode; a longer link is cut short, and is no socket.
 const LINK_BYTES: usize = 32;
 
-/// The processes that hold each of these sockets, ascending by pid, in one walk. A listener that a
-/// server shares with its workers has several; one that cannot be seen has none.
+/// Finds the processes that have each of these sockets, ascending by pid, in one walk. A listener
+/// that a server shares with its workers has several; a hidden one has none.
 ///
-/// This process comes last and is looked through only for what nobody else has: with thousands of
-/// holds of its own that would take most of the time, to find no occupant.
+/// This process comes last and is searched only for sockets that no other has: with thousands of
+/// holds that would take most of the time, and find no occupant.
 pub fn holders(inodes: &HashSet<u64>) -> HashMap<u64, Vec<Process>> {
     let mut found: HashMap<u64, Vec<Process>> = HashMap::new();
     // Inode 0 is a socket that no process has any more.
@@ -34,7 +34,7 @@ pub fn holders(inodes: &HashSet<u64>) -> HashMap<u64, Vec<Process>> {
     found
 }
 
-/// Notes a process under each of the sockets that it has open.
+/// Adds a process to each of the sockets that it has open.
 fn add_holder(found: &mut HashMap<u64, Vec<Process>>, pid: u32, wanted: &HashSet<u64>) {
     let held = sockets(pid, wanted);
     if held.is_empty() {
@@ -49,7 +49,7 @@ fn add_holder(found: &mut HashMap<u64, Vec<Process>>, pid: u32, wanted: &HashSet
     }
 }
 
-/// Whether a process has a socket open. False also if it has ended or cannot be looked at.
+/// Whether a process has a socket open. `false` too if it has ended or cannot be looked at.
 pub fn has_socket(pid: u32, inode: u64) -> bool {
     !sockets(pid, &HashSet::from([inode])).is_empty()
 }
@@ -64,10 +64,10 @@ fn pids() -> Vec<u32> {
     pids
 }
 
-/// Which of these sockets a process has open; none if it cannot be looked at or has just ended.
+/// Picks the sockets that a process has open; none if it cannot be looked at or has just ended.
 ///
-/// Links are read beneath the open directory into a small buffer: a server, or portbook itself, may
-/// have tens of thousands.
+/// Links are read beneath the open directory into a small buffer, since a server, or portbook
+/// itself, may have tens of thousands.
 fn sockets(pid: u32, wanted: &HashSet<u64>) -> HashSet<u64> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let Ok(directory) = open(format!("/proc/{pid}/fd"), flags, Mode::empty()) else {
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn every_other_process_that_shares_a_socket_is_named() {
+    fn all_processes_that_share_a_socket_are_named() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let inode = fstat(&listener).unwrap().st_ino;
         let mut children = [sleeper_with(&listener), sleeper_with(&listener)];
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn an_inode_of_nobodys_has_no_holder() {
+    fn an_unused_inode_has_no_holder() {
         // Inodes of sockets are 32 bits wide, so this is none.
         assert!(holders(&HashSet::from([1 << 40])).is_empty());
     }

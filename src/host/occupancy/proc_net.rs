@@ -1,5 +1,6 @@
-//! The socket tables as text, `/proc/net/{tcp,tcp6,udp,udp6}` (`proc_net(5)`): for where netlink is
-//! refused. Slower, without sockets that are bound only, and silent on IPV6_V6ONLY.
+//! The socket tables as text, `/proc/net/{tcp,tcp6,udp,udp6}` (`proc_net(5)`), for hosts that
+//! refuse netlink. They are slower, leave out sockets that are only bound, and do not tell
+//! IPV6_V6ONLY.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
@@ -8,12 +9,12 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use super::{Entry, Raw};
 use crate::domain::port::{Port, Protocol};
 
-/// Reads the sockets of a protocol, both families, or those of them on one port.
+/// Reads the sockets of a protocol, of both families, on one port or on all.
 pub(super) fn read(protocol: Protocol, port: Option<Port>) -> io::Result<Vec<Entry>> {
     let mut entries = Vec::new();
     for suffix in ["", "6"] {
         let file = match File::open(format!("/proc/self/net/{protocol}{suffix}")) {
-            // No IPv6 in this kernel.
+            // This kernel has no IPv6.
             Err(error) if error.kind() == io::ErrorKind::NotFound && suffix == "6" => continue,
             other => other?,
         };
@@ -25,7 +26,7 @@ pub(super) fn read(protocol: Protocol, port: Option<Port>) -> io::Result<Vec<Ent
     Ok(entries)
 }
 
-/// `0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1000 0 4711 …`
+/// Parses `0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000 1000 0 4711 …`.
 fn parse_line(protocol: Protocol, line: &str) -> Option<Raw> {
     let words: Vec<&str> = line.split_ascii_whitespace().collect();
     let (ip, port) = words.get(1)?.split_once(':')?;
@@ -41,7 +42,7 @@ fn parse_line(protocol: Protocol, line: &str) -> Option<Raw> {
     })
 }
 
-/// An address is printed in words of 32 bits, each as this machine reads it.
+/// Parses an address: words of 32 bits, each in the byte order of this machine.
 fn parse_ip(text: &str) -> Option<IpAddr> {
     let word = |at: usize| -> Option<[u8; 4]> {
         let word = u32::from_str_radix(text.get(at * 8..at * 8 + 8)?, 16).ok()?;

@@ -16,7 +16,7 @@ fn on(ip: &str) -> BindAddress {
     }
 }
 
-/// Who is in the way of these addresses, each once.
+/// Occupants of these addresses, each once.
 fn occupants(protocol: Protocol, port: Port, overlapping: &[BindAddress]) -> Vec<Occupant> {
     let mut entries = Occupancy::on_port(protocol, port).unwrap();
     entries.retain(|entry| overlapping.iter().any(|address| entry.overlaps(address)));
@@ -33,7 +33,7 @@ fn port_of(address: SocketAddr) -> Port {
     Port::new(address.port()).unwrap()
 }
 
-/// A socket on the IPv6 wildcard, or `None` (said aloud) on a host without IPv6.
+/// Binds the IPv6 wildcard. `None`, with a message, on a host without IPv6.
 fn on_ipv6_wildcard(only_v6: bool) -> Option<(Socket, Port)> {
     let socket = Socket::new(Domain::IPV6, Type::STREAM, None)
         .inspect_err(|error| eprintln!("skipped: no IPv6 here ({error})"))
@@ -49,8 +49,8 @@ fn inode_of(socket: impl AsFd) -> u64 {
     rustix::fs::fstat(socket).unwrap().st_ino
 }
 
-/// The entry of this very socket: other tests' connections may be on the same number, of another
-/// family or left in TIME_WAIT.
+/// Finds the entry of this very socket: connections of other tests may be on that number too, in
+/// another family or left in TIME_WAIT.
 fn entry_of(socket: impl AsFd, protocol: Protocol, port: Port) -> Entry {
     let inode = inode_of(socket);
     let mut found = Occupancy::on_port(protocol, port).unwrap();
@@ -60,8 +60,8 @@ fn entry_of(socket: impl AsFd, protocol: Protocol, port: Port) -> Entry {
     found.remove(0)
 }
 
-/// Closing takes effect a little later where another test's child, between fork and exec, still has
-/// a copy of the descriptor.
+/// Waits for a condition. Closing takes effect a little later if the child of another test, between
+/// fork and exec, still has a copy of the descriptor.
 fn eventually(what: &str, condition: impl Fn() -> bool) {
     let tries = std::iter::repeat_n(Duration::from_millis(5), 1000);
     let holds = tries.into_iter().any(|pause| {
@@ -74,7 +74,7 @@ fn eventually(what: &str, condition: impl Fn() -> bool) {
     assert!(holds, "{what}: not within five seconds");
 }
 
-/// Whether this kernel lists sockets that are bound only; says so aloud where it does not.
+/// Whether this kernel lists sockets that are only bound; prints a message if it does not.
 fn lists_bound_sockets() -> bool {
     let release = rustix::system::uname();
     let release = release.release().to_string_lossy().into_owned();
@@ -228,7 +228,7 @@ fn connections_come_after_their_listener_and_linger_after_it() {
         state: SocketState::Lingering,
         ..Occupant::default()
     }];
-    eventually("only TIME_WAIT is left, which names nobody", || {
+    eventually("only TIME_WAIT is left, which has no process", || {
         occupants(Protocol::Tcp, port, &[on("127.0.0.1")]) == time_wait
     });
 }

@@ -1,5 +1,5 @@
-//! Where a process comes from: its program's file, its user's name, its container or systemd unit.
-//! For people who ask about a port. Its command line is never read: it can hold secrets.
+//! Origin of a process, for people: its program's file, its user's name, its container or systemd
+//! unit. Its command line is never read: it can hold secrets.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
@@ -9,23 +9,23 @@ use rustix::fs::readlinkat;
 
 use super::Directory;
 
-/// What could be read of a process.
+/// Facts on a process, as far as they can be read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Details {
-    /// The program's file; shown to the process's own user and to root alone.
+    /// The program's file; only the process's own user and root see it.
     pub executable: Option<PathBuf>,
-    /// Its working directory; shown as `executable` is.
+    /// Working directory; only the process's own user and root see it.
     pub directory: Option<PathBuf>,
-    /// The name of its user, where `/etc/passwd` has it.
+    /// Name of its user, if `/etc/passwd` has it.
     pub user: Option<String>,
-    /// The id of the container that it runs in.
+    /// Id of its container.
     pub container: Option<String>,
-    /// The innermost systemd unit that it belongs to.
+    /// Innermost systemd unit.
     pub unit: Option<String>,
 }
 
-/// The details of a process that was seen under this name; nothing where another one has its pid
-/// by now.
+/// Reads the details of a process that was seen under this name; none if another one has its pid by
+/// now.
 pub fn details(pid: u32, command: Option<&str>) -> Details {
     let Ok(directory) = Directory::open(pid) else {
         return Details::default();
@@ -50,7 +50,7 @@ impl Directory {
     }
 }
 
-/// The name of a user by `passwd(5)`. Users that only a directory service knows have none here.
+/// Name of a user by `passwd(5)`. Users of directory services have none here.
 pub fn user_name(uid: u32) -> Option<String> {
     name_in(&std::fs::read_to_string("/etc/passwd").ok()?, uid)
 }
@@ -64,13 +64,13 @@ fn name_in(passwd: &str, uid: u32) -> Option<String> {
     Some(name.to_owned())
 }
 
-/// The words of every path in `/proc/PID/cgroup` (`cgroups(7)`), innermost last.
+/// Segments of every path in `/proc/PID/cgroup` (`cgroups(7)`), innermost last.
 fn words(cgroup: &str) -> impl DoubleEndedIterator<Item = &str> {
     let paths = cgroup.lines().filter_map(|line| line.splitn(3, ':').nth(2));
     paths.flat_map(|path| path.split('/'))
 }
 
-/// Container runtimes name a group after the container: 64 hex digits, alone or as in
+/// Finds the container: runtimes name a group after it, by 64 hex digits, alone or as in
 /// `docker-….scope`, `cri-containerd-….scope`, `libpod-….scope`.
 fn container(cgroup: &str) -> Option<String> {
     words(cgroup).rev().find_map(|word| {
@@ -129,7 +129,7 @@ mod tests {
         let command = super::super::command(me).unwrap();
         let found = details(me, Some(&command));
         assert_eq!(found.executable, std::env::current_exe().ok());
-        assert_eq!(details(me, Some("somebody else")), Details::default());
+        assert_eq!(details(me, Some("another name")), Details::default());
         assert_eq!(details(u32::MAX, Some("x")), Details::default());
         let passwd = "root:x:0:0:root:/root:/bin/sh\nweb:x:33:33::/:/bin/false\n";
         assert_eq!(name_in(passwd, 33).as_deref(), Some("web"));

@@ -1,4 +1,4 @@
-//! What is true at the moment of a scrape.
+//! Values of the moment of a scrape.
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::family::Family;
@@ -29,26 +29,25 @@ struct CheckLabels {
     check: &'static str,
 }
 
-/// What is true at the moment of a scrape, looked up then and not kept up to date meanwhile.
+/// Values of the moment of a scrape, looked up for it and not kept up to date.
 #[derive(Debug, Default)]
 pub struct Now {
-    /// Living leases by state.
     pub leases: Vec<(&'static str, u64)>,
-    /// Leased ports by interface and state of the lease.
+    /// Leased ports by interface and state of their leases.
     pub ports: Vec<(String, &'static str, u64)>,
     /// Ports of each pool: `leased`, `excluded` or `free` as far as the books know.
     pub pools: Vec<(String, &'static str, u64)>,
-    /// Requests that wait for the writer.
+    /// Requests that wait for the record's writer.
     pub queue_depth: u64,
-    /// Size of the record's files, its log included.
+    /// Size of the record's files with its write-ahead log.
     pub database_bytes: u64,
     /// Descriptors kept open by holds and watches.
     pub held_descriptors: u64,
-    /// Descriptors that these may keep open.
+    /// Maximum of held descriptors.
     pub descriptor_budget: u64,
     /// All descriptors of the process.
     pub open_descriptors: u64,
-    /// Unix time of the last occupancy snapshot, in seconds; none before the first.
+    /// Unix time of the last snapshot, in seconds. `None` before the first.
     pub snapshot_at: Option<f64>,
     /// The checks of the service's health: 0 ok, 1 warning, 2 failed.
     pub checks: Vec<(&'static str, i64)>,
@@ -69,7 +68,6 @@ pub(super) struct Gauges {
 }
 
 impl Gauges {
-    /// Adds them to what a scrape reads.
     pub(super) fn register(&self, registry: &mut Registry) {
         let help = "Living leases by state";
         registry.register("leases", help, self.leases.clone());
@@ -94,7 +92,7 @@ impl Gauges {
         registry.register("check_state", help, self.checks.clone());
     }
 
-    /// Says what is true now; what was and is not any more goes.
+    /// Sets the values of this moment, and removes those that are gone.
     pub(super) fn set(&self, now: Now) {
         self.leases.clear();
         for (state, leases) in now.leases {

@@ -1,4 +1,4 @@
-//! What a port server counts: the statistics of its protocol and the metrics are the same numbers.
+//! Metrics of the port server; its statistics are these numbers.
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -16,11 +16,11 @@ struct Outcome {
 /// Counters of the port server since the service's start: atomics, shared between clones.
 #[derive(Debug, Clone)]
 pub struct PortserverMetrics {
-    /// A port was granted.
+    /// Granted ports.
     pub granted: Counter,
-    /// A request was refused.
+    /// Refused requests.
     pub denied: Counter,
-    /// Something was sent that is no request.
+    /// Messages that are no request.
     pub malformed: Counter,
     checked: Gauge,
     requests: Family<Outcome, Counter>,
@@ -29,7 +29,7 @@ pub struct PortserverMetrics {
 impl Default for PortserverMetrics {
     fn default() -> Self {
         let requests: Family<Outcome, Counter> = Family::default();
-        // There from the start, so that a rate over them exists when the first is counted.
+        // Present from the start, so that a rate over them exists when the first is counted.
         let counter = |outcome| requests.get_or_create_owned(&Outcome { outcome });
         Self {
             granted: counter("granted"),
@@ -42,12 +42,12 @@ impl Default for PortserverMetrics {
 }
 
 impl PortserverMetrics {
-    /// Notes how many ports the last request looked at.
+    /// Notes the number of ports that the last request checked.
     pub fn checked(&self, ports: usize) {
         self.checked.set(whole(ports as u64));
     }
 
-    /// How many these were.
+    /// Number of ports that the last request checked.
     pub fn last_checked(&self) -> i64 {
         self.checked.get()
     }

@@ -1,4 +1,4 @@
-//! What the record's writer measures.
+//! Measurements of the record's writer.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::count;
 
-/// What the writer of the record measures: atomics, shared between clones.
+/// Measurements of the record's writer: atomics, shared between clones.
 #[derive(Debug, Clone)]
 pub struct StoreMetrics {
     commit: Histogram,
@@ -26,18 +26,17 @@ impl Default for StoreMetrics {
 }
 
 impl StoreMetrics {
-    /// One commit, for so many requests.
+    /// Counts one commit, and the requests that it carried.
     pub fn committed(&self, took: Duration, batch_size: usize) {
         self.commit.observe(took.as_secs_f64());
         self.batch.observe(count(batch_size));
     }
 
-    /// How long one request waited until its commit began.
+    /// Notes the time for which one request waited for its commit to begin.
     pub fn waited(&self, wait: Duration) {
         self.wait.observe(wait.as_secs_f64());
     }
 
-    /// Adds them to what a scrape reads.
     pub(super) fn register(&self, registry: &mut Registry) {
         let help = "How long commits took";
         let commit = self.commit.clone();

@@ -1,4 +1,4 @@
-//! Each rule of resolving, on a host written down by hand.
+//! Each rule of resolving, on a host written down here.
 
 use super::*;
 use crate::host::interface::{InterfaceAddress, is_virtual_name};
