@@ -53,6 +53,7 @@ mod python;
 mod readme;
 mod receiver;
 mod recipes;
+mod recording;
 mod regain;
 mod releasing;
 mod replacing;
