@@ -1,4 +1,4 @@
-//! `/api/v1/history`: the past as a stream of rows, and deleting what is old of it.
+//! `/api/v1/history`: the past as a stream of rows, and deleting old rows.
 
 use actix_web::http::header::LINK;
 use actix_web::web::{Data, Path, Payload, Query};
@@ -22,7 +22,7 @@ pub async fn attempts(
     rows(&face, viewer, Kind::Attempts, &request, &wanted).await
 }
 
-/// Streams what they add up to.
+/// Streams the sums of attempts by day.
 pub async fn days(
     face: Data<AppState>,
     viewer: Viewer,
@@ -51,7 +51,7 @@ pub async fn export(
     rows(&face, viewer, kind, &request, &wanted).await
 }
 
-/// The rows of one kind, brought up to date first where they are written behind.
+/// Streams the rows of one kind. Rows that are written behind are brought up to date first.
 async fn rows(
     face: &AppState,
     viewer: Viewer,
@@ -79,7 +79,7 @@ async fn rows(
         .streaming(export.into_stream()))
 }
 
-/// Deletes what is old.
+/// Deletes old rows.
 pub async fn prune(
     face: Data<AppState>,
     viewer: Viewer,

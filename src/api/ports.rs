@@ -105,7 +105,7 @@ pub async fn about(
         occupants: occupants::of_others(sockets, viewer),
         attempts: tried.collect(),
         exclusion: service.exclusions().get(protocol, port).cloned(),
-        record: record.map(Into::into),
+        record,
         sightings: sightings(service, viewer, protocol, port).await?,
     })
 }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::document::{
     HourStats, InterfaceStats, LifetimeStats, OccupantStats, OutcomesDocument, PoolStats,
-    PortStats, Saved, StatsDocument, VERSION,
+    PortRecord, PortStats, Saved, StatsDocument, VERSION,
 };
 use super::problem::Problem;
 use super::{AppState, paging};
@@ -122,7 +122,7 @@ pub(super) async fn of_port(
     viewer: &Viewer,
     protocol: &str,
     port: u16,
-) -> Result<Option<PortStats>, StoreError> {
+) -> Result<Option<PortRecord>, StoreError> {
     service.count_attempts().await?;
     let reader = service.store().reader();
     let filter = StatsFilter {
@@ -133,7 +133,7 @@ pub(super) async fn of_port(
     };
     let total = reader.port_total(protocol, port, filter.uid).await?;
     let stats = with_occupants(&reader, &filter, total.into_iter().collect(), viewer).await?;
-    Ok(stats.into_iter().next())
+    Ok(stats.into_iter().next().map(|stats| stats.record))
 }
 
 fn second(second: i64) -> Timestamp {
@@ -209,10 +209,12 @@ async fn with_occupants(
         PortStats {
             protocol: total.protocol.clone(),
             port: total.port,
-            outcomes: total.outcomes,
-            last_at: millisecond(total.last_ms),
-            last_refused_at: total.last_refused_ms.and_then(millisecond),
-            occupants: named(theirs, viewer),
+            record: PortRecord {
+                outcomes: total.outcomes,
+                last_at: millisecond(total.last_ms),
+                last_refused_at: total.last_refused_ms.and_then(millisecond),
+                occupants: named(theirs, viewer),
+            },
         }
     });
     Ok(ports.collect())

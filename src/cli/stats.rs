@@ -102,7 +102,7 @@ fn conflicts(stats: &StatsDocument) -> String {
     let heading = ["CONFLICTS ON", "ATTEMPTS", "GOT", "IN USE", "OTHER", "BY"];
     let rows = stats.conflicts.iter().map(|one| {
         let mut row = port(one);
-        row.push(by(&one.occupants));
+        row.push(by(&one.record.occupants));
         row
     });
     part(&heading, rows)
@@ -145,7 +145,7 @@ fn outcomes(first: String, outcomes: &OutcomesDocument) -> Vec<String> {
 
 fn port(stats: &PortStats) -> Vec<String> {
     let at = format!("{}/{}", stats.port, stats.protocol);
-    outcomes(at, &stats.outcomes)
+    outcomes(at, &stats.record.outcomes)
 }
 
 /// `node 12×, java 3×`.

@@ -1,4 +1,4 @@
-//! The data directory: made private, checked, and locked.
+//! The data directory: made private, checked and locked.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
@@ -23,11 +23,11 @@ const NETWORK_FILESYSTEMS: [u32; 7] = [
     0x00c3_6400,
 ];
 
-/// How long to wait for commands that have the lock. Each has it for a few milliseconds, but a busy
-/// disk may take seconds to write what it grants.
+/// Longest wait for commands that have the lock. Each has it for a few milliseconds, but a busy disk may
+/// take seconds to write a grant.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// How often to look whether the lock is free.
+/// Interval at which a waiting command tries the lock.
 const LOOK: Duration = Duration::from_millis(20);
 
 /// A data directory that exists and may be written.
@@ -36,23 +36,23 @@ pub struct DataDirectory {
     path: PathBuf,
 }
 
-/// The directory's lock, held until dropped. Whoever has it may choose ports and write.
+/// Lock of the directory, held until it is dropped. Its holder may choose ports and write.
 #[derive(Debug)]
 pub struct Lock {
     file: File,
 }
 
-/// Who has the lock, as far as they wrote it down.
+/// Process that has the lock, as far as it wrote that down.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Holder {
-    /// The process id; "unknown" for a command that has it for a moment only.
+    /// Process id; "unknown" for a command, which has the lock only for a moment.
     pub pid: String,
-    /// The service's API socket.
+    /// API socket of a service. `None` for a command.
     pub socket: Option<PathBuf>,
 }
 
 impl DataDirectory {
-    /// Makes the directory (0700) where it is missing and checks that it can serve.
+    /// Makes the directory (0700) if it is missing, and checks that it can be used.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         let failed = |source: io::Error| StoreError::Directory {
             path: path.to_owned(),
@@ -88,8 +88,8 @@ impl DataDirectory {
         })
     }
 
-    /// The record. Made here where it is missing, so that it is private (0600) from the start;
-    /// SQLite gives its log the same mode.
+    /// Path of the record. The file is made here if it is missing, so that it is private (0600) from
+    /// the start; SQLite gives its log the same mode.
     pub fn database(&self) -> Result<PathBuf, StoreError> {
         let path = self.path.join("portbook.db");
         let mut options = OpenOptions::new();
@@ -103,12 +103,12 @@ impl DataDirectory {
         }
     }
 
-    /// The console's token.
+    /// Path of the console's token.
     pub fn token(&self) -> PathBuf {
         self.path.join("token")
     }
 
-    /// The file that tells where the console listens.
+    /// Path of the file with the console's address.
     pub fn console(&self) -> PathBuf {
         self.path.join("console")
     }
@@ -123,15 +123,15 @@ impl DataDirectory {
             .open(self.path.join("lock"))
     }
 
-    /// Takes the lock if nobody has it.
+    /// Takes the lock if it is free; otherwise returns its holder.
     pub fn try_lock(&self) -> Result<Result<Lock, Holder>, StoreError> {
         self.locked()
     }
 
-    /// Waits for commands that have the lock for a moment, or until a service has signed it: that one
-    /// keeps it.
+    /// Takes the lock, and waits for commands, which have it for a moment. Returns the holder if it is a
+    /// service, which keeps the lock, or if the patience ends.
     ///
-    /// By looking again: waiting inside `flock(2)` could not be given up.
+    /// It tries again and again: a wait inside `flock(2)` could not be cancelled.
     pub async fn lock(&self) -> Result<Result<Lock, Holder>, StoreError> {
         let mut looks = tokio::time::interval(LOOK);
         let last = tokio::time::sleep(PATIENCE);
@@ -155,7 +155,7 @@ impl DataDirectory {
         let mut file = self.lock_file().map_err(failed)?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {
-                // What an earlier holder wrote is no longer true.
+                // The text of an earlier holder is no longer true.
                 file.set_len(0).map_err(failed)?;
                 Ok(Ok(Lock { file }))
             }
@@ -164,7 +164,7 @@ impl DataDirectory {
         }
     }
 
-    /// The error that names the holder.
+    /// Returns the error that names the holder.
     pub fn in_use(&self, holder: Holder) -> StoreError {
         let path = self.path.clone();
         match holder.socket {
@@ -176,7 +176,7 @@ impl DataDirectory {
         }
     }
 
-    /// Who has the lock right now, if anybody.
+    /// Returns the present holder of the lock. `None` if it is free.
     pub fn holder(&self) -> Option<Holder> {
         let mut file = OpenOptions::new()
             .read(true)
@@ -191,7 +191,7 @@ impl DataDirectory {
 
 fn holder(file: &mut File) -> Holder {
     let mut text = String::new();
-    // Unreadable words name nobody, which is all that can be said then.
+    // A file that cannot be read names no holder.
     let _ = file.read_to_string(&mut text);
     let mut lines = text.lines();
     Holder {
@@ -201,7 +201,7 @@ fn holder(file: &mut File) -> Holder {
 }
 
 impl Lock {
-    /// Tells others who has the lock for long, and where to speak to them.
+    /// Writes the pid and socket of a service into the lock file, for other processes.
     pub fn sign(&mut self, pid: u32, socket: &Path) -> io::Result<()> {
         self.file.set_len(0)?;
         self.file.rewind()?;
@@ -209,8 +209,7 @@ impl Lock {
     }
 }
 
-/// How many bytes the record of a data directory has, and how many wait beside it to be merged
-/// (SQLite's write-ahead log).
+/// Returns the sizes in bytes of the record in a data directory and of its write-ahead log.
 pub fn sizes(directory: &Path) -> (u64, u64) {
     let size = |name: &str| std::fs::metadata(directory.join(name)).map_or(0, |file| file.len());
     (size("portbook.db"), size("portbook.db-wal"))
@@ -221,7 +220,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_lock_is_one_persons_and_names_them() {
+    fn lock_has_one_holder_and_names_it() {
         let folder = tempfile::tempdir().unwrap();
         let directory = DataDirectory::open(&folder.path().join("a/b")).unwrap();
         assert_eq!(directory.holder(), None);
@@ -245,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_that_cannot_be_a_directory_is_named() {
+    fn error_names_a_path_that_cannot_be_a_directory() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("file");
         std::fs::write(&file, "").unwrap();

@@ -5,58 +5,58 @@ use uuid::Uuid;
 
 use super::{Reader, StoreError};
 
-/// How many late conflicts are looked at: they are rare, and nobody counts more.
+/// Maximum number of late conflicts that are read. They are rare.
 pub const MOST_LATE: u32 = 1000;
 
-/// Outsiders that were found on leased ports.
+/// Number of outsiders found on leased ports.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LateTotal {
-    /// How many times; [`MOST_LATE`] where it may be more.
+    /// Number found; [`MOST_LATE`] if there may be more.
     pub found: usize,
-    /// The last time.
+    /// Last one found.
     pub last: Option<LateConflict>,
 }
 
-/// An outsider that was found on a leased port.
+/// An outsider found on a leased port.
 #[derive(Debug, Clone, PartialEq, Eq, FromRow)]
 pub struct LateConflict {
-    /// The protocol.
+    /// Protocol of the lease.
     pub protocol: String,
-    /// The port.
+    /// Leased port.
     pub port: u16,
-    /// Who it was, as far as that was known.
+    /// Description of the outsider, as far as it was known.
     pub occupant: String,
-    /// Whose process that was, if known.
+    /// User of the outsider, if known.
     pub occupant_uid: Option<u32>,
 }
 
-/// The same with its lease.
+/// An outsider found on a leased port, with the lease.
 #[derive(Debug, Clone, PartialEq, Eq, FromRow)]
 pub struct LateRecord {
-    /// Counts up; the key for paging.
+    /// Paging key: counts up.
     pub seq: i64,
-    /// When it was found, in milliseconds since 1970.
+    /// Time of the find, in milliseconds since 1970.
     pub at_ms: i64,
-    /// The lease.
+    /// Id of the lease.
     #[sqlx(try_from = "Vec<u8>")]
     pub lease: Uuid,
-    /// The protocol.
+    /// Protocol of the lease.
     pub protocol: String,
-    /// The port.
+    /// Leased port.
     pub port: u16,
-    /// Who it was, as far as that was known.
+    /// Description of the outsider, as far as it was known.
     pub occupant: String,
-    /// Whose process that was, if known.
+    /// User of the outsider, if known.
     pub occupant_uid: Option<u32>,
-    /// The lease's name, if it has one.
+    /// Name of the lease, if it has one.
     pub name: Option<String>,
-    /// Its user; none once it is forgotten.
+    /// User of the lease. `None` once the lease is deleted.
     pub uid: Option<u32>,
 }
 
 impl Reader {
-    /// Outsiders on leased ports since then, on those of one user or on all. The latest are looked
-    /// at: there is no index by time, as the numbers of the rows are in its order.
+    /// Counts the outsiders since a time, on leases of one user or of all. Only the latest are read:
+    /// there is no index by time, since row numbers are in that order.
     pub async fn late_total(
         &self,
         since_ms: i64,
@@ -81,8 +81,8 @@ impl Reader {
         })
     }
 
-    /// Outsiders on leased ports, newest first and before this one, on those of one user or on all.
-    /// So many are looked at as for the total, which bounds what the answer costs.
+    /// Lists outsiders on leases of one user or of all, newest first, those found before row `before`.
+    /// At most [`MOST_LATE`] rows are read, which bounds the cost.
     pub async fn late_conflicts(
         &self,
         before: Option<i64>,

@@ -13,6 +13,7 @@ mod error;
 mod exclusion;
 mod export;
 mod filter;
+mod hours;
 mod late;
 mod learned;
 mod lease;
@@ -36,6 +37,7 @@ pub use batch::Batch;
 pub use error::StoreError;
 pub use export::{ExportFilter, ExportRow, ExportTable};
 pub use filter::AttemptFilter;
+pub use hours::{AllocationTotal, HourTotal};
 #[cfg(test)]
 pub use late::LateConflict;
 pub use late::{LateRecord, LateTotal};
@@ -44,9 +46,7 @@ pub use past::Seen;
 pub use prune::Cursor;
 pub use reader::Reader;
 pub use removable::{Bounds, Kind, Removed};
-pub use stats::{
-    AllocationTotal, AttemptTotal, HourTotal, LeaseTotal, OccupantTotal, Outcomes, StatsFilter,
-};
+pub use stats::{AttemptTotal, LeaseTotal, OccupantTotal, Outcomes, StatsFilter};
 pub use summary::{InTheWay, SUMMED, Times};
 pub use writer::Committed;
 

@@ -1,4 +1,4 @@
-//! Reading alone: for questions that must not wait for the writer, nor make it wait.
+//! Read-only access: for questions that must neither wait for the writer nor make it wait.
 
 use std::path::Path;
 
@@ -6,25 +6,24 @@ use sqlx::SqlitePool;
 
 use super::{Store, StoreError, open};
 
-/// A view of the record that cannot change it. Several processes may have one, beside the one that
-/// writes.
+/// A view of the record that cannot change it. Several processes may have one beside the writer.
 #[derive(Debug, Clone)]
 pub struct Reader {
     pub(super) pool: SqlitePool,
 }
 
 impl Reader {
-    /// A view of a record that exists and is of this version.
+    /// Opens a record that exists and is of this version.
     pub async fn open(file: &Path) -> Result<Self, StoreError> {
         let pool = open::readers(file);
-        // Nothing is opened before the first question, so one is asked here.
+        // Connections open at the first query, so one is made here.
         sqlx::query("select 1 from counted")
             .fetch_one(&pool)
             .await?;
         Ok(Self { pool })
     }
 
-    /// The `seq` of the latest attempt on record; 0 where there is none.
+    /// Returns the `seq` of the latest attempt on record; 0 if there is none.
     pub async fn last_attempt(&self) -> Result<i64, StoreError> {
         let last = sqlx::query_scalar("select ifnull(max(seq), 0) from attempt");
         Ok(last.fetch_one(&self.pool).await?)
@@ -32,7 +31,7 @@ impl Reader {
 }
 
 impl Store {
-    /// The record as a reader sees it.
+    /// Returns a reader of this record.
     pub fn reader(&self) -> Reader {
         Reader {
             pool: self.readers.clone(),

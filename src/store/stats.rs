@@ -1,5 +1,5 @@
-//! What the totals say of a time: counted by whole days, so that the answer costs what is busy and
-//! not what happened.
+//! Sums of a time, read from the totals of whole days: the cost of an answer grows with the number of
+//! ports in use, not with the number of attempts.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -8,16 +8,16 @@ use sqlx::{FromRow, QueryBuilder, Sqlite};
 use super::condition::and;
 use super::{Reader, StoreError};
 
-/// What statistics are about. Empty fields match everything.
+/// Filter of statistics. Empty fields match everything.
 #[derive(Debug, Clone, Default)]
 pub struct StatsFilter {
-    /// From this day on, as a number of UTC days since 1970.
+    /// First day, as a number of UTC days since 1970.
     pub first_day: i64,
-    /// Of this pool.
+    /// Pool.
     pub pool: Option<String>,
-    /// Asked for by this user.
+    /// User of the allocations.
     pub uid: Option<u32>,
-    /// How many ports are told of at most.
+    /// Maximum number of ports.
     pub ports: u32,
 }
 
@@ -64,96 +64,62 @@ fn share(part: u64, whole: u64) -> Option<f64> {
     (whole > 0).then(|| part as f64 / whole as f64)
 }
 
-/// Attempts that share a pool and an interface, or a protocol and a port; the other two are empty.
+/// Total of the attempts that share a pool and an interface, or a protocol and a port.
 #[derive(Debug, Clone, PartialEq, FromRow)]
 pub struct AttemptTotal {
-    /// The pool.
+    /// Pool; empty in the total of a port.
     pub pool: String,
-    /// The interface.
+    /// Interface; empty in the total of a port.
     pub interface: String,
-    /// The protocol.
+    /// Protocol; empty in the total of a pool and interface.
     pub protocol: String,
-    /// The port.
+    /// Port; 0 in the total of a pool and interface.
     pub port: u16,
-    /// Their outcomes.
+    /// Numbers by outcome.
     #[sqlx(flatten)]
     pub outcomes: Outcomes,
-    /// When the last one was made, in milliseconds since 1970.
+    /// Time of the last attempt, in milliseconds since 1970.
     pub last_ms: i64,
-    /// When the last one was refused.
+    /// Time of the last refused attempt, in milliseconds since 1970. `None` if none was refused.
     pub last_refused_ms: Option<i64>,
 }
 
 /// Attempts by place and by port.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct AttemptTotals {
-    /// For each pool and interface.
+    /// Total of each pool and interface.
     pub places: Vec<AttemptTotal>,
-    /// The ports with most attempts.
+    /// Ports with most attempts.
     pub ports: Vec<AttemptTotal>,
-    /// The ports with most attempts that met somebody.
+    /// Ports with most conflicts.
     pub conflicts: Vec<AttemptTotal>,
 }
 
-/// How often somebody was in the way.
+/// Number of attempts that one occupant refused on a port.
 #[derive(Debug, Clone, PartialEq, Eq, FromRow)]
 pub struct OccupantTotal {
-    /// On which port.
+    /// Port.
     pub port: u16,
-    /// For which protocol.
+    /// Protocol.
     pub protocol: String,
-    /// The name of the process; empty where the kernel did not tell.
+    /// Name of the process; empty if the kernel did not tell.
     pub command: String,
-    /// Its user; -1 where the kernel did not tell.
+    /// User of the socket; -1 if the kernel did not tell.
     pub occupant_uid: i64,
-    /// How many attempts it refused.
+    /// Number of attempts refused.
     pub attempts: i64,
-}
-
-/// Attempts of one hour.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, FromRow)]
-pub struct HourTotal {
-    /// The hour, as a number of UTC hours since 1970.
-    pub hour: i64,
-    /// How many attempts.
-    pub attempts: i64,
-    /// How many of them met somebody.
-    pub in_use: i64,
-}
-
-/// Allocations of one hour.
-#[derive(Debug, Clone, PartialEq, FromRow)]
-pub struct AllocationTotal {
-    /// The hour, as a number of UTC hours since 1970.
-    pub hour: i64,
-    /// The pool.
-    pub pool: String,
-    /// How many were granted.
-    pub granted: i64,
-    /// How many were refused.
-    pub refused: i64,
-    /// How many tell what random would have met.
-    pub weighed: i64,
-    /// The sum of that.
-    pub random_would_meet: f64,
-    /// How many candidate ports were refused to these.
-    pub met: i64,
 }
 
 /// Leases that ended in the same way after about the same time.
 #[derive(Debug, Clone, PartialEq, Eq, FromRow)]
 pub struct LeaseTotal {
-    /// The end state.
+    /// State that ended the leases.
     pub state: String,
-    /// How long they lived, to two digits, in milliseconds.
+    /// Lifetime in milliseconds, rounded to two digits.
     pub lifetime_ms: i64,
-    /// How many.
+    /// Number of leases.
     pub leases: i64,
 }
-
-/// How many attempts that are not in the totals yet are added to them; a busy host counts the others
-/// a moment later.
-const UNCOUNTED: u32 = 1024;
 
 /// All attempts of a row.
 const ALL: &str = "bound + lingering + in_use + not_permitted + address_not_available + failed";
@@ -168,7 +134,12 @@ const SUMS: &str = "\
      as success_rate, max(last_ms) as last_ms, max(last_refused_ms) as last_refused_ms";
 
 /// Adds the conditions of a filter, for a table whose column of time begins with `first`.
-fn narrow(query: &mut QueryBuilder<Sqlite>, time: &str, first: i64, filter: &StatsFilter) {
+pub(super) fn narrow(
+    query: &mut QueryBuilder<Sqlite>,
+    time: &str,
+    first: i64,
+    filter: &StatsFilter,
+) {
     query.push(" where true");
     and(query, &format!("{time} >= ?"), Some(first));
     and(query, "pool = ?", filter.pool.as_deref());
@@ -176,7 +147,7 @@ fn narrow(query: &mut QueryBuilder<Sqlite>, time: &str, first: i64, filter: &Sta
 }
 
 impl Reader {
-    /// Attempts by pool and interface, and of the ports that stand out.
+    /// Returns the totals of pools and interfaces, and of the ports with most attempts and conflicts.
     pub async fn attempt_totals(&self, filter: &StatsFilter) -> Result<AttemptTotals, StoreError> {
         Ok(AttemptTotals {
             places: self.place_totals(filter).await?,
@@ -185,7 +156,7 @@ impl Reader {
         })
     }
 
-    /// Attempts by pool and interface alone.
+    /// Returns the totals of pools and interfaces.
     pub async fn place_totals(
         &self,
         filter: &StatsFilter,
@@ -197,7 +168,8 @@ impl Reader {
         Ok(query.build_query_as().fetch_all(&self.pool).await?)
     }
 
-    /// The ports with most of something. First which they are, by that alone: there may be many.
+    /// Returns the totals of the ports with most of something. The ports are chosen by that number
+    /// alone, before anything else is summed up: there may be many.
     async fn port_totals(
         &self,
         most: &str,
@@ -227,7 +199,7 @@ impl Reader {
         Ok(query.build_query_as().fetch_all(&self.pool).await?)
     }
 
-    /// The same for one port alone, over all days on record.
+    /// Returns the total of one port over all days on record.
     pub async fn port_total(
         &self,
         protocol: &str,
@@ -244,7 +216,7 @@ impl Reader {
         Ok(total)
     }
 
-    /// Who was in the way on these ports (with their protocols), most often first.
+    /// Lists the occupants of these ports (with their protocols), most attempts first.
     pub async fn occupant_totals(
         &self,
         ports: &[(u16, &str)],
@@ -266,50 +238,7 @@ impl Reader {
         Ok(query.build_query_as().fetch_all(&self.pool).await?)
     }
 
-    /// Allocations by hour and pool.
-    pub async fn allocation_totals(
-        &self,
-        filter: &StatsFilter,
-    ) -> Result<Vec<AllocationTotal>, StoreError> {
-        let mut query = QueryBuilder::new(
-            "select hour, pool, sum(granted) as granted, sum(refused) as refused, \
-             sum(weighed) as weighed, sum(random_would_meet) as random_would_meet, \
-             sum(met) as met from allocation_hour",
-        );
-        narrow(&mut query, "hour", filter.first_day * 24, filter);
-        query.push(" group by hour, pool order by hour, pool");
-        Ok(query.build_query_as().fetch_all(&self.pool).await?)
-    }
-
-    /// Attempts by hour, from this hour on, with those that are not in the totals yet. One statement,
-    /// so that nothing is counted twice while the mark moves on.
-    pub async fn hour_totals(
-        &self,
-        first_hour: i64,
-        uid: Option<u32>,
-    ) -> Result<Vec<HourTotal>, StoreError> {
-        let totals = sqlx::query_as(
-            "select hour, sum(attempts) as attempts, sum(in_use) as in_use from ( \
-                 select hour, attempts, in_use from attempt_hour \
-                 where hour >= ?1 and (?2 is null or uid = ?2) \
-                 union all \
-                 select at_ms / 3600000, 1, outcome = 'in_use' from ( \
-                     select * from attempt where seq > (select attempt_seq from counted) \
-                     order by seq limit ?3 \
-                 ) as fresh \
-                 where at_ms / 3600000 >= ?1 and (?2 is null or exists ( \
-                     select 1 from allocation where id = fresh.allocation and uid = ?2)) \
-             ) group by hour order by hour",
-        )
-        .bind(first_hour)
-        .bind(uid)
-        .bind(UNCOUNTED)
-        .fetch_all(&self.pool)
-        .await?;
-        Ok(totals)
-    }
-
-    /// How long leases lived, by end state, shortest first.
+    /// Returns the lifetimes of ended leases by state, shortest first.
     pub async fn lease_totals(&self, filter: &StatsFilter) -> Result<Vec<LeaseTotal>, StoreError> {
         let mut query =
             QueryBuilder::new("select state, lifetime_ms, sum(leases) as leases from lease_day");

@@ -1,5 +1,5 @@
-//! What the attempts of a filter add up to: over time, and by who was in the way. Only the latest
-//! are looked at, so that no page takes long however long the past is.
+//! Attempts of a filter, summed up over time and by occupant. Only the latest are read, so that no page
+//! takes long, however long the past is.
 
 use sqlx::{FromRow, QueryBuilder};
 
@@ -7,40 +7,39 @@ use super::filter::{self, AttemptFilter};
 use super::{Reader, StoreError};
 use crate::domain::attempt::Outcome;
 
-/// How many attempts are added up at most: the latest ones.
+/// Maximum number of attempts that are summed up: the latest.
 pub const SUMMED: u32 = 10_000;
 
-/// How many different processes in the way are told of at most.
+/// Maximum number of different occupants listed.
 const WAYS: u32 = 200;
 
-/// When attempts of one outcome were made.
+/// Times of the attempts with one outcome.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Times {
-    /// Their outcome.
+    /// Outcome.
     pub outcome: String,
-    /// Each of them, in milliseconds since 1970 and in no particular order.
+    /// Time of each attempt, in milliseconds since 1970, in no particular order.
     pub at_ms: Vec<i64>,
 }
 
-/// Somebody who was in the way.
+/// An occupant, and the attempts that it refused.
 #[derive(Debug, Clone, PartialEq, Eq, FromRow)]
 pub struct InTheWay {
-    /// The name of the process, where the kernel told.
+    /// Name of the process. `None` if the kernel did not tell.
     pub command: Option<String>,
-    /// Its user, where the kernel told.
+    /// User of the socket. `None` if the kernel did not tell.
     pub uid: Option<u32>,
-    /// How many attempts it refused.
+    /// Number of attempts refused.
     pub attempts: i64,
-    /// When it refused the last of them.
+    /// Time of the last of them, in milliseconds since 1970.
     pub last_ms: i64,
 }
 
 impl Reader {
-    /// When the attempts of each outcome were made.
+    /// Returns the times of the attempts with each outcome.
     ///
-    /// All times of an outcome come in one row: whoever draws them needs the first and the last before
-    /// the rest can be counted, and looking at each attempt twice, or fetching each as a row of its
-    /// own, costs more than the text between.
+    /// All times of an outcome come in one row. A chart needs the first and the last before it can count
+    /// the rest; reading each attempt twice, or as a row of its own, costs more than this text.
     pub async fn attempt_times(&self, filter: &AttemptFilter) -> Result<Vec<Times>, StoreError> {
         let mut query = QueryBuilder::new(
             "select outcome, json_group_array(at_ms) \
@@ -57,7 +56,7 @@ impl Reader {
         times.collect()
     }
 
-    /// Who was in the way, most often first.
+    /// Lists occupants, most attempts first.
     pub async fn in_the_way(&self, filter: &AttemptFilter) -> Result<Vec<InTheWay>, StoreError> {
         let outcome = filter.outcome.unwrap_or(Outcome::InUse);
         if outcome != Outcome::InUse {

@@ -1,4 +1,4 @@
-//! The answer to a request, and what is on record of it.
+//! The answer to a request for ports.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -13,33 +13,34 @@ use crate::store::AttemptRecord;
 /// The answer to a request for ports.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct AllocationDocument {
-    /// The allocation.
+    /// Id of the allocation.
     pub allocation: AllocationId,
-    /// Whether anything new was granted.
+    /// Whether a new lease was granted.
     pub created: bool,
-    /// How many candidate ports were tried.
+    /// Number of candidate ports that were tried.
     pub attempt_count: usize,
-    /// The trace, when it was sampled.
+    /// Trace of the request. `None` if it was not sampled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace_id: Option<String>,
-    /// Its span there, for whoever goes on with the trace.
+    /// Span of the allocation in that trace, for a client that continues it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub span_id: Option<String>,
-    /// The leases, in the order of the names.
+    /// Leases in the order of the names.
     pub leases: Vec<LeaseDocument>,
-    /// The way to the first port that is not the one that was preferred or that its name had.
+    /// Move of the first port that differs from the preferred one, or from the last port of its name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub moved: Option<Moved>,
-    /// The ports that came before the granted ones in the order of precedence, each with its reason.
+    /// Ports that come before the granted ones in the order of precedence, each with the reason that
+    /// it was skipped.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub skipped: Vec<Skipped>,
-    /// Why these, where nothing was granted but the choice was asked for (`dry_run`).
+    /// Reasons of the choice. `None` unless the request was a `dry_run`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub explanation: Option<Explanation>,
-    /// What a reader should know, such as a name that had to move.
+    /// Notes for people, such as that a name had to move.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
-    /// The attempts that were refused on the way, with who was in the way.
+    /// Refused attempts, each with the occupant of the port.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conflicts: Vec<AttemptRecord>,
 }
@@ -48,28 +49,27 @@ pub struct AllocationDocument {
 const REASONS: usize = 8;
 
 impl AllocationDocument {
-    /// A sentence for each port that is not the one that was preferred or that its name had: "web:
-    /// 8888 is in use by node (pid 7), 8889 is leased to api, so it is 8890".
+    /// Returns a sentence for each port that differs from the preferred one, or from the last port of
+    /// its name: "web: 8888 is in use by node (pid 7), 8889 is leased to api, so it is 8890".
     pub fn moves_in_words(&self) -> Vec<String> {
-        let mut moved: Vec<&Moved> = Vec::new();
-        let mut said = Vec::new();
+        let mut told: Vec<&Moved> = Vec::new();
+        let mut sentences = Vec::new();
         for lease in &self.leases {
-            // One lease a protocol: told once.
-            let untold = |of: &&Moved| self.is_news(lease, of) && !moved.contains(of);
-            let Some(of) = lease.moved.as_ref().filter(untold) else {
-                continue;
-            };
-            moved.push(of);
-            said.push(self.move_in_words(lease.name.as_ref(), of));
+            // A move is in the leases of all its protocols, but it is told once.
+            let is_untold = |moved: &&Moved| self.is_news(lease, moved) && !told.contains(moved);
+            if let Some(moved) = lease.moved.as_ref().filter(is_untold) {
+                told.push(moved);
+                sentences.push(self.move_in_words(lease.name.as_ref(), moved));
+            }
         }
-        if said.is_empty() {
-            said.extend(self.moved.as_ref().map(|of| self.move_in_words(None, of)));
+        if let (true, Some(moved)) = (sentences.is_empty(), &self.moved) {
+            sentences.push(self.move_in_words(None, moved));
         }
-        said
+        sentences
     }
 
-    /// Whether a move is to be told: a substitute is told as long as it lasts, a port that was left for
-    /// one that was asked for is told by the answer that grants that.
+    /// Whether the answer tells of a move. A substitute is told as long as it lasts; a port that was
+    /// left because the request asked for another is told once, by the answer that grants the other.
     fn is_news(&self, lease: &LeaseDocument, moved: &Moved) -> bool {
         let is_new = self.attempt_count > 0 && lease.allocation == self.allocation;
         is_new || !matches!(moved.reason, Reason::Preferred | Reason::AskedOtherwise)

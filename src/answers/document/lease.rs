@@ -20,15 +20,15 @@ use crate::host::process;
 /// The process that uses a port.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct OwnerDocument {
-    /// Its process id.
+    /// Process id.
     pub pid: u32,
-    /// When it started.
+    /// Start of the process.
     pub started_at: Timestamp,
-    /// Its user.
+    /// User that the process runs as.
     pub uid: u32,
-    /// Its name; anybody's text.
+    /// Name of the process: text of its own choice.
     pub command: String,
-    /// What else is known of it; told where one port is asked about.
+    /// Details of the process, in answers about one port.
     #[serde(flatten)]
     pub process: ProcessDocument,
 }
@@ -48,68 +48,69 @@ impl From<&Owner> for OwnerDocument {
 /// A lease.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct LeaseDocument {
-    /// Its id.
+    /// Id of the lease.
     pub id: LeaseId,
-    /// The allocation that granted it.
+    /// Allocation that granted it.
     pub allocation: AllocationId,
-    /// Its name.
+    /// Name. `None` if the lease has no name, or if it is hidden from this viewer.
     pub name: Option<Name>,
-    /// The directory tree that the name belongs to.
+    /// Directory tree that the name belongs to. `None` if the name belongs to the user.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub directory: Option<PathBuf>,
-    /// Its pool.
+    /// Pool of the port.
     pub pool: String,
     /// TCP or UDP.
     pub protocol: Protocol,
-    /// The port.
+    /// Port number.
     pub port: Port,
-    /// The host that a client is told to use.
+    /// Host that a client should use.
     pub host: String,
-    /// The same as a URL, as a browser takes it.
+    /// URL of host and port, for a browser.
     pub url: String,
-    /// Every bind address with the port.
+    /// Bind addresses with the port.
     pub addresses: Vec<String>,
-    /// The interfaces of the bind addresses.
+    /// Interfaces of the bind addresses.
     pub interfaces: Vec<String>,
-    /// What enforces it in the kernel.
+    /// Guard that enforces the lease in the kernel.
     pub guard: Guard,
-    /// Where it is in its life.
+    /// State of the lease.
     pub state: State,
-    /// How it passes to its owner.
+    /// Hand-over of the port to its owner.
     pub handover: Handover,
-    /// The user it belongs to.
+    /// User that the lease belongs to.
     pub uid: u32,
-    /// The process that uses it.
+    /// Process that uses the port. `None` if there is none, or if it is hidden from this viewer.
     pub owner: Option<OwnerDocument>,
-    /// When it was granted.
+    /// Time of the grant.
     pub granted_at: Timestamp,
-    /// When it ends by itself, unless renewed.
+    /// Time at which the lease ends unless it is renewed. `None` if it has no such time.
     pub expires_at: Option<Timestamp>,
-    /// Until when a first listener must come.
+    /// Time by which a first listener must come. `None` once there is an owner.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claim_by: Option<Timestamp>,
-    /// Since when its owner has been away. `None` while somebody uses it, or may come to.
+    /// Time since which the owner is away. `None` while the port is in use, or may come into use.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idle_since: Option<Timestamp>,
-    /// When it ended.
+    /// Time of the end. `None` while the lease lives.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended_at: Option<Timestamp>,
-    /// The way to its port from the one that was preferred or that its name had.
+    /// Move to this port from the preferred one, or from the last port of the name. `None` if there was
+    /// no move.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub moved: Option<Moved>,
-    /// Free words.
+    /// Labels: free words of the user.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
-    /// The trace of its allocation, when that was sampled.
+    /// Trace of its allocation. `None` if that was not sampled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace_id: Option<String>,
-    /// The allocation's span there.
+    /// Span of its allocation in that trace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub span_id: Option<String>,
 }
 
 impl LeaseDocument {
-    /// A lease as its user sees it, with its owner's name as it is now.
+    /// Returns a lease as its user sees it, with the present name of its owner.
     pub fn of(lease: &Lease, clock: &Clock) -> Self {
         let mut document = Self::as_recorded(lease, clock);
         let living = lease.owner.as_ref().filter(|_| lease.ended_at.is_none());
@@ -120,7 +121,7 @@ impl LeaseDocument {
         document
     }
 
-    /// A lease with its owner's name as it was last recorded, such as a moment ago.
+    /// Returns a lease with the recorded name of its owner, for a lease that was granted a moment ago.
     pub fn as_recorded(lease: &Lease, clock: &Clock) -> Self {
         let host = lease.addresses.advertised_host();
         let addresses = lease.addresses.addresses();
@@ -165,17 +166,17 @@ impl LeaseDocument {
         }
     }
 
-    /// Whether its owner was seen to listen.
+    /// Whether the owner listens.
     pub fn is_listened_on(&self) -> bool {
         matches!(self.state, State::Active)
     }
 
-    /// Whether its program may listen: not while it is away, nor where another has the port.
+    /// Whether the program may listen: not while it is away, nor while an outsider has the port.
     pub fn may_be_listened_on(&self) -> bool {
         !self.state.is_ended() && !matches!(self.state, State::Reserved | State::Lost)
     }
 
-    /// A lease as others see it: where it is and whose, and nothing that its user wrote.
+    /// Returns a lease as other users see it: its place and its user, but no text of the user.
     #[must_use]
     pub fn seen_by_others(mut self) -> Self {
         self.name = None;

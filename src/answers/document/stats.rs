@@ -1,4 +1,4 @@
-//! Documents about the past: statistics, and what was deleted.
+//! Documents about the past: statistics, and deleting old rows.
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -10,175 +10,158 @@ use crate::store::{Outcomes, Removed};
 /// Statistics of a time.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct StatsDocument {
-    /// The version of the documents.
+    /// Version of the documents.
     pub version: u32,
-    /// From when on; the beginning of a UTC day, as whole days are counted.
+    /// Begin of the time: of a UTC day, since whole days are counted.
     pub since: Timestamp,
-    /// Until when.
+    /// End of the time.
     pub until: Timestamp,
-    /// All attempts.
+    /// Attempts of all pools.
     pub total: Outcomes,
-    /// By pool.
+    /// Attempts and allocations by pool.
     pub pools: Vec<PoolStats>,
-    /// By interface.
+    /// Attempts by interface.
     pub interfaces: Vec<InterfaceStats>,
-    /// The ports with most attempts.
+    /// Ports with most attempts.
     pub ports: Vec<PortStats>,
-    /// Whether other ports were tried too: a larger `limit` tells of them.
+    /// Whether more ports were tried: a larger `limit` lists them.
     #[serde(default)]
     pub more_ports: bool,
-    /// The ports with most attempts that met somebody, and whom.
+    /// Ports with most conflicts, and their occupants.
     pub conflicts: Vec<PortStats>,
-    /// Whether somebody was met on other ports too.
+    /// Whether more ports had conflicts: a larger `limit` lists them.
     #[serde(default)]
     pub more_conflicts: bool,
-    /// Allocations by hour; hours without any are left out.
+    /// Allocations by hour; hours without allocations are left out.
     pub hours: Vec<HourStats>,
-    /// How long leases lived that ended in this time.
+    /// Lifetimes of the leases that ended in this time.
     pub leases: Vec<LifetimeStats>,
-    /// What the choice of ports saved; none where no allocation tells.
+    /// Conflicts that the choice of ports avoided. `None` if no allocation tells.
     pub saved: Option<Saved>,
 }
 
-/// One pool.
+/// Statistics of one pool.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PoolStats {
-    /// Its name.
+    /// Name of the pool.
     pub pool: String,
-    /// Its attempts.
+    /// Number of attempts by outcome.
     #[serde(flatten)]
     pub outcomes: Outcomes,
-    /// Allocations granted.
+    /// Number of allocations granted.
     pub granted: u64,
-    /// Allocations refused.
+    /// Number of allocations refused.
     pub refused: u64,
-    /// Allocations an hour, over all of the time.
+    /// Mean number of allocations an hour, over the whole time.
     pub allocations_per_hour: f64,
 }
 
-/// One interface.
+/// Statistics of one interface.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct InterfaceStats {
-    /// Its name; `any` for the wildcard addresses.
+    /// Name of the interface; `any` for the wildcard addresses.
     pub interface: String,
-    /// Its attempts.
+    /// Number of attempts by outcome.
     #[serde(flatten)]
     pub outcomes: Outcomes,
 }
 
-/// One port.
+/// Statistics of one port.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PortStats {
-    /// The protocol.
+    /// Protocol.
     pub protocol: String,
-    /// The port.
+    /// Port number.
     pub port: u16,
-    /// Its attempts.
+    /// Attempts on the port.
+    #[serde(flatten)]
+    pub record: PortRecord,
+}
+
+/// Attempts on a port.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PortRecord {
+    /// Number of attempts by outcome.
     #[serde(flatten)]
     pub outcomes: Outcomes,
-    /// When the last attempt was made.
+    /// Time of the last attempt.
     pub last_at: Option<Timestamp>,
-    /// When somebody was last in the way.
+    /// Time of the last refused attempt. `None` if none was refused.
     pub last_refused_at: Option<Timestamp>,
-    /// Who was in the way, most often first; five at most.
+    /// Occupants that refused attempts, most attempts first; at most five.
     pub occupants: Vec<OccupantStats>,
 }
 
-/// Somebody who was in the way.
+/// An occupant that refused attempts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct OccupantStats {
-    /// The name of the process; none where it is not known or not the asker's to know.
+    /// Name of the process. `None` if it is not known, or hidden from this viewer.
     pub command: Option<String>,
-    /// Its user, as far as known.
+    /// User of the socket. `None` if it is not known.
     pub uid: Option<u32>,
-    /// How many attempts it refused.
+    /// Number of attempts refused.
     pub attempts: u64,
 }
 
-/// One hour.
+/// Allocations of one hour.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct HourStats {
-    /// When it began.
+    /// Begin of the hour.
     pub at: Timestamp,
-    /// Allocations granted.
+    /// Number of allocations granted.
     pub granted: u64,
-    /// Allocations refused.
+    /// Number of allocations refused.
     pub refused: u64,
 }
 
-/// How long leases lived that ended in one way. Lifetimes are known to two digits.
+/// Lifetimes of the leases that one state ended, rounded to two digits.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LifetimeStats {
-    /// The end state.
+    /// State that ended the leases.
     pub state: String,
-    /// How many leases.
+    /// Number of leases.
     pub leases: u64,
-    /// Half of them lived no longer.
+    /// Median: half of the leases lived no longer.
     pub median: HumanDuration,
-    /// Nine in ten lived no longer.
+    /// 90th percentile: nine in ten leases lived no longer.
     pub p90: HumanDuration,
 }
 
-/// Conflicts met, beside those that random would have met.
+/// Conflicts met, beside those that a random choice would have met.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Saved {
-    /// How many allocations tell.
+    /// Number of allocations whose explanation tells it.
     pub allocations: u64,
-    /// How many candidate ports random would have met busy, on average.
+    /// Expected number of busy candidate ports of a random choice.
     pub random_would_meet: f64,
-    /// How many were met.
+    /// Number of busy candidate ports that were met.
     pub met: u64,
-    /// The difference; negative where random would have done better.
+    /// Conflicts avoided: the difference. Negative if a random choice would have done better.
     pub conflicts: f64,
 }
 
-/// What was tried on a port, over all that is on record.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct PortRecord {
-    /// Its attempts.
-    #[serde(flatten)]
-    pub outcomes: Outcomes,
-    /// When the last attempt was made.
-    pub last_at: Option<Timestamp>,
-    /// When somebody was last in the way.
-    pub last_refused_at: Option<Timestamp>,
-    /// Who was in the way, most often first; five at most.
-    pub occupants: Vec<OccupantStats>,
-}
-
-impl From<PortStats> for PortRecord {
-    fn from(port: PortStats) -> Self {
-        Self {
-            outcomes: port.outcomes,
-            last_at: port.last_at,
-            last_refused_at: port.last_refused_at,
-            occupants: port.occupants,
-        }
-    }
-}
-
-/// What `POST /api/v1/history/prune` takes; the settings hold for what is left out.
+/// Request of `POST /api/v1/history/prune`. The settings apply to members that are left out.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct PruneRequest {
-    /// Delete what is older than this, however much it is.
+    /// Deletes rows that are older than this, however many they are.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub older_than: Option<HumanDuration>,
-    /// Keep so many attempts, however old they are.
+    /// Number of attempts to keep, however old they are.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub keep: Option<u64>,
-    /// Say what would be deleted, and delete nothing.
+    /// Counts the rows that would be deleted, and deletes none.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub dry_run: bool,
 }
 
-/// What was deleted, or would be.
+/// Rows that were deleted, or would be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PruneDocument {
-    /// The version of the documents.
+    /// Version of the documents.
     pub version: u32,
-    /// Whether nothing was deleted.
+    /// Whether the rows were only counted.
     pub dry_run: bool,
-    /// The rows.
+    /// Number of rows by kind.
     pub removed: Removed,
 }

@@ -1,0 +1,85 @@
+//! Totals of hours: attempts and allocations.
+
+use sqlx::{FromRow, QueryBuilder};
+
+use super::stats::{StatsFilter, narrow};
+use super::{Reader, StoreError};
+
+/// Attempts of one hour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromRow)]
+pub struct HourTotal {
+    /// Hour, as a number of UTC hours since 1970.
+    pub hour: i64,
+    /// Number of attempts.
+    pub attempts: i64,
+    /// Number of conflicts among them.
+    pub in_use: i64,
+}
+
+/// Allocations of one hour.
+#[derive(Debug, Clone, PartialEq, FromRow)]
+pub struct AllocationTotal {
+    /// Hour, as a number of UTC hours since 1970.
+    pub hour: i64,
+    /// Pool.
+    pub pool: String,
+    /// Number granted.
+    pub granted: i64,
+    /// Number refused.
+    pub refused: i64,
+    /// Number of those whose explanation tells how many busy ports a random choice would have met.
+    pub weighed: i64,
+    /// Sum of these busy ports.
+    pub random_would_meet: f64,
+    /// Number of candidate ports that were refused to the weighed ones.
+    pub met: i64,
+}
+
+/// Maximum number of attempts, not in the totals yet, that are added to them. A busy host counts the
+/// others a moment later.
+const UNCOUNTED: u32 = 1024;
+
+impl Reader {
+    /// Returns the totals of allocations by hour and pool.
+    pub async fn allocation_totals(
+        &self,
+        filter: &StatsFilter,
+    ) -> Result<Vec<AllocationTotal>, StoreError> {
+        let mut query = QueryBuilder::new(
+            "select hour, pool, sum(granted) as granted, sum(refused) as refused, \
+             sum(weighed) as weighed, sum(random_would_meet) as random_would_meet, \
+             sum(met) as met from allocation_hour",
+        );
+        narrow(&mut query, "hour", filter.first_day * 24, filter);
+        query.push(" group by hour, pool order by hour, pool");
+        Ok(query.build_query_as().fetch_all(&self.pool).await?)
+    }
+
+    /// Returns the attempts of each hour from `first_hour` on, with those that are not in the totals
+    /// yet. It is one statement, so that no attempt is counted twice while the mark moves on.
+    pub async fn hour_totals(
+        &self,
+        first_hour: i64,
+        uid: Option<u32>,
+    ) -> Result<Vec<HourTotal>, StoreError> {
+        let totals = sqlx::query_as(
+            "select hour, sum(attempts) as attempts, sum(in_use) as in_use from ( \
+                 select hour, attempts, in_use from attempt_hour \
+                 where hour >= ?1 and (?2 is null or uid = ?2) \
+                 union all \
+                 select at_ms / 3600000, 1, outcome = 'in_use' from ( \
+                     select * from attempt where seq > (select attempt_seq from counted) \
+                     order by seq limit ?3 \
+                 ) as fresh \
+                 where at_ms / 3600000 >= ?1 and (?2 is null or exists ( \
+                     select 1 from allocation where id = fresh.allocation and uid = ?2)) \
+             ) group by hour order by hour",
+        )
+        .bind(first_hour)
+        .bind(uid)
+        .bind(UNCOUNTED)
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(totals)
+    }
+}
