@@ -8,9 +8,9 @@ use serde::Serialize;
 use super::AppState;
 use super::document::PoolDocument;
 use super::paging::Whole;
+use crate::config::Pool;
 use crate::domain::duration::HumanDuration;
 use crate::domain::lease::Lease;
-use crate::domain::pool::Pool;
 
 /// Every pool.
 #[derive(Serialize, JsonSchema)]

@@ -10,7 +10,7 @@ use super::{Failure, Global, file, note, print_json};
 use crate::api::configuration;
 use crate::api::document::VERSION;
 use crate::config::{
-    ConfigError, DEFAULT, Finding, Flags, Loaded, PROJECT_FILE, Setting, Sources, TEMPLATE,
+    ConfigError, DEFAULT, Finding, Flags, Loaded, PROJECT_FILE, Setting, Sources, template,
 };
 use crate::domain::attempt::printable;
 use crate::domain::selector::Selector;
@@ -177,7 +177,12 @@ fn begin(global: &Global, file: Option<&Path>, force: bool) -> Result<(), Failur
     let own = sources.explicit_file.or(sources.user_file);
     let path = file.map(Path::to_owned).or(own);
     let path = path.ok_or_else(|| Failure::usage("no home directory: name a file"))?;
-    file::write(&path, TEMPLATE, force, "name a file in a folder of yours")?;
+    file::write(
+        &path,
+        &template(),
+        force,
+        "name a file in a folder of yours",
+    )?;
     if global.json {
         print_json(&json!({ "version": VERSION, "file": path }))?;
     }

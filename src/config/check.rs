@@ -2,9 +2,9 @@
 
 use super::finding::{Finding, Problem};
 use super::model::Settings;
+use super::pool::Pool;
 use super::provenance::Provenance;
 use crate::domain::duration::HumanDuration;
-use crate::domain::pool::Pool;
 use crate::domain::port::{PortSet, Protocols};
 use crate::domain::selector::{Selector, SelectorKind};
 

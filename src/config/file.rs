@@ -1,4 +1,4 @@
-//! One configuration file: its values, and the line on which each stands.
+//! One configuration file: its values, and the line of each.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -7,23 +7,22 @@ use std::path::Path;
 use std::sync::Arc;
 
 use figment::providers::{Format, Toml};
-use figment::value::{Dict, Value};
 use figment::{Metadata, Profile, Provider};
 use toml_edit::{ImDocument, TableLike};
 
 use super::finding::{Finding, Problem};
 use super::key::Key;
-use super::layers::Layer;
+use super::layer::Layer;
 
 /// Whether a file has to be there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Presence {
-    /// It was named by the user.
+    /// The user named it.
     Required,
-    /// It lies in a customary place.
+    /// It has a customary place.
     Optional,
-    /// It was found in a folder that may be a clone of anybody's repository, where its name may lead
-    /// to a device or a pipe that never ends.
+    /// It was found in a folder that may be a clone of an untrusted repository, where its name may
+    /// lead to a device or a pipe that never ends.
     Found,
 }
 
@@ -45,10 +44,10 @@ fn text(path: &Path, presence: Presence) -> io::Result<String> {
     Ok(text)
 }
 
-/// Reads a file as a layer; none if it is absent and need not be there.
+/// Reads a file as a layer. `None` if it is absent and may be.
 ///
-/// figment's own file provider searches parent folders and takes an absent file for an empty one,
-/// so the text is read here.
+/// figment's own provider is not used: it searches parent folders and takes an absent file for an
+/// empty one.
 pub(super) fn read(path: &Path, presence: Presence) -> Result<Option<Layer>, Finding> {
     let source = format!("file {}", path.display());
     let problem =
@@ -94,7 +93,7 @@ fn parse(source: &str, text: &str) -> Result<Layer, Finding> {
 fn metadata(source: &str, lines: Arc<BTreeMap<Key, usize>>) -> Metadata {
     let source = source.to_owned();
     Metadata::named("file").interpolater(move |_: &Profile, path| {
-        // What has no line of its own, such as an element of a list, stands where its parent does.
+        // An element of a list has no line of its own, so its parent's counts.
         let line = (1..=path.len())
             .rev()
             .find_map(|length| lines.get(&Key::new(path[..length].iter().copied())));
@@ -106,7 +105,7 @@ fn note_lines(text: &str, table: &dyn TableLike, at: &Key, lines: &mut BTreeMap<
     for (name, item) in table.iter() {
         let key = at.child(name);
         let named = table.get_key_value(name).and_then(|(key, _)| key.span());
-        // A table's own header is nearer than the first mention of its name in another's.
+        // `[pools.web]` is a better place than the `[pools]` that names it first.
         let header = item.as_table().and_then(toml_edit::Table::span);
         if let Some(span) = header.or(named).or(item.span()) {
             lines.insert(key.clone(), line_of(text, span.start));
@@ -120,15 +119,6 @@ fn note_lines(text: &str, table: &dyn TableLike, at: &Key, lines: &mut BTreeMap<
 fn line_of(text: &str, offset: usize) -> usize {
     let before = text.get(..offset).unwrap_or(text);
     before.matches('\n').count() + 1
-}
-
-/// A tree of values with one leaf.
-pub(super) fn nest(key: &Key, leaf: Value) -> Dict {
-    let mut segments = key.segments().iter().rev();
-    let last = segments.next().cloned().unwrap_or_default();
-    segments.fold(Dict::from([(last, leaf)]), |inner, segment| {
-        Dict::from([(segment.clone(), inner.into())])
-    })
 }
 
 #[cfg(test)]

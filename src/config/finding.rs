@@ -88,6 +88,23 @@ impl fmt::Display for Finding {
     }
 }
 
+/// A configuration with errors, with which nothing starts.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub struct ConfigError {
+    /// Every finding, warnings too.
+    pub findings: Vec<Finding>,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the configuration does not hold:")?;
+        for finding in &self.findings {
+            write!(f, "\n  {finding}")?;
+        }
+        Ok(())
+    }
+}
+
 /// What is wrong with a value, before it is known where the value came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {

@@ -1,16 +1,17 @@
 //! The layers of a configuration: files, environment, flags, each over the one before.
 
-use figment::value::{Dict, Map, Value};
-use figment::{Figment, Metadata, Profile, Provider};
+use figment::value::{Dict, Value};
+use figment::{Figment, Metadata, Profile};
 
 use super::file::{self, Presence};
 use super::finding::{Finding, Problem};
 use super::key::Key;
+use super::layer::{Layer, nest};
+use super::sources::{Flags, Sources};
 use super::value::Scalar;
-use super::{Flags, Sources};
 
-/// Variables that `portbook run` sets for the program it starts. They are answers, not settings, and
-/// a `portbook` called by that program must not stumble over them.
+/// Variables that `portbook run` sets for the program it starts. They are no settings, so a `portbook`
+/// called by that program ignores them.
 pub const CHILD_VARIABLES: [&str; 6] = [
     "PORTBOOK_ADDRESSES",
     "PORTBOOK_ALLOCATION",
@@ -20,43 +21,26 @@ pub const CHILD_VARIABLES: [&str; 6] = [
     "PORTBOOK_PORT",
 ];
 
-/// The values of one source. A source is as narrow as it can be named: one variable, one flag.
-#[derive(Debug)]
-pub(super) struct Layer {
-    pub metadata: Metadata,
-    pub values: Dict,
-}
-
-impl Provider for Layer {
-    fn metadata(&self) -> Metadata {
-        self.metadata.clone()
-    }
-
-    fn data(&self) -> Result<Map<Profile, Dict>, figment::Error> {
-        Ok(Profile::Default.collect(self.values.clone()))
-    }
-}
-
 /// Every layer, merged.
 pub(super) struct Layers {
     figment: Figment,
     tree: Dict,
 }
 
-/// A value that some layer gave.
+/// A value that a layer gave.
 pub(super) struct Found<'a> {
     value: &'a Value,
-    /// Where it came from.
+    /// Source, as findings and `config show` name it.
     pub source: String,
-    /// The variable that gave it, if one did.
+    /// Variable that gave it. `None` if another source did.
     pub variable: Option<String>,
-    /// The text as it stands in the variable, before it was taken for a number or a list.
+    /// Text of the variable, before it was taken for a number or a list.
     raw: Option<String>,
 }
 
 impl Layers {
-    /// Reads and merges what there is. A file that cannot be read is a finding, and the others
-    /// still count, so that one look shows everything that is wrong.
+    /// Reads and merges every source. An unreadable file is a finding, and the others still count, so
+    /// that one call shows every problem.
     pub fn collect(sources: &Sources) -> (Self, Vec<Finding>) {
         let mut findings = Vec::new();
         let mut layers = files(sources, &mut findings);
@@ -65,7 +49,7 @@ impl Layers {
         (Self::merged(layers), findings)
     }
 
-    /// One file alone, of a project.
+    /// The file of a project alone.
     pub fn of_file(path: &std::path::Path) -> (Self, Vec<Finding>) {
         let mut findings = Vec::new();
         let layer = file::read(path, Presence::Found);
@@ -76,6 +60,11 @@ impl Layers {
         (Self::merged(layer), findings)
     }
 
+    /// No source at all: every setting has its default.
+    pub fn none() -> Self {
+        Self::merged(None)
+    }
+
     fn merged(layers: impl IntoIterator<Item = Layer>) -> Self {
         let figment = layers.into_iter().fold(Figment::new(), Figment::merge);
         // An empty path finds the root. Our providers never fail, so there always is one.
@@ -84,7 +73,7 @@ impl Layers {
         Self { figment, tree }
     }
 
-    /// The value of a key.
+    /// Value of a key.
     pub fn find(&self, key: &Key) -> Option<Found<'_>> {
         let (last, parents) = key.segments().split_last()?;
         let mut table = &self.tree;
@@ -108,7 +97,7 @@ impl Layers {
         }
     }
 
-    /// The names of the tables below a key.
+    /// Names of the tables in a table at the top.
     pub fn tables(&self, name: &str) -> Vec<String> {
         let table = self.tree.get(name).and_then(Value::as_dict);
         let entries = table.into_iter().flatten();
@@ -116,7 +105,7 @@ impl Layers {
         tables.map(|(name, _)| name.clone()).collect()
     }
 
-    /// The names of everything in a table.
+    /// Names of all entries of a table.
     pub fn names(&self, table: &Key) -> Vec<String> {
         let found = self.find(table);
         let entries = found.as_ref().and_then(|found| found.value.as_dict());
@@ -126,7 +115,7 @@ impl Layers {
             .collect()
     }
 
-    /// Every key that has a value which is no table, or an empty one.
+    /// Keys of all values, and of the tables without any.
     pub fn leaves(&self) -> Vec<Key> {
         let mut keys = Vec::new();
         collect_leaves(&self.tree, &Key::new([""; 0]), &mut keys);
@@ -135,13 +124,13 @@ impl Layers {
 }
 
 impl Found<'_> {
-    /// The value as a `T`.
+    /// Converts the value.
     pub fn read<T: Scalar>(&self) -> Result<T, Problem> {
-        self.value.deserialize().or_else(|error| {
+        T::read(self.value).or_else(|error| {
             // figment takes PORTBOOK_SOCKET_MODE=0660 for a number and PORTBOOK_SOCKET=1 as well;
             // where that does not fit, the plain text may.
             let raw = self.raw.as_deref().filter(|_| !self.is_compound());
-            raw.and_then(|raw| Value::from(raw).deserialize().ok())
+            raw.and_then(|raw| T::read(&Value::from(raw)).ok())
                 .ok_or_else(|| problem::<T>(error))
         })
     }
@@ -156,7 +145,7 @@ impl Found<'_> {
     }
 }
 
-/// figment's words in ours: what was found, and what to write instead.
+/// Turns an error of figment into a finding: the value, and the form to write instead.
 fn problem<T: Scalar>(error: figment::Error) -> Problem {
     use figment::error::{Actual, Kind};
     let expected = format!("write {}", T::EXPECTS);
@@ -231,67 +220,24 @@ fn environment(variables: &[(String, String)]) -> impl Iterator<Item = Layer> {
         Layer {
             metadata: Metadata::from(name.clone(), figment::Source::Custom(raw.clone()))
                 .interpolater(move |_: &Profile, _| source.clone()),
-            values: file::nest(&key, typed),
+            values: nest(&key, typed),
         }
     })
 }
 
-/// One layer for each flag that was given: a default here would always win.
+/// One layer for each flag that was given.
 fn flags(flags: &Flags, findings: &mut Vec<Finding>) -> Vec<Layer> {
-    let mut path = |flag: &str, path: &Option<std::path::PathBuf>| {
-        let path = path.as_ref()?;
-        let text = path.to_str();
-        if text.is_none() {
+    let mut layers = Vec::new();
+    for (flag, key, value) in flags.given() {
+        if let Some(value) = value {
+            layers.push(flag_layer(flag, key, value));
+        } else {
             let source = format!("command-line flag ({flag})");
             let problem = Problem::new("the path is not UTF-8", "use one that is");
             findings.push(Finding::error(&"", &source, problem));
         }
-        text.map(Value::from)
-    };
-    let attempts = flags.max_attempts.map(|number| Value::from(number.get()));
-    let given = [
-        (
-            "--data-dir",
-            "data_dir",
-            path("--data-dir", &flags.data_dir),
-        ),
-        ("--socket", "socket", path("--socket", &flags.socket)),
-        (
-            "--listen",
-            "console.listen",
-            flags.listen.map(|at| at.to_string().into()),
-        ),
-        (
-            "portserver",
-            "console.enabled",
-            flags.console.map(Value::from),
-        ),
-        (
-            "--portserver_address",
-            "portserver.address",
-            flags.portserver_address.clone().map(Value::from),
-        ),
-        (
-            "--portserver_static_pool",
-            "pools.portserver.ranges",
-            flags.portserver_pool.clone().map(Value::from),
-        ),
-        ("--max-attempts", "pools.console.max_attempts", attempts),
-        (
-            "--otlp-endpoint",
-            "telemetry.endpoint",
-            flags.otlp_endpoint.clone().map(Value::from),
-        ),
-        ("--log", "telemetry.log", flags.log.clone().map(Value::from)),
-        (
-            "--log-format",
-            "telemetry.log_format",
-            flags.log_format.map(|it| it.as_str().into()),
-        ),
-    ];
-    let given = given.into_iter();
-    let layers = given.filter_map(|(flag, key, value)| Some(flag_layer(flag, key, value?)));
-    layers.collect()
+    }
+    layers
 }
 
 fn flag_layer(flag: &str, key: &str, value: Value) -> Layer {
@@ -299,6 +245,6 @@ fn flag_layer(flag: &str, key: &str, value: Value) -> Layer {
     Layer {
         metadata: Metadata::named(source.clone())
             .interpolater(move |_: &Profile, _| source.clone()),
-        values: file::nest(&Key::new(key.split('.')), value),
+        values: nest(&Key::new(key.split('.')), value),
     }
 }

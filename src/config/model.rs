@@ -1,4 +1,4 @@
-//! The settings as the rest of portbook uses them, and their defaults.
+//! Settings of the service but for its pools: types, defaults, rules and explanations.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -7,253 +7,147 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::domain::lease::Handover;
+use super::pool::Pool;
+use super::rule::{
+    host_names, http_base, listenable, log_filter, loopback, not_empty, not_zero, share, trace_url,
+};
+use super::table::settings;
 use crate::domain::local::LocalAddress;
-use crate::domain::pool::{CONSOLE_POOL, DEFAULT_POOL, PORTSERVER_POOL, Pool, Strategy};
-use crate::domain::port::{Port, PortSet, Protocols};
-use crate::domain::precedence::PREFER_SPAN;
-use crate::domain::selector::{Selector, SelectorKind};
+use crate::domain::pool::{CONSOLE_POOL, PORTSERVER_POOL};
+use crate::domain::port::PortSet;
 use crate::telemetry::LogFormat;
 
 /// Every setting of the service.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
-    /// The pools by name; the built-in ones are always among them.
+    /// Pools by name; the built-in ones are always among them.
     pub pools: BTreeMap<String, Arc<Pool>>,
-    /// Rules for single NICs, by their name.
+    /// Rules for single NICs, by their names.
     pub interfaces: BTreeMap<String, InterfaceRule>,
-    /// The console.
     pub console: Console,
-    /// The port server that test runners know.
     pub portserver: Portserver,
-    /// Where the database, the token and the console's URL lie.
+    /// Directory of the database, the token and the file with the console's URL.
     pub data_dir: PathBuf,
-    /// The API socket.
+    /// API socket.
     pub socket: PathBuf,
-    /// The file mode of the API socket: 0o600 or 0o660.
+    /// File mode of the API socket: 0o600 or 0o660.
     pub socket_mode: u32,
-    /// How leases are stored.
     pub store: Store,
-    /// What is learned of ports, how fast it fades, and how long the past is kept.
     pub history: History,
-    /// Logs and traces.
     pub telemetry: Telemetry,
 }
 
-/// What holds for one NIC, whichever pool a port comes from.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct InterfaceRule {
-    /// The ports that may be granted there, in place of the pool's.
-    pub ranges: Option<PortSet>,
-    /// Ports that are never granted there.
-    pub exclude: PortSet,
-}
-
-/// The console: the dashboard and the API on loopback.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Console {
-    /// Whether it runs at all.
-    pub enabled: bool,
-    /// Exactly this address and port, or no start. In place of `address` and `pool`.
-    pub listen: Option<SocketAddr>,
-    /// The address it listens on, on a port of its pool.
-    pub address: IpAddr,
-    /// The pool its port comes from.
-    pub pool: String,
-    /// Names beyond localhost that a browser may call it by.
-    pub allowed_hosts: Vec<String>,
-    /// How many threads answer requests.
-    pub workers: NonZeroUsize,
-}
-
-impl Default for Console {
-    fn default() -> Self {
-        Self {
-            enabled: true,
-            listen: None,
-            address: Ipv4Addr::LOCALHOST.into(),
-            pool: CONSOLE_POOL.to_owned(),
-            allowed_hosts: Vec::new(),
-            workers: const { NonZeroUsize::MIN.saturating_add(1) },
-        }
+settings! {
+    /// A NIC can have ports of its own, in place of those of the pools, and ports that are never
+    /// granted on it.
+    pub struct InterfaceRule {
+        /// Ports that may be granted there, in place of the pool's.
+        ranges: Option<PortSet> = None, rule not_empty, example "\"31000-31999\"";
+        /// Ports that are never granted there.
+        exclude: PortSet = PortSet::EMPTY, example "\"31500\"";
     }
 }
 
-/// The port server that test runners know.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Portserver {
-    /// Where it listens; not at all if absent.
-    pub address: Option<LocalAddress>,
-    /// The pool its ports come from.
-    pub pool: String,
-}
-
-impl Default for Portserver {
-    fn default() -> Self {
-        Self {
-            address: None,
-            pool: PORTSERVER_POOL.to_owned(),
-        }
+settings! {
+    /// The console: dashboard and API on loopback. It has no login, so no other address is taken.
+    pub struct Console {
+        /// Whether it runs.
+        enabled: bool = true;
+        /// Exactly this address and port, or no start. In place of address and pool.
+        listen: Option<SocketAddr> = None, rule listenable, example "\"127.0.0.1:9000\"";
+        /// Address to listen on.
+        address: IpAddr = Ipv4Addr::LOCALHOST.into(), rule loopback;
+        /// Pool that its port comes from.
+        pool: String = CONSOLE_POOL.to_owned();
+        /// Names beyond localhost that a browser may call it by, such as devbox.lan.
+        allowed_hosts: Vec<String> = Vec::new(), rule host_names;
+        /// Number of threads that answer requests.
+        workers: NonZeroUsize = const { NonZeroUsize::MIN.saturating_add(1) };
     }
 }
 
-/// How leases are stored.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Store {
-    /// How many requests one commit may carry.
-    pub batch_max: NonZeroU32,
-    /// How often the write-ahead log is folded into the database.
-    pub checkpoint_interval: Duration,
-}
-
-impl Default for Store {
-    fn default() -> Self {
-        Self {
-            batch_max: const { NonZeroU32::MIN.saturating_add(255) },
-            checkpoint_interval: Duration::from_secs(5),
-        }
+settings! {
+    /// The port server that test runners know (the portpicker package and its relatives). Its clients
+    /// cannot give a port back: it is theirs until their process has been reaped and the port is free.
+    pub struct Portserver {
+        /// Socket to listen on: @ and a name for an abstract socket, which every local user may open, or
+        /// a path, with the permissions of socket_mode. It does not run unless this is set.
+        address: Option<LocalAddress> = None, example "\"@unittest-portserver\"";
+        /// Pool that its ports come from. Its own has 15000-24999; change them in [pools.portserver].
+        pool: String = PORTSERVER_POOL.to_owned();
     }
 }
 
-/// What is learned of ports, how fast it fades, and how long the past is kept.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct History {
-    /// How often it is looked who is on which port.
-    pub snapshot_interval: Duration,
-    /// After how long what was learned counts half.
-    pub half_life: Duration,
-    /// How long attempts, allocations and ended leases are kept.
-    pub attempts_for: Duration,
-    /// How many attempts are kept at most.
-    pub attempts_max: NonZeroU32,
-    /// How long the sums of each day are kept, and the last port of a name.
-    pub totals_for: Duration,
-}
-
-impl Default for History {
-    fn default() -> Self {
-        Self {
-            attempts_for: Duration::from_hours(30 * 24),
-            attempts_max: const { NonZeroU32::MIN.saturating_add(999_999) },
-            totals_for: Duration::from_hours(400 * 24),
-            snapshot_interval: Duration::from_mins(1),
-            half_life: Duration::from_hours(72),
-        }
+settings! {
+    /// The record of leases.
+    pub struct Store {
+        /// Maximum number of requests in one commit.
+        batch_max: NonZeroU32 = const { NonZeroU32::MIN.saturating_add(255) };
+        /// Time between two checkpoints, which fold the write-ahead log into the database.
+        checkpoint_interval: Duration = Duration::from_secs(5), rule not_zero;
     }
 }
 
-/// Logs and traces.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Telemetry {
-    /// The base of an OTLP/HTTP collector, such as `http://127.0.0.1:4318`.
-    pub endpoint: Option<String>,
-    /// What the standard variables name in its place. No setting of portbook's own: here because
-    /// a trace that went there can be looked at too.
-    pub collector: Option<String>,
-    /// Where a trace can be looked at: a URL with `{trace_id}` in it, and maybe `{span_id}`.
-    pub trace_url: Option<String>,
-    /// The service's name in traces.
-    pub service_name: Option<String>,
-    /// Which share of traces is kept, from 0 to 1.
-    pub sample_ratio: f64,
-    /// Which log lines are written, as tracing-subscriber's `EnvFilter` reads it.
-    pub log: String,
-    /// How log lines look.
-    pub log_format: LogFormat,
-}
-
-impl Default for Telemetry {
-    fn default() -> Self {
-        Self {
-            endpoint: None,
-            collector: None,
-            trace_url: None,
-            service_name: None,
-            sample_ratio: 1.0,
-            log: "info".to_owned(),
-            log_format: LogFormat::default(),
-        }
+settings! {
+    /// The past: what attempts and snapshots taught, and how long it is kept. Rows that are deleted
+    /// have been added up per day, pool, interface and port.
+    pub struct History {
+        /// Time that attempts, allocations and ended leases are kept.
+        attempts_for: Duration = Duration::from_hours(30 * 24), rule not_zero, example "\"30d\"";
+        /// Maximum number of attempts kept; the older ones go first.
+        attempts_max: NonZeroU32 = const { NonZeroU32::MIN.saturating_add(999_999) };
+        /// Time that the sums of each day are kept, and the last port of a name that is no longer used.
+        totals_for: Duration = Duration::from_hours(400 * 24), rule not_zero, example "\"400d\"";
+        /// Time between two snapshots of the programs on all ports.
+        snapshot_interval: Duration = Duration::from_mins(1), rule not_zero;
+        /// Time after which what was learned counts half.
+        half_life: Duration = Duration::from_hours(72), rule not_zero, example "\"3d\"";
     }
 }
 
-/// Where Jaeger has its pages, on the host that takes spans (<https://www.jaegertracing.io/docs/>).
+settings! {
+    /// Logs and traces.
+    pub struct Telemetry(collector: Option<String>) {
+        /// Base of an OTLP/HTTP collector. Nothing is sent unless it is set, here or by the standard
+        /// variables of OpenTelemetry.
+        endpoint: Option<String> = None, rule http_base, example "\"http://127.0.0.1:4318\"";
+        /// Page of a trace, with {trace_id} and perhaps {span_id} in it. Jaeger's usual page on the
+        /// endpoint's host unless set.
+        trace_url: Option<String> = None, rule trace_url,
+            example "\"http://127.0.0.1:16686/trace/{trace_id}?uiFind={span_id}\"";
+        /// Name of the service in traces.
+        service_name: Option<String> = None, example "\"portbook\"";
+        /// Share of traces that is kept, from 0 to 1.
+        sample_ratio: f64 = 1.0, rule share;
+        /// Log lines that are written: a level, or levels by module such as "warn,portbook=debug".
+        log: String = "info".to_owned(), rule log_filter;
+        /// Form of log lines: "text" or "json".
+        log_format: LogFormat = LogFormat::default();
+    }
+}
+
+/// Path of a trace in Jaeger, on the host that takes spans (<https://www.jaegertracing.io/docs/>).
 const JAEGER_PAGES: &str = ":16686/trace/{trace_id}?uiFind={span_id}";
 
 impl Telemetry {
-    /// The address of the page about a trace, at this span where there is one: `trace_url`, or
-    /// Jaeger's usual one on the host that takes spans. None where neither is known.
+    /// Address of the page about a trace, at a span if one is given: `trace_url`, or Jaeger's usual
+    /// page on the host that takes spans. `None` if neither is set.
     pub fn trace_link(&self, trace_id: &str, span_id: Option<&str>) -> Option<String> {
-        let of_jaeger = || {
-            let collector = self.endpoint.as_ref().or(self.collector.as_ref())?;
-            let (scheme, rest) = collector.split_once("://")?;
-            // A user and a password are for the collector alone.
-            let authority = rest.split('/').next()?.rsplit('@').next()?;
-            // An IPv6 address has colons of its own, within brackets.
-            let end = authority.rfind(']').map_or(0, |bracket| bracket + 1);
-            let port = authority.get(end..)?.find(':');
-            let host = port.map_or(authority, |colon| &authority[..end + colon]);
-            Some(format!("{scheme}://{host}{JAEGER_PAGES}"))
-        };
-        let template = self.trace_url.clone().or_else(of_jaeger)?;
+        let template = self.trace_url.clone().or_else(|| self.jaeger_page())?;
         let link = template.replace("{trace_id}", trace_id);
         Some(link.replace("{span_id}", span_id.unwrap_or_default()))
     }
-}
 
-/// The pools that exist without being written down.
-pub const BUILT_IN_POOLS: [&str; 2] = [DEFAULT_POOL, CONSOLE_POOL];
-
-/// What a pool is as far as nobody says otherwise. Only the built-in ones have ranges.
-pub(super) fn default_pool(name: &str) -> Pool {
-    let (ranges, prefer, interfaces) = match name {
-        DEFAULT_POOL => (ports(20_000, 29_999), None, SelectorKind::Any),
-        CONSOLE_POOL => (
-            ports(8888, 8988),
-            Port::new(8888),
-            SelectorKind::Address(Ipv4Addr::LOCALHOST.into()),
-        ),
-        // The range of the reference program.
-        PORTSERVER_POOL => (ports(15_000, 24_999), None, SelectorKind::Any),
-        _ => (PortSet::EMPTY, None, SelectorKind::Any),
-    };
-    let (protocol, handover) = match name {
-        // Its clients bind the port themselves, for either protocol, often without SO_REUSEADDR.
-        PORTSERVER_POOL => (Protocols::Both, Handover::Release),
-        _ => (Protocols::default(), Handover::default()),
-    };
-    Pool {
-        name: name.into(),
-        ranges,
-        exclude: PortSet::EMPTY,
-        static_band: PortSet::EMPTY,
-        browser_safe: false,
-        prefer,
-        prefer_span: PREFER_SPAN,
-        strategy: Strategy::of_pool(prefer),
-        max_attempts: None,
-        attempt_timeout: Duration::from_secs(5),
-        cool_down: Duration::from_secs(10),
-        release_cool_down: Duration::from_mins(1),
-        protocol,
-        interfaces: vec![Selector {
-            negated: false,
-            kind: interfaces,
-        }],
-        handover,
-        claim_within: Duration::from_mins(10),
-        names_idle: Duration::from_hours(24),
-        gone_after: Duration::from_hours(1),
-        ttl: None,
-        max_ttl: None,
-        max_leases: None,
-        max_leases_per_user: None,
-    }
-}
-
-fn ports(first: u16, last: u16) -> PortSet {
-    match (Port::new(first), Port::new(last)) {
-        (Some(first), Some(last)) => PortSet::range(first, last),
-        _ => PortSet::EMPTY,
+    fn jaeger_page(&self) -> Option<String> {
+        let collector = self.endpoint.as_ref().or(self.collector.as_ref())?;
+        let (scheme, rest) = collector.split_once("://")?;
+        // A user and a password are for the collector alone.
+        let authority = rest.split('/').next()?.rsplit('@').next()?;
+        // An IPv6 address has colons of its own, within brackets.
+        let end = authority.rfind(']').map_or(0, |bracket| bracket + 1);
+        let port = authority.get(end..)?.find(':');
+        let host = port.map_or(authority, |colon| &authority[..end + colon]);
+        Some(format!("{scheme}://{host}{JAEGER_PAGES}"))
     }
 }
 
@@ -261,15 +155,22 @@ fn ports(first: u16, last: u16) -> PortSet {
 mod tests {
     use super::*;
 
+    fn telemetry(endpoint: Option<&str>, trace_url: Option<&str>) -> Telemetry {
+        Telemetry {
+            collector: None,
+            endpoint: endpoint.map(str::to_owned),
+            trace_url: trace_url.map(str::to_owned),
+            service_name: None,
+            sample_ratio: 1.0,
+            log: String::new(),
+            log_format: LogFormat::Text,
+        }
+    }
+
     #[test]
-    fn a_trace_is_looked_at_where_it_is_said_or_in_jaeger_beside_the_collector() {
+    fn trace_link_is_the_configured_page_or_jaegers() {
         let link = |endpoint: Option<&str>, trace_url: Option<&str>| {
-            let telemetry = Telemetry {
-                endpoint: endpoint.map(str::to_owned),
-                trace_url: trace_url.map(str::to_owned),
-                ..Telemetry::default()
-            };
-            telemetry.trace_link("0af7", Some("b7ad"))
+            telemetry(endpoint, trace_url).trace_link("0af7", Some("b7ad"))
         };
         let jaeger = "http://127.0.0.1:16686/trace/0af7?uiFind=b7ad";
         assert_eq!(link(None, None), None);
@@ -285,19 +186,19 @@ mod tests {
     }
 
     #[test]
-    fn a_collector_of_the_environment_has_pages_too_and_keeps_its_password() {
-        let telemetry = Telemetry {
-            collector: Some("http://me:secret@c:4318/v1/traces".to_owned()),
-            ..Telemetry::default()
+    fn trace_link_hides_the_password_of_the_collector() {
+        let collector = Some("http://me:secret@c:4318/v1/traces".to_owned());
+        let of_environment = Telemetry {
+            collector: collector.clone(),
+            ..telemetry(None, None)
         };
-        let link = telemetry.trace_link("0af7", None);
+        let link = of_environment.trace_link("0af7", None);
         assert_eq!(link.unwrap(), "http://c:16686/trace/0af7?uiFind=");
-        let endpoint = Some("http://own:4318".to_owned());
-        let link = Telemetry {
-            endpoint,
-            ..telemetry
+        let of_settings = Telemetry {
+            collector,
+            ..telemetry(Some("http://own:4318"), None)
         };
-        let link = link.trace_link("0af7", None).unwrap();
+        let link = of_settings.trace_link("0af7", None).unwrap();
         assert!(link.starts_with("http://own:16686/"), "{link}");
     }
 }

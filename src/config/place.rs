@@ -1,34 +1,24 @@
-//! Where things lie unless somebody says otherwise: the XDG base directories, or the system's own
-//! places for root.
+//! Default places: the XDG base directories, or the system's own places for root.
 
 use std::path::{Path, PathBuf};
 
-use super::Sources;
-
-/// The file that holds for every user of the host.
+/// Configuration file of the whole host.
 pub const SYSTEM_FILE: &str = "/etc/portbook/config.toml";
 
 /// Root's places. A service of the system keeps its state here (file-hierarchy(7)).
 const SYSTEM_DATA_DIR: &str = "/var/lib/portbook";
 const SYSTEM_SOCKET: &str = "/run/portbook/portbook.sock";
 
-/// What the default places depend on.
+/// Facts that the default places depend on.
+#[derive(Default)]
 pub(super) struct Places<'a> {
-    environment: &'a [(String, String)],
-    home: Option<&'a Path>,
-    root: bool,
+    pub environment: &'a [(String, String)],
+    pub home: Option<&'a Path>,
+    pub root: bool,
 }
 
-impl<'a> Places<'a> {
-    pub fn of(sources: &'a Sources) -> Self {
-        Self {
-            environment: &sources.environment,
-            home: sources.home.as_deref(),
-            root: sources.root,
-        }
-    }
-
-    /// The data directory; none without a home.
+impl Places<'_> {
+    /// Data directory. `None` without a home.
     pub fn data_dir(&self) -> Option<PathBuf> {
         if self.root {
             return Some(SYSTEM_DATA_DIR.into());
@@ -38,7 +28,7 @@ impl<'a> Places<'a> {
         Some(state?.join("portbook"))
     }
 
-    /// The API socket; none where it belongs into the data directory.
+    /// API socket. `None` if it belongs into the data directory.
     pub fn socket(&self) -> Option<PathBuf> {
         if self.root {
             return Some(SYSTEM_SOCKET.into());
@@ -47,14 +37,14 @@ impl<'a> Places<'a> {
     }
 }
 
-/// The user's own configuration file; none without a home.
+/// The user's own configuration file. `None` without a home.
 pub(super) fn user_file(environment: &[(String, String)], home: Option<&Path>) -> Option<PathBuf> {
     let config = xdg(environment, "XDG_CONFIG_HOME");
     let config = config.or_else(|| Some(home?.join(".config")));
     Some(config?.join("portbook/config.toml"))
 }
 
-/// A base directory. The specification has relative ones ignored, and empty ones count as unset.
+/// A base directory. Relative and empty ones count as unset, as the XDG specification asks.
 fn xdg(environment: &[(String, String)], variable: &str) -> Option<PathBuf> {
     let found = environment.iter().find(|(name, _)| name == variable);
     let path = Path::new(&found?.1);

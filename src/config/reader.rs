@@ -1,19 +1,16 @@
 //! Takes settings out of the layers one by one.
 //!
-//! Each setting is asked for once, with its default. That one call reads it, notes every problem
-//! instead of the first, records where the value came from, and makes the key known; what is left
-//! in the layers afterwards is unknown.
+//! Each setting is asked for once, with its default. That call reads it, notes its problems, records
+//! its source, and makes the key known. Keys that are left in the layers afterwards are unknown.
 
 use super::finding::{Finding, Problem};
-use super::key::{Key, TABLES};
+use super::key::Key;
 use super::layers::{Found, Layers};
 use super::provenance::{DEFAULT, Provenance};
+use super::rule::Rule;
 use super::value::Scalar;
 
-/// A rule that one value has to keep, beyond its type.
-pub(super) type Rule<T> = fn(&T) -> Result<(), Problem>;
-
-/// The layers, and what came of reading them so far.
+/// The layers, with the findings and the provenance of the settings read so far.
 pub(super) struct Reader<'a> {
     pub layers: &'a Layers,
     pub findings: Vec<Finding>,
@@ -29,7 +26,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The table of this key; the root for no segments.
+    /// Table of a key; the root for no segments.
     pub fn section<const N: usize>(&mut self, segments: [&str; N]) -> Section<'_, 'a> {
         Section {
             reader: self,
@@ -37,13 +34,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// What came of it, with a finding for every key that nobody asked for.
-    pub fn finish(self) -> (Provenance, Vec<Finding>) {
-        self.finish_with(stray)
-    }
-
-    /// The same, where `stray` says why a key is wrong that nobody asked for.
-    pub fn finish_with(
+    /// Ends the reading. Keys that were not asked for become findings where `stray` has a problem.
+    pub fn finish(
         mut self,
         stray: impl Fn(&Key, &Found<'_>, &[Key]) -> Option<Problem>,
     ) -> (Provenance, Vec<Finding>) {
@@ -69,7 +61,7 @@ pub(super) struct Section<'r, 'a> {
 }
 
 impl<'a> Section<'_, 'a> {
-    /// A table below this one, where it is given.
+    /// A table below this one. `None` if it is not given.
     pub fn table(&mut self, name: &str) -> Option<Section<'_, 'a>> {
         let found = self.reader.layers.find(&self.key.child(name))?;
         if !found.is_table() {
@@ -81,48 +73,29 @@ impl<'a> Section<'_, 'a> {
         })
     }
 
-    /// The names of all settings in this table, known or not.
+    /// Names of all settings in this table, known or not.
     pub fn names(&self) -> Vec<String> {
         self.reader.layers.names(&self.key)
     }
 
-    /// A setting that always has a value.
-    pub fn value<T: Scalar + Clone>(&mut self, name: &str, default: T) -> T {
-        self.checked(name, default, |_| Ok(()))
-    }
-
-    /// The same, with a rule.
-    pub fn checked<T: Scalar + Clone>(&mut self, name: &str, default: T, rule: Rule<T>) -> T {
-        let read = self.optional_checked(name, Some(default.clone()), rule);
-        read.unwrap_or(default)
-    }
-
-    /// A setting that may be absent.
-    pub fn optional<T: Scalar>(&mut self, name: &str, default: Option<T>) -> Option<T> {
-        self.optional_checked(name, default, |_| Ok(()))
-    }
-
-    /// The same, with a rule.
-    pub fn optional_checked<T: Scalar>(
-        &mut self,
-        name: &str,
-        default: Option<T>,
-        rule: Rule<T>,
-    ) -> Option<T> {
+    /// Reads a setting. Where it is not given, or wrong, its default stands in; a rule checks given
+    /// values alone.
+    pub fn setting<T: Scalar>(&mut self, name: &str, default: T, rule: Rule<T::Bare>) -> T {
         let key = self.key.child(name);
         let Some(found) = self.reader.layers.find(&key) else {
-            self.record(&key, default.as_ref(), DEFAULT.to_owned());
+            self.record(&key, &default, DEFAULT.to_owned());
             return default;
         };
         let read = found.read::<T>();
-        let value = match read.and_then(|value| rule(&value).map(|()| value)) {
-            Ok(value) => Some(value),
-            Err(problem) => {
-                self.fail(name, problem);
-                default
-            }
-        };
-        self.record(&key, value.as_ref(), found.source);
+        let checked = read.and_then(|value| match value.bare() {
+            Some(bare) => rule(bare).map(|()| value),
+            None => Ok(value),
+        });
+        let value = checked.unwrap_or_else(|problem| {
+            self.fail(name, problem);
+            default
+        });
+        self.record(&key, &value, found.source);
         value
     }
 
@@ -130,7 +103,7 @@ impl<'a> Section<'_, 'a> {
     pub fn fail(&mut self, name: &str, problem: Problem) {
         let key = self.key.child(name);
         let found = self.reader.layers.find(&key);
-        // What is not there is missed where its table is.
+        // A missing setting is reported on the line of its table.
         let found = found.or_else(|| self.reader.layers.find(&self.key));
         let source = found.map_or(DEFAULT.to_owned(), |found| found.source);
         let finding = Finding::error(&key, &source, problem);
@@ -150,52 +123,13 @@ impl<'a> Section<'_, 'a> {
         self.reader.layers.find(&self.key.child(name)).is_some()
     }
 
-    /// How many problems were found so far, in this table and elsewhere.
+    /// Number of findings so far, in this table and elsewhere.
     pub fn problems(&self) -> usize {
         self.reader.findings.len()
     }
 
-    fn record<T: Scalar>(&mut self, key: &Key, value: Option<&T>, source: String) {
-        // Every scalar can be written as JSON; one that could not would show as unset.
-        let value = serde_json::to_value(value).unwrap_or_default();
+    fn record<T: Scalar>(&mut self, key: &Key, value: &T, source: String) {
+        let value = value.to_json();
         self.reader.provenance.record(key, value, source);
     }
-}
-
-/// Why a key that nobody asked for is wrong; nothing if it is a known table without content.
-fn stray(key: &Key, found: &Found<'_>, known: &[Key]) -> Option<Problem> {
-    if key
-        .segments()
-        .first()
-        .is_some_and(|head| head == "services")
-    {
-        return Some(Problem::new(
-            "services are not settings of the service",
-            "write them into a project file, portbook.toml",
-        ));
-    }
-    if key.is_table() {
-        let wrong = Problem::new(
-            format!("{key} is a table of settings"),
-            format!("write [{key}] and the settings below it"),
-        );
-        return (!found.is_table()).then_some(wrong);
-    }
-    Some(unknown(key, found, known))
-}
-
-fn unknown(key: &Key, found: &Found<'_>, known: &[Key]) -> Problem {
-    // No interface is known by itself, so its two settings are spelled out here.
-    let of_interfaces = ["ranges", "exclude"].map(|name| Key::new(["interfaces", "eth0", name]));
-    let nearest = key.nearest(known.iter().chain(&of_interfaces));
-    let spelled = |key: &Key| match &found.variable {
-        Some(_) => key.variable(),
-        None => key.to_string(),
-    };
-    let hint = match nearest {
-        Some(nearest) => format!("did you mean {}?", spelled(&nearest)),
-        None => format!("the tables are {}", TABLES.join(", ")),
-    };
-    let name = found.variable.clone().unwrap_or_else(|| key.to_string());
-    Problem::new(format!("{name} is not a setting"), hint)
 }

@@ -7,7 +7,8 @@ use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::project::PROJECT_FILE;
+/// Name of the project file.
+pub const PROJECT_FILE: &str = "portbook.toml";
 
 /// The project around a folder.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::refusal::Refusal;
-use crate::config::{InterfaceRule, Settings};
+use crate::config::{InterfaceRule, Pool, Settings};
 use crate::domain::address::{ANY_INTERFACE, AddressGroup};
 use crate::domain::duration::HumanDuration;
 use crate::domain::exclusion::Exclusions;
 use crate::domain::explanation::Explanation;
 use crate::domain::lease::Handover;
-use crate::domain::pool::{DEFAULT_POOL, Pool, Strategy};
+use crate::domain::pool::{DEFAULT_POOL, Strategy};
 use crate::domain::port::{Port, PortSet, Protocols};
 use crate::domain::precedence;
 use crate::domain::request::Request;

@@ -35,8 +35,8 @@ pub use error::Error;
 pub use lease::Lease;
 pub use request::PortRequest;
 
-use crate::config::{self, Flags, Sources};
-use crate::domain::pool::{DEFAULT_POOL, Pool};
+use crate::config::{self, Flags, Pool, Sources};
+use crate::domain::pool::DEFAULT_POOL;
 use crate::domain::port::{PortError, PortSet};
 use crate::store::directory::DataDirectory;
 use backend::Backend;

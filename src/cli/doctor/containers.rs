@@ -12,8 +12,8 @@ use serde::Deserialize;
 use super::quoted;
 use crate::api::document::LeaseDocument;
 use crate::client::{Client, ClientError};
+use crate::config::Pool;
 use crate::domain::lease::State;
-use crate::domain::pool::Pool;
 use crate::domain::port::{Port, Protocol};
 use crate::host::occupancy::Occupancy;
 

@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use super::quoted;
 use crate::api::document::StatusDocument;
-use crate::config::shared_with_outgoing;
-use crate::domain::pool::Pool;
+use crate::config::{Pool, shared_with_outgoing};
 use crate::domain::port::PortSet;
 use crate::host::{kernel, process};
 

@@ -263,23 +263,6 @@ fn a_nic_may_have_a_dot_in_its_name() {
     assert!(source.ends_with("x.toml:2"), "{source}");
 }
 
-#[test]
-fn the_sources_of_the_process_are_absolute() {
-    let flags = Flags {
-        config: Some("c.toml".into()),
-        socket: Some("./s".into()),
-        ..Flags::default()
-    };
-    let sources = Sources::from_process(flags);
-    assert!(sources.explicit_file.unwrap().ends_with("c.toml"));
-    assert!(sources.flags.config.unwrap().is_absolute());
-    assert!(sources.flags.socket.unwrap().is_absolute());
-    let relative = ("PORTBOOK_DATA_DIR".into(), "d".into());
-    assert!(Path::new(&variable(relative).1).is_absolute());
-    let empty = ("PORTBOOK_SOCKET".into(), OsString::new());
-    assert_eq!(variable(empty).1, "");
-}
-
 proptest! {
     /// Whatever stands in a file, it is read or refused, never more.
     #[test]

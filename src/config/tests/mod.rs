@@ -1,7 +1,8 @@
 //! The whole way from files, variables and flags to settings.
 
 use std::fs;
-use std::path::Path;
+use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use proptest::prelude::*;

@@ -1,7 +1,5 @@
 //! The project file: where it is looked for, what it may say.
 
-use std::num::NonZeroU32;
-
 use super::*;
 use crate::domain::variables::HostVariable;
 

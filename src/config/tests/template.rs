@@ -1,10 +1,10 @@
-//! The template says what the code does.
+//! The template agrees with the defaults.
 
 use super::*;
 
 /// The template with the comment signs of its settings taken away.
-fn template_in_force() -> String {
-    let lines = TEMPLATE.lines().map(|line| match line.strip_prefix('#') {
+fn in_force(text: &str) -> String {
+    let lines = text.lines().map(|line| match line.strip_prefix('#') {
         Some(rest) if !rest.starts_with(' ') => rest,
         _ => line,
     });
@@ -12,20 +12,18 @@ fn template_in_force() -> String {
 }
 
 #[test]
-fn the_template_says_the_defaults_and_all_of_them() {
-    let (_as_written, sources) = with_file(TEMPLATE);
+fn template_shows_every_setting_at_its_default() {
+    let text = template();
+    let (_as_written, sources) = with_file(&text);
     let default = load(&bare()).unwrap();
     assert_eq!(load(&sources).unwrap(), default);
 
-    let (_in_force, sources) = with_file(&template_in_force());
+    let (_in_force, sources) = with_file(&in_force(&text));
     let loaded = load(&sources).unwrap();
     assert_eq!(loaded.settings, default.settings);
     for setting in loaded.provenance.settings() {
         let name = setting.key.rsplit('.').next().unwrap();
-        assert!(
-            TEMPLATE.contains(&format!("{name} = ")),
-            "{name} is not in it"
-        );
+        assert!(text.contains(&format!("{name} = ")), "{name} is not in it");
         let depends = matches!(setting.key.as_str(), "data_dir" | "socket");
         if !setting.value.is_null() && !depends {
             assert!(
