@@ -1,6 +1,6 @@
-// portbook's console, live. Every page is complete without this script: it keeps a page fresh,
-// remembers the colours, and copies. It builds no markup: what is new comes from the server as
-// the page itself and is put in place section by section.
+// portbook's console, live. Every page is complete without this script, which keeps a page fresh,
+// remembers the colours, and copies. It builds no markup: it loads the page again and replaces the
+// sections that changed.
 (() => {
   "use strict";
 
@@ -16,7 +16,7 @@
     ["dark", "Dark", "Dark colours"],
   ];
   const stored = () => {
-    // A browser may forbid the store altogether; then the choice lasts as long as the page.
+    // A browser may forbid storage; then the choice lasts as long as the page.
     try { return localStorage.getItem("portbook-theme") || ""; } catch { return ""; }
   };
   let theme = Math.max(0, themes.findIndex(([name]) => name === stored()));
@@ -70,12 +70,12 @@
     }, 1500);
   };
 
-  // --- Sections: replaced only while nobody is busy in them.
+  // --- Sections: replaced only while the reader is not busy in them.
 
-  const waiting = new Map(); // section id → its fresh content, and how many events led to it
+  const waiting = new Map(); // section id → its fresh content, and the number of events behind it
   let paused = false;
 
-  // What a section says, without what changes by itself.
+  // The content of a section without the parts that change by themselves.
   const essence = (section) => {
     const twin = section.cloneNode(true);
     for (const extra of twin.querySelectorAll(".updates")) extra.remove();
@@ -87,7 +87,7 @@
   };
   const isBusy = (section) => {
     if (paused) return true;
-    // A button that was only clicked keeps the focus; the reader is elsewhere.
+    // A clicked button keeps the focus, but the reader may have left: only visible focus counts.
     if (section.querySelector(":focus-visible")) return true;
     const selection = document.getSelection();
     if (selection && !selection.isCollapsed && section.contains(selection.anchorNode)) return true;
@@ -98,7 +98,7 @@
     const hadFocus = section.contains(document.activeElement);
     section.replaceChildren(...fresh.cloneNode(true).childNodes);
     refreshTimes(section);
-    // The button that asked for it is gone with the old content.
+    // The focused button has gone with the old content.
     if (hadFocus) { section.tabIndex = -1; section.focus({ preventScroll: true }); }
   };
   const offer = (section) => {
@@ -142,7 +142,7 @@
   // --- Fresh pages: at most one request at a time, at most one a second.
 
   let freshAt = Date.now();
-  let lastEvent = root.dataset.lastEvent; // the page has what happened up to this event
+  let lastEvent = root.dataset.lastEvent; // the page has all events up to this one
   let pendingEvents = 0;
   let timer = 0;
   let loading = false;
@@ -158,7 +158,7 @@
       const answer = await fetch(location.href, { cache: "no-store", signal: AbortSignal.timeout(10000) });
       if (!answer.ok) throw new Error(`status ${answer.status}`);
       const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-      // Another program answers now: its pages want its own script and style.
+      // Another version answers now: its pages need its own script and style.
       if (build(page) !== build(document)) return location.reload();
       for (const section of document.querySelectorAll("section[data-live]")) {
         const fresh = page.getElementById(section.id);
@@ -183,7 +183,7 @@
     schedule(Math.max(150, freshAt + 1000 - Date.now()));
   };
 
-  // --- The connection, and what is said while there is none.
+  // --- The connection, and the banner while it is lost.
 
   let source = null;
   let lost = false;
@@ -193,7 +193,7 @@
     banner.hidden = !lost;
     if (!lost) return;
     const age = coarse(Math.round((Date.now() - freshAt) / 1000));
-    banner.textContent = `The connection to portbook is lost. What is shown is ${age} old; it comes back by itself.`;
+    banner.textContent = `The connection to portbook is lost. This page is ${age} old and reconnects by itself.`;
   };
   const tellMode = () => {
     const button = document.getElementById("live");
@@ -208,7 +208,7 @@
     tellAge();
   };
   const open = () => {
-    // From where the page ends, so that nothing falls between the two.
+    // Begins after the last event of the page, so that none is missed.
     source = new EventSource(`/api/v1/events?${new URLSearchParams({ after: lastEvent })}`);
     source.onopen = () => { if (lost) schedule(0); };
     source.onerror = () => {
@@ -226,7 +226,7 @@
     source?.close();
     source = null;
   };
-  // Browsers allow six connections to a host: tabs in the background give theirs back.
+  // Browsers allow six connections to a host: tabs in the background close theirs.
   const onVisibility = () => {
     if (document.hidden) return close();
     if (!source) { open(); schedule(0); }
@@ -257,7 +257,7 @@
       document.getElementById("search")?.focus();
     });
     if (!document.querySelector("section[data-live]")) return;
-    // Whoever leaves a section sees what waited for it, once the focus or pointer has arrived.
+    // A section that the reader leaves shows its fresh content once focus or pointer are elsewhere.
     for (const section of document.querySelectorAll("section[data-live]")) {
       section.addEventListener("pointerleave", () => setTimeout(settle, 0));
       section.addEventListener("focusout", () => setTimeout(settle, 0));

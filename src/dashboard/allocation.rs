@@ -1,62 +1,47 @@
-//! `/allocations/{id}`: one request answered, and why it came out as it did.
+//! `/allocations/{id}`: one request with its answer and the reasons.
 
 use actix_web::web::{Data, Path};
 use askama::Template;
 use jiff::Timestamp;
 
+use super::chart::Piece;
+use super::chart::timing::timed;
 use super::errors::PageError;
-use super::format::{When, micros};
+use super::filters;
+use super::format::micros;
 use super::frame::{Frame, Params};
 use super::page::Page;
 use super::part::badge::{Badge, Tone};
 use super::part::explanation::{TERMS, Why};
 use super::part::lease::LeaseRow;
-use super::part::timing::{TimedRow, timed};
 use crate::access::Viewer;
-use crate::api::document::{AllocationRecordDocument, LeaseDocument};
+use crate::api::document::{AllocationRecordDocument, AttemptDocument, LeaseDocument};
 use crate::api::problem::{Code, Problem};
-use crate::api::{AppState, allocations, leases};
-use crate::domain::attempt::printable;
+use crate::api::{AppState, allocations};
 use crate::domain::lease::AllocationId;
 use crate::domain::words::grouped;
+use crate::store::StoredLease;
 
-/// So many attempts are shown; the list of attempts has the rest.
+/// Maximum number of attempts on the page; the list of attempts has the others.
 const ATTEMPTS: usize = 200;
 
 /// More leases than one request can ask for.
 const LEASES: u32 = 1000;
 
-/// The page.
 #[derive(Debug, Template)]
 #[template(path = "allocation.html")]
 pub(super) struct AllocationPage {
     frame: Frame,
-    id: String,
-    outcome: Badge,
-    refusal: Option<Refused>,
-    pool: String,
-    uid: u32,
-    at: When,
-    took: String,
-    trace_id: Option<String>,
-    /// Where the trace can be looked at, if anywhere.
-    trace_url: Option<String>,
+    now: Timestamp,
+    /// Without explanation and attempts, which the page has apart.
+    record: AllocationRecordDocument,
     why: Why,
-    timings: Vec<TimedRow>,
-    /// "200 of 5,000", where there are more.
+    timings: Vec<(AttemptDocument, Piece)>,
+    /// "200 of 5,000" if there are more attempts.
     cut: Option<String>,
-    /// The list of its attempts.
-    attempts_href: String,
     leases: Vec<LeaseRow>,
-}
-
-/// Why nothing was granted.
-#[derive(Debug)]
-struct Refused {
-    code: String,
-    title: &'static str,
-    /// Anybody's text.
-    detail: String,
+    /// The trace in a viewer. `None` if there is no trace or no viewer.
+    trace_url: Option<String>,
 }
 
 /// Shows the page.
@@ -67,116 +52,102 @@ pub(super) async fn show(
     path: Path<String>,
 ) -> Result<Page<AllocationPage>, PageError> {
     let missing = || {
-        let detail = "there is no such allocation, or it is not yours to see";
+        let detail = "this allocation does not exist, or it belongs to another user";
         Problem::new(Code::NotFound, detail)
     };
     let id: AllocationId = path.parse().map_err(|_| missing())?;
     let found = allocations::about(&face.service, &viewer, id).await;
     let found = found.map_err(Problem::from)?.ok_or_else(missing)?;
-    let now = face.service.clock().now();
     let (trace, span) = (found.trace_id.as_deref(), found.span_id.as_deref());
     let telemetry = &face.service.settings().telemetry;
     let trace_url = trace.and_then(|trace| telemetry.trace_link(trace, span));
-    let leases = granted(&face, &viewer, id, now).await?;
-    let mut page = AllocationPage::of(found, leases, frame, now);
-    page.trace_url = trace_url;
-    Ok(Page(page))
+    let leases = granted(&face, &viewer, id).await?;
+    let now = face.service.clock().now();
+    Ok(Page(AllocationPage {
+        trace_url,
+        ..AllocationPage::of(found, leases, frame, now)
+    }))
 }
 
-/// The leases that it granted, as they are now.
+/// The leases that the request got, as they are now.
 async fn granted(
     face: &AppState,
     viewer: &Viewer,
     id: AllocationId,
-    now: Timestamp,
 ) -> Result<Vec<LeaseRow>, Problem> {
     let clock = face.service.clock();
     let stored = face.service.store().leases_of(id, LEASES).await?;
-    let row = |stored: crate::store::StoredLease| {
+    let row = |stored: StoredLease| {
         // The books are ahead of the record.
         let document = match face.service.lease(stored.lease.id) {
             Some(living) => LeaseDocument::of(&living, clock),
             None => LeaseDocument::of(&stored.lease, clock),
         };
-        let open = viewer.sees(document.uid);
-        LeaseRow::of(leases::shown(document, viewer), open, None, now)
+        LeaseRow::of(document, viewer)
     };
     Ok(stored.into_iter().map(row).collect())
 }
 
 impl AllocationPage {
     fn of(
-        mut found: AllocationRecordDocument,
+        mut record: AllocationRecordDocument,
         mut leases: Vec<LeaseRow>,
         frame: Frame,
         now: Timestamp,
     ) -> Self {
-        let id = found.id.to_string();
-        let all = found.attempts.len();
-        found.attempts.truncate(ATTEMPTS);
-        let granted: Vec<u16> = found
-            .explanation
-            .granted
-            .iter()
-            .map(|it| it.get())
-            .collect();
-        leases.sort_by_key(|lease| granted.iter().position(|port| *port == lease.port));
-        let of_this = Params::default().with("allocation", &id);
+        let explanation = std::mem::take(&mut record.explanation);
+        let granted = &explanation.granted;
+        leases.sort_by_key(|row| granted.iter().position(|port| *port == row.lease.port));
+        let mut attempts = std::mem::take(&mut record.attempts);
+        let all = attempts.len();
+        attempts.truncate(ATTEMPTS);
         Self {
-            outcome: outcome(found.refusal.is_some()),
-            refusal: found
-                .refusal
-                .as_deref()
-                .map(|code| refused(code, found.detail.as_deref())),
-            pool: found.pool,
-            uid: found.uid,
-            at: When::of(found.at, now),
-            took: micros(f64::from(
-                u32::try_from(found.duration_us).unwrap_or(u32::MAX),
-            )),
-            trace_id: found.trace_id,
-            trace_url: None,
-            why: Why::from(&found.explanation),
-            timings: timed(found.attempts, now),
+            why: Why {
+                record: explanation,
+            },
+            timings: timed(attempts),
             cut: (all > ATTEMPTS).then(|| format!("{ATTEMPTS} of {}", grouped(all))),
-            attempts_href: format!("/attempts{}", of_this.query()),
+            trace_url: None,
             leases,
+            record,
             frame,
-            id,
+            now,
         }
     }
-}
 
-const fn outcome(refused: bool) -> Badge {
-    if refused {
-        Badge {
-            tone: Tone::Bad,
-            word: "refused",
-        }
-    } else {
-        Badge {
-            tone: Tone::Good,
-            word: "granted",
+    const fn outcome(&self) -> Badge {
+        if self.record.refusal.is_some() {
+            Badge::new(Tone::Bad, "refused")
+        } else {
+            Badge::new(Tone::Good, "granted")
         }
     }
-}
 
-fn refused(code: &str, detail: Option<&str>) -> Refused {
-    Refused {
-        code: code.to_owned(),
-        title: Code::parse(code).map_or("Refused", Code::title),
-        detail: printable(detail.unwrap_or_default()),
+    fn refusal_title(&self) -> &'static str {
+        let code = self.record.refusal.as_deref().and_then(Code::parse);
+        code.map_or("Refused", Code::title)
+    }
+
+    fn took(&self) -> String {
+        let duration = u32::try_from(self.record.duration_us);
+        micros(f64::from(duration.unwrap_or(u32::MAX)))
+    }
+
+    /// The list of all attempts of the request.
+    fn attempts_href(&self) -> String {
+        let of_this = Params::default().with("allocation", &self.record.id.to_string());
+        of_this.link("/attempts")
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dashboard::part::lease::tests_support::row;
     use crate::domain::explanation::{Excluded, Explanation};
     use crate::domain::lease::tests_support::lease;
     use crate::domain::port::Port;
     use crate::domain::reason::Reason;
-    use crate::host::clock::Clock;
 
     const HOSTILE: &str = "<script>alert(1)</script>\"'\u{1b}[31m";
 
@@ -209,16 +180,14 @@ mod tests {
         }
     }
 
-    fn page(record: AllocationRecordDocument) -> AllocationPage {
-        let now = Timestamp::UNIX_EPOCH;
-        let document = LeaseDocument::of(&lease(20_000), &Clock::manual());
-        let lease = LeaseRow::of(document, true, None, now);
-        AllocationPage::of(record, vec![lease], Frame::default(), now)
+    fn page(record: AllocationRecordDocument, ports: &[u16]) -> AllocationPage {
+        let leases = ports.iter().map(|port| row(&lease(*port))).collect();
+        AllocationPage::of(record, leases, Frame::default(), Timestamp::UNIX_EPOCH)
     }
 
     #[test]
-    fn the_trace_is_offered_only_where_it_can_be_opened() {
-        let mut page = page(record());
+    fn trace_link_only_with_a_viewer() {
+        let mut page = page(record(), &[20_000]);
         assert!(!page.render().unwrap().contains("Open the trace"));
         page.trace_url = Some("http://127.0.0.1:16686/trace/0af7".into());
         assert!(page.render().unwrap().contains("Open the trace"));
@@ -228,7 +197,7 @@ mod tests {
     fn hostile_texts_are_inert_and_nothing_is_inline() {
         let mut record = record();
         (record.refusal, record.detail) = (Some("port_in_use".into()), Some(HOSTILE.into()));
-        let html = page(record).render().unwrap();
+        let html = page(record, &[20_000]).render().unwrap();
         assert!(!html.contains("<script>alert"), "{html}");
         for inline in ["style=", "<style", "onclick", "javascript:"] {
             assert!(!html.contains(inline), "{inline}");
@@ -240,20 +209,14 @@ mod tests {
     fn leases_come_in_the_order_granted() {
         let mut record = record();
         record.explanation.granted = [3003, 3004].into_iter().filter_map(Port::new).collect();
-        record.explanation.tried = record.explanation.granted.clone();
-        let row = |port| {
-            let document = LeaseDocument::of(&lease(port), &Clock::manual());
-            LeaseRow::of(document, true, None, Timestamp::UNIX_EPOCH)
-        };
-        let (leases, now) = (vec![row(3004), row(3003)], Timestamp::UNIX_EPOCH);
-        let page = AllocationPage::of(record, leases, Frame::default(), now);
-        let ports: Vec<u16> = page.leases.iter().map(|lease| lease.port).collect();
+        let page = page(record, &[3004, 3003]);
+        let ports: Vec<u16> = page.leases.iter().map(|row| row.lease.port.get()).collect();
         assert_eq!(ports, [3003, 3004]);
     }
 
     #[test]
-    fn what_was_ruled_out_and_what_was_granted_is_told() {
-        let html = page(record()).render().unwrap();
+    fn excluded_and_granted_ports_are_shown() {
+        let html = page(record(), &[20_000]).render().unwrap();
         assert!(html.contains("leased") && html.contains("width=\"250\""));
         assert!(html.contains("/leases/00000000-0000-0000-0000-000000004e20"));
         assert!(html.contains("/attempts?allocation="));

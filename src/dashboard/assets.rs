@@ -1,7 +1,5 @@
-//! The stylesheet, the script and the icon, embedded in the program.
-//!
-//! Pages name them with a hash of their content, so browsers may keep them for ever and still
-//! get the new ones with a new program.
+//! The stylesheet, the script and the icon, embedded in the program. Their addresses have a hash of
+//! the content, so that browsers can cache them for ever and still load those of a new version.
 
 use actix_web::HttpResponse;
 use actix_web::http::header::CACHE_CONTROL;
@@ -50,7 +48,7 @@ const ASSETS: [Asset; 3] = [
     ),
 ];
 
-/// FNV-1a of 64 bits: it tells versions apart and protects nothing.
+/// FNV-1a with 64 bits, which distinguishes versions and is no protection.
 const fn fnv1a(bytes: &[u8]) -> u64 {
     let mut hash = 0xcbf2_9ce4_8422_2325;
     let mut index = 0;
@@ -65,7 +63,7 @@ fn find(name: &str) -> Option<&'static Asset> {
     ASSETS.iter().find(|asset| asset.name == name)
 }
 
-/// Where a page finds the asset of this name.
+/// Address of an asset.
 pub(super) fn url(name: &str) -> String {
     let version = find(name).map(Asset::version).unwrap_or_default();
     format!("/static/{name}?v={version}")
@@ -77,7 +75,7 @@ pub(super) struct AssetQuery {
     v: Option<String>,
 }
 
-/// Serves an asset; for ever only where the version asked for is the one that is here.
+/// Serves an asset. It may be cached for ever if the address has its current version.
 pub(super) async fn serve(
     name: Path<String>,
     wanted: Query<AssetQuery>,
@@ -112,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_exact_version_is_kept_for_ever() {
+    fn only_the_current_version_is_cached() {
         let version = url("portbook.css").split_once("?v=").unwrap().1.to_owned();
         assert!(keep_of("portbook.css", Some(version)).contains("immutable"));
         assert_eq!(keep_of("portbook.css", None), "no-cache");
@@ -120,20 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn dark_by_choice_is_dark_by_preference() {
-        let sheet = include_str!("../../static/portbook.css");
-        let colours_after = |selector: &str| {
-            let (_, rest) = sheet.split_once(selector).unwrap();
-            let lines = rest.lines().skip(1).map(str::trim);
-            lines.take_while(|line| *line != "}").collect::<Vec<_>>()
-        };
-        let chosen = colours_after(":root[data-theme=\"dark\"]");
-        assert_eq!(chosen, colours_after(":root:not([data-theme=\"light\"])"));
-        assert!(chosen.len() > 15);
-    }
-
-    #[test]
-    fn assets_name_no_other_host() {
+    fn assets_load_nothing_from_other_hosts() {
         for asset in &ASSETS {
             let text = std::str::from_utf8(asset.content).unwrap();
             let text = text.replace("http://www.w3.org/2000/svg", "");

@@ -1,104 +1,88 @@
-//! `/attempts`: every single try to bind, filtered as the address says.
+//! `/attempts`: the attempts that pass the filter in the address, with a chart and their occupants.
 
-mod filters;
-mod histogram;
+mod query;
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use actix_web::web::Data;
 use askama::Template;
 use jiff::Timestamp;
 
-use self::histogram::{HEIGHT, Histogram, WIDTH};
+use super::chart::LENGTH;
+use super::chart::histogram::{HEIGHT, Histogram, WIDTH};
 use super::errors::PageError;
-use super::format::When;
+use super::filters;
+use super::format::moment;
 use super::frame::{Frame, Params};
 use super::page::Page;
-use super::part::attempt::AttemptRow;
-use super::part::bar;
 use super::part::form::Field;
 use crate::access::Viewer;
 use crate::api::AppState;
 use crate::api::attempts::{shown, veil};
+use crate::api::document::AttemptDocument;
 use crate::api::problem::Problem;
 use crate::config::Telemetry;
-use crate::domain::attempt::Occupant;
-use crate::domain::words::grouped;
+use crate::domain::attempt::{Occupant, printable};
 use crate::store::{AttemptFilter, AttemptRecord, InTheWay, Reader};
 
-/// How many rows are on a page.
+/// Number of rows on a page.
 const ROWS: usize = 100;
 
-/// How many of those in the way are told of.
+/// Maximum number of occupants.
 const WAYS: usize = 10;
 
-/// The page.
 #[derive(Debug, Template)]
 #[template(path = "attempts.html")]
 pub(super) struct Attempts {
     frame: Frame,
+    now: Timestamp,
     fields: Vec<Field>,
-    /// What is wrong with the filter; then nothing is listed.
+    /// The fault of the filter; then the page lists nothing.
     wrong: Option<String>,
-    /// Whether anything is filtered.
+    /// Whether a filter is set.
     narrowed: bool,
-    histogram: Option<Histogram>,
-    ways: Vec<WayRow>,
-    rows: Vec<Tried>,
-    /// Earlier rows.
+    found: Found,
     older: Option<String>,
-    /// The newest ones again.
     newest: Option<String>,
     csv: String,
     json: String,
 }
 
-/// A row with the way to its allocation.
+/// An attempt with the link to its trace.
 #[derive(Debug)]
 struct Tried {
-    row: AttemptRow,
-    allocation: Option<String>,
-    /// Where its trace can be looked at, if anywhere.
+    attempt: AttemptDocument,
+    /// `None` if there is no trace, or no viewer for traces.
     trace: Option<String>,
 }
 
-/// What a page of attempts depends on beside the record.
-struct Asked<'a> {
-    params: &'a Params,
-    viewer: &'a Viewer,
-    telemetry: &'a Telemetry,
-    now: Timestamp,
-}
-
-impl Tried {
-    fn of(record: AttemptRecord, asked: &Asked<'_>) -> Self {
-        let (trace, span) = (record.trace_id.as_deref(), record.span_id.as_deref());
-        Self {
-            allocation: record.allocation.map(|id| id.to_string()),
-            trace: trace.and_then(|trace| asked.telemetry.trace_link(trace, span)),
-            row: AttemptRow::of(shown(record, asked.viewer), asked.now),
-        }
-    }
-}
-
-/// Somebody who was in the way.
+/// An occupant with its attempts.
 #[derive(Debug)]
-struct WayRow {
-    /// Anybody's text.
+struct Way {
+    /// A text from outside, printable.
     who: String,
-    attempts: String,
-    /// Beside the one who was most often.
-    bar: u32,
-    last: When,
+    attempts: i64,
+    last: Timestamp,
 }
 
-/// What the filter finds.
+/// The attempts that pass the filter.
 #[derive(Debug, Default)]
 struct Found {
     histogram: Option<Histogram>,
-    ways: Vec<WayRow>,
+    /// Most frequent first.
+    ways: Vec<Way>,
     rows: Vec<Tried>,
+    /// Key of the next page.
     next: Option<i64>,
+}
+
+impl Found {
+    /// Length of the bar of an occupant, beside the most frequent one.
+    fn bar(&self, attempts: i64) -> i64 {
+        let most = self.ways.first().map_or(1, |way| way.attempts);
+        attempts * i64::from(LENGTH) / most.max(1)
+    }
 }
 
 /// Shows the page.
@@ -110,45 +94,40 @@ pub(super) async fn show(
 ) -> Result<Page<Attempts>, PageError> {
     let now = face.service.clock().now();
     let (found, wrong) = match filter(&params, &viewer, now) {
-        Ok(filter) => {
-            let (reader, settings) = (face.service.store().reader(), face.service.settings());
-            let asked = Asked {
-                params: &params,
-                viewer: &viewer,
-                telemetry: &settings.telemetry,
-                now,
-            };
-            (find(&reader, filter, &asked).await?, None)
-        }
+        Ok(filter) => (find(&face, filter, &params, &viewer).await?, None),
         Err(wrong) => (Found::default(), Some(wrong)),
     };
-    let link = |params: Params| format!("/attempts{}", params.query());
     let older = found
         .next
         .map(|seq| params.with("before", &seq.to_string()));
+    let newest = params.get("before").map(|_| params.without("before"));
     Ok(Page(Attempts {
-        fields: filters::fields(&face, &params),
-        narrowed: filters::of_filter(&params) != Params::default(),
-        csv: filters::export(&params, "csv"),
-        json: filters::export(&params, "jsonl"),
-        older: older.map(link),
-        newest: params.get("before").map(|_| link(params.without("before"))),
-        histogram: found.histogram,
-        ways: found.ways,
-        rows: found.rows,
+        fields: query::fields(&face, &params),
+        narrowed: query::of_filter(&params) != Params::default(),
+        csv: query::export(&params, "csv"),
+        json: query::export(&params, "jsonl"),
+        older: older.map(|params| params.link("/attempts")),
+        newest: newest.map(|params| params.link("/attempts")),
+        found,
         frame,
         wrong,
+        now,
     }))
 }
 
 fn filter(params: &Params, viewer: &Viewer, now: Timestamp) -> Result<AttemptFilter, String> {
-    let wanted = filters::wanted(params)?;
+    let wanted = query::wanted(params)?;
     let filter = wanted.filter(viewer, now);
     filter.map_err(|problem| problem.detail)
 }
 
-async fn find(reader: &Reader, filter: AttemptFilter, asked: &Asked<'_>) -> Result<Found, Problem> {
-    let now = asked.now;
+async fn find(
+    face: &AppState,
+    filter: AttemptFilter,
+    params: &Params,
+    viewer: &Viewer,
+) -> Result<Found, Problem> {
+    let reader = face.service.store().reader();
     let page = filter.before;
     let all = AttemptFilter {
         before: None,
@@ -156,27 +135,28 @@ async fn find(reader: &Reader, filter: AttemptFilter, asked: &Asked<'_>) -> Resu
     };
     let all = reader.bounded(all).await?;
     let times = reader.attempt_times(&all).await?;
-    let Some(histogram) = Histogram::of(&times, asked.params, now) else {
-        // To find that there is no attempt takes longest: all are looked at. Once is enough.
+    let Some(histogram) = Histogram::of(&times, params) else {
+        // The longest search is the one that finds nothing, so it is made once.
         return Ok(Found::default());
     };
-    let ways = ways(reader.in_the_way(&all).await?, asked.viewer, now);
-    let (rows, next) = rows(reader, all, page, asked).await?;
+    let ways = ways(reader.in_the_way(&all).await?, viewer);
+    let (records, next) = records(&reader, all, page).await?;
+    let telemetry = &face.service.settings().telemetry;
+    let row = |record| Tried::of(record, viewer, telemetry);
     Ok(Found {
         histogram: Some(histogram),
         ways,
-        rows,
+        rows: records.into_iter().map(row).collect(),
         next,
     })
 }
 
-/// One page of rows, those before one where it is not the first, and where the next begins.
-async fn rows(
+/// One page of attempts, and the key of the next one.
+async fn records(
     reader: &Reader,
     filter: AttemptFilter,
     before: Option<i64>,
-    asked: &Asked<'_>,
-) -> Result<(Vec<Tried>, Option<i64>), Problem> {
+) -> Result<(Vec<AttemptRecord>, Option<i64>), Problem> {
     let filter = AttemptFilter {
         before: before.into_iter().chain(filter.before).min(),
         // One more tells whether there is another page.
@@ -187,33 +167,36 @@ async fn rows(
     let more = records.len() > ROWS;
     records.truncate(ROWS);
     let last = records.last().and_then(|record| record.seq);
-    let rows = records.into_iter().map(|record| Tried::of(record, asked));
-    let rows = rows.collect();
-    Ok((rows, last.filter(|_| more)))
+    Ok((records, last.filter(|_| more)))
 }
 
-/// Those in the way as this viewer may see them; who then look alike are one.
-fn ways(found: Vec<InTheWay>, viewer: &Viewer, now: Timestamp) -> Vec<WayRow> {
+impl Tried {
+    fn of(record: AttemptRecord, viewer: &Viewer, telemetry: &Telemetry) -> Self {
+        let (trace, span) = (record.trace_id.as_deref(), record.span_id.as_deref());
+        Self {
+            trace: trace.and_then(|trace| telemetry.trace_link(trace, span)),
+            attempt: shown(record, viewer),
+        }
+    }
+}
+
+/// The occupants as this viewer may see them. Those that look alike to the viewer are one.
+fn ways(found: Vec<InTheWay>, viewer: &Viewer) -> Vec<Way> {
     let mut sums: BTreeMap<String, (i64, i64)> = BTreeMap::new();
     for way in found {
         let (attempts, last_ms) = (way.attempts, way.last_ms);
         let sum = sums.entry(who(way, viewer)).or_default();
         *sum = (sum.0 + attempts, sum.1.max(last_ms));
     }
-    let mut sums: Vec<_> = sums.into_iter().collect();
-    sums.sort_by_key(|(_, (attempts, _))| std::cmp::Reverse(*attempts));
-    sums.truncate(WAYS);
-    let most = sums.first().map_or(0, |(_, (attempts, _))| *attempts);
-    let row = |(who, (attempts, last_ms)): (String, (i64, i64))| WayRow {
+    let way = |(who, (attempts, last_ms))| Way {
         who,
-        attempts: grouped(attempts),
-        bar: u32::try_from(attempts * i64::from(bar::LENGTH) / most.max(1)).unwrap_or(0),
-        last: When::of(
-            Timestamp::from_millisecond(last_ms).unwrap_or(Timestamp::UNIX_EPOCH),
-            now,
-        ),
+        attempts,
+        last: moment(last_ms),
     };
-    sums.into_iter().map(row).collect()
+    let mut ways: Vec<Way> = sums.into_iter().map(way).collect();
+    ways.sort_by_key(|way| Reverse(way.attempts));
+    ways.truncate(WAYS);
+    ways
 }
 
 fn who(way: InTheWay, viewer: &Viewer) -> String {
@@ -224,11 +207,8 @@ fn who(way: InTheWay, viewer: &Viewer) -> String {
     };
     veil(&mut occupant, viewer);
     match (occupant.command.as_deref(), occupant.uid) {
-        (Some(command), Some(uid)) => {
-            let command = crate::domain::attempt::printable(command);
-            format!("{command} of uid {uid}")
-        }
-        (Some(command), None) => crate::domain::attempt::printable(command),
+        (Some(command), Some(uid)) => format!("{} of uid {uid}", printable(command)),
+        (Some(command), None) => printable(command),
         (None, _) => occupant.to_string(),
     }
 }

@@ -1,9 +1,10 @@
-//! `/config`: every setting in force, with where it came from.
+//! `/config`: every setting in force, with its source.
 
 use actix_web::web::Data;
 use askama::Template;
 use serde_json::Value;
 
+use super::filters;
 use super::format::UNSET;
 use super::frame::{Frame, Params};
 use super::page::Page;
@@ -11,19 +12,19 @@ use crate::api::AppState;
 use crate::config::Loaded;
 use crate::domain::attempt::printable;
 
-/// The page.
 #[derive(Debug, Template)]
 #[template(path = "configuration.html")]
 pub(super) struct ConfigurationPage {
     frame: Frame,
     warnings: Vec<String>,
     sections: Vec<Section>,
-    /// Whether only what somebody set is shown.
+    /// Whether defaults are left out.
     only_set: bool,
+    /// The page with defaults, or without.
     toggle: String,
 }
 
-/// The settings under one head.
+/// Settings of one section; the service's own have no section name.
 #[derive(Debug)]
 struct Section {
     name: String,
@@ -39,7 +40,6 @@ impl Section {
     }
 }
 
-/// A setting.
 #[derive(Debug)]
 struct Row {
     key: String,
@@ -64,12 +64,10 @@ pub(super) async fn show(
     let warnings = loaded.warnings.iter();
     Page(ConfigurationPage {
         frame,
-        warnings: warnings
-            .map(|warning| printable(&warning.to_string()))
-            .collect(),
+        warnings: warnings.map(ToString::to_string).collect(),
         sections: sections(&loaded, only_set),
         only_set,
-        toggle: format!("/config{}", toggled.query()),
+        toggle: toggled.link("/config"),
     })
 }
 
@@ -82,9 +80,9 @@ fn sections(loaded: &Loaded, only_set: bool) -> Vec<Section> {
         }
         let (name, key) = setting.key.rsplit_once('.').unwrap_or(("", &setting.key));
         let row = Row {
-            key: printable(key),
+            key: key.to_owned(),
             value: value(&setting.value),
-            source: printable(&setting.source),
+            source: setting.source.clone(),
             is_default,
         };
         match sections.last_mut().filter(|section| section.name == name) {
@@ -115,7 +113,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn values_read_as_a_person_writes_them() {
+    fn values_read_as_in_a_file() {
         for unset in [json!(null), json!(""), json!([])] {
             assert_eq!(value(&unset), "–", "{unset}");
         }

@@ -1,55 +1,33 @@
-//! `/conflicts`: outsiders that were found on leased ports, the newest first.
+//! `/conflicts`: outsiders found on leased ports, the newest first.
 
 use actix_web::web::Data;
 use askama::Template;
 use jiff::Timestamp;
 
 use super::errors::PageError;
-use super::format::When;
+use super::filters;
 use super::frame::{Frame, Params};
 use super::page::Page;
 use crate::access::Viewer;
 use crate::api::AppState;
 use crate::api::attempts::veil_words;
 use crate::api::problem::Problem;
-use crate::domain::attempt::printable;
 use crate::store::LateRecord;
 
-/// How many rows a page has.
+/// Number of rows on a page.
 const ROWS: usize = 100;
 
-/// The page.
 #[derive(Debug, Template)]
 #[template(path = "conflicts.html")]
 pub(super) struct ConflictsPage {
     frame: Frame,
-    rows: Vec<ConflictRow>,
-    /// Those before these.
+    now: Timestamp,
+    rows: Vec<LateRecord>,
     older: Option<String>,
-    /// Back to the latest.
     newest: Option<String>,
 }
 
-/// One outsider on one leased port.
-#[derive(Debug)]
-struct ConflictRow {
-    at: When,
-    port: u16,
-    protocol: String,
-    /// As far as the kernel told; anybody's text.
-    who: String,
-    lease: LeaseCell,
-}
-
-/// The lease that the port was of.
-#[derive(Debug)]
-struct LeaseCell {
-    /// Its page, as long as it is on record.
-    href: Option<String>,
-    name: Option<String>,
-}
-
-/// Shows the page. As everywhere, who came has a name for those who may see its processes.
+/// Shows the page. The names of other users' programs are hidden.
 pub(super) async fn show(
     face: Data<AppState>,
     viewer: Viewer,
@@ -57,9 +35,8 @@ pub(super) async fn show(
     params: Params,
 ) -> Result<Page<ConflictsPage>, PageError> {
     let service = &face.service;
-    // They are written behind; what cannot be written now is told later.
     if let Err(error) = service.write_history().await {
-        tracing::warn!(%error, "the latest conflicts are not on record yet");
+        tracing::warn!(%error, "could not write the latest conflicts; the page shows those on record");
     }
     let before = params.get("before").and_then(|seq| seq.parse().ok());
     let reader = service.store().reader();
@@ -69,39 +46,25 @@ pub(super) async fn show(
         veil_words(&mut late.occupant, late.occupant_uid, &viewer);
     }
     let now = service.clock().now();
-    Ok(Page(ConflictsPage::of(&found, before, frame, now)))
+    Ok(Page(ConflictsPage::of(found, before, frame, now)))
 }
 
 impl ConflictsPage {
-    fn of(found: &[LateRecord], before: Option<i64>, frame: Frame, now: Timestamp) -> Self {
-        let more = found.len() > ROWS;
-        let last = found.get(ROWS - 1).filter(|_| more).map(|last| last.seq);
-        let older = |seq: i64| {
-            let query = Params::default().with("before", &seq.to_string()).query();
-            format!("/conflicts{query}")
+    /// One page of conflicts; one more than fits tells that there is another page.
+    fn of(mut rows: Vec<LateRecord>, before: Option<i64>, frame: Frame, now: Timestamp) -> Self {
+        let more = rows.len() > ROWS;
+        rows.truncate(ROWS);
+        let last = rows.last().filter(|_| more);
+        let older = |last: &LateRecord| {
+            let params = Params::default().with("before", &last.seq.to_string());
+            params.link("/conflicts")
         };
-        let rows = found.iter().take(ROWS);
         Self {
             older: last.map(older),
             newest: before.map(|_| "/conflicts".to_owned()),
-            rows: rows.map(|late| ConflictRow::of(late, now)).collect(),
+            rows,
             frame,
-        }
-    }
-}
-
-impl ConflictRow {
-    fn of(late: &LateRecord, now: Timestamp) -> Self {
-        let at = Timestamp::from_millisecond(late.at_ms).unwrap_or(now);
-        Self {
-            at: When::of(at, now),
-            port: late.port,
-            protocol: printable(&late.protocol),
-            who: printable(&late.occupant),
-            lease: LeaseCell {
-                href: late.uid.map(|_| format!("/leases/{}", late.lease)),
-                name: late.name.as_deref().map(printable),
-            },
+            now,
         }
     }
 }
@@ -126,24 +89,23 @@ mod tests {
         }
     }
 
-    fn page(found: &[LateRecord]) -> String {
-        let now = Timestamp::UNIX_EPOCH;
-        let page = ConflictsPage::of(found, None, Frame::default(), now);
+    fn page(found: Vec<LateRecord>) -> String {
+        let page = ConflictsPage::of(found, None, Frame::default(), Timestamp::UNIX_EPOCH);
         page.render().unwrap()
     }
 
     #[test]
-    fn a_page_of_nothing_says_what_would_be_there() {
-        let html = page(&[]);
+    fn empty_list_tells_its_purpose() {
+        let html = page(Vec::new());
         assert!(html.contains("No outsider"), "{html}");
         assert!(!html.contains("<table"));
     }
 
     #[test]
-    fn each_tells_who_came_and_on_which_lease_and_hostile_text_is_inert() {
+    fn rows_name_outsider_and_lease_inertly() {
         let mut forgotten = late(2);
         (forgotten.name, forgotten.uid) = (None, None);
-        let html = page(&[forgotten, late(1)]);
+        let html = page(vec![forgotten, late(1)]);
         assert!(!html.contains("<script>alert") && !html.contains('\u{1b}'));
         assert_eq!(html.matches("&#60;script&#62;alert(1)").count(), 2);
         assert_eq!(html.matches("href=\"/ports/tcp/20000\"").count(), 2);
@@ -153,10 +115,10 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_on_the_next_page() {
-        let found = |count: i64| (0..count).rev().map(late).collect::<Vec<_>>();
-        assert!(!page(&found(100)).contains("rel=\"next\""));
-        let html = page(&found(101));
+    fn older_rows_are_on_the_next_page() {
+        let found = |count: i64| (0..count).rev().map(late).collect();
+        assert!(!page(found(100)).contains("rel=\"next\""));
+        let html = page(found(101));
         assert!(html.contains("href=\"/conflicts?before=1\""), "{html}");
     }
 }

@@ -1,36 +1,35 @@
-//! How pages write times, durations, shares and counts.
+//! Words for times, durations and shares on pages.
 
 use jiff::Timestamp;
 
-/// What stands where there is nothing to tell, on every page the same.
+/// Stands for a missing value on every page.
 pub const UNSET: &str = "–";
 
-/// A moment as pages show it: how long ago, and exactly when in the title.
+/// A moment as a page shows it: the distance from now, with the exact time in the title.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct When {
     /// RFC 3339 to the second, for the script.
     pub machine: String,
-    /// The same for a reader.
     pub absolute: String,
     /// "12 s ago", "in 3 min".
     pub relative: String,
 }
 
 impl When {
-    /// A moment as seen from `now`.
-    pub fn of(at: Timestamp, now: Timestamp) -> Self {
-        // Deadlines are told from another clock and tremble by microseconds; half a second hides it.
+    pub fn of(at: &Timestamp, now: &Timestamp) -> Self {
+        // Deadlines are converted from the boot clock and vary by microseconds. Rounding to half a
+        // second hides that.
         let rounded = Timestamp::from_second((at.as_millisecond() + 500).div_euclid(1000));
-        let second = rounded.unwrap_or(at);
+        let second = rounded.unwrap_or(*at);
         Self {
             machine: second.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
             absolute: second.strftime("%Y-%m-%d %H:%M:%S UTC").to_string(),
-            relative: relative(at, now),
+            relative: relative(*at, *now),
         }
     }
 }
 
-/// How far `at` is from `now`. The script writes the same words.
+/// Distance of a moment from now. The script writes the same words.
 pub fn relative(at: Timestamp, now: Timestamp) -> String {
     let seconds = (at.as_millisecond() - now.as_millisecond() + 500).div_euclid(1000);
     let distance = coarse(seconds.unsigned_abs());
@@ -41,7 +40,7 @@ pub fn relative(at: Timestamp, now: Timestamp) -> String {
     }
 }
 
-/// A duration in its largest unit alone, cut off rather than rounded up.
+/// A duration in its largest unit alone, rounded down.
 pub fn coarse(seconds: u64) -> String {
     match seconds {
         0..60 => format!("{seconds} s"),
@@ -49,6 +48,11 @@ pub fn coarse(seconds: u64) -> String {
         3600..172_800 => format!("{} h", seconds / 3600),
         _ => format!("{} days", seconds / 86_400),
     }
+}
+
+/// The time of a number of milliseconds since 1970; 1970 if it is out of range.
+pub fn moment(ms: i64) -> Timestamp {
+    Timestamp::from_millisecond(ms).unwrap_or(Timestamp::UNIX_EPOCH)
 }
 
 /// A duration of system calls.
@@ -63,7 +67,12 @@ pub fn micros(micros: f64) -> String {
     }
 }
 
-/// A share in tenths of a percent. Neither 0 nor 100 is said of what is only nearly so.
+/// The kernel's words for an error number.
+pub fn errno(number: i32) -> String {
+    std::io::Error::from_raw_os_error(number).to_string()
+}
+
+/// A share in tenths of a percent. It is 0 or 1000 only if the share is exactly that.
 pub fn per_mille<N: TryInto<u64>>(part: N, whole: N) -> u64 {
     let [part, whole] = [part, whole].map(|number| number.try_into().unwrap_or(0));
     let rounded = (part * 1000 + whole / 2).checked_div(whole).unwrap_or(0);
@@ -86,13 +95,12 @@ pub fn percent<N: TryInto<u64>>(part: N, whole: N) -> String {
 /// A piece of a text that marks commands with backticks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Piece<'a> {
-    /// Whether it stood between backticks.
+    /// Whether the piece stood between backticks.
     pub is_code: bool,
-    /// The piece without them.
     pub text: &'a str,
 }
 
-/// The pieces of a text that marks commands with backticks.
+/// Splits a text at the backticks that mark commands.
 pub fn pieces(text: &str) -> Vec<Piece<'_>> {
     let pieces = text.split('`').enumerate();
     pieces
@@ -108,14 +116,10 @@ pub fn pieces(text: &str) -> Vec<Piece<'_>> {
 mod tests {
     use super::*;
 
-    fn at(millis: i64) -> Timestamp {
-        Timestamp::from_millisecond(millis).unwrap()
-    }
-
     #[test]
-    fn distances_are_told_in_their_largest_unit() {
-        let now = at(10_000_000_000);
-        let told = |seconds: i64| relative(at(10_000_000_000 + seconds * 1000), now);
+    fn distances_use_their_largest_unit() {
+        let now = moment(10_000_000_000);
+        let told = |seconds: i64| relative(moment(10_000_000_000 + seconds * 1000), now);
         assert_eq!(told(0), "just now");
         assert_eq!(told(-12), "12 s ago");
         assert_eq!(told(-119), "1 min ago");
@@ -126,17 +130,17 @@ mod tests {
     }
 
     #[test]
-    fn a_deadline_that_trembles_reads_the_same() {
-        let now = at(0);
-        assert_eq!(When::of(at(59_999), now), When::of(at(60_001), now));
-        let when = When::of(at(59_999), now);
+    fn deadlines_that_vary_by_milliseconds_read_the_same() {
+        let now = moment(0);
+        let when = When::of(&moment(59_999), &now);
+        assert_eq!(when, When::of(&moment(60_001), &now));
         assert_eq!(when.machine, "1970-01-01T00:01:00Z");
         assert_eq!(when.absolute, "1970-01-01 00:01:00 UTC");
         assert_eq!(when.relative, "in 1 min");
     }
 
     #[test]
-    fn nearly_all_is_not_all() {
+    fn nearly_all_is_below_100_percent() {
         assert_eq!(percent(9_999, 10_000), "99.9 %");
         assert_eq!(percent(10_000, 10_000), "100 %");
         assert_eq!(percent(1, 10_000), "0.1 %");
@@ -145,14 +149,14 @@ mod tests {
     }
 
     #[test]
-    fn short_times_read_well() {
+    fn short_durations_have_two_digits() {
         assert_eq!(micros(6.25), "6.2 µs");
         assert_eq!(micros(640.4), "640 µs");
         assert_eq!(micros(1530.0), "1.5 ms");
     }
 
     #[test]
-    fn commands_in_sentences() {
+    fn backticks_mark_code() {
         let code: Vec<bool> = pieces("Run `portbook list` now")
             .iter()
             .map(|p| p.is_code)

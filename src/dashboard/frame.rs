@@ -1,4 +1,5 @@
-//! What frames every page: where the reader is, who they are, and what was just done.
+//! The frame of every page: the navigation, the reader, and the result of the last action; and the
+//! query of a page's address.
 
 use std::borrow::Cow;
 use std::future::{Ready, ready};
@@ -24,62 +25,60 @@ const PAGES: [(&str, &str); 8] = [
     ("/config", "Configuration"),
 ];
 
-/// Where pages that are not in the navigation belong, by the beginning of their addresses.
+/// Pages of the navigation that other pages belong to, by the first part of their addresses.
 const SECTIONS: [(&str, &str); 3] = [
     ("/ports", "/map"),
     ("/allocations", "/attempts"),
     ("/conflicts", "/leases"),
 ];
 
-/// What pages say after something was done: the word in the address, and the sentence for it. The
-/// sentences are fixed, so that no link can make a page say anything; what was released is told by
-/// [`releasing`](super::releasing).
+/// Sentences about the last action, by the word in the address. They are fixed, so that a link cannot
+/// put words into a page. [`releasing`](super::releasing) has the sentence about a release.
 const SAYINGS: [(&str, &str); 8] = [
     ("renewed", "Renewed."),
     (
         "granted",
-        "Granted: the port is held until its owner comes.",
+        "Granted: portbook holds the port until its owner binds it.",
     ),
     (
         "kept",
-        "Kept: the port is held for this name until its owner comes.",
+        "Kept: portbook holds the port for this name until its owner binds it.",
     ),
-    ("excluded", "Excluded: nobody is granted this port."),
-    ("included", "Included: the port may be granted again."),
+    (
+        "excluded",
+        "Excluded: portbook does not grant this port any more.",
+    ),
+    ("included", "Included: portbook can grant the port again."),
     ("logged-in", "Logged in."),
     ("logged-out", "Logged out: this console is read-only now."),
-    ("nothing", "Nothing was chosen, so nothing was done."),
+    ("nothing", "No lease was chosen."),
 ];
 
-/// The frame of a page.
 #[derive(Debug, Clone, Default)]
 pub struct Frame {
-    /// The user that the reader acts as; none for who has not logged in.
+    /// The user that the reader is logged in as.
     pub user: Option<u32>,
-    /// The page's address with its query.
+    /// Address of the page with its query.
     pub here: String,
-    /// What was just done.
+    /// A sentence about the last action.
     pub said: Option<Cow<'static, str>>,
-    /// What stands in the search box.
+    /// Text in the search box.
     pub search: String,
-    /// The id of the latest event before the page was made: what comes after it may be missing.
+    /// Id of the latest event on the page; the script asks for the events after it.
     pub last_event: String,
 }
 
 /// A page of the navigation.
 #[derive(Debug, Clone, Copy)]
 pub struct PageLink {
-    /// Its address.
     pub href: &'static str,
-    /// What it is called.
     pub label: &'static str,
-    /// What `aria-current` says of it: "page" where the reader is on it, "true" where the reader is
-    /// on a page that belongs to it.
+    /// Value of `aria-current`: "page" on the page itself, "true" on a page that belongs to it.
     pub current: Option<&'static str>,
 }
 
 impl Frame {
-    /// The frame of the page that is asked for.
+    /// The frame of the requested page.
     pub fn of(request: &HttpRequest, viewer: &Viewer) -> Self {
         let query = Params::of(request);
         let said = query.get("said");
@@ -113,9 +112,9 @@ impl Frame {
     }
 }
 
-/// The page of the navigation that a page belongs to, where there is one.
+/// Address of the page of the navigation that a page belongs to.
 fn section(path: &str) -> &str {
-    // The first word of the path, with the slash before it.
+    // The first part of the path, with the slash before it.
     let end = path.match_indices('/').nth(1).map(|(at, _)| at);
     let first = end.map_or(path, |end| &path[..end]);
     let mut known = SECTIONS.iter();
@@ -137,22 +136,21 @@ impl FromRequest for Frame {
     }
 }
 
-/// What stands in the address of one page and of no other that it leads to.
+/// Keys that links to other pages leave out.
 const OF_ONE_PAGE: [&str; 3] = ["said", "released", "before"];
 
-/// The query of a page, for links that change one thing of it: all state of a page is in its address.
+/// The query of a page's address, which has all state of the page. Links change one key of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Params(Vec<(String, String)>);
 
 impl Params {
-    /// The query of a request; none where it cannot be read.
+    /// The query of a request; empty if it cannot be read.
     pub fn of(request: &HttpRequest) -> Self {
         Self::parse(request.query_string())
     }
 
-    /// The same from text. Empty values are left out: forms send every field. A page shows what it
-    /// was asked for, so what would act on a terminal is taken out; nothing on record can be asked
-    /// for by it.
+    /// Parses a query. Empty values are left out, since forms send every field. Pages show the values,
+    /// so control characters are replaced; no text on record contains any.
     pub fn parse(query: &str) -> Self {
         let pairs: Vec<(String, String)> = serde_urlencoded::from_str(query).unwrap_or_default();
         Self(
@@ -164,14 +162,15 @@ impl Params {
         )
     }
 
-    /// The first value of this key.
+    /// The first value of a key.
     pub fn get(&self, key: &str) -> Option<&str> {
         self.0
             .iter()
             .find_map(|(name, value)| (name == key).then_some(value.as_str()))
     }
 
-    /// The same with one value changed. What was said is not said again, and a list begins anew.
+    /// Changes the value of one key. The sentence about the last action is left out, and a list begins
+    /// at its first page.
     #[must_use]
     pub fn with(&self, key: &str, value: &str) -> Self {
         let mut changed = self.without(key);
@@ -179,7 +178,7 @@ impl Params {
         changed
     }
 
-    /// The same without a key.
+    /// Removes a key, and those that belong to this page only.
     #[must_use]
     pub fn without(&self, key: &str) -> Self {
         let kept =
@@ -187,7 +186,12 @@ impl Params {
         Self(self.0.iter().filter(kept).cloned().collect())
     }
 
-    /// As the query of a link, with its question mark; nothing where there is nothing to say.
+    /// A link to a page with this query.
+    pub fn link(&self, path: &str) -> String {
+        format!("{path}{}", self.query())
+    }
+
+    /// The query with its question mark; empty without keys.
     pub fn query(&self) -> String {
         match serde_urlencoded::to_string(&self.0) {
             Ok(text) if !text.is_empty() => format!("?{text}"),
@@ -210,7 +214,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_link_changes_one_thing() {
+    fn links_change_one_key() {
         let params =
             Params::parse("?outcome=in_use&pool=&before=7&released=7".trim_start_matches('?'));
         assert_eq!(
@@ -222,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn the_page_that_a_page_belongs_to_is_current() {
+    fn section_of_the_page_is_current() {
         let frame = |here: &str| Frame {
             here: here.to_owned(),
             ..Frame::default()

@@ -1,86 +1,76 @@
-//! `/interfaces`: the host's interfaces, what can be allocated on them and why not, and what
-//! happened on them.
+//! `/interfaces`: the host's interfaces, the ports that can be allocated on them, and their changes.
+
+mod address;
 
 use std::collections::HashMap;
-use std::net::IpAddr;
 
 use actix_web::web::Data;
 use askama::Template;
+use jiff::Timestamp;
 use wildmatch::WildMatch;
 
+use self::address::AddressRow;
+use super::chart::capacity::{Bar, KINDS, on_interface};
 use super::errors::PageError;
+use super::filters;
 use super::format::percent;
 use super::frame::{Frame, Params};
 use super::page::Page;
-use super::part::badge::Badge;
-use super::part::capacity::{Bar, KINDS, on_interface};
-use super::part::event::EventRow;
+use super::part::interface::kind_of;
 use crate::access::Viewer;
 use crate::api::document::InterfaceStats;
-use crate::api::problem::Problem;
+use crate::api::problem::{Code, Problem};
 use crate::api::{AppState, stats};
 use crate::domain::address::ANY_INTERFACE;
 use crate::domain::attempt::printable;
-use crate::domain::event::EventKind;
+use crate::domain::event::{Event, EventKind};
 use crate::domain::lease::Lease;
-use crate::domain::selector::{Class, Selector, SelectorKind, is_link_local};
 use crate::domain::words::counted;
 use crate::engine::capacity::OnInterface;
-use crate::engine::refusal::Refusal;
-use crate::host::interface::{Interface, Snapshot, resolve};
+use crate::host::interface::{Interface, Snapshot};
 
-/// So many changes are told of.
+/// Maximum number of changes on the page.
 const CHANGES: usize = 20;
 
 /// More than the journal keeps.
 const ALL_EVENTS: usize = 100_000;
 
-/// The page.
 #[derive(Debug, Template)]
 #[template(path = "interfaces.html")]
 pub(super) struct InterfacesPage {
     frame: Frame,
-    /// The glob that names must match.
+    now: Timestamp,
+    /// Glob for the names of the interfaces shown; empty for all of them.
     glob: String,
     cards: Vec<Card>,
-    /// How many interfaces there are.
+    /// Number of interfaces of the host.
     all: usize,
-    /// The leases on wildcard addresses, which are on every interface.
+    /// Usage of the wildcard addresses, which are on every interface.
     on_all: Used,
-    changes: Vec<EventRow>,
+    changes: Vec<Event>,
 }
 
 /// One interface.
 #[derive(Debug)]
 struct Card {
     name: String,
-    state: Badge,
+    up: bool,
     kind: &'static str,
-    /// Why it cannot be asked for by its name.
+    /// The reason why no port can be had on it by its name.
     refused: Option<String>,
-    addresses: Vec<AddressCard>,
+    addresses: Vec<AddressRow>,
     used: Used,
-    /// How full each pool is on it.
+    /// Usage of each pool on it.
     pools: Vec<Bar>,
     map: String,
 }
 
-/// One address of an interface.
-#[derive(Debug)]
-struct AddressCard {
-    text: String,
-    primary: bool,
-    /// What selects it.
-    by: String,
-    /// Why other words do not.
-    but: Option<&'static str>,
-}
-
-/// What is known of one interface, or of the wildcards.
+/// Usage of an interface, or of the wildcards.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Used {
-    leases: String,
+    leases: usize,
     leases_at: String,
+    /// Share of the week's attempts that found the port in use. `None` without attempts.
     conflicts: Option<String>,
 }
 
@@ -92,8 +82,9 @@ pub(super) async fn show(
     params: Params,
 ) -> Result<Page<InterfacesPage>, PageError> {
     let service = &face.service;
-    let host = service.interfaces().current().map_err(Refusal::from);
-    let host = host.map_err(Problem::from)?;
+    let host = service.interfaces().current();
+    let host =
+        host.map_err(|error| Problem::new(Code::StoreUnavailable, printable(&error.to_string())))?;
     let stats = stats::of_interfaces(service, &viewer).await;
     let stats = stats.map_err(Problem::from)?;
     let leases = leases_by_interface(service.leases().iter().map(AsRef::as_ref));
@@ -103,18 +94,19 @@ pub(super) async fn show(
     let used = |name: &str| Used::of(name, leases.get(name).copied().unwrap_or(0), &stats);
     let listing = host.listing();
     let cards = listing.iter().filter(|known| wanted(&known.name));
+    let card = |interface: &Interface| Card {
+        pools: pools(&interface.name, &capacities),
+        used: used(&interface.name),
+        ..Card::of(interface, &host)
+    };
     Ok(Page(InterfacesPage {
-        frame,
-        cards: cards
-            .map(|interface| Card {
-                pools: pools(&interface.name, &capacities),
-                ..Card::of(interface, &host, used(&interface.name))
-            })
-            .collect(),
-        glob,
+        cards: cards.map(card).collect(),
         all: listing.len(),
         on_all: used(ANY_INTERFACE),
         changes: changes(&face),
+        now: service.clock().now(),
+        glob,
+        frame,
     }))
 }
 
@@ -126,17 +118,14 @@ fn pools(interface: &str, capacities: &[OnInterface]) -> Vec<Bar> {
         .collect()
 }
 
-fn changes(face: &AppState) -> Vec<EventRow> {
-    let now = face.service.clock().now();
-    let events = face.service.journal().latest(ALL_EVENTS);
-    let changes = events
-        .iter()
-        .filter(|event| event.kind == EventKind::Interfaces);
-    let changes = changes.take(CHANGES);
-    changes.map(|event| EventRow::of(event, now)).collect()
+fn changes(face: &AppState) -> Vec<Event> {
+    let mut events = face.service.journal().latest(ALL_EVENTS);
+    events.retain(|event| event.kind == EventKind::Interfaces);
+    events.truncate(CHANGES);
+    events
 }
 
-/// How many leases are on each interface; one on two interfaces counts for both.
+/// Number of leases on each interface. A lease on two interfaces counts for both.
 fn leases_by_interface<'a>(leases: impl Iterator<Item = &'a Lease>) -> HashMap<String, usize> {
     let mut counts = HashMap::new();
     for lease in leases {
@@ -154,107 +143,32 @@ fn leases_by_interface<'a>(leases: impl Iterator<Item = &'a Lease>) -> HashMap<S
 impl Used {
     fn of(name: &str, leases: usize, stats: &[InterfaceStats]) -> Self {
         let known = stats.iter().find(|known| known.interface == name);
-        let query = Params::default().with("interface", name).query();
         Self {
-            leases: counted(leases, "lease"),
-            leases_at: format!("/leases{query}"),
+            leases,
+            leases_at: Params::default().with("interface", name).link("/leases"),
             conflicts: known.map(|known| {
                 let attempts = known.outcomes.attempts;
-                let met = percent(known.outcomes.in_use, attempts);
-                format!("{met} of {}", counted(attempts, "attempt"))
+                let in_use = percent(known.outcomes.in_use, attempts);
+                format!("{in_use} of {}", counted(attempts, "attempt"))
             }),
         }
     }
 }
 
 impl Card {
-    fn of(interface: &Interface, host: &Snapshot, used: Used) -> Self {
-        let by_name = SelectorKind::Interface(interface.name.to_string());
-        let refused = resolve(host, &[plain(by_name)]).err();
-        let query = Params::default().with("interface", &interface.name).query();
+    /// An interface without its usage.
+    fn of(interface: &Interface, host: &Snapshot) -> Self {
+        let of_interface = Params::default().with("interface", &interface.name);
         Self {
             name: printable(&interface.name),
-            state: Badge::interface(interface.up),
-            kind: match (interface.loopback, interface.is_virtual) {
-                (true, _) => "loopback",
-                (_, true) => "container or tunnel",
-                _ => "network",
-            },
-            refused: refused.map(|why| printable(&why.to_string())),
-            addresses: addresses(interface, host),
-            used,
+            up: interface.up,
+            kind: kind_of(interface.loopback, interface.is_virtual),
+            refused: address::refusal(interface, host),
+            addresses: address::rows(interface, host),
+            used: Used::default(),
             pools: Vec::new(),
-            map: format!("/map{query}"),
+            map: of_interface.link("/map"),
         }
-    }
-}
-
-fn addresses(interface: &Interface, host: &Snapshot) -> Vec<AddressCard> {
-    let addresses = interface.addresses.iter();
-    addresses
-        .map(|address| AddressCard {
-            text: format!(
-                "{}{}/{}",
-                address.ip,
-                zone(interface, address.scope),
-                address.prefix_len
-            ),
-            primary: address.primary,
-            by: selected_by(interface, address.ip, host).join(", "),
-            but: why_not(interface, address.ip),
-        })
-        .collect()
-}
-
-fn zone(interface: &Interface, scope: u32) -> String {
-    match scope {
-        0 => String::new(),
-        _ => format!("%{}", printable(&interface.name)),
-    }
-}
-
-const fn plain(kind: SelectorKind) -> Selector {
-    Selector {
-        negated: false,
-        kind,
-    }
-}
-
-/// The words that select an address, as the resolver itself answers.
-fn selected_by(interface: &Interface, ip: IpAddr, host: &Snapshot) -> Vec<String> {
-    let words = [
-        SelectorKind::Address(ip),
-        SelectorKind::Interface(interface.name.to_string()),
-        SelectorKind::Class(Class::All),
-        SelectorKind::Class(Class::Loopback),
-        SelectorKind::Class(Class::Private),
-        SelectorKind::Class(Class::Public),
-    ];
-    let selects = |selector: &Selector| {
-        let group = resolve(host, std::slice::from_ref(selector));
-        group.is_ok_and(|group| {
-            let mut addresses = group.addresses().iter();
-            addresses.any(|on| on.ip == ip && on.interface == interface.name)
-        })
-    };
-    let words = words.map(plain).into_iter().filter(selects);
-    words
-        .map(|selector| printable(&selector.to_string()))
-        .collect()
-}
-
-/// Why a class does not select an address, where none does.
-fn why_not(interface: &Interface, ip: IpAddr) -> Option<&'static str> {
-    if !interface.up {
-        Some("the interface is down: only the address itself selects it, and it reaches nobody")
-    } else if is_link_local(ip) {
-        Some("link-local: only the address itself selects it")
-    } else if interface.is_virtual {
-        Some("made by a container engine or tunnel: classes leave it out, so it must be named")
-    } else if interface.loopback {
-        Some("loopback: reached from this host alone")
-    } else {
-        None
     }
 }
 
@@ -265,62 +179,6 @@ mod tests {
     use crate::domain::address::{AddressGroup, BindAddress, Family};
     use crate::domain::lease::tests_support::lease;
     use crate::engine::capacity::{Place, Shares};
-    use crate::host::interface::InterfaceAddress;
-
-    fn interface(name: &str, ips: &[&str]) -> Interface {
-        let address = |ip: &&str| InterfaceAddress {
-            ip: ip.parse().unwrap(),
-            prefix_len: 24,
-            scope: 0,
-            primary: false,
-        };
-        Interface {
-            name: name.into(),
-            index: 1,
-            up: true,
-            loopback: name == "lo",
-            is_virtual: name == "docker0",
-            addresses: ips.iter().map(address).collect(),
-        }
-    }
-
-    fn host() -> Snapshot {
-        Snapshot {
-            interfaces: vec![
-                interface("lo", &["127.0.0.1"]),
-                interface("eth0", &["10.0.0.7", "169.254.1.1"]),
-                interface("docker0", &["172.17.0.1"]),
-                Interface {
-                    up: false,
-                    ..interface("eth1", &["192.0.2.1"])
-                },
-            ],
-            families: vec![Family::Ipv4],
-        }
-    }
-
-    fn card(index: usize) -> Card {
-        let host = host();
-        Card::of(&host.interfaces[index], &host, Used::default())
-    }
-
-    #[test]
-    fn each_address_tells_what_selects_it_and_why_not() {
-        let words = |card: &Card| -> Vec<String> {
-            card.addresses.iter().map(|one| one.by.clone()).collect()
-        };
-        assert_eq!(words(&card(0)), ["127.0.0.1, lo, all, loopback"]);
-        assert_eq!(
-            words(&card(1)),
-            ["10.0.0.7, eth0, all, private", "169.254.1.1"]
-        );
-        assert_eq!(words(&card(2)), ["172.17.0.1, docker0"]);
-        assert_eq!(words(&card(3)), ["192.0.2.1"]);
-        assert!(card(1).addresses[1].but.unwrap().contains("link-local"));
-        assert!(card(2).addresses[0].but.unwrap().contains("container"));
-        assert!(card(3).refused.unwrap().contains("down"));
-        assert!(card(1).addresses[0].but.is_none() && card(1).refused.is_none());
-    }
 
     #[test]
     fn leases_count_once_on_each_interface() {
@@ -333,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn the_rate_is_of_attempts_that_met_somebody() {
+    fn conflicts_are_a_share_of_attempts() {
         let mut outcomes = OutcomesDocument::default();
         outcomes.add(&OutcomesDocument {
             bound: 3,
@@ -346,10 +204,8 @@ mod tests {
         }];
         let used = Used::of("eth0", 1, &stats);
         assert_eq!(used.conflicts.as_deref(), Some("25 % of 4 attempts"));
-        assert_eq!(
-            (&*used.leases, &*used.leases_at),
-            ("1 lease", "/leases?interface=eth0")
-        );
+        let list = "/leases?interface=eth0";
+        assert_eq!((used.leases, &*used.leases_at), (1, list));
         assert_eq!(Used::of("lo", 0, &stats).conflicts, None);
     }
 

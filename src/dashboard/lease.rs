@@ -1,4 +1,4 @@
-//! `/leases/{id}`: one lease, living or ended, and what can be done with it.
+//! `/leases/{id}`: one lease, living or ended, with the forms that renew and release it.
 
 use actix_web::HttpResponse;
 use actix_web::web::{Data, Form, Path};
@@ -7,59 +7,32 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::errors::PageError;
-use super::format::When;
+use super::filters;
 use super::frame::{Frame, Params};
 use super::page::{Page, see};
 use super::part::lease::{Ends, LeaseRow};
 use super::releasing::{self, Wish};
 use crate::access::Viewer;
+use crate::api::AppState;
 use crate::api::document::LeaseDocument;
 use crate::api::problem::{Code, Problem};
-use crate::api::{AppState, leases};
-use crate::domain::attempt::printable;
 use crate::domain::duration::HumanDuration;
-use crate::domain::lease::{Handover, LeaseId};
+use crate::domain::lease::LeaseId;
 
-/// The page.
 #[derive(Debug, Template)]
 #[template(path = "lease.html")]
 pub(super) struct LeasePage {
     frame: Frame,
+    now: Timestamp,
     row: LeaseRow,
-    /// Each bind address with the port.
-    addresses: Vec<String>,
-    allocation: String,
-    handover: &'static str,
-    handover_means: &'static str,
-    owner_since: Option<When>,
-    ended: Option<When>,
-    lifetime: Option<Lifetime>,
-    labels: Vec<(String, String)>,
-    trace_id: Option<String>,
-    /// Where the trace can be looked at, if anywhere.
+    /// The trace in a viewer. `None` if there is no trace or no viewer.
     trace_url: Option<String>,
-    snippets: Vec<Snippet>,
-    may_change: bool,
-}
-
-/// How much of its time has passed.
-#[derive(Debug)]
-struct Lifetime {
-    /// Of 1000.
-    passed: i64,
-    words: String,
-}
-
-/// Something to copy.
-#[derive(Debug)]
-struct Snippet {
-    label: &'static str,
-    text: String,
 }
 
 fn id(text: &str) -> Result<LeaseId, Problem> {
+    let wrong = "this is not the id of a lease: `portbook list` shows the ids";
     text.parse()
-        .map_err(|_| Problem::new(Code::NotFound, "this is no lease's id; the list shows them"))
+        .map_err(|_| Problem::new(Code::NotFound, wrong))
 }
 
 /// Shows a lease.
@@ -75,109 +48,65 @@ pub(super) async fn show(
         let told = releasing::told(&face, &viewer, &id.to_string()).await;
         frame.said = told.map(Into::into);
     }
-    let clock = face.service.clock();
-    let lease = if let Some(lease) = face.service.lease(id) {
-        LeaseDocument::of(&lease, clock)
-    } else {
-        let stored = face
-            .service
-            .store()
-            .lease(id)
-            .await
-            .map_err(Problem::from)?;
-        let none = || Problem::new(Code::NotFound, "there is no such lease");
-        LeaseDocument::of(&stored.ok_or_else(none)?.lease, clock)
-    };
-    let open = viewer.sees(lease.uid);
-    let lease = leases::shown(lease, &viewer);
-    let (trace, span) = (lease.trace_id.as_deref(), lease.span_id.as_deref());
+    let row = LeaseRow::of(find(&face, id).await?, &viewer);
+    let trace = row.lease.trace_id.as_deref();
+    let span = row.lease.span_id.as_deref();
     let telemetry = &face.service.settings().telemetry;
-    let trace_url = trace.and_then(|trace| telemetry.trace_link(trace, span));
     Ok(Page(LeasePage {
-        trace_url,
-        ..page(frame, lease, open, clock.now())
+        trace_url: trace.and_then(|trace| telemetry.trace_link(trace, span)),
+        now: face.service.clock().now(),
+        frame,
+        row,
     }))
 }
 
-fn page(frame: Frame, lease: LeaseDocument, open: bool, now: Timestamp) -> LeasePage {
-    let ended = lease.ended_at.map(|at| When::of(at, now));
-    LeasePage {
-        may_change: frame.user.is_some() && open && ended.is_none(),
-        addresses: lease.addresses.clone(),
-        allocation: lease.allocation.to_string(),
-        handover: lease.handover.as_str(),
-        handover_means: handover_means(lease.handover),
-        owner_since: lease
-            .owner
-            .as_ref()
-            .map(|owner| When::of(owner.started_at, now)),
-        lifetime: lifetime(&lease, now).filter(|_| ended.is_none()),
-        labels: labels(&lease),
-        trace_id: lease.trace_id.clone(),
-        trace_url: None,
-        snippets: snippets(&lease),
-        row: LeaseRow::of(lease, open, None, now),
-        ended,
-        frame,
+/// A living lease from the books, or an ended one from the record.
+async fn find(face: &AppState, id: LeaseId) -> Result<LeaseDocument, Problem> {
+    let clock = face.service.clock();
+    if let Some(lease) = face.service.lease(id) {
+        return Ok(LeaseDocument::of(&lease, clock));
+    }
+    let stored = face.service.store().lease(id).await?;
+    let stored = stored.ok_or_else(|| Problem::new(Code::NotFound, "this lease does not exist"));
+    Ok(LeaseDocument::of(&stored?.lease, clock))
+}
+
+impl LeasePage {
+    fn may_change(&self) -> bool {
+        self.frame.user.is_some() && self.row.open && self.row.lease.ended_at.is_none()
+    }
+
+    /// The part of its time that a living lease has passed, in thousandths.
+    fn passed(&self) -> Option<i64> {
+        let lease = &self.row.lease;
+        let ends = [lease.claim_by, lease.expires_at].into_iter().flatten();
+        let end = ends.min().filter(|_| lease.ended_at.is_none())?;
+        let begin = lease.granted_at.as_millisecond();
+        let (all, passed) = (
+            end.as_millisecond() - begin,
+            self.now.as_millisecond() - begin,
+        );
+        Some((passed.saturating_mul(1000) / all.max(1)).clamp(0, 1000))
+    }
+
+    /// Lines for a shell and for a unit, with their labels. They hold no text from outside.
+    fn snippets(&self) -> Vec<(&'static str, String)> {
+        let lease = &self.row.lease;
+        let (host, port) = (&lease.host, lease.port);
+        let mut snippets = vec![
+            ("Environment", format!("PORT={port} HOST={host}")),
+            ("Request", format!("curl -s {}", lease.url)),
+            ("Wait until it listens", format!("portbook wait {port}")),
+        ];
+        if let Some(name) = &lease.name {
+            let line = format!("ExecStart=portbook run --name {name} -- PROGRAM --port {{port}}");
+            snippets.push(("systemd", line));
+        }
+        snippets
     }
 }
 
-fn labels(lease: &LeaseDocument) -> Vec<(String, String)> {
-    let labels = lease.labels.iter();
-    labels
-        .map(|(key, value)| (printable(key), printable(value)))
-        .collect()
-}
-
-fn lifetime(lease: &LeaseDocument, now: Timestamp) -> Option<Lifetime> {
-    let end = [lease.claim_by, lease.expires_at]
-        .into_iter()
-        .flatten()
-        .min()?;
-    let begin = lease.granted_at.as_millisecond();
-    let (all, passed) = (end.as_millisecond() - begin, now.as_millisecond() - begin);
-    let passed = (passed.saturating_mul(1000) / all.max(1)).clamp(0, 1000);
-    Some(Lifetime {
-        passed,
-        words: format!("{} % of its time has passed", passed / 10),
-    })
-}
-
-const fn handover_means(handover: Handover) -> &'static str {
-    match handover {
-        Handover::Gate => "the owner binds beside the hold, with SO_REUSEADDR",
-        Handover::Fd => "the owner is given sockets that listen already",
-        Handover::Release => "the hold is closed just before the owner starts",
-    }
-}
-
-/// Lines for a shell and for a unit. Only what portbook itself made is in them.
-fn snippets(lease: &LeaseDocument) -> Vec<Snippet> {
-    let (host, port) = (&lease.host, lease.port);
-    let mut snippets = vec![
-        Snippet {
-            label: "Environment",
-            text: format!("PORT={port} HOST={host}"),
-        },
-        Snippet {
-            label: "Request",
-            text: format!("curl -s {}", lease.url),
-        },
-        Snippet {
-            label: "Wait until it listens",
-            text: format!("portbook wait {port}"),
-        },
-    ];
-    if let Some(name) = &lease.name {
-        snippets.push(Snippet {
-            label: "systemd",
-            text: format!("ExecStart=portbook run --name {name} -- PROGRAM --port {{port}}"),
-        });
-    }
-    snippets
-}
-
-/// What a form about one lease may say.
+/// The form that renews a lease.
 #[derive(Debug, Deserialize)]
 pub(super) struct Renewal {
     #[serde(default)]
@@ -222,46 +151,47 @@ pub(super) async fn renew(
                 .map_err(|error| Problem::new(Code::InvalidRequest, format!("ttl: {error}")))?,
         ),
     };
-    let renewed = face
-        .service
-        .renew(viewer.caller()?, id, ttl.map(|span| span.0))
-        .await;
+    let caller = viewer.caller()?;
+    let renewed = face.service.renew(caller, id, ttl.map(|span| span.0)).await;
     renewed.map_err(Problem::from)?;
     Ok(see(&format!("/leases/{id}?said=renewed")))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::domain::lease::tests_support::lease;
-    use crate::host::clock::Clock;
+    use std::time::Duration;
 
-    fn document() -> LeaseDocument {
-        LeaseDocument::of(&lease(20_000), &Clock::manual())
+    use super::*;
+    use crate::dashboard::part::lease::tests_support::row;
+    use crate::domain::lease::tests_support::lease;
+
+    fn page(user: Option<u32>) -> LeasePage {
+        LeasePage {
+            frame: Frame {
+                user,
+                ..Frame::default()
+            },
+            now: Timestamp::UNIX_EPOCH,
+            row: row(&lease(20_000)),
+            trace_url: None,
+        }
     }
 
     #[test]
-    fn what_others_wrote_is_inert() {
-        let mut hostile = document();
-        hostile
-            .labels
-            .insert("<i>".into(), "\"'><script>\u{1b}[31m".into());
-        let text = page(Frame::default(), hostile, true, Timestamp::UNIX_EPOCH)
-            .render()
-            .unwrap();
+    fn labels_are_inert() {
+        let mut page = page(None);
+        let labels = &mut page.row.lease.labels;
+        labels.insert("<i>".into(), "\"'><script>\u{1b}[31m".into());
+        let text = page.render().unwrap();
         assert!(!text.contains("<script>") && !text.contains("<i>") && !text.contains('\u{1b}'));
     }
 
     #[test]
-    fn only_who_may_change_it_is_offered_to() {
+    fn only_its_user_can_release_it() {
         let shown = |user, open| {
-            let frame = Frame {
-                user,
-                ..Frame::default()
-            };
-            page(frame, document(), open, Timestamp::UNIX_EPOCH)
-                .render()
-                .unwrap()
+            let mut page = page(user);
+            page.row.open = open;
+            page.render().unwrap()
         };
         assert!(shown(Some(0), true).contains("/release\""));
         assert!(!shown(Some(7), false).contains("/release\""));
@@ -269,12 +199,11 @@ mod tests {
     }
 
     #[test]
-    fn the_way_to_the_trace_is_there_where_there_is_one() {
+    fn trace_link_only_when_sampled() {
         let url = "http://127.0.0.1:16686/trace/0af7";
         let shown = |sampled: bool, leads: bool| {
-            let mut lease = document();
-            lease.trace_id = sampled.then(|| "0af7".to_owned());
-            let mut page = page(Frame::default(), lease, true, Timestamp::UNIX_EPOCH);
+            let mut page = page(None);
+            page.row.lease.trace_id = sampled.then(|| "0af7".to_owned());
             page.trace_url = (sampled && leads).then(|| url.to_owned());
             page.render().unwrap()
         };
@@ -285,13 +214,12 @@ mod tests {
 
     #[test]
     fn time_passes_from_the_grant_to_the_end() {
-        let mut lease = document();
-        assert!(lifetime(&lease, lease.granted_at).is_none());
-        let second =
-            |seconds| Timestamp::from_second(lease.granted_at.as_second() + seconds).unwrap();
-        let (quarter, all, past) = (second(15), second(60), second(600));
-        lease.expires_at = Some(all);
-        assert_eq!(lifetime(&lease, quarter).unwrap().passed, 250);
-        assert_eq!(lifetime(&lease, past).unwrap().passed, 1000);
+        let mut page = page(None);
+        assert_eq!(page.passed(), None);
+        page.row.lease.expires_at = Some(page.now + Duration::from_mins(1));
+        page.now += Duration::from_secs(15);
+        assert_eq!(page.passed(), Some(250));
+        page.now += Duration::from_mins(10);
+        assert_eq!(page.passed(), Some(1000));
     }
 }

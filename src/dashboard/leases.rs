@@ -1,4 +1,4 @@
-//! `/leases`: who has what, those in trouble first; and `/leases/release`, which gives many back.
+//! `/leases`: all leases, those in trouble first; and `/leases/release`, which releases several.
 
 mod filter;
 
@@ -9,10 +9,11 @@ use jiff::Timestamp;
 
 use self::filter::{Column, Filter};
 use super::errors::PageError;
+use super::filters;
 use super::frame::{Frame, Params};
 use super::page::{Page, see};
 use super::part::form::Choice;
-use super::part::lease::{Ends, LeaseRow};
+use super::part::lease::LeaseRow;
 use super::releasing::{self, Wish};
 use crate::access::Viewer;
 use crate::api::document::LeaseDocument;
@@ -20,64 +21,34 @@ use crate::api::problem::Problem;
 use crate::api::{AppState, leases};
 use crate::domain::event::EventKind;
 use crate::domain::lease::LeaseId;
-use crate::domain::words::grouped;
 use crate::store::LeaseFilter;
 
-/// How near an end may be asked for: the word in the address, and what it says.
-const ENDS: [(&str, &str); 3] = [("10m", "10 minutes"), ("1h", "an hour"), ("1d", "a day")];
-
-/// How many rows a page has.
+/// Number of rows on a page.
 const ROWS: usize = 100;
 
-/// Number of ended leases read at once for a page, and how often at most: a condition that few of them
-/// meet must not keep the record's reader for long.
+/// Number of ended leases in one read, and maximum number of reads for a page: a filter that few
+/// leases pass must not keep the record's reader busy for long.
 const READ_AT_ONCE: u32 = 1000;
-const READINGS: u32 = 20;
+const READS: u32 = 20;
 
-/// The page.
 #[derive(Debug, Template)]
 #[template(path = "leases.html")]
 pub(super) struct LeasesPage {
     frame: Frame,
+    now: Timestamp,
     filter: Filter,
     columns: Vec<Column>,
     states: Vec<Choice>,
-    pools: Vec<String>,
-    ends: Vec<Near>,
+    pools: Vec<Choice>,
+    ends: Vec<Choice>,
     rows: Vec<LeaseRow>,
-    total: String,
+    total: usize,
     next: Option<String>,
-    /// The query of this page, which a release comes back to.
+    /// Query of this page, to which a release returns.
     back: String,
 }
 
-/// A choice of how near an end is.
-#[derive(Debug)]
-struct Near {
-    value: String,
-    label: String,
-    chosen: bool,
-}
-
-/// The choices, and what the address says where that is none of them.
-fn ends(filter: &Filter) -> Vec<Near> {
-    let choice = |value: &str, label: &str| Near {
-        chosen: value.parse().ok() == filter.ends,
-        value: value.to_owned(),
-        label: label.to_owned(),
-    };
-    let mut choices: Vec<Near> = ENDS
-        .iter()
-        .map(|(value, label)| choice(value, label))
-        .collect();
-    let is_usual = choices.iter().any(|near| near.chosen);
-    if let Some(other) = filter.ends.filter(|_| !is_usual) {
-        choices.push(choice(&other.to_string(), &other.to_string()));
-    }
-    choices
-}
-
-/// Shows the leases that the address asks for.
+/// Shows the leases that pass the filter in the address.
 pub(super) async fn show(
     face: Data<AppState>,
     viewer: Viewer,
@@ -94,41 +65,52 @@ pub(super) async fn show(
     } else {
         living(&face, &viewer, &filter, now)
     };
-    let (page, total) = (&found.rows, grouped(found.total));
     let next = found.next.map(|(after, row)| {
         let params = params.with("after", &after.to_string());
-        format!("/leases{}", params.with("row", &row.to_string()).query())
+        params.with("row", &row.to_string()).link("/leases")
     });
-    let taken = taken_by(&face, &viewer);
-    let row = |lease: &LeaseDocument| {
-        let by = taken
-            .iter()
-            .find_map(|(id, who)| (*id == lease.id).then_some(who.as_str()));
-        let open = viewer.sees(lease.uid);
-        let mut row = LeaseRow::of(lease.clone(), open, by, now);
-        row.choosable = frame.user.is_some() && open && !lease.state.is_ended();
-        row
-    };
+    let pools = face.service.settings().pools.clone();
     Ok(Page(LeasesPage {
-        rows: page.iter().map(row).collect(),
+        rows: rows(&face, &viewer, found.rows, frame.user.is_some()),
+        total: found.total,
         columns: filter.columns(&params),
         states: filter::states(&params),
-        pools: face.service.settings().pools.keys().cloned().collect(),
-        ends: ends(&filter),
-        total,
+        pools: filter::pools(&params, pools.keys()),
+        ends: filter.ends_choices(&params),
         next,
         back: params.without("").query(),
         filter,
         frame,
+        now,
     }))
+}
+
+/// The rows of leases; those that the user can release are choosable.
+fn rows(
+    face: &AppState,
+    viewer: &Viewer,
+    leases: Vec<LeaseDocument>,
+    has_user: bool,
+) -> Vec<LeaseRow> {
+    let taken = taken_by(face, viewer);
+    let row = |lease: LeaseDocument| {
+        let conflict = taken.iter().find(|(id, _)| *id == lease.id);
+        let row = LeaseRow::of(lease, viewer);
+        LeaseRow {
+            taken_by: conflict.map(|(_, who)| who.clone()),
+            choosable: has_user && row.open && !row.lease.state.is_ended(),
+            ..row
+        }
+    };
+    leases.into_iter().map(row).collect()
 }
 
 /// A page of leases.
 struct Found {
     rows: Vec<LeaseDocument>,
-    /// Number of leases that are asked for: living ones altogether, ended ones on this page.
+    /// Number of leases that pass the filter: all living ones, or the ended ones of this page.
     total: usize,
-    /// The lease that the next page comes after, and its place; `None` on the last page.
+    /// The lease before the next page, and its index. `None` on the last page.
     next: Option<(LeaseId, usize)>,
 }
 
@@ -153,16 +135,15 @@ fn living(face: &AppState, viewer: &Viewer, filter: &Filter, now: Timestamp) -> 
     }
 }
 
-/// Ended leases, newest first from page to page, in the order asked for on each. The record knows some
-/// of the conditions; for the others it is read until a page is full, within a bound, so that a page may
-/// be short and still have one after it.
+/// Ended leases: newest first from page to page, in the order asked for on each page. The record
+/// checks some conditions; for the others it is read until a page is full, within a bound. So a page
+/// may be short and still have another one after it.
 async fn ended(
     face: &AppState,
     viewer: &Viewer,
     filter: &Filter,
     now: Timestamp,
 ) -> Result<Found, Problem> {
-    let clock = face.service.clock();
     let mut wanted = LeaseFilter {
         viewer: viewer.only_user(),
         name: filter.name.clone(),
@@ -174,23 +155,18 @@ async fn ended(
     };
     let mut rows: Vec<LeaseDocument> = Vec::new();
     let mut next = None;
-    for reading in 1..=READINGS {
-        let read = face.service.store().ended_leases(&wanted).await?;
-        wanted.before = read.last().map(|last| last.lease.id).or(wanted.before);
-        let read_all = read.len() < READ_AT_ONCE as usize;
-        let shown = read
-            .iter()
-            .map(|stored| leases::shown(LeaseDocument::of(&stored.lease, clock), viewer));
-        rows.extend(shown.filter(|lease| filter.matches(lease, now)));
+    for read in 1..=READS {
+        let (found, is_last) = read_ended(face, viewer, &mut wanted).await?;
+        rows.extend(found.into_iter().filter(|lease| filter.matches(lease, now)));
         if rows.len() > ROWS {
             rows.truncate(ROWS);
             next = rows.last().map(|last| last.id);
             break;
         }
-        if read_all {
+        if is_last {
             break;
         }
-        next = wanted.before.filter(|_| reading == READINGS);
+        next = wanted.before.filter(|_| read == READS);
     }
     filter.sort(&mut rows);
     Ok(Found {
@@ -200,7 +176,22 @@ async fn ended(
     })
 }
 
-/// Who was found on leased ports, as the journal told it last.
+/// Reads the next ended leases and moves the filter behind them; also whether they are the last.
+async fn read_ended(
+    face: &AppState,
+    viewer: &Viewer,
+    wanted: &mut LeaseFilter,
+) -> Result<(Vec<LeaseDocument>, bool), Problem> {
+    let read = face.service.store().ended_leases(wanted).await?;
+    wanted.before = read.last().map(|last| last.lease.id).or(wanted.before);
+    let clock = face.service.clock();
+    let shown = read
+        .iter()
+        .map(|stored| leases::shown(LeaseDocument::of(&stored.lease, clock), viewer));
+    Ok((shown.collect(), read.len() < READ_AT_ONCE as usize))
+}
+
+/// The outsiders last reported on leased ports.
 fn taken_by(face: &AppState, viewer: &Viewer) -> Vec<(LeaseId, String)> {
     let mut events = face.service.journal().latest(usize::MAX);
     events.retain(|event| event.kind == EventKind::LateConflict);
@@ -212,7 +203,7 @@ fn taken_by(face: &AppState, viewer: &Viewer) -> Vec<(LeaseId, String)> {
         .collect()
 }
 
-/// `POST /leases/release`: gives all the chosen ones back, and comes back to the list as it was.
+/// `POST /leases/release`: releases the chosen leases, and returns to the same list.
 pub(super) async fn release(
     face: Data<AppState>,
     viewer: Viewer,
@@ -229,39 +220,36 @@ pub(super) async fn release(
     let chosen = form.iter().filter(|(key, _)| key == "id");
     let chosen: Vec<LeaseId> = chosen.filter_map(|(_, id)| id.parse().ok()).collect();
     if chosen.is_empty() {
-        return Ok(see(&list(&back.with("said", "nothing"))));
+        return Ok(see(&back.with("said", "nothing").link("/leases")));
     }
     let ids: Vec<String> = chosen.iter().map(ToString::to_string).collect();
-    let after = list(&back.with("released", &ids.join(",")));
+    let after = back.with("released", &ids.join(",")).link("/leases");
     let wish = Wish {
         chosen,
         forced: value("force").is_some(),
         action: "/leases/release",
-        from: list(&back),
+        from: back.link("/leases"),
         back: &back,
     };
     releasing::release(&face, &viewer, frame, wish, &after).await
 }
 
-fn list(params: &Params) -> String {
-    format!("/leases{}", params.query())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dashboard::part::lease::tests_support::row;
     use crate::domain::lease::tests_support::lease;
-    use crate::host::clock::Clock;
 
     fn page(rows: Vec<LeaseRow>) -> LeasesPage {
         LeasesPage {
             frame: Frame::default(),
+            now: Timestamp::UNIX_EPOCH,
             filter: Filter::default(),
             columns: Vec::new(),
             states: Vec::new(),
             pools: Vec::new(),
             ends: Vec::new(),
-            total: rows.len().to_string(),
+            total: rows.len(),
             rows,
             next: None,
             back: String::new(),
@@ -269,21 +257,20 @@ mod tests {
     }
 
     #[test]
-    fn a_page_of_nothing_says_what_to_do() {
+    fn empty_list_tells_the_next_step() {
         let page = page(Vec::new());
         assert!(page.render().unwrap().contains("portbook run --name web"));
     }
 
     #[test]
-    fn only_what_may_be_released_can_be_chosen() {
-        let now = jiff::Timestamp::UNIX_EPOCH;
-        let row = |choosable| {
-            let document = LeaseDocument::of(&lease(20_000), &Clock::manual());
-            let mut row = LeaseRow::of(document, true, None, now);
-            row.choosable = choosable;
-            row
+    fn only_choosable_leases_have_a_checkbox() {
+        let shown = |choosable| {
+            let row = LeaseRow {
+                choosable,
+                ..row(&lease(20_000))
+            };
+            page(vec![row]).render().unwrap()
         };
-        let shown = |choosable| page(vec![row(choosable)]).render().unwrap();
         assert!(shown(true).contains("type=\"checkbox\""));
         assert!(!shown(false).contains("type=\"checkbox\""));
     }

@@ -1,4 +1,4 @@
-//! `/login` and `/logout`: how a browser gets a session, with a one-time code or the token.
+//! `/login` and `/logout`: sessions for browsers, by a one-time code or the token.
 
 use std::sync::Arc;
 
@@ -14,28 +14,26 @@ use crate::access::session::Origin;
 use crate::access::{ConsoleAuth, Peer, cookie};
 use crate::api::problem::{Code, Problem};
 
-/// The page that asks for the token.
 #[derive(Debug, Template)]
 #[template(path = "login.html")]
 struct LoginPage {
     frame: Frame,
 }
 
-/// The page that leads on. A redirect would not do: browsers hold a SameSite=Strict cookie back
-/// from the whole chain of redirects that another program's link began.
+/// The page that leads on after a login. Browsers withhold a SameSite=Strict cookie from all redirects
+/// that follow a link of another program, so the page cannot be a redirect.
 #[derive(Debug, Template)]
 #[template(path = "logged_in.html")]
 struct LoggedInPage {
     frame: Frame,
 }
 
-/// The form.
 #[derive(Debug, Deserialize)]
 pub(super) struct Shown {
     token: String,
 }
 
-/// `GET /login[?code=…]`: takes a code, or asks for the token.
+/// `GET /login[?code=…]`: opens a session for a code, or shows the form for the token.
 pub(super) async fn show(
     request: HttpRequest,
     door: Data<Arc<ConsoleAuth>>,
@@ -53,7 +51,7 @@ pub(super) async fn show(
         let detail = "this code was used already or is older than a minute: `portbook dashboard` makes a new one";
         return Err(Problem::new(Code::Unauthorized, detail).into());
     };
-    // The code is worth nothing now, but it need not stay in the page either.
+    // The code is used up. It is left out of the page all the same.
     let frame = Frame {
         here: "/login".into(),
         ..frame
@@ -66,7 +64,7 @@ pub(super) async fn show(
     Ok(answer)
 }
 
-/// `POST /login`: takes the token.
+/// `POST /login`: opens a session for the token.
 pub(super) async fn enter(
     request: HttpRequest,
     door: Data<Arc<ConsoleAuth>>,
@@ -99,13 +97,18 @@ pub(super) async fn leave(request: HttpRequest, door: Data<Arc<ConsoleAuth>>) ->
     answer
 }
 
-/// Where the browser is, which the session is bound to.
+/// Address of the browser, to which its session is bound.
 fn origin(request: &HttpRequest) -> Result<Origin, Problem> {
     let peer = request.conn_data::<Peer>().map(Peer::origin);
-    peer.ok_or_else(|| Problem::new(Code::Unauthorized, "nobody knows where you come from"))
+    peer.ok_or_else(|| {
+        Problem::new(
+            Code::Unauthorized,
+            "the address of this connection is not known",
+        )
+    })
 }
 
 fn no_random(error: &std::io::Error) -> Problem {
-    tracing::error!(%error, "no random numbers are to be had");
+    tracing::error!(%error, "could not read random numbers; the login is refused");
     Problem::new(Code::HostError, "the kernel gives no random numbers")
 }

@@ -1,16 +1,19 @@
-//! The console's pages: server-rendered, complete without a script, live with one. They show what
-//! is and decide nothing.
+//! The console's pages: rendered here, complete without a script, live with one. They show the
+//! service and decide nothing.
 //!
-//! A page is one file here with the structs that its template reads; `part` holds the rows that
-//! several pages show, `format` the way times and numbers are written.
+//! A page is one file with the struct that its template reads. Templates read documents and domain
+//! values; `part` has the words for them that several pages share, `chart` the pictures, `format` and
+//! `filters` the way times and numbers are written.
 
 mod allocation;
 mod api;
 pub mod assets;
 mod attempts;
+mod chart;
 mod configuration;
 mod conflicts;
 mod errors;
+mod filters;
 mod format;
 mod frame;
 mod interfaces;
@@ -28,9 +31,8 @@ mod search;
 mod status;
 mod trying;
 
-use actix_web::dev::HttpServiceFactory;
 use actix_web::web::{FormConfig, ServiceConfig, get, head, post};
-use actix_web::{FromRequest, Handler, Responder};
+use actix_web::{FromRequest, Handler, Resource, Responder};
 
 pub use self::refused::as_page;
 
@@ -40,7 +42,7 @@ use crate::api::{READING, resource};
 use crate::domain::event::EventKind;
 use crate::domain::words::words_of;
 
-/// Adds every page, and what the pages load.
+/// Adds every page and the static files.
 pub fn routes(config: &mut ServiceConfig) {
     config
         .app_data(
@@ -53,57 +55,77 @@ pub fn routes(config: &mut ServiceConfig) {
         )
         .service(page("/", overview::show))
         .service(page("/map", map::show))
-        .service(page("/ports/{protocol}/{port}", port::show))
-        .service(
-            resource("/ports/{protocol}/{port}/exclude", "POST").route(post().to(port::exclude)),
-        )
-        .service(
-            resource("/ports/{protocol}/{port}/include", "POST").route(post().to(port::include)),
-        )
-        .service(resource("/ports/{protocol}/{port}/keep", "POST").route(post().to(port::keep)))
         .service(page("/interfaces", interfaces::show))
         .service(page("/search", search::find))
-        .service(page("/leases", leases::show))
-        .service(resource("/leases/release", "POST").route(post().to(leases::release)))
-        .service(page("/leases/{id}", lease::show))
-        .service(resource("/leases/{id}/release", "POST").route(post().to(lease::release)))
-        .service(resource("/leases/{id}/renew", "POST").route(post().to(lease::renew)))
         .service(page("/status", status::show))
         .service(page("/config", configuration::show))
-        .service(
-            resource("/login", "GET, HEAD, POST")
-                .route(get().to(login::show))
-                .route(head().to(login::show))
-                .route(post().to(login::enter)),
-        )
-        .service(resource("/logout", "POST").route(post().to(login::leave)))
         .service(page("/attempts", attempts::show))
         .service(page("/conflicts", conflicts::show))
         .service(page("/allocations/{id}", allocation::show))
-        .service(
-            resource("/try", "GET, HEAD, POST")
-                .route(get().to(trying::show))
-                .route(head().to(trying::show))
-                .route(post().to(trying::grant)),
-        )
         .service(page("/api", api::show))
         .service(page("/errors/{code}", errors::show))
-        .service(page("/static/{file}", assets::serve));
+        .service(page("/static/{file}", assets::serve))
+        .configure(ports)
+        .configure(leases_and_logins);
 }
 
-/// A page that can only be read.
-fn page<F, Args>(path: &str, handler: F) -> impl HttpServiceFactory + 'static
+fn ports(config: &mut ServiceConfig) {
+    config
+        .service(page("/ports/{protocol}/{port}", port::show))
+        .service(form("/ports/{protocol}/{port}/exclude").route(post().to(port::exclude)))
+        .service(form("/ports/{protocol}/{port}/include").route(post().to(port::include)))
+        .service(form("/ports/{protocol}/{port}/keep").route(post().to(port::keep)));
+}
+
+fn leases_and_logins(config: &mut ServiceConfig) {
+    config
+        .service(page("/leases", leases::show))
+        .service(form("/leases/release").route(post().to(leases::release)))
+        .service(page("/leases/{id}", lease::show))
+        .service(form("/leases/{id}/release").route(post().to(lease::release)))
+        .service(form("/leases/{id}/renew").route(post().to(lease::renew)))
+        .service(page_with_form("/try", trying::show).route(post().to(trying::grant)))
+        .service(page_with_form("/login", login::show).route(post().to(login::enter)))
+        .service(form("/logout").route(post().to(login::leave)));
+}
+
+/// A page without forms.
+fn page<F, Args>(path: &str, handler: F) -> Resource
 where
     F: Handler<Args> + Clone,
     Args: FromRequest + 'static,
     F::Output: Responder + 'static,
 {
-    resource(path, READING)
+    reading(resource(path, READING), handler)
+}
+
+/// A page that is the target of its own form.
+fn page_with_form<F, Args>(path: &str, handler: F) -> Resource
+where
+    F: Handler<Args> + Clone,
+    Args: FromRequest + 'static,
+    F::Output: Responder + 'static,
+{
+    reading(resource(path, "GET, HEAD, POST"), handler)
+}
+
+fn reading<F, Args>(resource: Resource, handler: F) -> Resource
+where
+    F: Handler<Args> + Clone,
+    Args: FromRequest + 'static,
+    F::Output: Responder + 'static,
+{
+    resource
         .route(get().to(handler.clone()))
         .route(head().to(handler))
 }
 
-/// The kinds of event that the script listens to; an `EventSource` must name each.
+/// The target of a form.
+fn form(path: &str) -> Resource {
+    resource(path, "POST")
+}
+
+/// The kinds of events that the script listens to: an `EventSource` has to name each of them.
 fn event_kinds() -> String {
     words_of::<EventKind>().collect::<Vec<_>>().join(" ")
 }

@@ -1,9 +1,8 @@
-//! `/`: what needs attention, what there is, and what happened lately.
+//! `/`: items that need attention, numbers, charts, and the latest leases, attempts and events.
 
 mod attention;
 mod landing;
 mod past;
-mod rates;
 mod saved;
 mod tiles;
 
@@ -17,21 +16,18 @@ use jiff::Timestamp;
 use self::attention::{Facts, Item};
 use self::landing::Landing;
 use self::past::Past;
-use self::rates::Rates;
 use self::saved::SavedView;
 use self::tiles::{Counts, Tile};
-use super::format::When;
+use super::chart::LENGTH;
+use super::chart::capacity::{self, KINDS, PoolBars};
+use super::chart::rates::Rates;
+use super::filters;
 use super::frame::{Frame, Params};
 use super::page::Page;
-use super::part::attempt::AttemptRow;
-use super::part::bar::LENGTH;
-use super::part::capacity::{self, KINDS, PoolBars};
-use super::part::event::EventRow;
-use super::part::interface::InterfaceRow;
-use super::part::lease::{Ends, LeaseRow, urgency};
+use super::part::lease::{LeaseRow, urgency};
 use crate::access::Viewer;
-use crate::api::document::{InterfaceDocument, LeaseDocument};
-use crate::api::{AppState, attempts, interfaces, leases};
+use crate::api::document::{AttemptDocument, InterfaceDocument, LeaseDocument};
+use crate::api::{AppState, attempts, interfaces};
 use crate::domain::event::{Event, EventKind};
 use crate::domain::health::Check;
 use crate::domain::lease::Lease;
@@ -39,7 +35,7 @@ use crate::domain::words::grouped;
 use crate::engine::capacity::Capacity;
 use crate::store::AttemptFilter;
 
-/// How many rows of each table fit an overview; each has a page of its own with all of them.
+/// Maximum numbers of rows; each table has a page of its own with all of them.
 const LEASES: usize = 15;
 const ATTEMPTS: u32 = 15;
 const EVENTS: usize = 12;
@@ -47,15 +43,14 @@ const EVENTS: usize = 12;
 /// More than the journal keeps.
 const ALL_EVENTS: usize = 100_000;
 
-/// How long the page waits for what asks the disk: the rest is shown when that hangs.
+/// Maximum wait for the health checks: the page shows the rest if the disk hangs.
 const PATIENCE: Duration = Duration::from_millis(400);
 
-/// The page.
 #[derive(Debug, Template)]
 #[template(path = "overview.html")]
 pub(super) struct Overview {
     frame: Frame,
-    now: When,
+    now: Timestamp,
     notices: Vec<String>,
     landing: Landing,
     attention: Vec<Item>,
@@ -64,22 +59,22 @@ pub(super) struct Overview {
     rates: Rates,
     saved: Option<SavedView>,
     leases: LeaseTable,
-    attempts: Vec<AttemptRow>,
-    interfaces: Vec<InterfaceRow>,
-    events: Vec<EventRow>,
+    attempts: Vec<AttemptDocument>,
+    interfaces: Vec<InterfaceDocument>,
+    events: Vec<Event>,
 }
 
 /// The table of leases, which may be longer than the page shows.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct LeaseTable {
     rows: Vec<LeaseRow>,
-    /// How many are in trouble.
+    /// Number of leases in trouble.
     trouble: usize,
-    /// "15 of 5,000", where there are more.
+    /// "15 of 5,000" if there are more.
     cut: Option<String>,
 }
 
-/// Shows the page. What cannot be read is said in a notice; the rest is shown all the same.
+/// Shows the page. A notice tells of parts that cannot be read; the others are shown.
 pub(super) async fn show(
     face: Data<AppState>,
     viewer: Viewer,
@@ -92,45 +87,40 @@ pub(super) async fn show(
     let living = service.leases();
     let interfaces = interface_rows(&face, &mut notices);
     let capacities = capacities(&face, &mut notices);
-    // One waits for the writer and the other does not.
+    // The checks wait for the writer, the totals do not.
     let (checks, past) = tokio::join!(checks(&face), Past::of(&face, &viewer, now, &mut notices));
-    let attention = attention::items(&Facts {
-        checks: &checks,
-        leases: &living,
-        capacities: &capacities,
-        past: &past,
-        warnings: &face.loaded().warnings,
-    });
-    let tiles = tiles::tiles(&Counts {
-        leases: &living,
-        capacities: &capacities,
-        past: &past,
-        checks: &checks,
-        boot: service.clock().boot(),
-    });
     let events = seen_events(&face, &viewer);
+    let as_table = params.get("rates") == Some("table");
     Page(Overview {
-        frame,
-        now: When::of(now, now),
         landing: Landing::of(&face, &viewer, &living),
-        attention,
-        tiles,
+        attention: attention::items(&Facts {
+            checks: &checks,
+            leases: &living,
+            capacities: &capacities,
+            past: &past,
+            warnings: &face.loaded().warnings,
+        }),
+        tiles: tiles::tiles(&Counts {
+            leases: &living,
+            capacities: &capacities,
+            past: &past,
+            checks: &checks,
+            boot: service.clock().boot(),
+        }),
         pools: capacities.iter().map(capacity::bars).collect(),
-        rates: Rates::of(&past, &params),
+        rates: Rates::of(past.first_hour, &past.allocations, &past.attempts, as_table),
         saved: saved::view(&service.settings(), &past.allocations),
-        leases: lease_table(&face, &viewer, living, &events, now),
-        attempts: attempt_rows(&face, &viewer, now, &mut notices).await,
-        events: events
-            .iter()
-            .take(EVENTS)
-            .map(|event| EventRow::of(event, now))
-            .collect(),
+        leases: lease_table(&face, &viewer, living, &events),
+        attempts: latest_attempts(&face, &viewer, &mut notices).await,
+        events: events.into_iter().take(EVENTS).collect(),
         interfaces,
         notices,
+        now,
+        frame,
     })
 }
 
-/// What the service finds of itself; nothing where it does not answer soon.
+/// The health checks; empty if the service does not answer in time.
 async fn checks(face: &AppState) -> Vec<Check> {
     let looked = tokio::time::timeout(PATIENCE, face.service.health()).await;
     looked.unwrap_or_default()
@@ -138,7 +128,7 @@ async fn checks(face: &AppState) -> Vec<Check> {
 
 fn capacities(face: &AppState, notices: &mut Vec<String>) -> Vec<Capacity> {
     face.service.capacities().unwrap_or_else(|error| {
-        notices.push(format!("How full the pools are is not known: {error}."));
+        notices.push(format!("The usage of the pools is not known: {error}."));
         Vec::new()
     })
 }
@@ -148,27 +138,25 @@ fn lease_table(
     viewer: &Viewer,
     mut living: Vec<Arc<Lease>>,
     events: &[Event],
-    now: Timestamp,
 ) -> LeaseTable {
     living.sort_by_key(|lease| (urgency(lease.state), std::cmp::Reverse(lease.id)));
-    let trouble = living
-        .iter()
-        .filter(|lease| urgency(lease.state) < 2)
-        .count();
+    let in_trouble = |lease: &&Arc<Lease>| urgency(lease.state) < 2;
     let cut = living.len() > LEASES;
     let row = |lease: &Arc<Lease>| {
         let document = LeaseDocument::of(lease, face.service.clock());
-        let shown = leases::shown(document, viewer);
-        LeaseRow::of(shown, viewer.sees(lease.uid), taken_by(events, lease), now)
+        LeaseRow {
+            taken_by: taken_by(events, lease).map(str::to_owned),
+            ..LeaseRow::of(document, viewer)
+        }
     };
     LeaseTable {
         rows: living.iter().take(LEASES).map(row).collect(),
-        trouble,
+        trouble: living.iter().filter(in_trouble).count(),
         cut: cut.then(|| format!("{LEASES} of {}", grouped(living.len()))),
     }
 }
 
-/// Who was found on a leased port, as the journal told it last.
+/// The outsider last reported on a leased port.
 fn taken_by<'a>(events: &'a [Event], lease: &Lease) -> Option<&'a str> {
     let conflict = events
         .iter()
@@ -176,12 +164,11 @@ fn taken_by<'a>(events: &'a [Event], lease: &Lease) -> Option<&'a str> {
     conflict.map(|event| &*event.detail)
 }
 
-async fn attempt_rows(
+async fn latest_attempts(
     face: &AppState,
     viewer: &Viewer,
-    now: Timestamp,
     notices: &mut Vec<String>,
-) -> Vec<AttemptRow> {
+) -> Vec<AttemptDocument> {
     let filter = AttemptFilter {
         uid: viewer.only_user(),
         limit: ATTEMPTS,
@@ -190,22 +177,19 @@ async fn attempt_rows(
     match face.service.store().attempts(&filter).await {
         Ok(attempts) => attempts
             .into_iter()
-            .map(|attempt| AttemptRow::of(attempts::shown(attempt, viewer), now))
+            .map(|attempt| attempts::shown(attempt, viewer))
             .collect(),
         Err(error) => {
-            tracing::error!(%error, "the record is unavailable");
+            tracing::error!(%error, "could not read the attempts of the overview; they show as empty");
             notices.push(format!("The attempts cannot be read: {error}."));
             Vec::new()
         }
     }
 }
 
-fn interface_rows(face: &AppState, notices: &mut Vec<String>) -> Vec<InterfaceRow> {
+fn interface_rows(face: &AppState, notices: &mut Vec<String>) -> Vec<InterfaceDocument> {
     match face.service.interfaces().current() {
-        Ok(host) => interfaces::documents(&host)
-            .into_iter()
-            .map(|interface: InterfaceDocument| InterfaceRow::from(interface))
-            .collect(),
+        Ok(host) => interfaces::documents(&host),
         Err(error) => {
             notices.push(format!("The interfaces cannot be read: {error}."));
             Vec::new()
@@ -213,7 +197,7 @@ fn interface_rows(face: &AppState, notices: &mut Vec<String>) -> Vec<InterfaceRo
     }
 }
 
-/// The events that this reader may see, newest first.
+/// The events that this viewer may see, newest first.
 fn seen_events(face: &AppState, viewer: &Viewer) -> Vec<Event> {
     let events = face.service.journal().latest(ALL_EVENTS).into_iter();
     let shown = events.filter_map(|event| event.shown(|uid| viewer.sees(uid)));

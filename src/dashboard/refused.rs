@@ -1,5 +1,5 @@
-//! What is refused before a page could answer, as a page: no login, no such address, not with this
-//! method. A browser that opens a page shows JSON to nobody's use; every other client gets JSON.
+//! Errors from outside the pages, such as a missing login, as pages. Browsers that open a page get
+//! HTML, every other client gets JSON.
 
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
@@ -15,10 +15,10 @@ use crate::access::Viewer;
 use crate::api::AppState;
 use crate::api::problem::{Code, Problem};
 
-/// Where programs ask, whatever they say that they accept.
+/// Addresses for programs, which get JSON whether they accept HTML or not.
 const FOR_PROGRAMS: [&str; 4] = ["/api/", "/metrics", "/livez", "/readyz"];
 
-/// The middleware: puts errors into the console's frame for who reads pages.
+/// The middleware: renders the errors of browsers as pages in the reader's own frame.
 pub async fn as_page<B: MessageBody + 'static>(
     request: ServiceRequest,
     next: Next<B>,
@@ -35,7 +35,7 @@ pub async fn as_page<B: MessageBody + 'static>(
     }))
 }
 
-/// The page of a problem; none for who is better served by JSON.
+/// The page of a problem. `None` for clients that get JSON.
 fn page(request: &HttpRequest, problem: &Problem) -> Option<String> {
     let of_program = FOR_PROGRAMS.iter().any(|at| request.path().starts_with(at));
     if of_program || !reads_pages(request.headers()) {
@@ -48,11 +48,12 @@ fn page(request: &HttpRequest, problem: &Problem) -> Option<String> {
     }
     let page = ErrorPage::of_problem(problem).framed(frame, home(request, problem));
     page.render()
-        .inspect_err(|error| tracing::error!(%error, "the page of an error cannot be rendered"))
+        .inspect_err(|error| tracing::error!(%error, "could not render the page of an error; the client gets JSON"))
         .ok()
 }
 
-/// Where the overview is: under another name the console answers nothing.
+/// The console's own address, for a reader who came by another host name: the console answers none of
+/// the pages there.
 fn home(request: &HttpRequest, problem: &Problem) -> Option<String> {
     let face = request.app_data::<Data<AppState>>();
     let lost = problem.code == Code::MisdirectedHost.as_str();
@@ -60,7 +61,7 @@ fn home(request: &HttpRequest, problem: &Problem) -> Option<String> {
         .filter(|_| lost)
 }
 
-/// Whether a client asks for HTML by name, as browsers do for a page and for nothing else.
+/// Whether a client names HTML among the types it accepts, as browsers do for pages only.
 fn reads_pages(headers: &HeaderMap) -> bool {
     let lists = headers.get_all(header::ACCEPT);
     let kinds = lists
@@ -76,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_who_names_html_reads_pages() {
+    fn only_clients_that_name_html_get_pages() {
         let reads = |accept: &'static str| {
             let mut headers = HeaderMap::new();
             headers.insert(header::ACCEPT, HeaderValue::from_static(accept));

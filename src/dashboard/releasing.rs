@@ -1,12 +1,13 @@
-//! Giving leases back: a question first where programs listen on them, and afterwards what is true.
+//! Releases of leases: a question first if programs listen on them, and a sentence afterwards.
 
 use actix_web::HttpResponse;
 use askama::Template;
 
 use super::errors::PageError;
+use super::filters;
 use super::frame::{Frame, Params};
 use super::page::{Page, see};
-use super::part::lease::folder;
+use super::part::lease::LeaseRow;
 use crate::access::Viewer;
 use crate::api::document::{LeaseDocument, listener_of};
 use crate::api::problem::Problem;
@@ -16,54 +17,43 @@ use crate::domain::lease::{LeaseId, State};
 use crate::domain::words::counted;
 use crate::engine::refusal::Refusal;
 
-/// How many ports are looked up in the kernel's tables for one page.
+/// Maximum number of ports that are looked up in the kernel's tables for one page.
 const LOOKS: usize = 16;
 
-/// How many leases one answer tells of.
+/// Maximum number of leases in the sentence afterwards.
 const TOLD: usize = 100;
 
-/// The question.
+/// The question before a release.
 #[derive(Debug, Template)]
 #[template(path = "release.html")]
 pub(super) struct ReleasePage {
     frame: Frame,
-    /// Where the form goes.
+    /// Target of the form.
     action: String,
-    /// Where the reader came from.
+    /// Page that the reader came from.
     from: String,
-    /// The query of the list, for afterwards.
+    /// Query of the list to return to.
     back: String,
-    ids: Vec<String>,
-    listening: Vec<Listening>,
-    /// Those of the chosen that can go without a question.
-    others: Option<String>,
+    ids: Vec<LeaseId>,
+    /// The leases on which programs listen, each with the program.
+    listening: Vec<(LeaseRow, String)>,
 }
 
-/// A lease on which a program listens.
-#[derive(Debug)]
-struct Listening {
-    port: u16,
-    protocol: &'static str,
-    name: Option<String>,
-    folder: Option<String>,
-    who: String,
-}
-
-/// What a form asks for.
+/// A form's request for a release.
 pub(super) struct Wish<'a> {
     pub(super) chosen: Vec<LeaseId>,
-    /// The answer to the question was yes.
+    /// Whether the reader confirmed the question.
     pub(super) forced: bool,
-    /// Where the form goes.
+    /// Target of the form.
     pub(super) action: &'a str,
-    /// Where the reader came from.
+    /// Page that the reader came from.
     pub(super) from: String,
-    /// The query of the list.
+    /// Query of the list to return to.
     pub(super) back: &'a Params,
 }
 
-/// Gives leases back, and leads to `after`; or asks, where a program listens on one of them. One
-/// that has ended meanwhile is no failure.
+/// Releases leases and leads to `after`, or asks first if a program listens on one of them. A lease
+/// that has ended meanwhile is not an error.
 pub(super) async fn release(
     face: &AppState,
     viewer: &Viewer,
@@ -79,7 +69,7 @@ pub(super) async fn release(
             .filter(|lease| caller.may_act_for(lease.uid))
             .map(|lease| LeaseDocument::of(&lease, clock))
             .collect();
-        let listening = listening(face, viewer, &living).await;
+        let listening = listening(face, viewer, living).await;
         if !listening.is_empty() {
             return Ok(Page(question(frame, wish, listening)).answer());
         }
@@ -93,46 +83,48 @@ pub(super) async fn release(
     Ok(see(after))
 }
 
-fn question(frame: Frame, wish: Wish<'_>, listening: Vec<Listening>) -> ReleasePage {
-    let others = wish.chosen.len().saturating_sub(listening.len());
+fn question(frame: Frame, wish: Wish<'_>, listening: Vec<(LeaseRow, String)>) -> ReleasePage {
     ReleasePage {
         frame,
         action: wish.action.to_owned(),
         from: wish.from,
         back: wish.back.query(),
-        others: (others > 0).then(|| counted(others, "other lease")),
-        ids: wish.chosen.iter().map(ToString::to_string).collect(),
+        ids: wish.chosen,
         listening,
     }
 }
 
-/// Of these leases those on which a program listens.
-async fn listening(face: &AppState, viewer: &Viewer, living: &[LeaseDocument]) -> Vec<Listening> {
+/// The leases on which a program listens, with the program. Ports beyond [`LOOKS`] are not looked up:
+/// for those the lease's state tells.
+async fn listening(
+    face: &AppState,
+    viewer: &Viewer,
+    living: Vec<LeaseDocument>,
+) -> Vec<(LeaseRow, String)> {
     let mut found = Vec::new();
-    let mut looks = 0;
-    for lease in living.iter().filter(|lease| lease.may_be_listened_on()) {
-        let mut who = None;
-        if looks < LOOKS {
-            looks += 1;
-            who = listener(face, viewer, lease).await.map(|it| it.to_string());
-        } else if lease.is_listened_on() {
-            let owner = lease.owner.as_ref();
-            who = Some(owner.map_or_else(String::new, |owner| {
-                format!("{} (pid {})", owner.command, owner.pid)
-            }));
+    let mut living = living.into_iter().filter(LeaseDocument::may_be_listened_on);
+    for lease in living.by_ref().take(LOOKS) {
+        if let Some(who) = listener(face, viewer, &lease).await {
+            found.push((LeaseRow::of(lease, viewer), who.to_string()));
         }
-        found.extend(who.map(|who| Listening {
-            port: lease.port.get(),
-            protocol: lease.protocol.as_str(),
-            name: lease.name.as_ref().map(ToString::to_string),
-            folder: folder(lease),
-            who: crate::domain::attempt::printable(&who),
-        }));
     }
+    let others = living.filter(LeaseDocument::is_listened_on);
+    found.extend(others.map(|lease| {
+        let owner = lease.owner.as_ref();
+        let who = owner.map(|owner| format!("{} (pid {})", owner.command, owner.pid));
+        (LeaseRow::of(lease, viewer), who.unwrap_or_default())
+    }));
     found
 }
 
-/// The program that listens on the port of a lease, as the kernel tells now.
+impl ReleasePage {
+    /// Number of chosen leases on which no program listens.
+    fn others(&self) -> usize {
+        self.ids.len().saturating_sub(self.listening.len())
+    }
+}
+
+/// The program that listens on the port of a lease now.
 async fn listener(face: &AppState, viewer: &Viewer, lease: &LeaseDocument) -> Option<Occupant> {
     let sockets = ports::sockets(&face.service, lease.protocol, lease.port).await;
     let me = std::process::id();
@@ -143,8 +135,8 @@ async fn listener(face: &AppState, viewer: &Viewer, lease: &LeaseDocument) -> Op
     listener_of(lease, is_alone, occupants.iter()).cloned()
 }
 
-/// What a page says of leases that were just released: which they are stands in its address, and
-/// what became of them on record and in the kernel, so that no link can make it say anything else.
+/// The sentence after a release. The address has the ids only; the record and the kernel have the rest,
+/// so that a link cannot put words into a page.
 pub(super) async fn told(face: &AppState, viewer: &Viewer, ids: &str) -> Option<String> {
     viewer.caller().ok()?;
     let ids = ids.split(',').take(TOLD);

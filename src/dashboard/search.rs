@@ -1,4 +1,4 @@
-//! `/search`: the box on every page, which understands ports, names, processes and interfaces.
+//! `/search`: the search box of every page, for ports, names, processes and interfaces.
 
 use actix_web::HttpResponse;
 
@@ -6,13 +6,13 @@ use super::frame::Params;
 use super::page::see;
 use crate::domain::port::Port;
 
-/// Leads to the page that answers what was typed.
+/// Leads to the page for the search text.
 pub(super) async fn find(params: Params) -> HttpResponse {
     see(&target(params.get("q").unwrap_or_default()))
 }
 
-/// The page for what was typed: `5000`, `udp:5000`, `:free 5000`, `name:web`, `pid:123`, `if:eth0`,
-/// the id of a lease; anything else is looked for among the leases.
+/// The page for a search text: `5000`, `udp:5000`, `:free 5000`, `name:web`, `pid:123`, `if:eth0`, or
+/// the id of a lease. Any other text is searched for among the leases.
 fn target(typed: &str) -> String {
     let typed = typed.trim();
     if let Some(near) = typed.strip_prefix(":free") {
@@ -45,7 +45,7 @@ fn is_port(text: &str) -> bool {
 }
 
 fn with(path: &str, key: &str, value: &str) -> String {
-    format!("{path}{}", Params::default().with(key, value).query())
+    Params::default().with(key, value).link(path)
 }
 
 #[cfg(test)]
@@ -53,7 +53,7 @@ mod tests {
     use super::target;
 
     #[test]
-    fn what_is_typed_leads_to_a_page() {
+    fn search_texts_lead_to_their_pages() {
         for (typed, page) in [
             ("5000", "/ports/tcp/5000"),
             (":5000", "/ports/tcp/5000"),

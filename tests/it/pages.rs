@@ -122,7 +122,7 @@ fn who_may_read_may_ask_what_would_be_granted() {
     assert!(!page.body.contains("method=\"post\" action=\"/try\""));
     let led = [BROWSER, ("Sec-Fetch-Site", "cross-site")];
     let page = server.web("GET", "/try?pool=default", &led);
-    assert!(page.body.contains("Another site"), "{page:?}");
+    assert!(page.body.contains("You came from another site"), "{page:?}");
     assert!(!page.body.contains("Would be granted"));
     let form = "pool=default";
     assert_eq!(send(&server, "/try", "a=b", form).status, 401);
@@ -234,7 +234,7 @@ fn the_map_says_what_it_calls_leased() {
     let place = Place::with_ports(1);
     let server = place.serve();
     let page = server.web("GET", "/map", &[BROWSER]).body;
-    let said = "Leased is all that was granted, whether its owner listens or not.";
+    let said = "Leased are all granted ports, whether the owner listens or not.";
     assert!(page.contains(said), "{page}");
 }
 

@@ -76,12 +76,7 @@ fn chosen_leases_with_listeners_are_asked_for() {
     let question = send(&server, "/leases/release", &cookie, &form);
     assert_eq!(question.status, 200, "{question:?}");
     let who = format!("python3 (pid {})", program.0.id());
-    for part in [
-        &*who,
-        "Release all the same",
-        "name=\"force\"",
-        "1 other lease",
-    ] {
+    for part in [&*who, "Release anyway", "name=\"force\"", "1 other lease"] {
         assert!(question.body.contains(part), "no {part}: {question:?}");
     }
     let keep = "href=\"/leases?pool=default&#38;sort=-port\"";
@@ -149,10 +144,7 @@ fn pages_of_leases_ask_before_they_release() {
     let id = web["id"].as_str().unwrap();
     let path = format!("/leases/{id}/release");
     let question = send(&server, &path, &cookie, "");
-    assert!(
-        question.body.contains("Release all the same"),
-        "{question:?}"
-    );
+    assert!(question.body.contains("Release anyway"), "{question:?}");
     assert!(
         question.body.contains(&format!("action=\"{path}\"")),
         "{question:?}"

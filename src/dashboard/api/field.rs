@@ -1,22 +1,21 @@
-//! Fields of documents and parameters, with what they take in a few words.
+//! Fields of documents and parameters, with their types in a few words.
 
 use serde_json::Value;
 
 use super::{entries, text};
 use crate::api::openapi;
-use crate::dashboard::format::{Piece, pieces};
 
-/// A field or a parameter.
+/// A field of a document, or a parameter.
 #[derive(Debug)]
 pub(super) struct Field {
     pub(super) name: &'static str,
-    /// Where a parameter stands; empty for a field.
+    /// `path`, `query` or `header` for a parameter; empty for a field.
     pub(super) place: &'static str,
     pub(super) is_required: bool,
-    /// What it is, before the name of its schema where it has one.
+    /// The type in words, before the name of the schema if it has one.
     pub(super) kind: String,
     pub(super) schema: Option<&'static str>,
-    pub(super) says: Vec<Piece<'static>>,
+    pub(super) says: &'static str,
 }
 
 /// The parameters of an operation.
@@ -25,13 +24,13 @@ pub(super) fn parameters(described: &'static Value) -> Vec<Field> {
     let field = |parameter: &'static Value| Field {
         place: text(parameter, "in"),
         is_required: parameter["required"] == true,
-        says: pieces(text(parameter, "description")),
+        says: text(parameter, "description"),
         ..field(text(parameter, "name"), &parameter["schema"])
     };
     parameters.map(field).collect()
 }
 
-/// The fields of a schema; none where it is no object.
+/// The fields of a schema; empty if it is not an object.
 pub(super) fn of_schema(schema: &'static Value) -> Vec<Field> {
     let schema = resolved(schema);
     let required = &schema["required"];
@@ -54,16 +53,16 @@ fn field(name: &'static str, schema: &'static Value) -> Field {
         is_required: false,
         kind,
         schema: schema_name,
-        says: pieces(text(schema, "description")),
+        says: text(schema, "description"),
     }
 }
 
-/// The name of the schema that is referred to.
+/// Name of the schema that a reference leads to.
 pub(super) fn name_of(schema: &'static Value) -> Option<&'static str> {
     text(schema, "$ref").rsplit_once('/').map(|(_, name)| name)
 }
 
-/// The schema itself where another is referred to.
+/// The schema that a reference leads to; any other schema as it is.
 fn resolved(schema: &'static Value) -> &'static Value {
     let name = name_of(schema);
     name.map_or(schema, |name| {
@@ -71,7 +70,7 @@ fn resolved(schema: &'static Value) -> &'static Value {
     })
 }
 
-/// What a value is: words, and the schema that they end with.
+/// The type in words, and the name of the schema that follows the words.
 fn kind(schema: &'static Value) -> (String, Option<&'static str>) {
     let target = resolved(schema);
     if !target["properties"].is_null() {
@@ -108,14 +107,14 @@ fn kind(schema: &'static Value) -> (String, Option<&'static str>) {
     }
 }
 
-/// The type, null apart.
+/// The type that is not null.
 fn type_of(schema: &'static Value) -> &'static str {
     let types = schema["type"].as_array().into_iter().flatten();
     let mut types = types.filter_map(Value::as_str).filter(|one| *one != "null");
     types.next().unwrap_or_else(|| text(schema, "type"))
 }
 
-/// The words that an enumeration allows.
+/// The words of an enumeration.
 fn words(schema: &'static Value) -> Option<String> {
     let listed = schema["enum"].as_array().into_iter().flatten();
     let told = schema["oneOf"].as_array().into_iter().flatten();
@@ -135,7 +134,7 @@ fn string(schema: &'static Value) -> &'static str {
     }
 }
 
-/// A number with its bounds, where they are more than those of its type.
+/// A number with its bounds, if they are narrower than those of its type.
 fn number(schema: &'static Value) -> String {
     let word = type_of(schema);
     let bound = |key: &str| {

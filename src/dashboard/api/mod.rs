@@ -1,4 +1,4 @@
-//! `/api`: the description of the API as a page, from the same document that programs read.
+//! `/api`: the description of the API as a page, made from the OpenAPI document.
 
 mod field;
 mod sample;
@@ -10,18 +10,17 @@ use askama::Template;
 use serde_json::{Map, Value};
 
 use self::field::Field;
-use super::format::{Piece, pieces};
 use super::frame::Frame;
 use super::page::Page;
 use crate::api::{AppState, openapi};
 
-/// The page.
 #[derive(Debug, Template)]
 #[template(path = "api.html")]
 pub(super) struct ApiPage {
     frame: Frame,
     console: String,
-    about: Vec<Vec<Piece<'static>>>,
+    /// Paragraphs.
+    about: Vec<&'static str>,
     groups: &'static [Group],
     schemas: &'static [SchemaView],
 }
@@ -34,14 +33,13 @@ struct Group {
     operations: Vec<OperationView>,
 }
 
-/// One operation.
 #[derive(Debug)]
 struct OperationView {
     id: &'static str,
     method: String,
     path: &'static str,
     summary: &'static str,
-    says: Vec<Piece<'static>>,
+    says: &'static str,
     needs_login: bool,
     parameters: Vec<Field>,
     body: Vec<Field>,
@@ -50,16 +48,16 @@ struct OperationView {
     problems: Vec<ProblemView>,
 }
 
-/// One answer, when it went well.
+/// The response of a success.
 #[derive(Debug)]
 struct AnswerView {
     status: &'static str,
-    says: Vec<Piece<'static>>,
+    says: &'static str,
     headers: Vec<&'static str>,
     forms: Vec<FormView>,
 }
 
-/// The form that a body comes in.
+/// A media type of a response.
 #[derive(Debug)]
 struct FormView {
     media_type: &'static str,
@@ -67,18 +65,17 @@ struct FormView {
     example: String,
 }
 
-/// What may go wrong under one status.
+/// The errors with one status.
 #[derive(Debug)]
 struct ProblemView {
     status: &'static str,
     codes: Vec<&'static str>,
 }
 
-/// One schema with a name.
 #[derive(Debug)]
 struct SchemaView {
     name: &'static str,
-    says: Vec<Piece<'static>>,
+    says: &'static str,
     fields: Vec<Field>,
 }
 
@@ -92,7 +89,7 @@ pub(super) async fn show(face: Data<AppState>, frame: Frame) -> Page<ApiPage> {
     Page(ApiPage {
         frame,
         console: console.unwrap_or_else(|| "http://127.0.0.1:8888".to_owned()),
-        about: about.split("\n\n").map(pieces).collect(),
+        about: about.split("\n\n").collect(),
         groups: &GROUPS,
         schemas: &SCHEMAS,
     })
@@ -138,8 +135,8 @@ fn operation(path: &'static str, method: &str, described: &'static Value) -> Ope
         method: method.to_uppercase(),
         path,
         summary: text(described, "summary"),
-        says: pieces(text(described, "description")),
-        // Without an empty choice among the ways to say who asks, one is needed.
+        says: text(described, "description"),
+        // An operation without login has the empty choice of security schemes first.
         needs_login: described["security"][0]
             .as_object()
             .is_some_and(|way| !way.is_empty()),
@@ -162,7 +159,7 @@ fn answer((status, described): (&'static str, &'static Value)) -> AnswerView {
     });
     AnswerView {
         status,
-        says: pieces(text(described, "description")),
+        says: text(described, "description"),
         headers: entries(&described["headers"])
             .map(|(name, _)| name)
             .collect(),
@@ -180,7 +177,7 @@ fn schemas() -> Vec<SchemaView> {
     let schemas = entries(&openapi::document()["components"]["schemas"]);
     let shown = schemas.map(|(name, schema)| SchemaView {
         name,
-        says: pieces(text(schema, "description")),
+        says: text(schema, "description"),
         fields: field::of_schema(schema),
     });
     shown.filter(|schema| !schema.fields.is_empty()).collect()
@@ -210,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn every_link_within_the_page_leads_somewhere() {
+    fn links_within_the_page_have_targets() {
         let ids = GROUPS.iter().flat_map(|group| &group.operations);
         assert!(ids.into_iter().all(|operation| !operation.id.is_empty()));
         let fields = GROUPS.iter().flat_map(|group| &group.operations);

@@ -1,10 +1,10 @@
-//! A command that makes the request, to copy.
+//! Commands that make a request, to copy.
 
 use serde_json::Value;
 
 use super::text;
 
-/// A command in the two parts that the console's address stands between.
+/// A command in two parts; the console's address stands between them.
 #[derive(Debug)]
 pub(super) struct Sample {
     pub(super) before: String,
@@ -21,7 +21,7 @@ pub(super) fn of(path: &str, method: &str, described: &'static Value) -> Sample 
     }
     let body = &described["requestBody"]["content"]["application/json"]["example"];
     if !body.is_null() {
-        // Our own examples have no apostrophe, which a shell would take for the end.
+        // The examples have no apostrophe, which would end the shell's quotes.
         let body = body.to_string();
         before.extend([" -H 'Content-Type: application/json' -d '", &body, "'"]);
     }

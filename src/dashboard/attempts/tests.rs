@@ -6,6 +6,7 @@ const HOSTILE: &str = "<script>alert(1)</script>\"'\u{1b}[31m";
 fn page() -> Attempts {
     Attempts {
         frame: Frame::default(),
+        now: Timestamp::UNIX_EPOCH,
         fields: vec![Field::text(
             &Params::default().with("name", HOSTILE),
             "name",
@@ -14,9 +15,7 @@ fn page() -> Attempts {
         )],
         wrong: None,
         narrowed: false,
-        histogram: None,
-        ways: Vec::new(),
-        rows: Vec::new(),
+        found: Found::default(),
         older: None,
         newest: None,
         csv: String::new(),
@@ -38,28 +37,25 @@ fn viewer(uid: u32) -> Viewer {
 }
 
 #[test]
-fn others_in_the_way_are_one_and_nameless() {
+fn other_users_programs_are_one_without_a_name() {
     let found = || vec![way("node", 1000, 5), way("a", 7, 4), way("b", 7, 3)];
-    let now = Timestamp::UNIX_EPOCH;
-    let mine = ways(found(), &viewer(1000), now);
-    let told: Vec<(&str, &str)> = mine.iter().map(|way| (&*way.who, &*way.attempts)).collect();
-    assert_eq!(
-        told,
-        [
-            ("a process that the kernel does not name of uid 7", "7"),
-            ("node of uid 1000", "5"),
-        ]
-    );
-    assert_eq!(mine[0].bar, bar::LENGTH);
-    assert_eq!(ways(found(), &viewer(0), now).len(), 3);
+    let mine = ways(found(), &viewer(1000));
+    let told: Vec<(&str, i64)> = mine.iter().map(|way| (&*way.who, way.attempts)).collect();
+    let nameless = "a process that the kernel does not name of uid 7";
+    assert_eq!(told, [(nameless, 7), ("node of uid 1000", 5)]);
+    assert_eq!(ways(found(), &viewer(0)).len(), 3);
+    let found = Found {
+        ways: mine,
+        ..Found::default()
+    };
+    assert_eq!([7, 5].map(|attempts| found.bar(attempts)), [1000, 714]);
 }
 
 #[test]
 fn hostile_texts_are_inert_and_nothing_is_inline() {
-    let now = Timestamp::UNIX_EPOCH;
     let mut page = page();
     page.wrong = Some(HOSTILE.into());
-    page.ways = ways(vec![way(HOSTILE, 0, 1)], &viewer(0), now);
+    page.found.ways = ways(vec![way(HOSTILE, 0, 1)], &viewer(0));
     let html = page.render().unwrap();
     assert!(!html.contains("<script>alert"), "{html}");
     for inline in ["style=", "<style", "onclick", "javascript:"] {
@@ -69,7 +65,7 @@ fn hostile_texts_are_inert_and_nothing_is_inline() {
 }
 
 #[test]
-fn an_empty_list_says_what_to_do_next() {
+fn empty_list_tells_the_next_step() {
     let mut page = page();
     assert!(page.render().unwrap().contains("portbook alloc"));
     page.narrowed = true;

@@ -1,4 +1,4 @@
-//! Which leases a page shows, and in which order.
+//! The filter and the order of the list of leases.
 
 use std::cmp::{Ordering, Reverse};
 
@@ -14,7 +14,7 @@ use crate::dashboard::part::lease::urgency;
 use crate::domain::duration::HumanDuration;
 use crate::domain::lease::{LeaseId, State};
 
-/// The states of leases that live, in the order of the choices.
+/// States of living leases, in the order of the choices.
 const LIVING: [State; 5] = [
     State::Active,
     State::Handed,
@@ -23,7 +23,7 @@ const LIVING: [State; 5] = [
     State::Lost,
 ];
 
-/// The ends, in the same way.
+/// States of ended leases, in the order of the choices.
 const ENDED: [State; 4] = [
     State::Released,
     State::Expired,
@@ -31,7 +31,10 @@ const ENDED: [State; 4] = [
     State::OwnerGone,
 ];
 
-/// The columns of the table, with the word to sort by where it can be.
+/// Usual times within which leases end: the word in the address, and the label.
+const ENDS: [(&str, &str); 3] = [("10m", "10 minutes"), ("1h", "an hour"), ("1d", "a day")];
+
+/// The columns of the table, with the key to sort by; `None` if the table cannot be sorted by it.
 const COLUMNS: [(&str, Option<&str>); 9] = [
     ("Port", Some("port")),
     ("Name", Some("name")),
@@ -44,7 +47,7 @@ const COLUMNS: [(&str, Option<&str>); 9] = [
     ("Ends", Some("ends")),
 ];
 
-/// What is asked for.
+/// The filter and the order in the address; `None` lets every lease pass.
 #[derive(Debug, Default)]
 pub(super) struct Filter {
     pub(super) name: Option<String>,
@@ -54,45 +57,51 @@ pub(super) struct Filter {
     pub(super) interface: Option<String>,
     pub(super) protocol: Option<String>,
     pub(super) pid: Option<String>,
-    /// Its end or the end of its wait for an owner is so near.
+    /// Maximum time until the lease or its wait for an owner ends.
     pub(super) ends: Option<HumanDuration>,
-    /// Anything that is written on a row.
+    /// A part of any text on the row.
     pub(super) q: Option<String>,
     /// The row before the first.
     pub(super) after: Option<LeaseId>,
     /// Number of rows before the first, for a list whose row `after` has gone.
     row: usize,
-    /// Ended leases are wanted, perhaps in one end state.
+    /// Whether ended leases are listed.
     pub(super) ended: bool,
+    /// The end state asked for; `None` for all of them.
     pub(super) end_state: Option<State>,
     sort: Option<String>,
 }
 
-/// What a reader can ask for as a state, each with what it means; `ended` is any end.
+/// The states to choose from with their meanings; `ended` is any end state.
 pub(super) fn states(params: &Params) -> Vec<Choice> {
     let told = |state: &State| {
         let (badge, means) = (Badge::lease(*state), state.describe());
         (state.as_str(), format!("{}: {means}", badge.word))
     };
-    let any_end = ("ended", "ended, however it was".to_owned());
+    let any_end = ("ended", "ended, for any reason".to_owned());
     let living = LIVING.iter().map(told);
     let known = living.chain([any_end]).chain(ENDED.iter().map(told));
     Field::choice(params, "state", "State", "living", known).choices
 }
 
+/// The pools to choose from.
+pub(super) fn pools<'a>(params: &Params, names: impl Iterator<Item = &'a String>) -> Vec<Choice> {
+    let known = names.map(|name| (name, name));
+    Field::choice(params, "pool", "Pool", "any", known).choices
+}
+
 /// The head of a column.
 #[derive(Debug)]
 pub(super) struct Column {
-    /// What it says.
     pub(super) label: &'static str,
-    /// Where a click leads; none where nothing is sorted by it.
+    /// The list sorted by this column. `None` if it cannot be.
     pub(super) href: Option<String>,
-    /// `ascending` or `descending`, where the rows are in this order now.
+    /// `ascending` or `descending` if the list is sorted by this column.
     pub(super) order: Option<&'static str>,
 }
 
 impl Filter {
-    /// What an address asks for.
+    /// Reads the filter from an address.
     pub(super) fn of(params: &Params) -> Result<Self, Problem> {
         let text = |key: &str| params.get(key).map(str::to_owned);
         let wrong = |what: String| Problem::new(Code::InvalidRequest, what);
@@ -132,7 +141,7 @@ impl Filter {
         })
     }
 
-    /// Whether a lease, as its viewer sees it, is asked for.
+    /// Whether a lease passes, as its viewer sees it.
     pub(super) fn matches(&self, lease: &LeaseDocument, now: Timestamp) -> bool {
         let same =
             |wanted: &Option<String>, is: &str| wanted.as_deref().is_none_or(|wanted| wanted == is);
@@ -157,7 +166,18 @@ impl Filter {
             && self.q.as_deref().is_none_or(|words| says(lease, words))
     }
 
-    /// Puts the rows in order: what is in trouble first, then the newest, unless a column is asked for.
+    /// The times to choose from. A time from the address that is written in another way is a choice too.
+    pub(super) fn ends_choices(&self, params: &Params) -> Vec<Choice> {
+        let usual = ENDS.iter().find(|(word, _)| word.parse().ok() == self.ends);
+        let word = usual.map(|(word, _)| (*word).to_owned());
+        let params = match word.or_else(|| self.ends.map(|within| within.to_string())) {
+            Some(word) => params.with("ends", &word),
+            None => params.without("ends"),
+        };
+        Field::choice(&params, "ends", "Ends within", "any time", ENDS).choices
+    }
+
+    /// Sorts by the column asked for, else by trouble and then the newest first.
     pub(super) fn sort(&self, leases: &mut [LeaseDocument]) {
         let sort = self.sort.as_deref().unwrap_or_default();
         let (column, descending) = match sort.strip_prefix('-') {
@@ -171,19 +191,19 @@ impl Filter {
         });
     }
 
-    /// Where the page begins: behind the row that the last page ended with.
+    /// Index of the first row of the page: behind the last row of the page before.
     pub(super) fn begin(&self, sorted: &[LeaseDocument]) -> usize {
-        // The record has left out what came before.
+        // The record has left out the rows before.
         if self.ended {
             return 0;
         }
         let Some(after) = self.after else { return 0 };
         let last = sorted.iter().position(|lease| lease.id == after);
-        // It ended meanwhile: the page begins about there, not at the first row again.
+        // If that row ended meanwhile, the page begins near its old index.
         last.map_or(self.row.saturating_sub(1), |last| last + 1)
     }
 
-    /// The heads of the columns, which lead to the same rows in another order.
+    /// The heads of the columns, which link to the list in another order.
     pub(super) fn columns(&self, params: &Params) -> Vec<Column> {
         let now = self.sort.as_deref().unwrap_or_default();
         let head = |(label, key): (&'static str, Option<&str>)| {
@@ -203,7 +223,7 @@ impl Filter {
             let params = params.without("after").without("row");
             Column {
                 label,
-                href: Some(format!("/leases{}", params.with("sort", next).query())),
+                href: Some(params.with("sort", next).link("/leases")),
                 order,
             }
         };
@@ -217,7 +237,7 @@ fn default_order(one: &LeaseDocument, other: &LeaseDocument) -> Ordering {
 }
 
 fn by(column: &str, one: &LeaseDocument, other: &LeaseDocument) -> Ordering {
-    // What has no end, no name or no owner comes last.
+    // Leases without an end, a name or an owner come last.
     let owner = |lease: &LeaseDocument| lease.owner.as_ref().map(|owner| owner.command.clone());
     match column {
         "port" => (one.port, one.protocol).cmp(&(other.port, other.protocol)),
@@ -231,7 +251,7 @@ fn by(column: &str, one: &LeaseDocument, other: &LeaseDocument) -> Ordering {
     }
 }
 
-/// When it ends unless somebody does something.
+/// The first deadline of a lease.
 fn ends(lease: &LeaseDocument) -> Option<Timestamp> {
     let deadlines = [lease.claim_by, lease.expires_at];
     deadlines.into_iter().flatten().min()
@@ -301,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn trouble_comes_first_unless_a_column_is_asked_for() {
+    fn trouble_comes_first_by_default() {
         assert_eq!(ports("")[0], 20_001);
         assert_eq!(ports("sort=port"), [20_000, 20_001, 20_002]);
         assert_eq!(ports("sort=-port"), [20_002, 20_001, 20_000]);
@@ -309,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_can_be_asked_for() {
+    fn each_condition_filters_rows() {
         assert_eq!(ports("name=web"), [20_000]);
         assert_eq!(ports("q=WEB"), [20_000]);
         assert_eq!(ports("state=lost"), [20_001]);
@@ -321,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_begins_behind_the_last_row() {
+    fn page_begins_behind_the_last_row() {
         let all = documents();
         let params = Params::parse("").with("after", &all[1].id.to_string());
         assert_eq!(Filter::of(&params).unwrap().begin(&all), 2);
@@ -337,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn every_state_can_be_chosen_and_says_what_it_means() {
+    fn every_state_is_a_choice_with_its_meaning() {
         let states = states(&Params::parse("state=reserved"));
         for state in State::VARIANTS {
             let is = |choice: &&Choice| choice.value == state.as_str();
@@ -349,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_refused() {
+    fn unreadable_conditions_are_refused() {
         assert!(Filter::of(&Params::parse("ends=soon")).is_err());
         assert!(Filter::of(&Params::parse("state=gone")).is_err());
     }

@@ -1,6 +1,7 @@
+use super::block::{bounds, place};
 use super::*;
 use crate::domain::address::{AddressGroup, BindAddress, Family};
-use crate::engine::survey::Standing;
+use crate::engine::survey::{PortView, Standing};
 
 fn survey(change: impl Fn(u16, &mut PortView)) -> Survey {
     let port = |number| {
@@ -41,7 +42,7 @@ fn blocks_cover_every_port_once() {
 }
 
 #[test]
-fn an_address_says_what_is_shown_and_nothing_else() {
+fn address_has_the_view_and_nothing_else() {
     let all = "protocol=udp&interface=lo&layer=cost&only=3&as=table&block=7";
     assert_eq!(view(all).params().query(), format!("?{all}"));
     let wrong = "protocol=sctp&layer=x&only=6&as=&block=1024&junk=1&said=x";
@@ -52,27 +53,23 @@ fn an_address_says_what_is_shown_and_nothing_else() {
 }
 
 #[test]
-fn the_legend_counts_blocks_and_ports_and_filters() {
+fn legend_counts_and_filters_levels() {
     let survey = survey(|number, port| {
         if number == 70 || number == 71 || number == 200 {
             port.standing = Standing::Leased;
         }
     });
-    let rows = legend(&view("only=4"), &survey);
-    let leased = &rows[1];
-    assert_eq!((leased.means, leased.chosen), ("leased", true));
-    assert_eq!((&*leased.blocks, &*leased.ports), ("2 blocks", "3 ports"));
-    assert_eq!(leased.href, "/map");
-    let free = &rows[4];
-    assert_eq!(
-        (&*free.blocks, &*free.ports),
-        ("1,022 blocks", "65,532 ports")
-    );
-    assert_eq!(free.href, "/map?only=1");
+    let view = view("only=4");
+    let rows = legend(&view, &survey);
+    let counts = |index: usize| (rows[index].level, rows[index].blocks, rows[index].ports);
+    assert_eq!(counts(1), (4, 2, 3));
+    assert_eq!(counts(4), (1, 1_022, 65_532));
+    assert_eq!(view.of_level(4), "/map");
+    assert_eq!(view.of_level(1), "/map?only=1");
 }
 
 #[test]
-fn the_table_puts_neighbours_that_are_alike_together() {
+fn equal_neighbours_share_a_row() {
     let survey = survey(|number, port| match number {
         130 => port.standing = Standing::Others,
         0..256 => {}
@@ -84,7 +81,7 @@ fn the_table_puts_neighbours_that_are_alike_together() {
         .iter()
         .map(|run| (run.first, run.last, run.level))
         .collect();
-    // The first block has one port less than its neighbour.
+    // The first block has one port less than the next one.
     assert_eq!(
         rows,
         [(1, 63, 1), (64, 127, 1), (128, 191, 3), (192, 255, 1)]
@@ -95,7 +92,7 @@ fn the_table_puts_neighbours_that_are_alike_together() {
 }
 
 #[test]
-fn the_page_stays_small_and_inert() {
+fn page_is_small_and_inert() {
     let survey = survey(|number, port| {
         port.standing = match number % 6 {
             0 => Standing::Outside,
@@ -114,12 +111,12 @@ fn the_page_stays_small_and_inert() {
     }
     let hostile = view("interface=%3Cscript%3Ealert(1)%3C%2Fscript%3E");
     let mut page = MapPage::of(hostile, &survey);
-    page.notices.push("<script>alert(1)".to_owned());
+    page.addresses.push_str("<script>alert(1)");
     assert!(!page.render().unwrap().contains("<script>alert"));
 }
 
 #[test]
-fn others_leases_are_told_by_their_user_alone() {
+fn other_users_leases_show_the_user_only() {
     let mut lease = crate::domain::lease::tests_support::lease(70);
     lease.name = Some("secret".parse().unwrap());
     let lease = Arc::new(lease);

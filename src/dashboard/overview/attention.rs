@@ -1,4 +1,4 @@
-//! What needs attention, the worst first, each with the way to where it is dealt with.
+//! Items that need attention, the worst first, each with a link to the page that deals with it.
 
 use std::sync::Arc;
 
@@ -13,37 +13,31 @@ use crate::domain::lease::{Lease, State};
 use crate::domain::words::{are, counted, grouped};
 use crate::engine::capacity::{Capacity, Shares};
 
-/// So many warnings about the configuration are told of one by one.
+/// Maximum number of warnings about the configuration that have an item each.
 const WARNINGS: usize = 3;
 
-/// One thing to look at.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Item {
-    /// How bad it is.
     pub(super) badge: Badge,
-    /// What it is, perhaps with somebody's text in it.
+    /// A sentence; it may have texts from outside, which are printable.
     pub(super) says: String,
-    /// What the way out is called.
+    /// Label of the link.
     pub(super) link: &'static str,
-    /// Where that is.
     pub(super) href: String,
 }
 
-/// What is looked at.
+/// The state of the service that items are made from.
 pub(super) struct Facts<'a> {
-    /// What the service found of itself; empty where it did not answer.
+    /// The health checks; empty if the service did not answer.
     pub(super) checks: &'a [Check],
-    /// The living leases.
     pub(super) leases: &'a [Arc<Lease>],
-    /// How full the pools are.
     pub(super) capacities: &'a [Capacity],
-    /// What the record says.
     pub(super) past: &'a Past,
-    /// What looks wrong in the configuration.
+    /// Warnings about the configuration.
     pub(super) warnings: &'a [Finding],
 }
 
-/// Everything that needs attention; nothing where all is well.
+/// Everything that needs attention; empty if all is well.
 pub(super) fn items(facts: &Facts<'_>) -> Vec<Item> {
     let mut items = of_checks(facts);
     items.extend(of_leases(facts.leases));
@@ -62,7 +56,7 @@ impl Item {
             _ => "waiting",
         };
         Self {
-            badge: Badge { tone, word },
+            badge: Badge::new(tone, word),
             says,
             link,
             href: href.to_owned(),
@@ -80,12 +74,12 @@ const fn rank(tone: Tone) -> u8 {
 
 fn of_checks(facts: &Facts<'_>) -> Vec<Item> {
     if facts.checks.is_empty() {
-        let says = "The record does not answer, so no port can be granted now.";
+        let says = "The record does not answer, so portbook cannot grant ports now.";
         return vec![Item::new(Tone::Bad, says.to_owned(), "Status", "/status")];
     }
     let has_lost = facts.leases.iter().any(|lease| lease.state == State::Lost);
     let wrong = facts.checks.iter().filter(|check| {
-        // The lost leases are told of by themselves.
+        // Lost leases have an item of their own.
         check.condition != Condition::Ok && !(check.name == "guards" && has_lost)
     });
     let item = |check: &Check| {
@@ -110,7 +104,7 @@ fn of_leases(leases: &[Arc<Lease>]) -> Vec<Item> {
     let mut items = Vec::new();
     let lost = ports(State::Lost);
     if !lost.is_empty() {
-        let says = format!("Leased, but another program has it: {}.", named(&lost));
+        let says = format!("Leased, but used by another program: {}.", named(&lost));
         items.push(Item::new(
             Tone::Bad,
             says,
@@ -120,7 +114,7 @@ fn of_leases(leases: &[Arc<Lease>]) -> Vec<Item> {
     }
     let degraded = ports(State::Degraded);
     if !degraded.is_empty() {
-        let says = format!("An address has gone from under {}.", named(&degraded));
+        let says = format!("An address of {} has gone.", named(&degraded));
         let (link, href) = ("Degraded leases", "/leases?state=degraded");
         items.push(Item::new(Tone::Warning, says, link, href));
     }
@@ -144,23 +138,18 @@ fn of_pool(pool: &Capacity) -> Option<Item> {
     let name = &pool.pool;
     match &pool.whole {
         Err(why) => {
-            let says = format!("Pool {name} can grant nothing: {}.", printable(why));
+            let says = format!("Pool {name} cannot grant ports: {}.", printable(why));
             Some(Item::new(Tone::Bad, says, "Interfaces", "/interfaces"))
         }
         Ok(place) => {
             let (tone, says) = scarce(name, &place.shares)?;
-            let query = Params::default().with("pool", name).query();
-            Some(Item::new(
-                tone,
-                says,
-                "Its leases",
-                &format!("/leases{query}"),
-            ))
+            let leases = Params::default().with("pool", name).link("/leases");
+            Some(Item::new(tone, says, "Its leases", &leases))
         }
     }
 }
 
-/// What is to be said of a pool with less than a tenth left.
+/// A sentence about a pool with less than a tenth of its ports left.
 fn scarce(pool: &str, shares: &Shares) -> Option<(Tone, String)> {
     let (free, all) = (shares.free, shares.grantable());
     match free {
@@ -251,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn where_all_is_well_nothing_is_said() {
+    fn healthy_service_needs_no_attention() {
         let checks = [Check::ok("record", "it takes commits")];
         let leases = [in_state(20_000, State::Active)];
         assert_eq!(about(&leases, &checks, &Past::default()), []);
@@ -259,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn the_worst_comes_first_and_each_has_its_way_out() {
+    fn worst_item_comes_first_with_its_link() {
         let checks = [
             Check::new("disk", Condition::Warn, "little room"),
             Check::new("guards", Condition::Warn, "1 lost"),
@@ -298,13 +287,13 @@ mod tests {
     }
 
     #[test]
-    fn a_service_that_does_not_answer_is_the_first_problem() {
+    fn silent_service_is_the_first_problem() {
         let found = about(&[], &[], &Past::default());
         assert_eq!(found[0].badge.tone, Tone::Bad);
     }
 
     #[test]
-    fn a_pool_is_scarce_before_it_is_full() {
+    fn nearly_full_pool_is_a_warning() {
         let tone = |leased, free| scarce("web", &shares(leased, free)).map(|(tone, _)| tone);
         assert_eq!(tone(96, 4), Some(Tone::Warning));
         assert_eq!(tone(100, 0), Some(Tone::Bad));

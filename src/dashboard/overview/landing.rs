@@ -1,4 +1,4 @@
-//! Where the console landed, and why not where it prefers to be.
+//! The console's own address, and the reason if it is not the preferred one.
 
 use std::sync::Arc;
 
@@ -8,20 +8,19 @@ use crate::dashboard::part::moved::MoveNote;
 use crate::domain::lease::Lease;
 use crate::domain::words::listed;
 
-/// More ports than a sentence takes.
+/// Maximum number of ports in a sentence.
 const NAMED: usize = 4;
 
-/// Where the console listens.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Landing {
-    /// Its address; none where it is switched off and the page came over the socket.
+    /// `None` if the console is switched off and the page came over the API socket.
     pub(super) url: Option<String>,
-    /// Why it is not on the port that it prefers.
+    /// A sentence about the port that the console stands in for.
     pub(super) moved: Option<String>,
 }
 
 impl Landing {
-    /// Where the console of this service landed, as this viewer may know.
+    /// Hides from the viewer the names of other users' programs.
     pub(super) fn of(face: &AppState, viewer: &Viewer, living: &[Arc<Lease>]) -> Self {
         let Some(url) = face.console.get().cloned() else {
             return Self::default();
@@ -34,7 +33,6 @@ impl Landing {
     }
 }
 
-/// The reason why the console's lease is not on the port that it prefers.
 fn moved(lease: &Lease, viewer: &Viewer) -> Option<String> {
     let mut moved = lease.moved.clone()?;
     if !viewer.sees(lease.uid) {
@@ -47,7 +45,7 @@ fn moved(lease: &Lease, viewer: &Viewer) -> Option<String> {
     })
 }
 
-/// The ports in words; the later ones as a number where there are many.
+/// The ports in words: the first ones by number, and the number of the others.
 pub(super) fn named(ports: &[u16]) -> String {
     let rest = ports.len().saturating_sub(NAMED);
     let mut words: Vec<String> = ports.iter().take(NAMED).map(u16::to_string).collect();
@@ -81,7 +79,7 @@ mod tests {
     const OWN: Viewer = Viewer::Reader { of: 1000 };
 
     #[test]
-    fn the_holder_of_the_preferred_port_is_told() {
+    fn occupant_of_the_preferred_port_is_named() {
         let said = told(Reason::InUse, "node (pid 77)", &OWN).unwrap();
         let node = "8888 is in use by node (pid 77), so the console is on 8889.";
         assert_eq!(said, node);
@@ -90,20 +88,20 @@ mod tests {
     }
 
     #[test]
-    fn readers_of_another_user_learn_no_names() {
+    fn other_users_see_no_names() {
         let said = told(Reason::InUse, "node (pid 77)", &Viewer::Reader { of: 7 });
         assert_eq!(said.unwrap(), "8888 is in use, so the console is on 8889.");
     }
 
     #[test]
-    fn a_console_on_its_port_has_nothing_to_tell() {
+    fn console_on_its_port_has_no_sentence() {
         assert_eq!(moved(&lease(8888), &OWN), None);
         assert_eq!(told(Reason::Preferred, "", &OWN), None);
         assert_eq!(told(Reason::AskedOtherwise, "port 8889", &OWN), None);
     }
 
     #[test]
-    fn many_ports_are_told_as_a_few_and_a_number() {
+    fn many_ports_end_with_their_number() {
         assert_eq!(named(&[1, 2, 3, 4, 5, 6]), "1, 2, 3, 4 and 2 more");
     }
 }

@@ -1,27 +1,24 @@
-//! What the record says of the last day and the last week. Every question is about totals or about a
-//! bounded number of rows, so that the page costs the same however long the past is.
+//! The last day and the last week on record. Every query reads totals or a bounded number of rows, so
+//! that the page costs the same however long the past is.
 
 use jiff::Timestamp;
 
 use crate::access::Viewer;
 use crate::api::AppState;
 use crate::api::attempts::veil_words;
+use crate::dashboard::chart::rates::{HOUR_SECONDS, HOURS, begin_of};
 use crate::domain::lease::State;
 use crate::store::{AllocationTotal, HourTotal, LateTotal, LeaseTotal, StatsFilter, StoreError};
 
-/// How many hours a day has, the one that runs included.
-pub(super) const HOURS: i64 = 24;
-
-const HOUR_SECONDS: i64 = 3600;
 const DAY_SECONDS: i64 = 24 * HOUR_SECONDS;
 
-/// Over how many days what was saved is told, today included.
+/// Number of days of the savings, today included.
 pub(super) const DAYS: i64 = 7;
 
-/// What the record says.
+/// The totals of the overview, as one viewer may see them.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Past {
-    /// The first of the hours that make up the last day.
+    /// The first hour of the last day, in hours since 1970.
     pub(super) first_hour: i64,
     /// Allocations of a week by hour and pool.
     pub(super) allocations: Vec<AllocationTotal>,
@@ -29,12 +26,12 @@ pub(super) struct Past {
     pub(super) attempts: Vec<HourTotal>,
     /// Outsiders found on leased ports in the last day.
     pub(super) late: LateTotal,
-    /// How many leases ended today because their owner was gone.
+    /// Number of leases that ended today because their owner had gone.
     pub(super) orphaned: i64,
 }
 
 impl Past {
-    /// What this viewer may know of it. What cannot be read is said in a notice and left empty.
+    /// Reads the totals. If that fails they are empty, and a notice tells the reason.
     pub(super) async fn of(
         face: &AppState,
         viewer: &Viewer,
@@ -42,17 +39,15 @@ impl Past {
         notices: &mut Vec<String>,
     ) -> Self {
         let first_hour = now.as_second().div_euclid(HOUR_SECONDS) - (HOURS - 1);
-        match Self::read(face, viewer, now, first_hour).await {
-            Ok(past) => past,
-            Err(error) => {
-                tracing::error!(%error, "the record is unavailable");
-                notices.push(format!("What happened lately cannot be read: {error}."));
-                Self {
-                    first_hour,
-                    ..Self::default()
-                }
+        let past = Self::read(face, viewer, now, first_hour).await;
+        past.unwrap_or_else(|error| {
+            tracing::error!(%error, "could not read the totals of the overview; they show as empty");
+            notices.push(format!("The latest history cannot be read: {error}."));
+            Self {
+                first_hour,
+                ..Self::default()
             }
-        }
+        })
     }
 
     async fn read(
@@ -83,16 +78,13 @@ impl Past {
         })
     }
 
-    /// All attempts of the day, and those of them that met somebody.
-    pub(super) fn attempts_of_day(&self) -> (usize, usize) {
+    /// Number of attempts of the day, and number of those that found the port in use.
+    pub(super) fn attempts_of_day(&self) -> (i64, i64) {
         let sum = |of: fn(&HourTotal) -> i64| self.attempts.iter().map(of).sum();
-        (
-            number(sum(|hour| hour.attempts)),
-            number(sum(|hour| hour.in_use)),
-        )
+        (sum(|hour| hour.attempts), sum(|hour| hour.in_use))
     }
 
-    /// The beginning of the day as an address says it, so that a list counts the same.
+    /// Begin of the day as an address has it, so that the list of attempts counts the same.
     pub(super) fn since(&self) -> String {
         begin_of(self.first_hour).to_string()
     }
@@ -103,14 +95,4 @@ fn orphaned(ended: &[LeaseTotal]) -> i64 {
         .iter()
         .filter(|total| total.state == State::OwnerGone.as_str());
     gone.map(|total| total.leases).sum()
-}
-
-/// When an hour begins.
-pub(super) fn begin_of(hour: i64) -> Timestamp {
-    Timestamp::from_second(hour * HOUR_SECONDS).unwrap_or(Timestamp::UNIX_EPOCH)
-}
-
-/// A count from the record; none is ever below zero.
-pub(super) fn number(count: i64) -> usize {
-    usize::try_from(count).unwrap_or(0)
 }

@@ -1,45 +1,41 @@
-//! What learning saved: the busy ports that requests met, beside those that as many ports drawn at
-//! random would have met.
+//! Savings of learning: the refusals that requests met, beside those that ports drawn at random would
+//! have met.
 
 use super::past::DAYS;
 use crate::api::document::Saved;
 use crate::api::stats;
 use crate::config::Settings;
-use crate::dashboard::part::bar;
+use crate::dashboard::chart;
 use crate::domain::attempt::printable;
 use crate::domain::pool::Strategy;
 use crate::domain::words::{counted, grouped, listed, plural};
 use crate::store::AllocationTotal;
 
-/// What was saved, in words and as two bars.
+/// The savings in words and as two bars.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct SavedView {
-    /// The sentence.
     pub(super) says: String,
-    /// What it is counted from.
+    /// The allocations that are counted, in a sentence.
     pub(super) counted: String,
-    /// What random would have met, and what was met.
+    /// Random, then learning.
     pub(super) bars: [SavedBar; 2],
 }
 
-/// One of the two numbers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct SavedBar {
-    /// Whose number it is.
     pub(super) label: &'static str,
-    /// The number.
     pub(super) value: String,
-    /// Its length beside the greater one.
+    /// Length beside the longer of the two, which fills the picture.
     pub(super) length: u32,
 }
 
-/// What learning saved within the week; none where no allocation can tell.
+/// The savings of the week. `None` if no allocation counts.
 pub(super) fn view(settings: &Settings, allocations: &[AllocationTotal]) -> Option<SavedView> {
     let learns = |pool: &str| {
         let pool = settings.pools.get(pool);
         pool.is_some_and(|pool| pool.strategy == Strategy::Learned)
     };
-    // What other orders met says nothing of learning.
+    // Pools with other strategies learn nothing.
     let learned = allocations.iter().filter(|hour| learns(&hour.pool));
     let mut pools: Vec<String> = learned
         .clone()
@@ -58,29 +54,25 @@ fn of(saved: &Saved, pools: &[String]) -> SavedView {
     let bar = |label, value, number| SavedBar {
         label,
         value,
-        length: bar::length(number, longest),
+        length: chart::length(number, longest),
     };
-    let noun = plural(pools.len(), "pool");
     SavedView {
         says: says(random, met),
         counted: format!(
-            "From {} of the last {DAYS} days in {noun} {}, which choose by what was learned. Of each the share \
-             of busy ports among those it could have had is on record: that is what random meets on average.",
+            "From {} of the last {DAYS} days in {} {}, which choose by history. Each has on record the share of busy \
+             ports among those it could have had: that is the number of busy ports that random meets on average.",
             counted(saved.allocations, "allocation"),
+            plural(pools.len(), "pool"),
             listed(pools)
         ),
         bars: [
             bar("Random would have met", about(random), random),
-            bar("Learning met", exactly(saved.met), met),
+            bar("Learning met", grouped(saved.met), met),
         ],
     }
 }
 
-fn exactly(met: u64) -> String {
-    grouped(met)
-}
-
-/// A mean has a fraction; of a large one it says nothing.
+/// A mean, with a decimal if it is small.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
@@ -103,7 +95,7 @@ fn says(random: f64, met: f64) -> String {
     if difference < 0.0 {
         let more = about(-difference);
         return format!(
-            "{more} more busy ports met than random would have: it saved nothing so far."
+            "{more} more busy ports met than random would have: learning saved nothing so far."
         );
     }
     let share = (difference / random * 100.0).floor();
@@ -128,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_saved_is_told_with_what_it_is_counted_from() {
+    fn savings_name_the_allocations_counted() {
         let view = saved(96.4, 3);
         assert_eq!(
             view.says,
@@ -140,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_lost_is_told_as_well() {
+    fn losses_are_told_too() {
         let view = saved(0.4, 2);
         assert!(view.says.starts_with("1.6 more"), "{}", view.says);
         assert_eq!(view.bars[1].length, 1000);

@@ -1,6 +1,5 @@
 use super::*;
-use crate::api::document::OwnerDocument;
-use crate::dashboard::part::badge::Badge;
+use crate::api::document::{OwnerDocument, ProcessDocument};
 use crate::domain::attempt::{Occupant, SocketState};
 use crate::domain::lease::State;
 use crate::domain::lease::tests_support::lease;
@@ -9,69 +8,75 @@ use crate::host::clock::Clock;
 const HOSTILE: &str = "<script>alert(1)</script>\"'\u{1b}[31m";
 
 fn page() -> Overview {
-    let now = Timestamp::UNIX_EPOCH;
     Overview {
-        frame: super::super::frame::Frame::default(),
-        now: When::of(now, now),
+        frame: Frame::default(),
+        now: Timestamp::UNIX_EPOCH,
         notices: Vec::new(),
         landing: Landing::default(),
         attention: Vec::new(),
         tiles: Vec::new(),
         pools: Vec::new(),
-        rates: Rates::of(&Past::default(), &Params::default()),
+        rates: Rates::of(0, &[], &[], false),
         saved: None,
-        leases: LeaseTable {
-            rows: Vec::new(),
-            trouble: 0,
-            cut: None,
-        },
+        leases: LeaseTable::default(),
         attempts: Vec::new(),
         interfaces: Vec::new(),
         events: Vec::new(),
     }
 }
 
-fn hostile_lease() -> LeaseDocument {
+/// A lost lease of an owner with a hostile name, as this user sees it.
+fn hostile_lease(uid: u32) -> LeaseRow {
     let mut lost = lease(20_000);
     lost.state = State::Lost;
     let mut document = LeaseDocument::of(&lost, &Clock::manual());
     document.owner = Some(OwnerDocument {
-        process: crate::api::document::ProcessDocument::default(),
+        process: ProcessDocument::default(),
         pid: 7,
         started_at: Timestamp::UNIX_EPOCH,
         uid: 1000,
         command: HOSTILE.into(),
     });
-    document
+    LeaseRow::of(document, &Viewer::Reader { of: uid })
 }
 
-fn hostile_attempt() -> AttemptRow {
-    let occupant = Occupant {
-        pid: Some(7),
-        uid: None,
-        command: Some(HOSTILE.into()),
-        state: SocketState::Listening,
-    };
-    AttemptRow {
-        at: page().now,
-        port: 8888,
-        protocol: "tcp".into(),
-        address: "127.0.0.1".into(),
+fn hostile_attempt() -> AttemptDocument {
+    AttemptDocument {
+        seq: None,
+        allocation: None,
+        pool: Some("console".into()),
+        at: Timestamp::UNIX_EPOCH,
         interface: HOSTILE.into(),
-        outcome: Badge::outcome("in_use"),
+        address: "127.0.0.1".into(),
+        protocol: "tcp".into(),
+        port: 8888,
+        outcome: "in_use".into(),
         errno: None,
-        occupant: Some((&occupant).into()),
-        pool: "console".into(),
-        took: String::new(),
+        duration_us: 1.0,
+        occupant: Some(Occupant {
+            pid: Some(7),
+            uid: None,
+            command: Some(HOSTILE.into()),
+            state: SocketState::Listening,
+        }),
+        trace_id: None,
+        span_id: None,
     }
 }
 
 #[test]
 fn hostile_texts_are_inert() {
-    let now = Timestamp::UNIX_EPOCH;
-    let event = Event {
+    let mut page = page();
+    page.notices.push(HOSTILE.into());
+    page.landing.moved = Some(HOSTILE.into());
+    page.leases.rows.push(LeaseRow {
+        taken_by: Some(HOSTILE.into()),
+        ..hostile_lease(1000)
+    });
+    page.attempts.push(hostile_attempt());
+    page.events.push(Event {
         seq: 1,
-        at: now,
+        at: Timestamp::UNIX_EPOCH,
         kind: EventKind::Refused,
         uid: None,
         lease: None,
@@ -80,15 +85,7 @@ fn hostile_texts_are_inert() {
         port: None,
         outsider: None,
         detail: HOSTILE.into(),
-    };
-    let mut page = page();
-    page.notices.push(HOSTILE.into());
-    page.landing.moved = Some(HOSTILE.into());
-    page.leases
-        .rows
-        .push(LeaseRow::of(hostile_lease(), true, Some(HOSTILE), now));
-    page.attempts.push(hostile_attempt());
-    page.events.push(EventRow::of(&event, now));
+    });
     let html = page.render().unwrap();
     assert!(!html.contains("<script>alert"), "{html}");
     assert!(!html.contains("\"'\u{1b}"), "{html}");
@@ -96,36 +93,28 @@ fn hostile_texts_are_inert() {
 }
 
 #[test]
-fn an_empty_page_says_what_to_do_next() {
+fn empty_page_tells_the_next_step() {
     let html = page().render().unwrap();
     assert!(html.contains("python3 -m http.server {port}"));
     assert!(html.contains("portbook alloc"));
 }
 
 #[test]
-fn others_leases_show_as_port_and_uid() {
-    let hidden = hostile_lease().seen_by_others();
+fn other_users_leases_show_port_and_uid_only() {
     let mut page = page();
-    page.leases
-        .rows
-        .push(LeaseRow::of(hidden, false, None, Timestamp::UNIX_EPOCH));
+    page.leases.rows.push(hostile_lease(7));
     let html = page.render().unwrap();
     assert!(html.contains("20000") && html.contains("uid 1000"));
     assert!(!html.contains("alert(1)"));
 }
 
 #[test]
-fn nothing_is_inline() {
+fn page_has_no_inline_style_or_script() {
     let mut page = page();
-    let mut lost = lease(20_000);
-    lost.state = State::Lost;
-    let lost = LeaseDocument::of(&lost, &Clock::manual());
-    page.leases
-        .rows
-        .push(LeaseRow::of(lost, true, None, Timestamp::UNIX_EPOCH));
+    page.leases.rows.push(hostile_lease(1000));
     page.attempts.push(hostile_attempt());
     let html = page.render().unwrap();
-    // What the content security policy would refuse.
+    // The content security policy would block these.
     for inline in ["style=", "<style", "onclick", "javascript:"] {
         assert!(!html.contains(inline), "{inline}");
     }

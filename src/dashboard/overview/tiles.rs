@@ -1,9 +1,9 @@
-//! The numbers at the top of the overview, each a way to the list of what it counts.
+//! The numbers at the top of the overview, each with a link to the list of what it counts.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::past::{Past, number};
+use super::past::Past;
 use crate::dashboard::format::{per_mille, percent};
 use crate::dashboard::frame::Params;
 use crate::domain::health::{Check, Condition};
@@ -12,38 +12,30 @@ use crate::domain::pool::DEFAULT_POOL;
 use crate::domain::words::{counted, grouped};
 use crate::engine::capacity::Capacity;
 
-/// What ends so soon is told of, with the word for it in an address.
+/// Leases that end within this time are counted; the word is the same time in an address.
 const SOON: Duration = Duration::from_mins(10);
 const SOON_WORD: &str = "10m";
 
-/// One number with what it means.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Tile {
-    /// What is counted.
     pub(super) label: String,
-    /// The number.
     pub(super) value: String,
-    /// The rest of the sentence.
+    /// The number in context.
     pub(super) note: String,
-    /// Where the rows behind it are.
     pub(super) href: String,
-    /// Whether the note asks for a look.
+    /// Whether the tile is highlighted.
     pub(super) alarming: bool,
-    /// A bar from 0 to 1000, as long as the share that the number is.
+    /// The number as a length from 0 to 1000, if it is a share.
     pub(super) bar: Option<u64>,
 }
 
-/// What the tiles are made of.
 pub(super) struct Counts<'a> {
-    /// The living leases.
     pub(super) leases: &'a [Arc<Lease>],
-    /// How full the pools are.
     pub(super) capacities: &'a [Capacity],
-    /// What the record says.
     pub(super) past: &'a Past,
-    /// What was looked at; empty where the service did not answer.
+    /// The health checks; empty if the service did not answer.
     pub(super) checks: &'a [Check],
-    /// When leases are counted.
+    /// Now, on the clock of deadlines.
     pub(super) boot: BootTime,
 }
 
@@ -72,12 +64,11 @@ fn active(leases: &[Arc<Lease>]) -> Tile {
             _ => format!("{} without a listener", counted(others, "other lease")),
         },
         href: "/leases?state=active".to_owned(),
-        alarming: false,
-        bar: None,
+        ..Tile::default()
     }
 }
 
-/// Of the default pool, which most requests use.
+/// Free ports of the default pool, which most requests use.
 fn free(capacities: &[Capacity]) -> Option<Tile> {
     let of = capacities.iter().find(|pool| &*pool.pool == DEFAULT_POOL)?;
     let shares = of.whole.as_ref().ok()?.shares;
@@ -94,7 +85,7 @@ fn free(capacities: &[Capacity]) -> Option<Tile> {
 
 fn conflicts(past: &Past) -> Tile {
     let (attempts, met) = past.attempts_of_day();
-    let query = Params::default()
+    let conflicts = Params::default()
         .with("outcome", "in_use")
         .with("since", &past.since());
     Tile {
@@ -109,9 +100,9 @@ fn conflicts(past: &Past) -> Tile {
             ),
             (_, late) => format!("and {} on leased ports", counted(late, "outsider")),
         },
-        href: format!("/attempts{}", query.query()),
+        href: conflicts.link("/attempts"),
         alarming: past.late.found > 0,
-        bar: None,
+        ..Tile::default()
     }
 }
 
@@ -130,27 +121,24 @@ fn expiring(leases: &[Arc<Lease>], now: BootTime) -> Tile {
             waiting => format!("within 10 minutes, {} unless claimed", grouped(waiting)),
         },
         href: format!("/leases?ends={SOON_WORD}"),
-        alarming: false,
-        bar: None,
+        ..Tile::default()
     }
 }
 
-/// Named leases outlive their owners and wait for the next; others end with them.
+/// Leases kept for their names. Leases without a name end with their owners.
 fn owners_away(leases: &[Arc<Lease>], past: &Past) -> Tile {
-    let ended = number(past.orphaned);
     Tile {
         label: "Owners away".to_owned(),
         value: grouped(in_state(leases, State::Reserved)),
-        note: match ended {
+        note: match past.orphaned {
             0 => "their names keep the ports".to_owned(),
-            _ => format!(
+            ended => format!(
                 "names keep the ports; without a name {} ended today",
                 counted(ended, "lease")
             ),
         },
         href: "/leases?state=reserved".to_owned(),
-        alarming: false,
-        bar: None,
+        ..Tile::default()
     }
 }
 
@@ -177,7 +165,7 @@ fn health(checks: &[Check]) -> Tile {
         note,
         href: "/status".to_owned(),
         alarming: well < checks.len() || checks.is_empty(),
-        bar: None,
+        ..Tile::default()
     }
 }
 
@@ -198,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn each_number_counts_what_its_list_shows() {
+    fn numbers_link_to_their_lists() {
         let leases = in_states(&[State::Active, State::Reserved, State::Active, State::Lost]);
         let tile = active(&leases);
         assert_eq!((&*tile.value, &*tile.href), ("2", "/leases?state=active"));
@@ -213,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn what_ends_within_ten_minutes_ends_soon() {
+    fn leases_ending_within_ten_minutes_are_counted() {
         let now = BootTime(Duration::from_secs(100));
         let mut leases = [lease(1), lease(2), lease(3), lease(4)];
         leases[0].claim_by = Some(now.after(SOON));
@@ -226,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn the_free_share_leaves_out_what_may_never_be_granted() {
+    fn free_share_leaves_out_excluded_ports() {
         let shares = Shares {
             leased: 1,
             others: 1,
@@ -252,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn conflicts_are_told_with_what_they_are_among() {
+    fn conflicts_are_a_share_of_attempts() {
         let past = Past {
             first_hour: 1,
             attempts: vec![
@@ -276,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn health_names_what_is_wrong() {
+    fn health_names_failed_checks() {
         let mut checks = vec![Check::ok("record", ""), Check::ok("disk", "")];
         assert!(!health(&checks).alarming);
         checks[1].condition = Condition::Fail;

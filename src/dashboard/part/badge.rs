@@ -1,33 +1,32 @@
-//! The small marks that tell a state: a word, a shape and a colour, so that none has to do alone.
+//! Badges: a state as a word, a shape and a colour, so that none of them has to do alone.
 
 use crate::domain::event::EventKind;
+use crate::domain::health::Condition;
 use crate::domain::lease::State;
 
-/// How a state is to be taken; the stylesheet has a shape and a colour for each.
+/// Meaning of a state; the stylesheet has a shape and a colour for each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tone {
-    /// As it should be.
     Good,
-    /// On its way, or waiting for somebody.
+    /// Waits for its owner or for time to pass.
     Waiting,
-    /// Worth a look.
     Warning,
-    /// Wrong.
     Bad,
     /// Neither good nor bad.
     Plain,
 }
 
-/// One mark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Badge {
-    /// How to take it.
     pub tone: Tone,
-    /// What it says.
     pub word: &'static str,
 }
 
 impl Badge {
+    pub const fn new(tone: Tone, word: &'static str) -> Self {
+        Self { tone, word }
+    }
+
     /// The class in the stylesheet.
     pub const fn class(&self) -> &'static str {
         match self.tone {
@@ -39,7 +38,6 @@ impl Badge {
         }
     }
 
-    /// A lease's state.
     pub fn lease(state: State) -> Self {
         let tone = match state {
             State::Active => Tone::Good,
@@ -59,7 +57,6 @@ impl Badge {
         Self { tone, word }
     }
 
-    /// A kind of event.
     pub fn event(kind: EventKind) -> Self {
         let tone = match kind {
             EventKind::Granted | EventKind::Active | EventKind::Claimed | EventKind::Healed => {
@@ -82,7 +79,7 @@ impl Badge {
         Self { tone, word }
     }
 
-    /// An attempt's outcome, by its word in the record.
+    /// The outcome of an attempt, by its word in the record.
     pub fn outcome(word: &str) -> Self {
         let (tone, word) = match word {
             "bound" => (Tone::Good, "bound"),
@@ -95,18 +92,19 @@ impl Badge {
         Self { tone, word }
     }
 
-    /// Whether an interface is up.
+    pub const fn health(condition: Condition) -> Self {
+        match condition {
+            Condition::Ok => Self::new(Tone::Good, "ok"),
+            Condition::Warn => Self::new(Tone::Warning, "look at it"),
+            Condition::Fail => Self::new(Tone::Bad, "not well"),
+        }
+    }
+
     pub const fn interface(up: bool) -> Self {
         if up {
-            Self {
-                tone: Tone::Good,
-                word: "up",
-            }
+            Self::new(Tone::Good, "up")
         } else {
-            Self {
-                tone: Tone::Plain,
-                word: "down",
-            }
+            Self::new(Tone::Plain, "down")
         }
     }
 }

@@ -1,251 +1,180 @@
-//! An explanation as pages tell it: what was ruled out, and what each candidate was expected to cost.
+//! An explanation on pages: the excluded ports, and the expected cost of each candidate.
 
 use super::badge::{Badge, Tone};
-use super::bar::{self, Piece, stacked};
-use super::left_out::left_out;
-use super::precedence::{PassedRow, StepRow, passed_over, steps};
+use super::precedence::{StepRow, steps};
+use crate::dashboard::chart::{self, Piece, Series, stacked};
 use crate::dashboard::format::UNSET;
-use crate::domain::attempt::printable;
 use crate::domain::candidate::{Candidate, PenaltyReason};
 use crate::domain::explanation::Explanation;
 use crate::domain::port::Port;
-use crate::domain::precedence::Step;
+use crate::domain::precedence::{Skipped, Step};
 use crate::domain::story;
-use crate::domain::words::{counted, grouped};
+use crate::domain::words::grouped;
 
-/// So many choices are shown.
+/// Maximum number of choices on a page.
 const CHOICES: usize = 20;
 
-/// A term of a candidate's cost.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Term {
-    /// Its colour in the stylesheet.
-    pub class: &'static str,
-    /// What it is called.
-    pub word: &'static str,
-    /// What it means.
-    pub means: &'static str,
-}
+/// Maximum number of rows of ports passed over.
+const PASSED: usize = 50;
 
-/// The terms, in the order of the bars.
-pub const TERMS: [Term; 6] = [
-    Term {
-        class: "term-busy",
-        word: "busy",
-        means: "how likely it is that somebody is there",
-    },
-    Term {
-        class: "term-seen",
-        word: "seen",
-        means: "the latest look at the sockets saw somebody",
-    },
-    Term {
-        class: "term-late",
-        word: "late",
-        means: "outsiders came while it was leased",
-    },
-    Term {
-        class: "term-released",
-        word: "released",
-        means: "a lease on it ended a moment ago",
-    },
-    Term {
-        class: "term-ephemeral",
-        word: "ephemeral",
-        means: "any outgoing connection may take it",
-    },
-    Term {
-        class: "term-iana",
-        word: "IANA",
-        means: "assigned to a service in wide use",
-    },
+/// The terms of a cost, in the order of the bars.
+pub const TERMS: [Series; 6] = [
+    Series::colour("term-busy", "busy", "probability that the port is in use"),
+    Series::colour("term-seen", "seen", "in use at the latest snapshot"),
+    Series::colour("term-late", "late", "outsiders came while it was leased"),
+    Series::colour(
+        "term-released",
+        "released",
+        "a lease on it ended a moment ago",
+    ),
+    Series::colour(
+        "term-ephemeral",
+        "ephemeral",
+        "any outgoing connection may take it",
+    ),
+    Series::colour("term-iana", "IANA", "assigned to a service in wide use"),
 ];
 
-/// An explanation, ready for a template.
+/// An explanation with the words and bars of a page.
 #[derive(Debug, Clone, Default)]
 pub struct Why {
-    /// In a few sentences.
-    pub story: String,
-    /// The order of candidates.
-    pub strategy: String,
-    /// The ranges that were searched.
-    pub ranges: String,
-    /// How many ports these have, such as "101 ports".
-    pub ports: String,
-    /// Whether they were searched at all: an earlier step of the precedence may have decided.
-    pub is_searched: bool,
-    /// The step that yielded each granted port.
-    pub steps: Vec<StepRow>,
-    /// The ports that came before the granted ones.
-    pub passed_over: Vec<PassedRow>,
-    /// "50 of 256", where more were passed over than are shown.
-    pub passed_cut: Option<String>,
-    /// The selectors that were asked for.
-    pub interfaces: String,
-    /// The bind addresses they meant.
-    pub addresses: Vec<String>,
-    /// What ruled ports out.
-    pub excluded: Vec<ExcludedRow>,
-    /// The candidates of each choice.
-    pub choices: Vec<Choice>,
-    /// The order in which candidates are tried, in a few words.
-    pub order: &'static str,
-    /// What is not among the candidates, in sentences.
-    pub left_out: Vec<String>,
-    /// "20 of 64 choices", where there are more than are shown.
-    pub cut: Option<String>,
-    /// What a port drawn at random would have met.
-    pub random: Option<String>,
-}
-
-/// How many ports one reason ruled out.
-#[derive(Debug, Clone)]
-pub struct ExcludedRow {
-    /// The reason.
-    pub words: &'static str,
-    /// How many.
-    pub ports: String,
-    /// Their part of all ports of the ranges.
-    pub bar: u32,
-}
-
-/// The candidates of one choice, the cheapest first.
-#[derive(Debug, Clone)]
-pub struct Choice {
-    /// Which choice it was, counted from one.
-    pub number: usize,
-    /// The candidates.
-    pub candidates: Vec<CandidateRow>,
+    pub record: Explanation,
 }
 
 /// A candidate with its cost.
 #[derive(Debug, Clone)]
 pub struct CandidateRow {
-    /// The port.
     pub port: Port,
-    /// For which protocol its page is asked.
+    /// Protocol of the port's page.
     pub protocol: &'static str,
-    /// What became of it.
     pub verdict: Badge,
-    /// What choosing it was expected to cost.
     pub cost: String,
-    /// The same as a bar, beside the dearest of the choice.
-    pub bar: Vec<Segment>,
-    /// Each term, in the order of [`TERMS`].
-    pub terms: Vec<TermCell>,
-    /// What was known of it, in words.
+    /// The terms as pieces of a bar; the dearest candidate of the choice fills it.
+    pub bar: Vec<(Series, Piece)>,
+    /// The terms as numbers.
+    pub terms: Vec<(Series, String)>,
+    /// The evidence in words.
     pub known: String,
 }
 
-/// One term as a number.
-#[derive(Debug, Clone)]
-pub struct TermCell {
-    /// What it is called.
-    pub word: &'static str,
-    /// Its number; a dash where it is nothing.
-    pub value: String,
-}
+impl Why {
+    pub fn story(&self) -> String {
+        story::of(&self.record)
+    }
 
-/// A piece of a candidate's bar.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Segment {
-    /// Its colour in the stylesheet.
-    pub class: &'static str,
-    /// Where it is.
-    pub piece: Piece,
-}
+    /// Whether the ranges were searched. An earlier step of the precedence may have decided.
+    pub const fn is_searched(&self) -> bool {
+        self.record.is_pool_searched()
+    }
 
-impl From<&Explanation> for Why {
-    fn from(explanation: &Explanation) -> Self {
-        let choices = explanation.choices.iter().take(CHOICES).enumerate();
-        let all = explanation.choices.len();
-        let (passed_over, passed_cut) = passed_over(explanation);
-        Self {
-            is_searched: explanation.is_pool_searched(),
-            steps: steps(explanation),
-            passed_over,
-            passed_cut,
-            order: order(explanation),
-            story: story::of(explanation),
-            strategy: printable(&explanation.strategy),
-            ranges: explanation.ranges.clone(),
-            ports: counted(explanation.ports, "port"),
-            interfaces: printable(&explanation.interfaces.join(", ")),
-            addresses: explanation.addresses.iter().map(|a| printable(a)).collect(),
-            excluded: excluded(explanation),
-            choices: choices
-                .map(|(index, weighed)| Choice {
-                    number: index + 1,
-                    candidates: candidates(weighed, explanation),
-                })
-                .collect(),
-            left_out: left_out(explanation),
-            cut: (all > CHOICES).then(|| format!("{CHOICES} of {} choices", grouped(all))),
-            random: random(explanation),
+    pub fn steps(&self) -> Vec<StepRow> {
+        steps(&self.record)
+    }
+
+    /// The ports passed over, in the order of precedence.
+    pub fn passed_over(&self) -> &[Skipped] {
+        let all = &self.record.skipped;
+        &all[..all.len().min(PASSED)]
+    }
+
+    /// "50 of 256" if more ports were passed over than are shown.
+    pub fn passed_cut(&self) -> Option<String> {
+        let all = self.record.skipped.len();
+        (all > PASSED).then(|| format!("{PASSED} of {}", grouped(all)))
+    }
+
+    /// Protocol of the request; the first of several.
+    pub fn protocol(&self) -> &'static str {
+        let mut candidates = self.record.choices.iter().flatten();
+        candidates.next().map_or("tcp", protocol)
+    }
+
+    pub fn choices(&self) -> &[Vec<Candidate>] {
+        let all = &self.record.choices;
+        &all[..all.len().min(CHOICES)]
+    }
+
+    /// "20 of 64 choices" if there are more than are shown.
+    pub fn cut(&self) -> Option<String> {
+        let all = self.record.choices.len();
+        (all > CHOICES).then(|| format!("{CHOICES} of {} choices", grouped(all)))
+    }
+
+    /// Sentences about the ports that are not among the candidates.
+    pub fn left_out(&self) -> Vec<String> {
+        super::left_out::left_out(&self.record)
+    }
+
+    /// Length of a bar for a number of ports, beside all ports of the ranges.
+    pub fn share(&self, ports: u32) -> u32 {
+        chart::length(f64::from(ports), f64::from(self.record.ports))
+    }
+
+    /// The order of the candidates in a few words. The cost decides within the pool only.
+    pub fn order(&self) -> &'static str {
+        let is_of_pool = |step: &Step| *step == Step::Pool;
+        if !self.is_searched() {
+            "in the order of precedence, whatever the cost"
+        } else if self.record.skipped.is_empty() && self.record.steps.iter().all(is_of_pool) {
+            "the cheapest is tried first; of several that cost the same, the one weighed first"
+        } else {
+            "in the order of precedence; within the pool the cheapest is tried first"
         }
     }
-}
 
-fn excluded(explanation: &Explanation) -> Vec<ExcludedRow> {
-    let rows = explanation.excluded.iter().map(|excluded| ExcludedRow {
-        words: excluded.reason.describe(),
-        ports: grouped(excluded.ports),
-        bar: bar::length(f64::from(excluded.ports), f64::from(explanation.ports)),
-    });
-    rows.collect()
-}
-
-/// The cost decides within the pool alone.
-fn order(explanation: &Explanation) -> &'static str {
-    let is_of_pool = |step: &Step| *step == Step::Pool;
-    if !explanation.is_pool_searched() {
-        "in the order of precedence, whatever the cost"
-    } else if explanation.skipped.is_empty() && explanation.steps.iter().all(is_of_pool) {
-        "the cheapest is tried first; of several that cost the same, the one weighed first"
-    } else {
-        "in the order of precedence; within the pool the cheapest is tried first"
-    }
-}
-
-fn candidates(weighed: &[Candidate], explanation: &Explanation) -> Vec<CandidateRow> {
-    let costs = weighed.iter().map(|candidate| candidate.cost);
-    let dearest = costs.fold(0.0, f64::max);
-    let row = |(index, candidate): (usize, &Candidate)| {
-        let terms = terms(candidate);
-        CandidateRow {
-            port: candidate.port,
-            protocol: candidate
-                .weighed
-                .first()
-                .map_or("tcp", |weighed| weighed.protocol.as_str()),
+    /// The candidates of one choice, the cheapest first.
+    pub fn candidates(&self, choice: &[Candidate]) -> Vec<CandidateRow> {
+        let costs = choice.iter().map(|candidate| candidate.cost);
+        let dearest = costs.fold(0.0, f64::max);
+        let row = |(index, candidate): (usize, &Candidate)| CandidateRow {
             verdict: match index {
-                0 => of_first(candidate.port, explanation),
-                _ => of_other(candidate, &weighed[0]),
+                0 => self.verdict_of_first(candidate.port),
+                _ => verdict_of_other(candidate, &choice[0]),
             },
-            cost: in_digits(candidate.cost),
-            bar: segments(&terms, dearest),
-            terms: cells(&terms),
-            known: known(candidate),
+            ..CandidateRow::of(candidate, dearest)
+        };
+        choice.iter().enumerate().map(row).collect()
+    }
+
+    /// The cheapest of a choice is tried, unless it is a name's last port and too dear.
+    fn verdict_of_first(&self, port: Port) -> Badge {
+        if self.record.granted.contains(&port) {
+            Badge::new(Tone::Good, "chosen")
+        } else if self.record.tried.contains(&port) {
+            Badge::new(Tone::Bad, "refused")
+        } else {
+            Badge::new(Tone::Plain, "not tried")
         }
-    };
-    weighed.iter().enumerate().map(row).collect()
+    }
+
+    /// The number of refusals of a random order, beside those of this request. Each busy port comes
+    /// before all free ones with a probability of 1 in (free + 1): the mean of a negative
+    /// hypergeometric distribution.
+    pub fn random(&self) -> Option<String> {
+        let record = &self.record;
+        let (share, all) = (record.random_would_meet?, record.eligible()?);
+        let busy = share * f64::from(all);
+        let free = f64::from(all) - busy;
+        let met = record.tried.len().saturating_sub(record.granted.len());
+        let expected = match busy / (free + 1.0) {
+            _ if free < 0.5 => "only refusals".to_owned(),
+            few if few > 0.0 && few < 0.01 => "fewer than 0.01 refusals on average".to_owned(),
+            some => format!("{some:.2} refusals on average"),
+        };
+        Some(format!(
+            "Ports drawn at random, none twice, would have met {expected}; this request met {met}."
+        ))
+    }
 }
 
-/// The cheapest of a choice is the one tried, unless it is a name's last port and too dear.
-fn of_first(port: Port, explanation: &Explanation) -> Badge {
-    let (tone, word) = if explanation.granted.contains(&port) {
-        (Tone::Good, "chosen")
-    } else if explanation.tried.contains(&port) {
-        (Tone::Bad, "refused")
-    } else {
-        (Tone::Plain, "not tried")
-    };
-    Badge { tone, word }
+fn protocol(candidate: &Candidate) -> &'static str {
+    let weighed = candidate.weighed.first();
+    weighed.map_or("tcp", |weighed| weighed.protocol.as_str())
 }
 
-/// Those that cost the same as the first are no dearer: they were only weighed later. Of the digits
-/// on record the page shows four.
-fn of_other(candidate: &Candidate, first: &Candidate) -> Badge {
+/// A candidate with the cost of the first is not dearer, it was weighed later. The page shows four
+/// digits of a cost, so a difference may be invisible.
+fn verdict_of_other(candidate: &Candidate, first: &Candidate) -> Badge {
     let word = if candidate.costs_the_same_as(first) {
         "equal cost"
     } else if in_digits(candidate.cost) == in_digits(first.cost) {
@@ -253,17 +182,37 @@ fn of_other(candidate: &Candidate, first: &Candidate) -> Badge {
     } else {
         "dearer"
     };
-    Badge {
-        tone: Tone::Plain,
-        word,
-    }
+    Badge::new(Tone::Plain, word)
 }
 
 fn in_digits(cost: f64) -> String {
     format!("{cost:.4}")
 }
 
-/// Refused on either protocol is refused, so the terms of both add up.
+impl CandidateRow {
+    fn of(candidate: &Candidate, dearest: f64) -> Self {
+        let terms = terms(candidate);
+        let bar = TERMS.into_iter().zip(stacked(&terms, dearest));
+        let number = |cost: f64| match cost {
+            ..0.000_05 => UNSET.to_owned(),
+            _ => in_digits(cost),
+        };
+        // Port and cost have columns of their own.
+        let sentence = story::sentence(candidate);
+        let known = sentence.split_once(", ").map(|(_, known)| known.to_owned());
+        Self {
+            port: candidate.port,
+            protocol: protocol(candidate),
+            verdict: Badge::new(Tone::Plain, ""),
+            cost: in_digits(candidate.cost),
+            bar: bar.filter(|(_, piece)| piece.width > 0).collect(),
+            terms: TERMS.into_iter().zip(terms.map(number)).collect(),
+            known: known.unwrap_or_default(),
+        }
+    }
+}
+
+/// The terms of a candidate. A refusal on either protocol is a refusal, so those of both add up.
 fn terms(candidate: &Candidate) -> [f64; 6] {
     let mut terms = [0.0; 6];
     for weighed in &candidate.weighed {
@@ -280,56 +229,6 @@ fn terms(candidate: &Candidate) -> [f64; 6] {
         }
     }
     terms
-}
-
-fn segments(terms: &[f64; 6], dearest: f64) -> Vec<Segment> {
-    let pieces = TERMS.iter().zip(stacked(terms, dearest));
-    pieces
-        .map(|(term, piece)| Segment {
-            class: term.class,
-            piece,
-        })
-        .filter(|segment| segment.piece.width > 0)
-        .collect()
-}
-
-fn cells(terms: &[f64; 6]) -> Vec<TermCell> {
-    let cell = |(term, cost): (&Term, &f64)| TermCell {
-        word: term.word,
-        value: if *cost < 0.000_05 {
-            UNSET.to_owned()
-        } else {
-            format!("{cost:.4}")
-        },
-    };
-    TERMS.iter().zip(terms).map(cell).collect()
-}
-
-/// The sentence of a candidate without the port and the cost, which have columns of their own.
-fn known(candidate: &Candidate) -> String {
-    let sentence = story::sentence(candidate);
-    let known = sentence.split_once(", ").map(|(_, known)| known.to_owned());
-    known.unwrap_or_default()
-}
-
-/// How drawing at random would have fared, beside what was met. Each busy port comes before all of the
-/// free ones with a chance of one in so many as these and itself (negative hypergeometric mean).
-fn random(explanation: &Explanation) -> Option<String> {
-    let (share, all) = (explanation.random_would_meet?, explanation.eligible()?);
-    let busy = share * f64::from(all);
-    let free = f64::from(all) - busy;
-    let met = explanation
-        .tried
-        .len()
-        .saturating_sub(explanation.granted.len());
-    let expected = match busy / (free + 1.0) {
-        _ if free < 0.5 => "nothing but refusals".to_owned(),
-        few if few > 0.0 && few < 0.01 => "fewer than 0.01 refusals on average".to_owned(),
-        some => format!("{some:.2} refusals on average"),
-    };
-    Some(format!(
-        "Ports drawn at random, none twice, would have met {expected}; this request met {met}."
-    ))
 }
 
 #[cfg(test)]
@@ -367,8 +266,12 @@ mod tests {
         }
     }
 
+    fn why(record: Explanation) -> Why {
+        Why { record }
+    }
+
     #[test]
-    fn the_terms_are_the_cost() {
+    fn terms_add_up_to_the_cost() {
         for protocols in [&[Protocol::Tcp][..], &[Protocol::Tcp, Protocol::Udp]] {
             let candidate = candidate(24_000, protocols);
             let sum: f64 = terms(&candidate).iter().sum();
@@ -377,61 +280,61 @@ mod tests {
     }
 
     #[test]
-    fn the_dearest_fills_its_bar_and_others_are_shorter() {
+    fn dearest_candidate_fills_its_bar() {
         let weighed = [
             candidate(1, &[Protocol::Tcp]),
             candidate(2, &[Protocol::Tcp, Protocol::Udp]),
         ];
-        let explanation = Explanation {
+        let why = why(Explanation {
             granted: vec![weighed[0].port],
             ..Explanation::default()
-        };
-        let rows = candidates(&weighed, &explanation);
+        });
+        let rows = why.candidates(&weighed);
         let end = |row: &CandidateRow| {
-            let last = row.bar.last().unwrap().piece;
+            let (_, last) = row.bar.last().unwrap();
             last.x + last.width
         };
-        assert_eq!(end(&rows[1]), bar::LENGTH);
+        assert_eq!(end(&rows[1]), chart::LENGTH);
         assert_eq!(end(&rows[0]), 667);
         assert_eq!(rows[0].verdict.word, "chosen");
         assert_eq!(rows[1].verdict.word, "dearer");
-        assert_eq!(rows[0].terms[1].value, "–");
-        assert_eq!(rows[0].bar.last().unwrap().class, "term-iana");
+        assert_eq!(rows[0].terms[1].1, "–");
+        assert_eq!(rows[0].bar.last().unwrap().0.class, "term-iana");
     }
 
     #[test]
-    fn those_that_cost_the_same_are_not_called_dearer() {
+    fn equal_cost_is_not_called_dearer() {
         let costing = |cost| Candidate {
             cost,
             ..candidate(1, &[Protocol::Tcp])
         };
         let weighed = [0.098_4, 0.098_4, 0.098_41, 0.2].map(costing);
-        let explanation = Explanation {
+        let why = why(Explanation {
             tried: vec![weighed[0].port],
             ..Explanation::default()
-        };
-        let rows = candidates(&weighed, &explanation);
+        });
+        let rows = why.candidates(&weighed);
         let words: Vec<&str> = rows.iter().map(|row| row.verdict.word).collect();
         let expected = ["refused", "equal cost", "slightly dearer", "dearer"];
         assert_eq!(words, expected);
     }
 
     #[test]
-    fn a_candidate_that_was_passed_over_was_not_refused() {
+    fn untried_candidate_is_not_called_refused() {
         let weighed = [candidate(1, &[Protocol::Tcp])];
-        let rows = candidates(&weighed, &Explanation::default());
+        let rows = Why::default().candidates(&weighed);
         assert_eq!(rows[0].verdict.word, "not tried");
     }
 
     #[test]
-    fn the_cost_decides_within_the_pool_alone() {
+    fn cost_decides_within_the_pool_only() {
         let of_step = |step, ports| {
-            let explanation = Explanation {
+            let why = why(Explanation {
                 ports,
                 steps: vec![step],
                 ..Explanation::default()
-            };
-            order(&explanation)
+            });
+            why.order()
         };
         assert!(of_step(Step::Preferred, 0).ends_with("whatever the cost"));
         assert!(of_step(Step::Pool, 9).starts_with("the cheapest"));
@@ -439,9 +342,9 @@ mod tests {
     }
 
     #[test]
-    fn random_is_told_beside_what_was_met() {
+    fn random_order_is_compared_with_the_refusals() {
         let port = |number| Port::new(number).unwrap();
-        let explanation = Explanation {
+        let why = why(Explanation {
             ports: 11,
             excluded: vec![Excluded {
                 reason: Reason::Leased,
@@ -452,12 +355,25 @@ mod tests {
             tried: vec![port(1), port(2)],
             granted: vec![port(2)],
             ..Explanation::default()
-        };
-        let told = random(&explanation).unwrap();
+        });
+        let told = why.random().unwrap();
         assert_eq!(
             told,
             "Ports drawn at random, none twice, would have met 1.00 refusals on average; this request met 1."
         );
-        assert_eq!(random(&Explanation::default()), None);
+        assert_eq!(Why::default().random(), None);
+    }
+
+    #[test]
+    fn long_lists_of_ports_passed_over_are_cut() {
+        let mut record = Explanation::default();
+        for number in 1..=60 {
+            let port = Port::new(8000 + number).unwrap();
+            let lease = Some(format!("lease {number}"));
+            record.skip(Skipped::new(port, Reason::Leased, lease));
+        }
+        let why = why(record);
+        assert_eq!(why.passed_over().len(), 50);
+        assert_eq!(why.passed_cut().as_deref(), Some("50 of 60"));
     }
 }

@@ -1,37 +1,30 @@
-//! The fields of a form whose answers are in the address of the page.
+//! Form fields whose values are in the address of the page.
 
 use crate::dashboard::frame::Params;
 
-/// A field with its label and what stands in it.
 #[derive(Debug, Clone)]
 pub struct Field {
-    /// Its key in the address.
+    /// Key in the address.
     pub key: &'static str,
-    /// What it asks for.
     pub label: &'static str,
-    /// What stands in it.
     pub value: String,
-    /// An example of what it takes.
+    /// An example of a value.
     pub hint: &'static str,
-    /// What there is to choose from; empty where anything may be typed.
+    /// Values to choose from; empty for a text field.
     pub choices: Vec<Choice>,
-    /// What is offered to whoever types.
+    /// Suggestions for a text field.
     pub offers: Vec<String>,
 }
 
-/// One of a field's choices.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Choice {
-    /// The value.
     pub value: String,
-    /// What it is called.
     pub label: String,
-    /// Whether it is the one chosen.
     pub chosen: bool,
 }
 
 impl Field {
-    /// A field to type into.
+    /// A text field.
     pub fn text(
         params: &Params,
         key: &'static str,
@@ -48,8 +41,8 @@ impl Field {
         }
     }
 
-    /// A field to choose from; `open` is what no choice is called. What the address chooses is kept
-    /// even where it is unknown, so that sending the form again changes nothing.
+    /// A field with choices; `open` is the label of the empty choice. A value from the address that is
+    /// no known choice becomes one, so that sending the form again changes nothing.
     pub fn choice<V: ToString, L: ToString>(
         params: &Params,
         key: &'static str,
@@ -73,7 +66,7 @@ impl Field {
         field
     }
 
-    /// The same with something offered to whoever types.
+    /// Adds suggestions to a text field.
     #[must_use]
     pub fn offering(self, offers: Vec<String>) -> Self {
         Self { offers, ..self }
@@ -85,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_address_chooses_is_chosen() {
+    fn choice_in_the_address_is_chosen() {
         let known = [("tcp", "TCP"), ("udp", "UDP")];
         let chosen = |query: &str| {
             let field = Field::choice(&Params::parse(query), "protocol", "Protocol", "any", known);

@@ -1,5 +1,5 @@
-//! What is not among the candidates of an explanation, and why: nobody should have to wonder where
-//! the other ports of a range have gone.
+//! Ports that are not among the candidates of an explanation, with the reasons, so that every port of
+//! the ranges is accounted for.
 
 use crate::domain::candidate::Candidate;
 use crate::domain::explanation::Explanation;
@@ -7,8 +7,8 @@ use crate::domain::pool::Strategy;
 use crate::domain::port::PortSet;
 use crate::domain::words::{counted, grouped};
 
-/// What is not in the list, in sentences; nothing where all ports are in it, or where the candidates
-/// come from steps before the pool.
+/// Sentences about the ports left out. Empty if all ports of the ranges are candidates, or if the
+/// candidates come from steps before the pool.
 pub fn left_out(explanation: &Explanation) -> Vec<String> {
     let mut sentences = Vec::new();
     if !explanation.is_pool_searched() {
@@ -16,7 +16,7 @@ pub fn left_out(explanation: &Explanation) -> Vec<String> {
     }
     let counts = counts(explanation);
     if !counts.is_empty() {
-        // Each may have commas and a colon of its own.
+        // A count may have commas and a colon of its own.
         let counts = counts.join("; ");
         sentences.push(format!("Left out of this list: {counts}."));
     }
@@ -27,7 +27,7 @@ pub fn left_out(explanation: &Explanation) -> Vec<String> {
     sentences
 }
 
-/// How many ports each reason left out, and which where that is known.
+/// The number of ports that each reason left out, with the ports if they are known.
 fn counts(explanation: &Explanation) -> Vec<String> {
     let excluded = explanation.excluded.iter();
     let mut counts: Vec<String> = excluded
@@ -56,8 +56,8 @@ fn number(ports: u32) -> usize {
     usize::try_from(ports).unwrap_or(usize::MAX)
 }
 
-/// The only choice, where its candidates are all that was weighed: a later one is made among what
-/// the ones before left, and its record does not tell how much that was.
+/// The candidates of the choice, if there was only one. A later choice is made among the ports that
+/// earlier ones left, and the record does not tell their number.
 fn only_choice(explanation: &Explanation) -> Option<&[Candidate]> {
     match &*explanation.choices {
         [only] if explanation.tried.len() <= 1 => Some(only),
@@ -65,9 +65,9 @@ fn only_choice(explanation: &Explanation) -> Option<&[Candidate]> {
     }
 }
 
-/// The same where it was made among all that could be chosen. A preferred port is weighed alone, and
-/// so is each of `ordered` and of `random`, whatever else there was; what is weighed alone was the
-/// only one left where all others were busy.
+/// The candidates of the only choice, if it was made among all eligible ports. A preferred port is
+/// weighed alone, as is each port of `ordered` and `random`. Any other port weighed alone was the last
+/// one left: all others were busy.
 fn handful(explanation: &Explanation) -> Option<&[Candidate]> {
     let weighed = only_choice(explanation)?;
     let is_learned = explanation.strategy == Strategy::Learned.as_str();
@@ -78,12 +78,12 @@ fn handful(explanation: &Explanation) -> Option<&[Candidate]> {
     (is_learned && is_whole()).then_some(weighed)
 }
 
-/// How many could be chosen but for one.
+/// The number of eligible ports less one.
 fn others(explanation: &Explanation) -> Option<u32> {
     explanation.eligible()?.checked_sub(1)
 }
 
-/// How many of those a snapshot saw busy; the record has their share.
+/// The number of eligible ports that the latest snapshot saw busy, from their share in the record.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
@@ -94,22 +94,22 @@ fn busy(explanation: &Explanation) -> Option<u32> {
     Some((share * f64::from(explanation.eligible()?)).round() as u32)
 }
 
-/// Whether a snapshot saw it busy, on either protocol.
+/// Whether the latest snapshot saw a port busy, on either protocol.
 fn is_seen(candidate: &Candidate) -> bool {
     let mut weighed = candidate.weighed.iter();
     weighed.any(|weighed| weighed.evidence.seen_now)
 }
 
-/// How many ports were left out because a snapshot saw them busy. Only `learned` does that, and not
-/// where nothing else is left.
+/// The number of ports left out because the latest snapshot saw them busy. Only `learned` leaves them
+/// out, unless all ports are busy.
 fn seen(explanation: &Explanation) -> Option<u32> {
     let weighed = handful(explanation)?;
     let listed = weighed.iter().filter(|weighed| is_seen(weighed)).count();
     busy(explanation)?.checked_sub(u32::try_from(listed).ok()?)
 }
 
-/// Which ports a snapshot saw busy. The record has their numbers nowhere; but where as many as these
-/// are missing from the list, beside those ruled out by name, it is they.
+/// The ports that the latest snapshot saw busy. The record does not have their numbers: they are known
+/// if exactly as many ports are neither candidates nor excluded by number.
 fn seen_ports(explanation: &Explanation, seen: u32) -> Option<String> {
     let weighed = only_choice(explanation)?.iter();
     let ruled_out = explanation.excluded.iter().flat_map(|one| &one.which);
@@ -119,7 +119,7 @@ fn seen_ports(explanation: &Explanation, seen: u32) -> Option<String> {
     (missing.len() == number(seen)).then(|| missing.in_words())
 }
 
-/// How many of those that could be chosen are in the list, or that it is the only one.
+/// The number of ports drawn from those that were left, or that the candidate was the last one.
 fn drawn(explanation: &Explanation) -> Option<String> {
     let weighed = handful(explanation)?.len();
     let left = explanation
@@ -158,7 +158,7 @@ mod tests {
         }
     }
 
-    /// One choice among these of 20410 to 20420, of which three are leased.
+    /// One choice among ports from 20410 to 20420, three of which are leased.
     fn explanation(weighed: &[u16]) -> Explanation {
         let weighed: Vec<Candidate> = weighed.iter().map(|number| candidate(*number)).collect();
         Explanation {
@@ -182,7 +182,7 @@ mod tests {
     const SIX: [u16; 6] = [20_415, 20_410, 20_411, 20_413, 20_414, 20_420];
 
     #[test]
-    fn what_is_ruled_out_is_counted_and_named_where_the_record_names_it() {
+    fn excluded_ports_are_counted_and_named() {
         let drawn = "Of 8 ports that were left, 6 were drawn.";
         let mut some = explanation(&SIX);
         let said = "Left out of this list: 3 ports leased: 20412, 20416-20417.";
@@ -193,26 +193,26 @@ mod tests {
     }
 
     #[test]
-    fn what_a_snapshot_saw_is_left_out_too() {
+    fn ports_seen_busy_are_left_out() {
         let mut some = explanation(&SIX);
         some.random_would_meet = Some(2.0 / 8.0);
         let said = "Left out of this list: 3 ports leased: 20412, 20416-20417; 2 ports seen busy by \
                     the latest snapshot: 20418-20419.";
         assert_eq!(left_out(&some), [said]);
-        // Any of five may be the two.
+        // The two may be any of five ports.
         let leased = std::mem::take(&mut some.excluded[0].which);
         let said =
             "Left out of this list: 3 ports leased; 2 ports seen busy by the latest snapshot.";
         assert_eq!(left_out(&some), [said]);
         some.excluded[0].which = leased;
-        // Where nothing else is left they are weighed.
+        // Busy ports are weighed if no other is left.
         some.choices[0][0].weighed[0].evidence.seen_now = true;
         some.choices[0][1].weighed[0].evidence.seen_now = true;
         assert_eq!(seen(&some), Some(0));
     }
 
     #[test]
-    fn the_busy_ports_beside_the_last_one_are_named() {
+    fn busy_ports_beside_the_last_one_are_named() {
         let mut last = explanation(&[20_412]);
         last.ranges = "20410-20413".to_owned();
         (last.ports, last.excluded[0].ports) = (4, 1);
@@ -221,18 +221,18 @@ mod tests {
         let said = "Left out of this list: 1 port leased: 20410; 2 ports seen busy by the latest \
                     snapshot: 20411, 20413.";
         assert_eq!(left_out(&last), [said, "It was the only port left."]);
-        // Was it preferred, then another that is free was not looked at, and is not named.
+        // If the candidate was preferred, another free port was not weighed and is not named.
         last.random_would_meet = Some(1.0 / 3.0);
         let said = "Left out of this list: 1 port leased: 20410.";
         assert_eq!(left_out(&last), [said]);
-        // Nor is there a last one where the preferred one is itself among the busy.
+        // A preferred port that is itself busy was not the last one left.
         last.random_would_meet = Some(2.0 / 3.0);
         last.choices[0][0].weighed[0].evidence.seen_now = true;
         assert_eq!(left_out(&last), [said]);
     }
 
     #[test]
-    fn several_choices_and_a_preferred_port_tell_nothing_of_those_seen() {
+    fn several_choices_and_preferred_ports_name_no_busy_ports() {
         let said = "Left out of this list: 3 ports leased: 20412, 20416-20417.";
         let mut several = explanation(&SIX);
         several.choices.push(vec![candidate(20_418)]);
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn of_ranges_that_were_not_searched_nothing_is_left_out() {
+    fn unsearched_ranges_leave_out_no_port() {
         let upwards = Explanation {
             ports: 0,
             excluded: Vec::new(),
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_of_all_ports_needs_no_word() {
+    fn complete_list_has_no_sentence() {
         let mut all = explanation(&(20_410..=20_420).collect::<Vec<_>>());
         all.excluded.clear();
         assert_eq!(left_out(&all), [""; 0]);

@@ -1,12 +1,9 @@
-//! The rows that pages show: plain text and numbers, ready for a template.
+//! Values that several pages show, with the methods and functions that their templates call.
 //!
-//! Whatever programs outside wrote (names of processes, labels) goes through
-//! [`printable`](crate::domain::attempt::printable) here and is escaped by the template.
+//! Texts from outside (names of processes, labels) go through
+//! [`printable`](crate::domain::attempt::printable), and the templates escape them.
 
-pub mod attempt;
 pub mod badge;
-pub mod bar;
-pub mod capacity;
 pub mod event;
 pub mod explanation;
 pub mod form;
@@ -15,4 +12,3 @@ pub mod lease;
 pub mod left_out;
 pub mod moved;
 pub mod precedence;
-pub mod timing;

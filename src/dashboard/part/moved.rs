@@ -1,5 +1,4 @@
-//! A lease that is not on the port that was wanted, as pages tell it: instead of which port, the
-//! reason, and the way back.
+//! Notes on leases that are not on the port that was wanted: that port, the reason, and the way back.
 
 use crate::domain::attempt::printable;
 use crate::domain::lease::State;
@@ -7,22 +6,22 @@ use crate::domain::port::Port;
 use crate::domain::precedence::Moved;
 use crate::domain::reason::Reason;
 
-/// The way of a lease to its port, ready for a template.
+/// The move of a lease from one port to another.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MoveNote {
     /// The port that was preferred, or that the name had before.
     pub from: Port,
     /// The reason, which follows after that port and a colon: `in use by node (pid 7)`.
     pub why: String,
-    /// Whether the lease stands in for that port. `false` where it is where it should be: back on the
-    /// preferred port, or where a later request asked it to be.
+    /// Whether the lease stands in for that port. `false` if it is back on the preferred port, or on one
+    /// that a later request asked for.
     pub is_displaced: bool,
-    /// The way back in a sentence; `None` where there is none to tell.
+    /// The way back in a sentence. `None` if there is none.
     pub advice: Option<String>,
 }
 
 impl MoveNote {
-    /// The note of a move that was already reduced to what the reader may see.
+    /// The note of a move, which the caller has reduced to what the viewer may see.
     pub fn of(moved: &Moved) -> Self {
         Self {
             from: moved.from,
@@ -32,7 +31,7 @@ impl MoveNote {
         }
     }
 
-    /// The note of the move of a lease in this state.
+    /// Adds the way back, if a lease in this state has one.
     pub fn of_lease(moved: &Moved, is_named: bool, state: State) -> Self {
         let note = Self::of(moved);
         let has_way = note.is_displaced && !state.is_ended();
@@ -55,8 +54,8 @@ fn why(moved: &Moved) -> String {
     printable(&why)
 }
 
-/// The way back to the port that was wanted. The next request says anew which port it prefers, so
-/// that is a condition.
+/// The way back to the port that was wanted. The next request can prefer another port, so that is a
+/// condition.
 fn advice(moved: &Moved, is_named: bool) -> Option<String> {
     let from = moved.from;
     let once = match moved.reason {
@@ -91,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn the_reason_follows_the_port() {
+    fn reason_follows_the_port() {
         let why = |reason, by| MoveNote::of(&moved(reason, by)).why;
         let node = Some("node (pid 7)");
         assert_eq!(why(Reason::InUse, node), "in use by node (pid 7)");
@@ -111,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn the_way_back_depends_on_the_reason() {
+    fn way_back_depends_on_the_reason() {
         let free = "It goes back at its next start, when 3000 is free and still preferred.";
         assert_eq!(advice_of(Reason::InUse, true).unwrap(), free);
         let nameless = "A new request that prefers 3000 gets it when it is free.";
@@ -122,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lease_that_is_back_or_has_ended_has_no_way_to_go() {
+    fn ended_and_returned_leases_have_no_way_back() {
         let back = MoveNote::of_lease(&moved(Reason::Preferred, None), true, State::Active);
         assert!(!back.is_displaced && back.advice.is_none());
         let ended = MoveNote::of_lease(&moved(Reason::InUse, None), true, State::Released);

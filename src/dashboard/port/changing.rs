@@ -1,4 +1,4 @@
-//! What can be done with a port: exclude it, include it again, keep it for a name.
+//! Forms that change a port: exclude it, include it again, keep it for a name.
 
 use actix_web::HttpResponse;
 use actix_web::web::{Data, Form, Path};
@@ -60,7 +60,7 @@ pub(in crate::dashboard) async fn include(
     Ok(see(&format!("/ports/{protocol}/{port}?said=included")))
 }
 
-/// `POST /ports/{protocol}/{port}/keep`: held from now on, for whoever comes by this name.
+/// `POST /ports/{protocol}/{port}/keep`: holds the port for a name.
 pub(in crate::dashboard) async fn keep(
     face: Data<AppState>,
     viewer: Viewer,
@@ -84,11 +84,11 @@ pub(in crate::dashboard) async fn keep(
     let kept = face.service.allocate(viewer.caller()?, &wanted).await;
     let kept = kept.map_err(Problem::from)?;
     let lease = kept.leases.first().map(|lease| lease.id);
-    let lease = lease.ok_or_else(|| Problem::new(Code::NotFound, "nothing was kept"))?;
+    let lease = lease.ok_or_else(|| Problem::new(Code::NotFound, "no port was kept"))?;
     Ok(see(&format!("/leases/{lease}?said=kept")))
 }
 
-/// The pool that has the port; by number it is granted from any.
+/// The pool that has the port. `None` if no pool has it: a request by number gets it from any.
 fn pool_of(face: &AppState, port: Port) -> Option<String> {
     let settings = face.service.settings();
     let mut pools = settings.pools.values();
@@ -96,14 +96,13 @@ fn pool_of(face: &AppState, port: Port) -> Option<String> {
     pool.map(|pool| pool.name.to_string())
 }
 
-/// What the page offers of it.
+/// The changes that the page offers.
 #[derive(Debug, Default)]
 pub(super) struct Choices {
-    /// By whom it was excluded and why, where it is.
+    /// The reason of an exclusion by hand.
     pub(super) excluded: Option<String>,
-    /// A sentence for each lease on an excluded port: until when it keeps the port.
+    /// A sentence for each lease on an excluded port about the time that it keeps the port.
     pub(super) follows: Vec<String>,
-    /// Whether the reader may change that.
     pub(super) may_exclude: bool,
 }
 

@@ -1,55 +1,27 @@
-//! What the chooser thinks of a port for one pool, term by term.
+//! The cost of a port for one pool, term by term.
 
-use crate::domain::reason::Reason;
 use crate::engine::survey::Opinion;
-
-/// One pool's view of a port.
-#[derive(Debug)]
-pub(super) struct OpinionRow {
-    /// The pool.
-    pub(super) pool: String,
-    /// Its addresses.
-    pub(super) addresses: String,
-    /// What rules the port out.
-    pub(super) excluded: Option<&'static str>,
-    /// What it costs.
-    pub(super) cost: String,
-    /// What the cost is made of.
-    pub(super) terms: Vec<Term>,
-}
 
 /// One term of a cost.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Term {
-    /// What it is for.
-    pub(super) means: String,
-    /// How much it is.
+    pub(super) means: &'static str,
     pub(super) cost: String,
-    /// What it was computed from.
+    /// The evidence that the term is computed from.
     pub(super) from: String,
 }
 
-impl OpinionRow {
-    /// The row of an opinion.
-    pub(super) fn of(opinion: &Opinion) -> Self {
-        let addresses = opinion.group.addresses().iter();
-        let addresses: Vec<String> = addresses.map(ToString::to_string).collect();
-        Self {
-            pool: opinion.pool.to_string(),
-            addresses: addresses.join(", "),
-            excluded: opinion.excluded.map(Reason::describe),
-            cost: format!("{:.3}", opinion.candidate.cost),
-            terms: terms(opinion),
-        }
-    }
+pub(super) fn in_digits(cost: f64) -> String {
+    format!("{cost:.3}")
 }
 
-fn terms(opinion: &Opinion) -> Vec<Term> {
+/// The terms of a cost: the probability that the port is in use, and all others above zero.
+pub(super) fn terms(opinion: &Opinion) -> Vec<Term> {
     let mut terms = Vec::new();
     for weighed in &opinion.candidate.weighed {
         let (known, cost) = (&weighed.evidence, &weighed.cost);
         let from = format!(
-            "{:.1} binds worked and {:.1} were refused, {:.1} of {:.1} snapshots saw somebody; in its block of 64 \
+            "{:.1} binds worked and {:.1} were refused, {:.1} of {:.1} snapshots saw an occupant; in its block of 64 \
              ports {:.1} binds worked and {:.1} were refused; the older, the less each counts",
             known.good,
             known.failed,
@@ -58,37 +30,32 @@ fn terms(opinion: &Opinion) -> Vec<Term> {
             known.block_good,
             known.block_failed
         );
-        terms.push(term("how likely somebody is there", cost.p_busy, &from));
+        terms.push(term("probability that it is in use", cost.p_busy, from));
+        let seen = "the latest snapshot saw an occupant".to_owned();
+        let late = format!("{:.1} outsiders while it was leased", known.late);
+        let released = "a lease on it ended a moment ago".to_owned();
         let rare = [
-            (
-                "seen",
-                cost.seen,
-                "the latest snapshot saw somebody".to_owned(),
-            ),
-            (
-                "late conflicts",
-                cost.late,
-                format!("{:.1} outsiders while it was leased", known.late),
-            ),
-            (
-                "just released",
-                cost.released,
-                "a lease on it ended a moment ago".to_owned(),
-            ),
+            term("seen", cost.seen, seen),
+            term("late conflicts", cost.late, late),
+            term("just released", cost.released, released),
         ];
-        let rare = rare.iter().filter(|(_, cost, _)| *cost > 0.0);
-        terms.extend(rare.map(|(means, cost, from)| term(means, *cost, from)));
+        let rare = rare.into_iter().zip([cost.seen, cost.late, cost.released]);
+        let rare = rare.filter(|(_, cost)| *cost > 0.0);
+        terms.extend(rare.map(|(term, _)| term));
     }
     let penalties = opinion.candidate.penalties.iter();
-    terms.extend(penalties.map(|penalty| term("a rule", penalty.cost, penalty.reason.describe())));
+    terms.extend(penalties.map(|penalty| {
+        let rule = penalty.reason.describe().to_owned();
+        term("a rule", penalty.cost, rule)
+    }));
     terms
 }
 
-fn term(means: &str, cost: f64, from: &str) -> Term {
+fn term(means: &'static str, cost: f64, from: String) -> Term {
     Term {
-        means: means.to_owned(),
-        cost: format!("{cost:.3}"),
-        from: from.to_owned(),
+        means,
+        cost: in_digits(cost),
+        from,
     }
 }
 
@@ -100,7 +67,7 @@ mod tests {
     use crate::domain::port::{Port, Protocol};
 
     #[test]
-    fn only_the_terms_that_cost_something_are_told_after_the_first() {
+    fn terms_of_zero_are_left_out_after_the_first() {
         let weighed = Weighed {
             protocol: Protocol::Tcp,
             evidence: Evidence::default(),
@@ -124,20 +91,10 @@ mod tests {
                 }],
             },
         };
-        let row = OpinionRow::of(&opinion);
-        let told: Vec<(&str, &str)> = row
-            .terms
-            .iter()
-            .map(|term| (&*term.means, &*term.cost))
-            .collect();
-        assert_eq!(row.cost, "0.650");
-        assert_eq!(
-            told,
-            [
-                ("how likely somebody is there", "0.100"),
-                ("seen", "0.500"),
-                ("a rule", "0.050")
-            ]
-        );
+        let terms = terms(&opinion);
+        let told: Vec<(&str, &str)> = terms.iter().map(|term| (term.means, &*term.cost)).collect();
+        let probability = ("probability that it is in use", "0.100");
+        let expected = [probability, ("seen", "0.500"), ("a rule", "0.050")];
+        assert_eq!(told, expected);
     }
 }

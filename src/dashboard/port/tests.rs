@@ -1,10 +1,12 @@
+use super::occupancy::state_on;
 use super::*;
-use crate::domain::address::{AddressGroup, Family};
-use crate::domain::attempt::Occupant;
+use crate::api::ports::Socket;
+use crate::domain::address::{AddressGroup, BindAddress, Family};
+use crate::domain::attempt::{Occupant, SocketState};
 use crate::domain::lease::tests_support::lease;
 use crate::host::occupancy::Entry;
 
-/// A socket of a process that the service knows.
+/// A socket of a known process.
 fn socket(local: &str, state: SocketState) -> Socket {
     let occupant = Occupant {
         pid: Some(42),
@@ -37,7 +39,7 @@ fn on(ip: &str) -> BindAddress {
 }
 
 #[test]
-fn each_address_tells_who_has_the_port_there() {
+fn each_address_names_its_occupant() {
     let mut web = lease(8080);
     web.name = Some("web".parse().unwrap());
     web.addresses = AddressGroup::new([on("127.0.0.1")]);
@@ -58,7 +60,7 @@ fn each_address_tells_who_has_the_port_there() {
     let named = "taken nc\u{fffd} (pid 42), listening, uid 7";
     assert_eq!(told("10.0.0.1", 7), named);
     assert_eq!(told("10.0.0.2", 1), "free closing connections only");
-    assert_eq!(told("10.0.0.3", 1), "free nobody");
+    assert_eq!(told("10.0.0.3", 1), "free no occupant");
     let wildcard = BindAddress::wildcard(Family::Ipv6);
     let viewer = Viewer::Reader { of: 1 };
     let (state, _) = state_on(&wildcard, &leases, &sockets, &viewer);
@@ -66,24 +68,7 @@ fn each_address_tells_who_has_the_port_there() {
 }
 
 #[test]
-fn a_past_lease_of_others_is_told_by_its_user_alone() {
-    let mut ended = lease(8080);
-    ended.name = Some("secret".parse().unwrap());
-    ended.ended_at = Some(Timestamp::UNIX_EPOCH);
-    let living = lease(8080);
-    let leases = [ended, living];
-    let rows = past(&leases, &Viewer::Reader { of: 1 }, Timestamp::UNIX_EPOCH);
-    assert_eq!(rows.len(), 1);
-    assert_eq!(
-        (&rows[0].name, &rows[0].href, rows[0].uid),
-        (&None, &None, 1000)
-    );
-    let rows = past(&leases, &Viewer::Reader { of: 1000 }, Timestamp::UNIX_EPOCH);
-    assert_eq!(rows[0].name.as_deref(), Some("secret"));
-}
-
-#[test]
-fn only_a_port_has_a_page() {
+fn only_ports_have_a_page() {
     let path = |protocol: &str, port: &str| parsed(&(protocol.to_owned(), port.to_owned()));
     assert!(path("udp", "53").is_ok());
     for (protocol, port) in [("sctp", "53"), ("tcp", "0"), ("tcp", "65536"), ("tcp", "x")] {

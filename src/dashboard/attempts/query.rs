@@ -1,4 +1,4 @@
-//! What of the attempts is wanted, as the address says it.
+//! The filter of attempts in the address.
 
 use crate::api::AppState;
 use crate::api::attempts::AttemptQuery;
@@ -8,8 +8,8 @@ use crate::dashboard::part::form::Field;
 use crate::domain::attempt::Outcome;
 use crate::domain::words::words_of;
 
-/// Every key of a filter, as the API has it. The one for paging comes last: changing any other
-/// begins anew.
+/// The keys of a filter, with the names that the API has for them. The key for paging comes last,
+/// since a change of any other begins at the first page again.
 const KEYS: [&str; 13] = [
     "allocation",
     "outcome",
@@ -26,10 +26,10 @@ const KEYS: [&str; 13] = [
     "before",
 ];
 
-/// The orders of candidates that an explanation knows.
+/// The orders of candidates that the record has.
 const STRATEGIES: [&str; 4] = ["learned", "ordered", "random", "explicit"];
 
-/// What is wanted, or what is wrong with it.
+/// Reads the filter, or tells which key is wrong.
 pub(super) fn wanted(params: &Params) -> Result<AttemptQuery, String> {
     for key in KEYS {
         let Some(value) = params.get(key) else {
@@ -52,7 +52,7 @@ fn parsed(params: &Params) -> Result<AttemptQuery, String> {
     serde_urlencoded::from_str(query.trim_start_matches('?')).map_err(|wrong| wrong.to_string())
 }
 
-/// The filter alone, without what else the address says.
+/// The filter without the other keys of the address.
 pub(super) fn of_filter(params: &Params) -> Params {
     let keys = KEYS.iter();
     keys.fold(Params::default(), |kept, key| match params.get(key) {
@@ -61,10 +61,10 @@ pub(super) fn of_filter(params: &Params) -> Params {
     })
 }
 
-/// The same rows, all pages of them, as a file of this format.
+/// The address of all rows that pass the filter as a file.
 pub(super) fn export(params: &Params, format: &str) -> String {
-    let query = of_filter(params).with("format", format).query();
-    format!("/api/v1/history/attempts{query}")
+    let params = of_filter(params).with("format", format);
+    params.link("/api/v1/history/attempts")
 }
 
 /// The fields of the form.
@@ -94,7 +94,7 @@ pub(super) fn fields(face: &AppState, params: &Params) -> Vec<Field> {
             STRATEGIES.map(|word| (word, word)),
         ),
         text("errno", "Error number", "98"),
-        text("uid", "Asked for by uid", "1000"),
+        text("uid", "Requested by uid", "1000"),
         text("since", "Since", "7d or a date"),
         text("until", "Until", "1h or a date"),
     ];
@@ -104,7 +104,7 @@ pub(super) fn fields(face: &AppState, params: &Params) -> Vec<Field> {
     fields
 }
 
-/// The names of interfaces that attempts may have; a wildcard address is of none.
+/// The names of interfaces, and `any` for wildcard addresses, which belong to no interface.
 fn interfaces(face: &AppState) -> Vec<String> {
     let mut names = vec!["any".to_owned()];
     if let Ok(host) = face.service.interfaces().current() {
@@ -119,7 +119,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_export_is_of_the_same_rows_on_every_page() {
+    fn export_has_the_rows_of_all_pages() {
         let params = Params::parse("q=x&said=granted&outcome=in_use&port=1-9&before=70&pool=a+b");
         assert_eq!(
             export(&params, "csv"),
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_names_its_field() {
+    fn faults_name_their_field() {
         let wrong = |query: &str| wanted(&Params::parse(query)).unwrap_err();
         assert!(wrong("errno=x&pool=a").starts_with("errno: "));
         assert!(wrong("port=9-1").starts_with("port: \"9-1\""));
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn every_key_is_one_of_the_api() {
+    fn every_key_is_known_to_the_api() {
         for key in KEYS {
             let refused = parsed(&Params::default().with(key, "\u{0}")).err();
             let refused = refused.unwrap_or_default();

@@ -1,106 +1,71 @@
-//! How full the pools are, as bars of what became of their ports.
+//! Usage of the pools, as bars of the states of their ports.
 
+use super::{LENGTH, Series};
 use crate::dashboard::frame::Params;
 use crate::domain::attempt::printable;
 use crate::domain::words::{counted, grouped};
 use crate::engine::capacity::{Capacity, Place, Shares};
 
-/// So long is what there is at all, in thousandths of a bar: one port of many is to be seen.
+/// Least length of a part in thousandths of a bar, so that one port of many is visible.
 const VISIBLE: u32 = 6;
 
-const LENGTH: u32 = 1000;
-
-/// What a bar is made of, from the left.
-pub const KINDS: [Kind; 5] = [
-    Kind {
-        class: "share-active",
-        fill: "",
-        word: "active",
-        means: "leased, and its owner listens",
-    },
-    Kind {
-        class: "",
-        fill: "url(#held)",
-        word: "held",
-        means: "leased, but its owner does not listen now",
-    },
-    Kind {
-        class: "",
-        fill: "url(#others)",
-        word: "taken by others",
-        means: "as the latest snapshot saw it",
-    },
-    Kind {
-        class: "share-excluded",
-        fill: "",
-        word: "excluded",
-        means: "a rule forbids it, or it was refused a moment ago",
-    },
-    Kind {
-        class: "share-free",
-        fill: "",
-        word: "free",
-        means: "nothing speaks against it",
-    },
+/// The parts of a bar, from the left.
+pub const KINDS: [Series; 5] = [
+    Series::colour("share-active", "active", "leased, and its owner listens"),
+    Series::pattern(
+        "url(#held)",
+        "held",
+        "leased, but its owner does not listen now",
+    ),
+    Series::pattern(
+        "url(#others)",
+        "taken by others",
+        "in use by other programs at the latest snapshot",
+    ),
+    Series::colour(
+        "share-excluded",
+        "excluded",
+        "excluded by a rule, or refused a moment ago",
+    ),
+    Series::colour("share-free", "free", "can be granted"),
 ];
-
-/// What can become of a port.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Kind {
-    /// Its class in the stylesheet; none where a pattern tells.
-    pub class: &'static str,
-    /// The pattern it is filled with.
-    pub fill: &'static str,
-    /// What it is called.
-    pub word: &'static str,
-    /// What that means.
-    pub means: &'static str,
-}
 
 /// A pool with its bars.
 #[derive(Debug, Clone)]
 pub struct PoolBars {
-    /// Its name.
     pub name: String,
-    /// How many ports it has.
+    /// "101 ports".
     pub ports: String,
-    /// Its leases.
     pub href: String,
-    /// On all of its addresses, or why that is not to be told.
+    /// The bar for all addresses of the pool, or the reason why it is not known.
     pub whole: Result<Bar, String>,
-    /// On single interfaces.
     pub interfaces: Vec<Bar>,
 }
 
 /// One bar.
 #[derive(Debug, Clone)]
 pub struct Bar {
-    /// The interface, or the addresses where the bar is for all of them; the pool beside other
-    /// pools.
+    /// Label: the addresses for a whole pool, the interface for a part of it, the pool on the page of
+    /// interfaces.
     pub on: String,
-    /// The bar in words.
+    /// The bar in words, with its pool.
     pub title: String,
-    /// The same without what it is of.
+    /// The bar in words.
     pub says: String,
-    /// Where more of it is told: the map of the interface, or the leases of the pool.
+    /// The map of the interface, or the leases of the pool.
     pub href: Option<String>,
-    /// How many ports are free.
-    pub free: String,
-    /// What it is made of; what there is none of is left out.
+    pub free: u32,
+    /// Empty parts are left out.
     pub parts: Vec<Part>,
 }
 
-/// A part of a bar.
+/// A part of a bar; `x` and `width` are thousandths of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Part {
-    /// What became of these ports.
-    pub kind: Kind,
-    /// How many they are.
-    pub count: String,
-    /// Where it begins, in percent of the bar.
-    pub x: String,
-    /// How long it is.
-    pub width: String,
+    pub kind: Series,
+    pub count: u32,
+    pub x: u32,
+    pub width: u32,
 }
 
 /// The bars of a pool.
@@ -123,8 +88,8 @@ pub fn bars(pool: &Capacity) -> PoolBars {
     }
 }
 
-/// The bar of a pool on one interface, beside other pools there. It leads to all leases of the pool:
-/// those on wildcards take ports of every interface.
+/// The bar of a pool on one interface. It links to all leases of the pool, since those on wildcards
+/// take ports of every interface.
 pub fn on_interface(pool: &str, place: &Place) -> Bar {
     let (pool, on) = (printable(pool), printable(&place.interface));
     Bar {
@@ -134,7 +99,7 @@ pub fn on_interface(pool: &str, place: &Place) -> Bar {
 }
 
 fn leases_of(pool: &str) -> String {
-    format!("/leases{}", Params::default().with("pool", pool).query())
+    Params::default().with("pool", pool).link("/leases")
 }
 
 fn addresses(place: &Place) -> String {
@@ -148,19 +113,19 @@ impl Bar {
         let parts = parts(&place.shares);
         let said: Vec<String> = parts
             .iter()
-            .map(|part| format!("{} {}", part.count, part.kind.word))
+            .map(|part| format!("{} {}", grouped(part.count), part.kind.word))
             .collect();
         let says = match place.shares.all() {
             0 => "no port there".to_owned(),
             _ => said.join(", "),
         };
         let is_named = !place.interface.is_empty();
-        let query = Params::default().with("interface", &place.interface);
+        let map = Params::default().with("interface", &place.interface);
         Self {
             title: format!("Pool {what}: {says}"),
             says,
-            href: is_named.then(|| format!("/map{}", query.query())),
-            free: grouped(place.shares.free),
+            href: is_named.then(|| map.link("/map")),
+            free: place.shares.free,
             on,
             parts,
         }
@@ -179,25 +144,24 @@ const fn counts(shares: &Shares) -> [u32; 5] {
 
 fn parts(shares: &Shares) -> Vec<Part> {
     let counts = counts(shares);
-    let lengths = lengths(counts);
     let mut x = 0;
     let mut parts = Vec::new();
-    for ((kind, count), length) in KINDS.into_iter().zip(counts).zip(lengths) {
+    for ((kind, count), width) in KINDS.into_iter().zip(counts).zip(lengths(counts)) {
         if count > 0 {
             parts.push(Part {
                 kind,
-                count: grouped(count),
-                x: in_percent(x),
-                width: in_percent(length),
+                count,
+                x,
+                width,
             });
         }
-        x += length;
+        x += width;
     }
     parts
 }
 
-/// The lengths of the parts: each in proportion, but none too small to be seen; the largest gives
-/// way. Together they fill the bar.
+/// The lengths of the parts, in proportion but none too short to be visible; the longest gives way.
+/// Together they fill the bar.
 fn lengths(counts: [u32; 5]) -> [u32; 5] {
     let all: u64 = counts.iter().copied().map(u64::from).sum();
     let length = |count: u32| {
@@ -207,14 +171,10 @@ fn lengths(counts: [u32; 5]) -> [u32; 5] {
     };
     let mut lengths = counts.map(length);
     let sum: u32 = lengths.iter().sum();
-    if let Some(largest) = lengths.iter_mut().max().filter(|_| all > 0) {
-        *largest = (*largest + LENGTH).saturating_sub(sum);
+    if let Some(longest) = lengths.iter_mut().max().filter(|_| all > 0) {
+        *longest = (*longest + LENGTH).saturating_sub(sum);
     }
     lengths
-}
-
-fn in_percent(thousandths: u32) -> String {
-    format!("{}.{}%", thousandths / 10, thousandths % 10)
 }
 
 #[cfg(test)]
@@ -231,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn the_parts_fill_the_bar_and_all_of_them_are_seen() {
+    fn parts_fill_the_bar_and_are_visible() {
         for counts in [
             [0, 0, 0, 0, 1],
             [1, 1, 1, 1, 40_000],
@@ -249,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bar_says_in_words_what_it_shows() {
+    fn bar_title_lists_its_parts() {
         let shares = Shares {
             leased: 1,
             others: 2,
@@ -258,21 +218,14 @@ mod tests {
         };
         let bar = Bar::of("web", String::new(), &place(shares));
         let said = "1 active, 2 taken by others, 1,997 free";
-        assert_eq!((&*bar.says, &*bar.free), (said, "1,997"));
+        assert_eq!((&*bar.says, bar.free), (said, 1_997));
         assert_eq!(bar.title, format!("Pool web: {said}"));
-        let places: Vec<(&str, &str)> = bar
-            .parts
-            .iter()
-            .map(|part| (&*part.x, &*part.width))
-            .collect();
-        assert_eq!(
-            places,
-            [("0.0%", "0.6%"), ("0.6%", "0.6%"), ("1.2%", "98.8%")]
-        );
+        let places: Vec<(u32, u32)> = bar.parts.iter().map(|part| (part.x, part.width)).collect();
+        assert_eq!(places, [(0, 6), (6, 6), (12, 988)]);
     }
 
     #[test]
-    fn what_the_map_calls_leased_is_active_or_held() {
+    fn leased_ports_are_active_or_held() {
         let of_leases = KINDS
             .iter()
             .filter(|kind| kind.means.starts_with("leased, "));
@@ -282,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pool_whose_addresses_are_away_says_so() {
+    fn pool_without_addresses_tells_the_reason() {
         let pool = Capacity {
             pool: "web".into(),
             whole: Err("there is no eth9".into()),

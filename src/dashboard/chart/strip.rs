@@ -1,71 +1,62 @@
-//! The last seven days of a port as a strip: when it was leased, and when others were seen on it.
+//! The last seven days of a port as a strip: times in which it was leased, and times in which other
+//! programs were seen on it.
 
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 
-use crate::dashboard::format::{coarse, percent};
+use crate::dashboard::format::{coarse, moment, percent};
 
-/// The strip is so many units long: ten seconds of a week are about one.
-pub(super) const LENGTH: i64 = 60_480;
+/// Length of the strip; ten seconds of a week are about one unit.
+pub const LENGTH: i64 = 60_480;
 
 const WEEK_MS: i64 = 7 * 86_400_000;
 
 /// A time from one millisecond to another.
-pub(super) type Span = (i64, i64);
+pub type Span = (i64, i64);
 
-/// A time in which others were seen, and the program in words.
-pub(super) type Visit = (Span, String);
+/// A time in which a program was seen, with the program in words.
+pub type Visit = (Span, String);
 
-/// Number of programs that a stretch of the strip names.
+/// Maximum number of programs that a segment names.
 const NAMED: usize = 3;
 
 /// A week of a port.
 #[derive(Debug)]
-pub(super) struct Strip {
-    /// When it was leased, and when others were seen on it.
-    pub(super) lanes: [Lane; 2],
-    /// So much of it passed before anybody looked.
-    pub(super) unwatched: i64,
-    /// The same in a sentence.
-    pub(super) says: String,
+pub struct Strip {
+    /// Leases, then other programs.
+    pub lanes: [Lane; 2],
+    /// Length of the time before the first snapshot.
+    pub unwatched: i64,
+    /// The strip in a sentence.
+    pub says: String,
 }
 
 /// A line of a strip.
 #[derive(Debug)]
-pub(super) struct Lane {
-    /// What it is of.
-    pub(super) label: &'static str,
-    /// Its class in the stylesheet.
-    pub(super) class: &'static str,
-    /// When it was so.
-    pub(super) segments: Vec<Segment>,
+pub struct Lane {
+    pub label: &'static str,
+    /// Class in the stylesheet.
+    pub class: &'static str,
+    pub segments: Vec<Segment>,
 }
 
-/// A stretch of a strip.
+/// A time on a strip.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Segment {
-    /// Where it begins.
-    pub(super) x: i64,
-    /// How long it is.
-    pub(super) width: i64,
-    /// From when to when.
-    pub(super) says: String,
+pub struct Segment {
+    pub x: i64,
+    pub width: i64,
+    pub says: String,
 }
 
-/// When the week began that ends now.
-pub(super) fn begin(now: Timestamp) -> i64 {
+/// Begin of the week that ends now, in milliseconds.
+pub fn begin(now: Timestamp) -> i64 {
     now.as_millisecond() - WEEK_MS
 }
 
 impl Strip {
-    /// The week that ends now, of which only what came after the first snapshot is known.
-    pub(super) fn of(
-        ours: &[Span],
-        others: &[Visit],
-        watched: Option<i64>,
-        now: Timestamp,
-    ) -> Self {
+    /// The week that ends now, of which the time after the first snapshot is known.
+    pub fn of(ours: &[Span], others: &[Visit], watched: Option<i64>, now: Timestamp) -> Self {
         let week = (begin(now), now.as_millisecond());
         let watched = (watched.unwrap_or(week.1).clamp(week.0, week.1), week.1);
         let spans: Vec<Span> = others.iter().map(|(span, _)| *span).collect();
@@ -89,34 +80,34 @@ impl Strip {
     }
 }
 
-/// What was watched, in a sentence.
+/// The shares of the watched time, in a sentence.
 fn says(leased: &[Span], seen: &[Span], watched: Span) -> String {
-    let all = share(&[watched]);
+    let all = seconds(&[watched]);
     let [leased, seen] = [leased, seen].map(|spans| merged(spans, watched));
     let either: Vec<Span> = leased.iter().chain(&seen).copied().collect();
-    let busy = share(&merged(&either, watched));
+    let busy = seconds(&merged(&either, watched));
     let time = match watched.1 - watched.0 {
         WEEK_MS => "the last seven days".to_owned(),
-        0 => return "Nobody has looked yet.".to_owned(),
+        0 => return "No snapshot was taken yet.".to_owned(),
         ms => format!(
-            "the {} since the first look",
+            "the {} since the first snapshot",
             coarse(ms.unsigned_abs() / 1000)
         ),
     };
     format!(
-        "Leased {} of {time}, in others' hands {}, free {}.",
-        percent(share(&leased), all),
-        percent(share(&seen), all),
+        "Leased {} of {time}, used by other programs {}, free {}.",
+        percent(seconds(&leased), all),
+        percent(seconds(&seen), all),
         percent(all - busy, all),
     )
 }
 
-/// Where a moment is on a strip that begins at another.
+/// Place of a moment on a strip that begins at `begin`.
 fn place(ms: i64, begin: i64) -> i64 {
     (ms - begin) * LENGTH / WEEK_MS
 }
 
-/// Programs that were there in a time, each once: ": node (uid 0), python3 (uid 1000)".
+/// Programs seen in a span, each once: ": node (uid 0), python3 (uid 1000)".
 fn named((from, until): Span, visits: &[Visit]) -> String {
     let within = |visit: &&Visit| visit.0.0 <= until && visit.0.1 >= from;
     let programs: BTreeSet<&str> = visits
@@ -135,28 +126,28 @@ fn named((from, until): Span, visits: &[Visit]) -> String {
 impl Segment {
     fn of((from, until): Span, begin: i64, named: &str) -> Self {
         let x = place(from, begin);
-        // What was short is a line all the same.
+        // Short times are visible too.
         let width = (place(until, begin) - x).max(LENGTH / 600);
         Self {
             x: x.min(LENGTH - width),
             width,
-            says: format!("{} to {}{named}", clock(from), clock(until)),
+            says: format!("{} to {}{named}", clock(moment(from)), clock(moment(until))),
         }
     }
 }
 
-pub(super) fn clock(ms: i64) -> String {
-    let at = Timestamp::from_millisecond(ms).unwrap_or(Timestamp::MIN);
+/// A moment to the minute.
+pub fn clock(at: Timestamp) -> String {
     at.strftime("%Y-%m-%d %H:%M UTC").to_string()
 }
 
-/// The seconds of spans that do not overlap.
-fn share(spans: &[Span]) -> usize {
+/// Seconds of spans that do not overlap.
+fn seconds(spans: &[Span]) -> usize {
     let ms: i64 = spans.iter().map(|(from, until)| until - from).sum();
     usize::try_from(ms / 1000).unwrap_or(0)
 }
 
-/// What lies within a time, in order, what overlaps or touches as one.
+/// Clips spans to a window, sorts them, and merges those that overlap or touch.
 fn merged(spans: &[Span], (begin, end): Span) -> Vec<Span> {
     let clipped = spans
         .iter()
@@ -178,13 +169,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn spans_that_overlap_are_one_and_the_rest_is_cut_off() {
+    fn overlapping_spans_are_merged_and_clipped() {
         let spans = [(50, 70), (0, 20), (10, 30), (30, 35), (90, 200), (300, 400)];
         assert_eq!(merged(&spans, (15, 100)), [(15, 35), (50, 70), (90, 100)]);
     }
 
     #[test]
-    fn a_strip_tells_each_share() {
+    fn strip_tells_each_share() {
         let now = Timestamp::from_millisecond(WEEK_MS).unwrap();
         let day = WEEK_MS / 7;
         let ours = [(-day, day), (3 * day, 4 * day)];
@@ -200,12 +191,12 @@ mod tests {
         );
         assert_eq!(
             strip.says,
-            "Leased 28.6 % of the last seven days, in others' hands 14.3 %, free 71.4 %."
+            "Leased 28.6 % of the last seven days, used by other programs 14.3 %, free 71.4 %."
         );
     }
 
     #[test]
-    fn what_nobody_watched_was_not_free() {
+    fn unwatched_time_does_not_count_as_free() {
         let now = Timestamp::from_millisecond(WEEK_MS).unwrap();
         let day = WEEK_MS / 7;
         let ours = [(4 * day, 6 * day)];
@@ -213,17 +204,17 @@ mod tests {
         assert_eq!(strip.unwatched, LENGTH * 5 / 7);
         assert_eq!(
             strip.says,
-            "Leased 50 % of the 2 days since the first look, in others' hands 0 %, free 50 %."
+            "Leased 50 % of the 2 days since the first snapshot, used by other programs 0 %, free 50 %."
         );
         let strip = Strip::of(&ours, &[], None, now);
         assert_eq!(
             (strip.unwatched, &*strip.says),
-            (LENGTH, "Nobody has looked yet.")
+            (LENGTH, "No snapshot was taken yet.")
         );
     }
 
     #[test]
-    fn a_moment_is_still_seen() {
+    fn short_times_are_visible() {
         let segment = Segment::of((WEEK_MS, WEEK_MS), 0, "");
         assert_eq!((segment.x + segment.width, segment.width), (LENGTH, 100));
     }

@@ -1,59 +1,41 @@
-//! What each layer of the map shows: a level from 0 to 5 for a port and for a block of ports, with
-//! its letter and its meaning.
+//! The layers of the map: each gives a port and a block of ports a level from 0 to 5, with a letter
+//! and a meaning.
+
+use strum::{EnumString, IntoStaticStr, VariantArray};
 
 use crate::domain::candidate::PenaltyReason;
 use crate::domain::reason::Reason;
 use crate::engine::survey::{PortView, Standing};
 
-/// How many levels a layer has.
+/// Number of levels of a layer.
 pub(super) const LEVELS: usize = 6;
 
 const HOUR_MS: i64 = 3_600_000;
 const DAY_MS: i64 = 24 * HOUR_MS;
 
-/// What the map shows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// A value that the map shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, EnumString, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub(super) enum Layer {
-    /// Who has it.
+    /// Free, leased, or taken by other programs.
     #[default]
     State,
-    /// What choosing it is expected to cost.
+    /// Expected cost of choosing the port.
     Cost,
-    /// How often somebody was in the way.
+    /// Number of refused binds and outsiders.
     Conflicts,
-    /// When it was in use the last time.
+    /// Age of the last use.
     Used,
-    /// What the rules say.
+    /// Rules for the port.
     Policy,
 }
 
 impl Layer {
-    /// Every layer, in the order of the page.
-    pub(super) const ALL: [Self; 5] = [
-        Self::State,
-        Self::Cost,
-        Self::Conflicts,
-        Self::Used,
-        Self::Policy,
-    ];
-
-    /// The layer of this word.
-    pub(super) fn parse(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|layer| layer.word() == word)
-    }
-
     /// The word in the address.
-    pub(super) const fn word(self) -> &'static str {
-        match self {
-            Self::State => "state",
-            Self::Cost => "cost",
-            Self::Conflicts => "conflicts",
-            Self::Used => "used",
-            Self::Policy => "policy",
-        }
+    pub(super) fn word(self) -> &'static str {
+        self.into()
     }
 
-    /// What it is called on the page.
     pub(super) const fn label(self) -> &'static str {
         match self {
             Self::State => "State",
@@ -64,23 +46,23 @@ impl Layer {
         }
     }
 
-    /// What a block shows of its ports.
+    /// The meaning of the layer, and how the value of a block follows from those of its ports.
     pub(super) const fn explains(self) -> &'static str {
         match self {
             Self::State => {
-                "A block shows its most notable port: leased or taken before free. Leased is all that was granted, whether its owner listens or not. Who else is on a port is what the latest snapshot saw, on ports of pools alone."
+                "A block shows its most notable port: leased or taken before free. Leased are all granted ports, whether the owner listens or not. Other programs are those that the latest snapshot saw on ports of pools."
             }
             Self::Cost => {
-                "Refused binds to be expected if the port is tried; 0.1 where nothing is known. A block shows the mean of the ports that may be chosen."
+                "Expected number of refused binds if the port is tried; 0.1 without history. A block shows the mean of the ports that can be chosen."
             }
             Self::Conflicts => {
-                "Refused binds and outsiders on leased ports, as counted. A block shows the sum."
+                "Number of refused binds and of outsiders on leased ports. A block shows the sum."
             }
             Self::Used => {
-                "The last news of a port: a bind, the end of a lease, others who came or went. A block shows its latest."
+                "Age of the last news of a port: a bind, the end of a lease, another program that came or went. A block shows its latest news."
             }
             Self::Policy => {
-                "What configuration, kernel and registries say. A block shows what most of its ports are."
+                "Rules of the configuration, the kernel and IANA. A block shows the rule that most of its ports have."
             }
         }
     }
@@ -94,7 +76,7 @@ impl Layer {
         }
     }
 
-    /// The letter of each level, so that none is told by its colour alone.
+    /// The letter of each level, so that no level differs by its colour only.
     pub(super) const fn letters(self) -> [&'static str; LEVELS] {
         match self {
             Self::State => ["", "·", "x", "T", "L", "!"],
@@ -103,7 +85,6 @@ impl Layer {
         }
     }
 
-    /// What each level means.
     pub(super) const fn meanings(self) -> [&'static str; LEVELS] {
         match self {
             Self::State => [
@@ -115,7 +96,7 @@ impl Layer {
                 "leased and taken",
             ],
             Self::Cost => [
-                "not to be chosen",
+                "cannot be chosen",
                 "under 0.05",
                 "under 0.12",
                 "under 0.3",
@@ -167,7 +148,7 @@ impl Layer {
     }
 }
 
-/// How many there are of each level.
+/// Counts the levels.
 pub(super) fn counts(levels: impl Iterator<Item = usize>) -> [usize; LEVELS] {
     let mut counts = [0; LEVELS];
     for level in levels {
@@ -178,12 +159,11 @@ pub(super) fn counts(levels: impl Iterator<Item = usize>) -> [usize; LEVELS] {
     counts
 }
 
-/// The conflicts of several ports.
 pub(super) fn conflicts(ports: &[PortView]) -> u64 {
     ports.iter().map(|port| port.conflicts).sum()
 }
 
-/// What a port that may be chosen costs on average; none where there is none.
+/// Mean cost of the ports that can be chosen. `None` if there are none.
 pub(super) fn mean_cost(ports: &[PortView]) -> Option<f64> {
     let (mut number, mut sum) = (0_u32, 0.0);
     for port in ports.iter().filter(|port| may_be_chosen(port)) {
@@ -210,7 +190,7 @@ const fn of_standing(standing: Standing) -> usize {
 
 fn of_cost(cost: f64) -> usize {
     let limits = [0.05, 0.12, 0.3, 0.7];
-    // Sums of hundredths come out a little high or low.
+    // Sums of hundredths are a little too high or too low in binary.
     1 + limits.iter().filter(|limit| cost >= **limit - 1e-9).count()
 }
 
@@ -243,7 +223,7 @@ fn of_policy(port: &PortView) -> usize {
     match port.excluded {
         _ if !port.in_pool => 0,
         Some(Reason::KernelReserved) => 5,
-        // A cool-down passes; it is no rule about the port.
+        // A cool-down passes by itself, so it is not a rule.
         Some(reason) if reason != Reason::CoolingDown => 4,
         _ if is(PenaltyReason::EphemeralRange) => 3,
         _ if is(PenaltyReason::IanaAssigned) => 2,
@@ -251,14 +231,14 @@ fn of_policy(port: &PortView) -> usize {
     }
 }
 
-/// Leased or taken before free, free before excluded, and that before nothing.
+/// The level of the most notable port: leased or taken before free, free before excluded.
 fn most_notable(counts: &[usize; LEVELS]) -> usize {
     let order = [5, 4, 3, 1, 2];
     let found = order.into_iter().find(|level| counts[*level] > 0);
     found.unwrap_or(0)
 }
 
-/// Of two that are as frequent, the higher.
+/// The most frequent level; of two that are equally frequent the higher.
 fn most_frequent(counts: &[usize; LEVELS]) -> usize {
     let levels = 0..LEVELS;
     levels.max_by_key(|level| counts[*level]).unwrap_or(0)
@@ -278,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn a_block_shows_its_most_notable_port() {
+    fn block_shows_its_most_notable_port() {
         use Standing::{Contested, Excluded, Free, Leased, Others, Outside};
         let level = |standings: &[Standing]| {
             let ports: Vec<PortView> = standings.iter().copied().map(port).collect();
@@ -301,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn the_mean_cost_leaves_out_what_is_not_chosen() {
+    fn mean_cost_leaves_out_excluded_ports() {
         let mut ports = vec![port(Standing::Free), port(Standing::Outside)];
         ports[0].cost = 0.4;
         ports.push(PortView {
@@ -324,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn use_is_told_by_its_age() {
+    fn use_levels_follow_the_age() {
         let now_ms = 100 * DAY_MS;
         let level = |ago_ms: Option<i64>| {
             let port = PortView {
@@ -340,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn policy_is_told_apart_from_what_passes() {
+    fn cool_downs_are_not_policy() {
         let mut one = port(Standing::Excluded);
         let level = |port: &PortView| Layer::Policy.of_port(port, 0);
         one.excluded = Some(Reason::CoolingDown);
@@ -358,15 +338,15 @@ mod tests {
     }
 
     #[test]
-    fn every_level_has_a_letter_and_a_meaning_of_its_own() {
-        for layer in Layer::ALL {
+    fn letters_and_meanings_are_unique() {
+        for layer in Layer::VARIANTS {
             for texts in [layer.letters(), layer.meanings()] {
                 let mut unique = texts.to_vec();
                 unique.sort_unstable();
                 unique.dedup();
                 assert_eq!(unique.len(), LEVELS, "{}", layer.word());
             }
-            assert_eq!(Layer::parse(layer.word()), Some(layer));
+            assert_eq!(layer.word().parse(), Ok(*layer));
         }
     }
 }

@@ -1,0 +1,132 @@
+//! The occupants of a port: on each address of the host, and socket by socket.
+
+use std::sync::Arc;
+
+use crate::access::Viewer;
+use crate::api::AppState;
+use crate::api::document::OccupantDocument;
+use crate::api::ports::Socket;
+use crate::dashboard::part::badge::{Badge, Tone};
+use crate::domain::address::BindAddress;
+use crate::domain::attempt::{SocketState, printable};
+use crate::domain::lease::Lease;
+use crate::domain::relation::Relation;
+use crate::host::interface::Snapshot;
+
+/// One address of the host.
+#[derive(Debug)]
+pub(super) struct AddressRow {
+    pub(super) address: BindAddress,
+    pub(super) state: Badge,
+    pub(super) who: String,
+}
+
+/// Every address of the host, with the occupant of the port there.
+pub(super) fn addresses(
+    face: &AppState,
+    viewer: &Viewer,
+    leases: &[Arc<Lease>],
+    sockets: &[Socket],
+) -> Vec<AddressRow> {
+    let Ok(host) = face.service.interfaces().current() else {
+        return Vec::new();
+    };
+    let row = |address: BindAddress| {
+        let (state, who) = state_on(&address, leases, sockets, viewer);
+        AddressRow {
+            address,
+            state,
+            who,
+        }
+    };
+    bind_addresses(&host).map(row).collect()
+}
+
+/// The wildcards, then every address.
+fn bind_addresses(host: &Snapshot) -> impl Iterator<Item = BindAddress> {
+    let wildcards = host.families.iter().copied().map(BindAddress::wildcard);
+    let single = host.interfaces.iter().flat_map(|interface| {
+        let addresses = interface.addresses.iter();
+        addresses.map(|address| BindAddress {
+            interface: Arc::clone(&interface.name),
+            ip: address.ip,
+            scope: address.scope,
+        })
+    });
+    wildcards.chain(single)
+}
+
+/// The state of the port on an address. A lease comes before sockets, since it has sockets itself.
+pub(super) fn state_on(
+    address: &BindAddress,
+    leases: &[Arc<Lease>],
+    sockets: &[Socket],
+    viewer: &Viewer,
+) -> (Badge, String) {
+    let on_it = |lease: &&Arc<Lease>| {
+        let mut addresses = lease.addresses.addresses().iter();
+        addresses.any(|leased| leased.overlaps(address))
+    };
+    if let Some(lease) = leases.iter().find(on_it) {
+        let who = match &lease.name {
+            Some(name) if viewer.sees(lease.uid) => format!("lease {name}"),
+            _ => format!("a lease of uid {}", lease.uid),
+        };
+        return (Badge::lease(lease.state), who);
+    }
+    let free = Badge::new(Tone::Good, "free");
+    let mut sockets = sockets.iter();
+    // Listening sockets come first.
+    match sockets.find(|socket| socket.entry.overlaps(address)) {
+        Some(socket) if socket.entry.state == SocketState::Lingering => {
+            (free, "closing connections only".to_owned())
+        }
+        Some(socket) => (Badge::new(Tone::Bad, "taken"), whose(socket, viewer)),
+        None => (free, "no occupant".to_owned()),
+    }
+}
+
+/// The process of a socket, or its user if the viewer may not see the process.
+fn whose(socket: &Socket, viewer: &Viewer) -> String {
+    let entry = &socket.entry;
+    let process = socket.seen_by(viewer).filter(|seen| seen.pid.is_some());
+    let who = process.map_or_else(|| "a socket".to_owned(), |process| process.to_string());
+    let user = entry.uid.map(|uid| format!(", uid {uid}"));
+    format!(
+        "{who}, {}{}",
+        entry.state.as_str(),
+        user.unwrap_or_default()
+    )
+}
+
+/// Known facts about an occupant that the viewer may see, with their labels.
+pub(super) fn facts(found: &OccupantDocument) -> Vec<(&'static str, String)> {
+    let is = match (found.relation, &found.holds) {
+        (Relation::Owner, _) => "the lease's own".to_owned(),
+        (Relation::Portbook, _) => "portbook's own".to_owned(),
+        (Relation::Stranger, None) => "an outsider".to_owned(),
+        (Relation::Stranger, Some(lease)) => {
+            let name = lease.name.as_ref().map(ToString::to_string);
+            let name = name.unwrap_or_else(|| "a lease".to_owned());
+            let port = lease.port;
+            format!("an outsider here; its program owns {name} on {port}")
+        }
+    };
+    let process = found.process.clone();
+    let executable = process.executable;
+    let facts = [
+        ("is", Some(is)),
+        ("on", Some(found.addresses.join(" "))),
+        ("user", process.user),
+        (
+            "program",
+            executable.map(|file| file.to_string_lossy().into_owned()),
+        ),
+        ("container", process.container),
+        ("unit", process.unit),
+    ];
+    let known = facts.into_iter();
+    known
+        .filter_map(|(word, text)| Some((word, printable(&text?))))
+        .collect()
+}
