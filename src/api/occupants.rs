@@ -10,7 +10,7 @@ use crate::domain::lease::Lease;
 use crate::domain::port::{Port, Protocol};
 use crate::domain::relation::Relation;
 use crate::engine::kin::{Kin, Related};
-use crate::host::occupancy::{self, Entry, holders};
+use crate::host::occupancy::{self, Entry, processes_with};
 use crate::host::process;
 
 /// A socket on a port, and the process behind it.
@@ -46,11 +46,11 @@ impl Socket {
 pub(super) fn behind(mut entries: Vec<Entry>, kin: &Kin) -> Vec<Socket> {
     entries.sort_by_key(|entry| entry.state.rank());
     let inodes: HashSet<u64> = entries.iter().map(|entry| entry.inode).collect();
-    let holders = holders(&inodes);
+    let found = processes_with(&inodes);
     let socket = |entry: Entry| {
-        let processes = holders.get(&entry.inode).map_or(&[][..], Vec::as_slice);
+        let processes = found.get(&entry.inode).map_or(&[][..], Vec::as_slice);
         Socket {
-            occupant: Some(occupancy::occupant(&entry, &holders)),
+            occupant: Some(occupancy::occupant(&entry, &found)),
             related: kin.of(&entry, processes),
             entry,
         }

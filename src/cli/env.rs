@@ -116,7 +116,7 @@ fn published_services(project: &Project) -> Result<Vec<(&Service, Port)>, Failur
         .collect();
     if found.is_empty() {
         return Err(Failure::usage(format!(
-            "{}: no service says which port its container has: write target = 8080, say",
+            "{}: no service names the port of its container; write, for example, target = 8080",
             project.file.display()
         )));
     }

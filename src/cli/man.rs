@@ -18,12 +18,17 @@ pub struct ManArgs {
 /// Writes the pages.
 pub(super) fn run(global: &Global, args: &ManArgs) -> Result<(), Failure> {
     let mut command = help::command().disable_help_subcommand(true);
-    // So that each page has the full name of its command.
+    // Gives each page the full name of its command.
     command.build();
     let folder = &args.folder;
     let written = std::fs::create_dir_all(folder);
     let written = written.and_then(|()| clap_mangen::generate_to(command, folder));
-    written.map_err(|error| Failure::other(format!("{}: {error}", folder.display())))?;
+    written.map_err(|error| {
+        Failure::other(format!(
+            "cannot write the manual pages to {}: {error}",
+            folder.display()
+        ))
+    })?;
     if global.json {
         print_json(&json!({ "version": VERSION, "folder": folder }))?;
     }

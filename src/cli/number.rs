@@ -28,7 +28,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn zero_and_words_are_refused_in_words() {
+    fn zero_and_words_are_refused_with_a_hint() {
         let count = at_least_one::<NonZeroU32>("ask for one port at least");
         assert_eq!(count("3").map(NonZeroU32::get), Ok(3));
         assert_eq!(count("0").unwrap_err(), "ask for one port at least");

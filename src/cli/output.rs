@@ -50,7 +50,7 @@ pub(super) fn write(bytes: &[u8]) -> Result<bool, Failure> {
     match out.write_all(bytes).and_then(|()| out.flush()) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
-        Err(error) => Err(Failure::other(format!("stdout: {error}"))),
+        Err(error) => Err(Failure::other(format!("cannot write to stdout: {error}"))),
     }
 }
 

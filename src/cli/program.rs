@@ -149,7 +149,7 @@ pub(super) fn hand_over(
         .env("LISTEN_FDNAMES", names.join(":"));
     numbers
         .place(before, sockets.iter().map(|(_, socket)| socket))
-        .map_err(|error| Failure::other(format!("the sockets could not be handed over: {error}")))
+        .map_err(|error| Failure::other(format!("cannot hand the sockets over: {error}")))
 }
 
 /// Whether the environment announces sockets for this very process.

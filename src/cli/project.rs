@@ -13,7 +13,7 @@ use crate::domain::placeholder::{Piece, pieces};
 pub(super) fn tree() -> Result<Tree, Failure> {
     let here = std::env::current_dir()
         .and_then(|dir| dir.canonicalize())
-        .map_err(|error| Failure::other(format!("the current directory: {error}")))?;
+        .map_err(|error| Failure::other(format!("cannot read the current directory: {error}")))?;
     let uid = rustix::process::geteuid().as_raw();
     Ok(Tree::of(&here, std::env::home_dir().as_deref(), uid))
 }

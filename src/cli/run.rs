@@ -73,8 +73,9 @@ pub struct RunArgs {
 /// Becomes the program; returns only if that failed.
 pub(super) fn run(global: &Global, args: &RunArgs) -> Result<ExitCode, Failure> {
     // First of all, since anything opened before would take the numbers that the program looks at.
-    let numbers =
-        Numbers::keep().map_err(|error| Failure::other(format!("no descriptors: {error}")));
+    let numbers = Numbers::keep().map_err(|error| {
+        Failure::other(format!("cannot keep descriptors for the program: {error}"))
+    });
     let done = numbers.and_then(|numbers| start(global, args, numbers));
     done.map_err(|failure| failure.with_code(REFUSED))
 }

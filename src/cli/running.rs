@@ -14,7 +14,7 @@ pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|error| Failure::other(format!("no runtime: {error}")))
+        .map_err(|error| Failure::other(format!("cannot start the command's runtime: {error}")))
 }
 
 /// Runs a command's future on this thread.

@@ -68,8 +68,9 @@ pub(super) fn run(global: &Global, args: &ServiceArgs) -> Result<(), Failure> {
         print: only_print,
         force,
     } = args.action;
-    let program = std::env::current_exe()
-        .map_err(|error| Failure::other(format!("the program's own path: {error}")))?;
+    let program = std::env::current_exe().map_err(|error| {
+        Failure::other(format!("cannot find the path of this program: {error}"))
+    })?;
     let units = if user { OF_A_USER } else { OF_THE_SYSTEM };
     let units = units.map(|(name, text)| (name, for_program(text, &program)));
     if only_print {

@@ -14,7 +14,7 @@ pub(super) fn run(global: &Global) -> Result<(), Failure> {
     let file = directory.token();
     let token = Token::open(&file).map_err(|error| {
         Failure::other(format!(
-            "{}: {error}; the service's user and root may read it",
+            "cannot read {}: {error}; the service's user and root may",
             file.display()
         ))
     })?;

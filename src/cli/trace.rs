@@ -27,7 +27,7 @@ impl Trace {
     /// without. Must be called outside of any runtime, as the exporter wants it.
     pub(super) fn begin(loaded: &Loaded, name: &'static str) -> Self {
         let options = Options {
-            // Commands print notes in place of logs.
+            // Commands print notes, not logs.
             log: "off".to_owned(),
             ..options(loaded)
         };

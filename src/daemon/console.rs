@@ -20,13 +20,13 @@ type Landed = (Arc<Lease>, Vec<TcpListener>);
 
 /// Gets the console its port, if it is enabled. Its name makes the port sticky.
 pub(super) async fn land(
-    face: &AppState,
+    state: &AppState,
     settings: &Settings,
 ) -> Result<Option<Landed>, StartError> {
     if !settings.console.enabled {
         return Ok(None);
     }
-    let landed = allocate(&face.service, settings, face.uid).await;
+    let landed = allocate(&state.service, settings, state.uid).await;
     landed.map(Some).map_err(StartError::Console)
 }
 
@@ -66,8 +66,8 @@ fn console_request(settings: &Settings, name: Name) -> Request {
 fn tell_where(landed: &Allocated, lease: &Lease) {
     for attempt in &landed.conflicts {
         let occupant = attempt.occupant.as_ref();
-        let whom = occupant.map_or_else(|| "an unknown process".to_owned(), ToString::to_string);
-        tracing::info!(port = %attempt.port, "port {} is in use by {whom}; the console tries another", attempt.port);
+        let by = occupant.map_or_else(|| "an unknown process".to_owned(), ToString::to_string);
+        tracing::info!(port = %attempt.port, "port {} is in use by {by}; the console tries another", attempt.port);
     }
     for moved in &landed.moves {
         tracing::warn!(port = %lease.port, "the console moved: {moved}");
@@ -76,7 +76,7 @@ fn tell_where(landed: &Allocated, lease: &Lease) {
 
 /// Writes the console's URL to the log and to a file of the data directory.
 pub(super) fn announce(
-    face: &AppState,
+    state: &AppState,
     directory: &DataDirectory,
     lease: &Lease,
 ) -> Result<(), StartError> {
@@ -90,6 +90,6 @@ pub(super) fn announce(
         .map_err(failed(file.display().to_string()))?;
     tracing::info!(%url, "the console listens");
     // Set once, here.
-    let _ = face.console.set(url);
+    let _ = state.console.set(url);
     Ok(())
 }

@@ -39,10 +39,10 @@ pub(super) fn holds_among(passed: Vec<(String, OwnedFd)>) -> GivenSockets {
     given
 }
 
-/// Has a supervisor keep copies of all holds.
-pub(super) fn keep_copies(service: &Service, supervisor: &Supervisor) {
-    let socket = supervisor.socket().and_then(UnixDatagram::from_std);
-    match socket {
+/// Has the supervisor, if there is one, keep copies of all holds.
+pub(super) fn keep_copies(service: &Service, supervisor: Option<&Supervisor>) {
+    let Some(supervisor) = supervisor else { return };
+    match supervisor.socket().and_then(UnixDatagram::from_std) {
         Ok(socket) => {
             let (tell, news) = mpsc::unbounded_channel();
             service.tell_of_holds(tell);

@@ -16,6 +16,7 @@ use actix_web::{App, HttpServer, middleware, web};
 use crate::access::{self, ConsoleAuth, ConsolePeer, Peer};
 use crate::api::{self, AppState};
 use crate::config::Settings;
+use crate::protocol::descriptor;
 
 use super::{GRACE_SECONDS, StartError, failed};
 
@@ -58,8 +59,22 @@ impl Activated {
         Self(listening)
     }
 
+    /// Listens on the API socket, and on the socket for descriptors beside it. Files of sockets that
+    /// the service makes are added to `own`.
+    pub(super) fn listen_all(
+        &mut self,
+        settings: &Settings,
+        own: &mut Vec<PathBuf>,
+    ) -> Result<(UnixListener, tokio::net::UnixListener), StartError> {
+        let mode = settings.socket_mode;
+        let api = self.listen(&settings.socket, mode, own)?;
+        let descriptors = self.listen(&descriptor::beside(&settings.socket), mode, own)?;
+        let descriptors = tokio::net::UnixListener::from_std(descriptors);
+        Ok((api, descriptors.map_err(failed("the descriptor socket"))?))
+    }
+
     /// Returns the socket that listens at a path, or binds one, which the service has to remove.
-    pub(super) fn listen(
+    fn listen(
         &mut self,
         path: &Path,
         mode: u32,
@@ -81,17 +96,17 @@ impl Activated {
 }
 
 pub(super) fn server(
-    face: &Data<AppState>,
-    door: &Data<Arc<ConsoleAuth>>,
+    state: &Data<AppState>,
+    auth: &Data<Arc<ConsoleAuth>>,
     settings: &Settings,
     console: Vec<TcpListener>,
     socket: UnixListener,
 ) -> Result<Server, StartError> {
-    let (face, door) = (face.clone(), door.clone());
+    let (state, auth) = (state.clone(), auth.clone());
     let mut server = HttpServer::new(move || {
         App::new()
-            .app_data(face.clone())
-            .app_data(door.clone())
+            .app_data(state.clone())
+            .app_data(auth.clone())
             .wrap(middleware::from_fn(access::check))
             .wrap(middleware::from_fn(crate::dashboard::as_page))
             .wrap(middleware::from_fn(api::trace::request))

@@ -15,7 +15,6 @@ use std::sync::{Arc, OnceLock, RwLock};
 
 use actix_web::dev::Server;
 use actix_web::web::Data;
-use tokio::net::UnixListener;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
@@ -28,7 +27,7 @@ use crate::engine::service::{Mode, Service};
 use crate::host::clock::Clock;
 use crate::host::process;
 use crate::host::supervisor::Supervisor;
-use crate::protocol::descriptor::{self, beside};
+use crate::protocol::descriptor;
 use crate::store::directory::{DataDirectory, Lock};
 use crate::store::{Store, StoreError, StoreOptions};
 
@@ -65,14 +64,14 @@ fn failed(what: impl Into<String>) -> impl FnOnce(io::Error) -> StartError {
 
 /// A service that listens, and all that is needed to stop it again.
 pub struct Daemon {
-    face: Data<AppState>,
+    state: Data<AppState>,
     sources: Sources,
     /// Files to remove at the end: those of sockets that it made, and of the console's URL.
     own_files: Vec<PathBuf>,
     server: Server,
     signals: Signals,
     writer: JoinHandle<()>,
-    descriptors: UnixListener,
+    descriptors: tokio::net::UnixListener,
     portserver: Option<portserver::Listening>,
     supervisor: Option<Supervisor>,
     /// Held for as long as the service runs.
@@ -87,40 +86,30 @@ impl Daemon {
         loaded: Loaded,
         mut given: Given,
     ) -> Result<Self, StartError> {
-        // First, since a signal may come as soon as anything shows that the service runs.
+        // First, since a signal may come as soon as it shows that the service runs.
         let signals = Signals::listen().map_err(failed("signal handlers"))?;
         let settings = Arc::new(loaded.settings.clone());
         let (directory, lock) = take_directory(&settings).await?;
         let (service, writer) = engine(&directory, &settings).await?;
         let supervisor = Supervisor::of_environment();
-        if let Some(supervisor) = &supervisor {
-            fdstore::keep_copies(&service, supervisor);
-        }
+        fdstore::keep_copies(&service, supervisor.as_ref());
         let mut activated = Activated::among(&mut given.by_supervisor);
         let of_portserver = portserver::PassedOn::among(&mut given.by_predecessor);
         take_up_leases(&service, given).await?;
-        let face = Data::new(AppState {
-            service: service.clone(),
-            loaded: Arc::new(RwLock::new(Arc::new(loaded))),
-            console: Arc::new(OnceLock::new()),
-            uid: rustix::process::geteuid().as_raw(),
-        });
-        let door = console_auth(&face, &directory, &settings)?;
-        let console = console::land(&face, &settings).await?;
-        let (mut own_files, mode) = (vec![directory.console()], settings.socket_mode);
-        let socket = activated.listen(&settings.socket, mode, &mut own_files)?;
-        let descriptors = beside(&settings.socket);
-        let descriptors = activated.listen(&descriptors, mode, &mut own_files)?;
-        let descriptors = UnixListener::from_std(descriptors).map_err(failed("the socket"))?;
+        let state = Data::new(app_state(&service, loaded));
+        let auth = console_auth(&state, &directory, &settings)?;
+        let console = console::land(&state, &settings).await?;
+        let mut own_files = vec![directory.console()];
+        let (socket, descriptors) = activated.listen_all(&settings, &mut own_files)?;
         let portserver = portserver::Listening::open(&service, &settings, of_portserver)?;
         let mut listeners = Vec::new();
         if let Some((lease, taken)) = console {
-            announce(&face, &directory, &lease)?;
+            announce(&state, &directory, &lease)?;
             listeners = taken;
         }
         Ok(Self {
-            server: server(&face, &door, &settings, listeners, socket)?,
-            face,
+            server: server(&state, &auth, &settings, listeners, socket)?,
+            state,
             sources,
             own_files,
             signals,
@@ -134,17 +123,17 @@ impl Daemon {
 
     /// URL of the console, if it is enabled.
     pub fn console(&self) -> Option<&str> {
-        self.face.console.get().map(String::as_str)
+        self.state.console.get().map(String::as_str)
     }
 
     /// Serves until SIGTERM or SIGINT or until another service takes over, then answers the
     /// requests under way, writes what waits, and returns. A second signal ends the waiting. SIGHUP
     /// reads the configuration again.
     pub async fn run(self) -> Result<(), StartError> {
-        let service = self.face.service.clone();
+        let service = self.state.service.clone();
         let successor = Successor::default();
         let (takeover, takeovers) = mpsc::channel(1);
-        tell(self.supervisor.as_ref(), &ready(&self.face));
+        tell(self.supervisor.as_ref(), &ready(&self.state));
         let portserver = self.portserver.map(portserver::Listening::start);
         let stop = Stop {
             server: self.server.handle(),
@@ -161,7 +150,7 @@ impl Daemon {
                 service.clone(),
                 takeover,
             )),
-            tokio::spawn(obey(self.signals, stop, self.face.clone(), self.sources)),
+            tokio::spawn(obey(self.signals, stop, self.state.clone(), self.sources)),
         ]);
         let served = self.server.await;
         tell(self.supervisor.as_ref(), "STOPPING=1");
@@ -172,7 +161,7 @@ impl Daemon {
             .for_each(JoinHandle::abort);
         service.settle_history().await;
         service.store().close().await;
-        // The writer ends by itself once it has written what waits.
+        // The writer ends once it has written what waits.
         drop(self.writer.await);
         let passed_on = portserver.map(|portserver| portserver.stop(successor.get().is_some()));
         for file in self.own_files {
@@ -207,24 +196,33 @@ async fn take_up_leases(service: &Service, given: Given) -> Result<(), StartErro
     Ok(())
 }
 
+fn app_state(service: &Service, loaded: Loaded) -> AppState {
+    AppState {
+        service: service.clone(),
+        loaded: Arc::new(RwLock::new(Arc::new(loaded))),
+        console: Arc::new(OnceLock::new()),
+        uid: rustix::process::geteuid().as_raw(),
+    }
+}
+
 /// Opens the console's token, and a place for its sessions.
 fn console_auth(
-    face: &AppState,
+    state: &AppState,
     directory: &DataDirectory,
     settings: &Settings,
 ) -> Result<Data<Arc<ConsoleAuth>>, StartError> {
     let token = Token::open(&directory.token()).map_err(failed("the console's token"))?;
     Ok(Data::new(Arc::new(ConsoleAuth {
         token,
-        uid: face.uid,
+        uid: state.uid,
         extra_hosts: settings.console.allowed_hosts.clone(),
-        sessions: Sessions::new(face.service.clock().clone()),
+        sessions: Sessions::new(state.service.clock().clone()),
     })))
 }
 
 async fn take_directory(settings: &Settings) -> Result<(DataDirectory, Lock), StartError> {
     let directory = DataDirectory::open(&settings.data_dir)?;
-    // A command has the lock for a moment; a service has signed it and keeps it.
+    // A command keeps the lock for a moment; a service signs it and keeps it.
     let taken = directory.lock().await?;
     let mut lock = taken.map_err(|holder| directory.in_use(holder))?;
     lock.sign(std::process::id(), &settings.socket)

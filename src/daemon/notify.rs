@@ -11,8 +11,8 @@ pub(super) fn tell(supervisor: Option<&Supervisor>, text: &str) {
 }
 
 /// Assignments for a service that answers: it is ready, and its console listens there.
-pub(super) fn ready(face: &AppState) -> String {
-    let status = face.console.get().map_or_else(
+pub(super) fn ready(state: &AppState) -> String {
+    let status = state.console.get().map_or_else(
         || "no console".to_owned(),
         |url| format!("the console listens at {url}"),
     );

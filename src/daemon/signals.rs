@@ -65,14 +65,14 @@ pub(super) struct Stop {
 pub(super) async fn obey(
     mut signals: Signals,
     mut stop: Stop,
-    face: Data<AppState>,
+    state: Data<AppState>,
     sources: Sources,
 ) {
     let statistics = || log_statistics(stop.portserver.as_ref());
     let reload = || {
         tell(stop.supervisor.as_ref(), "RELOADING=1");
-        reload(&face, &sources);
-        tell(stop.supervisor.as_ref(), &ready(&face));
+        reload(&state, &sources);
+        tell(stop.supervisor.as_ref(), &ready(&state));
     };
     tokio::select! {
         () = signals.stop(reload, statistics) => {
@@ -84,7 +84,7 @@ pub(super) async fn obey(
             let _ = stop.successor.set(successor);
         }
     }
-    face.service.journal().close();
+    state.service.journal().close();
     let graceful = tokio::spawn(stop.server.stop(true));
     signals.stop(|| {}, || {}).await;
     graceful.abort();
@@ -92,7 +92,7 @@ pub(super) async fn obey(
 }
 
 /// Reads the configuration again. An invalid one changes nothing and is logged.
-fn reload(face: &AppState, sources: &Sources) {
+fn reload(state: &AppState, sources: &Sources) {
     let mut loaded = match config::load(sources) {
         Ok(loaded) => loaded,
         Err(error) => {
@@ -100,52 +100,48 @@ fn reload(face: &AppState, sources: &Sources) {
             return;
         }
     };
-    let running = face.loaded();
+    let running = state.loaded();
     keep_what_needs_a_restart(&mut loaded.settings, &running.settings);
     // The settings that are shown are those in force.
     loaded.provenance.keep(&running.provenance, needs_a_restart);
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
-    face.service.reconfigure(Arc::new(loaded.settings.clone()));
-    face.service.reread_kernel_rules();
-    let mut current = face
+    state.service.reconfigure(Arc::new(loaded.settings.clone()));
+    state.service.reread_kernel_rules();
+    let mut current = state
         .loaded
         .write()
         .unwrap_or_else(std::sync::PoisonError::into_inner);
     *current = Arc::new(loaded);
     drop(current);
     tracing::info!("configuration read again");
-    face.service
+    state
+        .service
         .journal()
         .other(EventKind::Reloaded, None, "configuration read again");
 }
 
+/// Tables of settings that a running service applies.
+const APPLIED: [&str; 3] = ["pools.", "interfaces.", "history."];
+
 /// Whether a setting is read at the start of the service only.
 fn needs_a_restart(key: &str) -> bool {
-    !["pools.", "interfaces.", "history."]
-        .iter()
-        .any(|table| key.starts_with(table))
+    !APPLIED.iter().any(|table| key.starts_with(table))
 }
 
+/// Takes from `new` the settings that a running service applies, and from `running` all others.
 fn keep_what_needs_a_restart(new: &mut Settings, running: &Settings) {
-    let moved = new.console != running.console
-        || new.data_dir != running.data_dir
-        || new.socket != running.socket
-        || new.socket_mode != running.socket_mode
-        || new.portserver != running.portserver
-        || new.store != running.store
-        || new.telemetry != running.telemetry;
-    if moved {
+    let in_force = Settings {
+        pools: new.pools.clone(),
+        interfaces: new.interfaces.clone(),
+        history: new.history.clone(),
+        ..running.clone()
+    };
+    if in_force != *new {
         tracing::warn!(
-            "console, portserver, data_dir, socket, store and telemetry change at a restart only; pools, interfaces and history have changed now"
+            "some changed settings wait for a restart: only pools, interfaces and history have changed now"
         );
     }
-    new.console = running.console.clone();
-    new.portserver = running.portserver.clone();
-    new.data_dir.clone_from(&running.data_dir);
-    new.socket.clone_from(&running.socket);
-    new.socket_mode = running.socket_mode;
-    new.store = running.store.clone();
-    new.telemetry = running.telemetry.clone();
+    *new = in_force;
 }

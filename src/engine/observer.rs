@@ -12,7 +12,7 @@ use crate::domain::attempt::{Occupant, SocketState, printable};
 use crate::domain::event::EventKind;
 use crate::domain::lease::{Guard, Handover, Lease, LeaseId, Owner, State};
 use crate::domain::port::{Port, Protocol};
-use crate::host::occupancy::{self, Entry, Occupancy, holders};
+use crate::host::occupancy::{self, Entry, Occupancy, processes_with};
 use crate::host::process::{self, Process};
 use crate::telemetry::span;
 
@@ -225,7 +225,7 @@ fn look(leases: &[Arc<Lease>], known: &HashMap<LeaseId, Inodes>) -> Vec<Seen> {
     let processes = if inodes.is_empty() {
         HashMap::new()
     } else {
-        holders(&inodes)
+        processes_with(&inodes)
     };
     let seen = leases.iter().map(|lease| {
         let entries = listeners(lease);

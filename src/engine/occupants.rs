@@ -12,7 +12,7 @@ use crate::domain::attempt::{Attempt, Occupant, SocketState};
 use crate::domain::lease::BootTime;
 use crate::domain::port::{Port, Protocol};
 use crate::host::clock::Clock;
-use crate::host::occupancy::{Entry, Occupancy, has_socket, holders};
+use crate::host::occupancy::{Entry, Occupancy, has_socket, processes_with};
 use crate::host::process::Process;
 
 /// How long what was read says who is there. Whom it does not name is looked for anew.
@@ -62,7 +62,7 @@ impl Tables {
         Self {
             read_at,
             by_port,
-            processes: holders(&inodes),
+            processes: processes_with(&inodes),
             listed: Mutex::default(),
         }
     }

@@ -16,7 +16,7 @@ use crate::domain::attempt::SocketState;
 use crate::domain::port::{PortSet, Protocol};
 use crate::domain::sighting::{Sighting, Visitor};
 use crate::host::interface::resolve;
-use crate::host::occupancy::{Entry, Occupancy, holders};
+use crate::host::occupancy::{Entry, Occupancy, processes_with};
 use crate::store::StoreError;
 use crate::telemetry::{Stopwatch, span};
 
@@ -111,9 +111,9 @@ impl Service {
         }
         let look = move || {
             let inodes: HashSet<u64> = new.values().map(|entry| entry.inode).collect();
-            let holders = holders(&inodes);
+            let found = processes_with(&inodes);
             let named = new.into_iter().map(|(sighting, entry)| {
-                let of = holders.get(&entry.inode).and_then(|all| all.first());
+                let of = found.get(&entry.inode).and_then(|all| all.first());
                 let visitor = Visitor {
                     uid: entry.uid,
                     command: of.and_then(|process| process.command.clone()),

@@ -91,7 +91,7 @@ mod tests {
     use std::net::TcpListener;
 
     #[test]
-    fn a_listener_that_closes_is_told_of() {
+    fn a_listener_that_closes_is_reported() {
         let news = ClosingSockets::open().unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = Port::new(listener.local_addr().unwrap().port()).unwrap();

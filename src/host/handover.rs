@@ -174,10 +174,10 @@ fn announced() -> Option<(RawFd, Vec<String>)> {
 fn inherited(number: RawFd) -> io::Result<std::mem::ManuallyDrop<OwnedFd>> {
     // A number that was closed meanwhile may belong to another descriptor.
     rustix::io::fcntl_getfd(borrowed(number))?;
-    // SAFETY: no value in this program owns the number. Either `Numbers::keep` took every number
-    // from 3 on that was free, when this process had opened nothing that lasts, and this one was
-    // taken even then; or the supervisor said, for this very process id, that it left sockets at
-    // these numbers, and nothing that lasts has been opened since. It is open, as was just seen.
+    // SAFETY: no value in this program owns the number. Either `Numbers::keep` occupied every free
+    // number from 3 on, when this process had opened nothing that lasts, and found this one taken;
+    // or the supervisor left sockets at these numbers for this very process, and nothing that lasts
+    // has been opened since. The descriptor is open, as the call above has checked.
     Ok(std::mem::ManuallyDrop::new(unsafe {
         OwnedFd::from_raw_fd(number)
     }))
@@ -188,6 +188,7 @@ fn inherited(number: RawFd) -> io::Result<std::mem::ManuallyDrop<OwnedFd>> {
     reason = "an inherited descriptor has no owner to borrow it from"
 )]
 fn borrowed(number: RawFd) -> BorrowedFd<'static> {
-    // SAFETY: it is not -1, and only asked whether it is open, which any number may be.
+    // SAFETY: the number is not -1, and the descriptor is only asked whether it is open, which is
+    // allowed for any number.
     unsafe { BorrowedFd::borrow_raw(number) }
 }

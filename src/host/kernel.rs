@@ -86,7 +86,7 @@ fn parse_start(text: &str) -> Option<u16> {
 
 /// Number of open descriptors of this process (`/proc/self/fd`).
 pub fn open_descriptors() -> io::Result<usize> {
-    // One of them reads the list.
+    // The list itself is read by one of them.
     Ok(std::fs::read_dir("/proc/self/fd")?
         .count()
         .saturating_sub(1))
@@ -103,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_kernels_texts_are_read() {
+    fn texts_of_the_kernel_are_parsed() {
         assert_eq!(
             parse_range("32768\t60999\n").unwrap().to_string(),
             "32768-60999"
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn other_texts_are_not() {
+    fn other_texts_are_not_parsed() {
         for text in ["", "32768", "60999 32768", "a b"] {
             assert_eq!(parse_range(text), None, "{text:?}");
         }

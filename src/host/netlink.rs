@@ -116,7 +116,7 @@ fn read_batch(
             NLMSG_OVERRUN => return Err(rustix::io::Errno::NOBUFS.into()),
             _ => each(message.payload())?,
         }
-        // Messages are aligned to four bytes, the last one perhaps not padded (NLMSG_ALIGN).
+        // Messages are aligned to four bytes; the last one may lack its padding (NLMSG_ALIGN).
         let length = (message.length() as usize).next_multiple_of(4);
         bytes = bytes.get(length..).unwrap_or_default();
     }

@@ -4,8 +4,8 @@
 //! bound and do not listen, and no table shows other network namespaces.
 
 mod diag;
-mod holders;
 mod proc_net;
+mod processes;
 
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -17,7 +17,7 @@ use crate::domain::port::{Port, Protocol};
 use crate::domain::sighting::Sighting;
 use crate::host::process::Process;
 
-pub use holders::{has_socket, holders};
+pub use processes::{has_socket, processes_with};
 
 /// One socket of the kernel's tables.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,20 +100,21 @@ impl Occupancy {
 
     /// Lists every TCP socket that listens.
     pub fn listeners() -> io::Result<Vec<Entry>> {
-        let listed = diag::read(Protocol::Tcp, None, diag::LISTENING);
-        let mut entries = listed.or_else(|_| read(Protocol::Tcp, None))?;
-        entries.retain(|entry| entry.state == SocketState::Listening);
-        Ok(entries)
+        tcp_listeners(None)
     }
 
     /// Lists the TCP sockets that listen on one port. Far cheaper than [`Self::on_port`] on a busy
     /// host: the kernel walks its listeners alone, not every connection.
     pub fn listeners_on(port: Port) -> io::Result<Vec<Entry>> {
-        let listed = diag::read(Protocol::Tcp, Some(port), diag::LISTENING);
-        let mut entries = listed.or_else(|_| read(Protocol::Tcp, Some(port)))?;
-        entries.retain(|entry| entry.state == SocketState::Listening);
-        Ok(entries)
+        tcp_listeners(Some(port))
     }
+}
+
+fn tcp_listeners(port: Option<Port>) -> io::Result<Vec<Entry>> {
+    let listed = diag::read(Protocol::Tcp, port, diag::LISTENING);
+    let mut entries = listed.or_else(|_| read(Protocol::Tcp, port))?;
+    entries.retain(|entry| entry.state == SocketState::Listening);
+    Ok(entries)
 }
 
 /// User at the client's end of a TCP connection within this host. `None` if the client is
@@ -144,16 +145,16 @@ pub fn behind(mut entries: Vec<Entry>) -> Vec<(Entry, Occupant)> {
 /// the lowest pid.
 pub fn identify(entries: &[Entry]) -> Vec<Occupant> {
     let inodes: HashSet<u64> = entries.iter().map(|entry| entry.inode).collect();
-    let holders = holders(&inodes);
+    let processes = processes_with(&inodes);
     entries
         .iter()
-        .map(|entry| occupant(entry, &holders))
+        .map(|entry| occupant(entry, &processes))
         .collect()
 }
 
-/// Occupant behind one entry, among the processes that [`holders()`] found.
-pub fn occupant(entry: &Entry, holders: &HashMap<u64, Vec<Process>>) -> Occupant {
-    let process = holders.get(&entry.inode).and_then(|all| all.first());
+/// Occupant behind one entry, among the processes that [`processes_with`] found.
+pub fn occupant(entry: &Entry, processes: &HashMap<u64, Vec<Process>>) -> Occupant {
+    let process = processes.get(&entry.inode).and_then(|all| all.first());
     Occupant {
         pid: process.map(|process| process.pid),
         uid: entry.uid,

@@ -16,9 +16,9 @@ impl Readiness {
     /// Watches a descriptor. Must be called on a runtime with I/O.
     #[expect(unsafe_code, reason = "the promise below cannot be put into types")]
     pub fn of(descriptor: OwnedFd) -> io::Result<Self> {
-        // SAFETY: the descriptor must stay open and the same for as long as the `AsyncFd` lives.
-        // An `OwnedFd` is open, always gives the same number, and is owned by the `AsyncFd` from
-        // here on; nothing in this file takes it out or replaces it.
+        // SAFETY: the descriptor must stay open and unchanged for as long as the `AsyncFd` lives.
+        // An `OwnedFd` is open, always gives one number, and is owned by the `AsyncFd` from here
+        // on; nothing in this file takes it out or replaces it.
         let watched = unsafe { AsyncFd::register_with_interest(descriptor, Interest::READABLE) };
         watched.map(Self).map_err(io::Error::from)
     }

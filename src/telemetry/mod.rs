@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_are_named() {
+    fn invalid_options_are_named() {
         let error = |options: Options| build(&options).unwrap_err().to_string();
         let ratio = error(Options {
             sample_ratio: 1.5,

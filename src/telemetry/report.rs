@@ -59,7 +59,8 @@ pub(super) struct Reporting<E> {
 }
 
 impl<E> Reporting<E> {
-    /// Wraps an exporter to this URL, and tells the uplink of its results.
+    /// Wraps an exporter to this URL. The uplink is told of the spans that leave the queue, and of
+    /// the results.
     pub(super) fn new(exporter: E, endpoint: &str, uplink: Uplink) -> Self {
         Self {
             exporter,
@@ -98,9 +99,10 @@ impl<E> Reporting<E> {
 
 impl<E: SpanExporter> SpanExporter for Reporting<E> {
     async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
-        let span_count = batch.len() as u64;
+        let span_count = batch.len();
+        self.uplink.left(span_count);
         let result = self.exporter.export(batch).await;
-        self.report(&result, span_count);
+        self.report(&result, span_count as u64);
         result
     }
 

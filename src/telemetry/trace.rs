@@ -19,7 +19,7 @@ use tracing_subscriber::filter::DynFilterFn;
 use tracing_subscriber::layer::{Context, Filter};
 use tracing_subscriber::registry::LookupSpan;
 
-use super::admission::{Admission, Leaving};
+use super::admission::Admission;
 use super::report::Reporting;
 use super::uplink::Uplink;
 use super::variables::positive;
@@ -85,7 +85,7 @@ where
 {
     let batch = number(options, BATCH_SIZE).unwrap_or(DEFAULT_BATCH_SIZE);
     let delay = positive(&options.environment, DELAY).map_or(DEFAULT_DELAY, Duration::from_millis);
-    let batches = BatchSpanProcessor::builder(Leaving::new(exporter, uplink.clone()))
+    let batches = BatchSpanProcessor::builder(exporter)
         .with_batch_config(
             // All are set: from an invalid number, or zero, the SDK would make another one.
             BatchConfigBuilder::default()

@@ -121,7 +121,7 @@ fn a_collector_that_does_not_answer_is_given_up_after_the_limit() {
         let server = place.serve();
         // The service alone: a command has a limit of its own for its last spans.
         server.api("POST", "/api/v1/leases", Some(&serde_json::json!({})));
-        let told = || server.log().contains("spans are not exported");
+        let told = || server.log().contains("could not export spans");
         // Without the variable it would be ten seconds.
         let in_time = (0..300).any(|_| {
             std::thread::sleep(Duration::from_millis(20));

@@ -120,7 +120,7 @@ fn sockets() -> Vec<PathBuf> {
 
 fn of(containers: &[Container]) -> Vec<Published> {
     let mut all = Vec::new();
-    // Thousands of ports may be published, over and over, and each look asks the kernel.
+    // Each look asks the kernel, and thousands of ports may be published several times.
     let mut looked = HashMap::new();
     for container in containers {
         let name = container
@@ -145,7 +145,7 @@ fn of(containers: &[Container]) -> Vec<Published> {
             });
         }
     }
-    // Each family has an entry for one port.
+    // Each family has an entry for the port.
     all.dedup_by(|a, b| (&a.container, a.protocol, a.port) == (&b.container, b.protocol, b.port));
     all
 }

@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_others_may_open_is_told_with_its_chmod() {
+    fn exposed_files_are_reported_with_a_chmod() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("a b");
         assert_eq!(of_file(&file, 0o600, 0), []);

@@ -20,7 +20,9 @@ const ROUND: Duration = Duration::from_millis(100);
 const SECOND_LOOK: Duration = Duration::from_secs(1);
 
 pub(super) async fn until_free(waiting: &mut Waiting<'_>) -> Result<Report, Failure> {
-    let failed = |error: std::io::Error| Failure::other(format!("news of sockets: {error}"));
+    let failed = |error: std::io::Error| {
+        Failure::other(format!("cannot watch for closing sockets: {error}"))
+    };
     // Subscribed before looking, so that no end is missed in between. The kernel reports TCP alone.
     let news = ClosingSockets::open().map_err(failed)?;
     let closing = Readiness::of(news.descriptor().map_err(failed)?).map_err(failed)?;
@@ -44,20 +46,24 @@ pub(super) async fn until_free(waiting: &mut Waiting<'_>) -> Result<Report, Fail
                 continue;
             }
         }
-        let is_udp = waiting
-            .places
-            .iter()
-            .any(|place| place.protocol == Protocol::Udp);
-        let round = if is_udp { ROUND } else { SECOND_LOOK };
         is_stale = tokio::select! {
             heard = closing.readable() => {
                 heard.map_err(failed)?;
                 news.drain();
                 false
             }
-            () = tokio::time::sleep(round) => false,
+            () = tokio::time::sleep(round(&waiting.places)) => false,
             () = waiting.follow.changed(&waiting.subject, &known) => true,
         };
+    }
+}
+
+fn round(places: &[Place]) -> Duration {
+    let is_udp = |place: &Place| place.protocol == Protocol::Udp;
+    if places.iter().any(is_udp) {
+        ROUND
+    } else {
+        SECOND_LOOK
     }
 }
 
@@ -66,7 +72,7 @@ fn no_lease(waiting: &Waiting<'_>) -> Result<Report, Failure> {
     let name = waiting.named_places();
     if waiting.places.is_empty() {
         return Err(Failure::other(format!(
-            "there is no {name} here; `portbook list` shows all"
+            "there is no {name} here; `portbook list` shows all leases"
         )));
     }
     Ok(Report::of(Outcome::Free, &waiting.places))
@@ -75,8 +81,8 @@ fn no_lease(waiting: &Waiting<'_>) -> Result<Report, Failure> {
 fn all_free(places: &[Place]) -> Result<bool, Failure> {
     for place in places {
         let entries = Occupancy::on_port(place.protocol, place.port);
-        let entries =
-            entries.map_err(|error| Failure::other(format!("the socket tables: {error}")))?;
+        let entries = entries
+            .map_err(|error| Failure::other(format!("cannot read the socket tables: {error}")))?;
         if !entries.is_empty() {
             return Ok(false);
         }

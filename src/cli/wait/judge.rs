@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn an_owner_is_waited_for_until_it_was_there() {
+    fn an_absent_owner_is_waited_for_until_it_came() {
         let mut followed = Followed::until("listened");
         let mut told = |state, owner| {
             let ending = followed.take(&port(), &looked(lease(state, owner)), |_| false);
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn a_program_that_was_never_seen_is_told_of_by_its_end() {
+    fn the_end_of_an_unseen_program_is_reported() {
         let mut followed = Followed::until("listened");
         let away = looked(lease(State::Reserved, false));
         assert!(followed.take(&port(), &away, |_| false).is_none());
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lease_that_ends_tells_why() {
+    fn an_ended_lease_gives_the_reason() {
         let mut followed = Followed::until("listened");
         assert!(
             followed

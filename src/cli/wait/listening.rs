@@ -184,8 +184,8 @@ fn listening_on(place: Place) -> Result<Vec<Entry>, Failure> {
         Protocol::Tcp => Occupancy::listeners_on(place.port),
         Protocol::Udp => Occupancy::on_port(Protocol::Udp, place.port),
     };
-    let mut entries =
-        entries.map_err(|error| Failure::other(format!("the socket tables: {error}")))?;
+    let mut entries = entries
+        .map_err(|error| Failure::other(format!("cannot read the socket tables: {error}")))?;
     entries.retain(|entry| entry.state == SocketState::Listening);
     Ok(entries)
 }

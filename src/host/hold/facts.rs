@@ -50,7 +50,7 @@ fn connecting_to_a_hold_is_refused() {
 }
 
 #[test]
-fn who_came_through_the_open_gate_cannot_listen_once_it_is_shut() {
+fn a_socket_bound_through_the_gate_cannot_listen_after_it_shuts() {
     let hold = hold_on(&loopback());
     hold.open_gate().unwrap();
     let early = bound("127.0.0.1", hold.port(), true).unwrap();
@@ -73,7 +73,7 @@ fn a_gate_shuts_behind_a_listener_that_goes_on_serving() {
 }
 
 #[test]
-fn while_an_owner_listens_its_port_cannot_be_held_again_in_any_way() {
+fn a_port_with_a_listener_cannot_be_held_again() {
     let port = hold_on(&loopback()).port();
     let _owner = serve(port).unwrap();
     for how in [Take::Strictly, Take::PastLingering] {
@@ -91,7 +91,7 @@ fn while_an_owner_listens_its_port_cannot_be_held_again_in_any_way() {
 }
 
 #[test]
-fn past_lingering_is_no_lock_which_is_why_it_takes_one() {
+fn two_takers_past_lingering_both_succeed() {
     let port = hold_on(&loopback()).port();
     let first = bound("127.0.0.1", port, true).unwrap();
     let second = bound("127.0.0.1", port, true).unwrap();

@@ -112,7 +112,7 @@ fn shutting_ends_the_permission_that_reuseport_left_behind() {
 }
 
 #[test]
-fn a_hold_goes_past_what_a_closed_connection_leaves() {
+fn a_hold_goes_past_lingering_connections() {
     let port = hold_on(&loopback()).port();
     let owner = serve(port).unwrap();
     let client = TcpStream::connect(owner.local_addr().unwrap()).unwrap();
@@ -159,7 +159,7 @@ fn the_first_refusal_lets_go_of_the_rest() {
 }
 
 #[test]
-fn an_address_that_the_host_lacks_is_no_busy_port() {
+fn a_missing_address_is_not_a_busy_port() {
     let group = AddressGroup::new([on("198.51.100.254")]);
     let refused = take(&group, Port::new(20000).unwrap());
     assert_eq!(refused.unwrap_err(), Outcome::AddressNotAvailable);

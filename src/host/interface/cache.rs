@@ -42,8 +42,7 @@ impl Interfaces {
 
     pub fn current(&self) -> Result<Arc<Snapshot>, InterfaceError> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // Drained before reading: a change in between is part of the reading, and is reported
-        // again.
+        // Drained before reading, so that a change in between is reported again.
         let changed = state.changes.as_ref().is_none_or(ChangeSocket::drain);
         if changed {
             state.last = None;

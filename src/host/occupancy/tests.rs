@@ -115,7 +115,7 @@ fn a_listener_is_found_with_its_process() {
 }
 
 #[test]
-fn of_all_that_is_on_a_port_the_listener_can_be_had_alone() {
+fn listeners_on_a_port_leave_out_connections() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = port_of(listener.local_addr().unwrap());
     let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
@@ -234,7 +234,7 @@ fn connections_come_after_their_listener_and_linger_after_it() {
 }
 
 #[test]
-fn an_ipv4_client_of_a_dual_stack_server_is_told_as_ipv4() {
+fn an_ipv4_client_of_a_dual_stack_server_is_shown_as_ipv4() {
     let Some((socket, port)) = on_ipv6_wildcard(false) else {
         return;
     };
@@ -272,7 +272,7 @@ fn both_tables_agree_on_a_listener() {
 }
 
 #[test]
-fn a_link_local_socket_is_in_the_way_on_its_own_interface_only() {
+fn a_link_local_socket_occupies_its_own_interface_only() {
     let raw = |scope| Raw {
         protocol: Protocol::Tcp,
         local: "fe80::1".parse().unwrap(),

@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_is_told_of_by_its_file_and_user_unless_its_pid_is_anothers() {
+    fn details_of_another_process_with_the_pid_are_left_out() {
         let me = std::process::id();
         let command = super::super::command(me).unwrap();
         let found = details(me, Some(&command));

@@ -51,7 +51,7 @@ fn a_name_with_parentheses_and_blanks_does_not_shift_the_fields() {
 }
 
 #[test]
-fn a_zombie_with_living_threads_is_none() {
+fn a_process_with_living_threads_is_no_zombie() {
     let with = |state, threads| Stat {
         state,
         parent: 1,
@@ -89,7 +89,7 @@ fn an_owner_is_described_as_the_kernel_knows_it() {
 }
 
 #[test]
-fn the_pidfd_tells_of_the_end() {
+fn the_pidfd_is_readable_after_the_end() {
     let mut child = Sleeper::start();
     let owner = owner(child.pid()).unwrap();
     let fd = pidfd(&owner).unwrap();

@@ -227,7 +227,7 @@ fn a_family_adds_alone_and_filters_in_company() {
 }
 
 #[test]
-fn what_is_only_taken_away_is_taken_from_all() {
+fn restrictions_alone_start_from_all() {
     assert_eq!(got(&["!ipv6", "!loopback", "!wan0"]), got(&["10.0.0.0/8"]));
     assert_eq!(got(&["!nosuch0"]), got(&["all"]));
     assert_eq!(

@@ -16,7 +16,7 @@ const LINK_BYTES: usize = 32;
 ///
 /// This process comes last and is searched only for sockets that no other has: with thousands of
 /// holds that would take most of the time, and find no occupant.
-pub fn holders(inodes: &HashSet<u64>) -> HashMap<u64, Vec<Process>> {
+pub fn processes_with(inodes: &HashSet<u64>) -> HashMap<u64, Vec<Process>> {
     let mut found: HashMap<u64, Vec<Process>> = HashMap::new();
     // Inode 0 is a socket that no process has any more.
     let mut wanted: HashSet<u64> = inodes.iter().copied().filter(|&inode| inode != 0).collect();
@@ -25,17 +25,17 @@ pub fn holders(inodes: &HashSet<u64>) -> HashMap<u64, Vec<Process>> {
     }
     let me = std::process::id();
     for pid in pids().into_iter().filter(|&pid| pid != me) {
-        add_holder(&mut found, pid, &wanted);
+        add_process(&mut found, pid, &wanted);
     }
     wanted.retain(|inode| !found.contains_key(inode));
     if !wanted.is_empty() {
-        add_holder(&mut found, me, &wanted);
+        add_process(&mut found, me, &wanted);
     }
     found
 }
 
 /// Adds a process to each of the sockets that it has open.
-fn add_holder(found: &mut HashMap<u64, Vec<Process>>, pid: u32, wanted: &HashSet<u64>) {
+fn add_process(found: &mut HashMap<u64, Vec<Process>>, pid: u32, wanted: &HashSet<u64>) {
     let held = sockets(pid, wanted);
     if held.is_empty() {
         return;
@@ -122,7 +122,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let inode = fstat(&listener).unwrap().st_ino;
         let mut children = [sleeper_with(&listener), sleeper_with(&listener)];
-        let mut found = holders(&HashSet::from([inode, 0]));
+        let mut found = processes_with(&HashSet::from([inode, 0]));
         for child in &mut children {
             child.kill().unwrap();
             child.wait().unwrap();
@@ -143,8 +143,8 @@ mod tests {
     }
 
     #[test]
-    fn an_unused_inode_has_no_holder() {
+    fn an_unused_inode_has_no_process() {
         // Inodes of sockets are 32 bits wide, so this is none.
-        assert!(holders(&HashSet::from([1 << 40])).is_empty());
+        assert!(processes_with(&HashSet::from([1 << 40])).is_empty());
     }
 }
