@@ -3,6 +3,7 @@
 use actix_web::http::header::LINK;
 use actix_web::web::{Data, Path, Payload, Query};
 use actix_web::{HttpRequest, HttpResponse};
+use strum::VariantArray;
 
 use super::attempts::AttemptQuery;
 use super::document::{PruneDocument, PruneRequest, VERSION};
@@ -40,15 +41,13 @@ pub async fn export(
     request: HttpRequest,
     wanted: Query<AttemptQuery>,
 ) -> Result<HttpResponse, Problem> {
-    let kind = Kind::ALL
-        .into_iter()
-        .find(|known| known.as_str() == *kind)
-        .ok_or_else(|| {
-            let known = Kind::ALL.map(Kind::as_str).join(", ");
-            let detail = format!("there is no history of \"{kind}\"; there are {known}");
-            Problem::new(Code::NotFound, detail)
-        })?;
-    rows(&face, viewer, kind, &request, &wanted).await
+    let Ok(known) = kind.parse() else {
+        let kinds: Vec<&str> = Kind::VARIANTS.iter().map(|kind| kind.as_str()).collect();
+        let kinds = kinds.join(", ");
+        let detail = format!("there is no history of \"{kind}\"; there are {kinds}");
+        return Err(Problem::new(Code::NotFound, detail));
+    };
+    rows(&face, viewer, known, &request, &wanted).await
 }
 
 /// Streams the rows of one kind. Rows that are written behind are brought up to date first.

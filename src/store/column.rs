@@ -8,10 +8,10 @@ use jiff::Timestamp;
 use serde::de::value::StringDeserializer;
 use serde::de::{DeserializeOwned, IntoDeserializer};
 use serde::{Deserialize, Serialize};
-use sqlx::Type;
 use sqlx::decode::Decode;
 use sqlx::error::BoxDynError;
-use sqlx::sqlite::{Sqlite, SqliteTypeInfo, SqliteValueRef};
+use sqlx::sqlite::{Sqlite, SqliteRow, SqliteTypeInfo, SqliteValueRef};
+use sqlx::{Row, Type};
 use uuid::Uuid;
 
 use crate::domain::address::AddressGroup;
@@ -36,7 +36,17 @@ impl TryFrom<Millis> for Timestamp {
 }
 
 /// Reads a time.
-pub(super) fn time(ms: Millis) -> sqlx::Result<Timestamp> {
+pub(super) fn time(row: &SqliteRow, column: &str) -> sqlx::Result<Timestamp> {
+    at(row.try_get(column)?)
+}
+
+/// Reads a time. `None` if it is null.
+pub(super) fn maybe_time(row: &SqliteRow, column: &str) -> sqlx::Result<Option<Timestamp>> {
+    let ms: Option<Millis> = row.try_get(column)?;
+    ms.map(at).transpose()
+}
+
+fn at(ms: Millis) -> sqlx::Result<Timestamp> {
     ms.try_into()
         .map_err(|error: jiff::Error| sqlx::Error::Decode(error.into()))
 }

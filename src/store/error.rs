@@ -11,33 +11,24 @@ pub enum StoreError {
         "data directory {path}: {source}; give another with --data-dir or mend its permissions"
     )]
     Directory {
-        /// The directory.
         path: PathBuf,
-        /// Error of the kernel.
         source: Arc<std::io::Error>,
     },
     /// SQLite's locks and shared memory do not work there.
     #[error(
         "data directory {path} is on a network filesystem, where SQLite's locks cannot be trusted; give a local one with --data-dir"
     )]
-    NetworkFilesystem {
-        /// The directory.
-        path: PathBuf,
-    },
+    NetworkFilesystem { path: PathBuf },
     /// Every user could put files in the place of portbook's.
     #[error(
         "data directory {path} may be written by every user, who could swap the record or the token; chmod o-w it or give another with --data-dir"
     )]
-    Exposed {
-        /// The directory.
-        path: PathBuf,
-    },
+    Exposed { path: PathBuf },
     /// Another service uses the directory.
     #[error(
         "data directory {path} is in use by another portbook service (pid {pid}); talk to that one, stop it, or give another --data-dir"
     )]
     InUse {
-        /// The directory.
         path: PathBuf,
         /// Process id of the service, as it wrote it.
         pid: String,
@@ -46,16 +37,12 @@ pub enum StoreError {
     #[error(
         "data directory {path} is busy with other portbook commands: try again, or start `portbook serve`, which answers many at once"
     )]
-    Busy {
-        /// The directory.
-        path: PathBuf,
-    },
+    Busy { path: PathBuf },
     /// Copied from another machine, or shared with one.
     #[error(
         "{file} belongs to another host (machine id {found}); its ports say nothing about this one: move it aside or give another --data-dir"
     )]
     OtherHost {
-        /// The file.
         file: PathBuf,
         /// Machine id under which the file was made.
         found: String,
@@ -65,11 +52,8 @@ pub enum StoreError {
         "{file} was written by a newer portbook (schema {found}, this one knows {known}); upgrade portbook or give another --data-dir"
     )]
     Newer {
-        /// The file.
         file: PathBuf,
-        /// The schema found.
         found: i64,
-        /// The newest schema known.
         known: i64,
     },
     /// Not a database, or a damaged one. Left as it is.
@@ -77,19 +61,14 @@ pub enum StoreError {
         "{file} is damaged or no portbook record ({source}); nothing was changed: restore it from a backup, or move it aside to begin a new one"
     )]
     Corrupt {
-        /// The file.
         file: PathBuf,
-        /// Error of SQLite.
         source: Arc<sqlx::Error>,
     },
     /// A database, but not of portbook's making. Left as it is.
     #[error(
         "{file} is the database of another program; nothing was changed: move it aside or give another --data-dir"
     )]
-    Foreign {
-        /// The file.
-        file: PathBuf,
-    },
+    Foreign { file: PathBuf },
     /// A read or write failed.
     #[error("the record cannot be used right now: {0}")]
     Database(#[from] Arc<sqlx::Error>),

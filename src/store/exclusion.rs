@@ -16,7 +16,7 @@ impl FromRow<'_, SqliteRow> for Exclusion {
             port: row.try_get("port")?,
             reason: row.try_get("reason")?,
             uid: row.try_get("uid")?,
-            at: time(row.try_get("at_ms")?)?,
+            at: time(row, "at_ms")?,
         })
     }
 }

@@ -39,13 +39,9 @@ pub enum ExportTable {
 pub struct ExportFilter {
     /// User of the allocation, of the lease, or of the socket that was seen.
     pub uid: Option<u32>,
-    /// Ports.
     pub ports: Option<RangeInclusive<u16>>,
-    /// Protocol.
     pub protocol: Option<Protocol>,
-    /// Pool.
     pub pool: Option<String>,
-    /// Interface.
     pub interface: Option<String>,
     /// Name of the lease.
     pub name: Option<Name>,

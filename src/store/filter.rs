@@ -18,11 +18,8 @@ const NARROW: usize = 64;
 /// Filter of attempts. Empty fields match everything.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct AttemptFilter {
-    /// Allocation.
     pub allocation: Option<AllocationId>,
-    /// Ports.
     pub ports: Option<RangeInclusive<u16>>,
-    /// Protocol.
     pub protocol: Option<Protocol>,
     /// Pool of the allocation.
     pub pool: Option<String>,
@@ -30,7 +27,6 @@ pub struct AttemptFilter {
     pub interface: Option<String>,
     /// User of the allocation.
     pub uid: Option<u32>,
-    /// Outcome.
     pub outcome: Option<Outcome>,
     /// Error number of the kernel.
     pub errno: Option<i32>,

@@ -10,7 +10,6 @@ use super::{Reader, StoreError};
 pub struct HourTotal {
     /// Hour, as a number of UTC hours since 1970.
     pub hour: i64,
-    /// Number of attempts.
     pub attempts: i64,
     /// Number of conflicts among them.
     pub in_use: i64,
@@ -21,11 +20,8 @@ pub struct HourTotal {
 pub struct AllocationTotal {
     /// Hour, as a number of UTC hours since 1970.
     pub hour: i64,
-    /// Pool.
     pub pool: String,
-    /// Number granted.
     pub granted: i64,
-    /// Number refused.
     pub refused: i64,
     /// Number of those whose explanation tells how many busy ports a random choice would have met.
     pub weighed: i64,

@@ -13,7 +13,6 @@ pub const MOST_LATE: u32 = 1000;
 pub struct LateTotal {
     /// Number found; [`MOST_LATE`] if there may be more.
     pub found: usize,
-    /// Last one found.
     pub last: Option<LateConflict>,
 }
 
@@ -37,7 +36,6 @@ pub struct LateRecord {
     pub seq: i64,
     /// Time of the find, in milliseconds since 1970.
     pub at_ms: i64,
-    /// Id of the lease.
     #[sqlx(try_from = "Vec<u8>")]
     pub lease: Uuid,
     /// Protocol of the lease.

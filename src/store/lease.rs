@@ -5,7 +5,7 @@ use std::time::Duration;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use sqlx::{FromRow, QueryBuilder, Row, Sqlite};
 
-use super::column::{Labels, Millis, time};
+use super::column::{Labels, maybe_time, time};
 use super::condition::and;
 use super::{Store, StoreError};
 use crate::domain::lease::{AllocationId, Lease, LeaseId, Name, Scope, State};
@@ -14,7 +14,6 @@ use crate::domain::port::Protocol;
 /// A lease as it stands in the record, with the boot that its deadlines and owner belong to.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StoredLease {
-    /// The lease.
     pub lease: Lease,
     /// Boot in which it was last written.
     pub boot_id: String,
@@ -26,11 +25,9 @@ pub struct LeaseFilter {
     /// User who asks: leases of other users have neither name nor label for it. `None` sees the names
     /// and labels of all.
     pub viewer: Option<u32>,
-    /// Name.
     pub name: Option<String>,
     /// Label, or label and value: `team` or `team=shop`.
     pub label: Option<String>,
-    /// Pool.
     pub pool: Option<String>,
     /// State that ended the lease.
     pub state: Option<State>,
@@ -56,11 +53,8 @@ impl FromRow<'_, SqliteRow> for StoredLease {
             handover: row.try_get("handover")?,
             guard: row.try_get("guard")?,
             state: row.try_get("state")?,
-            granted_at: time(row.try_get("granted_at_ms")?)?,
-            ended_at: row
-                .try_get::<Option<Millis>, _>("ended_at_ms")?
-                .map(time)
-                .transpose()?,
+            granted_at: time(row, "granted_at_ms")?,
+            ended_at: maybe_time(row, "ended_at_ms")?,
             claim_by: row.try_get("claim_by_boot_ms")?,
             expires: row.try_get("expires_boot_ms")?,
             ttl: row
@@ -72,10 +66,7 @@ impl FromRow<'_, SqliteRow> for StoredLease {
             trace_id: row.try_get("trace_id")?,
             span_id: row.try_get("span_id")?,
             revision: row.try_get("revision")?,
-            idle_since: row
-                .try_get::<Option<Millis>, _>("idle_since_ms")?
-                .map(time)
-                .transpose()?,
+            idle_since: maybe_time(row, "idle_since_ms")?,
             by_hand: row.try_get("by_hand")?,
             scope_device: row
                 .try_get::<Option<i64>, _>("scope_device")?

@@ -11,7 +11,6 @@ const BINDS: u32 = 500;
 /// A time in which every snapshot saw one outsider on an address of a port.
 #[derive(Debug, Clone, PartialEq, Eq, FromRow)]
 pub struct Seen {
-    /// Local address.
     pub address: String,
     /// User of the socket. `None` if the kernel did not tell, and before it was recorded.
     pub uid: Option<u32>,

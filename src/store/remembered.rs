@@ -155,7 +155,7 @@ impl FromRow<'_, SqliteRow> for Attempt {
         let ip = address.split('%').next().unwrap_or_default();
         let command: Option<String> = row.try_get("command")?;
         Ok(Self {
-            at: time(row.try_get("at_ms")?)?,
+            at: time(row, "at_ms")?,
             address: BindAddress {
                 interface: row.try_get::<String, _>("interface")?.into(),
                 ip: ip

@@ -22,15 +22,12 @@ pub struct Bounds {
 /// Rows that are deleted in one go. An allocation goes after the rows that belong to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// Attempts.
     Attempts,
     /// Ended leases.
     Leases,
-    /// Allocations.
     Allocations,
     /// Snapshots, their sightings, and late conflicts.
     SnapshotLog,
-    /// Totals.
     Totals,
 }
 

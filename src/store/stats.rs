@@ -13,11 +13,9 @@ use super::{Reader, StoreError};
 pub struct StatsFilter {
     /// First day, as a number of UTC days since 1970.
     pub first_day: i64,
-    /// Pool.
     pub pool: Option<String>,
     /// User of the allocations.
     pub uid: Option<u32>,
-    /// Maximum number of ports.
     pub ports: u32,
 }
 
@@ -98,15 +96,12 @@ pub struct AttemptTotals {
 /// Number of attempts that one occupant refused on a port.
 #[derive(Debug, Clone, PartialEq, Eq, FromRow)]
 pub struct OccupantTotal {
-    /// Port.
     pub port: u16,
-    /// Protocol.
     pub protocol: String,
     /// Name of the process; empty if the kernel did not tell.
     pub command: String,
     /// User of the socket; -1 if the kernel did not tell.
     pub occupant_uid: i64,
-    /// Number of attempts refused.
     pub attempts: i64,
 }
 
@@ -117,7 +112,6 @@ pub struct LeaseTotal {
     pub state: String,
     /// Lifetime in milliseconds, rounded to two digits.
     pub lifetime_ms: i64,
-    /// Number of leases.
     pub leases: i64,
 }
 

@@ -16,7 +16,6 @@ const WAYS: u32 = 200;
 /// Times of the attempts with one outcome.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Times {
-    /// Outcome.
     pub outcome: String,
     /// Time of each attempt, in milliseconds since 1970, in no particular order.
     pub at_ms: Vec<i64>,
@@ -29,7 +28,6 @@ pub struct InTheWay {
     pub command: Option<String>,
     /// User of the socket. `None` if the kernel did not tell.
     pub uid: Option<u32>,
-    /// Number of attempts refused.
     pub attempts: i64,
     /// Time of the last of them, in milliseconds since 1970.
     pub last_ms: i64,

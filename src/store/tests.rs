@@ -97,7 +97,7 @@ fn full_lease() -> crate::domain::lease::Lease {
 }
 
 #[tokio::test]
-async fn what_goes_in_comes_out() {
+async fn stored_rows_are_read_back_equal() {
     let folder = tempfile::tempdir().unwrap();
     let (store, writer) = open(folder.path()).await;
     let (allocation, lease, attempt) = (allocation(), full_lease(), attempt());
@@ -118,16 +118,15 @@ async fn what_goes_in_comes_out() {
     let live = store.live_leases().await.unwrap();
     assert_eq!(live.len(), 1);
     assert_eq!((&live[0].lease, &*live[0].boot_id), (&lease, "this boot"));
-    let attempts = store
-        .attempts(&AttemptFilter {
-            limit: 10,
-            ..AttemptFilter::default()
-        })
-        .await
-        .unwrap();
-    assert_eq!(attempts[0].occupant, attempt.occupant);
-    assert_eq!(attempts[0].errno, Some(98));
-    assert_eq!(attempts[0].allocation, Some(allocation.id));
+    let attempts = store.attempts(&past::filter(|_| {})).await.unwrap();
+    let recorded = AttemptRecord {
+        seq: Some(1),
+        allocation: Some(allocation.id),
+        pool: Some(allocation.pool),
+        trace_id: allocation.trace_id,
+        ..AttemptRecord::from(&attempt)
+    };
+    assert_eq!(attempts, [recorded]);
     let last = store
         .last_of_name(
             1000,
@@ -141,7 +140,7 @@ async fn what_goes_in_comes_out() {
 }
 
 #[tokio::test]
-async fn a_changed_lease_is_the_same_row() {
+async fn changed_lease_replaces_its_row() {
     let folder = tempfile::tempdir().unwrap();
     let (store, _writer) = open(folder.path()).await;
     let mut lease = full_lease();
@@ -150,7 +149,7 @@ async fn a_changed_lease_is_the_same_row() {
     lease.revision += 1;
     lease.ended_at = Some(Timestamp::from_second(1_700_000_100).unwrap());
     store.commit(store.batch().lease(&lease)).await.unwrap();
-    // What was sent earlier and arrives later does not bring it back.
+    // An older form that arrives later does not bring it back.
     store
         .commit(store.batch().lease(&full_lease()))
         .await
@@ -165,7 +164,7 @@ async fn a_changed_lease_is_the_same_row() {
 }
 
 #[tokio::test]
-async fn one_bad_row_harms_only_its_own_request() {
+async fn bad_row_fails_only_its_own_request() {
     let folder = tempfile::tempdir().unwrap();
     let (store, _writer) = open(folder.path()).await;
     let good = allocation();
@@ -183,7 +182,7 @@ async fn one_bad_row_harms_only_its_own_request() {
 }
 
 #[tokio::test]
-async fn another_host_a_newer_version_and_a_damaged_file_are_refused() {
+async fn files_of_others_newer_and_damaged_files_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("portbook.db");
     let (store, writer) = open(folder.path()).await;
@@ -197,14 +196,9 @@ async fn another_host_a_newer_version_and_a_damaged_file_are_refused() {
     let error = Store::open(&file, elsewhere).await.unwrap_err();
     assert!(matches!(error, StoreError::OtherHost { .. }), "{error}");
 
-    let url = format!("sqlite://{}", file.display());
-    let mut raw = <sqlx::SqliteConnection as sqlx::Connection>::connect(&url)
-        .await
-        .unwrap();
     let newer = "update _sqlx_migrations set version = 9999 \
          where version = (select max(version) from _sqlx_migrations)";
-    sqlx::query(newer).execute(&mut raw).await.unwrap();
-    sqlx::Connection::close(raw).await.unwrap();
+    past::raw(&file, newer).await;
     let error = Store::open(&file, options()).await.unwrap_err();
     assert!(
         matches!(error, StoreError::Newer { found: 9999, .. }),
@@ -212,15 +206,7 @@ async fn another_host_a_newer_version_and_a_damaged_file_are_refused() {
     );
 
     let foreign = folder.path().join("foreign.db");
-    let url = format!("sqlite://{}?mode=rwc", foreign.display());
-    let mut raw = <sqlx::SqliteConnection as sqlx::Connection>::connect(&url)
-        .await
-        .unwrap();
-    sqlx::query("create table bookmark (url text)")
-        .execute(&mut raw)
-        .await
-        .unwrap();
-    sqlx::Connection::close(raw).await.unwrap();
+    past::raw(&foreign, "create table bookmark (url text)").await;
     let error = Store::open(&foreign, options()).await.unwrap_err();
     assert!(matches!(error, StoreError::Foreign { .. }), "{error}");
 

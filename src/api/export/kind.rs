@@ -2,7 +2,9 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use strum::{EnumString, IntoStaticStr, VariantArray};
 
+use crate::domain::words::as_str;
 use crate::store::ExportTable;
 
 /// Format of an export.
@@ -30,8 +32,21 @@ impl Format {
 
 /// Kind of exported rows.
 #[derive(
-    Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum, JsonSchema,
+    Debug,
+    Clone,
+    Copy,
+    Default,
+    PartialEq,
+    Eq,
+    Serialize,
+    Deserialize,
+    clap::ValueEnum,
+    JsonSchema,
+    EnumString,
+    IntoStaticStr,
+    VariantArray,
 )]
+#[strum(serialize_all = "lowercase")]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
     /// Attempts, newest first.
@@ -49,29 +64,9 @@ pub enum Kind {
     Endings,
 }
 
+as_str!(Kind);
+
 impl Kind {
-    /// Every kind.
-    pub const ALL: [Self; 6] = [
-        Self::Attempts,
-        Self::Days,
-        Self::Snapshots,
-        Self::Sightings,
-        Self::Conflicts,
-        Self::Endings,
-    ];
-
-    /// The word for it in paths.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Attempts => "attempts",
-            Self::Days => "days",
-            Self::Snapshots => "snapshots",
-            Self::Sightings => "sightings",
-            Self::Conflicts => "conflicts",
-            Self::Endings => "endings",
-        }
-    }
-
     /// Table of the rows. `None` for attempts, which have a list of their own.
     pub(in crate::api) const fn table(self) -> Option<ExportTable> {
         match self {

@@ -3,6 +3,7 @@
 use schemars::transform::Transform;
 use schemars::{Schema, SchemaGenerator, json_schema};
 use serde_json::{Map, Value, json};
+use strum::VariantArray;
 
 use super::bounds::Bounds;
 use super::operation::{IsTaken, Operation};
@@ -60,10 +61,10 @@ fn path(name: &str, generator: &mut SchemaGenerator) -> Option<Value> {
 
 /// Those kinds of rows that have no path of their own.
 fn kinds() -> Schema {
-    let words: Vec<&str> = Kind::ALL
-        .into_iter()
+    let words: Vec<&str> = Kind::VARIANTS
+        .iter()
         .filter(|kind| !matches!(kind, Kind::Attempts | Kind::Days))
-        .map(Kind::as_str)
+        .map(|kind| kind.as_str())
         .collect();
     json_schema!({"type": "string", "enum": words})
 }

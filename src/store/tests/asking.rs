@@ -123,7 +123,7 @@ async fn migration_gives_attempts_the_user_of_their_allocation() {
         "alter table lease drop column scope_device",
         "delete from _sqlx_migrations where version >= 9",
     ] {
-        raw(folder.path(), statement).await;
+        raw(&folder.path().join("portbook.db"), statement).await;
     }
     let (store, _writer) = open(folder.path()).await;
     for (uid, wanted) in [(0, 20), (1, 10), (2, 0)] {

@@ -106,7 +106,7 @@ async fn random_would_meet_is_summed_if_the_explanation_has_it() {
     let totals = store.reader().allocation_totals(&filter).await.unwrap();
     assert_eq!((totals[0].granted, totals[0].weighed), (1, 0));
     raw(
-        folder.path(),
+        &folder.path().join("portbook.db"),
         "insert into allocation select randomblob(16), at_ms, uid, pool, null, null, attempt_count, \
          1, value, null, null, null from allocation, json_each(json_array( \
          json('{\"random_would_meet\": 0.25, \"granted\": [8000]}'), \

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use jiff::Timestamp;
+use sqlx::{Connection, SqliteConnection};
 use strum::VariantArray;
 use uuid::Uuid;
 
@@ -50,8 +51,7 @@ pub(super) fn attempts(day: i64, count: u16) -> Vec<Attempt> {
 pub(super) async fn add(store: &Store, day: i64, number: u64, count: u16) -> AllocationRecord {
     let allocation = allocation(day, number);
     let batch = store.batch().allocation(&allocation);
-    let attempts = attempts(day, count);
-    let batch = batch.attempts(&allocation, &attempts);
+    let batch = batch.attempts(&allocation, &attempts(day, count));
     store.commit(batch).await.unwrap();
     allocation
 }
@@ -77,12 +77,10 @@ pub(super) fn filter(set: impl FnOnce(&mut AttemptFilter)) -> AttemptFilter {
     filter
 }
 
-/// Runs a statement on the file, past the store.
-pub(super) async fn raw(folder: &Path, statement: &'static str) {
-    let url = format!("sqlite://{}", folder.join("portbook.db").display());
-    let mut raw = <sqlx::SqliteConnection as sqlx::Connection>::connect(&url)
-        .await
-        .unwrap();
+/// Runs a statement on a file, past the store; makes the file if it is missing.
+pub(super) async fn raw(file: &Path, statement: &'static str) {
+    let url = format!("sqlite://{}?mode=rwc", file.display());
+    let mut raw = SqliteConnection::connect(&url).await.unwrap();
     sqlx::query(statement).execute(&mut raw).await.unwrap();
-    sqlx::Connection::close(raw).await.unwrap();
+    raw.close().await.unwrap();
 }
