@@ -104,6 +104,15 @@ impl AttemptQuery {
 
     /// Returns the filter for the record, as this viewer may use it.
     pub fn filter(&self, viewer: &Viewer, now: Timestamp) -> Result<AttemptFilter, Problem> {
+        self.filter_of(self.user(viewer)?, now)
+    }
+
+    /// Returns the filter for what belongs to a user, or to all users.
+    pub(super) fn filter_of(
+        &self,
+        uid: Option<u32>,
+        now: Timestamp,
+    ) -> Result<AttemptFilter, Problem> {
         let ports = self.port.as_deref().map(port_range).transpose();
         let ports = ports.map_err(|wrong| Problem::new(Code::InvalidRequest, wrong))?;
         Ok(AttemptFilter {
@@ -112,7 +121,7 @@ impl AttemptQuery {
             protocol: self.protocol,
             pool: self.pool.clone(),
             interface: self.interface.clone(),
-            uid: self.user(viewer)?,
+            uid,
             outcome: self.outcome,
             errno: self.errno,
             name: self.name.clone(),

@@ -129,7 +129,7 @@ impl Export {
                 Ok(rows)
             }
             Page::Table(table, filter) => {
-                filter.limit = limit;
+                filter.of.limit = limit;
                 let mut rows = self.reader.export(*table, filter).await?;
                 let last = rows.last().map(|row| row.key.clone());
                 filter.after = last.or(filter.after.take());

@@ -4,7 +4,6 @@ use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock, statfs};
@@ -54,10 +53,7 @@ pub struct Holder {
 impl DataDirectory {
     /// Makes the directory (0700) if it is missing, and checks that it can be used.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        let failed = |source: io::Error| StoreError::Directory {
-            path: path.to_owned(),
-            source: Arc::new(source),
-        };
+        let failed = |source: io::Error| StoreError::directory(path, source);
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
@@ -96,10 +92,7 @@ impl DataDirectory {
         let made = options.append(true).create(true).mode(0o600).open(&path);
         match made {
             Ok(_) => Ok(path),
-            Err(source) => Err(StoreError::Directory {
-                path,
-                source: Arc::new(source),
-            }),
+            Err(source) => Err(StoreError::directory(&path, source)),
         }
     }
 
@@ -125,7 +118,17 @@ impl DataDirectory {
 
     /// Takes the lock if it is free; otherwise returns its holder.
     pub fn try_lock(&self) -> Result<Result<Lock, Holder>, StoreError> {
-        self.locked()
+        let failed = |source: io::Error| StoreError::directory(&self.path, source);
+        let mut file = self.lock_file().map_err(failed)?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {
+                // The text of an earlier holder is no longer true.
+                file.set_len(0).map_err(failed)?;
+                Ok(Ok(Lock { file }))
+            }
+            Err(rustix::io::Errno::WOULDBLOCK) => Ok(Err(holder(&mut file))),
+            Err(errno) => Err(failed(errno.into())),
+        }
     }
 
     /// Takes the lock, and waits for commands, which have it for a moment. Returns the holder if it is a
@@ -144,23 +147,6 @@ impl DataDirectory {
                 },
                 done => return Ok(done),
             }
-        }
-    }
-
-    fn locked(&self) -> Result<Result<Lock, Holder>, StoreError> {
-        let failed = |source: io::Error| StoreError::Directory {
-            path: self.path.clone(),
-            source: Arc::new(source),
-        };
-        let mut file = self.lock_file().map_err(failed)?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {
-                // The text of an earlier holder is no longer true.
-                file.set_len(0).map_err(failed)?;
-                Ok(Ok(Lock { file }))
-            }
-            Err(rustix::io::Errno::WOULDBLOCK) => Ok(Err(holder(&mut file))),
-            Err(errno) => Err(failed(errno.into())),
         }
     }
 

@@ -1,6 +1,6 @@
 //! Errors of the record, each with the way out.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Reason that the record cannot be used. Cloned to every request of a batch that failed together.
@@ -98,6 +98,13 @@ impl From<sqlx::Error> for StoreError {
 }
 
 impl StoreError {
+    pub(super) fn directory(path: &Path, source: std::io::Error) -> Self {
+        Self::Directory {
+            path: path.to_owned(),
+            source: Arc::new(source),
+        }
+    }
+
     pub(super) fn unreadable(what: &str, reason: impl std::fmt::Display) -> Self {
         Self::Unreadable {
             what: what.to_owned(),

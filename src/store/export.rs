@@ -2,14 +2,13 @@
 //! attempts (snapshots, sightings, late conflicts, ends of leases), so that a reader can compute its
 //! counts again.
 
-use std::ops::RangeInclusive;
-
 use jiff::Timestamp;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::Value;
 use sqlx::{QueryBuilder, Sqlite};
 
 use super::condition::and;
+use super::filter::AttemptFilter;
 use super::{Reader, StoreError};
 use crate::domain::lease::Name;
 use crate::domain::port::Protocol;
@@ -33,29 +32,18 @@ pub enum ExportTable {
     Endings,
 }
 
-/// Filter of exported rows. Empty fields match everything; the caller refuses those that a table does
-/// not have ([`ExportTable::filters`]).
+/// Filter of exported rows.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ExportFilter {
-    /// User of the allocation, of the lease, or of the socket that was seen.
-    pub uid: Option<u32>,
-    pub ports: Option<RangeInclusive<u16>>,
-    pub protocol: Option<Protocol>,
-    pub pool: Option<String>,
-    pub interface: Option<String>,
-    /// Name of the lease.
-    pub name: Option<Name>,
-    /// Earliest time. Of a sighting the end counts, of a day the whole day.
-    pub since: Option<Timestamp>,
-    /// Time before which a row is made. Of a sighting the begin counts, of a day the whole day.
-    pub until: Option<Timestamp>,
+    /// Conditions and limit, as for attempts. The caller refuses those that a table does not have
+    /// ([`ExportTable::filters`]). The user is that of the allocation, of the lease, or of the socket
+    /// that was seen. A sighting is in a time if a part of it is, a day if a part of it is.
+    pub of: AttemptFilter,
     /// Key of the row that the wanted ones follow: a row that is added or deleted meanwhile moves no
-    /// other.
+    /// other. `None` for the first rows.
     pub after: Option<String>,
     /// Number of rows to leave out.
     pub skip: u32,
-    /// Maximum number of rows.
-    pub limit: u32,
 }
 
 /// One exported row. It serializes as an object.
@@ -142,7 +130,7 @@ impl Reader {
         let mut query = QueryBuilder::new(plan.select());
         narrow(&mut query, plan, filter);
         query.push(plan.order_by());
-        query.push(" limit ").push_bind(filter.limit);
+        query.push(" limit ").push_bind(filter.of.limit);
         query.push(" offset ").push_bind(filter.skip);
         let rows: Vec<(String, String)> = query.build_query_as().fetch_all(&self.pool).await?;
         let rows = rows.into_iter().map(|(values, key)| {
@@ -155,22 +143,22 @@ impl Reader {
 }
 
 fn narrow(query: &mut QueryBuilder<Sqlite>, plan: &Plan, filter: &ExportFilter) {
+    let of = &filter.of;
     let ms = Timestamp::as_millisecond;
-    and(query, plan.condition("uid"), filter.uid);
-    and(query, plan.condition("since"), filter.since.map(ms));
-    and(query, plan.condition("until"), filter.until.map(ms));
+    and(query, plan.condition("uid"), of.uid);
+    and(query, plan.condition("since"), of.since.map(ms));
+    and(query, plan.condition("until"), of.until.map(ms));
     and(query, &plan.follows(), filter.after.as_deref());
-    let protocol = filter.protocol.map(Protocol::as_str);
+    let protocol = of.protocol.map(Protocol::as_str);
     and(query, plan.condition("protocol"), protocol);
-    and(query, plan.condition("pool"), filter.pool.as_deref());
+    and(query, plan.condition("pool"), of.pool.as_deref());
+    and(query, plan.condition("interface"), of.interface.as_deref());
     and(
         query,
-        plan.condition("interface"),
-        filter.interface.as_deref(),
+        plan.condition("name"),
+        of.name.as_ref().map(Name::as_str),
     );
-    let name = filter.name.as_ref().map(Name::as_str);
-    and(query, plan.condition("name"), name);
-    if let Some(ports) = &filter.ports {
+    if let Some(ports) = &of.ports {
         and(query, plan.condition("port"), Some(*ports.start()));
         query.push(" and ").push_bind(*ports.end());
     }

@@ -163,10 +163,7 @@ fn named(file: &Path, error: sqlx::Error) -> StoreError {
             source: error.into(),
         };
     }
-    StoreError::Directory {
-        path: file.to_owned(),
-        source: std::sync::Arc::new(std::io::Error::other(error)),
-    }
+    StoreError::directory(file, std::io::Error::other(error))
 }
 
 /// Closes a connection in order; the last one to close copies the log into the file.

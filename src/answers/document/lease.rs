@@ -1,7 +1,7 @@
 //! A lease and its owner.
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -9,9 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::process::ProcessDocument;
 use crate::domain::address::{http_url, with_port};
-use crate::domain::lease::{
-    AllocationId, Guard, Handover, Lease, LeaseId, Name, Owner, Scope, State,
-};
+use crate::domain::lease::{AllocationId, Guard, Handover, Lease, LeaseId, Name, Owner, State};
 use crate::domain::port::{Port, Protocol};
 use crate::domain::precedence::Moved;
 use crate::host::clock::Clock;
@@ -125,20 +123,12 @@ impl LeaseDocument {
     pub fn as_recorded(lease: &Lease, clock: &Clock) -> Self {
         let host = lease.addresses.advertised_host();
         let addresses = lease.addresses.addresses();
-        let mut interfaces: Vec<String> = addresses
-            .iter()
-            .map(|address| address.interface.to_string())
-            .collect();
-        interfaces.sort_unstable();
-        interfaces.dedup();
+        let interfaces: BTreeSet<&str> = addresses.iter().map(|one| &*one.interface).collect();
         Self {
             id: lease.id,
             allocation: lease.allocation,
             name: lease.name.clone(),
-            directory: match &lease.scope {
-                Scope::User => None,
-                Scope::Dir(dir) => Some(dir.clone()),
-            },
+            directory: lease.scope.folder().map(Path::to_owned),
             pool: lease.pool.to_string(),
             protocol: lease.protocol,
             port: lease.port,
@@ -148,7 +138,7 @@ impl LeaseDocument {
                 .iter()
                 .map(|address| with_port(address, lease.port))
                 .collect(),
-            interfaces,
+            interfaces: interfaces.into_iter().map(str::to_owned).collect(),
             guard: lease.guard,
             state: lease.state,
             handover: lease.handover,

@@ -2,7 +2,7 @@
 
 use super::{Export, Page};
 use crate::api::attempts::{Parameters, attempts_before, fixed_times};
-use crate::store::{ExportFilter, ExportTable, StoreError};
+use crate::store::{ExportTable, StoreError};
 
 impl Export {
     /// Returns the parameters in which the query of the remaining rows differs from this one. `None` if
@@ -17,18 +17,16 @@ impl Export {
                 Ok(last.map(|seq| attempts_before(filter, seq)))
             }
             Page::Table(table, filter) => {
-                let last_and_next = ExportFilter {
-                    skip: self.left.saturating_sub(1),
-                    limit: 2,
-                    ..filter.clone()
-                };
+                let mut last_and_next = filter.clone();
+                last_and_next.skip = self.left.saturating_sub(1);
+                last_and_next.of.limit = 2;
                 let rows = self.reader.export(*table, &last_and_next).await?;
                 let [last, _next] = &rows[..] else {
                     return Ok(None);
                 };
                 let mut parameters = Parameters::new();
                 if *table == ExportTable::Days {
-                    parameters = fixed_times(filter.since, filter.until);
+                    parameters = fixed_times(filter.of.since, filter.of.until);
                 }
                 parameters.push(("after", last.key.clone()));
                 Ok(Some(parameters))

@@ -140,10 +140,8 @@ async fn days_come_page_by_page_without_gap_or_repeat() {
         add(&store, day, 1, 30).await;
     }
     store.count_attempts(false).await.unwrap();
-    let mut filter = ExportFilter {
-        limit: 2,
-        ..ExportFilter::default()
-    };
+    let mut filter = ExportFilter::default();
+    filter.of.limit = 2;
     let mut seen = Vec::new();
     loop {
         let page = store.reader().export(ExportTable::Days, &filter).await;

@@ -1,7 +1,7 @@
 //! Deleting old rows.
 
 use super::open;
-use super::past::{add, at, ended};
+use super::past::{add, at, ended, filter};
 use crate::domain::history::{Learned, SightingRow, SnapshotRow};
 use crate::domain::lease::State;
 use crate::domain::port::{Port, Protocol};
@@ -117,7 +117,7 @@ async fn old_snapshots_are_deleted_but_the_last_one() {
     store.write_learned(learned).await.unwrap();
     let rows = async |table| {
         let filter = ExportFilter {
-            limit: 9,
+            of: filter(|_| {}),
             ..ExportFilter::default()
         };
         store.reader().export(table, &filter).await.unwrap()
