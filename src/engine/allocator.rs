@@ -17,10 +17,11 @@ mod weighing;
 use std::sync::{Mutex, PoisonError};
 
 use super::books::{Books, Ticket};
+use super::caller::Caller;
 use super::occupants::Occupants;
 use super::plan::Plan;
 use super::refusal::Refusal;
-use super::service::Caller;
+use super::rules::KernelRules;
 use crate::choice::bits::PortBits;
 use crate::choice::history::History;
 use crate::choice::strategy::Order;
@@ -38,27 +39,6 @@ use preference::Above;
 /// So many busy candidates are really tried, so that the user sees who is in the way; after
 /// them the rest of what the socket tables list is jumped over.
 const REALLY_TRIED: usize = 16;
-
-/// What the kernel sets aside, read now and then.
-#[derive(Debug, Clone, Default)]
-pub struct KernelRules {
-    /// `net.ipv4.ip_local_reserved_ports`.
-    pub reserved: PortSet,
-    /// `net.ipv4.ip_local_port_range`.
-    pub ephemeral: PortSet,
-    /// `net.ipv4.ip_unprivileged_port_start`.
-    pub unprivileged_start: u16,
-}
-
-impl KernelRules {
-    /// How many ports of the ephemeral range may be held at once: 5 %, but 16 at least, since
-    /// everybody else on the host lives from that range.
-    pub fn ephemeral_budget(&self) -> u32 {
-        u32::try_from(self.ephemeral.len() / 20)
-            .unwrap_or(u32::MAX)
-            .max(16)
-    }
-}
 
 /// One port that was found: held for each protocol, and reserved in the books.
 #[derive(Debug)]

@@ -6,13 +6,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::allocator::KernelRules;
 use super::plan::allowed;
 use super::refusal::Refusal;
+use super::rules::Rules;
 use super::service::{Service, lock};
 use super::survey::exclusions;
 use crate::choice::bits::PortBits;
-use crate::config::{Pool, Settings};
 use crate::domain::address::{AddressGroup, BindAddress};
 use crate::domain::lease::{Lease, State};
 use crate::domain::port::Protocol;
@@ -72,8 +71,7 @@ pub struct OnInterface {
 /// What counts the ports of pools at one moment.
 struct Count<'a> {
     service: &'a Service,
-    settings: Arc<Settings>,
-    kernel: Arc<KernelRules>,
+    rules: Arc<Rules>,
     taken: Taken,
 }
 
@@ -119,7 +117,7 @@ impl Service {
                     .map_err(|error| error.to_string()),
             }
         };
-        Ok(count.settings.pools.values().map(capacity).collect())
+        Ok(count.rules.settings.pools.values().map(capacity).collect())
     }
 
     /// How full each pool is on each interface that it has addresses on, pools in the order of their
@@ -128,7 +126,7 @@ impl Service {
         let host = self.host()?;
         let count = Count::of(self);
         let mut found = Vec::new();
-        for pool in count.settings.pools.values() {
+        for pool in count.rules.settings.pools.values() {
             let Ok(group) = resolve(&host, &pool.interfaces) else {
                 continue;
             };
@@ -148,8 +146,7 @@ impl<'a> Count<'a> {
         taken.seen = lock(&service.pending).looks.by_address();
         Self {
             service,
-            settings: service.settings(),
-            kernel: service.kernel_rules(),
+            rules: service.rules.now(),
             taken,
         }
     }
@@ -163,7 +160,7 @@ impl<'a> Count<'a> {
     }
 
     fn shares(&self, pool: &Pool, group: &AddressGroup) -> Shares {
-        let (ranges, exclude) = allowed(pool, group, &self.settings);
+        let (ranges, exclude) = allowed(pool, group, &self.rules.settings);
         let [mut kept, mut cooling, mut seen] = [(); 3].map(|()| PortBits::default());
         let [mut active, mut lost] = [(); 2].map(|()| PortBits::default());
         // One number, free for every protocol of the pool.
@@ -182,8 +179,8 @@ impl<'a> Count<'a> {
             others: of_lost + left.subtract(&seen),
             ..Shares::default()
         };
-        let by_hand = self.service.exclusions().ports(pool.protocol.each());
-        for (_, ports) in exclusions(pool, [&exclude, &by_hand], &self.kernel, &cooling) {
+        let by_hand = self.rules.exclusions.ports(pool.protocol.each());
+        for (_, ports) in exclusions(pool, [&exclude, &by_hand], &self.rules.kernel, &cooling) {
             shares.excluded += left.subtract(&ports);
         }
         shares.free = left.len();

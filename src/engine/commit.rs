@@ -7,10 +7,11 @@ use tokio::sync::oneshot;
 
 use super::allocator::Found;
 use super::books::Ticket;
+use super::caller::Mode;
 use super::grant::{Allocated, Outcome, RequestContext, conflicts};
 use super::plan::check_lifetime;
 use super::refusal::{Refusal, in_the_way};
-use super::service::{Mode, Service, lock};
+use super::service::{Service, lock};
 use crate::domain::attempt::Attempt;
 use crate::domain::event::EventKind;
 use crate::domain::lease::{Guard, Handover, Lease, LeaseId, Name, State};

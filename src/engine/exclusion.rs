@@ -1,13 +1,14 @@
 //! Excluding ports by hand: for everybody, until it is taken back. A lease that lives on the port
 //! lives on.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
+use super::caller::Caller;
 use super::refusal::Refusal;
-use super::service::{Caller, Service};
+use super::service::Service;
 use super::told::holder_text;
 use crate::domain::event::EventKind;
-use crate::domain::exclusion::{Exclusion, Exclusions, LONGEST_REASON};
+use crate::domain::exclusion::{Exclusion, LONGEST_REASON};
 use crate::domain::lease::Lease;
 use crate::domain::port::{Port, PortSet, Protocol, Protocols};
 use crate::host::process;
@@ -47,12 +48,6 @@ pub fn what_follows(lease: &Lease, caller: &Caller) -> String {
 }
 
 impl Service {
-    /// The ports that are excluded by hand.
-    pub fn exclusions(&self) -> Arc<Exclusions> {
-        let exclusions = self.exclusions.read();
-        Arc::clone(&exclusions.unwrap_or_else(PoisonError::into_inner))
-    }
-
     /// Excludes ports, all or none. Leases on them live on until their names are asked for again.
     pub async fn exclude(
         &self,
@@ -77,7 +72,8 @@ impl Service {
         let before = self.exclusions();
         let known = |one: &&Exclusion| before.get(one.protocol, one.port).is_some();
         let added = exclusions.len() - exclusions.iter().filter(known).count();
-        self.change_exclusions(|all| all.add_all(exclusions.iter().cloned()));
+        self.rules
+            .change_exclusions(|all| all.add_all(exclusions.iter().cloned()));
         let by = exclusions.first().map(Exclusion::by).unwrap_or_default();
         let detail = format!("excluded by {by}");
         self.tell_of_ports(EventKind::Excluded, protocols, ports, &detail);
@@ -106,7 +102,7 @@ impl Service {
             return Err(Refusal::NotExcluded(ports.clone(), protocols));
         }
         self.store.include(found.clone()).await?;
-        self.change_exclusions(|all| all.remove_all(&found));
+        self.rules.change_exclusions(|all| all.remove_all(&found));
         self.tell_of_ports(EventKind::Included, protocols, ports, "included again");
         self.queue.notify_freed();
         tracing::info!(%ports, %protocols, uid = caller.uid, "included again");
@@ -138,15 +134,8 @@ impl Service {
     /// Reads what is on record.
     pub(super) async fn take_up_exclusions(&self) -> Result<(), StoreError> {
         let on_record = self.store.exclusions().await?;
-        self.change_exclusions(|all| all.add_all(on_record));
+        self.rules.change_exclusions(|all| all.add_all(on_record));
         Ok(())
-    }
-
-    fn change_exclusions(&self, change: impl FnOnce(&mut Exclusions)) {
-        let exclusions = self.exclusions.write();
-        change(Arc::make_mut(
-            &mut exclusions.unwrap_or_else(PoisonError::into_inner),
-        ));
     }
 }
 

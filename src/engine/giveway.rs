@@ -215,7 +215,7 @@ impl Service {
         let plan = asked.plan;
         let forbidden = plan.excludes(port)
             || plan.pool.static_band.contains(port)
-            || self.kernel_rules().reserved.contains(port)
+            || self.rules.now().kernel.reserved.contains(port)
             || (plan.pool.browser_safe && browser_blocked().contains(port));
         plan.ranges.contains(port) && !forbidden
     }

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::allocator::{Found, Search, Wish};
+use super::caller::{Caller, Mode};
 use super::giveway::Searched;
 use super::known::{Fate, Known};
 use super::measures::outcome;
 use super::plan::Plan;
 use super::refusal::Refusal;
-use super::service::{Caller, Mode, Service, lock};
+use super::service::{Service, lock};
 use super::turns::Turn;
 use crate::domain::attempt::{Attempt, veiled};
 use crate::domain::event::EventKind;
@@ -172,8 +173,10 @@ impl Service {
     fn plan(&self, request: &Request) -> Result<Plan, Refusal> {
         let selecting = span::select_interfaces();
         let _entered = selecting.enter();
-        let host = self.interfaces.current()?;
-        let plan = Plan::of(request, &self.settings(), &host)?.without(self.exclusions());
+        let host = self.interfaces.current().map_err(|error| {
+            Refusal::InvalidRequest(format!("the host's interfaces cannot be read: {error}"))
+        })?;
+        let plan = Plan::of(request, &self.rules.now(), &host)?;
         span::selected(&selecting, plan.group.addresses().len());
         Ok(plan)
     }
@@ -257,7 +260,7 @@ impl Service {
 
     /// Looks for the ports that are sought, once.
     pub(super) fn search(&self, asked: &RequestContext<'_>, wishes: &[Wish]) -> Searched {
-        let rules = self.kernel_rules();
+        let rules = self.rules.now();
         let mut occupants = self.occupants();
         let mut rng = lock(&self.rng).fork();
         let choosing = span::choose();
@@ -267,7 +270,7 @@ impl Service {
                 &self.books,
                 &self.history,
                 &self.clock,
-                &rules,
+                &rules.kernel,
                 &mut occupants,
                 asked.caller,
             );

@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use super::service::{Mode, Service, lock};
+use super::caller::Mode;
+use super::service::{Service, lock};
 use super::snapshots::SnapshotLog;
 use crate::domain::attempt::Attempt;
 use crate::domain::history::{LateRow, Learned};

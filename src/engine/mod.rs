@@ -2,6 +2,7 @@
 
 pub mod allocator;
 pub mod books;
+mod caller;
 pub mod capacity;
 mod commit;
 pub mod exclusion;
@@ -26,6 +27,7 @@ pub mod refusal;
 mod retention;
 mod retry;
 mod row;
+mod rules;
 pub mod service;
 pub mod snapshots;
 pub mod survey;

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::refusal::Refusal;
-use crate::config::{InterfaceRule, Pool, Settings};
+use super::rules::Rules;
+use crate::config::{InterfaceRule, Settings};
 use crate::domain::address::{ANY_INTERFACE, AddressGroup};
 use crate::domain::duration::HumanDuration;
 use crate::domain::exclusion::Exclusions;
@@ -81,13 +82,6 @@ impl Plan {
         self.ranges.union(&self.upwards).union(&preferred)
     }
 
-    /// The same with what was excluded by hand.
-    #[must_use]
-    pub fn without(mut self, exclusions: Arc<Exclusions>) -> Self {
-        self.exclusions = exclusions;
-        self
-    }
-
     /// Whether configuration or somebody excludes a port.
     pub fn excludes(&self, port: Port) -> bool {
         let protocols = self.protocols.each();
@@ -95,8 +89,9 @@ impl Plan {
     }
 
     /// Fills the blanks of `request` from its pool and resolves its interfaces.
-    pub fn of(request: &Request, settings: &Settings, host: &Snapshot) -> Result<Self, Refusal> {
+    pub fn of(request: &Request, rules: &Rules, host: &Snapshot) -> Result<Self, Refusal> {
         check(request)?;
+        let settings = &*rules.settings;
         let pool = pool(request, settings)?;
         let selectors = if request.interfaces.is_empty() {
             &pool.interfaces
@@ -125,7 +120,7 @@ impl Plan {
             protocols: request.protocol.unwrap_or(pool.protocol),
             ranges,
             exclude,
-            exclusions: Arc::default(),
+            exclusions: Arc::clone(&rules.exclusions),
             explicit: request.port,
             prefer: request.prefer,
             is_bounded: request.ranges.is_some(),
@@ -332,6 +327,7 @@ fn nothing_in_common(pool: &Pool, group: &AddressGroup, settings: &Settings) -> 
 mod tests {
     use super::*;
     use crate::config::{Flags, Sources, load};
+    use crate::engine::rules::RulesInForce;
     use crate::host::interface::Interfaces;
 
     #[test]
@@ -343,13 +339,14 @@ mod tests {
             },
             ..Sources::default()
         };
-        let settings = load(&sources).unwrap().settings;
+        let settings = Arc::new(load(&sources).unwrap().settings);
+        let rules = RulesInForce::new(settings).now();
         let host = Interfaces::open().current().unwrap();
         let request = Request {
             ranges: Some("80-2000".parse().unwrap()),
             ..Request::default()
         };
-        let plan = Plan::of(&request, &settings, &host).unwrap();
+        let plan = Plan::of(&request, &rules, &host).unwrap();
         let kept = |number, uid| plan.needs_privilege(Port::new(number).unwrap(), uid, 1024);
         assert!(kept(80, 1000) && kept(1023, 1000));
         assert!(!kept(80, 0) && !kept(1024, 1000));

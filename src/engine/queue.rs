@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, Semaphore};
 
+use super::caller::Caller;
 use super::grant::Allocated;
 use super::refusal::Refusal;
-use super::service::{Caller, Service, lock};
+use super::service::{Service, lock};
 use crate::domain::event::EventKind;
 use crate::domain::pool::DEFAULT_POOL;
 use crate::domain::request::Request;

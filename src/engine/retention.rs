@@ -9,8 +9,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
+use super::caller::{Caller, Mode};
 use super::refusal::Refusal;
-use super::service::{Caller, Mode, Service};
+use super::service::Service;
 use crate::store::{Bounds, Cursor, Kind, Removed, StoreError};
 
 /// How often attempts are counted.

@@ -3,13 +3,13 @@
 use std::collections::HashMap;
 use std::collections::HashSet;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, mpsc};
 use tokio::task::AbortHandle;
 
-use super::allocator::KernelRules;
 use super::books::Books;
+pub use super::caller::{Caller, Mode};
 use super::holds::{HoldNews, Holds};
 use super::journal::Journal;
 use super::keeper::{Folders, Repairs};
@@ -18,6 +18,7 @@ use super::observer::Inodes;
 use super::occupants::{Occupants, Sightings};
 use super::queue::Queue;
 use super::refusal::Refusal;
+use super::rules::RulesInForce;
 use super::turns::{self, KeyedLocks};
 use crate::choice::history::History;
 use crate::config::Settings;
@@ -30,69 +31,6 @@ use crate::host::interface::Interfaces;
 use crate::host::kernel;
 use crate::store::Store;
 use crate::telemetry::metrics::Metrics;
-
-/// Who asks.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Caller {
-    /// The user.
-    pub uid: u32,
-    /// The process, where the kernel vouches for it.
-    pub pid: Option<u32>,
-    /// Whether the process lives in another network namespace, where ports held here are no use.
-    pub elsewhere: bool,
-    /// Whether the process lives in another pid namespace, whose ids name nobody here.
-    pub foreign_pids: bool,
-    /// Whether it is only known that what belongs to `uid` may be shown: root sees everybody's, a
-    /// reader in root's name does not.
-    pub is_reader: bool,
-}
-
-impl Caller {
-    /// A caller known by uid alone.
-    pub const fn user(uid: u32) -> Self {
-        Self {
-            uid,
-            pid: None,
-            elsewhere: false,
-            foreign_pids: false,
-            is_reader: false,
-        }
-    }
-
-    /// A reader, who sees what belongs to `uid` and changes nothing.
-    pub const fn reader(uid: u32) -> Self {
-        Self {
-            is_reader: true,
-            ..Self::user(uid)
-        }
-    }
-
-    /// Whether the caller may see and change what belongs to `uid`.
-    pub const fn may_act_for(&self, uid: u32) -> bool {
-        self.uid == uid || self.sees_all_users()
-    }
-
-    /// Whether the caller may see and change what belongs to anybody.
-    pub const fn sees_all_users(&self) -> bool {
-        self.uid == 0 && !self.is_reader
-    }
-
-    /// Whether names may be shown of which it is not known whose they are. An unprivileged service
-    /// only ever learns those of its own user.
-    pub fn sees_unknown_users(&self) -> bool {
-        let own = self.uid != 0 && self.uid == rustix::process::geteuid().as_raw();
-        own || self.sees_all_users()
-    }
-}
-
-/// How this portbook lives: as a service that keeps holds, or inside a command for a moment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mode {
-    /// A service: it keeps holds and watches owners.
-    Serving,
-    /// A command that does the allocation itself, because no service runs.
-    Embedded,
-}
 
 /// The engine behind every face. Clones share one state.
 #[derive(Debug, Clone)]
@@ -129,9 +67,7 @@ pub struct Inner {
     /// Whether somebody waits for the kernel's news of interfaces.
     pub(super) watching: AtomicBool,
     pub(super) descriptor_limit: u64,
-    settings: RwLock<Arc<Settings>>,
-    rules: RwLock<Arc<KernelRules>>,
-    pub(super) exclusions: RwLock<Arc<Exclusions>>,
+    pub(super) rules: RulesInForce,
 }
 
 impl std::ops::Deref for Service {
@@ -173,7 +109,7 @@ impl Service {
         clock: Clock,
         rng: fastrand::Rng,
     ) -> Self {
-        let service = Self(Arc::new(Inner {
+        Self(Arc::new(Inner {
             mode,
             metrics: Metrics::new(store.metrics()),
             watching: AtomicBool::new(false),
@@ -199,42 +135,30 @@ impl Service {
             rng: Mutex::new(rng),
             runtime: tokio::runtime::Handle::current(),
             descriptor_limit: descriptor_limit(mode),
-            settings: RwLock::new(settings),
-            rules: RwLock::default(),
-            exclusions: RwLock::default(),
-        }));
-        service.reread_kernel_rules();
-        service
+            rules: RulesInForce::new(settings),
+        }))
     }
 
-    /// The settings in force.
+    /// Returns the settings in force.
     pub fn settings(&self) -> Arc<Settings> {
-        Arc::clone(&self.settings.read().unwrap_or_else(PoisonError::into_inner))
+        self.rules.settings()
     }
 
-    /// Puts other settings in force. Leases that exist stay as they are.
+    /// Puts other settings in force. Existing leases stay as they are.
     pub fn reconfigure(&self, settings: Arc<Settings>) {
         let now_ms = self.clock.now().as_millisecond();
         lock(&self.history).set_half_life(settings.history.half_life, now_ms);
-        *self
-            .settings
-            .write()
-            .unwrap_or_else(PoisonError::into_inner) = settings;
+        self.rules.set_settings(settings);
     }
 
-    /// What the kernel sets aside, as last read.
-    pub fn kernel_rules(&self) -> Arc<KernelRules> {
-        Arc::clone(&self.rules.read().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Reads what the kernel sets aside again; there is no event for a changed sysctl.
+    /// Reads the ports that the kernel sets aside again; there is no event for a changed sysctl.
     pub fn reread_kernel_rules(&self) {
-        let rules = KernelRules {
-            reserved: kernel::reserved_ports(),
-            ephemeral: kernel::ephemeral_range().unwrap_or_default(),
-            unprivileged_start: kernel::unprivileged_port_start(),
-        };
-        *self.rules.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(rules);
+        self.rules.reread_kernel();
+    }
+
+    /// Returns the ports that are excluded by hand.
+    pub fn exclusions(&self) -> Arc<Exclusions> {
+        Arc::clone(&self.rules.now().exclusions)
     }
 
     /// The record.

@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::allocator::KernelRules;
 use super::plan::allowed;
 use super::refusal::Refusal;
+use super::rules::{KernelRules, Rules};
 use super::service::{Service, lock};
 use crate::choice::assigned::browser_blocked;
 use crate::choice::bits::PortBits;
@@ -102,7 +102,7 @@ struct Known {
 
 /// What the pools say of all ports.
 #[derive(Default)]
-struct Rules {
+struct OfPools {
     in_pool: PortBits,
     open: PortBits,
     reasons: HashMap<Port, Reason>,
@@ -113,27 +113,25 @@ impl Service {
     /// no interface is named.
     pub fn survey(&self, protocol: Protocol, on: &[Selector]) -> Result<Survey, Refusal> {
         let host = self.host()?;
-        let settings = self.settings();
-        let default = settings.pools.get(DEFAULT_POOL);
+        let rules = self.rules.now();
+        let default = rules.settings.pools.get(DEFAULT_POOL);
         let usual = default.map_or(&[][..], |pool| &pool.interfaces);
         let group = resolve(&host, if on.is_empty() { usual } else { on })?;
         let at = self.clock.now();
-        let kernel = self.kernel_rules();
         let (taken, cooling) = self.kept(protocol, &group);
         let seen = lock(&self.pending).looks.seen(protocol, &group);
-        let by_hand = self.by_hand(protocol);
-        let rules = self.rules(&group, &kernel, &by_hand, &cooling);
+        let of_pools = of_pools(&rules, protocol, &group, &cooling);
         let known = self.known(protocol, &group, at.as_millisecond());
         let penalties = Penalties {
-            ephemeral: &kernel.ephemeral,
+            ephemeral: &rules.kernel.ephemeral,
             rests_ms: default.map_or(0, |pool| rests_ms(pool)),
         };
         let view = |number| {
             let port = Port::new(number)?;
             let mut view = known.view(port, &penalties);
-            view.in_pool = rules.in_pool.contains(port);
-            if view.in_pool && !rules.open.contains(port) {
-                view.excluded = rules.reasons.get(&port).copied();
+            view.in_pool = of_pools.in_pool.contains(port);
+            if view.in_pool && !of_pools.open.contains(port) {
+                view.excluded = of_pools.reasons.get(&port).copied();
             }
             view.standing = standing(&view, taken.contains(port), seen.contains(port));
             Some(view)
@@ -150,23 +148,22 @@ impl Service {
     /// What the chooser thinks of one port, for every pool that has it.
     pub fn opinions(&self, protocol: Protocol, port: Port) -> Result<Vec<Opinion>, Refusal> {
         let host = self.host()?;
-        let kernel = self.kernel_rules();
-        let settings = self.settings();
-        let by_hand = self.by_hand(protocol);
+        let rules = self.rules.now();
+        let by_hand = rules.exclusions.ports(&[protocol]);
         let mut opinions = Vec::new();
-        for pool in settings.pools.values() {
+        for pool in rules.settings.pools.values() {
             // A pool whose addresses are away has no opinion.
             let Ok(group) = resolve(&host, &pool.interfaces) else {
                 continue;
             };
-            let (ranges, exclude) = allowed(pool, &group, &settings);
+            let (ranges, exclude) = allowed(pool, &group, &rules.settings);
             if !ranges.contains(port) {
                 continue;
             }
             let (_, cooling) = self.kept(protocol, &group);
-            let ruled_out = exclusions(pool, [&exclude, &by_hand], &kernel, &cooling);
+            let ruled_out = exclusions(pool, [&exclude, &by_hand], &rules.kernel, &cooling);
             let penalties = Penalties {
-                ephemeral: &kernel.ephemeral,
+                ephemeral: &rules.kernel.ephemeral,
                 rests_ms: rests_ms(pool),
             };
             let now_ms = self.clock.now().as_millisecond();
@@ -186,10 +183,6 @@ impl Service {
         Ok(self.interfaces.current()?)
     }
 
-    fn by_hand(&self, protocol: Protocol) -> PortSet {
-        self.exclusions().ports(&[protocol])
-    }
-
     /// What leases keep from a group, and where it was refused a moment ago.
     pub(super) fn kept(&self, protocol: Protocol, group: &AddressGroup) -> (PortBits, PortBits) {
         let mut books = lock(&self.books);
@@ -199,30 +192,6 @@ impl Service {
         }
         let cooling = books.cooling(group, protocol, self.clock.boot());
         (taken, cooling.cloned().unwrap_or_default())
-    }
-
-    fn rules(
-        &self,
-        group: &AddressGroup,
-        kernel: &KernelRules,
-        by_hand: &PortSet,
-        cooling: &PortBits,
-    ) -> Rules {
-        let settings = self.settings();
-        let mut rules = Rules::default();
-        for pool in settings.pools.values() {
-            let (ranges, exclude) = allowed(pool, group, &settings);
-            let mut open = PortBits::from(&ranges);
-            rules.in_pool.add(&open);
-            for (reason, ports) in exclusions(pool, [&exclude, by_hand], kernel, cooling) {
-                for port in open.common(&ports) {
-                    rules.reasons.entry(port).or_insert(reason);
-                }
-                open.subtract(&ports);
-            }
-            rules.open.add(&open);
-        }
-        rules
     }
 
     fn known(&self, protocol: Protocol, group: &AddressGroup, now_ms: i64) -> Known {
@@ -240,6 +209,30 @@ impl Service {
                 .collect(),
         }
     }
+}
+
+/// Collects what the pools say of all ports on these addresses.
+fn of_pools(
+    rules: &Rules,
+    protocol: Protocol,
+    group: &AddressGroup,
+    cooling: &PortBits,
+) -> OfPools {
+    let by_hand = rules.exclusions.ports(&[protocol]);
+    let mut all = OfPools::default();
+    for pool in rules.settings.pools.values() {
+        let (ranges, exclude) = allowed(pool, group, &rules.settings);
+        let mut open = PortBits::from(&ranges);
+        all.in_pool.add(&open);
+        for (reason, ports) in exclusions(pool, [&exclude, &by_hand], &rules.kernel, cooling) {
+            for port in open.common(&ports) {
+                all.reasons.entry(port).or_insert(reason);
+            }
+            open.subtract(&ports);
+        }
+        all.open.add(&open);
+    }
+    all
 }
 
 impl Known {

@@ -3,7 +3,7 @@
 use crate::domain::attempt::printable;
 use crate::domain::lease::{Lease, Scope};
 use crate::domain::precedence::another_user;
-use crate::engine::service::Caller;
+use crate::engine::caller::Caller;
 use crate::host::process;
 
 /// A lease in words, as a user may see it: "web of /home/ann/shop (lease 0190…, node, pid 7)".

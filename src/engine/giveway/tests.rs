@@ -6,8 +6,8 @@ use super::*;
 use crate::domain::lease::LeaseId;
 use crate::domain::port::{PortSet, Protocols};
 use crate::domain::request::Request;
+use crate::engine::caller::Caller;
 use crate::engine::keeper::tests::{Place, named, place};
-use crate::engine::service::Caller;
 
 const ME: Caller = Caller::user(1000);
 const OTHER: Caller = Caller::user(1001);

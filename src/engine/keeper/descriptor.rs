@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use crate::domain::event::EventKind;
 use crate::domain::lease::{Guard, Handover, Lease, LeaseId, State};
+use crate::engine::caller::Caller;
 use crate::engine::refusal::Refusal;
-use crate::engine::service::{Caller, Service, lock};
+use crate::engine::service::{Service, lock};
 use crate::host::hold::Hold;
 
 /// A lease with the sockets of its addresses, in their order.

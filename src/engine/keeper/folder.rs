@@ -159,8 +159,8 @@ mod tests {
     use super::*;
     use crate::domain::lease::{LeaseId, Scope};
     use crate::domain::request::Request;
+    use crate::engine::caller::Caller;
     use crate::engine::keeper::tests::{Place, named, place};
-    use crate::engine::service::Caller;
 
     const ME: Caller = Caller::user(1000);
 

@@ -6,8 +6,9 @@ use super::retake;
 use crate::domain::attempt::Occupant;
 use crate::domain::event::EventKind;
 use crate::domain::lease::{Guard, Handover, Lease, LeaseId, State};
+use crate::engine::caller::{Caller, Mode};
 use crate::engine::refusal::Refusal;
-use crate::engine::service::{Caller, Mode, Service, lock};
+use crate::engine::service::{Service, lock};
 use crate::host::hold::Hold;
 use crate::host::process;
 

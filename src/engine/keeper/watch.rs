@@ -6,7 +6,8 @@ use std::time::Duration;
 use super::retake::is_given_up;
 use crate::domain::lease::{Lease, LeaseId, Owner};
 use crate::domain::port::{Protocol, Protocols};
-use crate::engine::service::{Mode, Service, lock};
+use crate::engine::caller::Mode;
+use crate::engine::service::{Service, lock};
 use crate::host::process::{self, ProcessError};
 use crate::host::readiness::Readiness;
 

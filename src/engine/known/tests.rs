@@ -8,9 +8,10 @@ use super::*;
 use crate::domain::lease::{Handover, LeaseId};
 use crate::domain::port::{PortSet, Protocols};
 use crate::domain::request::Request;
+use crate::engine::caller::Caller;
 use crate::engine::grant::Allocated;
 use crate::engine::keeper::tests::{Place, named, place};
-use crate::engine::service::{Caller, lock};
+use crate::engine::service::lock;
 
 const ME: Caller = Caller::user(1000);
 
