@@ -18,12 +18,11 @@ use std::sync::{Mutex, PoisonError};
 
 use super::books::{Books, Ticket};
 use super::caller::Caller;
-use super::occupants::Occupants;
+use super::learning::{Learning, Occupants};
 use super::plan::Plan;
 use super::refusal::Refusal;
 use super::rules::KernelRules;
 use crate::choice::bits::PortBits;
-use crate::choice::history::History;
 use crate::choice::strategy::Order;
 use crate::domain::attempt::{Attempt, Outcome};
 use crate::domain::explanation::Explanation;
@@ -63,10 +62,10 @@ pub struct Wish {
 }
 
 /// One search under way: where it looks, what it tried, what it has found.
-pub struct Search<'a> {
+pub(super) struct Search<'a> {
     plan: &'a Plan,
     books: &'a Mutex<Books>,
-    history: &'a Mutex<History>,
+    learning: &'a Learning,
     clock: &'a Clock,
     rules: &'a KernelRules,
     deadline: BootTime,
@@ -96,10 +95,10 @@ pub struct Search<'a> {
 
 impl<'a> Search<'a> {
     /// A search that has not begun. Whoever searches has the data directory's lock.
-    pub fn new(
+    pub(super) fn new(
         plan: &'a Plan,
         books: &'a Mutex<Books>,
-        history: &'a Mutex<History>,
+        learning: &'a Learning,
         clock: &'a Clock,
         rules: &'a KernelRules,
         occupants: &'a mut Occupants<'a>,
@@ -108,7 +107,7 @@ impl<'a> Search<'a> {
         Self {
             plan,
             books,
-            history,
+            learning,
             clock,
             rules,
             deadline: clock.boot().after(plan.timeout),

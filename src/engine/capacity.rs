@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::plan::allowed;
 use super::refusal::Refusal;
 use super::rules::Rules;
-use super::service::{Service, lock};
+use super::service::Service;
 use super::survey::exclusions;
 use crate::choice::bits::PortBits;
 use crate::domain::address::{AddressGroup, BindAddress};
@@ -143,7 +143,7 @@ impl Service {
 impl<'a> Count<'a> {
     fn of(service: &'a Service) -> Self {
         let mut taken = Taken::by_leases(&service.leases());
-        taken.seen = lock(&service.pending).looks.by_address();
+        taken.seen = service.learning.seen_by_address();
         Self {
             service,
             rules: service.rules.now(),

@@ -238,7 +238,7 @@ impl Service {
             explanation,
         } = self.search_with_room(asked, &wishes, notes).await;
         if !asked.request.dry_run {
-            self.learn(&attempts);
+            self.learning.learn(&attempts);
         }
         self.measure(&attempts, explanation.tried.len());
         let found = match result {
@@ -261,14 +261,14 @@ impl Service {
     /// Looks for the ports that are sought, once.
     pub(super) fn search(&self, asked: &RequestContext<'_>, wishes: &[Wish]) -> Searched {
         let rules = self.rules.now();
-        let mut occupants = self.occupants();
+        let mut occupants = self.learning.occupants();
         let mut rng = lock(&self.rng).fork();
         let choosing = span::choose();
         let searched = choosing.in_scope(|| {
             let mut search = Search::new(
                 asked.plan,
                 &self.books,
-                &self.history,
+                &self.learning,
                 &self.clock,
                 &rules.kernel,
                 &mut occupants,

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use super::service::{Service, lock};
+use super::service::Service;
 use crate::domain::health::{Check, Condition};
 use crate::domain::lease::{Guard, Handover, Lease, State};
 use crate::domain::words::grouped;
@@ -106,7 +106,7 @@ impl Service {
     }
 
     fn check_snapshot(&self) -> Check {
-        let Some(at) = lock(&self.pending).looks.last_at() else {
+        let Some(at) = self.learning.last_snapshot_at() else {
             let detail = "there was none since the start";
             return Check::new("snapshot", Condition::Warn, detail);
         };

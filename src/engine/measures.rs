@@ -6,8 +6,7 @@ use std::sync::atomic::Ordering;
 
 use super::grant::Allocated;
 use super::refusal::Refusal;
-use super::service::{Service, lock};
-use crate::config::Pool;
+use super::service::Service;
 use crate::domain::attempt::Attempt;
 use crate::domain::health::{Check, Condition};
 use crate::domain::lease::Lease;
@@ -76,7 +75,7 @@ impl Service {
 
     fn now(&self, checks: &[Check]) -> Now {
         let leases = self.leases();
-        let last_look = lock(&self.pending).looks.last_at();
+        let last_look = self.learning.last_snapshot_at();
         Now {
             leases: by_state(&leases),
             ports: by_interface(&leases),

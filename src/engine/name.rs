@@ -59,7 +59,7 @@ impl Service {
         let ours = lease.state != State::Lost
             && (in_use || self.hold_of(lease.id).is_some() || self.hold_again(&lease).is_some());
         if !ours && asked.request.strict {
-            let mut occupants = self.occupants();
+            let mut occupants = self.learning.occupants();
             let mut attempts = Vec::new();
             let mut note = |mut attempt: Attempt, _: &tracing::Span| {
                 attempt.occupant = occupants.of(&attempt);

@@ -88,7 +88,7 @@ impl Service {
     async fn prune_to(&self, limits: Limits, dry_run: bool) -> Result<Removed, StoreError> {
         self.count_attempts().await?;
         // What goes must have been learned from.
-        self.write_history().await?;
+        self.learning.write().await?;
         let bounds = self.bounds(limits).await?;
         if dry_run {
             return self.store.reader().removable(bounds).await;

@@ -13,14 +13,12 @@ pub use super::caller::{Caller, Mode};
 use super::holds::{HoldNews, Holds};
 use super::journal::Journal;
 use super::keeper::{Folders, Repairs};
-use super::learning::Pending;
+use super::learning::Learning;
 use super::observer::Inodes;
-use super::occupants::{Occupants, Sightings};
 use super::queue::Queue;
 use super::refusal::Refusal;
 use super::rules::RulesInForce;
 use super::turns::{self, KeyedLocks};
-use crate::choice::history::History;
 use crate::config::Settings;
 use crate::domain::exclusion::Exclusions;
 use crate::domain::lease::{Handover, Lease, LeaseId};
@@ -29,7 +27,7 @@ use crate::host::clock::Clock;
 use crate::host::hold::{GivenSockets, Hold};
 use crate::host::interface::Interfaces;
 use crate::host::kernel;
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 use crate::telemetry::metrics::Metrics;
 
 /// The engine behind every face. Clones share one state.
@@ -45,9 +43,7 @@ pub struct Inner {
     pub(super) interfaces: Interfaces,
     pub(super) journal: Journal,
     pub(super) books: Mutex<Books>,
-    pub(super) history: Mutex<History>,
-    pub(super) pending: Mutex<Pending>,
-    pub(super) sightings: Sightings,
+    pub(super) learning: Learning,
     pub(super) holds: Mutex<Holds>,
     pub(super) given: Mutex<GivenSockets>,
     pub(super) watches: Mutex<HashMap<LeaseId, AbortHandle>>,
@@ -111,6 +107,7 @@ impl Service {
     ) -> Self {
         Self(Arc::new(Inner {
             mode,
+            learning: Learning::new(store.clone(), clock.clone(), settings.history.half_life),
             metrics: Metrics::new(store.metrics()),
             watching: AtomicBool::new(false),
             store,
@@ -118,9 +115,6 @@ impl Service {
             journal: Journal::new(clock.clone()),
             clock,
             books: Mutex::default(),
-            history: Mutex::new(History::new(settings.history.half_life)),
-            pending: Mutex::default(),
-            sightings: Sightings::default(),
             holds: Mutex::default(),
             given: Mutex::default(),
             watches: Mutex::default(),
@@ -146,8 +140,7 @@ impl Service {
 
     /// Puts other settings in force. Existing leases stay as they are.
     pub fn reconfigure(&self, settings: Arc<Settings>) {
-        let now_ms = self.clock.now().as_millisecond();
-        lock(&self.history).set_half_life(settings.history.half_life, now_ms);
+        self.learning.set_half_life(settings.history.half_life);
         self.rules.set_settings(settings);
     }
 
@@ -242,9 +235,27 @@ impl Service {
         lock(&self.holds).tell(news);
     }
 
-    /// For one search: who is in the way.
-    pub(super) fn occupants(&self) -> Occupants<'_> {
-        Occupants::new(&self.sightings, &self.clock)
+    /// Writes what was learned every few seconds, for as long as it is polled.
+    pub async fn keep_history(&self) {
+        self.learning.run_writing().await;
+    }
+
+    /// Writes what was learned before the record is closed.
+    pub async fn settle_history(&self) {
+        match self.mode {
+            Mode::Serving => self.learning.settle().await,
+            Mode::Embedded => self.learning.settle_if_many().await,
+        }
+    }
+
+    /// Writes what was learned now.
+    pub async fn write_history(&self) -> Result<(), StoreError> {
+        self.learning.write().await
+    }
+
+    /// Writes the snapshots that are not on record yet, if there are any.
+    pub async fn write_sightings(&self) -> Result<(), StoreError> {
+        self.learning.write_snapshots().await
     }
 
     pub(super) fn hold_of(&self, id: LeaseId) -> Option<Arc<Hold>> {

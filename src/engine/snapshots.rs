@@ -1,7 +1,5 @@
-//! Occupancy snapshots: who but portbook is on which port, looked at now and then, so that history
-//! knows about ports that nobody has tried.
-
-mod log;
+//! Occupancy snapshots: periodic looks at the sockets of other programs, so that history knows ports
+//! that no request has tried.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -9,27 +7,26 @@ use std::time::Duration;
 use tracing::Instrument;
 
 use super::books::Kept;
+use super::learning::Seen;
 use super::refusal::Refusal;
 use super::service::{Service, lock};
 use crate::choice::bits::PortBits;
+use crate::domain::address::AddressGroup;
 use crate::domain::attempt::SocketState;
 use crate::domain::port::{PortSet, Protocol};
 use crate::domain::sighting::{Sighting, Visitor};
 use crate::host::interface::resolve;
-use crate::host::occupancy::{Entry, Occupancy, processes_with};
-use crate::store::StoreError;
+use crate::host::occupancy::{Entry, Occupancy, holders};
 use crate::telemetry::{Stopwatch, span};
 
-pub(super) use self::log::SnapshotLog;
-
-/// What one snapshot saw.
+/// The result of one snapshot.
 #[derive(Debug, Clone, Copy)]
 pub struct Look {
     /// Its number.
     pub seq: i64,
-    /// When it was taken.
+    /// Time at which it was taken.
     pub at: jiff::Timestamp,
-    /// On how many sockets of others on ports that some pool may grant.
+    /// Number of sockets of others on ports that some pool may grant.
     pub sightings: usize,
 }
 
@@ -42,7 +39,7 @@ impl Service {
             let interval = self.settings().history.snapshot_interval;
             tokio::time::sleep(interval.mul_f64(jitter).max(Duration::from_millis(10))).await;
             if let Err(error) = self.take_snapshot().await {
-                tracing::warn!(%error, "no occupancy snapshot");
+                tracing::warn!(%error, "could not take an occupancy snapshot; the next interval tries again");
             }
         }
     }
@@ -61,7 +58,7 @@ impl Service {
     async fn look(&self) -> Result<Look, Refusal> {
         let begun = Stopwatch::start();
         let ports = self.ports_of_pools();
-        // Ours is what was ours before the look or is afterwards: leases come and go meanwhile.
+        // A socket is ours if it was before the look or is afterwards: leases come and go meanwhile.
         let before = lock(&self.books).kept();
         let look = || Occupancy::snapshot(&[Protocol::Tcp, Protocol::Udp]);
         let tables = tokio::task::spawn_blocking(look).await;
@@ -75,16 +72,13 @@ impl Service {
         let others = tables
             .entries
             .into_iter()
-            // What closed connections leave behind is nobody's port.
+            // Closed connections leave sockets behind that occupy no port.
             .filter(|entry| entry.state != SocketState::Lingering && ports.contains(entry.port))
             .filter(|entry| !ours(&entry.sighting()));
         let seen = self.named(grouped(others)).await;
         let at = self.clock.now();
-        self.open_pools(at.as_millisecond());
-        let sightings: Vec<Sighting> = seen.keys().copied().collect();
-        lock(&self.history).snapshot(&sightings, at.as_millisecond());
         let count = seen.len();
-        let seq = lock(&self.pending).looks.note(seen, at);
+        let seq = self.learning.snapshot(&self.groups_of_pools(), seen, at);
         self.metrics.looked(begun.elapsed());
         Ok(Look {
             seq,
@@ -93,19 +87,10 @@ impl Service {
         })
     }
 
-    /// Writes what snapshots saw since the record was written last, if anything.
-    pub async fn write_sightings(&self) -> Result<(), StoreError> {
-        let is_written = lock(&self.pending).looks.is_written();
-        if is_written {
-            return Ok(());
-        }
-        self.write_history().await
-    }
-
-    /// The socket and the program behind each sighting. Only those that no run knows yet are looked
-    /// for, in one walk of `/proc`: on a quiet host there are none.
+    /// Finds the socket and the program behind each sighting. Only sightings without a run need a walk
+    /// of `/proc`, one for all of them: on a quiet host there are none.
     async fn named(&self, seen: HashMap<Sighting, Vec<Entry>>) -> HashMap<Sighting, Seen> {
-        let (mut known, new) = lock(&self.pending).looks.known(seen);
+        let (mut known, new) = self.learning.split_known(seen);
         if new.is_empty() {
             return known;
         }
@@ -128,7 +113,7 @@ impl Service {
         known
     }
 
-    /// The ports that may ever be chosen; what happens on others is nobody's business.
+    /// Returns the ports that may ever be chosen. History does not learn about others.
     fn ports_of_pools(&self) -> PortBits {
         let settings = self.settings();
         let of_pools = settings.pools.values().map(|pool| &pool.ranges);
@@ -140,29 +125,24 @@ impl Service {
         PortBits::from(&all)
     }
 
-    /// Lets history learn about the addresses of every pool, whether or not somebody has asked yet.
-    fn open_pools(&self, now_ms: i64) {
+    /// Returns the addresses of every pool. History learns about them whether or not a request has
+    /// used them.
+    fn groups_of_pools(&self) -> Vec<(AddressGroup, Protocol)> {
         let Ok(host) = self.interfaces.current() else {
-            return;
+            return Vec::new();
         };
-        for pool in self.settings().pools.values() {
+        let mut groups = Vec::new();
+        for pool in self.rules.now().settings.pools.values() {
             if let Ok(group) = resolve(&host, &pool.interfaces) {
-                for protocol in pool.protocol.each() {
-                    lock(&self.history).open(&group, *protocol, now_ms);
-                }
+                let each = pool.protocol.each().iter();
+                groups.extend(each.map(|protocol| (group.clone(), *protocol)));
             }
         }
+        groups
     }
 }
 
-/// A socket that was seen, and the program behind it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Seen {
-    inode: u64,
-    visitor: Visitor,
-}
-
-/// The sockets of each sighting that explain it best: a listener rather than its connections.
+/// Groups sockets by sighting and keeps the best of each: a listener rather than its connections.
 fn grouped(entries: impl Iterator<Item = Entry>) -> HashMap<Sighting, Vec<Entry>> {
     let mut groups: HashMap<Sighting, Vec<Entry>> = HashMap::new();
     for entry in entries {

@@ -15,6 +15,7 @@ use super::service::{Service, lock};
 use crate::choice::assigned::browser_blocked;
 use crate::choice::bits::PortBits;
 use crate::choice::cost;
+use crate::choice::history::Page;
 use crate::choice::policy::Penalties;
 use crate::choice::weigh::Weigher;
 use crate::config::Pool;
@@ -119,7 +120,7 @@ impl Service {
         let group = resolve(&host, if on.is_empty() { usual } else { on })?;
         let at = self.clock.now();
         let (taken, cooling) = self.kept(protocol, &group);
-        let seen = lock(&self.pending).looks.seen(protocol, &group);
+        let seen = self.learning.seen(protocol, &group);
         let of_pools = of_pools(&rules, protocol, &group, &cooling);
         let known = self.known(protocol, &group, at.as_millisecond());
         let penalties = Penalties {
@@ -166,13 +167,11 @@ impl Service {
                 ephemeral: &rules.kernel.ephemeral,
                 rests_ms: rests_ms(pool),
             };
-            let now_ms = self.clock.now().as_millisecond();
-            let history = lock(&self.history);
-            let weigher = Weigher::new(&history, &group, &[protocol], penalties, now_ms);
+            let weigh = |weigher: &Weigher<'_>| weigher.weigh(port);
             opinions.push(Opinion {
                 pool: Arc::clone(&pool.name),
                 excluded: first_of(&ruled_out, port),
-                candidate: weigher.weigh(port),
+                candidate: self.learning.weigh(&group, &[protocol], penalties, weigh),
                 group,
             });
         }
@@ -195,19 +194,19 @@ impl Service {
     }
 
     fn known(&self, protocol: Protocol, group: &AddressGroup, now_ms: i64) -> Known {
-        let history = lock(&self.history);
-        let Some(page) = history.page(group, protocol) else {
-            return Known::default();
+        let read = |page: &Page| {
+            let blocks = 0..=u16::MAX / BLOCK;
+            let known = page.known();
+            Known {
+                snapshots: Some(page.checks_total()),
+                blocks: blocks.map(|block| page.of_block(block, now_ms)).collect(),
+                ports: known
+                    .map(|(port, news_ms)| (port, (page.evidence(port, now_ms), news_ms)))
+                    .collect(),
+            }
         };
-        let blocks = 0..=u16::MAX / BLOCK;
-        let known = page.known();
-        Known {
-            snapshots: Some(page.checks_total()),
-            blocks: blocks.map(|block| page.of_block(block, now_ms)).collect(),
-            ports: known
-                .map(|(port, news_ms)| (port, (page.evidence(port, now_ms), news_ms)))
-                .collect(),
-        }
+        let known = self.learning.read_page(group, protocol, read);
+        known.unwrap_or_default()
     }
 }
 

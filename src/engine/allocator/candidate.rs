@@ -8,7 +8,7 @@ use crate::domain::lease::Handover;
 use crate::domain::port::{Port, Protocol};
 use crate::engine::books::Refused;
 use crate::engine::keeper::retake;
-use crate::engine::occupants::Occupants;
+use crate::engine::learning::Occupants;
 use crate::engine::refusal::Refusal;
 use crate::host::hold::{Hold, Take};
 use crate::telemetry::{propagation, span};

@@ -1,7 +1,5 @@
 //! What each candidate is expected to cost, and in the explanation what was weighed.
 
-use std::sync::PoisonError;
-
 use super::Search;
 use crate::choice::bits::PortBits;
 use crate::choice::policy::Penalties;
@@ -75,20 +73,12 @@ impl Search<'_> {
     }
 
     fn weighing<T>(&self, act: impl FnOnce(&Weigher<'_>) -> T) -> T {
-        let history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
         let rests = self.plan.pool.release_cool_down;
         let penalties = Penalties {
             ephemeral: &self.rules.ephemeral,
             rests_ms: u64::try_from(rests.as_millis()).unwrap_or(u64::MAX),
         };
-        let protocols = self.plan.protocols.each();
-        let now_ms = self.clock.now().as_millisecond();
-        act(&Weigher::new(
-            &history,
-            &self.plan.group,
-            protocols,
-            penalties,
-            now_ms,
-        ))
+        let (group, protocols) = (&self.plan.group, self.plan.protocols.each());
+        self.learning.weigh(group, protocols, penalties, act)
     }
 }

@@ -33,7 +33,7 @@ impl Service {
             "an outsider listens on a leased port: {outsider}"
         );
         self.metrics.late_conflict();
-        self.learn_late_conflict(lease, &outsider);
+        self.learning.late_conflict(lease, &outsider);
         self.journal.late_conflict(lease, outsider);
     }
 

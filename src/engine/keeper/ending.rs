@@ -208,7 +208,7 @@ impl Service {
         drop(hold);
         lock(&self.books).remove(id);
         lock(&self.listeners).remove(&id);
-        self.learn_release(ended);
+        self.learning.released(ended);
         let ended_at = ended.ended_at.unwrap_or(ended.granted_at);
         let lifetime = ended_at.duration_since(ended.granted_at);
         let lifetime = lifetime.try_into().unwrap_or_default();

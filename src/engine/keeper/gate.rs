@@ -66,7 +66,7 @@ impl Service {
             return Ok(());
         }
         hold.prepare_listeners(&self.clock).map_err(|mut attempt| {
-            attempt.occupant = self.occupants().of(&attempt);
+            attempt.occupant = self.learning.occupants().of(&attempt);
             if let Some(occupant) = &mut attempt.occupant {
                 occupant.veil(|uid| Caller::user(lease.uid).may_act_for(uid));
             }

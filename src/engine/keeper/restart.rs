@@ -42,7 +42,7 @@ impl Service {
     }
 
     async fn take_up_all(&self) -> Result<Restored, Refusal> {
-        self.remember().await?;
+        self.learning.remember().await?;
         self.take_up_exclusions().await?;
         let mut restored = Restored::default();
         let on_record = self.store.live_leases().await?;

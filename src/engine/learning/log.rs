@@ -1,9 +1,8 @@
-//! The log of snapshots: which sightings go on from one to the next, and what of it is not on record
-//! yet.
+//! The log of occupancy snapshots: sightings that continue from one snapshot to the next as one run,
+//! and the rows that are not on record yet.
 
 use std::collections::HashMap;
 
-use super::Seen;
 use crate::choice::bits::PortBits;
 use crate::domain::address::AddressGroup;
 use crate::domain::history::{SightingRow, SnapshotRow};
@@ -11,7 +10,14 @@ use crate::domain::port::Protocol;
 use crate::domain::sighting::{Sighting, Visitor};
 use crate::host::occupancy::Entry;
 
-/// A sighting that goes on.
+/// A socket that a snapshot saw, and the program behind it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::engine) struct Seen {
+    pub(in crate::engine) inode: u64,
+    pub(in crate::engine) visitor: Visitor,
+}
+
+/// A sighting that continues.
 #[derive(Debug)]
 struct Run {
     first_seq: i64,
@@ -30,9 +36,9 @@ impl Run {
     }
 }
 
-/// The snapshots since the record was written, and the runs of sightings that go on.
+/// The snapshots since the last write, and the runs of sightings that continue.
 #[derive(Debug, Default)]
-pub(in crate::engine) struct SnapshotLog {
+pub(super) struct SnapshotLog {
     last_seq: i64,
     last_at: Option<jiff::Timestamp>,
     running: HashMap<Sighting, Run>,
@@ -41,17 +47,17 @@ pub(in crate::engine) struct SnapshotLog {
 }
 
 impl SnapshotLog {
-    pub(in crate::engine) fn begin_after(&mut self, last_seq: i64) {
+    pub(super) fn begin_after(&mut self, last_seq: i64) {
         self.last_seq = last_seq;
     }
 
-    /// When the last one was taken, since the start.
-    pub(in crate::engine) const fn last_at(&self) -> Option<jiff::Timestamp> {
+    /// Time of the latest snapshot since the start.
+    pub(super) const fn last_at(&self) -> Option<jiff::Timestamp> {
         self.last_at
     }
 
-    /// Splits what was seen into what a run knows already, with the program of that run, and one
-    /// socket each of what is new.
+    /// Splits sightings into those that continue a run, with the program of that run, and one socket
+    /// for each new sighting.
     pub(super) fn known(
         &self,
         seen: HashMap<Sighting, Vec<Entry>>,
@@ -70,8 +76,8 @@ impl SnapshotLog {
         (known, new)
     }
 
-    /// Notes one snapshot: a row for each run that begins or ends with it. Where another program has
-    /// taken the place of the one that was there, one run ends and another begins.
+    /// Notes one snapshot: a row for each run that begins or ends with it. If another program has
+    /// replaced the one that was there, one run ends and another begins. Returns its number.
     pub(super) fn note(&mut self, seen: HashMap<Sighting, Seen>, at: jiff::Timestamp) -> i64 {
         let at_ms = at.as_millisecond();
         self.last_at = Some(at);
@@ -103,8 +109,8 @@ impl SnapshotLog {
         seq
     }
 
-    /// The ports that the latest snapshot saw others on, where they are in the way of a group.
-    pub(in crate::engine) fn seen(&self, protocol: Protocol, group: &AddressGroup) -> PortBits {
+    /// Returns the ports on which the latest snapshot saw sockets of others that overlap a group.
+    pub(super) fn seen(&self, protocol: Protocol, group: &AddressGroup) -> PortBits {
         let mut seen = PortBits::default();
         let in_the_way = |sighting: &&Sighting| {
             let mut addresses = group.addresses().iter();
@@ -116,8 +122,8 @@ impl SnapshotLog {
         seen
     }
 
-    /// The ports that the latest snapshot saw others on, once for each address that they are on.
-    pub(in crate::engine) fn by_address(&self) -> Vec<(Sighting, PortBits)> {
+    /// Returns the ports on which the latest snapshot saw sockets of others, once for each address.
+    pub(super) fn by_address(&self) -> Vec<(Sighting, PortBits)> {
         let mut found: HashMap<_, (Sighting, PortBits)> = HashMap::new();
         for sighting in self.running.keys() {
             let place = (
@@ -134,21 +140,17 @@ impl SnapshotLog {
         found.into_values().collect()
     }
 
-    /// Whether all of it was taken to be written.
+    /// Whether every row was taken to be written.
     pub(super) fn is_written(&self) -> bool {
         self.snapshots.is_empty() && self.sightings.is_empty()
     }
 
-    pub(in crate::engine) fn take(&mut self) -> (Vec<SnapshotRow>, Vec<SightingRow>) {
+    pub(super) fn take(&mut self) -> (Vec<SnapshotRow>, Vec<SightingRow>) {
         let snapshots = std::mem::take(&mut self.snapshots);
         (snapshots, std::mem::take(&mut self.sightings))
     }
 
-    pub(in crate::engine) fn put_back(
-        &mut self,
-        snapshots: Vec<SnapshotRow>,
-        sightings: Vec<SightingRow>,
-    ) {
+    pub(super) fn put_back(&mut self, snapshots: Vec<SnapshotRow>, sightings: Vec<SightingRow>) {
         self.snapshots.splice(0..0, snapshots);
         // Later rows of the same run are written after these and win.
         self.sightings.splice(0..0, sightings);
@@ -178,10 +180,10 @@ mod tests {
         }
     }
 
-    fn looks(last_seq: i64) -> SnapshotLog {
-        let mut looks = SnapshotLog::default();
-        looks.begin_after(last_seq);
-        looks
+    fn log_after(last_seq: i64) -> SnapshotLog {
+        let mut log = SnapshotLog::default();
+        log.begin_after(last_seq);
+        log
     }
 
     fn of(command: &str, inode: u64) -> Seen {
@@ -191,12 +193,12 @@ mod tests {
     }
 
     #[test]
-    fn a_run_is_told_when_it_begins_and_when_it_has_ended() {
-        let mut looks = looks(7);
+    fn runs_have_a_row_at_their_begin_and_at_their_end() {
+        let mut log = log_after(7);
         let mut rows = |numbers: &[u16]| {
             let seen = numbers.iter().map(|number| (sighting(*number), SOCKET));
-            looks.note(seen.collect(), jiff::Timestamp::UNIX_EPOCH);
-            let (snapshots, sightings) = looks.take();
+            log.note(seen.collect(), jiff::Timestamp::UNIX_EPOCH);
+            let (snapshots, sightings) = log.take();
             assert_eq!(snapshots.len(), 1);
             let row = |row: &SightingRow| (row.sighting.port.get(), row.first_seq, row.last_seq);
             sightings.iter().map(row).collect::<Vec<_>>()
@@ -208,24 +210,24 @@ mod tests {
     }
 
     #[test]
-    fn another_program_in_one_place_begins_another_run() {
-        let mut looks = looks(0);
+    fn another_program_on_the_port_begins_another_run() {
+        let mut log = log_after(0);
         let mut rows = |seen: Seen| {
             let seen = HashMap::from([(sighting(80), seen)]);
-            looks.note(seen, jiff::Timestamp::UNIX_EPOCH);
+            log.note(seen, jiff::Timestamp::UNIX_EPOCH);
             let row = |row: &SightingRow| {
                 let command = row.visitor.command.clone().unwrap_or_default();
                 (command, row.first_seq, row.last_seq)
             };
-            looks.take().1.iter().map(row).collect::<Vec<_>>()
+            log.take().1.iter().map(row).collect::<Vec<_>>()
         };
         assert_eq!(rows(of("python3", 1)), [("python3".to_owned(), 1, None)]);
         assert_eq!(
             rows(of("python3", 2)),
             [],
-            "restarted, but the same program"
+            "the same program after a restart"
         );
-        assert_eq!(rows(SOCKET), [], "not to be read for a moment");
+        assert_eq!(rows(SOCKET), [], "its name cannot be read for a moment");
         let changed = [
             ("python3".to_owned(), 1, Some(3)),
             ("node".to_owned(), 4, None),
@@ -234,10 +236,10 @@ mod tests {
     }
 
     #[test]
-    fn only_sockets_that_no_run_knows_are_looked_for() {
-        let mut looks = looks(0);
+    fn only_sockets_without_a_run_are_new() {
+        let mut log = log_after(0);
         let seen = HashMap::from([(sighting(80), of("python3", 1))]);
-        looks.note(seen, jiff::Timestamp::UNIX_EPOCH);
+        log.note(seen, jiff::Timestamp::UNIX_EPOCH);
         let entry = |number, inode| Entry {
             protocol: Protocol::Tcp,
             local: "127.0.0.1".parse().unwrap(),
@@ -252,7 +254,7 @@ mod tests {
             (sighting(80), vec![entry(80, 7), entry(80, 1)]),
             (sighting(81), vec![entry(81, 9), entry(81, 8)]),
         ]);
-        let (known, new) = looks.known(now);
+        let (known, new) = log.known(now);
         assert_eq!(known, HashMap::from([(sighting(80), of("python3", 1))]));
         assert_eq!(new, HashMap::from([(sighting(81), entry(81, 8))]));
     }
