@@ -13,7 +13,6 @@ use super::plan::check_lifetime;
 use super::refusal::{Refusal, in_the_way};
 use super::service::{Service, lock};
 use crate::domain::attempt::Attempt;
-use crate::domain::event::EventKind;
 use crate::domain::lease::{Guard, Handover, Lease, LeaseId, Name, State};
 use crate::domain::port::{Port, Protocol};
 use crate::domain::precedence::Moved;
@@ -239,26 +238,10 @@ impl Service {
                 self.deadlines_moved.notify_one();
             }
             self.watch(&lease);
-            let folder = lease.scope.folder();
-            if folder.is_some() {
+            if lease.scope.folder().is_some() {
                 self.folder_news.notify_one();
             }
-            tracing::info!(
-                lease = %lease.id,
-                allocation = %lease.allocation,
-                name = lease.name.as_ref().map(tracing::field::display),
-                folder = folder.map(tracing::field::debug),
-                port = %lease.port,
-                pool = %lease.pool,
-                uid = lease.uid,
-                moved = lease.moved.as_ref().map(tracing::field::display),
-                "granted"
-            );
-            let detail = match &lease.moved {
-                Some(moved) => format!("{}: {moved}", lease.pool),
-                None => lease.pool.to_string(),
-            };
-            self.journal.lease(EventKind::Granted, &lease, detail);
+            self.journal.granted(&lease);
             granted.push(lease);
         }
         granted

@@ -7,7 +7,6 @@ use super::caller::Caller;
 use super::refusal::Refusal;
 use super::service::Service;
 use super::told::holder_text;
-use crate::domain::event::EventKind;
 use crate::domain::exclusion::{Exclusion, LONGEST_REASON};
 use crate::domain::lease::Lease;
 use crate::domain::port::{Port, PortSet, Protocol, Protocols};
@@ -75,9 +74,7 @@ impl Service {
         self.rules
             .change_exclusions(|all| all.add_all(exclusions.iter().cloned()));
         let by = exclusions.first().map(Exclusion::by).unwrap_or_default();
-        let detail = format!("excluded by {by}");
-        self.tell_of_ports(EventKind::Excluded, protocols, ports, &detail);
-        tracing::info!(%ports, %protocols, uid = caller.uid, "excluded by hand");
+        self.journal.excluded(protocols, ports, caller.uid, &by);
         Ok(Excluded {
             leases: self.leases_within(protocols, ports),
             exclusions,
@@ -103,22 +100,9 @@ impl Service {
         }
         self.store.include(found.clone()).await?;
         self.rules.change_exclusions(|all| all.remove_all(&found));
-        self.tell_of_ports(EventKind::Included, protocols, ports, "included again");
+        self.journal.included(protocols, ports, caller.uid);
         self.queue.notify_freed();
-        tracing::info!(%ports, %protocols, uid = caller.uid, "included again");
         Ok(())
-    }
-
-    /// One event a port, or one for all where they are several.
-    fn tell_of_ports(&self, kind: EventKind, protocols: Protocols, ports: &PortSet, detail: &str) {
-        if let Some(port) = ports.first().filter(|_| ports.len() == 1) {
-            for protocol in protocols.each() {
-                self.journal.port(kind, *protocol, port, detail);
-            }
-        } else {
-            let detail = format!("{}/{protocols}: {detail}", ports.in_words());
-            self.journal.other(kind, None, detail);
-        }
     }
 
     /// The living leases on these ports, by port.

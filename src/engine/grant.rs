@@ -14,7 +14,6 @@ use super::refusal::Refusal;
 use super::service::{Service, lock};
 use super::turns::Turn;
 use crate::domain::attempt::{Attempt, veiled};
-use crate::domain::event::EventKind;
 use crate::domain::explanation::Explanation;
 use crate::domain::lease::{AllocationId, BootTime, Guard, Lease, Owner, Scope};
 use crate::domain::pool::DEFAULT_POOL;
@@ -103,7 +102,7 @@ impl Service {
         };
         let outcome = outcome(&answer);
         let strategy = self.strategy(request);
-        self.metrics.allocated(outcome, strategy, begun.elapsed());
+        self.journal.answered(outcome, strategy, begun.elapsed());
         answer
     }
 
@@ -240,7 +239,7 @@ impl Service {
         if !asked.request.dry_run {
             self.learning.learn(&attempts);
         }
-        self.measure(&attempts, explanation.tried.len());
+        self.journal.tried(&attempts, explanation.tried.len());
         let found = match result {
             Ok(found) => found,
             Err(refusal) => {
@@ -325,11 +324,9 @@ impl Service {
             .allocation(&record)
             .attempts(&record, &attempts);
         if let Err(error) = self.store.commit(batch).await {
-            tracing::warn!(%error, "a refusal could not be recorded");
+            tracing::warn!(%error, "could not record a refusal; it is missing from history");
         }
-        tracing::info!(allocation = %asked.id, code = refusal.code(), "refused: {refusal}");
-        self.journal
-            .other(EventKind::Refused, Some(caller.uid), said);
+        self.journal.refused(asked.id, caller.uid, &refusal, said);
         refusal
     }
 

@@ -7,7 +7,6 @@ use std::sync::atomic::Ordering;
 use super::grant::Allocated;
 use super::refusal::Refusal;
 use super::service::Service;
-use crate::domain::attempt::Attempt;
 use crate::domain::health::{Check, Condition};
 use crate::domain::lease::Lease;
 use crate::domain::pool::DEFAULT_POOL;
@@ -43,23 +42,14 @@ impl Service {
         strategy.map_or(NO_STRATEGY, crate::domain::pool::Strategy::as_str)
     }
 
-    /// Counts the attempts of one request.
-    pub(super) fn measure(&self, attempts: &[Attempt], candidates: usize) {
-        self.metrics.tried(candidates);
-        for attempt in attempts {
-            let interface = &attempt.address.interface;
-            self.metrics.attempted(attempt.outcome.as_str(), interface);
-        }
-    }
-
     /// Counts an answer with an error of this code.
     pub fn note_rejection(&self, code: &'static str) {
-        self.metrics.rejected(code);
+        self.journal.rejected(code);
     }
 
-    /// What a port server counts.
+    /// Returns the counters of a port server.
     pub fn portserver_metrics(&self) -> PortserverMetrics {
-        self.metrics.portserver()
+        self.journal.portserver_metrics()
     }
 
     /// Notes that somebody waits for the kernel's news of interfaces.
@@ -70,7 +60,7 @@ impl Service {
     /// Everything that is counted and measured, with what is true just now.
     pub async fn metrics(&self, exposition: Exposition) -> String {
         let checks = self.health().await;
-        self.metrics.text(self.now(&checks), exposition)
+        self.journal.metrics_text(self.now(&checks), exposition)
     }
 
     fn now(&self, checks: &[Check]) -> Now {

@@ -8,13 +8,11 @@ use std::time::Duration;
 use super::keeper::recovered_state;
 use super::refusal::Refusal;
 use super::service::{Service, lock};
-use crate::domain::attempt::{Occupant, SocketState, printable};
-use crate::domain::event::EventKind;
+use crate::domain::attempt::{Occupant, SocketState};
 use crate::domain::lease::{Guard, Handover, Lease, LeaseId, Owner, State};
 use crate::domain::port::{Port, Protocol};
 use crate::host::occupancy::{self, Entry, Occupancy, processes_with};
 use crate::host::process::{self, Process};
-use crate::telemetry::span;
 
 /// How often unclaimed leases are looked up.
 const ROUND: Duration = Duration::from_secs(1);
@@ -99,8 +97,7 @@ impl Service {
                     }
                 });
                 let active = active.await?;
-                self.journal
-                    .lease(EventKind::Active, &active, "the owner listens");
+                self.journal.active(&active, "the owner listens");
             }
             Sight::Claimant(owner) if lease.claim_by.is_some() => self.claim(lease, owner).await?,
             Sight::Outsider(who) if lease.state != State::Lost => {
@@ -125,13 +122,12 @@ impl Service {
         {
             return self.lose(&healed, who).await;
         }
-        let detail = "the outsider has gone";
-        self.journal.lease(EventKind::Healed, &healed, detail);
+        self.journal.healed(&healed, "the outsider has gone");
         Ok(())
     }
 
     async fn claim(&self, lease: &Lease, owner: Owner) -> Result<(), Refusal> {
-        let (pid, command) = (owner.pid, printable(&owner.command));
+        let (pid, command) = (owner.pid, owner.command.clone());
         let claimed = self.change(lease.id, |lease| {
             lease.owner = Some(owner);
             lease.claim_by = None;
@@ -142,13 +138,7 @@ impl Service {
         });
         let claimed = claimed.await?;
         self.watch(&claimed);
-        let span = span::of_lease("claim", &claimed);
-        // Once a lease: an owner that listens again later is no claim, and has no line.
-        let line =
-            || tracing::info!(lease = %claimed.id, port = %claimed.port, pid, command, "claimed");
-        span.in_scope(line);
-        let detail = format!("claimed by {command} (pid {pid})");
-        self.journal.lease(EventKind::Claimed, &claimed, detail);
+        self.journal.claimed(&claimed, pid, &command);
         Ok(())
     }
 }

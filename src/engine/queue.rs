@@ -10,7 +10,6 @@ use super::caller::Caller;
 use super::grant::Allocated;
 use super::refusal::Refusal;
 use super::service::{Service, lock};
-use crate::domain::event::EventKind;
 use crate::domain::pool::DEFAULT_POOL;
 use crate::domain::request::Request;
 
@@ -76,8 +75,7 @@ impl Service {
         let refusal = Box::new(last.unwrap_or_else(others));
         let mut refusal = Refusal::WaitedInVain { limit, refusal };
         let said = refusal.for_readers(caller.uid);
-        self.journal
-            .other(EventKind::Refused, Some(caller.uid), said);
+        self.journal.waited_in_vain(caller.uid, said);
         Err(refusal)
     }
 

@@ -59,7 +59,6 @@ pub struct Inner {
     pub(super) transitions: KeyedLocks,
     pub(super) rng: Mutex<fastrand::Rng>,
     pub(super) runtime: tokio::runtime::Handle,
-    pub(super) metrics: Metrics,
     /// Whether somebody waits for the kernel's news of interfaces.
     pub(super) watching: AtomicBool,
     pub(super) descriptor_limit: u64,
@@ -108,12 +107,11 @@ impl Service {
         Self(Arc::new(Inner {
             mode,
             learning: Learning::new(store.clone(), clock.clone(), settings.history.half_life),
-            metrics: Metrics::new(store.metrics()),
             watching: AtomicBool::new(false),
-            store,
             interfaces: Interfaces::open(),
-            journal: Journal::new(clock.clone()),
+            journal: Journal::new(clock.clone(), Metrics::new(store.metrics())),
             clock,
+            store,
             books: Mutex::default(),
             holds: Mutex::default(),
             given: Mutex::default(),

@@ -79,7 +79,7 @@ impl Service {
         let at = self.clock.now();
         let count = seen.len();
         let seq = self.learning.snapshot(&self.groups_of_pools(), seen, at);
-        self.metrics.looked(begun.elapsed());
+        self.journal.snapshot_taken(begun.elapsed());
         Ok(Look {
             seq,
             at,

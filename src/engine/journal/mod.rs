@@ -1,29 +1,34 @@
-//! The journal: tells whoever listens what happened. It decides nothing, and a slow listener
-//! holds nobody up.
+//! The journal: what happened, told as one call.
+//!
+//! A report is an event for listeners, a metric and a log line ([`reports`]). The journal decides
+//! nothing, and a slow listener delays no request: it misses events and is told so.
+
+mod reports;
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
 
 use tokio::sync::{broadcast, watch};
 
+use super::lock::Guarded;
 use crate::domain::event::{Event, EventKind};
 use crate::domain::lease::Lease;
-use crate::domain::outsider::Outsider;
 use crate::domain::port::{Port, Protocol};
 use crate::host::clock::Clock;
+use crate::telemetry::metrics::{Exposition, Metrics, Now, PortserverMetrics};
 
-/// How many events are kept for those who come late.
+/// Number of events that are kept for listeners that come late.
 const KEPT: usize = 1024;
 
-/// The latest events, and a channel for the next ones.
+/// The latest events, a channel for the next ones, and the metrics.
 #[derive(Debug)]
 pub struct Journal {
     clock: Clock,
-    /// When it began: numbers of another run mean nothing in this one.
+    /// Time at which it began, in milliseconds: event numbers of another run mean nothing in this one.
     run: i64,
-    state: Mutex<State>,
+    state: Guarded<State>,
     live: broadcast::Sender<Event>,
     closed: watch::Sender<bool>,
+    metrics: Metrics,
 }
 
 #[derive(Debug, Default)]
@@ -32,152 +37,156 @@ struct State {
     events: VecDeque<Event>,
 }
 
-/// What a listener gets that knows the events up to some number.
+/// The events after a number that a listener knows.
 #[derive(Debug)]
 pub struct Since {
     /// Whether events in between are no longer kept, or the number is of another run.
     pub gap: bool,
-    /// What it missed and is still kept.
+    /// Missed events that are still kept, oldest first.
     pub missed: Vec<Event>,
-    /// What comes.
+    /// The events from now on.
     pub live: broadcast::Receiver<Event>,
 }
 
 impl Journal {
-    /// A journal without an entry.
-    pub fn new(clock: Clock) -> Self {
+    /// Returns a journal without events.
+    pub fn new(clock: Clock, metrics: Metrics) -> Self {
         Self {
             run: clock.now().as_millisecond(),
             clock,
-            state: Mutex::default(),
+            state: Guarded::default(),
             live: broadcast::channel(KEPT).0,
             closed: watch::channel(false).0,
+            metrics,
         }
     }
 
-    /// What tells this run's numbers from another's.
+    /// Identifies this run of the service: event numbers of another run mean nothing in this one.
     pub const fn run(&self) -> i64 {
         self.run
     }
 
-    /// The number of the latest event; 0 before the first one.
+    /// Returns the number of the latest event; 0 before the first one.
     pub fn last(&self) -> u64 {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.last
+        self.state.with(|state| state.last)
     }
 
-    /// Notes that something happened to a lease.
-    pub fn lease(&self, kind: EventKind, lease: &Lease, detail: impl Into<String>) {
+    /// Notes an event of a lease.
+    fn lease(&self, kind: EventKind, lease: &Lease, detail: impl Into<String>) {
         self.note(self.of_lease(kind, lease, detail.into()));
-    }
-
-    /// Notes that an outsider was found on a leased port.
-    pub fn late_conflict(&self, lease: &Lease, outsider: Outsider) {
-        self.note(Event {
-            outsider: Some(outsider),
-            ..self.of_lease(EventKind::LateConflict, lease, String::new())
-        });
     }
 
     fn of_lease(&self, kind: EventKind, lease: &Lease, detail: String) -> Event {
         Event {
-            seq: 0,
-            at: self.clock.now(),
-            kind,
             uid: Some(lease.uid),
             lease: Some(lease.id),
             allocation: Some(lease.allocation),
             protocol: Some(lease.protocol),
             port: Some(lease.port),
-            outsider: None,
-            detail,
+            ..self.of_nothing(kind, detail)
         }
     }
 
-    /// Notes something that concerns no lease.
+    /// Notes an event that concerns no lease. Only `uid` and root see its detail, if a uid is given.
     pub fn other(&self, kind: EventKind, uid: Option<u32>, detail: impl Into<String>) {
         self.note(Event {
-            seq: 0,
-            at: self.clock.now(),
-            kind,
             uid,
-            lease: None,
-            allocation: None,
-            protocol: None,
-            port: None,
-            outsider: None,
-            detail: detail.into(),
+            ..self.of_nothing(kind, detail.into())
         });
     }
 
-    /// Notes something that concerns a port, and with it everybody.
-    pub fn port(&self, kind: EventKind, protocol: Protocol, port: Port, detail: impl Into<String>) {
+    /// Notes an event of a port, which all users see.
+    fn port(&self, kind: EventKind, protocol: Protocol, port: Port, detail: &str) {
         self.note(Event {
+            protocol: Some(protocol),
+            port: Some(port),
+            ..self.of_nothing(kind, detail.to_owned())
+        });
+    }
+
+    fn of_nothing(&self, kind: EventKind, detail: String) -> Event {
+        Event {
             seq: 0,
             at: self.clock.now(),
             kind,
             uid: None,
             lease: None,
             allocation: None,
-            protocol: Some(protocol),
-            port: Some(port),
+            protocol: None,
+            port: None,
             outsider: None,
-            detail: detail.into(),
-        });
+            detail,
+        }
     }
 
     fn note(&self, mut event: Event) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.last += 1;
-        event.seq = state.last;
-        if state.events.len() == KEPT {
-            state.events.pop_front();
-        }
-        state.events.push_back(event.clone());
-        // Sent under the lock, so that the order on the channel is the order of the numbers.
-        // Nobody listening is no failure.
-        let _ = self.live.send(event);
+        self.state.with(|state| {
+            state.last += 1;
+            event.seq = state.last;
+            if state.events.len() == KEPT {
+                state.events.pop_front();
+            }
+            state.events.push_back(event.clone());
+            // Sent under the lock, so that the order on the channel is the order of the numbers. An
+            // error only means that there is no listener.
+            let _ = self.live.send(event);
+        });
     }
 
-    /// What happened after event `seq` and is still kept, and the events from now on.
+    /// Returns the kept events after event `seq`, and the events from now on.
     pub fn since(&self, seq: u64) -> Since {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let missed = state.events.iter().filter(|event| event.seq > seq);
-        let oldest = state
-            .events
-            .front()
-            .map_or(state.last + 1, |event| event.seq);
-        Since {
-            gap: seq > state.last || seq.saturating_add(1) < oldest,
-            missed: missed.cloned().collect(),
-            live: self.live.subscribe(),
-        }
+        self.state.with(|state| {
+            let missed = state.events.iter().filter(|event| event.seq > seq);
+            let oldest = state.events.front();
+            let oldest = oldest.map_or(state.last + 1, |event| event.seq);
+            Since {
+                gap: seq > state.last || seq.saturating_add(1) < oldest,
+                missed: missed.cloned().collect(),
+                live: self.live.subscribe(),
+            }
+        })
     }
 
-    /// Tells whoever listens that nothing more will come, so that a shut-down need not wait.
+    /// Tells listeners that no event will follow, so that a shut-down need not wait for them.
     pub fn close(&self) {
         self.closed.send_replace(true);
     }
 
-    /// Turns true once the journal is closed.
+    /// Returns a value that turns true once the journal is closed.
     pub fn closed(&self) -> watch::Receiver<bool> {
         self.closed.subscribe()
     }
 
-    /// The latest events, newest first.
+    /// Returns the latest events, newest first.
     pub fn latest(&self, count: usize) -> Vec<Event> {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.events.iter().rev().take(count).cloned().collect()
+        self.state
+            .with(|state| state.events.iter().rev().take(count).cloned().collect())
+    }
+
+    /// Returns the counters of a port server.
+    pub(super) fn portserver_metrics(&self) -> PortserverMetrics {
+        self.metrics.portserver()
+    }
+
+    /// Returns all metrics as text, with the given current values.
+    pub(super) fn metrics_text(&self, now: Now, exposition: Exposition) -> String {
+        self.metrics.text(now, exposition)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::telemetry::metrics::StoreMetrics;
+
+    fn journal() -> Journal {
+        let metrics = Metrics::new(&StoreMetrics::default());
+        Journal::new(Clock::manual(), metrics)
+    }
 
     #[test]
-    fn who_comes_late_gets_what_was_missed_and_what_comes() {
-        let journal = Journal::new(Clock::manual());
+    fn late_listeners_get_missed_events_and_the_next_ones() {
+        let journal = journal();
         journal.other(EventKind::Reloaded, None, "one");
         journal.other(EventKind::Reloaded, None, "two");
         let Since {
@@ -186,10 +195,7 @@ mod tests {
             mut live,
         } = journal.since(1);
         assert_eq!((missed.len(), gap), (1, false));
-        assert!(
-            journal.since(9).gap,
-            "a number of another run passed for one of this"
-        );
+        assert!(journal.since(9).gap, "a number of another run is a gap");
         assert_eq!((missed[0].seq, &*missed[0].detail), (2, "two"));
         journal.other(EventKind::Reloaded, None, "three");
         assert_eq!(live.try_recv().unwrap().seq, 3);
@@ -197,8 +203,8 @@ mod tests {
     }
 
     #[test]
-    fn only_so_many_are_kept() {
-        let journal = Journal::new(Clock::manual());
+    fn oldest_events_are_dropped() {
+        let journal = journal();
         for _ in 0..KEPT + 10 {
             journal.other(EventKind::Reloaded, None, "");
         }

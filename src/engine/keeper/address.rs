@@ -3,7 +3,6 @@
 
 use std::net::IpAddr;
 
-use crate::domain::event::EventKind;
 use crate::domain::lease::{Lease, State};
 use crate::engine::refusal::Refusal;
 use crate::engine::service::Service;
@@ -31,23 +30,19 @@ impl Service {
     }
 
     async fn compare(&self, host: &Snapshot, lease: &Lease) -> Result<(), Refusal> {
-        let gone = missing(host, lease);
-        let (state, kind, detail) = match (gone, lease.state) {
-            (Some(ip), State::Reserved | State::Handed | State::Active) => (
-                State::Degraded,
-                EventKind::Degraded,
-                format!("{ip} has gone from the host"),
-            ),
-            (None, State::Degraded) => (
-                healthy(lease),
-                EventKind::Healed,
-                "its addresses are all there".to_owned(),
-            ),
-            _ => return Ok(()),
-        };
-        let changed = self.change(lease.id, |lease| lease.state = state).await?;
-        tracing::info!(port = %changed.port, "lease {}: {detail}", changed.id);
-        self.journal.lease(kind, &changed, detail);
+        match (missing(host, lease), lease.state) {
+            (Some(ip), State::Reserved | State::Handed | State::Active) => {
+                let degraded = self.change(lease.id, |lease| lease.state = State::Degraded);
+                let detail = format!("{ip} has gone from the host");
+                self.journal.degraded(&*degraded.await?, &detail);
+            }
+            (None, State::Degraded) => {
+                let state = healthy(lease);
+                let healed = self.change(lease.id, |lease| lease.state = state).await?;
+                self.journal.healed(&healed, "its addresses are all there");
+            }
+            _ => {}
+        }
         Ok(())
     }
 }

@@ -8,7 +8,6 @@ use crate::domain::outsider::Outsider;
 use crate::engine::observer;
 use crate::engine::refusal::Refusal;
 use crate::engine::service::Service;
-use crate::telemetry::span;
 
 impl Service {
     /// An outsider has the port.
@@ -22,17 +21,9 @@ impl Service {
         Ok(())
     }
 
-    /// Tells of an outsider on a leased port: by name in the log, which is its administrator's.
+    /// Learns and reports that an outsider has a leased port.
     pub(in crate::engine) fn late_conflict(&self, lease: &Lease, outsider: impl Into<Outsider>) {
         let outsider = outsider.into();
-        let span = span::of_lease("late_conflict", lease);
-        let _within = span.enter();
-        tracing::warn!(
-            port = %lease.port,
-            lease = %lease.id,
-            "an outsider listens on a leased port: {outsider}"
-        );
-        self.metrics.late_conflict();
         self.learning.late_conflict(lease, &outsider);
         self.journal.late_conflict(lease, outsider);
     }

@@ -4,7 +4,6 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use crate::domain::event::EventKind;
 use crate::domain::lease::{Guard, Handover, Lease, LeaseId, State};
 use crate::engine::caller::Caller;
 use crate::engine::refusal::Refusal;
@@ -67,8 +66,8 @@ impl Service {
             lease.guard = guard;
         });
         let active = active.await?;
-        let detail = "the owner was given its sockets";
-        self.journal.lease(EventKind::Active, &active, detail);
+        self.journal
+            .active(&active, "the owner was given its sockets");
         Ok(active)
     }
 }

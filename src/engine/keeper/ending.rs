@@ -7,7 +7,6 @@ use std::time::Duration;
 use tracing::Instrument;
 
 use super::folder::FOLDER_GONE;
-use crate::domain::event::EventKind;
 use crate::domain::lease::{BootTime, Lease, LeaseId, Owner, State};
 use crate::engine::caller::Caller;
 use crate::engine::giveway::GAVE_WAY;
@@ -107,8 +106,7 @@ impl Service {
         }
         let renewing = span::of_lease("renew", &lease);
         let renewed = self.put_off(id, ttl).instrument(renewing).await?;
-        let detail = format!("{ttl:?}");
-        self.journal.lease(EventKind::Renewed, &renewed, detail);
+        self.journal.renewed(&renewed, ttl);
         Ok(renewed)
     }
 
@@ -119,9 +117,7 @@ impl Service {
             lease.expires = Some(until);
             lease.ttl = Some(ttl);
         });
-        let renewed = renewed.await?;
-        tracing::info!(lease = %id, port = %renewed.port, ?ttl, "renewed");
-        Ok(renewed)
+        renewed.await
     }
 
     /// Ends a lease if `still` says so of the lease as it is in its turn; its name, if any, goes on
@@ -209,19 +205,12 @@ impl Service {
         lock(&self.books).remove(id);
         lock(&self.listeners).remove(&id);
         self.learning.released(ended);
-        let ended_at = ended.ended_at.unwrap_or(ended.granted_at);
-        let lifetime = ended_at.duration_since(ended.granted_at);
-        let lifetime = lifetime.try_into().unwrap_or_default();
-        self.metrics.ended(ended.state.as_str(), lifetime);
         self.queue.notify_freed();
         if let Some(who) = intruder {
             self.late_conflict(ended, who);
         }
-        let state = ended.state;
-        self.journal
-            .lease(EventKind::Ended, ended, told(state, why));
-        let state = state.as_str();
-        tracing::info!(lease = %id, port = %ended.port, state, "ended: {why}");
+        let is_early = [FOLDER_GONE, GAVE_WAY].contains(&why);
+        self.journal.ended(ended, why, is_early);
     }
 
     /// Begins to end leases that others are about to replace, in the commit of those others. Refused
@@ -299,13 +288,4 @@ impl Service {
             }
         }
     }
-}
-
-/// The end state, and why where portbook ended a lease by itself before its time.
-fn told(state: State, why: &str) -> String {
-    let word = state.as_str();
-    if [FOLDER_GONE, GAVE_WAY].contains(&why) {
-        return format!("{word}: {why}");
-    }
-    word.to_owned()
 }

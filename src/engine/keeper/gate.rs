@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use super::retake;
 use crate::domain::attempt::Occupant;
-use crate::domain::event::EventKind;
 use crate::domain::lease::{Guard, Handover, Lease, LeaseId, State};
 use crate::engine::caller::{Caller, Mode};
 use crate::engine::refusal::Refusal;
@@ -117,7 +116,7 @@ impl Service {
         let changed = changed.await?;
         match intruder {
             Some(who) => self.late_conflict(&changed, who),
-            None => self.journal.lease(EventKind::Reserved, &changed, why),
+            None => self.journal.parked(&changed, why),
         }
         Ok(())
     }

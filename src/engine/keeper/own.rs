@@ -4,7 +4,6 @@
 use std::net::TcpListener;
 use std::sync::Arc;
 
-use crate::domain::event::EventKind;
 use crate::domain::lease::{Guard, Lease, LeaseId, State};
 use crate::engine::refusal::Refusal;
 use crate::engine::service::{Service, lock};
@@ -25,8 +24,7 @@ impl Service {
             lease.guard = Guard::Owner;
         });
         let active = active.await?;
-        self.journal
-            .lease(EventKind::Active, &active, "the console listens");
+        self.journal.active(&active, "the console listens");
         Ok(listeners)
     }
 

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::domain::address::BindAddress;
-use crate::domain::event::EventKind;
 use crate::domain::lease::{Guard, Handover, Lease, LeaseId, State};
 use crate::domain::port::{Port, Protocol};
 use crate::engine::refusal::Refusal;
@@ -161,8 +160,7 @@ impl Service {
             lease.state = recovered_state(lease);
             lease.guard = Guard::Hold;
         });
-        let (guarded, detail) = (guarded.await?, "its hold is back");
-        self.journal.lease(EventKind::Repaired, &guarded, detail);
+        self.journal.held_again(&*guarded.await?);
         Ok(())
     }
 }

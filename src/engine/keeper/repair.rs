@@ -11,7 +11,6 @@ use std::time::Duration;
 use tracing::Instrument;
 
 use super::gate::may_be_open;
-use crate::domain::event::EventKind;
 use crate::domain::lease::{Guard, Lease, LeaseId, State};
 use crate::domain::port::Port;
 use crate::engine::books::Ticket;
@@ -139,10 +138,7 @@ impl Service {
 
     fn note_mended(&self, fault: Fault) {
         *lock(&self.repairs).mended.entry(fault.word()).or_default() += 1;
-        self.metrics.repaired(fault.word());
-        tracing::warn!(?fault, "mended");
-        let detail = format!("mended: {}", fault.word());
-        self.journal.other(EventKind::Repaired, None, detail);
+        self.journal.mended(fault, fault.word());
     }
 
     fn faults_in_memory(&self) -> Vec<Fault> {
