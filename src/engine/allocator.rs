@@ -14,11 +14,11 @@ mod ruling;
 mod tests;
 mod weighing;
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Arc;
 
-use super::books::{Books, Ticket};
 use super::caller::Caller;
 use super::learning::{Learning, Occupants};
+use super::leases::{Leases, Reservation};
 use super::plan::Plan;
 use super::refusal::Refusal;
 use super::rules::KernelRules;
@@ -39,15 +39,16 @@ use preference::Above;
 /// them the rest of what the socket tables list is jumped over.
 const REALLY_TRIED: usize = 16;
 
-/// One port that was found: held for each protocol, and reserved in the books.
+/// A found port: held for each protocol, and reserved. Fields drop in this order: the sockets close
+/// before the books free the port.
 #[derive(Debug)]
-pub struct Found {
-    /// The port.
-    pub port: Port,
+pub(super) struct Found {
+    /// The port number.
+    pub(super) port: Port,
     /// One hold a protocol.
-    pub holds: Vec<Hold>,
-    /// What keeps it in the books until it is a lease.
-    pub ticket: Ticket,
+    pub(super) holds: Vec<Hold>,
+    /// Keeps the port in the books until it is a lease.
+    pub(super) reservation: Reservation,
 }
 
 /// A port that a request wants, beside what its plan says of all of them.
@@ -64,7 +65,7 @@ pub struct Wish {
 /// One search under way: where it looks, what it tried, what it has found.
 pub(super) struct Search<'a> {
     plan: &'a Plan,
-    books: &'a Mutex<Books>,
+    leases: &'a Arc<Leases>,
     learning: &'a Learning,
     clock: &'a Clock,
     rules: &'a KernelRules,
@@ -97,7 +98,7 @@ impl<'a> Search<'a> {
     /// A search that has not begun. Whoever searches has the data directory's lock.
     pub(super) fn new(
         plan: &'a Plan,
-        books: &'a Mutex<Books>,
+        leases: &'a Arc<Leases>,
         learning: &'a Learning,
         clock: &'a Clock,
         rules: &'a KernelRules,
@@ -106,7 +107,7 @@ impl<'a> Search<'a> {
     ) -> Self {
         Self {
             plan,
-            books,
+            leases,
             learning,
             clock,
             rules,
@@ -132,10 +133,6 @@ impl<'a> Search<'a> {
         self
     }
 
-    fn books(&self) -> std::sync::MutexGuard<'a, Books> {
-        self.books.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Finds a port for each of these wishes, or none at all. `None` stands for a name that stays
     /// where it is, because its preferred port could not be had.
     pub fn find(
@@ -155,9 +152,6 @@ impl<'a> Search<'a> {
                 Err(refusal) => {
                     self.explanation.granted.clear();
                     self.explanation.steps.clear();
-                    for found in all.into_iter().flatten() {
-                        self.let_go(found);
-                    }
                     return Err(refusal);
                 }
             }
@@ -194,17 +188,6 @@ impl<'a> Search<'a> {
             return Ok(Some((Step::Upwards, found)));
         }
         self.any(rng).map(Some)
-    }
-
-    /// Closes what was found and gives it up in the books.
-    pub fn let_go(&self, found: Found) {
-        drop(found.holds);
-        self.cancel(found.port, found.ticket);
-    }
-
-    fn cancel(&self, port: Port, ticket: Ticket) {
-        let (group, protocols) = (&self.plan.group, self.plan.protocols);
-        self.books().cancel(group, protocols, port, ticket);
     }
 
     fn note(&mut self, note: String) {

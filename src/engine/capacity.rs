@@ -6,17 +6,19 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::plan::allowed;
-use super::refusal::Refusal;
-use super::rules::Rules;
-use super::service::Service;
-use super::survey::exclusions;
 use crate::choice::bits::PortBits;
+use crate::config::Pool;
 use crate::domain::address::{AddressGroup, BindAddress};
 use crate::domain::lease::{Lease, State};
 use crate::domain::port::Protocol;
 use crate::domain::selector::{Selector, SelectorKind};
 use crate::domain::sighting::Sighting;
+use crate::engine::engine::Engine;
+use crate::engine::plan::allowed;
+use crate::engine::refusal::Refusal;
+use crate::engine::rules::Rules;
+use crate::engine::survey;
+use crate::engine::survey::exclusions;
 use crate::host::interface::{Interface, Snapshot, resolve};
 
 /// More interfaces than anybody compares at a glance.
@@ -70,7 +72,7 @@ pub struct OnInterface {
 
 /// What counts the ports of pools at one moment.
 struct Count<'a> {
-    service: &'a Service,
+    engine: &'a Engine,
     rules: Arc<Rules>,
     taken: Taken,
 }
@@ -96,57 +98,55 @@ impl Shares {
     }
 }
 
-impl Service {
-    /// How full the pools are, in the order of their names.
-    pub fn capacities(&self) -> Result<Vec<Capacity>, Refusal> {
-        let host = self.host()?;
-        let count = Count::of(self);
-        let capacity = |pool: &Arc<Pool>| {
-            let whole = resolve(&host, &pool.interfaces);
-            let parts = whole
-                .as_ref()
-                .map(|group| few(parts(&host, group, is_usual)));
-            let parts = parts.unwrap_or_default().into_iter();
-            Capacity {
-                pool: Arc::clone(&pool.name),
-                interfaces: parts
-                    .map(|(name, group)| count.place(pool, name, group))
-                    .collect(),
-                whole: whole
-                    .map(|group| count.place(pool, "".into(), group))
-                    .map_err(|error| error.to_string()),
-            }
-        };
-        Ok(count.rules.settings.pools.values().map(capacity).collect())
-    }
-
-    /// How full each pool is on each interface that it has addresses on, pools in the order of their
-    /// names. Of a pool whose addresses are away nothing is told.
-    pub fn capacities_by_interface(&self) -> Result<Vec<OnInterface>, Refusal> {
-        let host = self.host()?;
-        let count = Count::of(self);
-        let mut found = Vec::new();
-        for pool in count.rules.settings.pools.values() {
-            let Ok(group) = resolve(&host, &pool.interfaces) else {
-                continue;
-            };
-            let parts = parts(&host, &group, |known| known.up).into_iter();
-            found.extend(parts.map(|(name, group)| OnInterface {
-                pool: Arc::clone(&pool.name),
-                place: count.place(pool, name, group),
-            }));
+/// How full the pools are, in the order of their names.
+pub(super) fn capacities(engine: &Arc<Engine>) -> Result<Vec<Capacity>, Refusal> {
+    let host = survey::host(engine)?;
+    let count = Count::of(engine);
+    let capacity = |pool: &Arc<Pool>| {
+        let whole = resolve(&host, &pool.interfaces);
+        let parts = whole
+            .as_ref()
+            .map(|group| few(parts(&host, group, is_usual)));
+        let parts = parts.unwrap_or_default().into_iter();
+        Capacity {
+            pool: Arc::clone(&pool.name),
+            interfaces: parts
+                .map(|(name, group)| count.place(pool, name, group))
+                .collect(),
+            whole: whole
+                .map(|group| count.place(pool, "".into(), group))
+                .map_err(|error| error.to_string()),
         }
-        Ok(found)
+    };
+    Ok(count.rules.settings.pools.values().map(capacity).collect())
+}
+
+/// How full each pool is on each interface that it has addresses on, pools in the order of their
+/// names. Of a pool whose addresses are away nothing is told.
+pub(super) fn capacities_by_interface(engine: &Arc<Engine>) -> Result<Vec<OnInterface>, Refusal> {
+    let host = survey::host(engine)?;
+    let count = Count::of(engine);
+    let mut found = Vec::new();
+    for pool in count.rules.settings.pools.values() {
+        let Ok(group) = resolve(&host, &pool.interfaces) else {
+            continue;
+        };
+        let parts = parts(&host, &group, |known| known.up).into_iter();
+        found.extend(parts.map(|(name, group)| OnInterface {
+            pool: Arc::clone(&pool.name),
+            place: count.place(pool, name, group),
+        }));
     }
+    Ok(found)
 }
 
 impl<'a> Count<'a> {
-    fn of(service: &'a Service) -> Self {
-        let mut taken = Taken::by_leases(&service.leases());
-        taken.seen = service.learning.seen_by_address();
+    fn of(engine: &'a Engine) -> Self {
+        let mut taken = Taken::by_leases(&engine.leases.all());
+        taken.seen = engine.learning.seen_by_address();
         Self {
-            service,
-            rules: service.rules.now(),
+            engine,
+            rules: engine.rules.now(),
             taken,
         }
     }
@@ -165,7 +165,7 @@ impl<'a> Count<'a> {
         let [mut active, mut lost] = [(); 2].map(|()| PortBits::default());
         // One number, free for every protocol of the pool.
         for protocol in pool.protocol.each() {
-            let (by_books, after_refusal) = self.service.kept(*protocol, group);
+            let (by_books, after_refusal) = self.engine.leases.kept_from(group, *protocol);
             kept.add(&by_books);
             cooling.add(&after_refusal);
             let sets = [&mut active, &mut lost, &mut seen];

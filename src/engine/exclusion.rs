@@ -3,13 +3,13 @@
 
 use std::sync::Arc;
 
-use super::caller::Caller;
-use super::refusal::Refusal;
-use super::service::Service;
-use super::told::holder_text;
 use crate::domain::exclusion::{Exclusion, LONGEST_REASON};
 use crate::domain::lease::Lease;
 use crate::domain::port::{Port, PortSet, Protocol, Protocols};
+use crate::engine::caller::Caller;
+use crate::engine::engine::Engine;
+use crate::engine::refusal::Refusal;
+use crate::engine::told::holder_text;
 use crate::host::process;
 use crate::store::StoreError;
 
@@ -46,81 +46,78 @@ pub fn what_follows(lease: &Lease, caller: &Caller) -> String {
     format!("{port}/{protocol} is leased to {holder}: {follows}")
 }
 
-impl Service {
-    /// Excludes ports, all or none. Leases on them live on until their names are asked for again.
-    pub async fn exclude(
-        &self,
-        caller: &Caller,
-        protocols: Protocols,
-        ports: &PortSet,
-        reason: Option<&str>,
-    ) -> Result<Excluded, Refusal> {
-        check_administrator(caller)?;
-        let (reason, at) = (checked(reason)?, self.clock.now());
-        let each = protocols.each().iter();
-        let exclusion = |protocol: Protocol, port| Exclusion {
-            protocol,
-            port,
-            reason: reason.clone(),
-            uid: caller.uid,
-            at,
-        };
-        let exclusions = each.flat_map(|each| ports.iter().map(|port| exclusion(*each, port)));
-        let exclusions: Vec<Exclusion> = exclusions.collect();
-        self.store.exclude(exclusions.clone()).await?;
-        let before = self.exclusions();
-        let known = |one: &&Exclusion| before.get(one.protocol, one.port).is_some();
-        let added = exclusions.len() - exclusions.iter().filter(known).count();
-        self.rules
-            .change_exclusions(|all| all.add_all(exclusions.iter().cloned()));
-        let by = exclusions.first().map(Exclusion::by).unwrap_or_default();
-        self.journal.excluded(protocols, ports, caller.uid, &by);
-        Ok(Excluded {
-            leases: self.leases_within(protocols, ports),
-            exclusions,
-            added,
-        })
-    }
+/// Excludes ports, all or none. Leases on them live on until their names are asked for again.
+pub(super) async fn exclude(
+    engine: &Arc<Engine>,
+    caller: &Caller,
+    protocols: Protocols,
+    ports: &PortSet,
+    reason: Option<&str>,
+) -> Result<Excluded, Refusal> {
+    check_administrator(caller)?;
+    let (reason, at) = (checked(reason)?, engine.clock.now());
+    let each = protocols.each().iter();
+    let exclusion = |protocol: Protocol, port| Exclusion {
+        protocol,
+        port,
+        reason: reason.clone(),
+        uid: caller.uid,
+        at,
+    };
+    let exclusions = each.flat_map(|each| ports.iter().map(|port| exclusion(*each, port)));
+    let exclusions: Vec<Exclusion> = exclusions.collect();
+    engine.store.exclude(exclusions.clone()).await?;
+    let before = engine.rules.now();
+    let known = |one: &&Exclusion| before.exclusions.get(one.protocol, one.port).is_some();
+    let added = exclusions.len() - exclusions.iter().filter(known).count();
+    engine
+        .rules
+        .change_exclusions(|all| all.add_all(exclusions.iter().cloned()));
+    let by = exclusions.first().map(Exclusion::by).unwrap_or_default();
+    engine.journal.excluded(protocols, ports, caller.uid, &by);
+    Ok(Excluded {
+        leases: leases_within(engine, protocols, ports),
+        exclusions,
+        added,
+    })
+}
 
-    /// Takes exclusions back. Refused if none of the ports is excluded by hand.
-    pub async fn include(
-        &self,
-        caller: &Caller,
-        protocols: Protocols,
-        ports: &PortSet,
-    ) -> Result<(), Refusal> {
-        check_administrator(caller)?;
-        let all = self.exclusions();
-        let each = protocols.each().iter();
-        let found = each.flat_map(|each| ports.iter().map(|port| (*each, port)));
-        let found = found.filter(|(protocol, port)| all.get(*protocol, *port).is_some());
-        let found: Vec<(Protocol, Port)> = found.collect();
-        if found.is_empty() {
-            return Err(Refusal::NotExcluded(ports.clone(), protocols));
-        }
-        self.store.include(found.clone()).await?;
-        self.rules.change_exclusions(|all| all.remove_all(&found));
-        self.journal.included(protocols, ports, caller.uid);
-        self.queue.notify_freed();
-        Ok(())
+/// Takes exclusions back. Refused if none of the ports is excluded by hand.
+pub(super) async fn include(
+    engine: &Arc<Engine>,
+    caller: &Caller,
+    protocols: Protocols,
+    ports: &PortSet,
+) -> Result<(), Refusal> {
+    check_administrator(caller)?;
+    let rules = engine.rules.now();
+    let each = protocols.each().iter();
+    let found = each.flat_map(|each| ports.iter().map(|port| (*each, port)));
+    let found = found.filter(|(protocol, port)| rules.exclusions.get(*protocol, *port).is_some());
+    let found: Vec<(Protocol, Port)> = found.collect();
+    if found.is_empty() {
+        return Err(Refusal::NotExcluded(ports.clone(), protocols));
     }
+    engine.store.include(found.clone()).await?;
+    engine.rules.change_exclusions(|all| all.remove_all(&found));
+    engine.journal.included(protocols, ports, caller.uid);
+    engine.leases.notify_freed();
+    Ok(())
+}
 
-    /// The living leases on these ports, by port.
-    fn leases_within(&self, protocols: Protocols, ports: &PortSet) -> Vec<Arc<Lease>> {
-        let mut leases = self.leases();
-        leases.retain(|lease| {
-            ports.contains(lease.port) && protocols.each().contains(&lease.protocol)
-        });
-        leases.sort_by_key(|lease| lease.port);
-        leases
-    }
+/// The living leases on these ports, by port.
+fn leases_within(engine: &Arc<Engine>, protocols: Protocols, ports: &PortSet) -> Vec<Arc<Lease>> {
+    let mut leases = engine.leases.all();
+    leases.retain(|lease| ports.contains(lease.port) && protocols.each().contains(&lease.protocol));
+    leases.sort_by_key(|lease| lease.port);
+    leases
+}
 
-    /// Reads what is on record.
-    pub(super) async fn take_up_exclusions(&self) -> Result<(), StoreError> {
-        let on_record = self.store.exclusions().await?;
-        self.rules.change_exclusions(|all| all.add_all(on_record));
-        Ok(())
-    }
+/// Reads what is on record.
+pub(super) async fn restore(engine: &Arc<Engine>) -> Result<(), StoreError> {
+    let on_record = engine.store.exclusions().await?;
+    engine.rules.change_exclusions(|all| all.add_all(on_record));
+    Ok(())
 }
 
 /// It is for everybody, so only who runs the service may.

@@ -2,11 +2,12 @@
 
 use std::sync::atomic::Ordering;
 
-use super::service::Service;
 use crate::domain::health::{Check, Condition};
 use crate::domain::lease::{Guard, Handover, Lease, State};
 use crate::domain::words::grouped;
+use crate::engine::engine::Engine;
 use crate::host::kernel;
+use std::sync::Arc;
 
 /// Below this the record may not find room for what comes next.
 const NO_ROOM: u64 = 8 << 20;
@@ -20,103 +21,100 @@ const NO_DESCRIPTORS: u64 = 16;
 /// A snapshot is late after so many of its intervals.
 const LATE: u32 = 3;
 
-impl Service {
-    /// Looks at everything that granting and keeping ports depends on. The first check commits an
-    /// empty batch, so it takes as long as an allocation's commit.
-    pub async fn health(&self) -> Vec<Check> {
-        vec![
-            self.check_record().await,
-            self.check_guards(),
-            self.descriptors_left(),
-            self.check_disk(),
-            self.check_interfaces(),
-            self.check_snapshot(),
-        ]
-    }
+/// Looks at everything that granting and keeping ports depends on. The first check commits an
+/// empty batch, so it takes as long as an allocation's commit.
+pub(super) async fn health(engine: &Arc<Engine>) -> Vec<Check> {
+    vec![
+        check_record(engine).await,
+        check_guards(engine),
+        descriptors_left(engine),
+        check_disk(engine),
+        check_interfaces(engine),
+        check_snapshot(engine),
+    ]
+}
 
-    async fn check_record(&self) -> Check {
-        match self.store.commit(self.store.batch()).await {
-            Ok(_) => Check::ok("record", "it takes commits"),
-            Err(error) => Check::new("record", Condition::Fail, error.to_string()),
+async fn check_record(engine: &Arc<Engine>) -> Check {
+    match engine.store.commit(engine.store.batch()).await {
+        Ok(_) => Check::ok("record", "it takes commits"),
+        Err(error) => Check::new("record", Condition::Fail, error.to_string()),
+    }
+}
+
+fn check_guards(engine: &Arc<Engine>) -> Check {
+    let leases = engine.leases.all();
+    let bare = leases.iter().filter(|lease| is_bare(engine, lease)).count();
+    let lost = leases.iter().filter(|lease| lease.state == State::Lost);
+    let lost = lost.count();
+    if bare + lost == 0 {
+        return Check::ok("guards", format!("all of {} leases", leases.len()));
+    }
+    let detail =
+        format!("{bare} leases have no guard, {lost} are lost to outsiders; see `portbook list`");
+    Check::new("guards", Condition::Warn, detail)
+}
+
+/// Whether nothing in the kernel keeps a lease that should be kept there.
+fn is_bare(engine: &Arc<Engine>, lease: &Lease) -> bool {
+    let kept_by_books = lease.handover == Handover::Release || lease.state == State::Lost;
+    let guarded = lease.guard == Guard::Owner || engine.leases.hold_of(lease.id).is_some();
+    !lease.state.is_ended() && !kept_by_books && !guarded
+}
+
+fn descriptors_left(engine: &Arc<Engine>) -> Check {
+    let open = kernel::open_descriptors().unwrap_or(0) as u64;
+    let left = engine.descriptor_limit.saturating_sub(open);
+    let (held, budget) = (engine.leases.descriptor_count(), engine.descriptor_budget());
+    let detail = descriptors_told(held, budget, left);
+    let condition = if left < NO_DESCRIPTORS {
+        Condition::Fail
+    } else if held.saturating_mul(10) >= budget.saturating_mul(9) {
+        Condition::Warn
+    } else {
+        Condition::Ok
+    };
+    Check::new("descriptors", condition, detail)
+}
+
+fn check_disk(engine: &Arc<Engine>) -> Check {
+    let folder = engine.settings().data_dir.clone();
+    let free = match kernel::free_bytes(&folder) {
+        Ok(free) => free,
+        Err(error) => return Check::new("disk", Condition::Warn, error.to_string()),
+    };
+    let condition = match free {
+        0..NO_ROOM => Condition::Fail,
+        NO_ROOM..LITTLE_ROOM => Condition::Warn,
+        _ => Condition::Ok,
+    };
+    let detail = format!("{} MiB free in {}", free >> 20, folder.display());
+    Check::new("disk", condition, detail)
+}
+
+fn check_interfaces(engine: &Arc<Engine>) -> Check {
+    match engine.interfaces.current() {
+        Err(error) => Check::new("interfaces", Condition::Fail, error.to_string()),
+        Ok(_) if engine.is_watching.load(Ordering::Relaxed) => {
+            Check::ok("interfaces", "changes are told as they happen")
+        }
+        Ok(_) => {
+            let detail = "changes are not told; each request looks for itself";
+            Check::new("interfaces", Condition::Warn, detail)
         }
     }
+}
 
-    fn check_guards(&self) -> Check {
-        let leases = self.leases();
-        let bare = leases.iter().filter(|lease| self.is_bare(lease)).count();
-        let lost = leases.iter().filter(|lease| lease.state == State::Lost);
-        let lost = lost.count();
-        if bare + lost == 0 {
-            return Check::ok("guards", format!("all of {} leases", leases.len()));
-        }
-        let detail = format!(
-            "{bare} leases have no guard, {lost} are lost to outsiders; see `portbook list`"
-        );
-        Check::new("guards", Condition::Warn, detail)
-    }
-
-    /// Whether nothing in the kernel keeps a lease that should be kept there.
-    fn is_bare(&self, lease: &Lease) -> bool {
-        let kept_by_books = lease.handover == Handover::Release || lease.state == State::Lost;
-        let guarded = lease.guard == Guard::Owner || self.hold_of(lease.id).is_some();
-        !lease.state.is_ended() && !kept_by_books && !guarded
-    }
-
-    fn descriptors_left(&self) -> Check {
-        let open = kernel::open_descriptors().unwrap_or(0) as u64;
-        let left = self.descriptor_limit.saturating_sub(open);
-        let (held, budget) = (self.held_descriptors(), self.descriptor_budget());
-        let detail = descriptors_told(held, budget, left);
-        let condition = if left < NO_DESCRIPTORS {
-            Condition::Fail
-        } else if held.saturating_mul(10) >= budget.saturating_mul(9) {
-            Condition::Warn
-        } else {
-            Condition::Ok
-        };
-        Check::new("descriptors", condition, detail)
-    }
-
-    fn check_disk(&self) -> Check {
-        let folder = self.settings().data_dir.clone();
-        let free = match kernel::free_bytes(&folder) {
-            Ok(free) => free,
-            Err(error) => return Check::new("disk", Condition::Warn, error.to_string()),
-        };
-        let condition = match free {
-            0..NO_ROOM => Condition::Fail,
-            NO_ROOM..LITTLE_ROOM => Condition::Warn,
-            _ => Condition::Ok,
-        };
-        let detail = format!("{} MiB free in {}", free >> 20, folder.display());
-        Check::new("disk", condition, detail)
-    }
-
-    fn check_interfaces(&self) -> Check {
-        match self.interfaces.current() {
-            Err(error) => Check::new("interfaces", Condition::Fail, error.to_string()),
-            Ok(_) if self.watching.load(Ordering::Relaxed) => {
-                Check::ok("interfaces", "changes are told as they happen")
-            }
-            Ok(_) => {
-                let detail = "changes are not told; each request looks for itself";
-                Check::new("interfaces", Condition::Warn, detail)
-            }
-        }
-    }
-
-    fn check_snapshot(&self) -> Check {
-        let Some(at) = self.learning.last_snapshot_at() else {
-            let detail = "there was none since the start";
-            return Check::new("snapshot", Condition::Warn, detail);
-        };
-        let age = self.clock.now().duration_since(at);
-        let age: std::time::Duration = age.try_into().unwrap_or_default();
-        let late = age > self.settings().history.snapshot_interval * LATE;
-        let condition = if late { Condition::Warn } else { Condition::Ok };
-        let detail = format!("the last one was {} s ago", age.as_secs());
-        Check::new("snapshot", condition, detail)
-    }
+fn check_snapshot(engine: &Arc<Engine>) -> Check {
+    let Some(at) = engine.learning.last_snapshot_at() else {
+        let detail = "there was none since the start";
+        return Check::new("snapshot", Condition::Warn, detail);
+    };
+    let age = engine.clock.now().duration_since(at);
+    let age: std::time::Duration = age.try_into().unwrap_or_default();
+    let late = age > engine.settings().history.snapshot_interval * LATE;
+    let condition = if late { Condition::Warn } else { Condition::Ok };
+    let detail = format!("the last one was {} s ago", age.as_secs());
+    Check::new("snapshot", condition, detail)
 }
 
 /// How many file descriptors there are. A hold takes one for each bind address, a watch one for each

@@ -3,72 +3,62 @@
 
 use std::sync::Arc;
 
-use super::grant::RequestContext;
-use super::refusal::Refusal;
-use super::service::{Service, lock};
-use super::told::owner_text;
 use crate::domain::attempt::printable;
 use crate::domain::lease::{Lease, Name};
-use crate::domain::port::Protocol;
+use crate::engine::context::RequestContext;
+use crate::engine::engine::Engine;
+use crate::engine::refusal::Refusal;
+use crate::engine::told::owner_text;
 use crate::host::process;
 
 /// How many instances are looked at for one that is not in use.
 const INSTANCES: u32 = 1000;
 
-impl Service {
-    /// Refuses a name for a program while another one has it, and says which and what to do.
-    pub(super) fn check_is_away(
-        &self,
-        asked: &RequestContext<'_>,
-        leases: &[Arc<Lease>],
-    ) -> Result<(), Refusal> {
-        let Some(wanted) = &asked.owner else {
-            return Ok(());
-        };
-        for lease in leases {
-            let other = lease.owner.as_ref().filter(|owner| !owner.is(wanted));
-            if let (Some(_), Some(name)) = (
-                other.filter(|owner| process::is_running(owner)),
-                &lease.name,
-            ) {
-                return Err(Refusal::NameTaken {
-                    name: name.clone(),
-                    why: self.at_work(lease, name),
-                });
-            }
+/// Refuses a name for a program while another one has it, and says which and what to do.
+pub(super) fn check_is_away(
+    engine: &Arc<Engine>,
+    asked: &RequestContext<'_>,
+    leases: &[Arc<Lease>],
+) -> Result<(), Refusal> {
+    let Some(wanted) = &asked.owner else {
+        return Ok(());
+    };
+    for lease in leases {
+        let other = lease.owner.as_ref().filter(|owner| !owner.is(wanted));
+        if let (Some(_), Some(name)) = (
+            other.filter(|owner| process::is_running(owner)),
+            &lease.name,
+        ) {
+            return Err(Refusal::NameTaken {
+                name: name.clone(),
+                why: at_work(engine, lease, name),
+            });
         }
-        Ok(())
     }
+    Ok(())
+}
 
-    fn at_work(&self, lease: &Lease, name: &Name) -> String {
-        let folder = lease.scope.folder();
-        let of = folder.map_or_else(String::new, |folder| {
-            format!(" for {}", printable(&folder.display().to_string()))
-        });
-        let (program, port) = (owner_text(lease), lease.port);
-        let way_out = if lease.is_console() {
-            "; stop that service before another one uses a copy of its data directory".to_owned()
-        } else {
-            let next = self.next_instance(lease, name);
-            format!("; for a second one beside it ask for an instance: --instance {next}")
-        };
-        format!("{program} lives and has it, with port {port}{of}{way_out}")
-    }
+fn at_work(engine: &Arc<Engine>, lease: &Lease, name: &Name) -> String {
+    let folder = lease.scope.folder();
+    let of = folder.map_or_else(String::new, |folder| {
+        format!(" for {}", printable(&folder.display().to_string()))
+    });
+    let (program, port) = (owner_text(lease), lease.port);
+    let way_out = if lease.is_console() {
+        "; stop that service before another one uses a copy of its data directory".to_owned()
+    } else {
+        let next = next_instance(engine, lease, name);
+        format!("; for a second one beside it ask for an instance: --instance {next}")
+    };
+    format!("{program} lives and has it, with port {port}{of}{way_out}")
+}
 
-    /// The number of the first instance that no lease has.
-    fn next_instance(&self, lease: &Lease, name: &Name) -> u32 {
-        let books = lock(&self.books);
-        let is_free = |number: &u32| {
-            let Ok(instance) = name.of_instance(&number.to_string()) else {
-                return false;
-            };
-            let mut protocols = [Protocol::Tcp, Protocol::Udp].into_iter();
-            let (uid, scope) = (lease.uid, &lease.scope);
-            protocols.all(|protocol| {
-                let key = (uid, scope.clone(), instance.clone(), protocol);
-                books.named(&key).is_none()
-            })
-        };
-        (2..INSTANCES).find(is_free).unwrap_or(INSTANCES)
-    }
+/// The number of the first instance that no lease has.
+fn next_instance(engine: &Arc<Engine>, lease: &Lease, name: &Name) -> u32 {
+    let is_free = |number: &u32| {
+        let instance = name.of_instance(&number.to_string());
+        let leases = &engine.leases;
+        instance.is_ok_and(|name| leases.named(lease.uid, &lease.scope, &name).is_empty())
+    };
+    (2..INSTANCES).find(is_free).unwrap_or(INSTANCES)
 }

@@ -3,11 +3,11 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use super::observer::Inodes;
-use super::service::{Service, lock};
 use crate::domain::lease::{Lease, LeaseId};
 use crate::domain::port::{Port, Protocol};
 use crate::domain::relation::Relation;
+use crate::engine::engine::Engine;
+use crate::engine::look::Inodes;
 use crate::host::occupancy::Entry;
 use crate::host::process::{self, Process};
 
@@ -34,43 +34,39 @@ pub struct Kin {
     me: u32,
 }
 
-impl Service {
-    /// The leases as they are now, to tell sockets apart by: those on one port, or on all.
-    pub fn kin(&self, only: Option<(Protocol, Port)>) -> Kin {
-        let mut kin = Kin {
-            me: std::process::id(),
-            ..Kin::default()
-        };
-        for lease in lock(&self.books).leases() {
-            let place = (lease.protocol, lease.port);
-            if let Some(owner) = &lease.owner {
-                let first = kin.by_owner.entry(owner.pid);
-                let first = first.or_insert_with(|| Arc::clone(lease));
-                if lease.id < first.id {
-                    *first = Arc::clone(lease);
-                }
-            }
-            if only.is_none_or(|only| only == place) {
-                kin.by_port
-                    .entry(place)
-                    .or_default()
-                    .push(Arc::clone(lease));
+/// The leases as they are now, to tell sockets apart by: those on one port, or on all.
+pub(super) fn kin(engine: &Arc<Engine>, only: Option<(Protocol, Port)>) -> Kin {
+    let mut kin = Kin {
+        me: std::process::id(),
+        ..Kin::default()
+    };
+    for lease in &engine.leases.all() {
+        let place = (lease.protocol, lease.port);
+        if let Some(owner) = &lease.owner {
+            let first = kin.by_owner.entry(owner.pid);
+            let first = first.or_insert_with(|| Arc::clone(lease));
+            if lease.id < first.id {
+                *first = Arc::clone(lease);
             }
         }
-        let listeners = lock(&self.listeners);
-        let on_ports = kin.by_port.values().flatten();
-        let known =
-            on_ports.filter_map(|lease| Some((lease.id, listeners.get(&lease.id)?.clone())));
-        kin.listeners = known.collect();
-        drop(listeners);
-        let udp = kin
-            .by_port
-            .keys()
-            .filter(|(protocol, _)| *protocol == Protocol::Udp);
-        let held = udp.flat_map(|(protocol, port)| self.own_sockets(*protocol, *port));
-        kin.holds = held.collect();
-        kin
+        if only.is_none_or(|only| only == place) {
+            kin.by_port
+                .entry(place)
+                .or_default()
+                .push(Arc::clone(lease));
+        }
     }
+    let listeners = engine.leases.listeners();
+    let on_ports = kin.by_port.values().flatten();
+    let known = on_ports.filter_map(|lease| Some((lease.id, listeners.get(&lease.id)?.clone())));
+    kin.listeners = known.collect();
+    let udp = kin
+        .by_port
+        .keys()
+        .filter(|(protocol, _)| *protocol == Protocol::Udp);
+    let held = udp.flat_map(|(protocol, port)| engine.leases.own_sockets(*protocol, *port));
+    kin.holds = held.collect();
+    kin
 }
 
 impl Kin {

@@ -6,172 +6,120 @@ mod tests;
 
 use std::sync::Arc;
 
-use super::allocator::Wish;
-use super::grant::RequestContext;
-use super::refusal::Refusal;
-use super::service::Service;
-use super::told::{held_text, owner_text};
 use crate::domain::lease::{Lease, Name, State};
 use crate::domain::port::{Port, Protocol};
-use crate::domain::precedence::{Moved, Skipped};
+use crate::domain::precedence::Skipped;
 use crate::domain::reason::Reason;
+use crate::engine::allocator::Wish;
+use crate::engine::context::RequestContext;
+use crate::engine::engine::Engine;
+use crate::engine::fate::Fate;
+use crate::engine::fate::Known;
+use crate::engine::instance;
+use crate::engine::keeper::ending;
+use crate::engine::name;
+use crate::engine::observer;
+use crate::engine::refusal::Refusal;
+use crate::engine::told::held_text;
+use crate::engine::told::owner_text;
 use crate::host::process;
 
-/// One name of a request, with its living leases.
-pub(super) struct Known {
-    /// The living leases, one a protocol; empty if there are none.
-    pub(super) leases: Vec<Arc<Lease>>,
-    /// What becomes of them.
-    pub(super) fate: Fate,
+/// Looks up every name of a request. Empty for a request without names.
+pub(super) async fn look_up_names(
+    engine: &Arc<Engine>,
+    asked: &RequestContext<'_>,
+) -> Result<Vec<Known>, Refusal> {
+    let mut all = Vec::with_capacity(asked.request.names.len());
+    for (index, name) in asked.request.names.iter().enumerate() {
+        // Of several names the first has the preference, the others go upwards.
+        let preferred = asked.request.prefer.filter(|_| index == 0);
+        all.push(known_name(engine, asked, name, preferred).await?);
+    }
+    Ok(all)
 }
 
-/// What becomes of a name.
-pub(super) enum Fate {
-    /// It keeps its leases. The preferred port and the reason why it is not that one, if any.
-    Stays(Option<Skipped>),
-    /// It seeks a port; its leases, if any, end once it has one.
-    Seeks {
-        /// The ports that come before the pool.
-        wish: Wish,
-        /// The reason why the name gives up the port that it has, if a rule or the request does.
-        gives_up: Option<Skipped>,
-    },
+async fn known_name(
+    engine: &Arc<Engine>,
+    asked: &RequestContext<'_>,
+    name: &Name,
+    preferred: Option<Port>,
+) -> Result<Known, Refusal> {
+    let leases = seen_leases(engine, asked, name, preferred).await;
+    let Some(port) = leases.first().map(|lease| lease.port) else {
+        let last = last_port(engine, asked, name).await?;
+        return Ok(seeks(Vec::new(), preferred, last));
+    };
+    if !asked.request.dry_run && !name::is_still_ours(engine, asked, &leases[0]).await? {
+        // The port went to an outsider: the name moves on.
+        end_all(engine, &leases, "lost to an outsider").await?;
+        return Ok(seeks(Vec::new(), preferred, Some(port)));
+    }
+    let known = judge(asked, name, leases, preferred)?;
+    instance::check_is_away(engine, asked, &known.leases)?;
+    if asked.request.dry_run || !holds_what_is_asked_for(asked, &known) {
+        return Ok(known);
+    }
+    // The same number, held otherwise: its own hold would be in the way.
+    end_all(engine, &known.leases, "asked for otherwise").await?;
+    let Fate::Seeks { wish, gives_up } = known.fate else {
+        return Ok(known);
+    };
+    let wish = Wish {
+        last: Some(port),
+        ..wish
+    };
+    Ok(Known {
+        leases: Vec::new(),
+        fate: Fate::Seeks { wish, gives_up },
+    })
 }
 
-impl Known {
-    /// The port that the name has or had.
-    fn had(&self) -> Option<Port> {
-        let living = self.leases.first().map(|lease| lease.port);
-        living.or(match self.fate {
-            Fate::Seeks { wish, .. } => wish.last,
-            Fate::Stays(_) => None,
-        })
+/// The living leases of a name, looked at anew where a first listener may have come: where
+/// nothing is held, and where the name is about to leave the port.
+async fn seen_leases(
+    engine: &Arc<Engine>,
+    asked: &RequestContext<'_>,
+    name: &Name,
+    preferred: Option<Port>,
+) -> Vec<Arc<Lease>> {
+    let leases = name::leases_named(engine, asked, name).await;
+    let elsewhere = |lease: &Arc<Lease>| preferred.is_some_and(|port| port != lease.port);
+    let moves = leases.iter().any(elsewhere) || misfit(asked, &leases).is_some();
+    let unseen = |lease: &Arc<Lease>| {
+        let unclaimed = moves && lease.owner.is_none();
+        lease.state == State::Handed && (unclaimed || engine.leases.hold_of(lease.id).is_none())
+    };
+    if !leases.iter().any(unseen) {
+        return leases;
     }
-
-    /// The way to `port`, where it is not the one that was preferred or that the name had.
-    pub(super) fn moved(
-        &self,
-        asked: &RequestContext<'_>,
-        why_skipped: impl Fn(Port) -> Option<Skipped>,
-        port: Port,
-    ) -> Option<Moved> {
-        let (preferred, gives_up) = match &self.fate {
-            Fate::Stays(skipped) => {
-                let skipped = skipped.as_ref()?;
-                return Some(Moved::past(skipped, asked.request.prefer?, port));
-            }
-            Fate::Seeks { wish, gives_up } => (wish.preferred, gives_up),
-        };
-        if let Some(wanted) = preferred.filter(|wanted| *wanted != port) {
-            return why_skipped(wanted).map(|why| Moved::past(&why, wanted, port));
-        }
-        let had = self.had().filter(|had| *had != port)?;
-        match gives_up {
-            Some(why) => Some(Moved::past(why, had, port)),
-            None if preferred == Some(port) => Some(Moved {
-                from: had,
-                to: port,
-                reason: Reason::Preferred,
-                by: None,
-                since: None,
-                whose: None,
-            }),
-            None => why_skipped(had).map(|why| Moved::past(&why, had, port)),
-        }
-    }
+    observer::observe_these(engine, leases).await;
+    name::leases_named(engine, asked, name).await
 }
 
-impl Service {
-    /// Looks up every name of a request. Empty for a request without names.
-    pub(super) async fn look_up_names(
-        &self,
-        asked: &RequestContext<'_>,
-    ) -> Result<Vec<Known>, Refusal> {
-        let mut all = Vec::with_capacity(asked.request.names.len());
-        for (index, name) in asked.request.names.iter().enumerate() {
-            // Of several names the first has the preference, the others go upwards.
-            let preferred = asked.request.prefer.filter(|_| index == 0);
-            all.push(self.known_name(asked, name, preferred).await?);
-        }
-        Ok(all)
+async fn end_all(
+    engine: &Arc<Engine>,
+    leases: &[Arc<Lease>],
+    why: &'static str,
+) -> Result<(), Refusal> {
+    for lease in leases {
+        ending::end(engine, lease.id, State::Released, why, |_| true).await?;
     }
+    Ok(())
+}
 
-    async fn known_name(
-        &self,
-        asked: &RequestContext<'_>,
-        name: &Name,
-        preferred: Option<Port>,
-    ) -> Result<Known, Refusal> {
-        let leases = self.seen_leases(asked, name, preferred).await;
-        let Some(port) = leases.first().map(|lease| lease.port) else {
-            let last = self.last_port(asked, name).await?;
-            return Ok(seeks(Vec::new(), preferred, last));
-        };
-        if !asked.request.dry_run && !self.is_still_ours(asked, &leases[0]).await? {
-            // The port went to an outsider: the name moves on.
-            self.end_all(&leases, "lost to an outsider").await?;
-            return Ok(seeks(Vec::new(), preferred, Some(port)));
-        }
-        let known = judge(asked, name, leases, preferred)?;
-        self.check_is_away(asked, &known.leases)?;
-        if asked.request.dry_run || !holds_what_is_asked_for(asked, &known) {
-            return Ok(known);
-        }
-        // The same number, held otherwise: its own hold would be in the way.
-        self.end_all(&known.leases, "asked for otherwise").await?;
-        let Fate::Seeks { wish, gives_up } = known.fate else {
-            return Ok(known);
-        };
-        let wish = Wish {
-            last: Some(port),
-            ..wish
-        };
-        Ok(Known {
-            leases: Vec::new(),
-            fate: Fate::Seeks { wish, gives_up },
-        })
-    }
-
-    /// The living leases of a name, looked at anew where a first listener may have come: where
-    /// nothing is held, and where the name is about to leave the port.
-    async fn seen_leases(
-        &self,
-        asked: &RequestContext<'_>,
-        name: &Name,
-        preferred: Option<Port>,
-    ) -> Vec<Arc<Lease>> {
-        let leases = self.leases_named(asked, name).await;
-        let elsewhere = |lease: &Arc<Lease>| preferred.is_some_and(|port| port != lease.port);
-        let moves = leases.iter().any(elsewhere) || misfit(asked, &leases).is_some();
-        let unseen = |lease: &Arc<Lease>| {
-            let unclaimed = moves && lease.owner.is_none();
-            lease.state == State::Handed && (unclaimed || self.hold_of(lease.id).is_none())
-        };
-        if !leases.iter().any(unseen) {
-            return leases;
-        }
-        self.observe_these(leases).await;
-        self.leases_named(asked, name).await
-    }
-
-    async fn end_all(&self, leases: &[Arc<Lease>], why: &'static str) -> Result<(), Refusal> {
-        for lease in leases {
-            self.end(lease.id, State::Released, why, |_| true).await?;
-        }
-        Ok(())
-    }
-
-    /// The port that a name without a living lease had before.
-    async fn last_port(
-        &self,
-        asked: &RequestContext<'_>,
-        name: &Name,
-    ) -> Result<Option<Port>, Refusal> {
-        let protocol = asked.plan.protocols.each()[0];
-        let (scope, uid) = (&asked.request.scope, asked.caller.uid);
-        let last = self.store.last_of_name(uid, scope, name, protocol).await?;
-        Ok(last.map(|last| last.lease.port))
-    }
+/// The port that a name without a living lease had before.
+async fn last_port(
+    engine: &Arc<Engine>,
+    asked: &RequestContext<'_>,
+    name: &Name,
+) -> Result<Option<Port>, Refusal> {
+    let protocol = asked.plan.protocols.each()[0];
+    let (scope, uid) = (&asked.request.scope, asked.caller.uid);
+    let last = engine
+        .store
+        .last_of_name(uid, scope, name, protocol)
+        .await?;
+    Ok(last.map(|last| last.lease.port))
 }
 
 fn seeks(leases: Vec<Arc<Lease>>, preferred: Option<Port>, last: Option<Port>) -> Known {

@@ -2,18 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
-use super::grant::Allocated;
-use super::refusal::Refusal;
-use super::service::Service;
+use crate::config::Pool;
 use crate::domain::health::{Check, Condition};
 use crate::domain::lease::Lease;
 use crate::domain::pool::DEFAULT_POOL;
 use crate::domain::port::PortSet;
 use crate::domain::request::Request;
+use crate::engine::allocated::Allocated;
+use crate::engine::engine::Engine;
+use crate::engine::health;
+use crate::engine::refusal::Refusal;
 use crate::host::kernel;
-use crate::telemetry::metrics::{Exposition, Now, PortserverMetrics};
+use crate::telemetry::metrics::{Exposition, Now};
 
 /// What is counted where a request names no pool that exists.
 const NO_STRATEGY: &str = "none";
@@ -29,74 +30,59 @@ pub(super) fn outcome(answer: &Result<Allocated, Refusal>) -> &'static str {
     }
 }
 
-impl Service {
-    /// The order in which a request's ports are tried, as a word.
-    pub(super) fn strategy(&self, request: &Request) -> &'static str {
-        if request.port.is_some() {
-            return "explicit";
-        }
-        let settings = self.settings();
-        let pool = request.pool.as_deref().unwrap_or(DEFAULT_POOL);
-        let of_pool = settings.pools.get(pool).map(|pool| pool.strategy);
-        let strategy = request.strategy.or(of_pool);
-        strategy.map_or(NO_STRATEGY, crate::domain::pool::Strategy::as_str)
+/// The order in which a request's ports are tried, as a word.
+pub(super) fn strategy(engine: &Arc<Engine>, request: &Request) -> &'static str {
+    if request.port.is_some() {
+        return "explicit";
     }
+    let settings = engine.settings();
+    let pool = request.pool.as_deref().unwrap_or(DEFAULT_POOL);
+    let of_pool = settings.pools.get(pool).map(|pool| pool.strategy);
+    let strategy = request.strategy.or(of_pool);
+    strategy.map_or(NO_STRATEGY, crate::domain::pool::Strategy::as_str)
+}
 
-    /// Counts an answer with an error of this code.
-    pub fn note_rejection(&self, code: &'static str) {
-        self.journal.rejected(code);
-    }
+/// Everything that is counted and measured, with what is true just now.
+pub(super) async fn metrics(engine: &Arc<Engine>, exposition: Exposition) -> String {
+    let checks = health::health(engine).await;
+    engine
+        .journal
+        .metrics_text(now(engine, &checks), exposition)
+}
 
-    /// Returns the counters of a port server.
-    pub fn portserver_metrics(&self) -> PortserverMetrics {
-        self.journal.portserver_metrics()
+fn now(engine: &Arc<Engine>, checks: &[Check]) -> Now {
+    let leases = engine.leases.all();
+    let last_look = engine.learning.last_snapshot_at();
+    Now {
+        leases: by_state(&leases),
+        ports: by_interface(&leases),
+        pools: by_pool(engine, &leases),
+        queue_depth: engine.store.queue_depth() as u64,
+        database_bytes: engine.store.size_bytes(),
+        held_descriptors: engine.leases.descriptor_count() as u64,
+        descriptor_budget: engine.descriptor_budget() as u64,
+        open_descriptors: kernel::open_descriptors().unwrap_or(0) as u64,
+        snapshot_at: last_look.map(|at| at.as_duration().as_secs_f64()),
+        checks: checks.iter().map(measured).collect(),
     }
+}
 
-    /// Notes that somebody waits for the kernel's news of interfaces.
-    pub fn note_watching(&self) {
-        self.watching.store(true, Ordering::Relaxed);
-    }
-
-    /// Everything that is counted and measured, with what is true just now.
-    pub async fn metrics(&self, exposition: Exposition) -> String {
-        let checks = self.health().await;
-        self.journal.metrics_text(self.now(&checks), exposition)
-    }
-
-    fn now(&self, checks: &[Check]) -> Now {
-        let leases = self.leases();
-        let last_look = self.learning.last_snapshot_at();
-        Now {
-            leases: by_state(&leases),
-            ports: by_interface(&leases),
-            pools: self.by_pool(&leases),
-            queue_depth: self.store.queue_depth() as u64,
-            database_bytes: self.store.size_bytes(),
-            held_descriptors: self.held_descriptors() as u64,
-            descriptor_budget: self.descriptor_budget() as u64,
-            open_descriptors: kernel::open_descriptors().unwrap_or(0) as u64,
-            snapshot_at: last_look.map(|at| at.as_duration().as_secs_f64()),
-            checks: checks.iter().map(measured).collect(),
-        }
-    }
-
-    fn by_pool(&self, leases: &[Arc<Lease>]) -> Vec<(String, &'static str, u64)> {
-        let settings = self.settings();
-        let exclusions = self.exclusions();
-        let pools = settings.pools.values();
-        pools
-            .flat_map(|pool| {
-                let by_hand = exclusions.ports(pool.protocol.each());
-                let [taken, excluded, free] = shares(pool, &by_hand, leases);
-                let name = || pool.name.to_string();
-                [
-                    (name(), "leased", taken),
-                    (name(), "excluded", excluded),
-                    (name(), "free", free),
-                ]
-            })
-            .collect()
-    }
+fn by_pool(engine: &Arc<Engine>, leases: &[Arc<Lease>]) -> Vec<(String, &'static str, u64)> {
+    let settings = engine.settings();
+    let exclusions = &engine.rules.now().exclusions;
+    let pools = settings.pools.values();
+    pools
+        .flat_map(|pool| {
+            let by_hand = exclusions.ports(pool.protocol.each());
+            let [taken, excluded, free] = shares(pool, &by_hand, leases);
+            let name = || pool.name.to_string();
+            [
+                (name(), "leased", taken),
+                (name(), "excluded", excluded),
+                (name(), "free", free),
+            ]
+        })
+        .collect()
 }
 
 fn measured(check: &Check) -> (&'static str, i64) {

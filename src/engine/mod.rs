@@ -1,22 +1,34 @@
-//! The story: a request becomes candidates, attempts, a hold, a lease; a lease lives and ends.
+//! The engine: a request becomes candidates, attempts, a hold, a lease; a lease lives and ends.
+//!
+//! Four owners keep the state, each with one lock: [`rules`], [`learning`], [`journal`] and
+//! [`leases`], where the order of locks and of changes is written. [`engine`] puts them side by side.
+//! Requests (from [`queue`] down) and the life of leases ([`keeper`], [`observer`]) are functions over
+//! them, and [`service`] is the façade.
 
-pub mod allocator;
-pub mod books;
+mod allocated;
+mod allocator;
 mod caller;
 pub mod capacity;
 mod commit;
+mod context;
+mod draft;
+#[expect(clippy::module_inception, reason = "the engine's one struct of owners")]
+mod engine;
 pub mod exclusion;
+mod fate;
 mod giveway;
 mod grant;
 mod health;
-mod holds;
 mod instance;
 pub mod journal;
 mod keeper;
 pub mod kin;
 mod known;
 mod learning;
+mod leases;
+mod line;
 mod lock;
+mod look;
 mod measures;
 mod name;
 mod observer;
@@ -24,16 +36,18 @@ pub mod plan;
 mod queue;
 mod quota;
 pub mod refusal;
+mod retake;
 mod retention;
 mod retry;
 mod row;
 mod rules;
+mod search;
 pub mod service;
+mod slot;
 pub mod snapshots;
 pub mod survey;
 mod told;
-mod turns;
 
-pub use grant::Allocated;
-pub use holds::HoldNews;
+pub use allocated::Allocated;
+pub use leases::HoldNews;
 pub use retention::Limits;

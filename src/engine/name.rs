@@ -2,150 +2,163 @@
 
 use std::sync::Arc;
 
-use super::commit::on_record;
-use super::grant::{Allocated, RequestContext};
-use super::known::Known;
-use super::refusal::Refusal;
-use super::service::{Service, lock};
 use crate::domain::attempt::{Attempt, veiled};
 use crate::domain::lease::{BootTime, Handover, Lease, Name, Owner, State};
-use crate::domain::port::Protocol;
 use crate::domain::precedence::Moved;
+use crate::engine::allocated::Allocated;
+use crate::engine::context::RequestContext;
+use crate::engine::engine::Engine;
+use crate::engine::fate::Known;
+use crate::engine::keeper::gate;
+use crate::engine::keeper::watch;
+use crate::engine::refusal::Refusal;
 use crate::host::hold::Hold;
 use crate::host::process;
 
-impl Service {
-    /// The living leases of a name. One that is ending is waited for, so that its port is free
-    /// again when the name asks for it.
-    pub(super) async fn leases_named(
-        &self,
-        asked: &RequestContext<'_>,
-        name: &Name,
-    ) -> Vec<Arc<Lease>> {
-        let known = self.known_as(asked, name);
-        for lease in known.iter().filter(|lease| lease.state.is_ended()) {
-            drop(self.turn(lease.id).await);
-        }
-        let mut living = self.known_as(asked, name);
-        living.retain(|lease| !lease.state.is_ended());
-        living
+/// The living leases of a name. One that is ending is waited for, so that its port is free
+/// again when the name asks for it.
+pub(super) async fn leases_named(
+    engine: &Arc<Engine>,
+    asked: &RequestContext<'_>,
+    name: &Name,
+) -> Vec<Arc<Lease>> {
+    let known = known_as(engine, asked, name);
+    for lease in known.iter().filter(|lease| lease.state.is_ended()) {
+        drop(engine.leases.turn(lease.id).await);
     }
+    let mut living = known_as(engine, asked, name);
+    living.retain(|lease| !lease.state.is_ended());
+    living
+}
 
-    fn known_as(&self, asked: &RequestContext<'_>, name: &Name) -> Vec<Arc<Lease>> {
-        let books = lock(&self.books);
-        [Protocol::Tcp, Protocol::Udp]
-            .into_iter()
-            .filter_map(|protocol| {
-                let scope = asked.request.scope.clone();
-                books.named(&(asked.caller.uid, scope, name.clone(), protocol))
-            })
-            .cloned()
-            .collect()
-    }
+fn known_as(engine: &Engine, asked: &RequestContext<'_>, name: &Name) -> Vec<Arc<Lease>> {
+    let (uid, scope) = (asked.caller.uid, &asked.request.scope);
+    engine.leases.named(uid, scope, name)
+}
 
-    /// Whether a name's port can still be handed out: held, in its owner's hands, or to be had.
-    pub(super) async fn is_still_ours(
-        &self,
-        asked: &RequestContext<'_>,
-        lease: &Lease,
-    ) -> Result<bool, Refusal> {
-        let _turn = self.turn(lease.id).await;
-        let Some(lease) = self.living_lease(lease.id) else {
-            return Ok(true);
+/// Whether a name's port can still be handed out: held, in its owner's hands, or to be had.
+pub(super) async fn is_still_ours(
+    engine: &Arc<Engine>,
+    asked: &RequestContext<'_>,
+    lease: &Lease,
+) -> Result<bool, Refusal> {
+    let _turn = engine.leases.turn(lease.id).await;
+    let Some(lease) = engine.leases.living(lease.id) else {
+        return Ok(true);
+    };
+    // Released, its program may be about to bind: a hold would be in its way.
+    let let_go = lease.handover == Handover::Release && lease.state == State::Handed;
+    let in_use = lease.owner.as_ref().is_some_and(process::is_running) || let_go;
+    let ours = lease.state != State::Lost
+        && (in_use
+            || engine.leases.hold_of(lease.id).is_some()
+            || engine.leases.hold_again(&lease).is_some());
+    if !ours && asked.request.strict {
+        let mut occupants = engine.learning.occupants();
+        let mut attempts = Vec::new();
+        let mut note = |mut attempt: Attempt, _: &tracing::Span| {
+            attempt.occupant = occupants.of(&attempt);
+            attempts.push(attempt);
         };
-        // Released, its program may be about to bind: a hold would be in its way.
-        let let_go = lease.handover == Handover::Release && lease.state == State::Handed;
-        let in_use = lease.owner.as_ref().is_some_and(process::is_running) || let_go;
-        let ours = lease.state != State::Lost
-            && (in_use || self.hold_of(lease.id).is_some() || self.hold_again(&lease).is_some());
-        if !ours && asked.request.strict {
-            let mut occupants = self.learning.occupants();
-            let mut attempts = Vec::new();
-            let mut note = |mut attempt: Attempt, _: &tracing::Span| {
-                attempt.occupant = occupants.of(&attempt);
-                attempts.push(attempt);
-            };
-            let (group, clock) = (&lease.addresses, &self.clock);
-            let port = lease.port;
-            // Once more, for the name of whoever is in the way.
-            let how = crate::host::hold::Take::Strictly;
-            drop(Hold::take(
-                how,
-                group,
-                lease.protocol,
-                port,
-                clock,
-                &mut note,
-            ));
-            let attempts = veiled(&attempts, |uid| asked.caller.may_act_for(uid));
-            return Err(Refusal::PortInUse { port, attempts });
-        }
-        Ok(ours)
+        let (group, clock) = (&lease.addresses, &engine.clock);
+        let port = lease.port;
+        // Once more, for the name of whoever is in the way.
+        let how = crate::host::hold::Take::Strictly;
+        drop(Hold::take(
+            how,
+            group,
+            lease.protocol,
+            port,
+            clock,
+            &mut note,
+        ));
+        let attempts = veiled(&attempts, |uid| asked.caller.may_act_for(uid));
+        return Err(Refusal::PortInUse { port, attempts });
     }
+    Ok(ours)
+}
 
-    /// Every name keeps its leases: the same ones, in the asker's hands once more.
-    pub(super) async fn reissue(
-        &self,
-        asked: &RequestContext<'_>,
-        known: &[Known],
-    ) -> Result<Allocated, Refusal> {
-        let mut answer = Allocated::again(asked, asked.id, Vec::new());
-        for known in known {
-            let moved = known
+/// The lease of a name that is asked to be reserved: from now on it is kept by hand.
+pub(super) async fn reserved_by_hand(
+    engine: &Arc<Engine>,
+    asked: &RequestContext<'_>,
+    lease: &Lease,
+) -> Result<Arc<Lease>, Refusal> {
+    if !asked.request.reserve || asked.request.dry_run || lease.by_hand {
+        return engine.leases.get(lease.id).ok_or(Refusal::NotFound);
+    }
+    let _turn = engine.leases.turn(lease.id).await;
+    engine
+        .leases
+        .change(lease.id, |lease| lease.by_hand = true)
+        .await
+}
+
+/// Every name keeps its leases: the same ones, in the asker's hands once more.
+pub(super) async fn reissue(
+    engine: &Arc<Engine>,
+    asked: &RequestContext<'_>,
+    known: &[Known],
+) -> Result<Allocated, Refusal> {
+    let mut answer = Allocated::again(asked, asked.id, Vec::new());
+    for known in known {
+        let moved = known
+            .leases
+            .first()
+            .and_then(|lease| known.moved(asked, |_| None, lease.port));
+        answer.moves.extend(moved.clone());
+        for lease in &known.leases {
+            answer
                 .leases
-                .first()
-                .and_then(|lease| known.moved(asked, |_| None, lease.port));
-            answer.moves.extend(moved.clone());
-            for lease in &known.leases {
-                answer
-                    .leases
-                    .push(self.hand(asked, lease, moved.as_ref()).await?);
-            }
+                .push(hand(engine, asked, lease, moved.as_ref()).await?);
         }
-        if let Some(first) = answer.leases.first() {
-            answer.id = first.allocation;
-        }
-        Ok(answer)
     }
+    if let Some(first) = answer.leases.first() {
+        answer.id = first.allocation;
+    }
+    Ok(answer)
+}
 
-    /// Hands a living lease out once more. On a task of its own: whoever asked may hang up, but an
-    /// owner is not noted without its gate.
-    pub(super) async fn hand(
-        &self,
-        asked: &RequestContext<'_>,
-        lease: &Lease,
-        moved: Option<&Moved>,
-    ) -> Result<Arc<Lease>, Refusal> {
-        let owner_lives = lease.owner.as_ref().is_some_and(process::is_running);
-        let at_work = owner_lives && asked.owner.is_none();
-        if at_work || asked.request.dry_run || asked.request.reserve {
-            // Nothing changes hands.
-            return self.reserved_by_hand(asked, lease).await;
-        }
-        let now = self.clock.boot();
-        let terms = Terms {
-            owner: asked.owner.clone(),
-            claim_by: asked
-                .owner
-                .is_none()
-                .then(|| now.after(asked.plan.claim_within)),
-            ttl: asked.request.ttl.or(lease.ttl),
-            handover: asked.request.handover,
-            labels: asked.request.labels.clone(),
-            prefers: asked.request.prefer.is_some(),
-            moved: moved.map(|moved| on_record(asked, moved)),
-        };
-        let (service, id) = (self.clone(), lease.id);
-        let handing = async move {
-            let _turn = service.turn(id).await;
-            let changed = service.change(id, |lease| terms.apply(lease, now)).await?;
-            service.hand_over(&changed).await?;
-            service.watch(&changed);
-            service.lease(id).ok_or(Refusal::NotFound)
-        };
-        let handed = tokio::spawn(handing).await;
-        handed.unwrap_or(Err(Refusal::Store(crate::store::StoreError::Closed)))
+/// Hands a living lease out once more. On a task of its own: whoever asked may hang up, but an
+/// owner is not noted without its gate.
+pub(super) async fn hand(
+    engine: &Arc<Engine>,
+    asked: &RequestContext<'_>,
+    lease: &Lease,
+    moved: Option<&Moved>,
+) -> Result<Arc<Lease>, Refusal> {
+    let owner_lives = lease.owner.as_ref().is_some_and(process::is_running);
+    let at_work = owner_lives && asked.owner.is_none();
+    if at_work || asked.request.dry_run || asked.request.reserve {
+        // Nothing changes hands.
+        return reserved_by_hand(engine, asked, lease).await;
     }
+    let now = engine.clock.boot();
+    let terms = Terms {
+        owner: asked.owner.clone(),
+        claim_by: asked
+            .owner
+            .is_none()
+            .then(|| now.after(asked.plan.claim_within)),
+        ttl: asked.request.ttl.or(lease.ttl),
+        handover: asked.request.handover,
+        labels: asked.request.labels.clone(),
+        prefers: asked.request.prefer.is_some(),
+        moved: moved.map(|moved| asked.on_record(moved)),
+    };
+    let (engine, id) = (Arc::clone(engine), lease.id);
+    let handing = async move {
+        let _turn = engine.leases.turn(id).await;
+        let changed = engine
+            .leases
+            .change(id, |lease| terms.apply(lease, now))
+            .await?;
+        gate::hand_over(&engine, &changed).await?;
+        watch::watch(&engine, &changed);
+        engine.leases.get(id).ok_or(Refusal::NotFound)
+    };
+    let handed = tokio::spawn(handing).await;
+    handed.unwrap_or(Err(Refusal::Store(crate::store::StoreError::Closed)))
 }
 
 /// What a name is handed out with once more.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::refusal::Refusal;
 use super::rules::Rules;
-use crate::config::{InterfaceRule, Settings};
+use crate::config::{InterfaceRule, Pool, Settings};
 use crate::domain::address::{ANY_INTERFACE, AddressGroup};
 use crate::domain::duration::HumanDuration;
 use crate::domain::exclusion::Exclusions;

@@ -4,11 +4,13 @@
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use super::books::{Limits, OverLimit, Share};
-use super::grant::RequestContext;
-use super::refusal::Refusal;
-use super::service::{Service, lock};
 use crate::domain::lease::Handover;
+use crate::engine::context::RequestContext;
+use crate::engine::engine::Engine;
+use crate::engine::leases::Admission;
+use crate::engine::leases::books::Limits;
+use crate::engine::leases::books::{OverLimit, Share};
+use crate::engine::refusal::Refusal;
 
 /// What a request would pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,86 +21,71 @@ pub(super) enum Over {
     Descriptors(usize),
 }
 
-/// Leave for a request to grant so many leases. They count from now on, until this is dropped.
-pub(super) struct Admission {
-    service: Service,
-    share: Share,
-    count: usize,
+/// Lets a request for `missing` ports in, or says which quota it would pass. `ending` leases end
+/// once it has them, so that they count once.
+pub(super) fn admit<'e>(
+    engine: &'e Engine,
+    asked: &RequestContext<'_>,
+    missing: usize,
+    ending: usize,
+) -> Result<Admission<'e>, Over> {
+    check_descriptors(engine, asked, missing)?;
+    let pool = &asked.plan.pool;
+    let size = |limit: Option<NonZeroU32>| limit.map(|limit| limit.get() as usize);
+    let limits = Limits {
+        pool: size(pool.max_leases),
+        user: size(pool.max_leases_per_user),
+    };
+    let share = (Arc::clone(&pool.name), asked.caller.uid);
+    let count = missing * asked.plan.protocols.each().len();
+    let count = count.saturating_sub(ending);
+    engine
+        .leases
+        .admit(share, count, limits)
+        .map_err(Over::Leases)
 }
 
-impl Drop for Admission {
-    fn drop(&mut self) {
-        let mut books = lock(&self.service.books);
-        books.usage().settle(&self.share, self.count);
-    }
-}
-
-impl Service {
-    /// Lets a request for `missing` ports in, or says which quota it would pass. `ending` leases end
-    /// once it has them, so that they count once.
-    pub(super) fn admit(
-        &self,
-        asked: &RequestContext<'_>,
-        missing: usize,
-        ending: usize,
-    ) -> Result<Admission, Over> {
-        self.check_descriptors(asked, missing)?;
-        let pool = &asked.plan.pool;
-        let size = |limit: Option<NonZeroU32>| limit.map(|limit| limit.get() as usize);
-        let limits = Limits {
-            pool: size(pool.max_leases),
-            user: size(pool.max_leases_per_user),
-        };
-        let share = (Arc::clone(&pool.name), asked.caller.uid);
-        let count = missing * asked.plan.protocols.each().len();
-        let count = count.saturating_sub(ending);
-        let admitted = lock(&self.books).usage().admit(&share, count, limits);
-        admitted.map_err(Over::Leases)?;
-        Ok(Admission {
-            service: self.clone(),
-            share,
-            count,
-        })
-    }
-
-    /// The refusal of a request that would pass a quota.
-    pub(super) fn over_quota(
-        &self,
-        over: Over,
-        asked: &RequestContext<'_>,
-        missing: usize,
-    ) -> Refusal {
-        let pool = &asked.plan.pool;
-        let share = (Arc::clone(&pool.name), asked.caller.uid);
-        let count = missing * asked.plan.protocols.each().len();
-        Refusal::QuotaExceeded(match over {
-            Over::Leases(over) => describe(over, &share, count),
-            Over::Descriptors(wanted) => {
-                let (held, budget) = (self.held_descriptors(), self.descriptor_budget());
-                format!(
-                    "holding this needs {wanted} descriptors beside the {held} in use, and the \
-                     limit allows {budget} (RLIMIT_NOFILE): ask for fewer ports, release leases, or \
-                     raise LimitNOFILE of the service"
-                )
-            }
-        })
-    }
-
-    /// Refuses before descriptors run out: what is left is needed for clients and files.
-    fn check_descriptors(&self, asked: &RequestContext<'_>, missing: usize) -> Result<(), Over> {
-        let sockets = asked.plan.group.addresses().len() * asked.plan.protocols.each().len();
-        // Listeners that are to be given away stand beside their holds.
-        let sockets = match asked.plan.handover {
-            Handover::Fd => sockets * 2,
-            Handover::Gate | Handover::Release => sockets,
-        };
-        // And one to watch its owner with.
-        let (held, wanted) = (self.held_descriptors(), (sockets + 1) * missing);
-        if held + wanted <= self.descriptor_budget() {
-            return Ok(());
+/// The refusal of a request that would pass a quota.
+pub(super) fn over_quota(
+    engine: &Arc<Engine>,
+    over: Over,
+    asked: &RequestContext<'_>,
+    missing: usize,
+) -> Refusal {
+    let pool = &asked.plan.pool;
+    let share = (Arc::clone(&pool.name), asked.caller.uid);
+    let count = missing * asked.plan.protocols.each().len();
+    Refusal::QuotaExceeded(match over {
+        Over::Leases(over) => describe(over, &share, count),
+        Over::Descriptors(wanted) => {
+            let (held, budget) = (engine.leases.descriptor_count(), engine.descriptor_budget());
+            format!(
+                "holding this needs {wanted} descriptors beside the {held} in use, and the \
+                 limit allows {budget} (RLIMIT_NOFILE): ask for fewer ports, release leases, or \
+                 raise LimitNOFILE of the service"
+            )
         }
-        Err(Over::Descriptors(wanted))
+    })
+}
+
+/// Refuses before descriptors run out: what is left is needed for clients and files.
+fn check_descriptors(
+    engine: &Engine,
+    asked: &RequestContext<'_>,
+    missing: usize,
+) -> Result<(), Over> {
+    let sockets = asked.plan.group.addresses().len() * asked.plan.protocols.each().len();
+    // Listeners that are to be given away stand beside their holds.
+    let sockets = match asked.plan.handover {
+        Handover::Fd => sockets * 2,
+        Handover::Gate | Handover::Release => sockets,
+    };
+    // And one to watch its owner with.
+    let (held, wanted) = (engine.leases.descriptor_count(), (sockets + 1) * missing);
+    if held + wanted <= engine.descriptor_budget() {
+        return Ok(());
     }
+    Err(Over::Descriptors(wanted))
 }
 
 fn describe(over: OverLimit, (pool, uid): &Share, count: usize) -> String {

@@ -9,10 +9,12 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
-use super::caller::{Caller, Mode};
-use super::refusal::Refusal;
-use super::service::Service;
+use crate::engine::caller::Caller;
+use crate::engine::caller::Mode;
+use crate::engine::engine::Engine;
+use crate::engine::refusal::Refusal;
 use crate::store::{Bounds, Cursor, Kind, Removed, StoreError};
+use std::sync::Arc;
 
 /// How often attempts are counted.
 const COUNT_EVERY: Duration = Duration::from_secs(10);
@@ -41,111 +43,117 @@ pub struct Limits {
     pub keep: Option<u64>,
 }
 
-impl Service {
-    /// Counts attempts and deletes what is old, for as long as it is polled.
-    pub async fn keep_record_short(&self) {
-        let mut rounds = interval(COUNT_EVERY);
-        rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        for round in 0_u32.. {
-            rounds.tick().await;
-            let done = if round % COUNTS_A_PRUNE == 0 {
-                self.prune_to(Limits::default(), false)
-                    .await
-                    .map(|removed| {
-                        tracing::debug!(?removed, "what was old is deleted");
-                    })
-            } else {
-                self.count_attempts().await
-            };
-            if let Err(error) = done {
-                tracing::warn!(%error, "the record could not be kept short; trying again");
-            }
-        }
-    }
-
-    /// Brings the totals up to date.
-    pub async fn count_attempts(&self) -> Result<(), StoreError> {
-        self.store.count_attempts(self.mode == Mode::Serving).await
-    }
-
-    /// Deletes what is older than the limits for whoever may: the service's user and root. With
-    /// `dry_run` it is only counted.
-    pub async fn prune(
-        &self,
-        caller: &Caller,
-        limits: Limits,
-        dry_run: bool,
-    ) -> Result<Removed, Refusal> {
-        let owner = rustix::process::geteuid().as_raw();
-        if !caller.may_act_for(owner) {
-            return Err(Refusal::Forbidden(format!(
-                "the record belongs to uid {owner}: only that user or root may delete from it"
-            )));
-        }
-        Ok(self.prune_to(limits, dry_run).await?)
-    }
-
-    async fn prune_to(&self, limits: Limits, dry_run: bool) -> Result<Removed, StoreError> {
-        self.count_attempts().await?;
-        // What goes must have been learned from.
-        self.learning.write().await?;
-        let bounds = self.bounds(limits).await?;
-        if dry_run {
-            return self.store.reader().removable(bounds).await;
-        }
-        let mut removed = Removed::default();
-        for kind in Kind::ALL {
-            *removed.of(kind) = self.prune_kind(kind, bounds).await?;
-        }
-        Ok(removed)
-    }
-
-    async fn bounds(&self, limits: Limits) -> Result<Bounds, StoreError> {
-        let history = self.settings().history.clone();
-        let now = self.clock.now();
-        let ago = |length: Duration| now.saturating_sub(length).unwrap_or(Timestamp::MIN);
-        let older_than = limits.older_than.unwrap_or(history.attempts_for);
-        // Who says how long keeps that, and who says how many keeps these.
-        let keep = match limits {
-            Limits {
-                older_than: Some(_),
-                keep: None,
-            } => u64::MAX,
-            _ => limits.keep.unwrap_or(history.attempts_max.get().into()),
+/// Counts attempts and deletes what is old, for as long as it is polled.
+pub(super) async fn run(engine: &Arc<Engine>) {
+    let mut rounds = interval(COUNT_EVERY);
+    rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    for round in 0_u32.. {
+        rounds.tick().await;
+        let done = if round % COUNTS_A_PRUNE == 0 {
+            prune_to(engine, Limits::default(), false)
+                .await
+                .map(|removed| {
+                    tracing::debug!(?removed, "what was old is deleted");
+                })
+        } else {
+            count_attempts(engine).await
         };
-        let before = match limits {
-            Limits {
-                older_than: None,
-                keep: Some(_),
-            } => Timestamp::MIN,
-            _ => ago(older_than),
-        };
-        let totals_before = ago(history.totals_for);
-        self.store
-            .reader()
-            .bounds(before, keep, totals_before)
-            .await
-    }
-
-    /// Step by step, with as much time for others in between as each step took.
-    async fn prune_kind(&self, kind: Kind, bounds: Bounds) -> Result<u64, StoreError> {
-        let gently = self.mode == Mode::Serving;
-        let mut rows = if gently { FIRST_ROWS } else { HASTY_ROWS };
-        let mut deleted = 0;
-        let mut next = Some(Cursor::default());
-        while let Some(after) = next {
-            let begin = self.clock.boot();
-            let step = self.store.prune(kind, after, rows, bounds).await?;
-            let took = self.clock.boot().since(begin);
-            deleted += step.deleted;
-            next = step.next;
-            if gently {
-                rows = adapted(rows, took);
-                sleep(took.max(Duration::from_millis(1))).await;
-            }
+        if let Err(error) = done {
+            tracing::warn!(%error, "the record could not be kept short; trying again");
         }
-        Ok(deleted)
     }
+}
+
+/// Brings the totals up to date.
+pub(super) async fn count_attempts(engine: &Arc<Engine>) -> Result<(), StoreError> {
+    engine
+        .store
+        .count_attempts(engine.mode == Mode::Serving)
+        .await
+}
+
+/// Deletes what is older than the limits for whoever may: the service's user and root. With
+/// `dry_run` it is only counted.
+pub(super) async fn prune(
+    engine: &Arc<Engine>,
+    caller: &Caller,
+    limits: Limits,
+    dry_run: bool,
+) -> Result<Removed, Refusal> {
+    let owner = rustix::process::geteuid().as_raw();
+    if !caller.may_act_for(owner) {
+        return Err(Refusal::Forbidden(format!(
+            "the record belongs to uid {owner}: only that user or root may delete from it"
+        )));
+    }
+    Ok(prune_to(engine, limits, dry_run).await?)
+}
+
+async fn prune_to(
+    engine: &Arc<Engine>,
+    limits: Limits,
+    dry_run: bool,
+) -> Result<Removed, StoreError> {
+    count_attempts(engine).await?;
+    // What goes must have been learned from.
+    engine.learning.write().await?;
+    let bounds = bounds(engine, limits).await?;
+    if dry_run {
+        return engine.store.reader().removable(bounds).await;
+    }
+    let mut removed = Removed::default();
+    for kind in Kind::ALL {
+        *removed.of(kind) = prune_kind(engine, kind, bounds).await?;
+    }
+    Ok(removed)
+}
+
+async fn bounds(engine: &Arc<Engine>, limits: Limits) -> Result<Bounds, StoreError> {
+    let history = engine.settings().history.clone();
+    let now = engine.clock.now();
+    let ago = |length: Duration| now.saturating_sub(length).unwrap_or(Timestamp::MIN);
+    let older_than = limits.older_than.unwrap_or(history.attempts_for);
+    // Who says how long keeps that, and who says how many keeps these.
+    let keep = match limits {
+        Limits {
+            older_than: Some(_),
+            keep: None,
+        } => u64::MAX,
+        _ => limits.keep.unwrap_or(history.attempts_max.get().into()),
+    };
+    let before = match limits {
+        Limits {
+            older_than: None,
+            keep: Some(_),
+        } => Timestamp::MIN,
+        _ => ago(older_than),
+    };
+    let totals_before = ago(history.totals_for);
+    engine
+        .store
+        .reader()
+        .bounds(before, keep, totals_before)
+        .await
+}
+
+/// Step by step, with as much time for others in between as each step took.
+async fn prune_kind(engine: &Arc<Engine>, kind: Kind, bounds: Bounds) -> Result<u64, StoreError> {
+    let gently = engine.mode == Mode::Serving;
+    let mut rows = if gently { FIRST_ROWS } else { HASTY_ROWS };
+    let mut deleted = 0;
+    let mut next = Some(Cursor::default());
+    while let Some(after) = next {
+        let begin = engine.clock.boot();
+        let step = engine.store.prune(kind, after, rows, bounds).await?;
+        let took = engine.clock.boot().since(begin);
+        deleted += step.deleted;
+        next = step.next;
+        if gently {
+            rows = adapted(rows, took);
+            sleep(took.max(Duration::from_millis(1))).await;
+        }
+    }
+    Ok(deleted)
 }
 
 fn adapted(rows: u32, took: Duration) -> u32 {

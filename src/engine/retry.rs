@@ -5,12 +5,13 @@
 
 use std::sync::Arc;
 
-use super::grant::{Allocated, RequestContext};
-use super::refusal::Refusal;
-use super::service::Service;
 use crate::domain::lease::Lease;
 use crate::domain::request::Request;
 use crate::domain::retry::RetryKey;
+use crate::engine::allocated::Allocated;
+use crate::engine::context::RequestContext;
+use crate::engine::engine::Engine;
+use crate::engine::refusal::Refusal;
 
 /// More leases than one request can be granted, on both protocols.
 const MOST: u32 = 512;
@@ -24,35 +25,33 @@ impl Request {
     }
 }
 
-impl Service {
-    /// What this request was granted when it was first made; none where it was not, or where all of
-    /// it has ended. Within the turn of its key.
-    pub(super) async fn granted_before(
-        &self,
-        asked: &RequestContext<'_>,
-    ) -> Result<Option<Allocated>, Refusal> {
-        let Some(key) = asked.request.repeated_by() else {
-            return Ok(None);
-        };
-        let uid = asked.caller.uid;
-        let Some(id) = self.store.granted_by_key(uid, key.as_str()).await? else {
-            return Ok(None);
-        };
-        let granted = self.store.leases_of(id, MOST).await?;
-        let living = granted.iter();
-        let living = living.filter_map(|stored| self.living_lease(stored.lease.id));
-        let leases: Vec<Arc<Lease>> = living.collect();
-        if leases.is_empty() {
-            return Ok(None);
-        }
-        if leases.len() != granted.len() {
-            return refuse(key, "some of what it was granted has ended");
-        }
-        if !is_what_was_asked(asked, &leases) {
-            return refuse(key, "it was used for another request");
-        }
-        Ok(Some(Allocated::again(asked, id, leases)))
+/// What this request was granted when it was first made; none where it was not, or where all of
+/// it has ended. Within the turn of its key.
+pub(super) async fn granted_before(
+    engine: &Arc<Engine>,
+    asked: &RequestContext<'_>,
+) -> Result<Option<Allocated>, Refusal> {
+    let Some(key) = asked.request.repeated_by() else {
+        return Ok(None);
+    };
+    let uid = asked.caller.uid;
+    let Some(id) = engine.store.granted_by_key(uid, key.as_str()).await? else {
+        return Ok(None);
+    };
+    let granted = engine.store.leases_of(id, MOST).await?;
+    let living = granted.iter();
+    let living = living.filter_map(|stored| engine.leases.living(stored.lease.id));
+    let leases: Vec<Arc<Lease>> = living.collect();
+    if leases.is_empty() {
+        return Ok(None);
     }
+    if leases.len() != granted.len() {
+        return refuse(key, "some of what it was granted has ended");
+    }
+    if !is_what_was_asked(asked, &leases) {
+        return refuse(key, "it was used for another request");
+    }
+    Ok(Some(Allocated::again(asked, id, leases)))
 }
 
 fn refuse<T>(key: &RetryKey, why: &str) -> Result<T, Refusal> {

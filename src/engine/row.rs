@@ -2,50 +2,50 @@
 
 use std::sync::Arc;
 
-use super::allocator::Wish;
-use super::grant::RequestContext;
-use super::known::{Fate, Known};
-use super::refusal::Refusal;
-use super::service::Service;
 use crate::domain::lease::{Lease, State};
+use crate::engine::allocator::Wish;
+use crate::engine::context::RequestContext;
+use crate::engine::engine::Engine;
+use crate::engine::fate::Fate;
+use crate::engine::fate::Known;
+use crate::engine::keeper::ending;
+use crate::engine::refusal::Refusal;
 use crate::host::process;
 
-impl Service {
-    /// The names of a block as they are to be: all stay, or all seek a port. A block that lives in
-    /// part, or not in a row, or may go back to its preferred port, ends where no program uses it, and
-    /// is found anew.
-    pub(super) async fn whole_row(
-        &self,
-        asked: &RequestContext<'_>,
-        known: Vec<Known>,
-    ) -> Result<Vec<Known>, Refusal> {
-        let stay = known
-            .iter()
-            .all(|known| matches!(known.fate, Fate::Stays(_)));
-        let is_new = known.iter().all(|known| known.leases.is_empty());
-        if is_new || (stay && is_row(&known)) {
-            return Ok(known);
-        }
-        let leases = || known.iter().flat_map(|known| &known.leases);
-        let in_use = |lease: &&Arc<Lease>| lease.owner.as_ref().is_some_and(process::is_running);
-        if let Some((lease, name)) = leases()
-            .find(in_use)
-            .and_then(|lease| Some((lease, lease.name.clone()?)))
-        {
-            let why = format!(
-                "its program uses port {}, which cannot be in a row with the others now: stop it first",
-                lease.port
-            );
-            return Err(Refusal::NameTaken { name, why });
-        }
-        if !asked.request.dry_run {
-            for lease in leases() {
-                let why = "its block moves as a whole";
-                self.end(lease.id, State::Released, why, |_| true).await?;
-            }
-        }
-        Ok(known.into_iter().map(seeking).collect())
+/// The names of a block as they are to be: all stay, or all seek a port. A block that lives in
+/// part, or not in a row, or may go back to its preferred port, ends where no program uses it, and
+/// is found anew.
+pub(super) async fn whole_row(
+    engine: &Arc<Engine>,
+    asked: &RequestContext<'_>,
+    known: Vec<Known>,
+) -> Result<Vec<Known>, Refusal> {
+    let stay = known
+        .iter()
+        .all(|known| matches!(known.fate, Fate::Stays(_)));
+    let is_new = known.iter().all(|known| known.leases.is_empty());
+    if is_new || (stay && is_row(&known)) {
+        return Ok(known);
     }
+    let leases = || known.iter().flat_map(|known| &known.leases);
+    let in_use = |lease: &&Arc<Lease>| lease.owner.as_ref().is_some_and(process::is_running);
+    if let Some((lease, name)) = leases()
+        .find(in_use)
+        .and_then(|lease| Some((lease, lease.name.clone()?)))
+    {
+        let why = format!(
+            "its program uses port {}, which cannot be in a row with the others now: stop it first",
+            lease.port
+        );
+        return Err(Refusal::NameTaken { name, why });
+    }
+    if !asked.request.dry_run {
+        for lease in leases() {
+            let why = "its block moves as a whole";
+            ending::end(engine, lease.id, State::Released, why, |_| true).await?;
+        }
+    }
+    Ok(known.into_iter().map(seeking).collect())
 }
 
 /// A name that seeks a port, from the one that it had.

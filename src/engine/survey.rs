@@ -8,10 +8,6 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::plan::allowed;
-use super::refusal::Refusal;
-use super::rules::{KernelRules, Rules};
-use super::service::{Service, lock};
 use crate::choice::assigned::browser_blocked;
 use crate::choice::bits::PortBits;
 use crate::choice::cost;
@@ -25,6 +21,11 @@ use crate::domain::pool::DEFAULT_POOL;
 use crate::domain::port::{Port, PortSet, Protocol};
 use crate::domain::reason::Reason;
 use crate::domain::selector::Selector;
+use crate::engine::engine::Engine;
+use crate::engine::plan::allowed;
+use crate::engine::refusal::Refusal;
+use crate::engine::rules::KernelRules;
+use crate::engine::rules::Rules;
 use crate::host::interface::{Snapshot, resolve};
 
 /// Ports are neighbours within blocks of so many, as for history.
@@ -109,105 +110,100 @@ struct OfPools {
     reasons: HashMap<Port, Reason>,
 }
 
-impl Service {
-    /// Every port as a request of these addresses would find it; those of the default pool where
-    /// no interface is named.
-    pub fn survey(&self, protocol: Protocol, on: &[Selector]) -> Result<Survey, Refusal> {
-        let host = self.host()?;
-        let rules = self.rules.now();
-        let default = rules.settings.pools.get(DEFAULT_POOL);
-        let usual = default.map_or(&[][..], |pool| &pool.interfaces);
-        let group = resolve(&host, if on.is_empty() { usual } else { on })?;
-        let at = self.clock.now();
-        let (taken, cooling) = self.kept(protocol, &group);
-        let seen = self.learning.seen(protocol, &group);
-        let of_pools = of_pools(&rules, protocol, &group, &cooling);
-        let known = self.known(protocol, &group, at.as_millisecond());
+/// Every port as a request of these addresses would find it; those of the default pool where
+/// no interface is named.
+pub(super) fn survey(
+    engine: &Arc<Engine>,
+    protocol: Protocol,
+    on: &[Selector],
+) -> Result<Survey, Refusal> {
+    let host = host(engine)?;
+    let rules = engine.rules.now();
+    let default = rules.settings.pools.get(DEFAULT_POOL);
+    let usual = default.map_or(&[][..], |pool| &pool.interfaces);
+    let group = resolve(&host, if on.is_empty() { usual } else { on })?;
+    let at = engine.clock.now();
+    let (taken, cooling) = engine.leases.kept_from(&group, protocol);
+    let seen = engine.learning.seen(protocol, &group);
+    let of_pools = of_pools(&rules, protocol, &group, &cooling);
+    let known = known(engine, protocol, &group, at.as_millisecond());
+    let penalties = Penalties {
+        ephemeral: &rules.kernel.ephemeral,
+        rests_ms: default.map_or(0, |pool| rests_ms(pool)),
+    };
+    let view = |number| {
+        let port = Port::new(number)?;
+        let mut view = known.view(port, &penalties);
+        view.in_pool = of_pools.in_pool.contains(port);
+        if view.in_pool && !of_pools.open.contains(port) {
+            view.excluded = of_pools.reasons.get(&port).copied();
+        }
+        view.standing = standing(&view, taken.contains(port), seen.contains(port));
+        Some(view)
+    };
+    let ports = (0..=u16::MAX).map(|number| view(number).unwrap_or_default());
+    Ok(Survey {
+        at,
+        ports: ports.collect(),
+        snapshots: known.snapshots,
+        group,
+    })
+}
+
+/// What the chooser thinks of one port, for every pool that has it.
+pub(super) fn opinions(
+    engine: &Arc<Engine>,
+    protocol: Protocol,
+    port: Port,
+) -> Result<Vec<Opinion>, Refusal> {
+    let host = host(engine)?;
+    let rules = engine.rules.now();
+    let by_hand = rules.exclusions.ports(&[protocol]);
+    let mut opinions = Vec::new();
+    for pool in rules.settings.pools.values() {
+        // A pool whose addresses are away has no opinion.
+        let Ok(group) = resolve(&host, &pool.interfaces) else {
+            continue;
+        };
+        let (ranges, exclude) = allowed(pool, &group, &rules.settings);
+        if !ranges.contains(port) {
+            continue;
+        }
+        let (_, cooling) = engine.leases.kept_from(&group, protocol);
+        let ruled_out = exclusions(pool, [&exclude, &by_hand], &rules.kernel, &cooling);
         let penalties = Penalties {
             ephemeral: &rules.kernel.ephemeral,
-            rests_ms: default.map_or(0, |pool| rests_ms(pool)),
+            rests_ms: rests_ms(pool),
         };
-        let view = |number| {
-            let port = Port::new(number)?;
-            let mut view = known.view(port, &penalties);
-            view.in_pool = of_pools.in_pool.contains(port);
-            if view.in_pool && !of_pools.open.contains(port) {
-                view.excluded = of_pools.reasons.get(&port).copied();
-            }
-            view.standing = standing(&view, taken.contains(port), seen.contains(port));
-            Some(view)
-        };
-        let ports = (0..=u16::MAX).map(|number| view(number).unwrap_or_default());
-        Ok(Survey {
-            at,
-            ports: ports.collect(),
-            snapshots: known.snapshots,
+        let weigh = |weigher: &Weigher<'_>| weigher.weigh(port);
+        opinions.push(Opinion {
+            pool: Arc::clone(&pool.name),
+            excluded: first_of(&ruled_out, port),
+            candidate: engine.learning.weigh(&group, &[protocol], penalties, weigh),
             group,
-        })
+        });
     }
+    Ok(opinions)
+}
 
-    /// What the chooser thinks of one port, for every pool that has it.
-    pub fn opinions(&self, protocol: Protocol, port: Port) -> Result<Vec<Opinion>, Refusal> {
-        let host = self.host()?;
-        let rules = self.rules.now();
-        let by_hand = rules.exclusions.ports(&[protocol]);
-        let mut opinions = Vec::new();
-        for pool in rules.settings.pools.values() {
-            // A pool whose addresses are away has no opinion.
-            let Ok(group) = resolve(&host, &pool.interfaces) else {
-                continue;
-            };
-            let (ranges, exclude) = allowed(pool, &group, &rules.settings);
-            if !ranges.contains(port) {
-                continue;
-            }
-            let (_, cooling) = self.kept(protocol, &group);
-            let ruled_out = exclusions(pool, [&exclude, &by_hand], &rules.kernel, &cooling);
-            let penalties = Penalties {
-                ephemeral: &rules.kernel.ephemeral,
-                rests_ms: rests_ms(pool),
-            };
-            let weigh = |weigher: &Weigher<'_>| weigher.weigh(port);
-            opinions.push(Opinion {
-                pool: Arc::clone(&pool.name),
-                excluded: first_of(&ruled_out, port),
-                candidate: self.learning.weigh(&group, &[protocol], penalties, weigh),
-                group,
-            });
+pub(super) fn host(engine: &Arc<Engine>) -> Result<Arc<Snapshot>, Refusal> {
+    Ok(engine.interfaces.current()?)
+}
+
+fn known(engine: &Arc<Engine>, protocol: Protocol, group: &AddressGroup, now_ms: i64) -> Known {
+    let read = |page: &Page| {
+        let blocks = 0..=u16::MAX / BLOCK;
+        let known = page.known();
+        Known {
+            snapshots: Some(page.checks_total()),
+            blocks: blocks.map(|block| page.of_block(block, now_ms)).collect(),
+            ports: known
+                .map(|(port, news_ms)| (port, (page.evidence(port, now_ms), news_ms)))
+                .collect(),
         }
-        Ok(opinions)
-    }
-
-    pub(super) fn host(&self) -> Result<Arc<Snapshot>, Refusal> {
-        Ok(self.interfaces.current()?)
-    }
-
-    /// What leases keep from a group, and where it was refused a moment ago.
-    pub(super) fn kept(&self, protocol: Protocol, group: &AddressGroup) -> (PortBits, PortBits) {
-        let mut books = lock(&self.books);
-        let mut taken = PortBits::default();
-        for ports in books.taken(group, protocol) {
-            taken.add(ports);
-        }
-        let cooling = books.cooling(group, protocol, self.clock.boot());
-        (taken, cooling.cloned().unwrap_or_default())
-    }
-
-    fn known(&self, protocol: Protocol, group: &AddressGroup, now_ms: i64) -> Known {
-        let read = |page: &Page| {
-            let blocks = 0..=u16::MAX / BLOCK;
-            let known = page.known();
-            Known {
-                snapshots: Some(page.checks_total()),
-                blocks: blocks.map(|block| page.of_block(block, now_ms)).collect(),
-                ports: known
-                    .map(|(port, news_ms)| (port, (page.evidence(port, now_ms), news_ms)))
-                    .collect(),
-            }
-        };
-        let known = self.learning.read_page(group, protocol, read);
-        known.unwrap_or_default()
-    }
+    };
+    let known = engine.learning.read_page(group, protocol, read);
+    known.unwrap_or_default()
 }
 
 /// Collects what the pools say of all ports on these addresses.

@@ -113,9 +113,7 @@ impl Search<'_> {
             return Ok(Row::Found(found));
         }
         let busy = ports[found.len()];
-        for found in found {
-            self.let_go(found);
-        }
+        drop(found);
         let why = self.why_refused(busy);
         Ok(self.broken(first, busy, why))
     }
@@ -155,9 +153,7 @@ impl Search<'_> {
             }
             // The next one is busy, so no run with it is left.
             let busy = found.last().map_or(Some(first), |last| next(last.port));
-            for found in found {
-                self.let_go(found);
-            }
+            drop(found);
             if let Some(busy) = busy {
                 eligible.remove(busy);
                 starts = self.starts(&eligible, length);
@@ -183,12 +179,7 @@ impl Search<'_> {
             match self.candidate(candidate, take) {
                 Ok(Some(taken)) => found.push(taken),
                 Ok(None) => break,
-                Err(refusal) => {
-                    for found in found {
-                        self.let_go(found);
-                    }
-                    return Err(refusal);
-                }
+                Err(refusal) => return Err(refusal),
             }
         }
         Ok(found)

@@ -6,10 +6,11 @@ use super::{Found, Search};
 use crate::domain::attempt::{Attempt, Outcome};
 use crate::domain::lease::Handover;
 use crate::domain::port::{Port, Protocol};
-use crate::engine::books::Refused;
-use crate::engine::keeper::retake;
 use crate::engine::learning::Occupants;
+use crate::engine::leases::Reservation;
+use crate::engine::leases::books::Refused;
 use crate::engine::refusal::Refusal;
+use crate::engine::retake::retake;
 use crate::host::hold::{Hold, Take};
 use crate::telemetry::{propagation, span};
 
@@ -37,7 +38,7 @@ impl Search<'_> {
         take: fn(&mut Self, Protocol, Port) -> Result<Hold, Outcome>,
     ) -> Result<Option<Found>, Refusal> {
         let (group, protocols) = (&self.plan.group, self.plan.protocols);
-        let Ok(ticket) = self.books().reserve(group, protocols, port) else {
+        let Some(reservation) = Reservation::of(self.leases, group, protocols, port) else {
             return Ok(None);
         };
         if self.explanation.tried.last() != Some(&port) {
@@ -49,8 +50,9 @@ impl Search<'_> {
             match taken.and_then(|hold| self.prepared(hold)) {
                 Ok(hold) => holds.push(hold),
                 Err(outcome) => {
+                    // First the sockets, then the books: no other request meets a closing socket.
                     drop(holds);
-                    self.cancel(port, ticket);
+                    drop(reservation);
                     return self.after_refusal(port, *protocol, outcome).map(|()| None);
                 }
             }
@@ -58,7 +60,7 @@ impl Search<'_> {
         Ok(Some(Found {
             port,
             holds,
-            ticket,
+            reservation,
         }))
     }
 
@@ -118,8 +120,7 @@ impl Search<'_> {
                         occupant: refused.and_then(|attempt| attempt.occupant.clone()),
                     };
                     let group = &self.plan.group;
-                    self.books()
-                        .cool_down(group, protocol, port, until, refused);
+                    self.leases.cool_down(group, protocol, port, until, refused);
                 }
                 Ok(())
             }

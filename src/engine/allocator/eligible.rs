@@ -32,20 +32,12 @@ impl Search<'_> {
             );
         }
         self.leave_out_privileged(&mut eligible);
-        let now = self.clock.boot();
-        let mut books = self.books();
         for protocol in self.plan.protocols.each() {
-            for taken in books.taken(&self.plan.group, *protocol) {
-                eligible.exclude(Reason::Leased, taken);
-            }
-            if !with_cool_down {
-                continue;
-            }
-            if let Some(cooling) = books.cooling(&self.plan.group, *protocol, now) {
-                eligible.exclude(Reason::CoolingDown, cooling);
-            }
+            let exclude = |reason, ports: &PortBits| eligible.exclude(reason, ports);
+            let group = &self.plan.group;
+            self.leases
+                .exclude_kept(group, *protocol, with_cool_down, exclude);
         }
-        drop(books);
         if self.over_ephemeral_budget() {
             let ephemeral = PortBits::from(&self.rules.ephemeral);
             eligible.exclude(Reason::EphemeralBudget, &ephemeral);

@@ -8,7 +8,8 @@ use crate::domain::lease::State;
 use crate::domain::port::{Port, PortSet};
 use crate::domain::precedence::{Skipped, Step};
 use crate::domain::reason::Reason;
-use crate::engine::books::{Refused, Taken};
+use crate::engine::leases::Keeper;
+use crate::engine::leases::books::Refused;
 use crate::engine::told::holder_text;
 
 /// Maximum number of characters of a set of ports inside a sentence.
@@ -75,12 +76,8 @@ impl Search<'_> {
 
     /// The refused bind because of which a port cools down.
     pub(super) fn cooling(&self, port: Port) -> Option<Skipped> {
-        let (group, now) = (&self.plan.group, self.clock.boot());
-        let mut protocols = self.plan.protocols.each().iter();
-        let mut books = self.books();
-        let refused = protocols.find_map(|each| books.why_cooling(group, *each, port, now))?;
-        drop(books);
-        let Refused { at, occupant } = refused;
+        let (group, protocols) = (&self.plan.group, self.plan.protocols);
+        let Refused { at, occupant } = self.leases.why_cooling(group, protocols, port)?;
         Some(Skipped {
             since: Some(at),
             ..self.because_of(port, Reason::CoolingDown, occupant.as_ref())
@@ -164,24 +161,23 @@ impl Search<'_> {
             return is_over;
         }
         let ephemeral = PortBits::from(&self.rules.ephemeral);
-        let is_over = self.books().taken_within(&ephemeral) >= self.rules.ephemeral_budget();
+        let is_over = self.leases.taken_within(&ephemeral) >= self.rules.ephemeral_budget();
         self.over_budget = Some((granted, is_over));
         is_over
     }
 
     /// The lease, or the request, that has a port in the books, and the user of the lease.
     pub(super) fn holder_in_books(&self, port: Port) -> Option<(Reason, String, Option<u32>)> {
-        let books = self.books();
-        match books.holder(&self.plan.group, self.plan.protocols, port)? {
-            Taken::By(id) => {
-                let lease = books.get(id)?;
+        let (group, protocols) = (&self.plan.group, self.plan.protocols);
+        match self.leases.keeper_of(group, protocols, port)? {
+            Keeper::Lease(lease) => {
                 let reason = match lease.state {
                     State::Reserved => Reason::Reserved,
                     _ => Reason::Leased,
                 };
-                Some((reason, holder_text(lease, self.caller), Some(lease.uid)))
+                Some((reason, holder_text(&lease, self.caller), Some(lease.uid)))
             }
-            Taken::BeingGranted => {
+            Keeper::Request => {
                 let another = "another request that is being answered right now";
                 Some((Reason::BeingGranted, another.to_owned(), None))
             }

@@ -20,6 +20,7 @@ use crate::domain::reason::Reason;
 use crate::domain::request::Request;
 use crate::engine::Allocated;
 use crate::engine::caller::{Caller, Mode};
+use crate::engine::keeper::ending;
 use crate::engine::refusal::Refusal;
 use crate::engine::service::Service;
 use crate::host::clock::Clock;
@@ -289,7 +290,7 @@ impl Service {
         if let Some(last) = last {
             self.grant_number(NAME, last, false).await;
             let lease = self.leases().pop().unwrap();
-            let ended = self.end(lease.id, State::Expired, "in the past", |_| true);
+            let ended = ending::end(&self.0, lease.id, State::Expired, "in the past", |_| true);
             ended.await.unwrap();
         }
     }

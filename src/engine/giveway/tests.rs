@@ -117,7 +117,7 @@ async fn dry_runs_and_names_asked_for_end_nothing() {
         .map(|name| name.parse().unwrap())
         .into();
     assert!(place.service.allocate(&ME, &all).await.is_err());
-    assert_eq!(place.service.leases().len(), 3);
+    assert_eq!(place.service.0.leases.all().len(), 3);
 }
 
 #[tokio::test]
@@ -156,7 +156,7 @@ async fn both_protocols_of_a_name_give_way_together() {
         idle(&place, &ME, both(name)).await;
     }
     place.service.allocate(&ME, &one("d")).await.unwrap();
-    let left = place.service.leases();
+    let left = place.service.0.leases.all();
     let of_a = left.iter().filter(|lease| lease.called() == "a");
     assert_eq!((left.len(), of_a.count()), (5, 0));
 }

@@ -4,47 +4,53 @@
 use std::net::IpAddr;
 
 use crate::domain::lease::{Lease, State};
+use crate::engine::engine::Engine;
 use crate::engine::refusal::Refusal;
-use crate::engine::service::Service;
 use crate::host::interface::Snapshot;
+use std::sync::Arc;
 
-impl Service {
-    /// Compares every lease with the addresses that the host has now.
-    pub async fn compare_addresses(&self) {
-        let host = match self.interfaces.current() {
-            Ok(host) => host,
-            Err(error) => {
-                tracing::warn!(%error, "leases were not compared with the host's addresses");
-                return;
-            }
+/// Compares every lease with the addresses that the host has now.
+pub(in crate::engine) async fn compare_all(engine: &Arc<Engine>) {
+    let host = match engine.interfaces.current() {
+        Ok(host) => host,
+        Err(error) => {
+            tracing::warn!(%error, "leases were not compared with the host's addresses");
+            return;
+        }
+    };
+    for lease in engine.leases.all() {
+        let _turn = engine.leases.turn(lease.id).await;
+        let Some(lease) = engine.leases.living(lease.id) else {
+            continue;
         };
-        for lease in self.leases() {
-            let _turn = self.turn(lease.id).await;
-            let Some(lease) = self.living_lease(lease.id) else {
-                continue;
-            };
-            if let Err(error) = self.compare(&host, &lease).await {
-                tracing::error!(%error, lease = %lease.id, "a change of address is not on record");
-            }
+        if let Err(error) = compare(engine, &host, &lease).await {
+            tracing::error!(%error, lease = %lease.id, "a change of address is not on record");
         }
     }
+}
 
-    async fn compare(&self, host: &Snapshot, lease: &Lease) -> Result<(), Refusal> {
-        match (missing(host, lease), lease.state) {
-            (Some(ip), State::Reserved | State::Handed | State::Active) => {
-                let degraded = self.change(lease.id, |lease| lease.state = State::Degraded);
-                let detail = format!("{ip} has gone from the host");
-                self.journal.degraded(&*degraded.await?, &detail);
-            }
-            (None, State::Degraded) => {
-                let state = healthy(lease);
-                let healed = self.change(lease.id, |lease| lease.state = state).await?;
-                self.journal.healed(&healed, "its addresses are all there");
-            }
-            _ => {}
+async fn compare(engine: &Arc<Engine>, host: &Snapshot, lease: &Lease) -> Result<(), Refusal> {
+    match (missing(host, lease), lease.state) {
+        (Some(ip), State::Reserved | State::Handed | State::Active) => {
+            let degraded = engine
+                .leases
+                .change(lease.id, |lease| lease.state = State::Degraded);
+            let detail = format!("{ip} has gone from the host");
+            engine.journal.degraded(&*degraded.await?, &detail);
         }
-        Ok(())
+        (None, State::Degraded) => {
+            let state = healthy(lease);
+            let healed = engine
+                .leases
+                .change(lease.id, |lease| lease.state = state)
+                .await?;
+            engine
+                .journal
+                .healed(&healed, "its addresses are all there");
+        }
+        _ => {}
     }
+    Ok(())
 }
 
 /// What a lease goes back to; the observer finds out whether its owner listens.

@@ -6,68 +6,83 @@ use std::sync::Arc;
 
 use crate::domain::lease::{Guard, Handover, Lease, LeaseId, State};
 use crate::engine::caller::Caller;
+use crate::engine::engine::Engine;
+use crate::engine::keeper::gate;
 use crate::engine::refusal::Refusal;
-use crate::engine::service::{Service, lock};
 use crate::host::hold::Hold;
 
 /// A lease with the sockets of its addresses, in their order.
 pub type Given = (Arc<Lease>, Vec<OwnedFd>);
 
-impl Service {
-    /// Gives the sockets of a lease to its user: listeners for TCP, with the hold shut beneath; for
-    /// UDP the held sockets themselves. Portbook keeps no copy. An owner that has closed its
-    /// sockets can ask again.
-    pub async fn give_sockets(&self, caller: &Caller, id: LeaseId) -> Result<Given, Refusal> {
-        self.lease_of(caller, id)?;
-        let _turn = self.turn(id).await;
-        let lease = self.living_lease(id).ok_or(Refusal::NotFound)?;
-        if lease.handover != Handover::Fd {
-            let how = lease.handover.as_str();
-            return Err(Refusal::InvalidRequest(format!(
-                "port {} is handed over by {how}: ask for it with handover fd to be given sockets",
-                lease.port
-            )));
-        }
-        let hold = self.hold_of(id).or_else(|| self.hold_again(&lease));
-        let hold = hold.ok_or_else(|| Refusal::PortInUse {
-            port: lease.port,
-            attempts: Vec::new(),
-        })?;
-        let (sockets, guard) = if lease.protocol.has_no_listeners() {
-            (self.give_hold_away(id, hold)?, Guard::Owner)
-        } else {
-            self.prepare(&lease, &hold)?;
-            (hold.take_listeners(), Guard::Hold)
-        };
-        let lease = self.note_given(&lease, guard).await?;
-        Ok((lease, sockets))
+/// Gives the sockets of a lease to its user: listeners for TCP, with the hold shut beneath; for
+/// UDP the held sockets themselves. Portbook keeps no copy. An owner that has closed its
+/// sockets can ask again.
+pub(in crate::engine) async fn give_sockets(
+    engine: &Arc<Engine>,
+    caller: &Caller,
+    id: LeaseId,
+) -> Result<Given, Refusal> {
+    engine.leases.of_caller(caller, id)?;
+    let _turn = engine.leases.turn(id).await;
+    let lease = engine.leases.living(id).ok_or(Refusal::NotFound)?;
+    if lease.handover != Handover::Fd {
+        let how = lease.handover.as_str();
+        return Err(Refusal::InvalidRequest(format!(
+            "port {} is handed over by {how}: ask for it with handover fd to be given sockets",
+            lease.port
+        )));
     }
+    let hold = engine
+        .leases
+        .hold_of(id)
+        .or_else(|| engine.leases.hold_again(&lease));
+    let hold = hold.ok_or_else(|| Refusal::PortInUse {
+        port: lease.port,
+        attempts: Vec::new(),
+    })?;
+    let (sockets, guard) = if lease.protocol.has_no_listeners() {
+        (give_hold_away(engine, id, hold)?, Guard::Owner)
+    } else {
+        gate::prepare(engine, &lease, &hold)?;
+        (hold.take_listeners(), Guard::Hold)
+    };
+    let lease = note_given(engine, &lease, guard).await?;
+    Ok((lease, sockets))
+}
 
-    fn give_hold_away(&self, id: LeaseId, hold: Arc<Hold>) -> Result<Vec<OwnedFd>, Refusal> {
-        let copies = hold.descriptors().map(|socket| socket.try_clone_to_owned());
-        let copies: Result<Vec<OwnedFd>, _> = copies.collect();
-        let copies = copies.map_err(|source| Refusal::BindFailed {
-            address: format!("port {}", hold.port()),
-            source,
-        })?;
-        drop(lock(&self.holds).remove(id));
-        drop(hold);
-        Ok(copies)
-    }
+fn give_hold_away(
+    engine: &Arc<Engine>,
+    id: LeaseId,
+    hold: Arc<Hold>,
+) -> Result<Vec<OwnedFd>, Refusal> {
+    let copies = hold.descriptors().map(|socket| socket.try_clone_to_owned());
+    let copies: Result<Vec<OwnedFd>, _> = copies.collect();
+    let copies = copies.map_err(|source| Refusal::BindFailed {
+        address: format!("port {}", hold.port()),
+        source,
+    })?;
+    drop(engine.leases.take_hold(id));
+    drop(hold);
+    Ok(copies)
+}
 
-    /// An owner that is known has what it listens with from now on; one that is not will be seen.
-    async fn note_given(&self, lease: &Arc<Lease>, guard: Guard) -> Result<Arc<Lease>, Refusal> {
-        if lease.owner.is_none() {
-            self.set_guard(lease, guard);
-            return Ok(Arc::clone(lease));
-        }
-        let active = self.change(lease.id, |lease| {
-            lease.state = State::Active;
-            lease.guard = guard;
-        });
-        let active = active.await?;
-        self.journal
-            .active(&active, "the owner was given its sockets");
-        Ok(active)
+/// An owner that is known has what it listens with from now on; one that is not will be seen.
+async fn note_given(
+    engine: &Arc<Engine>,
+    lease: &Arc<Lease>,
+    guard: Guard,
+) -> Result<Arc<Lease>, Refusal> {
+    if lease.owner.is_none() {
+        engine.leases.set_guard(lease, guard);
+        return Ok(Arc::clone(lease));
     }
+    let active = engine.leases.change(lease.id, |lease| {
+        lease.state = State::Active;
+        lease.guard = guard;
+    });
+    let active = active.await?;
+    engine
+        .journal
+        .active(&active, "the owner was given its sockets");
+    Ok(active)
 }

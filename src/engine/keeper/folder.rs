@@ -3,15 +3,17 @@
 //! A folder must be gone in every look over the pool's `gone_after`, on the boot-time clock, and no
 //! lease ends while a program may be using it.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::domain::attempt::printable;
-use crate::domain::lease::{BootTime, Lease, State};
+use crate::domain::lease::{Lease, State};
+use crate::engine::engine::Engine;
+use crate::engine::keeper::ending;
+use crate::engine::keeper::ending::FOLDER_GONE;
 use crate::engine::refusal::Refusal;
-use crate::engine::service::{Service, lock};
 use crate::host::folder::{Sight, look_at};
 
 /// How often to look, unless a pool wants to know sooner.
@@ -20,129 +22,117 @@ const ROUND: Duration = Duration::from_secs(30);
 /// The shortest pause between two looks.
 const PAUSE: Duration = Duration::from_millis(250);
 
-/// Why a lease ended, for the log and the event.
-pub(super) const FOLDER_GONE: &str = "its folder is gone";
-
-/// What is known of the folders that leases belong to.
-#[derive(Debug, Default)]
-pub(in crate::engine) struct Folders {
-    /// Since when a user's folder has been gone in every look.
-    gone: HashMap<(u32, PathBuf), BootTime>,
-    /// The users whose folders are being looked at. A mount that hangs is its user's alone.
-    busy: HashSet<u32>,
+/// Looks at the folders of leases, for as long as it is polled: from time to time, and soon
+/// after a lease was granted, since only a folder that was seen can be gone later.
+pub(in crate::engine) async fn run(engine: &Arc<Engine>) {
+    loop {
+        for uid in users_with_folders(engine) {
+            if !engine.folders.with(|folders| folders.begin(uid)) {
+                continue;
+            }
+            let engine = Arc::clone(engine);
+            tokio::spawn(async move {
+                look_at_folders(&engine, uid).await;
+                engine.folders.with(|folders| folders.finish(uid));
+            });
+        }
+        tokio::time::sleep(PAUSE).await;
+        let granted = engine.leases.folder_granted();
+        drop(tokio::time::timeout(folder_round(engine), granted).await);
+    }
 }
 
-impl Service {
-    /// Looks at the folders of leases, for as long as it is polled: from time to time, and soon
-    /// after a lease was granted, since only a folder that was seen can be gone later.
-    pub async fn keep_folders(&self) {
-        loop {
-            for uid in self.users_with_folders() {
-                if !lock(&self.folders).busy.insert(uid) {
-                    continue;
-                }
-                let service = self.clone();
-                tokio::spawn(async move {
-                    service.look_at_folders(uid).await;
-                    lock(&service.folders).busy.remove(&uid);
-                });
-            }
-            tokio::time::sleep(PAUSE).await;
-            let granted = self.folder_news.notified();
-            drop(tokio::time::timeout(self.folder_round(), granted).await);
+fn folder_round(engine: &Arc<Engine>) -> Duration {
+    let settings = engine.settings();
+    let soonest = settings.pools.values().map(|pool| pool.gone_after).min();
+    soonest.map_or(ROUND, |soonest| (soonest / 4).clamp(PAUSE, ROUND))
+}
+
+fn users_with_folders(engine: &Engine) -> BTreeSet<u32> {
+    let leases = engine
+        .leases
+        .filtered(|lease| lease.scope.folder().is_some());
+    leases.iter().map(|lease| lease.uid).collect()
+}
+
+/// Looks once at the folders of one user's leases, and ends leases whose folder has been gone for
+/// long.
+pub(super) async fn look_at_folders(engine: &Arc<Engine>, uid: u32) {
+    let mut folders: BTreeMap<PathBuf, Option<u64>> = BTreeMap::new();
+    for lease in engine.leases.filtered(|lease| lease.uid == uid) {
+        if let Some(folder) = lease.scope.folder() {
+            let known = folders.entry(folder.to_owned()).or_default();
+            *known = known.or(lease.scope_device);
         }
     }
-
-    fn folder_round(&self) -> Duration {
-        let settings = self.settings();
-        let soonest = settings.pools.values().map(|pool| pool.gone_after).min();
-        soonest.map_or(ROUND, |soonest| (soonest / 4).clamp(PAUSE, ROUND))
-    }
-
-    fn users_with_folders(&self) -> BTreeSet<u32> {
-        let books = lock(&self.books);
-        let of_folders = books
-            .leases()
-            .filter(|lease| lease.scope.folder().is_some());
-        of_folders.map(|lease| lease.uid).collect()
-    }
-
-    /// Looks once at the folders of one user's leases, and ends what has been without its folder
-    /// for long.
-    pub(super) async fn look_at_folders(&self, uid: u32) {
-        let mut folders: BTreeMap<PathBuf, Option<u64>> = BTreeMap::new();
-        for lease in lock(&self.books).leases().filter(|lease| lease.uid == uid) {
-            if let Some(folder) = lease.scope.folder() {
-                let known = folders.entry(folder.to_owned()).or_default();
-                *known = known.or(lease.scope_device);
-            }
-        }
-        let known = |of: u32, folder: &PathBuf| of != uid || folders.contains_key(folder);
-        lock(&self.folders)
-            .gone
-            .retain(|(of, folder), _| known(*of, folder));
-        for (folder, sight) in look_at(folders.into_iter().collect()).await {
-            match self.note_folder(uid, &folder, sight).await {
-                Ok(()) | Err(Refusal::NotFound) => {}
-                Err(error) => tracing::warn!(%error, "a folder's state could not be recorded"),
+    let is_leased = |folder: &Path| folders.contains_key(folder);
+    engine.folders.with(|seen| seen.retain(uid, is_leased));
+    for (folder, sight) in look_at(folders.into_iter().collect()).await {
+        match note_folder(engine, uid, &folder, sight).await {
+            Ok(()) | Err(Refusal::NotFound) => {}
+            Err(error) => {
+                tracing::warn!(%error, uid, "could not record a look at a folder; the next look tries again");
             }
         }
     }
+}
 
-    async fn note_folder(&self, uid: u32, folder: &Path, sight: Sight) -> Result<(), Refusal> {
-        let key = (uid, folder.to_owned());
-        let now = self.clock.boot();
-        let since = match sight {
-            Sight::Gone => *lock(&self.folders).gone.entry(key).or_insert(now),
-            Sight::There(device) => {
-                lock(&self.folders).gone.remove(&key);
-                return self.remember_device(uid, folder, device).await;
-            }
-            Sight::Unknown => {
-                lock(&self.folders).gone.remove(&key);
-                return Ok(());
-            }
-        };
-        let settings = self.settings();
-        for lease in self.leases_of_folder(uid, folder) {
-            let pool = settings.pools.get(&*lease.pool);
-            let long = pool.is_none_or(|pool| now.since(since) >= pool.gone_after);
-            if long && is_unused(&lease) {
-                self.end(lease.id, State::Expired, FOLDER_GONE, is_unused)
-                    .await?;
-                let (called, port) = (printable(&lease.called()), lease.port);
-                tracing::info!(lease = %lease.id, %port, uid, "the folder of {called} is gone");
-            }
+async fn note_folder(
+    engine: &Arc<Engine>,
+    uid: u32,
+    folder: &Path,
+    sight: Sight,
+) -> Result<(), Refusal> {
+    let now = engine.clock.boot();
+    let since = match sight {
+        Sight::Gone => engine.folders.with(|seen| seen.note_gone(uid, folder, now)),
+        Sight::There(device) => {
+            engine.folders.with(|seen| seen.note_there(uid, folder));
+            return remember_device(engine, uid, folder, device).await;
         }
-        Ok(())
-    }
-
-    async fn remember_device(
-        &self,
-        uid: u32,
-        folder: &Path,
-        device: Option<u64>,
-    ) -> Result<(), Refusal> {
-        let Some(device) = device else {
+        Sight::Unknown => {
+            engine.folders.with(|seen| seen.note_there(uid, folder));
             return Ok(());
-        };
-        for lease in self.leases_of_folder(uid, folder) {
-            if lease.scope_device != Some(device) {
-                let _turn = self.turn(lease.id).await;
-                self.change(lease.id, |lease| lease.scope_device = Some(device))
-                    .await?;
-            }
         }
-        Ok(())
+    };
+    let settings = engine.settings();
+    for lease in leases_of_folder(engine, uid, folder) {
+        let pool = settings.pools.get(&*lease.pool);
+        let long = pool.is_none_or(|pool| now.since(since) >= pool.gone_after);
+        if long && is_unused(&lease) {
+            ending::end(engine, lease.id, State::Expired, FOLDER_GONE, is_unused).await?;
+            let (called, port) = (printable(&lease.called()), lease.port);
+            tracing::info!(lease = %lease.id, %port, uid, "the folder of {called} is gone");
+        }
     }
+    Ok(())
+}
 
-    fn leases_of_folder(&self, uid: u32, folder: &Path) -> Vec<Arc<Lease>> {
-        let books = lock(&self.books);
-        let of_folder = |lease: &&Arc<Lease>| {
-            lease.uid == uid && lease.scope.folder() == Some(folder) && !lease.state.is_ended()
-        };
-        books.leases().filter(of_folder).cloned().collect()
+async fn remember_device(
+    engine: &Arc<Engine>,
+    uid: u32,
+    folder: &Path,
+    device: Option<u64>,
+) -> Result<(), Refusal> {
+    let Some(device) = device else {
+        return Ok(());
+    };
+    for lease in leases_of_folder(engine, uid, folder) {
+        if lease.scope_device != Some(device) {
+            let _turn = engine.leases.turn(lease.id).await;
+            engine
+                .leases
+                .change(lease.id, |lease| lease.scope_device = Some(device))
+                .await?;
+        }
     }
+    Ok(())
+}
+
+fn leases_of_folder(engine: &Engine, uid: u32, folder: &Path) -> Vec<Arc<Lease>> {
+    engine.leases.filtered(|lease| {
+        lease.uid == uid && lease.scope.folder() == Some(folder) && !lease.state.is_ended()
+    })
 }
 
 /// Whether no program uses a lease. One that listens would be its owner within a second.
@@ -177,7 +167,7 @@ mod tests {
 
     async fn look_after(place: &Place, minutes: u64) {
         place.clock.advance(Duration::from_mins(minutes));
-        place.service.look_at_folders(ME.uid).await;
+        look_at_folders(&place.service.0, ME.uid).await;
     }
 
     #[tokio::test]
@@ -232,10 +222,10 @@ mod tests {
             .unwrap()
             .leases[0]
             .id;
-        place.service.look_at_folders(0).await;
+        look_at_folders(&place.service.0, 0).await;
         std::fs::remove_dir(&folder).unwrap();
         for _ in 0..2 {
-            place.service.look_at_folders(0).await;
+            look_at_folders(&place.service.0, 0).await;
             place.clock.advance(Duration::from_hours(2));
         }
         assert_eq!(place.state(id), Some(State::Handed));

@@ -4,16 +4,21 @@ use std::sync::Arc;
 
 use tracing::{Instrument, Span};
 
-use super::retake::is_given_up;
 use crate::domain::attempt::Occupant;
 use crate::domain::lease::{Guard, Handover, Lease, State};
 use crate::domain::outsider::Outsider;
 use crate::domain::port::Protocols;
 use crate::engine::caller::Mode;
+use crate::engine::engine::Engine;
+use crate::engine::exclusion;
+use crate::engine::keeper::conflict;
+use crate::engine::keeper::ending;
+use crate::engine::keeper::watch;
+use crate::engine::leases::Leases;
+use crate::engine::look;
 use crate::engine::refusal::Refusal;
-use crate::engine::service::{Service, lock};
+use crate::engine::retake::is_given_up;
 use crate::host::clock::Clock;
-use crate::host::hold::GivenSockets;
 use crate::host::process;
 use crate::store::StoredLease;
 use crate::telemetry::span;
@@ -29,158 +34,143 @@ pub struct Restored {
     pub lost: usize,
 }
 
-impl Service {
-    /// Reads the record and takes up every lease that has not ended. Must come before the first
-    /// allocation, and under the data directory's lock.
-    pub async fn restore(&self) -> Result<Restored, Refusal> {
-        let restoring = span::chore("restore");
-        let restored = self.take_up_all().instrument(restoring.clone()).await;
-        if let Err(refusal) = &restored {
-            span::failed(&restoring, refusal.code());
-        }
-        restored
+/// Reads the record and takes up every lease that has not ended. Must come before the first
+/// allocation, and under the data directory's lock.
+pub(in crate::engine) async fn restore(engine: &Arc<Engine>) -> Result<Restored, Refusal> {
+    let restoring = span::chore("restore");
+    let restored = take_up_all(engine).instrument(restoring.clone()).await;
+    if let Err(refusal) = &restored {
+        span::failed(&restoring, refusal.code());
     }
+    restored
+}
 
-    async fn take_up_all(&self) -> Result<Restored, Refusal> {
-        self.learning.remember().await?;
-        self.take_up_exclusions().await?;
-        let mut restored = Restored::default();
-        let on_record = self.store.live_leases().await?;
-        let leases = on_record.iter().map(|stored| &stored.lease);
-        span::concerns(&Span::current(), leases);
-        for stored in on_record {
-            let of_this_boot = stored.boot_id == self.store.boot_id();
-            let (id, state) = (stored.lease.id, end_state(&stored.lease));
-            let owner_gone = stored.lease.owner.is_some() && !of_this_boot;
-            let lease = self.rebased(stored);
-            let over = lease.name.is_none() && (owner_gone || is_over(&lease, &self.clock));
-            lock(&self.books).enter(Arc::new(lease.clone()));
-            if over {
-                let why = "found so at the start";
-                self.end(id, state, why, |_| true).await?;
-                restored.ended += 1;
-                continue;
-            }
-            if !of_this_boot {
-                // Its deadlines count from this boot on.
-                self.change(id, |_| {}).await?;
-            }
-            if self.mode == Mode::Embedded {
-                self.put_back(&lease).await?;
-                restored.kept += 1;
-            } else if self.adopt(lease).await? {
-                restored.kept += 1;
-            } else {
-                restored.lost += 1;
-            }
+async fn take_up_all(engine: &Arc<Engine>) -> Result<Restored, Refusal> {
+    engine.learning.remember().await?;
+    exclusion::restore(engine).await?;
+    let mut restored = Restored::default();
+    let on_record = engine.store.live_leases().await?;
+    let leases = on_record.iter().map(|stored| &stored.lease);
+    span::concerns(&Span::current(), leases);
+    for stored in on_record {
+        let of_this_boot = stored.boot_id == engine.store.boot_id();
+        let (id, state) = (stored.lease.id, end_state(&stored.lease));
+        let owner_gone = stored.lease.owner.is_some() && !of_this_boot;
+        let lease = rebased(engine, stored);
+        let over = lease.name.is_none() && (owner_gone || is_over(&lease, &engine.clock));
+        engine.leases.enter_recorded(lease.clone());
+        if over {
+            let why = "found so at the start";
+            ending::end(engine, id, state, why, |_| true).await?;
+            restored.ended += 1;
+            continue;
         }
-        self.drop_given();
-        Ok(restored)
+        if !of_this_boot {
+            // Its deadlines count from this boot on.
+            engine.leases.change(id, |_| {}).await?;
+        }
+        if engine.mode == Mode::Embedded {
+            put_back(engine, &lease).await?;
+            restored.kept += 1;
+        } else if adopt(engine, lease).await? {
+            restored.kept += 1;
+        } else {
+            restored.lost += 1;
+        }
     }
+    engine.leases.drop_given();
+    Ok(restored)
+}
 
-    /// Sockets that this process was given, before it takes up the leases that they hold.
-    pub fn accept_given(&self, given: GivenSockets) {
-        *lock(&self.given) = given;
+/// The lease as it stands in this boot: another boot's processes and deadlines are gone.
+pub(in crate::engine) fn rebased(engine: &Arc<Engine>, stored: StoredLease) -> Lease {
+    let StoredLease { mut lease, boot_id } = stored;
+    if boot_id != engine.store.boot_id() {
+        lease.claim_by = None;
+        lease.expires = lease.ttl.map(|ttl| engine.clock.boot().after(ttl));
+        if lease.name.is_some() {
+            lease.rest(engine.clock.now());
+        }
+        lease.owner = None;
     }
+    lease.guard = Guard::None;
+    lease
+}
 
-    /// Closes what belongs to no lease that lives.
-    fn drop_given(&self) {
-        let left = std::mem::take(&mut *lock(&self.given));
-        if !left.is_empty() {
-            tracing::info!(
-                sockets = left.len(),
-                "given sockets of no living lease closed"
-            );
-        }
-        for name in left.names() {
-            lock(&self.holds).tell_unknown(Arc::clone(name));
-        }
+/// Notes that a name's owner is away. A command that runs for a moment can hold nothing for it.
+async fn put_back(engine: &Arc<Engine>, lease: &Lease) -> Result<(), Refusal> {
+    if lease
+        .owner
+        .as_ref()
+        .is_some_and(|owner| !process::is_running(owner))
+        && !outlives_owner(lease)
+    {
+        let now = engine.clock.now();
+        engine
+            .leases
+            .change(lease.id, |lease| lease.rest(now))
+            .await?;
     }
+    Ok(())
+}
 
-    /// The lease as it stands in this boot: another boot's processes and deadlines are gone.
-    pub(super) fn rebased(&self, stored: StoredLease) -> Lease {
-        let StoredLease { mut lease, boot_id } = stored;
-        if boot_id != self.store.boot_id() {
-            lease.claim_by = None;
-            lease.expires = lease.ttl.map(|ttl| self.clock.boot().after(ttl));
-            if lease.name.is_some() {
-                lease.rest(self.clock.now());
-            }
-            lease.owner = None;
-        }
-        lease.guard = Guard::None;
-        lease
+/// Guards a lease again; false if an outsider has its port.
+pub(in crate::engine) async fn adopt(engine: &Arc<Engine>, lease: Lease) -> Result<bool, Refusal> {
+    let owner_lives = lease.owner.as_ref().is_some_and(process::is_running);
+    let away = !owner_lives && lease.claim_by.is_none() && !outlives_owner(&lease);
+    let held = match lease.handover {
+        Handover::Release if !away => None,
+        _ => engine.leases.hold_again(&lease),
+    };
+    let intruder = match &held {
+        Some(again) => Leases::fix_gate(&lease, again).await,
+        None => None,
+    };
+    watch::watch(engine, &lease);
+    if intruder.is_some() || (away && held.is_none()) {
+        lost_meanwhile(engine, &lease, intruder).await?;
+        return Ok(false);
     }
+    // Its owner's listener, or the descriptors it inherited, may be the guard; of the addresses
+    // that these leave alone portbook is.
+    if held.is_none() && owner_lives {
+        if lease.handover != Handover::Release {
+            engine.leases.hold_beside_owner(&lease);
+        }
+        engine.leases.set_guard(&lease, Guard::Owner);
+    }
+    if away && lease.state != State::Reserved {
+        let now = engine.clock.now();
+        engine
+            .leases
+            .change(lease.id, |lease| lease.rest(now))
+            .await?;
+    }
+    Ok(true)
+}
 
-    /// Notes that a name's owner is away. A command that runs for a moment can hold nothing for it.
-    async fn put_back(&self, lease: &Lease) -> Result<(), Refusal> {
-        if lease
-            .owner
-            .as_ref()
-            .is_some_and(|owner| !process::is_running(owner))
-            && !outlives_owner(lease)
-        {
-            let now = self.clock.now();
-            self.change(lease.id, |lease| lease.rest(now)).await?;
-        }
-        Ok(())
-    }
-
-    /// Guards a lease again; false if an outsider has its port.
-    pub(super) async fn adopt(&self, lease: Lease) -> Result<bool, Refusal> {
-        let owner_lives = lease.owner.as_ref().is_some_and(process::is_running);
-        let away = !owner_lives && lease.claim_by.is_none() && !outlives_owner(&lease);
-        let held = match lease.handover {
-            Handover::Release if !away => None,
-            _ => self.hold_again(&lease),
-        };
-        let intruder = match &held {
-            Some(again) => self.fix_gate(&lease, again).await,
-            None => None,
-        };
-        self.watch(&lease);
-        if intruder.is_some() || (away && held.is_none()) {
-            self.lost_meanwhile(&lease, intruder).await?;
-            return Ok(false);
-        }
-        // Its owner's listener, or the descriptors it inherited, may be the guard; of the addresses
-        // that these leave alone portbook is.
-        if held.is_none() && owner_lives {
-            if lease.handover != Handover::Release {
-                self.hold_beside_owner(&lease);
-            }
-            self.set_guard(&lease, Guard::Owner);
-        }
-        if away && lease.state != State::Reserved {
-            let now = self.clock.now();
-            self.change(lease.id, |lease| lease.rest(now)).await?;
-        }
-        Ok(true)
-    }
-
-    /// An outsider has the port of a lease whose owner is away.
-    async fn lost_meanwhile(
-        &self,
-        lease: &Lease,
-        intruder: Option<Occupant>,
-    ) -> Result<(), Refusal> {
-        let lost = self.change(lease.id, |lease| {
-            lease.state = State::Lost;
-            lease.owner = None;
-        });
-        let lost = lost.await?;
-        let who = match intruder {
-            Some(who) => Some(who),
-            None => self.stranger_on(&lost).await,
-        };
-        let outsider = Outsider {
-            // Nobody listens: the kernel refused, and does not say because of whom.
-            occupant: who.unwrap_or_default(),
-            while_away: true,
-        };
-        self.late_conflict(&lost, outsider);
-        Ok(())
-    }
+/// An outsider has the port of a lease whose owner is away.
+async fn lost_meanwhile(
+    engine: &Arc<Engine>,
+    lease: &Lease,
+    intruder: Option<Occupant>,
+) -> Result<(), Refusal> {
+    let lost = engine.leases.change(lease.id, |lease| {
+        lease.state = State::Lost;
+        lease.owner = None;
+    });
+    let lost = lost.await?;
+    let who = match intruder {
+        Some(who) => Some(who),
+        None => look::outsider_on(&lost).await,
+    };
+    let outsider = Outsider {
+        // Nobody listens: the kernel refused, and does not say because of whom.
+        occupant: who.unwrap_or_default(),
+        while_away: true,
+    };
+    conflict::late_conflict(engine, &lost, outsider);
+    Ok(())
 }
 
 fn is_over(lease: &Lease, clock: &Clock) -> bool {

@@ -6,18 +6,23 @@ use std::time::Duration;
 use proptest::prelude::*;
 use tempfile::TempDir;
 
-use super::repair::Repairs;
+use super::suspects::{Fault, Repairs};
 use crate::config::{self, Sources};
 use crate::domain::lease::{Lease, LeaseId, State};
 use crate::domain::port::{Port, Protocols};
 use crate::domain::request::Request;
 use crate::engine::caller::{Caller, Mode};
-use crate::engine::service::{Service, lock};
+use crate::engine::keeper::repair::repair;
+use crate::engine::observer;
+use crate::engine::service::Service;
 use crate::host::clock::Clock;
 use crate::host::process;
 use crate::store::{Store, StoreOptions};
 
 const ME: Caller = Caller::user(1000);
+
+/// Longer than any event takes to come here.
+const LONG: Duration = Duration::from_secs(30);
 
 pub(in crate::engine) struct Place {
     pub(in crate::engine) service: Service,
@@ -62,7 +67,7 @@ impl Place {
     }
 
     pub(in crate::engine) fn state(&self, id: LeaseId) -> Option<State> {
-        self.service.lease(id).map(|lease| lease.state)
+        self.service.0.leases.get(id).map(|lease| lease.state)
     }
 
     fn mended(&self, word: &str) -> u64 {
@@ -82,10 +87,10 @@ async fn what_is_as_it_should_be_is_left_alone() {
     let place = place().await;
     let lease = place.lease(&named("web")).await;
     for _ in 0..4 {
-        place.service.repair().await;
+        repair(&place.service.0).await;
     }
     assert!(place.service.repairs().is_empty());
-    assert_eq!(place.service.lease(lease.id), Some(lease));
+    assert_eq!(place.service.0.leases.get(lease.id), Some(lease));
 }
 
 #[tokio::test]
@@ -93,16 +98,16 @@ async fn a_leaked_reservation_is_freed_at_the_third_look() {
     let place = place().await;
     let group = place.lease(&Request::default()).await.addresses.clone();
     let port = Port::new(29_999).unwrap();
-    let reserve = || lock(&place.service.books).reserve(&group, Protocols::Tcp, port);
+    let reserve = || place.service.0.leases.reserve(&group, Protocols::Tcp, port);
     reserve().unwrap();
     for looks in 1..=3 {
         assert!(reserve().is_err(), "freed after {} looks", looks - 1);
-        place.service.repair().await;
+        repair(&place.service.0).await;
     }
     assert_eq!(place.mended("reservation"), 1);
     reserve().unwrap();
     // The new one has not been seen three times.
-    place.service.repair().await;
+    repair(&place.service.0).await;
     assert!(reserve().is_err());
 }
 
@@ -110,45 +115,54 @@ async fn a_leaked_reservation_is_freed_at_the_third_look() {
 async fn a_lease_that_the_books_lost_is_taken_up_again() {
     let place = place().await;
     let lease = place.lease(&Request::default()).await;
-    lock(&place.service.books).remove(lease.id);
+    place.service.0.leases.lose_from_books(lease.id);
     for _ in 0..2 {
-        place.service.repair().await;
+        repair(&place.service.0).await;
     }
     // The record has it still, so it is not freed.
-    assert!(place.service.hold_of(lease.id).is_some());
-    place.service.repair().await;
+    assert!(place.service.0.leases.hold_of(lease.id).is_some());
+    repair(&place.service.0).await;
     assert_eq!(place.mended("unknown"), 1);
     assert_eq!(place.state(lease.id), Some(State::Handed));
-    assert!(place.service.hold_of(lease.id).unwrap().is_open().unwrap());
+    assert!(
+        place
+            .service
+            .0
+            .leases
+            .hold_of(lease.id)
+            .unwrap()
+            .is_open()
+            .unwrap()
+    );
 }
 
 #[tokio::test]
 async fn an_orphaned_hold_is_closed() {
     let place = place().await;
     let lease = place.lease(&Request::default()).await;
-    let hold = place.service.hold_of(lease.id).unwrap();
+    let hold = place.service.0.leases.hold_of(lease.id).unwrap();
     place.service.release(&ME, lease.id).await.unwrap();
-    lock(&place.service.holds).insert(lease.id, hold);
+    place.service.0.leases.put_hold(lease.id, hold);
     for _ in 0..3 {
-        place.service.repair().await;
+        repair(&place.service.0).await;
     }
     assert_eq!(place.mended("hold"), 1);
-    assert!(place.service.hold_of(lease.id).is_none());
+    assert!(place.service.0.leases.hold_of(lease.id).is_none());
 }
 
 #[tokio::test]
 async fn a_gate_is_set_right() {
     let place = place().await;
     let lease = place.lease(&named("web")).await;
-    let hold = place.service.hold_of(lease.id).unwrap();
+    let hold = place.service.0.leases.hold_of(lease.id).unwrap();
     hold.shut_gate().unwrap();
-    place.service.repair().await;
+    repair(&place.service.0).await;
     assert!(hold.is_open().unwrap(), "shut to whoever comes to claim it");
     place.clock.advance(Duration::from_hours(1));
     place.service.act_on_deadlines().await;
     assert_eq!(place.state(lease.id), Some(State::Reserved));
     hold.open_gate().unwrap();
-    place.service.repair().await;
+    repair(&place.service.0).await;
     assert!(!hold.is_open().unwrap(), "open to everybody");
     assert_eq!(place.mended("gate"), 2);
 }
@@ -161,8 +175,8 @@ async fn who_came_in_as_an_outsider_left_has_the_port() {
     let granted = place.service.allocate(&other, &named("web")).await.unwrap();
     let lease = Arc::clone(&granted.leases[0]);
     let away = |lease: &mut Lease| (lease.state, lease.claim_by) = (State::Lost, None);
-    let lost = place.service.change(lease.id, away).await.unwrap();
-    let hold = place.service.hold_of(lease.id).unwrap();
+    let lost = place.service.0.leases.change(lease.id, away).await.unwrap();
+    let hold = place.service.0.leases.hold_of(lease.id).unwrap();
     assert!(hold.is_open().unwrap());
 
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
@@ -176,14 +190,14 @@ async fn who_came_in_as_an_outsider_left_has_the_port() {
         .stdin(std::os::fd::OwnedFd::from(listener))
         .spawn()
         .unwrap();
-    place.service.find_again(&lost).await.unwrap();
+    observer::find_again(&place.service.0, &lost).await.unwrap();
     assert_eq!(place.state(lease.id), Some(State::Lost));
     assert!(!hold.is_open().unwrap());
 
     newcomer.kill().unwrap();
     newcomer.wait().unwrap();
-    let lost = place.service.lease(lease.id).unwrap();
-    place.service.find_again(&lost).await.unwrap();
+    let lost = place.service.0.leases.get(lease.id).unwrap();
+    observer::find_again(&place.service.0, &lost).await.unwrap();
     assert_eq!(place.state(lease.id), Some(State::Reserved));
 }
 
@@ -193,10 +207,10 @@ async fn a_reserved_name_gets_its_hold_back() {
     let lease = place.lease(&named("web")).await;
     place.clock.advance(Duration::from_hours(1));
     place.service.act_on_deadlines().await;
-    drop(lock(&place.service.holds).remove(lease.id));
-    place.service.repair().await;
+    drop(place.service.0.leases.take_hold(lease.id));
+    repair(&place.service.0).await;
     assert_eq!(place.mended("unguarded"), 1);
-    assert!(place.service.hold_of(lease.id).is_some());
+    assert!(place.service.0.leases.hold_of(lease.id).is_some());
 }
 
 #[tokio::test]
@@ -213,29 +227,31 @@ async fn an_unwatched_owner_is_watched_again() {
     };
     let granted = place.service.allocate(&root, &request).await.unwrap();
     let id = granted.leases[0].id;
-    place.service.unwatch(id);
-    place.service.repair().await;
+    place.service.0.leases.unwatch(id);
+    repair(&place.service.0).await;
     assert_eq!(place.mended("unwatched"), 1);
+    let mut events = place.service.journal().since(u64::MAX);
     program.kill().unwrap();
     program.wait().unwrap();
-    let mut looks = 0;
-    while place.state(id).is_some() {
-        assert!(looks < 500, "the end of its owner went unnoticed");
-        looks += 1;
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    let ended = async {
+        while place.state(id).is_some() {
+            events.live.recv().await.unwrap();
+        }
+    };
+    let noticed = tokio::time::timeout(LONG, ended).await;
+    noticed.expect("the end of its owner is an event");
 }
 
 #[tokio::test]
 async fn the_record_is_brought_up_to_the_books() {
     let place = place().await;
     let lease = place.lease(&named("web")).await;
-    lock(&place.service.books).change(lease.id, |lease| {
+    place.service.0.leases.alter(lease.id, |lease| {
         lease.ttl = Some(Duration::from_secs(7));
         lease.revision += 1;
     });
     for _ in 0..3 {
-        place.service.repair().await;
+        repair(&place.service.0).await;
     }
     assert_eq!(place.mended("record"), 1);
     let stored = place.service.store().lease(lease.id).await.unwrap();
@@ -246,7 +262,7 @@ async fn the_record_is_brought_up_to_the_books() {
 fn a_suspect_that_passes_is_forgotten() {
     let mut repairs = Repairs::default();
     let id = LeaseId(uuid::Uuid::nil());
-    let fault = super::repair::Fault::Hold(id);
+    let fault = Fault::Hold(id);
     assert!(repairs.due(vec![fault]).is_empty());
     assert!(repairs.due(vec![fault]).is_empty());
     assert!(repairs.due(vec![]).is_empty());

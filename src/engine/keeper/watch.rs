@@ -1,107 +1,95 @@
-//! Watching owners: a pidfd becomes readable when its process is gone (`pidfd_open(2)`).
+//! Watches of owners: a pidfd becomes readable when its process is gone (`pidfd_open(2)`).
 
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::retake::is_given_up;
 use crate::domain::lease::{Lease, LeaseId, Owner};
 use crate::domain::port::{Protocol, Protocols};
 use crate::engine::caller::Mode;
-use crate::engine::service::{Service, lock};
+use crate::engine::engine::Engine;
+use crate::engine::keeper::ending;
+use crate::engine::leases::Leases;
+use crate::engine::retake::is_given_up;
 use crate::host::process::{self, ProcessError};
 use crate::host::readiness::Readiness;
 
-/// How often an owner is looked for that cannot be watched.
+/// Pause between two looks for an owner that cannot be watched.
 const ROUND: Duration = Duration::from_secs(1);
 
-impl Service {
-    /// Waits on a task of its own for the owner of a lease to go.
-    pub(in crate::engine) fn watch(&self, lease: &Lease) {
-        let Some(owner) = lease.owner.clone() else {
-            return;
-        };
-        if self.mode == Mode::Embedded || owner.pid == std::process::id() {
-            return;
-        }
-        let (service, lease, id) = (self.clone(), lease.clone(), lease.id);
-        let pidfd = process::pidfd(&owner);
-        // Under the lock, so that a task that ends at once finds itself on the list.
-        let mut watches = lock(&self.watches);
-        let task = self.runtime.spawn(async move {
-            match pidfd {
-                Ok(pidfd) => wait_for_end(pidfd, &owner).await,
-                Err(ProcessError::Gone(_)) => {}
-                Err(error) => {
-                    tracing::warn!(%error, "an owner cannot be watched; it is looked for instead");
-                    look_until_gone(&owner).await;
-                }
-            }
-            if owner.until_reaped {
-                until_given_up(&lease, &owner, &service).await;
-            }
-            service.done_watching(id, owner).await;
-        });
-        let earlier = watches.insert(id, task.abort_handle());
-        drop(watches);
-        if let Some(earlier) = earlier {
-            earlier.abort();
-        }
+/// Waits on a task of its own until the owner of a lease is gone, and then ends or parks the lease.
+pub(in crate::engine) fn watch(engine: &Arc<Engine>, lease: &Lease) {
+    let Some(owner) = lease.owner.clone() else {
+        return;
+    };
+    if engine.mode == Mode::Embedded || owner.pid == std::process::id() {
+        return;
     }
-
-    async fn done_watching(&self, id: LeaseId, owner: Owner) {
-        // Off the list first: `owner_gone` stops watches, and this task must live to finish it.
-        lock(&self.watches).remove(&id);
-        self.owner_gone(id, owner).await;
-    }
-
-    /// Stops waiting.
-    pub(in crate::engine) fn unwatch(&self, id: LeaseId) {
-        let watch = lock(&self.watches).remove(&id);
-        if let Some(watch) = watch {
-            watch.abort();
-        }
-    }
+    let pidfd = process::pidfd(&owner);
+    let waiting = wait_for_owner(Arc::clone(engine), lease.clone(), owner, pidfd);
+    let spawn = || engine.runtime.spawn(waiting).abort_handle();
+    engine.leases.watch(lease.id, spawn);
 }
 
-/// For an owner that owns until it is reaped: until it is, and its port is free. For neither has the
-/// kernel an event.
-async fn until_given_up(lease: &Lease, owner: &Owner, service: &Service) {
+async fn wait_for_owner(
+    engine: Arc<Engine>,
+    lease: Lease,
+    owner: Owner,
+    pidfd: Result<OwnedFd, ProcessError>,
+) {
+    match pidfd {
+        Ok(pidfd) => wait_for_end(pidfd, lease.id, &owner).await,
+        Err(ProcessError::Gone(_)) => {}
+        Err(error) => look_until_gone(&error, lease.id, &owner).await,
+    }
+    if owner.until_reaped {
+        until_given_up(&engine, &lease, &owner).await;
+    }
+    // Forgotten first: the ending stops watches, and this task must live to finish it.
+    engine.leases.forget_watch(lease.id);
+    ending::owner_gone(&engine, lease.id, owner).await;
+}
+
+/// Waits until a port-server owner is reaped and its port is free. The kernel has no event for
+/// either.
+async fn until_given_up(engine: &Engine, lease: &Lease, owner: &Owner) {
     let mut rounds = tokio::time::interval(ROUND);
     loop {
-        let protocols = still_leased(lease, service);
-        if !process::is_running(owner) && is_given_up(lease, &protocols, service.clock()) {
+        let protocols = still_leased(&engine.leases, lease);
+        if !process::is_running(owner) && is_given_up(lease, &protocols, &engine.clock) {
             return;
         }
         rounds.tick().await;
     }
 }
 
-/// The protocols that leases of one allocation still keep the port for: the port is given up for all
-/// of them or for none.
-fn still_leased(lease: &Lease, service: &Service) -> Vec<Protocol> {
+/// Returns the protocols for which leases of one allocation still keep the port: the owner gives it
+/// up for all of them or for none.
+fn still_leased(leases: &Leases, lease: &Lease) -> Vec<Protocol> {
     let protocols = Protocols::Both.each().iter().copied();
     let granted_together = |protocol: &Protocol| {
-        let leases = service.leases_on(*protocol, lease.port);
-        leases
+        let on_port = leases.on_port(*protocol, lease.port);
+        on_port
             .iter()
             .any(|other| other.allocation == lease.allocation)
     };
     protocols.filter(granted_together).collect()
 }
 
-async fn wait_for_end(pidfd: OwnedFd, owner: &Owner) {
+async fn wait_for_end(pidfd: OwnedFd, lease: LeaseId, owner: &Owner) {
     let heard = match Readiness::of(pidfd) {
         Ok(pidfd) => pidfd.readable().await,
         Err(error) => Err(error),
     };
     if let Err(error) = heard {
-        tracing::warn!(%error, "an owner cannot be watched; it is looked for instead");
-        look_until_gone(owner).await;
+        look_until_gone(&error, lease, owner).await;
     }
 }
 
-/// Where descriptors ran out there is no event to wait for; an owner is not gone for all that.
-async fn look_until_gone(owner: &Owner) {
+/// Waits for the end of an owner without an event, such as if descriptors ran out.
+async fn look_until_gone(error: &impl std::fmt::Display, lease: LeaseId, owner: &Owner) {
+    let pid = owner.pid;
+    tracing::warn!(%error, %lease, pid, "could not watch an owner; looking for it once a second");
     let mut rounds = tokio::time::interval(ROUND);
     while process::is_running(owner) {
         rounds.tick().await;

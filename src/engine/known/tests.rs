@@ -8,10 +8,10 @@ use super::*;
 use crate::domain::lease::{Handover, LeaseId};
 use crate::domain::port::{PortSet, Protocols};
 use crate::domain::request::Request;
+use crate::engine::allocated::Allocated;
 use crate::engine::caller::Caller;
-use crate::engine::grant::Allocated;
+use crate::engine::keeper::repair::repair;
 use crate::engine::keeper::tests::{Place, named, place};
-use crate::engine::service::lock;
 
 const ME: Caller = Caller::user(1000);
 
@@ -56,18 +56,17 @@ fn ports(granted: &Allocated) -> Vec<u16> {
 impl Place {
     /// Whether books, holds and reservations tell of these leases and of nothing else.
     fn has_only(&self, leases: &[LeaseId]) {
-        let books = lock(&self.service.books);
-        let mut living: Vec<LeaseId> = books.leases().map(|lease| lease.id).collect();
-        living.sort_unstable();
+        let all = self.service.leases();
+        let living: Vec<LeaseId> = all.iter().map(|lease| lease.id).collect();
         let mut wanted = leases.to_vec();
         wanted.sort_unstable();
         assert_eq!(living, wanted);
-        assert_eq!(books.reservations().count(), 0, "a port is kept for nobody");
+        let reserved = self.service.0.leases.reservations();
+        assert!(reserved.is_empty(), "reserved for no request: {reserved:?}");
         let let_go = |lease: &&Arc<Lease>| {
             lease.handover == Handover::Release && lease.state == State::Handed
         };
-        let held = leases.len() - books.leases().filter(let_go).count();
-        drop(books);
+        let held = all.len() - all.iter().filter(let_go).count();
         assert_eq!(self.service.all_holds().len(), held);
     }
 }
@@ -108,7 +107,7 @@ async fn requests_at_once_leave_one_lease_a_name() {
     let all = tokio::time::timeout(LONG, asking.join_all()).await;
     let answers = all.expect("no two requests wait for each other");
     assert!(answers.iter().any(Result::is_ok), "{answers:?}");
-    let leases = place.service.leases();
+    let leases = place.service.0.leases.all();
     let keys = |lease: &Arc<Lease>| (lease.name.clone(), lease.protocol);
     let mut names: Vec<_> = leases.iter().map(keys).collect();
     names.sort_unstable_by_key(|(name, protocol)| (name.clone(), protocol.as_str()));
@@ -117,7 +116,7 @@ async fn requests_at_once_leave_one_lease_a_name() {
     let ids: Vec<LeaseId> = leases.iter().map(|lease| lease.id).collect();
     place.has_only(&ids);
     for _ in 0..4 {
-        place.service.repair().await;
+        repair(&place.service.0).await;
     }
     assert!(place.service.repairs().is_empty());
 }
@@ -127,18 +126,18 @@ async fn moves_that_cannot_be_recorded_leave_the_lease_whole() {
     let place = place().await;
     let request = within("web", "25301-25304", "127.0.82.3");
     let before = idle(&place, &request).await.leases[0].id;
-    let before = place.service.lease(before).unwrap();
+    let before = place.service.0.leases.get(before).unwrap();
     place.service.store().close().await;
     let elsewhere = Request {
         prefer: Some(port(25303)),
         ..request
     };
     assert!(ask(&place, &elsewhere).await.is_err());
-    let after = place.service.lease(before.id).unwrap();
+    let after = place.service.0.leases.get(before.id).unwrap();
     assert_eq!((after.state, after.port), (State::Reserved, before.port));
     assert_eq!(after.ended_at, None);
     place.has_only(&[before.id]);
-    let hold = place.service.hold_of(before.id).unwrap();
+    let hold = place.service.0.leases.hold_of(before.id).unwrap();
     assert!(!hold.is_open().unwrap(), "nobody may come in");
 }
 

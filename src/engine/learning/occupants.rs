@@ -66,7 +66,7 @@ impl Tables {
         Self {
             read_at,
             by_port,
-            processes: holders(&inodes),
+            processes: processes_with(&inodes),
             listed: Guarded::default(),
         }
     }

@@ -14,7 +14,7 @@ use crate::host::hold::{Hold, Take};
 use crate::host::occupancy::Occupancy;
 
 /// Holds `port` again. The outcome of the attempt that was refused, if it cannot be.
-pub fn retake(
+pub(super) fn retake(
     group: &AddressGroup,
     protocol: Protocol,
     port: Port,

@@ -1,0 +1,49 @@
+//! The context of one request while it is being answered.
+
+use std::sync::Arc;
+
+use crate::domain::attempt::{Attempt, veiled};
+use crate::domain::lease::{AllocationId, BootTime, Owner};
+use crate::domain::precedence::Moved;
+use crate::domain::request::Request;
+use crate::engine::caller::Caller;
+use crate::engine::leases::Turn;
+use crate::engine::plan::Plan;
+use crate::telemetry::propagation::Ids;
+
+/// A request with everything that was found out about it before the search.
+pub(super) struct RequestContext<'a> {
+    pub(super) id: AllocationId,
+    pub(super) caller: &'a Caller,
+    pub(super) request: &'a Request,
+    pub(super) plan: &'a Plan,
+    pub(super) owner: Option<Owner>,
+    pub(super) start: BootTime,
+    pub(super) trace: Option<Ids>,
+    /// The turn of its names and its key, until the books have their leases.
+    pub(super) turn: Arc<Turn>,
+}
+
+impl RequestContext<'_> {
+    pub(super) fn trace_id(&self) -> Option<&str> {
+        self.trace.as_ref().map(|trace| &*trace.trace_id)
+    }
+
+    pub(super) fn span_id(&self) -> Option<&str> {
+        self.trace.as_ref().map(|trace| &*trace.span_id)
+    }
+
+    /// Returns the refused attempts, as the caller may see them.
+    pub(super) fn conflicts(&self, attempts: &[Attempt]) -> Vec<Attempt> {
+        let mut refused = veiled(attempts, |uid| self.caller.may_act_for(uid));
+        refused.retain(|attempt| !attempt.outcome.is_success());
+        refused
+    }
+
+    /// Returns a move as it goes on record, which all readers of this user's leases see.
+    pub(super) fn on_record(&self, moved: &Moved) -> Moved {
+        let mut moved = moved.clone();
+        moved.veil(|uid| uid == self.caller.uid);
+        moved
+    }
+}

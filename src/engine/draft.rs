@@ -1,0 +1,91 @@
+//! Drafts of what goes on record: the allocation and its leases.
+
+use std::sync::Arc;
+
+use crate::domain::explanation::Explanation;
+use crate::domain::lease::{Guard, Handover, Lease, LeaseId, Name, State};
+use crate::domain::port::{Port, Protocol};
+use crate::engine::caller::Mode;
+use crate::engine::context::RequestContext;
+use crate::engine::engine::Engine;
+use crate::store::AllocationRecord;
+
+pub(super) fn record(
+    engine: &Arc<Engine>,
+    asked: &RequestContext<'_>,
+    mut explanation: Explanation,
+) -> AllocationRecord {
+    explanation.veil_skipped(|uid| uid == asked.caller.uid);
+    let spent = engine.clock.boot().since(asked.start);
+    AllocationRecord {
+        id: asked.id,
+        at: engine.clock.now(),
+        uid: asked.caller.uid,
+        pool: asked.plan.pool.name.to_string(),
+        refusal: None,
+        detail: None,
+        attempt_count: u32::try_from(explanation.tried.len()).unwrap_or(u32::MAX),
+        duration_us: u64::try_from(spent.as_micros()).unwrap_or(u64::MAX),
+        explanation,
+        trace_id: asked.trace_id().map(str::to_owned),
+        span_id: asked.span_id().map(str::to_owned),
+        retry_key: asked.request.repeated_by().map(ToString::to_string),
+        story: String::new(),
+        attempts: Vec::new(),
+    }
+}
+
+pub(super) fn new_lease(
+    engine: &Arc<Engine>,
+    asked: &RequestContext<'_>,
+    name: Option<&Name>,
+    port: Port,
+    protocol: Protocol,
+) -> Lease {
+    let now = engine.clock.boot();
+    let handover = asked.plan.handover.for_protocol(protocol);
+    Lease {
+        id: LeaseId(engine.new_id()),
+        allocation: asked.id,
+        name: name.cloned(),
+        scope: asked.request.scope.clone(),
+        pool: Arc::clone(&asked.plan.pool.name),
+        protocol,
+        port,
+        addresses: asked.plan.group.clone(),
+        uid: asked.caller.uid,
+        claim_by: (asked.owner.is_none() && !asked.request.reserve)
+            .then(|| now.after(asked.plan.claim_within)),
+        owner: asked.owner.clone(),
+        handover,
+        guard: first_guard(engine, asked, handover),
+        state: if asked.request.reserve {
+            State::Reserved
+        } else {
+            State::Handed
+        },
+        granted_at: engine.clock.now(),
+        ended_at: None,
+        expires: asked.plan.ttl.map(|ttl| now.after(ttl)),
+        ttl: asked.plan.ttl,
+        labels: asked.request.labels.clone(),
+        moved: None,
+        forgotten: false,
+        trace_id: asked.trace_id().map(str::to_owned),
+        span_id: asked.span_id().map(str::to_owned),
+        revision: 0,
+        idle_since: asked.request.reserve.then(|| engine.clock.now()),
+        by_hand: asked.request.reserve,
+        scope_device: None,
+    }
+}
+
+/// A command that exits can hold nothing afterwards, unless its program inherits the hold.
+fn first_guard(engine: &Arc<Engine>, asked: &RequestContext<'_>, handover: Handover) -> Guard {
+    let outlives = engine.mode == Mode::Serving || asked.owner.is_some();
+    match handover {
+        _ if asked.request.reserve && engine.mode == Mode::Serving => Guard::Hold,
+        Handover::Gate | Handover::Fd if outlives => Guard::Hold,
+        _ => Guard::None,
+    }
+}

@@ -1,0 +1,114 @@
+//! The engine: the owners of its state, side by side.
+//!
+//! Requests and the life of leases are functions over these. An owner knows none of the others, but
+//! for the record, which leases and learning write to.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use uuid::Uuid;
+
+use super::caller::Mode;
+use super::journal::Journal;
+use super::keeper::gone::Folders;
+use super::keeper::suspects::Repairs;
+use super::learning::Learning;
+use super::leases::Leases;
+use super::line::Line;
+use super::lock::Guarded;
+use super::rules::RulesInForce;
+use crate::config::Settings;
+use crate::host::clock::Clock;
+use crate::host::interface::Interfaces;
+use crate::host::kernel;
+use crate::store::Store;
+use crate::telemetry::metrics::Metrics;
+
+/// Number of descriptors that holds leave to clients, files and the runtime.
+const KEPT_FREE: u64 = 256;
+
+/// All state of the engine.
+#[derive(Debug)]
+pub(super) struct Engine {
+    pub(super) mode: Mode,
+    pub(super) clock: Clock,
+    pub(super) store: Store,
+    pub(super) interfaces: Interfaces,
+    pub(super) rules: RulesInForce,
+    pub(super) learning: Learning,
+    pub(super) journal: Journal,
+    pub(super) leases: Arc<Leases>,
+    pub(super) line: Line,
+    pub(super) repairs: Guarded<Repairs>,
+    pub(super) folders: Guarded<Folders>,
+    /// Whether a task listens to the kernel's news of interfaces.
+    pub(super) is_watching: AtomicBool,
+    pub(super) runtime: tokio::runtime::Handle,
+    /// Maximum number of open descriptors of this process.
+    pub(super) descriptor_limit: u64,
+    rng: Guarded<fastrand::Rng>,
+}
+
+impl Engine {
+    /// Returns an engine over an open record. Must be called on the runtime that is to watch owners.
+    pub(super) fn new(
+        mode: Mode,
+        settings: Arc<Settings>,
+        store: Store,
+        clock: Clock,
+        rng: fastrand::Rng,
+    ) -> Self {
+        let half_life = settings.history.half_life;
+        Self {
+            mode,
+            interfaces: Interfaces::open(),
+            rules: RulesInForce::new(settings),
+            learning: Learning::new(store.clone(), clock.clone(), half_life),
+            journal: Journal::new(clock.clone(), Metrics::new(store.metrics())),
+            leases: Arc::new(Leases::new(store.clone(), clock.clone())),
+            line: Line::default(),
+            repairs: Guarded::default(),
+            folders: Guarded::default(),
+            is_watching: AtomicBool::new(false),
+            runtime: tokio::runtime::Handle::current(),
+            descriptor_limit: descriptor_limit(mode),
+            rng: Guarded::new(rng),
+            clock,
+            store,
+        }
+    }
+
+    /// Returns the settings in force.
+    pub(super) fn settings(&self) -> Arc<Settings> {
+        self.rules.settings()
+    }
+
+    /// Returns a generator of random numbers for one task.
+    pub(super) fn rng(&self) -> fastrand::Rng {
+        self.rng.with(fastrand::Rng::fork)
+    }
+
+    /// Returns a new id. Ids sort by time (UUID version 7, RFC 9562).
+    pub(super) fn new_id(&self) -> Uuid {
+        let mut random = [0; 10];
+        self.rng.with(|rng| rng.fill(&mut random));
+        let ms = u64::try_from(self.clock.now().as_millisecond()).unwrap_or(0);
+        uuid::Builder::from_unix_timestamp_millis(ms, &random).into_uuid()
+    }
+
+    /// Maximum number of descriptors that holds and watches may keep open.
+    pub(super) fn descriptor_budget(&self) -> usize {
+        let budget = self.descriptor_limit.saturating_sub(KEPT_FREE);
+        usize::try_from(budget).unwrap_or(usize::MAX)
+    }
+}
+
+/// Returns the limit on open descriptors. A service raises its own as far as it may; a command leaves
+/// its own alone, because the program that it becomes would inherit it.
+fn descriptor_limit(mode: Mode) -> u64 {
+    let limit = match mode {
+        Mode::Serving => kernel::raise_fd_limit().ok(),
+        Mode::Embedded => None,
+    };
+    limit.unwrap_or(1024)
+}

@@ -1,0 +1,167 @@
+//! Ending: the record, then the hold, then the books.
+
+use std::sync::Arc;
+
+use super::{Leases, Turn};
+use crate::domain::attempt::Occupant;
+use crate::domain::lease::{Lease, LeaseId, State};
+use crate::engine::refusal::Refusal;
+use crate::host::process;
+
+/// The way in which a lease ends.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::engine) struct Ending {
+    pub(in crate::engine) state: State,
+    /// The reason, for the log.
+    pub(in crate::engine) why: &'static str,
+    /// Whether its name forgets the port.
+    pub(in crate::engine) forgets: bool,
+}
+
+/// A lease that has ended: it is on record, its hold is closed, and its port is free.
+#[derive(Debug)]
+pub(in crate::engine) struct Ended {
+    pub(in crate::engine) lease: Arc<Lease>,
+    pub(in crate::engine) why: &'static str,
+    /// An outsider that came in through the gate while it was open, and still listens.
+    pub(in crate::engine) outsider: Option<Occupant>,
+}
+
+/// Leases that end once others are on record: each as it was and as it ends, and their turn. Must be
+/// finished or undone.
+#[must_use]
+pub(in crate::engine) struct SetAside {
+    leases: Vec<(Arc<Lease>, Arc<Lease>)>,
+    _turn: Turn,
+}
+
+impl SetAside {
+    const ENDING: Ending = Ending {
+        state: State::Released,
+        why: "its name moved",
+        forgets: false,
+    };
+
+    /// Returns the form of each lease that goes on record.
+    pub(super) fn ended(&self) -> impl Iterator<Item = &Lease> {
+        self.leases.iter().map(|(_, ended)| &**ended)
+    }
+
+    /// Ends them, now that they are on record as ended.
+    pub(super) async fn finish(self, leases: &Leases) -> Vec<Ended> {
+        let mut all = Vec::with_capacity(self.leases.len());
+        for (before, ended) in self.leases {
+            all.push(leases.finish(&before, ended, Self::ENDING.why).await);
+        }
+        all
+    }
+
+    /// Puts them back as they were.
+    pub(super) fn undo(self, leases: &Leases) {
+        for (before, _) in &self.leases {
+            leases.undo(before);
+        }
+    }
+}
+
+fn came_meanwhile(lease: &Lease) -> Refusal {
+    match &lease.name {
+        Some(name) => Refusal::NameTaken {
+            name: name.clone(),
+            why: format!(
+                "its program came to port {} just now; ask again",
+                lease.port
+            ),
+        },
+        None => Refusal::NotFound,
+    }
+}
+
+impl Leases {
+    /// Ends a lease in its turn, unless `still` denies it of the lease as it is then. `None` if so.
+    pub(in crate::engine) async fn end(
+        &self,
+        id: LeaseId,
+        ending: Ending,
+        still: impl FnOnce(&Lease) -> bool,
+    ) -> Result<Option<Ended>, Refusal> {
+        let _turn = self.turn(id).await;
+        let lease = self.living(id).ok_or(Refusal::NotFound)?;
+        if !still(&lease) {
+            return Ok(None);
+        }
+        let ended = self.begin(&lease, ending).ok_or(Refusal::NotFound)?;
+        let batch = self.store.batch().lease(&ended);
+        if let Err(error) = self.store.commit(batch).await {
+            self.undo(&lease);
+            return Err(error.into());
+        }
+        Ok(Some(self.finish(&lease, ended, ending.why).await))
+    }
+
+    /// Begins to end leases in the commit of those that replace them. Refused if the program of one
+    /// has come meanwhile.
+    pub(super) async fn set_aside(&self, leases: Vec<Arc<Lease>>) -> Result<SetAside, Refusal> {
+        let ids = leases.iter().map(|lease| lease.id);
+        let mut set_aside = SetAside {
+            leases: Vec::with_capacity(leases.len()),
+            _turn: self.transitions.take(ids).await,
+        };
+        for lease in leases {
+            let Some(lease) = self.living(lease.id) else {
+                continue;
+            };
+            if lease.owner.as_ref().is_some_and(process::is_running) {
+                set_aside.undo(self);
+                return Err(came_meanwhile(&lease));
+            }
+            if let Some(ended) = self.begin(&lease, SetAside::ENDING) {
+                set_aside.leases.push((lease, ended));
+            }
+        }
+        Ok(set_aside)
+    }
+
+    /// Marks a lease as ended in the books, and returns the form of it that goes on record.
+    fn begin(&self, lease: &Lease, ending: Ending) -> Option<Arc<Lease>> {
+        let now = self.clock.now();
+        let end = |lease: &mut Lease| {
+            lease.state = ending.state;
+            lease.ended_at = Some(now);
+            lease.forgotten = ending.forgets;
+            lease.revision += 1;
+        };
+        self.state.with(|state| state.books.change(lease.id, end))
+    }
+
+    /// Puts a lease back as it was before [`Self::begin`]: it is not on record as ended.
+    fn undo(&self, before: &Lease) {
+        self.note(before.id, |lease| {
+            lease.state = before.state;
+            lease.ended_at = None;
+            lease.forgotten = before.forgotten;
+        });
+    }
+
+    /// Closes the hold of a lease that is on record as ended, and then frees its port in the books.
+    async fn finish(&self, before: &Lease, ended: Arc<Lease>, why: &'static str) -> Ended {
+        let id = ended.id;
+        self.unwatch(id);
+        let hold = self.take_hold(id);
+        // An owner that was never seen to listen may have found an outsider there.
+        let outsider = match &hold {
+            Some(hold) if before.state == State::Handed => Self::shut(before, hold).await,
+            _ => None,
+        };
+        drop(hold);
+        self.state.with(|state| {
+            state.books.remove(id);
+            state.listeners.remove(&id);
+        });
+        Ended {
+            lease: ended,
+            why,
+            outsider,
+        }
+    }
+}

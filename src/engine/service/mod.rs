@@ -1,0 +1,107 @@
+//! The façade: everything that can be asked of the engine. It forwards and decides nothing.
+
+mod reading;
+mod running;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::allocated::Allocated;
+pub use super::caller::{Caller, Mode};
+use super::engine::Engine;
+use super::exclusion::{self, Excluded};
+use super::keeper::descriptor::{self, Given};
+use super::keeper::ending;
+use super::queue;
+use super::refusal::Refusal;
+use super::retention::{self, Limits};
+use crate::config::Settings;
+use crate::domain::lease::{Lease, LeaseId};
+use crate::domain::port::{PortSet, Protocols};
+use crate::domain::request::Request;
+use crate::host::clock::Clock;
+use crate::store::{Removed, Store};
+
+/// The engine, as the API, the pages and the commands use it. Clones share one engine.
+#[derive(Debug, Clone)]
+pub struct Service(pub(super) Arc<Engine>);
+
+impl Service {
+    /// Returns a service over an open record. Must be called on the runtime that is to watch owners.
+    pub fn new(
+        mode: Mode,
+        settings: Arc<Settings>,
+        store: Store,
+        clock: Clock,
+        rng: fastrand::Rng,
+    ) -> Self {
+        Self(Arc::new(Engine::new(mode, settings, store, clock, rng)))
+    }
+
+    /// Answers a request for ports. The leases of an answer are committed. A refusal is on record
+    /// with its attempts.
+    pub async fn allocate(&self, caller: &Caller, request: &Request) -> Result<Allocated, Refusal> {
+        queue::allocate(&self.0, caller, request).await
+    }
+
+    /// Returns a living lease that the caller may change.
+    pub fn lease_of(&self, caller: &Caller, id: LeaseId) -> Result<Arc<Lease>, Refusal> {
+        self.0.leases.of_caller(caller, id)
+    }
+
+    /// Releases a lease. Its name forgets the port.
+    pub async fn release(&self, caller: &Caller, id: LeaseId) -> Result<(), Refusal> {
+        ending::release(&self.0, caller, id).await
+    }
+
+    /// Releases a lease that its user did not ask for. Its name still knows its port.
+    pub async fn take_back(&self, caller: &Caller, id: LeaseId) -> Result<(), Refusal> {
+        ending::take_back(&self.0, caller, id).await
+    }
+
+    /// Makes a lease last for `ttl` from now on, or for its own lifetime if `ttl` is `None`.
+    pub async fn renew(
+        &self,
+        caller: &Caller,
+        id: LeaseId,
+        ttl: Option<Duration>,
+    ) -> Result<Arc<Lease>, Refusal> {
+        ending::renew(&self.0, caller, id, ttl).await
+    }
+
+    /// Gives the sockets of a lease to its user, in the order of its addresses.
+    pub async fn give_sockets(&self, caller: &Caller, id: LeaseId) -> Result<Given, Refusal> {
+        descriptor::give_sockets(&self.0, caller, id).await
+    }
+
+    /// Excludes ports, all or none. Leases on them stay until their names are asked for again.
+    pub async fn exclude(
+        &self,
+        caller: &Caller,
+        protocols: Protocols,
+        ports: &PortSet,
+        reason: Option<&str>,
+    ) -> Result<Excluded, Refusal> {
+        exclusion::exclude(&self.0, caller, protocols, ports, reason).await
+    }
+
+    /// Takes exclusions back. Refused if none of the ports is excluded by hand.
+    pub async fn include(
+        &self,
+        caller: &Caller,
+        protocols: Protocols,
+        ports: &PortSet,
+    ) -> Result<(), Refusal> {
+        exclusion::include(&self.0, caller, protocols, ports).await
+    }
+
+    /// Deletes old rows from the record. A dry run only counts them.
+    pub async fn prune(
+        &self,
+        caller: &Caller,
+        limits: Limits,
+        dry_run: bool,
+    ) -> Result<Removed, Refusal> {
+        retention::prune(&self.0, caller, limits, dry_run).await
+    }
+}

@@ -1,0 +1,131 @@
+//! The part of the façade that reads.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use super::Service;
+use crate::config::Settings;
+use crate::domain::exclusion::Exclusions;
+use crate::domain::health::Check;
+use crate::domain::lease::{Lease, LeaseId};
+use crate::domain::port::{Port, Protocol};
+use crate::domain::selector::Selector;
+use crate::engine::capacity::{self, Capacity, OnInterface};
+use crate::engine::health;
+use crate::engine::journal::Journal;
+use crate::engine::kin::{self, Kin};
+use crate::engine::measures;
+use crate::engine::refusal::Refusal;
+use crate::engine::survey::{self, Opinion, Survey};
+use crate::host::clock::Clock;
+use crate::host::interface::Interfaces;
+use crate::store::Store;
+use crate::telemetry::metrics::{Exposition, PortserverMetrics};
+
+impl Service {
+    /// Returns the settings in force.
+    pub fn settings(&self) -> Arc<Settings> {
+        self.0.settings()
+    }
+
+    /// Returns the ports that are excluded by hand.
+    pub fn exclusions(&self) -> Arc<Exclusions> {
+        Arc::clone(&self.0.rules.now().exclusions)
+    }
+
+    /// Returns the record.
+    pub fn store(&self) -> &Store {
+        &self.0.store
+    }
+
+    /// Returns the journal.
+    pub fn journal(&self) -> &Journal {
+        &self.0.journal
+    }
+
+    /// Returns the clock.
+    pub fn clock(&self) -> &Clock {
+        &self.0.clock
+    }
+
+    /// Returns the host's interfaces.
+    pub fn interfaces(&self) -> &Interfaces {
+        &self.0.interfaces
+    }
+
+    /// Returns every living lease, oldest first.
+    pub fn leases(&self) -> Vec<Arc<Lease>> {
+        self.0.leases.all()
+    }
+
+    /// Returns a living lease.
+    pub fn lease(&self, id: LeaseId) -> Option<Arc<Lease>> {
+        self.0.leases.get(id)
+    }
+
+    /// Returns the living leases on a port.
+    pub fn leases_on(&self, protocol: Protocol, port: Port) -> Vec<Arc<Lease>> {
+        self.0.leases.on_port(protocol, port)
+    }
+
+    /// Returns the inodes of portbook's own sockets on a port, which occupy it for no other program.
+    pub fn own_sockets(&self, protocol: Protocol, port: Port) -> HashSet<u64> {
+        self.0.leases.own_sockets(protocol, port)
+    }
+
+    /// Returns the number of descriptors that holds and watched owners keep open.
+    pub fn held_descriptors(&self) -> usize {
+        self.0.leases.descriptor_count()
+    }
+
+    /// Returns the maximum number of descriptors that holds and watched owners may keep open.
+    pub fn descriptor_budget(&self) -> usize {
+        self.0.descriptor_budget()
+    }
+
+    /// Returns every port as a request on these interfaces would find it. Without interfaces, those of
+    /// the default pool count.
+    pub fn survey(&self, protocol: Protocol, on: &[Selector]) -> Result<Survey, Refusal> {
+        survey::survey(&self.0, protocol, on)
+    }
+
+    /// Returns each pool's opinion of one port.
+    pub fn opinions(&self, protocol: Protocol, port: Port) -> Result<Vec<Opinion>, Refusal> {
+        survey::opinions(&self.0, protocol, port)
+    }
+
+    /// Returns the use of each pool, in the order of their names.
+    pub fn capacities(&self) -> Result<Vec<Capacity>, Refusal> {
+        capacity::capacities(&self.0)
+    }
+
+    /// Returns the use of each pool on each interface, in the order of their names.
+    pub fn capacities_by_interface(&self) -> Result<Vec<OnInterface>, Refusal> {
+        capacity::capacities_by_interface(&self.0)
+    }
+
+    /// Returns the leases as they are now, to relate sockets to: those on one port, or all.
+    pub fn kin(&self, only: Option<(Protocol, Port)>) -> Kin {
+        kin::kin(&self.0, only)
+    }
+
+    /// Checks everything that granting and keeping ports depends on.
+    pub async fn health(&self) -> Vec<Check> {
+        health::health(&self.0).await
+    }
+
+    /// Returns all metrics as text.
+    pub async fn metrics(&self, exposition: Exposition) -> String {
+        measures::metrics(&self.0, exposition).await
+    }
+
+    /// Returns the counters of a port server.
+    pub fn portserver_metrics(&self) -> PortserverMetrics {
+        self.0.journal.portserver_metrics()
+    }
+
+    /// Counts an answer with an error of this code.
+    pub fn note_rejection(&self, code: &'static str) {
+        self.0.journal.rejected(code);
+    }
+}
