@@ -10,11 +10,11 @@ use hyper::client::conn::http1;
 use hyper::header::{CONTENT_TYPE, HOST};
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 use tracing::Span;
 
+use crate::answers::operation::{self, Input, Operation, Sent};
 use crate::answers::problem::{Code, Problem};
 use crate::telemetry::propagation;
 
@@ -100,37 +100,28 @@ impl Client {
         Ok(())
     }
 
-    /// Reads a document.
+    /// Reads the JSON document at `path`, also of another service than portbook.
     pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
         let body = self.send(Method::GET, path, None).await?;
         self.read(&body)
     }
 
-    /// Sends a document and reads the answer.
-    pub async fn post<T: DeserializeOwned>(
-        &self,
-        path: &str,
-        document: &impl Serialize,
-    ) -> Result<T, ClientError> {
-        let body = serde_json::to_vec(document).map_err(|error| self.broken(error.into()))?;
-        let body = self.send(Method::POST, path, Some(body)).await?;
-        self.read(&body)
-    }
-
-    /// Puts `body` at `path` and reads the answer.
-    pub async fn put<T: DeserializeOwned>(
-        &self,
-        path: &str,
-        body: &impl Serialize,
-    ) -> Result<T, ClientError> {
-        let body = serde_json::to_vec(body).map_err(|error| self.broken(error.into()))?;
-        let body = self.send(Method::PUT, path, Some(body)).await?;
-        self.read(&body)
-    }
-
-    /// Deletes what is at `path`.
-    pub async fn delete(&self, path: &str) -> Result<(), ClientError> {
-        self.send(Method::DELETE, path, None).await.map(drop)
+    /// Calls an operation of the API.
+    pub async fn call<O: Operation>(&self, input: &O::Input) -> Result<O::Output, ClientError>
+    where
+        O::Output: DeserializeOwned,
+    {
+        let mut sent = Sent::to(O::PATH);
+        input.write(&mut sent)?;
+        let method = match O::METHOD {
+            operation::Method::Get => Method::GET,
+            operation::Method::Post => Method::POST,
+            operation::Method::Put => Method::PUT,
+            operation::Method::Delete => Method::DELETE,
+        };
+        let body = self.send(method, &sent.target, sent.body).await?;
+        // An operation without an output answers without a body.
+        self.read(if body.is_empty() { b"null" } else { &body })
     }
 
     /// Reads an answer of any length piece by piece, for as long as `take` wants more.

@@ -163,6 +163,15 @@ impl Problem {
         }
     }
 
+    /// An invalid request; the detail names the field and the way out.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "map_err passes errors by value"
+    )]
+    pub fn invalid(detail: impl ToString) -> Self {
+        Self::new(Code::InvalidRequest, detail.to_string())
+    }
+
     /// The exit code of a command that met it.
     pub fn exit_code(&self) -> u8 {
         Code::parse(&self.code).map_or(1, Code::exit_code)

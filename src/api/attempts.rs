@@ -13,7 +13,8 @@ use super::export::kind::Format;
 use super::paging;
 use super::problem::{Code, Problem};
 use crate::access::Viewer;
-use crate::domain::attempt::{Occupant, Outcome};
+pub use crate::answers::veil::{shown, veil, veil_words};
+use crate::domain::attempt::Outcome;
 use crate::domain::lease::{AllocationId, Name};
 use crate::domain::moment::Moment;
 use crate::domain::port::{Port, Protocol};
@@ -189,28 +190,4 @@ pub(super) fn fixed_times(since: Option<Timestamp>, until: Option<Timestamp>) ->
     let times = [("since", since), ("until", until)].into_iter();
     let times = times.filter_map(|(name, time)| Some((name, time?.to_string())));
     times.collect()
-}
-
-/// An attempt as this viewer may see it: of another user's occupant only that there was one.
-pub fn shown(mut attempt: AttemptRecord, viewer: &Viewer) -> AttemptRecord {
-    if let Some(occupant) = &mut attempt.occupant {
-        veil(occupant, viewer);
-    }
-    attempt
-}
-
-/// Hides from this viewer what only the occupant's own user may know.
-pub fn veil(occupant: &mut Occupant, viewer: &Viewer) {
-    occupant.veil(|uid| viewer.sees(uid));
-}
-
-/// Hides an occupant that is on record in words, as a process of user `uid` if that is known.
-pub fn veil_words(words: &mut String, uid: Option<u32>, viewer: &Viewer) {
-    if !viewer.sees_program_of(uid) {
-        let veiled = Occupant {
-            uid,
-            ..Occupant::default()
-        };
-        *words = veiled.to_string();
-    }
 }

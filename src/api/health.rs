@@ -1,4 +1,4 @@
-//! `/livez`, `/readyz` and `/api/v1/status`: how the service is.
+//! `/livez`, `/readyz`, `/api/v1/status` and `/api/v1/config`: the state of the service.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,9 @@ use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 
 use super::AppState;
-use super::document::{CheckDocument, StatusDocument};
+use super::operations::respond;
+use crate::answers::configuration::ConfigurationDocument;
+use crate::answers::document::{CheckDocument, StatusDocument};
 use crate::domain::health::{Check, Condition, is_ready};
 use crate::engine::service::Service;
 
@@ -39,11 +41,16 @@ fn line(check: &Check) -> String {
     format!("{condition:<4} {}: {}\n", check.name, check.detail)
 }
 
-/// The service in a few numbers.
+/// The settings in force.
+pub async fn configuration(face: Data<AppState>) -> HttpResponse {
+    respond(&ConfigurationDocument::of(&face.loaded()))
+}
+
+/// The state of the service in a few numbers.
 pub async fn status(face: Data<AppState>) -> HttpResponse {
     let checks = face.service.health().await;
     let settings = face.service.settings();
-    HttpResponse::Ok().json(StatusDocument {
+    respond(&StatusDocument {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         pid: std::process::id(),
         uid: face.uid,

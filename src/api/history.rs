@@ -1,17 +1,14 @@
-//! `/api/v1/history`: the past as a stream of rows, and deleting old rows.
+//! `/api/v1/history`: the past as a stream of rows.
 
-use actix_web::http::header::LINK;
-use actix_web::web::{Data, Path, Payload, Query};
+use actix_web::web::{Data, Path, Query};
 use actix_web::{HttpRequest, HttpResponse};
 use strum::VariantArray;
 
 use super::attempts::AttemptQuery;
-use super::document::{PruneDocument, PruneRequest, VERSION};
 use super::export::{Export, Kind};
 use super::problem::{Code, Problem};
-use super::{AppState, body, paging};
+use super::{AppState, paging};
 use crate::access::Viewer;
-use crate::engine::Limits;
 
 /// Streams attempts.
 pub async fn attempts(
@@ -71,32 +68,9 @@ async fn rows(
     let format = wanted.format.unwrap_or_default();
     let mut answer = HttpResponse::Ok();
     if let Some(next) = next {
-        answer.insert_header((LINK, paging::link(&next)));
+        answer.insert_header(paging::link(&next));
     }
     Ok(answer
         .content_type(format.media_type())
         .streaming(export.into_stream()))
-}
-
-/// Deletes old rows.
-pub async fn prune(
-    face: Data<AppState>,
-    viewer: Viewer,
-    request: HttpRequest,
-    payload: Payload,
-) -> Result<HttpResponse, Problem> {
-    let wanted: PruneRequest = body::json(&request, payload).await?;
-    let limits = Limits {
-        older_than: wanted.older_than.map(|span| span.0),
-        keep: wanted.keep,
-    };
-    let removed = face
-        .service
-        .prune(viewer.caller()?, limits, wanted.dry_run)
-        .await?;
-    Ok(HttpResponse::Ok().json(PruneDocument {
-        version: VERSION,
-        dry_run: wanted.dry_run,
-        removed,
-    }))
 }

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use clap::Args;
 
 use super::{Failure, Global, note};
-use crate::api::logins::LoginDocument;
+use crate::answers::logins::CreateLogin;
 use crate::library::find;
 
 /// What opens a browser on most desktops (xdg-utils).
@@ -33,9 +33,7 @@ pub(super) async fn run(global: &Global, args: &DashboardArgs) -> Result<(), Fai
         let none = "no service runs, so there is no console: start one with `portbook serve`";
         return Err(Failure::no_service(none));
     };
-    let login: LoginDocument = client
-        .post("/api/v1/logins", &serde_json::json!({}))
-        .await?;
+    let login = client.call::<CreateLogin>(&()).await?;
     let Some(url) = &login.url else {
         let off = "the console is switched off (console.enabled)";
         return Err(Failure::other(off));

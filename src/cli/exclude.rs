@@ -93,6 +93,7 @@ fn print_excluded(
     match all.iter().find(is_it).filter(|_| ports.len() == 1) {
         Some(one) => print_json(&ExclusionAnswer {
             exclusion: one.clone(),
+            is_new: excluded.added > 0,
             notes: excluded.notes.clone(),
         }),
         None => print_json(excluded),

@@ -10,8 +10,9 @@ use serde_json::json;
 use super::output::write;
 use super::{Failure, Global, number, print, with_backend};
 use crate::access::Viewer;
+use crate::answers::document::{PruneDocument, PruneRequest, VERSION};
+use crate::answers::status::ShowStatus;
 use crate::api::attempts::{AttemptQuery, port_range};
-use crate::api::document::{PruneDocument, PruneRequest, StatusDocument, VERSION};
 use crate::api::export::{Export, Format, Kind};
 use crate::client::Client;
 use crate::config::Loaded;
@@ -237,7 +238,7 @@ enum Source {
 /// that are written with a delay come from the service, which writes them first.
 async fn source(loaded: &Loaded, kind: Kind) -> Result<Source, Failure> {
     if let Some(client) = find::find(loaded).await? {
-        let status: StatusDocument = client.get("/api/v1/status").await?;
+        let status = client.call::<ShowStatus>(&()).await?;
         let file = status.data_dir.join("portbook.db");
         let at_once = matches!(kind, Kind::Attempts | Kind::Endings);
         let is_ours = at_once && std::fs::File::open(&file).is_ok();

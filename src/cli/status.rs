@@ -1,7 +1,8 @@
 //! `portbook status`: the service that answers, and its console.
 
 use super::{Failure, Global, print_json};
-use crate::api::document::{CheckDocument, StatusDocument};
+use crate::answers::document::{CheckDocument, StatusDocument};
+use crate::answers::status::ShowStatus;
 use crate::library::find;
 
 /// Prints the state of the service; exit code 3 if none answers.
@@ -17,7 +18,7 @@ pub(super) async fn run(global: &Global) -> Result<(), Failure> {
         ));
         return Err(none.told());
     };
-    let status: StatusDocument = client.get("/api/v1/status").await?;
+    let status = client.call::<ShowStatus>(&()).await?;
     global.answer(&status, || text(&status))
 }
 

@@ -10,6 +10,7 @@
 pub(crate) mod backend;
 mod bound;
 mod desk;
+mod embedded;
 mod error;
 pub(crate) mod find;
 mod lease;

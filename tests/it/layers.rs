@@ -27,7 +27,7 @@ const TABLE: [(&str, &str); 16] = [
     ("client", "domain telemetry answers"),
     (
         "library",
-        "domain telemetry config host store engine answers api access protocol client",
+        "domain telemetry config host store engine answers protocol client",
     ),
     (
         "daemon",

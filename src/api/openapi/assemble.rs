@@ -7,9 +7,9 @@ use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
 use super::bounds::Bounds;
-use super::operation::{Access, Answer, Content, Operation, Tag};
 use super::parameter;
-use crate::api::problem::{Code, Problem};
+use crate::answers::operation::{Access, Answer, Content, Description, Tag};
+use crate::answers::problem::{Code, Problem};
 
 /// Whoever reads and whoever writes see a struct differently: what has a default may be left out
 /// of a request, but is always in an answer.
@@ -18,7 +18,7 @@ struct Generators {
     given: SchemaGenerator,
 }
 
-pub(super) fn document(operations: &[Operation]) -> Value {
+pub(super) fn document(operations: &[Description]) -> Value {
     let settings = || {
         let mut settings = SchemaSettings::draft2020_12().with_transform(Bounds);
         settings.definitions_path = "/components/schemas".into();
@@ -33,7 +33,7 @@ pub(super) fn document(operations: &[Operation]) -> Value {
     for operation in operations {
         let described = generators.operation(operation);
         let methods = paths.entry(operation.path).or_default();
-        methods.insert(operation.method.to_owned(), described);
+        methods.insert(operation.method.as_str().to_lowercase(), described);
     }
     let tags = Tag::ALL.map(|tag| json!({"name": tag.as_str(), "description": tag.description()}));
     json!({
@@ -93,13 +93,13 @@ fn security(access: Access) -> Value {
 }
 
 impl Generators {
-    fn operation(&mut self, operation: &Operation) -> Value {
+    fn operation(&mut self, operation: &Description) -> Value {
         let mut described = json!({
             "operationId": operation.id,
             "tags": [operation.tag.as_str()],
             "summary": operation.summary,
-            "description": operation.description,
-            "security": security(operation.access),
+            "description": operation.text,
+            "security": security(operation.access()),
             "parameters": parameter::all(operation, &mut self.taken),
             "responses": self.responses(operation),
         });
@@ -112,7 +112,7 @@ impl Generators {
         described
     }
 
-    fn responses(&mut self, operation: &Operation) -> Map<String, Value> {
+    fn responses(&mut self, operation: &Description) -> Map<String, Value> {
         let mut responses = Map::new();
         for answer in &operation.answers {
             responses.insert(answer.status.to_string(), self.answer(answer));

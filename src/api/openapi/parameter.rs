@@ -6,13 +6,13 @@ use serde_json::{Map, Value, json};
 use strum::VariantArray;
 
 use super::bounds::Bounds;
-use super::operation::{IsTaken, Operation};
+use crate::answers::operation::{Description, FieldFilter};
 use crate::api::export::Kind;
 use crate::domain::lease::LeaseId;
 use crate::domain::port::{Port, Protocol};
 
 /// Every parameter of an operation.
-pub(super) fn all(operation: &Operation, generator: &mut SchemaGenerator) -> Vec<Value> {
+pub(super) fn all(operation: &Description, generator: &mut SchemaGenerator) -> Vec<Value> {
     let mut all: Vec<Value> = in_path(operation.path)
         .filter_map(|name| path(name, generator))
         .collect();
@@ -21,7 +21,7 @@ pub(super) fn all(operation: &Operation, generator: &mut SchemaGenerator) -> Vec
         all.extend(query(&root, is_taken, generator));
     }
     let mut limits = all.iter_mut().filter(|one| one["name"] == "limit");
-    if let (Some(most), Some(limit)) = (operation.most_rows, limits.next()) {
+    if let (Some(most), Some(limit)) = (operation.max_limit, limits.next()) {
         limit["schema"]["minimum"] = 1.into();
         limit["schema"]["maximum"] = most.into();
     }
@@ -70,7 +70,7 @@ fn kinds() -> Schema {
 }
 
 /// The fields of a struct, each as a parameter.
-fn query(root: &Schema, is_taken: IsTaken, generator: &SchemaGenerator) -> Vec<Value> {
+fn query(root: &Schema, is_taken: FieldFilter, generator: &SchemaGenerator) -> Vec<Value> {
     let mut fields = fields(root, generator);
     fields.retain(|name, _| is_taken(name));
     let parameter = |(name, schema): (&String, &Value)| {

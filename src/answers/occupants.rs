@@ -1,10 +1,10 @@
-//! Occupants: the sockets on ports, and for each reader what may be known of the processes behind them.
+//! Occupants: sockets on ports and the processes behind them, as each viewer may see them.
 
 use std::collections::HashSet;
 
-use super::attempts;
 use super::document::{LeaseLink, OccupantDocument, ProcessDocument};
-use crate::access::Viewer;
+use super::veil::veil;
+use super::viewer::Viewer;
 use crate::domain::attempt::Occupant;
 use crate::domain::lease::Lease;
 use crate::domain::port::{Port, Protocol};
@@ -18,13 +18,13 @@ use crate::host::process;
 pub struct Socket {
     /// The socket.
     pub entry: Entry,
-    /// Not for everybody's eyes.
+    /// `None` for a hold. Show it only veiled.
     occupant: Option<Occupant>,
     related: Related,
 }
 
 impl Socket {
-    /// A socket that is related to no lease.
+    /// A socket without a lease.
     pub fn new(entry: Entry, occupant: Option<Occupant>) -> Self {
         Self {
             entry,
@@ -33,16 +33,16 @@ impl Socket {
         }
     }
 
-    /// The process behind it, as this viewer may see it. `None` if it is a hold of portbook's.
+    /// The process as this viewer may see it. `None` for a hold.
     pub fn seen_by(&self, viewer: &Viewer) -> Option<Occupant> {
         let mut occupant = self.occupant.clone()?;
-        attempts::veil(&mut occupant, viewer);
+        veil(&mut occupant, viewer);
         Some(occupant)
     }
 }
 
-/// Finds the processes behind these sockets and the leases that they belong to: first those that
-/// listen, then bound ones, then connections. It walks `/proc`.
+/// Finds the processes and the leases of these sockets: listening ones first, then bound ones, then
+/// connections. Walks `/proc`, which blocks.
 pub(super) fn behind(mut entries: Vec<Entry>, kin: &Kin) -> Vec<Socket> {
     entries.sort_by_key(|entry| entry.state.rank());
     let inodes: HashSet<u64> = entries.iter().map(|entry| entry.inode).collect();
@@ -58,7 +58,7 @@ pub(super) fn behind(mut entries: Vec<Entry>, kin: &Kin) -> Vec<Socket> {
     entries.into_iter().map(socket).collect()
 }
 
-/// One process on one port, with its sockets there that are alike.
+/// One process on one port, with its sockets there.
 pub(super) struct Group<'a> {
     pub(super) protocol: Protocol,
     pub(super) port: Port,
@@ -82,12 +82,12 @@ impl Group<'_> {
         }
     }
 
-    /// The process as a viewer may see it. Reads of it in `/proc` what else is told.
+    /// The document of the process as this viewer may see it. Reads its details from `/proc`.
     pub(super) fn document(&self, viewer: &Viewer) -> Option<OccupantDocument> {
         let occupant = self.first.seen_by(viewer)?;
         let related = &self.first.related;
         let link = |lease: &Lease| LeaseLink::of(lease, viewer.sees(lease.uid));
-        // Of a process that is not shown it is not told either which lease it holds.
+        // A process that stays unnamed must not be named by its lease.
         let holds = related.holds.as_deref().filter(|_| occupant.pid.is_some());
         Some(OccupantDocument {
             addresses: self.addresses.clone(),
@@ -100,12 +100,12 @@ impl Group<'_> {
     }
 }
 
-/// The processes behind sockets, in their order; holds of portbook's are left out.
+/// Groups sockets by process and port, in their order, without holds.
 pub(super) fn grouped(sockets: &[Socket]) -> Vec<Group<'_>> {
     let mut groups: Vec<Group<'_>> = Vec::new();
     for socket in sockets.iter().filter(|socket| socket.occupant.is_some()) {
         let place = (socket.entry.protocol, socket.entry.port);
-        // Those of one port stand together.
+        // Sockets of one port stand together.
         let known = groups.iter_mut().rev();
         let mut known = known.take_while(|group| (group.protocol, group.port) == place);
         if let Some(group) = known.find(|group| group.takes(socket)) {
@@ -122,14 +122,14 @@ pub(super) fn grouped(sockets: &[Socket]) -> Vec<Group<'_>> {
     groups
 }
 
-/// The processes on a port, each once, but for portbook itself.
+/// The occupants of a port, without portbook itself.
 pub(super) fn of_others(sockets: &[Socket], viewer: &Viewer) -> Vec<OccupantDocument> {
     let others = grouped(sockets).into_iter();
     let others = others.filter(|group| group.first.related.relation != Relation::Portbook);
     others.filter_map(|group| group.document(viewer)).collect()
 }
 
-/// More about a process, if the viewer may know which it is.
+/// Details of a process; only its user's name if the process is veiled.
 fn about(occupant: &Occupant) -> ProcessDocument {
     let details = occupant
         .pid

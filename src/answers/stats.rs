@@ -1,9 +1,7 @@
-//! `/api/v1/stats`: what the past adds up to.
+//! Statistics: the totals of the past.
 
 use std::collections::BTreeMap;
 
-use actix_web::HttpResponse;
-use actix_web::web::{Data, Query};
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -12,9 +10,10 @@ use super::document::{
     HourStats, InterfaceStats, LifetimeStats, OccupantStats, OutcomesDocument, PoolStats,
     PortRecord, PortStats, Saved, StatsDocument, VERSION,
 };
-use super::problem::Problem;
-use super::{AppState, paging};
-use crate::access::Viewer;
+use super::operation::{Answered, Context, Description, Method, Operation, Output, Query, Tag};
+use super::paging;
+use super::problem::{Code, Problem};
+use super::viewer::Viewer;
 use crate::domain::duration::HumanDuration;
 use crate::domain::moment::Moment;
 use crate::engine::service::Service;
@@ -22,20 +21,20 @@ use crate::store::{
     AllocationTotal, AttemptTotal, LeaseTotal, OccupantTotal, Reader, StatsFilter, StoreError,
 };
 
-/// Number of ports unless `limit` says another, and the most there may be.
+/// Number of ports without `limit`, and its maximum.
 const PORTS: u32 = 10;
 const MOST_PORTS: u32 = 1000;
 
-/// Number of occupants told of each port.
+/// Maximum number of occupants of a port.
 const OCCUPANTS: usize = 5;
 
-/// From when on, unless it is said: a week.
+/// Begin of the statistics without `since`: a week ago.
 const SINCE: Moment = Moment::Ago(HumanDuration(std::time::Duration::from_hours(7 * 24)));
 
 const DAY_SECONDS: i64 = 86_400;
 const HOUR_SECONDS: i64 = 3600;
 
-/// `GET /api/v1/stats?…`
+/// Filters of statistics.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StatsQuery {
@@ -48,51 +47,61 @@ pub struct StatsQuery {
     pub limit: Option<u32>,
 }
 
-/// Statistics.
-pub async fn show(
-    face: Data<AppState>,
-    viewer: Viewer,
-    wanted: Query<StatsQuery>,
-) -> Result<HttpResponse, Problem> {
-    let stats = about(&face.service, &viewer, &wanted).await?;
-    Ok(HttpResponse::Ok().json(stats))
+impl Output for StatsDocument {}
+
+pub struct ShowStats;
+
+impl Operation for ShowStats {
+    type Input = Query<StatsQuery>;
+    type Output = StatsDocument;
+    const METHOD: Method = Method::Get;
+    const PATH: &'static str = "/api/v1/stats";
+    const ID: &'static str = "showStats";
+
+    fn describe(described: Description) -> Description {
+        described
+            .about(Tag::History, "Show statistics")
+            .says("Attempts and success by pool, interface and port, occupants met, lifetimes of leases.")
+            .answers::<StatsDocument>(200, "The numbers.", include_str!("example/stats.json"))
+            .refused(&[Code::StoreUnavailable])
+    }
 }
 
-/// Statistics as this viewer may see them.
-pub async fn about(
-    service: &Service,
-    viewer: &Viewer,
-    wanted: &StatsQuery,
-) -> Result<StatsDocument, Problem> {
-    let limit = paging::limit_within(wanted.limit, PORTS, MOST_PORTS)?;
-    service.count_attempts().await?;
-    let now = service.clock().now();
-    let since = wanted.since.unwrap_or(SINCE).from(now);
-    let mut filter = filter(viewer, since, wanted.pool.clone());
-    // One more than is told of, to know whether there is one.
-    filter.ports = limit + 1;
-    let first_day = filter.first_day;
-    let reader = service.store().reader();
-    let attempts = reader.attempt_totals(&filter).await?;
-    let hours = reader.allocation_totals(&filter).await?;
-    let since = second(first_day * DAY_SECONDS);
-    let (ports, more_ports) = paging::page(attempts.ports, limit);
-    let (conflicts, more_conflicts) = paging::page(attempts.conflicts, limit);
-    Ok(StatsDocument {
-        version: VERSION,
-        since,
-        until: now,
-        total: sum(&attempts.places),
-        pools: pools(&attempts.places, &hours, hours_of(since, now)),
-        interfaces: interfaces(&attempts.places),
-        ports: with_occupants(&reader, &filter, ports, viewer).await?,
-        more_ports,
-        conflicts: with_occupants(&reader, &filter, conflicts, viewer).await?,
-        more_conflicts,
-        hours: by_hour(&hours),
-        leases: lifetimes(&reader.lease_totals(&filter).await?),
-        saved: saved(hours.iter()),
-    })
+impl Answered for ShowStats {
+    async fn answer(
+        Context { service, viewer }: Context<'_>,
+        Query(query): Query<StatsQuery>,
+    ) -> Result<StatsDocument, Problem> {
+        let limit = paging::limit_within(query.limit, PORTS, MOST_PORTS)?;
+        service.count_attempts().await?;
+        let now = service.clock().now();
+        let since = query.since.unwrap_or(SINCE).from(now);
+        let mut filter = filter(viewer, since, query.pool.clone());
+        // One more than is told of, to know whether there is one.
+        filter.ports = limit + 1;
+        let first_day = filter.first_day;
+        let reader = service.store().reader();
+        let attempts = reader.attempt_totals(&filter).await?;
+        let hours = reader.allocation_totals(&filter).await?;
+        let since = second(first_day * DAY_SECONDS);
+        let (ports, more_ports) = paging::page(attempts.ports, limit);
+        let (conflicts, more_conflicts) = paging::page(attempts.conflicts, limit);
+        Ok(StatsDocument {
+            version: VERSION,
+            since,
+            until: now,
+            total: sum(&attempts.places),
+            pools: pools(&attempts.places, &hours, hours_of(since, now)),
+            interfaces: interfaces(&attempts.places),
+            ports: with_occupants(&reader, &filter, ports, viewer).await?,
+            more_ports,
+            conflicts: with_occupants(&reader, &filter, conflicts, viewer).await?,
+            more_conflicts,
+            hours: by_hour(&hours),
+            leases: lifetimes(&reader.lease_totals(&filter).await?),
+            saved: saved(hours.iter()),
+        })
+    }
 }
 
 fn filter(viewer: &Viewer, since: Timestamp, pool: Option<String>) -> StatsFilter {

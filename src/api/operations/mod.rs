@@ -1,0 +1,43 @@
+//! Every operation of the API with its route. The OpenAPI document is made from the same table.
+
+mod history;
+mod serve;
+mod service;
+
+use crate::answers::operation::Description;
+use crate::answers::{
+    allocations, exclusions, interfaces, leases, listeners, pools, ports, snapshots,
+};
+use serve::{Served, answered};
+pub(super) use serve::{resources, respond};
+
+/// The operations, by tag, in the order in which a person reads of them.
+fn all() -> Vec<Served> {
+    let mut all = vec![
+        answered::<leases::ListLeases>(),
+        answered::<allocations::CreateLeases>(),
+        answered::<leases::ShowLease>(),
+        answered::<leases::ReleaseLease>(),
+        answered::<leases::RenewLease>(),
+        answered::<allocations::ExplainAllocation>(),
+        answered::<ports::ShowPort>(),
+        answered::<ports::ShowTcpPort>(),
+        answered::<listeners::ListListeners>(),
+        answered::<exclusions::ListExclusions>(),
+        answered::<exclusions::ExcludePort>(),
+        answered::<exclusions::IncludePort>(),
+        answered::<exclusions::ExcludePorts>(),
+        answered::<exclusions::IncludePorts>(),
+        answered::<snapshots::TakeSnapshot>(),
+        answered::<pools::ListPools>(),
+        answered::<interfaces::ListInterfaces>(),
+    ];
+    all.extend(history::operations());
+    all.extend(service::operations());
+    all
+}
+
+/// The descriptions, in the same order.
+pub(super) fn descriptions() -> Vec<Description> {
+    all().into_iter().map(|one| one.description).collect()
+}

@@ -1,0 +1,97 @@
+//! The service itself: how it is, what it was told, and what happens.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::serve::{Served, described, handled};
+use crate::answers::configuration::ShowConfiguration;
+use crate::answers::logins::CreateLogin;
+use crate::answers::operation::{Description, Method, Tag};
+use crate::answers::status::ShowStatus;
+use crate::api::{events, health, logins, metrics, openapi};
+use crate::telemetry::metrics::{OPEN_METRICS_TYPE, TEXT_TYPE};
+
+pub(super) fn operations() -> Vec<Served> {
+    let [livez, readyz, counters] = watched();
+    vec![
+        handled::<ShowStatus, _, _>(health::status),
+        handled::<ShowConfiguration, _, _>(health::configuration),
+        described(events(), events::stream),
+        handled::<CreateLogin, _, _>(logins::create),
+        described(description(), openapi::show),
+        described(livez, health::livez),
+        described(readyz, health::readyz),
+        described(counters, metrics::show),
+    ]
+}
+
+fn events() -> Description {
+    Description::new(Method::Get, "/api/v1/events", "followEvents")
+        .about(Tag::Service, "Follow what happens")
+        .says(
+            "Server-sent events that end only with the service; a comment every 15 seconds keeps the \
+             line alive. The data of each is a JSON object. `resync` says that some were missed: load anew.",
+        )
+        .parameter(
+            "header",
+            "Last-Event-ID",
+            "The last `id` that was heard: what came after it is sent first.",
+        )
+        .parameter(
+            "query",
+            "after",
+            "The same where no header can be set; the header goes first.",
+        )
+        .answers_text(
+            200,
+            "The events.",
+            &[("text/event-stream", include_str!("../../answers/example/events.txt"))],
+        )
+}
+
+fn description() -> Description {
+    Description::new(Method::Get, "/api/v1/openapi.json", "describeApi")
+        .about(Tag::Service, "This description")
+        .says("The page `/api` of the console shows it.")
+        .answers::<BTreeMap<String, Value>>(200, "OpenAPI 3.1.", r#"{"openapi": "3.1.0"}"#)
+}
+
+/// What supervisors and Prometheus ask for, at the places where they look for it.
+fn watched() -> [Description; 3] {
+    [
+        Description::new(Method::Get, "/livez", "isAlive")
+            .about(Tag::Service, "Whether the process answers")
+            .answers_text(200, "It does.", &[("text/plain", "ok\n")]),
+        Description::new(Method::Get, "/readyz", "isReady")
+            .about(Tag::Service, "Whether ports can be granted and kept")
+            .parameter("query", "verbose", "If it is there, every check is listed.")
+            .answers_text(
+                200,
+                "No check failed.",
+                &[(
+                    "text/plain",
+                    include_str!("../../answers/example/readyz.txt"),
+                )],
+            )
+            .answers_text(
+                503,
+                "Checks that failed.",
+                &[("text/plain", "fail disk: no space left\n")],
+            ),
+        Description::new(Method::Get, "/metrics", "showMetrics")
+            .about(Tag::Service, "What is counted, for Prometheus")
+            .says("`OpenMetrics` for whoever accepts it, else the text format.")
+            .answers_text(
+                200,
+                "The metrics.",
+                &[
+                    (TEXT_TYPE, include_str!("../../answers/example/metrics.txt")),
+                    (
+                        OPEN_METRICS_TYPE,
+                        include_str!("../../answers/example/metrics.txt"),
+                    ),
+                ],
+            ),
+    ]
+}
