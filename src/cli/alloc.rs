@@ -34,7 +34,6 @@ pub struct AllocArgs {
     dry_run: bool,
 }
 
-/// Gets ports and prints them.
 pub(super) fn run(global: &Global, args: &AllocArgs) -> Result<(), Failure> {
     let mut requests = args.wanted.requests(global)?;
     for request in &mut requests {

@@ -58,7 +58,6 @@ pub fn handle_completion() {
         .complete();
 }
 
-/// Prints a shell's script.
 pub(super) fn run(global: &Global, args: &CompletionsArgs) -> Result<(), Failure> {
     let shell = args.shell.as_str();
     let script =

@@ -46,7 +46,6 @@ enum Action {
     },
 }
 
-/// Shows, checks or begins a configuration.
 pub(super) fn run(global: &Global, args: &ConfigArgs) -> Result<ExitCode, Failure> {
     match &args.action {
         Action::Show => show(global)?,

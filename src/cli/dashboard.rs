@@ -11,7 +11,7 @@ use super::{Failure, Global, note};
 use crate::answers::logins::CreateLogin;
 use crate::library::find;
 
-/// What opens a browser on most desktops (xdg-utils).
+/// Program that opens a browser on most desktops (xdg-utils).
 const OPENER: &str = "xdg-open";
 
 #[derive(Debug, Args)]

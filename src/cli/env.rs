@@ -47,7 +47,6 @@ pub struct EnvArgs {
     instance: Option<String>,
 }
 
-/// Gets the project's ports and prints them.
 pub(super) async fn run(global: &Global, args: &EnvArgs) -> Result<(), Failure> {
     let project = project::find(global)?;
     let loaded = global.load()?;

@@ -39,7 +39,6 @@ pub struct IncludeArgs {
     protocol: Protocols,
 }
 
-/// Excludes ports, or lists what is excluded.
 pub(super) fn exclude(global: &Global, args: &ExcludeArgs) -> Result<(), Failure> {
     let Some(ports) = &args.ports else {
         let all = traced(global, "portbook exclude", async |backend| {
@@ -61,7 +60,6 @@ pub(super) fn exclude(global: &Global, args: &ExcludeArgs) -> Result<(), Failure
     Ok(())
 }
 
-/// Takes an exclusion back.
 pub(super) fn include(global: &Global, args: &IncludeArgs) -> Result<(), Failure> {
     let (ports, protocol) = (&args.ports, args.protocol);
     traced(global, "portbook include", async |backend| {

@@ -3,7 +3,7 @@
 use clap::Args;
 use clap_complete::engine::ArgValueCandidates;
 
-use super::named::{self, Here, Use};
+use super::named::{self, Here, Lookup};
 use super::table::table;
 use super::{Failure, Global, complete, with_backend};
 use crate::api::document::{AllocationRecordDocument, AttemptDocument};
@@ -24,7 +24,6 @@ pub struct ExplainArgs {
     protocol: Protocol,
 }
 
-/// Tells why a port was chosen.
 pub(super) async fn run(global: &Global, args: &ExplainArgs) -> Result<(), Failure> {
     let loaded = global.load()?;
     let found = with_backend(&loaded, async |backend| find(backend, args).await).await?;
@@ -57,7 +56,7 @@ async fn of_port(
     })
 }
 
-const PURPOSE: Use = Use {
+const LOOKUP: Lookup = Lookup {
     command: "explain",
     has_all: false,
     id: |lease| lease.allocation.to_string(),
@@ -74,7 +73,7 @@ async fn of_name(backend: &Backend, name: &str) -> Result<AllocationId, Failure>
             printable(name)
         )));
     }
-    let found = Here::now().meant(&leases, name, false, PURPOSE)?;
+    let found = Here::now().find(&leases, name, false, LOOKUP)?;
     let latest = found.iter().min_by_key(|lease| lease.ended_at.is_some());
     latest
         .map(|lease| lease.allocation)

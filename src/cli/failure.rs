@@ -29,7 +29,7 @@ enum Document {
     /// A document of this code.
     Of(Code),
     /// None: the command has printed one.
-    Told,
+    Printed,
 }
 
 impl Failure {
@@ -70,8 +70,8 @@ impl Failure {
 
     /// Notes that the command has printed its JSON document already.
     #[must_use]
-    pub fn told(mut self) -> Self {
-        self.document = Document::Told;
+    pub fn already_printed(mut self) -> Self {
+        self.document = Document::Printed;
         self
     }
 
@@ -80,7 +80,7 @@ impl Failure {
         match &self.document {
             Document::Whole(problem) => Some((**problem).clone()),
             Document::Of(word) => Some(Problem::new(*word, self.message.clone())),
-            Document::Told => None,
+            Document::Printed => None,
         }
     }
 

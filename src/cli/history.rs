@@ -1,4 +1,4 @@
-//! `portbook history`: exports the past as rows, and deletes the old of it.
+//! `portbook history`: exports the history as rows, and deletes old parts of it.
 
 use std::path::PathBuf;
 use std::pin::pin;
@@ -147,7 +147,6 @@ impl ExportArgs {
     }
 }
 
-/// Exports or prunes.
 pub(super) async fn run(global: &Global, args: &HistoryArgs) -> Result<(), Failure> {
     let loaded = global.load()?;
     match &args.command {

@@ -58,7 +58,6 @@ fn states() -> PossibleValuesParser {
         .into()
 }
 
-/// Lists leases.
 pub(super) async fn run(global: &Global, args: &ListArgs) -> Result<(), Failure> {
     let loaded = global.load()?;
     let (leases, more) = with_backend(&loaded, async |backend| find(backend, args).await).await?;

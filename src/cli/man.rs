@@ -15,7 +15,6 @@ pub struct ManArgs {
     folder: PathBuf,
 }
 
-/// Writes the pages.
 pub(super) fn run(global: &Global, args: &ManArgs) -> Result<(), Failure> {
     let mut command = help::command().disable_help_subcommand(true);
     // Gives each page the full name of its command.

@@ -75,7 +75,7 @@ Examples:
   portbook run --name web --prefer 3000 -- npm start
                                                    the same port every time, 3000 if it is free
   portbook serve                                   the service with its console
-  portbook who 8888                                who is on a port, and who was
+  portbook who 8888                                the occupants of a port, now and before
   portbook wait web --http /                       until the program of web answers
 
 Exit codes: 0 done; 1 refused; 2 usage or configuration; 3 no service can be reached.
@@ -136,9 +136,9 @@ enum Command {
     Explain(explain::ExplainArgs),
     /// Wait until a lease's program listens or answers, or until a port is free.
     Wait(wait::WaitArgs),
-    /// Summarize the past: success, conflicts, lifetimes.
+    /// Summarize the history: success, conflicts, lifetimes.
     Stats(stats::StatsArgs),
-    /// Export the past, or delete the old of it.
+    /// Export the history, or delete old parts of it.
     History(history::HistoryArgs),
     /// Show the service that answers, and its console.
     Status,

@@ -17,7 +17,7 @@ pub(super) struct Here {
 
 /// The command that looks leases up, for the words of its refusal.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Use {
+pub(super) struct Lookup {
     pub(super) command: &'static str,
     /// Whether it has `--all`.
     pub(super) has_all: bool,
@@ -41,12 +41,12 @@ impl Here {
 
     /// Finds the leases of a word: one by its id, all of a port, or all of a name in the nearest
     /// scope. With `all`, those of the name in every folder.
-    pub(super) fn meant(
+    pub(super) fn find(
         &self,
         leases: &[LeaseDocument],
         word: &str,
         all: bool,
-        purpose: Use,
+        lookup: Lookup,
     ) -> Result<Vec<LeaseDocument>, Failure> {
         let by_id = self.own(leases, |lease| lease.id.to_string() == word);
         if !by_id.is_empty() {
@@ -62,7 +62,7 @@ impl Here {
         }
         let mut nearest = self.nearest(&named);
         if nearest.is_empty() {
-            return Err(self.unknown(leases, &named, word, purpose));
+            return Err(self.unknown(leases, &named, word, lookup));
         }
         let firsts = nearest.clone();
         let in_row = |lease: &&LeaseDocument| firsts.iter().any(|first| is_in_row_of(lease, first));
@@ -103,7 +103,7 @@ impl Here {
         leases: &[LeaseDocument],
         named: &[LeaseDocument],
         word: &str,
-        purpose: Use,
+        lookup: Lookup,
     ) -> Failure {
         let shown = self.folder.as_deref().map(folder::shown);
         let here = shown.map_or_else(String::new, |folder| format!(" here ({folder})"));
@@ -117,16 +117,16 @@ impl Here {
         let mut lines = vec![format!(
             "no living lease is called {word}{here}, but elsewhere:"
         )];
-        lines.extend(named.iter().map(|lease| self.line(lease, purpose)));
-        let all = if purpose.has_all {
+        lines.extend(named.iter().map(|lease| self.line(lease, lookup)));
+        let all = if lookup.has_all {
             ", or all of them with --all"
         } else {
             ""
         };
         lines.push(format!(
             "name one by its id, as in `portbook {} {}`{all}",
-            purpose.command,
-            (purpose.id)(&named[0])
+            lookup.command,
+            (lookup.id)(&named[0])
         ));
         Failure::not_found(lines.join("\n"))
     }
@@ -149,7 +149,7 @@ impl Here {
         }
     }
 
-    fn line(&self, lease: &LeaseDocument, purpose: Use) -> String {
+    fn line(&self, lease: &LeaseDocument, lookup: Lookup) -> String {
         let folder = lease.directory.as_deref().map(folder::shown);
         let folder = folder.unwrap_or_else(|| "of the user".to_owned());
         let user = if lease.uid == self.uid {
@@ -157,7 +157,7 @@ impl Here {
         } else {
             format!("  uid {}", lease.uid)
         };
-        let (port, state, id) = (lease.port, lease.state.as_str(), (purpose.id)(lease));
+        let (port, state, id) = (lease.port, lease.state.as_str(), (lookup.id)(lease));
         format!("  {folder}  port {port}  {state}{user}  {id}")
     }
 }

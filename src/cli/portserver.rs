@@ -37,7 +37,6 @@ pub struct PortserverArgs {
     debug: bool,
 }
 
-/// Serves until told to stop.
 pub(super) fn run(global: &Global, args: &PortserverArgs) -> Result<(), Failure> {
     if let Some(pid) = of_running_service(global)? {
         return Err(Failure::other(format!(

@@ -6,7 +6,7 @@ use clap::Args;
 use clap_complete::engine::ArgValueCandidates;
 use serde_json::json;
 
-use super::named::{Here, Use};
+use super::named::{Here, Lookup};
 use super::{Failure, Global, complete, folder, note, print_json, traced};
 use crate::api::document::{LeaseDocument, VERSION};
 use crate::api::problem::Code;
@@ -42,13 +42,12 @@ pub struct ReleaseArgs {
     force: bool,
 }
 
-const PURPOSE: Use = Use {
+const LOOKUP: Lookup = Lookup {
     command: "release",
     has_all: true,
     id: |lease| lease.id.to_string(),
 };
 
-/// Gives leases back.
 pub(super) fn run(global: &Global, args: &ReleaseArgs) -> Result<(), Failure> {
     let released = traced(global, "portbook release", async |backend| {
         give_back(backend, args).await
@@ -94,7 +93,7 @@ async fn chosen(backend: &Backend, args: &ReleaseArgs) -> Result<Vec<LeaseDocume
             Some(instance) => format!("{word}@{instance}"),
             None => word.clone(),
         };
-        chosen.extend(here.meant(&living, &word, args.all, PURPOSE)?);
+        chosen.extend(here.find(&living, &word, args.all, LOOKUP)?);
     }
     let mut seen = std::collections::HashSet::new();
     chosen.retain(|lease| seen.insert(lease.id));

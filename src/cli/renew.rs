@@ -3,7 +3,7 @@
 use clap::Args;
 use clap_complete::engine::ArgValueCandidates;
 
-use super::named::{Here, Use};
+use super::named::{Here, Lookup};
 use super::{Failure, Global, complete, traced};
 use crate::api::document::LeaseDocument;
 use crate::domain::duration::HumanDuration;
@@ -22,13 +22,12 @@ pub struct RenewArgs {
     ttl: Option<HumanDuration>,
 }
 
-const PURPOSE: Use = Use {
+const LOOKUP: Lookup = Lookup {
     command: "renew",
     has_all: true,
     id: |lease| lease.id.to_string(),
 };
 
-/// Makes leases last longer.
 pub(super) fn run(global: &Global, args: &RenewArgs) -> Result<(), Failure> {
     let renewed = traced(global, "portbook renew", async |backend| {
         renew_all(backend, args).await
@@ -42,7 +41,7 @@ pub(super) fn run(global: &Global, args: &RenewArgs) -> Result<(), Failure> {
 async fn renew_all(backend: &Backend, args: &RenewArgs) -> Result<Vec<LeaseDocument>, Failure> {
     let living = backend.leases(false).await?;
     let mut renewed = Vec::new();
-    for lease in Here::now().meant(&living, &args.lease, args.all, PURPOSE)? {
+    for lease in Here::now().find(&living, &args.lease, args.all, LOOKUP)? {
         renewed.push(backend.renew(lease.id, args.ttl.map(|span| span.0)).await?);
     }
     Ok(renewed)

@@ -42,7 +42,6 @@ pub struct ServeArgs {
     takeover: bool,
 }
 
-/// Serves until told to stop.
 pub(super) fn run(global: &Global, args: &ServeArgs) -> Result<(), Failure> {
     let flags = Flags {
         listen: args.listen,

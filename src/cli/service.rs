@@ -61,7 +61,6 @@ enum Action {
     },
 }
 
-/// Installs or prints the units.
 pub(super) fn run(global: &Global, args: &ServiceArgs) -> Result<(), Failure> {
     let Action::Install {
         user,

@@ -1,4 +1,4 @@
-//! `portbook stats`: a summary of the past.
+//! `portbook stats`: a summary of the history.
 
 use std::fmt::Write;
 
@@ -33,7 +33,6 @@ fn limit(text: &str) -> Result<u32, String> {
     }
 }
 
-/// Prints the statistics.
 pub(super) async fn run(global: &Global, args: &StatsArgs) -> Result<(), Failure> {
     let loaded = global.load()?;
     let wanted = StatsQuery {

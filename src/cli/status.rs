@@ -16,7 +16,7 @@ pub(super) async fn run(global: &Global) -> Result<(), Failure> {
         let none = Failure::no_service(format!(
             "no service runs for {data_dir}; commands work on the record themselves. Start one with `portbook serve`"
         ));
-        return Err(none.told());
+        return Err(none.already_printed());
     };
     let status = client.call::<ShowStatus>(&()).await?;
     global.answer(&status, || text(&status))

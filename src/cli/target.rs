@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use super::Failure;
-use super::named::{Here, Use};
+use super::named::{Here, Lookup};
 use crate::api::document::LeaseDocument;
 use crate::domain::port::{Port, PortSet};
 
@@ -39,7 +39,7 @@ impl FromStr for Target {
     }
 }
 
-const PURPOSE: Use = Use {
+const LOOKUP: Lookup = Lookup {
     command: "who",
     has_all: false,
     id: |lease| lease.id.to_string(),
@@ -47,7 +47,7 @@ const PURPOSE: Use = Use {
 
 /// Living leases that a name or id means here; at least one.
 pub(super) fn leases(living: &[LeaseDocument], word: &str) -> Result<Vec<LeaseDocument>, Failure> {
-    Here::now().meant(living, word, false, PURPOSE)
+    Here::now().find(living, word, false, LOOKUP)
 }
 
 #[cfg(test)]

@@ -11,7 +11,6 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use serde::Serialize;
 
 use crate::domain::address::{BindAddress, Family};
 
@@ -58,7 +57,7 @@ impl Snapshot {
 }
 
 /// One network interface (NIC).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Interface {
     /// Name, without the label that an address may carry (`eth0:1` is `eth0`).
     pub name: Arc<str>,
@@ -70,14 +69,13 @@ pub struct Interface {
     pub loopback: bool,
     /// Whether a container engine, hypervisor or tunnel made it, judged by its name. Classes leave
     /// such interfaces out.
-    #[serde(rename = "virtual")]
     pub is_virtual: bool,
     /// Addresses, ascending; may be empty.
     pub addresses: Vec<InterfaceAddress>,
 }
 
 /// One address of an interface.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct InterfaceAddress {
     pub ip: IpAddr,
     /// Length of its network's prefix, in bits.

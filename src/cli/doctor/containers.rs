@@ -62,7 +62,7 @@ pub(super) async fn published(unknown: &mut Vec<String>) -> Vec<Published> {
         let asked = client.get::<Vec<Container>>("/containers/json");
         match tokio::time::timeout(PATIENCE, asked).await {
             Ok(Ok(containers)) => all.extend(of(&containers)),
-            Ok(Err(ClientError::Unreachable { source, .. })) if is_nobody(&source) => {}
+            Ok(Err(ClientError::Unreachable { source, .. })) if is_absent(&source) => {}
             Ok(Err(error)) => unknown.push(format!(
                 "ports that containers have published: {}: {}",
                 socket.display(),
@@ -74,7 +74,7 @@ pub(super) async fn published(unknown: &mut Vec<String>) -> Vec<Published> {
     all
 }
 
-fn is_nobody(error: &io::Error) -> bool {
+fn is_absent(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused

@@ -22,9 +22,9 @@ use crate::library::backend::Backend;
 #[command(after_help = "\
 Examples:
   portbook who              every process that listens on this host
-  portbook who 8888         who is on 8888, TCP and UDP, and who was
-  portbook who 3000-3010    who listens there; 80,443 is a list
-  portbook who web          who is on the port of the lease web")]
+  portbook who 8888         the occupants of 8888, TCP and UDP, now and before
+  portbook who 3000-3010    the listeners there; 80,443 is a list
+  portbook who web          the occupants of the port of the lease web")]
 pub struct WhoArgs {
     /// A port, a range, a list of both, or a lease's name or id. Default: every listener.
     #[arg(value_name = "PORT|RANGE|NAME", add = ArgValueCandidates::new(complete::names))]
