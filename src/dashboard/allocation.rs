@@ -144,12 +144,11 @@ impl AllocationPage {
 mod tests {
     use super::*;
     use crate::dashboard::part::lease::tests_support::row;
+    use crate::dashboard::tests_support::{HOSTILE, rendered};
     use crate::domain::explanation::{Excluded, Explanation};
     use crate::domain::lease::tests_support::lease;
     use crate::domain::port::Port;
     use crate::domain::reason::Reason;
-
-    const HOSTILE: &str = "<script>alert(1)</script>\"'\u{1b}[31m";
 
     fn record() -> AllocationRecordDocument {
         AllocationRecordDocument {
@@ -194,14 +193,10 @@ mod tests {
     }
 
     #[test]
-    fn hostile_texts_are_inert_and_nothing_is_inline() {
+    fn hostile_texts_are_inert() {
         let mut record = record();
         (record.refusal, record.detail) = (Some("port_in_use".into()), Some(HOSTILE.into()));
-        let html = page(record, &[20_000]).render().unwrap();
-        assert!(!html.contains("<script>alert"), "{html}");
-        for inline in ["style=", "<style", "onclick", "javascript:"] {
-            assert!(!html.contains(inline), "{inline}");
-        }
+        let html = rendered(&page(record, &[20_000]));
         assert!(html.contains("/errors/port_in_use"));
     }
 

@@ -73,10 +73,10 @@ pub(super) async fn show(
     Ok(Page(LeasesPage {
         rows: rows(&face, &viewer, found.rows, frame.user.is_some()),
         total: found.total,
-        columns: filter.columns(&params),
+        columns: filter.columns(),
         states: filter::states(&params),
         pools: filter::pools(&params, pools.keys()),
-        ends: filter.ends_choices(&params),
+        ends: filter.ends_choices(),
         next,
         back: params.without("").query(),
         filter,
@@ -146,9 +146,9 @@ async fn ended(
 ) -> Result<Found, Problem> {
     let mut wanted = LeaseFilter {
         viewer: viewer.only_user(),
-        name: filter.name.clone(),
-        label: filter.label.clone(),
-        pool: filter.pool.clone(),
+        name: filter.get("name").map(str::to_owned),
+        label: filter.get("label").map(str::to_owned),
+        pool: filter.get("pool").map(str::to_owned),
         state: filter.end_state,
         before: filter.after,
         limit: READ_AT_ONCE,

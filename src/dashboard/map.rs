@@ -11,9 +11,9 @@ use askama::Template;
 use jiff::Timestamp;
 use strum::VariantArray;
 
-use self::block::{BLOCKS, BlockView, Cell, Run, ports_of, runs};
+use self::block::{BlockView, Cell, Run, ports_of, runs};
 use self::level::{LEVELS, Layer, counts};
-use self::view::View;
+use self::view::{BLOCKS, View};
 use super::errors::PageError;
 use super::filters;
 use super::frame::{Frame, Params};

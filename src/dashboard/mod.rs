@@ -29,6 +29,8 @@ mod refused;
 mod releasing;
 mod search;
 mod status;
+#[cfg(test)]
+mod tests_support;
 mod trying;
 
 use actix_web::web::{FormConfig, ServiceConfig, get, head, post};
@@ -42,6 +44,9 @@ use crate::api::{READING, resource};
 use crate::domain::event::EventKind;
 use crate::domain::words::words_of;
 
+/// The methods of a page that is the target of its own form.
+const READING_AND_FORM: &str = "GET, HEAD, POST";
+
 /// Adds every page and the static files.
 pub fn routes(config: &mut ServiceConfig) {
     config
@@ -53,25 +58,25 @@ pub fn routes(config: &mut ServiceConfig) {
                     PageError::from(problem).into()
                 }),
         )
-        .service(page("/", overview::show))
-        .service(page("/map", map::show))
-        .service(page("/interfaces", interfaces::show))
-        .service(page("/search", search::find))
-        .service(page("/status", status::show))
-        .service(page("/config", configuration::show))
-        .service(page("/attempts", attempts::show))
-        .service(page("/conflicts", conflicts::show))
-        .service(page("/allocations/{id}", allocation::show))
-        .service(page("/api", api::show))
-        .service(page("/errors/{code}", errors::show))
-        .service(page("/static/{file}", assets::serve))
+        .service(page("/", READING, overview::show))
+        .service(page("/map", READING, map::show))
+        .service(page("/interfaces", READING, interfaces::show))
+        .service(page("/search", READING, search::find))
+        .service(page("/status", READING, status::show))
+        .service(page("/config", READING, configuration::show))
+        .service(page("/attempts", READING, attempts::show))
+        .service(page("/conflicts", READING, conflicts::show))
+        .service(page("/allocations/{id}", READING, allocation::show))
+        .service(page("/api", READING, api::show))
+        .service(page("/errors/{code}", READING, errors::show))
+        .service(page("/static/{file}", READING, assets::serve))
         .configure(ports)
         .configure(leases_and_logins);
 }
 
 fn ports(config: &mut ServiceConfig) {
     config
-        .service(page("/ports/{protocol}/{port}", port::show))
+        .service(page("/ports/{protocol}/{port}", READING, port::show))
         .service(form("/ports/{protocol}/{port}/exclude").route(post().to(port::exclude)))
         .service(form("/ports/{protocol}/{port}/include").route(post().to(port::include)))
         .service(form("/ports/{protocol}/{port}/keep").route(post().to(port::keep)));
@@ -79,43 +84,24 @@ fn ports(config: &mut ServiceConfig) {
 
 fn leases_and_logins(config: &mut ServiceConfig) {
     config
-        .service(page("/leases", leases::show))
+        .service(page("/leases", READING, leases::show))
         .service(form("/leases/release").route(post().to(leases::release)))
-        .service(page("/leases/{id}", lease::show))
+        .service(page("/leases/{id}", READING, lease::show))
         .service(form("/leases/{id}/release").route(post().to(lease::release)))
         .service(form("/leases/{id}/renew").route(post().to(lease::renew)))
-        .service(page_with_form("/try", trying::show).route(post().to(trying::grant)))
-        .service(page_with_form("/login", login::show).route(post().to(login::enter)))
+        .service(page("/try", READING_AND_FORM, trying::show).route(post().to(trying::grant)))
+        .service(page("/login", READING_AND_FORM, login::show).route(post().to(login::enter)))
         .service(form("/logout").route(post().to(login::leave)));
 }
 
-/// A page without forms.
-fn page<F, Args>(path: &str, handler: F) -> Resource
+/// A page, with the methods that its address allows.
+fn page<F, Args>(path: &str, allow: &str, handler: F) -> Resource
 where
     F: Handler<Args> + Clone,
     Args: FromRequest + 'static,
     F::Output: Responder + 'static,
 {
-    reading(resource(path, READING), handler)
-}
-
-/// A page that is the target of its own form.
-fn page_with_form<F, Args>(path: &str, handler: F) -> Resource
-where
-    F: Handler<Args> + Clone,
-    Args: FromRequest + 'static,
-    F::Output: Responder + 'static,
-{
-    reading(resource(path, "GET, HEAD, POST"), handler)
-}
-
-fn reading<F, Args>(resource: Resource, handler: F) -> Resource
-where
-    F: Handler<Args> + Clone,
-    Args: FromRequest + 'static,
-    F::Output: Responder + 'static,
-{
-    resource
+    resource(path, allow)
         .route(get().to(handler.clone()))
         .route(head().to(handler))
 }

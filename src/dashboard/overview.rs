@@ -1,6 +1,7 @@
 //! `/`: items that need attention, numbers, charts, and the latest leases, attempts and events.
 
 mod attention;
+mod facts;
 mod landing;
 mod past;
 mod saved;
@@ -13,11 +14,12 @@ use actix_web::web::Data;
 use askama::Template;
 use jiff::Timestamp;
 
-use self::attention::{Facts, Item};
+use self::attention::Item;
+use self::facts::Facts;
 use self::landing::Landing;
 use self::past::Past;
 use self::saved::SavedView;
-use self::tiles::{Counts, Tile};
+use self::tiles::Tile;
 use super::chart::LENGTH;
 use super::chart::capacity::{self, KINDS, PoolBars};
 use super::chart::rates::Rates;
@@ -91,22 +93,18 @@ pub(super) async fn show(
     let (checks, past) = tokio::join!(checks(&face), Past::of(&face, &viewer, now, &mut notices));
     let events = seen_events(&face, &viewer);
     let as_table = params.get("rates") == Some("table");
+    let facts = Facts {
+        checks: &checks,
+        leases: &living,
+        capacities: &capacities,
+        past: &past,
+        warnings: &face.loaded().warnings,
+        boot: service.clock().boot(),
+    };
     Page(Overview {
         landing: Landing::of(&face, &viewer, &living),
-        attention: attention::items(&Facts {
-            checks: &checks,
-            leases: &living,
-            capacities: &capacities,
-            past: &past,
-            warnings: &face.loaded().warnings,
-        }),
-        tiles: tiles::tiles(&Counts {
-            leases: &living,
-            capacities: &capacities,
-            past: &past,
-            checks: &checks,
-            boot: service.clock().boot(),
-        }),
+        attention: attention::items(&facts),
+        tiles: tiles::tiles(&facts),
         pools: capacities.iter().map(capacity::bars).collect(),
         rates: Rates::of(past.first_hour, &past.allocations, &past.attempts, as_table),
         saved: saved::view(&service.settings(), &past.allocations),

@@ -112,7 +112,7 @@ fn a_request_tells_what_it_passed_over_and_which_step_decided() {
         "upwards of the preferred port <span class=\"faint\">(step 4 of 5)",
         "(not searched)",
         "The ranges were not searched",
-        "in the order of precedence, whatever the cost",
+        "in the order of precedence, regardless of the cost",
         &format!("<a href=\"/ports/tcp/{wanted}\"><span class=\"port-number\">{wanted}<"),
         &format!("<bdi>{cause}</bdi>"),
     ] {

@@ -47,29 +47,19 @@ const COLUMNS: [(&str, Option<&str>); 9] = [
     ("Ends", Some("ends")),
 ];
 
-/// The filter and the order in the address; `None` lets every lease pass.
+/// The filter and the order in the address. A condition that the address does not have lets every
+/// lease pass.
 #[derive(Debug, Default)]
 pub(super) struct Filter {
-    pub(super) name: Option<String>,
-    pub(super) pool: Option<String>,
-    pub(super) state: Option<String>,
-    pub(super) label: Option<String>,
-    pub(super) interface: Option<String>,
-    pub(super) protocol: Option<String>,
-    pub(super) pid: Option<String>,
+    params: Params,
     /// Maximum time until the lease or its wait for an owner ends.
-    pub(super) ends: Option<HumanDuration>,
-    /// A part of any text on the row.
-    pub(super) q: Option<String>,
+    ends: Option<HumanDuration>,
     /// The row before the first.
     pub(super) after: Option<LeaseId>,
-    /// Number of rows before the first, for a list whose row `after` has gone.
-    row: usize,
     /// Whether ended leases are listed.
     pub(super) ended: bool,
     /// The end state asked for; `None` for all of them.
     pub(super) end_state: Option<State>,
-    sort: Option<String>,
 }
 
 /// The states to choose from with their meanings; `ended` is any end state.
@@ -103,83 +93,70 @@ pub(super) struct Column {
 impl Filter {
     /// Reads the filter from an address.
     pub(super) fn of(params: &Params) -> Result<Self, Problem> {
-        let text = |key: &str| params.get(key).map(str::to_owned);
         let wrong = |what: String| Problem::new(Code::InvalidRequest, what);
-        let state = text("state");
-        let end_state = match state.as_deref() {
-            None | Some("ended") => None,
-            Some(word) => {
-                let state: State = word
-                    .parse()
-                    .map_err(|error| wrong(format!("state: {error}")))?;
-                state.is_ended().then_some(state)
-            }
-        };
+        let state = params.get("state");
+        let is_any_end = state == Some("ended");
+        let known: Option<State> = state
+            .filter(|_| !is_any_end)
+            .map(str::parse)
+            .transpose()
+            .map_err(|error| wrong(format!("state: {error}")))?;
+        let end_state = known.filter(|state| state.is_ended());
+        let ends = params.get("ends").map(str::parse).transpose();
         let after = params.get("after").map(str::parse).transpose();
-        let ends = params
-            .get("ends")
-            .map(str::parse::<HumanDuration>)
-            .transpose();
         Ok(Self {
-            name: text("name"),
-            pool: text("pool"),
-            label: text("label"),
-            interface: text("interface"),
-            protocol: text("protocol"),
-            pid: text("pid"),
+            params: params.clone(),
             ends: ends.map_err(|error| wrong(format!("ends: {error}")))?,
-            q: text("q"),
-            after: after.map_err(|_| wrong("after: this is no lease's id".into()))?,
-            row: params
-                .get("row")
-                .and_then(|row| row.parse().ok())
-                .unwrap_or(0),
-            sort: text("sort"),
-            ended: end_state.is_some() || state.as_deref() == Some("ended"),
+            after: after.map_err(|_| wrong("after: this is not the id of a lease".into()))?,
+            ended: is_any_end || end_state.is_some(),
             end_state,
-            state,
         })
+    }
+
+    /// The value of a condition.
+    pub(super) fn get(&self, key: &str) -> Option<&str> {
+        self.params.get(key)
+    }
+
+    /// The value of a condition, for a field of the form.
+    pub(super) fn text(&self, key: &str) -> &str {
+        self.get(key).unwrap_or_default()
     }
 
     /// Whether a lease passes, as its viewer sees it.
     pub(super) fn matches(&self, lease: &LeaseDocument, now: Timestamp) -> bool {
-        let same =
-            |wanted: &Option<String>, is: &str| wanted.as_deref().is_none_or(|wanted| wanted == is);
+        let passes = |key: &str, matches: &dyn Fn(&str) -> bool| self.get(key).is_none_or(matches);
         let name = lease.name.as_ref().map_or("", |name| name.as_str());
         let pid = lease.owner.as_ref().map(|owner| owner.pid.to_string());
-        same(&self.name, name)
-            && same(&self.pool, &lease.pool)
-            && (self.ended || same(&self.state, lease.state.as_str()))
-            && same(&self.protocol, lease.protocol.as_str())
-            && same(&self.pid, pid.as_deref().unwrap_or_default())
-            && self
-                .interface
-                .as_ref()
-                .is_none_or(|name| lease.interfaces.contains(name))
-            && self
-                .label
-                .as_deref()
-                .is_none_or(|label| leases::labelled(lease, label))
+        passes("name", &|wanted| wanted == name)
+            && passes("pool", &|wanted| wanted == lease.pool)
+            && (self.ended || passes("state", &|wanted| wanted == lease.state.as_str()))
+            && passes("protocol", &|wanted| wanted == lease.protocol.as_str())
+            && passes("pid", &|wanted| pid.as_deref() == Some(wanted))
+            && passes("interface", &|wanted| {
+                lease.interfaces.iter().any(|name| name == wanted)
+            })
+            && passes("label", &|wanted| leases::labelled(lease, wanted))
+            && passes("q", &|words| says(lease, words))
             && self
                 .ends
                 .is_none_or(|within| ends_within(lease, within, now))
-            && self.q.as_deref().is_none_or(|words| says(lease, words))
     }
 
     /// The times to choose from. A time from the address that is written in another way is a choice too.
-    pub(super) fn ends_choices(&self, params: &Params) -> Vec<Choice> {
+    pub(super) fn ends_choices(&self) -> Vec<Choice> {
         let usual = ENDS.iter().find(|(word, _)| word.parse().ok() == self.ends);
         let word = usual.map(|(word, _)| (*word).to_owned());
         let params = match word.or_else(|| self.ends.map(|within| within.to_string())) {
-            Some(word) => params.with("ends", &word),
-            None => params.without("ends"),
+            Some(word) => self.params.with("ends", &word),
+            None => self.params.without("ends"),
         };
         Field::choice(&params, "ends", "Ends within", "any time", ENDS).choices
     }
 
     /// Sorts by the column asked for, else by trouble and then the newest first.
     pub(super) fn sort(&self, leases: &mut [LeaseDocument]) {
-        let sort = self.sort.as_deref().unwrap_or_default();
+        let sort = self.text("sort");
         let (column, descending) = match sort.strip_prefix('-') {
             Some(column) => (column, true),
             None => (sort, false),
@@ -200,12 +177,13 @@ impl Filter {
         let Some(after) = self.after else { return 0 };
         let last = sorted.iter().position(|lease| lease.id == after);
         // If that row ended meanwhile, the page begins near its old index.
-        last.map_or(self.row.saturating_sub(1), |last| last + 1)
+        let row: usize = self.text("row").parse().unwrap_or(0);
+        last.map_or(row.saturating_sub(1), |last| last + 1)
     }
 
     /// The heads of the columns, which link to the list in another order.
-    pub(super) fn columns(&self, params: &Params) -> Vec<Column> {
-        let now = self.sort.as_deref().unwrap_or_default();
+    pub(super) fn columns(&self) -> Vec<Column> {
+        let now = self.text("sort");
         let head = |(label, key): (&'static str, Option<&str>)| {
             let Some(key) = key else {
                 return Column {
@@ -220,7 +198,7 @@ impl Filter {
             } else {
                 ((now == reversed).then_some("descending"), key)
             };
-            let params = params.without("after").without("row");
+            let params = self.params.without("after").without("row");
             Column {
                 label,
                 href: Some(params.with("sort", next).link("/leases")),

@@ -5,15 +5,14 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::level::{Layer, conflicts, counts, mean_cost};
-use super::view::View;
+use super::view::{BLOCKS, View};
 use crate::access::Viewer;
 use crate::dashboard::format::{moment, relative};
 use crate::domain::lease::Lease;
 use crate::domain::words::{counted, grouped};
 use crate::engine::survey::{BLOCK, PortView, Survey};
 
-/// Number of blocks, and number of blocks in a row of the drawing.
-pub(super) const BLOCKS: u16 = 1024;
+/// Number of blocks in a row of the drawing.
 const COLUMNS: u16 = 32;
 
 /// Side of a block in the drawing.

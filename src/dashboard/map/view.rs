@@ -1,12 +1,14 @@
 //! The view of the map that its address asks for.
 
-use super::block::BLOCKS;
 use super::level::{LEVELS, Layer};
 use crate::api::problem::{Code, Problem};
 use crate::dashboard::frame::Params;
 use crate::domain::port::{Port, Protocol};
 use crate::domain::selector::Selector;
 use crate::engine::survey::BLOCK;
+
+/// Number of blocks.
+pub(super) const BLOCKS: u16 = 1024;
 
 /// The view; all of it is in the address.
 #[derive(Debug, Clone, Default)]
@@ -78,19 +80,19 @@ impl View {
             })
     }
 
-    /// The same map in another layer.
+    /// This map in another layer.
     pub(super) fn of_layer(&self, layer: Layer) -> String {
         let params = self.params().without("only");
         params.with("layer", layer.word()).link("/map")
     }
 
-    /// The same map as a drawing, or as a table.
+    /// This map in the other form: a drawing, or a table.
     pub(super) fn other_form(&self) -> String {
         let form = if self.as_table { "" } else { "table" };
         self.params().with("as", form).link("/map")
     }
 
-    /// The same map with the blocks of one level, or with all blocks if it shows those already.
+    /// This map with the blocks of one level, or with all blocks if it shows those already.
     pub(super) fn of_level(&self, level: usize) -> String {
         let params = if self.only == Some(level) {
             self.params().without("only")
@@ -100,7 +102,7 @@ impl View {
         params.link("/map")
     }
 
-    /// The same map with another block, up to the block's number.
+    /// This map with another block, up to the block's number.
     pub(super) fn prefix(&self) -> String {
         let query = self.params().without("block").query();
         let start = if query.is_empty() { "?" } else { "&" };

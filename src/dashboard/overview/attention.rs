@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::facts::Facts;
 use super::landing::named;
 use super::past::Past;
 use crate::config::Finding;
@@ -24,17 +25,6 @@ pub(super) struct Item {
     /// Label of the link.
     pub(super) link: &'static str,
     pub(super) href: String,
-}
-
-/// The state of the service that items are made from.
-pub(super) struct Facts<'a> {
-    /// The health checks; empty if the service did not answer.
-    pub(super) checks: &'a [Check],
-    pub(super) leases: &'a [Arc<Lease>],
-    pub(super) capacities: &'a [Capacity],
-    pub(super) past: &'a Past,
-    /// Warnings about the configuration.
-    pub(super) warnings: &'a [Finding],
 }
 
 /// Everything that needs attention; empty if all is well.
@@ -210,7 +200,10 @@ fn warnings(findings: &[Finding]) -> Vec<Item> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::domain::lease::BootTime;
     use crate::domain::lease::tests_support::lease;
     use crate::store::LateConflict;
     use crate::store::LateTotal;
@@ -236,6 +229,7 @@ mod tests {
             capacities: &[],
             past,
             warnings: &[],
+            boot: BootTime(Duration::ZERO),
         })
     }
 

@@ -59,8 +59,8 @@ fn of(saved: &Saved, pools: &[String]) -> SavedView {
     SavedView {
         says: says(random, met),
         counted: format!(
-            "From {} of the last {DAYS} days in {} {}, which choose by history. Each has on record the share of busy \
-             ports among those it could have had: that is the number of busy ports that random meets on average.",
+            "From {} of the last {DAYS} days in {} {} (strategy learned). For each, the record has the share of busy \
+             ports among those it could have had: the number of busy ports that random meets on average.",
             counted(saved.allocations, "allocation"),
             plural(pools.len(), "pool"),
             listed(pools)

@@ -1,8 +1,9 @@
-//! The numbers at the top of the overview, each with a link to the list of what it counts.
+//! The numbers at the top of the overview, each with a link to the list that it counts.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::facts::Facts;
 use super::past::Past;
 use crate::dashboard::format::{per_mille, percent};
 use crate::dashboard::frame::Params;
@@ -29,24 +30,14 @@ pub(super) struct Tile {
     pub(super) bar: Option<u64>,
 }
 
-pub(super) struct Counts<'a> {
-    pub(super) leases: &'a [Arc<Lease>],
-    pub(super) capacities: &'a [Capacity],
-    pub(super) past: &'a Past,
-    /// The health checks; empty if the service did not answer.
-    pub(super) checks: &'a [Check],
-    /// Now, on the clock of deadlines.
-    pub(super) boot: BootTime,
-}
-
 /// The tiles, in the order of the page.
-pub(super) fn tiles(counts: &Counts<'_>) -> Vec<Tile> {
-    let mut tiles = vec![active(counts.leases)];
-    tiles.extend(free(counts.capacities));
-    tiles.push(conflicts(counts.past));
-    tiles.push(expiring(counts.leases, counts.boot));
-    tiles.push(owners_away(counts.leases, counts.past));
-    tiles.push(health(counts.checks));
+pub(super) fn tiles(facts: &Facts<'_>) -> Vec<Tile> {
+    let mut tiles = vec![active(facts.leases)];
+    tiles.extend(free(facts.capacities));
+    tiles.push(conflicts(facts.past));
+    tiles.push(expiring(facts.leases, facts.boot));
+    tiles.push(owners_away(facts.leases, facts.past));
+    tiles.push(health(facts.checks));
     tiles
 }
 

@@ -114,7 +114,7 @@ impl Why {
     pub fn order(&self) -> &'static str {
         let is_of_pool = |step: &Step| *step == Step::Pool;
         if !self.is_searched() {
-            "in the order of precedence, whatever the cost"
+            "in the order of precedence, regardless of the cost"
         } else if self.record.skipped.is_empty() && self.record.steps.iter().all(is_of_pool) {
             "the cheapest is tried first; of several that cost the same, the one weighed first"
         } else {
@@ -336,7 +336,7 @@ mod tests {
             });
             why.order()
         };
-        assert!(of_step(Step::Preferred, 0).ends_with("whatever the cost"));
+        assert!(of_step(Step::Preferred, 0).ends_with("regardless of the cost"));
         assert!(of_step(Step::Pool, 9).starts_with("the cheapest"));
         assert!(of_step(Step::Upwards, 9).contains("within the pool"));
     }
