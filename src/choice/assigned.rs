@@ -1,5 +1,4 @@
-//! Port numbers that mean something to somebody: assigned to services in wide use, or refused by
-//! browsers.
+//! Port numbers with a meaning: assigned to services in wide use, or refused by browsers.
 
 use std::sync::LazyLock;
 
@@ -43,13 +42,13 @@ fn bits(numbers: &[u16]) -> PortBits {
     bits
 }
 
-/// Assigned to a service in wide use.
+/// Ports assigned to services in wide use.
 pub fn assigned() -> &'static PortBits {
     static BITS: LazyLock<PortBits> = LazyLock::new(|| bits(ASSIGNED));
     &BITS
 }
 
-/// Refused by browsers.
+/// Ports refused by browsers.
 pub fn browser_blocked() -> &'static PortBits {
     static BITS: LazyLock<PortBits> = LazyLock::new(|| bits(BAD_PORTS));
     &BITS
@@ -60,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_lists_ascend_and_name_what_they_should() {
+    fn lists_ascend_and_contain_known_examples() {
         for list in [ASSIGNED, BAD_PORTS] {
             assert!(list.is_sorted_by(|one, next| one < next));
         }

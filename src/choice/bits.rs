@@ -1,5 +1,5 @@
-//! A set of ports as 65,536 bits, so that "the next port that none of these sets has" costs a
-//! few words whatever the sets hold.
+//! A set of ports as 65,536 bits, so that finding the next free port takes a few words, however full
+//! the sets are.
 
 use crate::domain::port::{Port, PortSet};
 
@@ -42,7 +42,7 @@ const fn place(port: Port) -> (usize, u64) {
 }
 
 impl PortBits {
-    /// Adds a port; whether it was new.
+    /// Adds a port. Returns whether it was new.
     pub fn insert(&mut self, port: Port) -> bool {
         let (word, bit) = place(port);
         let new = self.0[word] & bit == 0;
@@ -50,7 +50,7 @@ impl PortBits {
         new
     }
 
-    /// Takes a port out; whether it was there.
+    /// Removes a port. Returns whether it was there.
     pub fn remove(&mut self, port: Port) -> bool {
         let (word, bit) = place(port);
         let there = self.0[word] & bit != 0;
@@ -64,17 +64,17 @@ impl PortBits {
         self.0[word] & bit != 0
     }
 
-    /// How many ports.
+    /// Number of ports.
     pub fn len(&self) -> u32 {
         self.0.iter().map(|word| word.count_ones()).sum()
     }
 
-    /// Whether there is none.
+    /// Whether the set has no port.
     pub fn is_empty(&self) -> bool {
         self.0.iter().all(|word| *word == 0)
     }
 
-    /// Takes every port of `other` out and says how many went.
+    /// Removes every port of `other`. Returns the number of ports removed.
     pub fn subtract(&mut self, other: &Self) -> u32 {
         let mut gone = 0;
         for (mine, theirs) in self.0.iter_mut().zip(other.0.iter()) {
@@ -84,14 +84,14 @@ impl PortBits {
         gone
     }
 
-    /// Puts every port of `other` in.
+    /// Adds every port of `other`.
     pub fn add(&mut self, other: &Self) {
         for (mine, theirs) in self.0.iter_mut().zip(other.0.iter()) {
             *mine |= theirs;
         }
     }
 
-    /// How many ports both sets have.
+    /// Number of ports that both sets have.
     pub fn count_common(&self, other: &Self) -> u32 {
         let words = self.0.iter().zip(other.0.iter());
         words
@@ -99,7 +99,7 @@ impl PortBits {
             .sum()
     }
 
-    /// The ports that both sets have, ascending.
+    /// Ports that both sets have, ascending.
     pub fn common(&self, other: &Self) -> impl Iterator<Item = Port> {
         let words = self.0.iter().zip(other.0.iter()).enumerate();
         words.flat_map(|(index, (mine, theirs))| {
@@ -112,7 +112,7 @@ impl PortBits {
         })
     }
 
-    /// The ports from which `length` ports in a row are in the set.
+    /// Ports from which `length` ports in a row are in the set.
     #[must_use]
     pub fn run_starts(&self, length: u16) -> Self {
         let mut starts = Self::default();
@@ -129,7 +129,7 @@ impl PortBits {
         starts
     }
 
-    /// How many ports in a row there are at most.
+    /// Length of the longest row of ports.
     pub fn longest_run(&self) -> u32 {
         let mut longest = 0;
         self.each_run(|first, last| longest = longest.max(u32::from(last - first) + 1));
@@ -165,7 +165,7 @@ impl PortBits {
         })
     }
 
-    /// The lowest port that is at least `from`.
+    /// Lowest port that is at least `from`.
     pub fn next_from(&self, from: Port) -> Option<Port> {
         let (first, bit) = place(from);
         let masked = self.0[first] & !(bit - 1);
@@ -176,8 +176,8 @@ impl PortBits {
             .and_then(|(index, word)| port_at(index, word.trailing_zeros()))
     }
 
-    /// The port of this rank among those of the set, counted from 0 upwards. Whoever draws several
-    /// counts the set first, with [`super::ranks::Ranks`].
+    /// Port of a rank in the set, counted from 0 upwards. To draw several, count the set first with
+    /// [`super::ranks::Ranks`].
     pub fn nth(&self, rank: u32) -> Option<Port> {
         self.nth_from(0, rank)
     }
@@ -186,7 +186,7 @@ impl PortBits {
         &self.0
     }
 
-    /// The port of this rank among those from a word on.
+    /// Port of a rank among those from a word on.
     pub(super) fn nth_from(&self, word: usize, rank: u32) -> Option<Port> {
         let mut left = rank;
         for (index, word) in self.0.iter().enumerate().skip(word) {
@@ -263,7 +263,7 @@ mod tests {
             for number in &numbers {
                 prop_assert!(bits.insert(port(*number)));
             }
-            // Some of the same; drawn alone they would hardly ever meet.
+            // Two random sets would hardly ever share a port.
             taken.extend(numbers.iter().step_by(3));
             let mut others = PortBits::default();
             for number in &taken {

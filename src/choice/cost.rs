@@ -1,41 +1,40 @@
-//! What choosing a port is expected to cost, in refused binds: 0 is a port that is surely free.
+//! Expected cost of choosing a port, in refused binds: 0 is a port that is surely free.
 //!
-//! Every term is a plain value beside what it was computed from, so that an explanation can say it
-//! and anybody can compute it again.
+//! Every term is kept beside the values it was computed from, so that an explanation can show it and
+//! its reader can compute it again.
 
 use crate::domain::candidate::{Cost, Evidence};
 
-/// A block in which nothing is known is free with 9 of 10: so many binds are imagined in it.
+/// Binds imagined in each block: 9 of 10 worked, so an unknown block is free with 0.9.
 const PRIOR_FREE: f64 = 9.0;
 const PRIOR_ALL: f64 = 10.0;
 
-/// The block's word counts as much as so many binds of the port's own.
+/// Weight of the block, in binds of the port itself.
 const PRIOR_WEIGHT: f64 = 3.0;
 
-/// What one snapshot counts, beside a bind: it comes every minute, and binds do not.
+/// Weight of one snapshot, in binds: snapshots come every minute, and binds do not.
 const SNAPSHOT_WEIGHT: f64 = 0.05;
 
-/// So many snapshots count at most, so that they never drown refused binds.
+/// Maximum number of snapshots that count, so that they never outweigh refused binds.
 const MOST_CHECKS: f64 = 200.0;
 
-/// What it costs that the latest snapshot saw somebody there.
+/// Cost of an occupant in the latest snapshot.
 pub const SEEN_NOW: f64 = 0.5;
 
-/// What a late conflict costs, and how many count.
+/// Cost of a late conflict, and the maximum number that counts.
 const LATE: f64 = 0.5;
 const MOST_LATE: f64 = 2.0;
 
-/// What it costs that a lease on it ended a moment ago: whoever had it may come back, and its clients
-/// may still call.
+/// Cost of a lease that ended a moment ago: its owner may come back, and its clients may still call.
 const RELEASED: f64 = 0.05;
 
-/// The terms of the cost. A port is dearer for `rests_ms` after a lease on it has ended: the pool's
-/// rule, but no time at all for the name that had it.
+/// Terms of the cost. A port is dearer for `rests_ms` after a lease on it has ended: the pool's
+/// `release_cool_down`, or 0 for the name that had the port.
 pub fn of(evidence: &Evidence, rests_ms: u64) -> Cost {
     let prior_free = (PRIOR_FREE + evidence.block_good)
         / (PRIOR_ALL + evidence.block_good + evidence.block_failed);
     let checks = evidence.checks.min(MOST_CHECKS);
-    // The share of snapshots that saw somebody stays the same where not all of them count.
+    // Beyond the maximum, the share of snapshots with an occupant is kept.
     let busy = if evidence.checks > MOST_CHECKS {
         evidence.busy * MOST_CHECKS / evidence.checks
     } else {
@@ -65,13 +64,13 @@ mod tests {
     }
 
     #[test]
-    fn nothing_known_costs_what_a_tenth_of_all_ports_being_busy_would() {
+    fn unknown_port_costs_a_tenth_of_a_refused_bind() {
         let cost = of(&Evidence::default(), MINUTE_MS);
         assert!(near(cost.total(), 0.1), "{cost:?}");
     }
 
     #[test]
-    fn the_terms_are_those_of_the_written_formula() {
+    fn terms_follow_the_documented_formula() {
         let evidence = Evidence {
             good: 4.0,
             failed: 2.0,
@@ -95,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn a_moment_is_over_after_a_minute_and_two_late_conflicts_are_enough() {
+    fn release_cost_ends_after_its_time_and_late_cost_is_capped() {
         let evidence = Evidence {
             late: 7.0,
             released_ago_ms: Some(60_000),

@@ -1,14 +1,15 @@
-//! What attempts and snapshots taught: decayed counts per address group, protocol and port.
+//! Lessons of attempts and snapshots: decayed counts per address group, protocol and port.
 //!
-//! Counts decay lazily: a number is kept with the moment it was true at, and only what is touched is
-//! brought up to date. Addresses overlap, so evidence is shared by what it proves: a bind that
-//! worked proves that every address it covered was free; a refused one that whoever covers its
-//! address would have been refused too; an occupant seen in the kernel's tables is in the way of
-//! whatever it overlaps.
+//! Counts decay lazily: a number is kept with the time it was true at, and brought up to date when it
+//! is touched. Addresses overlap, so evidence counts for every group that it proves something about. A
+//! bind that worked proves that every address it covered was free. A refused bind proves that each
+//! group which covers its address would have been refused. An occupant in the kernel's tables blocks
+//! every address that it overlaps.
 
 mod decayed;
 mod hash;
 mod page;
+mod record;
 mod rows;
 #[cfg(test)]
 mod tests;
@@ -23,14 +24,14 @@ use crate::domain::sighting::Sighting;
 use decayed::HalfLife;
 pub use page::Page;
 
-/// After how long without news something counts half.
+/// Default time after which a count is worth half.
 pub const HALF_LIFE: Duration = Duration::from_hours(72);
 
-/// So many address groups are known at once. Anybody may ask for odd addresses, and they come and
-/// go; the one that was not asked for the longest makes room.
+/// Maximum number of pages. Clients may ask for odd addresses, and addresses come and go; the page that
+/// was not asked for the longest makes room.
 const PAGES: usize = 64;
 
-/// Everything learned. Times are milliseconds of Unix time, since what is learned outlives a boot.
+/// All evidence. Times are milliseconds of Unix time, since evidence outlives a boot.
 #[derive(Debug)]
 pub struct History {
     half_life: HalfLife,
@@ -40,7 +41,7 @@ pub struct History {
 }
 
 impl History {
-    /// Nothing learned yet.
+    /// History without evidence.
     pub fn new(half_life: Duration) -> Self {
         Self {
             half_life: HalfLife::of(half_life),
@@ -50,7 +51,7 @@ impl History {
         }
     }
 
-    /// Lets what is known fade faster or slower from now on.
+    /// Changes the half-life from `now_ms` on.
     pub fn set_half_life(&mut self, half_life: Duration, now_ms: i64) {
         self.half_life = HalfLife::of(half_life);
         for page in &mut self.pages {
@@ -58,8 +59,7 @@ impl History {
         }
     }
 
-    /// Begins to learn about a group, unless it is known already. Snapshots count for it from now
-    /// on.
+    /// Opens a page for a group, unless there is one. Snapshots count for it from now on.
     pub fn open(&mut self, group: &AddressGroup, protocol: Protocol, now_ms: i64) {
         let known = self.pages.iter_mut().find(|page| page.is(group, protocol));
         if let Some(page) = known {
@@ -84,7 +84,7 @@ impl History {
         self.pages.push(page);
     }
 
-    /// What is known of one group and protocol; none before it is opened.
+    /// Page of a group and protocol. `None` before it is opened.
     pub fn page(&self, group: &AddressGroup, protocol: Protocol) -> Option<&Page> {
         self.pages.iter().find(|page| page.is(group, protocol))
     }
@@ -100,8 +100,8 @@ impl History {
         self.teach(attempts, false);
     }
 
-    /// Learns from attempts on record that may be known already: only what is later than the last
-    /// news of its port counts.
+    /// Learns from attempts on record that may be known already: only those later than the last news
+    /// of their port count.
     pub fn replay(&mut self, attempts: &[Attempt]) {
         self.teach(attempts, true);
     }
@@ -161,7 +161,7 @@ impl History {
             .filter(move |page| !only_news || page.is_news(port, now_ms))
     }
 
-    /// A port was bound on every address of a group.
+    /// Notes that a port was bound on every address of a group.
     pub fn bound(&mut self, group: &AddressGroup, protocol: Protocol, port: Port, now_ms: i64) {
         self.open(group, protocol, now_ms);
         for page in self.news(protocol, port, now_ms, false) {
@@ -169,7 +169,7 @@ impl History {
         }
     }
 
-    /// A bind was refused because somebody was there.
+    /// Notes that a bind was refused because of an occupant.
     pub fn refused(
         &mut self,
         address: &BindAddress,
@@ -183,22 +183,22 @@ impl History {
         }
     }
 
-    /// An outsider was found on a leased port.
+    /// Notes that an outsider was found on a leased port.
     pub fn late(&mut self, group: &AddressGroup, protocol: Protocol, port: Port, now_ms: i64) {
         for page in self.concerned(group, protocol) {
             page.late(port, now_ms);
         }
     }
 
-    /// A lease ended.
+    /// Notes that a lease ended.
     pub fn released(&mut self, group: &AddressGroup, protocol: Protocol, port: Port, now_ms: i64) {
         for page in self.concerned(group, protocol) {
             page.released(port, now_ms);
         }
     }
 
-    /// Learns from one look at the sockets of others. What it costs is what is busy, and of that
-    /// only what has changed since the look before is written anywhere.
+    /// Learns from one snapshot. The work grows with the number of busy ports, and only ports that
+    /// changed since the snapshot before are written.
     pub fn snapshot(&mut self, sightings: &[Sighting], now_ms: i64) {
         for page in &mut self.pages {
             page.snapshot(sightings, now_ms);

@@ -1,5 +1,4 @@
-//! Pure functions that decide: which ports are eligible, what each would cost, and in which order
-//! they are tried.
+//! Pure functions that choose ports: eligibility, expected cost, and the order of tries.
 
 pub mod assigned;
 pub mod bits;

@@ -1,5 +1,4 @@
-//! Which ports of a pool may be tried at all and what ruled the others out; and what makes a port
-//! dearer without ruling it out.
+//! Rules that exclude ports of a pool, and rules that make a port dearer without excluding it.
 
 use super::assigned::assigned;
 use super::bits::PortBits;
@@ -8,25 +7,25 @@ use crate::domain::explanation::Excluded;
 use crate::domain::port::{Port, PortSet};
 use crate::domain::reason::Reason;
 
-/// What it costs that any outgoing connection may take the port.
+/// Cost of a port that any outgoing connection may take.
 const EPHEMERAL_RANGE: f64 = 0.05;
 
-/// What it costs that a service in wide use expects the port to be its own.
+/// Cost of a port that a service in wide use expects to be its own.
 const IANA_ASSIGNED: f64 = 0.02;
 
-/// The ports left for a request, with the count of what each rule took away.
+/// Ports left for a request, with the number that each rule took away.
 #[derive(Debug, Clone)]
 pub struct Eligible {
-    /// What may be tried.
+    /// Ports that may be tried.
     pub ports: PortBits,
-    /// How many ports there were to begin with.
+    /// Number of ports before any rule.
     pub pool_size: u32,
-    /// What was taken away, rule by rule; a port counts for the first rule that names it.
+    /// Ports taken away, rule by rule. A port counts for the first rule that names it.
     pub excluded: Vec<Excluded>,
 }
 
 impl Eligible {
-    /// Everything in `ranges`, nothing excluded yet.
+    /// All ports of `ranges`.
     pub fn all_of(ranges: &PortSet) -> Self {
         let ports = PortBits::from(ranges);
         Self {
@@ -36,8 +35,8 @@ impl Eligible {
         }
     }
 
-    /// Takes `ports` away for `reason`, and counts those that were still there. They are looked up
-    /// one by one only where they are few: each choice comes through here.
+    /// Takes `ports` away for `reason`, and counts those that were still there. Only few are listed one
+    /// by one, since every choice comes through here.
     pub fn exclude(&mut self, reason: Reason, ports: &PortBits) {
         let gone = self.ports.count_common(ports);
         if gone == 0 {
@@ -61,17 +60,17 @@ impl Eligible {
     }
 }
 
-/// The rules that make ports dearer.
+/// Rules that make ports dearer.
 #[derive(Debug, Clone, Copy)]
 pub struct Penalties<'a> {
-    /// What the kernel gives to outgoing connections.
+    /// Ports that the kernel gives to outgoing connections.
     pub ephemeral: &'a PortSet,
-    /// How long a port is dearer after a lease on it has ended.
+    /// Time for which a port is dearer after a lease on it has ended.
     pub rests_ms: u64,
 }
 
 impl Penalties<'_> {
-    /// What the rules add to the cost of a port.
+    /// Penalties of a port.
     pub fn of(&self, port: Port) -> Vec<Penalty> {
         let mut penalties = Vec::new();
         if self.ephemeral.contains(port) {

@@ -1,5 +1,4 @@
-//! Drawing by rank: one pass over a set counts it, and from then on any of its ports is found in a
-//! few steps.
+//! Drawing by rank: one pass counts a set, and then each port is found by its rank in a few steps.
 
 use super::bits::{PortBits, WORDS};
 use crate::domain::port::Port;
@@ -7,11 +6,11 @@ use crate::domain::port::Port;
 /// Words counted together.
 const CHUNK: usize = 16;
 
-/// A set of ports, counted.
+/// A set of ports that has been counted.
 #[derive(Debug)]
 pub struct Ranks<'a> {
     bits: &'a PortBits,
-    /// How many ports there are in each chunk.
+    /// Number of ports in each chunk.
     chunks: [u32; WORDS / CHUNK],
     len: u32,
 }
@@ -30,17 +29,17 @@ impl<'a> Ranks<'a> {
         }
     }
 
-    /// How many ports.
+    /// Number of ports.
     pub const fn len(&self) -> u32 {
         self.len
     }
 
-    /// Whether there is none.
+    /// Whether the set has no port.
     pub const fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// The port of this rank, counted from 0 upwards.
+    /// Port of a rank, counted from 0 upwards.
     pub fn nth(&self, rank: u32) -> Option<Port> {
         let mut left = rank;
         for (index, count) in self.chunks.iter().enumerate() {
@@ -52,7 +51,7 @@ impl<'a> Ranks<'a> {
         None
     }
 
-    /// Any port, each as likely as the others.
+    /// Draws a port, each with equal probability.
     pub fn draw(&self, rng: &mut fastrand::Rng) -> Option<Port> {
         (self.len > 0)
             .then(|| self.nth(rng.u32(0..self.len)))

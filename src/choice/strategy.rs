@@ -7,31 +7,31 @@ use crate::domain::candidate::Candidate;
 use crate::domain::pool::Strategy;
 use crate::domain::port::Port;
 
-/// How many candidates `learned` weighs against each other. One more costs a fraction of a
+/// Number of candidates that `learned` weighs against each other. One more costs a fraction of a
 /// microsecond; beyond a dozen the best of them hardly gets better.
 const CANDIDATES: usize = 12;
 
-/// So many numbers are thrown for one candidate before the eligible ports are counted.
+/// Number of random numbers tried for one candidate before the eligible ports are counted.
 const THROWS: u32 = 40;
 
-/// After so many draws whose winner was refused nonetheless, `learned` goes through the rest one by
-/// one: what is known of this host does not hold just now.
+/// Number of draws with a refused winner after which `learned` walks the rest one by one: history does
+/// not fit this host just now.
 const DRAWS: u32 = 64;
 
-/// A name's own last port is tried first unless it costs more than this: it would be refused more
-/// often than not, and the name is better off with another.
+/// Cost above which a name's own last port is not tried first: it would be refused more often than
+/// not.
 pub const TOO_DEAR: f64 = 0.5;
 
 /// The next port to try.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Next {
-    /// The port.
+    /// Port number.
     pub port: Port,
-    /// What was weighed, cheapest first: the port itself, and those that lost against it.
+    /// Weighed candidates, cheapest first: the port itself, and those that lost against it.
     pub weighed: Vec<Candidate>,
 }
 
-/// Walks the eligible ports of one request in the order of its strategy.
+/// Walk over the eligible ports of one request, in the order of its strategy.
 #[derive(Debug, Clone)]
 pub struct Order {
     strategy: Strategy,
@@ -41,7 +41,7 @@ pub struct Order {
 }
 
 impl Order {
-    /// An order that starts at `preferred`, where there is one.
+    /// Order that starts at `preferred` if it is given.
     pub const fn new(strategy: Strategy, preferred: Option<Port>) -> Self {
         Self {
             strategy,
@@ -91,8 +91,8 @@ fn only(port: Port, weigher: &Weigher<'_>) -> Next {
     }
 }
 
-/// The cheapest of a handful. What the latest snapshot saw busy is drawn only where nothing else is
-/// left: its cost would lose anyway, but among a thousand busy ports the one free port must be drawn.
+/// Chooses the cheapest of a handful. Ports that the latest snapshot saw busy are drawn only if no other
+/// is left: they would lose anyway, and among a thousand of them the one free port must be drawn.
 fn cheapest(eligible: &PortBits, weigher: &Weigher<'_>, rng: &mut fastrand::Rng) -> Option<Next> {
     let mut drawn: Vec<Candidate> = Vec::with_capacity(CANDIDATES);
     for _ in 0..CANDIDATES {
@@ -110,8 +110,8 @@ fn cheapest(eligible: &PortBits, weigher: &Weigher<'_>, rng: &mut fastrand::Rng)
     })
 }
 
-/// Any number, until one falls on an eligible port that was not seen busy: a few nanoseconds where
-/// they are many, and given up where they are few.
+/// Draws random numbers until one is an eligible port that was not seen busy. That takes nanoseconds if
+/// there are many, and gives up if there are few.
 fn throw(eligible: &PortBits, weigher: &Weigher<'_>, rng: &mut fastrand::Rng) -> Option<Port> {
     let fits = |port: &Port| eligible.contains(*port) && !weigher.is_seen(*port);
     (0..THROWS)
@@ -119,7 +119,7 @@ fn throw(eligible: &PortBits, weigher: &Weigher<'_>, rng: &mut fastrand::Rng) ->
         .find(fits)
 }
 
-/// Draws the rest of a handful from a set that was counted first.
+/// Draws the rest of a handful by rank.
 fn draw_by_rank(
     drawn: &mut Vec<Candidate>,
     eligible: &PortBits,
@@ -134,7 +134,7 @@ fn draw_by_rank(
     }
     let few = ranks.len() as usize <= CANDIDATES;
     for rank in 0..CANDIDATES {
-        // Where a handful is all there is, all of it is weighed.
+        // If no more than a handful is left, all of it is weighed.
         let port = if few {
             u32::try_from(rank).ok().and_then(|rank| ranks.nth(rank))
         } else {

@@ -8,7 +8,7 @@ use crate::domain::address::AddressGroup;
 use crate::domain::candidate::{Candidate, Weighed};
 use crate::domain::port::{Port, Protocol};
 
-/// Tells what each port would cost one request at one moment.
+/// Scale for the ports of one request, at one moment.
 #[derive(Debug)]
 pub struct Weigher<'a> {
     pages: Vec<(Protocol, Option<&'a Page>)>,
@@ -17,7 +17,7 @@ pub struct Weigher<'a> {
 }
 
 impl<'a> Weigher<'a> {
-    /// For a request of these addresses and protocols.
+    /// Scale for a request of these addresses and protocols.
     pub fn new(
         history: &'a History,
         group: &AddressGroup,
@@ -33,12 +33,12 @@ impl<'a> Weigher<'a> {
         }
     }
 
-    /// A port with its cost.
+    /// Weighs a port.
     pub fn weigh(&self, port: Port) -> Candidate {
         self.weigh_after(port, self.penalties.rests_ms)
     }
 
-    /// The same for the name that had the port before.
+    /// Weighs a port for the name that had it before: it is not dearer for having been released.
     pub fn weigh_returning(&self, port: Port) -> Candidate {
         self.weigh_after(port, 0)
     }
@@ -58,7 +58,7 @@ impl<'a> Weigher<'a> {
                 }
             })
             .collect();
-        // Refused on either protocol is refused, so the costs add up.
+        // A refusal on either protocol refuses the port, so the costs add up.
         let of_evidence: f64 = weighed.iter().map(|weighed| weighed.cost.total()).sum();
         let of_rules: f64 = penalties.iter().map(|penalty| penalty.cost).sum();
         Candidate {
@@ -69,20 +69,20 @@ impl<'a> Weigher<'a> {
         }
     }
 
-    /// Whether the latest snapshot saw somebody on a port.
+    /// Whether the latest snapshot saw an occupant on a port.
     pub fn is_seen(&self, port: Port) -> bool {
         let mut pages = self.pages.iter().filter_map(|(_, page)| *page);
         pages.any(|page| page.seen().contains(port))
     }
 
-    /// Takes out what the latest snapshot saw busy.
+    /// Removes ports that the latest snapshot saw busy.
     pub fn leave_out_seen(&self, ports: &mut PortBits) {
         for page in self.pages.iter().filter_map(|(_, page)| *page) {
             ports.subtract(page.seen());
         }
     }
 
-    /// Which share of these ports the latest snapshot saw busy. None before the first.
+    /// Share of these ports that the latest snapshot saw busy. `None` before the first.
     pub fn busy_share(&self, ports: &PortBits) -> Option<f64> {
         let looked = |page: &&Page| page.checks_total() > 0;
         if !self

@@ -1,4 +1,4 @@
-//! Checks that compare settings with each other, and with what the host has.
+//! Checks that compare settings with each other, and with the host.
 
 use super::finding::{Finding, Problem};
 use super::model::Settings;
@@ -8,7 +8,7 @@ use crate::domain::duration::HumanDuration;
 use crate::domain::port::{PortSet, Protocols};
 use crate::domain::selector::{Selector, SelectorKind};
 
-/// What is wrong or looks wrong among the settings themselves.
+/// Checks the settings among themselves.
 pub(super) fn among_themselves(settings: &Settings, provenance: &Provenance) -> Vec<Finding> {
     let mut findings = Vec::new();
     for pool in settings.pools.values() {
@@ -36,8 +36,8 @@ pub(super) fn among_themselves(settings: &Settings, provenance: &Provenance) -> 
     findings
 }
 
-/// What looks wrong on this host. What the host has is handed in, as a layer beside this one knows
-/// it: what the kernel gives to outgoing connections, and whether selectors match any address now.
+/// Warns of settings that do not fit this host. The caller knows the host: `outgoing` are the ports that
+/// the kernel gives to outgoing connections, `matches` says whether selectors match an address now.
 pub fn against_host(
     settings: &Settings,
     provenance: &Provenance,
@@ -127,9 +127,9 @@ fn nothing_left(exclude: &PortSet) -> Problem {
     )
 }
 
-/// A pool that another setting names.
+/// Checks that a pool named by another setting exists.
 fn pool_of(key: &str, name: &str, settings: &Settings, provenance: &Provenance) -> Option<Finding> {
-    // A pool that has problems of its own is not in the settings, but it was named.
+    // A pool with problems of its own is not in the settings, but it exists.
     let ranges = format!("pools.{name}.ranges");
     if settings.pools.contains_key(name) || provenance.has(&ranges) {
         return None;
@@ -142,8 +142,7 @@ fn pool_of(key: &str, name: &str, settings: &Settings, provenance: &Provenance) 
     Some(error(provenance, key, problem))
 }
 
-/// Pools that share ports. Not wrong, as a port is granted once whichever pool it comes from, but
-/// one pool can use the other up.
+/// Warns of pools that share ports. Each port is granted only once, but one pool can use the other up.
 fn overlaps(settings: &Settings, provenance: &Provenance) -> Vec<Finding> {
     let pools: Vec<&Pool> = settings.pools.values().map(AsRef::as_ref).collect();
     let mut findings = Vec::new();
@@ -153,7 +152,7 @@ fn overlaps(settings: &Settings, provenance: &Provenance) -> Vec<Finding> {
             if shared.is_empty() || apart(pool.protocol, other.protocol) {
                 continue;
             }
-            // Said where somebody wrote something: the built-in ranges were not chosen.
+            // The warning belongs to ranges that the user wrote, not to built-in ones.
             let own = format!("pools.{}.ranges", pool.name);
             let others = format!("pools.{}.ranges", other.name);
             let (key, second) = if provenance.is_default(&own) {
@@ -189,8 +188,9 @@ fn among_outgoing(pool: &Pool, outgoing: &PortSet, provenance: &Provenance) -> O
     Some(warning(provenance, &key, problem))
 }
 
-/// Says that a pool grants ports which the kernel gives away too, if it does. Reserving them in the
-/// kernel is no way out: a pool grants what is reserved to requests by number alone.
+/// Describes the ports of a pool that the kernel gives to outgoing connections too. `None` if there are
+/// none. Reserving them in the kernel is no way out: a pool grants reserved ports to requests by number
+/// alone.
 pub fn shared_with_outgoing(pool: &Pool, outgoing: &PortSet) -> Option<String> {
     let shared = pool.ranges.intersection(outgoing);
     let said = || format!("the kernel gives {shared} to outgoing connections as well");

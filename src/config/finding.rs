@@ -1,4 +1,4 @@
-//! What is wrong, or looks wrong, in a configuration: where it stands, and the way out.
+//! Findings: mistakes in a configuration, with place and way out.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use strum::IntoStaticStr;
 use crate::domain::attempt::printable;
 use crate::domain::words::as_str;
 
-/// How much a finding matters.
+/// Weight of a finding.
 #[derive(
     Debug,
     Clone,
@@ -27,37 +27,35 @@ use crate::domain::words::as_str;
 #[strum(serialize_all = "lowercase")]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
-    /// Nothing starts with it.
+    /// The service does not start.
     Error,
-    /// It works, but perhaps not as it was meant.
+    /// The service starts, but perhaps not as the user meant.
     Warning,
 }
 
 as_str!(Severity);
 
-/// One thing that is wrong or looks wrong.
+/// One mistake, or possible mistake.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Finding {
-    /// How much it matters.
+    /// Weight of the finding.
     pub severity: Severity,
-    /// The setting, such as `pools.web.ranges`; empty where a whole file is meant.
+    /// Setting, such as `pools.web.ranges`. Empty if the finding is about a whole file.
     pub key: String,
-    /// Where the value came from, such as `file /etc/portbook/config.toml:12`.
+    /// Source of the value, such as `file /etc/portbook/config.toml:12`.
     pub source: String,
-    /// What is wrong.
+    /// Mistake in words.
     pub message: String,
-    /// The way out.
+    /// Way out. `None` if the message says it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
 }
 
 impl Finding {
-    /// An error about a setting.
     pub fn error(key: &dyn fmt::Display, source: &str, problem: Problem) -> Self {
         Self::new(Severity::Error, key, source, problem)
     }
 
-    /// A warning about a setting.
     pub fn warning(key: &dyn fmt::Display, source: &str, problem: Problem) -> Self {
         Self::new(Severity::Warning, key, source, problem)
     }
@@ -105,17 +103,14 @@ impl fmt::Display for ConfigError {
     }
 }
 
-/// What is wrong with a value, before it is known where the value came from.
+/// Mistake in a value, without its source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// What is wrong.
     pub message: String,
-    /// The way out.
     pub hint: Option<String>,
 }
 
 impl Problem {
-    /// A problem with its way out.
     pub fn new(message: impl Into<String>, hint: impl Into<String>) -> Self {
         Self {
             message: message.into(),
@@ -123,8 +118,7 @@ impl Problem {
         }
     }
 
-    /// A message about a placeholder, which may have a colon in its first words: `{a}: what is
-    /// wrong: the way out`.
+    /// Splits a message about a placeholder: `{placeholder}: mistake: way out`.
     pub fn from_placeholder(text: &str) -> Self {
         let Some((written, rest)) = text.split_once(": ") else {
             return Self::from_message(text);
@@ -134,7 +128,7 @@ impl Problem {
         problem
     }
 
-    /// Splits a message of the house's form, `what is wrong: the way out`.
+    /// Splits a message of the form `mistake: way out`.
     pub fn from_message(text: &str) -> Self {
         match text.split_once(": ") {
             Some((message, hint)) => Self::new(message, hint),

@@ -1,8 +1,8 @@
-//! Names of settings: a path of segments, as TOML writes it.
+//! Keys of settings: paths of segments, as TOML writes them.
 
 use std::fmt;
 
-/// The tables at the top of a configuration.
+/// Tables at the top of a configuration.
 pub const TABLES: [&str; 7] = [
     "pools",
     "interfaces",
@@ -13,23 +13,22 @@ pub const TABLES: [&str; 7] = [
     "telemetry",
 ];
 
-/// The tables whose entries the user names; a setting lies two levels below them.
+/// Tables whose entries the user names. A setting lies two levels below them.
 const NAMED_TABLES: [&str; 3] = ["pools", "interfaces", "services"];
 
-/// How alike a wrong and a right name must be for the right one to be suggested.
+/// Likeness above which a known name is suggested for an unknown one.
 const ALIKE: f64 = 0.6;
 
-/// The path of one setting or table. Segments are kept apart, as the name of a NIC may hold a dot.
+/// Path of one setting or table. Segments are kept apart, since the name of a NIC may contain a dot.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key(Vec<String>);
 
 impl Key {
-    /// The key with these segments.
     pub fn new<S: Into<String>>(segments: impl IntoIterator<Item = S>) -> Self {
         Self(segments.into_iter().map(Into::into).collect())
     }
 
-    /// The key one level below.
+    /// Key one level below.
     #[must_use]
     pub fn child(&self, segment: &str) -> Self {
         let mut segments = self.0.clone();
@@ -37,12 +36,12 @@ impl Key {
         Self(segments)
     }
 
-    /// Its segments, from the top.
+    /// Segments, from the top.
     pub fn segments(&self) -> &[String] {
         &self.0
     }
 
-    /// Whether it is `other` or lies below it.
+    /// Whether this is `other` or lies below it.
     pub fn is_within(&self, other: &Self) -> bool {
         self.0.starts_with(&other.0)
     }
@@ -56,12 +55,12 @@ impl Key {
         }
     }
 
-    /// The environment variable that sets it.
+    /// Environment variable that sets it.
     pub fn variable(&self) -> String {
         format!("PORTBOOK_{}", self.0.join("__").to_uppercase())
     }
 
-    /// The known key that was probably meant, if any is near.
+    /// Known key that was probably meant. `None` if none is near.
     pub fn nearest<'k>(&self, known: impl IntoIterator<Item = &'k Self>) -> Option<Self> {
         let score = |candidate: Self| (self.likeness(&candidate), candidate);
         let scored = known.into_iter().map(|key| score(self.adopted(key)));
@@ -71,8 +70,8 @@ impl Key {
             .map(|(_, key)| key)
     }
 
-    /// A known key with our own name of the pool or NIC in it: `pools.default.ranges` stands for
-    /// `pools.web.ranges` when `pool.web.ranges` was written.
+    /// Puts the name of the pool or NIC that was written into a known key: `pools.default.ranges` becomes
+    /// `pools.web.ranges` if `pool.web.ranges` was written.
     fn adopted(&self, known: &Self) -> Self {
         let mut segments = known.0.clone();
         if let ([_, name, _, ..], [head, slot, ..]) = (self.0.as_slice(), segments.as_mut_slice())
@@ -83,7 +82,7 @@ impl Key {
         Self(segments)
     }
 
-    /// From 0 to 1. A right last segment in a wrong place counts nearly as much as a full match.
+    /// Likeness from 0 to 1. A right last segment in a wrong place counts nearly as much as a match.
     fn likeness(&self, other: &Self) -> f64 {
         let whole = strsim::normalized_damerau_levenshtein(&self.to_string(), &other.to_string());
         let last = match (self.0.last(), other.0.last()) {

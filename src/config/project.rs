@@ -1,5 +1,5 @@
-//! The project file, `portbook.toml` in a repository: the ports that the project needs, and nothing
-//! of the service. Client commands alone read it; [`Tree`] finds it.
+//! The project file, `portbook.toml` in a repository. It names the ports that the project needs and has
+//! no settings of the service. Client commands alone read it; [`Tree`] finds it.
 
 use std::path::{Path, PathBuf};
 
@@ -85,7 +85,7 @@ fn too_many(layers: &Layers) -> Option<Problem> {
     ))
 }
 
-/// Finds placeholders that cannot be filled and variables that two services set.
+/// Finds placeholders that cannot be filled, and variables that two services set.
 fn check(services: &[Service], reader: &mut Reader<'_>) {
     let mut groups = Groups(services.iter().map(Service::to_come).collect());
     for (index, service) in services.iter().enumerate() {
@@ -98,20 +98,20 @@ fn check(services: &[Service], reader: &mut Reader<'_>) {
             }
         }
     }
-    // What cannot be filled has been told; what two services set comes last.
+    // Placeholders have been checked. Now the variables that two services set.
     for end in 1..=services.len() {
         let known = Groups(groups.0[..end].iter().map(without_text).collect());
         if let Err(wrong) = known.variables() {
             let name = services[end - 1].name.as_str();
             let problem = Problem::from_message(&wrong.to_string());
             reader.section(["services", name]).fail_here(problem);
-            // One finding a pair: the second of it counts no more.
+            // One finding a pair: the second service is left out from now on.
             groups.0[end - 1].only_referred_to = true;
         }
     }
 }
 
-/// A group whose variables are named, but have nothing to be filled.
+/// Copy of a group whose variables have no texts to fill.
 fn without_text(group: &Group) -> Group {
     let mut group = group.clone();
     group.wishes.env.values_mut().for_each(String::clear);

@@ -1,4 +1,4 @@
-//! Where each setting's value came from.
+//! Provenance: the source of the value of each setting.
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -6,17 +6,17 @@ use serde_json::Value;
 
 use super::key::Key;
 
-/// The source of a value that nobody set.
+/// Source of a value that was not set.
 pub const DEFAULT: &str = "default";
 
 /// One effective setting.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Setting {
-    /// Its name, such as `pools.web.ranges`.
+    /// Key, such as `pools.web.ranges`.
     pub key: String,
-    /// Its value; null where it is optional and not set.
+    /// Value in effect; null if it is optional and not set.
     pub value: Value,
-    /// Where the value came from: `file /x.toml:3`, `environment (PORTBOOK_SOCKET)`,
+    /// Source of the value: `file /x.toml:3`, `environment (PORTBOOK_SOCKET)`,
     /// `command-line flag (--listen)` or `default`.
     pub source: String,
 }
@@ -29,12 +29,11 @@ pub struct Provenance {
 }
 
 impl Provenance {
-    /// Every setting.
     pub fn settings(&self) -> &[Setting] {
         &self.settings
     }
 
-    /// Where the value of a setting came from; `default` for one that does not exist.
+    /// Source of the value of a setting; `default` for one that does not exist.
     pub fn source(&self, key: &str) -> &str {
         let found = self.settings.iter().find(|setting| setting.key == key);
         found.map_or(DEFAULT, |setting| &setting.source)
@@ -45,12 +44,12 @@ impl Provenance {
         self.settings.iter().any(|setting| setting.key == key)
     }
 
-    /// Whether nobody set it.
+    /// Whether it was not set.
     pub fn is_default(&self, key: &str) -> bool {
         self.source(key) == DEFAULT
     }
 
-    /// Takes the settings that `is_kept` names as another reading of the configuration had them.
+    /// Takes the settings that `is_kept` selects from another reading of the configuration.
     pub fn keep(&mut self, other: &Self, is_kept: impl Fn(&str) -> bool) {
         for setting in self
             .settings
@@ -67,7 +66,7 @@ impl Provenance {
         }
     }
 
-    /// The keys of every setting.
+    /// Keys of all settings.
     pub(super) fn keys(&self) -> &[Key] {
         &self.keys
     }

@@ -71,7 +71,7 @@ pub struct Sources {
     /// Environment, with the variables of other programs.
     pub environment: Vec<(String, String)>,
     pub flags: Flags,
-    /// Whether the user is root, for whom other default places hold.
+    /// Whether the user is root, who has other default places.
     pub root: bool,
     /// Home directory of the user.
     pub home: Option<PathBuf>,

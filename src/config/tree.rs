@@ -1,7 +1,7 @@
-//! Where the project of a folder is: its file, and the folder that its names belong to.
+//! Project of a folder: its file, and the folder that its names belong to.
 //!
-//! Whoever can write to a folder above must not decide over the names and ports of others, so a
-//! file or a repository of another user does not count.
+//! A user who can write to a folder above must not decide over the names and ports of others, so files
+//! and repositories of other users do not count.
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
@@ -13,20 +13,20 @@ pub const PROJECT_FILE: &str = "portbook.toml";
 /// The project around a folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tree {
-    /// The folder that names of scope `dir` belong to: that of the project file, else the root of
-    /// the git work tree, else the folder itself.
+    /// Folder that names of scope `dir` belong to: that of the project file, else the root of the git
+    /// work tree, else the folder itself.
     pub scope: PathBuf,
-    /// The project file; `None` where there is none.
+    /// Project file. `None` if there is none.
     pub file: Option<PathBuf>,
-    /// The nearest project file that does not count, and the uid of its owner. `None` if every one
-    /// that was met counts.
+    /// Nearest project file that does not count, with the uid of its owner. `None` if every file on the
+    /// way counts.
     pub ignored: Option<(PathBuf, u32)>,
 }
 
 impl Tree {
-    /// The project around `directory`, which has no symbolic links, for the user `uid`. Looked for
-    /// up to the root of the git work tree; without git up to `home`, or to the root of the file
-    /// system that the folder is on.
+    /// Finds the project around `directory`, a path without symbolic links, for the user `uid`. The search
+    /// goes up to the root of the git work tree; without git up to `home`, or to the root of the file
+    /// system of the folder.
     pub fn of(directory: &Path, home: Option<&Path>, uid: u32) -> Self {
         let root = work_tree(directory, uid);
         let mut ignored = None;
@@ -52,8 +52,8 @@ impl Tree {
     }
 }
 
-/// The root of the git work tree around a folder. `.git` is a folder in a clone and a file in an
-/// added work tree.
+/// Root of the git work tree around a folder. `.git` is a folder in a clone and a file in an added work
+/// tree.
 fn work_tree(directory: &Path, uid: u32) -> Option<&Path> {
     directory.ancestors().find(|folder| {
         let owner = owner(&folder.join(".git"));
@@ -61,7 +61,7 @@ fn work_tree(directory: &Path, uid: u32) -> Option<&Path> {
     })
 }
 
-/// The folders that a project file may lie in, the nearest first.
+/// Folders that a project file may lie in, the nearest first.
 fn folders<'a>(directory: &'a Path, root: Option<&Path>, home: Option<&Path>) -> Vec<&'a Path> {
     let home = home.and_then(|home| home.canonicalize().ok());
     let mut folders = Vec::new();
@@ -83,8 +83,8 @@ fn folders<'a>(directory: &'a Path, root: Option<&Path>, home: Option<&Path>) ->
     folders
 }
 
-/// The owner of a file; `None` where there is none. Of a symbolic link it is the owner of the link:
-/// but root links for everybody, so behind root's the target's owner counts.
+/// Owner of a file. `None` if there is no file. For a symbolic link it is the owner of the link, but
+/// behind a link of root the owner of its target: root makes links for all users.
 fn owner(file: &Path) -> Option<u32> {
     let owner = |found: Metadata| found.uid();
     let of_link = std::fs::symlink_metadata(file).map(owner).ok()?;
@@ -92,8 +92,8 @@ fn owner(file: &Path) -> Option<u32> {
     Some(if of_link == 0 { of_target } else { of_link })
 }
 
-/// Whether a file of `owner` may speak for the user `uid`: their own and root's, and, where they
-/// are in somebody's folder themselves, that somebody's.
+/// Whether a file of `owner` counts for the user `uid`: files of the user and of root, and files of the
+/// owner of `inside`, the folder that the user works in.
 fn is_trusted(owner: u32, uid: u32, inside: Option<&Path>) -> bool {
     let of_folder = || Some(std::fs::metadata(inside?).ok()?.uid());
     owner == uid || owner == 0 || of_folder() == Some(owner)
@@ -148,8 +148,8 @@ mod tests {
         let file = top.join(PROJECT_FILE);
         fs::write(&file, "").unwrap();
         fs::create_dir(top.join(".git")).unwrap();
-        let (stranger, user) = (me() + 7, me() + 8);
-        if me() != 0 || chown(&file, Some(stranger), None).is_err() {
+        let (other, user) = (me() + 7, me() + 8);
+        if me() != 0 || chown(&file, Some(other), None).is_err() {
             // Only root can give files away.
             return;
         }
@@ -158,12 +158,12 @@ mod tests {
         }
         let found = Tree::of(&deep, None, user);
         assert_eq!((found.scope.as_path(), found.file), (top.as_path(), None));
-        assert_eq!(found.ignored, Some((file, stranger)));
-        // A repository of a stranger is none.
-        chown(top.join(".git"), Some(stranger), None).unwrap();
+        assert_eq!(found.ignored, Some((file, other)));
+        // A repository of another user is none.
+        chown(top.join(".git"), Some(other), None).unwrap();
         assert_eq!(Tree::of(&deep, None, user).scope, deep);
-        // In the stranger's own folder it is what was asked for.
-        chown(&deep, Some(stranger), None).unwrap();
+        // In the other user's own folder it counts.
+        chown(&deep, Some(other), None).unwrap();
         assert_eq!(Tree::of(&deep, None, user).scope, top);
     }
 }

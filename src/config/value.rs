@@ -200,7 +200,7 @@ impl Serialize for SocketMode {
 }
 
 from_text!(SocketMode);
-/// Longest name of a host (RFC 1035 section 2.3.4).
+/// Maximum length of a host name (RFC 1035 section 2.3.4).
 const LONGEST_HOST: usize = 253;
 
 /// A host that can stand in a URL and in a shell without quotes: an address, or a name.

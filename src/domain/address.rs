@@ -1,4 +1,4 @@
-//! Bind addresses and what overlaps what.
+//! Bind addresses, and the rules of overlap between them.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
@@ -10,10 +10,10 @@ use strum::{EnumString, IntoStaticStr};
 use super::port::Port;
 use super::words::as_str;
 
-/// The interface name that stands for the wildcard addresses, which belong to no NIC.
+/// Interface name of the wildcard addresses, which belong to no NIC.
 pub const ANY_INTERFACE: &str = "any";
 
-/// IPv4 or IPv6.
+/// Address family.
 #[derive(
     Debug,
     Clone,
@@ -38,7 +38,7 @@ pub enum Family {
 }
 
 impl Family {
-    /// The family of an address.
+    /// Family of an address.
     pub const fn of(ip: IpAddr) -> Self {
         match ip {
             IpAddr::V4(_) => Self::Ipv4,
@@ -46,7 +46,7 @@ impl Family {
         }
     }
 
-    /// The address that covers every address of the family.
+    /// Address that covers every address of the family.
     pub const fn wildcard(self) -> IpAddr {
         match self {
             Self::Ipv4 => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
@@ -57,17 +57,17 @@ impl Family {
 
 as_str!(Family);
 
-/// One (interface, IP) that a lease holds its port on.
+/// One (interface, IP) pair that a lease holds its port on.
 ///
 /// IPv6 sockets of portbook are always IPv6-only (`IPV6_V6ONLY`, RFC 3493 section 5.3), so an
 /// address never reaches into the other family.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct BindAddress {
-    /// The interface's name, or [`ANY_INTERFACE`].
+    /// Name of the interface, or [`ANY_INTERFACE`].
     pub interface: Arc<str>,
-    /// The address itself.
+    /// IP address.
     pub ip: IpAddr,
-    /// The interface index of a link-local IPv6 address (RFC 4007 zone), 0 elsewhere.
+    /// Interface index of a link-local IPv6 address (RFC 4007 zone); 0 for all others.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub scope: u32,
 }
@@ -81,7 +81,7 @@ fn is_zero(scope: &u32) -> bool {
 }
 
 impl BindAddress {
-    /// The wildcard address of a family.
+    /// Wildcard address of a family.
     pub fn wildcard(family: Family) -> Self {
         Self {
             interface: ANY_INTERFACE.into(),
@@ -90,12 +90,12 @@ impl BindAddress {
         }
     }
 
-    /// Its family.
+    /// Family of its IP address.
     pub const fn family(&self) -> Family {
         Family::of(self.ip)
     }
 
-    /// Whether it stands for every address of its family.
+    /// Whether it covers every address of its family.
     pub const fn is_wildcard(&self) -> bool {
         match self.ip {
             IpAddr::V4(ip) => ip.is_unspecified(),
@@ -112,14 +112,14 @@ impl BindAddress {
                 || (self.ip == other.ip && self.scope == other.scope))
     }
 
-    /// Whether whoever has this address in full has the other as well: they are equal, or this is
-    /// the wildcard of its family.
+    /// Whether a bind on this address binds the other as well: they are equal, or this is the wildcard
+    /// of its family.
     pub fn covers(&self, other: &Self) -> bool {
         self.family() == other.family()
             && (self.is_wildcard() || (self.ip == other.ip && self.scope == other.scope))
     }
 
-    /// What to hand to `bind(2)`.
+    /// Argument for `bind(2)`.
     pub fn socket_addr(&self, port: Port) -> SocketAddr {
         match self.ip {
             IpAddr::V4(ip) => SocketAddr::from((ip, port.get())),
@@ -138,7 +138,7 @@ impl fmt::Display for BindAddress {
     }
 }
 
-/// The set of bind addresses that a request holds its port on, in ascending order without twins.
+/// Set of bind addresses that a request holds its port on, ascending and without duplicates.
 ///
 /// Leases are counted per group: within one group a port is leased once.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -146,8 +146,8 @@ impl fmt::Display for BindAddress {
 pub struct AddressGroup(Arc<[BindAddress]>);
 
 impl AddressGroup {
-    /// A group of these addresses. Where the wildcard of a family is among them, it covers the
-    /// others of that family, which drop out.
+    /// Group of these addresses. The wildcard of a family covers the others of that family, which drop
+    /// out.
     pub fn new(addresses: impl IntoIterator<Item = BindAddress>) -> Self {
         let mut all: Vec<BindAddress> = addresses.into_iter().collect();
         let covered: Vec<Family> = all
@@ -161,7 +161,7 @@ impl AddressGroup {
         Self(all.into())
     }
 
-    /// The addresses, ascending.
+    /// Addresses, ascending.
     pub fn addresses(&self) -> &[BindAddress] {
         &self.0
     }
@@ -173,8 +173,8 @@ impl AddressGroup {
             .any(|mine| other.0.iter().any(|theirs| mine.overlaps(theirs)))
     }
 
-    /// The advertised host: 127.0.0.1 where it is held (by itself or by a wildcard), else ::1
-    /// where only the IPv6 wildcard is held, else the first address.
+    /// Advertised host: 127.0.0.1 if it is held (by itself or by a wildcard), else ::1 if the IPv6
+    /// wildcard is held, else the first address.
     pub fn advertised_host(&self) -> String {
         let loopback = BindAddress {
             interface: "lo".into(),
@@ -192,13 +192,13 @@ impl AddressGroup {
     }
 }
 
-/// An address with its port as clients write it: IPv6 in brackets (RFC 3986 section 3.2.2), a
-/// zone behind `%`.
+/// Writes an address with a port as clients do: IPv6 in brackets (RFC 3986 section 3.2.2), a zone
+/// behind `%`.
 pub fn with_port(address: &BindAddress, port: Port) -> String {
     host_with_port(&address.to_string(), port)
 }
 
-/// A host name or address with a port, IPv6 addresses in brackets.
+/// Writes a host name or address with a port, IPv6 addresses in brackets.
 pub fn host_with_port(host: &str, port: Port) -> String {
     if host.contains(':') {
         format!("[{host}]:{port}")
@@ -207,7 +207,7 @@ pub fn host_with_port(host: &str, port: Port) -> String {
     }
 }
 
-/// `http://HOST:PORT`, with a zone's `%` escaped as RFC 6874 asks.
+/// Writes `http://HOST:PORT`, with a zone's `%` escaped as RFC 6874 asks.
 pub fn http_url(host: &str, port: Port) -> String {
     format!("http://{}", host_with_port(&host.replace('%', "%25"), port))
 }

@@ -1,4 +1,4 @@
-//! Attempts: single tries to bind one address, and who was in the way.
+//! Attempts: single tries to bind one address, and the occupants they met.
 
 use std::fmt;
 use std::time::Duration;
@@ -15,27 +15,27 @@ use super::words::{UnknownWord, Written, as_str};
 /// One try to bind one (bind address, protocol, port).
 #[derive(Debug, Clone, PartialEq)]
 pub struct Attempt {
-    /// When it was made.
+    /// Time of the call.
     pub at: Timestamp,
-    /// Where.
+    /// Bind address that was tried.
     pub address: BindAddress,
-    /// For which protocol.
+    /// Protocol that was tried.
     pub protocol: Protocol,
-    /// Which port.
+    /// Port that was tried.
     pub port: Port,
-    /// What came of it.
+    /// Result of the call.
     pub outcome: Outcome,
-    /// The kernel's error number where it refused.
+    /// The kernel's error number (`errno(3)`). `None` if it did not refuse.
     pub errno: Option<i32>,
-    /// How long the system calls took.
+    /// Time that the system calls took.
     pub duration: Duration,
-    /// Who was in the way, as far as the kernel tells.
+    /// Occupant in the way. `None` if the port was got, or the kernel does not tell.
     pub occupant: Option<Occupant>,
-    /// Its span, when the trace is sampled: 16 hexadecimal digits.
+    /// Span of the attempt: 16 hexadecimal digits. `None` if the trace is not sampled.
     pub span_id: Option<String>,
 }
 
-/// What came of an attempt.
+/// Result of an attempt.
 #[derive(
     Debug,
     Clone,
@@ -81,27 +81,27 @@ impl Written for Outcome {
 
 as_str!(Outcome, SocketState);
 
-/// Whoever holds a port outside portbook, found in the kernel's socket tables.
+/// Owner of a socket in the way of a bind, found in the kernel's socket tables.
 ///
-/// There is no command line here on purpose: it can hold secrets.
+/// It has no command line, because that may contain secrets.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Occupant {
-    /// The process, if its descriptors could be read.
+    /// Process id. `None` if its descriptors could not be read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pid: Option<u32>,
-    /// The user that the socket belongs to.
+    /// User of the socket. `None` if the kernel does not tell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uid: Option<u32>,
-    /// The name of the process (`/proc/PID/comm`): anybody's text, shown only escaped.
+    /// Name of the process (`/proc/PID/comm`): text from outside, shown only escaped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub command: Option<String>,
-    /// What the socket does there.
+    /// State of the socket.
     pub state: SocketState,
 }
 
 impl Occupant {
-    /// As somebody may see it who sees what belongs to these users: of another user's process that
-    /// there is one. This is the one rule of it, for every list, page and sentence.
+    /// Hides the process unless the viewer sees its user (`sees`); its user and state stay. Every list,
+    /// page and sentence follows this rule.
     pub fn veil(&mut self, sees: impl Fn(u32) -> bool) {
         if self.uid.is_some_and(|uid| !sees(uid)) {
             self.pid = None;
@@ -110,7 +110,7 @@ impl Occupant {
     }
 }
 
-/// The attempts as somebody may see them who sees what belongs to these users.
+/// Copies attempts for a viewer, with the processes of other users hidden.
 pub fn veiled(attempts: &[Attempt], sees: impl Fn(u32) -> bool) -> Vec<Attempt> {
     let mut attempts = attempts.to_vec();
     for attempt in &mut attempts {
@@ -121,7 +121,7 @@ pub fn veiled(attempts: &[Attempt], sees: impl Fn(u32) -> bool) -> Vec<Attempt> 
     attempts
 }
 
-/// What an occupant's socket does.
+/// State of an occupant's socket.
 #[derive(
     Debug,
     Clone,
@@ -138,22 +138,21 @@ pub fn veiled(attempts: &[Attempt], sees: impl Fn(u32) -> bool) -> Vec<Attempt> 
 #[strum(serialize_all = "snake_case")]
 #[serde(rename_all = "snake_case")]
 pub enum SocketState {
-    /// Waits for connections, or for datagrams.
+    /// Waiting for connections, or for datagrams.
     Listening,
-    /// Bound, and nothing more yet.
+    /// Bound, without listening.
     Bound,
     /// One end of a living connection.
     Connected,
-    /// What a closed connection leaves behind (TIME_WAIT, FIN_WAIT and the like).
+    /// Remainder of a closed connection (TIME_WAIT, FIN_WAIT and the like).
     Lingering,
-    /// The kernel refused without telling why.
+    /// Not told by the kernel.
     #[default]
     Unknown,
 }
 
 impl SocketState {
-    /// Which of several explains a refused bind best, best first: who listens, then who is bound,
-    /// then connections.
+    /// Rank among the sockets that may explain a refused bind; the lowest explains it best.
     pub const fn rank(self) -> u8 {
         match self {
             Self::Listening => 0,
@@ -183,13 +182,13 @@ impl fmt::Display for Occupant {
     }
 }
 
-/// Control characters, those that break lines, and those that turn the order of what follows.
+/// Whether a character can steer a terminal: it controls, breaks a line or reverses the text order.
 fn steers(c: char) -> bool {
     let turns = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     c.is_control() || turns || matches!(c, '\u{2028}' | '\u{2029}')
 }
 
-/// A text from outside without the characters that could steer a terminal or break a line.
+/// Replaces the characters of a text from outside that could steer a terminal or break a line.
 ///
 /// ```
 /// assert_eq!(portbook::domain::attempt::printable("a\u{1b}[31mb\n"), "a\u{fffd}[31mb\u{fffd}");

@@ -1,6 +1,6 @@
-//! One candidate as it was weighed: what was known of it, and each term of its cost.
+//! One candidate as it was weighed: its evidence, and each term of its cost.
 //!
-//! Plain values, kept with the explanation: whoever doubts a choice can compute it again from them.
+//! The explanation keeps these values, so that a reader can compute each choice again.
 
 use std::sync::Arc;
 
@@ -11,17 +11,17 @@ use strum::IntoStaticStr;
 use super::port::{Port, Protocol};
 use super::words::as_str;
 
-/// What is known of one port, for one protocol and on the addresses of one request.
+/// Evidence about one port, for one protocol and on the addresses of one request.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Evidence {
     /// Binds that worked, decayed.
     #[serde(serialize_with = "six_digits", skip_serializing_if = "is_nil")]
     pub good: f64,
-    /// Binds that were refused because somebody was there, decayed.
+    /// Binds that were refused because of an occupant, decayed.
     #[serde(serialize_with = "six_digits", skip_serializing_if = "is_nil")]
     pub failed: f64,
-    /// Occupancy snapshots that saw somebody there, decayed.
+    /// Occupancy snapshots that saw an occupant, decayed.
     #[serde(serialize_with = "six_digits", skip_serializing_if = "is_nil")]
     pub busy: f64,
     /// All snapshots, decayed.
@@ -36,16 +36,16 @@ pub struct Evidence {
     /// Binds that were refused in its block, decayed.
     #[serde(serialize_with = "six_digits", skip_serializing_if = "is_nil")]
     pub block_failed: f64,
-    /// Whether the latest snapshot saw somebody there.
+    /// Whether the latest snapshot saw an occupant.
     #[serde(skip_serializing_if = "is_false")]
     pub seen_now: bool,
-    /// How long ago a lease on it ended.
+    /// Milliseconds since a lease on it ended. `None` if none did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub released_ago_ms: Option<u64>,
-    /// The same counts as they were counted.
+    /// Counts without decay.
     #[serde(flatten)]
     pub totals: Totals,
-    /// Who was in the way the last time.
+    /// Name of the occupant at the last refused bind.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub occupant: Option<Arc<str>>,
 }
@@ -60,7 +60,7 @@ pub struct Totals {
     /// Binds that were refused.
     #[serde(rename = "failed_total", skip_serializing_if = "is_zero")]
     pub failed: u64,
-    /// Snapshots that saw somebody.
+    /// Snapshots that saw an occupant.
     #[serde(rename = "busy_total", skip_serializing_if = "is_zero")]
     pub busy: u64,
     /// All snapshots.
@@ -71,31 +71,31 @@ pub struct Totals {
     pub late: u64,
 }
 
-/// The terms of the cost that come from evidence.
+/// Terms of the cost that come from evidence.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Cost {
-    /// How likely it is that a port of this block is free, before its own evidence.
+    /// Probability that a port of this block is free, before its own evidence.
     #[serde(serialize_with = "six_digits")]
     pub prior_free: f64,
-    /// How likely it is that somebody is there.
+    /// Probability that the port has an occupant.
     #[serde(serialize_with = "six_digits")]
     pub p_busy: f64,
-    /// For being seen busy in the latest snapshot.
+    /// Cost of an occupant in the latest snapshot.
     #[serde(
         rename = "seen_cost",
         serialize_with = "six_digits",
         skip_serializing_if = "is_nil"
     )]
     pub seen: f64,
-    /// For late conflicts.
+    /// Cost of late conflicts.
     #[serde(
         rename = "late_cost",
         serialize_with = "six_digits",
         skip_serializing_if = "is_nil"
     )]
     pub late: f64,
-    /// For having been released a moment ago.
+    /// Cost of a release a moment ago.
     #[serde(
         rename = "released_cost",
         serialize_with = "six_digits",
@@ -105,13 +105,13 @@ pub struct Cost {
 }
 
 impl Cost {
-    /// The terms together.
+    /// Sum of the terms.
     pub fn total(&self) -> f64 {
         self.p_busy + self.seen + self.late + self.released
     }
 }
 
-/// A rule that makes a port dearer without ruling it out.
+/// Rule that makes a port dearer without excluding it.
 #[derive(
     Debug,
     Clone,
@@ -136,7 +136,7 @@ pub enum PenaltyReason {
 }
 
 impl PenaltyReason {
-    /// The same in words for a sentence: "it is …".
+    /// End of a sentence that begins with "it is".
     pub const fn describe(self) -> &'static str {
         match self {
             Self::EphemeralRange => "in the ephemeral range",
@@ -147,51 +147,51 @@ impl PenaltyReason {
 
 as_str!(PenaltyReason);
 
-/// What a rule adds to a cost.
+/// Addition of a rule to the cost of a port.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Penalty {
-    /// Why.
+    /// Rule that adds it.
     pub reason: PenaltyReason,
-    /// How much.
+    /// Amount, in refused binds.
     pub cost: f64,
 }
 
-/// A port weighed for one protocol.
+/// Evidence and cost of a port for one protocol.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Weighed {
-    /// For which.
+    /// Protocol it was weighed for.
     pub protocol: Protocol,
-    /// What is known.
+    /// Evidence at that moment.
     #[serde(flatten)]
     pub evidence: Evidence,
-    /// What that costs.
+    /// Cost that follows from the evidence.
     #[serde(flatten)]
     pub cost: Cost,
 }
 
-/// A port with what choosing it is expected to cost.
+/// A port with the expected cost of choosing it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Candidate {
-    /// The port.
+    /// Port number.
     pub port: Port,
-    /// Everything below together.
+    /// Total of the terms and penalties below, in refused binds.
     #[serde(serialize_with = "six_digits")]
     pub cost: f64,
-    /// Weighed for each protocol that it must be free for.
+    /// Evidence and cost for each protocol that it must be free for.
     pub weighed: Vec<Weighed>,
-    /// What rules add.
+    /// Additions of rules.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub penalties: Vec<Penalty>,
 }
 
 impl Candidate {
-    /// Whether the record shows the same cost for both. Of such the one weighed first is tried.
+    /// Whether the record shows one cost for both. Then the one weighed first is tried.
     pub fn costs_the_same_as(&self, other: &Self) -> bool {
         (self.cost - other.cost).abs() < 1e-6
     }
 }
 
-/// A millionth is enough for anybody who computes it again, and keeps records short.
+/// Rounds to a millionth, which is exact enough to compute a cost again and keeps records short.
 #[expect(
     clippy::trivially_copy_pass_by_ref,
     reason = "the signature serde asks for"

@@ -1,4 +1,4 @@
-//! Lengths of time as people write them, the same in configuration, API and command line.
+//! Lengths of time as people write them, in configuration, API and command line.
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,10 +11,10 @@ use serde::de::{self, Deserializer, Visitor};
 
 use super::text::as_text;
 
-/// What a length of time looks like.
+/// Words for the form of a duration, for the way out of a wrong one.
 pub const EXPECTS: &str = "a duration such as \"10s\" or \"1h30m\", or a number of seconds";
 
-/// Above this a deadline could leave the range of a clock, and nobody means it.
+/// Maximum length. Beyond it a deadline could leave the range of a clock.
 const LONGEST: Duration = Duration::from_hours(10 * 366 * 24);
 
 /// A length of time, written `"1h30m"` or as a number of seconds.
@@ -88,7 +88,7 @@ impl Visitor<'_> for SpanVisitor {
     }
 }
 
-/// A text that is no length of time.
+/// A text that is not a duration.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "\"{0}\" is not a duration: write it as 30s, 10m or 1h30m, or as a number of seconds; ten years at most"
@@ -108,7 +108,7 @@ impl FromStr for HumanDuration {
     }
 }
 
-/// A length of time in its largest whole unit, for tables: "3d", "2h", "5m", "9s".
+/// Writes a length of time in its largest whole unit, for tables: "3d", "2h", "5m", "9s".
 pub fn coarse(length: Duration) -> String {
     let seconds = length.as_secs();
     let units = [(86_400, "d"), (3600, "h"), (60, "m")];

@@ -1,4 +1,4 @@
-//! What happened, for whoever listens: the journal, the event stream and the log.
+//! Events for the journal, the event stream and the log.
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -10,7 +10,7 @@ use super::outsider::Outsider;
 use super::port::{Port, Protocol};
 use super::words::as_str;
 
-/// The kinds of event.
+/// Kind of an event.
 #[derive(
     Debug,
     Clone,
@@ -39,7 +39,7 @@ pub enum EventKind {
     Reserved,
     /// A lease lasts longer.
     Renewed,
-    /// A lease ended; the detail is the end state, and why where portbook ended it by itself.
+    /// A lease ended. The detail is the end state, and the cause if portbook ended it by itself.
     Ended,
     /// An outsider was found on a leased port.
     LateConflict,
@@ -55,7 +55,7 @@ pub enum EventKind {
     Interfaces,
     /// A port was excluded by hand.
     Excluded,
-    /// It was included again.
+    /// An excluded port was included again.
     Included,
 }
 
@@ -63,39 +63,39 @@ impl EventKind {}
 
 as_str!(EventKind);
 
-/// One thing that happened.
+/// One event.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Event {
     /// Counts up from 1 within one run of the service.
     pub seq: u64,
-    /// When.
+    /// Time of the event.
     pub at: Timestamp,
-    /// What.
+    /// Kind of the event.
     pub kind: EventKind,
-    /// Who it concerns, for filtering by reader; none concerns everybody.
+    /// User that it concerns, to filter by viewer. `None` if it concerns every user.
     #[serde(skip)]
     pub uid: Option<u32>,
-    /// The lease it is about.
+    /// Lease that it is about.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lease: Option<LeaseId>,
-    /// The allocation it is about.
+    /// Allocation that it is about.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub allocation: Option<AllocationId>,
-    /// The protocol of the port.
+    /// Protocol of the port.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub protocol: Option<Protocol>,
-    /// The port it is about.
+    /// Port that it is about.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub port: Option<Port>,
-    /// Who came, where an outsider did. In words it is for whoever reads: [`Event::shown`].
+    /// Outsider that was found. [`Event::shown`] puts it into words for each viewer.
     #[serde(skip)]
     pub outsider: Option<Outsider>,
-    /// The rest, in words.
+    /// Details in words.
     pub detail: String,
 }
 
 impl Event {
-    /// As somebody may see it who sees what belongs to these users; none where it is not theirs.
+    /// Event as a viewer may see it. `None` if it concerns a user that the viewer does not see.
     pub fn shown(mut self, sees: impl Fn(u32) -> bool) -> Option<Self> {
         if self.uid.is_some_and(|uid| !sees(uid)) {
             return None;

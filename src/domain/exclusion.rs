@@ -1,4 +1,4 @@
-//! Ports that somebody excluded by hand, one protocol and port at a time.
+//! Ports that users excluded by hand, one protocol and port at a time.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,26 +10,26 @@ use serde::{Deserialize, Serialize};
 use super::attempt::printable;
 use super::port::{Port, PortSet, Protocol};
 
-/// The longest reason, in characters.
+/// Maximum length of a reason, in characters.
 pub const LONGEST_REASON: usize = 200;
 
-/// One port that is not granted to anybody.
+/// One port that is never granted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Exclusion {
-    /// For which protocol.
+    /// Protocol that it is excluded for.
     pub protocol: Protocol,
-    /// Which port.
+    /// Excluded port.
     pub port: Port,
-    /// Why; anybody's text.
+    /// The user's reason: text from outside. `None` if none was given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// Who excluded it.
+    /// User that excluded it.
     pub uid: u32,
-    /// When.
+    /// Time at which it was excluded.
     pub at: Timestamp,
 }
 
-/// As the end of "port 8888 is excluded by".
+/// End of a sentence that begins with "port 8888 is excluded by".
 impl fmt::Display for Exclusion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.by())?;
@@ -42,7 +42,7 @@ impl fmt::Display for Exclusion {
 }
 
 impl Exclusion {
-    /// The rule in few words, as the end of "is excluded by".
+    /// Short end of a sentence that begins with "is excluded by".
     pub fn by(&self) -> String {
         match &self.reason {
             Some(reason) => format!("hand ({})", printable(reason)),
@@ -51,14 +51,14 @@ impl Exclusion {
     }
 }
 
-/// All of them.
+/// All exclusions.
 #[derive(Debug, Clone, Default)]
 pub struct Exclusions {
     tcp: OfProtocol,
     udp: OfProtocol,
 }
 
-/// Those of one protocol. Every request asks for the ports, so they are put together once a change.
+/// Exclusions of one protocol. Every request asks for the ports, so their set is made at each change.
 #[derive(Debug, Clone, Default)]
 struct OfProtocol {
     by_port: BTreeMap<Port, Exclusion>,
@@ -80,48 +80,48 @@ impl Exclusions {
         }
     }
 
-    /// Adds these, each in place of an earlier one of the same port.
+    /// Adds exclusions, each in place of an earlier one of its port.
     pub fn add_all(&mut self, exclusions: impl IntoIterator<Item = Exclusion>) {
         for exclusion in exclusions {
             let all = self.of_mut(exclusion.protocol);
             all.by_port.insert(exclusion.port, exclusion);
         }
-        self.put_together();
+        self.update_ports();
     }
 
-    /// Takes these away.
+    /// Removes the exclusions of these ports.
     pub fn remove_all(&mut self, ports: &[(Protocol, Port)]) {
         for (protocol, port) in ports {
             self.of_mut(*protocol).by_port.remove(port);
         }
-        self.put_together();
+        self.update_ports();
     }
 
-    fn put_together(&mut self) {
+    fn update_ports(&mut self) {
         for all in [&mut self.tcp, &mut self.udp] {
             all.ports = all.by_port.keys().copied().collect();
         }
     }
 
-    /// The one of a port.
+    /// Exclusion of a port.
     pub fn get(&self, protocol: Protocol, port: Port) -> Option<&Exclusion> {
         self.of(protocol).by_port.get(&port)
     }
 
-    /// The first that speaks against a port which must be free for all of these.
+    /// First exclusion of a port for any of these protocols.
     pub fn against(&self, protocols: &[Protocol], port: Port) -> Option<&Exclusion> {
         protocols
             .iter()
             .find_map(|protocol| self.get(*protocol, port))
     }
 
-    /// The ports that are excluded for any of these.
+    /// Ports that are excluded for any of these protocols.
     pub fn ports(&self, protocols: &[Protocol]) -> PortSet {
         let sets = protocols.iter().map(|each| &self.of(*each).ports);
         sets.fold(PortSet::EMPTY, |all, ports| all.union(ports))
     }
 
-    /// Every one, TCP first.
+    /// Every exclusion, TCP first.
     pub fn iter(&self) -> impl Iterator<Item = &Exclusion> {
         self.tcp.by_port.values().chain(self.udp.by_port.values())
     }
@@ -132,7 +132,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_protocol_has_its_own() {
+    fn exclusions_are_kept_per_protocol() {
         let port = Port::new(8888).unwrap();
         let mut all = Exclusions::default();
         all.add_all([Exclusion {

@@ -1,4 +1,4 @@
-//! The plain record of a choice: what was ruled out and why, what was tried in which order.
+//! Explanations: the record of a choice with the excluded ports, the weighed candidates and the tries.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -8,23 +8,23 @@ use super::port::{Port, PortSet};
 use super::precedence::{Skipped, Step};
 use super::reason::Reason;
 
-/// How many ports of the pool one reason ruled out.
+/// Ports of the pool that one reason excluded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Excluded {
-    /// Why.
+    /// Reason that excluded them.
     pub reason: Reason,
-    /// How many ports.
+    /// Number of ports.
     pub ports: u32,
-    /// Which ports, ascending, where they are few: 16 at most. Left out where they are more.
+    /// Port numbers, ascending, if there are at most 16; empty if there are more.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub which: Vec<Port>,
 }
 
 impl Excluded {
-    /// How many ports are told by their numbers; of more the record of each choice would grow.
+    /// Maximum number of ports that are listed; more would make each record long.
     pub const NAMED: u32 = 16;
 
-    /// So many ports more, and which they are if they are few; all or none are named.
+    /// Adds a number of ports, with their numbers if there are few. Either all are listed or none.
     pub fn add(&mut self, ports: u32, which: impl IntoIterator<Item = Port>) {
         self.ports += ports;
         if self.ports > Self::NAMED {
@@ -35,52 +35,52 @@ impl Excluded {
         self.which.sort_unstable();
     }
 
-    /// Which ports, as `20412, 20416-20417`; none where the record does not tell.
+    /// Listed ports, as `20412, 20416-20417`. `None` if they are not listed.
     pub fn named(&self) -> Option<String> {
         let which: PortSet = self.which.iter().copied().collect();
         (!which.is_empty()).then(|| which.in_words())
     }
 }
 
-/// The stored reasons of one allocation.
+/// Stored reasons of one allocation.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Explanation {
-    /// The order of candidates: the strategy, or `explicit` for a port asked for by number.
+    /// Order of candidates: the strategy, or `explicit` for a port asked for by number.
     pub strategy: String,
-    /// The selectors that were asked for.
+    /// Selectors of the request, or of its pool.
     pub interfaces: Vec<String>,
-    /// The bind addresses they meant at that moment.
+    /// Bind addresses that they selected at that moment.
     pub addresses: Vec<String>,
-    /// The ranges that were searched.
+    /// Ranges that were searched.
     pub ranges: String,
-    /// How many ports these have.
+    /// Number of ports in the ranges.
     pub ports: u32,
-    /// What ruled ports out before anything was tried.
+    /// Ports excluded before any try, by reason.
     pub excluded: Vec<Excluded>,
-    /// The candidates weighed at each choice, in the order of the choices; of each the cheapest
-    /// comes first and is the one tried.
+    /// Candidates weighed at each choice, in the order of the choices. The cheapest comes first and is
+    /// the one tried.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub choices: Vec<Vec<Candidate>>,
-    /// The share of the eligible ports that the latest snapshot saw busy: how often a port drawn
-    /// at random would have been refused. None before the first snapshot.
+    /// Share of the eligible ports that the latest snapshot saw busy: the chance that a random port
+    /// would have been refused. `None` before the first snapshot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub random_would_meet: Option<f64>,
-    /// The candidates in the order tried.
+    /// Tried ports, in order.
     pub tried: Vec<Port>,
-    /// Those of them that were granted.
+    /// Granted ports.
     pub granted: Vec<Port>,
-    /// The step of the precedence that yielded each granted port, in the same order. Empty in
+    /// Step of the precedence that yielded each granted port, in the order of `granted`. Empty in
     /// records of older versions.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub steps: Vec<Step>,
-    /// The ports that came before the granted ones in the precedence, each with its reason.
+    /// Ports that came before the granted ones in the precedence, with their reasons.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub skipped: Vec<Skipped>,
-    /// What else a reader should know, such as a lifted cool-down.
+    /// Further remarks, such as a lifted cool-down.
     pub notes: Vec<String>,
 }
 
-/// Stands for the entries that do not fit.
+/// Note in place of the entries that do not fit.
 const MORE_SKIPPED: &str = "more ports above the preferred one were passed over than are listed";
 
 /// Maximum number of entries in [`Explanation::skipped`]; more ports are told in one note.
@@ -105,7 +105,7 @@ impl Explanation {
         }
     }
 
-    /// Forgets that a port was passed over: it was tried after all.
+    /// Removes a port that was tried after all.
     pub fn unskip(&mut self, port: Port) {
         let single = PortSet::single(port);
         for skipped in self.skipped.iter_mut().filter(|it| it.ports.contains(port)) {
@@ -120,7 +120,7 @@ impl Explanation {
         }
     }
 
-    /// The reason why a port was passed over; `None` if it was not, or was told in a note.
+    /// Entry of a port that was passed over. `None` if it was not, or stands in a note.
     pub fn why_skipped(&self, port: Port) -> Option<&Skipped> {
         let mut skipped = self.skipped.iter().rev();
         skipped.find(|skipped| skipped.ports.contains(port))
@@ -132,20 +132,21 @@ impl Explanation {
         self.ports > 0
     }
 
-    /// How many ports could be chosen; none where the record contradicts itself.
+    /// Number of ports that could be chosen. `None` if the record contradicts itself.
     pub fn eligible(&self) -> Option<u32> {
         let excluded = self.excluded.iter().map(|excluded| excluded.ports);
         self.ports.checked_sub(excluded.sum())
     }
 
-    /// Hides the leases and programs of users that the readers of the record may not see.
+    /// Hides leases and programs of users that the viewer does not see.
     pub fn veil_skipped(&mut self, sees: impl Fn(u32) -> bool + Copy) {
         self.skipped
             .iter_mut()
             .for_each(|skipped| skipped.veil(sees));
     }
 
-    /// Forgets the names of processes. History remembers a name without its user.
+    /// Removes the names of processes: history keeps them without their users, so no viewer may see
+    /// them.
     pub fn veil(&mut self) {
         let candidates = self.choices.iter_mut().flatten();
         for weighed in candidates.flat_map(|candidate| &mut candidate.weighed) {
@@ -163,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn few_ports_are_named_and_of_many_none() {
+    fn excluded_ports_are_listed_up_to_sixteen() {
         let mut leased = Excluded {
             reason: Reason::Leased,
             ports: 0,
@@ -181,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_without_names_is_read() {
+    fn record_without_listed_ports_is_read() {
         let old: Excluded = serde_json::from_str(r#"{"reason":"leased","ports":3}"#).unwrap();
         assert_eq!((old.ports, old.named()), (3, None));
         let written = serde_json::to_string(&old).unwrap();

@@ -1,4 +1,4 @@
-//! How a part of the service is, as plain values.
+//! Checks of the parts of the service.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -6,7 +6,7 @@ use strum::IntoStaticStr;
 
 use super::words::as_str;
 
-/// What a check found.
+/// Result of a check.
 #[derive(
     Debug,
     Clone,
@@ -26,7 +26,7 @@ use super::words::as_str;
 pub enum Condition {
     /// As it should be.
     Ok,
-    /// Ports can be granted, but somebody should look.
+    /// Ports can be granted, but a person should look.
     Warn,
     /// Ports cannot be granted, or not be kept.
     Fail,
@@ -34,24 +34,24 @@ pub enum Condition {
 
 as_str!(Condition);
 
-/// One thing that was looked at.
+/// One check with its result.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Check {
-    /// What: a word that stays the same.
+    /// Word for the part that was checked, for programs.
     pub name: &'static str,
-    /// How it is.
+    /// Result.
     pub condition: Condition,
-    /// The same in words, with the way out where there is one.
+    /// Result in words, with the way out if there is one.
     pub detail: String,
 }
 
 impl Check {
-    /// A check that found all well.
+    /// Check without a problem.
     pub fn ok(name: &'static str, detail: impl Into<String>) -> Self {
         Self::new(name, Condition::Ok, detail)
     }
 
-    /// A check and what it found.
+    /// Check with a result.
     pub fn new(name: &'static str, condition: Condition, detail: impl Into<String>) -> Self {
         Self {
             name,

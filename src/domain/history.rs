@@ -1,4 +1,4 @@
-//! The rows of history, as they go to the record and come back.
+//! Rows of history, as the record stores them.
 
 use std::sync::Arc;
 
@@ -9,56 +9,56 @@ use super::lease::LeaseId;
 use super::port::{Port, Protocol};
 use super::sighting::{Sighting, Visitor};
 
-/// What is known of one address group and protocol as a whole.
+/// Evidence about one address group and protocol as a whole.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PageRow {
-    /// Its number.
+    /// Number of the page.
     pub id: i64,
-    /// The bind addresses.
+    /// Bind addresses.
     pub addresses: AddressGroup,
-    /// The protocol.
+    /// Protocol of the page.
     pub protocol: Protocol,
-    /// When the decayed count was true.
+    /// Time at which the decayed count was true.
     pub at_ms: i64,
-    /// The snapshots that looked at it, decayed.
+    /// Number of snapshots, decayed.
     pub checks: f64,
-    /// The same, as they were counted.
+    /// Number of snapshots, without decay.
     pub checks_total: u64,
 }
 
-/// What is known of one port on one page.
+/// Evidence about one port on one page.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PortRow {
-    /// The page.
+    /// Number of its page.
     pub page: i64,
-    /// The port.
+    /// Port number.
     pub port: Port,
-    /// When the decayed counts were true; whatever was learned later is not in them.
+    /// Time at which the decayed counts were true. Later events are not in them.
     pub at_ms: i64,
     /// Binds that worked.
     pub good: f64,
-    /// Binds that were refused because somebody was there.
+    /// Binds that were refused because of an occupant.
     pub failed: f64,
-    /// Snapshots that saw somebody.
+    /// Snapshots that saw an occupant.
     pub busy: f64,
     /// Late conflicts.
     pub late: f64,
-    /// When a lease on it ended the last time.
+    /// Time at which a lease on it last ended. `None` if none did.
     pub released_at_ms: Option<i64>,
-    /// The counts that do not decay; its `checks` stay with the page.
+    /// Counts without decay. Their `checks` stay with the page.
     pub totals: Totals,
-    /// Who was in the way the last time.
+    /// Name of the occupant at the last refused bind.
     pub occupant: Option<Arc<str>>,
 }
 
-/// What has changed since it was last asked for.
+/// Changes since they were last taken.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Changes {
     /// New and changed pages.
     pub pages: Vec<PageRow>,
     /// New and changed ports.
     pub ports: Vec<PortRow>,
-    /// Pages that were given up, with their ports.
+    /// Pages that were dropped, with their ports.
     pub dropped: Vec<i64>,
 }
 
@@ -69,48 +69,48 @@ impl Changes {
     }
 }
 
-/// One look at the sockets of others.
+/// One snapshot of the sockets of other programs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SnapshotRow {
-    /// Counts up.
+    /// Number that counts up.
     pub seq: i64,
-    /// When.
+    /// Time of the snapshot.
     pub at_ms: i64,
 }
 
-/// A socket of somebody else, seen in every snapshot from one to another.
+/// A socket of another program, seen in every snapshot from one to another.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SightingRow {
-    /// What was seen.
+    /// Socket that was seen.
     pub sighting: Sighting,
     /// Program and user behind it.
     pub visitor: Visitor,
-    /// The first snapshot that saw it.
+    /// First snapshot that saw it.
     pub first_seq: i64,
-    /// The last one; none while it is still seen.
+    /// Last snapshot that saw it. `None` while it is still seen.
     pub last_seq: Option<i64>,
 }
 
 /// An outsider found on a leased port.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LateRow {
-    /// When it was found.
+    /// Time at which it was found.
     pub at_ms: i64,
-    /// The lease.
+    /// Lease of the port.
     pub lease: LeaseId,
-    /// Its protocol.
+    /// Protocol of the lease.
     pub protocol: Protocol,
-    /// Its port.
+    /// Port of the lease.
     pub port: Port,
-    /// Its bind addresses.
+    /// Bind addresses of the lease.
     pub addresses: AddressGroup,
-    /// Who it was, as far as the kernel tells.
+    /// Outsider in words, as far as the kernel tells.
     pub occupant: String,
-    /// Whose process that is, if known.
+    /// User of the outsider. `None` if the kernel does not tell.
     pub occupant_uid: Option<u32>,
 }
 
-/// What goes to the record together.
+/// Evidence that is written in one transaction.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Learned {
     /// Counts.
@@ -121,8 +121,8 @@ pub struct Learned {
     pub sightings: Vec<SightingRow>,
     /// Late conflicts.
     pub late: Vec<LateRow>,
-    /// Once this is written, what attempts up to this one taught is on record; none while there is
-    /// more to write.
+    /// Last attempt whose lessons are on record once this is written. `None` while there is more to
+    /// write.
     pub covers: Option<i64>,
 }
 
@@ -136,15 +136,15 @@ impl Learned {
     }
 }
 
-/// What the record knows.
+/// Evidence that the record returns at a start.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Remembered {
     /// Pages.
     pub pages: Vec<PageRow>,
     /// Ports.
     pub ports: Vec<PortRow>,
-    /// Attempts that may not be in these counts yet, in the order made.
+    /// Attempts that may not be in the counts yet, in the order made.
     pub attempts: Vec<Attempt>,
-    /// The number of the last snapshot; 0 before the first.
+    /// Number of the last snapshot; 0 before the first.
     pub last_snapshot: i64,
 }

@@ -10,7 +10,7 @@ use super::text::{as_text, from_text};
 /// NUL at the front.
 const LONGEST: usize = 107;
 
-/// Where a Unix socket is to be found.
+/// Address of a Unix socket.
 ///
 /// ```
 /// use portbook::domain::local::LocalAddress;
@@ -20,7 +20,7 @@ const LONGEST: usize = 107;
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LocalAddress {
-    /// A name without a file: of the network namespace, open to every user in it.
+    /// A name without a file, in the network namespace; every user in it may connect.
     Abstract(String),
     /// A file, with its permissions.
     Path(PathBuf),
@@ -35,8 +35,8 @@ pub struct LocalAddressError {
 }
 
 impl LocalAddress {
-    /// The abstract name filled up with NULs to the full length of `sun_path`, as C programs send it
-    /// that pass the size of the whole structure. None for a path, where a NUL ends it.
+    /// Abstract name filled up with NULs to the full length of `sun_path`, as C programs send it that
+    /// pass the size of the whole structure. `None` for a path, which a NUL ends.
     pub fn padded(&self) -> Option<Vec<u8>> {
         let Self::Abstract(name) = self else {
             return None;
@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_cannot_be_bound_is_refused() {
+    fn unusable_socket_names_are_refused() {
         let long = "/".repeat(108);
         for wrong in ["", "@", "relative", "a\0b", "/a\0b", &long] {
             assert!(

@@ -1,5 +1,5 @@
-//! Plain values that every other layer speaks in. Nothing here does I/O, reads a clock or rolls
-//! dice, so each rule can be tested by writing it down.
+//! Plain values that all other layers use. They do no I/O, read no clock and draw no random numbers, so
+//! their rules are tested without a service.
 
 pub mod address;
 pub mod attempt;

@@ -1,4 +1,4 @@
-//! Points in time as people write them: so long ago, or a date.
+//! Points in time as people write them: a time ago, or a date.
 
 use std::str::FromStr;
 
@@ -10,14 +10,14 @@ use super::text::{as_text, from_text};
 /// A point in time, written `"7d"` for seven days ago or `"2030-01-31T12:00:00Z"`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Moment {
-    /// So long before now.
+    /// Time before now.
     Ago(HumanDuration),
-    /// This very time.
+    /// Point on the wall clock.
     At(Timestamp),
 }
 
 impl Moment {
-    /// The time that is meant, if it is `now`.
+    /// Point in time, counted back from `now` if need be.
     pub fn from(self, now: Timestamp) -> Timestamp {
         match self {
             Self::Ago(span) => now.saturating_sub(span.0).unwrap_or(Timestamp::MIN),
@@ -26,7 +26,7 @@ impl Moment {
     }
 }
 
-/// A text that is no point in time.
+/// A text that is not a point in time.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "\"{0}\" is not a time: write how long ago, such as 7d, or one such as 2030-01-31T12:00:00Z"
@@ -63,7 +63,7 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn a_time_is_so_long_ago_or_a_date() {
+    fn moments_are_times_ago_or_dates() {
         let now: Timestamp = "2030-01-08T12:00:00Z".parse().unwrap();
         let at = |text: &str| text.parse::<Moment>().unwrap().from(now).to_string();
         assert_eq!(at("7d"), "2030-01-01T12:00:00Z");

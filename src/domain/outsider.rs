@@ -1,21 +1,21 @@
-//! Outsiders: who was found on a leased port. Kept as what the kernel told and put into words for
-//! each reader, since a lease's user may know that somebody came, and not which process of whom.
+//! Outsiders: occupants of leased ports. They are kept as the kernel described them and put into words
+//! for each viewer: the user of a lease may know that an outsider came, but not always which process.
 
 use std::fmt;
 
 use super::attempt::Occupant;
 
-/// Who was found on a leased port.
+/// Occupant of a leased port that is not its owner.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Outsider {
-    /// Whoever listens there.
+    /// Process and state of the socket.
     pub occupant: Occupant,
-    /// Whether it came while portbook was away.
+    /// Whether it came while portbook was not running.
     pub while_away: bool,
 }
 
 impl Outsider {
-    /// As somebody may see it who sees what belongs to these users.
+    /// Copy for a viewer, with the process of another user hidden.
     #[must_use]
     pub fn veiled(&self, sees: impl Fn(u32) -> bool) -> Self {
         let mut veiled = self.clone();
@@ -49,7 +49,7 @@ mod tests {
     use crate::domain::attempt::SocketState;
 
     #[test]
-    fn another_users_process_is_told_of_without_its_name() {
+    fn process_of_another_user_is_hidden() {
         let outsider = Outsider {
             occupant: Occupant {
                 pid: Some(7),

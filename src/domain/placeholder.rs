@@ -19,7 +19,7 @@ pub struct Placeholder {
     pub value: Value,
 }
 
-/// What a placeholder stands for.
+/// Kind of value that a placeholder stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Value {
     /// `host`.
@@ -47,7 +47,7 @@ pub fn pieces(text: &str) -> Vec<Piece<'_>> {
     let (mut begin, mut from) = (0, 0);
     while let Some(open) = text[from..].find('{').map(|at| at + from) {
         from = open + 1;
-        // Only as far as a word goes: a text of braces alone would be read over and over.
+        // Only a word is scanned: a text of braces alone would take quadratic time.
         let word = text[from..]
             .bytes()
             .take_while(|byte| is_word(*byte))
@@ -78,7 +78,7 @@ pub fn pieces(text: &str) -> Vec<Piece<'_>> {
     found
 }
 
-/// Fills the placeholders of a text with what `value` says.
+/// Fills the placeholders of a text with the values that `value` returns.
 ///
 /// An IPv6 address is put in brackets where a port follows (`{host}:{port}`) and as the host of a
 /// URL (RFC 3986 section 3.2.2), where a zone's `%` is escaped as well (RFC 6874).
@@ -107,7 +107,7 @@ pub fn fill<E>(
     Ok(filled)
 }
 
-/// A host as it is written between these two.
+/// Writes a host between the texts before and after it.
 fn host_between(before: &str, host: &str, after: &str) -> String {
     if !host.contains(':') {
         return host.to_owned();
@@ -135,7 +135,7 @@ fn parse(inside: &str) -> Option<Placeholder> {
     if let Some(value) = word(inside) {
         return Some(Placeholder { name: None, value });
     }
-    // A name may have dots of its own, so the last word that fits is the value.
+    // A name may have dots of its own, so the last part that is a value counts.
     let dots = inside.match_indices('.').map(|(at, _)| at);
     let splits: Vec<usize> = dots.collect();
     splits.into_iter().rev().find_map(|at| {
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn text_of_others_is_no_placeholder() {
+    fn braces_of_other_languages_are_no_placeholders() {
         for text in [
             "{\"port\": 1}",
             "${port}",

@@ -42,7 +42,7 @@ pub enum Step {
 }
 
 impl Step {
-    /// A sentence about a port that this step yielded; none where the choice tells for itself.
+    /// Sentence about a port that this step yielded. `None` if the choice explains itself.
     pub const fn describe(self) -> Option<&'static str> {
         match self {
             Self::Port | Self::Pool => None,
@@ -55,7 +55,7 @@ impl Step {
     }
 }
 
-/// The numbers from `first` up to `span` above it, as far as ports go.
+/// Ports from `first` up to `span` above it, at most 65535.
 ///
 /// ```
 /// use portbook::domain::{port::Port, precedence::upwards};
@@ -68,10 +68,10 @@ pub fn upwards(first: Port, span: u16) -> PortSet {
     Port::new(last).map_or(PortSet::EMPTY, |last| PortSet::range(first, last))
 }
 
-/// Ports that came before the granted one in the precedence, and the reason why none of them is it.
+/// Ports that came before the granted one in the precedence, and the reason why they were passed over.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Skipped {
-    /// The ports: one, or several in a row that have the same reason.
+    /// One port, or several in a row that share a reason.
     pub ports: PortSet,
     /// Kind of the reason.
     pub reason: Reason,
@@ -81,7 +81,7 @@ pub struct Skipped {
     /// Time at which a port that cools down was found busy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<Timestamp>,
-    /// User of the lease or program that `by` names; not for everybody's eyes, and not recorded.
+    /// User of the lease or program that `by` names, to hide it from other viewers. Not recorded.
     #[serde(skip)]
     pub whose: Option<u32>,
 }
@@ -98,12 +98,12 @@ impl Skipped {
         }
     }
 
-    /// Hides the lease or program of a user that the reader may not see.
+    /// Hides the lease or program of a user that the viewer does not see.
     pub fn veil(&mut self, sees: impl Fn(u32) -> bool) {
         veil(&mut self.by, self.whose, sees);
     }
 
-    /// Whether `other` continues this run of ports with the same reason.
+    /// Whether `other` has this reason too, so that its ports belong to this entry.
     pub fn is_continued_by(&self, other: &Self) -> bool {
         (self.reason, &self.by, self.since, self.whose)
             == (other.reason, &other.by, other.since, other.whose)
@@ -124,7 +124,7 @@ impl fmt::Display for Skipped {
     }
 }
 
-/// The way from the port that was wanted, or that a name had, to the port that was granted.
+/// Move from the port that was wanted, or that a name had, to the port that was granted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Moved {
     /// The preferred port, or the port that the name had before.
@@ -139,13 +139,13 @@ pub struct Moved {
     /// Time at which a port that cools down was found busy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<Timestamp>,
-    /// User of the lease or program that `by` names; not for everybody's eyes, and not recorded.
+    /// User of the lease or program that `by` names, to hide it from other viewers. Not recorded.
     #[serde(skip)]
     pub whose: Option<u32>,
 }
 
 impl Moved {
-    /// The way to `to` from a port that was skipped.
+    /// Move to `to` from a port that was skipped.
     pub fn past(skipped: &Skipped, from: Port, to: Port) -> Self {
         Self {
             from,
@@ -157,7 +157,7 @@ impl Moved {
         }
     }
 
-    /// Hides the lease or program of a user that the reader may not see.
+    /// Hides the lease or program of a user that the viewer does not see.
     pub fn veil(&mut self, sees: impl Fn(u32) -> bool) {
         veil(&mut self.by, self.whose, sees);
     }
@@ -186,7 +186,7 @@ fn veil(by: &mut Option<String>, whose: Option<u32>, sees: impl Fn(u32) -> bool)
     }
 }
 
-/// A user of whom a reader may know no more.
+/// Words for a user that the viewer does not see.
 pub fn another_user(uid: u32) -> String {
     format!("another user (uid {uid})")
 }
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cooling_port_tells_since_when_and_because_of_whom() {
+    fn cooling_port_names_time_and_program() {
         let cooling = Skipped {
             since: Some("2026-11-29T14:03:02.5Z".parse().unwrap()),
             ..skipped("8889", Reason::CoolingDown, Some("node (pid 7)"))
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn a_program_of_another_user_is_hidden_from_readers() {
+    fn program_of_another_user_is_hidden() {
         let mut of_seven = skipped("1", Reason::InUse, Some("node (pid 7)"));
         of_seven.whose = Some(7);
         of_seven.veil(|uid| uid == 7);
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn a_move_and_a_return_are_told() {
+    fn moves_and_returns_have_sentences() {
         let moved = Moved::past(&skipped("80", Reason::InUse, None), port(80), port(81));
         assert_eq!(moved.to_string(), "80 is in use, so it is 81");
         let back = Moved {

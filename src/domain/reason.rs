@@ -27,7 +27,7 @@ use super::words::as_str;
 pub enum Reason {
     /// The pool's `exclude`, or an interface's.
     Configured,
-    /// Somebody excluded it by hand.
+    /// A user excluded it by hand.
     ByHand,
     /// `net.ipv4.ip_local_reserved_ports`: set aside by the administrator. An explicit request
     /// is honoured all the same (`ip-sysctl`).
@@ -36,7 +36,7 @@ pub enum Reason {
     Leased,
     /// A bind on it was refused a moment ago.
     CoolingDown,
-    /// The socket tables list it as occupied; only asked after many busy candidates.
+    /// The socket tables list it as occupied. They are asked only after many busy candidates.
     Listed,
     /// It lies in the ephemeral range, of which portbook holds as much as it may.
     EphemeralBudget,
@@ -67,7 +67,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// The same in words for a sentence: "12 ports were …".
+    /// End of a sentence that begins with "12 ports were".
     pub const fn describe(self) -> &'static str {
         match self {
             Self::Configured => "excluded by configuration",
@@ -92,8 +92,8 @@ impl Reason {
         }
     }
 
-    /// The end of a sentence about one port, or about `several`, with what is known of the cause:
-    /// "is in use by node (pid 7)".
+    /// End of a sentence about one port, or about `several`, with the cause if it is known: "is in use
+    /// by node (pid 7)".
     pub fn of_ports(self, several: bool, by: Option<&str>, since: Option<Timestamp>) -> String {
         let verb = if several { "are" } else { "is" };
         let with = |word: &str| by.map_or_else(String::new, |by| format!(" {word} {by}"));
@@ -136,7 +136,7 @@ impl Reason {
 
 as_str!(Reason);
 
-/// A time in whole seconds, which is as exact as a person needs it.
+/// Rounds a time down to whole seconds, for people.
 fn seconds(at: Timestamp) -> Timestamp {
     Timestamp::from_second(at.as_second()).unwrap_or(at)
 }

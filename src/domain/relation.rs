@@ -1,4 +1,4 @@
-//! Relations: what a socket on a port is to the lease that keeps it.
+//! Relation of a socket on a port to the lease of the port.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

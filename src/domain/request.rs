@@ -1,4 +1,4 @@
-//! What a client may ask of an allocation.
+//! Requests for ports.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
@@ -17,61 +17,61 @@ use super::selector::Selector;
     reason = "each is a wish of its own; they go together in any way"
 )]
 pub struct Request {
-    /// The pool; the default one if absent.
+    /// Pool to take from. `None` means the default pool.
     pub pool: Option<String>,
-    /// One lease for each of these names.
+    /// Names, each of which gets a lease.
     pub names: Vec<Name>,
-    /// Within what the names are unique.
+    /// Space in which the names are unique.
     pub scope: Scope,
-    /// How many ports where no names are given; one if absent.
+    /// Number of ports if no names are given. `None` means one.
     pub count: Option<NonZeroU32>,
-    /// So many ports in a row.
+    /// Number of ports in a row.
     pub block: Option<NonZeroU32>,
-    /// Exactly this port, or none at all.
+    /// Exact port: another is never granted.
     pub port: Option<Port>,
-    /// This port first; another if it is busy.
+    /// Preferred port: it is tried first, and another is granted if it is busy.
     pub prefer: Option<Port>,
-    /// Number of ports above the preferred one that are tried before the pool; the pool's if absent.
+    /// Number of ports above the preferred one that are tried before the pool. `None` means the pool's.
     pub prefer_span: Option<u16>,
-    /// Where candidates come from, in place of the pool's ranges; its other rules hold.
+    /// Ports to choose from, in place of the pool's ranges. Its other rules hold.
     pub ranges: Option<PortSet>,
-    /// The protocols that each port must be free for.
+    /// Protocols that each port must be free for. `None` means the pool's.
     pub protocol: Option<Protocols>,
-    /// Where to hold the ports; the pool's interfaces if empty.
+    /// Addresses to hold the ports on; the pool's interfaces if empty.
     pub interfaces: Vec<Selector>,
-    /// The order of candidates.
+    /// Order of candidates. `None` means the pool's.
     pub strategy: Option<Strategy>,
-    /// How many candidate ports may be tried.
+    /// Maximum number of ports tried. `None` means the pool's.
     pub max_attempts: Option<NonZeroU32>,
-    /// Time that the search may take; the pool's `attempt_timeout` if absent.
+    /// Time that the search may take. `None` means the pool's `attempt_timeout`.
     pub timeout: Option<Duration>,
-    /// How the port passes to its owner.
+    /// Way in which the port passes to its owner. `None` means the pool's.
     pub handover: Option<Handover>,
-    /// How long a lease without an owner waits for its first listener.
+    /// Time that a lease without an owner waits for its first listener. `None` means the pool's.
     pub claim_within: Option<Duration>,
-    /// How long the lease lasts unless it is renewed.
+    /// Lifetime unless it is renewed. `None` means the pool's.
     pub ttl: Option<Duration>,
-    /// The process that will use the port.
+    /// Process that will use the port. `None` if the first listener becomes the owner.
     pub owner_pid: Option<u32>,
     /// Whether the owner owns until it is reaped and the port is free; see
     /// [`Owner::until_reaped`](super::lease::Owner).
     pub until_reaped: bool,
-    /// Free words to filter by.
+    /// Free words of the client, to filter by.
     pub labels: BTreeMap<String, String>,
-    /// Refuse rather than move a name whose port was taken meanwhile.
+    /// Whether to refuse rather than move a name whose port was taken meanwhile.
     pub strict: bool,
-    /// How long to wait for a port where none is left; not at all if absent.
+    /// Time to wait for a port if none is left. `None` means no wait.
     pub wait: Option<Duration>,
-    /// Keep it for its names until their owners come: held, gate shut.
+    /// Whether to keep the ports for their names until the owners come: held, gate shut.
     pub reserve: bool,
-    /// Find a port and say which, but grant nothing.
+    /// Whether to find ports without granting them.
     pub dry_run: bool,
-    /// By what the client asks again if the answer gets lost; of use where no names are given.
+    /// Key of the request, for clients that ask again after a lost answer. Names make it needless.
     pub retry_key: Option<RetryKey>,
 }
 
 impl Request {
-    /// How many ports are asked for.
+    /// Number of ports asked for.
     pub fn port_count(&self) -> usize {
         match self.count.or(self.block) {
             Some(count) if self.names.is_empty() => count.get() as usize,

@@ -1,9 +1,9 @@
-//! By what a client asks again whose answer got lost.
+//! Keys with which a client repeats a request after a lost answer.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// A client's own word for one request, so that asking twice is not asking for two: 1 to
+/// A client's own word for one request, so that a repetition grants no second port: 1 to
 /// [`MAX_LENGTH`](Self::MAX_LENGTH) printable ASCII characters, but neither blanks nor quotes.
 ///
 /// ```
@@ -16,7 +16,7 @@ use std::str::FromStr;
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct RetryKey(Box<str>);
 
-/// What is no key.
+/// A text that is not a key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "Idempotency-Key takes 1 to {} printable ASCII characters without blanks and quotes, such as a fresh UUID",
@@ -25,10 +25,10 @@ pub struct RetryKey(Box<str>);
 pub struct RetryKeyError;
 
 impl RetryKey {
-    /// The most characters that a key may have.
+    /// Maximum length of a key, in characters.
     pub const MAX_LENGTH: usize = 128;
 
-    /// The key as text.
+    /// Returns the key as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -37,7 +37,7 @@ impl RetryKey {
 impl FromStr for RetryKey {
     type Err = RetryKeyError;
 
-    /// Takes it with the quotes of a structured field (RFC 9651, 3.3.3), as the header's draft
+    /// Accepts a key with the quotes of a structured field (RFC 9651, 3.3.3), as the header's draft
     /// (draft-ietf-httpapi-idempotency-key-header) asks for, and without, as most clients send it.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let quoted = text
@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_key_is_refused() {
+    fn malformed_keys_are_refused() {
         let long = "k".repeat(RetryKey::MAX_LENGTH + 1);
         for bad in ["", "\"\"", "\"a", "a b", "ключ", "line\nbreak", &long] {
             assert_eq!(bad.parse::<RetryKey>(), Err(RetryKeyError), "{bad:?}");

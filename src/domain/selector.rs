@@ -23,11 +23,11 @@ use super::words::as_str;
 pub struct Selector {
     /// Whether a match is taken away instead of added (`!` before the word).
     pub negated: bool,
-    /// What is matched.
+    /// Addresses that are matched.
     pub kind: SelectorKind,
 }
 
-/// What a selector matches.
+/// Set of addresses that a selector matches.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum SelectorKind {
     /// `any`: the wildcard addresses `0.0.0.0` and `[::]`, which cover every interface there will be.
@@ -36,7 +36,7 @@ pub enum SelectorKind {
     Class(Class),
     /// Every address of a family, or with `any` that family's wildcard alone.
     Family(Family),
-    /// Exactly this address. Strict: it must be there (or be a wildcard).
+    /// Exactly this address. It must exist, or be a wildcard.
     Address(IpAddr),
     /// Every address in this network.
     Network(IpNet),
@@ -44,8 +44,8 @@ pub enum SelectorKind {
     Interface(String),
 }
 
-/// Classes of addresses. All leave out container and tunnel interfaces and link-local addresses,
-/// which must be named to be meant.
+/// Class of addresses. No class contains link-local addresses or those of container and tunnel
+/// interfaces: these must be named.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EnumString, IntoStaticStr)]
 #[cfg_attr(test, derive(strum::VariantArray))]
 #[strum(serialize_all = "lowercase")]
@@ -93,10 +93,10 @@ fn is_private(ip: IpAddr) -> bool {
     }
 }
 
-/// A text that is no selector.
+/// A text that is not a selector.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SelectorError {
-    /// Nothing there.
+    /// Empty text.
     #[error("an empty selector selects nothing: name an interface, an address or a class")]
     Empty,
     /// `!any` would leave nothing that can be bound.

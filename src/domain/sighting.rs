@@ -1,4 +1,4 @@
-//! Sightings: what one occupancy snapshot saw on one port. Who overlaps whom is decided here.
+//! Sightings: sockets of other programs in a snapshot, and the rule of their overlap with addresses.
 
 use std::net::IpAddr;
 
@@ -10,13 +10,13 @@ use super::port::{Port, Protocol};
 pub struct Visitor {
     /// User of the socket. `None` if the kernel has forgotten.
     pub uid: Option<u32>,
-    /// Name of the program (`/proc/PID/comm`): anybody's text. `None` if its descriptors could not
+    /// Name of the program (`/proc/PID/comm`): text from outside. `None` if its descriptors could not
     /// be read.
     pub command: Option<String>,
 }
 
 impl Visitor {
-    /// Whether both may be one program of one user: what is not known contradicts nothing.
+    /// Whether both may be one program of one user. Unknown parts match everything.
     pub fn may_be(&self, other: &Self) -> bool {
         fn agree<T: PartialEq>(one: Option<&T>, other: Option<&T>) -> bool {
             one.zip(other).is_none_or(|(one, other)| one == other)
@@ -26,16 +26,16 @@ impl Visitor {
     }
 }
 
-/// A socket of somebody else on a port, as a snapshot saw it.
+/// A socket of another program on a port, as a snapshot saw it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Sighting {
-    /// Its protocol.
+    /// Protocol of the socket.
     pub protocol: Protocol,
-    /// Its port.
+    /// Port of the socket.
     pub port: Port,
-    /// Its local address.
+    /// Local address of the socket.
     pub local: IpAddr,
-    /// The interface that it is bound to, as link-local IPv6 addresses are; 0 for none or unknown.
+    /// Interface index that it is bound to, as link-local IPv6 addresses are; 0 if none or unknown.
     pub scope: u32,
     /// Whether it is on `[::]` and covers IPv4 as well (no IPV6_V6ONLY, `ipv6(7)`).
     pub dual: bool,
@@ -48,7 +48,7 @@ impl Sighting {
         if Family::of(self.local) != address.family() {
             return self.dual && address.family() == Family::Ipv4;
         }
-        // A zone that is not known may be the same.
+        // An unknown zone may be any.
         let same_zone = self.scope == address.scope || self.scope == 0 || address.scope == 0;
         self.local.is_unspecified()
             || address.is_wildcard()

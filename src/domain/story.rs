@@ -1,102 +1,104 @@
-//! A choice told in a few sentences, from what is stored of it and nothing else.
+//! Stories: an explanation as a few sentences, from its stored values alone.
 
 use std::fmt::Write;
 
 use super::attempt::printable;
-use super::candidate::{Candidate, Evidence, Weighed};
+use super::candidate::{Candidate, Evidence, Totals, Weighed};
 use super::explanation::Explanation;
+use super::port::Port;
 use super::precedence::Step;
 use super::words::{counted, grouped, were};
 
 /// Maximum number of reasons for ports passed over.
 const TOLD: usize = 16;
 
-/// How many of those that lost are told of.
+/// Maximum number of losing candidates that are mentioned.
 const RIVALS: usize = 2;
 
-/// The sentences.
+/// Tells an explanation in sentences.
 pub fn of(explanation: &Explanation) -> String {
-    let mut text = String::new();
+    let mut sentences = Vec::new();
     for (index, port) in explanation.granted.iter().enumerate() {
-        let step = explanation.steps.get(index);
-        let choice = chosen(explanation, |candidate| candidate.port == *port);
-        match choice {
-            Some((winner, rivals)) => {
-                let _ = write!(text, "Chose {}. ", sentence(winner));
-                for rival in rivals.iter().rev().take(RIVALS) {
-                    let how = if rival.costs_the_same_as(winner) {
-                        "As cheap, but weighed later, was"
-                    } else {
-                        "Rejected"
-                    };
-                    let _ = write!(text, "{how} {}. ", sentence(rival));
-                }
-            }
-            // Records of older versions name no step.
-            None if step.is_none_or(|step| *step == Step::Port) => {
-                let _ = write!(text, "Chose {port}: asked for by number. ");
-            }
-            None => {
-                let _ = write!(text, "Chose {port}. ");
-            }
-        }
-        if let Some(said) = step.and_then(|step| step.describe()) {
-            let _ = write!(text, "{said} ");
-        }
-    }
-    text.push_str(&passed_over(explanation));
-    let tried = explanation.tried.len();
-    let refused = tried.saturating_sub(explanation.granted.len());
-    let refused = u64::try_from(refused).unwrap_or(u64::MAX);
-    if explanation.granted.is_empty() {
-        text.push_str("Nothing was granted. ");
-    }
-    if refused > 0 {
-        let _ = write!(text, "{refused} tried before {} refused. ", were(refused));
-    }
-    for excluded in &explanation.excluded {
-        let (ports, why) = (excluded.ports, excluded.reason.describe());
-        let (all, were) = (counted(explanation.ports, "port"), were(ports));
-        let which = excluded.named().map(|which| format!(": {which}"));
-        let which = which.unwrap_or_default();
-        let _ = write!(text, "{ports} of {all} {were} {why}{which}. ");
-    }
-    if let Some(share) = explanation.random_would_meet {
-        let percent = share * 100.0;
-        let _ = write!(
-            text,
-            "A port drawn at random would have been busy {percent:.1} % of the time. "
+        choice(
+            &mut sentences,
+            explanation,
+            *port,
+            explanation.steps.get(index),
         );
     }
-    for note in &explanation.notes {
-        let _ = write!(text, "{}. ", printable(note));
+    sentences.extend(passed_over(explanation));
+    if explanation.granted.is_empty() {
+        sentences.push("Nothing was granted.".to_owned());
     }
-    text.trim_end().to_owned()
+    let tried = explanation.tried.len();
+    let refused = tried.saturating_sub(explanation.granted.len());
+    if refused > 0 {
+        sentences.push(format!("{refused} tried before {} refused.", were(refused)));
+    }
+    sentences.extend(excluded(explanation));
+    if let Some(share) = explanation.random_would_meet {
+        let percent = share * 100.0;
+        sentences.push(format!(
+            "A port drawn at random would have been busy {percent:.1} % of the time."
+        ));
+    }
+    let notes = explanation.notes.iter();
+    sentences.extend(notes.map(|note| format!("{}.", printable(note))));
+    sentences.join(" ")
 }
 
-/// The ports that came before the granted ones in the order of precedence, with their reasons.
-fn passed_over(explanation: &Explanation) -> String {
+/// Adds the sentences about the choice of one granted port.
+fn choice(sentences: &mut Vec<String>, explanation: &Explanation, port: Port, step: Option<&Step>) {
+    match chosen(explanation, port) {
+        Some((winner, rivals)) => {
+            sentences.push(format!("Chose {}.", sentence(winner)));
+            for rival in rivals.iter().rev().take(RIVALS) {
+                let verdict = if rival.costs_the_same_as(winner) {
+                    "As cheap, but weighed later, was"
+                } else {
+                    "Rejected"
+                };
+                sentences.push(format!("{verdict} {}.", sentence(rival)));
+            }
+        }
+        // Records of older versions name no step.
+        None if step.is_none_or(|step| *step == Step::Port) => {
+            sentences.push(format!("Chose {port}: asked for by number."));
+        }
+        None => sentences.push(format!("Chose {port}.")),
+    }
+    let about_step = step.and_then(|step| step.describe());
+    sentences.extend(about_step.map(str::to_owned));
+}
+
+/// The choice that a port won, and the candidates that lost it.
+fn chosen(explanation: &Explanation, port: Port) -> Option<(&Candidate, &[Candidate])> {
+    let choices = explanation.choices.iter();
+    choices
+        .filter_map(|weighed| weighed.split_first())
+        .find(|(first, _)| first.port == port)
+}
+
+/// Tells which ports came before the granted ones in the order of precedence. `None` if none did.
+fn passed_over(explanation: &Explanation) -> Option<String> {
     let all = &explanation.skipped;
     let told = all.iter().take(TOLD).map(ToString::to_string);
     let mut told: Vec<String> = told.collect();
     if all.len() > TOLD {
         told.push(format!("{} more such reasons", all.len() - TOLD));
     }
-    if told.is_empty() {
-        return String::new();
-    }
-    format!("Passed over: {}. ", told.join("; "))
+    (!told.is_empty()).then(|| format!("Passed over: {}.", told.join("; ")))
 }
 
-/// The choice that a port won, and who lost against it.
-fn chosen(
-    explanation: &Explanation,
-    is: impl Fn(&Candidate) -> bool,
-) -> Option<(&Candidate, &[Candidate])> {
-    let choices = explanation.choices.iter();
-    choices
-        .filter_map(|weighed| weighed.split_first())
-        .find(|(first, _)| is(first))
+/// Tells which ports were excluded, one sentence a reason.
+fn excluded(explanation: &Explanation) -> impl Iterator<Item = String> {
+    let all = counted(explanation.ports, "port");
+    explanation.excluded.iter().map(move |excluded| {
+        let (ports, reason) = (excluded.ports, excluded.reason.describe());
+        let numbers = excluded.named().map(|numbers| format!(": {numbers}"));
+        let numbers = numbers.unwrap_or_default();
+        format!("{ports} of {all} {} {reason}{numbers}.", were(ports))
+    })
 }
 
 /// `24117: expected cost 0.004, 31 good binds, no conflict, never seen busy in 4,310 checks`.
@@ -106,48 +108,21 @@ pub fn sentence(candidate: &Candidate) -> String {
         let _ = write!(text, ", {}", known(weighed));
     }
     for penalty in &candidate.penalties {
-        let (why, cost) = (penalty.reason.describe(), penalty.cost);
-        let _ = write!(text, ", {why} (+{cost:.2})");
+        let (reason, cost) = (penalty.reason.describe(), penalty.cost);
+        let _ = write!(text, ", {reason} (+{cost:.2})");
     }
     text
 }
 
-/// What is known of a port in words.
+/// Tells the evidence about a port.
 fn known(weighed: &Weighed) -> String {
     let (evidence, cost) = (&weighed.evidence, &weighed.cost);
     let totals = evidence.totals;
-    let mut parts = Vec::new();
-    match totals.good {
-        0 => parts.push("never bound yet".to_owned()),
-        good => parts.push(counted(good, "good bind")),
-    }
-    match (totals.failed, totals.late) {
-        (0, 0) => parts.push("no conflict".to_owned()),
-        (failed, 0) => parts.push(format!("{} refused", counted(failed, "bind"))),
-        (0, late) => parts.push(counted(late, "late conflict")),
-        (failed, late) => parts.push(format!(
-            "{} refused, {}",
-            counted(failed, "bind"),
-            counted(late, "late conflict")
-        )),
-    }
-    let who = evidence.occupant.as_deref().map_or("somebody", |who| who);
-    let who = printable(who);
-    match (totals.checks, totals.busy) {
-        (0, _) => parts.push("no checks yet".to_owned()),
-        (_, 0) => parts.push(format!(
-            "never seen busy in {}",
-            counted(totals.checks, "check")
-        )),
-        _ => {
-            let checks = grouped(totals.checks);
-            let share = 100.0 * evidence.busy / evidence.checks.max(f64::MIN_POSITIVE);
-            parts.push(format!(
-                "{who} was on it in {share:.0} % of the last days' checks ({} of {checks})",
-                grouped(totals.busy)
-            ));
-        }
-    }
+    let good = match totals.good {
+        0 => "never bound yet".to_owned(),
+        good => counted(good, "good bind"),
+    };
+    let mut parts = vec![good, conflicts(totals), checks(evidence)];
     if evidence.seen_now {
         parts.push("seen busy a moment ago".to_owned());
     }
@@ -160,11 +135,40 @@ fn known(weighed: &Weighed) -> String {
     parts.join(", ")
 }
 
-/// What makes one port dearer than another of which as little is known: the binds in its block.
+fn conflicts(totals: Totals) -> String {
+    let refused = || format!("{} refused", counted(totals.failed, "bind"));
+    let late = || counted(totals.late, "late conflict");
+    match (totals.failed, totals.late) {
+        (0, 0) => "no conflict".to_owned(),
+        (_, 0) => refused(),
+        (0, _) => late(),
+        _ => format!("{}, {}", refused(), late()),
+    }
+}
+
+fn checks(evidence: &Evidence) -> String {
+    let totals = evidence.totals;
+    if totals.checks == 0 {
+        return "no checks yet".to_owned();
+    }
+    if totals.busy == 0 {
+        return format!("never seen busy in {}", counted(totals.checks, "check"));
+    }
+    let occupant = evidence.occupant.as_deref().unwrap_or("another program");
+    let share = 100.0 * evidence.busy / evidence.checks.max(f64::MIN_POSITIVE);
+    format!(
+        "{} was on it in {share:.0} % of the last days' checks ({} of {})",
+        printable(occupant),
+        grouped(totals.busy),
+        grouped(totals.checks)
+    )
+}
+
+/// Tells the binds in the block of a port, by which ports without evidence of their own differ.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
-    reason = "counts of binds, never below nothing"
+    reason = "counts of binds are never negative and fit in u64"
 )]
 fn nearby(evidence: &Evidence) -> Option<String> {
     let counts = [evidence.block_good, evidence.block_failed];
@@ -199,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_port_never_bound_its_neighbours_are_told() {
+    fn port_never_bound_tells_of_its_neighbours() {
         let near = |block_good, block_failed| {
             sentence(&candidate(
                 24_500,
@@ -229,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn its_own_refusals_are_told_apart_from_its_neighbours() {
+    fn refusals_of_a_port_and_its_neighbours_are_apart() {
         let refused = Evidence {
             block_good: 3.0,
             block_failed: 2.0,
@@ -249,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn a_choice_is_told_with_its_reasons() {
+    fn choice_has_its_reasons() {
         let good = Evidence {
             totals: Totals {
                 good: 31,
@@ -300,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_with_more_granted_than_tried_has_no_refused_tries() {
+    fn record_with_fewer_tries_than_ports_has_no_refusals() {
         let explanation = Explanation {
             granted: vec![Port::new(8888).unwrap()],
             ..Explanation::default()
@@ -310,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rival_of_equal_cost_was_not_rejected_for_it() {
+    fn rival_of_equal_cost_is_not_called_rejected() {
         let of_cost = |number| candidate(number, 0.1, Evidence::default());
         let port = Port::new(1).unwrap();
         let explanation = Explanation {
@@ -328,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn ports_passed_over_are_told_with_their_reasons() {
+    fn ports_passed_over_have_their_reasons() {
         let [wanted, got] = [8888, 8889].map(|number| Port::new(number).unwrap());
         let mut explanation = Explanation {
             tried: vec![wanted, got],
@@ -346,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn one_is_told_as_one() {
+    fn singular_is_used_for_one() {
         let once = Evidence {
             totals: Totals {
                 good: 1,

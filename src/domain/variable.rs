@@ -1,5 +1,5 @@
-//! Names of environment variables: what is one, what a project file must not set, and what other
-//! programs read as something else.
+//! Names of environment variables, with those that a project file must not set and those that other
+//! programs read for their own purposes.
 
 mod known;
 
@@ -29,12 +29,12 @@ pub struct VariableError(String);
 const LONGEST: usize = 128;
 
 impl Variable {
-    /// The name as text.
+    /// Returns the name as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Whether a file from a stranger's repository must not set it.
+    /// Whether a project file must not set it, since it may come from an untrusted repository.
     pub fn is_dangerous(&self) -> bool {
         let upper = self.0.to_ascii_uppercase();
         DANGEROUS.contains(&&*upper)
@@ -44,7 +44,8 @@ impl Variable {
     }
 }
 
-/// What other programs read from a variable, where that is not a port or a host of the user's.
+/// Use of a variable by another program that expects no port or host of the user in it. `None` if none
+/// is known.
 pub fn misread(variable: &str) -> Option<&'static str> {
     let exact = MISREAD.iter().find(|(known, _)| *known == variable);
     let family = || {

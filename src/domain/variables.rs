@@ -1,7 +1,7 @@
-//! Ports as a program is told of them: environment variables and words in its arguments.
+//! Environment variables and arguments that tell a program its ports.
 //!
-//! `run`, `env` and the check of a project file share this: what is wrong is found before a port is
-//! asked for, with ports that stand for those to come.
+//! `run`, `env` and the check of a project file share this. With stand-ins for the ports to come, they
+//! find mistakes before they ask for a port.
 
 mod derived;
 #[cfg(test)]
@@ -26,7 +26,7 @@ pub enum HostVariable {
     Off,
 }
 
-/// What a project file says about the variables of one service.
+/// Wishes of a project file for the variables of one service.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Wishes {
     /// The port variable. `None` means `NAME_PORT`.
@@ -35,7 +35,7 @@ pub struct Wishes {
     pub host_variable: HostVariable,
     /// The host that clients are told. `None` means the lease's.
     pub host: Option<String>,
-    /// More variables, each with the text that its placeholders stand in.
+    /// Further variables, each with a text that may have placeholders.
     pub env: BTreeMap<Variable, String>,
 }
 
@@ -54,9 +54,9 @@ pub struct Group {
     pub bind_host: String,
     /// The host for its clients.
     pub client_host: String,
-    /// What the project file says.
+    /// Wishes of the project file.
     pub wishes: Wishes,
-    /// Whether others only refer to it: it has no variables then.
+    /// Whether it is known only because others refer to it. Then it has no variables.
     pub only_referred_to: bool,
 }
 
@@ -69,11 +69,11 @@ pub struct Groups(pub Vec<Group>);
 pub struct Variables {
     /// Each with its value.
     pub values: BTreeMap<String, String>,
-    /// Variables that are not set since another program reads something else from them, and what.
+    /// Variables that are not set because another program uses them, with that use.
     pub left_out: Vec<(String, &'static str)>,
 }
 
-/// Whose host a placeholder stands for.
+/// Side of a connection whose host a placeholder stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
     /// The host to bind, for the program's own arguments.
@@ -92,7 +92,7 @@ pub enum Wrong {
         written: String,
         /// Its name.
         name: Name,
-        /// The names that there are, or that there are none.
+        /// Known names, in words.
         known: String,
     },
     /// Several could be meant.
@@ -100,7 +100,7 @@ pub enum Wrong {
     Ambiguous {
         /// The placeholder.
         written: String,
-        /// The same for the first name.
+        /// Placeholder with the first name, as an example.
         example: String,
     },
     /// An index beyond the last port.
@@ -108,7 +108,7 @@ pub enum Wrong {
     NoSuchPort {
         /// The placeholder.
         written: String,
-        /// What there is.
+        /// Ports that exist, in words.
         there_are: String,
     },
     /// An offset where the ports are not in a row.
@@ -122,14 +122,14 @@ pub enum Wrong {
     Twice {
         /// The variable.
         variable: String,
-        /// What sets it first.
+        /// Name that sets it first.
         one: String,
-        /// What sets it again.
+        /// Name that sets it again.
         other: String,
     },
 }
 
-/// The names of a request that give the same variables, as it is said of them.
+/// Finds two names of a request that give one variable.
 pub fn twins(names: &[Name]) -> Option<Wrong> {
     let mut seen: BTreeMap<String, &Name> = BTreeMap::new();
     names.iter().find_map(|name| {
@@ -143,8 +143,8 @@ pub fn twins(names: &[Name]) -> Option<Wrong> {
 }
 
 impl Groups {
-    /// A text with its placeholders filled. Those without a name mean the group at `own`, or else
-    /// the only one.
+    /// Fills the placeholders of a text. Those without a name mean the group at `own`, or else the only
+    /// group.
     pub fn filled(&self, text: &str, own: Option<usize>, side: Side) -> Result<String, Wrong> {
         fill(text, |placeholder, written| {
             let group = self.meant(placeholder, written, own)?;
@@ -152,7 +152,7 @@ impl Groups {
         })
     }
 
-    /// The first port of a name, or the port at an index over all names: what `--env` can say.
+    /// First port of a name, or the port at an index over all names, as `--env` asks for it.
     pub fn port_of(&self, word: &str) -> Option<Port> {
         let own = || self.0.iter().filter(|group| !group.only_referred_to);
         let named = own().find(|group| group.name.as_ref().is_some_and(|it| it.as_str() == word));
@@ -214,7 +214,7 @@ impl Group {
     fn value(&self, placeholder: &Placeholder, written: &str, side: Side) -> Result<String, Wrong> {
         let index = match placeholder.value {
             Value::Host => {
-                // To another program's port this one is a client, whatever it is for.
+                // A program is always a client of another program's port.
                 return Ok(match side {
                     Side::Program if !self.only_referred_to => self.bind_host.clone(),
                     _ => self.client_host.clone(),

@@ -1,19 +1,19 @@
-//! A count that fades with a half-life, brought up to date when somebody asks.
+//! A count that fades with a half-life, brought up to date when it is read.
 
 use std::time::Duration;
 
-/// After how long a count is worth half, kept as its reciprocal in milliseconds.
+/// Half-life of counts, kept as its reciprocal in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct HalfLife(f64);
 
 impl HalfLife {
-    /// A half-life; none shorter than a millisecond.
+    /// Half-life of at least a millisecond.
     pub fn of(half_life: Duration) -> Self {
         Self(1.0 / (half_life.as_secs_f64() * 1e3).max(1.0))
     }
 
-    /// What is left of one after so many milliseconds. A clock that went backwards brings nothing
-    /// back.
+    /// Share of a count that is left after some milliseconds. It never exceeds 1, even if the clock
+    /// went backwards.
     pub fn left_after(self, elapsed_ms: i64) -> f64 {
         if elapsed_ms <= 0 {
             return 1.0;
@@ -27,7 +27,7 @@ impl HalfLife {
     }
 }
 
-/// A count and the moment that it was true at.
+/// A count and the time it was true at.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub(super) struct Decayed {
     pub(super) value: f64,

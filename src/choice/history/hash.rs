@@ -1,8 +1,9 @@
-//! A hash for port numbers: nobody can choose them to collide, and one multiplication spreads them.
+//! A fast hash for port numbers. There are too few of them for an attack by collisions, and one
+//! multiplication spreads them.
 
 use std::hash::{BuildHasherDefault, Hasher};
 
-/// For maps by port or block.
+/// Hasher of maps by port or block.
 pub(super) type ByNumber = BuildHasherDefault<Fibonacci>;
 
 /// Fibonacci hashing: 2^64 divided by the golden ratio.

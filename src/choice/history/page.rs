@@ -1,106 +1,35 @@
-//! One page of history: what is known of one address group and protocol.
+//! One page of history: the evidence of one address group and protocol.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 
 use super::decayed::{Decayed, HalfLife};
 use super::hash::ByNumber;
+use super::record::{Block, Record, Run, block_of};
 use crate::choice::bits::PortBits;
 use crate::domain::address::{AddressGroup, BindAddress};
 use crate::domain::candidate::{Evidence, Totals};
 use crate::domain::port::{Port, Protocol};
 use crate::domain::sighting::Sighting;
 
-/// Ports are neighbours within blocks of so many.
-const BLOCK: u16 = 64;
-
-/// What is known of one address group and protocol.
+/// Evidence of one address group and protocol.
 #[derive(Debug)]
 pub struct Page {
     pub(super) id: i64,
     pub(super) group: AddressGroup,
     pub(super) protocol: Protocol,
     half_life: HalfLife,
-    /// When it was last asked for.
+    /// Time at which it was last asked for.
     pub(super) used_ms: i64,
     pub(super) checks: Decayed,
     pub(super) checks_total: u64,
-    /// What the latest snapshot saw.
+    /// Ports on which the latest snapshot saw an occupant.
     pub(super) seen: PortBits,
     pub(super) ports: HashMap<Port, Record, ByNumber>,
     pub(super) blocks: HashMap<u16, Block, ByNumber>,
-    /// The ports that the record does not know in their present form.
+    /// Ports whose present form is not on record.
     pub(super) changed: HashSet<Port>,
-    /// Whether the record knows the page itself in its present form.
+    /// Whether the page itself must be written.
     pub(super) is_new: bool,
-}
-
-/// What is known of one port. All counts were true at `at_ms`.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Record {
-    pub(super) at_ms: i64,
-    pub(super) good: f64,
-    pub(super) failed: f64,
-    /// Without the snapshots of the run that still goes on.
-    pub(super) busy: f64,
-    pub(super) late: f64,
-    /// Since when every snapshot has seen somebody.
-    pub(super) run: Option<Run>,
-    pub(super) released_at_ms: Option<i64>,
-    pub(super) totals: Totals,
-    pub(super) occupant: Option<Arc<str>>,
-}
-
-/// The page's snapshot counts just before the first of a run: the run's own count is the
-/// difference, so that a snapshot need not touch the ports that it sees again.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Run {
-    checks: Decayed,
-    checks_total: u64,
-}
-
-/// What is known of a block of ports: what is rare for one port adds up for its neighbours.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Block {
-    at_ms: i64,
-    good: f64,
-    failed: f64,
-}
-
-impl Block {
-    fn settle(&mut self, half_life: HalfLife, now_ms: i64) {
-        let left = half_life.left_after(now_ms - self.at_ms);
-        self.good *= left;
-        self.failed *= left;
-        self.at_ms = self.at_ms.max(now_ms);
-    }
-
-    /// Adds what was true at `now_ms`, which may lie before what is known already.
-    pub(super) fn add(&mut self, good: f64, failed: f64, half_life: HalfLife, now_ms: i64) {
-        self.settle(half_life, now_ms);
-        let left = half_life.left_after(self.at_ms - now_ms);
-        self.good += good * left;
-        self.failed += failed * left;
-    }
-}
-
-impl Record {
-    pub(super) fn settle(&mut self, half_life: HalfLife, now_ms: i64) {
-        let left = half_life.left_after(now_ms - self.at_ms);
-        for count in [
-            &mut self.good,
-            &mut self.failed,
-            &mut self.busy,
-            &mut self.late,
-        ] {
-            *count *= left;
-        }
-        self.at_ms = self.at_ms.max(now_ms);
-    }
-}
-
-pub(super) const fn block_of(port: Port) -> u16 {
-    port.get() / BLOCK
 }
 
 impl Page {
@@ -127,27 +56,26 @@ impl Page {
         }
     }
 
-    /// The ports that the latest snapshot saw somebody on.
+    /// Ports on which the latest snapshot saw an occupant.
     pub const fn seen(&self) -> &PortBits {
         &self.seen
     }
 
-    /// How many snapshots have looked at it since it was first asked for.
+    /// Number of snapshots since it was first asked for.
     pub const fn checks_total(&self) -> u64 {
         self.checks_total
     }
 
-    /// How many ports something is known of.
+    /// Number of ports with evidence of their own.
     pub fn len(&self) -> usize {
         self.ports.len()
     }
 
-    /// Whether nothing is known of any port.
+    /// Whether no port has evidence of its own.
     pub fn is_empty(&self) -> bool {
         self.ports.is_empty()
     }
 
-    /// How fast what is known fades.
     pub(super) const fn half_life(&self) -> HalfLife {
         self.half_life
     }
@@ -160,18 +88,18 @@ impl Page {
         self.group.overlaps(group)
     }
 
-    /// Whether whoever binds all of `group` has bound all of this as well.
+    /// Whether a bind on all of `group` binds all of this as well.
     pub(super) fn is_covered_by(&self, group: &AddressGroup) -> bool {
         let covered = |mine: &BindAddress| group.addresses().iter().any(|by| by.covers(mine));
         self.group.addresses().iter().all(covered)
     }
 
-    /// Whether a refusal there would have refused this as well.
+    /// Whether a refusal on `address` would have refused this as well.
     pub(super) fn covers(&self, address: &BindAddress) -> bool {
         self.group.addresses().iter().any(|by| by.covers(address))
     }
 
-    /// What is known of a port of which nothing is known by itself: what its block tells.
+    /// Evidence of a port that has none of its own: that of its block.
     pub fn of_block(&self, block: u16, now_ms: i64) -> Evidence {
         let half_life = self.half_life;
         let block = self.blocks.get(&block).copied().unwrap_or_default();
@@ -188,14 +116,14 @@ impl Page {
         }
     }
 
-    /// The ports that something is known of, each with the time of the last news of it.
+    /// Ports with evidence of their own, each with the time of its last news.
     pub fn known(&self) -> impl Iterator<Item = (Port, i64)> {
         self.ports
             .iter()
             .map(|(port, record)| (*port, record.at_ms))
     }
 
-    /// What is known of a port.
+    /// Evidence of a port.
     pub fn evidence(&self, port: Port, now_ms: i64) -> Evidence {
         let half_life = self.half_life;
         let mut evidence = Evidence {
@@ -220,7 +148,7 @@ impl Page {
         evidence
     }
 
-    /// The decayed count of the snapshots of the run that goes on.
+    /// Decayed number of snapshots in the current run.
     pub(super) fn run_busy(&self, record: &Record, now_ms: i64) -> f64 {
         let half_life = self.half_life;
         record.run.map_or(0.0, |run| {
@@ -242,13 +170,13 @@ impl Page {
         record
     }
 
-    /// Whether something at this time is later than the last news of a port.
+    /// Whether `now_ms` is later than the last news of a port.
     pub(super) fn is_news(&self, port: Port, now_ms: i64) -> bool {
         let known = self.ports.get(&port);
         known.is_none_or(|record| record.at_ms < now_ms)
     }
 
-    /// A port was bound on every address of a group.
+    /// Notes that a port was bound on every address of a group.
     pub(super) fn bound_on(&mut self, group: &AddressGroup, port: Port, now_ms: i64) {
         if !self.is_covered_by(group) {
             return;
@@ -260,7 +188,7 @@ impl Page {
         block.add(1.0, 0.0, self.half_life, now_ms);
     }
 
-    /// A bind was refused because somebody was there.
+    /// Notes that a bind was refused because of an occupant.
     pub(super) fn refused_on(
         &mut self,
         address: &BindAddress,
@@ -321,7 +249,7 @@ impl Page {
         self.checks_total += 1;
     }
 
-    /// Puts the snapshots of a run to the others.
+    /// Adds the snapshots of a run to the others.
     fn end_run(&mut self, port: Port, now_ms: i64) {
         let Some(record) = self.ports.get(&port) else {
             return;
@@ -334,7 +262,7 @@ impl Page {
         record.totals.busy += total;
     }
 
-    /// Fades by another half-life from now on: first every count is brought up to date.
+    /// Changes the half-life. First every count is brought up to date by the old one.
     pub(super) fn fade_by(&mut self, half_life: HalfLife, now_ms: i64) {
         let running: Vec<Port> = self.seen.iter().collect();
         for port in &running {

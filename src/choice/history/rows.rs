@@ -1,14 +1,15 @@
-//! History goes to the record in batches, and comes back from it.
+//! Writing of history to the record in batches, and loading from it.
 
 use super::History;
 use super::decayed::Decayed;
-use super::page::{Page, Record, block_of};
+use super::page::Page;
+use super::record::{Record, block_of};
 use crate::domain::candidate::Totals;
 use crate::domain::history::{Changes, PageRow, PortRow};
 use crate::domain::port::Port;
 
 impl History {
-    /// Takes what has changed since the last time, at most about `limit` ports of it.
+    /// Takes the changes since the last call, at most about `limit` ports of them.
     pub fn take_changes(&mut self, now_ms: i64, limit: usize) -> Changes {
         let mut changes = Changes {
             dropped: std::mem::take(&mut self.dropped),
@@ -30,7 +31,7 @@ impl History {
         changes
     }
 
-    /// Puts back what could not be written.
+    /// Puts back changes that could not be written.
     pub fn put_back(&mut self, changes: &Changes) {
         self.dropped.extend(&changes.dropped);
         for row in &changes.pages {
@@ -45,8 +46,8 @@ impl History {
         }
     }
 
-    /// Marks whatever a snapshot sees right now as changed: while it is seen again and again its
-    /// count grows without being touched, and the record would never hear of it.
+    /// Marks all ports in the latest snapshot as changed. While snapshots see a port again and again,
+    /// its count grows without being touched, and the record would never hear of it.
     pub fn mark_running(&mut self) {
         for page in &mut self.pages {
             page.is_new = true;
@@ -54,7 +55,7 @@ impl History {
         }
     }
 
-    /// Takes up what is on record. What does not belong to a page of the record is left out.
+    /// Loads pages and ports of the record. Ports without a page are left out.
     pub fn load(&mut self, pages: Vec<PageRow>, ports: Vec<PortRow>) {
         for row in pages {
             self.last_id = self.last_id.max(row.id);
@@ -93,8 +94,8 @@ impl Page {
         }
     }
 
-    /// As of the last news of the port, and not of the moment of writing: what was tried before that
-    /// moment, but learned after it, is news to the row.
+    /// Row of a port, as of the last news of it. Not as of the time of writing: an attempt made before
+    /// that time may be learned after it, and must count as news.
     fn port_row(&self, port: Port) -> Option<PortRow> {
         let record = self.ports.get(&port)?;
         let seen_ms = record.run.map(|_| self.checks.at_ms);

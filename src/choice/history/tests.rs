@@ -76,13 +76,13 @@ fn evidence_is_shared_by_what_it_proves() {
     for ips in [any, lo, lan] {
         history.open(&group(ips), TCP, 0);
     }
-    // Whoever got the wildcard would have got 127.0.0.1; not the other way round.
+    // A bind on the wildcard proves 127.0.0.1 free, but not the other way round.
     history.bound(&group(any), TCP, port(80), 0);
     history.bound(&group(lo), TCP, port(81), 0);
     let good = |ips: &[&str], number| known(&history, ips, number, 0).totals.good;
     assert_eq!((good(any, 80), good(lo, 80), good(lan, 80)), (1, 1, 1));
     assert_eq!((good(any, 81), good(lo, 81), good(lan, 81)), (0, 1, 0));
-    // Whoever was refused 127.0.0.1 would have been refused the wildcard; not the other way round.
+    // A refusal on 127.0.0.1 proves the wildcard busy, but not the other way round.
     history.refused(&on("127.0.0.1"), TCP, port(80), None, 0);
     history.refused(&on("0.0.0.0"), TCP, port(81), None, 0);
     let failed = |ips: &[&str], number| known(&history, ips, number, 0).totals.failed;
@@ -91,7 +91,7 @@ fn evidence_is_shared_by_what_it_proves() {
         (1, 1, 0)
     );
     assert_eq!((failed(any, 81), failed(lo, 81)), (1, 0));
-    // An occupant is in the way of whatever it overlaps.
+    // An occupant blocks every address that it overlaps.
     history.snapshot(&[sighting("127.0.0.1", 82), sighting("0.0.0.0", 83)], 0);
     let seen = |ips: &[&str], number| known(&history, ips, number, 0).seen_now;
     assert_eq!(
@@ -121,7 +121,7 @@ fn lingering_connections_are_no_failure() {
 }
 
 #[test]
-fn a_port_half_bound_is_a_port_refused() {
+fn port_refused_on_one_address_counts_as_refused() {
     let mut history = History::new(HALF_LIFE);
     let both = group(&["0.0.0.0", "::"]);
     history.open(&both, TCP, 0);
@@ -134,7 +134,7 @@ fn a_port_half_bound_is_a_port_refused() {
 }
 
 #[test]
-fn releases_and_late_conflicts_count_for_whoever_overlaps() {
+fn releases_and_late_conflicts_count_for_overlapping_groups() {
     let mut history = History::new(HALF_LIFE);
     history.open(&group(&["0.0.0.0"]), TCP, 0);
     history.open(&group(&["10.0.0.7"]), TCP, 0);
@@ -160,7 +160,7 @@ fn neighbours_in_a_block_make_each_other_dearer() {
 }
 
 #[test]
-fn only_so_many_groups_are_known_and_the_stalest_makes_room() {
+fn stalest_page_makes_room() {
     let mut history = History::new(HALF_LIFE);
     for number in 0..=PAGES {
         let ip = format!("10.0.0.{number}");
@@ -172,7 +172,7 @@ fn only_so_many_groups_are_known_and_the_stalest_makes_room() {
 }
 
 #[test]
-fn what_is_known_already_is_not_learned_again() {
+fn replay_skips_known_attempts() {
     let mut history = History::new(HALF_LIFE);
     let tries = [
         attempt("0.0.0.0", 80, Outcome::Bound, 10),
@@ -189,7 +189,7 @@ fn what_is_known_already_is_not_learned_again() {
 }
 
 #[test]
-fn what_was_tried_before_a_row_was_written_and_learned_after_it_is_news() {
+fn attempts_learned_after_a_write_are_news() {
     let mut history = History::new(HALF_LIFE);
     history.open(&group(&["0.0.0.0"]), TCP, 0);
     history.snapshot(&[sighting("0.0.0.0", 81)], 10);
@@ -262,10 +262,9 @@ fn sum(
 }
 
 proptest! {
-    /// Whatever happens in whatever order, and however often it went to the record and back
-    /// meanwhile, counts are the sums that they stand for.
+    /// Counts are sums of decayed events, in any order of events and across a reload.
     #[test]
-    fn counts_are_the_sums_they_stand_for(
+    fn counts_are_sums_of_decayed_events(
         steps in steps(), number in 1000u16..1010, later in 0..50 * HOUR,
         reload in proptest::option::of(0usize..60), half_life_hours in 1u64..100,
     ) {
@@ -303,9 +302,9 @@ proptest! {
         prop_assert_eq!(found.totals.busy, busy.count() as u64);
     }
 
-    /// What was handed out and loaded weighs the same.
+    /// Evidence weighs the same after it was written and loaded.
     #[test]
-    fn what_comes_back_from_the_record_weighs_the_same(steps in steps(), later in 0..50 * HOUR) {
+    fn loaded_evidence_weighs_the_same(steps in steps(), later in 0..50 * HOUR) {
         let mut history = History::new(HALF_LIFE);
         history.open(&group(&["0.0.0.0"]), TCP, 0);
         let mut now_ms = 0;

@@ -1,15 +1,15 @@
-//! What is wrong or looks wrong, and how it is told.
+//! Findings and their messages.
 
 use super::*;
 
-/// The one thing that is wrong with a file.
+/// The only finding about a file.
 fn wrong(text: &str) -> String {
     let errors = errors_of_file(text);
     assert_eq!(errors.len(), 1, "{text}: {errors:#?}");
     errors[0].strip_prefix("error: ").unwrap().to_owned()
 }
 
-/// Each text is refused with a message that starts so and ends with a way out.
+/// Asserts that each text is refused with a message that has this start and ends with a way out.
 fn assert_refused(cases: &[(&str, &str)]) {
     for (text, start) in cases {
         let found = wrong(text);
@@ -20,7 +20,7 @@ fn assert_refused(cases: &[(&str, &str)]) {
 }
 
 #[test]
-fn a_message_names_key_file_line_and_the_way_out() {
+fn message_names_key_file_line_and_way_out() {
     assert_eq!(
         wrong("\n[pools.web]\nranges = \"9000-8000\""),
         "pools.web.ranges (file /x.toml:3): range 9000-8000 is reversed: write 8000-9000"
@@ -219,7 +219,7 @@ fn other_wrong_settings_are_refused() {
 }
 
 #[test]
-fn a_long_socket_path_is_refused_before_the_kernel_does() {
+fn long_socket_path_is_refused() {
     let path = |length: usize| format!("/{}", "x".repeat(length - 1));
     assert!(load(&with_variables(&[("SOCKET", &path(107))])).is_ok());
     let wrong = errors(&with_variables(&[("SOCKET", &path(108))]));
@@ -235,7 +235,7 @@ fn a_long_socket_path_is_refused_before_the_kernel_does() {
 }
 
 #[test]
-fn without_a_home_a_data_directory_must_be_set() {
+fn data_directory_is_needed_without_a_home() {
     let homeless = Sources::default();
     let wrong = errors(&homeless);
     assert_eq!(wrong.len(), 1);
@@ -251,7 +251,7 @@ fn without_a_home_a_data_directory_must_be_set() {
 }
 
 #[test]
-fn all_problems_are_told_at_once() {
+fn all_problems_are_reported_at_once() {
     let (folder, mut sources) = with_file("console.workers = 0\nx = 1\n[pools.a]\nranges = 0\n");
     sources.user_file = Some(write(folder.path(), "user.toml", "not toml"));
     sources.environment = variables(&[("STORE__BATCH_MAX", "none")]);
@@ -272,7 +272,7 @@ fn all_problems_are_told_at_once() {
 }
 
 #[test]
-fn warnings_are_told_beside_errors() {
+fn warnings_are_reported_beside_errors() {
     let text = "console.workers = 0\n[pools.web]\nranges = \"29000-30000\"\n";
     let (_folder, sources) = with_file(text);
     let findings = load(&sources).unwrap_err().findings;
@@ -281,7 +281,7 @@ fn warnings_are_told_beside_errors() {
 }
 
 #[test]
-fn the_file_of_the_flag_must_be_there_the_others_need_not() {
+fn only_the_file_of_the_flag_must_exist() {
     let folder = tempfile::tempdir().unwrap();
     let missing = folder.path().join("missing.toml");
     let mut sources = Sources {
@@ -299,7 +299,7 @@ fn the_file_of_the_flag_must_be_there_the_others_need_not() {
 }
 
 #[test]
-fn unknown_keys_come_with_the_nearest_known_one() {
+fn unknown_keys_suggest_the_nearest_known_one() {
     let unknown = |text: &str| errors_of_file(text).join("\n");
     for (text, hint) in [
         (
@@ -356,7 +356,7 @@ fn pools_that_share_ports_are_warned_about() {
           give each pool ports of its own"
         ]
     );
-    // "a" comes before "default", whose ranges nobody wrote down.
+    // "a" comes before "default", whose ranges are built in.
     assert_eq!(
         warnings("[pools.a]\nranges = 20000"),
         [
@@ -370,7 +370,7 @@ fn pools_that_share_ports_are_warned_about() {
 }
 
 #[test]
-fn the_host_is_compared_with_the_settings() {
+fn settings_are_compared_with_the_host() {
     let (_folder, sources) = with_file(
         "[pools.web]\nranges = \"32000-33000\"\ninterfaces = \"lan0\"\n[interfaces.lan1]\n",
     );

@@ -1,11 +1,11 @@
-//! Which layer wins, what it means, and how it is named.
+//! Layers: precedence, values and names of sources.
 
 use super::*;
 use crate::config::layers::CHILD_VARIABLES;
 use crate::telemetry::LogFormat;
 
 #[test]
-fn without_anything_the_defaults_hold() {
+fn defaults_hold_without_sources() {
     let loaded = load(&bare()).unwrap();
     let settings = &loaded.settings;
     assert_eq!(loaded.warnings, []);
@@ -31,7 +31,7 @@ fn without_anything_the_defaults_hold() {
 }
 
 #[test]
-fn each_layer_wins_over_the_one_before_and_is_named() {
+fn later_layers_win_and_are_named() {
     let folder = tempfile::tempdir().unwrap();
     let all = "[telemetry]\nlog = \"FROM\"\n";
     let file = |name: &str| write(folder.path(), name, &all.replace("FROM", name));
@@ -116,7 +116,7 @@ fn every_flag_reaches_its_setting() {
 }
 
 #[test]
-fn a_pool_is_overridden_setting_by_setting() {
+fn pools_are_overridden_setting_by_setting() {
     let (_folder, mut sources) = with_file(
         "[pools.console]\nranges = \"8880-8899\"\nstrategy = \"random\"\n\
          [pools.web]\nranges = [3000, \"3100-3199\"]\nttl = \"8h\"\n",
@@ -143,7 +143,7 @@ fn a_pool_is_overridden_setting_by_setting() {
 }
 
 #[test]
-fn the_built_in_preference_gives_way_to_other_ranges() {
+fn built_in_preference_gives_way_to_other_ranges() {
     let sources = with_variables(&[("POOLS__CONSOLE__RANGES", "9100-9110")]);
     assert_eq!(
         load(&sources).unwrap().settings.pools["console"].prefer,
@@ -194,7 +194,7 @@ fn variables_are_read_as_they_are_written() {
 }
 
 #[test]
-fn what_run_tells_its_child_is_no_setting() {
+fn variables_of_run_are_no_settings() {
     let mut sources = bare();
     let name_and_text = |name: &&str| ((*name).to_owned(), "x".to_owned());
     sources.environment = CHILD_VARIABLES.iter().map(name_and_text).collect();
@@ -264,9 +264,9 @@ fn a_nic_may_have_a_dot_in_its_name() {
 }
 
 proptest! {
-    /// Whatever stands in a file, it is read or refused, never more.
+    /// Every text of a file is read or refused.
     #[test]
-    fn no_text_makes_it_panic(text in "[\\[\\]a-z.=\"0-9 \n-]{0,60}") {
+    fn texts_never_cause_a_panic(text in "[\\[\\]a-z.=\"0-9 \n-]{0,60}") {
         let (_folder, sources) = with_file(&text);
         let _ = load(&sources);
     }

@@ -1,4 +1,4 @@
-//! The whole way from files, variables and flags to settings.
+//! From files, variables and flags to settings.
 
 use std::fs;
 use std::num::NonZeroU32;
@@ -60,7 +60,7 @@ fn ports(text: &str) -> PortSet {
     text.parse().unwrap()
 }
 
-/// What is wrong with a file, each finding as one line, the folder left out.
+/// Findings about a file, each as one line, without the folder.
 fn errors_of_file(text: &str) -> Vec<String> {
     let (folder, sources) = with_file(text);
     let prefix = format!("{}/", folder.path().display());

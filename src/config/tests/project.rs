@@ -1,9 +1,9 @@
-//! The project file: where it is looked for, what it may say.
+//! The project file: search and content.
 
 use super::*;
 use crate::domain::variables::HostVariable;
 
-/// What the project around a folder needs.
+/// Reads the project around a folder.
 fn project(directory: &Path, sources: &Sources) -> Result<Option<Project>, ConfigError> {
     let uid = rustix::process::geteuid().as_raw();
     super::super::project(&Tree::of(directory, None, uid), sources)
@@ -28,7 +28,7 @@ fn wrong(text: &str) -> Vec<String> {
 }
 
 #[test]
-fn it_names_what_the_project_needs() {
+fn services_are_read_with_their_settings() {
     let (folder, deep) = repository(
         "[services.web]\nprefer = 3000\n\n[services.api]\nprotocol = \"both\"\npool = \"apis\"\n\
          interfaces = \"loopback\"\nhandover = \"fd\"\nttl = \"8h\"\n[services.db]\n",
@@ -47,7 +47,7 @@ fn it_names_what_the_project_needs() {
 }
 
 #[test]
-fn it_is_looked_for_up_to_the_root_of_the_work_tree() {
+fn search_ends_at_the_root_of_the_work_tree() {
     let (folder, deep) = repository("[services.web]\n");
     assert!(project(&deep, &bare()).unwrap().is_some());
     // An inner repository is another project.
@@ -61,7 +61,7 @@ fn it_is_looked_for_up_to_the_root_of_the_work_tree() {
 }
 
 #[test]
-fn a_setting_of_the_service_is_told_where_it_belongs() {
+fn settings_of_the_service_are_sent_to_its_file() {
     assert_eq!(
         wrong("socket = \"/s\"\n[console]\nlisten = \"127.0.0.1:1\"\n[services.web]\n"),
         [
@@ -74,7 +74,7 @@ fn a_setting_of_the_service_is_told_where_it_belongs() {
 }
 
 #[test]
-fn what_is_wrong_is_named_with_its_line() {
+fn findings_name_the_line() {
     let port = "error: services.web.port (file /portbook.toml:3): 0 does not fit: write a port from 1 to 65535";
     let table = "error: service.api.port (file /portbook.toml:5): service.api.port is not a setting of a project: did you mean services.api.port?";
     let key = "error: services.web.prefre (file /portbook.toml:2): services.web.prefre is not a setting of a project: did you mean services.web.prefer?";
@@ -156,7 +156,7 @@ fn placeholders_that_cannot_be_filled_are_named_with_their_line() {
 }
 
 #[test]
-fn variables_of_a_stranger_cannot_run_code() {
+fn untrusted_variables_cannot_run_code() {
     for setting in [
         "variable = \"LD_PRELOAD\"",
         "variable = \"A B\"",
@@ -185,7 +185,7 @@ fn variables_of_a_stranger_cannot_run_code() {
 }
 
 #[test]
-fn two_services_with_one_variable_are_told_once() {
+fn two_services_with_one_variable_are_reported_once() {
     let lines =
         wrong("[services.a]\nvariable = \"PORT_X\"\n[services.b]\nenv = { PORT_X = \"1\" }\n");
     assert_eq!(lines.len(), 1, "{lines:?}");

@@ -1,7 +1,7 @@
-//! Variables that mean something to others, by their documentation.
+//! Variables that other programs use, by their documentation.
 
-/// Names that change what a shell, a loader or a common program does. A project file comes with a
-/// stranger's repository, so it may not set them. No such list is complete: `env` prints every
+/// Names that change the behaviour of a shell, a loader or a common program. A project file may come
+/// with an untrusted repository, so it may not set them. No such list is complete: `env` prints every
 /// variable before a shell reads it. Compared in upper case: zsh ties `path` to `PATH`.
 pub(super) const DANGEROUS: &[&str] = &[
     // Shells: bash(1), zshparam(1), dash(1), fish(1).
@@ -132,7 +132,7 @@ pub(super) const DANGEROUS: &[&str] = &[
     "GNUPGHOME",
     "PGSERVICEFILE",
     "PGSYSCONFDIR",
-    // Whom programs trust, and through whom they speak.
+    // Trusted certificates and proxies.
     "NODE_EXTRA_CA_CERTS",
     "NODE_TLS_REJECT_UNAUTHORIZED",
     "SSL_CERT_FILE",
@@ -184,8 +184,8 @@ pub(super) const DANGEROUS_FAMILIES: &[&str] = &[
     "LISTEN_",
 ];
 
-/// What other programs read from a variable that a service's name may give by chance, by its
-/// documentation: the value would be a host or a port where they expect something else.
+/// Variables that the name of a service may give by chance, with their use by other programs: these
+/// would read a host or a port where they expect another value.
 pub(super) const MISREAD: &[(&str, &str)] = &[
     ("DOCKER_HOST", "docker reads its daemon's socket from it"),
     ("CONTAINER_HOST", "podman reads its service's URL from it"),

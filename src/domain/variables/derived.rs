@@ -1,4 +1,4 @@
-//! The variables that names give, and those that a project file writes out.
+//! Variables that follow from names, and those that a project file spells out.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use super::{Group, Groups, HostVariable, Side, Variables, Wrong};
 use crate::domain::variable::{Variable, misread};
 
 impl Groups {
-    /// The variables of all that is not only referred to.
+    /// Variables of all groups that are not merely referred to.
     pub fn variables(&self) -> Result<Variables, Wrong> {
         let mut found = Found::default();
         let own = || self.0.iter().filter(|group| !group.only_referred_to);
@@ -27,7 +27,7 @@ impl Groups {
         Ok(variables)
     }
 
-    /// The variables of a service's `env`.
+    /// Adds the variables of a service's `env`.
     fn written_out(&self, index: usize, found: &mut Found) -> Result<(), Wrong> {
         let group = &self.0[index];
         for (variable, text) in &group.wishes.env {
@@ -39,7 +39,7 @@ impl Groups {
 }
 
 impl Group {
-    /// Its port under a variable, and all of them where several were asked for.
+    /// First port under a variable, and all ports if a number was asked for.
     fn ports_under(&self, variable: &str) -> Vec<(String, String)> {
         let first = self.ports.first().map(|port| (variable.to_owned(), *port));
         let mut pairs: Vec<(String, String)> = first
@@ -64,7 +64,7 @@ fn bare(group: &Group) -> Vec<(String, String)> {
     pairs
 }
 
-/// What a variable belongs to, as it is said.
+/// Words for the group that a variable belongs to.
 fn owner(group: &Group) -> String {
     let name = group.name.as_ref();
     name.map_or_else(|| "the request".to_owned(), ToString::to_string)
@@ -78,7 +78,7 @@ struct Found {
 }
 
 impl Found {
-    /// The variables that a name gives.
+    /// Adds the variables that follow from a name.
     fn derived(&mut self, group: &Group) -> Result<(), Wrong> {
         let Some(name) = &group.name else {
             return Ok(());
@@ -102,7 +102,7 @@ impl Found {
         self.client(group, &prefix, &owner)
     }
 
-    /// Where the program is to bind what no client can connect to, the client's host as well.
+    /// Adds the host for clients if they cannot connect to the bound one, such as a wildcard.
     fn client(&mut self, group: &Group, prefix: &str, owner: &str) -> Result<(), Wrong> {
         if group.client_host == group.bind_host {
             return Ok(());
