@@ -12,7 +12,7 @@ use crate::domain::attempt::{Attempt, Occupant};
 use crate::domain::lease::AllocationId;
 
 /// One attempt, as it is stored, answered and exported.
-#[derive(Debug, Clone, PartialEq, FromRow, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, FromRow, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "AttemptDocument")]
 pub struct AttemptRecord {
     /// Paging key: counts up. `None` in the answer to a request for ports, whose attempts are not

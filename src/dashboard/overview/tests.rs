@@ -41,25 +41,19 @@ fn hostile_lease(uid: u32) -> LeaseRow {
 
 fn hostile_attempt() -> AttemptDocument {
     AttemptDocument {
-        seq: None,
-        allocation: None,
         pool: Some("console".into()),
-        at: Timestamp::UNIX_EPOCH,
         interface: HOSTILE.into(),
         address: "127.0.0.1".into(),
         protocol: "tcp".into(),
         port: 8888,
         outcome: "in_use".into(),
-        errno: None,
-        duration_us: 1.0,
         occupant: Some(Occupant {
             pid: Some(7),
             uid: None,
             command: Some(HOSTILE.into()),
             state: SocketState::Listening,
         }),
-        trace_id: None,
-        span_id: None,
+        ..AttemptDocument::default()
     }
 }
 
