@@ -12,7 +12,7 @@ use sqlx::{ConnectOptions, Connection};
 
 use super::StoreError;
 
-static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
+pub(super) static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 
 /// Longest wait for another process that writes at the same moment.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);

@@ -1,14 +1,15 @@
 //! Asking for the past: filters, pages, sums.
 
-use sqlx::{QueryBuilder, Row};
+use sqlx::{Connection, QueryBuilder, Row, SqliteConnection};
 
-use super::past::{DAY, add, allocation, at, attempts, ended, filter, raw};
+use super::past::{DAY, add, allocation, at, attempts, ended, filter};
 use super::{attempt, full_lease, open};
 use crate::domain::attempt::{Attempt, Outcome};
 use crate::domain::explanation::Explanation;
 use crate::domain::history::{LateRow, Learned};
 use crate::domain::port::Protocol;
 use crate::store::filter::narrow;
+use crate::store::open::MIGRATIONS;
 use crate::store::{AllocationRecord, AttemptFilter, ExportFilter, ExportTable, Store};
 
 type Set = fn(&mut AttemptFilter);
@@ -103,28 +104,22 @@ async fn each_filter_leaves_the_attempts_it_names() {
 #[tokio::test]
 async fn migration_gives_attempts_the_user_of_their_allocation() {
     let folder = tempfile::tempdir().unwrap();
-    let (store, writer) = open(folder.path()).await;
-    for number in 0..3 {
-        add(&store, 100, number, 10).await;
-    }
-    drop(store);
-    writer.await.unwrap();
-    for statement in [
-        "drop index attempt_uid",
-        "alter table attempt drop column uid",
-        "drop index allocation_retry",
-        "alter table allocation drop column retry_key",
-        "alter table late_conflict drop column occupant_uid",
-        "alter table history_state add column pending_seq integer not null default 0",
-        "alter table lease drop column moved",
-        "alter table lease drop column forgotten",
-        "alter table lease drop column idle_since_ms",
-        "alter table lease drop column by_hand",
-        "alter table lease drop column scope_device",
-        "delete from _sqlx_migrations where version >= 9",
-    ] {
-        raw(&folder.path().join("portbook.db"), statement).await;
-    }
+    let url = format!(
+        "sqlite://{}?mode=rwc",
+        folder.path().join("portbook.db").display()
+    );
+    let mut old = SqliteConnection::connect(&url).await.unwrap();
+    MIGRATIONS.run_to(8, &mut old).await.unwrap();
+    let rows = "insert into allocation \
+         (id, at_ms, uid, pool, attempt_count, duration_us, explanation) \
+         select unhex(format('%032x', value)), 0, value % 2, 'default', 10, 1, '{}' \
+         from json_each('[0,1,2]'); \
+         insert into attempt (allocation, at_ms, pool, interface, address, protocol, port, outcome, \
+         duration_ns) \
+         select allocation.id, 0, 'default', 'any', '::', 'tcp', 8000, 'bound', 1 \
+         from allocation, json_each('[1,2,3,4,5,6,7,8,9,10]')";
+    sqlx::raw_sql(rows).execute(&mut old).await.unwrap();
+    old.close().await.unwrap();
     let (store, _writer) = open(folder.path()).await;
     for (uid, wanted) in [(0, 20), (1, 10), (2, 0)] {
         let of_user = filter(|f| f.uid = Some(uid));
