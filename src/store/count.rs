@@ -40,13 +40,17 @@ impl Reader {
             .fetch_one(&self.pool)
             .await?;
         let sums: Vec<(String, i64)> = sqlx::query_as(
-            "select json_array( \
-                 at_ms / 3600000, pool, interface, protocol, port, uid, \
-                 sum(outcome = 'bound'), sum(outcome = 'lingering'), sum(outcome = 'in_use'), \
-                 sum(outcome = 'not_permitted'), sum(outcome = 'address_not_available'), \
-                 sum(outcome not in \
+            "select json_object( \
+                 'hour', at_ms / 3600000, 'pool', pool, 'interface', interface, \
+                 'protocol', protocol, 'port', port, 'uid', uid, \
+                 'bound', sum(outcome = 'bound'), 'lingering', sum(outcome = 'lingering'), \
+                 'in_use', sum(outcome = 'in_use'), \
+                 'not_permitted', sum(outcome = 'not_permitted'), \
+                 'address_not_available', sum(outcome = 'address_not_available'), \
+                 'failed', sum(outcome not in \
                      ('bound', 'lingering', 'in_use', 'not_permitted', 'address_not_available')), \
-                 max(at_ms), max(iif(outcome in ('bound', 'lingering'), null, at_ms)) \
+                 'last_ms', max(at_ms), \
+                 'last_refused_ms', max(iif(outcome in ('bound', 'lingering'), null, at_ms)) \
              ), max(seq) \
              from ( \
                  select * from attempt where seq > ?1 order by seq limit ?2 \
@@ -71,8 +75,10 @@ impl Reader {
 
     async fn uncounted_occupants(&self, first: i64, last: i64) -> Result<String, StoreError> {
         let sums: Vec<String> = sqlx::query_scalar(
-            "select json_array( \
-                 at_ms / 86400000, pool, protocol, port, uid, command, occupant_uid, count(*) \
+            "select json_object( \
+                 'day', at_ms / 86400000, 'pool', pool, 'protocol', protocol, 'port', port, \
+                 'uid', uid, 'command', command, 'occupant_uid', occupant_uid, \
+                 'attempts', count(*) \
              ) \
              from ( \
                  select \

@@ -1,14 +1,16 @@
--- What attempts are counted through; in the writer's connection alone, like the view batch. The
--- totals grow and the mark moves in one transaction, so that nobody counts an attempt twice.
+-- Attempts are counted through this view, which lives in the writer's connection only, like the view
+-- batch. The totals grow and the mark moves in one transaction, so that no attempt is counted twice.
+-- The sums are JSON arrays with one object a group (count.rs).
 create temp view counting (first, last, attempts, occupants) as select null, null, null, null;
 
 create temp trigger count_attempts instead of insert on counting
 when new.first = (select attempt_seq from counted) begin
-    -- An attempt comes with its hour.
     insert into attempt_day
     select
-        (value ->> 0) / 24, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6,
-        value ->> 7, value ->> 8, value ->> 9, value ->> 10, value ->> 11, value ->> 12, value ->> 13
+        (value ->> 'hour') / 24, value ->> 'pool', value ->> 'interface', value ->> 'protocol',
+        value ->> 'port', value ->> 'uid', value ->> 'bound', value ->> 'lingering',
+        value ->> 'in_use', value ->> 'not_permitted', value ->> 'address_not_available',
+        value ->> 'failed', value ->> 'last_ms', value ->> 'last_refused_ms'
     from jsonb_each(new.attempts)
     where true
     on conflict do update set
@@ -23,12 +25,13 @@ when new.first = (select attempt_seq from counted) begin
 
     insert into attempt_hour
     select
-        value ->> 0, value ->> 1, value ->> 5,
+        value ->> 'hour', value ->> 'pool', value ->> 'uid',
         sum(
-            (value ->> 6) + (value ->> 7) + (value ->> 8) + (value ->> 9) + (value ->> 10)
-            + (value ->> 11)
+            (value ->> 'bound') + (value ->> 'lingering') + (value ->> 'in_use')
+            + (value ->> 'not_permitted') + (value ->> 'address_not_available')
+            + (value ->> 'failed')
         ),
-        sum(value ->> 8)
+        sum(value ->> 'in_use')
     from jsonb_each(new.attempts)
     where true
     group by 1, 2, 3
@@ -38,9 +41,10 @@ when new.first = (select attempt_seq from counted) begin
 
     insert into place_day
     select
-        (value ->> 0) / 24, value ->> 1, value ->> 2, value ->> 5, sum(value ->> 6), sum(value ->> 7),
-        sum(value ->> 8), sum(value ->> 9), sum(value ->> 10), sum(value ->> 11), max(value ->> 12),
-        max(value ->> 13)
+        (value ->> 'hour') / 24, value ->> 'pool', value ->> 'interface', value ->> 'uid',
+        sum(value ->> 'bound'), sum(value ->> 'lingering'), sum(value ->> 'in_use'),
+        sum(value ->> 'not_permitted'), sum(value ->> 'address_not_available'),
+        sum(value ->> 'failed'), max(value ->> 'last_ms'), max(value ->> 'last_refused_ms')
     from jsonb_each(new.attempts)
     where true
     group by 1, 2, 3, 4
@@ -56,8 +60,8 @@ when new.first = (select attempt_seq from counted) begin
 
     insert into occupant_day
     select
-        value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6,
-        value ->> 7
+        value ->> 'day', value ->> 'pool', value ->> 'protocol', value ->> 'port', value ->> 'uid',
+        value ->> 'command', value ->> 'occupant_uid', value ->> 'attempts'
     from jsonb_each(new.occupants)
     where true
     on conflict do update set attempts = attempts + excluded.attempts;
