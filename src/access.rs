@@ -1,9 +1,9 @@
-//! Who may do what: peers, Host, Origin and the token. Checked before any handler runs.
+//! Access checks before every handler: peer, Host, Origin, token and session.
 //!
-//! Two doors. On the Unix socket the kernel vouches for the peer (`SO_PEERCRED`, `unix(7)`). On the
-//! loopback console anybody on the host can connect, and any web page in a user's browser can
-//! make that browser connect: so the console answers only to its own names (DNS rebinding), and
-//! changes state only for whoever shows the token, or a browser's session from one of its pages.
+//! On the Unix socket the kernel identifies the peer (`SO_PEERCRED`, `unix(7)`). To the loopback console
+//! every process on the host can connect, and every web page in a user's browser can make that browser
+//! connect. So the console answers only to its own names (DNS rebinding), and changes state only with
+//! the token, or with a browser's session from one of its own pages.
 
 pub mod cookie;
 mod hosts;
@@ -18,6 +18,7 @@ use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::Method;
 use actix_web::http::header::{self, HeaderMap, HeaderValue};
+use actix_web::http::uri::Authority;
 use actix_web::middleware::Next;
 use actix_web::web::Data;
 use actix_web::{HttpMessage, HttpRequest, ResponseError};
@@ -32,12 +33,12 @@ use crate::answers::viewer::token_needed;
 use crate::engine::service::Caller;
 use crate::host::{occupancy, process};
 
-/// Where a connection came from, noted when it was accepted.
+/// The other end of a connection, noted when it was accepted.
 #[derive(Debug)]
 pub enum Peer {
-    /// The Unix socket; the kernel vouches for the caller.
+    /// A caller on the Unix socket, identified by the kernel.
     Local(Caller),
-    /// The loopback console.
+    /// A client of the loopback console.
     Console(ConsolePeer),
 }
 
@@ -46,12 +47,12 @@ pub enum Peer {
 pub struct ConsolePeer {
     client: SocketAddr,
     server: SocketAddr,
-    /// Looked up once, and only for who shows a session.
+    /// Looked up once, and only if the client shows a session.
     origin: OnceLock<Origin>,
 }
 
 impl ConsolePeer {
-    /// The one at `client`, connected to `server`.
+    /// The peer at `client`, connected to `server`.
     pub const fn new(client: SocketAddr, server: SocketAddr) -> Self {
         Self {
             client,
@@ -62,7 +63,7 @@ impl ConsolePeer {
 }
 
 impl Peer {
-    /// Where the other end is, as far as the kernel tells.
+    /// The user of the other end, or its address if the kernel does not know the user.
     pub fn origin(&self) -> Origin {
         let guest = match self {
             Self::Local(caller) => return Origin::User(caller.uid),
@@ -75,23 +76,23 @@ impl Peer {
     }
 }
 
-/// The console's door: its token, its user, and the names it answers to.
+/// Access rules of the console: its token, its user, its names and its sessions.
 #[derive(Debug)]
 pub struct ConsoleAuth {
-    /// What whoever changes state must show.
+    /// Token for changes.
     pub token: Token,
-    /// The user that the service runs as, in whose name the token's bearer acts.
+    /// User id of the service; the bearer of the token acts as this user.
     pub uid: u32,
-    /// Names accepted in Host besides the loopback's own.
+    /// Names accepted in Host beside the loopback's own.
     pub extra_hosts: Vec<String>,
-    /// Browsers that have logged in.
+    /// Sessions of browsers that have logged in.
     pub sessions: Sessions,
 }
 
-/// Who is at the other end of a Unix socket. The kernel tells who connected; it cannot be forged.
+/// The caller at the other end of a Unix socket. The kernel identifies it; it cannot be forged.
 pub fn peer(credentials: &UCred) -> Caller {
     let pid = credentials.pid().and_then(|pid| u32::try_from(pid).ok());
-    // 0: a process of a pid namespace that is hidden from here.
+    // 0 is a process of a pid namespace that is hidden from here.
     let pid = pid.filter(|pid| *pid != 0);
     Caller {
         uid: credentials.uid(),
@@ -102,7 +103,7 @@ pub fn peer(credentials: &UCred) -> Caller {
     }
 }
 
-/// The middleware: finds out who asks, or refuses.
+/// Middleware that identifies the viewer, or refuses the request.
 pub async fn check<B: MessageBody + 'static>(
     request: ServiceRequest,
     next: Next<B>,
@@ -133,7 +134,7 @@ fn viewer_of(request: &ServiceRequest) -> Result<Viewer, Problem> {
             let door = door.ok_or_else(token_needed)?;
             at_the_console(request, peer, door)
         }
-        // The kernel named nobody on the Unix socket.
+        // The kernel did not identify the peer of the Unix socket.
         None => Err(token_needed()),
     }
 }
@@ -143,22 +144,8 @@ fn at_the_console(
     peer: &Peer,
     door: &ConsoleAuth,
 ) -> Result<Viewer, Problem> {
+    check_host(request, door)?;
     let headers = request.headers();
-    // HTTP/1.0 may leave Host out, and an absolute-form target outranks it (RFC 9112, 3.2.2).
-    let host = headers
-        .get(header::HOST)
-        .and_then(|value| value.to_str().ok());
-    let target = request
-        .uri()
-        .authority()
-        .map(actix_web::http::uri::Authority::as_str);
-    let ours = |name: &str| is_ours(name, &door.extra_hosts);
-    if !host.is_some_and(ours) || !target.is_none_or(ours) {
-        let named = target.or(host).unwrap_or_default();
-        let named: String = named.chars().take(100).collect();
-        let detail = format!("this console is not called {named:?}");
-        return Err(Problem::new(Code::MisdirectedHost, detail));
-    }
     let bearer = bearer(headers);
     if bearer.is_some_and(|given| !door.token.is(given)) {
         return Err(Problem::new(
@@ -168,25 +155,8 @@ fn at_the_console(
     }
     let session = session_of(headers, peer, door)?;
     if changes_state(request.method()) {
-        if is_foreign(headers, &door.extra_hosts) {
-            return Err(Problem::new(
-                Code::Forbidden,
-                "another site's page sent this request: only the console's own pages may",
-            ));
-        }
-        // What opens a session, or ends one, cannot need one.
-        let opens = matches!(request.path(), "/login" | "/logout");
-        if bearer.is_none() && session.is_none() && !opens {
-            return Err(token_needed());
-        }
-        // Every browser says where a form or script comes from (Fetch standard, 3.2); who does not
-        // is none, and a session is a browser's.
-        if bearer.is_none() && !headers.contains_key(header::ORIGIN) {
-            return Err(Problem::new(
-                Code::Forbidden,
-                "a request with a session must name its origin, as browsers do",
-            ));
-        }
+        let is_identified = bearer.is_some() || session.is_some();
+        check_change(request, door, is_identified, bearer.is_some())?;
     }
     Ok(match (bearer, session) {
         (Some(_), _) => Viewer::Known(Caller::user(door.uid)),
@@ -195,14 +165,64 @@ fn at_the_console(
     })
 }
 
-/// Whether a browser was led here by a page that is not the console's: what a link asks for is not
-/// what the reader asks for.
+/// Refuses names that are not the console's.
+fn check_host(request: &ServiceRequest, door: &ConsoleAuth) -> Result<(), Problem> {
+    // HTTP/1.0 may leave Host out, and an absolute-form target outranks it (RFC 9112, 3.2.2).
+    let host = request.headers().get(header::HOST);
+    let host = host.and_then(|value| value.to_str().ok());
+    let target = request.uri().authority().map(Authority::as_str);
+    let ours = |name: &str| is_ours(name, &door.extra_hosts);
+    if host.is_some_and(ours) && target.is_none_or(ours) {
+        return Ok(());
+    }
+    let named: String = target
+        .or(host)
+        .unwrap_or_default()
+        .chars()
+        .take(100)
+        .collect();
+    let detail = format!("this console is not called {named:?}");
+    Err(Problem::new(Code::MisdirectedHost, detail))
+}
+
+/// Refuses changes from other sites' pages, without a token or session, or with a session but without
+/// an origin.
+fn check_change(
+    request: &ServiceRequest,
+    door: &ConsoleAuth,
+    is_identified: bool,
+    has_token: bool,
+) -> Result<(), Problem> {
+    let headers = request.headers();
+    if is_foreign(headers, &door.extra_hosts) {
+        return Err(Problem::new(
+            Code::Forbidden,
+            "another site's page sent this request: only the console's own pages may",
+        ));
+    }
+    // Opening or ending a session cannot need one.
+    let opens = matches!(request.path(), "/login" | "/logout");
+    if !is_identified && !opens {
+        return Err(token_needed());
+    }
+    // Browsers name the origin of every form and script (Fetch standard, 3.2), and a session is a
+    // browser's.
+    if !has_token && !headers.contains_key(header::ORIGIN) {
+        return Err(Problem::new(
+            Code::Forbidden,
+            "a request with a session must name its origin, as browsers do",
+        ));
+    }
+    Ok(())
+}
+
+/// Whether a page of another site led the browser here: the user may not want what its link asks for.
 pub fn is_cross_site(request: &HttpRequest) -> bool {
     let door = request.app_data::<Data<Arc<ConsoleAuth>>>();
     door.is_some_and(|door| is_foreign(request.headers(), &door.extra_hosts))
 }
 
-/// The user of the session that is shown, if one is.
+/// The user of the session in the cookie. `None` without a living session.
 fn session_of(
     headers: &HeaderMap,
     peer: &Peer,
@@ -213,17 +233,17 @@ fn session_of(
     };
     match door.sessions.shown(session, || peer.origin()) {
         Shown::By(uid) => Ok(Some(uid)),
-        Shown::Nobody => Ok(None),
+        Shown::Unknown => Ok(None),
         Shown::Elsewhere(uid) => {
             let from = peer.origin();
             tracing::warn!(
                 uid,
                 ?from,
-                "a session was shown by somebody who did not open it"
+                "session shown by a client that did not open it; request refused"
             );
             Err(Problem::new(
                 Code::Unauthorized,
-                "this session was opened by somebody else's program: log in yourself",
+                "this session was opened by another user's program: log in yourself",
             ))
         }
     }
@@ -235,7 +255,7 @@ fn changes_state(method: &Method) -> bool {
 
 fn bearer(headers: &HeaderMap) -> Option<&str> {
     let given = headers.get(header::AUTHORIZATION)?.to_str().unwrap_or("");
-    // Any other scheme is a wrong token rather than none.
+    // Another scheme counts as a wrong token, not as none.
     let (scheme, token) = given.split_once(' ').unwrap_or(("", given));
     Some(if scheme.eq_ignore_ascii_case("bearer") {
         token.trim()
@@ -244,7 +264,7 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
     })
 }
 
-/// Headers for every answer: nothing is framed, sniffed, cached or loaded from elsewhere.
+/// Adds security headers: no framing, sniffing, caching, or loading from other sites.
 fn secure(headers: &mut HeaderMap) {
     const ALWAYS: [(header::HeaderName, &str); 6] = [
         (
@@ -254,8 +274,8 @@ fn secure(headers: &mut HeaderMap) {
         ),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::X_FRAME_OPTIONS, "DENY"),
-        // With no-referrer browsers would also hide where the console's own forms come from: they
-        // send "Origin: null" then (Fetch standard, "append a request Origin header").
+        // With no-referrer browsers send "Origin: null" for the console's own forms too (Fetch standard,
+        // "append a request Origin header").
         (header::REFERRER_POLICY, "same-origin"),
         (header::CROSS_ORIGIN_OPENER_POLICY, "same-origin"),
         (header::CROSS_ORIGIN_RESOURCE_POLICY, "same-origin"),

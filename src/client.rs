@@ -1,4 +1,4 @@
-//! Speaking to a running service over its Unix socket: HTTP/1.1, one connection a request.
+//! The client of a running service: HTTP/1.1 over its Unix socket, one connection a request.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -18,8 +18,8 @@ use crate::answers::operation::{self, Input, Operation, Sent};
 use crate::answers::problem::{Code, Problem};
 use crate::telemetry::propagation;
 
-/// How long a service's answer may be that is kept whole: an allocation's with an attempt for every
-/// port is the longest. Whoever sends more is not to use up the memory.
+/// Maximum size of an answer that is kept in memory. The longest one is an allocation with an attempt
+/// for every port.
 const LONGEST_BYTES: usize = 64 << 20;
 
 /// A service's socket that answered when it was last tried.
@@ -27,11 +27,11 @@ const LONGEST_BYTES: usize = 64 << 20;
 pub struct Client {
     socket: PathBuf,
     longest_bytes: usize,
-    /// The connection that was tried, for the first question.
+    /// Connection of [`connect`](Self::connect), for the first request.
     tried: Mutex<Option<UnixStream>>,
 }
 
-/// The pieces of an answer as they come.
+/// The body of an answer, piece by piece.
 #[derive(Debug)]
 pub struct Pieces(Incoming);
 
@@ -49,18 +49,18 @@ impl Pieces {
     }
 }
 
-/// Why there is no answer.
+/// Failure of a request.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// The service said no, and why.
+    /// The service refused the request.
     #[error(transparent)]
     Refused(#[from] Problem),
-    /// Nobody answers on the socket, or not in HTTP.
+    /// No service answers on the socket, or not in HTTP.
     #[error("no portbook service answers on {socket}: {source}; start one with `portbook serve`")]
     Unreachable {
-        /// The socket.
+        /// Path of the socket.
         socket: PathBuf,
-        /// What happened.
+        /// Error of the connection.
         source: io::Error,
     },
 }
@@ -75,7 +75,7 @@ impl Client {
         }
     }
 
-    /// The same for answers of at most so many bytes.
+    /// Sets the maximum size of an answer in bytes.
     #[must_use]
     pub fn at_most(mut self, longest_bytes: usize) -> Self {
         self.longest_bytes = longest_bytes;
@@ -87,12 +87,12 @@ impl Client {
         &self.socket
     }
 
-    /// Whether somebody accepts connections there.
+    /// Whether the socket accepts connections.
     pub async fn is_answered(&self) -> bool {
         self.connect().await.is_ok()
     }
 
-    /// Connects, for the first question to come.
+    /// Connects for the first request.
     pub async fn connect(&self) -> Result<(), ClientError> {
         let stream = UnixStream::connect(&self.socket).await;
         let stream = stream.map_err(|source| self.broken(source))?;
@@ -124,7 +124,7 @@ impl Client {
         self.read(if body.is_empty() { b"null" } else { &body })
     }
 
-    /// Reads an answer of any length piece by piece, for as long as `take` wants more.
+    /// Reads an answer of any length piece by piece, as long as `take` returns true.
     pub async fn stream<E>(
         &self,
         path: &str,
@@ -141,7 +141,7 @@ impl Client {
         Ok(Ok(()))
     }
 
-    /// Begins to read an answer of any length; it has begun when this returns.
+    /// Begins to read an answer of any length; returns once its head has come.
     pub async fn pieces(&self, path: &str) -> Result<Pieces, ClientError> {
         let answer = self.ask(Method::GET, path, None).await;
         let answer = answer.map_err(|error| self.broken(error))?;
@@ -197,7 +197,7 @@ impl Client {
         Ok(body.map_err(io::Error::other)?.to_bytes())
     }
 
-    /// Sends a request; the answer's body may still be on its way.
+    /// Sends a request, and returns once the head of the answer has come.
     async fn ask(
         &self,
         method: Method,
@@ -216,7 +216,7 @@ impl Client {
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
             .await
             .map_err(io::Error::other)?;
-        // It ends with the answer.
+        // The task ends with the answer.
         tokio::spawn(connection);
         let mut request = Request::builder()
             .method(method)
@@ -238,7 +238,7 @@ impl Client {
     }
 }
 
-/// The headers that carry the trace: that of the span this is asked in, else the caller's own.
+/// The headers of the trace: that of the current span, else that of the environment.
 fn trace() -> [(&'static str, Option<String>); 2] {
     let span = Span::current();
     let own = propagation::traceparent_of(&span);

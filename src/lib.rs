@@ -24,8 +24,8 @@
 //! ```
 //! # let folder = tempfile::tempdir()?;
 //! # let book = portbook::Portbook::embedded(folder.path())?;
-//! let stranger = std::net::TcpListener::bind("127.0.0.1:0")?;
-//! let busy = stranger.local_addr()?.port();
+//! let occupant = std::net::TcpListener::bind("127.0.0.1:0")?;
+//! let busy = occupant.local_addr()?.port();
 //!
 //! let listener = book.prefer(busy).attempts(20).name("console").listen()?;
 //! for attempt in listener.lease().conflicts() {

@@ -6,7 +6,7 @@ use actix_web::http::header::{self, HeaderMap, HeaderValue};
 
 use super::hosts::without_port;
 
-/// The cookie that carries a session, or takes it back where it is empty.
+/// The cookie of a session, or its removal if `session` is empty.
 pub fn of(headers: &HeaderMap, session: String) -> Cookie<'static> {
     let ends = session.is_empty();
     let mut cookie = Cookie::build(name(headers), session)
@@ -27,14 +27,14 @@ pub fn set(headers: &mut HeaderMap, cookie: &Cookie<'_>) {
     }
 }
 
-/// Takes the session back that a browser shows.
+/// Removes the session cookie if the browser sent one.
 pub(super) fn forget(asked: &HeaderMap, answered: &mut HeaderMap) {
     if session(asked).is_some() {
         set(answered, &of(asked, String::new()));
     }
 }
 
-/// What the session's cookie is called on this console.
+/// The cookie's name on this console.
 fn name(headers: &HeaderMap) -> String {
     let host = headers
         .get(header::HOST)

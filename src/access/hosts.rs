@@ -1,8 +1,8 @@
-//! The names that the console answers to, and pages that are not its own.
+//! The names of the console, and requests from pages of other sites.
 
 use actix_web::http::header::HeaderMap;
 
-/// Whether a browser says that the request came from a page that is not the console's.
+/// Whether the browser's headers name a page of another site as the source of the request.
 pub(super) fn is_foreign(headers: &HeaderMap, extra_hosts: &[String]) -> bool {
     let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
     let foreign_site =
@@ -20,7 +20,7 @@ fn origin_host(origin: &str) -> &str {
     origin.strip_prefix("http://").unwrap_or(origin)
 }
 
-/// Whether a Host names this console: a loopback name or address, or one that is configured.
+/// Whether a Host names this console: a loopback name or address, or a configured name.
 pub(super) fn is_ours(host: &str, extra_hosts: &[String]) -> bool {
     let name = without_port(host);
     let name = name.strip_suffix('.').unwrap_or(name);
@@ -44,7 +44,7 @@ pub(super) fn is_ours(host: &str, extra_hosts: &[String]) -> bool {
             .any(|extra| extra.eq_ignore_ascii_case(name))
 }
 
-/// A Host without its port.
+/// Removes the port of a Host.
 pub(super) fn without_port(host: &str) -> &str {
     let end_of_name = host.rfind(']').unwrap_or(0);
     match host[end_of_name..].find(':') {

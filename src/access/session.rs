@@ -1,8 +1,8 @@
-//! Logins of browsers: one-time codes that become sessions. Both live in memory only, so a restart
-//! of the service logs everybody out.
+//! Logins of browsers: one-time codes that become sessions. Both live in memory only, so a restart of
+//! the service ends all sessions.
 //!
-//! Another user's server on this host gets to see the cookie, since browsers send cookies to every port
-//! of a host. So a session belongs to where it was opened from: the user of the browser's socket.
+//! Browsers send cookies to every port of a host, so another user's server on this host sees the
+//! cookie. A session is therefore bound to the user of the browser's socket that opened it.
 //!
 //! The cookie is HttpOnly and SameSite=Strict (RFC 6265bis, 5.7): no script reads it and no other
 //! site's page sends it. Browsers send cookies to every port of a host, so its name carries the
@@ -19,33 +19,33 @@ use subtle::ConstantTimeEq;
 use crate::domain::lease::BootTime;
 use crate::host::clock::Clock;
 
-/// How long a code may wait for its browser.
+/// Lifetime of a code.
 pub const CODE_LASTS: Duration = Duration::from_mins(1);
 
-/// How long a session lasts after its last request.
+/// Lifetime of a session after its last request.
 pub const SESSION_LASTS: Duration = Duration::from_hours(12);
 
-/// How many of each there may be; the oldest goes first.
+/// Maximum number of codes, and of sessions; the oldest is removed first.
 const MOST: usize = 64;
 
-/// Where a browser is, as far as the kernel tells: what a session is bound to.
+/// The source of a browser's connection; a session is bound to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {
     /// A process of this user, on this host.
     User(u32),
-    /// Somewhere else, or nobody can say.
+    /// An address of another host, or of a process whose user the kernel does not tell.
     Address(IpAddr),
 }
 
-/// Whose session was shown.
+/// Result of a look-up of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shown {
-    /// A living one, from where it was opened.
+    /// Valid session of this user.
     By(u32),
-    /// A living one, but not from where it was opened: somebody else has got hold of it.
+    /// Valid session of this user, sent by another client: probably stolen.
     Elsewhere(u32),
-    /// None that lives.
-    Nobody,
+    /// No valid session.
+    Unknown,
 }
 
 /// The codes and sessions of a console.
@@ -63,7 +63,7 @@ struct Known {
 struct Secret {
     text: String,
     uid: u32,
-    /// Where a session was opened; a code is for whoever shows it.
+    /// Source that opened the session. `None` for a code, which any client may use.
     origin: Option<Origin>,
     until: BootTime,
 }
@@ -83,13 +83,13 @@ impl Sessions {
         }
     }
 
-    /// A code that opens one session of this user, once.
+    /// Makes a code that opens one session of this user, once.
     pub fn invite(&self, uid: u32) -> io::Result<String> {
         let until = self.clock.boot().after(CODE_LASTS);
         add(&mut self.known().codes, uid, None, until)
     }
 
-    /// A session for whoever shows a code; none where it was used, has run out or never was.
+    /// Opens a session with a code. `None` if the code was used, has run out or never existed.
     pub fn redeem(&self, code: &str, origin: Origin) -> io::Result<Option<String>> {
         let mut known = self.known();
         let found = known.codes.iter().position(|secret| secret.is(code));
@@ -100,19 +100,19 @@ impl Sessions {
         self.open(code.uid, origin).map(Some)
     }
 
-    /// A session of this user, who has shown who they are in another way.
+    /// Opens a session of a user who was identified by other means.
     pub fn open(&self, uid: u32, origin: Origin) -> io::Result<String> {
         let until = self.clock.boot().after(SESSION_LASTS);
         add(&mut self.known().sessions, uid, Some(origin), until)
     }
 
-    /// Whose session it is. Looking at it makes it last longer.
+    /// Looks up a session, and prolongs it.
     pub fn shown(&self, session: &str, from: impl FnOnce() -> Origin) -> Shown {
         let until = self.clock.boot().after(SESSION_LASTS);
         let mut known = self.known();
         let mut sessions = known.sessions.iter_mut();
         let Some(found) = sessions.find(|secret| secret.is(session)) else {
-            return Shown::Nobody;
+            return Shown::Unknown;
         };
         if found.origin != Some(from()) {
             return Shown::Elsewhere(found.uid);
@@ -185,9 +185,9 @@ mod tests {
         let session = sessions.redeem(&code, HERE).unwrap().unwrap();
         assert_eq!(sessions.shown(&session, || HERE), Shown::By(7));
         assert_eq!(sessions.redeem(&code, HERE).unwrap(), None);
-        assert_eq!(sessions.shown(&code, || HERE), Shown::Nobody);
+        assert_eq!(sessions.shown(&code, || HERE), Shown::Unknown);
         sessions.close(&session);
-        assert_eq!(sessions.shown(&session, || HERE), Shown::Nobody);
+        assert_eq!(sessions.shown(&session, || HERE), Shown::Unknown);
     }
 
     #[test]
@@ -207,7 +207,7 @@ mod tests {
             Shown::By(7),
             "it was used meanwhile"
         );
-        assert_eq!(sessions.shown(&unused, || HERE), Shown::Nobody);
+        assert_eq!(sessions.shown(&unused, || HERE), Shown::Unknown);
     }
 
     #[test]
@@ -217,7 +217,7 @@ mod tests {
         for _ in 0..MOST {
             sessions.open(2, HERE).unwrap();
         }
-        assert_eq!(sessions.shown(&first, || HERE), Shown::Nobody);
+        assert_eq!(sessions.shown(&first, || HERE), Shown::Unknown);
         assert_eq!(sessions.known().sessions.len(), MOST);
     }
 }

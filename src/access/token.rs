@@ -1,4 +1,4 @@
-//! The token: the secret that whoever may change state from the console shows.
+//! The token: the secret that allows changes on the console.
 
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
@@ -17,15 +17,15 @@ impl std::fmt::Debug for Token {
 }
 
 impl Token {
-    /// Reads the token of a data directory, or makes it (0600) where there is none.
+    /// Reads the token of a data directory, or makes one (mode 0600).
     pub fn open(file: &Path) -> io::Result<Self> {
         match Self::read(file) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             read => return read,
         }
         let text = secret()?;
-        // Written whole under another name and then linked, so that of two who make one at the
-        // same time both get the first, and nobody reads half of it.
+        // Written whole under another name and then linked: two processes that make one at the same time
+        // both get the first, and neither reads half of it.
         let new = file.with_extension(format!("{}.new", std::process::id()));
         let mut options = std::fs::OpenOptions::new();
         let mut written = options
@@ -57,9 +57,9 @@ impl Token {
         &self.0
     }
 
-    /// Whether this is it.
+    /// Whether `given` is the token.
     pub fn is(&self, given: &str) -> bool {
-        // In constant time, so that answers do not tell how much was right.
+        // In constant time, so that the time of an answer tells nothing about the token.
         self.0.as_bytes().ct_eq(given.as_bytes()).into()
     }
 }

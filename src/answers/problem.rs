@@ -10,7 +10,7 @@ use crate::telemetry::propagation;
 
 macro_rules! codes {
     ($($variant:ident $code:literal $status:literal $title:literal $help:literal)*) => {
-        /// What can go wrong, as clients match on it.
+        /// Code of a problem; clients match on its word.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub enum Code {
             $(#[doc = $title] $variant,)*
@@ -20,7 +20,7 @@ macro_rules! codes {
             /// Every code.
             pub const ALL: &'static [Self] = &[$(Self::$variant),*];
 
-            /// The word for it.
+            /// The word of the API.
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $code),* }
             }
@@ -30,12 +30,12 @@ macro_rules! codes {
                 match self { $(Self::$variant => $status),* }
             }
 
-            /// What it is, in a few words.
+            /// A short title.
             pub const fn title(self) -> &'static str {
                 match self { $(Self::$variant => $title),* }
             }
 
-            /// What to do about it.
+            /// The way out, in a sentence or two.
             pub const fn help(self) -> &'static str {
                 match self { $(Self::$variant => $help),* }
             }
@@ -47,7 +47,7 @@ codes! {
     InvalidRequest "invalid_request" 400 "Invalid request"
         "Read the detail: it names the field and what it takes."
     Unauthorized "unauthorized" 401 "Unauthorized"
-        "Send the header \"Authorization: Bearer TOKEN\"; `portbook token` prints the token to whoever may read the data directory."
+        "Send the header \"Authorization: Bearer TOKEN\"; `portbook token` prints the token to users who may read the data directory."
     Forbidden "forbidden" 403 "Forbidden"
         "Leases are changed by their own user or by root; a browser may only send requests from the console's own pages."
     PrivilegedPort "privileged_port" 403 "Privileged port"
@@ -57,7 +57,7 @@ codes! {
     MethodNotAllowed "method_not_allowed" 405 "Method not allowed"
         "Reading is GET, asking for ports is POST, releasing is DELETE."
     PortInUse "port_in_use" 409 "Port in use"
-        "`portbook who PORT` names who is on it. Ask with prefer instead of port to get the next free one."
+        "`portbook who PORT` names the occupant. Ask with prefer instead of port to get the next free one."
     PortLeased "port_leased" 409 "Port leased"
         "Release the lease, or ask with prefer instead of port to get the next free one."
     NameTaken "name_taken" 409 "Name taken"
@@ -97,13 +97,12 @@ codes! {
 }
 
 impl Code {
-    /// The code of this word.
+    /// The code of a word.
     pub fn parse(word: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|code| code.as_str() == word)
     }
 
-    /// The exit code of a command that met it: 2 for a request that is wrong in itself, 3 where there is
-    /// no service, else 1.
+    /// The exit code of a command: 2 for an invalid request, 3 if there is no service, else 1.
     pub const fn exit_code(self) -> u8 {
         match self {
             Self::InvalidRequest | Self::NoSuchPool | Self::TooLarge => 2,
@@ -121,25 +120,25 @@ impl Code {
     }
 }
 
-/// An error as clients get it: `application/problem+json`.
+/// A problem: the error document of the API (`application/problem+json`).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Problem {
-    /// A page of the console that explains the code.
+    /// Path of the console's page that explains the code.
     #[serde(rename = "type")]
     pub kind: String,
-    /// What it is, in a few words.
+    /// Short title of the code.
     pub title: String,
-    /// The HTTP status.
+    /// HTTP status.
     pub status: u16,
-    /// What it is this time, and the way out where there is one.
+    /// Explanation of this case, with the way out if there is one.
     pub detail: String,
-    /// The word to match on.
+    /// Word to match on.
     #[schemars(schema_with = "code_words")]
     pub code: String,
-    /// The trace that tells more, when it was sampled.
+    /// Trace of the request, if it was sampled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace_id: Option<String>,
-    /// For a refused allocation what was tried and who was in the way.
+    /// Attempts of a refused allocation, with the occupants.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub attempts: Vec<AttemptDocument>,
 }
@@ -150,7 +149,7 @@ fn code_words(_: &mut SchemaGenerator) -> Schema {
 }
 
 impl Problem {
-    /// A problem of this code.
+    /// A problem in the trace of the current span.
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
         Self {
             kind: format!("/errors/{}", code.as_str()),
@@ -172,7 +171,7 @@ impl Problem {
         Self::new(Code::InvalidRequest, detail.to_string())
     }
 
-    /// The exit code of a command that met it.
+    /// The exit code of a command.
     pub fn exit_code(&self) -> u8 {
         Code::parse(&self.code).map_or(1, Code::exit_code)
     }
@@ -182,7 +181,9 @@ impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
         let code = Code::parse(refusal.code()).unwrap_or(Code::StoreUnavailable);
         match &refusal {
-            Refusal::Store(error) => tracing::error!(%error, "the record is unavailable"),
+            Refusal::Store(error) => {
+                tracing::error!(%error, "the record is unavailable; a request was refused");
+            }
             _ if code == Code::HostError => {
                 tracing::error!(error = %refusal, "the host failed; a request was refused");
             }

@@ -1,5 +1,5 @@
-//! What texts look like that are more than texts: their parsers are written by hand, so their
-//! schemas are too. A test parses what each says.
+//! Schemas of texts with a grammar of their own. Their parsers are written by hand, so their schemas are
+//! too; a test parses the examples of each.
 
 use std::borrow::Cow;
 
@@ -11,20 +11,20 @@ use crate::domain::lease::Name;
 use crate::domain::moment::Moment;
 use crate::domain::selector::Selector;
 
-/// Durations that no parser reads in two ways. More is understood than this.
+/// Durations that every parser reads alike. The service understands more than this.
 const DURATION: &str = "^([0-9]{1,3}d)?([0-9]{1,4}h)?([0-9]{1,5}m)?([0-9]{1,6}s)?$";
 
-/// IPv4 networks; those of IPv6 are understood too, but no short pattern tells them.
+/// IPv4 networks. The service understands those of IPv6 too, but they have no short pattern.
 const NETWORK: &str = "^!?((25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])\\.){3}\
     (25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])/(3[0-2]|[12]?[0-9])$";
 
-/// Interfaces, by the characters that their names are made of in practice.
+/// Names of interfaces, by the characters in practice.
 const INTERFACE: &str = "^!?[A-Za-z0-9*?][A-Za-z0-9._*?-]{0,14}$";
 
-/// Ten leap years in seconds, which no duration may exceed.
+/// Maximum of a duration: ten leap years in seconds.
 const LONGEST_SECONDS: u64 = 10 * 366 * 86_400;
 
-/// A schema that stands where it is used: a name for it would only have to be looked up.
+/// A schema without a name, inlined where it is used.
 macro_rules! inline {
     ($($type:ty, $name:literal, $schema:expr;)*) => {$(
         impl JsonSchema for $type {
@@ -70,7 +70,7 @@ inline! {
     };
     HumanDuration, "Duration", |generator| match generator.contract() {
         Contract::Serialize => json_schema!({"title": "duration", "type": "string", "examples": ["1h30m"]}),
-        // For whoever sends one.
+        // In requests.
         _ => json_schema!({
             "title": "duration",
             "anyOf": [

@@ -77,7 +77,7 @@ impl Answered for ShowStats {
         let now = service.clock().now();
         let since = query.since.unwrap_or(SINCE).from(now);
         let mut filter = filter(viewer, since, query.pool.clone());
-        // One more than is told of, to know whether there is one.
+        // One more than is shown, to know whether there are more.
         filter.ports = limit + 1;
         let first_day = filter.first_day;
         let reader = service.store().reader();
@@ -113,7 +113,7 @@ fn filter(viewer: &Viewer, since: Timestamp, pool: Option<String>) -> StatsFilte
     }
 }
 
-/// What the attempts of a week on each interface add up to.
+/// Totals of the attempts of one week, by interface.
 pub async fn of_interfaces(
     service: &Service,
     viewer: &Viewer,
@@ -125,7 +125,7 @@ pub async fn of_interfaces(
     Ok(interfaces(&places))
 }
 
-/// What was tried on one port over all days, as this viewer may see it.
+/// Totals of the attempts on one port over all days, as this viewer may see them.
 pub(super) async fn of_port(
     service: &Service,
     viewer: &Viewer,
@@ -229,7 +229,7 @@ async fn with_occupants(
     Ok(ports.collect())
 }
 
-/// Occupants by name, those whose name is not the viewer's to know in one.
+/// Occupants by name; those that this viewer may not name are added up by user.
 fn named<'a>(
     totals: impl Iterator<Item = &'a OccupantTotal>,
     viewer: &Viewer,
@@ -274,7 +274,7 @@ fn by_hour(totals: &[AllocationTotal]) -> Vec<HourStats> {
     told.collect()
 }
 
-/// The totals come by state, shortest lifetime first.
+/// The totals are sorted by state, then by lifetime.
 fn lifetimes(totals: &[LeaseTotal]) -> Vec<LifetimeStats> {
     let of_state = totals.chunk_by(|a, b| a.state == b.state);
     let told = of_state.filter_map(|totals| {
@@ -289,7 +289,7 @@ fn lifetimes(totals: &[LeaseTotal]) -> Vec<LifetimeStats> {
     told.collect()
 }
 
-/// The lifetime that so many leases do not exceed.
+/// The lifetime that this number of leases do not exceed.
 fn reached(totals: &[LeaseTotal], wanted: u64) -> Option<HumanDuration> {
     let mut leases = 0;
     let total = totals.iter().find(|total| {
@@ -300,7 +300,7 @@ fn reached(totals: &[LeaseTotal], wanted: u64) -> Option<HumanDuration> {
     Some(HumanDuration(lifetime))
 }
 
-/// What choosing saved over these hours; none where no allocation tells what random would have met.
+/// Conflicts saved by the choice in these hours. `None` if no allocation weighed its candidates.
 #[expect(clippy::cast_precision_loss, reason = "no count here comes near 2^52")]
 pub fn saved<'a>(hours: impl Iterator<Item = &'a AllocationTotal> + Clone) -> Option<Saved> {
     let allocations: i64 = hours.clone().map(|hour| hour.weighed).sum();

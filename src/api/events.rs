@@ -1,4 +1,4 @@
-//! `/api/v1/events`: what happens, as it happens (server-sent events, WHATWG HTML 9.2).
+//! `/api/v1/events`: a live stream of events (server-sent events, WHATWG HTML 9.2).
 
 use std::time::Duration;
 
@@ -14,24 +14,24 @@ use crate::access::Viewer;
 use crate::domain::event::Event;
 use crate::engine::journal::Journal;
 
-/// A comment so often, so that proxies and browsers keep the connection.
+/// Interval of comments, so that proxies and browsers keep the connection.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
-/// Where a stream begins.
+/// Begin of a stream.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Beginning {
-    /// The last id that is known.
+    /// Id of the last event that the client knows.
     after: Option<String>,
 }
 
-/// The id of the latest event: a stream that begins after it tells all that happens from now on.
+/// The id of the latest event: a stream after it has every event from now on.
 pub fn latest_id(journal: &Journal) -> String {
     id(journal.run(), journal.last())
 }
 
-/// Streams events, after those that the listener knows by `Last-Event-ID` or `after`. The header goes
-/// first: a browser that comes back asks at the same address, but has heard more.
+/// Streams the events after the one in `Last-Event-ID` or `after`. The header wins: a browser that
+/// reconnects uses the old address, but has heard more events.
 pub async fn stream(
     face: Data<AppState>,
     viewer: Viewer,
@@ -42,10 +42,10 @@ pub async fn stream(
     let last = last.map(|value| value.to_str().unwrap_or_default());
     let last = last.or(beginning.after.as_deref());
     let run = face.service.journal().run();
-    // An id of an earlier run, which may have counted as far as this one has.
+    // An id of an earlier run is unknown, though its number may exist in this run too.
     let known = last.map(|id| number(id, run).unwrap_or(u64::MAX));
     let since = face.service.journal().since(known.unwrap_or(u64::MAX));
-    // Events that are no longer kept, or an id of an earlier run: the listener should load anew.
+    // Events that are no longer kept, or an id of an earlier run: the client should reload.
     let gap = last.is_some() && since.gap;
     let missed = gap.then_some(Told::Gap).into_iter();
     let missed = stream::iter(missed.chain(since.missed.into_iter().map(Told::Event)));
@@ -71,13 +71,13 @@ pub async fn stream(
 
 enum Told {
     Event(Event),
-    /// The listener was too slow; it should load anew.
+    /// The client was too slow; it should reload.
     Gap,
     Heartbeat,
 }
 
 fn following(live: Receiver<Event>) -> impl Stream<Item = Told> {
-    // Beats whatever else happens: what a listener may not see must not keep its line silent.
+    // Beats beside other events too: hidden ones must not keep the connection silent.
     let beats = tokio::time::interval_at(tokio::time::Instant::now() + HEARTBEAT, HEARTBEAT);
     stream::unfold((live, beats), |(mut live, mut beats)| async move {
         let told = tokio::select! {

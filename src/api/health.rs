@@ -12,13 +12,13 @@ use crate::answers::document::{CheckDocument, StatusDocument};
 use crate::domain::health::{Check, Condition, is_ready};
 use crate::engine::service::Service;
 
-/// The process answers.
+/// Handler that answers as long as the process does.
 pub async fn livez() -> HttpResponse {
     HttpResponse::Ok().content_type("text/plain").body("ok\n")
 }
 
-/// Whether ports can be granted and kept: 200, or 503 where a check failed. With `?verbose` it
-/// lists the checks, a line each.
+/// Checks that ports can be granted and kept: 200, or 503 if a check failed. With `?verbose` it lists
+/// the checks, a line each.
 pub async fn readyz(face: Data<AppState>, request: HttpRequest) -> HttpResponse {
     let checks = face.service.health().await;
     let mut answer = if is_ready(&checks) {

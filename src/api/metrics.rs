@@ -1,4 +1,4 @@
-//! `/metrics`: what is counted and measured, for Prometheus.
+//! `/metrics`: counters and gauges for Prometheus.
 
 use actix_web::http::header::ACCEPT;
 use actix_web::web::Data;
@@ -7,7 +7,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use super::AppState;
 use crate::telemetry::metrics::{Exposition, OPEN_METRICS_TYPE, TEXT_TYPE};
 
-/// Everything as text: `OpenMetrics` for whoever accepts it, else the format of Prometheus.
+/// All metrics as text: `OpenMetrics` if the client accepts it, else the format of Prometheus.
 pub async fn show(face: Data<AppState>, request: HttpRequest) -> HttpResponse {
     let accept = request.headers().get(ACCEPT);
     let accept = accept.and_then(|value| value.to_str().ok()).unwrap_or("");

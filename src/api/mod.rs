@@ -1,4 +1,4 @@
-//! JSON over HTTP: one file a resource, one table of errors. Nothing is decided here.
+//! JSON over HTTP. Decides nothing: operations stand in `answers`, and `operations` makes them routes.
 
 pub mod attempts;
 mod csv;
@@ -27,21 +27,21 @@ use crate::config::Loaded;
 use crate::engine::service::Service;
 use problem::{Code, Problem};
 
-/// What every handler can reach.
+/// State shared by all handlers.
 #[derive(Debug)]
 pub struct AppState {
     /// The engine.
     pub service: Service,
-    /// The settings in force, with where they came from.
+    /// Settings in force, each with the place it came from.
     pub loaded: Arc<std::sync::RwLock<Arc<Loaded>>>,
-    /// Where the console listens; empty until it does, and where it is switched off.
+    /// Address of the console; empty until it listens, and if it is off.
     pub console: Arc<std::sync::OnceLock<String>>,
-    /// The user that the service runs as.
+    /// User id of the service.
     pub uid: u32,
 }
 
 impl AppState {
-    /// The settings in force, with where they came from.
+    /// The settings in force.
     pub fn loaded(&self) -> Arc<Loaded> {
         let loaded = self.loaded.read();
         Arc::clone(&loaded.unwrap_or_else(std::sync::PoisonError::into_inner))
@@ -64,8 +64,7 @@ pub fn routes(config: &mut ServiceConfig) {
 /// The methods of a resource that can only be read.
 pub const READING: &str = "GET, HEAD";
 
-/// A resource that answers other methods in the same form as every other error, and says which
-/// there are (RFC 9110, 15.5.6).
+/// A resource that refuses other methods with a problem, and lists its own (RFC 9110, 15.5.6).
 pub fn resource(path: &str, allow: &str) -> Resource {
     let allow = allow.to_owned();
     let refuse = move |request: HttpRequest| {

@@ -1,4 +1,4 @@
-//! A server span for each request, in the caller's trace where it brings one.
+//! A server span for each request, in the client's trace if it sends one.
 
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
@@ -12,7 +12,7 @@ use super::problem::Code;
 
 use crate::telemetry::{propagation, span};
 
-/// The middleware.
+/// Middleware that opens the span and counts errors.
 pub async fn request<B: MessageBody + 'static>(
     request: ServiceRequest,
     next: Next<B>,
@@ -31,8 +31,7 @@ pub async fn request<B: MessageBody + 'static>(
     answer
 }
 
-/// Counts what was answered with an error. Refused requests for ports have a line in the log already;
-/// who was not let in at all has one here.
+/// Counts errors. Refused requests for ports are logged by the engine; refused access is logged here.
 fn count<B>(answer: &ServiceResponse<B>) {
     let extensions = answer.response().extensions();
     let face = answer.request().app_data::<Data<AppState>>();
@@ -41,7 +40,7 @@ fn count<B>(answer: &ServiceResponse<B>) {
         if let Code::Unauthorized | Code::Forbidden | Code::MisdirectedHost = code {
             let request = answer.request();
             let route = request.match_pattern().unwrap_or_default();
-            tracing::info!(code = code.as_str(), method = %request.method(), route, "not let in");
+            tracing::info!(code = code.as_str(), method = %request.method(), route, "access refused");
         }
     }
 }

@@ -7,10 +7,9 @@ use super::{Error, Lease};
 
 /// A socket, or several, with the lease of the port that they are bound to.
 ///
-/// It is used as the socket that it holds. Dropped, it closes the socket and gives the
-/// [lease](Lease) back. A server that takes the socket itself is given it by
-/// [`into_parts`](Self::into_parts), or by [`into_socket`](Self::into_socket) if it is to serve until
-/// the process ends.
+/// It derefs to its socket. Dropped, it closes the socket and releases the [lease](Lease). For a server
+/// that takes the socket itself there are [`into_parts`](Self::into_parts) and, if it serves until the
+/// process ends, [`into_socket`](Self::into_socket).
 ///
 /// ```
 /// # let folder = tempfile::tempdir()?;
@@ -24,7 +23,7 @@ use super::{Error, Lease};
 /// ```
 #[derive(Debug)]
 pub struct Bound<S> {
-    // Closed first: a port that is given back must be free.
+    // Closed first: a released port must be free.
     socket: S,
     lease: Lease,
 }
@@ -37,12 +36,12 @@ impl<S> Bound<S> {
         Self { socket, lease }
     }
 
-    /// The lease of its port.
+    /// The lease of the port.
     pub const fn lease(&self) -> &Lease {
         &self.lease
     }
 
-    /// The same lease, to renew it.
+    /// The lease of the port, to be renewed.
     ///
     /// ```
     /// # let folder = tempfile::tempdir()?;
@@ -55,12 +54,12 @@ impl<S> Bound<S> {
         &mut self.lease
     }
 
-    /// The socket and the lease apart. Drop the socket before the lease.
+    /// Splits the socket from the lease. Drop the socket first.
     pub fn into_parts(self) -> (S, Lease) {
         (self.socket, self.lease)
     }
 
-    /// The socket alone; its port is leased until this process ends.
+    /// Returns the socket alone; its port is leased until this process ends.
     ///
     /// ```
     /// # let folder = tempfile::tempdir()?;
@@ -74,7 +73,7 @@ impl<S> Bound<S> {
         self.socket
     }
 
-    /// Closes the socket, gives the lease back and waits until that is on record.
+    /// Closes the socket, releases the lease and waits until the record has it.
     ///
     /// ```
     /// # let folder = tempfile::tempdir()?;
@@ -122,7 +121,7 @@ impl<S> DerefMut for Bound<S> {
 }
 
 impl Bound<TcpListener> {
-    /// The same listener in the tokio runtime that this is called in, whose I/O must be enabled.
+    /// Moves the listener into the current tokio runtime, whose I/O must be enabled.
     ///
     /// ```
     /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
@@ -141,22 +140,22 @@ impl Bound<TcpListener> {
 }
 
 impl Bound<Vec<TcpListener>> {
-    /// The same listeners in the tokio runtime that this is called in, whose I/O must be enabled.
+    /// Moves the listeners into the current tokio runtime, whose I/O must be enabled.
     pub fn into_tokio(self) -> Result<Bound<Vec<tokio::net::TcpListener>>, Error> {
         self.try_map(|sockets| sockets.into_iter().map(tcp_in_tokio).collect())
     }
 }
 
 impl Bound<UdpSocket> {
-    /// The same socket in the tokio runtime that this is called in, whose I/O must be enabled.
+    /// Moves the socket into the current tokio runtime, whose I/O must be enabled.
     pub fn into_tokio(self) -> Result<Bound<tokio::net::UdpSocket>, Error> {
         self.try_map(udp_in_tokio)
     }
 }
 
-const NOT_IN_TOKIO: &str = "the socket does not go into tokio";
+const NOT_IN_TOKIO: &str = "cannot move the socket into tokio";
 
-/// Outside a runtime tokio panics where this says so.
+/// An error outside a runtime, where tokio would panic.
 fn in_runtime() -> Result<(), Error> {
     let runtime = tokio::runtime::Handle::try_current().map_err(std::io::Error::other);
     runtime.map(drop).map_err(Error::system(NOT_IN_TOKIO))

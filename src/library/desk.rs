@@ -1,8 +1,8 @@
-//! The thread that questions are answered on, one after the other.
+//! The thread that does all work for the program, one job after the other.
 //!
-//! A thread of its own, because the engine and the client want a runtime, and the program may have
-//! none, or may ask from within one, where blocking on another is forbidden. In turn, because the
-//! release of a port must come before the next request for it, and nobody waits for a release.
+//! It is a thread of its own because the engine and the client need a runtime: the program may have
+//! none, or may call from within one, where blocking on another is forbidden. Jobs run in turn because
+//! a release must come before the next request for its port, and no caller waits for a release.
 
 use std::io;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use super::find::Target;
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// Where questions are put. The thread ends with the last answer after this is dropped.
+/// Queue of jobs. Once it is dropped, the thread ends after the last job.
 #[derive(Debug)]
 pub(super) struct Worker {
     jobs: Sender<Job>,
@@ -34,7 +34,7 @@ impl Worker {
         Ok(Self { jobs })
     }
 
-    /// Has `work` done with what `target` means at that moment; `tell` is given what came of it.
+    /// Runs `work` with the backend that `target` has at that moment, and passes its result to `tell`.
     pub(super) fn put<T>(
         &self,
         target: Arc<Target>,
@@ -50,7 +50,7 @@ impl Worker {
             let doing = do_with_backend(&target, work).instrument(span);
             tell(runtime.and_then(|runtime| runtime.block_on(doing)));
         };
-        // Fails only if the thread is gone; then `tell` is dropped, which the asker notices.
+        // Fails only if the thread has ended; then `tell` is dropped, which the caller notices.
         let _ = self.jobs.send(Box::new(job));
     }
 }
@@ -65,7 +65,7 @@ async fn do_with_backend<T>(
     done
 }
 
-/// The thread has gone without an answer, which only a defect of portbook explains.
+/// The error if the thread has ended without an answer, by a defect of portbook.
 pub(super) fn gone() -> Error {
     Error::system("portbook's thread ended")(io::ErrorKind::BrokenPipe.into())
 }

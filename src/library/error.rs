@@ -1,4 +1,4 @@
-//! Why there is no port, or no answer, in the words of whoever embeds portbook.
+//! Errors of the library.
 
 use std::io;
 use std::path::PathBuf;
@@ -11,18 +11,18 @@ use crate::engine::refusal::Refusal;
 use crate::protocol::descriptor::FetchError;
 use crate::store::StoreError;
 
-/// Why there is no port, or no answer.
+/// Failure of a request to portbook.
 ///
-/// The message says what happened and, where there is one, the way out. [`code`](Self::code) is for
-/// programs, [`attempts`](Self::attempts) tells who was in the way.
+/// The message tells the cause and, if there is one, the way out. [`code`](Self::code) is for programs,
+/// [`attempts`](Self::attempts) lists the occupants.
 ///
 /// ```
 /// use portbook::{Code, Error, Portbook};
 ///
 /// let folder = tempfile::tempdir()?;
 /// let book = Portbook::embedded(folder.path())?;
-/// let stranger = std::net::TcpListener::bind("127.0.0.1:0")?;
-/// let busy = stranger.local_addr()?.port();
+/// let occupant = std::net::TcpListener::bind("127.0.0.1:0")?;
+/// let busy = occupant.local_addr()?.port();
 ///
 /// let error = book.port(busy).listen().unwrap_err();
 /// assert_eq!(error.code(), Some(Code::PortInUse));
@@ -33,61 +33,60 @@ use crate::store::StoreError;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The request was understood and refused: nothing is free, the port is somebody else's, the
-    /// lease is not yours. The document is what the service's API answers in this case.
+    /// The request was refused: no port is free, the port is in use, or the lease belongs to another
+    /// user. The document is the API's.
     #[error("{0}")]
     Refused(Box<Problem>),
-    /// The request contradicts itself, or is none.
+    /// The request is invalid or contradicts itself.
     #[error("{0}")]
     InvalidRequest(String),
-    /// There is no service where one was expected, or it broke off.
+    /// No service answers where one was expected, or the connection broke.
     #[error("no portbook service answers on {socket}: {source}; start one with `portbook serve`")]
     Unreachable {
-        /// The socket that was tried.
+        /// Path of the socket.
         socket: PathBuf,
-        /// What happened.
+        /// Error of the connection.
         source: io::Error,
     },
-    /// A socket was named, by a flag, a variable or a file, and no service answers there. Another record
-    /// is not tried: it would grant ports that the service has granted.
+    /// A flag, a variable or a file names a socket, and no service answers there. No other record is
+    /// tried: it would grant ports that the service has granted.
     #[error(
         "no portbook service answers on {socket}, which {setting} names: {source}. {way_out}, or \
          leave {setting} out: then another running service answers, or the command works on the record itself",
         way_out = way_to_service(source)
     )]
     NotAnswered {
-        /// The socket.
+        /// Path of the socket.
         socket: PathBuf,
-        /// What names it: `--socket`, `PORTBOOK_SOCKET`, or a place in a file.
+        /// Source of the path: `--socket`, `PORTBOOK_SOCKET`, or a place in a file.
         setting: String,
-        /// What happened.
+        /// Error of the connection.
         source: io::Error,
     },
-    /// A service has the record, and does not answer.
+    /// A service has the record, but does not answer.
     #[error("{0}")]
     Silent(String),
-    /// The user's configuration does not hold.
+    /// The configuration is invalid.
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// The record cannot be used.
     #[error(transparent)]
     Record(#[from] StoreError),
-    /// One listener was asked for, and the interfaces mean several addresses, each of which has a
-    /// socket of its own.
+    /// The request was for one socket, but its interfaces have several addresses with a socket each.
     #[error("the lease has {} addresses ({}): take them all with listen_all, or name one interface", .0.len(), .0.join(", "))]
     SeveralAddresses(Vec<String>),
-    /// The operating system failed where portbook had nothing to decide.
+    /// A call of the operating system failed.
     #[error("{what}: {source}")]
     System {
-        /// What was tried.
+        /// Action that failed.
         what: &'static str,
-        /// The error.
+        /// Error of the call.
         source: io::Error,
     },
 }
 
 impl Error {
-    /// What went wrong, as programs match on it; none where portbook had nothing to decide.
+    /// The code for programs. `None` if the cause lies outside portbook.
     ///
     /// See [`Error`] for an example.
     pub fn code(&self) -> Option<Code> {
@@ -99,7 +98,7 @@ impl Error {
         }
     }
 
-    /// What was tried before a refusal, and who was in the way.
+    /// The attempts before a refusal, with their occupants.
     ///
     /// See [`Error`] for an example.
     pub fn attempts(&self) -> &[AttemptDocument] {
@@ -109,7 +108,7 @@ impl Error {
         }
     }
 
-    /// The operating system failed at `what`.
+    /// Wraps an error of the operating system.
     pub(crate) fn system(what: &'static str) -> impl Fn(io::Error) -> Self {
         move |source| Self::System { what, source }
     }

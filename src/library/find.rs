@@ -1,5 +1,5 @@
-//! Finding the service: the socket that is named, the user's own, the one that has the data
-//! directory, the system's. Where none answers, whoever asks does without.
+//! Finding the service: by the named socket, else the user's own, that of the data directory's owner,
+//! and the system's. If none answers, the caller works on the record itself.
 
 use std::path::{Path, PathBuf};
 
@@ -11,22 +11,22 @@ use crate::store::directory::DataDirectory;
 /// The system-wide service's socket.
 const SYSTEM_SOCKET: &str = "/run/portbook/portbook.sock";
 
-/// The settings, and which services may answer in place of the engine in this process.
+/// The settings, and the services that may answer in place of the engine in this process.
 #[derive(Debug, Clone)]
 pub(crate) struct Target {
     pub(crate) settings: Settings,
-    /// A socket that must be answered; no other is tried then.
+    /// Socket that must answer; no other is tried. `None` if no source names one.
     pub(super) named: Option<PathBuf>,
-    /// The setting that names it; `None` if the program itself does.
+    /// Setting that names the socket. `None` if the program itself does.
     pub(super) setting: Option<String>,
-    /// The user's own, tried first.
+    /// Socket of the user, tried first.
     pub(super) own: Option<PathBuf>,
-    /// The system's, tried last.
+    /// Socket of the system, tried last.
     pub(super) system: Option<PathBuf>,
 }
 
 impl Target {
-    /// What the settings of the user mean.
+    /// The target of the user's settings.
     pub(crate) fn of(loaded: &Loaded) -> Self {
         let settings = loaded.settings.clone();
         let is_default = |key| loaded.provenance.is_default(key);
@@ -49,7 +49,7 @@ impl Target {
         sockets
     }
 
-    /// The service to speak to, or none. A socket that was named must be answered.
+    /// The service that answers, if any. An error if a named socket does not answer.
     pub(crate) async fn service(&self) -> Result<Option<Client>, Error> {
         if let Some(socket) = &self.named {
             let client = Client::new(socket);
@@ -66,7 +66,7 @@ impl Target {
         Ok(None)
     }
 
-    /// Why the socket that is named is of no use, and how to go on without it.
+    /// The error for a named socket, with the way out.
     fn not_answered(&self, error: ClientError) -> Error {
         match (error, &self.setting) {
             (ClientError::Unreachable { socket, source }, Some(setting)) => Error::NotAnswered {
@@ -79,7 +79,7 @@ impl Target {
     }
 }
 
-/// What names a setting, in short: `environment (PORTBOOK_SOCKET)` is `PORTBOOK_SOCKET`.
+/// The source of a setting in short: `environment (PORTBOOK_SOCKET)` is `PORTBOOK_SOCKET`.
 fn setting(source: &str) -> String {
     let inner = source
         .split_once('(')
@@ -90,7 +90,7 @@ fn setting(source: &str) -> String {
     }
 }
 
-/// Whoever has the lock wrote down where it answers.
+/// The socket of the process that has the lock: it writes it into the lock file.
 fn holder(data_dir: &Path) -> Option<PathBuf> {
     if !data_dir.is_dir() {
         return None;
@@ -98,12 +98,12 @@ fn holder(data_dir: &Path) -> Option<PathBuf> {
     DataDirectory::open(data_dir).ok()?.holder()?.socket
 }
 
-/// The service that commands speak to, or none.
+/// The service that commands use, if any.
 pub(crate) async fn find(loaded: &Loaded) -> Result<Option<Client>, Error> {
     Target::of(loaded).service().await
 }
 
-/// Every service that answers where one may be expected, the one that commands speak to first.
+/// Every service that answers on a known socket; the one that commands use comes first.
 pub(crate) async fn all(loaded: &Loaded) -> Vec<Client> {
     let mut sockets = Target::of(loaded).candidates();
     sockets.push(SYSTEM_SOCKET.into());

@@ -1,4 +1,4 @@
-//! A lease in the hands of the program that asked for it; given back when dropped.
+//! A lease of this program; released when dropped.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -12,10 +12,10 @@ use crate::domain::precedence::{Moved, Skipped};
 
 /// A port that is leased to this process, with what was tried to get it.
 ///
-/// Dropping it gives the port back, but for one with a [name](super::PortRequest::name), which is
-/// kept for that name until somebody [releases](Self::release) it. Nobody waits for a lease that is
-/// dropped: [`release`](Self::release) does, and says what went wrong. If the process is killed the
-/// port is free in the kernel at once, and in the books for whoever asks next.
+/// Dropping it releases the port, unless it has a [name](super::PortRequest::name), which keeps it
+/// until it is [released](Self::release). A drop does not wait for the release and hides its errors;
+/// [`release`](Self::release) waits and returns them. If the process is killed, the kernel frees the
+/// port at once, and the next request finds it free in the books.
 ///
 /// ```
 /// # let folder = tempfile::tempdir()?;
@@ -26,7 +26,7 @@ use crate::domain::precedence::{Moved, Skipped};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
-#[must_use = "a lease that is dropped is given back"]
+#[must_use = "a lease is released when it is dropped"]
 pub struct Lease {
     book: Portbook,
     document: LeaseDocument,
@@ -34,7 +34,7 @@ pub struct Lease {
     skipped: Vec<Skipped>,
     moved: Option<Moved>,
     notes: Vec<String>,
-    /// Whether dropping it gives the port back.
+    /// Whether dropping it releases the port.
     ends_with_drop: bool,
 }
 
@@ -51,40 +51,40 @@ impl Lease {
         }
     }
 
-    /// Its id, under which [`Portbook::lease`] knows it.
+    /// Id, for [`Portbook::lease`].
     pub fn id(&self) -> LeaseId {
         self.document.id
     }
 
-    /// The port.
+    /// Port number.
     pub fn port(&self) -> u16 {
         self.document.port.get()
     }
 
-    /// The port as a URL, on the address that a client on this host is told to use:
+    /// URL of the port, with the address that a client on this host should use:
     /// `http://127.0.0.1:8888`.
     pub fn url(&self) -> &str {
         &self.document.url
     }
 
-    /// Where the port is held.
+    /// Addresses that the port is held on.
     pub fn addresses(&self) -> Vec<SocketAddr> {
         let addresses = self.document.addresses.iter();
         addresses.filter_map(|text| text.parse().ok()).collect()
     }
 
-    /// Everything about it, as it was when it was granted: the API's document.
+    /// The API's document of the lease, as it was granted or last renewed.
     pub fn document(&self) -> &LeaseDocument {
         &self.document
     }
 
-    /// The binds that were refused on the way, each with who was in the way.
+    /// The refused attempts before the grant, each with its occupant.
     ///
     /// ```
     /// # let folder = tempfile::tempdir()?;
     /// # let book = portbook::Portbook::embedded(folder.path())?;
-    /// let stranger = std::net::TcpListener::bind("127.0.0.1:0")?;
-    /// let busy = stranger.local_addr()?.port();
+    /// let occupant = std::net::TcpListener::bind("127.0.0.1:0")?;
+    /// let busy = occupant.local_addr()?.port();
     /// let lease = book.prefer(busy).lease()?;
     /// for attempt in lease.conflicts() {
     ///     if let Some(occupant) = &attempt.occupant {
@@ -98,14 +98,14 @@ impl Lease {
         &self.conflicts
     }
 
-    /// The way to this port from the one that was preferred or that its name had, with the true
-    /// reason; `None` if it is that very port.
+    /// The move from the preferred port, or from the name's last one, to this port, with its reason.
+    /// `None` if the port did not move.
     ///
     /// ```
     /// # let folder = tempfile::tempdir()?;
     /// # let book = portbook::Portbook::embedded(folder.path())?;
-    /// let stranger = std::net::TcpListener::bind("127.0.0.1:0")?;
-    /// let busy = stranger.local_addr()?.port();
+    /// let occupant = std::net::TcpListener::bind("127.0.0.1:0")?;
+    /// let busy = occupant.local_addr()?.port();
     /// let lease = book.prefer(busy).lease()?;
     /// let moved = lease.moved().expect("a reason");
     /// println!("{moved}"); // 40123 is in use by node (pid 7), so it is 40124
@@ -116,19 +116,19 @@ impl Lease {
         self.moved.as_ref()
     }
 
-    /// The ports that came before this one in the order of precedence, each with the reason why it
-    /// is none of them: tried and in use, leased, excluded, cooling down and so on.
+    /// The ports before this one in the order of precedence, each with the reason that excludes it: in
+    /// use, leased, excluded, cooling down and so on.
     pub fn skipped(&self) -> &[Skipped] {
         &self.skipped
     }
 
-    /// Sentences that its user should read, such as why a name had to move.
+    /// Notes for the user, such as the reason for the move of a name.
     pub fn notes(&self) -> &[String] {
         &self.notes
     }
 
-    /// Why it is this port: what was ruled out, what each candidate would cost, what was tried. Its
-    /// `story` says it in a few sentences.
+    /// Explains the choice: excluded ports, the cost of each candidate, the attempts. Its `story` is a
+    /// summary in a few sentences.
     ///
     /// ```
     /// # let folder = tempfile::tempdir()?;
@@ -143,7 +143,7 @@ impl Lease {
         self.book.explain(self.document.allocation)
     }
 
-    /// Makes it last `ttl` from now on, or its own lifetime again where none is given.
+    /// Renews it for `ttl` from now on, or for its own lifetime if `None`.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -160,7 +160,7 @@ impl Lease {
         Ok(())
     }
 
-    /// Gives the port back, the name's claim to it included, and waits until that is on record.
+    /// Releases the port and the name's claim to it, and waits until the record has it.
     ///
     /// ```
     /// # let folder = tempfile::tempdir()?;
@@ -175,7 +175,7 @@ impl Lease {
         self.book.release(self.id())
     }
 
-    /// Lets the lease last as long as this process, or its time, and gives the document.
+    /// Keeps the lease until this process ends or its time is up, and returns the document.
     ///
     /// ```
     /// # let folder = tempfile::tempdir()?;

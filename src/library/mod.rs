@@ -1,11 +1,9 @@
 //! portbook inside another program: ports as sockets, in three lines.
 //!
-//! The types are those of the crate's first page. They speak to the running service, or do what the
-//! command line does without one: the same engine on the same record, under the data directory's
-//! lock for the moment of each question, so that any number of programs and commands share it.
+//! It uses the running service or, if there is none, runs the same engine on the same record. It holds
+//! the data directory's lock during each call only, so that programs and commands can share it.
 //!
-//! The pieces: [`Portbook`] is where it is asked, [`PortRequest`] what is asked, [`Bound`] and
-//! [`Lease`] what comes back, [`Error`] what else may come.
+//! [`Portbook`] takes a [`PortRequest`] and returns a [`Bound`] socket, a [`Lease`] or an [`Error`].
 
 pub(crate) mod backend;
 mod bound;
@@ -44,10 +42,10 @@ use backend::Backend;
 use desk::Worker;
 use find::Target;
 
-/// Where ports come from: the running service, or this process itself.
+/// A source of ports: the running service, or this process itself.
 ///
-/// Clones are the same. Each question is answered on a thread that portbook has for it, so it can be
-/// asked inside a tokio runtime and without any; the methods that end in `_async` do not block.
+/// Clones share one source. All work runs on a thread of portbook's own, so methods can be called with
+/// or without a tokio runtime; those that end in `_async` do not block.
 ///
 /// ```
 /// use portbook::Portbook;
@@ -72,9 +70,9 @@ impl Portbook {
         })
     }
 
-    /// The service of this user or host where one runs, else this process itself on the user's
-    /// record: what the command `portbook` would do, with the same configuration files and
-    /// `PORTBOOK_…` variables. Looked up anew for each question, so a service may come and go.
+    /// Uses the service of this user or host if one runs, else this process on the user's record, with
+    /// the configuration files and `PORTBOOK_…` variables of the command `portbook`. The service is
+    /// looked up for each call, so it may start and stop meanwhile.
     ///
     /// ```no_run
     /// // It uses the user's own record, which an example should not touch.
@@ -87,11 +85,11 @@ impl Portbook {
         Self::at(Target::of(&loaded))
     }
 
-    /// This process itself, on a record of its own in `data_dir`, which is made where it is
-    /// missing. No configuration file and no variable counts.
+    /// Uses this process, on a record of its own in `data_dir`, which is made if it is missing. No
+    /// configuration file and no variable is read.
     ///
-    /// Any number of processes may use the same directory at once. A service that has it answers in
-    /// their place (`portbook serve --data-dir`).
+    /// Processes may share the directory. A service on it (`portbook serve --data-dir`) answers in
+    /// their place.
     ///
     /// ```
     /// let folder = tempfile::tempdir()?;
@@ -108,12 +106,12 @@ impl Portbook {
         Self::at(target(data_dir, None)?)
     }
 
-    /// The service that answers on this socket, and nothing else.
+    /// Uses the service on this socket only.
     ///
     /// ```
     /// use portbook::{Error, Portbook};
-    /// let nobody = Portbook::connect("/nonexistent/portbook.sock");
-    /// assert!(matches!(nobody, Err(Error::Unreachable { .. })));
+    /// let absent = Portbook::connect("/nonexistent/portbook.sock");
+    /// assert!(matches!(absent, Err(Error::Unreachable { .. })));
     /// ```
     pub fn connect(socket: impl AsRef<Path>) -> Result<Self, Error> {
         let socket = std::path::absolute(socket).map_err(Error::system("the service's socket"))?;
@@ -123,8 +121,8 @@ impl Portbook {
         Ok(book)
     }
 
-    /// Adds a pool for requests that name it, with the rules of the default pool but for its ranges.
-    /// A running service has pools of its own instead, in its configuration.
+    /// Adds a pool for requests that name it, with its own range and the other rules of the default
+    /// pool. A running service has the pools of its configuration instead.
     ///
     /// ```
     /// # let folder = tempfile::tempdir()?;
@@ -153,7 +151,7 @@ impl Portbook {
         })
     }
 
-    /// A request for any port.
+    /// Starts a request for any port.
     ///
     /// ```
     /// # let folder = tempfile::tempdir()?;
@@ -165,17 +163,17 @@ impl Portbook {
         PortRequest::new(self.clone())
     }
 
-    /// A request for this port, or the next one above: [`PortRequest::prefer`].
+    /// Starts a request for this port, or the next one above: [`PortRequest::prefer`].
     pub fn prefer(&self, port: u16) -> PortRequest {
         self.request().prefer(port)
     }
 
-    /// A request for exactly this port: [`PortRequest::port`].
+    /// Starts a request for exactly this port: [`PortRequest::port`].
     pub fn port(&self, port: u16) -> PortRequest {
         self.request().port(port)
     }
 
-    /// The socket of the service that answers right now; none where this process does the work.
+    /// The socket of the service that answers right now. `None` if this process does the work.
     ///
     /// ```
     /// # let folder = tempfile::tempdir()?;
@@ -187,8 +185,8 @@ impl Portbook {
         self.ask(async |backend| Ok(backend.socket()))
     }
 
-    /// Every living lease, this program's or not, newest first. Of other users' leases only port and
-    /// user are told.
+    /// All living leases, of every program, newest first. Other users' leases show their port and user
+    /// only.
     ///
     /// ```
     /// # let folder = tempfile::tempdir()?;
@@ -203,7 +201,7 @@ impl Portbook {
         self.ask(async |backend| backend.leases(false).await)
     }
 
-    /// A lease, living or ended, as it is now.
+    /// A lease, living or ended.
     ///
     /// ```
     /// # let folder = tempfile::tempdir()?;
@@ -219,18 +217,17 @@ impl Portbook {
         self.ask(async move |backend| backend.lease(id).await)
     }
 
-    /// Makes a lease last `ttl` from now on, or its own lifetime again where none is given; see
-    /// [`Lease::renew`].
+    /// Renews a lease for `ttl` from now on, or for its own lifetime if `None`; see [`Lease::renew`].
     pub fn renew(&self, id: LeaseId, ttl: Option<Duration>) -> Result<LeaseDocument, Error> {
         self.ask(async move |backend| backend.renew(id, ttl).await)
     }
 
-    /// Gives a lease back; see [`Lease::release`].
+    /// Releases a lease; see [`Lease::release`].
     pub fn release(&self, id: LeaseId) -> Result<(), Error> {
         self.ask(async move |backend| backend.release(id).await)
     }
 
-    /// Why an allocation came out as it did, also one that was refused; see [`Lease::explain`].
+    /// Explains an allocation, granted or refused; see [`Lease::explain`].
     pub fn explain(&self, id: AllocationId) -> Result<AllocationRecordDocument, Error> {
         self.ask(async move |backend| backend.allocation(id).await)
     }
@@ -298,25 +295,25 @@ impl Portbook {
         work: impl AsyncFnOnce(&Backend) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
         let (tell, told) = oneshot::channel();
-        // Whoever gave up waiting has no use for it: a lease is given back by being dropped.
+        // A caller that gave up waiting has dropped the receiver: a lease is released by its drop.
         let tell = move |answer| drop(tell.send(answer));
         self.desk.put(Arc::clone(&self.target), work, tell);
         told.await.unwrap_or_else(|_| Err(desk::gone()))
     }
 
-    /// Gives a lease back without anybody waiting for it.
+    /// Releases a lease without waiting for it.
     fn release_some_time(&self, id: LeaseId) {
         let work = async move |backend: &Backend| backend.release(id).await;
         let tell = move |released: Result<(), Error>| {
             if let Err(error) = released {
-                tracing::warn!(%error, lease = %id, "a lease was not given back; it ends with this process");
+                tracing::warn!(%error, lease = %id, "could not release a dropped lease; it ends with this process");
             }
         };
         self.desk.put(Arc::clone(&self.target), work, tell);
     }
 }
 
-/// Where it looks; every setting would be too much to read in a failed `unwrap`.
+/// Shows the paths only; all settings would be too long for a failed `unwrap`.
 impl fmt::Debug for Portbook {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Portbook")
@@ -326,7 +323,7 @@ impl fmt::Debug for Portbook {
     }
 }
 
-/// What nothing but the program says: no file, no variable.
+/// The target of the program's own values, without files and variables.
 fn target(data_dir: PathBuf, socket: Option<PathBuf>) -> Result<Target, Error> {
     let flags = Flags {
         data_dir: Some(data_dir),

@@ -1,4 +1,4 @@
-//! What is wanted, put together step by step, and the ways to get it.
+//! Building a request, and the ways to send it.
 
 use std::fmt::Display;
 use std::net::{TcpListener, UdpSocket};
@@ -17,14 +17,14 @@ use crate::domain::lease::Handover;
 use crate::domain::pool::Strategy;
 use crate::domain::port::{PortSet, Protocol};
 
-/// Where a port is held unless interfaces or a pool are given: nobody else on the network gets in.
+/// Address of a port without interfaces and without a pool: closed to the network.
 const LOOPBACK: &str = "127.0.0.1";
 
-/// A request for one port. It asks for nothing until [`listen`](Self::listen),
-/// [`bind_udp`](Self::bind_udp) or [`lease`](Self::lease).
+/// A request for one port, sent by [`listen`](Self::listen), [`bind_udp`](Self::bind_udp) or
+/// [`lease`](Self::lease).
 ///
-/// What it says nothing about is as the pool's rules have it, with one exception: without a pool the
-/// port is held on 127.0.0.1.
+/// The pool's rules apply to all that is not set, except that without a pool the port is held on
+/// 127.0.0.1.
 ///
 /// ```
 /// # let folder = tempfile::tempdir()?;
@@ -32,18 +32,18 @@ const LOOPBACK: &str = "127.0.0.1";
 /// let listener = book
 ///     .prefer(23_000)            // this one, then upwards
 ///     .range(23_000..=23_099)    // within these
-///     .attempts(20)              // of which so many may be tried
+///     .attempts(20)              // trying 20 of them at most
 ///     .name("console")           // the same port next time
 ///     .listen()?;
 /// assert!((23_000..23_100).contains(&listener.local_addr()?.port()));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone)]
-#[must_use = "a request asks for nothing by itself"]
+#[must_use = "a request does nothing until it is sent"]
 pub struct PortRequest {
     book: Portbook,
     wanted: LeaseRequest,
-    /// The first thing that was wrong, told when it is asked.
+    /// First error of a setter, returned when the request is sent.
     wrong: Option<String>,
 }
 
@@ -61,21 +61,21 @@ impl PortRequest {
         self
     }
 
-    /// Reads a text, or keeps what is wrong with it for later.
+    /// Parses a text, or keeps the error for later.
     fn read<T: FromStr<Err: Display>>(&mut self, text: &str) -> Option<T> {
         let read = text.parse().map_err(|error: T::Err| error.to_string());
         read.map_err(|wrong| self.wrong.get_or_insert(wrong)).ok()
     }
 
-    /// This port first; if it cannot be had the [`prefer_span`](Self::prefer_span) numbers above it,
-    /// then a port of the pool, or of the [range](Self::range) if one is given. A name goes back to
-    /// its preferred port as soon as that is free.
+    /// Prefers this port; then the [`prefer_span`](Self::prefer_span) numbers above it, then a port of
+    /// the pool, or of the [range](Self::range) if one is set. A name returns to its preferred port as
+    /// soon as that is free.
     ///
     /// ```
     /// # let folder = tempfile::tempdir()?;
     /// # let book = portbook::Portbook::embedded(folder.path())?;
-    /// let stranger = std::net::TcpListener::bind("127.0.0.1:0")?;
-    /// let busy = stranger.local_addr()?.port();
+    /// let occupant = std::net::TcpListener::bind("127.0.0.1:0")?;
+    /// let busy = occupant.local_addr()?.port();
     /// let listener = book.request().prefer(busy).listen()?;
     /// assert!(listener.local_addr()?.port() > busy);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -84,14 +84,14 @@ impl PortRequest {
         self.with(|wanted| wanted.prefer = Some(port))
     }
 
-    /// Number of ports above the preferred one that are tried before the pool, from 0 on; the
-    /// pool's, which is 100 unless set, if not given.
+    /// Sets the number of ports above the preferred one that are tried before the pool, from 0 on.
+    /// Default: the pool's, which is 100 unless configured.
     ///
     /// ```
     /// # let folder = tempfile::tempdir()?;
     /// # let book = portbook::Portbook::embedded(folder.path())?;
-    /// let stranger = std::net::TcpListener::bind("127.0.0.1:0")?;
-    /// let busy = stranger.local_addr()?.port();
+    /// let occupant = std::net::TcpListener::bind("127.0.0.1:0")?;
+    /// let busy = occupant.local_addr()?.port();
     /// let listener = book.request().prefer(busy).prefer_span(0).listen()?;
     /// assert!((20_000..30_000).contains(&listener.lease().port()));
     /// let moved = listener.lease().moved().expect("a reason");
@@ -102,17 +102,17 @@ impl PortRequest {
         self.with(|wanted| wanted.prefer_span = Some(ports))
     }
 
-    /// Time that the search may take; the pool's `attempt_timeout` if not given.
+    /// Sets the time limit of the search. Default: the pool's `attempt_timeout`.
     pub fn timeout(self, timeout: Duration) -> Self {
         self.with(|wanted| wanted.timeout = Some(HumanDuration(timeout)))
     }
 
-    /// Exactly this port, or an error that names who has it. See [`Error`] for an example.
+    /// Requires exactly this port; the error names the occupant. See [`Error`] for an example.
     pub fn port(self, port: u16) -> Self {
         self.with(|wanted| wanted.port = Some(port))
     }
 
-    /// A port of this range, both ends included, in place of the pool's ranges.
+    /// Sets a range, both ends included, in place of the pool's ranges.
     ///
     /// ```
     /// # let folder = tempfile::tempdir()?;
@@ -127,15 +127,15 @@ impl PortRequest {
         self
     }
 
-    /// A port of this pool, on its interfaces: one of the service's configuration, or of
-    /// [`Portbook::with_pool`].
+    /// Takes a port of this pool, on its interfaces. The pool is one of the service's configuration, or
+    /// of [`Portbook::with_pool`].
     pub fn pool(self, pool: impl Into<String>) -> Self {
         self.with(|wanted| wanted.pool = Some(pool.into()))
     }
 
-    /// The same name gets the same port again, also after a restart of the program, of the service
-    /// or of the host, and past connections that the last run left behind. While the program is away
-    /// nobody else is given its port.
+    /// Names the lease. A name gets its port again, also after a restart of the program, the service or
+    /// the host, and despite lingering connections of the last run. While the program is away its port
+    /// is granted to no other request.
     ///
     /// ```
     /// # let folder = tempfile::tempdir()?;
@@ -150,8 +150,8 @@ impl PortRequest {
         self
     }
 
-    /// The name counts within this directory tree alone: an absolute path, such as that of a git
-    /// work tree. Each tree has a port of its own then.
+    /// Limits the name to a directory tree, given by its absolute path, such as a git work tree. Each
+    /// tree has a port of its own.
     ///
     /// ```
     /// # let folder = tempfile::tempdir()?;
@@ -168,7 +168,7 @@ impl PortRequest {
         })
     }
 
-    /// Another instance of the service that is named, with a port of its own that is kept as well.
+    /// Sets the instance of the named service; each instance keeps a port of its own.
     ///
     /// ```
     /// # let folder = tempfile::tempdir()?;
@@ -182,13 +182,13 @@ impl PortRequest {
         self.with(|wanted| wanted.instance = Some(instance.to_owned()))
     }
 
-    /// A name whose port was taken by a stranger meanwhile is refused, rather than moved.
+    /// Refuses, rather than moves, a name whose port is in use by an outsider.
     ///
     /// ```
     /// # let folder = tempfile::tempdir()?;
     /// # let book = portbook::Portbook::embedded(folder.path())?;
     /// let port = book.request().name("web").strict().listen()?.lease().port();
-    /// let stranger = std::net::TcpListener::bind(("127.0.0.1", port))?;
+    /// let occupant = std::net::TcpListener::bind(("127.0.0.1", port))?;
     /// assert!(book.request().name("web").strict().listen().is_err());
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -196,10 +196,9 @@ impl PortRequest {
         self.with(|wanted| wanted.strict = true)
     }
 
-    /// Where to hold the port: a NIC by name or glob, an address, a network, or `any`, `all`,
-    /// `loopback`, `private`, `public`, `ipv4`, `ipv6`; `!` before it takes away. One number, free on
-    /// every address that these mean; take the sockets with [`listen_all`](Self::listen_all) where
-    /// they are several.
+    /// Sets the interfaces: a NIC by name or glob, an address, a network, or `any`, `all`, `loopback`,
+    /// `private`, `public`, `ipv4`, `ipv6`; a leading `!` excludes. The port is free on every address
+    /// of theirs; take several sockets with [`listen_all`](Self::listen_all).
     ///
     /// ```
     /// # let folder = tempfile::tempdir()?;
@@ -216,7 +215,7 @@ impl PortRequest {
         self
     }
 
-    /// The order in which ports are tried.
+    /// Sets the order in which ports are tried.
     ///
     /// ```
     /// # let folder = tempfile::tempdir()?;
@@ -232,13 +231,14 @@ impl PortRequest {
         self.with(|wanted| wanted.strategy = Some(strategy))
     }
 
-    /// How many ports may be tried; then [`Code::AttemptsExhausted`](super::Code::AttemptsExhausted).
+    /// Sets the maximum number of tried ports; beyond it the request ends with
+    /// [`Code::AttemptsExhausted`](super::Code::AttemptsExhausted).
     ///
     /// ```
     /// # let folder = tempfile::tempdir()?;
     /// # let book = portbook::Portbook::embedded(folder.path())?;
-    /// let stranger = std::net::TcpListener::bind("127.0.0.1:0")?;
-    /// let busy = stranger.local_addr()?.port();
+    /// let occupant = std::net::TcpListener::bind("127.0.0.1:0")?;
+    /// let busy = occupant.local_addr()?.port();
     /// let error = book.prefer(busy).attempts(1).listen().unwrap_err();
     /// assert_eq!(error.code(), Some(portbook::Code::AttemptsExhausted));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -252,13 +252,13 @@ impl PortRequest {
         self
     }
 
-    /// How long the lease lasts unless it is [renewed](Lease::renew). The socket stays open all the
-    /// same; what ends is the claim to the port.
+    /// Sets the lifetime of the lease unless it is [renewed](Lease::renew). The socket stays open after
+    /// it; only the claim to the port ends.
     pub fn ttl(self, ttl: Duration) -> Self {
         self.with(|wanted| wanted.ttl = Some(HumanDuration(ttl)))
     }
 
-    /// A word to find the lease by.
+    /// Adds a label to filter leases by.
     ///
     /// ```
     /// # let folder = tempfile::tempdir()?;
@@ -271,7 +271,7 @@ impl PortRequest {
         self.with(|wanted| drop(wanted.labels.insert(key.into(), value.into())))
     }
 
-    /// For which protocol [`lease`](Self::lease) is to have the port; TCP unless the pool says else.
+    /// Sets the protocol for [`lease`](Self::lease). Default: the pool's, which is TCP unless configured.
     ///
     /// ```
     /// # let folder = tempfile::tempdir()?;
@@ -285,11 +285,11 @@ impl PortRequest {
         self.with(|wanted| wanted.protocol = Some(protocol.into()))
     }
 
-    /// A TCP listener on the port: bound, listening, learned from and recorded.
+    /// Returns a TCP listener on the port.
     ///
-    /// Nobody can come in between: what portbook holds is what becomes the listener, and a service
-    /// passes it over its socket. Blocks for some milliseconds, also inside a tokio runtime, where
-    /// [`listen_async`](Self::listen_async) does not.
+    /// No other process can take the port in between: the socket that holds it becomes the listener,
+    /// and a service passes it over its own socket. Blocks for some milliseconds, also inside a tokio
+    /// runtime; [`listen_async`](Self::listen_async) does not.
     ///
     /// ```
     /// # let folder = tempfile::tempdir()?;
@@ -302,7 +302,7 @@ impl PortRequest {
         self.get(Protocol::Tcp)?.into_one()
     }
 
-    /// A TCP listener on each address of the lease, all on the same port.
+    /// Returns a TCP listener on each address of the lease, all on one port.
     ///
     /// ```
     /// # let folder = tempfile::tempdir()?;
@@ -317,7 +317,7 @@ impl PortRequest {
         self.get(Protocol::Tcp)
     }
 
-    /// A UDP socket bound to the port.
+    /// Returns a UDP socket bound to the port.
     ///
     /// ```
     /// # let folder = tempfile::tempdir()?;
@@ -332,10 +332,10 @@ impl PortRequest {
         self.get(Protocol::Udp)?.into_one()
     }
 
-    /// The port without a socket, for a child process, say, that binds it itself.
+    /// Returns the port without a socket, for a child process, say, that binds it itself.
     ///
-    /// A service holds it meanwhile and lets this process and its descendants in. Without a service
-    /// nothing but the books keeps it from others, until somebody binds it.
+    /// A service holds the port meanwhile, and lets this process and its descendants in. Without a
+    /// service only the books keep it: a process that does not ask portbook may bind it first.
     ///
     /// ```
     /// # let folder = tempfile::tempdir()?;
@@ -431,7 +431,7 @@ impl PortRequest {
         asking.ask_async(work).await
     }
 
-    /// The request as the API takes it, its blanks filled in as the library's own rules say.
+    /// The request of the API, completed by the library's own rules.
     fn finished(self) -> Result<(Portbook, LeaseRequest), Error> {
         if let Some(wrong) = self.wrong {
             return Err(Error::InvalidRequest(wrong));
@@ -449,7 +449,7 @@ impl PortRequest {
     }
 }
 
-/// Asks for the one port that is wanted.
+/// Asks for the port.
 async fn granted(
     backend: &Backend,
     wanted: LeaseRequest,
@@ -489,7 +489,7 @@ async fn sockets_from<S: From<OwnedFd>>(
         }
         Err(error) => {
             if granted.created {
-                // The error is what the asker has to know of.
+                // The caller has to hear of the first error, not of this.
                 let _ = backend.release(lease.id).await;
             }
             Err(error)

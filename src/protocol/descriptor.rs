@@ -1,13 +1,13 @@
-//! Passing open sockets, which HTTP cannot: a Unix socket beside the API's, one question a
+//! Passing open sockets, which HTTP cannot, over a Unix socket beside the API's; one question a
 //! connection.
 //!
 //! The question is a line of JSON, `{"lease": "ID"}`. The answer is a line of JSON with the sockets
 //! as SCM_RIGHTS beside it: `{"port": 8888, "addresses": ["0.0.0.0:8888", "[::]:8888"]}`, one socket
-//! an address; or `{"problem": …}` with what the API would have answered, and no socket. The kernel
-//! tells who asks (`SO_PEERCRED`).
+//! an address; or `{"problem": …}` as in the API, without a socket. The kernel identifies the caller
+//! (`SO_PEERCRED`).
 //!
-//! `{"takeover": true}`, from the service's own user or root, asks it to end; its holds come as the
-//! last thing it does, in messages of `{"holds": N}`, until it closes the connection.
+//! `{"takeover": true}`, from the service's own user or root, asks the service to end. It sends its holds
+//! last, in messages of `{"holds": N}`, and then closes the connection.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -28,26 +28,26 @@ use crate::domain::port::Port;
 use crate::engine::service::{Caller, Service};
 use crate::host::handover;
 
-/// A question is far shorter.
+/// Maximum length of a question in bytes, far above that of any.
 const LONGEST_LINE: usize = 1024;
 
-/// How long a connection may take to ask, so that idle ones do not use up descriptors.
+/// Time limit for a question, so that idle connections do not use up descriptors.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How long an answer may take; a service that is taken over from finishes its work first.
+/// Time limit for an answer; a service finishes its work before it hands over.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 
-/// What is asked.
+/// A question.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Question {
-    /// The sockets of this lease.
+    /// Asks for the sockets of this lease.
     Lease(LeaseId),
-    /// Everything, and the end of the service.
+    /// Asks the service to end and to pass on its holds.
     Takeover(bool),
 }
 
-/// What is answered, beside the sockets.
+/// An answer, beside the sockets.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Answer {
@@ -55,34 +55,34 @@ pub enum Answer {
     Sockets {
         /// The port.
         port: Port,
-        /// Its addresses.
+        /// Its addresses, one for each socket.
         addresses: Vec<String>,
     },
-    /// Sockets of holds; whose they are, their own addresses tell.
+    /// Sockets of holds; their addresses tell their leases.
     Holds {
-        /// How many.
+        /// Number of sockets.
         holds: usize,
     },
     /// Refused.
     Refused {
-        /// Why.
+        /// Reason.
         problem: Box<Problem>,
     },
 }
 
-/// Where the sockets are passed: `portbook.sock` has `portbook.fds.sock` beside it.
+/// Path of the socket for descriptors: `portbook.fds.sock` beside `portbook.sock`.
 pub fn beside(api_socket: &Path) -> PathBuf {
     api_socket.with_extension("fds.sock")
 }
 
-/// Answers whoever connects, for as long as it is polled. A connection that asks to take over is
-/// passed on to `takeovers`.
+/// Answers connections as long as it is polled. A connection that asks to take over goes to
+/// `takeovers`.
 pub async fn serve(listener: UnixListener, service: Service, takeovers: mpsc::Sender<UnixStream>) {
     super::each_connection(&listener, |stream| {
         let (service, takeovers) = (service.clone(), takeovers.clone());
         tokio::spawn(async move {
             if let Err(error) = answer(stream, &service, &takeovers).await {
-                tracing::debug!(%error, "a connection for sockets ended early");
+                tracing::debug!(%error, "a connection for descriptors ended early");
             }
         });
     })
@@ -99,7 +99,7 @@ async fn answer(
     match serde_json::from_str(&line) {
         Ok(Question::Lease(id)) => give(&stream, service, &caller, id).await,
         Ok(Question::Takeover(true)) if may_take_over(&caller) => {
-            // Refused only if the service is ending already.
+            // Fails only if the service is ending already.
             takeovers.send(stream).await.map_err(io::Error::other)
         }
         Ok(Question::Takeover(_)) => {
@@ -120,7 +120,7 @@ fn may_take_over(caller: &Caller) -> bool {
     caller.may_act_for(rustix::process::geteuid().as_raw())
 }
 
-/// Gives the stream back once it has said a line.
+/// Reads one line, and returns the stream.
 async fn read_line(stream: UnixStream) -> io::Result<(UnixStream, String)> {
     let mut line = String::new();
     let mut reader = BufReader::with_capacity(LONGEST_LINE, stream);
@@ -162,7 +162,7 @@ async fn say(stream: &UnixStream, answer: &Answer, sockets: &[BorrowedFd<'_>]) -
     text.push(b'\n');
     let message = || handover::send(stream, &text, sockets);
     let sent = stream.async_io(Interest::WRITABLE, message).await?;
-    // A line is far below what a Unix socket has room for.
+    // A line is far smaller than the buffer of a Unix socket.
     if sent == text.len() {
         Ok(())
     } else {
@@ -170,7 +170,7 @@ async fn say(stream: &UnixStream, answer: &Answer, sockets: &[BorrowedFd<'_>]) -
     }
 }
 
-/// Sends these holds to whoever takes over, a message for as many as fit.
+/// Sends holds to the successor, in messages of as many as fit.
 pub async fn pass_on(stream: &UnixStream, holds: &[BorrowedFd<'_>]) -> io::Result<()> {
     for part in holds.chunks(handover::MOST_AT_ONCE) {
         say(stream, &Answer::Holds { holds: part.len() }, part).await?;
@@ -178,24 +178,24 @@ pub async fn pass_on(stream: &UnixStream, holds: &[BorrowedFd<'_>]) -> io::Resul
     Ok(())
 }
 
-/// Why no sockets came.
+/// Failure to fetch sockets.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
-    /// The service said no, and why.
+    /// The service refused the request.
     #[error(transparent)]
     Refused(#[from] Box<Problem>),
-    /// Nobody answers there, or not as described here.
+    /// No service answers, or not in this protocol.
     #[error("the service passes no sockets on {socket}: {source}")]
     Unreachable {
-        /// The socket.
+        /// Path of the socket.
         socket: PathBuf,
-        /// What happened.
+        /// Error of the connection.
         source: io::Error,
     },
 }
 
 impl FetchError {
-    /// Whether there is no service to ask.
+    /// Whether no service listens.
     pub fn is_nobody(&self) -> bool {
         use io::ErrorKind::{ConnectionRefused, NotFound};
         matches!(self, Self::Unreachable { source, .. }
@@ -214,7 +214,7 @@ pub fn fetch(api_socket: &Path, id: LeaseId) -> Result<Vec<OwnedFd>, FetchError>
     Ok(sockets)
 }
 
-/// Asks the service beside `api_socket` to end, and gives its holds once it has.
+/// Asks the service beside `api_socket` to end, and returns its holds.
 pub fn take_over(api_socket: &Path) -> Result<Vec<OwnedFd>, FetchError> {
     let mut holds = Vec::new();
     for answer in ask(api_socket, &Question::Takeover(true), &mut holds)? {
@@ -225,7 +225,7 @@ pub fn take_over(api_socket: &Path) -> Result<Vec<OwnedFd>, FetchError> {
     Ok(holds)
 }
 
-/// Asks, and collects what comes until the other side closes.
+/// Sends a question, and collects the answers until the other side closes.
 fn ask(
     api_socket: &Path,
     question: &Question,

@@ -1,4 +1,4 @@
-//! What is spoken beside HTTP.
+//! Protocols beside HTTP.
 
 pub mod descriptor;
 pub mod portserver;
@@ -7,19 +7,19 @@ use std::time::Duration;
 
 use tokio::net::{UnixListener, UnixStream};
 
-/// Before the next connection, where none could be taken.
+/// Pause after a failed accept.
 const BREATH: Duration = Duration::from_millis(100);
 
-/// Gives each connection to `take`, for as long as it is polled.
+/// Passes each connection to `take`, as long as it is polled.
 async fn each_connection(listener: &UnixListener, mut take: impl FnMut(UnixStream)) {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => take(stream),
             Err(error) => {
-                // No descriptor is left, say. The listener stays readable meanwhile, and no event
-                // tells when one is free: the next try waits, so that the loop does not spin.
+                // No descriptor is left, say. The listener stays readable, and no event tells of a free
+                // descriptor: pause, so that the loop does not spin.
                 let address = listener.local_addr();
-                tracing::warn!(%error, ?address, "no connection could be taken");
+                tracing::warn!(%error, ?address, "could not accept a connection; trying again");
                 tokio::time::sleep(BREATH).await;
             }
         }

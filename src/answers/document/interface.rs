@@ -6,28 +6,28 @@ use serde::{Deserialize, Serialize};
 /// A network interface.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct InterfaceDocument {
-    /// Its name.
+    /// Name.
     pub name: String,
-    /// Its index.
+    /// Index in the kernel.
     pub index: u32,
-    /// Whether it is up.
+    /// Whether it is up (IFF_UP).
     pub up: bool,
-    /// Whether it is a loopback.
+    /// Whether it is a loopback (IFF_LOOPBACK).
     pub loopback: bool,
-    /// Whether it belongs to containers or tunnels, which classes leave out.
+    /// Whether it belongs to containers or tunnels; classes such as `private` leave it out.
     #[serde(rename = "virtual")]
     pub is_virtual: bool,
-    /// Its addresses.
+    /// Addresses.
     pub addresses: Vec<InterfaceAddressDocument>,
 }
 
 /// An address of an interface.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct InterfaceAddressDocument {
-    /// The address, with its zone where it has one.
+    /// Address, with its zone if it is link-local.
     pub address: String,
-    /// The length of its network prefix.
+    /// Length of the network prefix in bits.
     pub prefix_len: u8,
-    /// Whether the host prefers it for talking to the world.
+    /// Whether the host uses it for its default route.
     pub primary: bool,
 }

@@ -14,58 +14,58 @@ use crate::domain::selector::Selector;
 /// A pool with its rules.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PoolDocument {
-    /// Its name.
+    /// Name of the pool.
     pub name: String,
-    /// Its ranges.
+    /// Ranges, such as `20000-29999`.
     pub ranges: String,
-    /// What is excluded.
+    /// Ports that the configuration excludes.
     pub exclude: String,
-    /// What requests by number alone get.
+    /// Ports that only requests by number get.
     #[serde(default)]
     pub static_band: String,
-    /// Whether ports that browsers refuse are left out.
+    /// Whether ports that browsers refuse are excluded.
     #[serde(default)]
     pub browser_safe: bool,
-    /// How many ports its ranges have.
+    /// Number of ports in the ranges.
     pub ports: usize,
-    /// How many of them are leased.
+    /// Number of leases of the pool.
     pub leased: usize,
-    /// The preferred port.
+    /// Preferred port. `None` if the strategy alone chooses.
     pub prefer: Option<Port>,
     /// Number of ports above a preferred one that a request tries before it turns to the ranges.
     #[serde(default)]
     pub prefer_span: u16,
-    /// The order of candidates.
+    /// Order of candidates.
     pub strategy: Strategy,
-    /// How many candidates a request may try.
+    /// Maximum number of candidates of a request. `None` for no maximum.
     pub max_attempts: Option<NonZeroU32>,
-    /// Free for which protocols.
+    /// Protocols that a port must be free for.
     pub protocol: Protocols,
-    /// Where its ports are held.
+    /// Interfaces and addresses that ports are held on.
     pub interfaces: Vec<Selector>,
-    /// How ports pass to their owners.
+    /// Hand-over of ports to their owners.
     pub handover: Handover,
-    /// How long to wait for a first listener.
+    /// Time that a lease waits for its first listener.
     pub claim_within: HumanDuration,
-    /// How long the folder of a name must be gone for its lease to end.
+    /// Time after which a lease ends whose folder is gone.
     pub gone_after: HumanDuration,
-    /// How long a name must be unused to give way to another user's request where the pool is full.
+    /// Time after which an unused name gives way to another user's request if the pool is full.
     pub names_idle: HumanDuration,
-    /// How long a lease lasts.
+    /// Lifetime of a lease. `None` if it lives until it is released.
     pub ttl: Option<HumanDuration>,
-    /// How long it may last at most.
+    /// Maximum lifetime of a lease. `None` for no maximum.
     #[serde(default)]
     pub max_ttl: Option<HumanDuration>,
-    /// How many leases there may be.
+    /// Maximum number of leases. `None` for no maximum.
     #[serde(default)]
     pub max_leases: Option<NonZeroU32>,
-    /// How many of them one user may have.
+    /// Maximum number of leases of one user. `None` for no maximum.
     #[serde(default)]
     pub max_leases_per_user: Option<NonZeroU32>,
-    /// How long one request may try.
+    /// Time limit of the search for one request.
     pub attempt_timeout: HumanDuration,
-    /// How long a port is left alone after a refused bind.
+    /// Time that a port is not tried again after a refused bind.
     pub cool_down: HumanDuration,
-    /// How long a port is dearer after a lease on it has ended.
+    /// Time that a port costs more after its lease has ended.
     pub release_cool_down: HumanDuration,
 }

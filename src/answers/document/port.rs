@@ -1,4 +1,4 @@
-//! Who is on one port.
+//! One port: its leases, its occupants and its past.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -18,31 +18,31 @@ use crate::domain::port::{Port, Protocol};
 use crate::domain::relation::Relation;
 use crate::store::Seen;
 
-/// Who is on one port.
+/// One port: its leases, its occupants and its past.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PortDocument {
     /// The protocol.
     pub protocol: Protocol,
     /// The port.
     pub port: Port,
-    /// The leases on it.
+    /// Living leases on the port.
     pub leases: Vec<LeaseDocument>,
-    /// Who is on it outside portbook.
+    /// Processes on the port, without portbook itself.
     pub occupants: Vec<OccupantDocument>,
-    /// Its latest attempts, 20 at most; `/api/v1/attempts?port=` lists all.
+    /// Latest attempts, 20 at most; `/api/v1/attempts?port=` lists all.
     pub attempts: Vec<AttemptDocument>,
-    /// Whether somebody excluded it by hand, and why.
+    /// Exclusion by hand, with its reason.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exclusion: Option<Exclusion>,
-    /// What all attempts on it add up to; none where there were none.
+    /// Totals of all attempts. `None` if there were none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub record: Option<PortRecord>,
-    /// Others who were seen on it by snapshots, newest first.
+    /// Programs outside portbook that snapshots saw, newest first.
     #[serde(default)]
     pub sightings: Vec<SightingDocument>,
 }
 
-/// A lease in a few words; its name and folder for those alone who may see them.
+/// A lease in short; its name and folder are left out for viewers who may not see them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LeaseLink {
     /// Its id.
@@ -62,7 +62,7 @@ pub struct LeaseLink {
 }
 
 impl LeaseLink {
-    /// The words for a lease, as its user sees them or as others do.
+    /// The link to a lease, with or without its name and folder.
     pub fn of(lease: &Lease, is_shown: bool) -> Self {
         let directory = match &lease.scope {
             Scope::User => None,
@@ -86,12 +86,12 @@ pub struct ListenerDocument {
     pub protocol: Protocol,
     /// The port.
     pub port: Port,
-    /// The process and its sockets on that port.
+    /// The process with its sockets on that port.
     #[serde(flatten)]
     pub occupant: OccupantDocument,
 }
 
-/// Program of others, seen on one address of a port in every snapshot from one to another.
+/// A program outside portbook, seen on one address in every snapshot between two times.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SightingDocument {
     /// Local address of the socket.
@@ -99,7 +99,7 @@ pub struct SightingDocument {
     /// User of the socket.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uid: Option<u32>,
-    /// Name of the program: anybody's text, shown only escaped.
+    /// Name of the program: text of its user, to be escaped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub command: Option<String>,
     /// First snapshot that saw it.
@@ -109,7 +109,7 @@ pub struct SightingDocument {
 }
 
 impl SightingDocument {
-    /// A sighting of the record; the program's name for those alone who may see its user's.
+    /// A recorded sighting. The name of the program is left out unless `may_name` allows its user.
     pub fn of(seen: Seen, may_name: impl Fn(Option<u32>) -> bool) -> Option<Self> {
         let command = seen.command.filter(|_| may_name(seen.uid));
         let until = seen.until_ms.map(Timestamp::from_millisecond);
@@ -137,7 +137,7 @@ impl fmt::Display for SightingDocument {
 /// A process on a port, with its sockets there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct OccupantDocument {
-    /// As the kernel's tables tell.
+    /// The process according to the kernel's tables.
     #[serde(flatten)]
     pub occupant: Occupant,
     /// Local addresses of its sockets, with the port.
@@ -149,18 +149,17 @@ pub struct OccupantDocument {
     /// The lease on its port and address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lease: Option<LeaseLink>,
-    /// For a stranger, a lease on another port that its program owns: it listens elsewhere than it
-    /// was told to.
+    /// For an outsider: a lease on another port that its program owns. The program does not listen
+    /// on the port it was granted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub holds: Option<LeaseLink>,
-    /// What else is known of the process.
+    /// Details of the process.
     #[serde(flatten)]
     pub process: ProcessDocument,
 }
 
 impl PortDocument {
-    /// Who listens on the port of this lease. `None` where nobody does, as far as the reader may
-    /// know.
+    /// The listener for this lease. `None` if there is none that the viewer may see.
     pub fn listener_of(&self, lease: &LeaseDocument) -> Option<&Occupant> {
         let is_alone = self.leases.iter().all(|other| other.id == lease.id);
         let occupants = self.occupants.iter().map(|found| &found.occupant);
@@ -168,8 +167,8 @@ impl PortDocument {
     }
 }
 
-/// Who of the occupants of a port listens for a lease on it: its owner, or what that has started.
-/// Where the lease is not alone on the number, a listener may be another one's.
+/// The occupant of a port that listens for a lease: its owner, else a process that the owner may have
+/// started. If the port has several leases, a listener may belong to another one.
 pub fn listener_of<'a>(
     lease: &LeaseDocument,
     is_alone: bool,

@@ -1,4 +1,4 @@
-//! What is told of a process that is on a port: where it comes from, never its command line.
+//! Details of a process on a port. Its command line is never shown: it may hold secrets.
 
 use std::path::PathBuf;
 
@@ -7,23 +7,23 @@ use serde::{Deserialize, Serialize};
 
 use crate::host::process::Details;
 
-/// More about a process, as far as it can be read.
+/// Details of a process; each is left out if it cannot be read.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct ProcessDocument {
-    /// The program's file.
+    /// File of the program.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub executable: Option<PathBuf>,
-    /// Its working directory.
+    /// Working directory.
     #[serde(rename = "working_directory", skip_serializing_if = "Option::is_none")]
     pub directory: Option<PathBuf>,
-    /// The name of its user.
+    /// Name of the user.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
-    /// The id of the container that it runs in.
+    /// Id of its container.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub container: Option<String>,
-    /// The systemd unit that it belongs to.
+    /// Its systemd unit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unit: Option<String>,
 }

@@ -1,4 +1,4 @@
-//! What a request for ports says.
+//! A request for ports.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
@@ -17,41 +17,41 @@ use crate::domain::port::{Port, PortSet, Protocols};
 use crate::domain::request::Request;
 use crate::domain::selector::Selector;
 
-/// Within what names are unique.
+/// Realm in which a name is unique.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ScopeWord {
-    /// The user.
+    /// One user.
     User,
-    /// The user and a directory tree.
+    /// One directory tree of one user.
     Dir,
 }
 
-/// What `POST /api/v1/leases` takes; every field may be left out.
+/// A request for ports; every field is optional.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 #[schemars(transform = add_rules)]
 pub struct LeaseRequest {
-    /// One name.
+    /// Name of the lease.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<Name>,
-    /// Several names, a port each.
+    /// Several names, one port each.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 256), extend("uniqueItems" = true))]
     pub names: Vec<Name>,
-    /// Another instance of the service that is named, with a port of its own: `2` makes `web@2` of
-    /// `web`. `None` for the first.
+    /// Instance of the named service, with a port of its own: `2` makes `web@2` of `web`. `None` for
+    /// the first instance.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = "^[A-Za-z0-9][A-Za-z0-9._-]*$"), length(max = 62))]
     pub instance: Option<String>,
-    /// The pool.
+    /// Name of the pool; `default` if left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pool: Option<String>,
-    /// Exactly this port.
+    /// Exact port.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub port: Option<u16>,
-    /// This port if it is free.
+    /// Preferred port.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub prefer: Option<u16>,
@@ -59,96 +59,79 @@ pub struct LeaseRequest {
     /// It goes with `prefer`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prefer_span: Option<u16>,
-    /// Where to look, in place of the pool's ranges.
+    /// Ranges in place of the pool's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ranges: Option<PortSet>,
-    /// How many ports. With one name, of at most 60 characters, they are leased as `web`, `web.1`,
+    /// Number of ports. With one name, of at most 60 characters, they are leased as `web`, `web.1`,
     /// `web.2`, …, each of which gets its port again.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 256))]
     pub count: Option<NonZeroU32>,
-    /// How many ports in a row. With one name the whole row comes again.
+    /// Number of consecutive ports. With one name the same row is granted again.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 256))]
     pub block: Option<NonZeroU32>,
-    /// Free for which protocols.
+    /// Protocols that the port must be free for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub protocol: Option<Protocols>,
-    /// Where to hold.
+    /// Interfaces and addresses to hold the port on.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub interfaces: Vec<Selector>,
-    /// The order of candidates.
+    /// Order of candidates.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub strategy: Option<Strategy>,
-    /// How many candidate ports may be tried.
+    /// Maximum number of candidate ports.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_attempts: Option<NonZeroU32>,
-    /// How long the search may take, more than nothing; the pool's `attempt_timeout` if left out.
+    /// Time limit of the search, above zero; the pool's `attempt_timeout` if left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeout: Option<HumanDuration>,
-    /// How the port passes to its owner.
+    /// Hand-over of the port to its owner.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub handover: Option<Handover>,
-    /// How long to wait for a first listener.
+    /// Time that the lease waits for its first listener.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub claim_within: Option<HumanDuration>,
-    /// How long the lease lasts unless renewed.
+    /// Lifetime unless renewed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ttl: Option<HumanDuration>,
-    /// Within what names are unique.
+    /// Realm in which a name is unique.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scope: Option<ScopeWord>,
-    /// The directory tree that `"scope": "dir"` means: an absolute path.
+    /// Directory tree for `"scope": "dir"`: an absolute path.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = "^/[^\\x00]*$"))]
     pub directory: Option<PathBuf>,
-    /// The process that will use the port.
+    /// Id of the process that will use the port.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub owner_pid: Option<u32>,
-    /// Free words to filter by.
+    /// Labels to filter by.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "labels_schema")]
     pub labels: BTreeMap<String, String>,
-    /// Refuse rather than move a name whose port was taken meanwhile.
+    /// Refuse, rather than move, a name whose port has been taken.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub strict: bool,
-    /// How long to wait for a port where none is left.
+    /// Time to wait for a port if none is left.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub wait: Option<HumanDuration>,
-    /// Keep the port for its name until the owner comes: nobody is let in yet.
+    /// Keep the port for its name until the owner comes; the gate stays shut.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub reserve: bool,
-    /// Say what would be granted, and grant nothing.
+    /// Answer with the choice, and grant nothing.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub dry_run: bool,
 }
 
 impl LeaseRequest {
-    /// The request in the domain's words, or what is wrong with it.
-    pub fn parse(self) -> Result<Request, String> {
-        let port = |field: &str, number: Option<u16>| match number.map(Port::new) {
-            Some(None) => Err(format!(
-                "{field}: 0 is not a port: ports go from 1 to 65535"
-            )),
-            Some(port) => Ok(port),
-            None => Ok(None),
-        };
-        let mut names = self.names;
-        match self.name {
-            Some(_) if !names.is_empty() => {
-                return Err("name and names exclude each other: put all into names".to_owned());
-            }
-            name => names.extend(name),
-        }
-        if let Some(instance) = &self.instance {
-            names = instances(&names, instance)?;
-        }
+    /// The request for the engine; an error in words.
+    pub fn parse(mut self) -> Result<Request, String> {
         if self.ranges.as_ref().is_some_and(PortSet::is_empty) {
             return Err("ranges: name one port at least, or leave it out".to_owned());
         }
-        let names = row::names(names, self.count.or(self.block))?;
         check_labels(&self.labels)?;
+        let names = self.take_names()?;
         Ok(Request {
             until_reaped: false,
             pool: self.pool,
@@ -156,8 +139,8 @@ impl LeaseRequest {
             scope: scope(self.scope, self.directory)?,
             count: self.count,
             block: self.block,
-            port: port("port", self.port)?,
-            prefer: port("prefer", self.prefer)?,
+            port: port_of("port", self.port)?,
+            prefer: port_of("prefer", self.prefer)?,
             prefer_span: self.prefer_span,
             ranges: self.ranges,
             protocol: self.protocol,
@@ -177,9 +160,32 @@ impl LeaseRequest {
             retry_key: None,
         })
     }
+
+    /// The names of all leases, with their instances and the suffixes of several ports.
+    fn take_names(&mut self) -> Result<Vec<Name>, String> {
+        let mut names = std::mem::take(&mut self.names);
+        match self.name.take() {
+            Some(_) if !names.is_empty() => {
+                return Err("name and names exclude each other: put all into names".to_owned());
+            }
+            name => names.extend(name),
+        }
+        if let Some(instance) = &self.instance {
+            names = instances(&names, instance)?;
+        }
+        row::names(names, self.count.or(self.block))
+    }
 }
 
-/// The names of an instance of each of these services.
+fn port_of(field: &str, number: Option<u16>) -> Result<Option<Port>, String> {
+    let port = number.map(|number| {
+        let port = Port::new(number);
+        port.ok_or_else(|| format!("{field}: 0 is not a port: ports go from 1 to 65535"))
+    });
+    port.transpose()
+}
+
+/// Adds the instance to each name.
 fn instances(names: &[Name], instance: &str) -> Result<Vec<Name>, String> {
     if names.is_empty() {
         return Err("instance goes with a name: it is another one of the same service".to_owned());
@@ -195,7 +201,7 @@ fn instances(names: &[Name], instance: &str) -> Result<Vec<Name>, String> {
     each.collect()
 }
 
-/// Whether the kernel could have such a directory.
+/// Whether the path is absolute and without a zero byte.
 fn is_path(dir: &Path) -> bool {
     dir.is_absolute() && !dir.as_os_str().as_bytes().contains(&0)
 }
@@ -211,8 +217,8 @@ fn scope(word: Option<ScopeWord>, directory: Option<PathBuf>) -> Result<Scope, S
     }
 }
 
-/// What excludes what, and what goes with what. Generators of requests (schemathesis 4.32) give up on
-/// a schema with one rule more, so the rest stands in words: count and block, prefer_span and prefer.
+/// Adds the rules between fields. Generators of requests (schemathesis 4.32) give up on a schema with
+/// one rule more, so two rules stand in words alone: count and block, prefer_span and prefer.
 fn add_rules(schema: &mut Schema) {
     let given = || json!({"not": {"type": "null"}});
     let both = |a: &str, b: &str| json!({"not": {"properties": {a: given(), b: given()}, "required": [a, b]}});
@@ -261,7 +267,7 @@ fn labels_schema(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
-/// How many labels a lease may have, and how many characters a key or a value.
+/// Maximum number of labels, and of characters in a key or a value.
 const MAX_LABELS: usize = 16;
 const MAX_LABEL: usize = 128;
 

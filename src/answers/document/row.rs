@@ -1,15 +1,15 @@
-//! Several ports under one name: `ray` with a block of 3 is leased as `ray`, `ray.1` and `ray.2`, so
-//! that each is remembered like any name.
+//! Several ports under one name: `ray` with a block of 3 is leased as `ray`, `ray.1` and `ray.2`, each
+//! a name with a port of its own.
 
 use std::num::NonZeroU32;
 
 use crate::domain::lease::Name;
 use crate::domain::variables::twins;
 
-/// Longest name that can have several ports: what follows it, such as `.255`, must fit too.
+/// Maximum length of a name with several ports: a suffix such as `.255` must fit too.
 const LONGEST: usize = 60;
 
-/// The names of the leases of a request, or what is wrong with them.
+/// The names of the leases of a request; an error in words.
 pub(super) fn names(names: Vec<Name>, ports: Option<NonZeroU32>) -> Result<Vec<Name>, String> {
     if let Some(wrong) = twins(&names) {
         return Err(format!("names: {wrong}"));
@@ -18,7 +18,7 @@ pub(super) fn names(names: Vec<Name>, ports: Option<NonZeroU32>) -> Result<Vec<N
     let [name] = &names[..] else {
         return Ok(names);
     };
-    // More are refused for their number, with whatever names.
+    // The engine refuses larger counts with an error of its own.
     if count == 1 || count > 256 {
         return Ok(names);
     }
@@ -59,7 +59,7 @@ mod tests {
     fn two_names_with_one_variable_are_refused() {
         let said = of(&["my-api", "my_api"], 0).unwrap_err();
         assert!(said.contains("MY_API_PORT"), "{said}");
-        // The same name twice is told as that, elsewhere.
+        // The engine refuses equal names with an error of its own.
         assert!(of(&["a", "a"], 0).is_ok());
     }
 }

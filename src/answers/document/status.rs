@@ -1,4 +1,4 @@
-//! How the service is.
+//! The state of the service.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -8,45 +8,45 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::health::Condition;
 
-/// How the service is.
+/// The state of the service.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct StatusDocument {
-    /// The program's version.
+    /// Version of the program.
     pub version: String,
-    /// The service's process.
+    /// Process id of the service.
     pub pid: u32,
-    /// The user it runs as.
+    /// User id of the service.
     pub uid: u32,
-    /// Where the console landed.
+    /// Address of the console. `None` if it is off.
     pub console: Option<String>,
-    /// The API socket.
+    /// Path of the API socket.
     pub socket: PathBuf,
     /// The data directory.
     pub data_dir: PathBuf,
-    /// Living leases.
+    /// Number of living leases.
     pub leases: usize,
-    /// Descriptors kept open by holds.
+    /// Number of descriptors kept open by holds.
     pub held_descriptors: usize,
-    /// Descriptors that holds may keep open.
+    /// Maximum number of descriptors for holds.
     #[serde(default)]
     pub descriptor_budget: usize,
-    /// What the repair loop has mended since the start, by kind; nothing is as it should be.
+    /// Number of repairs since the start, by kind; empty on a healthy host.
     #[serde(default)]
     pub repairs: BTreeMap<String, u64>,
     /// Whether no check failed.
     pub ready: bool,
-    /// What was looked at to say so, and how it is.
+    /// Checks with their results.
     #[serde(default)]
     pub checks: Vec<CheckDocument>,
 }
 
-/// One thing that was looked at.
+/// One check.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CheckDocument {
-    /// What.
+    /// Name of the check.
     pub name: String,
-    /// How it is.
+    /// Result.
     pub condition: Condition,
-    /// The same in words.
+    /// Result in words.
     pub detail: String,
 }

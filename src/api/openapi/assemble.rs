@@ -1,4 +1,4 @@
-//! The description put together from its operations.
+//! The OpenAPI document, put together from the descriptions of the operations.
 
 use std::collections::BTreeMap;
 
@@ -11,8 +11,8 @@ use super::parameter;
 use crate::answers::operation::{Access, Answer, Content, Description, Tag};
 use crate::answers::problem::{Code, Problem};
 
-/// Whoever reads and whoever writes see a struct differently: what has a default may be left out
-/// of a request, but is always in an answer.
+/// Generators of schemas. A field with a default is optional in requests but always present in
+/// answers, so each direction has its own schema.
 struct Generators {
     taken: SchemaGenerator,
     given: SchemaGenerator,
@@ -56,24 +56,24 @@ pub(super) fn document(operations: &[Description]) -> Value {
 }
 
 const ABOUT: &str = "\
-Two doors lead to the same API. On the Unix socket the kernel vouches for the caller (`SO_PEERCRED`): no \
-header is needed, and whoever asks acts as their own user. On the loopback console anybody may read what \
-the console's user may see; to change something, send the token that `portbook token` prints, or a session \
+The API answers on a Unix socket and on the loopback console. On the socket the kernel identifies the \
+caller (`SO_PEERCRED`): no header is needed. On the console every reader sees what the console's user may \
+see; to change something, send the token that `portbook token` prints, or a session \
 of a browser that has logged in together with the `Origin` of the console's pages.
 
-HEAD is answered wherever GET is. Any other method is refused with 405 and a list of those there are in \
-`Allow`. Every error is a problem (RFC 9457) whose `code` is the word to match on and whose `type` is a page \
-of the console that says what to do.
+HEAD is answered wherever GET is. Any other method is refused with 405 and the methods of the path in \
+`Allow`. Every error is a problem (RFC 9457): match on its `code`; its `type` is a page of the console with \
+the way out.
 
-Answers may gain fields; requests with fields that are not known are refused.";
+Answers may gain fields. Requests with unknown fields are refused.";
 
 fn security_schemes() -> Value {
     json!({
         "token": {
             "type": "http",
             "scheme": "bearer",
-            "description": "What `portbook token` prints to whoever may read the data directory. Its \
-                bearer acts as the user that the service runs as.",
+            "description": "The output of `portbook token`, for users who may read the data directory. \
+                The bearer acts as the user of the service.",
         },
         "session": {
             "type": "apiKey",
@@ -168,7 +168,7 @@ impl Generators {
         described
     }
 
-    /// The schemas of both, which must not differ under one name.
+    /// The named schemas of both directions.
     fn schemas(&mut self) -> Map<String, Value> {
         let mut schemas = self.taken.take_definitions(true);
         schemas.extend(self.given.take_definitions(true));
@@ -181,12 +181,12 @@ fn problem_header(status: u16) -> Option<(&'static str, Value)> {
     match status {
         401 => Some((
             "WWW-Authenticate",
-            json!({"description": "How to say who asks.", "schema": {"type": "string"}}),
+            json!({"description": "The scheme of authentication.", "schema": {"type": "string"}}),
         )),
         429 | 503 => Some((
             "Retry-After",
             json!({
-                "description": "After how many seconds asking again may help.",
+                "description": "Number of seconds after which another try may succeed.",
                 "schema": {"type": "integer", "minimum": 1},
             }),
         )),

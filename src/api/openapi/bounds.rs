@@ -1,10 +1,10 @@
-//! How large each kind of number may be.
+//! Bounds of numbers in schemas.
 
 use schemars::Schema;
 use schemars::transform::{Transform, transform_subschemas};
 use serde_json::Value;
 
-/// Says of each kind of number how large it may be, as no validator knows `uint32` and the like.
+/// Adds the bounds of each kind of number, since validators do not know `uint32` and the like.
 #[derive(Debug, Clone)]
 pub(super) struct Bounds;
 

@@ -14,17 +14,17 @@ use super::operations::descriptions;
 
 static DOCUMENT: LazyLock<Value> = LazyLock::new(|| assemble::document(&descriptions()));
 
-/// The whole description; made once.
+/// The document; made once.
 pub fn document() -> &'static Value {
     &DOCUMENT
 }
 
-/// The operations by their ids, in the order in which a person reads of them.
+/// The ids of the operations, in the order for readers.
 pub fn order() -> Vec<&'static str> {
     descriptions().iter().map(|one| one.id).collect()
 }
 
-/// Shows it.
+/// Handler of the document.
 pub async fn show() -> HttpResponse {
     HttpResponse::Ok().json(document())
 }

@@ -40,17 +40,17 @@ fn in_path(path: &str) -> impl Iterator<Item = &str> {
 fn path(name: &str, generator: &mut SchemaGenerator) -> Option<Value> {
     let (says, example, schema) = match name {
         "id" => (
-            "Its id, as lists and answers give it.",
+            "Id, from a list or an answer.",
             json!("019abcb7-4f2e-7c61-9d30-5b8a1c2e7f90"),
             generator.subschema_for::<LeaseId>(),
         ),
         "protocol" => (
-            "The protocol.",
+            "Protocol.",
             json!("tcp"),
             generator.subschema_for::<Protocol>(),
         ),
-        "port" => ("The port.", json!(8888), generator.subschema_for::<Port>()),
-        "kind" => ("Which rows.", json!("endings"), kinds()),
+        "port" => ("Port.", json!(8888), generator.subschema_for::<Port>()),
+        "kind" => ("Kind of rows.", json!("endings"), kinds()),
         _ => return None,
     };
     Some(json!({
@@ -59,7 +59,7 @@ fn path(name: &str, generator: &mut SchemaGenerator) -> Option<Value> {
     }))
 }
 
-/// Those kinds of rows that have no path of their own.
+/// The kinds of rows without a path of their own.
 fn kinds() -> Schema {
     let words: Vec<&str> = Kind::VARIANTS
         .iter()
@@ -86,19 +86,19 @@ fn query(root: &Schema, is_taken: FieldFilter, generator: &SchemaGenerator) -> V
 }
 
 fn fields(root: &Schema, generator: &SchemaGenerator) -> Map<String, Value> {
-    // A struct stands among the definitions; where it is used stands a reference.
+    // The root is a reference to a definition.
     let name = root.get("$ref").and_then(Value::as_str);
     let name = name.and_then(|path| path.rsplit('/').next());
     let found = name.and_then(|name| generator.definitions().get(name));
     let mut found = found.and_then(|found| Schema::try_from(found.clone()).ok());
     let schema = found.get_or_insert_default();
-    // What the generator does to definitions only when it gives them away.
+    // The generator does this to definitions only when it returns them.
     Bounds.transform(schema);
     let fields = schema.get("properties").and_then(Value::as_object);
     fields.cloned().unwrap_or_default()
 }
 
-/// A query has no null: what is not wanted is left out.
+/// Removes null, which a query does not have.
 fn without_null(mut schema: Value) -> Value {
     let is_null = |one: &Value| *one == "null" || one["type"] == "null";
     if let Some(types) = schema.get_mut("type").and_then(Value::as_array_mut) {

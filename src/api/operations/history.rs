@@ -1,4 +1,4 @@
-//! The record of the past.
+//! Operations on the record of the past.
 
 use super::serve::{Served, answered, described};
 use crate::answers::operation::{Description, Method, Tag};
@@ -22,7 +22,7 @@ pub(super) fn operations() -> Vec<Served> {
 fn list() -> Description {
     Description::new(Method::Get, "/api/v1/attempts", "listAttempts")
         .about(Tag::History, "List attempts")
-        .says("Every single try to bind an address and a port, newest first.")
+        .says("Single tries to bind an address and a port, newest first.")
         .query_of::<AttemptQuery>(|name| !matches!(name, "format" | "after"))
         .at_most(MAX_LIMIT)
         .answers::<List>(
@@ -36,7 +36,7 @@ fn list() -> Description {
 fn export_attempts() -> Description {
     let operation = Description::new(Method::Get, "/api/v1/history/attempts", "exportAttempts")
         .about(Tag::History, "Export attempts")
-        .says("All that are wanted as a stream, newest first.")
+        .says("All that match, as a stream, newest first.")
         .query_of::<AttemptQuery>(|name| name != "after");
     rows(operation)
 }
@@ -50,7 +50,7 @@ fn export_days() -> Description {
     };
     let operation = Description::new(Method::Get, "/api/v1/history/days", "exportDays")
         .about(Tag::History, "Export days")
-        .says("What attempts add up to for each day, pool, interface, protocol, port and user.")
+        .says("Totals of attempts for each day, pool, interface, protocol, port and user.")
         .query_of::<AttemptQuery>(of_one_attempt);
     rows(operation)
 }

@@ -1,4 +1,4 @@
-//! The service itself: how it is, what it was told, and what happens.
+//! Operations of the service itself: its state, its settings and its events.
 
 use std::collections::BTreeMap;
 
@@ -28,20 +28,20 @@ pub(super) fn operations() -> Vec<Served> {
 
 fn events() -> Description {
     Description::new(Method::Get, "/api/v1/events", "followEvents")
-        .about(Tag::Service, "Follow what happens")
+        .about(Tag::Service, "Follow events")
         .says(
             "Server-sent events that end only with the service; a comment every 15 seconds keeps the \
-             line alive. The data of each is a JSON object. `resync` says that some were missed: load anew.",
+             line alive. The data of each is a JSON object. `resync` means that some were missed: reload.",
         )
         .parameter(
             "header",
             "Last-Event-ID",
-            "The last `id` that was heard: what came after it is sent first.",
+            "The last known `id`: later events are sent first.",
         )
         .parameter(
             "query",
             "after",
-            "The same where no header can be set; the header goes first.",
+            "The last known `id`, for clients that cannot set the header; the header wins.",
         )
         .answers_text(
             200,
@@ -57,15 +57,15 @@ fn description() -> Description {
         .answers::<BTreeMap<String, Value>>(200, "OpenAPI 3.1.", r#"{"openapi": "3.1.0"}"#)
 }
 
-/// What supervisors and Prometheus ask for, at the places where they look for it.
+/// Endpoints for supervisors and Prometheus, at their customary paths.
 fn watched() -> [Description; 3] {
     [
         Description::new(Method::Get, "/livez", "isAlive")
-            .about(Tag::Service, "Whether the process answers")
-            .answers_text(200, "It does.", &[("text/plain", "ok\n")]),
+            .about(Tag::Service, "Check that the process answers")
+            .answers_text(200, "The process answers.", &[("text/plain", "ok\n")]),
         Description::new(Method::Get, "/readyz", "isReady")
-            .about(Tag::Service, "Whether ports can be granted and kept")
-            .parameter("query", "verbose", "If it is there, every check is listed.")
+            .about(Tag::Service, "Check that ports can be granted and kept")
+            .parameter("query", "verbose", "Lists every check if it is present.")
             .answers_text(
                 200,
                 "No check failed.",
@@ -80,8 +80,8 @@ fn watched() -> [Description; 3] {
                 &[("text/plain", "fail disk: no space left\n")],
             ),
         Description::new(Method::Get, "/metrics", "showMetrics")
-            .about(Tag::Service, "What is counted, for Prometheus")
-            .says("`OpenMetrics` for whoever accepts it, else the text format.")
+            .about(Tag::Service, "Show metrics for Prometheus")
+            .says("`OpenMetrics` if the client accepts it, else the text format.")
             .answers_text(
                 200,
                 "The metrics.",

@@ -1,9 +1,9 @@
-//! The port server's protocol, as test runners speak it (the `portpicker` package for Python and
-//! its relatives): one request a connection, a process id and a newline; the answer is a port and a
-//! newline, or nothing at all.
+//! The port server's protocol, for test runners (the `portpicker` package for Python and its
+//! relatives): one request a connection, a process id and a newline; the answer is a port and a newline,
+//! or nothing.
 //!
-//! What is granted is a lease like any other. It is bound to the process that was named, until that
-//! has been reaped and the port is free: the protocol has no word for giving a port back.
+//! A grant is a lease like any other. It lives until the named process has been reaped and the port is
+//! free: the protocol has no word for a release.
 
 mod request;
 mod statistics;
@@ -26,7 +26,7 @@ use crate::engine::service::{Caller, Service};
 pub use request::{Fault, parse};
 pub use statistics::Statistics;
 
-/// A port server: the engine, the pool it grants from, and what it has counted.
+/// A port server: the engine, its pool and its counters.
 #[derive(Debug, Clone)]
 pub struct Portserver {
     service: Service,
@@ -45,13 +45,13 @@ impl Portserver {
         }
     }
 
-    /// Answers whoever connects, for as long as it is polled.
+    /// Answers connections as long as it is polled.
     pub async fn serve(self, listener: UnixListener) {
         super::each_connection(&listener, |stream| {
             let server = self.clone();
             tokio::spawn(async move {
                 if let Err(error) = server.answer(stream).await {
-                    tracing::debug!(%error, "a client of the port server went away");
+                    tracing::debug!(%error, "a client of the port server disconnected early");
                 }
             });
         })
@@ -85,19 +85,19 @@ impl Portserver {
             }
         };
         let Some((port, allocated)) = granted else {
-            // Every refusal is a close without a byte.
+            // A refusal closes the connection without a byte.
             return Ok(());
         };
-        // In one piece: clients take the first that comes for all of it.
+        // In one piece: clients take the first read for all of it.
         let answered = stream.write_all(format!("{port}\n").as_bytes()).await;
         if answered.is_err() {
-            // Nobody knows of the port.
+            // The client has not heard of the port.
             self.give_back(&caller, &allocated).await;
         }
         answered
     }
 
-    /// A port for the process, or none.
+    /// Grants a port to the process. `None` if it is refused.
     async fn grant(&self, caller: &Caller, pid: u32) -> Option<(Port, Allocated)> {
         match self.service.allocate(caller, &self.request(pid)).await {
             Ok(allocated) => {
@@ -113,8 +113,8 @@ impl Portserver {
         }
     }
 
-    /// What the protocol promises: free for TCP and UDP, on IPv4 and IPv6, and nobody's in the way of
-    /// the client, which may bind at once and without SO_REUSEADDR.
+    /// The request that keeps the protocol's promises: free for TCP and UDP, on IPv4 and IPv6, and
+    /// released so that the client may bind at once and without SO_REUSEADDR.
     fn request(&self, pid: u32) -> Request {
         Request {
             pool: Some(self.pool.clone()),
@@ -133,13 +133,13 @@ impl Portserver {
     async fn give_back(&self, caller: &Caller, allocated: &Allocated) {
         for lease in &allocated.leases {
             if let Err(error) = self.service.release(caller, lease.id).await {
-                tracing::debug!(%error, lease = %lease.id, "an unheard lease stays with its process");
+                tracing::debug!(%error, lease = %lease.id, "could not release an undelivered lease; it ends with its process");
             }
         }
     }
 }
 
-/// How many ports were tried in vain; none if it was not for want of one.
+/// Number of ports that were tried in vain. `None` if the refusal has another cause.
 fn ports_tried(refusal: &Refusal) -> Option<usize> {
     let mut ports: Vec<_> = refusal.attempts().iter().map(|tried| tried.port).collect();
     ports.dedup();

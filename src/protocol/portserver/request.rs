@@ -1,4 +1,4 @@
-//! A request: what is read of a connection, and which process it names.
+//! A request: reading it from a connection, and the process that it names.
 
 use std::io;
 use std::time::Duration;
@@ -6,19 +6,19 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, ReadBuf};
 use tokio::net::UnixStream;
 
-/// The longest request; what is longer is none.
+/// Maximum length of a request in bytes; a longer one is malformed.
 const LONGEST: usize = 20;
 
-/// So much is taken from a client that sends more, so that it sees an end and no reset.
+/// Number of bytes read from a client that sends more, so that it sees an end and no reset.
 const TAKEN: usize = 100;
 
-/// How long a client may take to begin.
+/// Time limit for the first byte.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// After so long a pause what came is the request: not every client ends it.
+/// Pause that ends a request: not every client sends a newline.
 const PAUSE: Duration = Duration::from_millis(300);
 
-/// Why a request is refused before any port is looked for.
+/// Reason to refuse a request without a search.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
     /// Empty, not a number, two lines, or longer than 20 bytes: counted as the client's error.
@@ -30,8 +30,8 @@ pub enum Fault {
     NoProcess,
 }
 
-/// The process that a request names, read as the reference program does: blanks around it, a sign
-/// and leading zeros are harmless.
+/// Reads the process id of a request, like the reference program: blanks around it, a sign and leading
+/// zeros are allowed.
 ///
 /// ```
 /// use portbook::protocol::portserver::{Fault, parse};
@@ -55,13 +55,13 @@ pub fn parse(bytes: &[u8]) -> Result<u32, Fault> {
     let pid = digits.iter().try_fold(0_i32, |value, digit| {
         value.checked_mul(10)?.checked_add(i32::from(digit - b'0'))
     });
-    // 1: the client meant its parent, and has been left to init since.
+    // 1 means that the parent of the client has ended and init has adopted it.
     let pid = pid.filter(|pid| *pid > 1 && number.first() != Some(&b'-'));
     let pid = pid.and_then(|pid| u32::try_from(pid).ok());
     pid.ok_or(Fault::NoProcess)
 }
 
-/// Without what C's `isspace` takes for blank.
+/// Trims the blanks of C's `isspace`.
 fn trimmed(bytes: &[u8]) -> &[u8] {
     let blank = |byte: &u8| byte.is_ascii_whitespace() || *byte == 0x0b;
     let Some(first) = bytes.iter().position(|byte| !blank(byte)) else {
@@ -71,8 +71,7 @@ fn trimmed(bytes: &[u8]) -> &[u8] {
     &bytes[first..=last]
 }
 
-/// What a client sends, up to a newline, its end of the stream, more than a request may have, or a
-/// pause.
+/// Reads up to a newline, the end of the stream, the maximum length or a pause.
 pub(super) async fn read(stream: &mut UnixStream) -> io::Result<Vec<u8>> {
     let mut room = [0; TAKEN];
     let mut taken = ReadBuf::new(&mut room);
@@ -99,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_reference_takes_is_taken() {
+    fn requests_of_the_reference_are_accepted() {
         for text in [
             "4711",
             "4711\n",
@@ -116,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_number_is_the_clients_error() {
+    fn text_without_a_number_is_malformed() {
         for text in [
             "",
             "\n",
@@ -138,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_own_nothing_is_denied() {
+    fn impossible_owners_are_denied() {
         for text in [
             "0\n",
             "1\n",
@@ -165,7 +164,7 @@ mod tests {
         }
 
         #[test]
-        fn no_bytes_break_it(bytes in proptest::collection::vec(any::<u8>(), 0..120)) {
+        fn arbitrary_bytes_do_not_panic(bytes in proptest::collection::vec(any::<u8>(), 0..120)) {
             if let Ok(pid) = parse(&bytes) {
                 prop_assert!(bytes.len() <= 20 && pid > 1 && pid <= 0x7fff_ffff);
             }

@@ -1,4 +1,4 @@
-//! What a port server counts, under the names of the reference program.
+//! Counters of a port server, under the names of the reference program.
 
 use crate::telemetry::metrics::PortserverMetrics;
 
@@ -7,17 +7,17 @@ use crate::telemetry::metrics::PortserverMetrics;
 pub struct Statistics(PortserverMetrics);
 
 impl Statistics {
-    /// Statistics that count there.
+    /// Statistics over these metrics.
     pub const fn new(metrics: PortserverMetrics) -> Self {
         Self(metrics)
     }
 
-    /// Something was sent that is no request.
+    /// Counts a malformed request.
     pub(super) fn client_error(&self) {
         self.0.malformed.inc();
     }
 
-    /// A request was refused, after so many ports were looked at in vain if any were.
+    /// Counts a refusal, with the number of ports that were tried in vain.
     pub(super) fn denied(&self, checked: Option<usize>) {
         self.0.denied.inc();
         if let Some(checked) = checked {
@@ -25,13 +25,13 @@ impl Statistics {
         }
     }
 
-    /// A port was granted, the last of so many that were looked at.
+    /// Counts a grant, with the number of ports that were tried.
     pub(super) fn allocated(&self, checked: usize) {
         self.0.granted.inc();
         self.0.checked(checked);
     }
 
-    /// One line each, in the reference program's order; `managed` is how many ports the pool has.
+    /// One line each, in the order of the reference program. `managed` is the number of ports in the pool.
     pub(super) fn lines(&self, managed: usize) -> Vec<String> {
         let Self(counted) = self;
         vec![
