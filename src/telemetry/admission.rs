@@ -10,7 +10,7 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::trace::{Span, SpanData, SpanProcessor};
 
-use super::report;
+use super::losses::{QUEUE_FULL, lose};
 use super::uplink::Uplink;
 
 /// The way into the queue.
@@ -21,7 +21,7 @@ pub(super) struct Admission<P> {
 }
 
 impl<P> Admission<P> {
-    /// Admits spans to `queue`, whose other end is a [`Reporting`](report::Reporting) of the same
+    /// Admits spans to `queue`, whose other end is a [`Reporting`](super::report::Reporting) of the same
     /// uplink.
     pub(super) const fn new(queue: P, uplink: Uplink) -> Self {
         Self { queue, uplink }
@@ -43,7 +43,7 @@ impl<P: SpanProcessor> SpanProcessor for Admission<P> {
         if self.uplink.enter() {
             self.queue.on_end(span);
         } else {
-            report::lose(report::QUEUE_FULL, 1);
+            lose(QUEUE_FULL, 1);
         }
     }
 

@@ -9,7 +9,7 @@ use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::trace::{SpanData, SpanExporter as SpanExport};
 use tokio::runtime::{Builder, Runtime};
 
-use super::{Options, TelemetryError, trace};
+use super::TelemetryError;
 
 /// An exporter, and the runtime of its connection.
 #[derive(Debug)]
@@ -19,7 +19,7 @@ pub(super) struct OnRuntime {
 }
 
 /// Makes an exporter to this endpoint. It does not connect yet.
-pub(super) fn exporter(options: &Options, endpoint: &str) -> Result<OnRuntime, TelemetryError> {
+pub(super) fn exporter(endpoint: &str, timeout: Duration) -> Result<OnRuntime, TelemetryError> {
     let runtime = Builder::new_multi_thread()
         .worker_threads(1)
         .thread_name("otlp-grpc")
@@ -30,7 +30,7 @@ pub(super) fn exporter(options: &Options, endpoint: &str) -> Result<OnRuntime, T
     let exporter = SpanExporter::builder()
         .with_tonic()
         .with_endpoint(endpoint)
-        .with_timeout(trace::timeout(options))
+        .with_timeout(timeout)
         .build()
         .map_err(|source| TelemetryError::Exporter {
             endpoint: endpoint.to_owned(),

@@ -22,7 +22,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Metric, Registry, Unit};
 
 use self::now::Gauges;
-use super::report;
+use super::losses;
 pub use now::Now;
 pub use portserver::PortserverMetrics;
 pub use store::StoreMetrics;
@@ -163,12 +163,12 @@ impl Metrics {
 
     fn register_process(&mut self) {
         let help = "Spans that reached the collector";
-        self.add("spans_exported", help, report::EXPORTED.clone());
+        self.add("spans_exported", help, losses::EXPORTED.clone());
         let help = "Spans that were lost, by reason";
-        let dropped = report::DROPPED.clone();
-        for reason in report::REASONS {
+        let dropped = losses::DROPPED.clone();
+        for reason in losses::REASONS {
             // Present from the start, so that a rate over them exists when the first is lost.
-            drop(dropped.get_or_create(&report::Lost { reason }));
+            drop(dropped.get_or_create(&losses::Lost { reason }));
         }
         self.add("spans_dropped", help, dropped);
         let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);

@@ -13,6 +13,7 @@ mod environment;
 mod grpc;
 mod line;
 mod log;
+mod losses;
 pub mod metrics;
 pub mod propagation;
 mod report;
@@ -107,6 +108,7 @@ pub enum TelemetryError {
     )]
     EndpointVariable(String),
     /// gRPC was asked for, and this build has none.
+    #[cfg(not(feature = "grpc"))]
     #[error(
         "OTEL_EXPORTER_OTLP_PROTOCOL=grpc is not built in: build portbook with --features grpc, or \
          set it to http/protobuf and the endpoint to the collector's HTTP port (4318)"
@@ -132,7 +134,12 @@ impl TelemetryError {
     /// Whether a variable is wrong that is set for all programs alike. That must not keep portbook
     /// from granting ports.
     pub const fn is_of_environment(&self) -> bool {
-        matches!(self, Self::EndpointVariable(_) | Self::NoGrpc)
+        match self {
+            Self::EndpointVariable(_) => true,
+            #[cfg(not(feature = "grpc"))]
+            Self::NoGrpc => true,
+            _ => false,
+        }
     }
 }
 

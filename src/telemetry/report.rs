@@ -3,41 +3,15 @@
 //! The SDK would log every failed batch, as an error, every five seconds, and leave out the address
 //! of a failed connection.
 
-use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::trace::{SpanData, SpanExporter};
-use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::family::Family;
 
+use super::losses::{EXPORT_FAILED, EXPORTED, lose};
 use super::uplink::Uplink;
-
-/// Reasons for lost spans: the collector takes them too slowly, it did not take them, or they were
-/// not made because it has not taken earlier ones.
-pub(super) const REASONS: [&str; 3] = [QUEUE_FULL, EXPORT_FAILED, PAUSED];
-pub(super) const QUEUE_FULL: &str = "queue_full";
-const EXPORT_FAILED: &str = "export_failed";
-pub(super) const PAUSED: &str = "paused";
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(super) struct Lost {
-    pub(super) reason: &'static str,
-}
-
-/// Number of spans that reached the collector. One for the process, as its exporter is.
-pub(super) static EXPORTED: LazyLock<Counter> = LazyLock::new(Counter::default);
-
-/// Number of lost spans, by reason.
-pub(super) static DROPPED: LazyLock<Family<Lost, Counter>> = LazyLock::new(Family::default);
-
-/// Counts lost spans.
-pub(super) fn lose(reason: &'static str, span_count: u64) {
-    DROPPED.get_or_create(&Lost { reason }).inc_by(span_count);
-}
 
 /// Whether an event of the SDK, by its name, is left out since this file logs it better.
 pub(super) fn replaces(name: &str) -> bool {

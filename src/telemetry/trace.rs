@@ -59,7 +59,7 @@ pub(super) fn provider(
         }
         #[cfg(feature = "grpc")]
         Transport::Grpc => {
-            let exporter = super::grpc::exporter(options, &endpoint)?;
+            let exporter = super::grpc::exporter(&endpoint, timeout(options))?;
             let exporter = Reporting::new(exporter, &endpoint, uplink.clone());
             builder.with_span_processor(queue(options, exporter, &uplink))
         }
@@ -104,7 +104,7 @@ fn number(options: &Options, name: &str) -> Option<usize> {
 
 /// Limit on the collector's answer. The limit for batches is part of it, since the SDK applies that
 /// with an asynchronous runtime alone.
-pub(super) fn timeout(options: &Options) -> Duration {
+fn timeout(options: &Options) -> Duration {
     let milliseconds = |name| positive(&options.environment, name);
     let answer = milliseconds("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT")
         .or_else(|| milliseconds("OTEL_EXPORTER_OTLP_TIMEOUT"));

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use super::report::{self, PAUSED, QUEUE_FULL};
+use super::losses::{PAUSED, QUEUE_FULL, lose};
 use super::stopwatch::Stopwatch;
 
 /// Pause after a failed export, or after a trace that was let through, before the next trace. As
@@ -66,7 +66,7 @@ impl Uplink {
     }
 
     fn leave_out(&self, reason: &'static str) {
-        report::lose(reason, 1);
+        lose(reason, 1);
         self.0.left_out.fetch_add(1, Ordering::Relaxed);
     }
 

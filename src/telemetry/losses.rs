@@ -1,0 +1,30 @@
+//! Counters of spans that arrived at the collector, and of those that were lost.
+
+use std::sync::LazyLock;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+
+/// Reasons for lost spans: the collector takes them too slowly, it did not take them, or they were
+/// not made because it has not taken earlier ones.
+pub(super) const REASONS: [&str; 3] = [QUEUE_FULL, EXPORT_FAILED, PAUSED];
+pub(super) const QUEUE_FULL: &str = "queue_full";
+pub(super) const EXPORT_FAILED: &str = "export_failed";
+pub(super) const PAUSED: &str = "paused";
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct Lost {
+    pub(super) reason: &'static str,
+}
+
+/// Number of spans that reached the collector. One for the process, as its exporter is.
+pub(super) static EXPORTED: LazyLock<Counter> = LazyLock::new(Counter::default);
+
+/// Number of lost spans, by reason.
+pub(super) static DROPPED: LazyLock<Family<Lost, Counter>> = LazyLock::new(Family::default);
+
+/// Counts lost spans.
+pub(super) fn lose(reason: &'static str, span_count: u64) {
+    DROPPED.get_or_create(&Lost { reason }).inc_by(span_count);
+}
