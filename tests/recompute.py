@@ -20,7 +20,7 @@ HALF_LIFE_MS = 3 * 24 * 3600 * 1000
 
 
 def covers(group, address):
-    """Whether whoever binds all of `group` has bound `address`."""
+    """Whether a bind of all of `group` includes `address`."""
     ip = ipaddress.ip_address(address)
     own = [ipaddress.ip_address(text.split("%")[0]) for text in group]
     return any(mine.version == ip.version and (mine.is_unspecified or mine == ip) for mine in own)

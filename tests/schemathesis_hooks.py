@@ -102,6 +102,6 @@ def before_call(context, case, kwargs):
         body.pop("instance", None)
     elif is_name(body.get("instance")):
         body["instance"] = body["instance"][:20]
-    # A dry run answers with leases that nobody can ask for later.
+    # The leases of a dry run cannot be requested later.
     if case.meta is not None and case.meta.phase.name == "stateful":
         body.pop("dry_run", None)

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
 
-/// A fresh data directory, and settings for whatever portbook is started in it.
+/// A fresh data directory with the settings of every portbook process in it.
 pub struct Place {
     folder: TempDir,
     settings: Vec<(String, String)>,
@@ -42,7 +42,7 @@ impl Place {
         self.folder.path().join("data")
     }
 
-    /// The command line in this place, without any setting of whoever measures.
+    /// The command line in this place, without settings of the surrounding environment.
     pub fn command(&self) -> Command {
         let mut command = Command::new(super::PORTBOOK);
         command.env_clear();

@@ -67,7 +67,7 @@ pub fn ready() {
     println!("ready");
 }
 
-/// In a role: waits until whoever measures needs it no more.
+/// In a role: waits until the benchmark needs it no more.
 pub fn until_dismissed() {
     // An end and an error mean the same.
     let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());

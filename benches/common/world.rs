@@ -1,5 +1,5 @@
 //! A kernel of its own, as far as ports go: a network namespace that is gone with the measurement,
-//! with a loopback and an ephemeral range that nobody else lives from.
+//! with a loopback and an ephemeral range that no other process uses.
 
 use std::ops::RangeInclusive;
 use std::process::{Command, ExitCode};

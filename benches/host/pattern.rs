@@ -17,7 +17,7 @@ const SEED: u64 = 1;
 /// How often a port is asked for.
 const PAUSE: Duration = Duration::from_millis(25);
 
-/// Until the first hour is over, which nobody could know.
+/// Used until the first hour is over.
 const WARM_UP: Duration = Duration::from_secs(10);
 
 /// One strategy on ports of its own.

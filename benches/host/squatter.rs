@@ -55,8 +55,8 @@ impl Habit {
     }
 }
 
-/// In the role of those that come and go, on the ports from `first` on, until dismissed. Whoever is
-/// kept out tries again in the next round, as a supervisor does.
+/// In the role of those that come and go, on the ports from `first` on, until dismissed. A
+/// process that is kept out tries again in the next round, as a supervisor does.
 pub fn come_and_go(first: u16, seed: u64) -> Result<()> {
     const ROUND: Timespec = Timespec {
         tv_sec: 0,

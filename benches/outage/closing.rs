@@ -7,9 +7,8 @@ use anyhow::{Context, Result, bail};
 use portbook::domain::attempt::SocketState;
 use portbook::domain::port::{Port, Protocol};
 use portbook::internals::Occupancy;
-use rustix::time::{ClockId, clock_gettime};
 
-use crate::common::now;
+use crate::common::{monotonic, now};
 use crate::figure;
 use crate::owner::Owner;
 
@@ -51,13 +50,6 @@ fn gap(owner: &mut Owner) -> Result<Duration> {
         std::thread::sleep(Duration::from_micros(200));
     }
     bail!("port {} got no hold in {PATIENCE:?}", owner.port);
-}
-
-/// The time on a clock that all processes share.
-pub fn monotonic() -> Duration {
-    let time = clock_gettime(ClockId::Monotonic);
-    let part = |number: i64| u64::try_from(number).unwrap_or_default();
-    Duration::from_secs(part(time.tv_sec)) + Duration::from_nanos(part(time.tv_nsec))
 }
 
 fn is_held(port: u16) -> Result<bool> {

@@ -1,4 +1,4 @@
-//! All owners are killed at once, while somebody asks for ports.
+//! All owners are killed at once, while a client asks for ports.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -33,7 +33,7 @@ pub fn measure(place: &Place, listening: Vec<Owner>, quiet: Vec<Owner>) -> Resul
         let before = sockets()?;
         let killed = kill(&owners)?;
         let freed = watch(&before, &killed);
-        // Whatever is free by now is granted by then.
+        // Ports that are free now are granted by then.
         std::thread::sleep(Duration::from_secs(1));
         over.store(true, Ordering::Relaxed);
         let granted = asking.join().map_err(|_| anyhow!("the asker panicked"))??;
@@ -98,7 +98,7 @@ fn watch(before: &Sockets, killed: &Times) -> Result<Times> {
 }
 
 fn report(killed: &Times, freed: &Times, granted: &Times) {
-    figure::heading("All owners killed at once, while somebody asks for ports");
+    figure::heading("All owners killed at once, while a client asks for ports");
     let since = |times: &Times| -> Vec<Duration> {
         let of = |port: &u16| times.get(port).zip(killed.get(port));
         let each = killed.keys().filter_map(of);

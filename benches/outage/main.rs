@@ -14,7 +14,7 @@
 //!    `fd` there is no gate, and an outsider gets nothing in any way.
 //! 4. The listeners close one by one. The kernel's table tells how long each port was without a
 //!    hold.
-//! 5. All owners are killed at once, while somebody asks for ports out of a pool that has no
+//! 5. All owners are killed at once, while a client asks for ports out of a pool that has no
 //!    others. Each port must be free within a second, and none may be granted while its owner lives.
 //!
 //! All of it happens in a network namespace of its own, which takes root.

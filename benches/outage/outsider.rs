@@ -1,4 +1,4 @@
-//! Somebody who binds every port, after the service is back.
+//! An outsider that binds every port after the service is back.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -48,7 +48,7 @@ pub fn measure(listening: &[Owner], quiet: &[Owner], names: &[u16], handover: Ha
     }
 }
 
-/// Binds, listens as whoever has SO_REUSEADDR would, and lets go again.
+/// Binds with SO_REUSEADDR, listens, and closes again.
 fn bind(ip: IpAddr, port: u16, reuse_address: bool) -> io::Result<()> {
     let domain = if ip.is_ipv4() {
         Domain::IPV4

@@ -34,7 +34,7 @@ pub fn start(place: &Place, count: u16, listens: bool, handover: Handover) -> Re
             let owners = owners.clone();
             scope.spawn(move || {
                 for _ in (starter..count).step_by(AT_ONCE.into()) {
-                    // Whoever counts them hears of an error.
+                    // The receiver sees the error.
                     drop(owners.send(start_one(place, listens, handover)));
                 }
             });
@@ -56,7 +56,7 @@ fn start_one(place: &Place, listens: bool, handover: Handover) -> Result<Owner> 
     Ok(Owner { role, port })
 }
 
-/// In the role of an owner: listens or not, says so, answers whoever connects, and closes its
+/// In the role of an owner: listens or not, says so, answers each client, and closes its
 /// listener when it is told to.
 pub fn own(port: u16, listens: bool) -> Result<()> {
     let mut given: Vec<TcpListener> = given_by_supervisor()
@@ -91,12 +91,12 @@ pub fn own(port: u16, listens: bool) -> Result<()> {
             }
             given.clear();
             drop(listener.take());
-            println!("{}", crate::closing::monotonic().as_nanos());
+            println!("{}", crate::common::monotonic().as_nanos());
         }
     }
 }
 
-/// Names whose owners are away: granted to nobody, and put away once nobody came to listen.
+/// Names whose owners are away: granted, and parked because no program came to listen.
 pub fn park_lease(place: &Place, count: u16) -> Result<Vec<u16>> {
     let mut api = Api::connect(&place.socket())?;
     let mut ports = Vec::new();
@@ -112,7 +112,7 @@ pub fn park_lease(place: &Place, count: u16) -> Result<Vec<u16>> {
         }
         std::thread::sleep(Duration::from_millis(100));
     }
-    bail!("the names were not put away within 10 seconds");
+    bail!("the names were not parked within 10 seconds");
 }
 
 fn reserved(api: &mut Api) -> Result<usize> {

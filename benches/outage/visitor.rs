@@ -83,7 +83,7 @@ fn note(visits: &Mutex<Visits>, port: u16) {
     }
 }
 
-/// Whether whoever listens there greets.
+/// Whether the listener there greets.
 fn greeting(port: u16) -> std::io::Result<bool> {
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
     // Closed by reset, so that nothing lingers on either port.

@@ -20,7 +20,7 @@ pub fn measure(arguments: &Arguments) -> Result<()> {
             "rounds",
             "won",
             "lost",
-            "to whom",
+            "lost to",
             "reported: lease kept",
             "reported: given back at once",
             "other reports",

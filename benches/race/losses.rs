@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::common::api::Api;
 use crate::rivals::Kind;
 
-/// A port that somebody was given and could not bind.
+/// A port that a client was given and could not bind.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Loss {
     /// The lease, where portbook gave it.
@@ -108,7 +108,7 @@ pub struct Compared {
     pub kept: (usize, usize),
     /// Of losers that gave their lease back at once.
     pub given_up: (usize, usize),
-    /// Reports of leases that nobody says were lost.
+    /// Reports of leases that no client lost.
     pub others: usize,
     /// How often the service said that it left events out.
     pub gaps: u64,

@@ -1,7 +1,7 @@
 //! The race for ports, measured: `cargo bench --bench race -- [--rounds 1000] [--clients 300]`.
 //!
 //! In every round all clients at once want a port, and each binds the one it was given a moment
-//! later, while others take ports all around. Whoever cannot bind what it was given has lost. The
+//! later, while others take ports all around. A client that cannot bind its port has lost. The
 //! subjects are ways of getting a port; see `subject`. The parts:
 //!
 //! - `race`: rivals that do not aim (`rivals`): they bind port 0, connect, bind strictly all over

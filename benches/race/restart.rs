@@ -102,13 +102,13 @@ fn visit(place: &Place) -> Result<(u16, TcpStream)> {
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
     let mut greeting = [0; 5];
     stream.read_exact(&mut greeting)?;
-    ensure!(&greeting == b"hello", "somebody else serves on {port}");
+    ensure!(&greeting == b"hello", "another process serves on {port}");
     // Killed and reaped.
     drop(role);
     Ok((port, stream))
 }
 
-/// Serves on a port as std does, greets whoever connects, and keeps every connection.
+/// Serves on a port as std does, greets each client, and keeps every connection.
 pub fn serve(port: u16) -> Result<()> {
     let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port))?;
     role::ready();

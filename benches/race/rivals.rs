@@ -76,7 +76,7 @@ impl Kind {
     }
 }
 
-/// Where those who connect connect to: a port that nobody chooses.
+/// Target of the connections: a port that no rival chooses.
 const TARGET: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9_100);
 
 /// What one keeps for a moment.

@@ -23,7 +23,7 @@ pub fn measure(arguments: &Arguments) -> Result<()> {
             "a round",
             "won",
             "lost",
-            "to whom",
+            "lost to",
             "no port to be had",
         ],
     );

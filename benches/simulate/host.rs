@@ -20,7 +20,7 @@ pub struct Host<'a> {
     arrivals: HashMap<Port, Vec<Time>>,
     /// Occupied by others.
     pub present: PortBits,
-    /// Held by portbook, so that nobody else gets it.
+    /// Held by portbook, so that no other process gets it.
     pub held: PortBits,
     /// How often each port was granted today.
     granted: HashMap<Port, u32>,
@@ -45,7 +45,7 @@ impl<'a> Host<'a> {
         }
     }
 
-    /// Lets time pass until `now`; the ports on which somebody came for a lease.
+    /// Lets time pass until `now`; returns the leased ports that an outsider took.
     pub fn pass(&mut self, now: Time) -> Vec<(Time, Port)> {
         let mut late = Vec::new();
         loop {
@@ -98,7 +98,7 @@ impl<'a> Host<'a> {
         stay
     }
 
-    /// Notes that a port was granted, for whoever follows.
+    /// Notes that a port was granted, for later occupants.
     pub fn note_granted(&mut self, port: Port) {
         *self.granted.entry(port).or_default() += 1;
     }
@@ -122,8 +122,8 @@ impl<'a> Host<'a> {
         }
     }
 
-    /// Whether somebody will come for a port within a time.
-    pub fn comes_somebody(&self, port: Port, from: Time, until: Time) -> bool {
+    /// Whether an occupant will come for a port within a time.
+    pub fn has_arrival(&self, port: Port, from: Time, until: Time) -> bool {
         let arrivals = self.arrivals.get(&port);
         arrivals.is_some_and(|times| times.iter().any(|time| (from..=until).contains(time)))
     }

@@ -25,7 +25,7 @@ pub struct Tally {
     pub requests: u32,
     pub refused: u32,
     pub late: u32,
-    /// Requests of somebody who had a port before, and how many of them got it again.
+    /// Requests for a name that had a port before, and the number of those that got it again.
     pub returning: u32,
     pub kept: u32,
     /// Requests and conflicts of each day.
@@ -187,7 +187,7 @@ impl Run<'_> {
         self.events.push(Reverse((now + up, Event::Goes(who))));
     }
 
-    /// The books keep a name's port from everybody else who asks portbook; nothing holds it in the
+    /// The books keep a name's port from all other requests to portbook; nothing holds it in the
     /// kernel while its owner is away, which is the worst case.
     fn let_go(&mut self, who: usize, now: Time) {
         let Some(port) = self.services[who].port else {
@@ -236,11 +236,10 @@ impl Run<'_> {
         false
     }
 
-    /// Whoever is there is left out, and whoever will come while the port is used, as long as
-    /// others are left.
+    /// Leaves out ports with a present or coming occupant, as long as others are left.
     fn leave_out_the_future(&self, eligible: &mut PortBits, now: Time, until: Time) {
         eligible.subtract(&self.host.present);
-        let quiet = |port: &Port| !self.host.comes_somebody(*port, now, until);
+        let quiet = |port: &Port| !self.host.has_arrival(*port, now, until);
         let found = eligible.iter().find(quiet);
         if let Some(port) = found {
             let mut only = PortBits::default();

@@ -65,7 +65,7 @@ impl Kind {
     }
 }
 
-/// One stay of an occupant on a port, if nobody else has it when it comes.
+/// One stay of an occupant on a port, if the port is free when it comes.
 #[derive(Debug, Clone, Copy)]
 pub struct Stay {
     pub port: Port,

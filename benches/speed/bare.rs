@@ -10,7 +10,7 @@ use socket2::{Domain, Socket, Type};
 pub fn rate(ports: std::ops::Range<u16>, length: Duration) -> f64 {
     let (begin, mut count) = (crate::now(), 0);
     for port in ports.cycle() {
-        // A port that somebody has is no failure of the loop.
+        // An occupied port is no failure of the loop.
         drop(take(port));
         count += 1;
         if count % 64 == 0 && begin.elapsed() >= length {

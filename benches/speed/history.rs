@@ -1,5 +1,5 @@
-//! A past of a million attempts: how long statistics take, and what deleting it costs whoever
-//! allocates meanwhile.
+//! A past of a million attempts: the time of statistics, and the cost of deleting it for clients that
+//! allocate meanwhile.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

@@ -38,7 +38,7 @@ impl Place {
         self.folder.path().join("data")
     }
 
-    /// The command line in this place, without any setting of whoever measures.
+    /// The command line in this place, without settings of the surrounding environment.
     pub fn command(&self) -> Command {
         let mut command = Command::new(crate::PORTBOOK);
         command.env_clear();

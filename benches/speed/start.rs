@@ -52,7 +52,7 @@ fn start(place: &Place) -> Result<f64> {
     Ok(took)
 }
 
-/// Asks for a port until somebody answers.
+/// Asks for a port until a service answers.
 fn first_port(service: &Service) -> Result<()> {
     let begin = crate::now();
     loop {

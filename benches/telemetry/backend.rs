@@ -16,7 +16,7 @@ pub struct Backend {
 }
 
 impl Backend {
-    /// Nobody listens.
+    /// No process listens.
     pub fn down() -> Result<Self> {
         let (listener, url) = listen()?;
         drop(listener);

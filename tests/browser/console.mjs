@@ -35,7 +35,7 @@ const api = (method, path, body) => new Promise((resolve, reject) => {
 const flags = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
 const browser = await chromium.launch({ executablePath: process.env.CHROMIUM || "/usr/bin/chromium", args: flags });
 
-// A page that tells of every error and every request to somebody else.
+// A page that reports every error and every request to another site.
 const open = async (options) => {
   const context = await browser.newContext(options);
   const page = await context.newPage();

@@ -1,5 +1,5 @@
-//! Who gets past the two doors: names in Host, tokens, foreign pages, bodies, file modes; and that
-//! every answer, errors too, carries the headers that keep a browser safe.
+//! The guard of console and API: Host names, tokens, foreign pages, bodies, file modes, and the security
+//! headers of every answer.
 
 use std::os::unix::fs::PermissionsExt;
 
@@ -9,7 +9,7 @@ use crate::support::{Answer, Place, Server};
 
 const LEASES: &str = "/api/v1/leases";
 
-/// The headers that no answer may lack.
+/// Headers of every answer.
 const SAFE: [&str; 7] = [
     "content-security-policy: default-src 'none'",
     "x-content-type-options: nosniff",
@@ -34,7 +34,7 @@ fn wire(method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Strin
     format!("{}\r\n\r\n{body}", lines.join("\r\n"))
 }
 
-/// The same with the token and a JSON body.
+/// A request to the console with the token and a JSON body.
 fn signed(server: &Server, method: &str, path: &str, body: &str) -> Answer {
     signed_with(server, method, path, &[], body)
 }
@@ -55,7 +55,7 @@ fn signed_with(
     server.raw(&wire(method, path, &all, body))
 }
 
-/// Checks that an answer is an error of this kind, in the one form of errors.
+/// Checks that an answer is a problem document with this code.
 fn assert_problem(answer: &Answer, status: u16, code: &str) {
     assert_eq!(answer.status, status, "{answer:?}");
     let head = answer.head.to_lowercase();
@@ -79,7 +79,7 @@ fn assert_safe(answer: &Answer) {
 }
 
 fn lease_count(server: &Server) -> usize {
-    let list = server.api("GET", LEASES, None).json();
+    let list = server.get(LEASES).json();
     list["leases"].as_array().unwrap().len()
 }
 
@@ -117,7 +117,7 @@ fn only_its_own_names_are_answered() {
         assert_eq!(answer.status, 421, "{head:?}");
         assert_problem(&answer, 421, "misdirected_host");
     }
-    // Without Host it is no HTTP/1.1 at all (RFC 9112, 3.2), which the parser says by itself.
+    // The parser refuses HTTP/1.1 without Host (RFC 9112, 3.2).
     let none = server.raw("GET /livez HTTP/1.1\r\nConnection: close\r\n\r\n");
     assert_eq!(none.status, 400, "{none:?}");
 }
@@ -227,7 +227,7 @@ fn bodies_have_a_limit_a_type_and_known_fields() {
 }
 
 #[test]
-fn wrong_paths_methods_and_queries_are_errors_of_the_same_form() {
+fn wrong_paths_methods_and_queries_share_one_error_form() {
     let place = Place::with_ports(1);
     let server = place.serve();
     let cases = [
@@ -306,10 +306,10 @@ fn reading_changes_nothing() {
     let lease = granted["leases"][0]["id"].as_str().unwrap().to_owned();
     let allocation = granted["allocation"].as_str().unwrap();
     let state = || -> (Value, Value) {
-        let attempts = server.api("GET", "/api/v1/attempts", None).json();
-        let mut leases = server.api("GET", LEASES, None).json();
+        let attempts = server.get("/api/v1/attempts").json();
+        let mut leases = server.get(LEASES).json();
         for lease in leases["leases"].as_array_mut().unwrap() {
-            // Worked out anew for each answer from a clock that the wall clock drifts against.
+            // Computed for each answer from the monotonic clock, against which the wall clock drifts.
             lease["claim_by"].take();
         }
         (leases, attempts)

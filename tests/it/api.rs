@@ -8,7 +8,7 @@ use crate::support::Place;
 fn a_lease_is_granted_listed_shown_and_released() {
     let place = Place::with_ports(2);
     let server = place.serve();
-    let granted = server.api("POST", "/api/v1/leases", Some(&json!({})));
+    let granted = server.allocate(&json!({}));
     assert_eq!(granted.status, 201, "{granted:?}");
     let document = granted.json();
     let lease = &document["leases"][0];
@@ -25,10 +25,10 @@ fn a_lease_is_granted_listed_shown_and_released() {
         granted.head
     );
 
-    assert_eq!(server.api("GET", &path, None).json()["port"], lease["port"]);
+    assert_eq!(server.get(&path).json()["port"], lease["port"]);
     assert_eq!(server.api("DELETE", &path, None).status, 204);
     assert_eq!(server.api("DELETE", &path, None).status, 404);
-    assert_eq!(server.api("GET", &path, None).json()["state"], "released");
+    assert_eq!(server.get(&path).json()["state"], "released");
     assert!(server.stop().success());
 }
 
@@ -37,7 +37,7 @@ fn a_port_without_a_protocol_is_a_tcp_port() {
     let place = Place::with_ports(1);
     let server = place.serve();
     let port = server.console_port();
-    let short = server.api("GET", &format!("/api/v1/ports/{port}"), None);
+    let short = server.get(&format!("/api/v1/ports/{port}"));
     assert_eq!(short.status, 200, "{short:?}");
     assert_eq!(short.json()["protocol"], "tcp");
     assert_eq!(short.json()["leases"][0]["name"], "portbook-console");

@@ -1,4 +1,4 @@
-//! The console in a real browser: `tests/browser/console.mjs` does the looking and clicking.
+//! The console in a real browser, driven by `tests/browser/console.mjs`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,13 +7,12 @@ use std::process::{Command, Stdio};
 use serde_json::json;
 
 use crate::host::skipped;
-use crate::support::{Place, Server, Stranger, command_of, ports, stranger, text};
+use crate::support::{Occupant, Place, Server, command_of, occupant, ports, text};
 use crate::tools::eventually;
 
 const TEST: &str = "the console in a browser";
 
-/// What drives the browser and what looks for accessibility faults, each at a version that is known
-/// to work.
+/// The browser driver and the accessibility checker, each at a version that is known to work.
 const PACKAGES: [&str; 2] = ["playwright-core@1", "axe-core@4"];
 
 /// A folder with the packages; installed once for all runs.
@@ -49,17 +48,17 @@ pub fn browser() -> Option<&'static str> {
     known.into_iter().find(|path| Path::new(path).exists())
 }
 
-/// A lease that an outsider came in on. Until dropped the owner lives, and the outsider listens.
-fn lost_lease(server: &Server) -> [Stranger; 2] {
-    let owner = stranger(ports(1)[0]);
+/// A lease with an outsider. Until it is dropped, the owner lives and the outsider listens.
+fn lost_lease(server: &Server) -> [Occupant; 2] {
+    let owner = occupant(ports(1)[0]);
     let wanted = json!({"name": "lost", "owner_pid": owner.0.id()});
-    let lease = server.api("POST", "/api/v1/leases", Some(&wanted)).json();
+    let lease = server.allocate(&wanted).json();
     let lease = &lease["leases"][0];
     let port = u16::try_from(lease["port"].as_u64().unwrap()).unwrap();
-    let outsider = stranger(port);
+    let outsider = occupant(port);
     let path = format!("/api/v1/leases/{}", lease["id"].as_str().unwrap());
     eventually("the lease is lost", || {
-        let lease = server.api("GET", &path, None).json();
+        let lease = server.get(&path).json();
         (lease["state"] == "lost").then_some(())
     });
     [owner, outsider]
@@ -76,7 +75,7 @@ fn every_page_works_in_a_browser() {
     };
     let mut place = Place::with_ports(24);
     place.set("PORTBOOK_POOLS__DEFAULT__STRATEGY", "learned");
-    let _stranger = stranger(place.ports[0]);
+    let _occupant = occupant(place.ports[0]);
     let server = place.serve();
     let hostile = "<script>alert(1)</script>\"'&\u{202e}";
     for wanted in [
@@ -85,15 +84,12 @@ fn every_page_works_in_a_browser() {
         json!({"prefer": place.ports[0], "strategy": "ordered"}),
         json!({"count": 3}),
     ] {
-        let answer = server.api("POST", "/api/v1/leases", Some(&wanted));
+        let answer = server.allocate(&wanted);
         assert_eq!(answer.status, 201, "{answer:?}");
     }
     let lost = lost_lease(&server);
     let refused = json!({"port": place.ports[0]});
-    assert_eq!(
-        server.api("POST", "/api/v1/leases", Some(&refused)).status,
-        409
-    );
+    assert_eq!(server.allocate(&refused).status, 409);
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/browser/console.mjs");
     let mut node = command_of("node");
     node.arg(script)

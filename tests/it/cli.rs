@@ -9,7 +9,7 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
-use crate::support::{PORTBOOK, Place, Server, ports, stranger, text};
+use crate::support::{PORTBOOK, Place, Server, occupant, ports, text};
 use crate::tools::{Running, ended, eventually, fetch, is_strictly_free};
 
 /// Runs a test with a service, and once more without.
@@ -81,7 +81,7 @@ fn a_server_binds_the_port_that_a_script_got() {
 }
 
 #[test]
-fn a_rival_never_gets_a_port_that_is_only_in_the_books() {
+fn port_leased_without_a_service_is_never_granted_twice() {
     let place = Place::with_ports(2);
     let kept = place.ok(&["alloc"]);
     let other = place.ports[1].to_string();
@@ -132,7 +132,7 @@ fn a_program_with_names_is_told_each() {
 
 #[test]
 fn the_exit_status_is_the_programs_own() {
-    // One each: a port is free a moment after its program has ended, not at once.
+    // One port each: a port is free shortly after its program has ended, not at once.
     with_and_without_a_service(4, |place| {
         let code = |script: &str| run(place, &["--", "sh", "-c", script]).status;
         assert_eq!(code("exit 0").code(), Some(0));
@@ -169,7 +169,7 @@ fn failures_of_run_itself_have_codes_of_their_own() {
     });
 }
 
-/// portbook as a user with a new home and nothing else; none where no such user can be had.
+/// portbook as a user with an empty home. `None` if no such user can run it.
 fn on_a_fresh_machine(home: &Path) -> Option<Command> {
     const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
     const NOBODY: [&str; 5] = ["--reuid", "65534", "--regid", "65534", "--clear-groups"];
@@ -262,7 +262,7 @@ fn the_end_of_a_program_frees_its_port() {
 #[test]
 fn a_name_keeps_its_port_over_runs() {
     with_and_without_a_service(3, |place| {
-        // Not the first of the pool, which anybody would get.
+        // Not the first of the pool, which any request would get.
         let chosen = place.ports[1].to_string();
         let show = ["--", "sh", "-c", "echo $PORT"];
         let mut first = vec!["--name", "web", "--port", &chosen];
@@ -276,7 +276,11 @@ fn a_name_keeps_its_port_over_runs() {
             assert_eq!(text(&output.stdout).trim(), chosen, "{said}");
         }
         let other = text(&run(place, &show).stdout);
-        assert_eq!(port(&other), place.ports[0], "nobody else gets it");
+        assert_eq!(
+            port(&other),
+            place.ports[0],
+            "the kept port is not granted to others"
+        );
         assert_eq!(port(&place.ok(&["alloc", "--name", "web"])), place.ports[1]);
     });
 }
@@ -300,14 +304,14 @@ fn a_name_whose_owner_lives_is_refused_with_its_pid() {
 fn a_preferred_port_may_move_and_says_so() {
     with_and_without_a_service(1, |place| {
         let taken = ports(1)[0];
-        let stranger = stranger(taken);
+        let occupant = occupant(taken);
         let output = place.run(&["alloc", "--prefer", &taken.to_string()]);
         let got = port(&text(&output.stdout));
         assert!((taken..=taken + 100).contains(&got), "{got}");
         let said = text(&output.stderr);
-        let whom = format!("{taken} is in use by python3");
-        let pid = format!("(pid {})", stranger.0.id());
-        assert!(said.contains(&whom) && said.contains(&pid), "{said}");
+        let named = format!("{taken} is in use by python3");
+        let pid = format!("(pid {})", occupant.0.id());
+        assert!(said.contains(&named) && said.contains(&pid), "{said}");
     });
 }
 
@@ -338,8 +342,8 @@ fn a_reserved_port_waits_for_the_program_of_its_name() {
     let kept = port(&place.ok(&["alloc", "--name", "nightly", "--reserve"]));
     let state = || living(&place)[0]["state"].clone();
     assert_eq!(state(), "reserved");
-    let intruder = std::net::TcpListener::bind(("127.0.0.1", kept));
-    assert!(intruder.is_err(), "somebody came through the gate");
+    let outsider = std::net::TcpListener::bind(("127.0.0.1", kept));
+    assert!(outsider.is_err(), "a bind passed the shut gate");
     assert_eq!(port(&place.ok(&["alloc", "--name", "nightly"])), kept);
     assert_eq!(state(), "handed");
     let nameless = place.run(&["alloc", "--reserve"]);
@@ -358,22 +362,22 @@ fn a_dry_run_leases_nothing() {
 }
 
 #[test]
-fn who_tells_of_occupants_leases_and_free_ports() {
+fn command_who_shows_occupants_leases_and_free_ports() {
     with_and_without_a_service(2, |place| {
         let [leased, taken] = [place.ports[0].to_string(), place.ports[1].to_string()];
-        let stranger = stranger(place.ports[1]);
+        let occupant = occupant(place.ports[1]);
         place.ok(&["alloc", "--name", "web", "--port", &leased]);
         let said = place.ok(&["who", &leased]);
         assert!(said.contains("is leased to web"), "{said}");
         let said = place.ok(&["who", &taken]);
-        let whom = format!("(pid {})", stranger.0.id());
+        let named = format!("(pid {})", occupant.0.id());
         assert!(
-            said.contains("listening by python3") && said.contains(&whom),
+            said.contains("listening by python3") && said.contains(&named),
             "{said}"
         );
         let document = place.json(&["who", &taken]);
-        assert_eq!(document["occupants"][0]["pid"], stranger.0.id());
-        drop(stranger);
+        assert_eq!(document["occupants"][0]["pid"], occupant.0.id());
+        drop(occupant);
         let said = place.ok(&["who", &taken]);
         assert!(said.contains("is free"), "{said}");
     });
@@ -541,11 +545,11 @@ fn settings_are_read_again_and_bad_ones_change_nothing() {
     reload("configuration read again");
     assert_eq!(port(&place.ok(&["alloc", "--pool", "two"])), fresh[1]);
 
-    // What counts from the start only is shown as it is in force.
+    // A setting that takes effect at the next start is shown with its present value.
     let later = pool("two", fresh[1]) + "[console]\nworkers = 7\n";
     std::fs::write(&file, later).unwrap();
     reload("configuration read again");
-    let shown = server.api("GET", "/api/v1/config", None).json();
+    let shown = server.get("/api/v1/config").json();
     let settings = shown["settings"].as_array().unwrap();
     let workers = settings
         .iter()

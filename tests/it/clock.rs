@@ -10,14 +10,14 @@ use crate::tools::eventually;
 
 const LEASES: &str = "/api/v1/leases";
 
-/// A service whose wall clock can be set, and nothing else of its time.
+/// A service whose wall clock alone can be set.
 struct Shifted {
     place: Place,
     server: Server,
 }
 
 impl Shifted {
-    /// None, said aloud, where libfaketime is not installed.
+    /// `None`, reported on stderr, if libfaketime is not installed.
     fn start(test: &str) -> Option<Self> {
         let library = ["x86_64", "aarch64"].map(|machine| {
             PathBuf::from(format!(
@@ -42,22 +42,20 @@ impl Shifted {
         Some(Self { place, server })
     }
 
-    /// Sets the wall clock to so many hours from the real time.
+    /// Moves the wall clock by this number of hours from the real time.
     fn set(&self, hours: &str) {
         std::fs::write(self.place.folder().join("shift"), hours).unwrap();
     }
 
     fn lease(&self, ttl: &str) -> Value {
-        let granted = self
-            .server
-            .api("POST", LEASES, Some(&json!({ "ttl": ttl })));
+        let granted = self.server.allocate(&json!({ "ttl": ttl }));
         assert_eq!(granted.status, 201, "{granted:?}");
         granted.json()["leases"][0].clone()
     }
 
     fn state(&self, lease: &Value) -> Value {
         let path = format!("{LEASES}/{}", lease["id"].as_str().unwrap());
-        self.server.api("GET", &path, None).json()["state"].clone()
+        self.server.get(&path).json()["state"].clone()
     }
 
     fn until_expired(&self, lease: &Value) {
@@ -70,7 +68,7 @@ fn granted_at(lease: &Value) -> jiff::Timestamp {
 }
 
 #[test]
-fn a_clock_that_is_set_ends_no_lease_early_or_late() {
+fn clock_change_ends_no_lease_early_or_late() {
     let test = "a wall clock that is set";
     for (hours, apart) in [("+1h", 1), ("-1h", -1)] {
         let Some(service) = Shifted::start(test) else {
@@ -85,7 +83,7 @@ fn a_clock_that_is_set_ends_no_lease_early_or_late() {
             (moved - f64::from(apart)).abs() < 0.5,
             "the clock was not set: {moved} hours"
         );
-        // Within half a minute, not an hour late; and what has half an hour left is still there.
+        // It ends within half a minute, not an hour late; the lease with half an hour left stays.
         service.until_expired(&short);
         service.until_expired(&after);
         assert_eq!(service.state(&long), "handed");

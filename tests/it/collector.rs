@@ -1,4 +1,4 @@
-//! Collectors that others wrote, and collectors that do not work.
+//! Real collectors, and collectors that fail.
 
 use std::net::TcpListener;
 use std::sync::atomic::Ordering;
@@ -8,18 +8,18 @@ use serde_json::{Value, json};
 
 use crate::receiver::collector_with_a_switch;
 use crate::rotel::{Rotel, Span, of};
-use crate::support::{PORTBOOK, Place, Server, ports, stranger};
+use crate::support::{PORTBOOK, Place, Server, occupant, ports};
 use crate::tools::eventually;
 use crate::traces::hex;
 
 #[test]
-fn a_real_collector_gets_the_whole_tree_of_an_allocation_with_two_conflicts() {
+fn real_collector_receives_the_whole_tree_of_an_allocation() {
     let mut place = Place::with_ports(3);
     let Some(rotel) = Rotel::start(place.folder()) else {
         return;
     };
     place.set("PORTBOOK_TELEMETRY__ENDPOINT", &rotel.url);
-    let _strangers = [stranger(place.ports[0]), stranger(place.ports[1])];
+    let _occupants = [occupant(place.ports[0]), occupant(place.ports[1])];
     let server = place.serve();
     let granted = place.json(&["alloc"]);
     assert_eq!(granted["attempt_count"], 3);
@@ -74,7 +74,7 @@ fn the_program_that_run_becomes_goes_on_with_its_trace() {
     };
     place.set("PORTBOOK_TELEMETRY__ENDPOINT", &rotel.url);
     let _server = place.serve();
-    // The program makes spans of its own and heeds TRACEPARENT: portbook itself does both.
+    // The program must make spans and heed TRACEPARENT; portbook does both.
     let script = format!("echo $TRACEPARENT; {PORTBOOK} alloc");
     let said = place.ok(&["run", "--", "sh", "-c", &script]);
     let traceparent = said.lines().next().unwrap();
@@ -106,7 +106,7 @@ fn lost(server: &Server, reason: &str) -> bool {
     let line = format!("portbook_spans_dropped_total{{reason=\"{reason}\"}} ");
     (0..400).any(|_| {
         std::thread::sleep(Duration::from_millis(25));
-        let metrics = server.api("GET", "/metrics", None).body;
+        let metrics = server.get("/metrics").body;
         let value = metrics.lines().find_map(|known| known.strip_prefix(&*line));
         value.unwrap().parse::<u64>().unwrap() > 0
     })
@@ -115,9 +115,9 @@ fn lost(server: &Server, reason: &str) -> bool {
 #[test]
 fn a_collector_that_is_down_loses_spans_and_nothing_else() {
     let mut place = Place::with_ports(2);
-    let nobody = format!("http://127.0.0.1:{}", ports(1)[0]);
+    let silent = format!("http://127.0.0.1:{}", ports(1)[0]);
     place.set("OTEL_BSP_SCHEDULE_DELAY", "50");
-    let server = place.serve_with(&["--otlp-endpoint", &nobody]);
+    let server = place.serve_with(&["--otlp-endpoint", &silent]);
     place.json(&["alloc"]);
     assert!(lost(&server, "export_failed"));
     assert!(server.log().contains("could not export spans"));
@@ -125,7 +125,7 @@ fn a_collector_that_is_down_loses_spans_and_nothing_else() {
 }
 
 #[test]
-fn a_collector_that_hangs_fills_the_queue_and_nobody_waits() {
+fn hanging_collector_fills_the_queue_and_delays_no_request() {
     let mut place = Place::with_ports(2);
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", silent.local_addr().unwrap());
@@ -141,29 +141,27 @@ fn a_collector_that_hangs_fills_the_queue_and_nobody_waits() {
 }
 
 #[test]
-fn no_trace_is_made_while_the_collector_takes_none_and_again_when_it_does() {
+fn traces_pause_while_the_collector_refuses_them() {
     let mut place = Place::with_ports(2);
     let (url, switch, spans) = collector_with_a_switch();
-    // Else the spans of the start may have found out before the first question.
+    // Otherwise the spans of the start could meet the refusal before the first request.
     switch.store(true, Ordering::Relaxed);
     place.set("OTEL_BSP_SCHEDULE_DELAY", "50");
     let server = place.serve_with(&["--otlp-endpoint", &url]);
     let trace = || {
-        let granted: Value = server
-            .api("POST", "/api/v1/leases", Some(&json!({})))
-            .json();
+        let granted: Value = server.allocate(&json!({})).json();
         let id = granted["leases"][0]["id"].as_str().unwrap();
-        server.api("DELETE", &format!("/api/v1/leases/{id}"), None);
+        server.release(id);
         granted["trace_id"].as_str().map(str::to_owned)
     };
     assert!(trace().is_some());
     switch.store(false, Ordering::Relaxed);
     trace();
     assert!(lost(&server, "export_failed"));
-    assert_eq!(trace(), None, "nobody could look at it");
+    assert_eq!(trace(), None, "a trace id without a trace");
     assert!(lost(&server, "paused"));
 
-    // The next that is let through finds out, be it this or another question.
+    // The next span that is exported finds the collector well again.
     switch.store(true, Ordering::Relaxed);
     let recorded = (0..800).find_map(|_| {
         std::thread::sleep(Duration::from_millis(25));

@@ -1,5 +1,5 @@
-//! Many at once: every client gets a port of its own, and the kernel keeps each for its client
-//! before anybody listens.
+//! Many clients at once: each gets a port of its own, and the kernel holds it before its client
+//! listens.
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -12,8 +12,8 @@ use crate::support::{Place, Server, text};
 
 const CLIENTS: usize = 200;
 
-/// Binds every address that it reads, strictly, and prints how many binds the kernel let through
-/// and how many it refused as in use.
+/// Binds every address that it reads, strictly, and prints the number of successes and of refusals as
+/// in use.
 const BIND_STRICTLY: &str = "
 import errno, json, socket, sys
 bound = busy = 0
@@ -33,7 +33,7 @@ for address in json.load(sys.stdin):
 print(bound, busy)
 ";
 
-/// How many of these addresses another process could bind, and how many were refused to it.
+/// Number of these addresses that another process could bind, and number refused to it.
 fn bind_strictly(addresses: &[&str]) -> (usize, usize) {
     let mut child = Command::new("python3")
         .args(["-c", BIND_STRICTLY])
@@ -55,7 +55,7 @@ fn grant_to_all(server: &Server) -> Vec<Value> {
     let start = Barrier::new(CLIENTS);
     let ask = || {
         start.wait();
-        let granted = server.api("POST", "/api/v1/leases", Some(&json!({})));
+        let granted = server.allocate(&json!({}));
         assert_eq!(granted.status, 201, "{granted:?}");
         granted.json()["leases"][0].clone()
     };
@@ -79,7 +79,7 @@ fn release_all(server: &Server, leases: &[Value]) {
 }
 
 #[test]
-fn two_hundred_clients_get_two_hundred_ports_that_nobody_else_can_bind() {
+fn two_hundred_clients_get_distinct_held_ports() {
     let place = Place::with_ports(CLIENTS + 20);
     let server = place.serve();
     let leases = grant_to_all(&server);
@@ -122,13 +122,13 @@ fn commands_without_a_service_take_turns() {
 }
 
 #[test]
-fn one_new_name_asked_for_by_many_at_once_is_one_lease() {
+fn concurrent_requests_for_one_name_get_one_lease() {
     let place = Place::with_ports(20);
     let server = place.serve();
     let start = Barrier::new(CLIENTS / 4);
     let ask = || {
         start.wait();
-        let answer = server.api("POST", "/api/v1/leases", Some(&json!({"name": "web"})));
+        let answer = server.allocate(&json!({"name": "web"}));
         (answer.status, answer.json()["leases"][0]["id"].to_string())
     };
     let answers: Vec<(u16, String)> = std::thread::scope(|scope| {

@@ -1,10 +1,10 @@
-//! Where the console lands, how everybody learns of it, and that it comes back to the same port.
+//! The console's port: how it is chosen and announced, and that a restart keeps it.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::Command;
 
-use crate::support::{Place, Server, Stranger, stranger, text};
+use crate::support::{Occupant, Place, Server, occupant, text};
 use crate::tools::{ended, lingers};
 
 /// A place whose console prefers the first of its four ports.
@@ -16,12 +16,12 @@ fn place() -> Place {
 }
 
 /// Listeners on the console's first three ports.
-fn strangers(place: &Place) -> Vec<Stranger> {
+fn occupants(place: &Place) -> Vec<Occupant> {
     let first_three = place.console_ports.iter().take(3);
-    first_three.map(|port| stranger(*port)).collect()
+    first_three.map(|port| occupant(*port)).collect()
 }
 
-/// A browser's connection: it has had an answer and stays open for the next.
+/// A browser's connection that stays open after its first answer.
 fn tab(server: &Server) -> TcpStream {
     let mut stream = TcpStream::connect(("127.0.0.1", server.console_port())).unwrap();
     stream
@@ -37,7 +37,7 @@ fn tab(server: &Server) -> TcpStream {
     stream
 }
 
-/// A start of the service that is to be refused: its exit code and what it says.
+/// Starts a service that must be refused; returns its exit code and stderr.
 fn refused(place: &Place, arguments: &[&str]) -> (Option<i32>, String) {
     let mut command: Command = place.command();
     command.arg("serve").args(arguments);
@@ -47,9 +47,9 @@ fn refused(place: &Place, arguments: &[&str]) -> (Option<i32>, String) {
 }
 
 #[test]
-fn it_moves_past_taken_ports_and_says_so_everywhere() {
+fn console_moves_past_taken_ports_and_reports_it() {
     let place = place();
-    let _strangers = strangers(&place);
+    let _occupants = occupants(&place);
     let server = place.serve();
     let url = format!("http://127.0.0.1:{}", place.console_ports[3]);
     assert_eq!(server.console, url, "on stdout");
@@ -74,9 +74,9 @@ fn it_moves_past_taken_ports_and_says_so_everywhere() {
 #[test]
 fn the_attempts_name_who_was_in_the_way() {
     let place = place();
-    let strangers = strangers(&place);
+    let occupants = occupants(&place);
     let server = place.serve();
-    let list = server.api("GET", "/api/v1/attempts", None).json();
+    let list = server.get("/api/v1/attempts").json();
     let mut attempts = list["attempts"].as_array().unwrap().clone();
     attempts.reverse();
     assert_eq!(attempts.len(), 4, "{list}");
@@ -84,10 +84,10 @@ fn the_attempts_name_who_was_in_the_way() {
         assert_eq!(attempt["port"], place.console_ports[index]);
         assert_eq!(attempt["pool"], "console");
     }
-    for (attempt, stranger) in attempts.iter().zip(&strangers) {
+    for (attempt, process) in attempts.iter().zip(&occupants) {
         let occupant = &attempt["occupant"];
         assert_eq!(attempt["outcome"], "in_use");
-        assert_eq!(occupant["pid"], stranger.0.id(), "{attempt}");
+        assert_eq!(occupant["pid"], process.0.id(), "{attempt}");
         assert_eq!(occupant["state"], "listening");
         let command = occupant["command"].as_str().unwrap();
         assert!(command.starts_with("python3"), "{attempt}");
@@ -99,7 +99,7 @@ fn the_attempts_name_who_was_in_the_way() {
 #[test]
 fn a_stop_with_an_open_tab_costs_no_port() {
     let place = place();
-    let strangers = strangers(&place);
+    let occupants = occupants(&place);
     let server = place.serve();
     let port = server.console_port();
     let first_tab = tab(&server);
@@ -107,13 +107,13 @@ fn a_stop_with_an_open_tab_costs_no_port() {
     assert!(!place.data_dir().join("console").exists());
 
     let server = place.serve();
-    assert_eq!(server.console_port(), port, "the strangers still there");
+    assert_eq!(server.console_port(), port, "the occupants still there");
     let second_tab = tab(&server);
     assert!(server.stop().success());
-    drop(strangers);
+    drop(occupants);
     let server = place.serve();
     let preferred = place.console_ports[0];
-    assert_eq!(server.console_port(), preferred, "the strangers gone");
+    assert_eq!(server.console_port(), preferred, "the occupants gone");
     let log = server.log();
     let back = format!("{preferred} is preferred and free, so it is no longer {port}");
     assert!(log.contains(&back), "{log}");
@@ -123,7 +123,7 @@ fn a_stop_with_an_open_tab_costs_no_port() {
 #[test]
 fn a_kill_with_an_open_tab_costs_no_port() {
     let place = place();
-    let strangers = strangers(&place);
+    let occupants = occupants(&place);
     let server = place.serve();
     let port = server.console_port();
     let open = tab(&server);
@@ -131,33 +131,33 @@ fn a_kill_with_an_open_tab_costs_no_port() {
     let server = place.serve();
     assert_eq!(server.console_port(), port);
     drop(tab(&server));
-    drop((open, strangers));
+    drop((open, occupants));
 }
 
 #[test]
 fn closed_connections_that_linger_cost_no_port() {
     let place = place();
-    let stranger = stranger(place.console_ports[0]);
+    let occupant = occupant(place.console_ports[0]);
     let server = place.serve();
     let port = server.console_port();
     assert_eq!(port, place.console_ports[1]);
-    // The service closes first here, so its side is the one that lingers.
+    // The service closes first, so TIME_WAIT stays on its side.
     assert_eq!(server.web("GET", "/livez", &[]).status, 200);
     assert!(lingers(port), "nothing lingers, so nothing is tested");
     assert!(server.stop().success());
     assert!(lingers(port));
     assert_eq!(place.serve().console_port(), port);
-    drop(stranger);
+    drop(occupant);
 }
 
 #[test]
-fn an_outsider_on_its_last_port_makes_it_move_and_say_so() {
+fn console_moves_when_its_last_port_is_occupied() {
     let place = place();
     let server = place.serve();
     let port = server.console_port();
     assert_eq!(port, place.console_ports[0]);
     assert!(server.stop().success());
-    let outsider = stranger(port);
+    let outsider = occupant(port);
     let server = place.serve();
     assert_eq!(server.console_port(), place.console_ports[1]);
     let log = server.log();
@@ -171,22 +171,22 @@ fn an_outsider_on_its_last_port_makes_it_move_and_say_so() {
 fn a_fixed_address_is_strict() {
     let place = place();
     let port = place.console_ports[0];
-    let stranger = stranger(port);
+    let occupant = occupant(port);
     let (code, said) = refused(&place, &["--listen", &format!("127.0.0.1:{port}")]);
     assert_eq!(code, Some(1), "{said}");
-    let whom = format!("(pid {})", stranger.0.id());
+    let process = format!("(pid {})", occupant.0.id());
     let is_named = said.contains(&port.to_string()) && said.contains("python3");
-    assert!(is_named && said.contains(&whom), "{said}");
+    assert!(is_named && said.contains(&process), "{said}");
 }
 
 #[test]
 fn a_bound_on_attempts_ends_with_all_their_occupants() {
     let place = place();
-    let strangers = strangers(&place);
+    let occupants = occupants(&place);
     let (code, said) = refused(&place, &["--max-attempts", "3"]);
     assert_eq!(code, Some(1), "{said}");
-    for (port, stranger) in place.console_ports.iter().zip(&strangers) {
-        let (port, pid) = (port.to_string(), format!("(pid {})", stranger.0.id()));
+    for (port, occupant) in place.console_ports.iter().zip(&occupants) {
+        let (port, pid) = (port.to_string(), format!("(pid {})", occupant.0.id()));
         assert!(said.contains(&port) && said.contains(&pid), "{said}");
     }
     let beyond = place.console_ports[3].to_string();

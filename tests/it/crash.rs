@@ -1,5 +1,5 @@
-//! The service dies, or its disk and kernel fail it, at the worst moments. What clients were told
-//! is the truth that the record must keep: no port twice, nothing acknowledged lost.
+//! The service dies, or disk and kernel fail, at the worst moments. Every acknowledged answer must stay
+//! true: no port granted twice, no acknowledged lease lost.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -14,7 +14,7 @@ use crate::probe::{is_free, is_kept, until_free};
 use crate::support::{Place, Server, ask};
 use crate::tools::eventually;
 
-/// Where the random moments start from: the same in every run.
+/// Seed of the random moments.
 const SEED: u64 = 8888;
 const KILLS: u64 = 20;
 const CLIENTS: u64 = 4;
@@ -23,7 +23,7 @@ const PORTS: usize = 64;
 const LIVING: usize = 24;
 const LEASES: &str = "/api/v1/leases";
 
-/// What the clients know.
+/// Knowledge of the clients.
 #[derive(Debug, Default)]
 struct Known {
     /// Acknowledged and not released, with their ports.
@@ -35,11 +35,11 @@ struct Known {
     /// Answers so far, and over all rounds.
     answers: u64,
     granted: u64,
-    /// What no client should ever see.
+    /// Contradictions that no client may ever see.
     wrong: Vec<String>,
 }
 
-/// What the clients know, and a bell for every answer.
+/// Knowledge of the clients, with a bell for every answer.
 #[derive(Default)]
 struct Log(Mutex<Known>, Condvar);
 
@@ -56,7 +56,7 @@ impl Log {
         self.1.notify_all();
     }
 
-    /// Waits until so many answers have come since `before`.
+    /// Waits for this number of answers since `before`.
     fn wait_for(&self, answers: u64) {
         let until = self.known().answers + answers;
         let patience = Duration::from_mins(1);
@@ -83,7 +83,7 @@ fn be_a_client(log: &Log, socket: &Path, mut rng: fastrand::Rng) {
     }
 }
 
-/// A lease to release, moved to those of which nothing is sure any more; none while few live.
+/// Picks a lease to release and moves it to the uncertain ones. `None` while few live.
 fn release_next(log: &Log, rng: &mut fastrand::Rng) -> Option<String> {
     let mut known = log.known();
     let few = known.leases.len() < LIVING && rng.u8(..4) > 0;
@@ -150,10 +150,9 @@ fn join(clients: Vec<std::thread::JoinHandle<()>>) {
 
 /// The living leases of the default pool, as id and port.
 fn on_record(server: &Server) -> BTreeMap<String, u64> {
-    let list = server.api("GET", "/api/v1/leases?limit=1000&pool=default", None);
-    let list = list.json();
-    let leases = list["leases"].as_array().unwrap().iter();
+    let leases = server.living("default");
     leases
+        .iter()
         .map(|lease| {
             let id = lease["id"].as_str().unwrap().to_owned();
             (id, lease["port"].as_u64().unwrap())
@@ -161,7 +160,7 @@ fn on_record(server: &Server) -> BTreeMap<String, u64> {
         .collect()
 }
 
-/// Compares what clients know with a service that has just started: gives the leases that nobody
+/// Compares the knowledge of the clients with a restarted service; returns the leases that no client
 /// was told of.
 fn assert_nothing_lost(log: &Log, server: &Server, place: &Place) -> BTreeMap<String, u64> {
     let mut record = on_record(server);
@@ -174,7 +173,7 @@ fn assert_nothing_lost(log: &Log, server: &Server, place: &Place) -> BTreeMap<St
     for port in &place.ports {
         let leased = ports.contains(&u64::from(*port));
         assert!(!leased || is_kept(*port), "{port} is leased and not held");
-        // Somebody else on this machine may be on it for a moment; a leaked hold stays.
+        // Another process may be on it for a moment; a leaked hold stays.
         if !leased {
             until_free(*port);
         }
@@ -189,7 +188,7 @@ fn assert_nothing_lost(log: &Log, server: &Server, place: &Place) -> BTreeMap<St
         assert_eq!(record.get(id), None, "lease {id} was released");
     }
     for id in std::mem::take(&mut known.unsure) {
-        // Whatever became of it, now it is known.
+        // Its fate is known now.
         match record.remove(&id) {
             Some(port) => drop(known.leases.insert(id, port)),
             None => drop(known.released.insert(id)),
@@ -200,13 +199,13 @@ fn assert_nothing_lost(log: &Log, server: &Server, place: &Place) -> BTreeMap<St
 
 fn release_unheard(server: &Server, unheard: &BTreeMap<String, u64>) {
     for id in unheard.keys() {
-        let answer = server.api("DELETE", &format!("{LEASES}/{id}"), None);
+        let answer = server.release(id);
         assert_eq!(answer.status, 204, "{answer:?}");
     }
 }
 
-/// What is slow in this round, so that the kill meets it: nothing; the commit, before and in the
-/// middle of its writes; the answer.
+/// The step that is slowed down in this round, so that the kill hits it: none, the start or the middle
+/// of the commit, or the answer.
 fn slowed_down(server: &Server, round: u64) -> Option<Fault> {
     let test = "kills in the middle of commits and answers";
     match round % 4 {
@@ -232,7 +231,7 @@ fn twenty_kills_under_load_lose_nothing_that_was_acknowledged() {
         let fault = slowed_down(&server, round);
         let clients = under_load(&log, &server, SEED + round);
         log.wait_for(rng.u64(5..40));
-        // Not to wait for anything: to kill at any point between two answers.
+        // A random pause, so that the kill comes at any point between two answers.
         std::thread::sleep(Duration::from_micros(rng.u64(..5_000)));
         server.kill();
         join(clients);
@@ -275,7 +274,7 @@ fn kill_held_up(server: Server, fault: Fault) {
     server.kill();
 }
 
-/// Sends one request from a thread of its own, whose answer may never come.
+/// Sends one request from its own thread; the answer may never come.
 fn ask_aside(server: &Server, body: Value) -> std::thread::JoinHandle<bool> {
     let socket = server.socket();
     std::thread::spawn(move || ask(&socket, "POST", LEASES, Some(&body)).is_some())
@@ -291,7 +290,7 @@ fn killed_between_bind_and_commit_nothing_was_granted() {
     };
     let asked = ask_aside(&server, json!({ "name": "web" }));
     fault.wait_for("pwrite64(");
-    // Another write may have been held up first, such as that of a snapshot; then the commit waits too.
+    // Another write, such as that of a snapshot, may be held up first; then the commit waits as well.
     eventually("it is bound before the commit", || {
         is_kept(place.ports[0]).then_some(())
     });
@@ -321,7 +320,7 @@ fn killed_between_commit_and_answer_the_lease_is_there() {
     let port = u64::from(place.ports[0]);
     assert_eq!(record.values().collect::<Vec<_>>(), [&port]);
     assert!(is_kept(place.ports[0]));
-    let again = server.api("POST", LEASES, Some(&json!({ "name": "web" })));
+    let again = server.allocate(&json!({ "name": "web" }));
     assert_eq!(
         (again.status, &again.json()["created"]),
         (200, &json!(false))
@@ -333,13 +332,13 @@ fn killed_between_commit_and_answer_the_lease_is_there() {
 fn a_full_disk_grants_nothing_and_takes_nothing_away() {
     let place = Place::with_ports(2);
     let server = place.serve();
-    let before = server.api("POST", LEASES, Some(&json!({}))).json();
+    let before = server.allocate(&json!({})).json();
     let path = format!("{LEASES}/{}", before["leases"][0]["id"].as_str().unwrap());
     let Some(fault) = Fault::fail(&server, "pwrite64", "ENOSPC", "", "a full disk") else {
         return;
     };
     for body in [json!({}), json!({ "name": "web" })] {
-        let refused = server.api("POST", LEASES, Some(&body));
+        let refused = server.allocate(&body);
         assert_eq!(refused.status, 503, "{refused:?}");
         assert_eq!(refused.json()["code"], "store_unavailable");
         assert!(refused.head.contains("retry-after"), "{}", refused.head);
@@ -347,11 +346,11 @@ fn a_full_disk_grants_nothing_and_takes_nothing_away() {
     }
     let kept = server.api("DELETE", &path, None);
     assert_eq!(kept.json()["code"], "store_unavailable");
-    assert_eq!(server.api("GET", &path, None).json()["state"], "handed");
+    assert_eq!(server.get(&path).json()["state"], "handed");
     assert!(is_kept(place.ports[0]));
 
     drop(fault);
-    let granted = server.api("POST", LEASES, Some(&json!({})));
+    let granted = server.allocate(&json!({}));
     assert_eq!(granted.status, 201, "{granted:?}");
     assert_eq!(granted.json()["leases"][0]["port"], place.ports[1]);
     assert_eq!(server.api("DELETE", &path, None).status, 204);
@@ -361,7 +360,7 @@ fn a_full_disk_grants_nothing_and_takes_nothing_away() {
 }
 
 #[test]
-fn busy_ports_are_moved_past_recorded_and_left_to_cool_down() {
+fn busy_ports_are_skipped_recorded_and_cooled_down() {
     let place = Place::with_ports(5);
     let server = place.serve();
     let port = |answer: Value| answer["leases"][0]["port"].clone();
@@ -369,11 +368,11 @@ fn busy_ports_are_moved_past_recorded_and_left_to_cool_down() {
     let Some(busy) = busy else {
         return;
     };
-    let granted = server.api("POST", LEASES, Some(&json!({}))).json();
+    let granted = server.allocate(&json!({})).json();
     drop(busy);
     assert_eq!(granted["attempt_count"], 4, "{granted}");
     assert_eq!(port(granted), place.ports[3]);
-    let attempts = server.api("GET", "/api/v1/attempts?outcome=in_use", None);
+    let attempts = server.get("/api/v1/attempts?outcome=in_use");
     let attempts = attempts.json();
     let refused: Vec<(&Value, &Value)> = attempts["attempts"]
         .as_array()
@@ -386,8 +385,8 @@ fn busy_ports_are_moved_past_recorded_and_left_to_cool_down() {
     let expected: Vec<(&Value, &Value)> = ports.iter().map(|port| (port, &errno)).collect();
     assert_eq!(refused, expected, "newest first");
 
-    // They are free by now, but were busy a moment ago: the last port comes first, then they.
-    let next = [0, 1].map(|_| port(server.api("POST", LEASES, Some(&json!({}))).json()));
+    // They are free but cool down: the last port comes first, then they.
+    let next = [0, 1].map(|_| port(server.allocate(&json!({})).json()));
     assert_eq!(
         next,
         [place.ports[4], place.ports[0]].map(|port| json!(port))
@@ -395,7 +394,7 @@ fn busy_ports_are_moved_past_recorded_and_left_to_cool_down() {
 }
 
 #[test]
-fn what_would_be_refused_of_every_port_is_tried_once() {
+fn refusal_of_every_port_is_tried_once() {
     for (error, status, code) in [
         ("EACCES", 403, "privileged_port"),
         ("EADDRNOTAVAIL", 422, "address_not_available"),
@@ -406,18 +405,18 @@ fn what_would_be_refused_of_every_port_is_tried_once() {
         let Some(fault) = Fault::fail(&server, "bind", error, "", "binds that fail") else {
             return;
         };
-        let refused = server.api("POST", LEASES, Some(&json!({})));
+        let refused = server.allocate(&json!({}));
         drop(fault);
         assert_eq!(refused.status, status, "{refused:?}");
         assert_eq!(refused.json()["code"], code);
-        let attempts = server.api("GET", "/api/v1/attempts?limit=10", None).json();
+        let attempts = server.get("/api/v1/attempts?limit=10").json();
         let of_pool = attempts["attempts"].as_array().unwrap().iter();
         let ports: Vec<&Value> = of_pool
             .filter(|attempt| attempt["pool"] == "default")
             .map(|attempt| &attempt["port"])
             .collect();
         assert_eq!(ports, [&json!(place.ports[0])], "{error}");
-        assert_eq!(server.api("POST", LEASES, Some(&json!({}))).status, 201);
+        assert_eq!(server.allocate(&json!({})).status, 201);
     }
 }
 

@@ -1,4 +1,4 @@
-//! The Debian package: what is in it, and that it works from where it is unpacked.
+//! The Debian package: its content, and that it works unpacked.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -6,7 +6,7 @@ use std::process::Command;
 use crate::host::skipped;
 use crate::support::{command_of, text};
 
-/// The package of the build under test; none, said aloud, where cargo-deb is not installed.
+/// The package of the build under test. `None`, reported on stderr, if cargo-deb is not installed.
 fn package(folder: &Path) -> Option<PathBuf> {
     if Command::new("cargo-deb").arg("--version").output().is_err() {
         skipped("the Debian package", "cargo-deb is not installed");
@@ -30,7 +30,7 @@ fn dpkg_deb(arguments: &[&str], file: &Path, more: &[&Path]) -> String {
 }
 
 #[test]
-fn a_package_has_what_belongs_in_it_and_works_where_it_is_unpacked() {
+fn package_is_complete_and_works_unpacked() {
     let folder = tempfile::tempdir().unwrap();
     let Some(file) = package(folder.path()) else {
         return;
@@ -58,7 +58,7 @@ fn a_package_has_what_belongs_in_it_and_works_where_it_is_unpacked() {
         "/etc/portbook/config.toml"
     );
     assert!(dpkg_deb(&["-f"], &file, &[Path::new("Depends")]).contains("libc6"));
-    // What the service is run as has to be there before it starts.
+    // The user of the service must exist before it starts.
     let script = read(control.join("postinst"));
     let user = script.find("systemd-sysusers").unwrap();
     assert!(

@@ -1,4 +1,4 @@
-//! `portbook doctor`: what is in the way is found, and the command it prints mends it.
+//! `portbook doctor`: it finds obstacles, and the command it prints removes them.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::support::{Place, text};
 use crate::tools::{Running, eventually};
 
-/// What one check found: pairs of message and command. Other findings may be the host's own.
+/// Findings of one check as pairs of message and command. The host may cause other findings.
 fn found(place: &Place, check: &str, more: impl FnOnce(&mut Command)) -> Vec<(String, String)> {
     let mut command = place.command();
     command.args(["--json", "doctor"]);
@@ -181,8 +181,7 @@ fn a_published_port_that_no_bind_sees_is_found() {
     });
 }
 
-/// Answers as no engine should: nothing, an answer without an end, a little at a time, no JSON, JSON
-/// of something else, no HTTP.
+/// Faulty answers of an engine: none, an endless one, a slow one, no JSON, unexpected JSON, no HTTP.
 const STRANGE: &str = r#"
 import socket, sys, time
 path, how = sys.argv[1:]
@@ -215,7 +214,7 @@ while True:
 "#;
 
 #[test]
-fn an_engine_that_answers_strangely_is_told_and_keeps_nobody() {
+fn strange_container_engine_is_reported_and_never_blocks() {
     let place = Place::with_ports(1);
     for how in [
         "silent", "trickle", "endless", "html", "nested", "other", "noise",
@@ -237,7 +236,7 @@ fn an_engine_that_answers_strangely_is_told_and_keeps_nobody() {
             unknown.contains(&*socket.to_string_lossy()),
             "{how}: {unknown}"
         );
-        // Not only when its time is up: memory fills sooner.
+        // Size is limited as well as time: memory fills sooner.
         assert_eq!(
             unknown.contains("length limit"),
             how == "endless",

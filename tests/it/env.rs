@@ -1,4 +1,4 @@
-//! `portbook env` and services' variables, each format read back by its reader.
+//! `portbook env` and the variables of services; each format is read back by a real reader.
 
 use std::path::PathBuf;
 use std::process::{Command, Output};
@@ -32,7 +32,7 @@ fn variables(place: &Place, tree: &PathBuf) -> Value {
     serde_json::from_str(&ok(place, tree, &["env", "--format", "json"])).unwrap()
 }
 
-/// A reader of YAML with compose's own tags; none where python3 has no yaml.
+/// A reader of YAML with compose's tags. `None` if python3 has no yaml module.
 fn yaml(text: &str) -> Option<Value> {
     let script = "import json, sys, yaml
 yaml.SafeLoader.add_constructor('!override', lambda l, n: {'override': l.construct_sequence(n)})
@@ -79,7 +79,7 @@ fn services_choose_their_variables_and_refer_to_others() {
         "PGHOST": "127.0.0.1", "PGPORT": db,
     });
     assert_eq!(variables(&place, &tree), expected);
-    // The program of one service is told of the other, which keeps its port.
+    // The program of one service gets the port of the other, which keeps it.
     let run = |service: &str, script: &str| {
         ok(
             &place,
@@ -105,7 +105,7 @@ fn services_choose_their_variables_and_refer_to_others() {
 }
 
 #[test]
-fn a_reference_reserves_what_nobody_has_asked_for() {
+fn reference_to_an_unused_service_reserves_its_port() {
     let place = Place::with_ports(3);
     let tree = project(
         &place,

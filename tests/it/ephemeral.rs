@@ -15,8 +15,8 @@ use crate::tools::eventually;
 const EPHEMERAL: std::ops::RangeInclusive<u16> = 40000..=40007;
 const LEASED: [u16; 4] = [40001, 40002, 40004, 40007];
 
-/// Takes ports in every way that lets the kernel choose, each until it has no more, and prints
-/// which ones each way gave.
+/// Takes ports in every way that lets the kernel choose, until none is left, and prints the ports that
+/// each way gave.
 const TAKE_ALL: &str = r#"
 import errno, json, socket, struct, sys
 
@@ -161,9 +161,8 @@ fn the_kernel_never_gives_a_leased_tcp_port() {
     assert_kernel_gives(&host, "tcp", &all());
 }
 
-/// A UDP lease is handed over by release: from the answer until the owner binds, the books alone
-/// keep it, and the lease says so. What the kernel keeps is the port of a name whose owner is
-/// away.
+/// A UDP lease is handed over by release: from the answer until the owner binds, only the books keep its
+/// port, and the lease says so. The kernel holds the port of a name whose owner is away.
 #[test]
 fn the_kernel_never_gives_a_reserved_udp_port() {
     let Some(host) = host_with_eight_ports("ephemeral UDP ports") else {
@@ -179,7 +178,7 @@ fn the_kernel_never_gives_a_reserved_udp_port() {
     assert_eq!(granted["leases"][0]["guard"], "none");
 
     eventually("four reserved leases", || {
-        let leases = server.api("GET", "/api/v1/leases?state=reserved", None);
+        let leases = server.get("/api/v1/leases?state=reserved");
         (leases.json()["leases"].as_array()?.len() == 4).then_some(())
     });
     assert_kernel_gives(&host, "udp", &others());

@@ -1,4 +1,4 @@
-//! The stream of events: who was away hears what was missed, or that too much was.
+//! The stream of events: a reconnected client gets the missed events, or a resync if too many are missing.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
@@ -11,7 +11,6 @@ use crate::support::{Place, Server};
 /// One frame: its id and its kind.
 type Frame = (String, String);
 
-/// Where the events are.
 const EVENTS: &str = "/api/v1/events";
 
 /// The lines of a stream that begins after `last`.
@@ -38,7 +37,7 @@ fn frames(server: &Server, last: Option<&str>, count: usize) -> Vec<Frame> {
     frames_of(server, EVENTS, last, count)
 }
 
-/// The same of a stream at an address of its own.
+/// Reads `count` frames of the stream at `path`.
 fn frames_of(server: &Server, path: &str, last: Option<&str>, count: usize) -> Vec<Frame> {
     let mut found = Vec::new();
     let mut id = String::new();
@@ -57,13 +56,13 @@ fn frames_of(server: &Server, path: &str, last: Option<&str>, count: usize) -> V
 }
 
 fn allocate(server: &Server) {
-    let granted = server.api("POST", "/api/v1/leases", Some(&json!({})));
+    let granted = server.allocate(&json!({}));
     assert_eq!(granted.status, 201, "{granted:?}");
 }
 
 /// The id of the first event of this run: every number after it is one more.
 pub fn first_id(server: &Server) -> String {
-    // Whatever is no id of this run is answered with a resync; the next event has an id.
+    // An id of another run is answered with a resync; the next event has an id.
     let (ready, heard) = std::sync::mpsc::channel();
     std::thread::scope(|scope| {
         scope.spawn(|| ready.send(frames(server, None, 1)).unwrap());
@@ -77,7 +76,7 @@ pub fn first_id(server: &Server) -> String {
 }
 
 #[test]
-fn who_comes_back_hears_exactly_what_was_missed() {
+fn reconnected_stream_replays_exactly_the_missed_events() {
     let place = Place::with_ports(60);
     let server = place.serve();
     let last = first_id(&server);
@@ -113,7 +112,7 @@ fn a_page_leads_to_what_happens_after_it() {
     let number: u64 = number.parse().unwrap();
     let next = |more: u64| (format!("{run}-{}", number + more), "granted".to_owned());
     assert_eq!(told, [next(1), next(2)]);
-    // Who comes back at the same address has heard more.
+    // A client that reconnects to this address has heard more meanwhile.
     let heard = format!("{run}-{}", number + 1);
     assert_eq!(frames_of(&server, &path, Some(&heard), 1), [next(2)]);
 }
@@ -134,19 +133,19 @@ fn an_id_that_means_nothing_here_leads_to_a_resync() {
     }
 }
 
-/// So many events are kept for who comes back.
+/// Number of events kept for replay.
 const KEPT: usize = 1024;
 
-/// Makes so many events that concern no lease and take no port.
+/// Makes events that concern no lease and take no port.
 fn refuse(server: &Server, port: u16, count: usize) {
     for _ in 0..count {
-        let refused = server.api("POST", "/api/v1/leases", Some(&json!({ "port": port })));
+        let refused = server.allocate(&json!({ "port": port }));
         assert_eq!(refused.status, 409, "{refused:?}");
     }
 }
 
 #[test]
-fn who_was_away_for_too_long_loads_anew_and_hears_what_is_kept() {
+fn long_disconnected_stream_resyncs_and_replays_kept_events() {
     let place = Place::with_ports(60);
     let server = place.serve();
     let old = first_id(&server);
@@ -154,7 +153,7 @@ fn who_was_away_for_too_long_loads_anew_and_hears_what_is_kept() {
     let number: usize = number.parse().unwrap();
     refuse(&server, place.ports[0], KEPT + 1);
 
-    // The resync names no event, so that who comes back again asks from the last one it has.
+    // The resync has no id, so a client that reconnects asks from its last event.
     let told = frames(&server, Some(&old), 1 + KEPT);
     assert_eq!(told[0], (String::new(), "resync".to_owned()));
     let ids = told[1..].iter().map(|(id, _)| {
@@ -165,7 +164,7 @@ fn who_was_away_for_too_long_loads_anew_and_hears_what_is_kept() {
     let ids: Vec<usize> = ids.collect();
     assert!(ids[0] > number + 1, "{old} was not the last one before");
     assert!(ids.is_sorted_by(|a, b| a + 1 == *b), "one is missing");
-    // Nothing is missing for who knows all that is no longer kept.
+    // A client that knows every dropped event misses nothing.
     let known = format!("{run}-{}", ids[0] - 1);
     let first = frames(&server, Some(&known), 1).remove(0);
     assert_eq!(first, (format!("{run}-{}", ids[0]), "refused".to_owned()));
@@ -175,7 +174,7 @@ fn who_was_away_for_too_long_loads_anew_and_hears_what_is_kept() {
 fn a_stream_without_events_is_kept_alive() {
     let place = Place::with_ports(1);
     let server = place.serve();
-    // Every 15 seconds; whoever closes silent connections waits for a minute or so.
+    // Every 15 seconds; proxies close silent connections after about a minute.
     let mut lines = lines(&server, EVENTS, None, Duration::from_secs(20));
     let head = lines.by_ref().take_while(|line| !line.is_empty()).count();
     assert!(head > 1, "no answer's head");

@@ -3,41 +3,19 @@
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, Output, Stdio};
+use std::process::{Output, Stdio};
 
-use crate::support::{self, Place, command, ports_in_a_row, stranger, text};
+use crate::support::{self, Place, command, occupant, ports_in_a_row, text};
+use crate::tools::Running;
 
-/// A program of `portbook run` in the background that is killed when dropped.
-struct Running(Child);
-
-impl Running {
-    /// Starts `sh` on this script and waits for its first line.
-    fn start(place: &Place, arguments: &[&str], script: &str) -> Self {
-        let mut command = place.command();
-        command.arg("run").args(arguments);
-        command.args(["--", "sh", "-c", script]);
-        let mut child = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.as_mut().unwrap())
-            .read_line(&mut line)
-            .unwrap();
-        Self(child)
-    }
-
-    fn pid(&self) -> u32 {
-        self.0.id()
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+/// Runs `sh` on this script in the background, and waits for its first line.
+fn running(place: &Place, arguments: &[&str], script: &str) -> Running {
+    let mut command = place.command();
+    command.arg("run").args(arguments);
+    command.args(["--", "sh", "-c", script]);
+    let mut running = Running::piped(command);
+    running.line();
+    running
 }
 
 fn said(output: &Output) -> String {
@@ -61,7 +39,7 @@ fn with_and_without_a_service(test: impl Fn(&Place)) {
 #[test]
 fn refused_name_shows_its_program_after_exec() {
     with_and_without_a_service(|place| {
-        let web = Running::start(place, &["--name", "web"], "echo up; read line");
+        let web = running(place, &["--name", "web"], "echo up; read line");
         let output = place.run(&["run", "--name", "web", "--", "true"]);
         assert_eq!(output.status.code(), Some(125));
         let who = format!("sh (pid {}) lives and has it", web.pid());
@@ -82,7 +60,7 @@ fn named_block_keeps_its_row_while_the_preferred_is_taken() {
             place.run(&[&run[..], &prefer, &script].concat())
         };
         assert_eq!(ports(&block(row)), [row, row + 1]);
-        let taken = stranger(preferred);
+        let taken = occupant(preferred);
         let output = block(preferred);
         assert_eq!(ports(&output), [row, row + 1], "{}", said(&output));
         let why = format!("{preferred} is in use by ");
@@ -112,7 +90,7 @@ fn wait_follows_a_name_to_its_new_port() {
         let [before, after] = [first, first + 1].map(|port| port.to_string());
         let [before, after] =
             [&before, &after].map(|port| ["--name", "web", "--prefer", port.as_str()]);
-        drop(Running::start(place, &before, "echo up"));
+        drop(running(place, &before, "echo up"));
         let mut wait = place
             .command()
             .args(["wait", "web", "--timeout", "60s"])
@@ -125,7 +103,7 @@ fn wait_follows_a_name_to_its_new_port() {
         assert!(line.contains("away"), "{line}");
 
         let serve = "echo up; exec python3 -m http.server $PORT";
-        let _web = Running::start(place, &after, serve);
+        let _web = running(place, &after, serve);
         let status = wait.wait().unwrap();
         assert!(status.success(), "{status}");
     });
@@ -137,9 +115,9 @@ fn return_to_the_preferred_port_is_told_once() {
     with_and_without_a_service(|place| {
         let number = preferred.to_string();
         let prefer = ["alloc", "--name", "web", "--prefer", &number];
-        let taken = stranger(preferred);
+        let taken = occupant(preferred);
         let substitute = format!("so it is {}", preferred + 1);
-        // A substitute is told as long as it lasts.
+        // A substitute is reported as long as it lasts.
         for arguments in [&prefer[..], &prefer, &prefer[..3]] {
             let output = place.run(arguments);
             assert_eq!(ports(&output), [preferred + 1]);
@@ -159,14 +137,14 @@ fn return_to_the_preferred_port_is_told_once() {
 #[test]
 fn released_lease_names_the_program_that_runs_on() {
     with_and_without_a_service(|place| {
-        let web = Running::start(place, &["--name", "web"], "echo up; read line");
+        let web = running(place, &["--name", "web"], "echo up; read line");
         let output = place.run(&["release", "web"]);
         assert!(output.status.success(), "{}", said(&output));
         let who = format!("; sh (pid {}) still runs", web.pid());
         assert!(said(&output).contains(&who), "{}", said(&output));
 
-        // Of a name whose program is away there is nothing to say.
-        drop(Running::start(place, &["--name", "api"], "echo up"));
+        // A name whose program is away needs no note.
+        drop(running(place, &["--name", "api"], "echo up"));
         let output = place.run(&["release", "api"]);
         assert!(output.status.success(), "{}", said(&output));
         assert!(!said(&output).contains("still runs"), "{}", said(&output));
@@ -200,7 +178,7 @@ fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-/// Lets other users look into the folders that lead to a file, as far as they are of this test.
+/// Makes the folders of this test that lead to a file readable to other users.
 fn open_way_to(file: &Path) {
     use std::os::unix::fs::PermissionsExt;
     for folder in file.ancestors().skip(1).take(2) {

@@ -1,5 +1,4 @@
-//! Ports that are excluded by hand, and ports that are kept for a name; and that a session is worth
-//! nothing to another user.
+//! Ports excluded by hand, ports kept for a name, and sessions that another user cannot use.
 
 use std::process::Command;
 
@@ -10,16 +9,16 @@ use crate::pages::{cookie, send};
 use crate::support::{self, Place, Server, text};
 use crate::tools::eventually;
 
-/// Markup, quotes, an escape sequence and a character that turns the order of what follows.
+/// Markup, quotes, an escape sequence and a character that reverses the writing direction.
 const HOSTILE: &str = "<script>alert(1)</script>\"'=&\u{1b}[31m\u{202e}\nx";
 
 fn alloc(server: &Server, request: &Value) -> (u16, Value) {
-    let answer = server.api("POST", "/api/v1/leases", Some(request));
+    let answer = server.allocate(request);
     (answer.status, answer.json())
 }
 
 #[test]
-fn an_excluded_port_is_granted_to_nobody() {
+fn excluded_port_is_never_granted() {
     let place = Place::with_ports(2);
     let [first, second] = [place.ports[0], place.ports[1]];
     let server = place.serve();
@@ -59,7 +58,7 @@ fn an_excluded_port_is_granted_to_nobody() {
 }
 
 #[test]
-fn a_lease_on_an_excluded_port_lives_until_its_name_is_asked_again() {
+fn lease_on_an_excluded_port_lasts_until_its_next_request() {
     let place = Place::with_ports(2);
     let server = place.serve();
     let (_, granted) = alloc(&server, &json!({"name": "web"}));
@@ -69,7 +68,7 @@ fn a_lease_on_an_excluded_port_lives_until_its_name_is_asked_again() {
     let first = server.api("PUT", &path, Some(&reason));
     assert_eq!(first.status, 201, "{first:?}");
     assert_eq!(server.api("PUT", &path, Some(&reason)).status, 200);
-    let living = server.api("GET", "/api/v1/leases?name=web", None).json();
+    let living = server.get("/api/v1/leases?name=web").json();
     assert_eq!(living["leases"][0]["port"], *port);
     let (status, again) = alloc(&server, &json!({"name": "web"}));
     assert_eq!(status, 201, "{again}");
@@ -109,12 +108,12 @@ fn the_page_of_a_port_excludes_and_keeps_it() {
     assert_eq!(included.status, 303, "{included:?}");
     let kept = send(&server, &format!("{page}/keep"), &cookie, "name=web");
     assert_eq!(kept.status, 303, "{kept:?}");
-    let leases = server.api("GET", "/api/v1/leases?name=web", None).json();
+    let leases = server.get("/api/v1/leases?name=web").json();
     let lease = &leases["leases"][0];
     let is = (&lease["state"], &lease["port"], &lease["guard"]);
     assert_eq!(is, (&json!("reserved"), &json!(port), &json!("hold")));
-    let stranger = std::net::TcpListener::bind(("127.0.0.1", port));
-    assert!(stranger.is_err(), "somebody came through the gate");
+    let occupant = std::net::TcpListener::bind(("127.0.0.1", port));
+    assert!(occupant.is_err(), "a bind passed the shut gate");
     let (status, handed) = alloc(&server, &json!({"name": "web"}));
     assert_eq!(
         (status, &handed["leases"][0]["state"]),
@@ -197,7 +196,7 @@ fn a_session_is_worth_nothing_to_another_user() {
 }
 
 #[test]
-fn excluding_a_leased_port_tells_who_has_it_and_what_follows() {
+fn excluding_a_leased_port_names_its_owner_and_consequence() {
     let place = Place::with_ports(2);
     let _server = place.serve();
     let port = place.ok(&["alloc", "--name", "app"]).trim().to_owned();
@@ -226,14 +225,14 @@ fn a_name_keeps_an_excluded_port_while_its_program_runs() {
     command.args(["run", "--name", "app", "--", "sleep", "60"]);
     let mut program = command.spawn().unwrap();
     let port = eventually("the lease", || {
-        let list = server.api("GET", "/api/v1/leases?name=app", None).json();
+        let list = server.get("/api/v1/leases?name=app").json();
         list["leases"].get(0).map(|lease| lease["port"].clone())
     });
     let excluded = place.json(&["exclude", &port.to_string()]);
     let note = excluded["notes"][0].as_str().unwrap();
-    let whom = format!("sleep, pid {}", program.id());
+    let process = format!("sleep, pid {}", program.id());
     assert!(
-        note.contains(&whom) && note.contains("while that program runs"),
+        note.contains(&process) && note.contains("while that program runs"),
         "{note}"
     );
     let (_, kept) = alloc(&server, &json!({"name": "app"}));
@@ -270,14 +269,14 @@ fn ranges_are_excluded_and_included_as_one() {
             assert!(server.stop().success());
             place.set("PORTBOOK_CONSOLE__ENABLED", "true");
             let server = place.serve();
-            let list = server.api("GET", "/api/v1/exclusions", None).json();
+            let list = server.get("/api/v1/exclusions").json();
             assert_eq!(list["exclusions"].as_array().unwrap().len(), 16, "{list}");
         }
     }
 }
 
 #[test]
-fn an_exclusion_of_the_configuration_moves_a_name_at_its_next_start() {
+fn configured_exclusion_moves_a_name_at_its_next_start() {
     let mut place = Place::with_ports(2);
     let server = place.serve();
     let (_, granted) = alloc(&server, &json!({"name": "web"}));

@@ -1,4 +1,4 @@
-//! Faults of the kernel's making: strace holds up or refuses the system calls of a running service.
+//! Faults of the kernel: strace delays or refuses the system calls of a running service.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -9,7 +9,7 @@ use crate::host::skipped;
 use crate::support::Server;
 use crate::tools::eventually;
 
-/// Longer than any test waits: a call held up for so long never happens.
+/// A delay longer than any test: the call never happens.
 const FOREVER_US: u32 = 600_000_000;
 
 /// A system call that fails or is held up in a service; it goes on when this is dropped.
@@ -19,24 +19,24 @@ pub struct Fault {
 }
 
 impl Fault {
-    /// Lets `call` wait for so many microseconds before the kernel gets it.
+    /// Delays `call` by this number of microseconds.
     pub fn delay(server: &Server, call: &str, microseconds: u32, test: &str) -> Option<Self> {
         let rule = format!("{call}:delay_enter={microseconds}");
         Self::inject(server, call, &rule, test)
     }
 
-    /// Lets `call` wait for longer than the test lasts.
+    /// Delays `call` until after the test.
     pub fn hold_up(server: &Server, call: &str, test: &str) -> Option<Self> {
         Self::delay(server, call, FOREVER_US, test)
     }
 
-    /// Lets `call` fail with `error`, where `when` is empty or strace's words for some calls only.
+    /// Makes `call` fail with `error`. `when` is empty, or strace's expression for some calls only.
     pub fn fail(server: &Server, call: &str, error: &str, when: &str, test: &str) -> Option<Self> {
         let rule = format!("{call}:error={error}{when}");
         Self::inject(server, call, &rule, test)
     }
 
-    /// None, said aloud, where there is no strace or it may not look at processes.
+    /// `None`, reported on stderr, if strace is missing or may not trace processes.
     fn inject(server: &Server, call: &str, rule: &str, test: &str) -> Option<Self> {
         let folder = TempDir::new().unwrap();
         let tracer = Command::new("strace")
@@ -80,8 +80,8 @@ impl Fault {
 
 impl Drop for Fault {
     fn drop(&mut self) {
-        // Asked to end it lets go of the service in an orderly way, but not before a call that it
-        // holds up is due, even if the service is dead by then.
+        // On SIGTERM strace detaches in an orderly way, but only after a delayed call is due, even if
+        // the service is dead by then.
         let pid = rustix::process::Pid::from_child(&self.tracer);
         let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
         for _ in 0..100 {

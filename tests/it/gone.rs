@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::support::{Place, text};
 use crate::tools::eventually;
 
-/// A place whose pool forgets leases of folders that are gone after a second.
+/// A place whose pool ends leases one second after their folder is gone.
 fn forgetful() -> Place {
     let mut place = Place::with_ports(4);
     place.set("PORTBOOK_POOLS__DEFAULT__GONE_AFTER", "1s");
@@ -46,7 +46,7 @@ fn folders(place: &Place) -> Vec<String> {
     folders.map(|folder| folder.unwrap().to_owned()).collect()
 }
 
-/// Waits until the service has seen so many folders.
+/// Waits until the service has seen this number of folders.
 fn until_seen(place: &Place, count: usize) {
     let query = "import sqlite3,sys; print(sqlite3.connect(sys.argv[1]).execute(\
         'select count(*) from lease where scope_device is not null').fetchone()[0])";
@@ -86,7 +86,7 @@ fn folders_deleted_while_no_service_ran_count_as_well() {
     ran(&place, &deleted);
     until_seen(&place, 1);
     server.stop();
-    // Without a service nobody sees it while it is there.
+    // Without a service the folder is never seen while it exists.
     ran(&place, &never_seen);
     for folder in [&deleted, &never_seen] {
         std::fs::remove_dir_all(folder).unwrap();

@@ -1,14 +1,14 @@
-//! The past, through the real binary: what is exported, what it adds up to, and that deleting rows
-//! loses nothing of the sums. Numbers are recomputed by Python from the rows themselves.
+//! The record of the past, through the real binary: exports, their sums, and that deleting rows keeps
+//! the sums. Python recomputes the numbers from the rows.
 
 use std::path::Path;
 use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::support::{Place, Server, stranger, text};
+use crate::support::{Place, Server, occupant, text};
 
-/// Runs a script of Python with these arguments, and gives the JSON that it prints.
+/// Runs a Python script with these arguments and returns the JSON that it prints.
 fn python(script: &str, arguments: &[&str]) -> Value {
     let output = Command::new("python3")
         .args(["-c", script])
@@ -24,7 +24,7 @@ fn database(place: &Place) -> String {
     file.to_str().unwrap().to_owned()
 }
 
-/// What is in a CSV file, as a program reads it that knows nothing of portbook.
+/// Content of a CSV file, as Python's reader sees it.
 fn rows(csv: &str, folder: &Path) -> Vec<Value> {
     let file = folder.join("export.csv");
     std::fs::write(&file, csv).unwrap();
@@ -39,7 +39,7 @@ fn seqs(rows: &[Value]) -> Vec<i64> {
     rows.iter().map(seq).collect()
 }
 
-/// The same filter as a condition of SQL, on the rows themselves.
+/// A filter of the API as an SQL condition on the rows.
 fn seqs_where(place: &Place, condition: &str) -> Vec<i64> {
     let script = "import json,sqlite3,sys\n\
         rows=sqlite3.connect(sys.argv[1]).execute('select seq from attempt where '+sys.argv[2]\
@@ -48,9 +48,9 @@ fn seqs_where(place: &Place, condition: &str) -> Vec<i64> {
     serde_json::from_value(found).unwrap()
 }
 
-/// A few allocations that meet a stranger, and leases that end.
+/// A few allocations that meet an occupant, and leases that end.
 fn make_a_past(place: &Place) {
-    let _stranger = stranger(place.ports[0]);
+    let _occupant = occupant(place.ports[0]);
     let busy = place.ports[0].to_string();
     assert!(!place.run(&["alloc", "--port", &busy]).status.success());
     place.ok(&["alloc", "--count", "2"]);
@@ -91,8 +91,8 @@ fn an_export_has_exactly_the_rows_that_were_asked_for() {
             "{condition} says nothing"
         );
     }
-    // Over the API alone it is the same, and so it is line by line.
-    let streamed = server.api("GET", "/api/v1/history/attempts?outcome=in_use", None);
+    // The API gives the same rows, and so does the export in lines.
+    let streamed = server.get("/api/v1/history/attempts?outcome=in_use");
     assert_eq!(streamed.status, 200);
     assert!(streamed.head.contains("text/csv"), "{}", streamed.head);
     let lines = place.ok(&["history", "export", "--format", "jsonl", "--limit", "2"]);
@@ -225,12 +225,12 @@ fn check_stats(stats: &Value, computed: &Value) {
 }
 
 #[test]
-fn statistics_are_what_the_rows_add_up_to_and_stay_when_they_go() {
+fn statistics_equal_sums_of_rows_and_survive_pruning() {
     let place = Place::with_ports(6);
     make_a_past(&place);
     let computed = python(RECOMPUTE, &[&database(&place)]);
     check_stats(&place.json(&["stats"]), &computed);
-    // Without a lease's own changes the past stays as it is while the service starts.
+    // No lease changes, so the past stays as it is while the service starts.
     let mut pool = place.json(&["stats", "--pool", "default"]);
     agree(&pool["total"], &computed["pools"]["default"]);
     assert_eq!(pool["version"], 1);
@@ -255,7 +255,7 @@ fn statistics_are_what_the_rows_add_up_to_and_stay_when_they_go() {
         .map(|day| day["attempts"].as_str().unwrap().parse::<u64>().unwrap())
         .sum();
     assert_eq!(sum, all);
-    // A name finds its port again, whatever was deleted.
+    // A name finds its port again after the deletion.
     let at = place.json(&["alloc", "--protocol", "udp", "--name", "web"]);
     assert_eq!(at["leases"][0]["port"], place.ports[0]);
 }
@@ -267,7 +267,7 @@ fn deleting_goes_on_beside_allocations_and_loses_nothing() {
     let place = Place::with_ports(8);
     let server = place.serve();
     let pair = |server: &Server| {
-        let granted = server.api("POST", "/api/v1/leases", Some(&json!({})));
+        let granted = server.allocate(&json!({}));
         assert_eq!(granted.status, 201, "{granted:?}");
         let id = granted.json()["leases"][0]["id"].clone();
         let path = format!("/api/v1/leases/{}", id.as_str().unwrap());
@@ -283,21 +283,19 @@ fn deleting_goes_on_beside_allocations_and_loses_nothing() {
             assert_eq!(pruned.status, 200, "{pruned:?}");
         }
     });
-    let stats = server.api("GET", "/api/v1/stats", None).json();
+    let stats = server.get("/api/v1/stats").json();
     let pool = stats["pools"].as_array().unwrap();
     let pool = pool.iter().find(|pool| pool["pool"] == "default").unwrap();
-    // Two families each, on ports that nobody else has.
+    // Two families each, on ports leased to this test alone.
     assert_eq!(pool["granted"], CLIENTS * PAIRS);
     assert_eq!(pool["bound"], 2 * CLIENTS * PAIRS);
     let path = "/api/v1/history/prune";
     let request = json!({ "keep": 20 });
     server.api("POST", path, Some(&request));
-    let left = server
-        .api("GET", "/api/v1/attempts?limit=1000", None)
-        .json();
+    let left = server.get("/api/v1/attempts?limit=1000").json();
     assert_eq!(left["attempts"].as_array().unwrap().len(), 20);
-    let nobody = server.web("POST", path, &[]);
-    assert_eq!(nobody.status, 401, "{nobody:?}");
+    let refused = server.web("POST", path, &[]);
+    assert_eq!(refused.status, 401, "{refused:?}");
     assert!(server.stop().success());
     let healthy = python(
         "import json,sqlite3,sys\n\
@@ -314,7 +312,7 @@ fn old_rows_go_by_themselves_once_the_service_starts() {
     place.set("PORTBOOK_HISTORY__ATTEMPTS_MAX", "3");
     let server = place.serve();
     crate::tools::eventually("three attempts are left", || {
-        let left = server.api("GET", "/api/v1/attempts", None).json();
+        let left = server.get("/api/v1/attempts").json();
         (left["attempts"].as_array().unwrap().len() == 3).then_some(())
     });
     assert!(server.stop().success());
@@ -334,15 +332,12 @@ fn a_wrong_filter_is_named() {
         "colour=red",
         "format=csv",
     ] {
-        let answer = server.api("GET", &format!("/api/v1/attempts?{query}"), None);
+        let answer = server.get(&format!("/api/v1/attempts?{query}"));
         assert_eq!(answer.status, 400, "{query}: {answer:?}");
     }
-    let days = server.api("GET", "/api/v1/history/days?errno=98", None);
+    let days = server.get("/api/v1/history/days?errno=98");
     assert_eq!(days.status, 400, "{days:?}");
-    assert_eq!(
-        server.api("GET", "/api/v1/history/leases", None).status,
-        404
-    );
+    assert_eq!(server.get("/api/v1/history/leases").status, 404);
     for (arguments, code) in [
         (["export", "--since", "soon"], 2),
         (["export", "--outcome", "nice"], 2),
@@ -354,17 +349,17 @@ fn a_wrong_filter_is_named() {
 }
 
 #[test]
-fn who_tells_where_a_process_comes_from_and_what_was_met() {
+fn command_who_shows_origin_and_past_of_a_process() {
     let place = Place::with_ports(2);
-    let stranger = stranger(place.ports[0]);
+    let process = occupant(place.ports[0]);
     let port = place.ports[0].to_string();
     place.ok(&["alloc"]);
     for _server in [None, Some(place.serve())] {
         let found = place.json(&["who", &port]);
         let occupant = &found["occupants"][0];
-        assert_eq!(occupant["pid"], stranger.0.id());
+        assert_eq!(occupant["pid"], process.0.id());
         assert_eq!(occupant["state"], "listening");
-        let link = std::fs::read_link(format!("/proc/{}/exe", stranger.0.id())).unwrap();
+        let link = std::fs::read_link(format!("/proc/{}/exe", process.0.id())).unwrap();
         assert_eq!(occupant["executable"], link.to_str().unwrap());
         assert!(occupant["user"].is_string(), "{occupant}");
         assert!(occupant.get("arguments").is_none());

@@ -19,7 +19,7 @@ answer = connection.getresponse()
 print(json.dumps({"status": answer.status, "body": answer.read().decode()}))
 "#;
 
-/// Says aloud that something was not tested; the test harness hides what `eprintln!` says.
+/// Reports on stderr that something was not tested; the test harness hides the output of `eprintln!`.
 pub fn skipped(what: &str, why: &str) {
     let _ = writeln!(std::io::stderr(), "SKIPPED: {what}: {why}");
 }
@@ -30,7 +30,7 @@ pub struct Host {
 }
 
 impl Host {
-    /// A host with a loopback and nothing else. None, said aloud, where none can be made.
+    /// A host with a loopback and nothing else. `None`, reported on stderr, if the kernel refuses it.
     pub fn plain(test: &str) -> Option<Self> {
         Self::kept_by(Command::new("unshare").arg("--net"), test)
     }
@@ -41,7 +41,7 @@ impl Host {
         Self::kept_by(&mut Command::new(script), test)
     }
 
-    /// A namespace lives as long as a process in it: here one that ends with this test's pipe.
+    /// A namespace lives as long as a process in it: here `cat`, which ends with this test's pipe.
     fn kept_by(command: &mut Command, test: &str) -> Option<Self> {
         let keeper = command
             .args(["sh", "-c", "ip link set lo up && echo made && exec cat"])
@@ -68,7 +68,7 @@ impl Host {
         None
     }
 
-    /// The same command, to be run on this host.
+    /// The command, to be run on this host.
     pub fn enter(&self, command: &Command) -> Command {
         let mut inside = Command::new("nsenter");
         inside
@@ -92,7 +92,7 @@ impl Host {
         self.enter(&command).output().expect("it can be run")
     }
 
-    /// Runs a program on this host, which must succeed, and gives its stdout.
+    /// Runs a program on this host, which must succeed, and returns its stdout.
     pub fn ok(&self, program: &str, arguments: &[&str]) -> String {
         let output = self.output(program, arguments);
         let said = text(&output.stderr);
@@ -112,8 +112,8 @@ impl Host {
         serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error}: {said:?}"))
     }
 
-    /// Sends a request over the API socket as a process of this host, which the service insists on
-    /// for leases.
+    /// Sends a request over the API socket as a process of this host: the service grants leases only to
+    /// processes of its own network namespace.
     pub fn api(&self, server: &Server, method: &str, path: &str, body: &Value) -> Answer {
         let socket = server.socket();
         let socket = socket.to_str().unwrap();
@@ -145,7 +145,7 @@ impl Host {
         self.enter(&command).output().expect("portbook can be run")
     }
 
-    /// Runs portbook with `--json` on this host, which must succeed, and gives the document.
+    /// Runs portbook with `--json` on this host, which must succeed, and returns the document.
     pub fn json(&self, place: &Place, arguments: &[&str]) -> Value {
         let mut all = vec!["--json"];
         all.extend(arguments);

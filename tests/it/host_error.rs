@@ -34,7 +34,7 @@ fn unreadable_socket_tables_are_a_host_error() {
     let look = server.api("POST", "/api/v1/snapshots", None);
     assert_host_error(&look, "socket tables");
     assert!(look.head.contains("retry-after"), "{}", look.head);
-    let listeners = server.api("GET", "/api/v1/listeners", None);
+    let listeners = server.get("/api/v1/listeners");
     assert_host_error(&listeners, "socket tables");
     drop(fault);
     assert_eq!(server.api("POST", "/api/v1/snapshots", None).status, 201);
@@ -48,10 +48,10 @@ fn an_unreadable_owner_is_a_host_error() {
     let Some(fault) = Fault::fail(&server, "openat", "EMFILE", "", "an unreadable owner") else {
         return;
     };
-    let refused = server.api("POST", LEASES, Some(&body));
+    let refused = server.allocate(&body);
     assert_host_error(&refused, "cannot look at process");
     drop(fault);
-    assert_eq!(server.api("POST", LEASES, Some(&body)).status, 201);
+    assert_eq!(server.allocate(&body).status, 201);
 }
 
 #[test]

@@ -1,19 +1,19 @@
-//! Names of processes and labels are anybody's text: they arrive as text on every page, in every
-//! table and in CSV, and never as markup, as a formula, or as a command to a terminal.
+//! Any user can choose process names and labels. Pages, tables and CSV must show them as text, never
+//! as markup, as a formula, or as a command to a terminal.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 
 use serde_json::json;
 
-use crate::support::{Place, Server, Stranger};
+use crate::support::{Occupant, Place, Server};
 use crate::tools::eventually;
 
-/// What the kernel keeps of a process's name: 15 bytes (`TASK_COMM_LEN`).
+/// A process name of 15 bytes, the most that the kernel keeps (`TASK_COMM_LEN`).
 const COMMAND: &str = "=1<b>\"'\u{1b}[31m";
 
-/// A process of that name on a port, or one that only lives where there is none.
-fn hostile_process(port: Option<u16>) -> Stranger {
+/// A process of that name. It listens on the port, if one is given.
+fn hostile_process(port: Option<u16>) -> Occupant {
     let script = "import socket,sys\n\
         open('/proc/self/comm','w').write(sys.argv[2])\n\
         s=socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)\n\
@@ -28,7 +28,7 @@ fn hostile_process(port: Option<u16>) -> Stranger {
         .unwrap();
     let mut said = BufReader::new(child.stdout.as_mut().unwrap());
     said.read_line(&mut String::new()).unwrap();
-    Stranger(child)
+    Occupant(child)
 }
 
 /// 128 characters of markup, quotes, controls and a turn of the writing direction.
@@ -37,7 +37,7 @@ fn label() -> String {
     piece.chars().cycle().take(128).collect()
 }
 
-/// What acts on a terminal or turns the text around.
+/// Whether a character controls a terminal or changes the writing direction.
 fn acts(c: char) -> bool {
     c.is_control() && c != '\n' || ('\u{202a}'..='\u{202e}').contains(&c)
 }
@@ -53,7 +53,7 @@ fn page(server: &Server, path: &str) {
 }
 
 #[test]
-fn hostile_text_is_text_on_every_page_in_every_table_and_in_csv() {
+fn hostile_text_is_inert_on_pages_tables_and_csv() {
     let mut place = Place::with_ports(3);
     place.set("PORTBOOK_POOLS__DEFAULT__STRATEGY", "ordered");
     let taken = place.ports[0];
@@ -64,19 +64,19 @@ fn hostile_text_is_text_on_every_page_in_every_table_and_in_csv() {
         "name": "web", "prefer": taken, "labels": {"team": label(), label(): "x"},
         "owner_pid": owner.0.id(),
     });
-    let granted = server.api("POST", "/api/v1/leases", Some(&wanted));
+    let granted = server.allocate(&wanted);
     assert_eq!(granted.status, 201, "{granted:?}");
     let granted = granted.json();
     let lease = &granted["leases"][0];
     assert_eq!(lease["labels"]["team"], label());
-    let refused = server.api("POST", "/api/v1/leases", Some(&json!({"port": taken})));
+    let refused = server.allocate(&json!({"port": taken}));
     assert_eq!(refused.status, 409, "{refused:?}");
 
     let (id, port) = (lease["id"].as_str().unwrap(), &lease["port"]);
-    // It came in by the gate, and is neither the owner nor started by it.
+    // It came through the gate, and is neither the owner nor a child of it.
     let outsider = hostile_process(port.as_u64().map(|port| u16::try_from(port).unwrap()));
     let lost = || {
-        let lease = server.api("GET", &format!("/api/v1/leases/{id}"), None);
+        let lease = server.get(&format!("/api/v1/leases/{id}"));
         (lease.json()["state"] == "lost").then_some(())
     };
     eventually("the lease is lost", lost);
@@ -112,14 +112,12 @@ fn hostile_text_is_text_on_every_page_in_every_table_and_in_csv() {
     page(&server, &format!("/allocations/{allocation}"));
     page(&server, &format!("/try?port={taken}"));
     page(&server, &format!("/try?prefer={taken}"));
-    // The reason of a move is told where the lease is told of.
+    // The reason of a move stands beside the lease.
     let listed = server.web("GET", "/leases", &[]).body;
     let reason = format!("instead of {taken}: <bdi>in use by =1&#60;b&#62;");
     assert!(listed.contains(&reason), "{listed}");
 
-    let csv = server
-        .api("GET", "/api/v1/history/attempts?format=csv", None)
-        .body;
+    let csv = server.get("/api/v1/history/attempts?format=csv").body;
     assert!(csv.contains("'=1<b>"), "{csv}");
     assert_eq!(csv.replace("\r\n", "\n").find(acts), None, "{csv:?}");
     let (taken, port) = (taken.to_string(), port.to_string());

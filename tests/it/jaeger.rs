@@ -1,8 +1,8 @@
-//! Jaeger's own pages and query API, from the crate `otlp-embedded`: apart from `collector`, which looks
-//! at what is sent, because this looks at what somebody finds there afterwards.
+//! Jaeger's own pages and query API, from the crate `otlp-embedded`: a user's view
+//! of the traces. `collector` tests the spans as they are sent.
 //!
-//! That crate takes gRPC alone, so rotel stands in front of it. Its API tells neither kind nor status
-//! of a span: these are looked at in what rotel wrote down.
+//! That crate takes gRPC alone, so rotel stands in front of it. Its API shows neither kind nor status
+//! of a span: the tests read these from rotel's file.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -15,7 +15,7 @@ use serde_json::Value;
 use crate::browser::{browser, packages};
 use crate::host::skipped;
 use crate::rotel::Rotel;
-use crate::support::{Place, Server, command_of, ports, stranger, text};
+use crate::support::{Place, Server, command_of, occupant, ports, text};
 use crate::tools::{Running, eventually};
 
 const TEST: &str = "Jaeger's pages and query API";
@@ -36,7 +36,7 @@ fn built() -> Result<PathBuf, String> {
         .arg(format!("{ROOT}/tests/jaeger/Cargo.toml"))
         .arg("--target-dir")
         .arg(&folder);
-    // Of portbook's own build, and meant for that alone.
+    // Cargo sets these for portbook's own build.
     for variable in ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "CARGO_TARGET_DIR"] {
         cargo.env_remove(variable);
     }
@@ -89,7 +89,7 @@ impl Jaeger {
         format!("http://127.0.0.1:{}{path}", self.port)
     }
 
-    /// What the query API has under `data`; nothing unless it answers 200.
+    /// Member `data` of an answer of the query API. `None` unless the status is 200.
     fn ask(&self, path: &str) -> Option<Value> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
         let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
@@ -195,18 +195,18 @@ const TREE: [(&str, &str); 6] = [
 ];
 
 #[test]
-fn an_allocation_with_two_conflicts_is_found_with_its_whole_tree() {
+fn jaeger_finds_the_whole_tree_of_an_allocation() {
     let mut place = Place::with_ports(3);
     let Some((jaeger, _server)) = begin(&mut place) else {
         return;
     };
-    let _strangers = [stranger(place.ports[0]), stranger(place.ports[1])];
+    let _occupants = [occupant(place.ports[0]), occupant(place.ports[1])];
     let granted = place.json(&["alloc", "--name", "web"]);
     let id = granted["trace_id"].as_str().unwrap();
     let names: Vec<&str> = TREE.iter().map(|(child, _)| *child).collect();
     jaeger.trace(id, &[&names[..], &["portbook alloc"]].concat());
 
-    // As somebody finds it who does not know its id.
+    // A search finds it without its id.
     let services = jaeger.ask("/api/services").unwrap();
     assert!(
         services.as_array().unwrap().contains(&"portbook".into()),
@@ -218,7 +218,7 @@ fn an_allocation_with_two_conflicts_is_found_with_its_whole_tree() {
     });
     found.assert_parents(&TREE);
     assert!(reference(found.span("portbook alloc"), "CHILD_OF").is_null());
-    assert!(jaeger.found("nobody", "portbook alloc").is_empty());
+    assert!(jaeger.found("absent", "portbook alloc").is_empty());
     assert_attempts(&found, &place.ports);
     let allocate = &found.span("allocate")["tags"];
     assert_eq!(
@@ -227,7 +227,7 @@ fn an_allocation_with_two_conflicts_is_found_with_its_whole_tree() {
     );
     assert_eq!(*tag(allocate, "portbook.attempt.count"), 3);
     assert_eq!(*tag(allocate, "portbook.port"), place.ports[2]);
-    // What came out well is no error because of what was met on the way.
+    // Busy ports on the way do not make a granted allocation an error.
     for span in jaeger.rotel.spans(id, &names) {
         assert_eq!(span.status, "STATUS_CODE_UNSET", "{}", span.name);
     }
@@ -241,7 +241,7 @@ fn an_allocation_with_two_conflicts_is_found_with_its_whole_tree() {
     );
 }
 
-/// Two were refused, with who was in the way; the third was not.
+/// Two attempts were refused and name their occupants; the third succeeded.
 fn assert_attempts(found: &Trace, ports: &[u16]) {
     let mut refused = Vec::new();
     for attempt in found.spans("attempt") {
@@ -281,12 +281,12 @@ fn links(server: &Server, path: &str) -> Vec<(String, String)> {
 }
 
 #[test]
-fn each_link_leads_to_the_trace_and_span_that_it_names() {
+fn trace_links_open_their_trace_and_span() {
     let mut place = Place::with_ports(2);
     let Some((jaeger, server)) = begin(&mut place) else {
         return;
     };
-    let _stranger = stranger(place.ports[0]);
+    let _occupant = occupant(place.ports[0]);
     let granted = place.json(&["alloc"]);
     let allocation = granted["allocation"].as_str().unwrap();
     let lease = granted["leases"][0]["id"].as_str().unwrap();
@@ -334,7 +334,7 @@ fn renewal_and_release_lead_back_to_the_allocation() {
         assert_eq!(link["spanID"], trace.span("allocate")["spanID"], "{name}");
         assert_eq!(tag(&span["tags"], "portbook.lease.id"), lease, "{name}");
     }
-    // What was weighed are the events of the choice.
+    // The weighed candidates are the events of the choice.
     let events = trace.span("choose")["logs"].as_array().unwrap();
     let ports = events
         .iter()
@@ -367,7 +367,7 @@ print(trace)
 "#;
 
 #[test]
-fn the_trace_of_run_has_the_span_that_its_program_made_itself() {
+fn trace_of_run_contains_its_programs_own_span() {
     let mut place = Place::with_ports(1);
     let Some((jaeger, _server)) = begin(&mut place) else {
         return;
@@ -388,7 +388,7 @@ fn the_trace_of_run_has_the_span_that_its_program_made_itself() {
 }
 
 #[test]
-fn the_pages_show_the_spans_and_lead_back_to_the_lease() {
+fn jaeger_pages_show_spans_and_link_to_the_lease() {
     const TEST: &str = "Jaeger's pages in a browser";
     let Some(browser) = browser() else {
         return skipped(TEST, "no Chromium is installed");
@@ -401,7 +401,7 @@ fn the_pages_show_the_spans_and_lead_back_to_the_lease() {
     let Some((jaeger, server)) = begin(&mut place) else {
         return;
     };
-    let _stranger = stranger(place.ports[0]);
+    let _occupant = occupant(place.ports[0]);
     let granted = place.json(&["alloc", "--ttl", "1h"]);
     let lease = granted["leases"][0]["id"].as_str().unwrap();
     place.ok(&["renew", lease]);

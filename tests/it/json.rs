@@ -1,5 +1,5 @@
-//! `--json` works everywhere: every command prints one document, and so does every error. Numbers,
-//! lengths of time and a configuration that is well are answered in words that help.
+//! `--json` works everywhere: every command prints one document, and so does every error. Wrong numbers
+//! and durations get helpful messages, and so does a valid configuration.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -283,7 +283,7 @@ fn config_check_says_that_all_is_well() {
         let output = place.run(&all);
         (output.status.code(), text(&output.stdout))
     };
-    // A file alone is not judged by what else is set.
+    // A file alone is checked without the other settings.
     place.set("PORTBOOK_SOKCET", "/s");
     let (code, told) = check(&place, &[name]);
     assert_eq!(code, Some(0), "{told}");
@@ -340,7 +340,7 @@ fn named_socket_without_a_service_names_the_setting() {
     told(&place.run(&["alloc"]), "PORTBOOK_SOCKET", 3);
     told(&place.run(&["run", "--", "true"]), "PORTBOOK_SOCKET", 125);
     assert!(!record(&place).exists(), "another record was begun");
-    // Left out, commands work on the record themselves.
+    // Without the setting, commands open the record themselves.
     place.set("PORTBOOK_SOCKET", "");
     place.ok(&["alloc"]);
     assert!(record(&place).exists());

@@ -39,7 +39,7 @@ const TABLE: [(&str, &str); 16] = [
     ),
 ];
 
-/// What a layer may import from; none for what is no layer.
+/// Layers that a layer may import from. `None` if the name is not a layer.
 fn below(layer: &str) -> Option<Vec<&'static str>> {
     let row = TABLE.iter().find(|(known, _)| *known == layer);
     row.map(|(_, below)| below.split_whitespace().collect())
@@ -71,7 +71,7 @@ fn layer_of(file: &Path) -> String {
         .into_owned()
 }
 
-/// The layers named after `crate::`, in imports and elsewhere; what is said in comments is left out.
+/// Layers named after `crate::`, in imports and elsewhere, without comments.
 fn layers_named_in(text: &str) -> BTreeSet<String> {
     let code = text
         .lines()

@@ -1,4 +1,4 @@
-//! Learning from what was tried and seen, and telling why a port was chosen.
+//! Learning from attempts and snapshots, and explaining a choice.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
@@ -6,10 +6,10 @@ use std::process::{Command, Stdio};
 use serde_json::{Value, json};
 
 use crate::host::Host;
-use crate::support::{Place, Server, Stranger, command_of, ranges, text};
+use crate::support::{Occupant, Place, Server, command_of, ranges, text};
 
-/// One process that listens on all of these ports.
-fn occupants(ports: &[u16]) -> Stranger {
+/// A process that listens on all these ports.
+fn occupants(ports: &[u16]) -> Occupant {
     let script = "import socket,sys\nkept=[]\nfor word in sys.argv[1:]:\n\
         \x20s=socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)\n\
         \x20s.bind(('127.0.0.1', int(word))); s.listen(); kept.append(s)\n\
@@ -26,10 +26,10 @@ fn occupants(ports: &[u16]) -> Stranger {
         .read_line(&mut line)
         .unwrap();
     assert_eq!(line, "listens\n");
-    Stranger(child)
+    Occupant(child)
 }
 
-/// A place with so many ports, in the default strategy.
+/// A place with `count` ports and the default strategy.
 fn learning(ports: usize) -> Place {
     let mut place = Place::with_ports(ports);
     place.set("PORTBOOK_POOLS__DEFAULT__STRATEGY", "learned");
@@ -42,14 +42,14 @@ fn look(server: &Server) {
 }
 
 fn allocate(server: &Server, wanted: &Value) -> Value {
-    let answer = server.api("POST", "/api/v1/leases", Some(wanted));
+    let answer = server.allocate(wanted);
     assert_eq!(answer.status, 201, "{answer:?}");
     answer.json()
 }
 
 fn explanation(server: &Server, allocation: &Value) -> Value {
     let id = allocation["allocation"].as_str().unwrap();
-    let answer = server.api("GET", &format!("/api/v1/allocations/{id}"), None);
+    let answer = server.get(&format!("/api/v1/allocations/{id}"));
     assert_eq!(answer.status, 200, "{answer:?}");
     answer.json()["explanation"].clone()
 }
@@ -75,7 +75,7 @@ fn candidate(explanation: &Value, port: u16) -> Value {
 }
 
 #[test]
-fn what_a_snapshot_saw_is_not_tried() {
+fn ports_seen_busy_in_a_snapshot_are_not_tried() {
     let place = learning(24);
     let busy = &place.ports[..16];
     let _occupants = occupants(busy);
@@ -101,12 +101,7 @@ fn portbooks_own_sockets_are_no_occupants() {
     let granted = allocate(&server, &json!({"count": 6}));
     look(&server);
     let id = granted["leases"][0]["id"].as_str().unwrap();
-    assert_eq!(
-        server
-            .api("DELETE", &format!("/api/v1/leases/{id}"), None)
-            .status,
-        204
-    );
+    assert_eq!(server.release(id).status, 204);
     let explanation = explanation(&server, &allocate(&server, &json!({})));
     assert_eq!(explanation["random_would_meet"], 0.0, "{explanation}");
 }
@@ -127,28 +122,18 @@ fn every_exclusion_and_penalty_is_named() {
     place.set("PORTBOOK_POOLS__DEFAULT__BROWSER_SAFE", "true");
     let _occupants = occupants(&ports[2..3]);
     let server = place.serve();
-    let refused = server.api("POST", "/api/v1/leases", Some(&json!({"port": ports[2]})));
+    let refused = server.allocate(&json!({"port": ports[2]}));
     assert_eq!(refused.status, 409, "{refused:?}");
-    // What is kept for requests by number is granted to one.
+    // A port of the static band is granted by number.
     let by_number = allocate(&server, &json!({"port": ports[1]}));
     let id = by_number["leases"][0]["id"].as_str().unwrap();
-    assert_eq!(
-        server
-            .api("DELETE", &format!("/api/v1/leases/{id}"), None)
-            .status,
-        204
-    );
+    assert_eq!(server.release(id).status, 204);
     let first = allocate(&server, &json!({}));
     let released = first["leases"][0]["port"].as_u64().unwrap();
     let released = u16::try_from(released).unwrap();
     let second = allocate(&server, &json!({}));
     let id = first["leases"][0]["id"].as_str().unwrap();
-    assert_eq!(
-        server
-            .api("DELETE", &format!("/api/v1/leases/{id}"), None)
-            .status,
-        204
-    );
+    assert_eq!(server.release(id).status, 204);
     let told: Vec<Value> = (0..3)
         .map(|_| explanation(&server, &allocate(&server, &json!({}))))
         .collect();
@@ -184,20 +169,15 @@ fn an_explanation_can_be_computed_again_from_the_record() {
     let occupants = occupants(&place.ports[..5]);
     let server = place.serve();
     look(&server);
-    // Refused binds, so that there is something to be wrong about.
+    // Refused binds give the explanation some evidence.
     for port in &place.ports[..2] {
-        let refused = server.api("POST", "/api/v1/leases", Some(&json!({"port": port})));
+        let refused = server.allocate(&json!({"port": port}));
         assert_eq!(refused.status, 409, "{refused:?}");
     }
     for _ in 0..3 {
         let granted = allocate(&server, &json!({}));
         let id = granted["leases"][0]["id"].as_str().unwrap();
-        assert_eq!(
-            server
-                .api("DELETE", &format!("/api/v1/leases/{id}"), None)
-                .status,
-            204
-        );
+        assert_eq!(server.release(id).status, 204);
         look(&server);
     }
     drop(occupants);
@@ -223,7 +203,7 @@ fn an_explanation_can_be_computed_again_from_the_record() {
     let found: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert!(found["compared"].as_u64().unwrap() >= 5, "{found}");
     assert_eq!(found["wrong"], json!([]), "{found:#}");
-    // Without a service the same is told from the record.
+    // Without a service the record gives the same explanation.
     let said = place.json(&["explain", &id]);
     assert_eq!(said["id"], id);
     assert!(
@@ -233,23 +213,23 @@ fn an_explanation_can_be_computed_again_from_the_record() {
 }
 
 #[test]
-fn what_was_learned_outlives_the_service() {
+fn learned_history_survives_a_restart() {
     let place = learning(8);
     let _occupants = occupants(&place.ports[..1]);
     let server = place.serve();
     look(&server);
     let busy = place.ports[0];
-    let refused = server.api("POST", "/api/v1/leases", Some(&json!({"port": busy})));
+    let refused = server.allocate(&json!({"port": busy}));
     assert_eq!(refused.status, 409, "{refused:?}");
     let good = allocate(&server, &json!({"name": "web"}));
     let port = u16::try_from(good["leases"][0]["port"].as_u64().unwrap()).unwrap();
-    // Killed, so that what was not written yet is replayed: each attempt once, however often.
+    // A kill, so that unwritten attempts are replayed, each exactly once.
     server.kill();
     place.serve().kill();
     let server = place.serve();
     let name = lease_of(&server, "web");
     assert_eq!(server.api("DELETE", &name, None).status, 204);
-    // It knows who is there before it answers.
+    // It takes a snapshot before it answers.
     let again = allocate(&server, &json!({"count": 7}));
     assert_eq!(again["attempt_count"], 7, "{again}");
     assert!(server.stop().success());
@@ -271,9 +251,7 @@ fn what_was_learned_outlives_the_service() {
 }
 
 fn lease_of(server: &Server, name: &str) -> String {
-    let leases = server
-        .api("GET", &format!("/api/v1/leases?name={name}"), None)
-        .json();
+    let leases = server.get(&format!("/api/v1/leases?name={name}")).json();
     format!(
         "/api/v1/leases/{}",
         leases["leases"][0]["id"].as_str().unwrap()
@@ -281,7 +259,7 @@ fn lease_of(server: &Server, name: &str) -> String {
 }
 
 #[test]
-fn what_the_kernel_keeps_for_itself_is_named() {
+fn ephemeral_and_reserved_ports_are_named_as_excluded() {
     let Some(host) = Host::plain("exclusions that come from the kernel") else {
         return;
     };
@@ -300,7 +278,7 @@ fn what_the_kernel_keeps_for_itself_is_named() {
     let told = explanation(&server, &granted(1));
     assert_eq!(reasons(&told), [("kernel_reserved".to_owned(), 2)]);
     granted(15);
-    // Sixteen may be held of a range of 300; what is left of it is not touched.
+    // Sixteen of the 300 ports may be held; the rest of the range is left alone.
     let next = granted(1);
     assert_eq!(next["leases"][0]["port"], 41000, "{next}");
     let expected = [
@@ -312,7 +290,7 @@ fn what_the_kernel_keeps_for_itself_is_named() {
 }
 
 #[test]
-fn after_sixteen_busy_ports_the_rest_of_what_is_listed_is_jumped_over() {
+fn listed_ports_are_skipped_after_sixteen_busy_ones() {
     let place = Place::with_ports(24);
     let _occupants = occupants(&place.ports[..20]);
     let server = place.serve();
@@ -320,7 +298,7 @@ fn after_sixteen_busy_ports_the_rest_of_what_is_listed_is_jumped_over() {
     assert_eq!(granted["attempt_count"], 17, "{granted}");
     let told = explanation(&server, &granted);
     assert!(reasons(&told).contains(&("listed".to_owned(), 4)), "{told}");
-    // Each that was tried names who is there.
+    // Each tried port names its occupant.
     let conflicts = granted["conflicts"].as_array().unwrap();
     assert!(
         conflicts

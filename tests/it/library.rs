@@ -1,4 +1,4 @@
-//! portbook inside other programs: the examples, as real processes, and the facade in this one.
+//! portbook as a library: the examples, as real processes, and the facade in this process.
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::{TcpListener, TcpStream, UdpSocket};
@@ -9,7 +9,7 @@ use std::process::{Child, Command, Output, Stdio};
 use portbook::{Code, Error, Portbook, State};
 use serde_json::{Value, json};
 
-use crate::support::{PORTBOOK, Place, ports, ports_in_a_row, stranger, text};
+use crate::support::{PORTBOOK, Place, occupant, ports, ports_in_a_row, text};
 use crate::tools::eventually;
 
 /// An example of this crate; cargo builds them with the tests.
@@ -30,7 +30,7 @@ fn of(place: &Place, name: &str) -> Command {
     command
 }
 
-/// A running example that has said where it listens.
+/// A running example that has printed its address.
 struct Serving {
     child: Child,
     port: u16,
@@ -43,7 +43,7 @@ impl Serving {
         started
     }
 
-    /// Under way; where it listens is not known yet.
+    /// Started; its address is not known yet.
     fn begin(mut command: Command) -> Self {
         let child = command.stdout(Stdio::piped()).spawn().unwrap();
         Self { child, port: 0 }
@@ -83,10 +83,10 @@ fn visit(port: u16) -> String {
 }
 
 #[test]
-fn the_console_moves_to_the_next_port_and_comes_back_to_it() {
+fn example_console_moves_up_and_returns() {
     let place = Place::with_ports(1);
     let first = ports_in_a_row(3);
-    let taken = stranger(first);
+    let taken = occupant(first);
     let start = || {
         let mut console = of(&place, "console");
         console.arg(first.to_string());
@@ -96,7 +96,7 @@ fn the_console_moves_to_the_next_port_and_comes_back_to_it() {
     assert_eq!(console.port, first + 1);
     assert!(visit(console.port).contains("hello from the console"));
     assert_eq!(console.kill(), first + 1);
-    // What its visitor left behind is on the port.
+    // A connection of its visitor lingers on the port.
     let console = start();
     assert_eq!(console.port, first + 1);
     assert_eq!(console.kill(), first + 1);
@@ -105,14 +105,14 @@ fn the_console_moves_to_the_next_port_and_comes_back_to_it() {
 }
 
 #[test]
-fn an_explicit_port_is_that_port_or_an_error_that_names_who_has_it() {
+fn explicit_port_is_granted_or_names_its_occupant() {
     let place = Place::with_ports(1);
     let (free, busy) = (ports(1)[0], ports(1)[0]);
     let mut console = of(&place, "console");
     console.args(["--port", &free.to_string()]);
     assert_eq!(Serving::start(console).port, free);
 
-    let taken = stranger(busy);
+    let taken = occupant(busy);
     let refused = of(&place, "console")
         .args(["--port", &busy.to_string()])
         .output()
@@ -138,7 +138,7 @@ fn a_program_that_crashed_has_no_port_any_more() {
     start().kill();
     assert!(TcpListener::bind(("127.0.0.1", port)).is_ok());
     assert_eq!(start().port, port);
-    // The first one's lease has ended in the books too.
+    // The lease of the first has ended in the books as well.
     assert_eq!(place.json(&["list"])["leases"].as_array().unwrap().len(), 0);
 }
 
@@ -157,7 +157,7 @@ fn servers_of_actix_and_axum_answer_on_their_ports() {
 }
 
 #[test]
-fn axum_gives_its_name_up_when_it_is_told_to_end() {
+fn axum_example_releases_its_name_on_shutdown() {
     let place = Place::with_ports(1);
     let mut server = of(&place, "axum");
     server.arg(ports(1)[0].to_string());
@@ -182,7 +182,7 @@ fn ran(mut command: Command) -> String {
 }
 
 #[test]
-fn a_client_says_and_does_the_same_with_a_service_and_without() {
+fn client_behaves_alike_with_and_without_a_service() {
     let place = Place::with_ports(4);
     let client = || {
         let mut client = of(&place, "client");
@@ -208,7 +208,7 @@ fn a_client_says_and_does_the_same_with_a_service_and_without() {
 }
 
 #[test]
-fn a_service_passes_the_listener_and_frees_the_port_of_the_dropped_one() {
+fn service_passes_a_listener_and_frees_its_dropped_port() {
     let place = Place::with_ports(4);
     let server = place.serve();
     let book = Portbook::connect(server.socket()).unwrap();
@@ -232,7 +232,7 @@ fn a_service_passes_the_listener_and_frees_the_port_of_the_dropped_one() {
 }
 
 #[test]
-fn a_name_is_the_same_port_in_one_process_with_a_service_and_without() {
+fn name_keeps_its_port_within_one_process() {
     let place = Place::with_ports(4);
     let again = |book: &Portbook| {
         let port = || book.request().name("web").listen().unwrap().lease().port();
@@ -244,7 +244,7 @@ fn a_name_is_the_same_port_in_one_process_with_a_service_and_without() {
 }
 
 #[test]
-fn a_program_that_began_without_a_service_goes_on_with_one() {
+fn program_started_without_a_service_continues_with_one() {
     let place = Place::with_ports(2);
     let book = Portbook::embedded(place.data_dir()).unwrap();
     let listener = book.prefer(place.ports[0]).listen().unwrap();
@@ -331,7 +331,7 @@ fn inside_a_runtime_both_ways_work_and_outside_none_panics() {
 }
 
 #[test]
-fn a_request_that_nobody_waits_for_any_more_leaves_no_lease() {
+fn cancelled_request_leaves_no_lease() {
     let folder = tempfile::tempdir().unwrap();
     let book = Portbook::embedded(folder.path()).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -350,7 +350,7 @@ fn a_request_that_nobody_waits_for_any_more_leaves_no_lease() {
 }
 
 #[test]
-fn what_is_wrong_is_said_before_anything_is_asked() {
+fn invalid_library_request_fails_before_it_is_sent() {
     let folder = tempfile::tempdir().unwrap();
     let book = Portbook::embedded(folder.path()).unwrap();
     let any = || book.request();
@@ -369,11 +369,11 @@ fn what_is_wrong_is_said_before_anything_is_asked() {
 }
 
 #[test]
-fn bounded_attempts_name_everybody_who_was_in_the_way() {
+fn bounded_attempts_name_every_occupant() {
     let folder = tempfile::tempdir().unwrap();
     let book = Portbook::embedded(folder.path()).unwrap();
     let first = ports_in_a_row(3);
-    let _taken = [stranger(first), stranger(first + 1)];
+    let _taken = [occupant(first), occupant(first + 1)];
     let error = book.prefer(first).attempts(2).listen().unwrap_err();
     assert_eq!(error.code(), Some(Code::AttemptsExhausted));
     let tried: Vec<u16> = error.attempts().iter().map(|tried| tried.port).collect();
@@ -388,20 +388,20 @@ fn bounded_attempts_name_everybody_who_was_in_the_way() {
     assert_eq!(listener.lease().port(), first + 2);
     assert_eq!(listener.lease().conflicts().len(), 2);
     drop(listener);
-    // A bind that was refused was learned from: where no port is preferred it is not tried again.
+    // The refused bind was learned: without a preference the port is not tried again.
     let listener = book.request().range(first..=first + 2).listen().unwrap();
     assert_eq!(listener.lease().port(), first + 2);
     assert!(listener.lease().conflicts().is_empty());
 }
 
 #[test]
-fn ranges_in_a_request_take_the_place_of_those_of_the_pool() {
+fn requested_ranges_replace_those_of_the_pool() {
     let place = Place::with_ports(1);
     let server = place.serve();
     let outside = ports(1)[0];
     let ask = |ranges: Value| {
         let wanted = json!({"ranges": ranges, "interfaces": ["127.0.0.1"]});
-        server.api("POST", "/api/v1/leases", Some(&wanted))
+        server.allocate(&wanted)
     };
     let granted = ask(json!(outside.to_string())).json();
     assert_eq!(granted["leases"][0]["port"], outside, "{granted}");

@@ -1,5 +1,5 @@
-//! The edges: ranges, ports and places that cannot be, each a clear error that loses nothing, and
-//! two services side by side.
+//! Impossible ranges, ports and places: each is a clear error that loses nothing. And two services side
+//! by side.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -13,7 +13,7 @@ use crate::tools::ended;
 const DEFAULT_RANGES: &str = "PORTBOOK_POOLS__DEFAULT__RANGES";
 const LEASES: &str = "/api/v1/leases";
 
-/// Runs portbook, which must refuse with this exit code, and gives what it says.
+/// Runs portbook, which must refuse with this exit code, and returns its stderr.
 fn refusal(place: &Place, code: i32, arguments: &[&str]) -> String {
     let mut command = place.command();
     command.args(arguments);
@@ -51,7 +51,7 @@ fn a_range_may_end_at_65535() {
 }
 
 #[test]
-fn a_range_of_one_port_is_used_up_by_one_lease() {
+fn range_of_one_port_holds_one_lease() {
     let place = Place::with_ports(1);
     let port = place.ports[0];
     let full = format!("pool default has no free port in {port}");
@@ -130,7 +130,7 @@ fn a_data_directory_that_cannot_be_written_is_named() {
     assert_eq!(std::fs::read(&file).unwrap(), b"precious");
 }
 
-/// Whoever opens this place's record is refused, and the file stays as it is, byte for byte.
+/// Checks that no command opens this place's record and that its file stays byte for byte.
 fn assert_refused_untouched(place: &Place, parts: &[&str]) {
     let file = place.data_dir().join("portbook.db");
     let before = std::fs::read(&file).unwrap();
@@ -215,8 +215,8 @@ fn the_record_of_another_host_is_refused() {
     assert_refused_untouched(&place, &["another host", "elsewhere"]);
 }
 
-/// A command as a user without privileges, with a data directory of its own; none where this
-/// process can neither become nor be such a user.
+/// A command as a user without privileges, with a data directory of its own. `None` if this process
+/// cannot become such a user.
 pub fn unprivileged(folder: &Path, program: &str) -> Option<Command> {
     const NOBODY: &str = "65534";
     let mut command = Command::new(program);
@@ -241,19 +241,19 @@ pub fn unprivileged(folder: &Path, program: &str) -> Option<Command> {
     Some(command)
 }
 
-/// The first port that takes no privilege, if there are any that do.
+/// First unprivileged port. `None` if no port is privileged.
 pub fn unprivileged_start() -> Option<u16> {
     let file = "/proc/sys/net/ipv4/ip_unprivileged_port_start";
     let start = std::fs::read_to_string(file).ok()?.trim().parse().ok()?;
     if start < 300 {
-        eprintln!("SKIPPED: on this host every port from {start} is everybody's");
+        eprintln!("SKIPPED: on this host every port from {start} is unprivileged");
         return None;
     }
     Some(start)
 }
 
 #[test]
-fn a_privileged_port_is_its_own_error_and_no_walk_begins() {
+fn privileged_port_has_its_own_error_without_a_search() {
     let Some(start) = unprivileged_start() else {
         return;
     };
@@ -269,14 +269,14 @@ fn a_privileged_port_is_its_own_error_and_no_walk_begins() {
         .arg("serve");
     let server = Server::start(command, &folder.path().join("data"));
     for body in [json!({}), json!({ "port": 201 })] {
-        let refused = server.api("POST", LEASES, Some(&body));
+        let refused = server.allocate(&body);
         assert_eq!(refused.status, 403, "{refused:?}");
         let problem = refused.json();
         assert_eq!(problem["code"], "privileged_port");
         let detail = problem["detail"].as_str().unwrap();
         assert_says(detail, &["ip_unprivileged_port_start", &start.to_string()]);
     }
-    let list = server.api("GET", "/api/v1/attempts?outcome=not_permitted", None);
+    let list = server.get("/api/v1/attempts?outcome=not_permitted");
     let list = list.json();
     assert_eq!(list["attempts"].as_array().unwrap().len(), 2, "{list}");
     assert!(server.stop().success());
@@ -291,7 +291,7 @@ fn an_excluded_port_names_the_rule() {
     assert_says(&said, &[&port, "excluded by the configuration"]);
     assert_eq!(alloc(&place), place.ports[1]);
     let server = place.serve();
-    let refused = server.api("POST", LEASES, Some(&json!({ "port": place.ports[0] })));
+    let refused = server.allocate(&json!({ "port": place.ports[0] }));
     assert_eq!(refused.status, 422, "{refused:?}");
     assert_eq!(refused.json()["code"], "port_excluded");
 }
@@ -308,7 +308,7 @@ fn a_leased_port_names_the_lease() {
     let server = place.serve();
     let said = refusal(&place, 1, &["alloc", "--port", &port]);
     assert_says(&said, &[&port, &expected]);
-    let refused = server.api("POST", LEASES, Some(&json!({ "port": place.ports[0] })));
+    let refused = server.allocate(&json!({ "port": place.ports[0] }));
     assert_eq!(refused.status, 409, "{refused:?}");
     assert_eq!(refused.json()["code"], "port_leased");
 }
@@ -316,21 +316,21 @@ fn a_leased_port_names_the_lease() {
 #[test]
 fn a_taken_port_names_its_occupant() {
     let place = Place::with_ports(1);
-    let stranger = support::stranger(place.ports[0]);
+    let occupant = support::occupant(place.ports[0]);
     let port = place.ports[0].to_string();
-    let whom = format!("(pid {})", stranger.0.id());
+    let process = format!("(pid {})", occupant.0.id());
     let said = refusal(&place, 1, &["alloc", "--port", &port]);
-    assert_says(&said, &[&port, "python3", &whom]);
+    assert_says(&said, &[&port, "python3", &process]);
     let server = place.serve();
-    let refused = server.api("POST", LEASES, Some(&json!({ "port": place.ports[0] })));
+    let refused = server.allocate(&json!({ "port": place.ports[0] }));
     assert_eq!(refused.status, 409, "{refused:?}");
     let problem = refused.json();
     assert_eq!(problem["code"], "port_in_use");
-    assert_eq!(problem["attempts"][0]["occupant"]["pid"], stranger.0.id());
+    assert_eq!(problem["attempts"][0]["occupant"]["pid"], occupant.0.id());
 }
 
 #[test]
-fn an_address_or_interface_that_is_not_there_is_its_own_error() {
+fn missing_address_or_interface_has_its_own_error() {
     let place = Place::with_ports(3);
     let said = refusal(&place, 1, &["alloc", "--interface", "198.51.100.254"]);
     assert_says(&said, &["198.51.100.254 is no address of this host"]);
@@ -342,7 +342,7 @@ fn an_address_or_interface_that_is_not_there_is_its_own_error() {
         ("nosuch*", "no_such_interface"),
     ] {
         let body = json!({ "interfaces": [selector] });
-        let refused = server.api("POST", LEASES, Some(&body));
+        let refused = server.allocate(&body);
         assert_eq!(refused.status, 422, "{refused:?}");
         assert_eq!(refused.json()["code"], code);
     }
@@ -365,7 +365,7 @@ fn a_second_service_on_the_same_data_directory_is_refused() {
 }
 
 #[test]
-fn services_with_data_directories_of_their_own_stand_side_by_side() {
+fn services_with_separate_data_directories_run_together() {
     let place = Place::with_ports(2);
     let first = place.serve();
     let data_dir = place.folder().join("second");
@@ -390,7 +390,7 @@ fn services_with_data_directories_of_their_own_stand_side_by_side() {
 }
 
 #[test]
-fn a_socket_that_another_service_answers_on_is_not_taken_from_it() {
+fn socket_of_a_running_service_is_not_replaced() {
     let place = Place::with_ports(1);
     let server = place.serve();
     let mut command = place.command();
@@ -413,7 +413,7 @@ fn a_machine_without_any_home_says_what_to_give() {
 }
 
 #[test]
-fn a_data_directory_that_everybody_may_write_is_refused() {
+fn world_writable_data_directory_is_refused() {
     use std::os::unix::fs::PermissionsExt;
     let place = Place::with_ports(1);
     std::fs::create_dir(place.data_dir()).unwrap();
@@ -437,12 +437,12 @@ fn a_refusal_is_a_document_too() {
 }
 
 #[test]
-fn a_pool_and_a_user_have_no_more_leases_than_they_may() {
+fn quotas_limit_leases_of_pool_and_user() {
     let mut place = Place::with_ports(6);
     place.set("PORTBOOK_POOLS__DEFAULT__MAX_LEASES", "4");
     place.set("PORTBOOK_POOLS__DEFAULT__MAX_LEASES_PER_USER", "3");
     let server = place.serve();
-    let asked = |body: serde_json::Value| server.api("POST", LEASES, Some(&body));
+    let asked = |body: serde_json::Value| server.allocate(&body);
     assert_eq!(
         asked(json!({ "count": 4 })).json()["code"],
         "quota_exceeded"
@@ -454,7 +454,7 @@ fn a_pool_and_a_user_have_no_more_leases_than_they_may() {
     assert!(refused.head.to_ascii_lowercase().contains("retry-after"));
     let detail = refused.json()["detail"].to_string();
     assert_says(&detail, &["max_leases_per_user", "has 3 leases"]);
-    // The same name asked again is no new lease.
+    // A repeated request for a name is no new lease.
     assert_eq!(asked(json!({ "name": "web" })).status, 200);
     place.ok(&["release", "web"]);
     assert_eq!(asked(json!({})).status, 201);
@@ -465,9 +465,9 @@ fn a_lifetime_has_a_limit() {
     let mut place = Place::with_ports(2);
     place.set("PORTBOOK_POOLS__DEFAULT__MAX_TTL", "1h");
     let server = place.serve();
-    let refused = server.api("POST", LEASES, Some(&json!({ "ttl": "2h" })));
+    let refused = server.allocate(&json!({ "ttl": "2h" }));
     assert_eq!(refused.json()["code"], "quota_exceeded");
-    let granted = server.api("POST", LEASES, Some(&json!({}))).json();
+    let granted = server.allocate(&json!({})).json();
     let lease = &granted["leases"][0];
     assert!(lease["expires_at"].is_string(), "no end: {lease}");
     let path = format!("{LEASES}/{}/renew", lease["id"].as_str().unwrap());

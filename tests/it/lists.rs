@@ -1,5 +1,5 @@
-//! Lists have an end, and say where the rest of them is: no row is left out or told twice, every filter
-//! counts in every state, and nothing tells of names that are not the viewer's to know.
+//! Lists are paged: pages contain every row exactly once, filters apply in every state, and nothing
+//! reveals names that are hidden from the viewer.
 
 use serde_json::{Value, json};
 
@@ -16,7 +16,7 @@ fn pages(server: &Server, path: &str) -> Vec<Value> {
     let mut pages = Vec::new();
     let mut next = Some(path.to_owned());
     while let Some(path) = next {
-        let answer = server.api("GET", &path, None);
+        let answer = server.get(&path);
         assert_eq!(answer.status, 200, "{path}: {answer:?}");
         let page = answer.json();
         next = page["next"].as_str().map(str::to_owned);
@@ -35,14 +35,14 @@ fn link(answer: &Answer) -> Option<String> {
     Some(address.unwrap_or_else(|| panic!("{line}")).to_owned())
 }
 
-/// What all rows of these pages say of a key.
+/// Values of one key in all rows of these pages.
 fn each(pages: &[Value], list: &str, key: &str) -> Vec<Value> {
     let rows = pages.iter().flat_map(|page| page[list].as_array().unwrap());
     rows.map(|row| row[key].clone()).collect()
 }
 
 fn grant(server: &Server, wanted: &Value) -> String {
-    let answer = server.api("POST", "/api/v1/leases", Some(wanted));
+    let answer = server.allocate(wanted);
     assert_eq!(answer.status, 201, "{answer:?}");
     answer.json()["leases"][0]["id"]
         .as_str()
@@ -51,11 +51,11 @@ fn grant(server: &Server, wanted: &Value) -> String {
 }
 
 fn release(server: &Server, id: &str) {
-    let answer = server.api("DELETE", &format!("/api/v1/leases/{id}"), None);
+    let answer = server.release(id);
     assert_eq!(answer.status, 204, "{answer:?}");
 }
 
-/// Leases that were granted and given back, the oldest first.
+/// Released leases, the oldest first.
 fn ended(server: &Server, wanted: &Value, count: usize) -> Vec<String> {
     let ids = (0..count).map(|_| {
         let id = grant(server, wanted);
@@ -88,13 +88,13 @@ fn pages_of_a_list_hold_every_row_once() {
     assert!(all.len() > 10);
     let by_threes = pages(&server, "/api/v1/attempts?since=1h&limit=3");
     assert_eq!(each(&by_threes, "attempts", "seq"), all);
-    // The pages are of one hour, not each of the hour before it was asked for.
+    // All pages cover one hour: the hour before the first request.
     assert!(!by_threes[0]["next"].as_str().unwrap().contains("since=1h"));
 }
 
 /// The first page of a list, then what its `next` leads to once `meanwhile` was done.
 fn with_news(server: &Server, path: &str, meanwhile: impl FnOnce()) -> Vec<Value> {
-    let first = server.api("GET", path, None).json();
+    let first = server.get(path).json();
     meanwhile();
     let rest = pages(server, first["next"].as_str().unwrap());
     let mut all = vec![first];
@@ -108,7 +108,7 @@ fn leases_that_come_and_go_move_no_page() {
     let server = place.serve();
     let ids: Vec<String> = (0..8).map(|_| grant(&server, &json!({}))).collect();
     let is = |wanted: &[usize]| wanted.iter().map(|at| json!(ids[*at])).collect::<Vec<_>>();
-    // One that was told of ends, one that was not, and one is granted.
+    // A listed lease ends, an unlisted one ends, and one is granted.
     let living = with_news(&server, "/api/v1/leases?limit=3", || {
         release(&server, &ids[6]);
         release(&server, &ids[2]);
@@ -138,7 +138,7 @@ fn limit_beyond_a_list_is_refused() {
         "/api/v1/stats?limit=1001",
         "/api/v1/stats?limit=0",
     ] {
-        let answer = server.api("GET", path, None);
+        let answer = server.get(path);
         assert_eq!(answer.status, 400, "{path}: {answer:?}");
         let problem = answer.json();
         assert_eq!(problem["code"], "invalid_request", "{path}");
@@ -147,13 +147,13 @@ fn limit_beyond_a_list_is_refused() {
     }
     // These are always whole.
     for list in ["exclusions", "pools", "interfaces"] {
-        let answer = server.api("GET", &format!("/api/v1/{list}?limit=1"), None);
+        let answer = server.get(&format!("/api/v1/{list}?limit=1"));
         assert_eq!(answer.status, 400, "{list}: {answer:?}");
         assert!(answer.body.contains("limit"), "{list}: {answer:?}");
-        let whole = server.api("GET", &format!("/api/v1/{list}"), None);
+        let whole = server.get(&format!("/api/v1/{list}"));
         assert_eq!(whole.status, 200, "{list}");
     }
-    let answer = server.api("GET", "/api/v1/history/attempts?limit=0", None);
+    let answer = server.get("/api/v1/history/attempts?limit=0");
     assert_eq!(answer.status, 400, "{answer:?}");
 }
 
@@ -202,7 +202,7 @@ fn filters_count_in_every_state() {
     assert_eq!(found, newest(&[&plain]));
 }
 
-/// The body of an answer; who asked and for which name is told apart by nothing else.
+/// The body of an answer, which must not depend on viewer or name.
 fn body(answer: &str) -> String {
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
     assert!(head.starts_with("HTTP/1.1 200 "), "{answer}");
@@ -210,7 +210,7 @@ fn body(answer: &str) -> String {
     body.to_owned()
 }
 
-/// Lists that could be asked for a name or label.
+/// Lists with a filter for names or labels.
 const ASKED: [&str; 10] = [
     "/api/v1/leases?state=ended&name=NAME",
     "/api/v1/leases?state=ended&name=NAME&limit=1",
@@ -262,7 +262,7 @@ fn lists_do_not_tell_that_a_hidden_name_exists() {
         "/leases?name=NAME",
         "/attempts?name=NAME",
     ] {
-        // The page repeats what was asked for.
+        // The page repeats the filter.
         let [real, none] = ["secret", "nosuch"].map(|name| {
             let page = veil::get(&server, OTHER, &path.replace("NAME", name));
             let page = page.replace(name, "NAME");
@@ -277,7 +277,7 @@ fn lists_do_not_tell_that_a_hidden_name_exists() {
 fn attempts_take_exactly_the_ports_of_their_schema() {
     let place = Place::with_ports(3);
     let server = place.serve();
-    let document = server.api("GET", "/api/v1/openapi.json", None).json();
+    let document = server.get("/api/v1/openapi.json").json();
     for path in ["/api/v1/attempts", "/api/v1/history/attempts"] {
         let parameters = document["paths"][path]["get"]["parameters"].as_array();
         let port = parameters.unwrap().iter().find(|one| one["name"] == "port");
@@ -313,7 +313,7 @@ fn attempts_take_exactly_the_ports_of_their_schema() {
             "0x50",
         ] {
             let query = serde_urlencoded::to_string([("port", word)]).unwrap();
-            let answer = server.api("GET", &format!("{path}?{query}"), None);
+            let answer = server.get(&format!("{path}?{query}"));
             let is_taken = answer.status == 200;
             assert!(is_taken || answer.status == 400, "{answer:?}");
             assert_eq!(admits(schema, word), is_taken, "{path} {word:?}");
@@ -336,7 +336,7 @@ fn limited_export_leads_to_the_rest() {
     let server = place.serve();
     ended(&server, &json!({}), 3);
     let rows = |path: &str| {
-        let answer = server.api("GET", path, None);
+        let answer = server.get(path);
         assert_eq!(answer.status, 200, "{answer:?}");
         // The body comes in chunks.
         let body = answer.body.lines().filter(|line| line.starts_with('{'));
@@ -387,7 +387,7 @@ fn list_command_shows_more_leases_than_one_page() {
         "{shop}"
     );
     server.stop();
-    // The same on the record itself.
+    // Without a service the record gives the same.
     let alone = place.json(&["list", "--state", "ended"]);
     assert!(count(&alone) >= 131, "{}", count(&alone));
     let named = place.json(&["list", "--all", "--name", "nosuch"]);

@@ -1,4 +1,4 @@
-//! The log: one line for each outcome that matters, with its trace, and nothing secret.
+//! The log: one line for each important outcome, with its trace and without secrets.
 
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use serde_json::{Value, json};
 
 use crate::receiver::receiver;
-use crate::support::{Place, Server, stranger};
+use crate::support::{Place, Server, occupant};
 use crate::tools::{Running, eventually};
 
 const SECRET: &str = "hunter2";
@@ -38,7 +38,7 @@ fn each_outcome_has_a_line_with_its_trace() {
     let mut place = Place::with_ports(3);
     let (url, _posts) = receiver();
     place.set("OTEL_EXPORTER_OTLP_HEADERS", &format!("x-key={SECRET}"));
-    let _stranger = stranger(place.ports[0]);
+    let _occupant = occupant(place.ports[0]);
     let server = place.serve_with(&["--otlp-endpoint", &url, "--log-format", "json"]);
     let granted = place.json(&["alloc", "--name", "web", "--ttl", "1h"]);
     let (allocation, lease) = (&granted["allocation"], &granted["leases"][0]["id"]);
@@ -99,7 +99,7 @@ fn each_outcome_has_a_line_with_its_trace() {
 #[test]
 fn levels_go_by_module() {
     let place = Place::with_ports(2);
-    let _stranger = stranger(place.ports[0]);
+    let _occupant = occupant(place.ports[0]);
     let filter = "warn,portbook::engine::allocator=debug";
     let server = place.serve_with(&["--log", filter]);
     place.json(&["alloc"]);
@@ -144,7 +144,7 @@ fn a_claim_has_one_line_however_often_its_owner_listens() {
     let path = format!("/api/v1/leases/{}", lease["id"].as_str().unwrap());
     for state in ["active", "handed", "active"] {
         eventually(state, || {
-            let now = server.api("GET", &path, None).json();
+            let now = server.get(&path).json();
             (now["state"] == state).then_some(())
         });
         owner.0.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
@@ -156,7 +156,7 @@ fn a_claim_has_one_line_however_often_its_owner_listens() {
         (&json!("INFO"), &json!(owner.0.id()), &json!("python3"))
     );
     assert_eq!(claimed["port"], lease["port"].to_string());
-    // A trace of its own, as whatever happens to a lease after its grant.
+    // Each change of a lease after its grant has its own trace.
     let named = |key: &str, length| claimed[key].as_str().map(str::len) == Some(length);
     assert!(named("trace_id", 32) && named("span_id", 16), "{claimed}");
     assert_ne!(claimed["trace_id"], granted["trace_id"]);

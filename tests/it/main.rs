@@ -1,5 +1,5 @@
-//! Everything with a socket: real processes of the real binary, on a real record, through the
-//! real start-up path.
+//! Tests with sockets: real processes of the real binary, on a real record, through the real start-up
+//! path.
 
 #![expect(
     clippy::unwrap_used,

@@ -1,11 +1,11 @@
-//! Metrics and health: what Prometheus scrapes, and what the service says of itself.
+//! Metrics for Prometheus, and health checks.
 
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use crate::support::{Place, Server, ports, stranger, text};
+use crate::support::{Place, Server, occupant, ports, text};
 
 /// The value of one line of `/metrics`.
 fn value(metrics: &str, line: &str) -> Option<f64> {
@@ -14,13 +14,13 @@ fn value(metrics: &str, line: &str) -> Option<f64> {
 }
 
 fn metrics(server: &Server) -> String {
-    server.api("GET", "/metrics", None).body
+    server.get("/metrics").body
 }
 
 #[test]
 fn an_allocation_with_a_conflict_and_its_release_are_counted() {
     let place = Place::with_ports(2);
-    let _stranger = stranger(place.ports[0]);
+    let _occupant = occupant(place.ports[0]);
     let server = place.serve();
     let granted = place.json(&["alloc", "--name", "web"]);
     let text = metrics(&server);
@@ -31,7 +31,7 @@ fn an_allocation_with_a_conflict_and_its_release_are_counted() {
             "{line}: {value:?}\n{text}"
         );
     };
-    // The console asked for its own port as well, within the service.
+    // The service allocated the console's port as well.
     is(
         "portbook_allocations_total{outcome=\"granted\",strategy=\"ordered\"}",
         2.0,
@@ -61,7 +61,7 @@ fn an_allocation_with_a_conflict_and_its_release_are_counted() {
 
     let lease = granted["leases"][0]["id"].as_str().unwrap();
     place.ok(&["release", lease]);
-    assert_eq!(server.api("GET", "/api/v1/nothing", None).status, 404);
+    assert_eq!(server.get("/api/v1/nothing").status, 404);
     let text = metrics(&server);
     assert_eq!(
         value(&text, "portbook_leases_ended_total{reason=\"released\"}"),
@@ -111,8 +111,8 @@ fn the_format_is_what_the_scraper_asks_for() {
 fn readiness_lists_its_checks() {
     let place = Place::with_ports(1);
     let server = place.serve();
-    assert_eq!(server.api("GET", "/readyz", None).body, "ok\n");
-    let verbose = server.api("GET", "/readyz?verbose", None);
+    assert_eq!(server.get("/readyz").body, "ok\n");
+    let verbose = server.get("/readyz?verbose");
     assert_eq!(verbose.status, 200);
     for name in [
         "record",
@@ -135,7 +135,7 @@ fn readiness_lists_its_checks() {
     );
 }
 
-/// Runs promtool if there is one; says so if not.
+/// Runs promtool, or reports on stderr that it is missing.
 fn promtool(arguments: &[&str], input: &str) -> Option<(bool, String)> {
     let child = Command::new("promtool")
         .args(arguments)
@@ -251,12 +251,12 @@ fn dashboard_and_alerts_ask_for_metrics_that_there_are() {
     let server = place.serve();
     let lease = place.json(&["alloc"])["leases"][0]["id"].clone();
     place.ok(&["release", lease.as_str().unwrap()]);
-    server.api("GET", "/api/v1/nothing", None);
+    server.get("/api/v1/nothing");
     let known = names(&metrics(&server));
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/static/observe/");
     for file in ["grafana-dashboard.json", "prometheus-rules.yml"] {
         let text = std::fs::read_to_string(format!("{folder}{file}")).unwrap();
-        // Nothing was mended, so there is no line of it yet.
+        // No repair has happened, so its metric has no line yet.
         let asked = names(&text)
             .into_iter()
             .filter(|name| name != "portbook_repairs_total");

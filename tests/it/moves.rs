@@ -2,14 +2,14 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Place, Server, Stranger, ports_in_a_row, stranger};
+use crate::support::{Occupant, Place, Server, occupant, ports_in_a_row};
 
-/// A service with a pool of two ports, and a preferred port beside it that a stranger has.
+/// A service with a pool of two ports, and a preferred port beside it that is occupied.
 struct World {
     place: Place,
     server: Server,
     wanted: u16,
-    stranger: Stranger,
+    occupant: Occupant,
 }
 
 impl World {
@@ -18,7 +18,7 @@ impl World {
         let place = Place::with_ports(2);
         let server = place.serve();
         Self {
-            stranger: stranger(wanted),
+            occupant: occupant(wanted),
             place,
             server,
             wanted,
@@ -32,7 +32,7 @@ impl World {
     }
 
     fn grant(&self, wanted: &Value) -> Value {
-        let answer = self.server.api("POST", "/api/v1/leases", Some(wanted));
+        let answer = self.server.allocate(wanted);
         assert!(matches!(answer.status, 200 | 201), "{answer:?}");
         answer.json()
     }
@@ -40,7 +40,7 @@ impl World {
     /// `in use by python3 (pid 7)`
     fn in_use(&self, granted: &Value) -> String {
         let by = granted["moved"]["by"].as_str().unwrap();
-        let pid = format!("(pid {})", self.stranger.0.id());
+        let pid = format!("(pid {})", self.occupant.0.id());
         assert!(by.ends_with(&pid), "{granted}");
         format!("in use by {by}")
     }
@@ -81,12 +81,12 @@ fn a_lease_that_came_back_is_no_substitute() {
         place: _place,
         server,
         wanted,
-        stranger,
+        occupant,
     } = World::new();
     let request = json!({"name": "web", "prefer": wanted});
-    let ask = || server.api("POST", "/api/v1/leases", Some(&request)).json();
+    let ask = || server.allocate(&request).json();
     assert_eq!(ask()["leases"][0]["port"], wanted + 1);
-    drop(stranger);
+    drop(occupant);
     let back = ask();
     assert_eq!(back["leases"][0]["port"], wanted, "{back}");
     let page = server.web("GET", &lease_page(&back), &[]).body;
@@ -100,7 +100,7 @@ fn a_lease_that_came_back_is_no_substitute() {
 }
 
 #[test]
-fn a_request_tells_what_it_passed_over_and_which_step_decided() {
+fn answer_shows_passed_over_ports_and_the_deciding_step() {
     let world = World::new();
     let wanted = world.wanted;
     let granted = world.grant(&json!({"prefer": wanted}));
@@ -170,7 +170,7 @@ fn trying_tells_of_the_move_and_folds_rare_fields() {
     let page = world.page(&format!("/try?prefer={wanted}&timeout=1us"));
     assert!(page.contains("Nothing would be granted"), "{page}");
 
-    // A name that keeps its substitute has nothing new, and the reason all the same.
+    // A name that keeps its substitute still shows the reason.
     world.grant(&json!({"name": "web", "prefer": wanted}));
     let page = world.page(&format!("/try?name=web&prefer={wanted}"));
     assert!(
@@ -199,8 +199,8 @@ fn names_whose_program_came_just_now_keep_their_port() {
     let _server = place.serve();
     let (first, other) = (place.ports[0], place.ports[2]);
     assert_eq!(place.ok(&["alloc", "--name", "web"]), format!("{first}\n"));
-    let _program = crate::support::stranger(first);
-    // Within the second in which nobody has looked who listens.
+    let _program = crate::support::occupant(first);
+    // Within the first second, before the service has looked for listeners.
     let asked = place.run(&["alloc", "--name", "web", "--prefer", &other.to_string()]);
     let said = crate::support::text(&asked.stderr);
     assert_eq!(

@@ -1,14 +1,13 @@
-//! A host with several network interfaces: which addresses a lease is held on, and what is said
-//! where that is none.
+//! A host with several network interfaces: the addresses of a lease, and the error if there is none.
 
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
 use crate::host::Host;
-use crate::support::{Place, Server};
+use crate::support::{Place, Server, port};
 
-/// Tries to bind each `address port` strictly and prints which were refused as in use.
+/// Tries to bind each `address port` strictly and prints those refused as in use.
 const REFUSED: &str = r#"
 import errno, json, socket, sys
 refused = []
@@ -66,10 +65,6 @@ fn refused(host: &Host, server: &Server, interfaces: &str) -> (String, String) {
     (word("code"), word("detail"))
 }
 
-fn port(lease: &Value) -> u64 {
-    lease["port"].as_u64().unwrap()
-}
-
 /// The addresses of a lease without its port.
 fn held_on(lease: &Value) -> BTreeSet<String> {
     let addresses = lease["addresses"].as_array().unwrap().iter();
@@ -111,7 +106,7 @@ fn one_port_is_held_on_two_interfaces_together() {
 }
 
 #[test]
-fn a_port_taken_on_one_address_is_taken_for_the_group() {
+fn port_busy_on_one_address_is_skipped_on_all() {
     let Some(host) = Host::with_many_interfaces("a port taken on one of two interfaces") else {
         return;
     };
@@ -247,7 +242,7 @@ fn the_next_allocation_sees_addresses_come_and_go() {
 }
 
 #[test]
-fn what_matches_nothing_is_said_so() {
+fn selector_without_a_match_is_named() {
     let Some(host) = Host::with_many_interfaces("selectors that match nothing") else {
         return;
     };

@@ -1,4 +1,4 @@
-//! Names that nobody uses give way where a pool is full, and say so.
+//! Idle names give way in a full pool, and the answer says so.
 
 use std::process::Stdio;
 
@@ -17,7 +17,7 @@ fn names(place: &Place) -> Vec<String> {
     names
 }
 
-/// Runs a program under a name to its end, and gives what was said.
+/// Runs a program under a name to its end and returns its stderr.
 fn build(place: &Place, name: &str) -> String {
     let output = place.run(&["run", "--name", name, "--", "true"]);
     assert!(output.status.success(), "{}", text(&output.stderr));
@@ -45,8 +45,8 @@ fn a_name_for_every_build_never_fills_the_pool() {
     assert!(log.contains("build-4 gave way"), "{log}");
     let page = server.web("GET", "/", &[]).body;
     assert!(page.contains("it gave way to another request"), "{page}");
-    // In the answer's notes as well, and in the explanation.
-    let granted = server.api("POST", "/api/v1/leases", Some(&json!({"name": "new"})));
+    // The notes of the answer and the explanation say so as well.
+    let granted = server.allocate(&json!({"name": "new"}));
     let note = granted.json()["notes"][0].as_str().unwrap().to_owned();
     assert!(note.contains("gave way: build-5"), "{note}");
     let explained = place.ok(&["explain", "new"]);
@@ -54,7 +54,7 @@ fn a_name_for_every_build_never_fills_the_pool() {
 }
 
 #[test]
-fn what_is_used_or_reserved_by_hand_never_gives_way() {
+fn used_and_reserved_names_never_give_way() {
     let place = Place::with_ports(3);
     let _server = place.serve();
     place.ok(&["alloc", "--name", "kept", "--reserve"]);
@@ -75,7 +75,7 @@ fn what_is_used_or_reserved_by_hand_never_gives_way() {
     }
     build(&place, "next");
     assert_eq!(names(&place), ["kept", "next", "used"]);
-    // What was used after it was reserved is kept all the same.
+    // A reserved name that was used since is kept as well.
     build(&place, "kept");
     build(&place, "last");
     assert_eq!(names(&place), ["kept", "last", "used"]);

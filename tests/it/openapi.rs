@@ -1,10 +1,10 @@
-//! What a running service answers, against its own description.
+//! Answers of a running service against its own description.
 
 use serde_json::{Value, json};
 
-use crate::support::{Answer, Place, Server, stranger};
+use crate::support::{Answer, Place, Server, occupant};
 
-/// Reads answers by the description that their service gives of itself.
+/// Checks answers against the description of their service.
 struct Reader {
     server: Server,
     document: Value,
@@ -19,7 +19,7 @@ impl Reader {
         Self { server, document }
     }
 
-    /// Sends a request, and holds the answer to what is described at `path`.
+    /// Sends a request and checks the answer against the description of `path`.
     fn ask(&self, method: &str, path: &str, target: &str, body: Option<&Value>) -> Answer {
         let answer = self.server.api(method, target, body);
         let described = &self.document["paths"][path][method.to_lowercase()];
@@ -63,7 +63,7 @@ impl Reader {
     }
 }
 
-/// A description leaves room for fields that are added later; what is there now must be in it.
+/// Forbids undescribed fields: the description allows later ones, but all present ones must be in it.
 fn close(schema: &mut Value) {
     match schema {
         Value::Object(fields) => {
@@ -81,7 +81,7 @@ fn close(schema: &mut Value) {
 fn answers_are_as_described() {
     let place = Place::with_ports(6);
     let busy = place.ports[0];
-    let _stranger = stranger(busy);
+    let _occupant = occupant(busy);
     let reader = Reader::of(place.serve());
     let leases = "/api/v1/leases";
     let wanted = json!({"names": ["web", "api"], "labels": {"team": "shop"}, "ttl": "1h"});

@@ -1,8 +1,8 @@
-//! The overview of a service at work: its numbers are those of the lists that they lead to.
+//! The overview page: its numbers equal those of the linked lists.
 
 use serde_json::{Value, json};
 
-use crate::support::{Place, Server, stranger};
+use crate::support::{Place, Server, occupant};
 
 fn page(server: &Server, path: &str) -> String {
     let answer = server.web("GET", path, &[]);
@@ -11,12 +11,12 @@ fn page(server: &Server, path: &str) -> String {
 }
 
 fn grant(server: &Server, wanted: &Value) -> Value {
-    let answer = server.api("POST", "/api/v1/leases", Some(wanted));
+    let answer = server.allocate(wanted);
     assert_eq!(answer.status, 201, "{answer:?}");
     answer.json()
 }
 
-/// The value of a tile, and where it leads.
+/// The value of a tile and its link.
 fn tile(page: &str, label: &str) -> (String, String) {
     let tiles = page.split("<li class=\"tile").skip(1);
     let mut tiles = tiles.filter(|tile| tile.contains(&format!(">{label}<")));
@@ -33,7 +33,7 @@ fn tile(page: &str, label: &str) -> (String, String) {
 #[test]
 fn tiles_lead_to_lists_that_count_the_same() {
     let place = Place::with_ports(12);
-    let taken = stranger(place.ports[0]);
+    let taken = occupant(place.ports[0]);
     let server = place.serve();
     grant(&server, &json!({"name": "web", "ttl": "5m"}));
     grant(
@@ -70,7 +70,7 @@ fn a_bar_tells_what_became_of_each_port() {
         "PORTBOOK_POOLS__DEFAULT__EXCLUDE",
         &place.ports[9].to_string(),
     );
-    let _taken = stranger(place.ports[8]);
+    let _taken = occupant(place.ports[8]);
     let server = place.serve();
     let looked = server.api("POST", "/api/v1/snapshots", Some(&json!({})));
     assert_eq!(looked.status, 201, "{looked:?}");

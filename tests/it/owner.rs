@@ -1,5 +1,5 @@
-//! Owners: who becomes one, and what their death does to a lease. And leases that nobody claims
-//! or renews.
+//! Owners: how a process becomes one, and how its end changes the lease. And leases that are never
+//! claimed or renewed.
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::{IpAddr, Ipv4Addr, TcpStream};
@@ -9,13 +9,13 @@ use serde_json::{Value, json};
 
 use crate::host::skipped;
 use crate::probe::{How, bind, is_kept, until_free};
-use crate::support::{Place, Server};
+use crate::support::{Place, Server, port};
 use crate::tools::eventually;
 
 const LEASES: &str = "/api/v1/leases";
 const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
-/// Serves on a port as most servers do, greets whoever connects, and keeps every connection. An
+/// Serves on a port as most servers do, greets each client, and keeps every connection. An
 /// argument of its own makes it another user first.
 const SERVE: &str = r#"
 import os, socket, sys
@@ -29,7 +29,7 @@ while True:
     kept[-1].sendall(b"hello")
 "#;
 
-/// A process that listens; killed when dropped, and not waited for before.
+/// A process that listens; killed when dropped, and not reaped before.
 struct Program(Child);
 
 impl Program {
@@ -47,7 +47,7 @@ impl Program {
         program
     }
 
-    /// A server on a port that somebody else asked for.
+    /// A server on a port that another process asked for.
     fn serve(port: u16, user: Option<u32>) -> Self {
         let mut command = Command::new("python3");
         command.args(["-c", SERVE, &port.to_string()]);
@@ -81,23 +81,19 @@ impl Drop for Program {
 
 /// Asks for a lease, which must be granted.
 fn lease(server: &Server, body: &Value) -> Value {
-    let granted = server.api("POST", LEASES, Some(body));
+    let granted = server.allocate(body);
     assert!(matches!(granted.status, 200 | 201), "{granted:?}");
     granted.json()["leases"][0].clone()
 }
 
-fn port(lease: &Value) -> u16 {
-    lease["port"].as_u64().unwrap().try_into().unwrap()
-}
-
 fn shown(server: &Server, lease: &Value) -> Value {
     let path = format!("{LEASES}/{}", lease["id"].as_str().unwrap());
-    server.api("GET", &path, None).json()
+    server.get(&path).json()
 }
 
 /// The one living lease of the default pool.
 fn only_lease(server: &Server) -> Value {
-    let list = server.api("GET", "/api/v1/leases?pool=default", None);
+    let list = server.get("/api/v1/leases?pool=default");
     let list = list.json();
     assert_eq!(list["leases"].as_array().unwrap().len(), 1, "{list}");
     list["leases"][0].clone()
@@ -179,7 +175,7 @@ fn the_first_listener_of_the_user_becomes_the_owner() {
 }
 
 #[test]
-fn a_listener_of_another_user_is_a_conflict_and_no_owner() {
+fn listener_of_another_user_is_a_conflict() {
     if !rustix::process::geteuid().is_root() {
         skipped("a listener of another user", "only root can become one");
         return;
@@ -187,7 +183,7 @@ fn a_listener_of_another_user_is_a_conflict_and_no_owner() {
     let place = Place::with_ports(2);
     let server = place.serve();
     let taken = lease(&server, &json!({ "name": "web" }));
-    let stranger = Program::serve(port(&taken), Some(65534));
+    let occupant = Program::serve(port(&taken), Some(65534));
     let lost = until(&server, &taken, "lost");
     assert_eq!(lost["owner"], Value::Null);
     eventually("a word in the log", || {
@@ -196,11 +192,11 @@ fn a_listener_of_another_user_is_a_conflict_and_no_owner() {
     // The name moves on.
     let next = lease(&server, &json!({ "name": "web" }));
     assert_ne!(port(&next), port(&taken));
-    drop(stranger);
+    drop(occupant);
 }
 
 #[test]
-fn a_lease_ends_with_its_time_and_renewals_move_its_end() {
+fn lease_expires_on_time_and_renewal_extends_it() {
     let place = Place::with_ports(3);
     let server = place.serve();
     let left = lease(&server, &json!({ "ttl": "1s" }));
@@ -221,7 +217,7 @@ fn a_lease_ends_with_its_time_and_renewals_move_its_end() {
 }
 
 #[test]
-fn a_lease_that_nobody_claims_ends_and_a_name_is_put_away() {
+fn unclaimed_lease_ends_and_its_name_is_parked() {
     let place = Place::with_ports(2);
     let server = place.serve();
     let unnamed = lease(&server, &json!({ "claim_within": "1s" }));
@@ -233,14 +229,14 @@ fn a_lease_that_nobody_claims_ends_and_a_name_is_put_away() {
 }
 
 #[test]
-fn who_came_in_through_an_open_gate_is_told_when_the_lease_ends() {
+fn release_reports_an_outsider_behind_the_gate() {
     let place = Place::with_ports(2);
     let server = place.serve();
-    // Its owner never gets to listen: somebody aims at its very number.
+    // Its owner never listens: an outsider binds its port first.
     let owner = Program::serve(place.console_ports[3], None);
     let body = json!({ "port": place.ports[0], "owner_pid": owner.pid() });
     let lease = lease(&server, &body);
-    let thief = crate::support::stranger(port(&lease));
+    let thief = crate::support::occupant(port(&lease));
     let path = format!("{LEASES}/{}", lease["id"].as_str().unwrap());
     assert_eq!(server.api("DELETE", &path, None).status, 204);
     let told = format!("python3 (pid {})", thief.0.id());
@@ -252,7 +248,7 @@ fn who_came_in_through_an_open_gate_is_told_when_the_lease_ends() {
 }
 
 #[test]
-fn a_server_that_is_restarted_again_and_again_under_one_run_is_let_in_each_time() {
+fn server_restarted_under_one_run_is_admitted_each_time() {
     const WATCHER: &str = r#"
 import os, socket, sys, time
 for _ in range(20):

@@ -1,11 +1,11 @@
-//! What readers of the console get: errors as pages, questions answered without a login.
+//! Pages of the console: errors as pages, and requests tried without a login.
 
 use serde_json::json;
 
-use crate::support::{Answer, Place, Server, ports, ports_in_a_row, stranger};
+use crate::support::{Answer, Place, Server, occupant, ports, ports_in_a_row};
 use crate::tools::eventually;
 
-/// What a browser asks for when a page is opened.
+/// The Accept header of a browser that opens a page.
 const BROWSER: (&str, &str) = ("Accept", "text/html,application/xhtml+xml;q=0.9,*/*;q=0.8");
 
 /// A header that a browser sends once it is logged in.
@@ -101,7 +101,7 @@ fn other_clients_and_paths_of_the_api_get_json() {
 }
 
 #[test]
-fn an_error_after_a_login_is_in_the_readers_own_frame() {
+fn error_after_a_login_keeps_the_session_frame() {
     let place = Place::with_ports(1);
     let server = place.serve();
     let cookie = cookie(&server);
@@ -113,7 +113,7 @@ fn an_error_after_a_login_is_in_the_readers_own_frame() {
 }
 
 #[test]
-fn who_may_read_may_ask_what_would_be_granted() {
+fn reader_without_a_login_may_try_a_request() {
     let place = Place::with_ports(2);
     let server = place.serve();
     let page = server.web("GET", "/try?pool=default", &[BROWSER]);
@@ -132,23 +132,23 @@ fn who_may_read_may_ask_what_would_be_granted() {
 fn a_refused_question_leaves_nothing() {
     let place = Place::with_ports(1);
     let server = place.serve();
-    let stranger = stranger(place.ports[0]);
-    let before = server.api("GET", "/api/v1/attempts", None).json();
+    let process = occupant(place.ports[0]);
+    let before = server.get("/api/v1/attempts").json();
     let path = format!("/try?port={}", place.ports[0]);
     let page = server.web("GET", &path, &[BROWSER]);
     assert!(page.body.contains("Nothing would be granted"), "{page:?}");
     let asked = json!({"port": place.ports[0], "dry_run": true});
-    let refused = server.api("POST", "/api/v1/leases", Some(&asked)).json();
+    let refused = server.allocate(&asked).json();
     assert_eq!(refused["code"], "port_in_use");
     let occupant = &refused["attempts"][0]["occupant"];
-    assert_eq!(occupant["pid"], stranger.0.id(), "{refused}");
-    assert_eq!(server.api("GET", "/api/v1/attempts", None).json(), before);
+    assert_eq!(occupant["pid"], process.0.id(), "{refused}");
+    assert_eq!(server.get("/api/v1/attempts").json(), before);
     assert_eq!(events(&server, "refused"), 0);
-    let stats = server.api("GET", "/api/v1/stats", None).body;
+    let stats = server.get("/api/v1/stats").body;
     assert!(!stats.contains("\"refused\":1"), "{stats}");
 }
 
-/// Three ports of one block of 64: what a bind on one of them teaches counts for all.
+/// Three ports of one block of 64: a bind on one of them is evidence for all.
 fn neighbours() -> Vec<u16> {
     let first = ports_in_a_row(5);
     let of_next_block = 64 - first % 64;
@@ -157,12 +157,12 @@ fn neighbours() -> Vec<u16> {
 }
 
 #[test]
-fn what_is_left_out_of_a_choice_is_named() {
+fn excluded_ports_of_a_choice_are_named() {
     let mut place = Place::on(neighbours(), ports(4));
     place.set("PORTBOOK_POOLS__DEFAULT__STRATEGY", "learned");
     let server = place.serve();
     let wanted = json!({"port": place.ports[1]});
-    let lease = server.api("POST", "/api/v1/leases", Some(&wanted));
+    let lease = server.allocate(&wanted);
     assert_eq!(lease.status, 201, "{lease:?}");
     let page = server.web("GET", "/try?pool=default", &[BROWSER]).body;
     let said = format!("Left out of this list: 1 port leased: {}.", place.ports[1]);
@@ -177,10 +177,10 @@ fn what_is_left_out_of_a_choice_is_named() {
 fn the_process_on_an_address_is_named() {
     let place = Place::with_ports(1);
     let server = place.serve();
-    let stranger = stranger(place.ports[0]);
+    let occupant = occupant(place.ports[0]);
     let path = format!("/ports/tcp/{}", place.ports[0]);
     let page = server.web("GET", &path, &[BROWSER]).body;
-    let said = format!("(pid {}), listening, uid ", stranger.0.id());
+    let said = format!("(pid {}), listening, uid ", occupant.0.id());
     assert!(page.contains(&said), "{page}");
 }
 
@@ -188,7 +188,7 @@ fn the_process_on_an_address_is_named() {
 fn an_interface_tells_how_full_each_pool_is_on_it() {
     let place = Place::with_ports(3);
     let server = place.serve();
-    let lease = server.api("POST", "/api/v1/leases", Some(&json!({})));
+    let lease = server.allocate(&json!({}));
     assert_eq!(lease.status, 201, "{lease:?}");
     let page = server.web("GET", "/interfaces", &[BROWSER]).body;
     let said = "Pool default on lo: 1 held, 2 free";
@@ -196,10 +196,10 @@ fn an_interface_tells_how_full_each_pool_is_on_it() {
 }
 
 #[test]
-fn an_interface_counts_the_leases_on_all_of_them_as_their_list_does() {
+fn interface_counts_wildcard_leases_as_the_list_does() {
     let place = Place::with_ports(3);
     let server = place.serve();
-    let lease = server.api("POST", "/api/v1/leases", Some(&json!({"count": 2})));
+    let lease = server.allocate(&json!({"count": 2}));
     assert_eq!(lease.status, 201, "{lease:?}");
     let page = server.web("GET", "/interfaces?name=lo", &[BROWSER]).body;
     let rows = |interface| {
@@ -215,10 +215,10 @@ fn an_interface_counts_the_leases_on_all_of_them_as_their_list_does() {
 }
 
 #[test]
-fn the_last_port_left_is_told_with_the_busy_ones_beside_it() {
+fn last_free_port_is_shown_beside_busy_ones() {
     let mut place = Place::with_ports(3);
     place.set("PORTBOOK_POOLS__DEFAULT__STRATEGY", "learned");
-    let _strangers = [stranger(place.ports[0]), stranger(place.ports[1])];
+    let _occupants = [occupant(place.ports[0]), occupant(place.ports[1])];
     let server = place.serve();
     let looked = server.api("POST", "/api/v1/snapshots", Some(&json!({})));
     assert_eq!(looked.status, 201, "{looked:?}");
@@ -245,7 +245,7 @@ fn a_lease_whose_owner_is_away_is_called_so_everywhere() {
     place.ok(&["run", "--", "true"]);
     place.ok(&["run", "--name", "web", "--", "true"]);
     let lease = eventually("the owner is away", || {
-        let list = server.api("GET", "/api/v1/leases?name=web", None).json();
+        let list = server.get("/api/v1/leases?name=web").json();
         let lease = &list["leases"][0];
         (lease["state"] == "reserved").then(|| lease.clone())
     });

@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use rustix::process::Signal;
-use serde_json::Value;
 
 use crate::support::{Place, Server, ranges, text};
 use crate::tools::{Running, eventually};
@@ -31,7 +30,7 @@ fn connect(name: &[u8]) -> UnixStream {
     UnixStream::connect_addr(&address).unwrap()
 }
 
-/// What is answered to these bytes, after which the client says no more.
+/// The answer to these bytes. The client sends nothing more.
 fn ask(name: &str, request: &[u8]) -> String {
     let mut stream = connect(name.as_bytes());
     stream.write_all(request).unwrap();
@@ -61,14 +60,7 @@ fn sleeper() -> Running {
     Running::start(command)
 }
 
-fn living(server: &Server) -> Vec<Value> {
-    let list = server
-        .api("GET", "/api/v1/leases?pool=portserver", None)
-        .json();
-    list["leases"].as_array().unwrap().clone()
-}
-
-/// The statistics that the service tells when it is asked to, as the reference program does.
+/// The statistics that the service logs on SIGUSR1, as the reference program does.
 fn statistics(server: &Server) -> Vec<String> {
     let before = server.log().matches("total-allocations").count();
     server.signal(Signal::USR1);
@@ -87,13 +79,13 @@ fn statistics(server: &Server) -> Vec<String> {
 }
 
 #[test]
-fn what_is_granted_is_a_lease_like_any_other() {
+fn portserver_grants_are_ordinary_leases() {
     let (place, name) = place(4);
     let server = place.serve();
     let owner = sleeper();
     let port = port_for(&name, owner.0.id());
     assert!(place.ports.contains(&port));
-    let leases = living(&server);
+    let leases = server.living("portserver");
     let mut protocols: Vec<&str> = leases
         .iter()
         .map(|l| l["protocol"].as_str().unwrap())
@@ -112,9 +104,9 @@ fn what_is_granted_is_a_lease_like_any_other() {
     );
     let who = place.json(&["who", &port.to_string()]);
     assert_eq!(who["leases"][0]["owner"]["pid"], owner.0.id());
-    // Nothing of ours is in the client's way, with or without SO_REUSEADDR.
+    // No socket of portbook hinders the client, with or without SO_REUSEADDR.
     assert!(crate::probe::is_free(port));
-    // But nobody else gets it.
+    // No other process gets it.
     assert_ne!(port_for(&name, owner.0.id()), port);
 }
 
@@ -138,8 +130,8 @@ fn every_refusal_is_a_close_without_a_byte() {
         child.wait().unwrap();
         child.id()
     };
-    for nobody in ["0\n", "1\n", "-4\n", "2147483648\n", &format!("{gone}\n")] {
-        assert_eq!(ask(&name, nobody.as_bytes()), "", "{nobody:?}");
+    for pid in ["0\n", "1\n", "-4\n", "2147483648\n", &format!("{gone}\n")] {
+        assert_eq!(ask(&name, pid.as_bytes()), "", "{pid:?}");
     }
     let port = port_for(&name, me);
     assert_eq!(place.ports, [port]);
@@ -158,7 +150,7 @@ fn every_refusal_is_a_close_without_a_byte() {
             "total-allocations 1",
         ]
     );
-    let metrics = server.api("GET", "/metrics", None).body;
+    let metrics = server.get("/metrics").body;
     for line in [
         "requests_total{outcome=\"malformed\"} 6",
         "requests_total{outcome=\"denied\"} 6",
@@ -209,7 +201,7 @@ if os.fork() == 0:
 "#;
 
 #[test]
-fn a_lease_lasts_until_its_process_is_reaped_and_the_port_is_free() {
+fn portserver_lease_lasts_until_reaped_and_free() {
     let (place, name) = place(1);
     let server = place.serve();
     let mut parent = Command::new("python3")
@@ -226,7 +218,7 @@ fn a_lease_lasts_until_its_process_is_reaped_and_the_port_is_free() {
         .read_to_string(&mut told)
         .unwrap();
     assert_eq!(told, format!("{}\n", place.ports[0]));
-    // It has ended, and nobody has waited for it: a zombie still owns.
+    // It has ended and is not reaped yet: a zombie still owns the port.
     let stat = format!("/proc/{}/stat", parent.id());
     eventually("a zombie", || {
         let stat = std::fs::read_to_string(&stat).unwrap();
@@ -237,11 +229,11 @@ fn a_lease_lasts_until_its_process_is_reaped_and_the_port_is_free() {
             .then_some(())
     });
     assert_denied(&name);
-    // It is a lease of the record: a service that starts anew knows as much.
+    // The lease is on record: a new service knows it.
     server.kill();
     let server = place.serve();
     assert_denied(&name);
-    assert_eq!(living(&server).len(), 2);
+    assert_eq!(server.living("portserver").len(), 2);
     let input = parent.stdin.take();
     parent.wait().unwrap();
     // Reaped, but its child still listens.
@@ -255,7 +247,7 @@ fn a_lease_lasts_until_its_process_is_reaped_and_the_port_is_free() {
     assert_denied(&name);
     drop(input);
     eventually("the end of both leases", || {
-        living(&server).is_empty().then_some(())
+        server.living("portserver").is_empty().then_some(())
     });
     assert_eq!(port_for(&name, std::process::id()), place.ports[0]);
 }
@@ -286,7 +278,7 @@ fn an_address_that_is_taken_is_no_start() {
 }
 
 #[test]
-fn beside_a_running_service_the_drop_in_says_what_to_do() {
+fn portserver_beside_a_running_service_explains_itself() {
     let (place, _) = place(1);
     let mut serve = place.command();
     serve
@@ -302,8 +294,8 @@ fn beside_a_running_service_the_drop_in_says_what_to_do() {
     }
 }
 
-/// Asks for a port, then connects over and over until stdin ends, then asks for another; how many
-/// connections were refused, and how many answers had a port.
+/// Asks for a port, connects over and over until stdin ends, then asks for another. Prints the number
+/// of refused connections and of answers with a port.
 const INSIST: &str = r#"
 import os, select, socket, sys
 address, refused, granted = sys.argv[1], 0, 0
@@ -326,7 +318,7 @@ print(refused, granted + ask(os.getpid()), flush=True)
 "#;
 
 #[test]
-fn who_takes_over_goes_on_listening_where_the_port_server_did() {
+fn successor_listens_at_the_address_of_the_port_server() {
     let (mut place, name) = place(4);
     let path = place.folder().join("portserver").display().to_string();
     for address in [format!("@{name}"), path] {
@@ -345,7 +337,7 @@ fn who_takes_over_goes_on_listening_where_the_port_server_did() {
         drop(client.stdin.take());
         assert_eq!(said.next().unwrap().unwrap(), "0 2", "{address}");
         client.wait().unwrap();
-        // It is its own now, and so is its file.
+        // The socket and its file belong to the new service now.
         assert!(second.stop().success());
         assert!(!Path::new(&address).exists());
     }
@@ -396,7 +388,7 @@ impl Drop for DropIn {
 }
 
 #[test]
-fn the_drop_in_takes_the_flags_and_signals_of_the_reference() {
+fn portserver_accepts_flags_and_signals_of_the_reference() {
     let (place, _) = place(3);
     let mut server = DropIn::start(&place, "--portserver_unix_socket_address");
     let mut stream = UnixStream::connect(&server.socket).unwrap();
@@ -421,8 +413,8 @@ fn the_drop_in_takes_the_flags_and_signals_of_the_reference() {
     assert!(!server.socket.exists());
 }
 
-/// The reference program's client, unmodified, in a folder that all tests of this build share. None,
-/// said aloud, where it cannot be had.
+/// The reference program's client, unmodified, in a folder that all tests of this build share. `None`,
+/// reported on stderr, if it cannot be installed.
 fn portpicker() -> Option<PathBuf> {
     static FOLDER: std::sync::OnceLock<Option<PathBuf>> = std::sync::OnceLock::new();
     let found = FOLDER.get_or_init(|| {
@@ -457,7 +449,7 @@ fn with_portpicker(server: &DropIn, folder: &Path, arguments: &[&str]) -> Comman
     command
 }
 
-/// Picks ports, binds each, and tells them; stays until stdin ends.
+/// Picks ports, binds and prints each; stays until stdin ends.
 const PICK: &str = r"
 import os, portpicker, socket, sys
 picked, kept = [], []
@@ -473,7 +465,7 @@ os.close(1)
 sys.stdin.read()
 ";
 
-/// How many ports each of several clients picks.
+/// Number of ports that each client picks.
 const EACH: usize = 10;
 
 #[test]
@@ -492,7 +484,7 @@ fn eight_unmodified_clients_in_parallel_share_no_port() {
         })
         .collect();
     let mut picked: Vec<u16> = Vec::new();
-    // All of them are heard before the first may end and leave its ports to others.
+    // All answer before the first may end, since its ports are free then.
     for client in &mut clients {
         let mut said = String::new();
         client
@@ -545,7 +537,7 @@ fn the_unmodified_client_picks_returns_and_has_a_command_line() {
          p.return_port(a)\nprint(a, b, p.pick_unused_port())",
     ]);
     assert_eq!((picked[0], picked[0] == picked[1]), (picked[2], false));
-    // Its command line picks for its parent, or for whom it is told.
+    // Its command line picks a port for its parent or for a given pid.
     let owner = sleeper();
     let mine = ports(&["-m", "portpicker"]);
     let its = ports(&["-m", "portpicker", &owner.0.id().to_string()]);

@@ -1,13 +1,12 @@
-//! A preference goes upwards, what the user wrote beats what chance gave, and every move is told.
+//! Preferred ports: the search goes upwards, a user's wish beats a name's last port, and every move is
+//! reported.
 
 use std::process::Output;
 
 use serde_json::{Value, json};
 
 use crate::limits::{unprivileged, unprivileged_start};
-use crate::support::{PORTBOOK, Place, Server, Stranger, ports_in_a_row, stranger, text};
-
-const LEASES: &str = "/api/v1/leases";
+use crate::support::{Occupant, PORTBOOK, Place, Server, occupant, ports_in_a_row, text};
 
 /// A place with a service, and a row of ports beside its pool that tests prefer.
 struct Row {
@@ -29,7 +28,7 @@ impl Row {
     }
 
     fn alloc(&self, wanted: &Value) -> Value {
-        let answer = self.server.api("POST", LEASES, Some(wanted));
+        let answer = self.server.allocate(wanted);
         assert!(matches!(answer.status, 200 | 201), "{answer:?}");
         answer.json()
     }
@@ -50,21 +49,21 @@ fn stdout(output: &Output) -> u16 {
     said.trim().parse().unwrap_or_else(|_| panic!("{output:?}"))
 }
 
-fn pid(stranger: &Stranger) -> String {
-    format!("(pid {})", stranger.0.id())
+fn pid(occupant: &Occupant) -> String {
+    format!("(pid {})", occupant.0.id())
 }
 
 #[test]
-fn the_next_port_above_is_granted_and_both_holders_are_named() {
+fn next_port_is_granted_and_both_occupants_named() {
     let row = Row::of(4);
-    let strangers = [stranger(row.first), stranger(row.first + 1)];
+    let occupants = [occupant(row.first), occupant(row.first + 1)];
     let output = row.prefer(&[]);
     assert_eq!(stdout(&output), row.first + 2);
     let said = text(&output.stderr);
-    for (number, stranger) in (row.first..).zip(&strangers) {
-        let whom = format!("{number} is in use by python3");
+    for (number, occupant) in (row.first..).zip(&occupants) {
+        let named = format!("{number} is in use by python3");
         assert!(
-            said.contains(&whom) && said.contains(&pid(stranger)),
+            said.contains(&named) && said.contains(&pid(occupant)),
             "{said}"
         );
     }
@@ -80,13 +79,13 @@ fn the_next_port_above_is_granted_and_both_holders_are_named() {
     assert_eq!(moved["from"], row.first);
     assert_eq!(moved["to"], row.first + 3);
     assert_eq!(moved["reason"], "in_use");
-    assert!(moved["by"].as_str().unwrap().ends_with(&pid(&strangers[0])));
+    assert!(moved["by"].as_str().unwrap().ends_with(&pid(&occupants[0])));
     let skipped = answer["skipped"].as_array().unwrap();
     let second = skipped
         .iter()
         .find(|it| it["ports"] == json!((row.first + 1).to_string()));
     let by = second.unwrap()["by"].as_str().unwrap();
-    assert!(by.ends_with(&pid(&strangers[1])), "{answer}");
+    assert!(by.ends_with(&pid(&occupants[1])), "{answer}");
     assert_eq!(&answer["leases"][0]["moved"], moved);
 }
 
@@ -94,17 +93,17 @@ fn the_next_port_above_is_granted_and_both_holders_are_named() {
 fn commands_without_a_service_go_upwards_too() {
     let first = ports_in_a_row(3);
     let place = Place::with_ports(1);
-    let strangers = [stranger(first), stranger(first + 1)];
+    let occupants = [occupant(first), occupant(first + 1)];
     let output = place.run(&["alloc", "--prefer", &first.to_string()]);
     assert_eq!(stdout(&output), first + 2);
     let said = text(&output.stderr);
-    assert!(strangers.iter().all(|it| said.contains(&pid(it))), "{said}");
+    assert!(occupants.iter().all(|it| said.contains(&pid(it))), "{said}");
 }
 
 #[test]
 fn a_full_span_leads_to_the_pool_and_is_told() {
     let row = Row::of(3);
-    let _strangers = [0, 1].map(|above| stranger(row.first + above));
+    let _occupants = [0, 1].map(|above| occupant(row.first + above));
     let output = row.prefer(&["--prefer-span", "1"]);
     assert_eq!(stdout(&output), row.place.ports[0]);
     let said = text(&output.stderr);
@@ -117,11 +116,11 @@ fn a_full_span_leads_to_the_pool_and_is_told() {
 }
 
 #[test]
-fn a_span_of_the_pool_counts_where_the_request_names_none() {
+fn prefer_span_of_the_pool_is_the_default() {
     let first = ports_in_a_row(2);
     let mut place = Place::with_ports(1);
     place.set("PORTBOOK_POOLS__DEFAULT__PREFER_SPAN", "0");
-    let _stranger = stranger(first);
+    let _occupant = occupant(first);
     let output = place.run(&["alloc", "--prefer", &first.to_string()]);
     assert_eq!(stdout(&output), place.ports[0]);
 }
@@ -129,7 +128,7 @@ fn a_span_of_the_pool_counts_where_the_request_names_none() {
 #[test]
 fn attempts_and_time_bound_the_way_upwards() {
     let row = Row::of(3);
-    let _strangers = [0, 1].map(|above| stranger(row.first + above));
+    let _occupants = [0, 1].map(|above| occupant(row.first + above));
     let output = row.prefer(&["--max-attempts", "2"]);
     assert_eq!(output.status.code(), Some(1));
     let said = text(&output.stderr);
@@ -138,29 +137,29 @@ fn attempts_and_time_bound_the_way_upwards() {
         "{said}"
     );
     let wanted = json!({"prefer": row.first, "max_attempts": 1});
-    let refused = row.server.api("POST", LEASES, Some(&wanted));
+    let refused = row.server.allocate(&wanted);
     assert_eq!(refused.json()["code"], "attempts_exhausted");
 
     let late = row.prefer(&["--timeout", "1us"]);
     assert_eq!(late.status.code(), Some(1));
     assert!(text(&late.stderr).contains("--timeout"), "{late:?}");
     let wanted = json!({"prefer": row.first, "timeout": "1us"});
-    let refused = row.server.api("POST", LEASES, Some(&wanted));
+    let refused = row.server.allocate(&wanted);
     assert_eq!(
         (refused.status, &refused.json()["code"]),
         (504, &json!("timed_out"))
     );
     let none = json!({"prefer": row.first, "timeout": "0s"});
-    assert_eq!(row.server.api("POST", LEASES, Some(&none)).status, 400);
+    assert_eq!(row.server.allocate(&none).status, 400);
 }
 
 #[test]
 fn a_name_returns_to_its_preferred_port_and_says_so() {
     let row = Row::of(3);
-    let taken = stranger(row.first);
+    let taken = occupant(row.first);
     let wanted = json!({"name": "web", "prefer": row.first});
     assert_eq!(port_of(&row.alloc(&wanted)), u64::from(row.first + 1));
-    // While the stranger is there the name keeps its substitute.
+    // While the occupant is there the name keeps its substitute.
     let kept = row.alloc(&wanted);
     assert_eq!(
         (port_of(&kept), &kept["created"]),
@@ -174,10 +173,7 @@ fn a_name_returns_to_its_preferred_port_and_says_so() {
         back["moved"],
         json!({"from": row.first + 1, "to": row.first, "reason": "preferred"})
     );
-    let living = row
-        .server
-        .api("GET", "/api/v1/leases?name=web", None)
-        .json();
+    let living = row.server.get("/api/v1/leases?name=web").json();
     assert_eq!(living["leases"].as_array().unwrap().len(), 1, "{living}");
     let log = row.server.log();
     let said = format!("{} is preferred and free", row.first);
@@ -192,7 +188,7 @@ fn a_name_returns_also_without_a_service() {
     let place = Place::with_ports(1);
     let prefer = first.to_string();
     let alloc = || place.run(&["alloc", "--name", "web", "--prefer", &prefer]);
-    let taken = stranger(first);
+    let taken = occupant(first);
     assert_eq!(stdout(&alloc()), first + 1);
     drop(taken);
     let back = alloc();
@@ -221,7 +217,7 @@ fn a_release_makes_the_name_forget_its_port() {
     assert_eq!(port_of(&fresh), u64::from(row.place.ports[0]));
     assert_eq!(fresh["moved"], Value::Null, "{fresh}");
 
-    // A port of the pool is forgotten as well, where another one comes before it.
+    // A port of the pool is forgotten as well if another one comes before it.
     let other = row.alloc(&json!({"name": "api"}));
     assert_eq!(port_of(&other), u64::from(row.place.ports[1]));
     row.place.ok(&["release", "web", "api"]);
@@ -236,12 +232,12 @@ fn a_range_bounds_the_preference() {
     let answer = row.alloc(&json!({"prefer": row.first, "ranges": range}));
     assert_eq!(port_of(&answer), u64::from(row.first + 2));
     assert_eq!(answer["moved"]["reason"], "outside_range");
-    let whom = format!("the range {range}");
-    assert_eq!(answer["moved"]["by"], whom);
+    let rule = format!("the range {range}");
+    assert_eq!(answer["moved"]["by"], rule);
 }
 
 #[test]
-fn a_leased_and_an_excluded_port_are_passed_over_by_name() {
+fn leased_and_excluded_ports_are_skipped_with_reasons() {
     let row = Row::of(4);
     row.alloc(&json!({"name": "keep", "port": row.first}));
     let exclusion = format!("/api/v1/ports/tcp/{}/exclusion", row.first + 1);
@@ -271,20 +267,22 @@ fn a_leased_and_an_excluded_port_are_passed_over_by_name() {
 }
 
 #[test]
-fn a_port_that_cools_down_tells_since_when_and_because_of_whom() {
+fn cooling_port_shows_its_occupant_and_time() {
     let row = Row::of(3);
-    let taken = stranger(row.first + 1);
-    let whom = pid(&taken);
+    let taken = occupant(row.first + 1);
+    let process = pid(&taken);
     row.alloc(&json!({"port": row.first}));
-    // Refused once, and left alone from then on, though its stranger has gone.
+    // Refused once, and skipped from then on, although its occupant has gone.
     let refused = json!({"port": row.first + 1});
-    assert_eq!(row.server.api("POST", LEASES, Some(&refused)).status, 409);
+    assert_eq!(row.server.allocate(&refused).status, 409);
     drop(taken);
     let answer = row.alloc(&json!({"prefer": row.first}));
     let cooling = &answer["skipped"][1];
     if cooling["reason"] != "too_costly" {
         assert_eq!(cooling["reason"], "cooling_down", "{answer}");
-        assert!(cooling["since"].is_string() && cooling["by"].as_str().unwrap().ends_with(&whom));
+        assert!(
+            cooling["since"].is_string() && cooling["by"].as_str().unwrap().ends_with(&process)
+        );
     }
     assert_eq!(port_of(&answer), u64::from(row.first + 2));
     // Preferred itself it is tried by a bind all the same.
@@ -293,7 +291,7 @@ fn a_port_that_cools_down_tells_since_when_and_because_of_whom() {
 }
 
 #[test]
-fn a_living_program_is_named_by_what_does_not_fit_its_lease() {
+fn conflicting_request_names_the_difference_to_the_living_lease() {
     let row = Row::of(2);
     let mut command = row.place.command();
     let first = row.first.to_string();
@@ -302,10 +300,7 @@ fn a_living_program_is_named_by_what_does_not_fit_its_lease() {
     ]);
     let mut program = command.spawn().unwrap();
     crate::tools::eventually("the lease", || {
-        let list = row
-            .server
-            .api("GET", "/api/v1/leases?name=web", None)
-            .json();
+        let list = row.server.get("/api/v1/leases?name=web").json();
         list["leases"].get(0).is_some().then_some(())
     });
     let id = format!("(pid {})", program.id());
@@ -316,7 +311,7 @@ fn a_living_program_is_named_by_what_does_not_fit_its_lease() {
         json!({"name": "web", "interfaces": ["loopback"]}),
         json!({"name": "web", "pool": "console"}),
     ] {
-        let refused = row.server.api("POST", LEASES, Some(&wanted)).json();
+        let refused = row.server.allocate(&wanted).json();
         assert_eq!(refused["code"], "name_taken", "{wanted}: {refused}");
         let detail = refused["detail"].as_str().unwrap();
         assert!(
@@ -324,7 +319,7 @@ fn a_living_program_is_named_by_what_does_not_fit_its_lease() {
             "{detail}"
         );
     }
-    // A preference is no demand: the name keeps its port, and says why.
+    // A preference is not a demand: the name keeps its port and gives the reason.
     let kept = row.alloc(&json!({"name": "web", "prefer": row.first + 1}));
     assert_eq!(port_of(&kept), u64::from(row.first));
     assert_eq!(kept["moved"]["reason"], "keeps_port");
@@ -337,7 +332,7 @@ fn a_living_program_is_named_by_what_does_not_fit_its_lease() {
 }
 
 #[test]
-fn a_name_whose_program_is_away_moves_to_what_is_asked_for() {
+fn name_without_its_program_moves_to_the_requested_port() {
     let row = Row::of(2);
     let name = |more: Value| {
         let mut wanted = json!({"name": "web"});
@@ -361,13 +356,13 @@ fn a_name_whose_program_is_away_moves_to_what_is_asked_for() {
 }
 
 #[test]
-fn a_holder_that_came_a_moment_ago_is_the_one_named() {
+fn new_occupant_is_named_at_once() {
     let row = Row::of(1);
     let wanted = json!({"port": row.first});
-    let ask = || row.server.api("POST", LEASES, Some(&wanted)).json();
+    let ask = || row.server.allocate(&wanted).json();
     for _ in 0..3 {
         // Well within the second for which the socket tables are kept.
-        let taken = stranger(row.first);
+        let taken = occupant(row.first);
         let refused = ask();
         let detail = refused["detail"].as_str().unwrap();
         assert!(
@@ -379,7 +374,7 @@ fn a_holder_that_came_a_moment_ago_is_the_one_named() {
 }
 
 #[test]
-fn a_low_port_is_passed_over_for_a_user_without_privilege() {
+fn low_port_is_skipped_without_privilege() {
     let Some(start) = unprivileged_start() else {
         return;
     };
@@ -421,7 +416,7 @@ fn a_low_port_is_passed_over_for_a_user_without_privilege() {
 }
 
 #[test]
-fn a_port_that_browsers_refuse_is_passed_over_where_they_matter() {
+fn browser_safe_pool_skips_ports_browsers_refuse() {
     let mut place = Place::with_ports(1);
     place.set("PORTBOOK_POOLS__DEFAULT__BROWSER_SAFE", "true");
     let moved = place.json(&["alloc", "--prefer", "6000", "--prefer-span", "0"]);
@@ -432,9 +427,9 @@ fn a_port_that_browsers_refuse_is_passed_over_where_they_matter() {
 }
 
 #[test]
-fn a_service_of_a_project_tells_its_move_in_every_command() {
+fn project_service_reports_its_move_in_every_command() {
     let row = Row::of(3);
-    let taken = stranger(row.first);
+    let taken = occupant(row.first);
     let folder = row.place.folder().join("shop");
     std::fs::create_dir(&folder).unwrap();
     let project = format!("[services.web]\nprefer = {}\n", row.first);
@@ -453,9 +448,9 @@ fn a_service_of_a_project_tells_its_move_in_every_command() {
         &["run", "--service", "web", "--", "true"],
     ] {
         let said = text(&run(arguments).stderr);
-        let whom = format!("web: {} is in use by python3", row.first);
+        let named = format!("web: {} is in use by python3", row.first);
         assert!(
-            said.contains(&whom) && said.contains(&pid(&taken)),
+            said.contains(&named) && said.contains(&pid(&taken)),
             "{arguments:?}: {said}"
         );
     }
@@ -472,9 +467,9 @@ fn a_service_of_a_project_tells_its_move_in_every_command() {
 }
 
 #[test]
-fn a_name_keeps_its_substitute_where_there_is_no_time_to_return() {
+fn name_keeps_its_substitute_without_time_to_return() {
     let row = Row::of(2);
-    let taken = stranger(row.first);
+    let taken = occupant(row.first);
     let wanted = json!({"name": "web", "prefer": row.first});
     assert_eq!(port_of(&row.alloc(&wanted)), u64::from(row.first + 1));
     drop(taken);
@@ -488,7 +483,7 @@ fn a_name_keeps_its_substitute_where_there_is_no_time_to_return() {
 #[test]
 fn several_ports_go_upwards_from_the_preferred_one() {
     let row = Row::of(4);
-    let _stranger = stranger(row.first + 1);
+    let _occupant = occupant(row.first + 1);
     let answer = row.alloc(&json!({"prefer": row.first, "count": 3}));
     let leases = answer["leases"].as_array().unwrap();
     let ports: Vec<u64> = leases
@@ -506,9 +501,9 @@ fn several_ports_go_upwards_from_the_preferred_one() {
 }
 
 #[test]
-fn a_block_goes_upwards_as_a_whole_and_tells_what_breaks_it() {
+fn block_moves_up_whole_and_names_the_obstacle() {
     let row = Row::of(6);
-    let _stranger = stranger(row.first + 1);
+    let _occupant = occupant(row.first + 1);
     let answer = row.alloc(&json!({"name": "ray", "prefer": row.first, "block": 3}));
     assert_eq!(port_of(&answer), u64::from(row.first + 2));
     assert_eq!(answer["moved"]["reason"], "broken_row", "{answer}");

@@ -1,4 +1,4 @@
-//! Looking from outside: what the kernel lets another process bind.
+//! Binds of another process, which show the kernel's view of a port.
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -7,7 +7,7 @@ use std::sync::{LazyLock, Mutex, PoisonError};
 
 use crate::tools::eventually;
 
-/// How somebody tries to bind.
+/// Ways to bind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum How {
     /// Without any option: refused if anything at all is on the port.
@@ -16,7 +16,7 @@ pub enum How {
     AsServersDo,
 }
 
-/// Binds what it is told to, lets go again, and answers with the kernel's error number or 0.
+/// Binds the addresses that it reads, closes them, and answers with the kernel's error number or 0.
 const PROBE: &str = r#"
 import socket, sys
 for line in sys.stdin:

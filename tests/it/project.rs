@@ -53,13 +53,13 @@ fn every_work_tree_has_a_sticky_set_of_its_own() {
     ports.sort_unstable();
     ports.dedup();
     assert_eq!(ports.len(), 4, "{of_one} {of_two}");
-    // The same again, also after a restart.
+    // They stay the same, also after a restart.
     assert_eq!(variables(&place, &one.join("src")), of_one);
     server.stop();
     let _server = place.serve();
     assert_eq!(variables(&place, &one), of_one);
     assert_eq!(variables(&place, &two), of_two);
-    // A shell reads it, and so does whoever reads dotenv files.
+    // A shell and a reader of dotenv files understand it.
     let mut shell = place.shell("eval \"$(portbook env)\" && echo $WEB_PORT");
     let said = shell.current_dir(&two).output().unwrap();
     assert_eq!(text(&said.stdout).trim(), of_two["WEB_PORT"]);
@@ -107,10 +107,10 @@ fn run_takes_a_service_of_the_project() {
 }
 
 #[test]
-fn what_is_granted_before_a_refusal_is_given_back() {
+fn refusal_gives_back_leases_granted_before_it() {
     let place = Place::with_ports(2);
     let taken = place.ports[1];
-    let stranger = crate::support::stranger(taken);
+    let occupant = crate::support::occupant(taken);
     let project = format!("[services.a]\n[services.b]\nport = {taken}\n");
     let [one, _] = work_trees(&place, &project);
     let _server = place.serve();
@@ -119,7 +119,7 @@ fn what_is_granted_before_a_refusal_is_given_back() {
         (output.status.code(), text(&output.stdout)),
         (Some(1), String::new())
     );
-    let pid = stranger.0.id();
+    let pid = occupant.0.id();
     assert!(
         text(&output.stderr).contains(&format!("pid {pid}")),
         "{}",
@@ -188,7 +188,7 @@ fn a_name_is_explained_as_this_work_trees() {
             variables["WEB_PORT"].as_str().unwrap()
         );
     }
-    // What it had counts more than what another tree has.
+    // Its own last port counts more than a lease of another tree.
     ok(&place, &one, &["release", "web"]);
     assert_eq!(explained(&one), of_one["WEB_PORT"].as_str().unwrap());
 }

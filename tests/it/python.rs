@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// A folder with an environment that has this package, installed once into the build's folder.
-/// None where that cannot be done.
+/// `None` if it cannot be installed.
 pub fn environment(name: &str, package: &str) -> Option<PathBuf> {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     // One test at a time: others may be about to install it too.

@@ -1,4 +1,4 @@
-//! An OTLP collector of one page: takes what is posted and says yes, or no.
+//! A minimal OTLP collector: it takes all requests and accepts or refuses them.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
@@ -31,7 +31,7 @@ impl Post {
     }
 }
 
-/// Its address, and the requests that come.
+/// Starts a receiver; returns its address and its requests.
 pub fn receiver() -> (String, Receiver<Post>) {
     let (sender, posts) = channel();
     let url = serve(move |post| {
@@ -41,7 +41,7 @@ pub fn receiver() -> (String, Receiver<Post>) {
     (url, posts)
 }
 
-/// Its address, and the spans that come.
+/// Starts a receiver; returns its address and its spans.
 pub fn collector() -> (String, Receiver<Span>) {
     let (sender, spans) = channel();
     let url = serve(move |post| {
@@ -53,7 +53,7 @@ pub fn collector() -> (String, Receiver<Span>) {
     (url, spans)
 }
 
-/// The same, which says no (500) as long as the switch is off.
+/// A receiver that refuses requests (500) while the switch is off.
 pub fn collector_with_a_switch() -> (String, Arc<AtomicBool>, Receiver<Span>) {
     let (sender, spans) = channel();
     let switch = Arc::new(AtomicBool::new(false));
@@ -67,7 +67,7 @@ pub fn collector_with_a_switch() -> (String, Arc<AtomicBool>, Receiver<Span>) {
     (url, switch, spans)
 }
 
-/// Each connection on a thread of its own: a client may keep one open and use another.
+/// Serves each connection on a thread of its own: a client may keep one open and use another.
 fn serve(take: impl Fn(Post) -> bool + Send + Clone + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());

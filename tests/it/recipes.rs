@@ -1,5 +1,5 @@
-//! The pages of `static/recipes`: what they tell the reader to do is done, and what they show is
-//! compared with what was printed.
+//! The pages of `static/recipes`: their commands are run, and the output they show is compared with the
+//! real one.
 //!
 //! Each section (`## …`) is a script for a home of its own with a service, run as its reader would: by an
 //! ordinary user, on the default configuration, without a variable of portbook's; where root runs the
@@ -96,7 +96,7 @@ pub fn follow_page(name: &str) {
     let mut sections = sections(&page);
     sections.retain(|section| section.blocks.iter().any(|block| block.title == "sh"));
     assert!(!sections.is_empty(), "{name}: nothing to run");
-    // So that one can be tried by itself.
+    // Allows a single section to be run.
     let only = std::env::var("RECIPE").unwrap_or_default();
     for section in sections.iter().filter(|it| it.title.contains(&only)) {
         let title = format!("{name}, {}", section.title);
@@ -107,7 +107,7 @@ pub fn follow_page(name: &str) {
     }
 }
 
-/// Where the tools of a section are.
+/// Folders of the tools of a section.
 #[derive(Default)]
 struct Tools {
     python: Option<PathBuf>,
@@ -152,7 +152,7 @@ impl Tools {
     }
 }
 
-/// A folder with these packages, which all tests of this build share; none if there are none.
+/// A folder with these packages, which all tests of this build share. `None` if the list is empty.
 fn installed(command: &[&str], packages: &[&str]) -> Result<Option<PathBuf>, String> {
     if packages.is_empty() {
         return Ok(None);
@@ -178,7 +178,7 @@ fn installed(command: &[&str], packages: &[&str]) -> Result<Option<PathBuf>, Str
     Ok(Some(folder))
 }
 
-/// Has a script be run by the Python that every user has, where there is one.
+/// Makes a script run with the system's Python, if there is one.
 fn any_python(script: &Path) {
     let text = fs::read_to_string(script).unwrap_or_default();
     let Some((first, rest)) = text.split_once('\n') else {
@@ -200,7 +200,7 @@ fn run(section: &Section, title: &str, tools: &Tools) {
     compare(section, numbers, &said, title);
 }
 
-/// Where a reader of a recipe sits: a home with nothing but what the recipe asks for.
+/// The home of a reader: only the tools of the recipe are there.
 struct Home {
     folder: TempDir,
     /// A host of its own.
@@ -241,7 +241,7 @@ impl Home {
         home
     }
 
-    /// Has everything belong to the user.
+    /// Gives all files to the user.
     fn give_away(&self) {
         let owner = self
             .user
@@ -253,7 +253,7 @@ impl Home {
         assert!(command.status().unwrap().success());
     }
 
-    /// Why the other user cannot do this; none if it can.
+    /// The reason why the other user cannot run the recipe. `None` if it can.
     fn missing(&self, section: &Section) -> Option<String> {
         self.user?;
         let programs = section.needs.iter().filter(|need| !need.contains(':'));
@@ -291,12 +291,12 @@ impl Home {
         self.folder.path().join("run/portserver")
     }
 
-    /// Where the reader works.
+    /// Working directory of the reader.
     fn work(&self) -> PathBuf {
         self.folder.path().join("work")
     }
 
-    /// The numbers that the section tells, as they are here.
+    /// Numbers of the section with their values in this run.
     fn numbers(&self, section: &Section) -> Numbers {
         let told = |number: &str| {
             let mut blocks = section.blocks.iter();
@@ -330,10 +330,10 @@ impl Home {
             .env("HOME", folder.join("home"))
             .env("XDG_RUNTIME_DIR", folder.join("run"));
         if self.user.is_none() && rustix::process::geteuid().is_root() {
-            // Root's own record is the host's, which is none of a test's business.
+            // A test must not touch root's own record, which is the host's.
             command.env("PORTBOOK_DATA_DIR", folder.join("data"));
         }
-        // Where cargo's tool chains are does not go with the home.
+        // The tool chains of cargo are not in the new home.
         if let Some(home) = std::env::home_dir() {
             command.env("RUSTUP_HOME", home.join(".rustup"));
         }
@@ -355,7 +355,7 @@ impl Home {
     }
 }
 
-/// Writes the files of a section, and gives its script.
+/// Writes the files of a section and returns its script.
 fn laid_out(section: &Section, home: &Home, numbers: &Numbers) -> String {
     let mut script = String::new();
     for block in &section.blocks {
@@ -393,7 +393,7 @@ fn compare(section: &Section, mut numbers: Numbers, said: &str, title: &str) {
     }
 }
 
-/// Runs a script to its end, in a group of processes that goes with it, and gives its stdout.
+/// Runs a script to its end, in its own process group, and returns its stdout.
 fn output(home: &Home, tools: &Tools, script: &str, title: &str) -> String {
     let folder = home.folder.path();
     let (out, err) = (folder.join("out"), folder.join("err"));
@@ -423,7 +423,7 @@ fn output(home: &Home, tools: &Tools, script: &str, title: &str) -> String {
     said
 }
 
-/// What a script has started ends with it, however it ends.
+/// Ends all processes of a script with it.
 struct Group(Child);
 
 impl Drop for Group {
@@ -440,7 +440,7 @@ fn lines(text: &str) -> Vec<String> {
     text.lines().map(words).collect()
 }
 
-/// What the numbers of a page are on this run.
+/// Numbers of a page with their values in this run.
 #[derive(Debug, Clone, Default)]
 struct Numbers(BTreeMap<String, String>);
 
@@ -453,7 +453,7 @@ impl Numbers {
         })
     }
 
-    /// With what these lines teach; none if they do not match.
+    /// Adds the numbers of these lines. `None` if the lines do not match.
     fn matching(self, shown: &[String], said: &[String]) -> Option<Self> {
         let Some((first, rest)) = shown.split_first() else {
             return said.is_empty().then_some(self);
@@ -507,22 +507,22 @@ fn digits(text: &str) -> &str {
 }
 
 #[test]
-fn who_becomes_the_owner() {
+fn recipe_of_owners_runs_as_written() {
     follow("claims.md");
 }
 
 #[test]
-fn in_test_frameworks() {
+fn recipe_of_test_frameworks_runs_as_written() {
     follow("tests.md");
 }
 
 #[test]
-fn from_other_tools() {
+fn recipe_of_other_tools_runs_as_written() {
     follow("migration.md");
 }
 
 #[test]
-fn what_a_page_shows_is_compared() {
+fn recipe_with_wrong_output_fails() {
     let numbers = Numbers(BTreeMap::from([("3000".to_owned(), "10017".to_owned())]));
     let compare = |shown: &str, said: &str| numbers.clone().matching(&lines(shown), &lines(said));
     assert!(compare("3000  node/4711 …", "10017 node/99 01a2").is_some());

@@ -1,5 +1,5 @@
-//! After a crash of the service: an owner's listener guards its lease, and the hold comes back as
-//! soon as that listener closes.
+//! After a crash of the service an owner's listener guards its lease; the hold returns as soon as that
+//! listener closes.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{IpAddr, Ipv6Addr};
@@ -68,7 +68,7 @@ impl Drop for Program {
 }
 
 fn guard(server: &Server, port: u16) -> Value {
-    let list = server.api("GET", "/api/v1/leases", None).json();
+    let list = server.get("/api/v1/leases").json();
     let leases = list["leases"].as_array().unwrap();
     let lease = leases.iter().find(|lease| lease["port"] == port);
     lease.map_or(Value::Null, |lease| lease["guard"].clone())
@@ -95,7 +95,7 @@ fn the_hold_is_back_once_the_owners_listener_has_closed() {
 }
 
 fn state(server: &Server, port: u16) -> Value {
-    let list = server.api("GET", "/api/v1/leases", None).json();
+    let list = server.get("/api/v1/leases").json();
     let leases = list["leases"].as_array().unwrap();
     let lease = leases.iter().find(|lease| lease["port"] == port);
     lease.map_or(Value::Null, |lease| lease["state"].clone())
@@ -106,14 +106,14 @@ fn until_it_is(server: &Server, port: u16, wanted: &str) {
 }
 
 #[test]
-fn a_port_that_an_outsider_has_left_is_the_owners_again() {
+fn owner_regains_its_port_after_an_outsider() {
     let place = Place::with_ports(1);
     let server = place.serve();
     let mut program = Program::start(&place);
     until_it_is(&server, program.port, "active");
-    // Whoever comes while the owner does not listen is not the owner, though of the same user.
+    // A process of the same user that binds while the owner does not listen is an outsider.
     program.tell("close");
-    let outsider = crate::support::stranger(program.port);
+    let outsider = crate::support::occupant(program.port);
     until_it_is(&server, program.port, "lost");
     drop(outsider);
     until_it_is(&server, program.port, "handed");

@@ -1,15 +1,15 @@
-//! Releasing in the console: a question where a program listens, and a true answer afterwards.
+//! Releasing on the console: it asks if a program listens, and reports the outcome truthfully.
 
 use std::process::Stdio;
 
 use serde_json::{Value, json};
 
 use crate::pages::{cookie, send};
-use crate::support::{Answer, Place, Server, Stranger, text};
+use crate::support::{Answer, Occupant, Place, Server, text};
 use crate::tools::eventually;
 
-/// A program that listens under a name, seen to do so.
-fn running(place: &Place, server: &Server, name: &str) -> (Stranger, Value) {
+/// A program that listens under a name; the service has seen it.
+fn running(place: &Place, server: &Server, name: &str) -> (Occupant, Value) {
     let child = place
         .command()
         .args([
@@ -27,23 +27,23 @@ fn running(place: &Place, server: &Server, name: &str) -> (Stranger, Value) {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    let child = Stranger(child);
+    let child = Occupant(child);
     let lease = eventually("it is seen to listen", || {
         let path = format!("/api/v1/leases?name={name}&state=active");
-        let list = server.api("GET", &path, None).json();
+        let list = server.get(&path).json();
         list["leases"].as_array().unwrap().first().cloned()
     });
     (child, lease)
 }
 
 fn idle(server: &Server, name: &str) -> Value {
-    let granted = server.api("POST", "/api/v1/leases", Some(&json!({"name": name})));
+    let granted = server.allocate(&json!({"name": name}));
     granted.json()["leases"][0].clone()
 }
 
 fn state(server: &Server, lease: &Value) -> String {
     let path = format!("/api/v1/leases/{}", lease["id"].as_str().unwrap());
-    let lease = server.api("GET", &path, None).json();
+    let lease = server.get(&path).json();
     lease["state"].as_str().unwrap().to_owned()
 }
 
@@ -53,7 +53,7 @@ fn target(answer: &Answer) -> String {
     line.unwrap_or_else(|| panic!("{answer:?}")).to_owned()
 }
 
-/// What a page says was done.
+/// The notices of a page.
 fn said(page: &Answer) -> &str {
     let said = page.body.split_once("class=\"said\" role=\"status\">");
     let said = said.and_then(|(_, rest)| rest.split_once("</p>"));
@@ -100,7 +100,7 @@ fn chosen_leases_with_listeners_are_asked_for() {
     let (port, other) = (&web["port"], &other["port"]);
     let told = format!("Released 2 leases: {port}/tcp; {who} still listens on it, {other}/tcp.");
     assert_eq!(said(&page), told);
-    // Only to who may know, and only what is so.
+    // Only permitted viewers see it, and only if it is true.
     let page = server.web("GET", &target, &[]);
     assert_eq!(said(&page), "");
     let wrong = target.replace("released=", "released=x%3Cb%3E,");
@@ -173,7 +173,7 @@ fn pages_tell_folders_apart_and_open_services() {
         assert!(output.status.success(), "{}", text(&output.stderr));
         folder.canonicalize().unwrap()
     });
-    let list = server.api("GET", "/api/v1/leases?name=web", None).json();
+    let list = server.get("/api/v1/leases?name=web").json();
     let cookie = cookie(&server);
     let page = |path: &str| server.web("GET", path, &[("Cookie", &cookie)]).body;
     for lease in list["leases"].as_array().unwrap() {

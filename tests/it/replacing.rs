@@ -1,5 +1,5 @@
-//! Names that move from port to port while others ask for them and the service dies: each has one
-//! living lease a protocol, and never none once one was acknowledged.
+//! Names that move between ports while clients ask for them and the service is killed: each keeps exactly
+//! one living lease per protocol once it was acknowledged.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -21,7 +21,7 @@ const LEASES: &str = "/api/v1/leases";
 /// Names with the protocol that each is always asked for.
 const NAMES: [(&str, &str); 3] = [("web", "tcp"), ("api", "both"), ("dns", "udp")];
 
-/// The names that were granted, and how many answers have come.
+/// The granted names, and the number of answers.
 #[derive(Default)]
 struct Known {
     names: BTreeSet<usize>,
@@ -80,18 +80,16 @@ fn hang_up(socket: &Path, body: &Value) {
 
 /// The living leases of the default pool, as name, protocol, port and state.
 fn living(server: &Server) -> Vec<(String, String, u16, String)> {
-    let list = server.api("GET", "/api/v1/leases?limit=1000&pool=default", None);
-    let list = list.json();
     let word = |lease: &Value, key: &str| lease[key].as_str().unwrap_or_default().to_owned();
     let of = |lease: &Value| {
         let port = lease["port"].as_u64().and_then(|it| u16::try_from(it).ok());
         let (name, protocol) = (word(lease, "name"), word(lease, "protocol"));
         (name, protocol, port.unwrap(), word(lease, "state"))
     };
-    list["leases"].as_array().unwrap().iter().map(of).collect()
+    server.living("default").iter().map(of).collect()
 }
 
-/// What must be true of a service that has just started.
+/// Checks the leases of a service that has just started.
 fn assert_one_lease_a_name(log: &Log, server: &Server) {
     let leases = living(server);
     let names: BTreeSet<(&str, &str)> = leases
@@ -150,7 +148,7 @@ fn names_that_move_keep_one_lease_through_kills() {
             let known = log.lock().unwrap();
             (known.answers >= until || !known.wrong.is_empty()).then_some(())
         });
-        // Not to wait for anything: to kill at any point between two answers.
+        // A random pause, so that the kill comes at any point between two answers.
         std::thread::sleep(Duration::from_micros(rng.u64(..5_000)));
         server.kill();
         for client in clients {
@@ -160,12 +158,12 @@ fn names_that_move_keep_one_lease_through_kills() {
     let server = place.serve();
     assert_one_lease_a_name(&log, &server);
     assert!(log.lock().unwrap().moves > KILLS, "nothing moved");
-    // What no lease is on can be had, so no port has leaked; for both protocols at once.
+    // Every port without a lease can be granted, for both protocols at once: none has leaked.
     let taken: BTreeSet<u16> = living(&server).iter().map(|lease| lease.2).collect();
     let rest = json!({ "count": PORTS - taken.len(), "protocol": "both" });
-    let answer = server.api("POST", LEASES, Some(&rest));
+    let answer = server.allocate(&rest);
     assert_eq!(answer.status, 201, "{answer:?}");
-    let status = server.api("GET", "/api/v1/status", None).json();
+    let status = server.get("/api/v1/status").json();
     let repairs = status["repairs"].as_object().cloned().unwrap_or_default();
     assert!(repairs.values().all(|count| count == 0), "{status}");
 }

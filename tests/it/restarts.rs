@@ -11,7 +11,7 @@ use crate::tools::Running;
 
 const RESTARTS: usize = 30;
 
-/// Serves on a port as most servers do, greets whoever connects, and keeps every connection.
+/// Serves on a port as most servers do, greets each client, and keeps every connection.
 const SERVE: &str = r#"
 import socket, sys
 s = socket.create_server(("127.0.0.1", int(sys.argv[1])))
@@ -61,7 +61,7 @@ while True:
         kept.pop(0).close()
 "#;
 
-/// Starts a Python program that says one line once it is ready, and gives that.
+/// Starts a Python program and returns it with its first line, which tells that it is ready.
 fn started(mut command: Command) -> (Child, String) {
     let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut child = piped.spawn().expect("it can be run");
@@ -79,7 +79,7 @@ fn python(script: &str, arguments: &[&str]) -> Command {
 }
 
 #[test]
-fn a_name_comes_back_on_its_port_whatever_was_left_behind() {
+fn name_returns_to_its_port_despite_open_connections() {
     let Some(host) = Host::plain("restarts of a name under load") else {
         return;
     };

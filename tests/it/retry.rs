@@ -1,4 +1,4 @@
-//! Asking again with the same `Idempotency-Key`, because the answer may have got lost.
+//! Repeated requests with one `Idempotency-Key`, after an answer was lost.
 
 use std::io::Write;
 use std::os::unix::net::UnixStream;
@@ -19,13 +19,8 @@ fn granted(answer: &Answer) -> (u16, Value, Value) {
     (answer.status, lease["port"].clone(), lease["id"].clone())
 }
 
-fn living(server: &Server) -> usize {
-    let leases = server.api("GET", "/api/v1/leases?pool=default", None);
-    leases.json()["leases"].as_array().unwrap().len()
-}
-
 #[test]
-fn the_same_key_gets_the_same_lease_as_long_as_it_lives() {
+fn idempotency_key_returns_its_living_lease() {
     let place = Place::with_ports(3);
     let server = place.serve();
     let (status, port, id) = granted(&ask(&server, "\"7f3a\"", &json!({})));
@@ -35,7 +30,7 @@ fn the_same_key_gets_the_same_lease_as_long_as_it_lives() {
         (200, port, id.clone())
     );
     assert_eq!(granted(&ask(&server, "another", &json!({}))).0, 201);
-    assert_eq!(living(&server), 2);
+    assert_eq!(server.living("default").len(), 2);
 
     assert!(server.stop().success());
     let server = place.serve();
@@ -50,7 +45,7 @@ fn the_same_key_gets_the_same_lease_as_long_as_it_lives() {
 }
 
 #[test]
-fn many_who_ask_at_once_with_one_key_get_one_lease() {
+fn concurrent_requests_with_one_key_get_one_lease() {
     let place = Place::with_ports(8);
     let server = place.serve();
     let answers = std::thread::scope(|scope| {
@@ -62,20 +57,22 @@ fn many_who_ask_at_once_with_one_key_get_one_lease() {
     });
     assert!(answers.iter().all(|answer| answer.2 == answers[0].2));
     let created = answers.iter().filter(|answer| answer.0 == 201);
-    assert_eq!((created.count(), living(&server)), (1, 1));
+    assert_eq!((created.count(), server.living("default").len()), (1, 1));
 }
 
 #[test]
-fn a_client_that_never_read_its_answer_finds_its_port_with_the_key() {
+fn idempotency_key_recovers_a_lost_answer() {
     let place = Place::with_ports(2);
     let server = place.serve();
     let mut gone = UnixStream::connect(server.socket()).unwrap();
     let head = "POST /api/v1/leases HTTP/1.1\r\nHost: localhost\r\nIdempotency-Key: lost\r\n\r\n";
     gone.write_all(head.as_bytes()).unwrap();
-    eventually("the lease", || (living(&server) == 1).then_some(()));
+    eventually("the lease", || {
+        (server.living("default").len() == 1).then_some(())
+    });
     drop(gone);
     assert_eq!(ask(&server, "lost", &json!({})).status, 200);
-    assert_eq!(living(&server), 1);
+    assert_eq!(server.living("default").len(), 1);
 }
 
 #[test]
@@ -90,7 +87,7 @@ fn a_key_is_good_for_one_request() {
         assert!(refused.body.contains("used for another request"));
     }
     let id = two.json()["leases"][0]["id"].as_str().unwrap().to_owned();
-    server.api("DELETE", &format!("/api/v1/leases/{id}"), None);
+    server.release(id);
     let refused = ask(&server, "k", &json!({"count": 2}));
     assert!(
         refused

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use crate::support::ports;
 
-/// A program of the collectors' Python packages, installed once into the build's folder; none where
-/// that cannot be done, which is said aloud.
+/// A program of the collectors' Python packages, installed once into the build's folder. `None`,
+/// reported on stderr, if it cannot be installed.
 fn installed(file: &str) -> Option<PathBuf> {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("collectors");
     // One test at a time: others may be about to install it too.
@@ -64,7 +64,7 @@ impl Rotel {
         Self::with(folder, &["--exporter", "blackhole"])
     }
 
-    /// The same, which passes all spans on to another collector by gRPC.
+    /// A collector that passes all spans on to another one by gRPC.
     pub fn in_front_of(url: &str, folder: &Path) -> Option<Self> {
         let exporter = ["--exporter", "otlp", "--otlp-exporter-protocol", "grpc"];
         let to = ["--otlp-exporter-endpoint", url];
@@ -102,7 +102,7 @@ impl Rotel {
         Some(rotel)
     }
 
-    /// The spans of a trace, once there are as many as these names and all have come.
+    /// The spans of a trace, once all these names have arrived.
     pub fn spans(&self, trace: &str, wanted: &[&str]) -> Vec<Span> {
         for _ in 0..200 {
             let log = std::fs::read_to_string(&self.log).unwrap();

@@ -1,5 +1,5 @@
-//! The API as its own description has it: schemathesis sends what the description allows and what
-//! it forbids, and compares every answer with it.
+//! The API against its description: schemathesis sends allowed and forbidden requests and compares
+//! every answer with the description.
 
 use std::path::Path;
 
@@ -9,12 +9,12 @@ use crate::support::{Place, command_of, text};
 
 const TEST: &str = "the API against its description";
 
-/// A version that is known to work; others know other checks.
+/// A version that is known to work; others have other checks.
 const PACKAGE: &str = "schemathesis==4.32.5";
 
 #[test]
 fn schemathesis_finds_nothing() {
-    // It asks for ports by number, whichever it comes upon: on a host of its own nobody misses them.
+    // It asks for random port numbers, so it runs on a host of its own.
     let Some(host) = Host::plain(TEST) else {
         return;
     };
@@ -51,7 +51,7 @@ fn schemathesis_finds_nothing() {
     keep(&said);
 }
 
-/// Leaves what was said beside the build, for whoever wants to know how much was asked.
+/// Writes the output beside the build; it tells the number of requests.
 fn keep(said: &str) {
     let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("schemathesis.log");
     std::fs::write(file, said).unwrap();

@@ -1,14 +1,14 @@
-//! Scopes: which folder a name belongs to, and that no command acts on another folder by itself.
+//! Scopes: the folder of a name, and that no command acts on another folder by itself.
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output};
 
 use serde_json::Value;
 
 use crate::support::{Place, text};
-use crate::tools::eventually;
+use crate::tools::{Running, eventually};
 
-/// A program that listens on the port it is told, and says so.
+/// A program that listens on `$WEB_PORT` and says so.
 const SERVER: &str = "import os,socket,sys\n\
     s=socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)\n\
     s.bind(('127.0.0.1', int(os.environ['WEB_PORT']))); s.listen(); print('listens', flush=True)\n\
@@ -22,7 +22,7 @@ fn project(place: &Place, name: &str, text: &str) -> PathBuf {
     folder.canonicalize().unwrap()
 }
 
-/// The same as a git work tree of its own.
+/// A git work tree with a project file.
 fn repository(place: &Place, name: &str) -> PathBuf {
     let folder = project(place, name, "[services.web]\n");
     std::fs::write(folder.join(".git"), "gitdir: elsewhere").unwrap();
@@ -54,35 +54,13 @@ fn web_port(place: &Place, folder: &Path, arguments: &[&str]) -> u16 {
     said["WEB_PORT"].as_str().unwrap().parse().unwrap()
 }
 
-/// A program that runs in a folder as its service "web", once it listens.
-struct Running(Child);
-
-impl Running {
-    fn of(place: &Place, folder: &Path, options: &[&str]) -> Self {
-        let mut command = command(place, folder, &["run", "--service", "web"]);
-        command.args(options).args(["--", "python3", "-c", SERVER]);
-        let mut child = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        let stdout = child.stdout.as_mut().unwrap();
-        std::io::BufRead::read_line(&mut std::io::BufReader::new(stdout), &mut line).unwrap();
-        assert_eq!(line, "listens\n");
-        Self(child)
-    }
-
-    fn pid(&self) -> u32 {
-        self.0.id()
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+/// Runs a program in a folder as its service "web", and waits until it listens.
+fn running(place: &Place, folder: &Path, options: &[&str]) -> Running {
+    let mut command = command(place, folder, &["run", "--service", "web"]);
+    command.args(options).args(["--", "python3", "-c", SERVER]);
+    let mut running = Running::piped(command);
+    assert_eq!(running.line(), "listens");
+    running
 }
 
 fn leases(place: &Place) -> Vec<Value> {
@@ -107,7 +85,7 @@ fn packages_of_one_repository_have_scopes_of_their_own() {
     std::fs::create_dir(root.join(".git")).unwrap();
     std::fs::create_dir(admin.join("src")).unwrap();
     let _server = place.serve();
-    let _running = Running::of(&place, &shop, &[]);
+    let _running = running(&place, &shop, &[]);
     assert_eq!(web_port(&place, &admin.join("src"), &[]), place.ports[4]);
     ok(&place, &admin, &["run", "--service", "web", "--", "true"]);
     let all = leases(&place);
@@ -146,7 +124,7 @@ fn names_release_nothing_of_other_folders() {
     let place = Place::with_ports(4);
     let [one, two, three] = ["one", "two", "three"].map(|name| repository(&place, name));
     let _server = place.serve();
-    let _running = [&one, &two].map(|folder| Running::of(&place, folder, &[]));
+    let _running = [&one, &two].map(|folder| running(&place, folder, &[]));
     until_active(&place, 2);
     let refused = |folder: &Path, arguments: &[&str]| {
         let output = run(&place, folder, arguments);
@@ -172,7 +150,7 @@ fn names_release_nothing_of_other_folders() {
         assert!(said.contains(of_two[key].as_str().unwrap()), "{said}");
         assert_eq!(said.contains("--all"), command != "explain", "{said}");
     }
-    // Once more in one's own folder, after it was given back.
+    // Once more in the own folder, after the release.
     let _third = web_port(&place, &three, &[]);
     ok(&place, &three, &["release", "web"]);
     refused(&three, &["release", "web"]);
@@ -211,7 +189,7 @@ fn listening_programs_keep_their_lease_unless_forced() {
     let place = Place::with_ports(3);
     let one = repository(&place, "one");
     let _server = place.serve();
-    let running = Running::of(&place, &one, &[]);
+    let running = running(&place, &one, &[]);
     until_active(&place, 1);
     let port = leases(&place)[0]["port"].to_string();
     let who = format!("python3 (pid {})", running.pid());
@@ -240,11 +218,11 @@ fn listening_programs_keep_their_lease_unless_forced() {
 }
 
 #[test]
-fn whoever_sits_at_a_terminal_is_asked() {
+fn release_asks_at_a_terminal() {
     let place = Place::with_ports(3);
     let one = repository(&place, "one");
     let _server = place.serve();
-    let _running = Running::of(&place, &one, &[]);
+    let _running = running(&place, &one, &[]);
     until_active(&place, 1);
     let ask = |answer: &str| {
         let script = "import os,pty,sys\n\
@@ -277,7 +255,7 @@ fn second_instances_keep_ports_of_their_own() {
     let place = Place::with_ports(4);
     let one = repository(&place, "one");
     let server = place.serve();
-    let running = Running::of(&place, &one, &[]);
+    let running = running(&place, &one, &[]);
     let run_web = |options: &[&str]| {
         let mut command = command(&place, &one, &["run", "--service", "web"]);
         command.args(options);
@@ -312,14 +290,14 @@ fn second_instances_keep_ports_of_their_own() {
     ok(&place, &one, &["release", "web", "--instance", "2"]);
     assert_eq!(leases(&place).len(), 1);
     let asked = serde_json::json!({"name": "web", "instance": "b"});
-    let answer = server.api("POST", "/api/v1/leases", Some(&asked)).json();
+    let answer = server.allocate(&asked).json();
     assert_eq!(answer["leases"][0]["name"], "web@b");
     for wrong in [
         serde_json::json!({"instance": "2"}),
         serde_json::json!({"name": "web", "instance": "a b"}),
         serde_json::json!({"name": "web@2", "instance": "3"}),
     ] {
-        let answer = server.api("POST", "/api/v1/leases", Some(&wrong));
+        let answer = server.allocate(&wrong);
         assert_eq!(answer.status, 400, "{wrong}");
     }
 }

@@ -6,8 +6,8 @@ use serde_json::json;
 
 use crate::support::{Place, ports, ranges, text};
 
-/// A place whose default pool is a run of ports: those that belong to this test, and others that
-/// are excluded.
+/// A place whose default pool is a row of ports. Those that are not leased to this test are
+/// excluded.
 fn place_with_run(length: u16) -> (Place, u16) {
     let mut place = Place::with_ports(1);
     let mut mine = ports(400);
@@ -23,7 +23,7 @@ fn place_with_run(length: u16) -> (Place, u16) {
 }
 
 #[test]
-fn a_block_is_ports_in_a_row_and_the_error_names_the_longest_run() {
+fn full_block_request_names_the_longest_run() {
     let (place, first) = place_with_run(2);
     let _server = place.serve();
     assert_eq!(
@@ -45,12 +45,9 @@ fn several_names_are_all_or_nothing() {
     let place = Place::with_ports(2);
     let server = place.serve();
     let three = json!({"names": ["a", "b", "c"]});
-    assert_eq!(
-        server.api("POST", "/api/v1/leases", Some(&three)).status,
-        503
-    );
+    assert_eq!(server.allocate(&three).status, 503);
     let two = json!({"names": ["a", "b"]});
-    let granted = server.api("POST", "/api/v1/leases", Some(&two)).json();
+    let granted = server.allocate(&two).json();
     let granted: Vec<u64> = granted["leases"]
         .as_array()
         .unwrap()
@@ -64,7 +61,7 @@ fn several_names_are_all_or_nothing() {
 }
 
 #[test]
-fn who_waits_gets_the_port_that_is_given_back() {
+fn waiting_request_gets_the_released_port() {
     let place = Place::with_ports(1);
     let server = place.serve();
     let port = place.ok(&["alloc"]);
@@ -74,14 +71,9 @@ fn who_waits_gets_the_port_that_is_given_back() {
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    // The first look finds nothing; it is on record as no attempt, so watch for the refusal of
-    // somebody who does not wait instead: from then on the waiting one has had its look or will.
-    assert_eq!(
-        server
-            .api("POST", "/api/v1/leases", Some(&json!({})))
-            .status,
-        503
-    );
+    // The waiting request records no attempt, so its first look cannot be seen. A request that does
+    // not wait is refused meanwhile: from then on the waiting one is in the queue, or soon will be.
+    assert_eq!(server.allocate(&json!({})).status, 503);
     place.ok(&["release", port.trim()]);
     let output = waiting.wait_with_output().unwrap();
     assert_eq!(text(&output.stdout), port);
@@ -93,7 +85,7 @@ fn waiting_in_vain_says_what_was_in_the_way() {
     let server = place.serve();
     place.ok(&["alloc"]);
     let wanted = json!({"wait": "300ms"});
-    let answer = server.api("POST", "/api/v1/leases", Some(&wanted));
+    let answer = server.allocate(&wanted);
     assert_eq!(answer.status, 504, "{answer:?}");
     assert_eq!(answer.json()["code"], "timed_out");
     assert!(
@@ -107,12 +99,12 @@ fn a_strict_name_does_not_move() {
     let place = Place::with_ports(2);
     let port = {
         let server = place.serve();
-        // Its program has come and gone: the port is the name's alone.
+        // Its program has ended: the name alone keeps the port.
         let port = place.ok(&["run", "--name", "web", "--", "sh", "-c", "echo $PORT"]);
         assert!(server.stop().success());
         port
     };
-    let _stranger = crate::support::stranger(port.trim().parse().unwrap());
+    let _occupant = crate::support::occupant(port.trim().parse().unwrap());
     let _server = place.serve();
     let refused = place.run(&["alloc", "--name", "web", "--strict"]);
     assert_eq!(refused.status.code(), Some(1));
@@ -126,13 +118,13 @@ fn a_strict_name_does_not_move() {
 }
 
 #[test]
-fn without_a_service_a_name_whose_port_is_taken_moves_or_is_refused() {
+fn name_with_a_taken_port_moves_without_a_service() {
     let place = Place::with_ports(2);
     let port = place.ok(&["alloc", "--name", "web"]);
-    // Its owner has come and gone: the name is kept, nothing holds the port.
+    // Its owner has ended: the name is kept, no hold is left.
     let ran = place.ok(&["run", "--name", "web", "--", "sh", "-c", "echo $PORT"]);
     assert_eq!(ran, port);
-    let _stranger = crate::support::stranger(port.trim().parse().unwrap());
+    let _occupant = crate::support::occupant(port.trim().parse().unwrap());
     let refused = place.run(&["alloc", "--name", "web", "--strict"]);
     assert_eq!(refused.status.code(), Some(1));
     let said = text(&refused.stderr);
@@ -141,7 +133,7 @@ fn without_a_service_a_name_whose_port_is_taken_moves_or_is_refused() {
 }
 
 #[test]
-fn a_name_for_tcp_becomes_one_for_both_while_its_program_is_away() {
+fn tcp_name_becomes_both_while_its_program_is_away() {
     let place = Place::with_ports(2);
     let server = place.serve();
     let port: u16 = place
@@ -150,13 +142,13 @@ fn a_name_for_tcp_becomes_one_for_both_while_its_program_is_away() {
         .parse()
         .unwrap();
     let both = json!({"name": "web", "protocol": "both"});
-    let answer = server.api("POST", "/api/v1/leases", Some(&both));
+    let answer = server.allocate(&both);
     assert_eq!(answer.status, 201, "{answer:?}");
     let leases = answer.json()["leases"].as_array().unwrap().clone();
     let ports: Vec<&serde_json::Value> = leases.iter().map(|lease| &lease["port"]).collect();
     assert_eq!(ports, [&json!(port), &json!(port)]);
     let strict = json!({"name": "web", "protocol": "tcp", "strict": true});
-    let answer = server.api("POST", "/api/v1/leases", Some(&strict));
+    let answer = server.allocate(&strict);
     assert_eq!(
         (answer.status, &answer.json()["code"]),
         (409, &json!("name_taken"))
@@ -172,7 +164,7 @@ fn the_bound_on_attempts_counts_what_was_busy() {
 }
 
 #[test]
-fn who_hangs_up_leaves_the_line() {
+fn client_disconnect_leaves_the_queue() {
     let place = Place::with_ports(1);
     let server = place.serve();
     let port = place.ok(&["alloc"]);
@@ -186,7 +178,7 @@ fn who_hangs_up_leaves_the_line() {
     gone.wait().unwrap();
     let next = json!({"wait": "60s"});
     std::thread::scope(|scope| {
-        let waiting = scope.spawn(|| server.api("POST", "/api/v1/leases", Some(&next)));
+        let waiting = scope.spawn(|| server.allocate(&next));
         place.ok(&["release", port.trim()]);
         assert_eq!(waiting.join().unwrap().status, 201);
     });

@@ -1,4 +1,4 @@
-//! What shells and readers of manuals get: completions from the running service, manual pages.
+//! Shell completions from the running service, and manual pages.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use crate::host::skipped;
 use crate::support::{PORTBOOK, Place, text};
 
-/// Has bash complete this line as at a tab, with `portbook` on its path, and gives what it offers.
+/// Completes this line in bash, with `portbook` on its path, and returns the offers.
 fn completed(place: &Place, words: &[&str]) -> Vec<String> {
     let quoted: Vec<String> = words.iter().map(|word| format!("'{word}'")).collect();
     let script = format!(
@@ -59,7 +59,7 @@ fn names_pools_and_interfaces_come_from_the_running_service() {
         words.extend(["release", "web"]);
         assert_eq!(completed(&other, &words), ["web-frontend"], "{flag}");
     }
-    // Without a service there is nothing to offer, and nothing to complain about.
+    // Without a service there is no offer and no error.
     server.stop();
     assert_eq!(completed(&place, &["portbook", "release", "web"]), [""]);
 }
@@ -84,7 +84,7 @@ fn each_shell_reads_its_script() {
     assert_eq!(place.run(&["completions", "tcsh"]).status.code(), Some(2));
 }
 
-/// Formats a page as `man` does; what it complains about.
+/// Formats a page as `man` does and returns the warnings.
 fn complaints(page: &Path) -> Option<String> {
     let mut command = Command::new("man");
     command

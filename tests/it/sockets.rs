@@ -1,4 +1,4 @@
-//! Hand-over `fd`: the owner is given sockets, and nobody can come in between.
+//! Hand-over `fd`: the owner gets listening sockets, and no other process can bind in between.
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::{IpAddr, Ipv4Addr, TcpStream};
@@ -17,7 +17,7 @@ const LEASES: &str = "/api/v1/leases";
 const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// Serves on the sockets that it was started with, as a program under socket activation does: it
-/// says what it was told of them, and greets whoever connects.
+/// says what it was told of them, and greets each client.
 const ACTIVATED: &str = r#"
 import os, select, socket
 assert os.environ["LISTEN_PID"] == str(os.getpid()), "not meant for this process"
@@ -102,7 +102,7 @@ fn is_shut(port: u16) -> bool {
 }
 
 fn lease(server: &Server, body: &Value) -> (String, u16) {
-    let granted = server.api("POST", LEASES, Some(body));
+    let granted = server.allocate(body);
     assert_eq!(granted.status, 201, "{granted:?}");
     let lease = &granted.json()["leases"][0];
     let port = lease["port"].as_u64().unwrap().try_into().unwrap();
@@ -161,12 +161,12 @@ fn without_a_service_the_program_has_sockets_and_hold() {
     assert_eq!(program.said, format!("portbook:portbook {port} {port}"));
     assert!(greets(place.ports[0]) && is_shut(place.ports[0]));
     drop(program);
-    // The visitor's connection may linger, which keeps out strict binds alone.
+    // The visitor's connection may linger, which refuses strict binds alone.
     eventually("free", || bind(LOCALHOST, port, How::AsServersDo).ok());
 }
 
 #[test]
-fn what_was_inherited_at_these_numbers_gives_way() {
+fn inherited_descriptors_give_way_to_sockets() {
     let place = Place::with_ports(1);
     let _server = place.serve();
     let script = place.folder().join("activated.py");
@@ -190,7 +190,7 @@ fn a_name_restarts_on_its_sockets() {
     visitor.read_exact(&mut [0; 5]).unwrap();
     drop(first);
     eventually("put away", || {
-        let list = server.api("GET", "/api/v1/leases?name=web", None).json();
+        let list = server.get("/api/v1/leases?name=web").json();
         (list["leases"][0]["state"] == "reserved").then_some(())
     });
     assert!(is_shut(port));
@@ -213,19 +213,19 @@ fn any_program_of_the_user_can_ask_for_the_sockets() {
         json!([format!("0.0.0.0:{port}"), format!("[::]:{port}")])
     );
     assert!(greets(port) && is_shut(port));
-    // They are somebody's now: nobody gets them twice.
+    // They have an owner now: no process gets them twice.
     let again = fetched(fetch(&server, &id));
     let said: Value = serde_json::from_slice(&again.stdout).unwrap();
     assert_eq!(said["problem"]["code"], "port_in_use");
     let active = eventually("its owner", || {
-        let lease = server.api("GET", &format!("{LEASES}/{id}"), None).json();
+        let lease = server.get(&format!("{LEASES}/{id}")).json();
         (lease["state"] == "active").then_some(lease)
     });
     assert_eq!(active["owner"]["pid"], program.child.id());
 }
 
 #[test]
-fn who_closes_the_sockets_can_ask_again() {
+fn sockets_can_be_requested_again_after_closing() {
     let place = Place::with_ports(1);
     let server = place.serve();
     let (id, port) = lease(&server, &json!({"handover": "fd", "name": "web"}));
@@ -242,10 +242,10 @@ fn sockets_are_refused_where_they_are_not_due() {
     let place = Place::with_ports(2);
     let server = place.serve();
     let (gate, _) = lease(&server, &json!({}));
-    let nobody = "018f0000-0000-7000-8000-000000000000";
+    let unknown = "018f0000-0000-7000-8000-000000000000";
     for (id, code) in [
         (&*gate, "invalid_request"),
-        (nobody, "not_found"),
+        (unknown, "not_found"),
         ("x", "invalid_request"),
     ] {
         let output = fetched(fetch(&server, id));
@@ -271,7 +271,7 @@ fn a_udp_owner_is_given_the_held_socket_itself() {
 }
 
 /// A command as a user without privileges, who may run it.
-fn as_nobody(program: &Path) -> Command {
+fn as_unprivileged(program: &Path) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]);
     command.arg(program);
@@ -298,7 +298,7 @@ fn a_privileged_port_reaches_a_user_without_privilege() {
     let socket = folder.join("api.sock");
     place.set("PORTBOOK_SOCKET", socket.to_str().unwrap());
     let _server = place.serve();
-    let mut command = as_nobody(Path::new("/usr/bin/env"));
+    let mut command = as_unprivileged(Path::new("/usr/bin/env"));
     command
         .args([
             "-i",

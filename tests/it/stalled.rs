@@ -1,5 +1,5 @@
 //! The service stands still for longer than a lease lasts, as on a machine that is out of memory
-//! or was suspended. Whoever asked for more time meanwhile gets it.
+//! or was suspended. Renewals sent meanwhile count.
 
 use std::time::Duration;
 
@@ -11,18 +11,18 @@ use crate::tools::eventually;
 
 const LEASES: &str = "/api/v1/leases";
 
-/// So many that not all renewals are answered in the first moment.
+/// Number of leases: too many for all renewals to be answered at once.
 const LEASE_COUNT: usize = 200;
 
 /// Longer than the leases here last.
 const STALL: Duration = Duration::from_secs(3);
 
 #[test]
-fn renewals_that_came_during_a_stall_are_served_before_leases_expire() {
+fn renewals_sent_during_a_stall_precede_expiry() {
     let place = Place::with_ports(LEASE_COUNT);
     let server = place.serve();
     let wanted = json!({ "ttl": "2s", "count": LEASE_COUNT });
-    let granted = server.api("POST", LEASES, Some(&wanted));
+    let granted = server.allocate(&wanted);
     let granted = granted.json();
     let leases = granted["leases"].as_array().unwrap().iter();
     let ids: Vec<&str> = leases.map(|lease| lease["id"].as_str().unwrap()).collect();
@@ -44,9 +44,9 @@ fn renewals_that_came_during_a_stall_are_served_before_leases_expire() {
         .collect();
     let count = late.len();
     assert_eq!(count, 0, "of {}: {:?}", wanted.len(), late.first());
-    // And what nobody renewed ends all the same.
+    // Leases that were not renewed end.
     eventually("expired", || {
-        let lease = server.api("GET", &format!("{LEASES}/{forgotten}"), None);
+        let lease = server.get(&format!("{LEASES}/{forgotten}"));
         (lease.json()["state"] == "expired").then_some(())
     });
 }

@@ -1,5 +1,5 @@
-//! A service that follows another: by take-over, or with what a supervisor kept. No port is let go
-//! of in between, not for a moment.
+//! A service that follows another, by take-over or with the holds that a supervisor kept. Every port stays
+//! held in between.
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -11,8 +11,8 @@ use crate::tools::{Running, eventually};
 
 const LEASES: &str = "/api/v1/leases";
 
-/// Tries to bind one port with SO_REUSEADDR as fast as it can, and counts how often it got it. Says
-/// so for every line that it reads.
+/// Tries to bind one port with SO_REUSEADDR as fast as it can and counts its successes. Prints the count
+/// for every line that it reads.
 const HAMMER: &str = r#"
 import select, socket, sys
 port, won, tried = int(sys.argv[1]), 0, 0
@@ -137,7 +137,7 @@ fn hammer(port: u16) -> Spoken {
     hammer
 }
 
-/// How often it got the port since it started, after it has tried some more.
+/// Number of its successes so far, after some more tries.
 fn won(hammer: &mut Spoken) -> u64 {
     hammer.say("now");
     let counts = hammer.hear();
@@ -147,26 +147,24 @@ fn won(hammer: &mut Spoken) -> u64 {
 }
 
 fn granted(server: &Server, body: &Value) -> u16 {
-    let answer = server.api("POST", LEASES, Some(body));
+    let answer = server.allocate(body);
     let document = answer.json();
     let port = &document["leases"][0]["port"];
     port.as_u64().unwrap().try_into().unwrap()
 }
 
-/// A name that nobody came to claim: held, gate shut.
+/// A name whose lease was never claimed: held, gate shut.
 fn reserved(server: &Server) -> u16 {
     let port = granted(server, &json!({"name": "web", "claim_within": "1s"}));
     eventually("put away", || {
-        let list = server.api("GET", "/api/v1/leases?name=web", None).json();
+        let list = server.get("/api/v1/leases?name=web").json();
         (list["leases"][0]["state"] == "reserved").then_some(())
     });
     port
 }
 
 fn leases(server: &Server) -> Vec<(String, u64, String)> {
-    let list = server
-        .api("GET", "/api/v1/leases?pool=default", None)
-        .json();
+    let list = server.get("/api/v1/leases?pool=default").json();
     let leases = list["leases"].as_array().unwrap().iter();
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     leases
@@ -178,7 +176,7 @@ fn leases(server: &Server) -> Vec<(String, u64, String)> {
 }
 
 #[test]
-fn who_takes_over_gets_every_hold_and_nobody_comes_in_between() {
+fn takeover_passes_every_hold_without_a_gap() {
     let place = Place::with_ports(6);
     let first = place.serve();
     let web = reserved(&first);
@@ -202,19 +200,19 @@ fn who_takes_over_gets_every_hold_and_nobody_comes_in_between() {
             .log()
             .contains("took the sockets of the running service over")
     );
-    // It keeps them as its own.
+    // The successor keeps them.
     assert_eq!(granted(&second, &json!({"name": "web"})), web);
 }
 
 #[test]
-fn where_nobody_serves_taking_over_is_starting() {
+fn takeover_without_a_running_service_starts_one() {
     let place = Place::with_ports(1);
     let server = place.serve_with(&["--takeover"]);
     granted(&server, &json!({}));
 }
 
 #[test]
-fn what_a_supervisor_keeps_survives_a_crash() {
+fn holds_kept_by_a_supervisor_survive_a_crash() {
     let place = Place::with_ports(6);
     let notify = place.folder().join("notify");
     let log = place.folder().join("log");

@@ -1,4 +1,4 @@
-//! What every test needs: ports that are safe to use, a service of its own, and its command line.
+//! Basics of all tests: ports that are safe to use, a service of its own, and its command line.
 //!
 //! Ports come from portbook itself: one record, shared by all tests of this build, leases them to
 //! the test process, so that tests can run side by side and in any order.
@@ -14,9 +14,9 @@ use tempfile::TempDir;
 /// The binary under test.
 pub const PORTBOOK: &str = env!("CARGO_BIN_EXE_portbook");
 
-/// Leases `count` ports to this test process; they are free, and nobody else's.
+/// Leases `count` free ports to this test process.
 pub fn ports(count: usize) -> Vec<u16> {
-    // A command holds all that it asks for at once, within its limit on open descriptors.
+    // One command holds all its ports at once, so its descriptor limit bounds the count.
     const AT_ONCE: usize = 100;
     if count > AT_ONCE {
         return [ports(AT_ONCE), ports(count - AT_ONCE)].concat();
@@ -24,7 +24,7 @@ pub fn ports(count: usize) -> Vec<u16> {
     leased(&["--strategy", "random", "--count"], count)
 }
 
-/// The same in a row, for tests of what comes after a port; the first of them.
+/// Leases `count` neighbouring ports to this test process and returns the first.
 pub fn ports_in_a_row(count: usize) -> u16 {
     leased(&["--block"], count)[0]
 }
@@ -54,12 +54,12 @@ pub fn ranges(ports: &[u16]) -> String {
     texts.join(",")
 }
 
-/// The binary without any setting of whoever runs the tests.
+/// The binary under test, without settings of the surrounding environment.
 pub fn command() -> Command {
     command_of(PORTBOOK)
 }
 
-/// A program without any setting of whoever runs the tests.
+/// A program without settings of the surrounding environment.
 pub fn command_of(program: &str) -> Command {
     let mut command = Command::new(program);
     command.env_clear();
@@ -85,7 +85,7 @@ pub struct Place {
 }
 
 impl Place {
-    /// A place with so many ports in its default pool, and four for the console.
+    /// A place with `count` ports in its default pool, and four for the console.
     pub fn with_ports(count: usize) -> Self {
         let mut ports = ports(count + 4);
         let console_ports = ports.split_off(count);
@@ -105,7 +105,7 @@ impl Place {
         let (pool, console) = (ranges(&place.ports), ranges(&place.console_ports));
         place.set("PORTBOOK_POOLS__DEFAULT__RANGES", &pool);
         place.set("PORTBOOK_POOLS__CONSOLE__RANGES", &console);
-        // So that a test can say which port comes next; what is learned has tests of its own.
+        // Tests must know the next port; learning has tests of its own.
         for pool in ["DEFAULT", "CONSOLE"] {
             place.set(&format!("PORTBOOK_POOLS__{pool}__STRATEGY"), "ordered");
         }
@@ -147,7 +147,7 @@ impl Place {
         command
     }
 
-    /// A folder of this place's own, for files beside the data directory.
+    /// Folder for files beside the data directory.
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
@@ -160,7 +160,7 @@ impl Place {
             .expect("portbook can be run")
     }
 
-    /// Runs portbook, which must succeed, and gives its stdout.
+    /// Runs portbook, which must succeed, and returns its stdout.
     pub fn ok(&self, arguments: &[&str]) -> String {
         let output = self.run(arguments);
         assert!(
@@ -171,19 +171,19 @@ impl Place {
         text(&output.stdout)
     }
 
-    /// Runs portbook with `--json`, which must succeed, and gives the document.
+    /// Runs portbook with `--json`, which must succeed, and returns the document.
     pub fn json(&self, arguments: &[&str]) -> Value {
         let mut all = vec!["--json"];
         all.extend(arguments);
         serde_json::from_str(&self.ok(&all)).expect("a JSON document")
     }
 
-    /// Starts a service and waits until it says where its console is.
+    /// Starts a service and waits for the line with its console.
     pub fn serve(&self) -> Server {
         self.serve_with(&[])
     }
 
-    /// The same with more arguments.
+    /// Starts a service with more arguments.
     pub fn serve_with(&self, arguments: &[&str]) -> Server {
         let mut command = self.command();
         command.arg("serve").args(arguments);
@@ -231,7 +231,7 @@ impl Server {
         server
     }
 
-    /// What it wrote to stderr so far.
+    /// Its stderr so far.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.data_dir.with_extension("log")).unwrap_or_default()
     }
@@ -260,7 +260,28 @@ impl Server {
         exchange(stream, &request(method, path, "localhost", &[], body))
     }
 
-    /// The same with a header more.
+    /// Reads an address over the API socket.
+    pub fn get(&self, path: &str) -> Answer {
+        self.api("GET", path, None)
+    }
+
+    /// Asks for leases.
+    pub fn allocate(&self, wanted: &Value) -> Answer {
+        self.api("POST", "/api/v1/leases", Some(wanted))
+    }
+
+    /// Releases a lease.
+    pub fn release(&self, id: impl std::fmt::Display) -> Answer {
+        self.api("DELETE", &format!("/api/v1/leases/{id}"), None)
+    }
+
+    /// Living leases of a pool, up to a thousand.
+    pub fn living(&self, pool: &str) -> Vec<Value> {
+        let list = self.get(&format!("/api/v1/leases?limit=1000&pool={pool}"));
+        list.json()["leases"].as_array().unwrap().clone()
+    }
+
+    /// Sends a request with one more header over the API socket.
     pub fn api_with(&self, header: (&str, &str), method: &str, path: &str, body: &Value) -> Answer {
         let stream = std::os::unix::net::UnixStream::connect(self.socket()).unwrap();
         exchange(
@@ -290,7 +311,7 @@ impl Server {
         rustix::process::kill_process(pid, signal).unwrap();
     }
 
-    /// Ends it with SIGTERM and gives its exit status.
+    /// Ends it with SIGTERM and returns its exit status.
     pub fn stop(mut self) -> ExitStatus {
         self.signal(rustix::process::Signal::TERM);
         self.child.wait().unwrap()
@@ -356,8 +377,13 @@ fn exchange(mut stream: impl std::io::Read + std::io::Write, request: &str) -> A
     }
 }
 
-/// Sends a request over an API socket whose service may be gone at any moment. None unless a whole
-/// answer came.
+/// The port of a lease.
+pub fn port(lease: &Value) -> u16 {
+    lease["port"].as_u64().unwrap().try_into().unwrap()
+}
+
+/// Sends a request over an API socket whose service may end at any moment. `None` unless the whole
+/// answer arrived.
 pub fn ask(socket: &Path, method: &str, path: &str, body: Option<&Value>) -> Option<Answer> {
     let mut stream = std::os::unix::net::UnixStream::connect(socket).ok()?;
     let sent = request(method, path, "localhost", &[], body);
@@ -378,7 +404,7 @@ pub fn ask(socket: &Path, method: &str, path: &str, body: Option<&Value>) -> Opt
 }
 
 /// A listener of another process: Python with nothing but a socket on `port`.
-pub fn stranger(port: u16) -> Stranger {
+pub fn occupant(port: u16) -> Occupant {
     let script = "import socket,sys\n\
         s=socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)\n\
         s.bind(('127.0.0.1', int(sys.argv[1]))); s.listen(); print('listens', flush=True)\n\
@@ -394,13 +420,13 @@ pub fn stranger(port: u16) -> Stranger {
         .read_line(&mut line)
         .unwrap();
     assert_eq!(line, "listens\n");
-    Stranger(child)
+    Occupant(child)
 }
 
 /// A process that occupies a port until dropped.
-pub struct Stranger(pub Child);
+pub struct Occupant(pub Child);
 
-impl Drop for Stranger {
+impl Drop for Occupant {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();

@@ -1,16 +1,16 @@
-//! Waiting for what no event tells, processes that must end, and what the kernel lists: apart
-//! from `support`, which is about portbook itself.
+//! Waiting for conditions without an event, processes that must end, and tables of the kernel.
+//! `support` is about portbook itself.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
-/// How often `eventually` looks, and how many times: half a minute for a machine under load.
+/// Interval and number of the looks of `eventually`: half a minute, for a machine under load.
 const ROUND: Duration = Duration::from_millis(20);
 const ROUNDS: usize = 1500;
 
-/// Looks until something is there; fails after half a minute.
+/// Looks until the result is there; fails after half a minute.
 pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     for _ in 0..ROUNDS {
         if let Some(found) = look() {
@@ -52,6 +52,24 @@ impl Running {
     pub fn start(mut command: Command) -> Self {
         Self(command.spawn().expect("the program can be run"))
     }
+
+    /// Starts a program with pipes for its stdin and stdout.
+    pub fn piped(mut command: Command) -> Self {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        Self::start(command)
+    }
+
+    /// Reads a line of its stdout, without the newline.
+    pub fn line(&mut self) -> String {
+        let mut line = String::new();
+        let stdout = self.0.stdout.as_mut().unwrap();
+        BufReader::new(stdout).read_line(&mut line).unwrap();
+        line.trim_end().to_owned()
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.0.id()
+    }
 }
 
 impl Drop for Running {
@@ -61,7 +79,7 @@ impl Drop for Running {
     }
 }
 
-/// What a web server on `port` answers to a plain GET, or nothing while nobody answers.
+/// Answer of a web server on `port` to a plain GET. `None` until a server answers.
 pub fn fetch(port: u16) -> Option<String> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
     stream.write_all(b"GET / HTTP/1.0\r\n\r\n").ok()?;
@@ -82,7 +100,7 @@ pub fn lingers(port: u16) -> bool {
     })
 }
 
-/// Whether somebody without SO_REUSEADDR could bind the port on every IPv4 address right now.
+/// Whether a bind without SO_REUSEADDR succeeds on every IPv4 address.
 pub fn is_strictly_free(port: u16) -> bool {
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     let at = std::net::SocketAddr::from((std::net::Ipv4Addr::UNSPECIFIED, port));

@@ -10,7 +10,7 @@ use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 use serde_json::{Value, json};
 
 use crate::receiver::collector;
-use crate::support::{Place, Server, stranger, text};
+use crate::support::{Place, Server, occupant, text};
 use crate::tools::{Running, eventually};
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
@@ -35,9 +35,9 @@ pub fn hex(bytes: &[u8]) -> String {
 }
 
 #[test]
-fn an_allocation_with_a_conflict_is_one_tree_in_the_callers_trace() {
+fn allocation_is_one_tree_in_the_callers_trace() {
     let place = Place::with_ports(2);
-    let _stranger = stranger(place.ports[0]);
+    let _occupant = occupant(place.ports[0]);
     let (url, spans) = collector();
     let server = place.serve_with(&["--otlp-endpoint", &url]);
     let traceparent = format!("00-{TRACE}-{PARENT}-01");
@@ -105,7 +105,7 @@ fn named<'a>(spans: &'a [Span], name: &str) -> &'a Span {
 }
 
 #[test]
-fn what_happens_to_a_lease_later_is_linked_to_its_allocation() {
+fn later_lease_spans_link_to_their_allocation() {
     let place = Place::with_ports(2);
     let (url, spans) = collector();
     let server = place.serve_with(&["--otlp-endpoint", &url]);
@@ -113,7 +113,7 @@ fn what_happens_to_a_lease_later_is_linked_to_its_allocation() {
     let id = granted["leases"][0]["id"].as_str().unwrap();
     place.ok(&["renew", id]);
     place.ok(&["release", id]);
-    // A lease whose owner is gone, and one whose time is up.
+    // One lease whose owner has ended, and one that has expired.
     place.ok(&["run", "--", "true"]);
     place.ok(&["alloc", "--ttl", "100ms"]);
     while !place.json(&["list"])["leases"]
@@ -151,26 +151,26 @@ fn what_happens_to_a_lease_later_is_linked_to_its_allocation() {
     }
 }
 
-/// Grants a lease whose owner never listens, and waits until a server that is not its child has come
-/// in through the open gate.
+/// Grants a lease whose owner never listens, and waits until an outsider has come in through the open
+/// gate.
 fn lost_to_a_stranger(place: &Place, server: &Server) -> Value {
     let mut owner = std::process::Command::new("sleep");
     owner.arg("60");
     let owner = Running::start(owner);
     let wanted = json!({ "owner_pid": owner.0.id() });
-    let granted = server.api("POST", "/api/v1/leases", Some(&wanted)).json();
+    let granted = server.allocate(&wanted).json();
     let id = granted["leases"][0]["id"].as_str().unwrap();
     let path = format!("/api/v1/leases/{id}");
-    let _stranger = stranger(place.ports[0]);
+    let _occupant = occupant(place.ports[0]);
     eventually("a late conflict", || {
-        let now = server.api("GET", &path, None).json();
+        let now = server.get(&path).json();
         (now["state"] == "lost").then_some(())
     });
     granted
 }
 
 #[test]
-fn a_late_conflict_is_a_trace_of_its_own_linked_to_its_allocation() {
+fn late_conflict_has_its_own_linked_trace() {
     let place = Place::with_ports(1);
     let (url, spans) = collector();
     let server = place.serve_with(&["--otlp-endpoint", &url]);
@@ -249,15 +249,15 @@ fn a_choice_tells_what_each_candidate_would_cost() {
     assert!((cost - terms.iter().sum::<f64>()).abs() < 1e-9);
 }
 
-/// What one granted and one refused allocation left behind, wherever it can be read: the name of the
-/// place, and the document or text.
+/// Records of one granted and one refused allocation: the name of each place with its document or
+/// text.
 fn records(place: &Place, server: &Server) -> Vec<(&'static str, String)> {
     let granted = place.json(&["alloc", "--name", "web"]);
     let refused = place.run(&["--json", "alloc"]);
     assert!(!refused.status.success());
     let (allocation, lease) = (&granted["allocation"], &granted["leases"][0]["id"]);
     let (allocation, lease) = (allocation.as_str().unwrap(), lease.as_str().unwrap());
-    let get = |path: &str| server.api("GET", path, None).body;
+    let get = |path: &str| server.get(path).body;
     let attempts = format!("/api/v1/history/attempts?allocation={allocation}");
     let (rows, log) = (get(&attempts), server.log());
     let line = |word: &str| log.lines().find(|line| line.contains(word)).unwrap();
@@ -286,11 +286,9 @@ fn records(place: &Place, server: &Server) -> Vec<(&'static str, String)> {
     ]
 }
 
-/// How the console's pages about the newest lease look.
+/// The console's pages about the newest lease.
 fn pages(server: &Server) -> Vec<(String, String)> {
-    let leases = server
-        .api("GET", "/api/v1/leases?pool=default", None)
-        .json();
+    let leases = server.get("/api/v1/leases?pool=default").json();
     let lease = &leases["leases"][0];
     let (id, allocation) = (lease["id"].as_str().unwrap(), lease["allocation"].as_str());
     let allocation = allocation.unwrap();

@@ -1,4 +1,4 @@
-//! systemd: units that hold, and what the service says to a supervisor and takes from it. The
+//! systemd: valid units, and the messages and sockets between the service and its supervisor. The
 //! descriptor store has tests in `succession`.
 
 use std::path::Path;
@@ -10,7 +10,8 @@ use crate::host::skipped;
 use crate::support::{PORTBOOK, Place, Server, command_of, text};
 use crate::tools::eventually;
 
-/// What systemd finds wrong with the units in a folder; none, said aloud, where it is not installed.
+/// Faults that systemd finds in the units of a folder. `None`, reported on stderr, if systemd is not
+/// installed.
 pub fn complaints(folder: &Path, names: &[&str], more: &[&str]) -> Option<String> {
     let mut command = command_of("systemd-analyze");
     command.env("XDG_RUNTIME_DIR", folder);
@@ -24,7 +25,7 @@ pub fn complaints(folder: &Path, names: &[&str], more: &[&str]) -> Option<String
     };
     let said = text(&output.stderr);
     assert!(output.status.success() || !said.is_empty());
-    // Only what is said of ours: the host's own units may have faults.
+    // Lines about our units alone: the host's own units may have faults.
     let ours = said
         .lines()
         .filter(|line| names.iter().any(|name| line.contains(name)));
@@ -44,7 +45,7 @@ fn the_units_of_the_system_hold() {
     if let Some(said) = complaints(folder.path(), &names, &[]) {
         assert_eq!(said, "");
     }
-    // A fault would be told.
+    // A fault would be reported.
     let broken = "[Service]\nExecStart=/nonexistent/program\nFileDescriptorStoreMax=many\n";
     std::fs::write(folder.path().join("broken.service"), broken).unwrap();
     if let Some(said) = complaints(folder.path(), &["broken.service"], &[]) {
@@ -83,7 +84,7 @@ fn a_user_installs_units_of_this_very_program() {
     if let Some(said) = complaints(&folder, &names, &["--user"]) {
         assert_eq!(said, "");
     }
-    // Somebody may have changed them.
+    // An administrator may have changed them.
     std::fs::write(folder.join("portbook.service"), "mine").unwrap();
     let output = install(&[]);
     assert_eq!(output.status.code(), Some(1));
@@ -160,7 +161,7 @@ fn it_answers_on_activated_sockets_and_speaks_to_its_supervisor() {
     heard("STOPPING=1");
     let mut server = server;
     assert!(server.child.wait().unwrap().success());
-    // The sockets' files are the supervisor's: whoever asks next starts the service anew.
+    // The socket files belong to the supervisor: the next client starts the service.
     assert!(api.exists() && descriptors.exists());
     assert!(!place.data_dir().join("console").exists());
 }

@@ -1,5 +1,5 @@
-//! The standard variables, each against a receiver: what they say is done, and what they say wrongly
-//! is told and stops nobody.
+//! The standard OpenTelemetry variables, each against a receiver. Wrong values are reported and stop
+//! no program.
 
 use std::net::TcpListener;
 use std::time::Duration;
@@ -21,7 +21,7 @@ fn place(variables: &[(&str, &str)]) -> Place {
     place
 }
 
-/// What came of one allocation, and what the service logged and sent until it was stopped.
+/// Result of one allocation, with all that the service logged and sent until it was stopped.
 struct Run {
     granted: serde_json::Value,
     log: String,
@@ -34,7 +34,7 @@ impl Run {
         spans.map(|span| span.name).collect()
     }
 
-    /// An attribute of the resource of everything that was sent.
+    /// An attribute of the resource of all spans.
     fn attribute(&self, key: &str) -> Option<String> {
         let resource = self.posts.first()?.resources().remove(0).resource?;
         let found = resource.attributes.into_iter().find(|pair| pair.key == key);
@@ -45,7 +45,7 @@ impl Run {
     }
 }
 
-/// One allocation with the endpoint and these variables in the environment of service and command.
+/// Makes one allocation; service and command have the endpoint and these variables.
 fn run(variables: &[(&str, &str)]) -> Run {
     let (url, posts) = receiver();
     let mut place = place(variables);
@@ -63,7 +63,7 @@ fn run(variables: &[(&str, &str)]) -> Run {
 }
 
 #[test]
-fn the_endpoint_of_traces_is_taken_as_it_is_and_goes_first() {
+fn traces_endpoint_is_used_verbatim_and_wins() {
     let (url, posts) = receiver();
     let (base, traces) = ("http://127.0.0.1:1", format!("{url}/mine"));
     let place = place(&[
@@ -109,7 +109,7 @@ fn spans_are_compressed_if_asked_for() {
 }
 
 #[test]
-fn a_collector_that_does_not_answer_is_given_up_after_the_limit() {
+fn silent_collector_is_abandoned_after_the_timeout() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", silent.local_addr().unwrap());
     for limit in ["OTEL_EXPORTER_OTLP_TIMEOUT", "OTEL_BSP_EXPORT_TIMEOUT"] {
@@ -120,7 +120,7 @@ fn a_collector_that_does_not_answer_is_given_up_after_the_limit() {
         ]);
         let server = place.serve();
         // The service alone: a command has a limit of its own for its last spans.
-        server.api("POST", "/api/v1/leases", Some(&serde_json::json!({})));
+        server.allocate(&serde_json::json!({}));
         let told = || server.log().contains("could not export spans");
         // Without the variable it would be ten seconds.
         let in_time = (0..300).any(|_| {
@@ -188,7 +188,7 @@ fn switches_turn_it_off() {
 }
 
 #[test]
-fn a_callers_trace_is_gone_on_with_unless_propagators_say_otherwise() {
+fn callers_trace_continues_unless_propagators_exclude_it() {
     let id = |propagators: &str| {
         let run = run(&[("OTEL_PROPAGATORS", propagators), ("TRACEPARENT", CALLER)]);
         run.granted["trace_id"].as_str().unwrap().to_owned()
@@ -218,7 +218,7 @@ fn the_exporter_says_as_much_as_asked_for() {
 }
 
 #[test]
-fn wrong_values_are_told_by_name_and_stop_nobody() {
+fn wrong_variables_are_named_and_stop_no_program() {
     let wrong = [
         ("OTEL_BSP_SCHEDULE_DELAY", "5s"),
         ("OTEL_BSP_MAX_QUEUE_SIZE", "0"),
@@ -248,7 +248,7 @@ fn wrong_values_are_told_by_name_and_stop_nobody() {
 }
 
 #[test]
-fn an_endpoint_that_cannot_be_reached_at_all_leaves_traces_out() {
+fn unreachable_endpoint_disables_traces() {
     let place = place(&[(
         "OTEL_EXPORTER_OTLP_ENDPOINT",
         "https://collector.example:4318",
@@ -266,7 +266,7 @@ fn an_endpoint_that_cannot_be_reached_at_all_leaves_traces_out() {
 
 #[cfg(not(feature = "grpc"))]
 #[test]
-fn a_transport_that_is_not_built_in_is_told_and_leaves_traces_out() {
+fn missing_transport_is_reported_and_disables_traces() {
     let run = run(&[("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")]);
     assert!(run.log.contains("--features grpc"), "{}", run.log);
     assert!(run.posts.is_empty());

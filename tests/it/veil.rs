@@ -1,5 +1,4 @@
-//! Two users on one host: whatever one asks, the processes of another have no name. Root, who asks
-//! the same, is told.
+//! Two users on one host: no answer names the processes of another user. Root sees the names.
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
@@ -10,18 +9,18 @@ use serde_json::{Value, json};
 
 use crate::events::first_id;
 use crate::host::skipped;
-use crate::support::{Place, Server, Stranger, text};
+use crate::support::{Occupant, Place, Server, text};
 use crate::tools::eventually;
 
-/// Whose lease it is, who is in the way and comes in, and who sees everything.
+/// The owner of the lease, the outsider, and root.
 const USER: u32 = 65534;
-const INTRUDER: u32 = 65533;
+const OUTSIDER: u32 = 65533;
 const ROOT: u32 = 0;
 
-/// The name of the intruder's process, in no other text of portbook's.
+/// Name of the outsider's process; no text of portbook contains it.
 const NAME: &str = "hushd";
 
-/// Listens on a port as another user, under a name of its own.
+/// Listens on a port as another user, under its own process name.
 const INTRUDE: &str = r#"
 import os, socket, sys
 with open("/proc/self/comm", "w") as comm:
@@ -32,8 +31,8 @@ print("listens", flush=True)
 sys.stdin.read()
 "#;
 
-/// Says to a Unix socket what its argument says, and prints what comes until it ends, or until a word
-/// and the end of its paragraph.
+/// Sends its argument to a Unix socket and prints the answer: all of it, or up to the end of the
+/// paragraph that contains a given word.
 const ASK: &str = r#"
 import socket, sys
 path, said, until = sys.argv[1:]
@@ -50,9 +49,9 @@ with socket.socket(socket.AF_UNIX) as s:
 sys.stdout.buffer.write(got)
 "#;
 
-fn intruder(port: u16) -> Stranger {
+fn outsider(port: u16) -> Occupant {
     let mut child = Command::new("python3")
-        .args(["-c", INTRUDE, &port.to_string(), &INTRUDER.to_string()])
+        .args(["-c", INTRUDE, &port.to_string(), &OUTSIDER.to_string()])
         .arg(NAME)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -62,7 +61,7 @@ fn intruder(port: u16) -> Stranger {
     let stdout = child.stdout.as_mut().unwrap();
     BufReader::new(stdout).read_line(&mut line).unwrap();
     assert_eq!(line, "listens\n");
-    Stranger(child)
+    Occupant(child)
 }
 
 /// A program as this user, with nothing of the tests' settings.
@@ -76,7 +75,7 @@ pub fn as_user(uid: u32, program: &str) -> Command {
     command
 }
 
-/// A whole request of a user's, and what came back.
+/// Sends one request as a user and returns the whole answer.
 fn say(server: &Server, uid: u32, request: &str, until: &str) -> String {
     let mut command = as_user(uid, "python3");
     command.args(["-c", ASK]).arg(server.socket());
@@ -100,14 +99,14 @@ pub fn post(server: &Server, uid: u32, body: &Value) -> String {
     say(server, uid, &request, "")
 }
 
-/// Everything that was told since this event's run began, up to the late conflict.
+/// Events of this run up to the late conflict.
 fn events(server: &Server, uid: u32, run: &str) -> String {
     let request =
         format!("GET /api/v1/events HTTP/1.1\r\nHost: localhost\r\nLast-Event-ID: {run}-0\r\n\r\n");
     say(server, uid, &request, "event: late_conflict")
 }
 
-/// A service of root's that every user may ask, whose console had to move for the intruder.
+/// A service of root's that every user may ask. The outsider occupies its console's first port.
 pub fn serve(place: &mut Place) -> Server {
     let first = place.console_ports[0].to_string();
     place.set("PORTBOOK_POOLS__CONSOLE__PREFER", &first);
@@ -121,18 +120,18 @@ pub fn serve(place: &mut Place) -> Server {
     server
 }
 
-/// Whether a text names the intruder's processes.
-fn names(told: &str, intruders: &[Stranger]) -> bool {
-    let by_pid = |intruder: &Stranger| {
-        let pid = intruder.0.id();
+/// Whether a text names the outsider's processes.
+fn names(told: &str, outsiders: &[Occupant]) -> bool {
+    let by_pid = |outsider: &Occupant| {
+        let pid = outsider.0.id();
         [format!("pid {pid}"), format!("\"pid\":{pid}")]
             .iter()
             .any(|words| told.contains(words.as_str()))
     };
-    told.contains(NAME) || intruders.iter().any(by_pid)
+    told.contains(NAME) || outsiders.iter().any(by_pid)
 }
 
-/// Where the intruder can be read about, by who may.
+/// Addresses that name the outsider to viewers who may see it.
 fn named_to_root(lost: u16, busy: u16, allocation: &str) -> Vec<String> {
     vec![
         "/".to_owned(),
@@ -154,8 +153,8 @@ fn named_to_root(lost: u16, busy: u16, allocation: &str) -> Vec<String> {
     ]
 }
 
-/// Where nobody reads about it, root included.
-fn named_to_nobody(lost: u16, lease: &str) -> Vec<String> {
+/// Addresses that name the outsider to no viewer, not even root.
+fn named_to_no_viewer(lost: u16, lease: &str) -> Vec<String> {
     vec![
         "/map".to_owned(),
         "/status".to_owned(),
@@ -170,7 +169,7 @@ fn named_to_nobody(lost: u16, lease: &str) -> Vec<String> {
     ]
 }
 
-/// What the command line tells the user; empty where it cannot be run as another one.
+/// Output of commands run as the user; empty if no command can be run as another user.
 fn said_by_commands(server: &Server, lost: u16, allocation: &str) -> Vec<String> {
     let port = lost.to_string();
     let commands: [&[&str]; 8] = [
@@ -206,15 +205,15 @@ fn the_processes_of_another_user_have_no_name() {
     }
     let mut place = Place::with_ports(30);
     let (busy, lost) = (place.ports[0], place.ports[1]);
-    let mut intruders = vec![intruder(place.console_ports[0]), intruder(busy)];
+    let mut outsiders = vec![outsider(place.console_ports[0]), outsider(busy)];
     let server = serve(&mut place);
     let answer = post(&server, USER, &json!({ "name": "web" }));
-    assert!(!names(&answer, &intruders), "{answer}");
+    assert!(!names(&answer, &outsiders), "{answer}");
     let granted: Value = serde_json::from_str(answer.rsplit("\r\n\r\n").next().unwrap()).unwrap();
     let lease = granted["leases"][0]["id"].as_str().unwrap();
     let allocation = granted["allocation"].as_str().unwrap();
     assert_eq!(granted["leases"][0]["port"], lost, "{granted}");
-    intruders.push(intruder(lost));
+    outsiders.push(outsider(lost));
     eventually("a late conflict", || {
         get(&server, ROOT, &format!("/api/v1/leases/{lease}"))
             .contains("\"lost\"")
@@ -224,27 +223,27 @@ fn the_processes_of_another_user_have_no_name() {
     let id = first_id(&server);
     let run = id.split('-').next().unwrap();
     let told = events(&server, ROOT, run);
-    assert!(names(&told, &intruders), "{told}");
+    assert!(names(&told, &outsiders), "{told}");
     let told = events(&server, USER, run);
-    // That somebody came, on which port, and a process of which user: as all lists tell.
-    assert!(told.contains(&format!("uid {INTRUDER}")), "{told}");
-    assert!(!names(&told, &intruders), "{told}");
+    // The conflict, its port and the uid are public, as in all lists.
+    assert!(told.contains(&format!("uid {OUTSIDER}")), "{told}");
+    assert!(!names(&told, &outsiders), "{told}");
 
     let snapshot = server.api("POST", "/api/v1/snapshots", Some(&json!({})));
     assert_eq!(snapshot.status, 201, "{snapshot:?}");
     for path in named_to_root(lost, busy, allocation) {
         let told = get(&server, ROOT, &path);
-        assert!(names(&told, &intruders), "root is not told: {path}: {told}");
+        assert!(names(&told, &outsiders), "root is not told: {path}: {told}");
         let told = get(&server, USER, &path);
         assert!(told.starts_with("HTTP/1.1 200 "), "{path}: {told}");
-        assert!(!names(&told, &intruders), "{path}: {told}");
-        // Nor is who comes to the console without a login.
+        assert!(!names(&told, &outsiders), "{path}: {told}");
+        // A console viewer without a login sees no name either.
         let told = server.web("GET", &path, &[]).body;
-        assert!(!names(&told, &intruders), "console: {path}: {told}");
+        assert!(!names(&told, &outsiders), "console: {path}: {told}");
     }
-    for path in named_to_nobody(lost, lease) {
+    for path in named_to_no_viewer(lost, lease) {
         let told = get(&server, USER, &path);
-        assert!(!names(&told, &intruders), "{path}: {told}");
+        assert!(!names(&told, &outsiders), "{path}: {told}");
     }
     for wanted in [
         json!({ "name": "web", "strict": true }),
@@ -252,24 +251,24 @@ fn the_processes_of_another_user_have_no_name() {
     ] {
         let refused = post(&server, USER, &wanted);
         assert!(refused.starts_with("HTTP/1.1 409 "), "{refused}");
-        assert!(!names(&refused, &intruders), "{refused}");
+        assert!(!names(&refused, &outsiders), "{refused}");
     }
     let dry = json!({ "prefer": busy, "dry_run": true });
     let told = post(&server, USER, &dry);
     assert!(
-        told.starts_with("HTTP/1.1 200 ") && !names(&told, &intruders),
+        told.starts_with("HTTP/1.1 200 ") && !names(&told, &outsiders),
         "{told}"
     );
     for said in said_by_commands(&server, lost, allocation) {
-        assert!(!names(&said, &intruders), "{said}");
+        assert!(!names(&said, &outsiders), "{said}");
     }
 }
 
-/// The name of a lease, in no other text of portbook's.
+/// Name of a lease; no text of portbook contains it.
 const LEASE_NAME: &str = "hushed-shop";
 
 #[test]
-fn leases_of_another_user_are_not_named_by_what_root_did() {
+fn actions_of_root_hide_other_users_leases() {
     if !rustix::process::geteuid().is_root() {
         return skipped("what others may see", "it takes root to be two users");
     }
@@ -280,11 +279,11 @@ fn leases_of_another_user_are_not_named_by_what_root_did() {
     let named = json!({ "name": LEASE_NAME });
     let port = place.ports[0];
     assert!(post(&server, USER, &named).contains(LEASE_NAME));
-    eventually("nobody came for it", || {
-        let list = server.api("GET", "/api/v1/leases?state=reserved", None);
+    eventually("the lease ended unclaimed", || {
+        let list = server.get("/api/v1/leases?state=reserved");
         list.body.contains(LEASE_NAME).then_some(())
     });
-    // Root is told whose it is, for a port by number, in vain after a while as well.
+    // Root sees the owner, for a port by number and after a wait in vain.
     for wanted in [json!({ "port": port }), json!({ "port": port, "wait": 1 })] {
         let refused = post(&server, ROOT, &wanted);
         assert!(refused.contains(LEASE_NAME), "{refused}");
@@ -313,7 +312,7 @@ fn leases_of_another_user_are_not_named_by_what_root_did() {
         let told = server.web("GET", &path, &[]).body;
         assert!(!told.contains(LEASE_NAME), "{path}: {told}");
     }
-    // There is no other port, so that the name gives way.
+    // There is no other port, so the name gives way.
     let granted = post(&server, ROOT, &json!({}));
     assert!(granted.contains("gave way"), "{granted}");
     let granted: Value = serde_json::from_str(granted.rsplit("\r\n\r\n").next().unwrap()).unwrap();

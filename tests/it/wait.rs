@@ -1,4 +1,4 @@
-//! `portbook wait`: ends when something listens or answers, and as soon as waiting is in vain.
+//! `portbook wait`: ends when a program listens or answers, and at once if that cannot happen any more.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
@@ -6,8 +6,8 @@ use std::process::{Child, Output, Stdio};
 
 use serde_json::Value;
 
-use crate::support::{Place, stranger, text};
-use crate::tools::eventually;
+use crate::support::{Place, occupant, text};
+use crate::tools::{Running, eventually};
 
 /// A server on `$PORT` that answers these statuses in turn, then the last one for ever.
 const ANSWERS: &str = "import http.server, os, sys\n\
@@ -29,42 +29,16 @@ const IN_VAIN: [&str; 6] = [
     "echo up; read line; exit 1",
 ];
 
-/// A program in the background that ends when dropped.
-struct Background(Child);
-
-impl Background {
-    /// `portbook run` with these arguments, its stdin open.
-    fn run(place: &Place, arguments: &[&str]) -> Self {
-        let mut command = place.command();
-        command.arg("run").args(arguments);
-        Self(
-            command
-                .stdin(Stdio::piped())
-                .stdout(Stdio::piped())
-                .spawn()
-                .unwrap(),
-        )
-    }
-
-    /// Reads a line of its stdout.
-    fn line(&mut self) -> String {
-        let mut line = String::new();
-        let stdout = self.0.stdout.as_mut().unwrap();
-        BufReader::new(stdout).read_line(&mut line).unwrap();
-        line.trim_end().to_owned()
-    }
-
-    /// Lets it go on.
-    fn go_on(&mut self) {
-        self.0.stdin.take();
-    }
+/// `portbook run` with these arguments in the background, its stdin open.
+fn running(place: &Place, arguments: &[&str]) -> Running {
+    let mut command = place.command();
+    command.arg("run").args(arguments);
+    Running::piped(command)
 }
 
-impl Drop for Background {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+/// Closes the program's stdin, so that it goes on.
+fn go_on(running: &mut Running) {
+    running.0.stdin.take();
 }
 
 /// Waits in the background.
@@ -117,11 +91,11 @@ fn wait_ends_with_the_program_of_the_lease() {
     with_and_without_a_service(1, |place| {
         let port = place.ports[0].to_string();
         for target in [&*port, "web"] {
-            let mut program = Background::run(place, &IN_VAIN);
+            let mut program = running(place, &IN_VAIN);
             assert_eq!(program.line(), "up");
             let wait = waiting(place, &[target, "--timeout", "60s"]);
             eventually("it watches the program", || watches(&wait).then_some(()));
-            program.go_on();
+            go_on(&mut program);
             let output = wait.wait_with_output().unwrap();
             let pid = program.0.id();
             let words = format!("its program sh (pid {pid}, lease web) ended before it listened");
@@ -134,7 +108,7 @@ fn wait_ends_with_the_program_of_the_lease() {
 fn wait_tells_of_a_program_that_ended_at_once() {
     let place = Place::with_ports(1);
     let _server = place.serve();
-    // First a name that nobody has, then one whose program is away.
+    // First a name without a lease, then one whose program is away.
     for _ in 0..2 {
         let mut wait = waiting(&place, &["web", "--timeout", "60s"]);
         tells_of_none(&mut wait, "web");
@@ -183,7 +157,7 @@ fn wait_keeps_waiting_for_an_owner_that_comes() {
                 "http.server",
                 "{port}",
             ];
-            let _program = Background::run(place, &serve);
+            let _program = running(place, &serve);
             assert!(wait.wait().unwrap().success());
         }
     });
@@ -201,7 +175,7 @@ fn wait_for_http_passes_over_answers_of_failure() {
             ANSWERS,
             "503,500,302",
         ];
-        let _program = Background::run(place, &serve);
+        let _program = running(place, &serve);
         let report = place.json(&["wait", "api", "--http", "/health", "--timeout", "60s"]);
         assert_eq!(report["outcome"], "answered");
         assert_eq!(
@@ -213,10 +187,10 @@ fn wait_for_http_passes_over_answers_of_failure() {
 }
 
 #[test]
-fn wait_for_http_tells_the_last_answer_when_time_is_up() {
+fn wait_for_http_reports_the_last_answer_on_timeout() {
     let place = Place::with_ports(1);
     let serve = ["--name", "api", "--", "python3", "-c", ANSWERS, "503"];
-    let _program = Background::run(&place, &serve);
+    let _program = running(&place, &serve);
     place.ok(&["wait", "api", "--timeout", "60s"]);
     let output = place.run(&["wait", "api", "--http", "/", "--timeout", "1s"]);
     ended(&output, 124, "was answered 503 Service Unavailable");
@@ -242,12 +216,12 @@ fn wait_for_http_takes_no_other_protocol_for_an_answer() {
 fn wait_for_free_says_who_is_there() {
     with_and_without_a_service(1, |place| {
         let port = place.ports[0].to_string();
-        let stranger = stranger(place.ports[0]);
+        let occupant = occupant(place.ports[0]);
         let output = place.run(&["wait", "--free", &port, "--timeout", "300ms"]);
         ended(
             &output,
             124,
-            &format!("listening by python3 (pid {})", stranger.0.id()),
+            &format!("listening by python3 (pid {})", occupant.0.id()),
         );
     });
 }
@@ -263,10 +237,10 @@ fn wait_for_free_ends_where_a_name_keeps_the_port() {
         ended(&output, 1, "is kept for lease web, whose program is away");
     }
     // One that begins to be kept meanwhile ends the wait as well.
-    let mut program = Background::run(&place, &["--name", "web", "--", "sh", "-c", "echo; read a"]);
+    let mut program = running(&place, &["--name", "web", "--", "sh", "-c", "echo; read a"]);
     program.line();
     let wait = waiting(&place, &["--free", &port]);
-    program.go_on();
+    go_on(&mut program);
     ended(
         &wait.wait_with_output().unwrap(),
         1,
@@ -303,6 +277,6 @@ fn wait_is_refused_for_what_it_cannot_wait_for() {
     ] {
         assert_eq!(place.run(arguments).status.code(), Some(2), "{arguments:?}");
     }
-    let output = place.run(&["wait", "--free", "nobody"]);
-    ended(&output, 1, "there is no lease nobody here");
+    let output = place.run(&["wait", "--free", "absent"]);
+    ended(&output, 1, "there is no lease absent here");
 }

@@ -76,7 +76,7 @@ impl Drop for Watcher {
 }
 
 fn only_lease(server: &Server) -> Value {
-    let list = server.api("GET", "/api/v1/leases?pool=default", None);
+    let list = server.get("/api/v1/leases?pool=default");
     list.json()["leases"][0].clone()
 }
 

@@ -1,11 +1,11 @@
-//! `portbook who`: on which address, whose, for which lease; every listener of the host; and who was
-//! there before.
+//! `portbook who`: occupants of a port with address, owner and lease; all listeners of the host; and past
+//! occupants.
 
 use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::support::{Place, Server, stranger, text};
+use crate::support::{Place, Server, occupant, text};
 use crate::tools::eventually;
 
 /// A program of a lease that runs until dropped.
@@ -17,6 +17,15 @@ impl Program {
         command.arg("run").args(arguments);
         command.stdin(Stdio::piped()).stdout(Stdio::null());
         Self(command.stderr(Stdio::null()).spawn().unwrap())
+    }
+
+    /// A web server on `port` under a lease of `leased`, once it listens.
+    fn serving(place: &Place, name: &str, leased: &str, port: &str) -> Self {
+        let server = ["--", "python3", "-m", "http.server", port];
+        let arguments = [&["--name", name, "--port", leased], &server[..]].concat();
+        let program = Self::run(place, &arguments);
+        place.ok(&["wait", port, "--timeout", "30s"]);
+        program
     }
 }
 
@@ -42,23 +51,11 @@ fn look(server: &Server) {
 }
 
 #[test]
-fn who_tells_the_owners_socket_from_a_strangers() {
+fn command_who_tells_owners_from_outsiders() {
     with_and_without_a_service(2, |place| {
         let [own, taken] = [place.ports[0].to_string(), place.ports[1].to_string()];
-        let serve = [
-            "--name",
-            "own",
-            "--port",
-            &own,
-            "--",
-            "python3",
-            "-m",
-            "http.server",
-            &own,
-        ];
-        let program = Program::run(place, &serve);
-        place.ok(&["wait", &own, "--timeout", "30s"]);
-        let _stranger = stranger(place.ports[1]);
+        let program = Program::serving(place, "own", &own, &own);
+        let _occupant = occupant(place.ports[1]);
 
         let said = place.ok(&["who", &own]);
         assert!(said.contains("is leased to own: "), "{said}");
@@ -108,7 +105,7 @@ fn two_leases_of_one_number_differ_by_their_addresses() {
 }
 
 #[test]
-fn who_looks_at_both_protocols_of_a_port() {
+fn command_who_shows_both_protocols_of_a_port() {
     with_and_without_a_service(1, |place| {
         let port = place.ok(&["alloc", "--protocol", "udp", "--name", "dns"]);
         let port = port.trim();
@@ -137,23 +134,11 @@ fn who_looks_at_both_protocols_of_a_port() {
 }
 
 #[test]
-fn who_without_a_port_lists_every_listener() {
+fn command_who_without_a_port_lists_every_listener() {
     with_and_without_a_service(3, |place| {
         let [own, taken, kept] = [0, 1, 2].map(|index| place.ports[index].to_string());
-        let serve = [
-            "--name",
-            "own",
-            "--port",
-            &own,
-            "--",
-            "python3",
-            "-m",
-            "http.server",
-            &own,
-        ];
-        let _program = Program::run(place, &serve);
-        place.ok(&["wait", &own, "--timeout", "30s"]);
-        let stranger = stranger(place.ports[1]);
+        let _program = Program::serving(place, "own", &own, &own);
+        let occupant = occupant(place.ports[1]);
         place.ok(&["alloc", "--name", "kept", "--port", &kept]);
         let row = |said: &str, port: &str| {
             let line = said.lines().find(|line| line.starts_with(port));
@@ -165,8 +150,8 @@ fn who_without_a_port_lists_every_listener() {
             let row = |port: &str| row(&said, port).unwrap_or_default();
             assert!(row(&own).contains("tcp 0.0.0.0 python3/"), "{said}");
             assert!(row(&own).contains(" own "), "{said}");
-            let whom = format!("tcp 127.0.0.1 python3/{} ", stranger.0.id());
-            assert!(row(&taken).contains(&whom), "{said}");
+            let process = format!("tcp 127.0.0.1 python3/{} ", occupant.0.id());
+            assert!(row(&taken).contains(&process), "{said}");
             assert!(row(&taken).contains(" stranger "), "{said}");
         }
         let said = place.ok(&["who", &ranges]);
@@ -177,7 +162,7 @@ fn who_without_a_port_lists_every_listener() {
         assert_eq!(
             row(&place.ok(&["who"]), &kept),
             None,
-            "nobody listens there"
+            "no process listens there"
         );
         let found = place.json(&["who", &ranges]);
         assert_eq!(found["listeners"].as_array().unwrap().len(), 2);
@@ -189,13 +174,13 @@ fn who_without_a_port_lists_every_listener() {
 fn pages_of_listeners_lead_to_the_next() {
     let place = Place::with_ports(3);
     let server = place.serve();
-    let strangers: Vec<_> = place.ports.iter().map(|port| stranger(*port)).collect();
+    let occupants: Vec<_> = place.ports.iter().map(|port| occupant(*port)).collect();
     let ports = crate::support::ranges(&place.ports);
     let mut path = format!("/api/v1/listeners?ports={ports}&limit=2");
     let mut found: Vec<Value> = Vec::new();
     let mut pages = 0;
     loop {
-        let page = server.api("GET", &path, None).json();
+        let page = server.get(&path).json();
         found.extend(page["listeners"].as_array().unwrap().clone());
         pages += 1;
         match page["next"].as_str() {
@@ -210,7 +195,7 @@ fn pages_of_listeners_lead_to_the_next() {
         .collect();
     let wanted: Vec<u64> = place.ports.iter().map(|port| u64::from(*port)).collect();
     assert_eq!(ports, wanted);
-    drop(strangers);
+    drop(occupants);
     for wrong in [
         "limit=0",
         "limit=1001",
@@ -219,28 +204,16 @@ fn pages_of_listeners_lead_to_the_next() {
         "after=0",
         "x=1",
     ] {
-        let answer = server.api("GET", &format!("/api/v1/listeners?{wrong}"), None);
+        let answer = server.get(&format!("/api/v1/listeners?{wrong}"));
         assert_eq!(answer.status, 400, "{wrong}: {answer:?}");
     }
 }
 
 #[test]
-fn who_names_a_program_that_listens_elsewhere() {
+fn command_who_names_an_owner_listening_elsewhere() {
     with_and_without_a_service(2, |place| {
         let [given, other] = [place.ports[0].to_string(), place.ports[1].to_string()];
-        let serve = [
-            "--name",
-            "book",
-            "--port",
-            &given,
-            "--",
-            "python3",
-            "-m",
-            "http.server",
-            &other,
-        ];
-        let _program = Program::run(place, &serve);
-        place.ok(&["wait", &other, "--timeout", "30s"]);
+        let _program = Program::serving(place, "book", &given, &other);
         let said = place.ok(&["who", &other]);
         let words = format!("its program holds lease book (port {given})");
         assert!(said.contains(&words), "{said}");
@@ -292,7 +265,7 @@ fn named_program(place: &Place, name: &str, port: u16) -> Child {
 }
 
 #[test]
-fn who_was_there_is_told_with_program_user_and_times() {
+fn past_occupants_are_shown_with_program_user_and_times() {
     let place = Place::with_ports(1);
     let server = place.serve();
     let port = place.ports[0].to_string();
@@ -342,9 +315,9 @@ fn sightings_are_exported_with_program_times_and_filters() {
     let place = Place::with_ports(2);
     let server = place.serve();
     let [port, other] = [place.ports[0].to_string(), place.ports[1].to_string()];
-    let strangers = [stranger(place.ports[0]), stranger(place.ports[1])];
+    let occupants = [occupant(place.ports[0]), occupant(place.ports[1])];
     look(&server);
-    drop(strangers);
+    drop(occupants);
     look(&server);
     let export = |more: &[&str]| {
         let all = [

@@ -1,12 +1,12 @@
-//! What a program is told of its ports: variables, words in its arguments, sockets of others.
+//! Ports as a program gets them: variables, placeholders in its arguments, inherited sockets.
 
 use std::process::Output;
 
 use serde_json::json;
 
-use crate::support::{Place, stranger, text};
+use crate::support::{Place, occupant, text};
 
-/// Shows these variables as a program under `run` has them, one a line, `-` for those that are unset.
+/// Prints these variables of a program under `run`, one a line, `-` for unset ones.
 fn shown(variables: &[&str]) -> String {
     let each = variables
         .iter()
@@ -71,13 +71,13 @@ fn sticky_block(place: &Place) {
     let expected = [at(0), at(0), at(3), "4".to_owned(), words];
     assert_eq!(ray(&prefer), expected);
     assert_eq!(ray(&[]), expected, "its names keep the row");
-    // Held otherwise it ends and is found anew: an ended block is the first choice.
+    // Held differently, the block ends and is granted again: an ended block is the first choice.
     let elsewhere = ["--interface", "loopback"];
     assert_eq!(ray(&elsewhere)[0], at(0), "the same row on other addresses");
     place.ok(&["release", "ray"]);
     let living = place.json(&["list", "--pool", "default"]);
     assert_eq!(living["leases"], json!([]), "{living}");
-    // Ordered, a new block begins at the pool's first port: its names have forgotten the row.
+    // With `ordered` a new block begins at the pool's first port: its names have forgotten the row.
     assert_eq!(ray(&[])[0], place.ports[0].to_string());
 }
 
@@ -96,10 +96,10 @@ fn a_block_that_lives_in_part_moves_as_a_whole() {
     let server = place.serve();
     let first = place.ports[0];
     let two = json!({"name": "ray", "block": 2});
-    assert_eq!(server.api("POST", "/api/v1/leases", Some(&two)).status, 201);
+    assert_eq!(server.allocate(&two).status, 201);
     place.ok(&["release", "ray.1"]);
-    let _stranger = stranger(first + 1);
-    let granted = server.api("POST", "/api/v1/leases", Some(&two));
+    let _occupant = occupant(first + 1);
+    let granted = server.allocate(&two);
     let granted = granted.json();
     let ports = |granted: &serde_json::Value| -> Vec<u64> {
         let leases = granted["leases"].as_array().unwrap();
@@ -113,17 +113,14 @@ fn a_block_that_lives_in_part_moves_as_a_whole() {
         [u64::from(first) + 2, u64::from(first) + 3],
         "{granted}"
     );
-    // A longer one moves as well, and a living program is not moved.
+    // A longer block moves as well; a living program is not moved.
     let three = json!({"name": "ray", "block": 3});
-    let longer = server.api("POST", "/api/v1/leases", Some(&three)).json();
+    let longer = server.allocate(&three).json();
     assert_eq!(ports(&longer)[0], u64::from(first) + 2, "{longer}");
     let owned = json!({"name": "own", "owner_pid": std::process::id()});
-    assert_eq!(
-        server.api("POST", "/api/v1/leases", Some(&owned)).status,
-        201
-    );
+    assert_eq!(server.allocate(&owned).status, 201);
     let block = json!({"name": "own", "block": 2});
-    let refused = server.api("POST", "/api/v1/leases", Some(&block));
+    let refused = server.allocate(&block);
     assert_eq!(refused.json()["code"], "name_taken", "{refused:?}");
 }
 
@@ -184,7 +181,7 @@ fn names_with_one_variable_are_refused_everywhere() {
         assert!(said.contains("both set"), "{said}");
         let alloc = place.run(&[&["alloc"], &options[..]].concat());
         assert_eq!(alloc.status.code(), Some(2), "{}", text(&alloc.stderr));
-        let answer = server.api("POST", "/api/v1/leases", Some(&json!({"names": names})));
+        let answer = server.allocate(&json!({"names": names}));
         assert_eq!(answer.json()["code"], "invalid_request", "{answer:?}");
     }
 }

@@ -44,7 +44,7 @@ impl Help {
         }
     }
 
-    /// What is wrong with the words of a command line after `portbook`.
+    /// The fault in the words of a command line after `portbook`. `None` if there is none.
     pub fn fault(&self, line: &str) -> Option<String> {
         let mut command = String::new();
         let mut words = line.split_whitespace().peekable();
@@ -81,7 +81,7 @@ impl Help {
         self.0.values().any(|options| options.contains(flag))
     }
 
-    /// What is wrong with a span in running text: a command line without its `portbook`, or a flag.
+    /// The fault in a span of running text, which is a command line without `portbook`, or a flag.
     pub fn fault_of_span(&self, span: &str) -> Option<String> {
         let first = span.split_whitespace().next()?;
         if self.0.contains_key(first) && span.contains(' ') {
