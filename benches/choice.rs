@@ -1,4 +1,4 @@
-//! How long one choice takes in a pool of 64,000 ports, at any fill: `cargo bench --bench choice`.
+//! Time of one choice in a pool of 64,000 ports, at any fill: `cargo bench --bench choice`.
 
 use std::hint::black_box;
 
@@ -16,7 +16,7 @@ const POOL: u32 = 64_000;
 const FIRST: u16 = 1_500;
 const ROUNDS: u32 = 20_000;
 
-/// What one choice may take.
+/// Longest time of one choice.
 const AIM_US: f64 = 10.0;
 
 /// Processor time of this thread in microseconds: what others do meanwhile does not count.
@@ -106,7 +106,7 @@ fn main() {
         let mut ports = pool();
         rng.shuffle(&mut ports);
         let (left, gone) = ports.split_at(free as usize);
-        // What is gone is leased, or seen busy by the latest snapshot.
+        // The missing ports are leased, or busy in the latest snapshot.
         for (what, history, eligible) in [
             ("leased", history(&[]), bits(left)),
             ("busy", history(gone), bits(&ports)),

@@ -1,4 +1,4 @@
-//! What a service knows, and what one may ask of it: the same calls with and without one.
+//! Questions and requests to a service: the calls are the same with and without one.
 //!
 //! `client` lists the living leases; `client NAME` leases a port under a name for a child process,
 //! tells why it is this one, makes it last longer, and gives it back.

@@ -18,13 +18,13 @@ pub struct Api {
     stream: BufReader<Box<dyn Stream>>,
 }
 
-/// What the service said.
+/// Answer of the service.
 pub struct Answer {
     /// The status.
     pub status: u16,
     /// The document, or null.
     pub body: Value,
-    /// How long the body is.
+    /// Length of the body in bytes.
     pub bytes: usize,
 }
 

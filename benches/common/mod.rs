@@ -1,4 +1,4 @@
-//! What the measurements with many processes share: a kernel of their own, the service on a fresh
+//! Shared by the measurements with many processes: a kernel of their own, the service on a fresh
 //! record, and as much HTTP as its clients need.
 
 pub mod api;

@@ -80,7 +80,7 @@ pub struct Service {
 }
 
 impl Service {
-    /// Where its console is.
+    /// Address of its console.
     pub fn url(&self) -> &str {
         &self.url
     }

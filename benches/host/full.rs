@@ -10,14 +10,14 @@ use crate::common::now;
 use crate::common::place::{Place, Service};
 use crate::common::role::{self, Role};
 
-/// Where the busy ports begin, and the empty pool.
+/// First of the busy ports, and first port of the empty pool.
 const FIRST: u16 = 10_000;
 const EMPTY: &str = "1100-1199";
 
-/// By so many processes.
+/// Number of processes that listen.
 const PROCESSES: u16 = 4;
 
-/// How many allocations of each are timed, in turns.
+/// Number of timed allocations of each kind, in turns.
 const ROUNDS: usize = 200;
 
 /// One pool.

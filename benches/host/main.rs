@@ -24,23 +24,23 @@ use clap::{Parser, Subcommand};
 
 use common::world;
 
-/// What can be asked for.
+/// Arguments of the benchmark.
 #[derive(Debug, Parser)]
 struct Arguments {
     /// Given by cargo; `cargo test --all-targets` leaves it out, and a measurement is no test.
     #[arg(long, hide = true)]
     bench: bool,
-    /// How long listeners come and go.
+    /// Time during which listeners come and go.
     #[arg(long, default_value_t = 60)]
     seconds: u64,
-    /// How many ports are listened on in the pool that has one free.
+    /// Number of busy ports in the pool with one free port.
     #[arg(long, default_value_t = 40_000)]
     busy: u16,
     #[command(subcommand)]
     role: Option<Role>,
 }
 
-/// What this program is when it starts itself again.
+/// Role of this program when it starts itself again.
 #[derive(Debug, Subcommand)]
 enum Role {
     /// Listens on every port from one to another.
@@ -49,7 +49,7 @@ enum Role {
     ComeAndGo { first: u16, seed: u64 },
 }
 
-/// What the kernel chooses from; the pools lie elsewhere.
+/// Ephemeral range of the kernel, outside the pools.
 const EPHEMERAL: RangeInclusive<u16> = 60_000..=60_999;
 
 fn main() -> Result<ExitCode> {

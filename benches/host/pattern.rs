@@ -14,7 +14,7 @@ use crate::squatter::LISTENERS;
 /// Both pools and their visitors are alike but for where they lie.
 const SEED: u64 = 1;
 
-/// How often a port is asked for.
+/// Interval of requests.
 const PAUSE: Duration = Duration::from_millis(25);
 
 /// Used until the first hour is over.

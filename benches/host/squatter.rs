@@ -9,12 +9,12 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::common::{now, role};
 
-/// How many listeners come and go.
+/// Number of listeners that come and go.
 pub const LISTENERS: u16 = 200;
 
 /// In the role of one that stays: listens on every port from one to another.
 pub fn squat(first: u16, last: u16) -> Result<()> {
-    // As many as the machine allows.
+    // The most that the machine allows.
     portbook::internals::raise_fd_limit()?;
     let listen = |port| TcpListener::bind((Ipv4Addr::UNSPECIFIED, port));
     let _listeners = (first..=last).map(listen).collect::<Result<Vec<_>, _>>()?;

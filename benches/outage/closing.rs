@@ -15,7 +15,7 @@ use crate::owner::Owner;
 /// The hold on IPv4 and the one on IPv6.
 const HOLDS: usize = 2;
 
-/// How long to wait for a hold at most.
+/// Longest wait for a hold.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Measures and prints.

@@ -1,4 +1,4 @@
-//! What is printed: one line a figure.
+//! Output of one line a figure.
 
 use std::time::Duration;
 

@@ -16,7 +16,7 @@ use crate::common::place::Place;
 use crate::figure;
 use crate::owner::Owner;
 
-/// How long to wait for all ports at most.
+/// Longest wait for all ports.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// When something happened to each port.

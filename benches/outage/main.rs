@@ -1,7 +1,7 @@
 //! The service is killed under 1,000 living owners, and then its owners are:
 //! `cargo bench --bench outage -- [--handover gate] [--owners 1000] [--every-ms 10]`.
 //!
-//! 1. Half of the owners listen, and a client visits each of them every so many milliseconds,
+//! 1. Half of the owners listen, and a client visits each of them at a fixed interval,
 //!    all the time. The others have their port and do not listen yet. Beside them as many names
 //!    wait for owners that are away.
 //! 2. The service is killed with SIGKILL and started again. No visit may be refused, reset, or
@@ -41,7 +41,7 @@ use common::place::Place;
 use common::world;
 use portbook::domain::lease::Handover;
 
-/// What can be asked for.
+/// Arguments of the benchmark.
 #[derive(Debug, Parser)]
 struct Arguments {
     /// Given by cargo; `cargo test --all-targets` leaves it out, and a measurement is no test.
@@ -50,18 +50,18 @@ struct Arguments {
     /// Owners; half of them listen. And as many names as do not.
     #[arg(long, default_value_t = 1000)]
     owners: u16,
-    /// How ports pass to their owners: with `fd` those that do not listen have closed what they were
+    /// Hand-over of ports to their owners: with `fd` those that do not listen have closed what they were
     /// given.
     #[arg(long, default_value = "gate")]
     handover: Handover,
-    /// How often each listener is visited.
+    /// Interval of the visits to each listener.
     #[arg(long, default_value_t = 10)]
     every_ms: u64,
     #[command(subcommand)]
     role: Option<Role>,
 }
 
-/// What this program is when it starts itself again.
+/// Role of this program when it starts itself again.
 #[derive(Debug, Subcommand)]
 enum Role {
     /// Owns a port.
@@ -74,10 +74,10 @@ enum Role {
     Visitor { every_ms: u64, ports: Vec<u16> },
 }
 
-/// Where the pool begins; the kernel chooses from elsewhere.
+/// First port of the pool, outside the ephemeral range.
 const FIRST: u16 = 20_000;
 
-/// What the kernel chooses from.
+/// Ephemeral range of the kernel.
 const EPHEMERAL: RangeInclusive<u16> = 32_768..=60_999;
 
 fn main() -> Result<ExitCode> {

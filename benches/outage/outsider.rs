@@ -9,7 +9,7 @@ use socket2::{Domain, Socket, Type};
 use crate::figure;
 use crate::owner::Owner;
 
-/// Where it tries.
+/// Ports that it tries.
 const EVERYWHERE: [IpAddr; 4] = [
     IpAddr::V4(Ipv4Addr::UNSPECIFIED),
     IpAddr::V4(Ipv4Addr::LOCALHOST),

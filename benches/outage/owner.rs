@@ -23,7 +23,7 @@ pub struct Owner {
     pub port: u16,
 }
 
-/// So many are started at the same time.
+/// Number of owners that are started at the same time.
 const AT_ONCE: u16 = 8;
 
 /// Starts owners and waits until each has its port, and listens if it is to.

@@ -13,7 +13,7 @@ use crate::figure;
 use crate::owner::Owner;
 use crate::visitor::Visits;
 
-/// How long is looked at before, without a service, and after it is back.
+/// Times of observation: before the outage, during it, and after it.
 const WHILE: Duration = Duration::from_secs(3);
 
 /// Measures and prints; gives the new service.

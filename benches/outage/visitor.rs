@@ -13,7 +13,7 @@ use socket2::SockRef;
 
 use crate::common::{now, role};
 
-/// What came of the visits since the last question.
+/// Results of the visits since the last question.
 #[derive(Debug, Default, Clone, Serialize, Deserialize)]
 pub struct Visits {
     /// Answered.
@@ -28,10 +28,10 @@ pub struct Visits {
     pub seconds: f64,
 }
 
-/// How many visit at the same time.
+/// Number of concurrent visitors.
 const THREADS: usize = 4;
 
-/// How many of the slowest are kept.
+/// Number of slowest visits that are kept.
 const SLOWEST: usize = 5;
 
 /// Visits all ports in turns until dismissed, and tells what came of it for each line it reads.

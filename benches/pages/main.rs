@@ -1,4 +1,4 @@
-//! How long each page of the console takes, and how large it is, on a host that has seen much:
+//! Time and size of each page of the console on a host with a long history:
 //! 100,000 attempts on record, 5,000 leases, ports of others, and every port of the host in the
 //! pool: `cargo bench --bench pages`.
 //!
@@ -26,16 +26,16 @@ use common::api::Api;
 use common::now;
 use world::World;
 
-/// How often each page is asked for.
+/// Number of requests for each page.
 const ROUNDS: usize = 200;
 
-/// What the 99th of a hundred answers may take, in milliseconds.
+/// Longest 99th percentile of an answer, in milliseconds.
 const WITHIN: f64 = 50.0;
 
-/// How large the HTML of a page may be, in bytes.
+/// Largest HTML of a page, in bytes.
 const AT_MOST: usize = 300_000;
 
-/// What has been seen of one page.
+/// Measurements of one page.
 struct Seen {
     path: String,
     bytes: usize,

@@ -11,7 +11,7 @@ use crate::record::Record;
 
 const ATTEMPTS: u32 = 100_000;
 const LEASES: usize = 5_000;
-/// How many leases are asked for at once.
+/// Number of leases in one request.
 const GROUP: usize = 50;
 const OTHERS: u16 = 500;
 

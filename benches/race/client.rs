@@ -12,10 +12,10 @@ use crate::common::{now, role};
 use crate::losses::{Loss, winner};
 use crate::subject::{Booked, Subject, Way};
 
-/// What the clients are to do.
+/// Task of the clients.
 #[derive(Debug, Args)]
 pub struct Task {
-    /// How they get their ports.
+    /// Way to get a port.
     way: Way,
     clients: u16,
     rounds: u32,
@@ -35,16 +35,16 @@ impl Task {
     }
 }
 
-/// What came of it.
+/// Result of all clients.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Tally {
-    /// How many rounds there were.
+    /// Number of rounds.
     pub rounds: u32,
-    /// How long they took in all.
+    /// Time of all rounds together.
     pub seconds: f64,
-    /// How many clients listened on the port that they were given.
+    /// Number of clients that listened on their port.
     pub wins: u64,
-    /// How often there was no port to be had.
+    /// Number of requests that got no port.
     pub refused: u64,
     /// Why, the last time.
     pub refusal: Option<String>,
@@ -52,13 +52,13 @@ pub struct Tally {
     pub losses: Vec<Loss>,
 }
 
-/// How much later they bind at most. Programs take their time to start.
+/// Longest delay before a client binds: programs take time to start.
 const A_MOMENT: Duration = Duration::from_millis(20);
 
-/// How long a patient loser keeps its lease: the service looks once a second.
+/// Time that a patient loser keeps its lease: the service looks once a second.
 const PATIENCE: Duration = Duration::from_millis(2_200);
 
-/// So many rounds are tried before a way on which there is no port at all is given up.
+/// Number of rounds without any port after which a way is abandoned.
 const HOPELESS: u32 = 3;
 
 /// Runs the rounds and says what came of it.

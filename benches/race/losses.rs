@@ -17,13 +17,13 @@ use crate::rivals::Kind;
 pub struct Loss {
     /// The lease, where portbook gave it.
     pub lease: Option<String>,
-    /// Who had the port instead.
+    /// Rival that had the port instead.
     pub winner: String,
     /// Whether the loser kept its lease for a while.
     pub patient: bool,
 }
 
-/// Who is on a port, by the user that the kernel's table shows.
+/// Occupant of a port, by the uid in the kernel's table.
 pub fn winner(port: u16) -> String {
     let port = Port::new(port);
     // All but those who connect listen; the whole table of connections takes long to read.
@@ -39,7 +39,7 @@ pub fn winner(port: u16) -> String {
     }
 }
 
-/// How often each won.
+/// Number of wins of each rival.
 pub fn by_winner(losses: &[Loss]) -> BTreeMap<&str, usize> {
     let mut counts = BTreeMap::new();
     for loss in losses {
@@ -48,7 +48,7 @@ pub fn by_winner(losses: &[Loss]) -> BTreeMap<&str, usize> {
     counts
 }
 
-/// What the service reports while it runs.
+/// Reports of the running service.
 #[derive(Clone, Default)]
 pub struct Reports(Arc<Mutex<Reported>>);
 
@@ -56,7 +56,7 @@ pub struct Reports(Arc<Mutex<Reported>>);
 struct Reported {
     /// The leases of which it reported a late conflict.
     conflicts: BTreeSet<String>,
-    /// How often it said that it left events out.
+    /// Number of notices about dropped events.
     gaps: u64,
 }
 
@@ -81,7 +81,7 @@ impl Reports {
         Ok(reports)
     }
 
-    /// How many of these losses were reported, and how many reports there are that tell of none.
+    /// Number of these losses that were reported, and number of reports without a loss.
     pub fn compare(&self, losses: &[Loss]) -> Compared {
         let reported = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let is_reported = |loss: &&Loss| {
@@ -110,6 +110,6 @@ pub struct Compared {
     pub given_up: (usize, usize),
     /// Reports of leases that no client lost.
     pub others: usize,
-    /// How often the service said that it left events out.
+    /// Number of the service's notices about dropped events.
     pub gaps: u64,
 }

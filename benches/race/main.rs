@@ -39,7 +39,7 @@ use clap::{Parser, Subcommand};
 
 use common::world;
 
-/// What can be asked for.
+/// Arguments of the benchmark.
 #[derive(Debug, Parser)]
 struct Arguments {
     /// Given by cargo; `cargo test --all-targets` leaves it out, and a measurement is no test.
@@ -67,7 +67,7 @@ struct Arguments {
     role: Option<Role>,
 }
 
-/// What this program is when it starts itself again.
+/// Role of this program when it starts itself again.
 #[derive(Debug, Subcommand)]
 enum Role {
     /// Takes ports.
@@ -81,7 +81,7 @@ enum Role {
 /// The ports that all subjects choose from.
 const POOL: RangeInclusive<u16> = 20_000..=20_999;
 
-/// Which ports the kernel chooses from: the quota of one in twenty leaves room for all clients.
+/// Ephemeral range of the kernel: the quota of one in twenty leaves room for all clients.
 fn ephemeral(clients: u16) -> RangeInclusive<u16> {
     let width = (u32::from(clients) * 22).clamp(2_000, 40_000);
     let last = u32::from(*POOL.start()) + width - 1;

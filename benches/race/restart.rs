@@ -15,10 +15,10 @@ use crate::common::role::{self, Role};
 use crate::rivals::Kind;
 use crate::{Arguments, POOL, rounds, table};
 
-/// How many connections stay open at most.
+/// Maximum number of open connections.
 const KEPT_OPEN: usize = 100;
 
-/// What a client leaves behind.
+/// Connections left behind by a client.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Leaves {
     TimeWait,
@@ -53,7 +53,7 @@ pub fn measure(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-/// Where the program came back.
+/// Port of the restarted program.
 #[derive(Default)]
 struct Seen {
     same: u32,

@@ -16,7 +16,7 @@ use socket2::{Domain, Socket, Type};
 use crate::POOL;
 use crate::common::{now, role};
 
-/// How they go about it.
+/// Way of a rival to take ports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Kind {
     /// Binds port 0 and listens on what the kernel chose.
@@ -40,13 +40,13 @@ impl Kind {
         61_000 + self as u32
     }
 
-    /// Who has this user.
+    /// Rival with this uid.
     pub fn of_uid(uid: u32) -> Option<Self> {
         let mut kinds = Self::value_variants().iter().copied();
         kinds.find(|kind| kind.uid() == uid)
     }
 
-    /// What it is called.
+    /// Name in the report.
     pub fn word(self) -> String {
         let value = self.to_possible_value();
         value.map_or_else(String::new, |value| value.get_name().to_owned())
@@ -58,7 +58,7 @@ impl Kind {
         role::Role::start(command.uid(self.uid()))
     }
 
-    /// How often it acts.
+    /// Interval between two acts.
     const fn pause(self) -> Duration {
         match self {
             // Each of its ports is gone for long.
@@ -67,7 +67,7 @@ impl Kind {
         }
     }
 
-    /// How long it keeps a port. Who aims means to stay.
+    /// Time that it keeps a port. A rival that aims at leased ports stays.
     const fn keeps(self) -> Duration {
         match self {
             Self::Aimed => Duration::from_millis(2_500),
@@ -79,7 +79,7 @@ impl Kind {
 /// Target of the connections: a port that no rival chooses.
 const TARGET: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9_100);
 
-/// What one keeps for a moment.
+/// Socket that a rival keeps for a moment.
 type Taken = (Instant, Box<dyn Send>);
 
 /// Takes ports until dismissed, and says how many it got.

@@ -44,7 +44,7 @@ pub fn ways(arguments: &Arguments) -> Vec<Way> {
     ways
 }
 
-/// Runs so many rounds of one subject against these rivals. What `before` makes of the service
+/// Runs this number of rounds of one subject against these rivals. What `before` makes of the service
 /// before the first round is given back with what came of them.
 pub fn run<T>(
     arguments: &Arguments,
@@ -99,7 +99,7 @@ fn report(way: Way, tally: &Tally) {
     ]);
 }
 
-/// Who won, and how often.
+/// Winners with their number of wins.
 pub fn to_whom(tally: &Tally) -> String {
     let winners = losses::by_winner(&tally.losses);
     let texts: Vec<String> = winners

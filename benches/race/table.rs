@@ -1,4 +1,4 @@
-//! What is printed: Markdown tables.
+//! Output as Markdown tables.
 
 /// Begins a table.
 pub fn head(title: &str, columns: &[&str]) {

@@ -8,7 +8,7 @@ use portbook::domain::port::Port;
 
 use crate::world::{DAY, HOUR, Kind, Stay, Time, World};
 
-/// What the host is like at one moment.
+/// State of the host at one moment.
 pub struct Host<'a> {
     world: &'a World,
     rng: fastrand::Rng,
@@ -16,13 +16,13 @@ pub struct Host<'a> {
     departures: BinaryHeap<Reverse<(Time, Port)>>,
     /// Stays that were drawn on the way, in the adversarial world.
     followers: BinaryHeap<Reverse<(Time, Port, Time)>>,
-    /// Who comes when, for the oracle alone.
+    /// Future arrivals, for the oracle alone.
     arrivals: HashMap<Port, Vec<Time>>,
     /// Occupied by others.
     pub present: PortBits,
     /// Held by portbook, so that no other process gets it.
     pub held: PortBits,
-    /// How often each port was granted today.
+    /// Number of grants of each port today.
     granted: HashMap<Port, u32>,
 }
 

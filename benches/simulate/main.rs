@@ -1,4 +1,4 @@
-//! What learning is worth: ten days of a host, simulated, on the same choice module as the service.
+//! Value of learning: ten simulated days of a host with the service's own choice module.
 //!
 //! `cargo bench --bench simulate -- [--seed N] [--seeds N] [--days N] [--worlds a,b] [--sizes a,b]
 //! [--quick]`. Every figure follows from the seed.
@@ -25,7 +25,7 @@ use policy::Policy;
 use report::Result;
 use world::{Kind, World};
 
-/// What to simulate.
+/// Arguments of the simulation.
 struct Wanted {
     seed: u64,
     seeds: u64,
@@ -63,7 +63,7 @@ impl Wanted {
                 "--quick" => {
                     (wanted.seeds, wanted.sizes) = (2, vec![500, 2_000]);
                 }
-                // What cargo adds.
+                // Added by cargo.
                 "--bench" => {}
                 other => return Err(format!("{other} is not known")),
             }

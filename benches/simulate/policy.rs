@@ -14,7 +14,7 @@ use portbook::domain::sighting::Sighting;
 use crate::host::Host;
 use crate::world::Time;
 
-/// How a port is chosen.
+/// Way to choose a port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Policy {
     /// The lowest that is not leased.
@@ -27,7 +27,7 @@ pub enum Policy {
     Blind,
     /// Learned from attempts and snapshots.
     Learned,
-    /// The same, and who asks again wants what it had.
+    /// The learned cost, with names that return to their last port.
     Sticky,
     /// Knows who is there and who will come.
     Oracle,

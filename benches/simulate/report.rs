@@ -4,7 +4,7 @@ use crate::policy::Policy;
 use crate::run::Tally;
 use crate::world::{Kind, SHIFT_DAY};
 
-/// What one policy met in one world.
+/// Result of one policy in one world.
 pub struct Result {
     pub kind: Kind,
     pub size: u16,

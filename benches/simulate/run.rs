@@ -13,13 +13,13 @@ use crate::world::{DAY, HOUR, Kind, Time, World, exponential};
 /// A port that was refused is left alone for so long.
 const COOL_DOWN: Time = 10;
 
-/// How often a snapshot is taken, give or take a tenth.
+/// Interval of snapshots, give or take a tenth.
 const SNAPSHOT: Time = 60;
 
 /// Servers that run for hours, and jobs that run for minutes: (how many, up, away).
 const SERVICES: [(usize, Time, Time); 2] = [(30, 4 * HOUR, 2 * HOUR), (60, 10 * 60, 20 * 60)];
 
-/// What a policy met.
+/// Result of a policy.
 #[derive(Debug, Clone, Default)]
 pub struct Tally {
     pub requests: u32,
@@ -48,7 +48,7 @@ impl Tally {
     }
 }
 
-/// What happens next, in order of time.
+/// Future events in order of time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Event {
     Day(Time),
@@ -60,7 +60,7 @@ enum Event {
 struct Service {
     up: Time,
     away: Time,
-    /// What it has, or had.
+    /// Its present or last port.
     port: Option<Port>,
 }
 

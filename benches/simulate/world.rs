@@ -12,7 +12,7 @@ pub const DAY: Time = 24 * HOUR;
 /// The night in which everything changes, where it does.
 pub const SHIFT_DAY: Time = 5;
 
-/// What kind of host it is.
+/// Kind of host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// Programs that start once and stay.

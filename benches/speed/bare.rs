@@ -1,4 +1,4 @@
-//! What portbook is built upon, alone: socket, bind, close on two families.
+//! The system calls beneath portbook alone: socket, bind, close on two families.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Result;
 use socket2::{Domain, Socket, Type};
 
-/// How many ports a second one thread takes and lets go of on both wildcards.
+/// Ports a second that one thread binds and closes on both wildcards.
 pub fn rate(ports: std::ops::Range<u16>, length: Duration) -> f64 {
     let (begin, mut count) = (crate::now(), 0);
     for port in ports.cycle() {

@@ -31,7 +31,7 @@ impl Client {
         Ok(id.to_owned())
     }
 
-    /// Asks for so many ports at once.
+    /// Asks for this number of ports at once.
     pub fn allocate_many(&mut self, count: usize) -> Result<()> {
         self.post(&format!("{{\"count\":{count}}}")).map(drop)
     }

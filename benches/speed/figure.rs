@@ -36,7 +36,7 @@ pub fn median(values: &mut [f64]) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-/// The value that so many of a hundred are not above, in milliseconds. The values must be sorted.
+/// Percentile of sorted values, in milliseconds.
 pub fn percentile_ms(sorted: &[Duration], percent: usize) -> f64 {
     let index = sorted.len() * percent / 100;
     let value = sorted.get(index).or(sorted.last());

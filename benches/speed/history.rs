@@ -15,7 +15,7 @@ use crate::record::Record;
 
 const ATTEMPTS: u32 = 1_000_000;
 const QUESTIONS: usize = 20;
-/// How many attempts one request deletes, beside those made meanwhile.
+/// Number of attempts that one request deletes, beside those made meanwhile.
 const A_REQUEST: u64 = 10_000;
 
 const ROUNDS: usize = 3;
@@ -63,7 +63,7 @@ fn questions(service: &Service, since: &str) -> Result<Vec<f64>> {
     Ok(times)
 }
 
-/// The same load alone and while the past is deleted, in turns.
+/// Runs the load alone and during a deletion, in turns.
 fn beside_deleting(place: &Place, service: &Service) -> Result<()> {
     let record = Mutex::new(Record::open(&place.database())?);
     load::run(service, &record, ROUND)?;

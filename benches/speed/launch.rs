@@ -1,4 +1,4 @@
-//! What `portbook run -- true` costs over `true` itself, with a service and without.
+//! Cost of `portbook run -- true` over `true` itself, with and without a service.
 
 use std::process::{Command, Stdio};
 

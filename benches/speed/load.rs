@@ -9,22 +9,22 @@ use anyhow::{Result, anyhow, ensure};
 use crate::place::Service;
 use crate::record::Record;
 
-/// How many clients ask at the same time.
+/// Number of concurrent clients.
 const CLIENTS: usize = 8;
 
-/// After so many pairs a client looks into the record for the lease that it has just got.
+/// Number of pairs after which a client reads its newest lease from the record.
 const LOOK_EVERY: usize = 500;
 
-/// What one round of load brought.
+/// Result of one round of load.
 #[derive(Default)]
 pub struct Round {
-    /// How many ports were allocated and released.
+    /// Number of ports that were allocated and released.
     pub pairs: u64,
-    /// How many of them a second.
+    /// Ports a second.
     pub rate: f64,
     /// The processor time of the service for each, in microseconds.
     pub processor_us: f64,
-    /// How long each allocation took.
+    /// Time of each allocation.
     pub latencies: Vec<Duration>,
 }
 

@@ -1,4 +1,4 @@
-//! How fast and how small portbook is, beside what it is built upon: `cargo bench --bench speed`.
+//! Speed and size of portbook, beside the bare system calls: `cargo bench --bench speed`.
 //!
 //! Every figure comes from the release binary itself, over its real socket, on a fresh data
 //! directory. What is compared is measured in turns within one run, because machines differ more
@@ -24,7 +24,7 @@ use anyhow::Result;
 /// The binary that is measured.
 const PORTBOOK: &str = env!("CARGO_BIN_EXE_portbook");
 
-/// What measures one part and prints it.
+/// Function that measures one part and prints it.
 type Measure = fn() -> Result<()>;
 
 fn main() -> Result<()> {
@@ -50,7 +50,7 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// How large the release binary is.
+/// Size of the release binary.
 fn size() -> Result<()> {
     figure::heading("Size of the release binary");
     let bytes = std::fs::metadata(PORTBOOK)?.len();

@@ -83,13 +83,13 @@ impl Service {
         Client::connect(&self.socket)
     }
 
-    /// What the kernel tells of its process: `/proc/PID/{file}`.
+    /// Content of `/proc/PID/{file}` of its process.
     pub fn proc(&self, file: &str) -> Result<String> {
         let path = format!("/proc/{}/{file}", self.child.id());
         std::fs::read_to_string(&path).context(path)
     }
 
-    /// How long processors have worked for it so far: fields 14 and 15 of `proc_pid_stat(5)`.
+    /// Processor time so far: fields 14 and 15 of `proc_pid_stat(5)`.
     pub fn processor_time(&self) -> Result<Duration> {
         let stat = self.proc("stat")?;
         let (_, fields) = stat.rsplit_once(')').context("no process name")?;

@@ -18,7 +18,7 @@ const BARE_ROUND: Duration = Duration::from_millis(500);
 const EMPTY: &str = "20000-24999";
 const FULL: &str = "25000-29999";
 
-/// How many ports of the full pool are leased beforehand: 95 of 100.
+/// Number of ports of the full pool that are leased beforehand: 95 of 100.
 const LEASED: usize = 4_750;
 
 /// A service under load, with what its rounds brought.
@@ -123,7 +123,7 @@ pub fn measure() -> Result<()> {
     full.check(LEASED as u64)
 }
 
-/// Leases so many ports.
+/// Leases this number of ports.
 pub fn fill(service: &Service, leases: usize) -> Result<()> {
     let mut client = service.client()?;
     let mut left = leases;

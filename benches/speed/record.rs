@@ -35,7 +35,7 @@ impl Record {
         Ok(self.runtime.block_on(found)?)
     }
 
-    /// How many leases have been granted, and how many of them have ended.
+    /// Number of granted leases, and number of ended ones among them.
     pub fn counts(&self) -> Result<(u64, u64)> {
         let query =
             sqlx::query_as("select count(*), count(ended_at_ms) from lease where name is null");
@@ -44,7 +44,7 @@ impl Record {
         Ok((counts.0.unsigned_abs(), counts.1.unsigned_abs()))
     }
 
-    /// Adds a past of so many attempts in the last twenty days, as the service would have made it.
+    /// Adds this number of attempts in the last twenty days, as the service would have made it.
     pub fn add_history(&self, attempts: u32) -> Result<()> {
         let now = std::time::UNIX_EPOCH.elapsed()?.as_millis();
         let mut connection = self.connection.borrow_mut();
@@ -55,7 +55,7 @@ impl Record {
         Ok(())
     }
 
-    /// How many attempts are on record.
+    /// Number of attempts on record.
     pub fn attempts(&self) -> Result<u64> {
         let query = sqlx::query_scalar("select count(*) from attempt");
         let mut connection = self.connection.borrow_mut();

@@ -8,12 +8,12 @@ use crate::figure;
 use crate::place::{Place, Service};
 use crate::record::Record;
 
-/// How many attempts are on file, and how long a start may take then (milliseconds): the first, which
+/// Number of attempts on file, and the longest start with them (milliseconds): the first, which
 /// learns from all of them, is only told.
 const PASTS: [(u32, f64); 2] = [(100_000, 100.0), (1_000_000, 500.0)];
 const ROUNDS: usize = 9;
 
-/// How long to wait for a first answer at most.
+/// Longest wait for a first answer.
 const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Measures and prints.

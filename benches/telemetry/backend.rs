@@ -5,7 +5,7 @@ use std::net::{TcpListener, TcpStream};
 
 use anyhow::Result;
 
-/// Where spans are sent.
+/// Target of the spans.
 pub struct Backend {
     /// Its base URL.
     pub url: String,

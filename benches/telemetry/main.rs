@@ -1,4 +1,4 @@
-//! What telemetry costs, and what a collector that does not work costs: `cargo bench --bench telemetry`.
+//! Cost of telemetry with a working and with a failing collector: `cargo bench --bench telemetry`.
 //!
 //! One service without tracing and one of each other kind run side by side on the release binary; all
 //! are loaded in turns, fifteen rounds, each beginning with another one. Ratios are taken within a
@@ -15,15 +15,15 @@ use anyhow::{Result, ensure};
 use backend::Backend;
 use subject::{Figures, Subject};
 
-/// How many rounds there are, and which of their sorted ratios bound the median.
+/// Number of rounds, and the indices of the sorted ratios that bound the median.
 const ROUNDS: usize = 15;
 const LOWER: usize = 3;
 const UPPER: usize = 11;
 
-/// How much slower an allocation may be where the collector does not work.
+/// Largest ratio by which an allocation may be slower with a failing collector.
 const MOST: f64 = 1.10;
 
-/// How long a service may take to stop, in seconds.
+/// Longest time that a service may take to stop, in seconds.
 const STOP_WITHIN: f64 = 2.0;
 
 fn main() -> Result<()> {

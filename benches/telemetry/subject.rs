@@ -14,24 +14,24 @@ use crate::common::api::Api;
 use crate::common::now;
 use crate::common::place::Place;
 
-/// How many clients ask at the same time, and how often each in a round.
+/// Number of concurrent clients, and requests of each in a round.
 const CLIENTS: u32 = 4;
 const PAIRS: u32 = 250;
 
 /// A service and its collector.
 pub struct Subject {
-    /// What is special about it.
+    /// Difference from the other subjects.
     pub name: &'static str,
     place: Place,
     child: Child,
     backend: Option<Backend>,
 }
 
-/// What one round brought.
+/// Result of one round.
 pub struct Figures {
     /// Allocations with their releases, a second.
     pub rate: f64,
-    /// How long the median allocation took.
+    /// Time of the median allocation.
     pub median_us: f64,
 }
 
@@ -99,7 +99,7 @@ impl Subject {
         Ok(latencies)
     }
 
-    /// How many spans it says that it has lost.
+    /// Number of spans that it reports as lost.
     pub fn dropped(&self) -> Result<u64> {
         let mut stream = UnixStream::connect(self.place.socket())?;
         let request = "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";

@@ -102,14 +102,13 @@ fn a_real_collector_gets_spans_over_grpc() {
 }
 
 /// Waits until the service counts lost spans for this reason.
-fn lost(server: &Server, reason: &str) -> bool {
+fn until_lost(server: &Server, reason: &str) {
     let line = format!("portbook_spans_dropped_total{{reason=\"{reason}\"}} ");
-    (0..400).any(|_| {
-        std::thread::sleep(Duration::from_millis(25));
+    eventually(&line, || {
         let metrics = server.get("/metrics").body;
         let value = metrics.lines().find_map(|known| known.strip_prefix(&*line));
-        value.unwrap().parse::<u64>().unwrap() > 0
-    })
+        (value.unwrap().parse::<u64>().unwrap() > 0).then_some(())
+    });
 }
 
 #[test]
@@ -119,7 +118,7 @@ fn a_collector_that_is_down_loses_spans_and_nothing_else() {
     place.set("OTEL_BSP_SCHEDULE_DELAY", "50");
     let server = place.serve_with(&["--otlp-endpoint", &silent]);
     place.json(&["alloc"]);
-    assert!(lost(&server, "export_failed"));
+    until_lost(&server, "export_failed");
     assert!(server.log().contains("could not export spans"));
     assert!(server.stop().success());
 }
@@ -136,7 +135,7 @@ fn hanging_collector_fills_the_queue_and_delays_no_request() {
         let granted = place.json(&["alloc"]);
         place.ok(&["release", granted["leases"][0]["id"].as_str().unwrap()]);
     }
-    assert!(lost(&server, "queue_full"));
+    until_lost(&server, "queue_full");
     assert!(server.stop().success());
 }
 
@@ -157,17 +156,13 @@ fn traces_pause_while_the_collector_refuses_them() {
     assert!(trace().is_some());
     switch.store(false, Ordering::Relaxed);
     trace();
-    assert!(lost(&server, "export_failed"));
+    until_lost(&server, "export_failed");
     assert_eq!(trace(), None, "a trace id without a trace");
-    assert!(lost(&server, "paused"));
+    until_lost(&server, "paused");
 
     // The next span that is exported finds the collector well again.
     switch.store(true, Ordering::Relaxed);
-    let recorded = (0..800).find_map(|_| {
-        std::thread::sleep(Duration::from_millis(25));
-        trace()
-    });
-    let recorded = recorded.unwrap();
+    let recorded = eventually("a trace is recorded again", trace);
     let arrived = || {
         hex(&spans
             .recv_timeout(Duration::from_secs(20))

@@ -2,12 +2,13 @@
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use tempfile::TempDir;
 
 use crate::host::skipped;
 use crate::support::Server;
-use crate::tools::eventually;
+use crate::tools::{eventually, exit_status};
 
 /// A delay longer than any test: the call never happens.
 const FOREVER_US: u32 = 600_000_000;
@@ -84,13 +85,9 @@ impl Drop for Fault {
         // the service is dead by then.
         let pid = rustix::process::Pid::from_child(&self.tracer);
         let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
-        for _ in 0..100 {
-            if matches!(self.tracer.try_wait(), Ok(Some(_))) {
-                return;
-            }
-            std::thread::sleep(std::time::Duration::from_millis(10));
+        if exit_status(&mut self.tracer, Duration::from_secs(1)).is_none() {
+            let _ = self.tracer.kill();
+            let _ = self.tracer.wait();
         }
-        let _ = self.tracer.kill();
-        let _ = self.tracer.wait();
     }
 }

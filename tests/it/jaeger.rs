@@ -55,7 +55,7 @@ struct Jaeger {
 }
 
 impl Jaeger {
-    /// None where it cannot be had, which is said aloud. Its pages link to portbook's console there.
+    /// `None`, reported on stderr, if it cannot be installed. Its pages link to this console of portbook.
     fn start(folder: &Path, console: &str) -> Option<Self> {
         let program = match built() {
             Ok(program) => program,

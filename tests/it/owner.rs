@@ -55,7 +55,7 @@ impl Program {
         Self::start(&mut command)
     }
 
-    /// The same server under `portbook run`.
+    /// A server under `portbook run`.
     fn run(place: &Place, options: &[&str]) -> Self {
         let mut command = place.command();
         command.arg("run").args(options);

@@ -15,7 +15,7 @@ use crate::tools::{Running, eventually};
 /// A place whose service is a port server too, at an abstract name of its own.
 fn place(ports: usize) -> (Place, String) {
     let mut place = Place::with_ports(ports);
-    // No other test has this folder.
+    // The folder makes the name unique.
     let name = place.folder().file_name().unwrap().to_string_lossy();
     let name = format!("portbook-test-{name}");
     place.set("PORTBOOK_PORTSERVER__ADDRESS", &format!("@{name}"));

@@ -14,11 +14,13 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use tempfile::TempDir;
 
 use crate::host::{Host, skipped};
 use crate::support::{PORTBOOK, Server, ports, ranges, text};
+use crate::tools::exit_status;
 
 /// Between the outputs of two blocks.
 const MARK: &str = "=== next block ===";
@@ -27,7 +29,7 @@ const MARK: &str = "=== next block ===";
 const READER: u32 = 65534;
 
 /// The most that one section may take on a machine under load.
-const PATIENCE_SECONDS: u32 = 180;
+const PATIENCE: Duration = Duration::from_mins(3);
 
 struct Section {
     title: String,
@@ -207,7 +209,7 @@ struct Home {
     host: Option<Host>,
     /// Another user than the one that runs the tests.
     user: Option<u32>,
-    /// Free ports in place of those that the recipe names; none needed on a host of its own.
+    /// Free ports in place of those that the recipe names. Empty on a host of its own.
     ports: Vec<u16>,
 }
 
@@ -410,10 +412,7 @@ fn output(home: &Home, tools: &Tools, script: &str, title: &str) -> String {
         .stderr(File::create(&err).unwrap())
         .process_group(0);
     let mut group = Group(command.spawn().unwrap());
-    let ended = (0..PATIENCE_SECONDS * 10).find_map(|_| {
-        std::thread::sleep(std::time::Duration::from_millis(100));
-        group.0.try_wait().unwrap()
-    });
+    let ended = exit_status(&mut group.0, PATIENCE);
     let read = |path: &Path| text(&std::fs::read(path).unwrap());
     let (said, complaints) = (read(&out), read(&err));
     assert!(

@@ -2,11 +2,12 @@
 //! pass them on.
 
 use std::fs::File;
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
 use crate::support::ports;
+use crate::tools::eventually;
 
 /// A program of the collectors' Python packages, installed once into the build's folder. `None`,
 /// reported on stderr, if it cannot be installed.
@@ -96,31 +97,22 @@ impl Rotel {
             grpc_url,
             log,
         };
-        while std::net::TcpStream::connect(("127.0.0.1", http)).is_err() {
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        eventually("rotel listens", || {
+            TcpStream::connect(("127.0.0.1", http)).ok()
+        });
         Some(rotel)
     }
 
     /// The spans of a trace, once all these names have arrived.
     pub fn spans(&self, trace: &str, wanted: &[&str]) -> Vec<Span> {
-        for _ in 0..200 {
+        let what = format!("{wanted:?} in {}", self.log.display());
+        eventually(&what, || {
             let log = std::fs::read_to_string(&self.log).unwrap();
-            let spans: Vec<Span> = log.split("Span #").skip(1).map(parsed).collect();
-            let spans: Vec<Span> = spans
-                .into_iter()
-                .filter(|span| span.trace == trace)
-                .collect();
+            let mut spans: Vec<Span> = log.split("Span #").skip(1).map(parsed).collect();
+            spans.retain(|span| span.trace == trace);
             let has = |name: &&str| spans.iter().any(|span| span.name == **name);
-            if wanted.iter().all(has) {
-                return spans;
-            }
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        panic!(
-            "not all of {wanted:?}: {}",
-            std::fs::read_to_string(&self.log).unwrap()
-        );
+            wanted.iter().all(has).then_some(spans)
+        })
     }
 }
 

@@ -3,12 +3,18 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 /// Interval and number of the looks of `eventually`: half a minute, for a machine under load.
 const ROUND: Duration = Duration::from_millis(20);
 const ROUNDS: usize = 1500;
+
+/// The longest that a command may take to end by itself.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Looks until the result is there; fails after half a minute.
 pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
@@ -29,20 +35,22 @@ pub fn ended(mut command: Command) -> Output {
         .stderr(Stdio::piped())
         .spawn()
         .expect("the program can be run");
-    let mut done = false;
-    for _ in 0..ROUNDS {
-        done = child.try_wait().unwrap().is_some();
-        if done {
-            break;
-        }
-        std::thread::sleep(ROUND);
-    }
+    let done = exit_status(&mut child, PATIENCE).is_some();
     if !done {
         child.kill().unwrap();
     }
     let output = child.wait_with_output().unwrap();
     assert!(done, "{command:?} did not end: {output:?}");
     output
+}
+
+/// Waits for the end of a process. `None` if it still runs after `patience`.
+pub fn exit_status(child: &mut Child, patience: Duration) -> Option<ExitStatus> {
+    let process = pidfd_open(Pid::from_child(child), PidfdFlags::empty()).unwrap();
+    let mut end = [PollFd::new(&process, PollFlags::IN)];
+    let patience = Timespec::try_from(patience).unwrap();
+    let ended = poll(&mut end, Some(&patience)).unwrap();
+    (ended == 1).then(|| child.wait().unwrap())
 }
 
 /// A process that is killed when dropped.

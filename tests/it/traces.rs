@@ -116,14 +116,10 @@ fn later_lease_spans_link_to_their_allocation() {
     // One lease whose owner has ended, and one that has expired.
     place.ok(&["run", "--", "true"]);
     place.ok(&["alloc", "--ttl", "100ms"]);
-    while !place.json(&["list"])["leases"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .all(|lease| lease["pool"] == "console")
-    {
-        std::thread::sleep(std::time::Duration::from_millis(50));
-    }
+    eventually("both leases end", || {
+        let list = place.json(&["list", "--pool", "default"]);
+        list["leases"].as_array().unwrap().is_empty().then_some(())
+    });
     let spans = all(server, &spans);
     let allocations: Vec<&Span> = spans
         .iter()

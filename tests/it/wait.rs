@@ -158,7 +158,8 @@ fn wait_keeps_waiting_for_an_owner_that_comes() {
                 "{port}",
             ];
             let _program = running(place, &serve);
-            assert!(wait.wait().unwrap().success());
+            let output = wait.wait_with_output().unwrap();
+            assert!(output.status.success(), "{}", text(&output.stderr));
         }
     });
 }

@@ -1,4 +1,4 @@
-//! What most tools for finding a free port do, over the pool: from somewhere in it upwards, bind;
+//! The way of most tools that find a free port, over the pool: from a random port upwards, bind;
 //! what can be bound is free; close it; the program binds it a moment later.
 
 use anyhow::{Context, Result};

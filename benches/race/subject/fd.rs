@@ -15,7 +15,7 @@ use super::{Booked, Subject};
 pub struct Fd {
     service: Service,
     api_socket: PathBuf,
-    /// What it listens with beside the first, on the other family.
+    /// Second listener, on the other family.
     others: Vec<OwnedFd>,
 }
 

@@ -1,4 +1,4 @@
-//! What the other tools for finding a free port do: bind port 0, see what the kernel chose, close
+//! The way of the other tools that find a free port: bind port 0, read the chosen port, close
 //! it; the program binds it a moment later.
 
 use anyhow::{Context, Result};

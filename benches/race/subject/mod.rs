@@ -39,7 +39,7 @@ pub trait Subject {
     }
 }
 
-/// Which way.
+/// Way to get a port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Way {
     /// Binds port 0 to see what the kernel chooses, closes it, and binds it a moment later.
@@ -55,7 +55,7 @@ pub enum Way {
 }
 
 impl Way {
-    /// What it is called.
+    /// Name in the report.
     pub fn word(self) -> String {
         let value = self.to_possible_value();
         value.map_or_else(String::new, |value| value.get_name().to_owned())

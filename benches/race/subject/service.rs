@@ -1,4 +1,4 @@
-//! What every way through portbook shares: asking for a lease and giving it back.
+//! Shared by all ways through portbook: asking for a lease and releasing it.
 
 use std::path::Path;
 
