@@ -1,5 +1,7 @@
 //! Statistics: the totals of the past.
 
+mod lifetime;
+
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
@@ -7,8 +9,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::document::{
-    HourStats, InterfaceStats, LifetimeStats, OccupantStats, OutcomesDocument, PoolStats,
-    PortRecord, PortStats, Saved, StatsDocument, VERSION,
+    HourStats, InterfaceStats, OccupantStats, OutcomesDocument, PoolStats, PortRecord, PortStats,
+    Saved, StatsDocument, VERSION,
 };
 use super::operation::{Answered, Context, Description, Method, Operation, Output, Query, Tag};
 use super::paging;
@@ -17,9 +19,7 @@ use super::viewer::Viewer;
 use crate::domain::duration::HumanDuration;
 use crate::domain::moment::Moment;
 use crate::engine::service::Service;
-use crate::store::{
-    AllocationTotal, AttemptTotal, LeaseTotal, OccupantTotal, Reader, StatsFilter, StoreError,
-};
+use crate::store::{AllocationTotal, AttemptTotal, OccupantTotal, Reader, StatsFilter, StoreError};
 
 /// Number of ports without `limit`, and its maximum.
 const PORTS: u32 = 10;
@@ -98,7 +98,7 @@ impl Answered for ShowStats {
             conflicts: with_occupants(&reader, &filter, conflicts, viewer).await?,
             more_conflicts,
             hours: by_hour(&hours),
-            leases: lifetimes(&reader.lease_totals(&filter).await?),
+            leases: lifetime::lifetimes(&reader.lease_totals(&filter).await?),
             saved: saved(hours.iter()),
         })
     }
@@ -274,32 +274,6 @@ fn by_hour(totals: &[AllocationTotal]) -> Vec<HourStats> {
     told.collect()
 }
 
-/// The totals are sorted by state, then by lifetime.
-fn lifetimes(totals: &[LeaseTotal]) -> Vec<LifetimeStats> {
-    let of_state = totals.chunk_by(|a, b| a.state == b.state);
-    let told = of_state.filter_map(|totals| {
-        let leases: u64 = totals.iter().map(|total| total.leases.unsigned_abs()).sum();
-        Some(LifetimeStats {
-            state: totals.first()?.state.clone(),
-            leases,
-            median: reached(totals, leases.div_ceil(2))?,
-            p90: reached(totals, (leases * 9).div_ceil(10))?,
-        })
-    });
-    told.collect()
-}
-
-/// The lifetime that this number of leases do not exceed.
-fn reached(totals: &[LeaseTotal], wanted: u64) -> Option<HumanDuration> {
-    let mut leases = 0;
-    let total = totals.iter().find(|total| {
-        leases += total.leases.unsigned_abs();
-        leases >= wanted
-    })?;
-    let lifetime = std::time::Duration::from_millis(total.lifetime_ms.unsigned_abs());
-    Some(HumanDuration(lifetime))
-}
-
 /// Conflicts saved by the choice in these hours. `None` if no allocation weighed its candidates.
 #[expect(clippy::cast_precision_loss, reason = "no count here comes near 2^52")]
 pub fn saved<'a>(hours: impl Iterator<Item = &'a AllocationTotal> + Clone) -> Option<Saved> {
@@ -312,33 +286,4 @@ pub fn saved<'a>(hours: impl Iterator<Item = &'a AllocationTotal> + Clone) -> Op
         met: met.unsigned_abs(),
         conflicts: random_would_meet - met as f64,
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn total(state: &str, lifetime_ms: i64, leases: i64) -> LeaseTotal {
-        LeaseTotal {
-            state: state.to_owned(),
-            lifetime_ms,
-            leases,
-        }
-    }
-
-    #[test]
-    fn half_of_the_leases_live_no_longer_than_the_median() {
-        let totals = [
-            total("expired", 60_000, 1),
-            total("released", 1_000, 5),
-            total("released", 2_000, 4),
-            total("released", 90_000, 1),
-        ];
-        let told = lifetimes(&totals);
-        let texts: Vec<String> = told
-            .iter()
-            .map(|one| format!("{} {} {} {}", one.state, one.leases, one.median, one.p90))
-            .collect();
-        assert_eq!(texts, ["expired 1 1m 1m", "released 10 1s 2s"]);
-    }
 }
