@@ -6,7 +6,7 @@ use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 
 use super::AppState;
-use super::operations::respond;
+use super::respond::respond;
 use crate::answers::configuration::ConfigurationDocument;
 use crate::answers::document::{CheckDocument, StatusDocument};
 use crate::domain::health::{Check, Condition, is_ready};

@@ -6,7 +6,7 @@ use actix_web::HttpResponse;
 use actix_web::web::Data;
 
 use super::AppState;
-use super::operations::respond;
+use super::respond::respond;
 use crate::access::session::CODE_LASTS;
 use crate::access::{ConsoleAuth, Viewer};
 use crate::answers::logins::LoginDocument;

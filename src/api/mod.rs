@@ -12,6 +12,7 @@ pub mod openapi;
 mod operations;
 mod paging;
 pub mod problem;
+mod respond;
 pub mod trace;
 
 use std::sync::Arc;
@@ -54,6 +55,7 @@ pub fn routes(config: &mut ServiceConfig) {
         .app_data(web::QueryConfig::default().error_handler(|error, _| {
             Problem::new(Code::InvalidRequest, format!("the query: {error}")).into()
         }))
+        .app_data(web::Data::new(operations::OpenApi(openapi::document)))
         .configure(|config| {
             for resource in operations::resources() {
                 config.service(resource);

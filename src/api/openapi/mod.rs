@@ -7,7 +7,6 @@ mod parameter;
 
 use std::sync::LazyLock;
 
-use actix_web::HttpResponse;
 use serde_json::Value;
 
 use super::operations::descriptions;
@@ -22,11 +21,6 @@ pub fn document() -> &'static Value {
 /// The ids of the operations, in the order for readers.
 pub fn order() -> Vec<&'static str> {
     descriptions().iter().map(|one| one.id).collect()
-}
-
-/// Handler of the document.
-pub async fn show() -> HttpResponse {
-    HttpResponse::Ok().json(document())
 }
 
 #[cfg(test)]

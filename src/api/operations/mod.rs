@@ -8,8 +8,10 @@ use crate::answers::operation::Description;
 use crate::answers::{
     allocations, exclusions, interfaces, leases, listeners, pools, ports, snapshots,
 };
+use actix_web::Resource;
+pub(super) use service::OpenApi;
+
 use serve::{Served, answered};
-pub(super) use serve::{resources, respond};
 
 /// The operations, by tag, in the order in which a person reads of them.
 fn all() -> Vec<Served> {
@@ -35,6 +37,11 @@ fn all() -> Vec<Served> {
     all.extend(history::operations());
     all.extend(service::operations());
     all
+}
+
+/// The resources of all operations.
+pub(super) fn resources() -> Vec<Resource> {
+    serve::resources(all())
 }
 
 /// The descriptions, in the same order.

@@ -2,20 +2,20 @@
 
 use std::collections::BTreeMap;
 
+use actix_web::http::Method as HttpMethod;
 use actix_web::http::header::{CONTENT_TYPE, HeaderValue};
-use actix_web::http::{Method as HttpMethod, StatusCode};
 use actix_web::web::{self, Bytes, Data, Path, Payload};
 use actix_web::{
     FromRequest, Handler, HttpRequest, HttpResponse, Resource, Responder, Route, guard,
 };
 
-use super::all;
 use crate::access::Viewer;
 use crate::answers::operation::{
-    Answered, Context, Description, Given, IDEMPOTENCY_KEY, Input, Method, Operation, Output,
+    Answered, Context, Description, Given, IDEMPOTENCY_KEY, Input, Method, Operation,
     PathParameters,
 };
 use crate::answers::problem::{Code, Problem};
+use crate::api::respond::respond;
 use crate::api::{AppState, resource};
 
 /// Maximum size of a body in bytes, far above that of any request.
@@ -63,10 +63,10 @@ where
     }
 }
 
-/// The resources of all operations; each refuses other methods.
-pub(in crate::api) fn resources() -> Vec<Resource> {
+/// The resources of these operations; each refuses other methods.
+pub(super) fn resources(all: Vec<Served>) -> Vec<Resource> {
     let mut by_path: BTreeMap<(bool, &str), Vec<Served>> = BTreeMap::new();
-    for served in all() {
+    for served in all {
         let path = served.description.path;
         // Fixed paths come first, since a pattern matches them too.
         by_path
@@ -128,18 +128,4 @@ async fn body(payload: Payload) -> Result<Bytes, Problem> {
         Problem::new(Code::TooLarge, detail)
     })?;
     read.map_err(Problem::invalid)
-}
-
-/// The HTTP response of an output.
-pub(in crate::api) fn respond(output: &impl Output) -> HttpResponse {
-    let status = StatusCode::from_u16(output.status()).unwrap_or_default();
-    let mut response = HttpResponse::build(status);
-    if let Some(header) = output.header() {
-        response.insert_header(header);
-    }
-    if status == StatusCode::NO_CONTENT {
-        response.finish()
-    } else {
-        response.json(output)
-    }
 }

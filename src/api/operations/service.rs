@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use actix_web::HttpResponse;
+use actix_web::web::Data;
 use serde_json::Value;
 
 use super::serve::{Served, described, handled};
@@ -9,7 +11,7 @@ use crate::answers::configuration::ShowConfiguration;
 use crate::answers::logins::CreateLogin;
 use crate::answers::operation::{Description, Method, Tag};
 use crate::answers::status::ShowStatus;
-use crate::api::{events, health, logins, metrics, openapi};
+use crate::api::{events, health, logins, metrics};
 use crate::telemetry::metrics::{OPEN_METRICS_TYPE, TEXT_TYPE};
 
 pub(super) fn operations() -> Vec<Served> {
@@ -19,11 +21,20 @@ pub(super) fn operations() -> Vec<Served> {
         handled::<ShowConfiguration, _, _>(health::configuration),
         described(events(), events::stream),
         handled::<CreateLogin, _, _>(logins::create),
-        described(description(), openapi::show),
+        described(description(), show_description),
         described(livez, health::livez),
         described(readyz, health::readyz),
         described(counters, metrics::show),
     ]
+}
+
+/// Maker of the OpenAPI document. The routes are given it, since it is made from all operations, of
+/// which showing it is one.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::api) struct OpenApi(pub(in crate::api) fn() -> &'static Value);
+
+async fn show_description(document: Data<OpenApi>) -> HttpResponse {
+    HttpResponse::Ok().json(document.0())
 }
 
 fn events() -> Description {
