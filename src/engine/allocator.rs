@@ -35,8 +35,8 @@ use crate::host::hold::Hold;
 use eligible::cools;
 use preference::Above;
 
-/// So many busy candidates are really tried, so that the user sees who is in the way; after
-/// them the rest of what the socket tables list is jumped over.
+/// Number of busy candidates that are really tried, so that the user sees the occupants. After them
+/// the search jumps over the ports that the socket tables list.
 const REALLY_TRIED: usize = 16;
 
 /// A found port: held for each protocol, and reserved. Fields drop in this order: the sockets close
@@ -71,17 +71,17 @@ pub(super) struct Search<'a> {
     rules: &'a KernelRules,
     deadline: BootTime,
     occupants: &'a mut Occupants<'a>,
-    /// Who asks, and may know whose lease is in the way.
+    /// The caller, which decides how much occupants and leases may be described.
     caller: &'a Caller,
     /// Whether what it meets counts for later searches.
     leaves_marks: bool,
-    /// What the socket tables listed, once they were asked.
+    /// Ports that the socket tables list. `None` until they were read.
     listed: Option<PortBits>,
     /// Whether the kernel refused a low port, as it does a service without the privilege.
     low_ports_refused: bool,
     /// Whether a number above the preferred port was passed over because it cools down.
     passed_over_cooling: bool,
-    /// How far the walk above the preferred port has come.
+    /// Progress of the walk above the preferred port.
     above: Above,
     /// Whether portbook has all of the ephemeral range that it may, as of so many granted ports.
     over_budget: Option<(usize, bool)>,
@@ -95,7 +95,7 @@ pub(super) struct Search<'a> {
 }
 
 impl<'a> Search<'a> {
-    /// A search that has not begun. Whoever searches has the data directory's lock.
+    /// Returns a search that has not begun. This process must have the data directory's lock.
     pub(super) fn new(
         plan: &'a Plan,
         leases: &'a Arc<Leases>,
@@ -126,7 +126,7 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// The same search, but nothing it meets counts for later ones.
+    /// Makes a search whose refused binds do not count for later ones.
     #[must_use]
     pub const fn without_marks(mut self) -> Self {
         self.leaves_marks = false;
@@ -250,7 +250,7 @@ impl<'a> Search<'a> {
         Ok(())
     }
 
-    /// How many candidates were busy.
+    /// Returns the number of busy candidates.
     fn failed(&self) -> usize {
         self.explanation.tried.len() - self.explanation.granted.len()
     }

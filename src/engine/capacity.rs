@@ -1,4 +1,4 @@
-//! How full each pool is, on all of its addresses and on each interface alone.
+//! Use of each pool, on all of its addresses and on each interface alone.
 //!
 //! Like the survey it is a pass over memory, but by whole sets of ports: a pool of any size costs
 //! the same, and no port is looked at by itself.
@@ -21,10 +21,10 @@ use crate::engine::survey;
 use crate::engine::survey::exclusions;
 use crate::host::interface::{Interface, Snapshot, resolve};
 
-/// More interfaces than anybody compares at a glance.
+/// Maximum number of interfaces of a pool that are shown for comparison.
 const INTERFACES: usize = 6;
 
-/// What became of the ports of a pool; each port counts once.
+/// Numbers of a pool's ports by their use. Each port counts once.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Shares {
     /// Leased, and the owner listens.
@@ -46,11 +46,11 @@ pub struct Place {
     pub interface: Arc<str>,
     /// The addresses.
     pub group: AddressGroup,
-    /// What became of its ports there.
+    /// Use of its ports there.
     pub shares: Shares,
 }
 
-/// How full a pool is.
+/// Use of one pool.
 #[derive(Debug, Clone)]
 pub struct Capacity {
     /// Its name.
@@ -61,7 +61,7 @@ pub struct Capacity {
     pub interfaces: Vec<Place>,
 }
 
-/// How full a pool is on one interface.
+/// Use of one pool on one interface.
 #[derive(Debug, Clone)]
 pub struct OnInterface {
     /// The pool.
@@ -70,7 +70,7 @@ pub struct OnInterface {
     pub place: Place,
 }
 
-/// What counts the ports of pools at one moment.
+/// A count of the pools' ports at one moment.
 struct Count<'a> {
     engine: &'a Engine,
     rules: Arc<Rules>,
@@ -92,13 +92,13 @@ impl Shares {
         self.leased + self.held + self.others + self.excluded + self.free
     }
 
-    /// Those that a rule leaves to be granted, whoever has them now.
+    /// Number of ports that no rule excludes, in use or not.
     pub const fn grantable(&self) -> u32 {
         self.all() - self.excluded
     }
 }
 
-/// How full the pools are, in the order of their names.
+/// Returns the use of each pool, in the order of their names.
 pub(super) fn capacities(engine: &Arc<Engine>) -> Result<Vec<Capacity>, Refusal> {
     let host = survey::host(engine)?;
     let count = Count::of(engine);
@@ -121,8 +121,8 @@ pub(super) fn capacities(engine: &Arc<Engine>) -> Result<Vec<Capacity>, Refusal>
     Ok(count.rules.settings.pools.values().map(capacity).collect())
 }
 
-/// How full each pool is on each interface that it has addresses on, pools in the order of their
-/// names. Of a pool whose addresses are away nothing is told.
+/// Returns the use of each pool on each interface that it has addresses on, in the order of pool
+/// names. Pools whose addresses are away are left out.
 pub(super) fn capacities_by_interface(engine: &Arc<Engine>) -> Result<Vec<OnInterface>, Refusal> {
     let host = survey::host(engine)?;
     let count = Count::of(engine);
@@ -257,7 +257,8 @@ fn parts(
     parts
 }
 
-/// As many as are compared at a glance; none where there is only one, which is the whole.
+/// Cuts a list to the maximum. Empty if there is only one interface, since the pool's own bar shows
+/// it.
 fn few<T>(mut parts: Vec<T>) -> Vec<T> {
     if parts.len() == 1 {
         parts.clear();

@@ -1,4 +1,4 @@
-//! What was found becomes leases: on record first, then in the books, with their gates open.
+//! Commits of granted requests: found ports become leases, on record first.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -94,8 +94,8 @@ pub(super) async fn grant(
     })
 }
 
-/// What was found, as one lease a protocol. What was said of the lease that its name had `before`
-/// and is not said anew goes on.
+/// Makes one fresh lease a protocol from a found port. Terms of the lease that its name had
+/// `before` go on unless the request sets them anew.
 fn fresh_leases(
     engine: &Arc<Engine>,
     asked: &RequestContext<'_>,
@@ -162,8 +162,8 @@ async fn in_order(
     Ok(leases)
 }
 
-/// Commits, opens gates and enters the books, on a task of its own: whoever asked may hang up
-/// meanwhile. If so, what has neither name nor key is given back at once: nobody knows of it.
+/// Commits and enters the leases on a task of its own, since the client may hang up meanwhile. If
+/// it has, unnamed leases without a retry key are released at once: no client knows them.
 async fn commit_fresh(
     engine: &Arc<Engine>,
     asked: &RequestContext<'_>,
@@ -209,7 +209,7 @@ async fn commit_and_enter(
     Ok(granted)
 }
 
-/// Ends what nobody knows of: what has no name, by which it could be asked for again.
+/// Releases leases that no client knows: those without a name, by which a client could ask again.
 async fn give_back(engine: &Arc<Engine>, leases: Vec<Arc<Lease>>) {
     for lease in leases.iter().filter(|lease| lease.name.is_none()) {
         let why = "the answer could not be delivered";

@@ -13,11 +13,11 @@ use crate::engine::context::RequestContext;
 pub(super) struct Known {
     /// The living leases, one a protocol; empty if there are none.
     pub(super) leases: Vec<Arc<Lease>>,
-    /// What becomes of them.
+    /// The fate of the name.
     pub(super) fate: Fate,
 }
 
-/// What becomes of a name.
+/// The fate of a name.
 pub(super) enum Fate {
     /// It keeps its leases. The preferred port and the reason why it is not that one, if any.
     Stays(Option<Skipped>),

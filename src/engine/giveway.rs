@@ -1,6 +1,6 @@
-//! Names that nobody uses give way where there is no room: the least recently used first, the
-//! asker's own before others', and others' only after a time that the pool sets. What was reserved
-//! by hand, the console's own and what is in use never do.
+//! Unused names give way if there is no room: the least recently used first, the caller's own
+//! before others', and others' only after a time that the pool sets. Names reserved by hand, the
+//! console's own and names in use never give way.
 
 #[cfg(test)]
 mod tests;
@@ -28,14 +28,14 @@ use crate::engine::refusal::Refusal;
 use crate::engine::search;
 use crate::engine::search::Searched;
 
-/// How many leases are ended at most beside one for each port that is wanted: one that cannot be
-/// bound after all leaves room for nobody.
+/// Maximum number of leases that end beside one for each wanted port. A freed port that cannot be
+/// bound after all makes room for no request.
 const SPARE: usize = 8;
 
 /// Of what there is too little.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Need {
-    /// So many free ports, in the ranges and on the addresses asked for.
+    /// Free ports, in the ranges and on the addresses of the request.
     Ports(usize),
     /// A quota, for so many leases.
     Quota(Over, usize),
@@ -110,7 +110,7 @@ async fn make_room(engine: &Arc<Engine>, asked: &RequestContext<'_>, need: Need)
         return None;
     }
     for yielding in all {
-        // Somebody who asks for it this very moment keeps it.
+        // A name that a request asks for at this moment stays.
         let names = yielding.keys();
         let names = names.iter().filter_map(|(uid, scope, name)| {
             let name = name.as_ref()?.as_str();
@@ -135,7 +135,7 @@ async fn end_yielding(engine: &Arc<Engine>, yielding: &Yielding) -> bool {
     all
 }
 
-/// What may give way, the first first.
+/// Returns the names that may give way, in the order in which they do.
 fn yielding(engine: &Arc<Engine>, asked: &RequestContext<'_>, need: Need) -> Vec<Yielding> {
     let leases = engine.leases.all();
     let now = engine.clock.now();
@@ -248,7 +248,7 @@ impl Yielding {
     }
 }
 
-/// How many ports a search had got before it failed.
+/// Returns the number of ports that a search had found before it failed.
 fn got(attempts: &[Attempt]) -> usize {
     let (bound, refused): (Vec<&Attempt>, Vec<&Attempt>) =
         attempts.iter().partition(|it| it.outcome.is_success());
@@ -285,7 +285,8 @@ fn tell_given_way(asked: &RequestContext<'_>, yielding: &Yielding) -> String {
             for_allocation = %asked.id, unused_since = %since,
             "{} gave way, as there was no room in pool {pool}", printable(&called)
         );
-        // The note is for everybody who may read what the asker did; the log names all.
+        // All readers of the caller's requests see the note, so it names no other user's lease; the
+        // log names all.
         let who = if asked.caller.uid == lease.uid {
             printable(&called)
         } else {

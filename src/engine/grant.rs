@@ -60,7 +60,7 @@ async fn answer(
     let plan = plan(engine, request)?;
     let names = request.names.iter();
     let names = names.map(|name| (caller.uid, &request.scope, name.as_str()));
-    // A key is the user's alone, whatever scope names would have.
+    // A key belongs to the user alone, in no scope.
     let key = request.repeated_by();
     let key = key.map(|key| (caller.uid, &Scope::User, key.as_str()));
     let turn = Arc::new(engine.leases.names_turn(names.chain(key)).await);
@@ -210,7 +210,7 @@ async fn refused(
     refusal
 }
 
-/// What would have been granted, let go of again.
+/// Answers a dry run: describes the leases that would have been granted, and frees their ports.
 fn dry(engine: &Arc<Engine>, asked: &RequestContext<'_>, outcome: Findings) -> Allocated {
     let Findings {
         slots,

@@ -1,4 +1,4 @@
-//! How the service is: a list of checks, for `/readyz`, `portbook status`, pages and metrics.
+//! Health of the service: a list of checks, for `/readyz`, `portbook status`, pages and metrics.
 
 use std::sync::atomic::Ordering;
 
@@ -12,10 +12,10 @@ use std::sync::Arc;
 /// Below this the record may not find room for what comes next.
 const NO_ROOM: u64 = 8 << 20;
 
-/// Below this somebody should look.
+/// Free bytes below which an administrator should look.
 const LITTLE_ROOM: u64 = 256 << 20;
 
-/// So many descriptors are needed to answer at all.
+/// Number of descriptors that the service needs to answer at all.
 const NO_DESCRIPTORS: u64 = 16;
 
 /// A snapshot is late after so many of its intervals.
@@ -117,8 +117,8 @@ fn check_snapshot(engine: &Arc<Engine>) -> Check {
     Check::new("snapshot", condition, detail)
 }
 
-/// How many file descriptors there are. A hold takes one for each bind address, a watch one for each
-/// owner.
+/// Describes the use of file descriptors. A hold takes one for each bind address, a watch one for
+/// each owner.
 fn descriptors_told(held: usize, budget: usize, left: u64) -> String {
     let [held, budget, left] = [grouped(held), grouped(budget), grouped(left)];
     format!(

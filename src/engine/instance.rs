@@ -11,7 +11,7 @@ use crate::engine::refusal::Refusal;
 use crate::engine::told::owner_text;
 use crate::host::process;
 
-/// How many instances are looked at for one that is not in use.
+/// Maximum number of instances that are checked for an unused one.
 const INSTANCES: u32 = 1000;
 
 /// Refuses a name for a program while another one has it, and says which and what to do.

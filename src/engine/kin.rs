@@ -70,7 +70,7 @@ pub(super) fn kin(engine: &Arc<Engine>, only: Option<(Protocol, Port)>) -> Kin {
 }
 
 impl Kin {
-    /// Whether a socket is one of portbook's holds, which is in nobody's way.
+    /// Whether a socket is one of portbook's holds, which occupies the port for no other program.
     pub fn is_hold(&self, entry: &Entry) -> bool {
         self.holds.contains(&entry.inode)
     }

@@ -1,5 +1,5 @@
-//! What a request finds under each of its names, and what that means: the lease stays, or the name
-//! seeks a port. What the user wrote (port, ranges, preference) beats what chance gave.
+//! Names of a request: their living leases, and whether these stay or the name seeks a port. Ports,
+//! ranges and preferences of the user beat chance.
 
 #[cfg(test)]
 mod tests;
@@ -194,7 +194,7 @@ struct Misfit {
     /// Whether the request asks for it, rather than a rule made since.
     is_of_request: bool,
     reason: Reason,
-    /// What is wanted in words: "port 4000", "the range 3000-3099", "hand".
+    /// The wish in words: "port 4000", "the range 3000-3099", "hand".
     wanted: String,
 }
 

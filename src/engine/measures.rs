@@ -1,4 +1,4 @@
-//! What the engine tells its metrics: outcomes as they happen, and what is true when it is asked.
+//! Metrics of the engine: outcomes, and current values at each scrape.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::engine::refusal::Refusal;
 use crate::host::kernel;
 use crate::telemetry::metrics::{Exposition, Now};
 
-/// What is counted where a request names no pool that exists.
+/// Label of a request whose pool does not exist.
 const NO_STRATEGY: &str = "none";
 
 /// The word that an answer is counted under.
@@ -94,7 +94,7 @@ fn measured(check: &Check) -> (&'static str, i64) {
     (check.name, state)
 }
 
-/// How many ports of a pool's ranges are leased, excluded and left.
+/// Returns the numbers of a pool's ports that are leased, excluded and free.
 fn shares(pool: &Pool, by_hand: &PortSet, leases: &[Arc<Lease>]) -> [u64; 3] {
     let in_pool = |lease: &&Arc<Lease>| lease.pool == pool.name && pool.ranges.contains(lease.port);
     let mut ports: Vec<_> = leases.iter().filter(in_pool).map(|l| l.port).collect();

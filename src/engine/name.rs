@@ -12,7 +12,7 @@ use crate::engine::fate::Known;
 use crate::engine::keeper::gate;
 use crate::engine::keeper::watch;
 use crate::engine::refusal::Refusal;
-use crate::host::hold::Hold;
+use crate::host::hold::{Hold, Take};
 use crate::host::process;
 
 /// The living leases of a name. One that is ending is waited for, so that its port is free
@@ -54,26 +54,7 @@ pub(super) async fn is_still_ours(
             || engine.leases.hold_of(lease.id).is_some()
             || engine.leases.hold_again(&lease).is_some());
     if !ours && asked.request.strict {
-        let mut occupants = engine.learning.occupants();
-        let mut attempts = Vec::new();
-        let mut note = |mut attempt: Attempt, _: &tracing::Span| {
-            attempt.occupant = occupants.of(&attempt);
-            attempts.push(attempt);
-        };
-        let (group, clock) = (&lease.addresses, &engine.clock);
-        let port = lease.port;
-        // Once more, for the name of whoever is in the way.
-        let how = crate::host::hold::Take::Strictly;
-        drop(Hold::take(
-            how,
-            group,
-            lease.protocol,
-            port,
-            clock,
-            &mut note,
-        ));
-        let attempts = veiled(&attempts, |uid| asked.caller.may_act_for(uid));
-        return Err(Refusal::PortInUse { port, attempts });
+        return Err(why_in_use(engine, asked, &lease).await);
     }
     Ok(ours)
 }
@@ -92,6 +73,26 @@ pub(super) async fn reserved_by_hand(
         .leases
         .change(lease.id, |lease| lease.by_hand = true)
         .await
+}
+
+/// Tries a lost port once more, and returns the refusal with the occupant's name.
+async fn why_in_use(engine: &Arc<Engine>, asked: &RequestContext<'_>, lease: &Lease) -> Refusal {
+    let mut attempts = Vec::new();
+    let (group, protocol, port) = (&lease.addresses, lease.protocol, lease.port);
+    let mut note = |attempt: Attempt, _: &tracing::Span| attempts.push(attempt);
+    drop(Hold::take(
+        Take::Strictly,
+        group,
+        protocol,
+        port,
+        &engine.clock,
+        &mut note,
+    ));
+    for attempt in &mut attempts {
+        attempt.occupant = gate::occupant_of(engine, attempt).await;
+    }
+    let attempts = veiled(&attempts, |uid| asked.caller.may_act_for(uid));
+    Refusal::PortInUse { port, attempts }
 }
 
 /// Every name keeps its leases: the same ones, in the asker's hands once more.
@@ -119,8 +120,8 @@ pub(super) async fn reissue(
     Ok(answer)
 }
 
-/// Hands a living lease out once more. On a task of its own: whoever asked may hang up, but an
-/// owner is not noted without its gate.
+/// Hands a living lease out once more, on a task of its own: the client may hang up, but an owner
+/// is not noted without its gate.
 pub(super) async fn hand(
     engine: &Arc<Engine>,
     asked: &RequestContext<'_>,
@@ -161,7 +162,7 @@ pub(super) async fn hand(
     handed.unwrap_or(Err(Refusal::Store(crate::store::StoreError::Closed)))
 }
 
-/// What a name is handed out with once more.
+/// The terms on which a name's lease is handed out once more.
 struct Terms {
     owner: Option<Owner>,
     claim_by: Option<BootTime>,

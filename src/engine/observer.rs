@@ -1,5 +1,5 @@
-//! The observer: looks who listens on leased ports. For "somebody began to listen" the kernel
-//! has no event, so leases that wait for it are looked up once a second.
+//! The observer: finds listeners on leased ports. The kernel has no event for a new listener, so
+//! leases that wait for one are looked at once a second.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,10 +16,10 @@ use crate::engine::look::look;
 use crate::engine::refusal::Refusal;
 use crate::host::process;
 
-/// How often unclaimed leases are looked up.
+/// Pause between two looks at unclaimed leases.
 const ROUND: Duration = Duration::from_secs(1);
 
-/// Looks once a second at whatever waits for a listener, for as long as it is polled.
+/// Looks once a second at leases that wait for a listener, for as long as it is polled.
 pub(super) async fn run(engine: &Arc<Engine>) {
     let mut rounds = tokio::time::interval(ROUND);
     rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);

@@ -1,5 +1,5 @@
-//! What a request means right now: pool, bind addresses, ranges, order and limits, each field
-//! taken from the request where it says so and from the pool where it does not.
+//! Plans: a request with every blank filled from its pool: pool, bind addresses, ranges, order and
+//! limits.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +22,7 @@ use crate::host::interface::{Snapshot, resolve};
 /// More addresses than a host has use for; a bound for what one request can make portbook do.
 const MAX_ADDRESSES: usize = 64;
 
-/// More ports than anybody needs at once; a bound for what one request can make portbook do.
+/// Maximum number of ports in one request; bounds the work that one request can cause.
 const MAX_PORTS: usize = 256;
 
 /// A request with every blank filled in.
@@ -30,15 +30,15 @@ const MAX_PORTS: usize = 256;
 pub struct Plan {
     /// The pool.
     pub pool: Arc<Pool>,
-    /// Where to hold.
+    /// Addresses to hold.
     pub group: AddressGroup,
     /// Free for which protocols.
     pub protocols: Protocols,
-    /// Where candidates come from.
+    /// Ranges of the candidates.
     pub ranges: PortSet,
-    /// What configuration forbids.
+    /// Ports that the configuration excludes.
     pub exclude: PortSet,
-    /// What was excluded by hand.
+    /// Ports that users excluded by hand.
     pub exclusions: Arc<Exclusions>,
     /// Exactly this port.
     pub explicit: Option<Port>,
@@ -55,15 +55,15 @@ pub struct Plan {
     pub strict: bool,
     /// The order of the others.
     pub strategy: Strategy,
-    /// How many candidate ports may be tried.
+    /// Maximum number of candidate ports to try.
     pub max_attempts: usize,
     /// Time that the search may take.
     pub timeout: Duration,
-    /// How the port passes to its owner.
+    /// Way in which the port passes to its owner.
     pub handover: Handover,
-    /// How long to wait for a first listener.
+    /// Time to wait for a first listener.
     pub claim_within: Duration,
-    /// How long the lease lasts unless renewed.
+    /// Lifetime of the lease unless renewed. `None` is without end.
     pub ttl: Option<Duration>,
     /// The selectors as asked for.
     pub selectors: Vec<Selector>,
@@ -82,7 +82,7 @@ impl Plan {
         self.ranges.union(&self.upwards).union(&preferred)
     }
 
-    /// Whether configuration or somebody excludes a port.
+    /// Whether the configuration or a user excludes a port.
     pub fn excludes(&self, port: Port) -> bool {
         let protocols = self.protocols.each();
         self.exclude.contains(port) || self.exclusions.against(protocols, port).is_some()
@@ -156,7 +156,7 @@ impl Plan {
     }
 }
 
-/// How long the lease lasts, within what the pool allows.
+/// Returns the lifetime of the lease, within the pool's limit.
 fn lifetime(request: &Request, pool: &Pool) -> Result<Option<Duration>, Refusal> {
     check_lifetime(request.ttl, pool)?;
     Ok(request.ttl.or(pool.ttl).or(pool.max_ttl))

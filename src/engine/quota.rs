@@ -12,7 +12,7 @@ use crate::engine::leases::books::Limits;
 use crate::engine::leases::books::{OverLimit, Share};
 use crate::engine::refusal::Refusal;
 
-/// What a request would pass.
+/// The quota that a request would pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Over {
     /// A limit on leases.

@@ -33,7 +33,7 @@ pub enum Refusal {
     PortExcluded {
         /// The port.
         port: Port,
-        /// Which rule, and where it comes from.
+        /// The rule and its source.
         rule: String,
     },
     /// An explicit port that a lease is on.
@@ -43,17 +43,17 @@ pub enum Refusal {
         port: Port,
         /// The protocol.
         protocol: Protocol,
-        /// Whose lease it is, as far as the asker may know.
+        /// The lease and its user, as far as the caller may know.
         holder: String,
         /// The user of that lease; `None` if a rule or another request is in the way.
         whose: Option<u32>,
     },
-    /// An explicit port that somebody outside is on.
+    /// An explicit port with an occupant.
     #[error("port {port} is in use{}", by_whom(.attempts))]
     PortInUse {
         /// The port.
         port: Port,
-        /// What was tried and who was in the way.
+        /// The attempts and their occupants.
         attempts: Vec<Attempt>,
     },
     /// The kernel forbids the port.
@@ -78,7 +78,7 @@ pub enum Refusal {
     /// The kernel failed in some other way.
     #[error("binding {address} failed: {source}")]
     BindFailed {
-        /// Where.
+        /// The bind address.
         address: String,
         /// The kernel's error.
         source: std::io::Error,
@@ -97,9 +97,9 @@ pub enum Refusal {
     AttemptsExhausted {
         /// The candidates.
         tried: Vec<Port>,
-        /// Where they were sought.
+        /// The ranges that were searched.
         ranges: PortSet,
-        /// What was tried and who was in the way.
+        /// The attempts and their occupants.
         attempts: Vec<Attempt>,
     },
     /// No port of the pool is left.
@@ -109,9 +109,9 @@ pub enum Refusal {
         pool: String,
         /// Its ranges, as they count for the interfaces asked for.
         ranges: PortSet,
-        /// What ruled the others out.
+        /// The reasons against the other ports.
         explanation: Box<Explanation>,
-        /// What was tried and who was in the way.
+        /// The attempts and their occupants.
         attempts: Vec<Attempt>,
     },
     /// The interfaces asked for have ranges of their own without a common port.
@@ -128,17 +128,17 @@ pub enum Refusal {
         pool: String,
         /// Its ranges, as they count for the interfaces asked for.
         ranges: PortSet,
-        /// How many were asked for.
+        /// The number of ports asked for.
         length: u16,
-        /// How many there are at most.
+        /// The length of the longest run.
         longest: u32,
     },
     /// The time to wait was up, and this was still in the way.
     #[error("{}", waited(.refusal, *.limit))]
     WaitedInVain {
-        /// How long.
+        /// The time that it waited.
         limit: std::time::Duration,
-        /// What was in the way to the end.
+        /// The last refusal before the time was up.
         refusal: Box<Refusal>,
     },
     /// The time for attempts was up.
@@ -146,7 +146,7 @@ pub enum Refusal {
     TimedOut {
         /// The request's `timeout`, or the pool's `attempt_timeout`.
         limit: std::time::Duration,
-        /// What was tried and who was in the way.
+        /// The attempts and their occupants.
         attempts: Vec<Attempt>,
     },
     /// A name that lives with another port, or whose owner lives.
@@ -154,7 +154,7 @@ pub enum Refusal {
     NameTaken {
         /// The name.
         name: Name,
-        /// What it is in conflict with.
+        /// The conflict.
         why: String,
     },
     /// More than may be held at once.
@@ -232,8 +232,8 @@ impl Refusal {
         }
     }
 
-    /// The refusal in words for everybody who may see the requests of `uid`: root knows more than
-    /// those who read what root did.
+    /// Returns the refusal in words for all readers of the requests of `uid`. Root sees more in its
+    /// own answers than readers of root's requests do.
     pub(super) fn for_readers(&mut self, uid: u32) -> String {
         match self {
             Self::WaitedInVain { limit, refusal } => waited(&refusal.for_readers(uid), *limit),
@@ -253,7 +253,7 @@ impl Refusal {
         }
     }
 
-    /// What was tried before the refusal.
+    /// Returns the attempts before the refusal.
     pub fn attempts(&self) -> &[Attempt] {
         match self {
             Self::PortInUse { attempts, .. }

@@ -27,12 +27,12 @@ pub(super) fn retake(
     };
     // A listener is the usual reason, and the cheap one to find: most owners still listen after a
     // crash, and to look at all connections of a busy host for each of them takes far too long.
-    if protocol != Protocol::Tcp || somebody_listens(group, port) || !only_leftovers(group, port) {
+    if protocol != Protocol::Tcp || has_listener(group, port) || !only_leftovers(group, port) {
         return Err(Outcome::InUse);
     }
     let hold = Hold::take(Take::PastLingering, group, protocol, port, clock, note)?;
-    // Look again, and give up if anybody else came in meanwhile.
-    if anybody_beside(group, port) {
+    // Look again, and give up if another socket came in meanwhile.
+    if has_others(group, port) {
         return Err(Outcome::InUse);
     }
     Ok(hold)
@@ -51,12 +51,12 @@ pub(super) fn is_given_up(lease: &Lease, protocols: &[Protocol], clock: &Clock) 
             clock,
             &mut |_, _| {},
         );
-        // An address that the host has no more is nobody's.
+        // An address that the host has no more has no occupant.
         !matches!(taken, Err(Outcome::InUse))
     })
 }
 
-fn somebody_listens(group: &AddressGroup, port: Port) -> bool {
+fn has_listener(group: &AddressGroup, port: Port) -> bool {
     let listeners = Occupancy::listeners_on(port).unwrap_or_default();
     let mut addresses = group.addresses().iter();
     addresses.any(|address| listeners.iter().any(|entry| entry.overlaps(address)))
@@ -71,7 +71,7 @@ fn only_leftovers(group: &AddressGroup, port: Port) -> bool {
     sockets_on(group, port).is_some_and(|states| states.iter().all(leftover))
 }
 
-fn anybody_beside(group: &AddressGroup, port: Port) -> bool {
+fn has_others(group: &AddressGroup, port: Port) -> bool {
     // The hold itself is listed as bound where the kernel shows such sockets at all.
     let states = sockets_on(group, port).unwrap_or_default();
     let bound = states

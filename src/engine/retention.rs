@@ -1,5 +1,6 @@
-//! How long the past is kept: what is old is deleted in steps so small that whoever allocates does
-//! not notice, and what it adds up to stays.
+//! Retention: old rows are deleted in steps so small that requests are not delayed, and their
+//! totals stay. The file does not shrink: free pages are used again, so it stays as large as it was
+//! at most.
 //!
 //! The file does not shrink: pages that become free are used again for what comes next, so its
 //! size is bounded by what was kept at most.
@@ -16,25 +17,26 @@ use crate::engine::refusal::Refusal;
 use crate::store::{Bounds, Cursor, Kind, Removed, StoreError};
 use std::sync::Arc;
 
-/// How often attempts are counted.
+/// Pause between two counts of attempts.
 const COUNT_EVERY: Duration = Duration::from_secs(10);
 
 /// After so many counts what is old is deleted: once an hour.
 const COUNTS_A_PRUNE: u32 = 360;
 
-/// How long a step may take, waiting for the writer included, and how short it is worth the turn.
+/// Durations above which a step shrinks and below which it grows, including the wait for the
+/// writer.
 const LONG_STEP: Duration = Duration::from_millis(2);
 const SHORT_STEP: Duration = Duration::from_micros(700);
 
-/// How many rows a step looks at.
+/// Number of rows of a step.
 const FEWEST_ROWS: u32 = 16;
 const FIRST_ROWS: u32 = 64;
 const MOST_ROWS: u32 = 512;
 
-/// The same in a command, where nobody waits.
+/// Number of rows of a step in a command, where no request waits.
 const HASTY_ROWS: u32 = 4096;
 
-/// What to keep, where it is not what the settings say.
+/// Limits of what is kept. `None` is the limit of the settings.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Limits {
     /// Attempts, allocations and ended leases for so long.
@@ -72,8 +74,8 @@ pub(super) async fn count_attempts(engine: &Arc<Engine>) -> Result<(), StoreErro
         .await
 }
 
-/// Deletes what is older than the limits for whoever may: the service's user and root. With
-/// `dry_run` it is only counted.
+/// Deletes rows beyond the limits, for the service's user and root only. A dry run only counts
+/// them.
 pub(super) async fn prune(
     engine: &Arc<Engine>,
     caller: &Caller,
@@ -113,7 +115,7 @@ async fn bounds(engine: &Arc<Engine>, limits: Limits) -> Result<Bounds, StoreErr
     let now = engine.clock.now();
     let ago = |length: Duration| now.saturating_sub(length).unwrap_or(Timestamp::MIN);
     let older_than = limits.older_than.unwrap_or(history.attempts_for);
-    // Who says how long keeps that, and who says how many keeps these.
+    // An explicit age disables the count limit, and the other way round.
     let keep = match limits {
         Limits {
             older_than: Some(_),

@@ -25,8 +25,8 @@ impl Request {
     }
 }
 
-/// What this request was granted when it was first made; none where it was not, or where all of
-/// it has ended. Within the turn of its key.
+/// Returns the living leases of an earlier request with this key. `None` if there is none, or if
+/// all of them have ended. In the turn of the key.
 pub(super) async fn granted_before(
     engine: &Arc<Engine>,
     asked: &RequestContext<'_>,

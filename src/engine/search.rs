@@ -19,7 +19,7 @@ pub(super) struct Searched {
     pub(super) explanation: Explanation,
 }
 
-/// Looks for the ports that are sought, once.
+/// Searches once for the wanted ports.
 pub(super) fn search(
     engine: &Arc<Engine>,
     asked: &RequestContext<'_>,

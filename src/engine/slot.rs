@@ -83,7 +83,7 @@ pub(super) fn count_ending(asked: &RequestContext<'_>, known: &[Known]) -> usize
         .count()
 }
 
-/// What was found, beside what was known under each name.
+/// Joins the found ports with the names that sought them.
 pub(super) fn slots(known: Vec<Known>, found: Vec<Option<Found>>) -> Vec<Slot> {
     let mut found = found.into_iter();
     if known.is_empty() {

@@ -1,4 +1,5 @@
-//! The survey: every port at once as the chooser sees it, in plain values for whoever shows them.
+//! The survey: every port at once as the chooser sees it, in plain values. It is one pass over
+//! memory: the books, the pools' rules, history and the latest snapshot. No port is probed for it.
 //!
 //! It is one pass over memory: the books, the pools' rules, history and the latest snapshot. No
 //! port is probed for it.
@@ -31,7 +32,7 @@ use crate::host::interface::{Snapshot, resolve};
 /// Ports are neighbours within blocks of so many, as for history.
 pub const BLOCK: u16 = 64;
 
-/// How a port stands.
+/// The standing of a port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Standing {
     /// No pool has it.
@@ -52,15 +53,15 @@ pub enum Standing {
 /// One port.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct PortView {
-    /// How it stands.
+    /// Its standing.
     pub standing: Standing,
     /// Whether a pool has it.
     pub in_pool: bool,
-    /// What rules it out in every pool that has it.
+    /// The rule that excludes it in every pool that has it.
     pub excluded: Option<Reason>,
-    /// What choosing it is expected to cost.
+    /// Expected cost of choosing it.
     pub cost: f64,
-    /// What makes it dearer without ruling it out.
+    /// Penalties that make it dearer without excluding it.
     pub penalties: Vec<PenaltyReason>,
     /// Refused binds and late conflicts, as they were counted.
     pub conflicts: u64,
@@ -75,13 +76,13 @@ pub struct Survey {
     pub at: Timestamp,
     /// For requests of these addresses.
     pub group: AddressGroup,
-    /// How many snapshots looked at these addresses; none where history has not met them yet.
+    /// Number of snapshots of these addresses. `None` if history does not know them yet.
     pub snapshots: Option<u64>,
     /// The ports, by number; there is no port 0, and what stands there means nothing.
     pub ports: Vec<PortView>,
 }
 
-/// What the chooser thinks of one port for one pool.
+/// A pool's opinion of one port.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Opinion {
     /// The pool.
@@ -90,11 +91,11 @@ pub struct Opinion {
     pub group: AddressGroup,
     /// The rule that rules the port out.
     pub excluded: Option<Reason>,
-    /// What is known of it, and what that costs.
+    /// Its evidence and its cost.
     pub candidate: Candidate,
 }
 
-/// What history knows, copied so that its lock is held for a moment only.
+/// A copy of history's knowledge, so that its lock is held for a moment only.
 #[derive(Default)]
 struct Known {
     snapshots: Option<u64>,
@@ -102,7 +103,7 @@ struct Known {
     ports: HashMap<Port, (Evidence, i64)>,
 }
 
-/// What the pools say of all ports.
+/// The rules of all pools for all ports.
 #[derive(Default)]
 struct OfPools {
     in_pool: PortBits,
@@ -150,7 +151,7 @@ pub(super) fn survey(
     })
 }
 
-/// What the chooser thinks of one port, for every pool that has it.
+/// Returns the opinion of every pool that has the port.
 pub(super) fn opinions(
     engine: &Arc<Engine>,
     protocol: Protocol,
@@ -231,7 +232,7 @@ fn of_pools(
 }
 
 impl Known {
-    /// What is known of a port and what that costs.
+    /// Returns the view of a port from its history.
     fn view(&self, port: Port, penalties: &Penalties<'_>) -> PortView {
         let nothing = Evidence::default();
         let known = self.ports.get(&port);
@@ -265,7 +266,7 @@ fn rests_ms(pool: &Pool) -> u64 {
     u64::try_from(pool.release_cool_down.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// What rules ports of a pool out, in the order in which a request asks.
+/// Returns the rules that exclude ports of a pool, in the order in which a request asks.
 pub(super) fn exclusions(
     pool: &Pool,
     [exclude, by_hand]: [&PortSet; 2],

@@ -12,7 +12,7 @@ use crate::host::hold::Hold;
 /// A way to bind one port.
 type Taking<S> = fn(&mut S, Protocol, Port) -> Result<Hold, Outcome>;
 
-/// What became of one row.
+/// The result of trying one row.
 enum Row {
     /// All of its ports.
     Found(Vec<Found>),

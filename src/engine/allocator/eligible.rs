@@ -1,4 +1,4 @@
-//! What may be tried at all, and in the explanation what may not.
+//! Eligible ports: those that a search may try. The others go into the explanation.
 
 use super::Search;
 use crate::choice::assigned::browser_blocked;
@@ -8,7 +8,7 @@ use crate::domain::port::{Port, PortSet};
 use crate::domain::reason::Reason;
 
 impl Search<'_> {
-    /// What may be tried of `ranges`, and in the explanation what may not.
+    /// Returns the ports of `ranges` that may be tried, and explains the others.
     pub(super) fn eligible(&mut self, ranges: &PortSet, with_cool_down: bool) -> Eligible {
         let mut eligible = Eligible::all_of(ranges);
         if !self.plan.exclude.is_empty() {

@@ -11,7 +11,7 @@ use crate::domain::precedence::{Skipped, Step};
 use crate::domain::reason::Reason;
 use crate::engine::refusal::Refusal;
 
-/// How far a walk above the preferred port has come.
+/// Progress of the walk above the preferred port.
 #[derive(Debug, Default)]
 pub(super) struct Above {
     /// The last number that was looked at.

@@ -296,7 +296,7 @@ impl Service {
     }
 }
 
-/// What the record says of a port that was not granted.
+/// Returns the recorded reason why a port was not granted.
 fn told(explanation: &Explanation, step: Step, at: u16) -> Option<Reason> {
     let at = port(at);
     if let Some(skipped) = explanation.why_skipped(at) {

@@ -1,4 +1,4 @@
-//! What each candidate is expected to cost, and in the explanation what was weighed.
+//! Expected costs of candidates, and the explanation of what was weighed.
 
 use super::Search;
 use crate::choice::bits::PortBits;
@@ -10,8 +10,8 @@ use crate::domain::pool::Strategy;
 use crate::domain::port::Port;
 use crate::telemetry::span;
 
-/// So many choices of one search are explained candidate by candidate: a search that goes on after
-/// them meets a host that is nearly full, and its record would be long and say the same.
+/// Maximum number of choices that are explained candidate by candidate. A search with more meets a
+/// host that is nearly full: its record would be long and repeat itself.
 const EXPLAINED: usize = 16;
 
 impl Search<'_> {
@@ -56,7 +56,7 @@ impl Search<'_> {
         eligible.run_starts(length)
     }
 
-    /// How much of what is eligible a port drawn at random would have met occupied.
+    /// Notes the share of eligible ports at which a random draw would have met an occupant.
     pub(super) fn note_what_random_would_meet(&mut self, eligible: &PortBits) {
         // Of what was eligible when it began, not of what is left after some were tried.
         if self.explanation.tried.is_empty() {

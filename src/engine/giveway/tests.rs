@@ -1,4 +1,4 @@
-//! What gives way, and what does not, with a clock that is moved by hand.
+//! Names that give way and names that do not, with a clock that is moved by hand.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ fn of_three(name: &str, address: &str) -> Request {
     }
 }
 
-/// What was granted, after its unused name was put away a second later.
+/// Returns a granted lease after its unused name was parked a second later.
 async fn idle(place: &Place, caller: &Caller, request: Request) -> LeaseId {
     let request = Request {
         claim_within: Some(Duration::from_millis(1)),

@@ -53,7 +53,8 @@ async fn compare(engine: &Arc<Engine>, host: &Snapshot, lease: &Lease) -> Result
     Ok(())
 }
 
-/// What a lease goes back to; the observer finds out whether its owner listens.
+/// Returns the state of a lease whose addresses are back. The observer finds out whether its owner
+/// listens.
 const fn healthy(lease: &Lease) -> State {
     if lease.owner.is_some() || lease.claim_by.is_some() {
         State::Handed

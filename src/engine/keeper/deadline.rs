@@ -1,4 +1,4 @@
-//! Deadlines: leases whose time is up, and those that nobody came to claim.
+//! Deadlines: leases that expire, and leases that no program claims.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +23,7 @@ const PUT_OFF: Duration = Duration::from_secs(5);
 /// machine asleep.
 const STALL: Duration = Duration::from_secs(1);
 
-/// How long clients have, after the service stood still, to renew what fell due meanwhile.
+/// Time that clients have, after a stall of the service, to renew leases that fell due meanwhile.
 const GRACE: Duration = Duration::from_secs(5);
 
 /// Ends leases whose time is up, for as long as it is polled.
@@ -60,7 +60,7 @@ pub(in crate::engine) async fn act(engine: &Arc<Engine>) {
     if engine.leases.due(now).is_empty() {
         return;
     }
-    // Somebody may have begun to listen since the last look.
+    // A program may have begun to listen since the last look.
     observer::observe(engine).await;
     let due = engine.leases.due(now);
     let sweeping = span::chore("expire");

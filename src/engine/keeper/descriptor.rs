@@ -43,7 +43,7 @@ pub(in crate::engine) async fn give_sockets(
     let (sockets, guard) = if lease.protocol.has_no_listeners() {
         (give_hold_away(engine, id, hold)?, Guard::Owner)
     } else {
-        gate::prepare(engine, &lease, &hold)?;
+        gate::prepare(engine, &lease, &hold).await?;
         (hold.take_listeners(), Guard::Hold)
     };
     let lease = note_given(engine, &lease, guard).await?;

@@ -16,7 +16,7 @@ use crate::engine::keeper::ending::FOLDER_GONE;
 use crate::engine::refusal::Refusal;
 use crate::host::folder::{Sight, look_at};
 
-/// How often to look, unless a pool wants to know sooner.
+/// Pause between two looks, unless a pool needs them sooner.
 const ROUND: Duration = Duration::from_secs(30);
 
 /// The shortest pause between two looks.

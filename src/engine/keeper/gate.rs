@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::domain::attempt::{Attempt, Occupant};
 use crate::domain::lease::{Guard, Handover, Lease, LeaseId, State};
 use crate::engine::caller::Caller;
 use crate::engine::caller::Mode;
@@ -14,7 +15,10 @@ use crate::host::hold::Hold;
 
 /// Lets the owner in: opens the gate, closes the hold, or makes the sockets that the owner will be
 /// given, depending on the lease's hand-over.
-pub(in crate::engine) async fn hand_over(engine: &Engine, lease: &Lease) -> Result<(), Refusal> {
+pub(in crate::engine) async fn hand_over(
+    engine: &Arc<Engine>,
+    lease: &Lease,
+) -> Result<(), Refusal> {
     let leases = &engine.leases;
     if lease.handover == Handover::Release {
         leases.let_go(lease).await;
@@ -29,7 +33,7 @@ pub(in crate::engine) async fn hand_over(engine: &Engine, lease: &Lease) -> Resu
         return Ok(());
     };
     match lease.handover {
-        Handover::Fd => prepare(engine, lease, &hold),
+        Handover::Fd => prepare(engine, lease, &hold).await,
         _ => hold.open_gate().map_err(|source| Refusal::BindFailed {
             address: format!("port {}", lease.port),
             source,
@@ -38,21 +42,35 @@ pub(in crate::engine) async fn hand_over(engine: &Engine, lease: &Lease) -> Resu
 }
 
 /// Makes the listeners that the owner of a lease will be given, unless they wait already.
-pub(super) fn prepare(engine: &Engine, lease: &Lease, hold: &Hold) -> Result<(), Refusal> {
+pub(super) async fn prepare(
+    engine: &Arc<Engine>,
+    lease: &Lease,
+    hold: &Hold,
+) -> Result<(), Refusal> {
     if lease.protocol.has_no_listeners() || hold.has_listeners() {
         return Ok(());
     }
-    hold.prepare_listeners(&engine.clock)
-        .map_err(|mut attempt| {
-            attempt.occupant = engine.learning.occupants().of(&attempt);
-            if let Some(occupant) = &mut attempt.occupant {
-                occupant.veil(|uid| Caller::user(lease.uid).may_act_for(uid));
-            }
-            Refusal::PortInUse {
-                port: lease.port,
-                attempts: vec![*attempt],
-            }
-        })
+    let Err(mut attempt) = hold.prepare_listeners(&engine.clock) else {
+        return Ok(());
+    };
+    attempt.occupant = occupant_of(engine, &attempt).await;
+    if let Some(occupant) = &mut attempt.occupant {
+        occupant.veil(|uid| Caller::user(lease.uid).may_act_for(uid));
+    }
+    Err(Refusal::PortInUse {
+        port: lease.port,
+        attempts: vec![*attempt],
+    })
+}
+
+/// Looks up the occupant that refused an attempt, on a thread for blocking work.
+pub(in crate::engine) async fn occupant_of(
+    engine: &Arc<Engine>,
+    attempt: &Attempt,
+) -> Option<Occupant> {
+    let (engine, attempt) = (Arc::clone(engine), attempt.clone());
+    let look = move || engine.learning.occupants().of(&attempt);
+    tokio::task::spawn_blocking(look).await.ok().flatten()
 }
 
 /// Keeps a name's port while its owner is away: held, with its gate shut. Does nothing if `still`

@@ -21,8 +21,8 @@ use crate::host::hold::Hold;
 use crate::host::occupancy::{Entry, Occupancy};
 use crate::host::readiness::Readiness;
 
-/// How often leases without a hold are looked at even if nothing is heard: an address may have
-/// come back, or a connection of a stranger's have ended.
+/// Pause between two looks at leases without a hold even if the kernel reports no closed socket: an
+/// address may have come back, or an outsider's connection may have ended.
 const ROUND: Duration = Duration::from_secs(10);
 
 /// Takes holds again wherever that becomes possible, for as long as it is polled.
@@ -108,8 +108,8 @@ async fn not_listened_on(engine: &Arc<Engine>, mut leases: Vec<Arc<Lease>>) -> V
     leases
 }
 
-/// The same on some ports: the kernel tells of every connection that closes, so this costs what
-/// it tells and not what there is.
+/// Returns the leases on some ports that lack a hold. The kernel reports every closed connection,
+/// so this must cost as little as the report.
 fn without_hold_on(engine: &Arc<Engine>, ports: &[Port]) -> Vec<Arc<Lease>> {
     let ports: BTreeSet<Port> = ports.iter().copied().collect();
     let mut leases: Vec<Arc<Lease>> = Vec::new();
@@ -143,7 +143,8 @@ async fn regain_one(engine: &Arc<Engine>, id: LeaseId) {
     }
 }
 
-/// A hold is back: the port is the lease's again, unless somebody came in through its gate.
+/// Notes that a hold is back: the port is the lease's again, unless an outsider came in through its
+/// gate.
 async fn note_hold(engine: &Arc<Engine>, lease: &Lease, hold: &Hold) -> Result<(), Refusal> {
     if let Some(who) = Leases::fix_gate(lease, hold).await {
         return conflict::lose(engine, lease, who).await;

@@ -23,7 +23,7 @@ use crate::engine::refusal::Refusal;
 use crate::host::hold::Hold;
 use crate::telemetry::span;
 
-/// How often everything is compared.
+/// Pause between two comparisons.
 const ROUND: Duration = Duration::from_secs(30);
 
 /// Compares and mends from time to time, for as long as it is polled.
@@ -183,7 +183,7 @@ async fn mend_books(engine: &Arc<Engine>, id: LeaseId) -> Result<bool, Refusal> 
     restart::adopt(engine, lease).await.map(|_| true)
 }
 
-/// What of one lease looks wrong.
+/// Returns the faults of one lease.
 fn faults_of(lease: &Lease, hold: Option<&Arc<Hold>>, watched: bool) -> Vec<Fault> {
     let me = std::process::id();
     let mut faults = Vec::new();
@@ -199,9 +199,9 @@ fn faults_of(lease: &Lease, hold: Option<&Arc<Hold>>, watched: bool) -> Vec<Faul
     faults
 }
 
-/// Whether a gate is open to nobody, or shut to an owner that may bind.
+/// Whether a gate is open without an owner that may bind, or shut to one.
 fn is_gate_wrong(lease: &Lease, hold: &Hold) -> bool {
-    // A lost lease is nobody's to bind; its gate is set right when the port comes back.
+    // No owner may bind the port of a lost lease; its gate is fixed when the port comes back.
     let settled = lease.protocol.has_no_listeners() || lease.state == State::Lost;
     !settled && hold.is_open().is_ok_and(|open| open != may_be_open(lease))
 }

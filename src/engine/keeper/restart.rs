@@ -23,12 +23,12 @@ use crate::host::process;
 use crate::store::StoredLease;
 use crate::telemetry::span;
 
-/// What became of the leases on record.
+/// Numbers of the leases on record by what a start did with them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Restored {
     /// Guarded again, or left to their owner's listener.
     pub kept: usize,
-    /// Ended because nobody is there to own them any more.
+    /// Ended because their owner is gone.
     pub ended: usize,
     /// Taken by an outsider meanwhile.
     pub lost: usize,
@@ -165,7 +165,7 @@ async fn lost_meanwhile(
         None => look::outsider_on(&lost).await,
     };
     let outsider = Outsider {
-        // Nobody listens: the kernel refused, and does not say because of whom.
+        // There is no listener: the kernel refused the bind and does not name the cause.
         occupant: who.unwrap_or_default(),
         while_away: true,
     };

@@ -6,19 +6,19 @@ use crate::domain::lease::LeaseId;
 use crate::domain::port::Port;
 use crate::engine::leases::books::Ticket;
 
-/// How many looks in a row a leak must have been seen at.
+/// Number of looks in a row at which a leak must have been seen.
 const LOOKS: u8 = 3;
 
 /// Something that two of those who should agree do not agree about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum Fault {
-    /// The books keep a port for a request that nobody answers any more.
+    /// The books keep a port for a request that is no longer being answered.
     Reservation(Ticket, Port),
     /// A hold is kept for a lease that does not live.
     Hold(LeaseId),
-    /// Nobody waits for the end of a lease's owner.
+    /// No task waits for the end of a lease's owner.
     Unwatched(LeaseId),
-    /// A gate is open to nobody, or shut to the owner.
+    /// A gate is open without an owner, or shut to one.
     Gate(LeaseId),
     /// A reserved lease has no hold.
     Unguarded(LeaseId),
@@ -42,8 +42,8 @@ impl Fault {
         }
     }
 
-    /// Whether it may pass by itself, because somebody is at work on it right now. The others are
-    /// looked at again in the lease's turn, when nobody is.
+    /// Whether it may pass by itself, because a transition is under way. The others are looked at
+    /// again in the lease's turn, when none is.
     const fn may_pass(self) -> bool {
         matches!(
             self,
@@ -52,10 +52,10 @@ impl Fault {
     }
 }
 
-/// What was found so far.
+/// The faults found so far.
 #[derive(Debug, Default)]
 pub(in crate::engine) struct Repairs {
-    /// How often in a row each suspect was seen.
+    /// Number of looks in a row at which each suspect was seen.
     suspects: HashMap<Fault, u8>,
     mended: BTreeMap<&'static str, u64>,
 }

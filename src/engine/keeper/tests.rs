@@ -30,7 +30,7 @@ pub(in crate::engine) struct Place {
     _folder: TempDir,
 }
 
-/// A service on ports of the kernel's choosing, which nobody else is given meanwhile.
+/// A service on ports of the kernel's choosing, which no other program is given meanwhile.
 pub(in crate::engine) async fn place() -> Place {
     let folder = TempDir::new().unwrap();
     let sources = Sources {
@@ -157,13 +157,13 @@ async fn a_gate_is_set_right() {
     let hold = place.service.0.leases.hold_of(lease.id).unwrap();
     hold.shut_gate().unwrap();
     repair(&place.service.0).await;
-    assert!(hold.is_open().unwrap(), "shut to whoever comes to claim it");
+    assert!(hold.is_open().unwrap(), "shut to a claimant");
     place.clock.advance(Duration::from_hours(1));
     place.service.act_on_deadlines().await;
     assert_eq!(place.state(lease.id), Some(State::Reserved));
     hold.open_gate().unwrap();
     repair(&place.service.0).await;
-    assert!(!hold.is_open().unwrap(), "open to everybody");
+    assert!(!hold.is_open().unwrap(), "open without an owner");
     assert_eq!(place.mended("gate"), 2);
 }
 
@@ -333,7 +333,7 @@ async fn expire(steps: Vec<Step>) {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
-    /// Neither early nor late, whatever the time of day does.
+    /// Neither early nor late, however the time of day is moved.
     #[test]
     fn leases_end_when_their_time_is_up(steps in proptest::collection::vec(step(), 1..40)) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

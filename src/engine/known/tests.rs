@@ -1,5 +1,5 @@
-//! Names that move, on a real record and real sockets: one living lease a name and protocol, whatever
-//! is asked at once and whatever fails. All leases of unit tests share one lock of transitions.
+//! Names that move, on a real record and real sockets: one living lease a name and protocol, with
+//! requests at once and with failures. All leases of unit tests share one lock of transitions.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -36,7 +36,7 @@ async fn ask(place: &Place, request: &Request) -> Result<Allocated, Refusal> {
     answer.await.expect("no request waits for itself")
 }
 
-/// What was granted once nobody uses it: the time to come to it is over.
+/// Returns a granted request after its time to be claimed is over.
 async fn idle(place: &Place, request: &Request) -> Allocated {
     let request = Request {
         claim_within: Some(Duration::from_millis(1)),
@@ -138,7 +138,7 @@ async fn moves_that_cannot_be_recorded_leave_the_lease_whole() {
     assert_eq!(after.ended_at, None);
     place.has_only(&[before.id]);
     let hold = place.service.0.leases.hold_of(before.id).unwrap();
-    assert!(!hold.is_open().unwrap(), "nobody may come in");
+    assert!(!hold.is_open().unwrap(), "no program may come in");
 }
 
 #[tokio::test]
@@ -158,7 +158,7 @@ async fn reservations_by_hand_stay_so_when_they_move() {
     let moved = ask(&place, &elsewhere).await.unwrap();
     let lease = &moved.leases[0];
     assert_eq!(lease.port.get(), 25403);
-    assert!(lease.by_hand, "it may give way to anybody now");
+    assert!(lease.by_hand, "it may give way now");
     assert_eq!(lease.labels["team"], "shop");
     assert_eq!(lease.ttl, Some(Duration::from_hours(9)));
 }

@@ -18,12 +18,12 @@ pub struct Holds {
     news: Option<mpsc::UnboundedSender<HoldNews>>,
 }
 
-/// What happened to a hold.
+/// News of one hold.
 #[derive(Debug)]
 pub enum HoldNews {
     /// A lease has one now: copies of its sockets, to be kept for the next start.
     Taken(LeaseId, Vec<OwnedFd>),
-    /// The same, of sockets that the supervisor has already, under this name.
+    /// The lease has a hold of sockets that the supervisor keeps already, under this name.
     Restored(LeaseId, Arc<str>),
     /// The lease has none any more; told back once no copy is left.
     Gone(LeaseId, oneshot::Sender<()>),
@@ -47,7 +47,7 @@ impl Holds {
         self.descriptors += hold.descriptor_count();
         if self.news.is_some() {
             if self.by_lease.contains_key(&id) {
-                // What is told of the other end, nobody waits for.
+                // No task waits for the answer.
                 self.say(HoldNews::Gone(id, oneshot::channel().0));
             }
             self.say(taken(id, &hold));
@@ -62,7 +62,8 @@ impl Holds {
         self.take(id).map(|(hold, _)| hold)
     }
 
-    /// The same, with word once the supervisor has no copy left; none where there is no supervisor.
+    /// Takes a lease's hold out, with a receiver that hears when the supervisor's copies are gone.
+    /// `None` without a supervisor.
     pub fn take(&mut self, id: LeaseId) -> Option<(Arc<Hold>, Option<oneshot::Receiver<()>>)> {
         let removed = self.by_lease.remove(&id)?;
         self.forget(Some(&removed));
@@ -84,7 +85,7 @@ impl Holds {
         self.by_lease.iter().map(|(id, hold)| (*id, hold))
     }
 
-    /// How many descriptors all of them keep open.
+    /// Returns the number of descriptors that all holds keep open.
     pub const fn descriptor_count(&self) -> usize {
         self.descriptors
     }
@@ -95,7 +96,7 @@ impl Holds {
 
     fn say(&self, news: HoldNews) {
         if let Some(listener) = &self.news {
-            // Nobody listens any more while the service ends: then the supervisor keeps what it has.
+            // An error means that the service ends: the supervisor keeps the sockets that it has.
             let _ = listener.send(news);
         }
     }

@@ -52,7 +52,7 @@ impl KeyedLocks {
         places.into_iter().filter_map(|place| self.locks.get(place))
     }
 
-    /// Waits until nobody else is at work on any of these.
+    /// Waits for the locks of all these keys.
     pub async fn take<K: Hash>(&self, keys: impl IntoIterator<Item = K>) -> Turn {
         let mut turn = Vec::new();
         for lock in self.of(keys) {
@@ -61,7 +61,7 @@ impl KeyedLocks {
         turn
     }
 
-    /// The turn of these if nobody is at work on any of them now.
+    /// Takes the locks of all these keys if none of them is taken now.
     pub fn try_take<K: Hash>(&self, keys: impl IntoIterator<Item = K>) -> Option<Turn> {
         let locks = self.of(keys);
         locks
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_has_no_key_waits_for_nobody() {
+    async fn requests_without_keys_do_not_wait() {
         assert!(KeyedLocks::default().take([""; 0]).await.is_empty());
     }
 }

@@ -21,7 +21,7 @@ use crate::domain::attempt::Occupant;
 use crate::domain::lease::{BootTime, Lease, LeaseId, Name, Scope, State};
 use crate::domain::port::{Port, Protocol, Protocols};
 
-/// So many pages are kept whether or not anything is on them.
+/// Number of pages that are kept even if they are blank.
 const PAGES_KEPT: usize = 16;
 
 /// Under what a name is looked up: it is unique per user, scope and protocol, so that one
@@ -39,12 +39,12 @@ pub struct Books {
     usage: Usage,
 }
 
-/// The number of one reservation. Whoever gives a port up shows it, so that giving up late never
-/// frees what has been reserved anew since.
+/// The number of one reservation. To give a port up takes its ticket, so that giving up late never
+/// frees a port that was reserved anew since.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket(u64);
 
-/// A bind that was refused: when, and because of whom.
+/// A refused bind: its time and its occupant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refused {
     /// When.
@@ -94,7 +94,7 @@ impl Books {
         self.names.get(key).and_then(|id| self.leases.get(id))
     }
 
-    /// The living leases on a port, whatever their addresses.
+    /// Returns the living leases on a port, on any address.
     pub fn on_port(&self, protocol: Protocol, port: Port) -> impl Iterator<Item = &Arc<Lease>> {
         self.pages
             .iter()
@@ -187,8 +187,8 @@ impl Books {
         any
     }
 
-    /// Addresses come and go, and anybody may ask for odd ones: what says nothing any more is
-    /// dropped, but for a few pages that are likely to be wanted again.
+    /// Drops blank pages, but for a few that are likely to be wanted again. Addresses come and go,
+    /// and any caller may ask for odd ones.
     fn forget_empty_pages(&mut self) {
         if self.pages.len() > PAGES_KEPT {
             self.pages.retain(|page| !page.is_blank());
@@ -290,12 +290,12 @@ impl Books {
         self.deadlines.first().map(|(at, _)| *at)
     }
 
-    /// How many leases each user has of each pool.
+    /// Returns the numbers of leases by pool and user.
     pub const fn usage(&mut self) -> &mut Usage {
         &mut self.usage
     }
 
-    /// How many ports of a range are leased or being granted, whatever their addresses.
+    /// Returns the number of ports of a range that are leased or being granted, on any address.
     pub fn taken_within(&self, range: &PortBits) -> u32 {
         let mut all = PortBits::default();
         for page in &self.pages {
@@ -304,7 +304,7 @@ impl Books {
         all.count_common(range)
     }
 
-    /// What portbook keeps: leased or being granted, but for leases that an outsider has.
+    /// Returns the ports that are leased or being granted, without those of lost leases.
     pub fn kept(&self) -> Vec<Kept> {
         let lost = |id: LeaseId| {
             let lease = self.leases.get(&id);

@@ -1,4 +1,4 @@
-//! What the books know of one address group and protocol.
+//! One page of the books: the ports of one address group and protocol.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -62,7 +62,7 @@ impl Page {
         self.leases.iter().map(|(port, id)| (*port, *id))
     }
 
-    /// Who has a port, if anybody.
+    /// Returns the lease or request that has a port.
     pub(super) fn holder(&self, port: Port) -> Option<Taken> {
         self.taken.contains(port).then(|| {
             let lease = self.leases.get(&port);

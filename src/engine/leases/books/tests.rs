@@ -26,7 +26,7 @@ fn at(seconds: u64) -> BootTime {
 }
 
 #[test]
-fn a_port_is_reserved_once_for_whatever_overlaps() {
+fn overlapping_requests_reserve_a_port_once() {
     let mut books = Books::default();
     let any = group(&["0.0.0.0", "::"]);
     let ticket = books.reserve(&any, BOTH, port(80)).unwrap();
@@ -238,7 +238,7 @@ proptest! {
     }
 }
 
-/// What can happen to time, and to leases that have an end.
+/// One thing that happens to time, or to leases with an end.
 #[derive(Debug, Clone, Copy)]
 enum Tick {
     Enter(u64),

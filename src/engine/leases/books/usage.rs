@@ -1,4 +1,4 @@
-//! How many leases each user has of each pool, so that quotas cost a look and no walk.
+//! Numbers of leases by pool and user, so that a quota costs a look-up and no walk.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ pub struct Usage {
 /// One user's part of one pool.
 pub type Share = (Arc<str>, u32);
 
-/// How many leases of a pool there may be at once; no limit where there is none.
+/// Maximum numbers of leases of a pool. `None` is no limit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Limits {
     /// Altogether.
