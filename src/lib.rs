@@ -10,16 +10,16 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! Where 8888 is taken it is 8889, or the next one up to 8988. From the moment it was found free
-//! nobody else could get it: what was bound to find out is what becomes the listener. Dropped, it
-//! gives the port back; if the process is killed the kernel does.
+//! If 8888 is taken, the port is 8889, or the next one up to 8988. No other program can take it in
+//! between: the socket that was bound to find out becomes the listener. Dropping the listener gives
+//! the port back; if the process is killed, the kernel does.
 //!
 //! # More than three lines
 //!
-//! [`PortRequest`] says what is wanted: a [name](PortRequest::name) gets the same port next time,
-//! [`port`](PortRequest::port) is that port or an error that names who has it,
+//! [`PortRequest`] describes the port: a [name](PortRequest::name) gets the same port next time,
+//! [`port`](PortRequest::port) is that port or an error that names its occupant,
 //! [`range`](PortRequest::range) and [`attempts`](PortRequest::attempts) bound the search,
-//! [`interfaces`](PortRequest::interfaces) says where else than on 127.0.0.1.
+//! [`interfaces`](PortRequest::interfaces) are the addresses, 127.0.0.1 by default.
 //!
 //! ```
 //! # let folder = tempfile::tempdir()?;
@@ -65,37 +65,10 @@
 //! portbook = { version = "0.1", default-features = false }
 //! ```
 //!
-//! # The life of a request
+//! # The code
 //!
-//! 1. It arrives over HTTP at one of two doors (`access` tells who asks), or from a command that
-//!    runs the same engine itself because no service does ([`cli`]).
-//! 2. `api` reads it into a [`domain::request::Request`] and hands it to the one façade,
-//!    `engine::service::Service`.
-//! 3. `engine::plan` fills the blanks from the pool's rules (`config`) and finds out which bind
-//!    addresses the interfaces mean right now (`host::interface`).
-//! 4. `engine::allocator` asks [`choice`] which ports are eligible and which comes next, reserves
-//!    it in the `engine::books`, and binds it on every address (`host::hold`): the bind is the
-//!    check and the lock in one. Each attempt is noted, with who was in the way.
-//! 5. `store` commits leases and attempts, together with whatever else waits. Only then is the
-//!    gate opened and the answer sent.
-//! 6. From then on the keeper in `engine` ends the lease when its owner is gone, its time is up or
-//!    nobody came to listen, and the journal tells whoever listens.
-//!
-//! # Layers
-//!
-//! A module imports only from layers below its own; a test holds the code to it.
-//!
-//! | layer | what it is |
-//! | --- | --- |
-//! | [`domain`] | plain values: no I/O, no clock, no randomness |
-//! | `telemetry` | spans, logs, export |
-//! | `config`, `host`, `store` | what is allowed, what the machine offers, what is on record |
-//! | [`choice`] | pure functions that decide |
-//! | `engine` | the story: books, allocator, keeper, observer, journal |
-//! | `answers` | documents, problems, and the operations that make them for a viewer |
-//! | `access`, `api`, `dashboard`, `protocol`, `client` | the edges |
-//! | `library` | portbook inside another program |
-//! | `daemon`, [`cli`] | assembly |
+//! `docs/architecture.md` has the rooms, the life of a request, the order of locks and the words;
+//! `docs/contributing.md` tells how to add a setting, a column, an endpoint or a page.
 
 #![cfg_attr(
     not(feature = "console"),

@@ -99,6 +99,32 @@ fn links_of_pages_lead_to_files_and_headings() {
     assert!(checked > 30, "{checked} links");
 }
 
+#[test]
+fn paths_that_pages_name_exist() {
+    const FOLDERS: [&str; 7] = [
+        "src/",
+        "tests/",
+        "benches/",
+        "templates/",
+        "static/",
+        "migrations/",
+        "docs/",
+    ];
+    let mut checked = 0;
+    for page in pages() {
+        for (title, path) in code(&read(&page)) {
+            let is_path = FOLDERS.iter().any(|folder| path.starts_with(folder));
+            // `NAME` stands for a name of the reader's choice.
+            if title != "span" || !is_path || path.contains(' ') || path.contains("NAME") {
+                continue;
+            }
+            assert!(root().join(&path).exists(), "{}: {path}", page.display());
+            checked += 1;
+        }
+    }
+    assert!(checked > 50, "{checked} paths");
+}
+
 /// Anchors of a page's headings, as GitHub makes them.
 fn headings(page: &str) -> BTreeSet<String> {
     let prose: Vec<&str> = page.split("```").step_by(2).collect();
