@@ -13,12 +13,9 @@ use crate::domain::lease::{Lease, State};
 use crate::domain::port::Protocol;
 use crate::domain::selector::{Selector, SelectorKind};
 use crate::domain::sighting::Sighting;
-use crate::engine::engine::Engine;
-use crate::engine::plan::allowed;
-use crate::engine::refusal::Refusal;
-use crate::engine::rules::Rules;
-use crate::engine::survey;
-use crate::engine::survey::exclusions;
+use crate::engine::{
+    engine::Engine, plan::allowed, refusal::Refusal, rules::Rules, survey, survey::exclusions,
+};
 use crate::host::interface::{Interface, Snapshot, resolve};
 
 /// Maximum number of interfaces of a pool that are shown for comparison.

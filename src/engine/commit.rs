@@ -8,19 +8,11 @@ use tokio::sync::oneshot;
 use crate::domain::attempt::Attempt;
 use crate::domain::lease::{Lease, Name, State};
 use crate::domain::precedence::Moved;
-use crate::engine::allocated::Allocated;
-use crate::engine::allocator::Found;
-use crate::engine::context::RequestContext;
-use crate::engine::draft;
-use crate::engine::engine::Engine;
-use crate::engine::keeper::ending;
-use crate::engine::keeper::watch;
-use crate::engine::leases::Fresh;
-use crate::engine::name;
-use crate::engine::plan::check_lifetime;
-use crate::engine::refusal::Refusal;
-use crate::engine::refusal::in_the_way;
-use crate::engine::slot::Findings;
+use crate::engine::{
+    allocated::Allocated, allocator::Found, context::RequestContext, draft, engine::Engine,
+    keeper::ending, keeper::watch, leases::Fresh, name, plan::check_lifetime, refusal::Refusal,
+    refusal::in_the_way, slot::Findings,
+};
 use crate::host::hold::Hold;
 use crate::store::Batch;
 use crate::telemetry::span;

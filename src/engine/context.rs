@@ -6,9 +6,7 @@ use crate::domain::attempt::{Attempt, veiled};
 use crate::domain::lease::{AllocationId, BootTime, Owner};
 use crate::domain::precedence::Moved;
 use crate::domain::request::Request;
-use crate::engine::caller::Caller;
-use crate::engine::leases::Turn;
-use crate::engine::plan::Plan;
+use crate::engine::{caller::Caller, leases::Turn, plan::Plan};
 use crate::telemetry::propagation::Ids;
 
 /// A request with everything that was found out about it before the search.

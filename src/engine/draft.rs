@@ -5,9 +5,7 @@ use std::sync::Arc;
 use crate::domain::explanation::Explanation;
 use crate::domain::lease::{Guard, Handover, Lease, LeaseId, Name, State};
 use crate::domain::port::{Port, Protocol};
-use crate::engine::caller::Mode;
-use crate::engine::context::RequestContext;
-use crate::engine::engine::Engine;
+use crate::engine::{caller::Mode, context::RequestContext, engine::Engine};
 use crate::store::AllocationRecord;
 
 pub(super) fn record(

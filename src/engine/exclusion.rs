@@ -1,4 +1,4 @@
-//! Excluding ports by hand: for everybody, until it is taken back. A lease that lives on the port
+//! Exclusions by hand: for all users, until they are taken back. A lease that lives on the port
 //! lives on.
 
 use std::sync::Arc;
@@ -6,10 +6,7 @@ use std::sync::Arc;
 use crate::domain::exclusion::{Exclusion, LONGEST_REASON};
 use crate::domain::lease::Lease;
 use crate::domain::port::{Port, PortSet, Protocol, Protocols};
-use crate::engine::caller::Caller;
-use crate::engine::engine::Engine;
-use crate::engine::refusal::Refusal;
-use crate::engine::told::holder_text;
+use crate::engine::{caller::Caller, engine::Engine, refusal::Refusal, told::holder_text};
 use crate::host::process;
 use crate::store::StoreError;
 
@@ -120,7 +117,7 @@ pub(super) async fn restore(engine: &Arc<Engine>) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// It is for everybody, so only who runs the service may.
+/// Refuses callers other than the service's user and root: an exclusion concerns all users.
 fn check_administrator(caller: &Caller) -> Result<(), Refusal> {
     let owner = rustix::process::geteuid().as_raw();
     if caller.may_act_for(owner) {

@@ -6,8 +6,7 @@ use crate::domain::lease::Lease;
 use crate::domain::port::Port;
 use crate::domain::precedence::{Moved, Skipped};
 use crate::domain::reason::Reason;
-use crate::engine::allocator::Wish;
-use crate::engine::context::RequestContext;
+use crate::engine::{allocator::Wish, context::RequestContext};
 
 /// One name of a request, with its living leases.
 pub(super) struct Known {

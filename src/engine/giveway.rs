@@ -15,18 +15,11 @@ use crate::choice::assigned::browser_blocked;
 use crate::domain::attempt::{Attempt, printable};
 use crate::domain::lease::{Lease, Name, Scope, State};
 use crate::domain::port::Port;
-use crate::engine::allocator::Wish;
-use crate::engine::context::RequestContext;
-use crate::engine::engine::Engine;
-use crate::engine::keeper::ending;
-use crate::engine::keeper::ending::GAVE_WAY;
-use crate::engine::leases::Admission;
-use crate::engine::leases::books::OverLimit;
-use crate::engine::quota;
-use crate::engine::quota::Over;
-use crate::engine::refusal::Refusal;
-use crate::engine::search;
-use crate::engine::search::Searched;
+use crate::engine::{
+    allocator::Wish, context::RequestContext, engine::Engine, keeper::ending,
+    keeper::ending::GAVE_WAY, leases::Admission, leases::books::OverLimit, quota, quota::Over,
+    refusal::Refusal, search, search::Searched,
+};
 
 /// Maximum number of leases that end beside one for each wanted port. A freed port that cannot be
 /// bound after all makes room for no request.

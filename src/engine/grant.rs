@@ -7,20 +7,13 @@ use crate::domain::explanation::Explanation;
 use crate::domain::lease::{AllocationId, Guard, Owner, Scope};
 use crate::domain::pool::DEFAULT_POOL;
 use crate::domain::request::Request;
-use crate::engine::allocated::Allocated;
 use crate::engine::caller::{Caller, Mode};
-use crate::engine::context::RequestContext;
-use crate::engine::draft;
-use crate::engine::engine::Engine;
 use crate::engine::fate::{Fate, Known};
-use crate::engine::known;
-use crate::engine::name;
-use crate::engine::plan::Plan;
-use crate::engine::refusal::Refusal;
-use crate::engine::retry;
-use crate::engine::row;
-use crate::engine::search::Searched;
 use crate::engine::slot::{Findings, count_ending, slots, wishes};
+use crate::engine::{
+    allocated::Allocated, context::RequestContext, draft, engine::Engine, known, name, plan::Plan,
+    refusal::Refusal, retry, row, search::Searched,
+};
 use crate::engine::{commit, giveway, quota};
 use crate::host::process::{self, ProcessError};
 use crate::store::AllocationRecord;

@@ -5,10 +5,7 @@ use std::sync::Arc;
 
 use crate::domain::attempt::printable;
 use crate::domain::lease::{Lease, Name};
-use crate::engine::context::RequestContext;
-use crate::engine::engine::Engine;
-use crate::engine::refusal::Refusal;
-use crate::engine::told::owner_text;
+use crate::engine::{context::RequestContext, engine::Engine, refusal::Refusal, told::owner_text};
 use crate::host::process;
 
 /// Maximum number of instances that are checked for an unused one.

@@ -6,8 +6,7 @@ use std::sync::Arc;
 use crate::domain::lease::{Lease, LeaseId};
 use crate::domain::port::{Port, Protocol};
 use crate::domain::relation::Relation;
-use crate::engine::engine::Engine;
-use crate::engine::look::Inodes;
+use crate::engine::{engine::Engine, look::Inodes};
 use crate::host::occupancy::Entry;
 use crate::host::process::{self, Process};
 

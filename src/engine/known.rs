@@ -10,18 +10,10 @@ use crate::domain::lease::{Lease, Name, State};
 use crate::domain::port::{Port, Protocol};
 use crate::domain::precedence::Skipped;
 use crate::domain::reason::Reason;
-use crate::engine::allocator::Wish;
-use crate::engine::context::RequestContext;
-use crate::engine::engine::Engine;
-use crate::engine::fate::Fate;
-use crate::engine::fate::Known;
-use crate::engine::instance;
-use crate::engine::keeper::ending;
-use crate::engine::name;
-use crate::engine::observer;
-use crate::engine::refusal::Refusal;
-use crate::engine::told::held_text;
-use crate::engine::told::owner_text;
+use crate::engine::{
+    allocator::Wish, context::RequestContext, engine::Engine, fate::Fate, fate::Known, instance,
+    keeper::ending, name, observer, refusal::Refusal, told::held_text, told::owner_text,
+};
 use crate::host::process;
 
 /// Looks up every name of a request. Empty for a request without names.

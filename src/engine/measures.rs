@@ -9,10 +9,7 @@ use crate::domain::lease::Lease;
 use crate::domain::pool::DEFAULT_POOL;
 use crate::domain::port::PortSet;
 use crate::domain::request::Request;
-use crate::engine::allocated::Allocated;
-use crate::engine::engine::Engine;
-use crate::engine::health;
-use crate::engine::refusal::Refusal;
+use crate::engine::{allocated::Allocated, engine::Engine, health, refusal::Refusal};
 use crate::host::kernel;
 use crate::telemetry::metrics::{Exposition, Now};
 

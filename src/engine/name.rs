@@ -5,13 +5,10 @@ use std::sync::Arc;
 use crate::domain::attempt::{Attempt, veiled};
 use crate::domain::lease::{BootTime, Handover, Lease, Name, Owner, State};
 use crate::domain::precedence::Moved;
-use crate::engine::allocated::Allocated;
-use crate::engine::context::RequestContext;
-use crate::engine::engine::Engine;
-use crate::engine::fate::Known;
-use crate::engine::keeper::gate;
-use crate::engine::keeper::watch;
-use crate::engine::refusal::Refusal;
+use crate::engine::{
+    allocated::Allocated, context::RequestContext, engine::Engine, fate::Known, keeper::gate,
+    keeper::watch, refusal::Refusal,
+};
 use crate::host::hold::{Hold, Take};
 use crate::host::process;
 

@@ -5,15 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::domain::lease::{Guard, Handover, Lease, Owner, State};
-use crate::engine::engine::Engine;
-use crate::engine::keeper::conflict;
-use crate::engine::keeper::watch;
-use crate::engine::leases::Leases;
-use crate::engine::leases::recovered_state;
-use crate::engine::look::Seen;
-use crate::engine::look::Sight;
-use crate::engine::look::look;
-use crate::engine::refusal::Refusal;
+use crate::engine::{
+    engine::Engine, keeper::conflict, keeper::watch, leases::Leases, leases::recovered_state,
+    look::Seen, look::Sight, look::look, refusal::Refusal,
+};
 use crate::host::process;
 
 /// Pause between two looks at unclaimed leases.

@@ -71,7 +71,7 @@ pub struct Plan {
 
 impl Plan {
     /// Whether the kernel keeps a port for the administrator and the pool does not open it to its
-    /// users. A service that runs as root could bind it, but that is not for everybody who asks.
+    /// users. A service that runs as root could bind it, but not for every caller.
     pub fn needs_privilege(&self, port: Port, uid: u32, unprivileged_start: u16) -> bool {
         uid != 0 && port.get() < unprivileged_start && !self.pool.ranges.contains(port)
     }

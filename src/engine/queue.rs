@@ -5,12 +5,9 @@ use std::time::Duration;
 
 use crate::domain::pool::DEFAULT_POOL;
 use crate::domain::request::Request;
-use crate::engine::allocated::Allocated;
-use crate::engine::caller::Caller;
-use crate::engine::engine::Engine;
-use crate::engine::grant;
-use crate::engine::measures;
-use crate::engine::refusal::Refusal;
+use crate::engine::{
+    allocated::Allocated, caller::Caller, engine::Engine, grant, measures, refusal::Refusal,
+};
 use crate::telemetry::Stopwatch;
 
 /// A lease that ends is told of; a stranger that leaves is not, so look so often all the same.
@@ -47,7 +44,7 @@ pub(super) async fn allocate_in_turn(
     }
     let turn = engine.line.head_of(pool);
     let mut last = None;
-    // One port by number, or several in a row, may take long to come free; whoever wants just
+    // One port by number, or several in a row, may take long to come free; a request for just
     // any port does not stand behind that.
     let in_line = request.port.is_none() && request.block.is_none();
     let waiting = async {

@@ -5,12 +5,11 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use crate::domain::lease::Handover;
-use crate::engine::context::RequestContext;
-use crate::engine::engine::Engine;
-use crate::engine::leases::Admission;
-use crate::engine::leases::books::Limits;
 use crate::engine::leases::books::{OverLimit, Share};
-use crate::engine::refusal::Refusal;
+use crate::engine::{
+    context::RequestContext, engine::Engine, leases::Admission, leases::books::Limits,
+    refusal::Refusal,
+};
 
 /// The quota that a request would pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! Re-taking a port that was ours before: strictly, or past what closed connections left on it.
 //!
 //! For a name's own last port, a restored lease and the console's last port, and nothing else:
-//! SO_REUSEADDR is no lock, so whoever calls this must have the data directory's lock.
+//! SO_REUSEADDR is no lock, so the caller's process must have the data directory's lock.
 
 use tracing::Span;
 

@@ -10,10 +10,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
-use crate::engine::caller::Caller;
-use crate::engine::caller::Mode;
-use crate::engine::engine::Engine;
-use crate::engine::refusal::Refusal;
+use crate::engine::{caller::Caller, caller::Mode, engine::Engine, refusal::Refusal};
 use crate::store::{Bounds, Cursor, Kind, Removed, StoreError};
 use std::sync::Arc;
 

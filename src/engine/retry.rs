@@ -8,10 +8,9 @@ use std::sync::Arc;
 use crate::domain::lease::Lease;
 use crate::domain::request::Request;
 use crate::domain::retry::RetryKey;
-use crate::engine::allocated::Allocated;
-use crate::engine::context::RequestContext;
-use crate::engine::engine::Engine;
-use crate::engine::refusal::Refusal;
+use crate::engine::{
+    allocated::Allocated, context::RequestContext, engine::Engine, refusal::Refusal,
+};
 
 /// More leases than one request can be granted, on both protocols.
 const MOST: u32 = 512;

@@ -3,13 +3,10 @@
 use std::sync::Arc;
 
 use crate::domain::lease::{Lease, State};
-use crate::engine::allocator::Wish;
-use crate::engine::context::RequestContext;
-use crate::engine::engine::Engine;
-use crate::engine::fate::Fate;
-use crate::engine::fate::Known;
-use crate::engine::keeper::ending;
-use crate::engine::refusal::Refusal;
+use crate::engine::{
+    allocator::Wish, context::RequestContext, engine::Engine, fate::Fate, fate::Known,
+    keeper::ending, refusal::Refusal,
+};
 use crate::host::process;
 
 /// The names of a block as they are to be: all stay, or all seek a port. A block that lives in

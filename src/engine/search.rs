@@ -4,12 +4,10 @@ use std::sync::Arc;
 
 use crate::domain::attempt::Attempt;
 use crate::domain::explanation::Explanation;
-use crate::engine::allocator::Found;
-use crate::engine::allocator::Search;
-use crate::engine::allocator::Wish;
-use crate::engine::context::RequestContext;
-use crate::engine::engine::Engine;
-use crate::engine::refusal::Refusal;
+use crate::engine::{
+    allocator::Found, allocator::Search, allocator::Wish, context::RequestContext, engine::Engine,
+    refusal::Refusal,
+};
 use crate::telemetry::span;
 
 /// The result of one search.

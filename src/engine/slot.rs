@@ -4,11 +4,9 @@ use crate::domain::attempt::Attempt;
 use crate::domain::explanation::Explanation;
 use crate::domain::precedence::Moved;
 use crate::domain::request::Request;
-use crate::engine::allocator::Found;
-use crate::engine::allocator::Wish;
-use crate::engine::context::RequestContext;
-use crate::engine::fate::Fate;
-use crate::engine::fate::Known;
+use crate::engine::{
+    allocator::Found, allocator::Wish, context::RequestContext, fate::Fate, fate::Known,
+};
 
 /// A search that found what was asked for.
 pub(super) struct Findings {

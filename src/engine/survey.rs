@@ -22,11 +22,9 @@ use crate::domain::pool::DEFAULT_POOL;
 use crate::domain::port::{Port, PortSet, Protocol};
 use crate::domain::reason::Reason;
 use crate::domain::selector::Selector;
-use crate::engine::engine::Engine;
-use crate::engine::plan::allowed;
-use crate::engine::refusal::Refusal;
-use crate::engine::rules::KernelRules;
-use crate::engine::rules::Rules;
+use crate::engine::{
+    engine::Engine, plan::allowed, refusal::Refusal, rules::KernelRules, rules::Rules,
+};
 use crate::host::interface::{Snapshot, resolve};
 
 /// Ports are neighbours within blocks of so many, as for history.

@@ -6,11 +6,10 @@ use super::{Found, Search};
 use crate::domain::attempt::{Attempt, Outcome};
 use crate::domain::lease::Handover;
 use crate::domain::port::{Port, Protocol};
-use crate::engine::learning::Occupants;
-use crate::engine::leases::Reservation;
-use crate::engine::leases::books::Refused;
-use crate::engine::refusal::Refusal;
-use crate::engine::retake::retake;
+use crate::engine::{
+    learning::Occupants, leases::Reservation, leases::books::Refused, refusal::Refusal,
+    retake::retake,
+};
 use crate::host::hold::{Hold, Take};
 use crate::telemetry::{propagation, span};
 

@@ -46,7 +46,7 @@ impl Search<'_> {
         Ok(found)
     }
 
-    /// The preferred port for a name that keeps the one it has if this one cannot be had: whatever is
+    /// The preferred port for a name that keeps the one it has if this one cannot be had: an obstacle
     /// in the way refuses nothing.
     pub(super) fn returning(&mut self, wish: Wish) -> Option<Found> {
         match self.preferred(wish) {

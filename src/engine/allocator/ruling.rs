@@ -8,9 +8,7 @@ use crate::domain::lease::State;
 use crate::domain::port::{Port, PortSet};
 use crate::domain::precedence::{Skipped, Step};
 use crate::domain::reason::Reason;
-use crate::engine::leases::Keeper;
-use crate::engine::leases::books::Refused;
-use crate::engine::told::holder_text;
+use crate::engine::{leases::Keeper, leases::books::Refused, told::holder_text};
 
 /// Maximum number of characters of a set of ports inside a sentence.
 const LONGEST_SET: usize = 60;

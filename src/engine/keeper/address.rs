@@ -4,8 +4,7 @@
 use std::net::IpAddr;
 
 use crate::domain::lease::{Lease, State};
-use crate::engine::engine::Engine;
-use crate::engine::refusal::Refusal;
+use crate::engine::{engine::Engine, refusal::Refusal};
 use crate::host::interface::Snapshot;
 use std::sync::Arc;
 

@@ -3,8 +3,7 @@
 use crate::domain::attempt::Occupant;
 use crate::domain::lease::{Lease, State};
 use crate::domain::outsider::Outsider;
-use crate::engine::engine::Engine;
-use crate::engine::refusal::Refusal;
+use crate::engine::{engine::Engine, refusal::Refusal};
 
 /// Notes that an outsider has the port of a lease: the lease is lost.
 pub(in crate::engine) async fn lose(

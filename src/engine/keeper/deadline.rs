@@ -6,10 +6,7 @@ use std::time::Duration;
 use tracing::Instrument;
 
 use crate::domain::lease::{BootTime, Lease};
-use crate::engine::engine::Engine;
-use crate::engine::keeper::ending;
-use crate::engine::observer;
-use crate::engine::refusal::Refusal;
+use crate::engine::{engine::Engine, keeper::ending, observer, refusal::Refusal};
 use crate::telemetry::span;
 
 /// The longest sleep before deadlines are looked at again: the runtime's timers stand still

@@ -5,10 +5,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use crate::domain::lease::{Guard, Handover, Lease, LeaseId, State};
-use crate::engine::caller::Caller;
-use crate::engine::engine::Engine;
-use crate::engine::keeper::gate;
-use crate::engine::refusal::Refusal;
+use crate::engine::{caller::Caller, engine::Engine, keeper::gate, refusal::Refusal};
 use crate::host::hold::Hold;
 
 /// A lease with the sockets of its addresses, in their order.

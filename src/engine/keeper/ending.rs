@@ -7,14 +7,10 @@ use std::time::Duration;
 use tracing::Instrument;
 
 use crate::domain::lease::{BootTime, Lease, LeaseId, Owner, State};
-use crate::engine::caller::Caller;
-use crate::engine::engine::Engine;
-use crate::engine::keeper::conflict;
-use crate::engine::keeper::gate;
-use crate::engine::leases::Ended;
-use crate::engine::leases::Ending;
-use crate::engine::plan::check_lifetime;
-use crate::engine::refusal::Refusal;
+use crate::engine::{
+    caller::Caller, engine::Engine, keeper::conflict, keeper::gate, leases::Ended, leases::Ending,
+    plan::check_lifetime, refusal::Refusal,
+};
 use crate::store::StoreError;
 use crate::telemetry::span;
 

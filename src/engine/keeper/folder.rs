@@ -10,10 +10,9 @@ use std::time::Duration;
 
 use crate::domain::attempt::printable;
 use crate::domain::lease::{Lease, State};
-use crate::engine::engine::Engine;
-use crate::engine::keeper::ending;
-use crate::engine::keeper::ending::FOLDER_GONE;
-use crate::engine::refusal::Refusal;
+use crate::engine::{
+    engine::Engine, keeper::ending, keeper::ending::FOLDER_GONE, refusal::Refusal,
+};
 use crate::host::folder::{Sight, look_at};
 
 /// Pause between two looks, unless a pool needs them sooner.

@@ -4,13 +4,10 @@ use std::sync::Arc;
 
 use crate::domain::attempt::{Attempt, Occupant};
 use crate::domain::lease::{Guard, Handover, Lease, LeaseId, State};
-use crate::engine::caller::Caller;
-use crate::engine::caller::Mode;
-use crate::engine::engine::Engine;
-use crate::engine::keeper::conflict;
-use crate::engine::leases::Leases;
-use crate::engine::look;
-use crate::engine::refusal::Refusal;
+use crate::engine::{
+    caller::Caller, caller::Mode, engine::Engine, keeper::conflict, leases::Leases, look,
+    refusal::Refusal,
+};
 use crate::host::hold::Hold;
 
 /// Lets the owner in: opens the gate, closes the hold, or makes the sockets that the owner will be

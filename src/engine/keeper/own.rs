@@ -4,8 +4,7 @@ use std::net::TcpListener;
 use std::sync::Arc;
 
 use crate::domain::lease::{Guard, Lease, State};
-use crate::engine::engine::Engine;
-use crate::engine::refusal::Refusal;
+use crate::engine::{engine::Engine, refusal::Refusal};
 
 /// Turns the hold of a lease of portbook's own into listeners, without letting go of the port.
 pub(in crate::engine) async fn listen(

@@ -1,7 +1,7 @@
-//! Taking holds again once whoever is in the way has closed its socket.
+//! Taking holds again once the occupant has closed its socket.
 //!
 //! After a crash of the service an owner's listener is the guard of its lease, and while it
-//! listens nobody can hold the port beside it. The kernel tells when sockets close; portbook
+//! listens portbook cannot hold the port beside it. The kernel tells when sockets close; portbook
 //! listens to that only while a lease waits for it, because it is told of every connection.
 
 use std::collections::{BTreeSet, HashMap};
@@ -11,11 +11,9 @@ use std::time::Duration;
 use crate::domain::address::BindAddress;
 use crate::domain::lease::{Guard, Handover, Lease, LeaseId};
 use crate::domain::port::{Port, Protocol};
-use crate::engine::engine::Engine;
-use crate::engine::keeper::conflict;
-use crate::engine::leases::Leases;
-use crate::engine::leases::recovered_state;
-use crate::engine::refusal::Refusal;
+use crate::engine::{
+    engine::Engine, keeper::conflict, leases::Leases, leases::recovered_state, refusal::Refusal,
+};
 use crate::host::closing::{Closed, ClosingSockets};
 use crate::host::hold::Hold;
 use crate::host::occupancy::{Entry, Occupancy};

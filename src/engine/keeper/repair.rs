@@ -11,15 +11,10 @@ use std::time::Duration;
 use tracing::Instrument;
 
 use crate::domain::lease::{Guard, Lease, LeaseId, State};
-use crate::engine::engine::Engine;
-use crate::engine::keeper::conflict;
-use crate::engine::keeper::restart;
-use crate::engine::keeper::suspects::Fault;
-use crate::engine::keeper::watch;
-use crate::engine::leases::Leases;
-use crate::engine::leases::may_be_open;
-use crate::engine::look;
-use crate::engine::refusal::Refusal;
+use crate::engine::{
+    engine::Engine, keeper::conflict, keeper::restart, keeper::suspects::Fault, keeper::watch,
+    leases::Leases, leases::may_be_open, look, refusal::Refusal,
+};
 use crate::host::hold::Hold;
 use crate::telemetry::span;
 

@@ -8,16 +8,10 @@ use crate::domain::attempt::Occupant;
 use crate::domain::lease::{Guard, Handover, Lease, State};
 use crate::domain::outsider::Outsider;
 use crate::domain::port::Protocols;
-use crate::engine::caller::Mode;
-use crate::engine::engine::Engine;
-use crate::engine::exclusion;
-use crate::engine::keeper::conflict;
-use crate::engine::keeper::ending;
-use crate::engine::keeper::watch;
-use crate::engine::leases::Leases;
-use crate::engine::look;
-use crate::engine::refusal::Refusal;
-use crate::engine::retake::is_given_up;
+use crate::engine::{
+    caller::Mode, engine::Engine, exclusion, keeper::conflict, keeper::ending, keeper::watch,
+    leases::Leases, look, refusal::Refusal, retake::is_given_up,
+};
 use crate::host::clock::Clock;
 use crate::host::process;
 use crate::store::StoredLease;

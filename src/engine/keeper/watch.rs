@@ -6,11 +6,9 @@ use std::time::Duration;
 
 use crate::domain::lease::{Lease, LeaseId, Owner};
 use crate::domain::port::{Protocol, Protocols};
-use crate::engine::caller::Mode;
-use crate::engine::engine::Engine;
-use crate::engine::keeper::ending;
-use crate::engine::leases::Leases;
-use crate::engine::retake::is_given_up;
+use crate::engine::{
+    caller::Mode, engine::Engine, keeper::ending, leases::Leases, retake::is_given_up,
+};
 use crate::host::process::{self, ProcessError};
 use crate::host::readiness::Readiness;
 

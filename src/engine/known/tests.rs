@@ -8,10 +8,8 @@ use super::*;
 use crate::domain::lease::{Handover, LeaseId};
 use crate::domain::port::{PortSet, Protocols};
 use crate::domain::request::Request;
-use crate::engine::allocated::Allocated;
-use crate::engine::caller::Caller;
-use crate::engine::keeper::repair::repair;
 use crate::engine::keeper::tests::{Place, named, place};
+use crate::engine::{allocated::Allocated, caller::Caller, keeper::repair::repair};
 
 const ME: Caller = Caller::user(1000);
 

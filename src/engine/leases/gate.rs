@@ -5,8 +5,7 @@ use std::sync::Arc;
 use super::Leases;
 use crate::domain::attempt::Occupant;
 use crate::domain::lease::{Guard, Handover, Lease, State};
-use crate::engine::look;
-use crate::engine::retake::retake;
+use crate::engine::{look, retake::retake};
 use crate::host::hold::Hold;
 use crate::host::process;
 

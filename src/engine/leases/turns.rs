@@ -3,8 +3,8 @@
 //! Two requests for the same new name must get the same lease, not two; and an owner's death must
 //! not be noted over the hand-over to the next one.
 //!
-//! Keys share locks, and a lock that is taken twice waits for itself: whoever needs the turn of several
-//! keys takes all of them in one call, and nobody takes one while having another of the same kind.
+//! Keys share locks, and a lock that is taken twice waits for itself: a task that needs several
+//! keys takes all of them in one call, and takes none while it has another of its kind.
 
 use std::collections::BTreeSet;
 use std::hash::{BuildHasher, Hash, RandomState};

@@ -1,7 +1,7 @@
 //! The books: who has what, until when, and what is left alone for a moment.
 //!
 //! Kept apart from sockets and tables, so that the rules can be tested as rules. Nothing here
-//! waits or makes a system call; whoever locks the books may do so on the hot path.
+//! waits or makes a system call; so the books may be locked on the hot path.
 
 mod page;
 #[cfg(test)]
