@@ -21,9 +21,6 @@ use actix_web::http::header::{ALLOW, HeaderValue};
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpRequest, Resource, ResponseError};
 
-pub use crate::answers::{
-    allocations, configuration, document, exclusions, interfaces, leases, ports, stats,
-};
 use crate::config::Loaded;
 use crate::engine::service::Service;
 use problem::{Code, Problem};

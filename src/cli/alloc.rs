@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::request::PortOptions;
 use super::{Failure, Global, note, number, traced};
-use crate::api::document::AllocationDocument;
+use crate::answers::document::AllocationDocument;
 use crate::domain::duration::HumanDuration;
 use crate::domain::lease::{Guard, Handover};
 

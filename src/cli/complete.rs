@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::{Failure, Global, block_on, help};
-use crate::api::document::VERSION;
+use crate::answers::document::VERSION;
 use crate::client::Client;
 use crate::config::{Flags, Sources};
 use crate::library::find;

@@ -7,8 +7,8 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::{Failure, Global, file, note, print_json};
-use crate::api::configuration;
-use crate::api::document::VERSION;
+use crate::answers::configuration;
+use crate::answers::document::VERSION;
 use crate::config::{
     ConfigError, DEFAULT, Finding, Flags, Loaded, PROJECT_FILE, Setting, Sources, template,
 };

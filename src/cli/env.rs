@@ -8,7 +8,7 @@ use serde_json::json;
 use super::format::{self, Format, Published};
 use super::variables::{self, Asked};
 use super::{Failure, Global, note, print, print_json, project, with_backend};
-use crate::api::document::{AllocationDocument, LeaseRequest, VERSION};
+use crate::answers::document::{AllocationDocument, LeaseRequest, VERSION};
 use crate::config::{Project, Service};
 use crate::domain::duration::HumanDuration;
 use crate::domain::port::Port;

@@ -5,8 +5,8 @@ use serde_json::json;
 
 use super::table::table;
 use super::{Failure, Global, note, print_json, traced};
-use crate::api::document::VERSION;
-use crate::api::exclusions::{ExclusionAnswer, RangeAnswer};
+use crate::answers::document::VERSION;
+use crate::answers::exclusions::{ExclusionAnswer, RangeAnswer};
 use crate::domain::exclusion::Exclusion;
 use crate::domain::port::{PortSet, Protocols};
 

@@ -6,7 +6,7 @@ use clap_complete::engine::ArgValueCandidates;
 use super::named::{self, Here, Lookup};
 use super::table::table;
 use super::{Failure, Global, complete, with_backend};
-use crate::api::document::{AllocationRecordDocument, AttemptDocument};
+use crate::answers::document::{AllocationRecordDocument, AttemptDocument};
 use crate::domain::attempt::printable;
 use crate::domain::candidate::{Candidate, Weighed};
 use crate::domain::lease::AllocationId;

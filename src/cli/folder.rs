@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::api::document::LeaseDocument;
+use crate::answers::document::LeaseDocument;
 
 /// Maximum length of a folder in a table, in characters.
 const WIDTH: usize = 36;

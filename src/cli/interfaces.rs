@@ -4,8 +4,8 @@ use serde_json::json;
 
 use super::table::table;
 use super::{Failure, Global};
-use crate::api::document::{InterfaceDocument, VERSION};
-use crate::api::interfaces::documents;
+use crate::answers::document::{InterfaceDocument, VERSION};
+use crate::answers::interfaces::documents;
 use crate::host::interface::Interfaces;
 
 /// Lists interfaces. It needs no service to look.

@@ -11,8 +11,8 @@ use serde_json::json;
 
 use super::table::table;
 use super::{Failure, Global, complete, folder, note, number, print, print_json, with_backend};
-use crate::api::document::{LeaseDocument, VERSION};
-use crate::api::leases::LeaseQuery;
+use crate::answers::document::{LeaseDocument, VERSION};
+use crate::answers::leases::LeaseQuery;
 use crate::domain::duration::coarse;
 use crate::domain::lease::{LeaseId, Name, State};
 use crate::domain::words::words_of;

@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::{Failure, Global, help, print_json};
-use crate::api::document::VERSION;
+use crate::answers::document::VERSION;
 
 #[derive(Debug, Args)]
 pub struct ManArgs {

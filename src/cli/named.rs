@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use super::{Failure, folder, project};
-use crate::api::document::LeaseDocument;
+use crate::answers::document::LeaseDocument;
 use crate::domain::attempt::printable;
 
 /// Place that names are looked up from.

@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::{Failure, Global};
-use crate::api::document::VERSION;
+use crate::answers::document::VERSION;
 use crate::domain::attempt::printable;
 
 impl Global {

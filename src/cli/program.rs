@@ -7,7 +7,7 @@ use std::process::Command;
 
 use super::variables::{Asked, all_addresses};
 use super::{Failure, note};
-use crate::api::document::AllocationDocument;
+use crate::answers::document::AllocationDocument;
 use crate::domain::lease::Name;
 use crate::domain::placeholder::{Piece, pieces};
 use crate::domain::variable::Variable;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::variables::Asked;
 use super::{Failure, Global, folder};
-use crate::api::document::{LeaseRequest, ScopeWord};
+use crate::answers::document::{LeaseRequest, ScopeWord};
 use crate::config::{PROJECT_FILE, Project, Service, Sources, Tree};
 use crate::domain::lease::Name;
 use crate::domain::placeholder::{Piece, pieces};

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::named::{Here, Lookup};
 use super::{Failure, Global, complete, folder, note, print_json, traced};
-use crate::api::document::{LeaseDocument, VERSION};
+use crate::answers::document::{LeaseDocument, VERSION};
 use crate::api::problem::Code;
 use crate::domain::attempt::{Occupant, printable};
 use crate::domain::lease::State;

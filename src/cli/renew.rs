@@ -5,7 +5,7 @@ use clap_complete::engine::ArgValueCandidates;
 
 use super::named::{Here, Lookup};
 use super::{Failure, Global, complete, traced};
-use crate::api::document::LeaseDocument;
+use crate::answers::document::LeaseDocument;
 use crate::domain::duration::HumanDuration;
 use crate::library::backend::Backend;
 

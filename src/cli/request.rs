@@ -8,7 +8,7 @@ use clap_complete::engine::ArgValueCandidates;
 
 use super::variables::Asked;
 use super::{Failure, Global, complete, number, project};
-use crate::api::document::{AllocationDocument, LeaseRequest, ScopeWord};
+use crate::answers::document::{AllocationDocument, LeaseRequest, ScopeWord};
 use crate::domain::duration::HumanDuration;
 use crate::domain::lease::{Handover, Name};
 use crate::domain::pool::Strategy;

@@ -16,7 +16,7 @@ use super::request::PortOptions;
 use super::trace::Trace;
 use super::variables::{self, Asked};
 use super::{Failure, Global, note, runtime};
-use crate::api::document::{AllocationDocument, LeaseDocument};
+use crate::answers::document::{AllocationDocument, LeaseDocument};
 use crate::config::Loaded;
 use crate::domain::lease::Handover;
 use crate::host::handover::Numbers;

@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::{Failure, Global, file, note, print_json};
-use crate::api::document::VERSION;
+use crate::answers::document::VERSION;
 
 /// Path of the program in the units.
 const PACKAGED: &str = "/usr/bin/portbook";

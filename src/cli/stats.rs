@@ -7,8 +7,8 @@ use clap_complete::engine::ArgValueCandidates;
 
 use super::table::table;
 use super::{Failure, Global, complete, note, number, with_backend};
-use crate::api::document::{OccupantStats, OutcomesDocument, PortStats, Saved, StatsDocument};
-use crate::api::stats::StatsQuery;
+use crate::answers::document::{OccupantStats, OutcomesDocument, PortStats, Saved, StatsDocument};
+use crate::answers::stats::StatsQuery;
 use crate::domain::moment::Moment;
 
 #[derive(Debug, Args)]

@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use super::Failure;
 use super::named::{Here, Lookup};
-use crate::api::document::LeaseDocument;
+use crate::answers::document::LeaseDocument;
 use crate::domain::port::{Port, PortSet};
 
 /// A port, several of them, or a lease.

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::{Failure, Global};
 use crate::access::Token;
-use crate::api::document::VERSION;
+use crate::answers::document::VERSION;
 use crate::store::directory::DataDirectory;
 
 /// Prints the token to a user that may read the data directory.

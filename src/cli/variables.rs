@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::{Failure, note};
-use crate::api::document::{AllocationDocument, LeaseDocument, LeaseRequest};
+use crate::answers::document::{AllocationDocument, LeaseDocument, LeaseRequest};
 use crate::config::Service;
 use crate::domain::port::Port;
 use crate::domain::selector::{Class, Selector, SelectorKind};

@@ -18,9 +18,10 @@ use super::frame::{Frame, Params};
 use super::page::Page;
 use super::part::interface::kind_of;
 use crate::access::Viewer;
-use crate::api::document::InterfaceStats;
+use crate::answers::document::InterfaceStats;
+use crate::answers::stats;
+use crate::api::AppState;
 use crate::api::problem::{Code, Problem};
-use crate::api::{AppState, stats};
 use crate::domain::address::ANY_INTERFACE;
 use crate::domain::attempt::printable;
 use crate::domain::event::{Event, EventKind};
@@ -175,7 +176,7 @@ impl Card {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::document::OutcomesDocument;
+    use crate::answers::document::OutcomesDocument;
     use crate::domain::address::{AddressGroup, BindAddress, Family};
     use crate::domain::lease::tests_support::lease;
     use crate::engine::capacity::{Place, Shares};

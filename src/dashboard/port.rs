@@ -23,11 +23,11 @@ use super::map;
 use super::page::Page;
 use super::part::lease::LeaseRow;
 use crate::access::Viewer;
-use crate::api::AppState;
-use crate::api::document::{
+use crate::answers::document::{
     LeaseDocument, OccupantStats, PortDocument, PortRecord, SightingDocument,
 };
-use crate::api::ports;
+use crate::answers::ports;
+use crate::api::AppState;
 use crate::api::problem::{Code, Problem};
 use crate::domain::attempt::printable;
 use crate::domain::lease::{Lease, State};

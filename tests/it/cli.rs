@@ -172,14 +172,14 @@ fn failures_of_run_itself_have_codes_of_their_own() {
 /// portbook as a user with an empty home. `None` if no such user can run it.
 fn on_a_fresh_machine(home: &Path) -> Option<Command> {
     const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
-    const NOBODY: [&str; 5] = ["--reuid", "65534", "--regid", "65534", "--clear-groups"];
+    const OTHER_USER: [&str; 5] = ["--reuid", "65534", "--regid", "65534", "--clear-groups"];
     let mut command = Command::new(PORTBOOK);
     if rustix::process::geteuid().is_root() {
         std::fs::set_permissions(home, std::fs::Permissions::from_mode(0o777)).unwrap();
         command = Command::new("setpriv");
-        command.args(NOBODY).arg(PORTBOOK);
+        command.args(OTHER_USER).arg(PORTBOOK);
         let mut probe = Command::new("setpriv");
-        probe.args(NOBODY).env_clear().env("PATH", PATH);
+        probe.args(OTHER_USER).env_clear().env("PATH", PATH);
         probe.args([
             "sh",
             "-c",

@@ -218,15 +218,27 @@ fn the_record_of_another_host_is_refused() {
 /// A command as a user without privileges, with a data directory of its own. `None` if this process
 /// cannot become such a user.
 pub fn unprivileged(folder: &Path, program: &str) -> Option<Command> {
-    const NOBODY: &str = "65534";
+    const OTHER_USER: &str = "65534";
     let mut command = Command::new(program);
     if rustix::process::geteuid().is_root() {
         std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o777)).unwrap();
         command = Command::new("setpriv");
-        command.args(["--reuid", NOBODY, "--regid", NOBODY, "--clear-groups"]);
+        command.args([
+            "--reuid",
+            OTHER_USER,
+            "--regid",
+            OTHER_USER,
+            "--clear-groups",
+        ]);
         command.arg(program);
         let mut probe = Command::new("setpriv");
-        probe.args(["--reuid", NOBODY, "--regid", NOBODY, "--clear-groups"]);
+        probe.args([
+            "--reuid",
+            OTHER_USER,
+            "--regid",
+            OTHER_USER,
+            "--clear-groups",
+        ]);
         let runs = probe.args([PORTBOOK, "--version"]).output();
         if !runs.is_ok_and(|output| output.status.success()) {
             eprintln!("SKIPPED: no other user can run {PORTBOOK} (setpriv, or its folder's mode)");

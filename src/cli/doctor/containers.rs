@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::quoted;
-use crate::api::document::LeaseDocument;
+use crate::answers::document::LeaseDocument;
 use crate::client::{Client, ClientError};
 use crate::config::Pool;
 use crate::domain::lease::State;

@@ -1,6 +1,6 @@
 //! Leases of deleted folders: they keep ports for no program.
 
-use crate::api::document::LeaseDocument;
+use crate::answers::document::LeaseDocument;
 use crate::cli::{folder, release};
 
 /// Maximum number of folders in the message.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::quoted;
-use crate::api::document::StatusDocument;
+use crate::answers::document::StatusDocument;
 use crate::config::{Pool, shared_with_outgoing};
 use crate::domain::port::PortSet;
 use crate::host::{kernel, process};

@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::{Failure, Global, print, print_json};
-use crate::api::document::VERSION;
+use crate::answers::document::VERSION;
 use crate::domain::attempt::printable;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -1,6 +1,6 @@
 //! The services that run on this host. Each knows its own leases alone, so there should be one.
 
-use crate::api::document::{LeaseDocument, StatusDocument};
+use crate::answers::document::{LeaseDocument, StatusDocument};
 use crate::config::Loaded;
 use crate::library::backend::Backend;
 use crate::library::find;

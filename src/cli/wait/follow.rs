@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::Subject;
 use super::events::{Events, News};
 use super::owner::{any_ends, has_ended, owner_of};
-use crate::api::document::LeaseDocument;
+use crate::answers::document::LeaseDocument;
 use crate::cli::{Failure, note, target};
 use crate::config::Loaded;
 use crate::domain::event::EventKind;

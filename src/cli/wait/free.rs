@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::judge::label;
 use super::{Outcome, Place, Report, Waiting};
-use crate::api::document::{LeaseDocument, PortDocument};
+use crate::answers::document::{LeaseDocument, PortDocument};
 use crate::cli::Failure;
 use crate::domain::attempt::{Occupant, printable};
 use crate::domain::lease::{LeaseId, State};

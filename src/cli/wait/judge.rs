@@ -3,7 +3,7 @@
 use super::follow::Look;
 use super::owner::process_of;
 use super::{Outcome, Subject};
-use crate::api::document::{LeaseDocument, OwnerDocument};
+use crate::answers::document::{LeaseDocument, OwnerDocument};
 use crate::domain::attempt::printable;
 use crate::domain::lease::{LeaseId, State};
 
@@ -182,7 +182,7 @@ pub(super) fn label(lease: &LeaseDocument) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::document::ProcessDocument;
+    use crate::answers::document::ProcessDocument;
     use crate::domain::lease::tests_support;
     use crate::domain::port::Port;
     use crate::host::clock::Clock;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::http::{self, HttpPath};
 use super::judge::Followed;
 use super::{Outcome, Place, Report, Subject, Waiting};
-use crate::api::document::LeaseDocument;
+use crate::answers::document::LeaseDocument;
 use crate::cli::Failure;
 use crate::domain::attempt::SocketState;
 use crate::domain::lease::State;

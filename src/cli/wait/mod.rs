@@ -18,7 +18,7 @@ use self::follow::Follow;
 use self::http::HttpPath;
 use super::target::Target;
 use super::{Failure, Global, complete, note, print_json};
-use crate::api::document::{LeaseDocument, VERSION};
+use crate::answers::document::{LeaseDocument, VERSION};
 use crate::domain::duration::HumanDuration;
 use crate::domain::lease::Name;
 use crate::domain::port::{Port, Protocol};

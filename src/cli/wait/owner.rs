@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::select_all;
 
-use crate::api::document::{LeaseDocument, OwnerDocument};
+use crate::answers::document::{LeaseDocument, OwnerDocument};
 use crate::domain::lease::{Owner, State};
 use crate::host::process::{self, ProcessError};
 use crate::host::readiness::Readiness;

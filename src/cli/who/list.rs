@@ -5,7 +5,9 @@ use serde_json::json;
 use super::super::{note, table::table};
 use super::port::hosts;
 use super::{Answer, wanted};
-use crate::api::document::{LeaseDocument, LeaseLink, ListenerDocument, OccupantDocument, VERSION};
+use crate::answers::document::{
+    LeaseDocument, LeaseLink, ListenerDocument, OccupantDocument, VERSION,
+};
 use crate::cli::Failure;
 use crate::domain::port::{PortSet, Protocol};
 use crate::domain::relation::Relation;

@@ -12,7 +12,7 @@ use serde_json::json;
 use super::target::{self, Target};
 use super::when::Local;
 use super::{Failure, Global, complete, print, with_backend};
-use crate::api::document::{PortDocument, VERSION};
+use crate::answers::document::{PortDocument, VERSION};
 use crate::domain::port::{Port, Protocol, Protocols};
 use crate::host::clock::Clock;
 use crate::library::Error;

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use super::super::folder;
 use super::super::stats::by;
 use super::Local;
-use crate::api::document::{
+use crate::answers::document::{
     LeaseDocument, LeaseLink, OccupantDocument, PortDocument, PortRecord, ProcessDocument,
     SightingDocument,
 };

@@ -108,7 +108,7 @@ pub(super) fn fields(face: &AppState, params: &Params) -> Vec<Field> {
 fn interfaces(face: &AppState) -> Vec<String> {
     let mut names = vec!["any".to_owned()];
     if let Ok(host) = face.service.interfaces().current() {
-        let documents = crate::api::interfaces::documents(&host);
+        let documents = crate::answers::interfaces::documents(&host);
         names.extend(documents.into_iter().map(|interface| interface.name));
     }
     names

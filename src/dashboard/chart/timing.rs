@@ -1,7 +1,7 @@
 //! Attempts in the order they were made, each with a bar of its duration.
 
 use super::{LENGTH, Piece, stacked};
-use crate::api::document::AttemptDocument;
+use crate::answers::document::AttemptDocument;
 
 /// Least length of a bar, to be visible.
 const VISIBLE: u32 = 6;

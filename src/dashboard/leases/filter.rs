@@ -4,8 +4,8 @@ use std::cmp::{Ordering, Reverse};
 
 use jiff::Timestamp;
 
-use crate::api::document::LeaseDocument;
-use crate::api::leases;
+use crate::answers::document::LeaseDocument;
+use crate::answers::leases;
 use crate::api::problem::{Code, Problem};
 use crate::dashboard::frame::Params;
 use crate::dashboard::part::badge::Badge;

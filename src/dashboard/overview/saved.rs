@@ -2,8 +2,8 @@
 //! have met.
 
 use super::past::DAYS;
-use crate::api::document::Saved;
-use crate::api::stats;
+use crate::answers::document::Saved;
+use crate::answers::stats;
 use crate::config::Settings;
 use crate::dashboard::chart;
 use crate::domain::attempt::printable;

@@ -1,5 +1,5 @@
 use super::*;
-use crate::api::document::{OwnerDocument, ProcessDocument};
+use crate::answers::document::{OwnerDocument, ProcessDocument};
 use crate::dashboard::tests_support::{HOSTILE, rendered};
 use crate::domain::attempt::{Occupant, SocketState};
 use crate::domain::lease::State;

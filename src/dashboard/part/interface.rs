@@ -1,6 +1,6 @@
 //! Interfaces in words.
 
-use crate::api::document::InterfaceDocument;
+use crate::answers::document::InterfaceDocument;
 
 /// The kind of an interface.
 pub const fn kind(interface: &InterfaceDocument) -> &'static str {

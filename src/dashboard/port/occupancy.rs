@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use crate::access::Viewer;
+use crate::answers::document::OccupantDocument;
+use crate::answers::ports::Socket;
 use crate::api::AppState;
-use crate::api::document::OccupantDocument;
-use crate::api::ports::Socket;
 use crate::dashboard::part::badge::{Badge, Tone};
 use crate::domain::address::BindAddress;
 use crate::domain::attempt::{SocketState, printable};

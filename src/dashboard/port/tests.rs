@@ -1,6 +1,6 @@
 use super::occupancy::state_on;
 use super::*;
-use crate::api::ports::Socket;
+use crate::answers::ports::Socket;
 use crate::domain::address::{AddressGroup, BindAddress, Family};
 use crate::domain::attempt::{Occupant, SocketState};
 use crate::domain::lease::tests_support::lease;

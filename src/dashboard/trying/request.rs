@@ -3,8 +3,8 @@
 use std::fmt::Display;
 use std::str::FromStr;
 
+use crate::answers::document::LeaseRequest;
 use crate::api::AppState;
-use crate::api::document::LeaseRequest;
 use crate::dashboard::frame::Params;
 use crate::dashboard::part::form::Field;
 use crate::domain::request::Request;
@@ -125,7 +125,7 @@ fn offers(face: &AppState) -> Vec<String> {
     let classes = ["any", "all", "loopback", "private"];
     let mut offers: Vec<String> = classes.map(str::to_owned).to_vec();
     if let Ok(host) = face.service.interfaces().current() {
-        let documents = crate::api::interfaces::documents(&host);
+        let documents = crate::answers::interfaces::documents(&host);
         offers.extend(documents.into_iter().map(|interface| interface.name));
     }
     offers
