@@ -16,6 +16,8 @@ mod weighing;
 
 use std::sync::Arc;
 
+use tracing::Span;
+
 use super::caller::Caller;
 use super::learning::{Learning, Occupants};
 use super::leases::{Leases, Reservation};
@@ -70,7 +72,9 @@ pub(super) struct Search<'a> {
     clock: &'a Clock,
     rules: &'a KernelRules,
     deadline: BootTime,
-    occupants: &'a mut Occupants<'a>,
+    occupants: Occupants,
+    /// Refused attempts whose occupants are not looked up yet, and the attempts after them.
+    refused: Vec<(Attempt, Span)>,
     /// The caller, which decides how much occupants and leases may be described.
     caller: &'a Caller,
     /// Whether what it meets counts for later searches.
@@ -102,7 +106,6 @@ impl<'a> Search<'a> {
         learning: &'a Learning,
         clock: &'a Clock,
         rules: &'a KernelRules,
-        occupants: &'a mut Occupants<'a>,
         caller: &'a Caller,
     ) -> Self {
         Self {
@@ -112,7 +115,8 @@ impl<'a> Search<'a> {
             clock,
             rules,
             deadline: clock.boot().after(plan.timeout),
-            occupants,
+            occupants: learning.occupants(),
+            refused: Vec::new(),
             caller,
             leaves_marks: true,
             listed: None,
@@ -135,14 +139,14 @@ impl<'a> Search<'a> {
 
     /// Finds a port for each of these wishes, or none at all. `None` stands for a name that stays
     /// where it is, because its preferred port could not be had.
-    pub fn find(
+    pub async fn find(
         &mut self,
         wishes: &[Wish],
         rng: &mut fastrand::Rng,
     ) -> Result<Vec<Option<Found>>, Refusal> {
         let mut all = Vec::with_capacity(wishes.len());
         for wish in wishes {
-            match self.find_one(*wish, rng) {
+            match self.find_one(*wish, rng).await {
                 Ok(Some((step, found))) => {
                     self.explanation.granted.push(found.port);
                     self.explanation.steps.push(step);
@@ -160,34 +164,35 @@ impl<'a> Search<'a> {
     }
 
     /// Goes through the steps of the precedence ([`Step`]) until one yields a port.
-    fn find_one(
+    async fn find_one(
         &mut self,
         wish: Wish,
         rng: &mut fastrand::Rng,
     ) -> Result<Option<(Step, Found)>, Refusal> {
         if let Some(port) = self.plan.explicit {
-            return self.explicit(port).map(|found| Some((Step::Port, found)));
+            let found = self.explicit(port).await?;
+            return Ok(Some((Step::Port, found)));
         }
         if wish.keeps {
-            let found = self.returning(wish);
+            let found = self.returning(wish).await;
             return Ok(found.map(|found| (Step::Preferred, found)));
         }
         let strict = self.plan.strict.then_some(wish.last).flatten();
         if strict.is_none()
-            && let Some(found) = self.preferred(wish)?
+            && let Some(found) = self.preferred(wish).await?
         {
             return Ok(Some((Step::Preferred, found)));
         }
-        if let Some(found) = self.last(wish)? {
+        if let Some(found) = self.last(wish).await? {
             return Ok(Some((Step::Last, found)));
         }
         if let Some(port) = strict {
             return Err(self.why_not(port));
         }
-        if let Some(found) = self.upwards(true)? {
+        if let Some(found) = self.upwards(true).await? {
             return Ok(Some((Step::Upwards, found)));
         }
-        self.any(rng).map(Some)
+        self.any(rng).await.map(Some)
     }
 
     fn note(&mut self, note: String) {
@@ -195,7 +200,7 @@ impl<'a> Search<'a> {
     }
 
     /// Walks the eligible ports in the order of the strategy.
-    fn any(&mut self, rng: &mut fastrand::Rng) -> Result<(Step, Found), Refusal> {
+    async fn any(&mut self, rng: &mut fastrand::Rng) -> Result<(Step, Found), Refusal> {
         let ranges = self.plan.ranges.clone();
         let mut eligible = self.eligible(&ranges, true);
         let mut order = Order::new(self.plan.strategy, self.plan.start);
@@ -209,7 +214,7 @@ impl<'a> Search<'a> {
                 }
                 self.note("cool-down lifted: nothing else was left".to_owned());
                 self.above = Above::default();
-                if let Some(found) = self.upwards(false)? {
+                if let Some(found) = self.upwards(false).await? {
                     return Ok((Step::Upwards, found));
                 }
                 eligible = self.eligible(&ranges, false);
@@ -217,7 +222,7 @@ impl<'a> Search<'a> {
             };
             eligible.ports.remove(port);
             self.check_limits()?;
-            if let Some(found) = self.try_candidate(port)? {
+            if let Some(found) = self.try_candidate(port).await? {
                 return Ok((Step::Pool, found));
             }
             self.leave_out_privileged(&mut eligible);

@@ -75,7 +75,7 @@ pub(super) async fn search_with_room(
     mut notes: Vec<String>,
 ) -> Searched {
     let missing = wishes.len();
-    let mut searched = search::search(engine, asked, wishes);
+    let mut searched = search::search(engine, asked, wishes).await;
     for _ in 0..missing + SPARE {
         if !matches!(searched.result, Err(Refusal::PoolExhausted { .. })) {
             break;
@@ -86,7 +86,7 @@ pub(super) async fn search_with_room(
         };
         notes.push(note);
         let earlier = std::mem::take(&mut searched.attempts);
-        searched = search::search(engine, asked, wishes);
+        searched = search::search(engine, asked, wishes).await;
         searched.attempts.splice(0..0, earlier);
     }
     searched.explanation.notes.splice(0..0, notes);

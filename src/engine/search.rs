@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tracing::Instrument;
+
 use crate::domain::attempt::Attempt;
 use crate::domain::explanation::Explanation;
 use crate::engine::{
@@ -18,41 +20,95 @@ pub(super) struct Searched {
 }
 
 /// Searches once for the wanted ports.
-pub(super) fn search(
+pub(super) async fn search(
+    engine: &Arc<Engine>,
+    asked: &RequestContext<'_>,
+    wishes: &[Wish],
+) -> Searched {
+    let choosing = span::choose();
+    let searched = search_within(engine, asked, wishes)
+        .instrument(choosing.clone())
+        .await;
+    span::chosen(&choosing, searched.explanation.tried.len());
+    searched
+}
+
+async fn search_within(
     engine: &Arc<Engine>,
     asked: &RequestContext<'_>,
     wishes: &[Wish],
 ) -> Searched {
     let rules = engine.rules.now();
-    let mut occupants = engine.learning.occupants();
     let mut rng = engine.rng();
-    let choosing = span::choose();
-    let searched = choosing.in_scope(|| {
-        let mut search = Search::new(
-            asked.plan,
-            &engine.leases,
-            &engine.learning,
-            &engine.clock,
-            &rules.kernel,
-            &mut occupants,
-            asked.caller,
-        );
-        if asked.request.dry_run {
-            search = search.without_marks();
+    let mut search = Search::new(
+        asked.plan,
+        &engine.leases,
+        &engine.learning,
+        &engine.clock,
+        &rules.kernel,
+        asked.caller,
+    );
+    if asked.request.dry_run {
+        search = search.without_marks();
+    }
+    let result = match asked.request.block.map(|block| u16::try_from(block.get())) {
+        Some(Ok(length)) => {
+            let block = search.find_block(length, wishes, &mut rng).await;
+            block.map(|found| found.into_iter().map(Some).collect())
         }
-        let result = match asked.request.block.map(|block| u16::try_from(block.get())) {
-            Some(Ok(length)) => {
-                let block = search.find_block(length, wishes, &mut rng);
-                block.map(|found| found.into_iter().map(Some).collect())
-            }
-            _ => search.find(wishes, &mut rng),
-        };
-        Searched {
-            result,
-            attempts: search.attempts,
-            explanation: search.explanation,
-        }
-    });
-    span::chosen(&choosing, searched.explanation.tried.len());
-    searched
+        _ => search.find(wishes, &mut rng).await,
+    };
+    Searched {
+        result,
+        attempts: search.attempts,
+        explanation: search.explanation,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use crate::domain::port::Port;
+    use crate::domain::request::Request;
+    use crate::engine::caller::Caller;
+    use crate::engine::keeper::tests::place;
+
+    /// Sees all processes.
+    const ROOT: Caller = Caller::user(0);
+
+    /// While the only thread for blocking work is busy, the lookup waits, and the worker goes on with
+    /// other requests.
+    #[test]
+    fn lookup_of_an_occupant_leaves_the_worker_free() {
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = runtime.enable_all().max_blocking_threads(1).build();
+        runtime.unwrap().block_on(async {
+            let place = place().await;
+            let occupant = TcpListener::bind("127.0.0.1:0").unwrap();
+            let busy = occupant.local_addr().unwrap().port();
+            let (free_thread, wait) = std::sync::mpsc::channel::<()>();
+            let blocked = tokio::task::spawn_blocking(move || wait.recv());
+            let (service, request) = (
+                place.service.clone(),
+                Request {
+                    prefer: Port::new(busy),
+                    ..Request::default()
+                },
+            );
+            let refused_first =
+                tokio::spawn(async move { service.allocate(&ROOT, &request).await });
+            let other = place.service.allocate(&ROOT, &Request::default()).await;
+            assert_eq!(other.unwrap().conflicts, []);
+            assert!(!refused_first.is_finished(), "its lookup did not wait");
+            free_thread.send(()).unwrap();
+            blocked.await.unwrap().unwrap();
+            let granted = refused_first.await.unwrap().unwrap();
+            let occupant = granted.conflicts[0].occupant.as_ref();
+            assert_eq!(
+                occupant.and_then(|found| found.pid),
+                Some(std::process::id())
+            );
+        });
+    }
 }

@@ -25,7 +25,7 @@ enum Row {
 impl Search<'_> {
     /// Finds `length` ports in a row, or none at all: from the preferred port on, else where the
     /// names were before (one wish a name), else anywhere.
-    pub fn find_block(
+    pub async fn find_block(
         &mut self,
         length: u16,
         wishes: &[Wish],
@@ -44,14 +44,15 @@ impl Search<'_> {
             } else {
                 Self::take
             };
-            match self.row_from(first, length, Step::Preferred, take)? {
+            match self.row_from(first, length, Step::Preferred, take).await? {
                 Row::Found(found) => return Ok(self.granted(found, Step::Preferred)),
                 Row::BrokenBy(port) => behind = Some(port),
                 Row::Beyond => {}
             }
         }
         if let Some(first) = before.filter(|before| preferred != Some(*before)) {
-            if let Row::Found(found) = self.row_from(first, length, Step::Last, Self::retake)? {
+            let row = self.row_from(first, length, Step::Last, Self::retake);
+            if let Row::Found(found) = row.await? {
                 return Ok(self.granted(found, Step::Last));
             }
             if self.plan.strict {
@@ -59,19 +60,24 @@ impl Search<'_> {
             }
         }
         if let Some(behind) = behind
-            && let Some(found) = self.row_above(behind, length)?
+            && let Some(found) = self.row_above(behind, length).await?
         {
             return Ok(self.granted(found, Step::Upwards));
         }
-        self.any_row(length, rng)
+        self.any_row(length, rng).await
     }
 
     /// The first row above the preferred port that begins behind this one. What is in the way of one
     /// row is in the way of all with it, so the next that is tried begins behind it.
-    fn row_above(&mut self, mut behind: Port, length: u16) -> Result<Option<Vec<Found>>, Refusal> {
+    async fn row_above(
+        &mut self,
+        mut behind: Port,
+        length: u16,
+    ) -> Result<Option<Vec<Found>>, Refusal> {
         while let Some(first) = self.plan.upwards.next_above(behind) {
             self.check_time()?;
-            match self.row_from(first, length, Step::Upwards, Self::take)? {
+            let row = self.row_from(first, length, Step::Upwards, Self::take);
+            match row.await? {
                 Row::Found(found) => return Ok(Some(found)),
                 Row::BrokenBy(port) => behind = port,
                 Row::Beyond => break,
@@ -89,7 +95,7 @@ impl Search<'_> {
     }
 
     /// The row that begins at this port, if it can be had as a whole; if not, the reason is noted.
-    fn row_from(
+    async fn row_from(
         &mut self,
         first: Port,
         length: u16,
@@ -108,7 +114,7 @@ impl Search<'_> {
             return Ok(self.broken(first, port, why));
         }
         self.check_limits()?;
-        let found = self.try_row(first, length, take)?;
+        let found = self.try_row(first, length, take).await?;
         if found.len() == usize::from(length) {
             return Ok(Row::Found(found));
         }
@@ -139,7 +145,11 @@ impl Search<'_> {
         self.why_not(taken.unwrap_or(first))
     }
 
-    fn any_row(&mut self, length: u16, rng: &mut fastrand::Rng) -> Result<Vec<Found>, Refusal> {
+    async fn any_row(
+        &mut self,
+        length: u16,
+        rng: &mut fastrand::Rng,
+    ) -> Result<Vec<Found>, Refusal> {
         let ranges = self.plan.ranges.clone();
         let mut eligible = self.eligible(&ranges, true).ports;
         let mut starts = self.starts(&eligible, length);
@@ -147,7 +157,7 @@ impl Search<'_> {
         while let Some(first) = self.next(&mut order, &starts, rng) {
             starts.remove(first);
             self.check_limits()?;
-            let found = self.try_row(first, length, Self::take)?;
+            let found = self.try_row(first, length, Self::take).await?;
             if found.len() == usize::from(length) {
                 return Ok(self.granted(found, Step::Pool));
             }
@@ -168,7 +178,7 @@ impl Search<'_> {
     }
 
     /// Tries ports in a row until one is busy.
-    fn try_row(
+    async fn try_row(
         &mut self,
         first: Port,
         length: u16,
@@ -176,7 +186,7 @@ impl Search<'_> {
     ) -> Result<Vec<Found>, Refusal> {
         let mut found: Vec<Found> = Vec::with_capacity(usize::from(length));
         for candidate in row(first, length) {
-            match self.candidate(candidate, take) {
+            match self.candidate(candidate, take).await {
                 Ok(Some(taken)) => found.push(taken),
                 Ok(None) => break,
                 Err(refusal) => return Err(refusal),

@@ -7,31 +7,50 @@ use crate::domain::attempt::{Attempt, Outcome};
 use crate::domain::lease::Handover;
 use crate::domain::port::{Port, Protocol};
 use crate::engine::{
-    learning::Occupants, leases::Reservation, leases::books::Refused, refusal::Refusal,
-    retake::retake,
+    leases::Reservation, leases::books::Refused, refusal::Refusal, retake::retake,
 };
 use crate::host::hold::{Hold, Take};
 use crate::telemetry::{propagation, span};
 
 impl Search<'_> {
-    pub(super) fn try_candidate(&mut self, port: Port) -> Result<Option<Found>, Refusal> {
-        self.candidate(port, Self::take)
+    pub(super) async fn try_candidate(&mut self, port: Port) -> Result<Option<Found>, Refusal> {
+        self.candidate(port, Self::take).await
     }
 
     pub(super) fn take(&mut self, protocol: Protocol, port: Port) -> Result<Hold, Outcome> {
-        let group = &self.plan.group;
-        let mut note = noting(self.occupants, &mut self.attempts);
-        Hold::take(Take::Strictly, group, protocol, port, self.clock, &mut note)
+        let (group, clock) = (&self.plan.group, self.clock);
+        let mut note = |attempt, span: &Span| self.note_attempt(attempt, span);
+        Hold::take(Take::Strictly, group, protocol, port, clock, &mut note)
     }
 
     pub(super) fn retake(&mut self, protocol: Protocol, port: Port) -> Result<Hold, Outcome> {
-        let mut note = noting(self.occupants, &mut self.attempts);
-        retake(&self.plan.group, protocol, port, self.clock, &mut note)
+        let (group, clock) = (&self.plan.group, self.clock);
+        let mut note = |attempt, span: &Span| self.note_attempt(attempt, span);
+        retake(group, protocol, port, clock, &mut note)
+    }
+
+    /// Keeps an attempt. A refused one waits, with those after it, until its occupant is looked up.
+    fn note_attempt(&mut self, attempt: Attempt, span: &Span) {
+        if attempt.outcome == Outcome::InUse || !self.refused.is_empty() {
+            self.refused.push((attempt, span.clone()));
+        } else {
+            self.attempts.push(noted(attempt, span));
+        }
+    }
+
+    /// Looks up the occupants of refused attempts.
+    async fn note_occupants(&mut self) {
+        for (mut attempt, span) in std::mem::take(&mut self.refused) {
+            if attempt.outcome == Outcome::InUse {
+                attempt.occupant = self.occupants.of(&attempt).await;
+            }
+            self.attempts.push(noted(attempt, &span));
+        }
     }
 
     /// Tries one port on every address and protocol. `None`: busy, go on; an error: going on is
     /// pointless, because the kernel would say the same of every port.
-    pub(super) fn candidate(
+    pub(super) async fn candidate(
         &mut self,
         port: Port,
         take: fn(&mut Self, Protocol, Port) -> Result<Hold, Outcome>,
@@ -52,10 +71,12 @@ impl Search<'_> {
                     // First the sockets, then the books: no other request meets a closing socket.
                     drop(holds);
                     drop(reservation);
+                    self.note_occupants().await;
                     return self.after_refusal(port, *protocol, outcome).map(|()| None);
                 }
             }
         }
+        self.note_occupants().await;
         Ok(Some(Found {
             port,
             holds,
@@ -69,7 +90,7 @@ impl Search<'_> {
             hold.prepare_listeners(self.clock).map_err(|attempt| {
                 let outcome = attempt.outcome;
                 let span = span::attempt(&attempt.address, attempt.port, attempt.protocol);
-                noting(self.occupants, &mut self.attempts)(*attempt, &span);
+                self.note_attempt(*attempt, &span);
                 outcome
             })?;
         }
@@ -134,24 +155,16 @@ fn out_of_descriptors(attempt: &Attempt) -> bool {
     matches!(errno, Some(Errno::MFILE | Errno::NFILE))
 }
 
-/// Adds to each attempt its span, and who was in the way where it was refused, and keeps it.
-fn noting<'n>(
-    occupants: &'n mut Occupants<'_>,
-    attempts: &'n mut Vec<Attempt>,
-) -> impl FnMut(Attempt, &Span) + 'n {
-    move |mut attempt, span| {
-        if attempt.outcome == Outcome::InUse {
-            attempt.occupant = occupants.of(&attempt);
-        }
-        let occupant = attempt.occupant.as_ref();
-        span::attempted(span, attempt.outcome, attempt.errno, occupant);
-        tracing::debug!(
-            port = %attempt.port,
-            address = %attempt.address,
-            outcome = attempt.outcome.as_str(),
-            "tried"
-        );
-        attempt.span_id = propagation::ids(span).map(|ids| ids.span_id);
-        attempts.push(attempt);
-    }
+/// Tells the span and the log of an attempt, and adds the span's id to it.
+fn noted(mut attempt: Attempt, span: &Span) -> Attempt {
+    let occupant = attempt.occupant.as_ref();
+    span::attempted(span, attempt.outcome, attempt.errno, occupant);
+    tracing::debug!(
+        port = %attempt.port,
+        address = %attempt.address,
+        outcome = attempt.outcome.as_str(),
+        "tried"
+    );
+    attempt.span_id = propagation::ids(span).map(|ids| ids.span_id);
+    attempt
 }

@@ -7,9 +7,9 @@ use crate::domain::precedence::Step;
 use crate::engine::refusal::Refusal;
 
 impl Search<'_> {
-    pub(super) fn explicit(&mut self, port: Port) -> Result<Found, Refusal> {
+    pub(super) async fn explicit(&mut self, port: Port) -> Result<Found, Refusal> {
         self.check_rules(port)?;
-        match self.try_candidate(port)? {
+        match self.try_candidate(port).await? {
             Some(found) => Ok(found),
             None => Err(self.why_not(port)),
         }

@@ -22,7 +22,7 @@ pub(super) struct Above {
 
 impl Search<'_> {
     /// The preferred port, always by a bind unless a rule or a lease speaks against it.
-    pub(super) fn preferred(&mut self, wish: Wish) -> Result<Option<Found>, Refusal> {
+    pub(super) async fn preferred(&mut self, wish: Wish) -> Result<Option<Found>, Refusal> {
         let Some(port) = wish.preferred else {
             return Ok(None);
         };
@@ -39,7 +39,7 @@ impl Search<'_> {
             Self::take
         };
         self.check_limits()?;
-        let found = self.candidate(port, take)?;
+        let found = self.candidate(port, take).await?;
         if found.is_none() {
             self.explanation.skip(self.why_refused(port));
         }
@@ -48,8 +48,8 @@ impl Search<'_> {
 
     /// The preferred port for a name that keeps the one it has if this one cannot be had: an obstacle
     /// in the way refuses nothing.
-    pub(super) fn returning(&mut self, wish: Wish) -> Option<Found> {
-        match self.preferred(wish) {
+    pub(super) async fn returning(&mut self, wish: Wish) -> Option<Found> {
+        match self.preferred(wish).await {
             Ok(found) => found,
             Err(refusal) => {
                 self.note(format!("the preferred port was not tried: {refusal}"));
@@ -59,7 +59,7 @@ impl Search<'_> {
     }
 
     /// The port that the name had before, unless it is expected to be busy.
-    pub(super) fn last(&mut self, wish: Wish) -> Result<Option<Found>, Refusal> {
+    pub(super) async fn last(&mut self, wish: Wish) -> Result<Option<Found>, Refusal> {
         let untried = |port: &Port| wish.preferred != Some(*port);
         let Some(port) = wish.last.filter(untried) else {
             return Ok(None);
@@ -73,7 +73,7 @@ impl Search<'_> {
             return Ok(None);
         }
         self.check_limits()?;
-        let found = self.candidate(port, Self::retake)?;
+        let found = self.candidate(port, Self::retake).await?;
         if found.is_none() {
             self.explanation.skip(self.why_refused(port));
         }
@@ -82,7 +82,7 @@ impl Search<'_> {
 
     /// The numbers above the preferred port, ascending. Those that history expects to be busy come
     /// after the others. Each number is looked at once, however many ports are sought.
-    pub(super) fn upwards(&mut self, with_cool_down: bool) -> Result<Option<Found>, Refusal> {
+    pub(super) async fn upwards(&mut self, with_cool_down: bool) -> Result<Option<Found>, Refusal> {
         while let Some(port) = self.next_above() {
             self.check_time()?;
             if !self.may_be_tried(port, with_cool_down) {
@@ -91,12 +91,12 @@ impl Search<'_> {
             let candidate = self.weighed(port);
             if candidate.cost > TOO_DEAR {
                 self.above.costly.push_back(port);
-                let why = self.why_costly(port, candidate.cost);
+                let why = self.why_costly(port, candidate.cost).await;
                 self.explanation.skip(why);
                 continue;
             }
             self.note_choice(vec![candidate]);
-            if let Some(found) = self.try_above(port)? {
+            if let Some(found) = self.try_above(port).await? {
                 return Ok(Some(found));
             }
         }
@@ -106,7 +106,7 @@ impl Search<'_> {
                 continue;
             }
             self.explanation.unskip(port);
-            if let Some(found) = self.try_above(port)? {
+            if let Some(found) = self.try_above(port).await? {
                 return Ok(Some(found));
             }
         }
@@ -123,12 +123,17 @@ impl Search<'_> {
 
     /// The occupant because of which a port is expected to be busy, if the socket tables name one;
     /// the cost itself if not.
-    fn why_costly(&mut self, port: Port, cost: f64) -> Skipped {
-        let (plan, occupants) = (self.plan, &mut self.occupants);
-        let protocols = plan.protocols.each().iter();
-        let addresses = plan.group.addresses();
-        let mut places = protocols.flat_map(|each| addresses.iter().map(|at| (*each, at)));
-        let occupant = places.find_map(|(each, at)| occupants.on(each, port, at));
+    async fn why_costly(&mut self, port: Port, cost: f64) -> Skipped {
+        let plan = self.plan;
+        let mut occupant = None;
+        'found: for protocol in plan.protocols.each() {
+            for address in plan.group.addresses() {
+                occupant = self.occupants.on(*protocol, port, address).await;
+                if occupant.is_some() {
+                    break 'found;
+                }
+            }
+        }
         match occupant {
             Some(occupant) => self.because_of(port, Reason::Listed, Some(&occupant)),
             None => too_costly(port, cost),
@@ -152,9 +157,9 @@ impl Search<'_> {
         true
     }
 
-    fn try_above(&mut self, port: Port) -> Result<Option<Found>, Refusal> {
+    async fn try_above(&mut self, port: Port) -> Result<Option<Found>, Refusal> {
         self.check_limits()?;
-        let found = self.try_candidate(port)?;
+        let found = self.try_candidate(port).await?;
         if found.is_none() {
             self.explanation.skip(self.why_refused(port));
             if self.listed.is_none() && self.failed() >= REALLY_TRIED {

@@ -60,14 +60,12 @@ pub(super) async fn prepare(
     })
 }
 
-/// Looks up the occupant that refused an attempt, on a thread for blocking work.
+/// Looks up the occupant that refused an attempt.
 pub(in crate::engine) async fn occupant_of(
     engine: &Arc<Engine>,
     attempt: &Attempt,
 ) -> Option<Occupant> {
-    let (engine, attempt) = (Arc::clone(engine), attempt.clone());
-    let look = move || engine.learning.occupants().of(&attempt);
-    tokio::task::spawn_blocking(look).await.ok().flatten()
+    engine.learning.occupants().of(attempt).await
 }
 
 /// Keeps a name's port while its owner is away: held, with its gate shut. Does nothing if `still`

@@ -9,6 +9,7 @@ mod occupants;
 mod writing;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 pub(super) use self::log::Seen;
@@ -37,7 +38,7 @@ pub(super) struct Learning {
     clock: Clock,
     store: Store,
     state: Guarded<Knowledge>,
-    tables: SocketTables,
+    tables: Arc<SocketTables>,
 }
 
 /// The state of [`Learning`].
@@ -63,7 +64,7 @@ impl Learning {
                 late: Vec::new(),
                 replayed: 0,
             }),
-            tables: SocketTables::default(),
+            tables: Arc::default(),
         }
     }
 
@@ -146,8 +147,8 @@ impl Learning {
     }
 
     /// Returns a view of occupants for one search.
-    pub(super) fn occupants(&self) -> Occupants<'_> {
-        Occupants::new(&self.tables, &self.clock)
+    pub(super) fn occupants(&self) -> Occupants {
+        Occupants::new(Arc::clone(&self.tables), self.clock.clone())
     }
 
     /// Splits sightings into those that continue a run, with the run's program, and one socket for

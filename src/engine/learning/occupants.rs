@@ -1,8 +1,8 @@
 //! Occupants: the sockets in the way, and their processes.
 //!
-//! A search reads the socket tables and `/proc` at its first refused bind. All searches share the
-//! reading for a moment: sixteen busy candidates cost one walk of `/proc`, and a host that is nearly
-//! full costs one walk a second.
+//! A search reads the socket tables and `/proc` at its first refused bind, on a thread for blocking
+//! work, so that no HTTP worker waits for it. All searches share the reading for a moment: sixteen busy
+//! candidates cost one walk of `/proc`, and a host that is nearly full costs one walk a second.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -26,13 +26,44 @@ const FRESH: Duration = Duration::from_secs(1);
 #[derive(Debug, Default)]
 pub(super) struct SocketTables(Guarded<ByProtocol>);
 
+impl SocketTables {
+    /// Returns the latest reading of a protocol if it is fresh.
+    fn fresh(&self, protocol: Protocol, clock: &Clock) -> Option<Arc<Tables>> {
+        let tables = self.0.with(|shared| shared.get(&protocol).cloned())?;
+        let age = clock.boot().since(tables.read_at);
+        (age < FRESH).then_some(tables)
+    }
+
+    /// Looks up the occupant of an address, and returns the reading that it made for that, if any. It
+    /// blocks for milliseconds.
+    fn look(
+        &self,
+        protocol: Protocol,
+        port: Port,
+        at: &BindAddress,
+        clock: &Clock,
+    ) -> (Option<Arc<Tables>>, Option<Occupant>) {
+        let fresh = self.fresh(protocol, clock);
+        if let Some((inode, occupant)) = fresh.and_then(|tables| tables.occupant(port, at))
+            && still_has(&occupant, inode)
+        {
+            return (None, Some(occupant));
+        }
+        let tables = Arc::new(Tables::read(protocol, port, clock));
+        self.0
+            .with(|shared| shared.insert(protocol, Arc::clone(&tables)));
+        let occupant = tables.occupant(port, at).map(|(_, occupant)| occupant);
+        (Some(tables), occupant)
+    }
+}
+
 type ByProtocol = HashMap<Protocol, Arc<Tables>>;
 
 /// The occupants that one search knows.
 #[derive(Debug)]
-pub(in crate::engine) struct Occupants<'a> {
-    shared: &'a SocketTables,
-    clock: &'a Clock,
+pub(in crate::engine) struct Occupants {
+    shared: Arc<SocketTables>,
+    clock: Clock,
     /// Readings made for this search.
     own: ByProtocol,
 }
@@ -120,8 +151,8 @@ fn still_has(occupant: &Occupant, inode: u64) -> bool {
     occupant.pid.is_none_or(|pid| has_socket(pid, inode))
 }
 
-impl<'a> Occupants<'a> {
-    pub(super) fn new(shared: &'a SocketTables, clock: &'a Clock) -> Self {
+impl Occupants {
+    pub(super) fn new(shared: Arc<SocketTables>, clock: Clock) -> Self {
         Self {
             shared,
             clock,
@@ -130,13 +161,14 @@ impl<'a> Occupants<'a> {
     }
 
     /// Returns the occupant that refused an attempt. `None` if the kernel does not list it.
-    pub(in crate::engine) fn of(&mut self, attempt: &Attempt) -> Option<Occupant> {
+    pub(in crate::engine) async fn of(&mut self, attempt: &Attempt) -> Option<Occupant> {
         self.on(attempt.protocol, attempt.port, &attempt.address)
+            .await
     }
 
     /// Returns the occupant of an address. An occupant of an earlier reading counts only if its process
     /// still has the socket.
-    pub(in crate::engine) fn on(
+    pub(in crate::engine) async fn on(
         &mut self,
         protocol: Protocol,
         port: Port,
@@ -145,18 +177,11 @@ impl<'a> Occupants<'a> {
         if let Some(tables) = self.own.get(&protocol) {
             return tables.occupant(port, at).map(|(_, occupant)| occupant);
         }
-        let fresh = self.tables(protocol);
-        if let Some((inode, occupant)) = fresh.and_then(|tables| tables.occupant(port, at))
-            && still_has(&occupant, inode)
-        {
-            return Some(occupant);
-        }
-        let tables = Arc::new(Tables::read(protocol, port, self.clock));
-        self.shared
-            .0
-            .with(|shared| shared.insert(protocol, Arc::clone(&tables)));
-        let occupant = tables.occupant(port, at).map(|(_, occupant)| occupant);
-        self.own.insert(protocol, tables);
+        let (shared, clock, at) = (Arc::clone(&self.shared), self.clock.clone(), at.clone());
+        let look = move || shared.look(protocol, port, &at, &clock);
+        // A look that panicked names no occupant.
+        let (read, occupant) = tokio::task::spawn_blocking(look).await.unwrap_or_default();
+        self.own.extend(read.map(|tables| (protocol, tables)));
         occupant
     }
 
@@ -172,13 +197,6 @@ impl<'a> Occupants<'a> {
     /// Returns the reading of this search, or a fresh one of another search.
     fn tables(&self, protocol: Protocol) -> Option<Arc<Tables>> {
         let own = self.own.get(&protocol).cloned();
-        own.or_else(|| {
-            let shared = self
-                .shared
-                .0
-                .with(|shared| shared.get(&protocol).cloned())?;
-            let age = self.clock.boot().since(shared.read_at);
-            (age < FRESH).then_some(shared)
-        })
+        own.or_else(|| self.shared.fresh(protocol, &self.clock))
     }
 }
