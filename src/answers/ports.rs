@@ -9,6 +9,7 @@ use super::problem::{Code, Problem};
 use super::viewer::Viewer;
 use super::{leases, occupants, stats, veil};
 use crate::domain::port::{Port, Protocol};
+use crate::engine::refusal::Refusal;
 use crate::engine::service::Service;
 use crate::host::occupancy::{Entry, Occupancy};
 use crate::host::process;
@@ -40,14 +41,18 @@ impl Operation for ShowPort {
             .about(Tag::Ports, "Show a port")
             .says(OCCUPANTS)
             .answers::<PortDocument>(200, "The port.", include_str!("example/port.json"))
-            .refused(&[Code::InvalidRequest, Code::StoreUnavailable])
+            .refused(&[
+                Code::InvalidRequest,
+                Code::HostError,
+                Code::StoreUnavailable,
+            ])
     }
 }
 
 impl Answered for ShowPort {
     async fn answer(context: Context<'_>, path: PortPath) -> Result<PortDocument, Problem> {
         let Context { service, viewer } = context;
-        let sockets = sockets(service, path.protocol, path.port).await;
+        let sockets = sockets(service, path.protocol, path.port).await?;
         Ok(about(service, viewer, path.protocol, path.port, &sockets).await?)
     }
 }
@@ -66,7 +71,11 @@ impl Operation for ShowTcpPort {
             .about(Tag::Ports, "Show a TCP port")
             .says(OCCUPANTS)
             .answers::<PortDocument>(200, "The port.", include_str!("example/port.json"))
-            .refused(&[Code::InvalidRequest, Code::StoreUnavailable])
+            .refused(&[
+                Code::InvalidRequest,
+                Code::HostError,
+                Code::StoreUnavailable,
+            ])
     }
 }
 
@@ -85,21 +94,27 @@ impl Answered for ShowTcpPort {
 
 /// The sockets on a port right now: portbook's own holds, then others, listening ones first. Reads the
 /// kernel's tables and `/proc`; both block, so this runs on a thread for blocking work. Call it once a
-/// request.
-pub async fn sockets(service: &Service, protocol: Protocol, port: Port) -> Vec<Socket> {
+/// request. Refused if the kernel's tables are unreadable.
+pub async fn sockets(
+    service: &Service,
+    protocol: Protocol,
+    port: Port,
+) -> Result<Vec<Socket>, Refusal> {
     let (own, kin) = (
         service.own_sockets(protocol, port),
         service.kin(Some((protocol, port))),
     );
     let look = move || {
-        let entries = Occupancy::on_port(protocol, port).unwrap_or_default();
+        let entries = Occupancy::on_port(protocol, port)?;
         let (own, others): (Vec<Entry>, Vec<Entry>) = entries
             .into_iter()
             .partition(|entry| own.contains(&entry.inode));
         let own = own.into_iter().map(|entry| Socket::new(entry, None));
-        own.chain(occupants::behind(others, &kin)).collect()
+        Ok(own.chain(occupants::behind(others, &kin)).collect())
     };
-    tokio::task::spawn_blocking(look).await.unwrap_or_default()
+    let found = tokio::task::spawn_blocking(look).await;
+    let found = found.unwrap_or_else(|error| Err(std::io::Error::other(error)));
+    found.map_err(Refusal::SocketTables)
 }
 
 /// The document of a port with these sockets, as this viewer may see it.

@@ -68,6 +68,7 @@ pub(super) async fn show(
     let service = &face.service;
     let now = service.clock().now();
     let sockets = ports::sockets(service, protocol, port).await;
+    let sockets = sockets.map_err(Problem::from)?;
     let about = ports::about(service, &viewer, protocol, port, &sockets).await;
     let about = about.map_err(Problem::from)?;
     let living = service.leases_on(protocol, port);

@@ -71,6 +71,7 @@ pub(super) async fn release(
             .map(|lease| LeaseDocument::of(&lease, clock))
             .collect();
         let listening = listening(face, viewer, living).await;
+        let listening = listening.map_err(Problem::from)?;
         if !listening.is_empty() {
             return Ok(Page(question(frame, wish, listening)).answer());
         }
@@ -101,11 +102,11 @@ async fn listening(
     face: &AppState,
     viewer: &Viewer,
     living: Vec<LeaseDocument>,
-) -> Vec<(LeaseRow, String)> {
+) -> Result<Vec<(LeaseRow, String)>, Refusal> {
     let mut found = Vec::new();
     let mut living = living.into_iter().filter(LeaseDocument::may_be_listened_on);
     for lease in living.by_ref().take(LOOKS) {
-        if let Some(who) = listener(face, viewer, &lease).await {
+        if let Some(who) = listener(face, viewer, &lease).await? {
             found.push((LeaseRow::of(lease, viewer), who.to_string()));
         }
     }
@@ -115,7 +116,7 @@ async fn listening(
         let who = owner.map(|owner| format!("{} (pid {})", owner.command, owner.pid));
         (LeaseRow::of(lease, viewer), who.unwrap_or_default())
     }));
-    found
+    Ok(found)
 }
 
 impl ReleasePage {
@@ -126,14 +127,18 @@ impl ReleasePage {
 }
 
 /// The program that listens on the port of a lease now.
-async fn listener(face: &AppState, viewer: &Viewer, lease: &LeaseDocument) -> Option<Occupant> {
-    let sockets = ports::sockets(&face.service, lease.protocol, lease.port).await;
+async fn listener(
+    face: &AppState,
+    viewer: &Viewer,
+    lease: &LeaseDocument,
+) -> Result<Option<Occupant>, Refusal> {
+    let sockets = ports::sockets(&face.service, lease.protocol, lease.port).await?;
     let me = std::process::id();
     let occupants = sockets.iter().filter_map(|socket| socket.seen_by(viewer));
     let occupants: Vec<Occupant> = occupants.filter(|found| found.pid != Some(me)).collect();
     let on_port = face.service.leases_on(lease.protocol, lease.port);
     let is_alone = on_port.iter().all(|other| other.id == lease.id);
-    listener_of(lease, is_alone, occupants.iter()).cloned()
+    Ok(listener_of(lease, is_alone, occupants.iter()).cloned())
 }
 
 /// The sentence after a release. The address has the ids only; the record and the kernel have the rest,
@@ -150,7 +155,9 @@ pub(super) async fn told(face: &AppState, viewer: &Viewer, ids: &str) -> Option<
     let mut parts = Vec::new();
     for (index, lease) in released.iter().enumerate() {
         let who = if index < LOOKS {
-            listener(face, viewer, &leases::shown(lease.clone(), viewer)).await
+            // The sentence says nothing of a listener if the tables are unreadable.
+            let lease = leases::shown(lease.clone(), viewer);
+            listener(face, viewer, &lease).await.ok().flatten()
         } else {
             None
         };

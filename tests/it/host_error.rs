@@ -36,6 +36,9 @@ fn unreadable_socket_tables_are_a_host_error() {
     assert!(look.head.contains("retry-after"), "{}", look.head);
     let listeners = server.get("/api/v1/listeners");
     assert_host_error(&listeners, "socket tables");
+    let port = server.api("GET", "/api/v1/ports/tcp/8080", None);
+    assert_host_error(&port, "socket tables");
+    assert_eq!(server.web("GET", "/ports/tcp/8080", &[]).status, 503);
     drop(fault);
     assert_eq!(server.api("POST", "/api/v1/snapshots", None).status, 201);
 }
