@@ -17,7 +17,7 @@ pub struct Related {
     pub relation: Relation,
     /// The lease on its port and address.
     pub lease: Option<Arc<Lease>>,
-    /// For a stranger, a lease on another port that its process, or one that it descends from, owns.
+    /// For an outsider, a lease on another port that its process, or one that it descends from, owns.
     pub holds: Option<Arc<Lease>>,
 }
 

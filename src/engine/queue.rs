@@ -10,7 +10,8 @@ use crate::engine::{
 };
 use crate::telemetry::Stopwatch;
 
-/// A lease that ends is told of; a stranger that leaves is not, so look so often all the same.
+/// Time between two looks. The end of a lease wakes the line, but there is no event for an outsider that
+/// leaves.
 const ROUND: Duration = Duration::from_secs(1);
 
 /// Answers a request for ports. What is returned is committed; what is refused is on record

@@ -210,7 +210,7 @@ impl Refusal {
         }
     }
 
-    /// Whether a lease that ends, or a stranger that leaves, may change the answer.
+    /// Whether a lease that ends, or an outsider that leaves, may change the answer.
     pub(super) const fn may_pass(&self) -> bool {
         matches!(
             self,

@@ -53,7 +53,7 @@ fn tiles_lead_to_lists_that_count_the_same() {
         .matches("<span class=\"badge bad\">in use")
         .count();
     assert_eq!(met, rows.to_string());
-    assert_ne!(met, "0", "the stranger was not met");
+    assert_ne!(met, "0", "the occupant was not met");
     drop(taken);
 
     // The console's own lease has an owner that listens.

@@ -77,7 +77,7 @@ fn command_who_tells_owners_from_outsiders() {
             said.contains("is occupied on 127.0.0.1 (this host alone): "),
             "{said}"
         );
-        assert!(said.contains(", a stranger\n"), "{said}");
+        assert!(said.contains(", an outsider\n"), "{said}");
         let found = place.json(&["who", &taken]);
         assert_eq!(found["occupants"][0]["relation"], "stranger");
         assert_eq!(
@@ -152,7 +152,7 @@ fn command_who_without_a_port_lists_every_listener() {
             assert!(row(&own).contains(" own "), "{said}");
             let process = format!("tcp 127.0.0.1 python3/{} ", occupant.0.id());
             assert!(row(&taken).contains(&process), "{said}");
-            assert!(row(&taken).contains(" stranger "), "{said}");
+            assert!(row(&taken).contains(" outsider "), "{said}");
         }
         let said = place.ok(&["who", &ranges]);
         assert!(
@@ -220,7 +220,7 @@ fn command_who_names_an_owner_listening_elsewhere() {
         let found = place.json(&["who", &other]);
         assert_eq!(found["occupants"][0]["holds"]["name"], "book");
         let said = place.ok(&["who", &other.clone()]);
-        assert!(said.contains("a stranger"), "{said}");
+        assert!(said.contains("an outsider"), "{said}");
     });
 }
 

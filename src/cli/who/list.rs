@@ -97,9 +97,9 @@ fn relation(one: &OccupantDocument) -> String {
     match (one.relation, &one.lease, &one.holds) {
         (Relation::Portbook, ..) => "portbook".to_owned(),
         (Relation::Owner, Some(lease), _) => label(lease),
-        (_, Some(lease), _) => format!("stranger on {}", label(lease)),
-        (_, None, Some(lease)) => format!("stranger, holds {} ({})", label(lease), lease.port),
-        (_, None, None) => "stranger".to_owned(),
+        (_, Some(lease), _) => format!("outsider on {}", label(lease)),
+        (_, None, Some(lease)) => format!("outsider, holds {} ({})", label(lease), lease.port),
+        (_, None, None) => "outsider".to_owned(),
     }
 }
 

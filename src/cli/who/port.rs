@@ -87,7 +87,7 @@ fn occupied(found: &OccupantDocument) -> String {
         Relation::Portbook => format!("served{on}: {state} by portbook itself"),
         Relation::Stranger => {
             let holds = found.holds.as_ref().map(holds).unwrap_or_default();
-            format!("occupied{on}: {state} by {occupant}, a stranger{holds}")
+            format!("occupied{on}: {state} by {occupant}, an outsider{holds}")
         }
     }
 }
