@@ -32,14 +32,6 @@ pub enum Fault {
 
 /// Reads the process id of a request, like the reference program: blanks around it, a sign and leading
 /// zeros are allowed.
-///
-/// ```
-/// use portbook::protocol::portserver::{Fault, parse};
-/// assert_eq!(parse(b"4711\n"), Ok(4711));
-/// assert_eq!(parse(b" +04711\r\n"), Ok(4711));
-/// assert_eq!(parse(b"1\n"), Err(Fault::NoProcess));
-/// assert_eq!(parse(b"12\n34\n"), Err(Fault::NotARequest));
-/// ```
 pub fn parse(bytes: &[u8]) -> Result<u32, Fault> {
     if bytes.len() > LONGEST {
         return Err(Fault::NotARequest);
