@@ -77,6 +77,11 @@ mod tests {
     /// Sees all processes.
     const ROOT: Caller = Caller::user(0);
 
+    fn free_port() -> Option<Port> {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Port::new(listener.local_addr().unwrap().port())
+    }
+
     /// While the only thread for blocking work is busy, the lookup waits, and the worker goes on with
     /// other requests.
     #[test]
@@ -98,7 +103,12 @@ mod tests {
             );
             let refused_first =
                 tokio::spawn(async move { service.allocate(&ROOT, &request).await });
-            let other = place.service.allocate(&ROOT, &Request::default()).await;
+            // A port of its own: one that another test has would wait for a lookup as well.
+            let other = Request {
+                port: free_port(),
+                ..Request::default()
+            };
+            let other = place.service.allocate(&ROOT, &other).await;
             assert_eq!(other.unwrap().conflicts, []);
             assert!(!refused_first.is_finished(), "its lookup did not wait");
             free_thread.send(()).unwrap();
@@ -109,6 +119,36 @@ mod tests {
                 occupant.and_then(|found| found.pid),
                 Some(std::process::id())
             );
+        });
+    }
+
+    /// The port stays reserved during the lookup, and cools down afterwards.
+    #[test]
+    fn port_whose_occupant_is_looked_up_is_not_tried_by_another_request() {
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = runtime.enable_all().max_blocking_threads(1).build();
+        runtime.unwrap().block_on(async {
+            let place = place().await;
+            let occupant = TcpListener::bind("127.0.0.1:0").unwrap();
+            let busy = Port::new(occupant.local_addr().unwrap().port());
+            let (free_thread, wait) = std::sync::mpsc::channel::<()>();
+            let blocked = tokio::task::spawn_blocking(move || wait.recv());
+            let ask = || {
+                let service = place.service.clone();
+                let request = Request {
+                    port: busy,
+                    ..Request::default()
+                };
+                tokio::spawn(async move { service.allocate(&ROOT, &request).await })
+            };
+            let (first, second) = (ask(), ask());
+            // Both run until the first waits for its lookup.
+            tokio::task::yield_now().await;
+            free_thread.send(()).unwrap();
+            blocked.await.unwrap().unwrap();
+            assert_eq!(first.await.unwrap().unwrap_err().code(), "port_in_use");
+            let second = second.await.unwrap().unwrap_err();
+            assert_eq!(second.code(), "port_leased", "{second}");
         });
     }
 }

@@ -70,9 +70,11 @@ impl Search<'_> {
                 Err(outcome) => {
                     // First the sockets, then the books: no other request meets a closing socket.
                     drop(holds);
-                    drop(reservation);
                     self.note_occupants().await;
-                    return self.after_refusal(port, *protocol, outcome).map(|()| None);
+                    let refused = self.after_refusal(port, *protocol, outcome);
+                    // Last, once the port cools down: no other request tries it meanwhile.
+                    drop(reservation);
+                    return refused.map(|()| None);
                 }
             }
         }
