@@ -222,6 +222,10 @@ impl<'a> Search<'a> {
             };
             eligible.ports.remove(port);
             self.check_limits()?;
+            if !lifted && self.cools_since(port) {
+                self.passed_over_cooling = true;
+                continue;
+            }
             if let Some(found) = self.try_candidate(port).await? {
                 return Ok((Step::Pool, found));
             }
@@ -230,6 +234,12 @@ impl<'a> Search<'a> {
                 self.jump_over_listed(&mut eligible);
             }
         }
+    }
+
+    /// Whether another request found a port busy while this one waited for a lookup.
+    fn cools_since(&self, port: Port) -> bool {
+        let (group, protocols) = (&self.plan.group, self.plan.protocols);
+        self.failed() > 0 && self.leases.why_cooling(group, protocols, port).is_some()
     }
 
     fn check_limits(&self) -> Result<(), Refusal> {

@@ -1,7 +1,10 @@
 //! Waiting for a port where none is left: first come, first served.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
+
+use tokio::time::Sleep;
 
 use crate::domain::pool::DEFAULT_POOL;
 use crate::domain::request::Request;
@@ -44,46 +47,58 @@ pub(super) async fn allocate_in_turn(
         return grant::allocate_now(engine, caller, request).await;
     }
     let turn = engine.line.head_of(pool);
-    let mut last = None;
     // One port by number, or several in a row, may take long to come free; a request for just
     // any port does not stand behind that.
     let in_line = request.port.is_none() && request.block.is_none();
-    let waiting = async {
-        // The semaphore is never closed, so this is only about time.
-        let _turn = if in_line {
-            turn.acquire().await.ok()
-        } else {
-            None
-        };
-        until_granted(engine, caller, request, &mut last).await
+    let time_is_up = tokio::time::sleep(limit);
+    tokio::pin!(time_is_up);
+    // The semaphore is never closed, so this is only about time.
+    let _head = if in_line {
+        tokio::select! {
+            biased;
+            head = turn.acquire() => head.ok(),
+            () = &mut time_is_up => {
+                let others = format!("others wait for pool {pool} as well");
+                return Err(in_vain(engine, caller, limit, Refusal::QuotaExceeded(others)));
+            }
+        }
+    } else {
+        None
     };
-    if let Ok(answer) = tokio::time::timeout(limit, waiting).await {
-        return answer;
-    }
-    let others = || Refusal::QuotaExceeded(format!("others wait for pool {pool} as well"));
-    let refusal = Box::new(last.unwrap_or_else(others));
-    let mut refusal = Refusal::WaitedInVain { limit, refusal };
-    let said = refusal.for_readers(caller.uid);
-    engine.journal.waited_in_vain(caller.uid, said);
-    Err(refusal)
+    until_granted(engine, caller, request, limit, time_is_up).await
 }
 
+/// Tries until a port is granted or the time is up. A try that has begun is finished: its attempts go
+/// on record.
 async fn until_granted(
     engine: &Arc<Engine>,
     caller: &Caller,
     request: &Request,
-    last: &mut Option<Refusal>,
+    limit: Duration,
+    mut time_is_up: Pin<&mut Sleep>,
 ) -> Result<Allocated, Refusal> {
     loop {
         let freed = engine.leases.freed();
         tokio::pin!(freed);
         // Before trying, so that nothing ends unheard in between.
         freed.as_mut().enable();
-        match grant::allocate_now(engine, caller, request).await {
-            Err(refusal) if refusal.may_pass() => *last = Some(refusal),
+        let refusal = match grant::allocate_now(engine, caller, request).await {
+            Err(refusal) if refusal.may_pass() => refusal,
             answer => return answer,
+        };
+        tokio::select! {
+            biased;
+            () = &mut time_is_up => return Err(in_vain(engine, caller, limit, refusal)),
+            // Early is as good as told: the next try finds out.
+            _ = tokio::time::timeout(ROUND, freed) => {}
         }
-        // Early is as good as told: the next try finds out.
-        drop(tokio::time::timeout(ROUND, freed).await);
     }
+}
+
+fn in_vain(engine: &Engine, caller: &Caller, limit: Duration, last: Refusal) -> Refusal {
+    let refusal = Box::new(last);
+    let mut refusal = Refusal::WaitedInVain { limit, refusal };
+    let said = refusal.for_readers(caller.uid);
+    engine.journal.waited_in_vain(caller.uid, said);
+    refusal
 }

@@ -69,6 +69,7 @@ async fn search_within(
 mod tests {
     use std::net::TcpListener;
 
+    use crate::domain::pool::Strategy;
     use crate::domain::port::Port;
     use crate::domain::request::Request;
     use crate::engine::caller::Caller;
@@ -149,6 +150,39 @@ mod tests {
             assert_eq!(first.await.unwrap().unwrap_err().code(), "port_in_use");
             let second = second.await.unwrap().unwrap_err();
             assert_eq!(second.code(), "port_leased", "{second}");
+        });
+    }
+
+    /// Other requests pass over a port while its occupant is looked up, and while it cools down.
+    #[test]
+    fn busy_port_is_tried_by_one_of_many_requests() {
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        runtime.enable_all().build().unwrap().block_on(async {
+            let place = place().await;
+            let busy = 25_100..25_130;
+            let listen = |port| TcpListener::bind(("127.0.82.1", port)).unwrap();
+            let _occupants: Vec<TcpListener> = busy.clone().map(listen).collect();
+            let request = Request {
+                strategy: Some(Strategy::Ordered),
+                ranges: Some("25100-25199".parse().unwrap()),
+                interfaces: vec!["127.0.82.1".parse().unwrap()],
+                ..Request::default()
+            };
+            let ask = |_| {
+                let (service, request) = (place.service.clone(), request.clone());
+                tokio::spawn(async move { service.allocate(&ROOT, &request).await })
+            };
+            let asked: Vec<_> = (0..12).map(ask).collect();
+            let mut refused = Vec::new();
+            for answer in asked {
+                let granted = answer.await.unwrap().unwrap();
+                refused.extend(granted.conflicts.iter().map(|it| it.port.get()));
+            }
+            refused.sort_unstable();
+            assert!(
+                refused.windows(2).all(|two| two[0] != two[1]),
+                "{refused:?}"
+            );
         });
     }
 }
