@@ -94,6 +94,7 @@ pub(crate) mod dashboard;
 pub(crate) mod dashboard;
 pub mod domain;
 pub(crate) mod engine;
+pub(crate) mod files;
 pub(crate) mod host;
 pub(crate) mod library;
 pub(crate) mod protocol;

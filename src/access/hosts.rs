@@ -20,9 +20,14 @@ fn origin_host(origin: &str) -> &str {
     origin.strip_prefix("http://").unwrap_or(origin)
 }
 
-/// Whether a Host names this console: a loopback name or address, or a configured name.
+/// Whether a Host names this console: a loopback name or address, or a configured name, with a port or
+/// without (RFC 9110, section 7.2).
 pub(super) fn is_ours(host: &str, extra_hosts: &[String]) -> bool {
     let name = without_port(host);
+    let port = host[name.len()..].trim_start_matches(':');
+    if !port.bytes().all(|byte| byte.is_ascii_digit()) {
+        return false;
+    }
     let name = name.strip_suffix('.').unwrap_or(name);
     let loopback = match name
         .strip_prefix('[')
@@ -79,6 +84,9 @@ mod tests {
             "[::2]:1",
             "1.2.3.4",
             ":8888",
+            "localhost:1:1",
+            "127.0.0.1:8888@evil.test",
+            "[::1]x:1",
         ] {
             assert!(!is_ours(bad, &[]), "{bad}");
         }

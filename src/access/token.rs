@@ -1,10 +1,15 @@
 //! The token: the secret that allows changes on the console.
 
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use subtle::ConstantTimeEq;
+
+use crate::files;
+
+/// Maximum size of a token in bytes, with the newline behind it.
+const MOST_BYTES: u64 = 1024;
 
 /// A secret of 256 random bits, in hex.
 #[derive(Clone)]
@@ -43,7 +48,12 @@ impl Token {
     }
 
     fn read(file: &Path) -> io::Result<Self> {
-        let text = std::fs::read_to_string(file)?;
+        let opened = files::open_itself(file)?;
+        if opened.mode() & 0o077 != 0 || !is_own(opened.owner(), file) {
+            let wrong = "other users may know it: remove it, and a new one is made";
+            return Err(io::Error::other(wrong));
+        }
+        let text = opened.text(MOST_BYTES)?;
         let text = text.trim();
         if text.len() < 32 {
             let wrong = "it holds no token: remove it, and a new one is made";
@@ -62,6 +72,12 @@ impl Token {
         // In constant time, so that the time of an answer tells nothing about the token.
         self.0.as_bytes().ct_eq(given.as_bytes()).into()
     }
+}
+
+/// Whether the owner of a file is this user, or that of its folder: root may read the token of a user.
+fn is_own(owner: u32, file: &Path) -> bool {
+    let folder = || std::fs::metadata(file.parent()?).ok();
+    owner == rustix::process::geteuid().as_raw() || folder().is_some_and(|it| it.uid() == owner)
 }
 
 /// 256 random bits in hex.
@@ -90,5 +106,8 @@ mod tests {
         assert!(!first.is("") && !first.is(&first.as_str()[1..]));
         let mode = std::fs::metadata(&file).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
+        std::fs::set_permissions(&file, PermissionsExt::from_mode(0o644)).unwrap();
+        let error = Token::open(&file).unwrap_err().to_string();
+        assert!(error.contains("remove it"), "{error}");
     }
 }

@@ -93,7 +93,11 @@ impl Answered for CreateLeases {
         request.retry_key = key;
         let caller = context.viewer.caller()?;
         let granted = context.service.allocate(caller, &request).await?;
-        Ok(document(&granted, context.service.clock()))
+        let mut answer = document(&granted, context.service.clock());
+        for lease in &mut answer.leases {
+            lease.hint = context.service.hint(lease.id);
+        }
+        Ok(answer)
     }
 }
 

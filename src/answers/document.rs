@@ -13,7 +13,7 @@ mod status;
 
 pub use allocation::AllocationDocument;
 pub use interface::{InterfaceAddressDocument, InterfaceDocument};
-pub use lease::{LeaseDocument, OwnerDocument};
+pub use lease::{LeaseDocument, OutsiderDocument, OwnerDocument};
 pub use pool::PoolDocument;
 pub use port::{
     LeaseLink, ListenerDocument, OccupantDocument, PortDocument, SightingDocument, listener_of,

@@ -5,12 +5,13 @@ mod query;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::document::LeaseDocument;
+use super::document::{LeaseDocument, OutsiderDocument};
 use super::operation::{
     Answered, Body, Context, Description, Method, Operation, Output, Query, Tag,
 };
 use super::paging;
 use super::problem::{Code, Problem};
+use super::veil::veil;
 use super::viewer::Viewer;
 use crate::domain::duration::HumanDuration;
 use crate::domain::lease::{Lease, LeaseId, State};
@@ -19,19 +20,37 @@ use crate::store::{LeaseFilter, StoreError};
 use query::Place;
 pub use query::{LeaseQuery, labelled};
 
-/// The lease as this viewer may see it.
-pub fn shown(lease: LeaseDocument, viewer: &Viewer) -> LeaseDocument {
-    if viewer.sees(lease.uid) {
-        lease
-    } else {
-        lease.seen_by_others()
+/// A lease in the books, with what the latest look found on its port. Show it only as [`shown`].
+pub fn document(service: &Service, lease: &Lease) -> LeaseDocument {
+    let outsiders = service.outsiders(lease.id).into_iter();
+    let mut document = LeaseDocument {
+        outsiders: outsiders.map(OutsiderDocument::from).collect(),
+        hint: service.hint(lease.id),
+        ..LeaseDocument::of(lease, service.clock())
+    };
+    if let Some(owner) = document.owner.as_mut().filter(|owner| owner.engine) {
+        let (pid, command) = (owner.pid, &owner.command);
+        let place = (lease.protocol, lease.port);
+        owner.process.container_name = service.container_of(place, pid, command);
     }
+    document
+}
+
+/// The lease as this viewer may see it.
+pub fn shown(mut lease: LeaseDocument, viewer: &Viewer) -> LeaseDocument {
+    if !viewer.sees(lease.uid) {
+        return lease.seen_by_others();
+    }
+    for outsider in &mut lease.outsiders {
+        veil(&mut outsider.occupant, viewer);
+    }
+    lease
 }
 
 impl Context<'_> {
     /// The document of a lease as the viewer may see it.
     pub fn lease(&self, lease: &Lease) -> LeaseDocument {
-        shown(LeaseDocument::of(lease, self.service.clock()), self.viewer)
+        shown(document(self.service, lease), self.viewer)
     }
 }
 

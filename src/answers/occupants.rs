@@ -1,7 +1,5 @@
 //! Occupants: sockets on ports and the processes behind them, as each viewer may see them.
 
-use std::collections::HashSet;
-
 use super::document::{LeaseLink, OccupantDocument, ProcessDocument};
 use super::veil::veil;
 use super::viewer::Viewer;
@@ -10,7 +8,7 @@ use crate::domain::lease::Lease;
 use crate::domain::port::{Port, Protocol};
 use crate::domain::relation::Relation;
 use crate::engine::kin::{Kin, Related};
-use crate::host::occupancy::{self, Entry, processes_with};
+use crate::host::occupancy::{self, Entry, processes_of};
 use crate::host::process;
 
 /// A socket on a port, and the process behind it.
@@ -45,8 +43,7 @@ impl Socket {
 /// connections. Walks `/proc`, which blocks.
 pub(super) fn behind(mut entries: Vec<Entry>, kin: &Kin) -> Vec<Socket> {
     entries.sort_by_key(|entry| entry.state.rank());
-    let inodes: HashSet<u64> = entries.iter().map(|entry| entry.inode).collect();
-    let found = processes_with(&inodes);
+    let found = processes_of(&entries);
     let socket = |entry: Entry| {
         let processes = found.get(&entry.inode).map_or(&[][..], Vec::as_slice);
         Socket {

@@ -1,6 +1,10 @@
 //! One port: its leases, its occupants and its past.
 
-use super::document::{LeaseDocument, OwnerDocument, PortDocument, SightingDocument};
+use std::net::IpAddr;
+
+use super::document::{
+    LeaseDocument, OccupantDocument, OwnerDocument, PortDocument, ProcessDocument, SightingDocument,
+};
 pub use super::occupants::Socket;
 use super::operation::{
     Answered, Context, Description, Method, Operation, Output, PortPath, Tag, TcpPortPath,
@@ -8,11 +12,15 @@ use super::operation::{
 use super::problem::{Code, Problem};
 use super::viewer::Viewer;
 use super::{leases, occupants, stats, veil};
+use crate::domain::address::{AddressGroup, BindAddress, Family};
+use crate::domain::attempt::{Occupant, SocketState};
+use crate::domain::container;
 use crate::domain::port::{Port, Protocol};
 use crate::engine::refusal::Refusal;
 use crate::engine::service::Service;
 use crate::host::occupancy::{Entry, Occupancy};
 use crate::host::process;
+use crate::host::redirect::{addresses_to_try, redirected_at};
 use crate::store::{AttemptFilter, StoreError};
 
 /// Maximum number of attempts in the document, the latest first.
@@ -128,7 +136,7 @@ pub async fn about(
     let living = service.leases_on(protocol, port);
     let shown = living
         .iter()
-        .map(|lease| leases::shown(LeaseDocument::of(lease, service.clock()), viewer));
+        .map(|lease| leases::shown(leases::document(service, lease), viewer));
     let record = stats::of_port(service, viewer, protocol.as_str(), port.get()).await?;
     let filter = AttemptFilter {
         ports: Some(port.get()..=port.get()),
@@ -145,12 +153,58 @@ pub async fn about(
         protocol,
         port,
         leases: shown.map(with_owner).collect(),
-        occupants: occupants::of_others(sockets, viewer),
+        occupants: named(service, viewer, (protocol, port), sockets).await,
+        redirected: redirected(service, protocol, port, sockets).await,
         attempts: tried.collect(),
         exclusion: service.exclusions().get(protocol, port).cloned(),
         record,
         sightings: sightings(service, viewer, protocol, port).await?,
     })
+}
+
+/// The occupants of a port, with the names of containers for which they listen. A name that an
+/// unprivileged service was told is its user's to see, like the engine's socket.
+async fn named(
+    service: &Service,
+    viewer: &Viewer,
+    place: (Protocol, Port),
+    sockets: &[Socket],
+) -> Vec<OccupantDocument> {
+    let mut occupants = occupants::of_others(sockets, viewer);
+    let may_be_proxy = |one: &OccupantDocument| {
+        let command = one.occupant.command.as_deref();
+        one.occupant.state == SocketState::Listening && command.is_none_or(container::is_proxy)
+    };
+    if occupants.iter().any(may_be_proxy) {
+        service.refresh_containers().await;
+    }
+    for one in occupants.iter_mut().filter(|one| may_be_proxy(one)) {
+        let Occupant {
+            pid, uid, command, ..
+        } = &one.occupant;
+        if viewer.sees_program_of(*uid) || viewer.sees_program_of(None) {
+            let command = command.as_deref().unwrap_or_default();
+            let name = service.container_of(place, pid.unwrap_or_default(), command);
+            one.process.container_name = name;
+        }
+    }
+    occupants
+}
+
+/// Address at which a packet filter redirects a port on which no process listens.
+async fn redirected(
+    service: &Service,
+    protocol: Protocol,
+    port: Port,
+    sockets: &[Socket],
+) -> Option<IpAddr> {
+    let listens = |socket: &Socket| socket.entry.state == SocketState::Listening;
+    if protocol != Protocol::Tcp || sockets.iter().any(listens) {
+        return None;
+    }
+    let host = service.interfaces().current().ok()?;
+    let any = AddressGroup::new([BindAddress::wildcard(Family::Ipv4)]);
+    redirected_at(&addresses_to_try(&any, &host), port).await
 }
 
 /// Programs outside portbook that snapshots saw on the port, the latest first.
@@ -173,7 +227,11 @@ async fn sightings(
 fn with_owner(mut lease: LeaseDocument) -> LeaseDocument {
     if let Some(owner) = &mut lease.owner {
         let OwnerDocument { pid, command, .. } = owner;
-        owner.process = process::details(*pid, Some(command)).into();
+        let container_name = owner.process.container_name.take();
+        owner.process = ProcessDocument {
+            container_name,
+            ..process::details(*pid, Some(command)).into()
+        };
     }
     lease
 }

@@ -89,7 +89,7 @@ codes! {
     HostError "host_error" 503 "Host error"
         "The detail names what the kernel refused. Free memory or descriptors, raise the limits of the service (LimitNOFILE, MemoryMax), or allow what its sandbox forbids (AF_NETLINK, /proc); then try again."
     NoService "no_service" 503 "No service"
-        "Start one with `portbook serve`. The service never answers this itself: commands say it."
+        "Start one with `portbook serve`. A service answers this only if it ends while a request waits for a port: ask again, another one may have taken over. Commands with --wait do so by themselves."
     Failed "failed" 500 "Command failed"
         "The detail says what failed outside of portbook. The service never answers this itself: commands say it."
     TimedOut "timed_out" 504 "Timed out"
@@ -181,6 +181,10 @@ impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
         let code = Code::parse(refusal.code()).unwrap_or(Code::StoreUnavailable);
         match &refusal {
+            // A record that takes nothing is told once by the store.
+            Refusal::Store(error) if error.may_pass() => {
+                tracing::debug!(%error, "a request was refused");
+            }
             Refusal::Store(error) => {
                 tracing::error!(%error, "the record is unavailable; a request was refused");
             }

@@ -11,7 +11,7 @@ use tokio::sync::broadcast::error::RecvError;
 
 use super::AppState;
 use crate::access::Viewer;
-use crate::domain::event::Event;
+use crate::domain::event::{Event, LATEST_EVENT};
 use crate::engine::journal::Journal;
 
 /// Interval of comments, so that proxies and browsers keep the connection.
@@ -45,6 +45,7 @@ pub async fn stream(
     // An id of an earlier run is unknown, though its number may exist in this run too.
     let known = last.map(|id| number(id, run).unwrap_or(u64::MAX));
     let since = face.service.journal().since(known.unwrap_or(u64::MAX));
+    let latest = id(run, since.last);
     // Events that are no longer kept, or an id of an earlier run: the client should reload.
     let gap = last.is_some() && since.gap;
     let missed = gap.then_some(Told::Gap).into_iter();
@@ -66,6 +67,7 @@ pub async fn stream(
     });
     HttpResponse::Ok()
         .content_type("text/event-stream")
+        .insert_header((LATEST_EVENT, latest))
         .streaming(Box::pin(frames))
 }
 

@@ -1,19 +1,37 @@
 //! A set of ports as 65,536 bits, so that finding the next free port takes a few words, however full
 //! the sets are.
 
+use std::ops::Range;
+
 use crate::domain::port::{Port, PortSet};
 
 pub(super) const WORDS: usize = 1 << 10;
 
 /// A set of ports with constant-time insertion and look-up, 8 KiB in size.
-#[derive(Clone, PartialEq, Eq)]
-pub struct PortBits(Box<[u64; WORDS]>);
+#[derive(Clone)]
+pub struct PortBits {
+    words: Box<[u64; WORDS]>,
+    /// Words that may have bits: the others are passed over. It never shrinks.
+    span: Range<usize>,
+}
 
 impl Default for PortBits {
     fn default() -> Self {
-        Self(Box::new([0; WORDS]))
+        Self {
+            words: Box::new([0; WORDS]),
+            span: 0..0,
+        }
     }
 }
+
+impl PartialEq for PortBits {
+    fn eq(&self, other: &Self) -> bool {
+        // Two equal sets may have come to different spans.
+        self.words == other.words
+    }
+}
+
+impl Eq for PortBits {}
 
 impl std::fmt::Debug for PortBits {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -25,11 +43,12 @@ impl From<&PortSet> for PortBits {
     fn from(set: &PortSet) -> Self {
         let mut bits = Self::default();
         for range in set.ranges() {
+            bits.widen(usize::from(*range.start()) / 64..usize::from(*range.end()) / 64 + 1);
             let (first, last) = (usize::from(*range.start()), usize::from(*range.end()));
             for word in first / 64..=last / 64 {
                 let low = first.max(word * 64) % 64;
                 let high = last.min(word * 64 + 63) % 64;
-                bits.0[word] |= (u64::MAX >> (63 - high)) & (u64::MAX << low);
+                bits.words[word] |= (u64::MAX >> (63 - high)) & (u64::MAX << low);
             }
         }
         bits
@@ -42,42 +61,68 @@ const fn place(port: Port) -> (usize, u64) {
 }
 
 impl PortBits {
+    fn widen(&mut self, by: Range<usize>) {
+        self.span = if self.span.is_empty() {
+            by
+        } else {
+            self.span.start.min(by.start)..self.span.end.max(by.end)
+        };
+    }
+
+    fn used(&self) -> &[u64] {
+        &self.words[self.span.clone()]
+    }
+
+    /// Words in which both sets may have bits, with the number of the first.
+    fn pairs<'a>(&'a self, other: &'a Self) -> (usize, impl Iterator<Item = (u64, u64)>) {
+        let span = self.shared(other);
+        let (mine, theirs) = (&self.words[span.clone()], &other.words[span.clone()]);
+        (span.start, mine.iter().copied().zip(theirs.iter().copied()))
+    }
+
+    fn shared(&self, other: &Self) -> Range<usize> {
+        let start = self.span.start.max(other.span.start);
+        start..self.span.end.min(other.span.end).max(start)
+    }
+
     /// Adds a port. Returns whether it was new.
     pub fn insert(&mut self, port: Port) -> bool {
         let (word, bit) = place(port);
-        let new = self.0[word] & bit == 0;
-        self.0[word] |= bit;
+        self.widen(word..word + 1);
+        let new = self.words[word] & bit == 0;
+        self.words[word] |= bit;
         new
     }
 
     /// Removes a port. Returns whether it was there.
     pub fn remove(&mut self, port: Port) -> bool {
         let (word, bit) = place(port);
-        let there = self.0[word] & bit != 0;
-        self.0[word] &= !bit;
+        let there = self.words[word] & bit != 0;
+        self.words[word] &= !bit;
         there
     }
 
     /// Whether a port is in the set.
     pub fn contains(&self, port: Port) -> bool {
         let (word, bit) = place(port);
-        self.0[word] & bit != 0
+        self.words[word] & bit != 0
     }
 
     /// Number of ports.
     pub fn len(&self) -> u32 {
-        self.0.iter().map(|word| word.count_ones()).sum()
+        self.used().iter().map(|word| word.count_ones()).sum()
     }
 
     /// Whether the set has no port.
     pub fn is_empty(&self) -> bool {
-        self.0.iter().all(|word| *word == 0)
+        self.used().iter().all(|word| *word == 0)
     }
 
     /// Removes every port of `other`. Returns the number of ports removed.
     pub fn subtract(&mut self, other: &Self) -> u32 {
+        let span = self.shared(other);
         let mut gone = 0;
-        for (mine, theirs) in self.0.iter_mut().zip(other.0.iter()) {
+        for (mine, theirs) in self.words[span.clone()].iter_mut().zip(&other.words[span]) {
             gone += (*mine & theirs).count_ones();
             *mine &= !theirs;
         }
@@ -86,28 +131,33 @@ impl PortBits {
 
     /// Adds every port of `other`.
     pub fn add(&mut self, other: &Self) {
-        for (mine, theirs) in self.0.iter_mut().zip(other.0.iter()) {
+        if other.span.is_empty() {
+            return;
+        }
+        self.widen(other.span.clone());
+        let span = other.span.clone();
+        for (mine, theirs) in self.words[span.clone()].iter_mut().zip(&other.words[span]) {
             *mine |= theirs;
         }
     }
 
     /// Number of ports that both sets have.
     pub fn count_common(&self, other: &Self) -> u32 {
-        let words = self.0.iter().zip(other.0.iter());
-        words
+        let (_, pairs) = self.pairs(other);
+        pairs
             .map(|(mine, theirs)| (mine & theirs).count_ones())
             .sum()
     }
 
     /// Ports that both sets have, ascending.
-    pub fn common(&self, other: &Self) -> impl Iterator<Item = Port> {
-        let words = self.0.iter().zip(other.0.iter()).enumerate();
-        words.flat_map(|(index, (mine, theirs))| {
+    pub fn common<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = Port> + 'a {
+        let (first, pairs) = self.pairs(other);
+        pairs.enumerate().flat_map(move |(index, (mine, theirs))| {
             let mut left = mine & theirs;
             std::iter::from_fn(move || {
                 let bit = left.trailing_zeros();
                 left &= left.checked_sub(1)?;
-                port_at(index, bit)
+                port_at(first + index, bit)
             })
         })
     }
@@ -168,8 +218,9 @@ impl PortBits {
     /// Lowest port that is at least `from`.
     pub fn next_from(&self, from: Port) -> Option<Port> {
         let (first, bit) = place(from);
-        let masked = self.0[first] & !(bit - 1);
-        let rest = self.0.iter().enumerate().skip(first + 1);
+        let masked = self.words[first] & !(bit - 1);
+        let behind = self.span.start.max(first + 1)..self.span.end.max(first + 1);
+        let rest = behind.clone().zip(&self.words[behind]);
         std::iter::once((first, &masked))
             .chain(rest)
             .find(|(_, word)| **word != 0)
@@ -179,25 +230,25 @@ impl PortBits {
     /// Port of a rank in the set, counted from 0 upwards. To draw several, count the set first with
     /// [`super::ranks::Ranks`].
     pub fn nth(&self, rank: u32) -> Option<Port> {
-        self.nth_from(0, rank)
+        self.nth_from(self.span.start, rank)
     }
 
     pub(super) const fn words(&self) -> &[u64; WORDS] {
-        &self.0
+        &self.words
     }
 
     /// Port of a rank among those from a word on.
     pub(super) fn nth_from(&self, word: usize, rank: u32) -> Option<Port> {
         let mut left = rank;
-        for (index, word) in self.0.iter().enumerate().skip(word) {
-            if left < word.count_ones() {
-                let mut rest = *word;
+        for index in word..self.span.end {
+            let mut rest = self.words[index];
+            if left < rest.count_ones() {
                 for _ in 0..left {
                     rest &= rest - 1;
                 }
                 return port_at(index, rest.trailing_zeros());
             }
-            left -= word.count_ones();
+            left -= rest.count_ones();
         }
         None
     }
@@ -280,6 +331,16 @@ mod tests {
             bits.subtract(&others);
             let left: BTreeSet<u16> = bits.iter().map(Port::get).collect();
             prop_assert_eq!(left, numbers.difference(&taken).copied().collect::<BTreeSet<u16>>());
+            prop_assert_eq!(bits.len() as usize, numbers.difference(&taken).count());
+            bits.add(&others);
+            let all: BTreeSet<u16> = bits.iter().map(Port::get).collect();
+            prop_assert_eq!(all, numbers.union(&taken).copied().collect::<BTreeSet<u16>>());
+            // Equal sets that came to different spans.
+            let mut narrow = others.clone();
+            others.insert(port(1));
+            others.insert(port(u16::MAX));
+            narrow.add(&others);
+            prop_assert!(narrow == others);
         }
 
         #[test]

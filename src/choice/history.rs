@@ -17,7 +17,7 @@ mod tests;
 use std::time::Duration;
 
 use crate::domain::address::{AddressGroup, BindAddress};
-use crate::domain::attempt::{Attempt, Outcome};
+use crate::domain::attempt::Attempt;
 use crate::domain::port::{Port, Protocol};
 use crate::domain::sighting::Sighting;
 
@@ -136,7 +136,7 @@ impl History {
                 }
             }
             // Other outcomes say nothing about the port: no such address, no privilege.
-            Some(attempt) if attempt.outcome == Outcome::InUse => {
+            Some(attempt) if attempt.outcome.is_taken() => {
                 let occupant = attempt.occupant.as_ref();
                 let command = occupant.and_then(|occupant| occupant.command.as_deref());
                 let now_ms = attempt.at.as_millisecond();

@@ -82,6 +82,20 @@ impl<'a> Weigher<'a> {
         }
     }
 
+    /// Number of these ports that the latest snapshot saw busy.
+    fn count_seen(&self, ports: &PortBits) -> u32 {
+        let mut pages = self.pages.iter().filter_map(|(_, page)| *page);
+        match (pages.next(), pages.next()) {
+            (None, _) => 0,
+            (Some(page), None) => ports.count_common(page.seen()),
+            _ => {
+                let mut free = ports.clone();
+                self.leave_out_seen(&mut free);
+                ports.len() - free.len()
+            }
+        }
+    }
+
     /// Share of these ports that the latest snapshot saw busy. `None` before the first.
     pub fn busy_share(&self, ports: &PortBits) -> Option<f64> {
         let looked = |page: &&Page| page.checks_total() > 0;
@@ -94,9 +108,7 @@ impl<'a> Weigher<'a> {
             return None;
         }
         let all = ports.len();
-        let mut free = ports.clone();
-        self.leave_out_seen(&mut free);
-        let busy = f64::from(all - free.len());
+        let busy = f64::from(self.count_seen(ports));
         Some(if all == 0 { 0.0 } else { busy / f64::from(all) })
     }
 }

@@ -42,16 +42,24 @@ pub(super) fn run(global: &Global, args: &AllocArgs) -> Result<(), Failure> {
         request.reserve = args.reserve;
         request.dry_run = args.dry_run;
     }
-    let granted = traced(global, "portbook alloc", async |backend| {
-        Ok(backend.allocate_all(requests).await?)
-    })?;
+    traced(global, "portbook alloc", async |backend| {
+        let granted = backend.allocate_all(requests).await?;
+        tell(&granted, args.dry_run);
+        let printed = global.answer_each("allocations", &granted, ports);
+        if printed.is_err() {
+            backend.take_back_all(&granted).await;
+        }
+        printed
+    })
+}
+
+fn tell(granted: &[AllocationDocument], dry_run: bool) {
     granted.iter().for_each(super::request::tell);
-    if granted.iter().any(unguarded) && !args.dry_run {
+    if granted.iter().any(unguarded) && !dry_run {
         note(
             "no service runs, so only the record keeps this port until your program binds it; `portbook serve` would hold it",
         );
     }
-    global.answer_each("allocations", &granted, ports)
 }
 
 fn unguarded(granted: &AllocationDocument) -> bool {

@@ -5,7 +5,7 @@ use clap_complete::engine::ArgValueCandidates;
 
 use super::named::{self, Here, Lookup};
 use super::table::table;
-use super::{Failure, Global, complete, with_backend};
+use super::{Failure, Global, advice, complete, with_backend};
 use crate::answers::document::{AllocationRecordDocument, AttemptDocument};
 use crate::domain::attempt::printable;
 use crate::domain::candidate::{Candidate, Weighed};
@@ -26,8 +26,18 @@ pub struct ExplainArgs {
 
 pub(super) async fn run(global: &Global, args: &ExplainArgs) -> Result<(), Failure> {
     let loaded = global.load()?;
-    let found = with_backend(&loaded, async |backend| find(backend, args).await).await?;
-    global.answer(&found, || text(&found))
+    let found = with_backend(&loaded, async |backend| {
+        let found = find(backend, args).await?;
+        let mut leases = backend.leases(false).await?;
+        leases.retain(|lease| lease.allocation == found.id);
+        Ok::<_, Failure>((found, leases))
+    });
+    let (found, leases) = found.await?;
+    global.answer(&found, || text(&found))?;
+    if !global.json {
+        advice::tell_all(&leases);
+    }
+    Ok(())
 }
 
 async fn find(backend: &Backend, args: &ExplainArgs) -> Result<AllocationRecordDocument, Failure> {

@@ -97,7 +97,7 @@ impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
         match error {
             ClientError::Refused(problem) => problem.into(),
-            ClientError::Unreachable { .. } => Self::no_service(error.to_string()),
+            _ => Self::no_service(error.to_string()),
         }
     }
 }
@@ -107,9 +107,10 @@ impl From<Error> for Failure {
         match error {
             Error::Refused(problem) => (*problem).into(),
             Error::InvalidRequest(_) | Error::Config(_) => Self::usage(error.to_string()),
-            Error::NotAnswered { .. } | Error::Unreachable { .. } | Error::Silent(_) => {
-                Self::no_service(error.to_string())
-            }
+            Error::NotAnswered { .. }
+            | Error::Unreachable { .. }
+            | Error::Silent(_)
+            | Error::Untrusted(_) => Self::no_service(error.to_string()),
             Error::Record(error) => error.into(),
             _ => Self::other(error.to_string()),
         }

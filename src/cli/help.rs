@@ -3,7 +3,7 @@
 
 use clap::{Arg, Command, CommandFactory};
 
-use super::Cli;
+use super::{Command as Commands, Line};
 
 /// Heading of every command's options.
 pub(super) const GENERAL: &str = "General options";
@@ -38,7 +38,10 @@ const GROUPS: [(&str, &[&str]); 6] = [
         "How to search",
         &["strategy", "max_attempts", "timeout", "dry_run"],
     ),
-    ("How the program gets it", &["handover", "env", "literal"]),
+    (
+        "How the program gets it",
+        &["handover", "fds", "env", "literal"],
+    ),
 ];
 
 const GROUPED: [&str; 2] = ["run", "alloc"];
@@ -50,7 +53,7 @@ const TIMES: [(&str, &str); 2] = [
 ];
 
 pub(super) fn command() -> Command {
-    explained(Cli::command()).mut_subcommands(|command| {
+    explained(Line::<Commands>::command()).mut_subcommands(|command| {
         let is_grouped = GROUPED.contains(&command.get_name());
         if is_grouped {
             command.mut_args(grouped)

@@ -10,7 +10,9 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::table::table;
-use super::{Failure, Global, complete, folder, note, number, print, print_json, with_backend};
+use super::{
+    Failure, Global, advice, complete, folder, note, number, print, print_json, with_backend,
+};
 use crate::answers::document::{LeaseDocument, VERSION};
 use crate::answers::leases::LeaseQuery;
 use crate::domain::duration::coarse;
@@ -72,6 +74,7 @@ pub(super) async fn run(global: &Global, args: &ListArgs) -> Result<(), Failure>
     let rows: Vec<Vec<String>> = leases.iter().map(|lease| row(lease, now)).collect();
     let (heading, rows) = with_labels(&leases, &HEADING, rows);
     print(&table(&heading, &rows))?;
+    advice::tell_all(&leases);
     if more {
         let shown = leases.len();
         note(&format!("the first {shown}; without --limit all are shown"));
@@ -238,7 +241,10 @@ fn row(lease: &LeaseDocument, now: Timestamp) -> Vec<String> {
         lease.guard.as_str().to_owned(),
         owner.map_or_else(
             || "-".to_owned(),
-            |owner| format!("{}/{}", owner.command, owner.pid),
+            |owner| match &owner.process.container_name {
+                Some(name) => format!("{}/{} ({name})", owner.command, owner.pid),
+                None => format!("{}/{}", owner.command, owner.pid),
+            },
         ),
         lease.pool.clone(),
         addresses.join(" "),

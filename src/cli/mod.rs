@@ -1,6 +1,7 @@
 //! The command line: one file per command. stdout carries the answer alone; everything else goes
 //! to stderr.
 
+mod advice;
 mod alloc;
 mod complete;
 mod config;
@@ -47,13 +48,15 @@ pub use failure::Failure;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::error::Error as UsageError;
 use clap::{ArgAction, Args, FromArgMatches, Parser, Subcommand};
 
 use crate::config::{Flags, Loaded, Sources};
+use crate::domain::duration::HumanDuration;
 use output::{note, print, print_json};
-use running::{block_on, runtime, traced, with_backend};
+use running::{block_on, traced, with_backend};
 
 /// Book a port, keep it, and know why it was chosen.
 ///
@@ -80,12 +83,19 @@ Examples:
 
 Exit codes: 0 done; 1 refused; 2 usage or configuration; 3 no service can be reached.
 `run` exits as its program does; 125, 126 and 127 are its own, as with env(1).")]
-pub struct Cli {
+struct Line<C: Subcommand> {
     #[command(flatten)]
     global: Global,
     #[command(subcommand)]
-    command: Command,
+    command: C,
 }
+
+/// A command of portbook, as the command line has it.
+#[derive(Debug)]
+pub struct Cli(Line<Command>);
+
+/// Time that a service has for its answer at least, whatever the limit on its search.
+const SOON: Duration = Duration::from_secs(1);
 
 /// Options of every command.
 #[derive(Debug, Clone, Args)]
@@ -100,6 +110,9 @@ struct Global {
     /// The service's API socket.
     #[arg(long, global = true, value_name = "PATH")]
     socket: Option<PathBuf>,
+    /// Limit on the wait for each answer of the service, such as 5s; default: 30s.
+    #[arg(long, global = true, value_name = "DURATION")]
+    timeout: Option<HumanDuration>,
     /// Print one JSON document instead of text, for an error as well.
     #[arg(long, global = true)]
     json: bool,
@@ -143,7 +156,7 @@ enum Command {
     /// Show the service that answers, and its console.
     Status,
     /// Look for obstacles to portbook on this host, and print the commands that mend them.
-    Doctor,
+    Doctor(doctor::DoctorArgs),
     /// List the network interfaces and addresses of this host.
     Interfaces,
     /// Show, check or begin a configuration.
@@ -164,32 +177,74 @@ enum Command {
     Man(man::ManArgs),
 }
 
+/// The commands that scripts call most. A line with one of them is read without the options of all
+/// others, which take several times as long to build.
+#[derive(Debug, Subcommand)]
+enum Frequent {
+    Run(run::RunArgs),
+    Alloc(alloc::AllocArgs),
+}
+
+impl Line<Command> {
+    /// Reads a valid line of a frequent command. `None` for any other: errors and help are those of
+    /// the whole command.
+    fn read_frequent() -> Option<Self> {
+        let name = std::env::args_os().nth(1)?;
+        if name != "run" && name != "alloc" {
+            return None;
+        }
+        let Line { global, command } = Line::<Frequent>::try_parse().ok()?;
+        let command = match command {
+            Frequent::Run(args) => Command::Run(args),
+            Frequent::Alloc(args) => Command::Alloc(args),
+        };
+        Some(Self { global, command })
+    }
+}
+
 impl Cli {
     /// Reads the command line. If it is no command, or asks for help alone, prints that and returns
     /// the exit code.
     pub fn read() -> Result<Self, ExitCode> {
+        if let Some(line) = Line::read_frequent() {
+            return Ok(Self(line));
+        }
         let read = help::command()
             .try_get_matches()
-            .and_then(|matches| Self::from_arg_matches(&matches));
-        read.map_err(|error| not_read(&error))
+            .and_then(|matches| Line::from_arg_matches(&matches));
+        read.map(Self).map_err(|error| not_read(&error))
     }
 
     /// Runs the command.
     pub fn run(self) -> Result<ExitCode, Failure> {
-        let json = self.global.json;
-        self.dispatch().inspect_err(|failure| {
+        let json = self.0.global.json;
+        self.0.dispatch().inspect_err(|failure| {
             if json {
                 tell_problem(failure);
             }
         })
     }
+}
 
+impl Line<Command> {
     fn dispatch(self) -> Result<ExitCode, Failure> {
-        let Self { global, command } = self;
+        let Self {
+            mut global,
+            command,
+        } = self;
+        // Their own option of this name limits the work. The answer is due soon after it.
+        global.timeout = match command {
+            Command::Wait(_) => None,
+            Command::Run(_) | Command::Alloc(_) => {
+                let limit = global.timeout.map(|limit| limit.0.max(SOON));
+                limit.map(HumanDuration)
+            }
+            _ => global.timeout,
+        };
         match command {
             Command::Run(args) => return run::run(&global, &args),
             Command::Wait(args) => return block_on(wait::run(&global, &args)),
-            Command::Doctor => return block_on(doctor::run(&global)),
+            Command::Doctor(args) => return block_on(doctor::run(&global, &args)),
             Command::Config(args) => return config::run(&global, &args),
             Command::Alloc(args) => alloc::run(&global, &args)?,
             Command::Env(args) => block_on(env::run(&global, &args))?,
@@ -244,6 +299,7 @@ impl Global {
             config: self.config.clone(),
             data_dir: self.data_dir.clone(),
             socket: self.socket.clone(),
+            timeout: self.timeout,
             ..Flags::default()
         }
     }

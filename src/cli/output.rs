@@ -1,5 +1,6 @@
 //! Output of commands: the answer on stdout, notes on stderr.
 
+use std::fmt::Write as _;
 use std::io::{self, Write};
 
 use serde::Serialize;
@@ -8,6 +9,7 @@ use serde_json::json;
 use super::{Failure, Global};
 use crate::answers::document::VERSION;
 use crate::domain::attempt::printable;
+use crate::telemetry;
 
 impl Global {
     /// Prints an answer: its document with `--json`, its text otherwise.
@@ -19,7 +21,7 @@ impl Global {
         if self.json {
             print_json(document)
         } else {
-            print(&text())
+            print(&inert(&text()))
         }
     }
 
@@ -37,6 +39,28 @@ impl Global {
             }),
         }
     }
+}
+
+/// The text of an answer with nothing that a terminal obeys but ends of lines: its names may come from
+/// anywhere.
+fn inert(text: &str) -> String {
+    let lines: Vec<String> = text.split('\n').map(printable).collect();
+    lines.join("\n")
+}
+
+/// A JSON text in which the control characters that JSON permits are escaped too: DEL and those of
+/// ISO 6429 beyond ASCII.
+fn inert_json(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() && c != '\n' {
+            // Writing to a String cannot fail.
+            let _ = write!(out, "\\u{:04x}", u32::from(c));
+        } else {
+            out.push(c);
+        }
+    }
+    out
 }
 
 /// Writes to stdout. A reader that has gone, as `head` does, is no failure.
@@ -58,12 +82,28 @@ pub(super) fn write(bytes: &[u8]) -> Result<bool, Failure> {
 pub(super) fn print_json(document: &impl Serialize) -> Result<(), Failure> {
     let text = serde_json::to_string_pretty(document)
         .map_err(|error| Failure::other(error.to_string()))?;
-    print(&format!("{text}\n"))
+    print(&format!("{}\n", inert_json(&text)))
 }
 
 /// Writes a line to stderr, beside the answer.
 pub(super) fn note(text: &str) {
     let line = format!("portbook: {}\n", printable(text));
-    // A stderr without a reader changes nothing.
-    let _ = io::stderr().write_all(line.as_bytes());
+    if !telemetry::stderr::say(&line) {
+        // A stderr without a reader changes nothing.
+        let _ = io::stderr().write_all(line.as_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_have_no_control_characters() {
+        assert_eq!(inert("a\u{1b}[2J\nb\u{9b}\n"), "a\u{fffd}[2J\nb\u{fffd}\n");
+        assert_eq!(
+            inert_json("{\n \"a\u{7f}\u{9b}\"}"),
+            "{\n \"a\\u007f\\u009b\"}"
+        );
+    }
 }

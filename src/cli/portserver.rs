@@ -5,7 +5,7 @@ use clap::Args;
 
 use super::{Failure, Global, serve};
 use crate::config::Flags;
-use crate::store::directory::DataDirectory;
+use crate::store::directory::{DataDirectory, Holder};
 
 /// Flags of the reference program, underscores included.
 #[derive(Debug, Args)]
@@ -67,5 +67,5 @@ fn of_running_service(global: &Global) -> Result<Option<String>, Failure> {
     let directory = DataDirectory::open(&loaded.settings.data_dir)?;
     let holder = directory.holder();
     // A command that has the directory for a moment is waited for later.
-    Ok(holder.and_then(|holder| holder.socket.map(|_| holder.pid)))
+    Ok(holder.filter(Holder::is_service).map(|holder| holder.pid))
 }

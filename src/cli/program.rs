@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::process::Command;
 
 use super::variables::{Asked, all_addresses};
@@ -13,6 +14,7 @@ use crate::domain::placeholder::{Piece, pieces};
 use crate::domain::variable::Variable;
 use crate::domain::variables::{Groups, Side};
 use crate::host::handover::{LISTEN_VARIABLES, MOST_BY_NUMBER, Numbers};
+use crate::host::process::MARK;
 
 /// A variable that the user chose, and the name or index of its port.
 pub(super) type Chosen = (Variable, String);
@@ -85,8 +87,11 @@ pub(super) fn always(
 ) -> Vec<(&'static str, String)> {
     let own = asked.iter().zip(granted);
     let own = own.filter(|(asked, _)| !asked.only_referred_to);
-    let addresses = all_addresses(own.flat_map(|(_, granted)| &granted.leases));
+    let addresses = all_addresses(own.clone().flat_map(|(_, granted)| &granted.leases));
     let mut always = vec![("PORTBOOK_ADDRESSES", addresses)];
+    let ids = own.clone().flat_map(|(_, granted)| &granted.leases);
+    let ids: Vec<String> = ids.map(|lease| lease.id.to_string()).collect();
+    always.push((MARK, ids.join(",")));
     if let Some(first) = groups.0.iter().find(|group| !group.only_referred_to) {
         always.push(("PORTBOOK_CLIENT_HOST", first.client_host.clone()));
     }
@@ -132,6 +137,7 @@ pub(super) fn hand_over(
         }
     }
     if sockets.is_empty() {
+        numbers.leave_to_exec();
         return Ok(());
     }
     let mut names = outer.unwrap_or_default();
@@ -150,6 +156,30 @@ pub(super) fn hand_over(
     numbers
         .place(before, sockets.iter().map(|(_, socket)| socket))
         .map_err(|error| Failure::other(format!("cannot hand the sockets over: {error}")))
+}
+
+/// Shells, of which a child is not the process that the sockets are for.
+const SHELLS: [&str; 6] = ["sh", "bash", "dash", "ash", "ksh", "zsh"];
+
+/// Prints a note if the sockets are for a shell whose script starts the server as a child.
+pub(super) fn tell_of_shell(words: &[OsString]) {
+    let Some((program, arguments)) = words.split_first() else {
+        return;
+    };
+    let name = Path::new(program).file_name().and_then(OsStr::to_str);
+    let Some(shell) = SHELLS.iter().find(|shell| name == Some(**shell)) else {
+        return;
+    };
+    let words = arguments.iter().filter_map(|word| word.to_str());
+    let mut script = words.skip_while(|word| !(word.starts_with('-') && word.ends_with('c')));
+    let script = script.nth(1);
+    let has_exec = |script: &str| script.split_whitespace().any(|word| word == "exec");
+    if script.is_some_and(|script| !has_exec(script)) {
+        note(&format!(
+            "the sockets are for {shell} itself (LISTEN_PID): a server that looks for them there must take \
+             its place; write exec before it"
+        ));
+    }
 }
 
 /// Whether the environment announces sockets for this very process.

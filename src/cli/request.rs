@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use clap_complete::engine::ArgValueCandidates;
 
 use super::variables::Asked;
-use super::{Failure, Global, complete, number, project};
+use super::{Failure, Global, advice, complete, number, project};
 use crate::answers::document::{AllocationDocument, LeaseRequest, ScopeWord};
 use crate::domain::duration::HumanDuration;
 use crate::domain::lease::{Handover, Name};
@@ -73,11 +73,13 @@ pub struct PortOptions {
     #[arg(long, value_name = "N",
         value_parser = number::at_least_one::<NonZeroU32>("allow one attempt at least"))]
     max_attempts: Option<NonZeroU32>,
-    /// Limit on the search, such as 2s; default: the pool's attempt_timeout.
+    /// Limit on the search, such as 2s, and on the wait for the answer after it; default: the pool's
+    /// attempt_timeout, and 30s.
     #[arg(long, value_name = "DURATION")]
     timeout: Option<HumanDuration>,
     /// Hand-over of the port to the program: gate (it sets SO_REUSEADDR, as most servers do), fd
-    /// (it takes listening sockets, as from systemd) or release (it does neither).
+    /// (it takes listening sockets, as from systemd) or release (it does neither). For UDP the default
+    /// is release.
     #[arg(long, value_name = "MODE")]
     handover: Option<Handover>,
     /// Lifetime of the lease unless it is renewed, such as 30m.
@@ -176,4 +178,5 @@ pub(super) fn tell(granted: &AllocationDocument) {
     for text in granted.moves_in_words().iter().chain(&granted.notes) {
         super::note(text);
     }
+    granted.leases.iter().for_each(advice::tell_before_start);
 }

@@ -9,15 +9,14 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
 
 use clap::Args;
-use tracing::Instrument;
 
 use super::program::{self, Chosen};
 use super::request::PortOptions;
+use super::running::Source;
 use super::trace::Trace;
 use super::variables::{self, Asked};
-use super::{Failure, Global, note, runtime};
-use crate::answers::document::{AllocationDocument, LeaseDocument};
-use crate::config::Loaded;
+use super::{Failure, Global, note};
+use crate::answers::document::{AllocationDocument, LeaseDocument, LeaseRequest};
 use crate::domain::lease::Handover;
 use crate::host::handover::Numbers;
 use crate::library::backend::Backend;
@@ -55,13 +54,18 @@ passed on, before portbook's.
 
 The program must set SO_REUSEADDR when it binds, as nearly all servers do; for one that does not,
 use --handover release. With --handover fd it is given listening sockets (LISTEN_FDS, as systemd's
-socket activation does): no other program can come in between, and ports below 1024 need no privilege.")]
+socket activation does): no other program can come in between, and ports below 1024 need no privilege.
+That is one socket for both families where any address is held; --fds passes one for each address.
+LISTEN_PID is the process that run becomes: behind a shell, write exec before the server.")]
 pub struct RunArgs {
     #[command(flatten)]
     wanted: PortOptions,
     /// A variable with the port of a name, or with the port at an index from 0; repeatable.
     #[arg(long, value_name = "NAME=WEB|0", value_parser = program::chosen)]
     env: Vec<Chosen>,
+    /// Pass a socket for each address, where --handover fd passes one for both families.
+    #[arg(long)]
+    fds: bool,
     /// Leave words such as {port} in the arguments as they are.
     #[arg(long)]
     literal: bool,
@@ -84,9 +88,14 @@ fn start(global: &Global, args: &RunArgs, numbers: Numbers) -> Result<ExitCode, 
     let asked = args.asked(global)?;
     let loaded = global.load()?;
     let trace = Trace::begin(&loaded, "portbook run");
-    let runtime = runtime()?;
-    let asking = ask(&loaded, &asked).instrument(trace.span.clone());
-    let (backend, answer) = runtime.block_on(asking);
+    let source = match Source::find(&loaded, &trace.span) {
+        Ok(source) => source,
+        Err(failure) => {
+            trace.end(Some(&failure));
+            return Err(failure);
+        }
+    };
+    let answer = source.work(allocate(&source.backend, &asked, args.fds), &trace.span);
     // The grants are committed. The exec closes the record as a crash would, which loses nothing;
     // for an orderly close the program would have to wait for the disk.
     let failed = match answer {
@@ -105,21 +114,8 @@ fn start(global: &Global, args: &RunArgs, numbers: Numbers) -> Result<ExitCode, 
             Err(failure)
         }
     };
-    if let Some(backend) = backend {
-        runtime.block_on(backend.close());
-    }
+    source.close();
     failed
-}
-
-/// Asks for the ports. The backend stays open, since the program may inherit its holds.
-async fn ask(loaded: &Loaded, asked: &[Asked]) -> (Option<Backend>, Result<Granted, Failure>) {
-    match Backend::open(loaded).await {
-        Ok(backend) => {
-            let granted = allocate(&backend, asked).await;
-            (Some(backend), granted)
-        }
-        Err(error) => (None, Err(error.into())),
-    }
 }
 
 /// Trace of the service's own span, for the program to continue if this command makes no span.
@@ -142,6 +138,9 @@ impl RunArgs {
         for asked in asked.iter_mut().filter(|asked| !asked.only_referred_to) {
             // This process becomes the program, so it is the owner from the start.
             asked.request.owner_pid = Some(std::process::id());
+            if self.fds {
+                by_sockets(&mut asked.request)?;
+            }
         }
         let groups = variables::to_come(&asked);
         variables::variables(&groups)?;
@@ -156,7 +155,18 @@ impl RunArgs {
     }
 }
 
-async fn allocate(backend: &Backend, asked: &[Asked]) -> Result<Granted, Failure> {
+/// Makes the hand-over the one that passes sockets.
+fn by_sockets(request: &mut LeaseRequest) -> Result<(), Failure> {
+    match request.handover.replace(Handover::Fd) {
+        None | Some(Handover::Fd) => Ok(()),
+        Some(other) => Err(Failure::usage(format!(
+            "--fds passes sockets, which handover {} does not: use --handover fd",
+            other.as_str()
+        ))),
+    }
+}
+
+async fn allocate(backend: &Backend, asked: &[Asked], each: bool) -> Result<Granted, Failure> {
     let requests = asked.iter().map(|asked| asked.request.clone()).collect();
     let granted = backend.allocate_all(requests).await?;
     let own = asked.iter().zip(&granted);
@@ -165,8 +175,9 @@ async fn allocate(backend: &Backend, asked: &[Asked]) -> Result<Granted, Failure
     for lease in own.flat_map(|(_, granted)| &granted.leases) {
         match backend {
             _ if lease.handover == Handover::Fd => {
-                let given = backend.sockets(lease.id)?.into_iter();
-                sockets.extend(given.map(|socket| (socket_name(lease), socket)));
+                let given = backend.sockets(lease.id, each)?.into_iter();
+                let named = given.enumerate();
+                sockets.extend(named.map(|(index, socket)| (socket_name(lease, index), socket)));
             }
             Backend::Embedded(embedded) => embedded.bequeath(lease.id),
             Backend::Service(_) => {}
@@ -175,10 +186,15 @@ async fn allocate(backend: &Backend, asked: &[Asked]) -> Result<Granted, Failure
     Ok((granted, sockets))
 }
 
-/// Name of a socket for the program (`LISTEN_FDNAMES`, `sd_listen_fds_with_names(3)`).
-fn socket_name(lease: &LeaseDocument) -> String {
+/// Name of a socket for the program (`LISTEN_FDNAMES`, `sd_listen_fds_with_names(3)`): that of the lease,
+/// and for further sockets of the lease `web.2`, `web.3`, since programs want one socket a name.
+fn socket_name(lease: &LeaseDocument, index: usize) -> String {
     let name = lease.name.as_ref();
-    name.map_or_else(|| "portbook".to_owned(), ToString::to_string)
+    let name = name.map_or_else(|| "portbook".to_owned(), ToString::to_string);
+    if index == 0 {
+        return name;
+    }
+    format!("{name}.{}", index + 1)
 }
 
 fn become_program(
@@ -206,6 +222,9 @@ fn become_program(
     // Without a trace the caller's own variable goes through untouched.
     command.envs(traceparent.map(|traceparent| ("TRACEPARENT", traceparent)));
     program::hand_over(&mut command, numbers, sockets)?;
+    if !sockets.is_empty() {
+        program::tell_of_shell(&words);
+    }
     let error = command.exec();
     let code = match error.kind() {
         std::io::ErrorKind::NotFound => NOT_FOUND,

@@ -2,15 +2,61 @@
 
 use std::future::Future;
 
-use tracing::Instrument;
+use futures_executor::block_on as poll_here;
+use tokio::runtime::Runtime;
+use tracing::{Instrument, Span};
 
 use super::trace::Trace;
 use super::{Failure, Global};
 use crate::config::Loaded;
 use crate::library::backend::Backend;
+use crate::library::find;
+
+/// The service or the record that a command works on.
+pub(super) struct Source {
+    pub(super) backend: Backend,
+    /// Runtime of the engine. `None` with a service, whose client blocks.
+    runtime: Option<Runtime>,
+}
+
+impl Source {
+    /// Finds the service, or opens the record. A runtime is made for the record alone: it costs more
+    /// than the question to the service.
+    pub(super) fn find(loaded: &Loaded, span: &Span) -> Result<Self, Failure> {
+        if let Some(client) = find::blocking(loaded)? {
+            let backend = Backend::Service(client);
+            return Ok(Self {
+                backend,
+                runtime: None,
+            });
+        }
+        let runtime = runtime()?;
+        let opening = Backend::open(loaded).instrument(span.clone());
+        Ok(Self {
+            backend: runtime.block_on(opening)?,
+            runtime: Some(runtime),
+        })
+    }
+
+    /// Does some work on the backend.
+    pub(super) fn work<T>(&self, work: impl Future<Output = T>, span: &Span) -> T {
+        let work = work.instrument(span.clone());
+        match &self.runtime {
+            Some(runtime) => runtime.block_on(work),
+            None => poll_here(work),
+        }
+    }
+
+    /// Ends the work; everything is written when this returns.
+    pub(super) fn close(self) {
+        if let Some(runtime) = self.runtime {
+            runtime.block_on(self.backend.close());
+        }
+    }
+}
 
 /// Makes the runtime of a command: one thread is enough for one question.
-pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+fn runtime() -> Result<Runtime, Failure> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -30,8 +76,11 @@ pub(super) fn traced<T>(
 ) -> Result<T, Failure> {
     let loaded = global.load()?;
     let trace = Trace::begin(&loaded, name);
-    let working = with_backend(&loaded, command);
-    let done = block_on(working.instrument(trace.span.clone()));
+    let done = Source::find(&loaded, &trace.span).and_then(|source| {
+        let done = source.work(command(&source.backend), &trace.span);
+        source.close();
+        done
+    });
     trace.end(done.as_ref().err());
     done
 }

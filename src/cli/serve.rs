@@ -2,15 +2,14 @@
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
-use std::os::fd::OwnedFd;
 
 use clap::Args;
 
 use super::{Failure, Global, number, print, print_json, trace};
 use crate::config::{Flags, Loaded, Sources};
 use crate::daemon::{Daemon, Given, StartError};
-use crate::host::handover;
-use crate::protocol::descriptor;
+use crate::host::{handover, kernel};
+use crate::protocol::succession;
 use crate::telemetry::{self, FLUSH_TIMEOUT, LogFormat};
 
 #[derive(Debug, Args)]
@@ -19,7 +18,7 @@ Prints the console's URL on stdout once it is ready. The console tries port 8888
 8890, … up to 8988, and comes back on the port it had; --listen is strict.
 SIGTERM and SIGINT stop it; SIGHUP reads the configuration again.
 --takeover replaces a running service without letting go of a single port: it answers what is under
-way, hands its holds over and ends.")]
+way, hands its holds over and ends once the new one answers. If that fails, it goes on.")]
 pub struct ServeArgs {
     /// The console's address and port, strictly, such as 127.0.0.1:9000.
     #[arg(long, value_name = "ADDRESS:PORT")]
@@ -78,31 +77,32 @@ pub(super) fn with(flags: Flags, start: Start, json: bool) -> Result<(), Failure
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
-    let given = Given {
+    let mut given = Given {
         by_supervisor,
-        by_predecessor: predecessor(start, &loaded)?,
+        ..Given::default()
     };
+    if start == Start::TakingOver {
+        take_over(&loaded, &mut given)?;
+    }
     let served = actix_web::rt::System::new().block_on(serve(sources, loaded, given, json));
     telemetry.shutdown(FLUSH_TIMEOUT);
     served
 }
 
-/// Sockets of the service that this one takes over from; none if none runs.
-fn predecessor(start: Start, loaded: &Loaded) -> Result<Vec<OwnedFd>, Failure> {
-    if start == Start::Alone {
-        return Ok(Vec::new());
-    }
-    match descriptor::take_over(&loaded.settings.socket) {
-        Ok(holds) => {
-            tracing::info!(
-                sockets = holds.len(),
-                "took the sockets of the running service over"
-            );
-            Ok(holds)
+/// Gets the sockets of the service that this one takes over from, if one runs.
+fn take_over(loaded: &Loaded, given: &mut Given) -> Result<(), Failure> {
+    let limit = kernel::raise_fd_limit().unwrap_or(0);
+    tracing::info!("asks the running service to hand over");
+    match succession::ask(&loaded.settings.socket, limit) {
+        Ok(inheritance) => {
+            let sockets = inheritance.sockets.len();
+            tracing::info!(sockets, "took the sockets of the running service over");
+            given.inherit(inheritance);
+            Ok(())
         }
         Err(error) if error.is_nobody() => {
             tracing::info!("no service runs, so there is nothing to take over");
-            Ok(Vec::new())
+            Ok(())
         }
         Err(error) => Err(Failure::other(error.to_string())),
     }

@@ -1,8 +1,8 @@
 //! One configuration file: its values, and the line of each.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io::{self, Read};
+use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -13,6 +13,7 @@ use toml_edit::{ImDocument, TableLike};
 use super::finding::{Finding, Problem};
 use super::key::Key;
 use super::layer::Layer;
+use crate::files;
 
 /// Whether a file has to be there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,19 +30,35 @@ pub(super) enum Presence {
 /// Maximum size of a configuration in bytes.
 const LARGEST: u64 = 1 << 20;
 
-/// The text of a file.
+/// The text of a file. A file that another user could have put or changed there is refused.
 fn text(path: &Path, presence: Presence) -> io::Result<String> {
-    if presence == Presence::Found && !fs::metadata(path)?.is_file() {
-        return Err(io::Error::other("it is no plain file"));
+    let file = files::open(path)?;
+    if let Some(problem) = distrust(&file, path, presence) {
+        return Err(io::Error::other(problem));
     }
-    let mut text = String::new();
-    let read = fs::File::open(path)?
-        .take(LARGEST + 1)
-        .read_to_string(&mut text)?;
-    if read as u64 > LARGEST {
-        return Err(io::Error::other("it is larger than 1 MiB"));
+    file.text(LARGEST)
+}
+
+/// A reason not to trust the owner or the mode of a file. A file of a folder may belong to the owner of
+/// the folder, as in a container that works on the files of its host. A file that the user names may
+/// belong to any user.
+fn distrust(file: &files::Opened, path: &Path, presence: Presence) -> Option<String> {
+    let of_folder = || {
+        let folder = std::fs::metadata(path.parent()?).ok()?;
+        Some(folder.uid())
+    };
+    let owner = file.owner();
+    let is_own = owner == 0 || owner == rustix::process::geteuid().as_raw();
+    let counts = match presence {
+        Presence::Required => true,
+        Presence::Optional => is_own,
+        Presence::Found => is_own || of_folder() == Some(owner),
+    };
+    if !counts {
+        return Some(format!("it belongs to another user, uid {owner}"));
     }
-    Ok(text)
+    let is_exposed = presence != Presence::Found && file.mode() & 0o002 != 0;
+    is_exposed.then(|| "every user may change it: chmod o-w it".to_owned())
 }
 
 /// Reads a file as a layer. `None` if it is absent and may be.

@@ -3,10 +3,11 @@
 use std::fmt;
 
 /// Tables at the top of a configuration.
-pub const TABLES: [&str; 7] = [
+pub const TABLES: [&str; 8] = [
     "pools",
     "interfaces",
     "console",
+    "client",
     "portserver",
     "store",
     "history",

@@ -8,6 +8,7 @@ use super::finding::{Finding, Problem};
 use super::key::Key;
 use super::layer::{Layer, nest};
 use super::sources::{Flags, Sources};
+use super::strange;
 use super::value::Scalar;
 
 /// Variables that `portbook run` sets for the program it starts. They are no settings, so a `portbook`
@@ -45,6 +46,7 @@ impl Layers {
         let mut findings = Vec::new();
         let mut layers = files(sources, &mut findings);
         layers.extend(environment(&sources.environment));
+        findings.extend(strange::variables(&sources.environment));
         layers.extend(flags(&sources.flags, &mut findings));
         (Self::merged(layers), findings)
     }
@@ -209,8 +211,10 @@ fn files(sources: &Sources, findings: &mut Vec<Finding>) -> Vec<Layer> {
 fn environment(variables: &[(String, String)]) -> impl Iterator<Item = Layer> {
     let ours = variables.iter().filter_map(|(name, raw)| {
         let key = name.strip_prefix("PORTBOOK_")?;
-        let counts = !raw.is_empty() && !CHILD_VARIABLES.contains(&name.as_str());
-        counts.then(|| (name, Key::new(key.to_lowercase().split("__")), raw))
+        let is_setting =
+            !CHILD_VARIABLES.contains(&name.as_str()) && !strange::is_service_link(name);
+        (is_setting && !raw.is_empty())
+            .then(|| (name, Key::new(key.to_lowercase().split("__")), raw))
     });
     ours.map(|(name, key, raw)| {
         let typed = raw

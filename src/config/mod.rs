@@ -22,6 +22,7 @@ mod reader;
 mod rule;
 mod service;
 mod sources;
+mod strange;
 mod stray;
 mod table;
 mod template;

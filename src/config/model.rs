@@ -25,6 +25,7 @@ pub struct Settings {
     /// Rules for single NICs, by their names.
     pub interfaces: BTreeMap<String, InterfaceRule>,
     pub console: Console,
+    pub client: Client,
     pub portserver: Portserver,
     /// Directory of the database, the token and the file with the console's URL.
     pub data_dir: PathBuf,
@@ -67,6 +68,16 @@ settings! {
 }
 
 settings! {
+    /// Commands, and programs that embed portbook, as clients of a running service.
+    pub struct Client {
+        /// Time limit for each answer of the service.
+        timeout: Duration = Duration::from_secs(30), rule not_zero, example "\"30s\"";
+        /// Users, beside the caller and root, whose services may be believed, such as 993.
+        trusted_uids: Vec<u32> = Vec::new();
+    }
+}
+
+settings! {
     /// The port server that test runners know (the portpicker package and its relatives). Its clients
     /// cannot give a port back: it is theirs until their process has been reaped and the port is free.
     pub struct Portserver {
@@ -81,9 +92,9 @@ settings! {
 settings! {
     /// The record of leases.
     pub struct Store {
-        /// Maximum number of requests in one commit.
-        batch_max: NonZeroU32 = const { NonZeroU32::MIN.saturating_add(255) };
-        /// Time between two checkpoints, which fold the write-ahead log into the database.
+        /// Number of commits at which the ledger is brought into the tables; fewer wait for a second.
+        batch_max: NonZeroU32 = const { NonZeroU32::MIN.saturating_add(2047) };
+        /// Time between two checkpoints of an idle record, which fold SQLite's write-ahead log into the database.
         checkpoint_interval: Duration = Duration::from_secs(5), rule not_zero;
     }
 }

@@ -69,7 +69,8 @@ settings! {
         max_ttl: Option<Duration> = None, rule not_zero, example "\"24h\"";
         /// Maximum number of leases at once; any number unless set.
         max_leases: Option<NonZeroU32> = None, example "1000";
-        /// Maximum number of leases of one user at once; any number unless set.
+        /// Maximum number of leases of one user at once. Unless set, users other than root and the
+        /// service's own may have 1000.
         max_leases_per_user: Option<NonZeroU32> = None, example "100";
     }
 }

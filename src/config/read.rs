@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::finding::Problem;
-use super::model::{Console, History, InterfaceRule, Portserver, Settings, Store, Telemetry};
+use super::model::{
+    Client, Console, History, InterfaceRule, Portserver, Settings, Store, Telemetry,
+};
 use super::place::Places;
 use super::pool::{BUILT_IN_POOLS, Pool, has_ports};
 use super::reader::{Reader, Section};
@@ -30,6 +32,7 @@ pub(super) fn settings(
             .setting("socket_mode", private, |_| Ok(()))
             .0,
         console: Console::read(&mut reader.section(["console"])),
+        client: Client::read(&mut reader.section(["client"])),
         portserver: Portserver::read(&mut reader.section(["portserver"])),
         pools: pools(reader),
         interfaces: interfaces(reader),

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use figment::value::Value;
 
 use super::place::{self, Places, SYSTEM_FILE};
+use crate::domain::duration::HumanDuration;
 use crate::telemetry::LogFormat;
 
 /// Declares the flags that set a setting, each once: field, type, spelling, key.
@@ -40,6 +41,8 @@ flags! {
     data_dir: PathBuf = "--data-dir" sets "data_dir";
     /// `--socket PATH`
     socket: PathBuf = "--socket" sets "socket";
+    /// `--timeout DURATION`
+    timeout: HumanDuration = "--timeout" sets "client.timeout";
     /// `--listen ADDRESS:PORT`, for the console.
     listen: SocketAddr = "--listen" sets "console.listen";
     /// Whether the console runs; the command `portbook portserver` sets it.

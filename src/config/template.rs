@@ -1,7 +1,7 @@
 //! The file that `portbook config init` writes: every setting with its default and its explanation.
 
 use super::layers::Layers;
-use super::model::{Console, History, InterfaceRule, Portserver, Store, Telemetry};
+use super::model::{Client, Console, History, InterfaceRule, Portserver, Store, Telemetry};
 use super::place::Places;
 use super::pool::Pool;
 use super::provenance::Provenance;
@@ -56,7 +56,7 @@ const fn table<T: Explained>(name: &'static str) -> Table {
 }
 
 /// The tables, in the order of the file.
-const TABLES: [Table; 8] = [
+const TABLES: [Table; 9] = [
     table::<Console>("console"),
     table::<Pool>("pools.default"),
     Table {
@@ -64,6 +64,7 @@ const TABLES: [Table; 8] = [
         about: &[" The pool of the console's own port."],
         entries: &[],
     },
+    table::<Client>("client"),
     table::<Portserver>("portserver"),
     table::<InterfaceRule>("interfaces.eth0"),
     table::<Store>("store"),

@@ -104,6 +104,7 @@ scalars! {
     LocalAddress => "an absolute path, or @ and a name such as \"@unittest-portserver\"",
     Vec<Selector> as Selectors => SELECTORS,
     Vec<String> as Words => WORDS,
+    Vec<u32> => "a list of numbers such as [993]",
     Variable => "the name of a variable, such as \"PGPORT\"",
     HostVariable as HostVariableForm => "the name of a variable, such as \"PGHOST\", or false",
     AdvertisedHost => "an address or a name, such as \"web.localhost\"",

@@ -1,5 +1,7 @@
 //! Work that a service does by itself while it answers.
 
+use std::time::Duration;
+
 use tokio::task::JoinHandle;
 
 use crate::domain::event::EventKind;
@@ -26,11 +28,25 @@ pub(super) fn start(service: &Service) -> Vec<JoinHandle<()>> {
         keep_in_repair
         keep_folders
         keep_record_short
+        look_for_damage
         run_snapshots
         keep_history
     );
     tasks.push(tokio::spawn(watch_interfaces(service.clone())));
+    tasks.push(tokio::spawn(watch_kernel(service.clone())));
     tasks
+}
+
+/// Interval of looks at the kernel's rules for ports.
+const KERNEL_ROUND: Duration = Duration::from_mins(1);
+
+/// Reads the kernel's rules for ports again and again.
+async fn watch_kernel(service: Service) {
+    let mut rounds = tokio::time::interval(KERNEL_ROUND);
+    loop {
+        rounds.tick().await;
+        service.reread_kernel_rules();
+    }
 }
 
 /// Puts changes of the host's interfaces into the journal as the kernel reports them.

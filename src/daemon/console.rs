@@ -1,11 +1,12 @@
 //! The console's port: it comes from the allocator, as every other does.
 
-use std::net::TcpListener;
+use std::net::{IpAddr, TcpListener};
 use std::sync::Arc;
 
 use crate::api::AppState;
 use crate::config::Settings;
 use crate::domain::lease::{CONSOLE_NAME, Lease, Name};
+use crate::domain::port::Port;
 use crate::domain::request::Request;
 use crate::domain::selector::{Selector, SelectorKind};
 use crate::engine::Allocated;
@@ -13,21 +14,53 @@ use crate::engine::refusal::Refusal;
 use crate::engine::service::{Caller, Service};
 use crate::store::directory::DataDirectory;
 
-use super::{StartError, failed};
+use super::StartError;
 
 /// Lease of the console with its listeners.
 type Landed = (Arc<Lease>, Vec<TcpListener>);
 
-/// Gets the console its port, if it is enabled. Its name makes the port sticky.
+/// Gets the console its port, if it is enabled. Its name makes the port sticky. A listener that a
+/// predecessor passed on stays if the settings allow it.
 pub(super) async fn land(
     state: &AppState,
     settings: &Settings,
+    passed_on: Option<TcpListener>,
 ) -> Result<Option<Landed>, StartError> {
     if !settings.console.enabled {
         return Ok(None);
     }
-    let landed = allocate(&state.service, settings, state.uid).await;
-    landed.map(Some).map_err(StartError::Console)
+    let service = &state.service;
+    if let Some((listener, at)) = passed_on.and_then(with_address) {
+        let inherited = service.inherit_console(at.1).await;
+        let lease = inherited.map_err(StartError::Console)?;
+        if let Some(lease) = lease.filter(|_| is_allowed(at, settings)) {
+            return Ok(Some((lease, vec![listener])));
+        }
+    }
+    match allocate(service, settings, state.uid).await {
+        Err(Refusal::Store(error)) if error.may_pass() => {
+            tracing::error!(%error, "the console gets no port, as the record takes no commits; it is back at the next start");
+            Ok(None)
+        }
+        landed => landed.map(Some).map_err(StartError::Console),
+    }
+}
+
+type Address = (IpAddr, Port);
+
+fn with_address(listener: TcpListener) -> Option<(TcpListener, Address)> {
+    let at = listener.local_addr().ok()?;
+    Some((listener, (at.ip(), Port::new(at.port())?)))
+}
+
+/// Whether the settings let the console listen there.
+fn is_allowed((ip, port): Address, settings: &Settings) -> bool {
+    let console = &settings.console;
+    if let Some(fixed) = console.listen {
+        return (fixed.ip(), fixed.port()) == (ip, port.get());
+    }
+    let pool = settings.pools.get(&console.pool);
+    console.address == ip && pool.is_some_and(|pool| pool.ranges.contains(port))
 }
 
 async fn allocate(service: &Service, settings: &Settings, uid: u32) -> Result<Landed, Refusal> {
@@ -44,7 +77,7 @@ async fn allocate(service: &Service, settings: &Settings, uid: u32) -> Result<La
 fn console_request(settings: &Settings, name: Name) -> Request {
     let console = &settings.console;
     let (ip, port) = match console.listen {
-        Some(fixed) => (fixed.ip(), crate::domain::port::Port::new(fixed.port())),
+        Some(fixed) => (fixed.ip(), Port::new(fixed.port())),
         None => (console.address, None),
     };
     let pool = settings.pools.get(&console.pool).filter(|_| port.is_none());
@@ -75,21 +108,29 @@ fn tell_where(landed: &Allocated, lease: &Lease) {
 }
 
 /// Writes the console's URL to the log and to a file of the data directory.
-pub(super) fn announce(
-    state: &AppState,
-    directory: &DataDirectory,
-    lease: &Lease,
-) -> Result<(), StartError> {
+pub(super) fn announce(state: &AppState, directory: &DataDirectory, lease: &Lease) {
     let host = lease.addresses.advertised_host();
     let url = crate::domain::address::http_url(&host, lease.port);
-    let file = directory.console();
-    // Under another name first, so that no reader gets half a line.
-    let new = file.with_extension("new");
-    std::fs::write(&new, format!("{url}\n"))
-        .and_then(|()| std::fs::rename(&new, &file))
-        .map_err(failed(file.display().to_string()))?;
+    write(&url, directory);
     tracing::info!(%url, "the console listens");
     // Set once, here.
     let _ = state.console.set(url);
-    Ok(())
+}
+
+/// Writes the console's URL into its file again, after a process that failed to take over may have written
+/// another one.
+pub(super) fn restore(state: &AppState, directory: &DataDirectory) {
+    if let Some(url) = state.console.get() {
+        write(url, directory);
+    }
+}
+
+fn write(url: &str, directory: &DataDirectory) {
+    let file = directory.console();
+    // Under another name first, so that no reader gets half a line.
+    let new = file.with_extension("new");
+    let written = std::fs::write(&new, format!("{url}\n"));
+    if let Err(error) = written.and_then(|()| std::fs::rename(&new, &file)) {
+        tracing::warn!(%error, file = %file.display(), "could not write the console's address down; `portbook status` tells it");
+    }
 }

@@ -1,24 +1,15 @@
-//! The Unix socket and the console, with the peer of each connection.
+//! The service's Unix sockets: made, or taken from a supervisor.
 
-use std::any::Any;
-use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use actix_web::dev::{Extensions, Server};
-use actix_web::rt::net::{TcpStream, UnixStream};
-use actix_web::web::Data;
-use actix_web::{App, HttpServer, middleware, web};
-
-use crate::access::{self, ConsoleAuth, ConsolePeer, Peer};
-use crate::api::{self, AppState};
 use crate::config::Settings;
 use crate::protocol::descriptor;
 
-use super::{GRACE_SECONDS, StartError, failed};
+use super::given::PassedOn;
+use super::{StartError, failed};
 
 /// Binds the API socket under a name of its own, sets its mode, and only then moves it into place,
 /// so that no client connects to it with wrong permissions.
@@ -60,17 +51,22 @@ impl Activated {
     }
 
     /// Listens on the API socket, and on the socket for descriptors beside it. Files of sockets that
-    /// the service makes are added to `own`.
+    /// the service or its predecessor made are added to `own`.
     pub(super) fn listen_all(
         &mut self,
         settings: &Settings,
+        passed_on: &mut PassedOn,
         own: &mut Vec<PathBuf>,
-    ) -> Result<(UnixListener, tokio::net::UnixListener), StartError> {
+    ) -> Result<(UnixListener, UnixListener), StartError> {
         let mode = settings.socket_mode;
-        let api = self.listen(&settings.socket, mode, own)?;
-        let descriptors = self.listen(&descriptor::beside(&settings.socket), mode, own)?;
-        let descriptors = tokio::net::UnixListener::from_std(descriptors);
-        Ok((api, descriptors.map_err(failed("the descriptor socket"))?))
+        let mut listen = |path: &Path| match passed_on.activated(path) {
+            Some(socket) => Ok(socket),
+            None => self.listen(path, mode, passed_on, own),
+        };
+        Ok((
+            listen(&settings.socket)?,
+            listen(&descriptor::beside(&settings.socket))?,
+        ))
     }
 
     /// Returns the socket that listens at a path, or binds one, which the service has to remove.
@@ -78,71 +74,22 @@ impl Activated {
         &mut self,
         path: &Path,
         mode: u32,
+        passed_on: &mut PassedOn,
         own: &mut Vec<PathBuf>,
     ) -> Result<UnixListener, StartError> {
         let is_there = |socket: &UnixListener| {
             let address = socket.local_addr();
             address.is_ok_and(|address| address.as_pathname() == Some(path))
         };
-        let Some(index) = self.0.iter().position(is_there) else {
-            own.push(path.to_owned());
+        if let Some(index) = self.0.iter().position(is_there) {
+            return Ok(self.0.swap_remove(index));
+        }
+        own.push(path.to_owned());
+        let Some(socket) = passed_on.at_path(path) else {
             return listen_on_socket(path, mode);
         };
-        let socket = self.0.swap_remove(index);
         let what = failed(format!("the API socket {}", path.display()));
-        socket.set_nonblocking(true).map_err(what)?;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).map_err(what)?;
         Ok(socket)
-    }
-}
-
-pub(super) fn server(
-    state: &Data<AppState>,
-    auth: &Data<Arc<ConsoleAuth>>,
-    settings: &Settings,
-    console: Vec<TcpListener>,
-    socket: UnixListener,
-) -> Result<Server, StartError> {
-    let (state, auth) = (state.clone(), auth.clone());
-    let mut server = HttpServer::new(move || {
-        App::new()
-            .app_data(state.clone())
-            .app_data(auth.clone())
-            .wrap(middleware::from_fn(access::check))
-            .wrap(middleware::from_fn(crate::dashboard::as_page))
-            .wrap(middleware::from_fn(api::trace::request))
-            .configure(api::routes)
-            .configure(crate::dashboard::routes)
-            .default_service(web::to(api::not_found))
-    })
-    .workers(settings.console.workers.get())
-    .shutdown_timeout(GRACE_SECONDS)
-    // A client that hangs up waits for no answer, and must not keep a place in a queue.
-    .h1_allow_half_closed(false)
-    .disable_signals()
-    .on_connect(note_peer)
-    .listen_uds(socket)
-    .map_err(failed("the API socket"))?;
-    for listener in console {
-        listener
-            .set_nonblocking(true)
-            .map_err(failed("the console"))?;
-        server = server.listen(listener).map_err(failed("the console"))?;
-    }
-    Ok(server.run())
-}
-
-/// Notes the peer of a connection. The kernel names it, so it cannot be forged.
-fn note_peer(connection: &dyn Any, data: &mut Extensions) {
-    if let Some(stream) = connection.downcast_ref::<TcpStream>()
-        && let (Ok(client), Ok(server)) = (stream.peer_addr(), stream.local_addr())
-    {
-        data.insert(Peer::Console(ConsolePeer::new(client, server)));
-    }
-    let Some(stream) = connection.downcast_ref::<UnixStream>() else {
-        return;
-    };
-    // Without credentials the connection gets no peer, and every request is refused.
-    if let Ok(credentials) = stream.peer_cred() {
-        data.insert(Peer::Local(access::peer(&credentials)));
     }
 }

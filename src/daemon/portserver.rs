@@ -1,13 +1,14 @@
 //! The port server's sockets.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use tokio::task::JoinHandle;
+use tokio::runtime::Handle;
 
+use super::doors::{Doors, Kind};
+use super::given::PassedOn;
 use super::listen::listen_on_socket;
 use super::{StartError, failed};
 use crate::config::Settings;
@@ -15,11 +16,11 @@ use crate::domain::local::LocalAddress;
 use crate::engine::service::Service;
 use crate::protocol::portserver::Portserver;
 
-/// A port server that listens and does not answer yet.
+/// A port server and its sockets.
 pub(super) struct Listening {
     server: Portserver,
     address: LocalAddress,
-    listeners: Vec<tokio::net::UnixListener>,
+    listeners: Vec<UnixListener>,
 }
 
 impl Listening {
@@ -28,7 +29,7 @@ impl Listening {
     pub(super) fn open(
         service: &Service,
         settings: &Settings,
-        mut passed_on: PassedOn,
+        passed_on: &mut PassedOn,
     ) -> Result<Option<Self>, StartError> {
         let portserver = &settings.portserver;
         let Some(address) = &portserver.address else {
@@ -52,91 +53,37 @@ impl Listening {
                 )))?
             }
         };
-        let listeners = listeners
-            .into_iter()
-            .map(tokio::net::UnixListener::from_std);
-        let listeners: io::Result<Vec<_>> = listeners.collect();
         Ok(Some(Self {
             server: Portserver::new(service.clone(), &portserver.pool),
             address: address.clone(),
-            listeners: listeners.map_err(failed("the port server"))?,
+            listeners,
         }))
     }
 
-    /// Answers from now on.
-    pub(super) fn start(self) -> Serving {
+    /// Puts its sockets among the doors, whose connections this runtime answers.
+    pub(super) fn serve_at(self, doors: &Doors) -> Portserver {
         tracing::info!(address = %self.address, "the port server listens");
-        let copies = self.listeners.iter();
-        let copies = copies.map(|it| it.as_fd().try_clone_to_owned());
-        let sockets = copies.collect::<io::Result<_>>().unwrap_or_else(|error| {
-            tracing::warn!(%error, "could not copy the port server's sockets; a service that takes over binds them anew");
-            Vec::new()
-        });
-        let serve = |listener| tokio::spawn(self.server.clone().serve(listener));
-        let tasks = self.listeners.into_iter().map(serve).collect();
-        Serving {
-            file: match self.address {
-                LocalAddress::Path(path) => Some(path),
-                LocalAddress::Abstract(_) => None,
-            },
-            server: self.server,
-            sockets,
-            tasks,
+        for listener in self.listeners {
+            let (server, runtime) = (self.server.clone(), Handle::current());
+            doors.add(Kind::Portserver, listener, move |stream, connection| {
+                let server = server.clone();
+                runtime.spawn(async move {
+                    if let Some(stream) = stream.unix() {
+                        server.serve(stream).await;
+                    }
+                    drop(connection);
+                });
+            });
         }
+        self.server
     }
 }
 
-/// A port server that answers.
-pub(super) struct Serving {
-    pub(super) server: Portserver,
-    /// Copies of its sockets, for a service that takes over: clients that connect in between wait for
-    /// the answer of that one.
-    sockets: Vec<OwnedFd>,
-    /// File of its socket. `None` for abstract names.
-    file: Option<PathBuf>,
-    pub(super) tasks: Vec<JoinHandle<()>>,
-}
-
-impl Serving {
-    /// Returns the sockets for a successor. Without one their file is removed. Its tasks must have
-    /// been aborted.
-    pub(super) fn stop(self, has_successor: bool) -> Vec<OwnedFd> {
-        log_statistics(Some(&self.server));
-        if let Some(file) = self.file.filter(|_| !has_successor) {
-            drop(std::fs::remove_file(file));
-        }
-        self.sockets
-    }
-}
-
-/// Sockets of the port server of a predecessor.
-pub(super) struct PassedOn(Vec<UnixListener>);
-
-impl PassedOn {
-    /// Takes them out of all sockets that were passed on.
-    pub(super) fn among(sockets: &mut Vec<OwnedFd>) -> Self {
-        let is_unix = |socket: &mut OwnedFd| {
-            let family = rustix::net::sockopt::socket_domain(socket);
-            family.is_ok_and(|family| family == rustix::net::AddressFamily::UNIX)
-        };
-        let found = sockets.extract_if(.., is_unix);
-        Self(found.map(UnixListener::from).collect())
-    }
-
-    fn named(&mut self, name: &[u8]) -> Option<UnixListener> {
-        self.take(|address| address.as_abstract_name() == Some(name))
-    }
-
-    fn at_path(&mut self, path: &Path) -> Option<UnixListener> {
-        // The kernel remembers the name that it was bound under before it was put in place.
-        let first = path.with_extension("new");
-        self.take(|address| address.as_pathname() == Some(&first))
-    }
-
-    fn take(&mut self, is_meant: impl Fn(&SocketAddr) -> bool) -> Option<UnixListener> {
-        let listens = |it: &UnixListener| it.local_addr().is_ok_and(|at| is_meant(&at));
-        let index = self.0.iter().position(listens)?;
-        Some(self.0.swap_remove(index))
+/// File of the port server's socket. `None` for abstract names.
+pub(super) fn file(settings: &Settings) -> Option<PathBuf> {
+    match &settings.portserver.address {
+        Some(LocalAddress::Path(path)) => Some(path.clone()),
+        _ => None,
     }
 }
 

@@ -1,22 +1,24 @@
 //! Signals: stop in order, stop at once, read the configuration again.
 
 use std::io;
-use std::sync::{Arc, OnceLock};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
-use actix_web::dev::ServerHandle;
-use actix_web::web::Data;
+use rustix::net::{RecvFlags, recv};
 use tokio::net::UnixStream;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::mpsc;
 
 use crate::api::AppState;
 use crate::config::{self, Settings, Sources};
 use crate::domain::event::EventKind;
-use crate::protocol::portserver::Portserver;
+use crate::protocol::descriptor::Asker;
+use crate::protocol::succession::Link;
+use crate::store::Paused;
 
+use super::doors::Kind;
 use super::notify::{ready, tell};
 use super::portserver::log_statistics;
-use crate::host::supervisor::Supervisor;
+use super::{Daemon, GRACE, predecessor};
 
 pub(super) struct Signals {
     terminate: Signal,
@@ -36,7 +38,7 @@ impl Signals {
     }
 
     /// Returns at SIGTERM or SIGINT; handles SIGHUP and SIGUSR1 meanwhile.
-    async fn stop(&mut self, mut on_hang_up: impl FnMut(), mut on_user: impl FnMut()) {
+    pub(super) async fn stop(&mut self, mut on_hang_up: impl FnMut(), mut on_user: impl FnMut()) {
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => return,
@@ -48,47 +50,88 @@ impl Signals {
     }
 }
 
-/// The connection of the service that takes over, if one does.
-pub(super) type Successor = Arc<OnceLock<UnixStream>>;
-
-/// Ways to stop the service, beside signals.
-pub(super) struct Stop {
-    pub(super) server: ServerHandle,
-    pub(super) takeovers: mpsc::Receiver<UnixStream>,
-    pub(super) successor: Successor,
-    /// Port server whose statistics SIGUSR1 logs.
-    pub(super) portserver: Option<Portserver>,
-    /// Supervisor to tell of a new configuration.
-    pub(super) supervisor: Option<Supervisor>,
+/// Reasons for a service to end.
+pub(super) enum End {
+    /// It was told to stop.
+    Stopped,
+    /// Its successor answers, and has the record, to which this service must not write.
+    Succeeded(Paused),
+    /// A successor of an earlier version waits for its end, and for these sockets.
+    Replaced(UnixStream, Vec<OwnedFd>),
 }
 
-pub(super) async fn obey(
-    mut signals: Signals,
-    mut stop: Stop,
-    state: Data<AppState>,
-    sources: Sources,
-) {
-    let statistics = || log_statistics(stop.portserver.as_ref());
-    let reload = || {
-        tell(stop.supervisor.as_ref(), "RELOADING=1");
-        reload(&state, &sources);
-        tell(stop.supervisor.as_ref(), &ready(&state));
-    };
+/// Runs until the service is to end, and has answered what was asked by then.
+pub(super) async fn obey(daemon: &mut Daemon) -> End {
+    let end = until_end(daemon).await;
+    if !matches!(end, End::Succeeded(_)) {
+        daemon.lock.mark_ending();
+    }
+    daemon.state.service.end_line();
+    daemon.state.service.journal().close();
+    daemon.entrance.doors.close().await;
+    daemon.entrance.workers.end_connections();
+    let closed = tokio::time::timeout(GRACE, daemon.entrance.doors.traffic().closed());
     tokio::select! {
-        () = signals.stop(reload, statistics) => {
-            tracing::info!("stopping; requests under way are answered, unless a second signal comes");
-        }
-        Some(successor) = stop.takeovers.recv() => {
-            tracing::info!("stopping, since another service takes over");
-            // Set once, here.
-            let _ = stop.successor.set(successor);
+        _ = closed => {}
+        () = daemon.signals.stop(|| {}, || {}) => {}
+    }
+    daemon.entrance.workers.stop();
+    end
+}
+
+async fn until_end(daemon: &mut Daemon) -> End {
+    loop {
+        match asked_to_end(daemon).await {
+            None => {
+                tracing::info!(
+                    "stopping; requests under way are answered, unless a second signal comes"
+                );
+                return End::Stopped;
+            }
+            // A signal that comes meanwhile counts once it is decided which service goes on.
+            Some(Asker::Successor(stream)) => {
+                if let Some(paused) = predecessor::hand_over(daemon, Link::new(stream)).await {
+                    return End::Succeeded(paused);
+                }
+            }
+            Some(Asker::Earlier(stream)) if is_there(&stream) => {
+                tracing::info!("stopping, since another service takes over");
+                let sockets = daemon.entrance.doors.copies(Some(Kind::Portserver));
+                return End::Replaced(stream, sockets.unwrap_or_default());
+            }
+            Some(Asker::Earlier(_)) => {
+                tracing::info!("a process that asked to take over went away; this service goes on");
+            }
         }
     }
-    state.service.journal().close();
-    let graceful = tokio::spawn(stop.server.stop(true));
-    signals.stop(|| {}, || {}).await;
-    graceful.abort();
-    stop.server.stop(false).await;
+}
+
+/// Returns the process that is to take over. `None` at a signal to stop.
+async fn asked_to_end(daemon: &mut Daemon) -> Option<Asker> {
+    let Daemon {
+        state,
+        sources,
+        signals,
+        entrance,
+        supervisor,
+        ..
+    } = daemon;
+    let statistics = || log_statistics(entrance.portserver.as_ref());
+    let reload = || {
+        tell(supervisor.as_ref(), "RELOADING=1");
+        reload(state, sources);
+        tell(supervisor.as_ref(), &ready(state));
+    };
+    tokio::select! {
+        () = signals.stop(reload, statistics) => None,
+        Some(asker) = entrance.takeovers.recv() => Some(asker),
+    }
+}
+
+/// Whether the other end of a connection is open.
+fn is_there(stream: &UnixStream) -> bool {
+    let peek = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+    !matches!(recv(stream, &mut [0; 1], peek), Ok((_, 0)))
 }
 
 /// Reads the configuration again. An invalid one changes nothing and is logged.

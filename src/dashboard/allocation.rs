@@ -17,6 +17,7 @@ use super::part::lease::LeaseRow;
 use crate::access::Viewer;
 use crate::answers::allocations;
 use crate::answers::document::{AllocationRecordDocument, AttemptDocument, LeaseDocument};
+use crate::answers::leases;
 use crate::api::AppState;
 use crate::api::problem::{Code, Problem};
 use crate::domain::lease::AllocationId;
@@ -81,7 +82,7 @@ async fn granted(
     let row = |stored: StoredLease| {
         // The books are ahead of the record.
         let document = match face.service.lease(stored.lease.id) {
-            Some(living) => LeaseDocument::of(&living, clock),
+            Some(living) => leases::document(&face.service, &living),
             None => LeaseDocument::of(&stored.lease, clock),
         };
         LeaseRow::of(document, viewer)

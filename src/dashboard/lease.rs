@@ -14,6 +14,7 @@ use super::part::lease::{Ends, LeaseRow};
 use super::releasing::{self, Wish};
 use crate::access::Viewer;
 use crate::answers::document::LeaseDocument;
+use crate::answers::leases;
 use crate::api::AppState;
 use crate::api::problem::{Code, Problem};
 use crate::domain::duration::HumanDuration;
@@ -62,13 +63,12 @@ pub(super) async fn show(
 
 /// A living lease from the books, or an ended one from the record.
 async fn find(face: &AppState, id: LeaseId) -> Result<LeaseDocument, Problem> {
-    let clock = face.service.clock();
     if let Some(lease) = face.service.lease(id) {
-        return Ok(LeaseDocument::of(&lease, clock));
+        return Ok(leases::document(&face.service, &lease));
     }
     let stored = face.service.store().lease(id).await?;
     let stored = stored.ok_or_else(|| Problem::new(Code::NotFound, "this lease does not exist"));
-    Ok(LeaseDocument::of(&stored?.lease, clock))
+    Ok(LeaseDocument::of(&stored?.lease, face.service.clock()))
 }
 
 impl LeasePage {

@@ -116,11 +116,10 @@ struct Found {
 }
 
 fn living(face: &AppState, viewer: &Viewer, filter: &Filter, now: Timestamp) -> Found {
-    let clock = face.service.clock();
     let living = face.service.leases();
     let mut found: Vec<LeaseDocument> = living
         .iter()
-        .map(|lease| leases::shown(LeaseDocument::of(lease, clock), viewer))
+        .map(|lease| leases::shown(leases::document(&face.service, lease), viewer))
         .filter(|lease| filter.matches(lease, now))
         .collect();
     filter.sort(&mut found);

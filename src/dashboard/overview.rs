@@ -28,8 +28,9 @@ use super::frame::{Frame, Params};
 use super::page::Page;
 use super::part::lease::{LeaseRow, urgency};
 use crate::access::Viewer;
-use crate::answers::document::{AttemptDocument, InterfaceDocument, LeaseDocument};
+use crate::answers::document::{AttemptDocument, InterfaceDocument};
 use crate::answers::interfaces;
+use crate::answers::leases;
 use crate::api::{AppState, attempts};
 use crate::domain::event::{Event, EventKind};
 use crate::domain::health::Check;
@@ -90,7 +91,7 @@ pub(super) async fn show(
     let living = service.leases();
     let interfaces = interface_rows(&face, &mut notices);
     let capacities = capacities(&face, &mut notices);
-    // The checks wait for the writer, the totals do not.
+    // The checks wait for a commit, the totals do not.
     let (checks, past) = tokio::join!(checks(&face), Past::of(&face, &viewer, now, &mut notices));
     let events = seen_events(&face, &viewer);
     let as_table = params.get("rates") == Some("table");
@@ -142,7 +143,7 @@ fn lease_table(
     let in_trouble = |lease: &&Arc<Lease>| urgency(lease.state) < 2;
     let cut = living.len() > LEASES;
     let row = |lease: &Arc<Lease>| {
-        let document = LeaseDocument::of(lease, face.service.clock());
+        let document = leases::document(&face.service, lease);
         LeaseRow {
             taken_by: taken_by(events, lease).map(str::to_owned),
             ..LeaseRow::of(document, viewer)

@@ -168,7 +168,7 @@ impl PortPage {
 
     /// Whether no lease and no socket is on the port.
     const fn is_free(&self) -> bool {
-        self.leases.is_empty() && self.about.occupants.is_empty()
+        self.leases.is_empty() && self.about.occupants.is_empty() && self.about.redirected.is_none()
     }
 
     fn is_lost(&self) -> bool {

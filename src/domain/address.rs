@@ -173,6 +173,17 @@ impl AddressGroup {
             .any(|mine| other.0.iter().any(|theirs| mine.overlaps(theirs)))
     }
 
+    /// Whether they are the wildcards of both families, which one dual-stack socket covers.
+    pub fn is_dual(&self) -> bool {
+        self.0.len() == 2 && self.0.iter().all(BindAddress::is_wildcard)
+    }
+
+    /// Whether a client of "localhost" may reach one of them.
+    pub fn has_localhost(&self) -> bool {
+        let mut addresses = self.0.iter();
+        addresses.any(|address| reaches_localhost(address.ip))
+    }
+
     /// Advertised host: 127.0.0.1 if it is held (by itself or by a wildcard), else ::1 if the IPv6
     /// wildcard is held, else the first address.
     pub fn advertised_host(&self) -> String {
@@ -190,6 +201,15 @@ impl AddressGroup {
             None => String::new(),
         }
     }
+}
+
+/// Whether a client of "localhost" may reach a socket on this address.
+pub fn reaches_localhost(ip: IpAddr) -> bool {
+    let localhost = [
+        IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(Ipv6Addr::LOCALHOST),
+    ];
+    ip.is_unspecified() || localhost.contains(&ip)
 }
 
 /// Writes an address with a port as clients do: IPv6 in brackets (RFC 3986 section 3.2.2), a zone
@@ -257,6 +277,13 @@ mod tests {
         assert_eq!(host(&["10.0.0.1", "127.0.0.1"]), "127.0.0.1");
         assert_eq!(host(&["::"]), "::1");
         assert_eq!(host(&["10.77.0.2"]), "10.77.0.2");
+    }
+
+    #[test]
+    fn localhost_is_both_loopback_addresses_and_wildcards() {
+        let has = |ips: &[&str]| AddressGroup::new(ips.iter().map(|ip| on(ip))).has_localhost();
+        assert!(has(&["127.0.0.1"]) && has(&["10.0.0.1", "::1"]) && has(&["::"]));
+        assert!(!has(&["127.0.0.2", "10.0.0.1"]));
     }
 
     #[test]

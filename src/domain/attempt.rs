@@ -62,6 +62,8 @@ pub enum Outcome {
     InUse,
     /// EACCES or EPERM: a privileged port, or a security module's veto.
     NotPermitted,
+    /// Bound, and given back: a packet filter sends its packets elsewhere, such as to a container.
+    Redirected,
     /// EADDRNOTAVAIL: the host does not have this address (any more).
     AddressNotAvailable,
     /// Any other error, such as no descriptors left.
@@ -69,6 +71,11 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// Whether something else has the port.
+    pub const fn is_taken(self) -> bool {
+        matches!(self, Self::InUse | Self::Redirected)
+    }
+
     /// Whether the port was got.
     pub const fn is_success(self) -> bool {
         matches!(self, Self::Bound | Self::Lingering)

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, Serializer};
-use strum::IntoStaticStr;
+use strum::{FromRepr, IntoStaticStr};
 
 use super::port::{Port, Protocol};
 use super::words::as_str;
@@ -111,7 +111,8 @@ impl Cost {
     }
 }
 
-/// Rule that makes a port dearer without excluding it.
+/// Rule that makes a port dearer without excluding it. The record stores the number of a variant, so new
+/// ones come at the end.
 #[derive(
     Debug,
     Clone,
@@ -125,6 +126,7 @@ impl Cost {
     Deserialize,
     JsonSchema,
     IntoStaticStr,
+    FromRepr,
 )]
 #[strum(serialize_all = "snake_case")]
 #[serde(rename_all = "snake_case")]

@@ -57,7 +57,14 @@ pub enum EventKind {
     Excluded,
     /// An excluded port was included again.
     Included,
+    /// The owner ended, and a process that it left behind has the lease now.
+    Inherited,
+    /// The program of a lease does not do with the port what the lease is for. The detail is advice.
+    Hint,
 }
+
+/// Header of a stream of events: the id of the latest event at its beginning.
+pub const LATEST_EVENT: &str = "portbook-latest-event";
 
 impl EventKind {}
 

@@ -57,6 +57,14 @@ pub struct Owner {
     /// server sets it: its clients leave their ports to children.
     #[serde(default)]
     pub until_reaped: bool,
+    /// Whether the program itself has ended and this process, which descends from it, has its lease
+    /// now.
+    #[serde(default)]
+    pub inherited: bool,
+    /// Whether it listens for a container engine. The lease is the engine's then: its gate stays open
+    /// although this process ends, since the next one is another process.
+    #[serde(default)]
+    pub engine: bool,
 }
 
 impl Owner {
@@ -126,6 +134,10 @@ pub struct Lease {
     pub scope_device: Option<u64>,
 }
 
+/// Time for which an unnamed lease is kept for the next listener of a container engine. Docker waits up to
+/// a minute between two restarts.
+pub const ENGINE_RETURNS: Duration = Duration::from_secs(90);
+
 /// Name of the console's own lease.
 pub const CONSOLE_NAME: &str = "portbook-console";
 
@@ -142,6 +154,18 @@ impl Lease {
         self.state = State::Reserved;
         self.owner = None;
         self.idle_since.get_or_insert(now);
+    }
+
+    /// Whether a container engine has claimed it, whose listeners come and go.
+    pub fn is_engines(&self) -> bool {
+        self.owner.as_ref().is_some_and(|owner| owner.engine)
+    }
+
+    /// Notes that no listener of its engine is there: without a name it waits a while for the next one.
+    pub fn wait_for_engine(&mut self, now: BootTime) {
+        if self.is_engines() && self.name.is_none() && self.claim_by.is_none() {
+            self.claim_by = Some(now.after(ENGINE_RETURNS));
+        }
     }
 
     /// Time of the last known use.

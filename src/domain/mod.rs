@@ -4,11 +4,13 @@
 pub mod address;
 pub mod attempt;
 pub mod candidate;
+pub mod container;
 pub mod duration;
 pub mod event;
 pub mod exclusion;
 pub mod explanation;
 pub mod health;
+pub mod hint;
 pub mod history;
 pub mod lease;
 pub mod local;

@@ -10,6 +10,8 @@ use super::attempt::Occupant;
 pub struct Outsider {
     /// Process and state of the socket.
     pub occupant: Occupant,
+    /// Local addresses of its sockets on the port, with the port. Empty if they are not known.
+    pub addresses: Vec<String>,
     /// Whether it came while portbook was not running.
     pub while_away: bool,
 }
@@ -28,7 +30,7 @@ impl From<Occupant> for Outsider {
     fn from(occupant: Occupant) -> Self {
         Self {
             occupant,
-            while_away: false,
+            ..Self::default()
         }
     }
 }
@@ -36,6 +38,9 @@ impl From<Occupant> for Outsider {
 impl fmt::Display for Outsider {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.occupant.fmt(f)?;
+        if !self.addresses.is_empty() {
+            write!(f, " on {}", self.addresses.join(" "))?;
+        }
         if self.while_away {
             f.write_str(", since portbook was away")?;
         }
@@ -57,15 +62,16 @@ mod tests {
                 command: Some("nc\u{1b}".to_owned()),
                 state: SocketState::Listening,
             },
+            addresses: vec!["[::1]:80".to_owned()],
             while_away: true,
         };
         assert_eq!(
             outsider.veiled(|uid| uid == 1000).to_string(),
-            "nc\u{fffd} (pid 7), since portbook was away"
+            "nc\u{fffd} (pid 7) on [::1]:80, since portbook was away"
         );
         assert_eq!(
             outsider.veiled(|uid| uid == 1001).to_string(),
-            "a process that the kernel does not name of uid 1000, since portbook was away"
+            "a process that the kernel does not name of uid 1000 on [::1]:80, since portbook was away"
         );
     }
 }

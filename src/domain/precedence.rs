@@ -14,6 +14,7 @@ use std::fmt;
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use strum::FromRepr;
 
 use super::attempt::printable;
 use super::port::{Port, PortSet};
@@ -23,9 +24,21 @@ use super::reason::Reason;
 /// otherwise: with 8888 preferred, up to 8988.
 pub const PREFER_SPAN: u16 = 100;
 
-/// One step of the precedence, in the order of this enumeration.
+/// One step of the precedence, in the order of this enumeration. The record stores the number of a
+/// variant, so it never changes.
 #[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+    FromRepr,
 )]
 #[serde(rename_all = "snake_case")]
 pub enum Step {

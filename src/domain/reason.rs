@@ -3,11 +3,12 @@
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use strum::IntoStaticStr;
+use strum::{FromRepr, IntoStaticStr};
 
 use super::words::as_str;
 
-/// Reason for which a port was passed over.
+/// Reason for which a port was passed over. The record stores the number of a variant, so new ones come
+/// at the end.
 #[derive(
     Debug,
     Clone,
@@ -21,6 +22,7 @@ use super::words::as_str;
     Deserialize,
     JsonSchema,
     IntoStaticStr,
+    FromRepr,
 )]
 #[strum(serialize_all = "snake_case")]
 #[serde(rename_all = "snake_case")]
@@ -64,6 +66,8 @@ pub enum Reason {
     BrokenRow,
     /// The request asks for another protocol, other interfaces or another port than the name had.
     AskedOtherwise,
+    /// A packet filter sends its packets elsewhere, such as to a container.
+    Redirected,
 }
 
 impl Reason {
@@ -89,6 +93,7 @@ impl Reason {
             Self::Preferred => "preferred",
             Self::BrokenRow => "no start of a free row",
             Self::AskedOtherwise => "not asked for any more",
+            Self::Redirected => "redirected by a packet filter, such as to a container",
         }
     }
 

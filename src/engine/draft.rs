@@ -6,6 +6,7 @@ use crate::domain::explanation::Explanation;
 use crate::domain::lease::{Guard, Handover, Lease, LeaseId, Name, State};
 use crate::domain::port::{Port, Protocol};
 use crate::engine::{caller::Mode, context::RequestContext, engine::Engine};
+use crate::host::hold::can_stay_beneath;
 use crate::store::AllocationRecord;
 
 pub(super) fn record(
@@ -41,7 +42,9 @@ pub(super) fn new_lease(
     protocol: Protocol,
 ) -> Lease {
     let now = engine.clock.boot();
-    let handover = asked.plan.handover.for_protocol(protocol);
+    // Only the request can know that its program shares its port.
+    let gate_for_udp = asked.request.handover.is_some() && can_stay_beneath(&asked.plan.group);
+    let handover = asked.plan.handover.for_protocol(protocol, gate_for_udp);
     Lease {
         id: LeaseId(engine.new_id()),
         allocation: asked.id,

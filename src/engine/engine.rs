@@ -16,16 +16,22 @@ use super::learning::Learning;
 use super::leases::Leases;
 use super::line::Line;
 use super::lock::Guarded;
+use super::looked::Looked;
 use super::rules::RulesInForce;
 use crate::config::Settings;
+use crate::engine::publications::Containers;
 use crate::host::clock::Clock;
 use crate::host::interface::Interfaces;
 use crate::host::kernel;
+use crate::host::pidfd::Pidfds;
 use crate::store::Store;
 use crate::telemetry::metrics::Metrics;
 
 /// Number of descriptors that holds leave to clients, files and the runtime.
-const KEPT_FREE: u64 = 256;
+pub const KEPT_FREE: u64 = 256;
+
+/// Number of doors at which other users keep connections: console, API and descriptor socket.
+const DOORS: u64 = 3;
 
 /// All state of the engine.
 #[derive(Debug)]
@@ -35,18 +41,24 @@ pub(super) struct Engine {
     pub(super) store: Store,
     pub(super) interfaces: Interfaces,
     pub(super) rules: RulesInForce,
-    pub(super) learning: Learning,
+    pub(super) learning: Arc<Learning>,
     pub(super) journal: Journal,
     pub(super) leases: Arc<Leases>,
     pub(super) line: Line,
     pub(super) repairs: Guarded<Repairs>,
     pub(super) folders: Guarded<Folders>,
+    /// Last look for programs on other ports than theirs.
+    pub(super) elsewhere: Guarded<Looked>,
+    /// Names of containers on ports.
+    pub(super) containers: Guarded<Containers>,
+    pub(super) pidfds: Pidfds,
     /// Whether a task listens to the kernel's news of interfaces.
     pub(super) is_watching: AtomicBool,
     pub(super) runtime: tokio::runtime::Handle,
     /// Maximum number of open descriptors of this process.
     pub(super) descriptor_limit: u64,
     rng: Guarded<fastrand::Rng>,
+    last_id: Guarded<Uuid>,
 }
 
 impl Engine {
@@ -63,16 +75,20 @@ impl Engine {
             mode,
             interfaces: Interfaces::open(),
             rules: RulesInForce::new(settings),
-            learning: Learning::new(store.clone(), clock.clone(), half_life),
+            learning: Arc::new(Learning::new(store.clone(), clock.clone(), half_life)),
             journal: Journal::new(clock.clone(), Metrics::new(store.metrics())),
             leases: Arc::new(Leases::new(store.clone(), clock.clone())),
             line: Line::default(),
             repairs: Guarded::default(),
             folders: Guarded::default(),
+            elsewhere: Guarded::default(),
+            containers: Guarded::default(),
+            pidfds: Pidfds::default(),
             is_watching: AtomicBool::new(false),
             runtime: tokio::runtime::Handle::current(),
             descriptor_limit: descriptor_limit(mode),
             rng: Guarded::new(rng),
+            last_id: Guarded::default(),
             clock,
             store,
         }
@@ -88,17 +104,37 @@ impl Engine {
         self.rng.with(fastrand::Rng::fork)
     }
 
-    /// Returns a new id. Ids sort by time (UUID version 7, RFC 9562).
+    /// Returns a new id, greater than all before it: lists are in the order of grants. It begins with the
+    /// time (UUID version 7, RFC 9562).
     pub(super) fn new_id(&self) -> Uuid {
         let mut random = [0; 10];
-        self.rng.with(|rng| rng.fill(&mut random));
+        let step = self.rng.with(|rng| {
+            rng.fill(&mut random);
+            u128::from(rng.u32(1..))
+        });
         let ms = u64::try_from(self.clock.now().as_millisecond()).unwrap_or(0);
-        uuid::Builder::from_unix_timestamp_millis(ms, &random).into_uuid()
+        let id = uuid::Builder::from_unix_timestamp_millis(ms, &random).into_uuid();
+        self.last_id.with(|last| {
+            // In one millisecond, or after the clock was set back, an id lies a random step behind the last
+            // one, so that it cannot be guessed (RFC 9562, 6.2). The steps of one millisecond do not reach
+            // the bits above.
+            if id <= *last {
+                *last = Uuid::from_u128(last.as_u128().saturating_add(step));
+            } else {
+                *last = id;
+            }
+            *last
+        })
     }
 
     /// Maximum number of descriptors that holds and watches may keep open.
     pub(super) fn descriptor_budget(&self) -> usize {
-        let budget = self.descriptor_limit.saturating_sub(KEPT_FREE);
+        let guests = kernel::guest_connections(self.descriptor_limit) * DOORS;
+        let kept_free = match self.mode {
+            Mode::Serving => KEPT_FREE.max(guests),
+            Mode::Embedded => KEPT_FREE,
+        };
+        let budget = self.descriptor_limit.saturating_sub(kept_free);
         usize::try_from(budget).unwrap_or(usize::MAX)
     }
 }
@@ -111,4 +147,17 @@ fn descriptor_limit(mode: Mode) -> u64 {
         Mode::Embedded => None,
     };
     limit.unwrap_or(1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::engine::keeper::tests::place;
+
+    #[tokio::test]
+    async fn ids_of_one_millisecond_are_in_their_order() {
+        let place = place().await;
+        let ids: Vec<_> = (0..1000).map(|_| place.service.0.new_id()).collect();
+        assert!(ids.is_sorted_by(|one, next| one < next), "{ids:?}");
+        assert!(ids.iter().all(|id| id.get_version_num() == 7));
+    }
 }

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use crate::domain::exclusion::{Exclusion, LONGEST_REASON};
 use crate::domain::lease::Lease;
 use crate::domain::port::{Port, PortSet, Protocol, Protocols};
-use crate::engine::{caller::Caller, engine::Engine, refusal::Refusal, told::holder_text};
-use crate::host::process;
+use crate::engine::{
+    at_work::is_at_work, caller::Caller, engine::Engine, refusal::Refusal, told::holder_text,
+};
 use crate::store::StoreError;
 
 /// Ports that were excluded.
@@ -34,7 +35,7 @@ impl Excluded {
 pub fn what_follows(lease: &Lease, caller: &Caller) -> String {
     let (port, protocol) = (lease.port, lease.protocol);
     let holder = holder_text(lease, caller);
-    let at_work = lease.owner.as_ref().is_some_and(process::is_running);
+    let at_work = is_at_work(lease);
     let follows = match (&lease.name, at_work) {
         (Some(_), true) => "it keeps the port while that program runs, and moves at its next start",
         (Some(_), false) => "it moves at its next start",

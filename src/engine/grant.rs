@@ -101,12 +101,12 @@ fn owner(
     let Some(pid) = request.owner_pid else {
         return Ok(None);
     };
-    if caller.foreign_pids {
-        return Err(Refusal::InvalidRequest(format!(
-            "owner_pid {pid}: your process ids are of another pid namespace and name nobody \
-             here; give the lease a ttl instead"
-        )));
-    }
+    let pid = match inner_pid(caller, pid) {
+        Ok(pid) => pid,
+        // It ends by its time, whatever becomes of the process.
+        Err(_) if request.ttl.is_some() => return Ok(None),
+        Err(why) => return Err(Refusal::InvalidRequest(why)),
+    };
     let mut owner = process::owner(pid).map_err(|error| match error {
         ProcessError::Unreadable { .. } => Refusal::Process(error),
         _ => Refusal::InvalidRequest(format!("owner_pid {pid}: {error}")),
@@ -117,11 +117,35 @@ fn owner(
             owner.uid
         )));
     }
-    if engine.mode == Mode::Serving && !process::same_net_namespace(pid).unwrap_or(true) {
+    // The caller itself was looked at when it connected.
+    let is_other = caller.pid != Some(pid);
+    if engine.mode == Mode::Serving && is_other && !process::same_net_namespace(pid).unwrap_or(true)
+    {
         return Err(Refusal::OtherNetworkNamespace(pid));
     }
     owner.until_reaped = request.until_reaped;
     Ok(Some(owner))
+}
+
+/// Translates a pid that a caller names into portbook's own pid namespace. In another one, the kernel names
+/// the caller alone, so the pid must be the caller's, or that of a process that started it.
+fn inner_pid(caller: &Caller, pid: u32) -> Result<u32, String> {
+    if !caller.foreign_pids {
+        return Ok(pid);
+    }
+    let hidden = caller.pid.is_none();
+    let found = caller.pid.and_then(|peer| process::named_by(peer, pid));
+    found.ok_or_else(|| {
+        let why = if hidden {
+            "this service runs in a pid namespace that does not show your processes"
+        } else {
+            "your process ids are of another pid namespace, and this is neither your process nor one that started it"
+        };
+        format!(
+            "owner_pid {pid}: {why}; take the port with `portbook alloc` and let the program that listens \
+             claim it, give the lease a ttl, or start the container with --pid host"
+        )
+    })
 }
 
 async fn search_and_grant(
@@ -197,7 +221,8 @@ async fn refused(
         .allocation(&record)
         .attempts(&record, &attempts);
     if let Err(error) = engine.store.commit(batch).await {
-        tracing::warn!(%error, "could not record a refusal; it is missing from history");
+        // The store tells of its failure once.
+        tracing::debug!(%error, "could not record a refusal; it is missing from history");
     }
     engine.journal.refused(asked.id, caller.uid, &refusal, said);
     refusal

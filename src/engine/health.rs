@@ -35,9 +35,18 @@ pub(super) async fn health(engine: &Arc<Engine>) -> Vec<Check> {
 }
 
 async fn check_record(engine: &Arc<Engine>) -> Check {
-    match engine.store.commit(engine.store.batch()).await {
-        Ok(_) => Check::ok("record", "it takes commits"),
-        Err(error) => Check::new("record", Condition::Fail, error.to_string()),
+    match engine.store.check().await {
+        Ok(()) => match engine.store.damage() {
+            None => Check::ok("record", "it takes commits"),
+            Some(damage) => Check::new("record", Condition::Warn, damage),
+        },
+        Err(error) => {
+            let owed = match engine.store.owed() {
+                0 => String::new(),
+                count => format!("; changes of {count} leases wait in memory"),
+            };
+            Check::new("record", Condition::Fail, format!("{error}{owed}"))
+        }
     }
 }
 

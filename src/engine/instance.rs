@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use crate::domain::attempt::printable;
 use crate::domain::lease::{Lease, Name};
-use crate::engine::{context::RequestContext, engine::Engine, refusal::Refusal, told::owner_text};
-use crate::host::process;
+use crate::engine::{
+    at_work::is_at_work, context::RequestContext, engine::Engine, refusal::Refusal,
+    told::owner_text,
+};
 
 /// Maximum number of instances that are checked for an unused one.
 const INSTANCES: u32 = 1000;
@@ -22,10 +24,8 @@ pub(super) fn check_is_away(
     };
     for lease in leases {
         let other = lease.owner.as_ref().filter(|owner| !owner.is(wanted));
-        if let (Some(_), Some(name)) = (
-            other.filter(|owner| process::is_running(owner)),
-            &lease.name,
-        ) {
+        let other = other.filter(|_| is_at_work(lease));
+        if let (Some(_), Some(name)) = (other, &lease.name) {
             return Err(Refusal::NameTaken {
                 name: name.clone(),
                 why: at_work(engine, lease, name),
@@ -41,13 +41,19 @@ fn at_work(engine: &Arc<Engine>, lease: &Lease, name: &Name) -> String {
         format!(" for {}", printable(&folder.display().to_string()))
     });
     let (program, port) = (owner_text(lease), lease.port);
+    let is_left = lease.owner.as_ref().is_some_and(|owner| owner.inherited);
+    let left = if is_left {
+        ", which the last run left behind,"
+    } else {
+        ""
+    };
     let way_out = if lease.is_console() {
         "; stop that service before another one uses a copy of its data directory".to_owned()
     } else {
         let next = next_instance(engine, lease, name);
         format!("; for a second one beside it ask for an instance: --instance {next}")
     };
-    format!("{program} lives and has it, with port {port}{of}{way_out}")
+    format!("{program}{left} lives and has it, with port {port}{of}{way_out}")
 }
 
 /// The number of the first instance that no lease has.

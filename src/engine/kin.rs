@@ -6,7 +6,9 @@ use std::sync::Arc;
 use crate::domain::lease::{Lease, LeaseId};
 use crate::domain::port::{Port, Protocol};
 use crate::domain::relation::Relation;
-use crate::engine::{engine::Engine, look::Inodes};
+use crate::engine::engine::Engine;
+use crate::engine::sight::{Inodes, shares_localhost};
+use crate::engine::whose::{Made, Whose, whose};
 use crate::host::occupancy::Entry;
 use crate::host::process::{self, Process};
 
@@ -76,12 +78,7 @@ impl Kin {
 
     /// Relates a socket of which these processes have a descriptor. Reads `/proc`.
     pub fn of(&self, entry: &Entry, processes: &[Process]) -> Related {
-        let leases = self.by_port.get(&(entry.protocol, entry.port));
-        let leases = leases.into_iter().flatten().filter(|lease| {
-            let mut addresses = lease.addresses.addresses().iter();
-            addresses.any(|address| entry.overlaps(address))
-        });
-        let leases: Vec<&Arc<Lease>> = leases.collect();
+        let leases = self.leases_of(entry);
         if !processes.is_empty() && processes.iter().all(|process| process.pid == self.me) {
             return Related::of(Relation::Portbook, leases.first().copied());
         }
@@ -99,21 +96,33 @@ impl Kin {
         }
     }
 
+    /// The leases on the address of a socket, else those for which a client of "localhost" may take it.
+    fn leases_of(&self, entry: &Entry) -> Vec<&Arc<Lease>> {
+        let on_port = self.by_port.get(&(entry.protocol, entry.port));
+        let on_port = on_port.into_iter().flatten();
+        let here = on_port.clone().filter(|lease| {
+            let mut addresses = lease.addresses.addresses().iter();
+            addresses.any(|address| entry.overlaps(address))
+        });
+        let here: Vec<&Arc<Lease>> = here.collect();
+        if here.is_empty() {
+            return on_port
+                .filter(|lease| shares_localhost(entry, &lease.addresses))
+                .collect();
+        }
+        here
+    }
+
     fn owns(&self, lease: &Lease, entry: &Entry, processes: &[Process]) -> bool {
         let known = self.listeners.get(&lease.id);
         if known.is_some_and(|inodes| inodes.contains(&entry.inode)) {
             return true;
         }
-        let same_user = entry.uid == Some(lease.uid);
-        match &lease.owner {
-            Some(owner) => {
-                let mut pids = processes.iter().map(|process| process.pid);
-                let descends = pids.any(|pid| process::is_descendant(pid, owner.pid));
-                // Where the processes are not ours to see, the socket's user has to do.
-                descends || (same_user && processes.is_empty())
-            }
+        match whose(entry, processes, lease, &Made::default()) {
+            Whose::Owner => true,
             // The first listener of its user is about to claim it.
-            None => same_user && lease.claim_by.is_some(),
+            Whose::Claimant => lease.claim_by.is_some() || lease.is_engines(),
+            Whose::Portbook | Whose::Proxy | Whose::Outsider => false,
         }
     }
 

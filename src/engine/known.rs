@@ -11,10 +11,10 @@ use crate::domain::port::{Port, Protocol};
 use crate::domain::precedence::Skipped;
 use crate::domain::reason::Reason;
 use crate::engine::{
-    allocator::Wish, context::RequestContext, engine::Engine, fate::Fate, fate::Known, instance,
-    keeper::ending, name, observer, refusal::Refusal, told::held_text, told::owner_text,
+    allocator::Wish, at_work, at_work::is_at_work, context::RequestContext, engine::Engine,
+    fate::Fate, fate::Known, instance, keeper::ending, name, observer, refusal::Refusal,
+    told::held_text, told::owner_text,
 };
-use crate::host::process;
 
 /// Looks up every name of a request. Empty for a request without names.
 pub(super) async fn look_up_names(
@@ -36,7 +36,11 @@ async fn known_name(
     name: &Name,
     preferred: Option<Port>,
 ) -> Result<Known, Refusal> {
-    let leases = seen_leases(engine, asked, name, preferred).await;
+    let mut leases = seen_leases(engine, asked, name, preferred).await;
+    if asked.owner.is_some() && !asked.request.dry_run {
+        at_work::wait_for_rest(engine, &leases).await;
+        leases = name::leases_named(engine, asked, name).await;
+    }
     let Some(port) = leases.first().map(|lease| lease.port) else {
         let last = last_port(engine, asked, name).await?;
         return Ok(seeks(Vec::new(), preferred, last));
@@ -79,7 +83,8 @@ async fn seen_leases(
     let moves = leases.iter().any(elsewhere) || misfit(asked, &leases).is_some();
     let unseen = |lease: &Arc<Lease>| {
         let unclaimed = moves && lease.owner.is_none();
-        lease.state == State::Handed && (unclaimed || engine.leases.hold_of(lease.id).is_none())
+        let is_unheld = || engine.leases.hold_of(lease.id).is_none();
+        lease.state == State::Handed && (unclaimed || lease.is_engines() || is_unheld())
     };
     if !leases.iter().any(unseen) {
         return leases;
@@ -175,10 +180,6 @@ fn judge(
         },
     };
     Ok(Known { leases, fate })
-}
-
-fn is_at_work(lease: &Arc<Lease>) -> bool {
-    lease.owner.as_ref().is_some_and(process::is_running)
 }
 
 /// Something that living leases are not and should be.

@@ -9,7 +9,7 @@ use crate::engine::{
     allocated::Allocated, context::RequestContext, engine::Engine, fate::Known, keeper::gate,
     keeper::watch, refusal::Refusal,
 };
-use crate::host::hold::{Hold, Take};
+use crate::host::hold::{Hold, Take, can_stay_beneath};
 use crate::host::process;
 
 /// The living leases of a name. One that is ending is waited for, so that its port is free
@@ -45,7 +45,8 @@ pub(super) async fn is_still_ours(
     };
     // Released, its program may be about to bind: a hold would be in its way.
     let let_go = lease.handover == Handover::Release && lease.state == State::Handed;
-    let in_use = lease.owner.as_ref().is_some_and(process::is_running) || let_go;
+    let in_use =
+        lease.owner.as_ref().is_some_and(process::is_running) || lease.is_engines() || let_go;
     let ours = lease.state != State::Lost
         && (in_use
             || engine.leases.hold_of(lease.id).is_some()
@@ -151,8 +152,10 @@ pub(super) async fn hand(
             .leases
             .change(id, |lease| terms.apply(lease, now))
             .await?;
-        gate::hand_over(&engine, &changed).await?;
+        engine.leases.note_handed(id);
+        // Watched first: an owner that is refused the port ends, and must be missed.
         watch::watch(&engine, &changed);
+        gate::hand_over(&engine, &changed).await?;
         engine.leases.get(id).ok_or(Refusal::NotFound)
     };
     let handed = tokio::spawn(handing).await;
@@ -175,12 +178,15 @@ impl Terms {
     fn apply(self, lease: &mut Lease, now: BootTime) {
         lease.state = State::Handed;
         lease.idle_since = None;
-        lease.owner = self.owner;
+        // A container engine may come back meanwhile.
+        let engine = lease.owner.take().filter(|owner| owner.engine);
+        lease.owner = self.owner.or(engine);
         lease.claim_by = self.claim_by;
         lease.ttl = self.ttl;
         lease.expires = self.ttl.map(|ttl| now.after(ttl));
         if let Some(handover) = self.handover {
-            lease.handover = handover.for_protocol(lease.protocol);
+            let gate_for_udp = can_stay_beneath(&lease.addresses);
+            lease.handover = handover.for_protocol(lease.protocol, gate_for_udp);
         }
         if !self.labels.is_empty() {
             lease.labels = self.labels;

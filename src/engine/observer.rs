@@ -4,10 +4,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::domain::hint::Hint;
 use crate::domain::lease::{Guard, Handover, Lease, Owner, State};
+use crate::domain::outsider::Outsider;
 use crate::engine::{
-    engine::Engine, keeper::conflict, keeper::watch, leases::Leases, leases::recovered_state,
-    look::Seen, look::Sight, look::look, refusal::Refusal,
+    containers, elsewhere, engine::Engine, ignored, keeper::conflict, keeper::watch,
+    leases::Leases, leases::recovered_state, look::look, refusal::Refusal, sight::Seen,
+    sight::Sight, taking::Verdict,
 };
 use crate::host::process;
 
@@ -21,6 +24,8 @@ pub(super) async fn run(engine: &Arc<Engine>) {
     loop {
         rounds.tick().await;
         observe(engine).await;
+        containers::refresh_if_due(engine);
+        elsewhere::look(engine).await;
     }
 }
 
@@ -28,8 +33,8 @@ pub(super) async fn run(engine: &Arc<Engine>) {
 pub(super) async fn observe(engine: &Arc<Engine>) {
     let me = std::process::id();
     let handed = engine.leases.filtered(|lease| {
-        matches!(lease.state, State::Handed | State::Active | State::Lost)
-            && lease.owner.as_ref().is_none_or(|owner| owner.pid != me)
+        let states = [State::Handed, State::Active, State::Degraded, State::Lost];
+        states.contains(&lease.state) && lease.owner.as_ref().is_none_or(|owner| owner.pid != me)
     });
     observe_these(engine, handed).await;
 }
@@ -39,61 +44,91 @@ pub(super) async fn observe_these(engine: &Arc<Engine>, handed: Vec<Arc<Lease>>)
     if handed.is_empty() {
         return;
     }
-    let known = engine.leases.listeners();
+    let known = engine.leases.known(&handed);
     let found = tokio::task::spawn_blocking(move || look(&handed, &known)).await;
     for seen in found.unwrap_or_default() {
         let lease = Arc::clone(&seen.lease);
-        if let Err(error) = note_sight(engine, seen).await {
+        if let Err(error) = note_seen(engine, seen).await {
             tracing::error!(%error, lease = %lease.id, "what was seen could not be recorded");
         }
     }
 }
 
-async fn note_sight(engine: &Arc<Engine>, seen: Seen) -> Result<(), Refusal> {
+async fn note_seen(engine: &Arc<Engine>, seen: Seen) -> Result<(), Refusal> {
     let _turn = engine.leases.turn(seen.lease.id).await;
     // What has changed since the look is looked at again in the next round.
     let lease = engine.leases.living(seen.lease.id);
     let Some(lease) = lease.filter(|lease| lease.revision == seen.lease.revision) else {
         return Ok(());
     };
-    let lease = &*lease;
-    let of_owner = matches!(seen.sight, Sight::Owner | Sight::Claimant(_));
-    engine
-        .leases
-        .set_listeners(lease.id, of_owner.then_some(seen.inodes));
-    match seen.sight {
+    if !seen.outsiders.is_empty() && is_owner_ending(&lease) {
+        // Its watch looks for what it left behind first.
+        return Ok(());
+    }
+    let (before, verdict) = engine.leases.note_look(&seen);
+    let lost = note_sight(engine, &lease, seen.sight, verdict).await?;
+    conflict::tell_beside(engine, &lease, &before, &seen.outsiders, lost.as_ref());
+    Ok(())
+}
+
+/// Whether the owner of a lease is gone, and its watch has not ended the lease yet.
+fn is_owner_ending(lease: &Lease) -> bool {
+    let mut owner = lease.owner.iter();
+    owner.any(|owner| !owner.until_reaped && !owner.engine && !process::is_running(owner))
+}
+
+/// Changes the lease as its port is seen. Returns the outsider that was told meanwhile.
+async fn note_sight(
+    engine: &Arc<Engine>,
+    lease: &Lease,
+    sight: Sight,
+    verdict: Verdict,
+) -> Result<Option<Outsider>, Refusal> {
+    match sight {
+        // Its address decides when it is well again.
+        _ if lease.state == State::Degraded => {}
         Sight::Free if lease.state == State::Lost => find_again(engine, lease).await?,
         Sight::Free if lease.state == State::Active => {
             // The owner lives and may listen again, as watchers do.
-            engine
-                .leases
-                .change(lease.id, |lease| lease.state = State::Handed)
-                .await?;
+            let now = engine.clock.boot();
+            let handed = |lease: &mut Lease| {
+                lease.state = State::Handed;
+                lease.wait_for_engine(now);
+            };
+            engine.leases.change(lease.id, handed).await?;
         }
-        Sight::Owner if lease.state != State::Active => {
-            let command = lease
-                .owner
-                .as_ref()
-                .map(|owner| process::command(owner.pid));
-            let active = engine.leases.change(lease.id, |lease| {
-                lease.state = State::Active;
-                // `run` became its program since it asked.
-                if let (Some(owner), Some(Ok(command))) = (&mut lease.owner, command) {
-                    owner.command = command;
-                }
-                if lease.guard == Guard::None {
-                    lease.guard = Guard::Owner;
-                }
-            });
-            let active = active.await?;
-            engine.journal.active(&active, "the owner listens");
+        Sight::Owner if verdict == Verdict::Ignores => {
+            ignored::tell(engine, lease, Hint::sockets_wait(lease.port)).await?;
         }
-        Sight::Claimant(owner) if lease.claim_by.is_some() => claim(engine, lease, owner).await?,
+        Sight::Owner if verdict == Verdict::Unsure => {}
+        Sight::Owner if lease.state != State::Active => activate(engine, lease).await?,
+        Sight::Claimant(owner) if lease.claim_by.is_some() || lease.is_engines() => {
+            claim(engine, lease, owner).await?;
+        }
         Sight::Outsider(who) if lease.state != State::Lost => {
-            conflict::lose(engine, lease, who).await?;
+            conflict::lose(engine, lease, who.clone()).await?;
+            return Ok(Some(who));
         }
         Sight::Free | Sight::Owner | Sight::Claimant(_) | Sight::Outsider(_) => {}
     }
+    Ok(None)
+}
+
+async fn activate(engine: &Arc<Engine>, lease: &Lease) -> Result<(), Refusal> {
+    let owner = lease.owner.as_ref();
+    let command = owner.map(|owner| process::command(owner.pid));
+    let active = engine.leases.change(lease.id, |lease| {
+        lease.state = State::Active;
+        lease.claim_by = None;
+        // `run` became its program since it asked.
+        if let (Some(owner), Some(Ok(command))) = (&mut lease.owner, command) {
+            owner.command = command;
+        }
+        if lease.guard == Guard::None {
+            lease.guard = Guard::Owner;
+        }
+    });
+    engine.journal.active(&*active.await?, "the owner listens");
     Ok(())
 }
 

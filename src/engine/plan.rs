@@ -1,6 +1,7 @@
 //! Plans: a request with every blank filled from its pool: pool, bind addresses, ranges, order and
 //! limits.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use crate::domain::precedence;
 use crate::domain::request::Request;
 use crate::domain::selector::Selector;
 use crate::host::interface::{Snapshot, resolve};
+use crate::host::redirect::addresses_to_try;
 
 /// More addresses than a host has use for; a bound for what one request can make portbook do.
 const MAX_ADDRESSES: usize = 64;
@@ -32,6 +34,9 @@ pub struct Plan {
     pub pool: Arc<Pool>,
     /// Addresses to hold.
     pub group: AddressGroup,
+    /// Addresses at which a port is tried for a rule that redirects it. Empty on hosts without
+    /// containers.
+    pub tried_at: Vec<IpAddr>,
     /// Free for which protocols.
     pub protocols: Protocols,
     /// Ranges of the candidates.
@@ -116,6 +121,7 @@ impl Plan {
         Ok(Self {
             start: request.prefer.filter(within).or(pool.prefer),
             upwards: upwards(request, &pool, &group, &ranges, settings),
+            tried_at: addresses_to_try(&group, host),
             group,
             protocols: request.protocol.unwrap_or(pool.protocol),
             ranges,

@@ -9,7 +9,8 @@ use tokio::time::Sleep;
 use crate::domain::pool::DEFAULT_POOL;
 use crate::domain::request::Request;
 use crate::engine::{
-    allocated::Allocated, caller::Caller, engine::Engine, grant, measures, refusal::Refusal,
+    allocated::Allocated, caller::Caller, engine::Engine, grant, line::Ended, measures,
+    refusal::Refusal,
 };
 use crate::telemetry::Stopwatch;
 
@@ -46,16 +47,18 @@ pub(super) async fn allocate_in_turn(
     if !engine.settings().pools.contains_key(pool) {
         return grant::allocate_now(engine, caller, request).await;
     }
+    let _waiting = engine.line.wait();
     let turn = engine.line.head_of(pool);
     // One port by number, or several in a row, may take long to come free; a request for just
     // any port does not stand behind that.
     let in_line = request.port.is_none() && request.block.is_none();
     let time_is_up = tokio::time::sleep(limit);
     tokio::pin!(time_is_up);
-    // The semaphore is never closed, so this is only about time.
+    // The semaphore is never closed.
     let _head = if in_line {
         tokio::select! {
             biased;
+            ended = engine.line.ended() => return Err(ended.into()),
             head = turn.acquire() => head.ok(),
             () = &mut time_is_up => {
                 let others = format!("others wait for pool {pool} as well");
@@ -82,16 +85,25 @@ async fn until_granted(
         tokio::pin!(freed);
         // Before trying, so that nothing ends unheard in between.
         freed.as_mut().enable();
+        let trying = engine.line.may_try().await?;
         let refusal = match grant::allocate_now(engine, caller, request).await {
             Err(refusal) if refusal.may_pass() => refusal,
             answer => return answer,
         };
+        drop(trying);
         tokio::select! {
             biased;
+            ended = engine.line.ended() => return Err(ended.into()),
             () = &mut time_is_up => return Err(in_vain(engine, caller, limit, refusal)),
             // Early is as good as told: the next try finds out.
             _ = tokio::time::timeout(ROUND, freed) => {}
         }
+    }
+}
+
+impl From<Ended> for Refusal {
+    fn from(_: Ended) -> Self {
+        Self::Ending
     }
 }
 

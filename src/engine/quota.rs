@@ -11,6 +11,10 @@ use crate::engine::{
     refusal::Refusal,
 };
 
+/// Number of leases in a pool that another user may have by default: far more than a person needs, and
+/// a tenth of the default pool.
+const LEASES_OF_A_GUEST: usize = 1000;
+
 /// The quota that a request would pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Over {
@@ -33,7 +37,7 @@ pub(super) fn admit<'e>(
     let size = |limit: Option<NonZeroU32>| limit.map(|limit| limit.get() as usize);
     let limits = Limits {
         pool: size(pool.max_leases),
-        user: size(pool.max_leases_per_user),
+        user: size(pool.max_leases_per_user).or_else(|| guests_limit(asked.caller.uid)),
     };
     let share = (Arc::clone(&pool.name), asked.caller.uid);
     let count = missing * asked.plan.protocols.each().len();
@@ -42,6 +46,13 @@ pub(super) fn admit<'e>(
         .leases
         .admit(share, count, limits)
         .map_err(Over::Leases)
+}
+
+/// Maximum number of leases of a user who shares the service, unless the pool sets one. Root and the
+/// service's own user have none.
+fn guests_limit(uid: u32) -> Option<usize> {
+    let is_guest = uid != 0 && uid != rustix::process::geteuid().as_raw();
+    is_guest.then_some(LEASES_OF_A_GUEST)
 }
 
 /// The refusal of a request that would pass a quota.

@@ -141,6 +141,11 @@ pub enum Refusal {
         /// The last refusal before the time was up.
         refusal: Box<Refusal>,
     },
+    /// The service ends while the request waits. Another may have its place already.
+    #[error(
+        "this service ends before the wait does, and nothing is granted; ask again, another service may have taken over"
+    )]
+    Ending,
     /// The time for attempts was up.
     #[error("no free port within {limit:?}{}; allow more with timeout (--timeout), or attempt_timeout of the pool", tried_before(.attempts))]
     TimedOut {
@@ -206,6 +211,7 @@ impl Refusal {
             | Self::Interfaces(_)
             | Self::SocketTables(_)
             | Self::Process(_) => "host_error",
+            Self::Ending => "no_service",
             Self::Store(_) => "store_unavailable",
         }
     }
@@ -298,6 +304,10 @@ fn waited(refusal: &impl std::fmt::Display, limit: std::time::Duration) -> Strin
 }
 
 fn by_whom(attempts: &[Attempt]) -> String {
+    let is_redirected = |attempt: &Attempt| attempt.outcome == Outcome::Redirected;
+    if attempts.iter().any(is_redirected) {
+        return ": a packet filter sends its packets elsewhere, such as to a container".to_owned();
+    }
     let occupant = attempts
         .iter()
         .find_map(|attempt| attempt.occupant.as_ref());
@@ -309,9 +319,13 @@ pub(super) fn in_the_way(attempts: &[Attempt]) -> String {
     let mut lines: Vec<String> = Vec::new();
     for attempt in attempts
         .iter()
-        .filter(|attempt| attempt.outcome == Outcome::InUse)
+        .filter(|attempt| attempt.outcome.is_taken())
         .take(16)
     {
+        if attempt.outcome == Outcome::Redirected {
+            lines.push(format!("{} is redirected by a packet filter", attempt.port));
+            continue;
+        }
         let occupant = attempt.occupant.as_ref();
         let whom = occupant.map_or_else(|| "somebody".to_owned(), ToString::to_string);
         lines.push(format!("{} is held by {whom}", attempt.port));

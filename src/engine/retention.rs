@@ -1,9 +1,5 @@
 //! Retention: old rows are deleted in steps so small that requests are not delayed, and their
-//! totals stay. The file does not shrink: free pages are used again, so it stays as large as it was
-//! at most.
-//!
-//! The file does not shrink: pages that become free are used again for what comes next, so its
-//! size is bounded by what was kept at most.
+//! totals stay. The file gives the space back.
 
 use std::time::Duration;
 

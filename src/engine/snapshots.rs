@@ -1,7 +1,7 @@
 //! Occupancy snapshots: periodic looks at the sockets of other programs, so that history knows ports
 //! that no request has tried.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::time::Duration;
 
 use tracing::Instrument;
@@ -13,7 +13,7 @@ use crate::domain::port::{PortSet, Protocol};
 use crate::domain::sighting::{Sighting, Visitor};
 use crate::engine::{engine::Engine, learning::Seen, leases::books::Kept, refusal::Refusal};
 use crate::host::interface::resolve;
-use crate::host::occupancy::{Entry, Occupancy, processes_with};
+use crate::host::occupancy::{Entry, Occupancy, processes_of};
 use crate::telemetry::{Stopwatch, span};
 use std::sync::Arc;
 
@@ -95,8 +95,7 @@ async fn named(
         return known;
     }
     let look = move || {
-        let inodes: HashSet<u64> = new.values().map(|entry| entry.inode).collect();
-        let found = processes_with(&inodes);
+        let found = processes_of(new.values());
         let named = new.into_iter().map(|(sighting, entry)| {
             let of = found.get(&entry.inode).and_then(|all| all.first());
             let visitor = Visitor {

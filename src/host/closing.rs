@@ -15,13 +15,13 @@ use rustix::net::{
 
 use crate::domain::port::Port;
 
-/// TCP over IPv4 (group 1) and over IPv6 (group 3), as bits (`linux/sock_diag.h`).
-const TCP_DESTROYED: u32 = 1 | 1 << 2;
+/// TCP and UDP over IPv4 (groups 1 and 2), and over IPv6 (3 and 4), as bits (`linux/sock_diag.h`).
+const DESTROYED: u32 = 0b1111;
 
 /// Room for a burst: some 10,000 closings.
 const RECEIVE_BUFFER_BYTES: usize = 4 * 1024 * 1024;
 
-/// A non-blocking netlink socket that is readable after a TCP socket closed.
+/// A non-blocking netlink socket that is readable after a socket for TCP or UDP closed.
 #[derive(Debug)]
 pub struct ClosingSockets(OwnedFd);
 
@@ -47,7 +47,7 @@ impl ClosingSockets {
         // The administrator may allow less (net.core.rmem_max); after a loss everything is looked
         // at.
         sockopt::set_socket_recv_buffer_size(&socket, RECEIVE_BUFFER_BYTES)?;
-        bind(&socket, &SocketAddrNetlink::new(0, TCP_DESTROYED))?;
+        bind(&socket, &SocketAddrNetlink::new(0, DESTROYED))?;
         Ok(Self(socket))
     }
 
@@ -88,14 +88,30 @@ fn port_of(bytes: &[u8]) -> Option<Port> {
 mod tests {
     use super::*;
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
-    use std::net::TcpListener;
+    use std::net::{TcpListener, UdpSocket};
 
     #[test]
     fn a_listener_that_closes_is_reported() {
         let news = ClosingSockets::open().unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = Port::new(listener.local_addr().unwrap().port()).unwrap();
+        let port = listener.local_addr().unwrap().port();
         drop(listener);
+        assert_told(&news, port);
+    }
+
+    #[test]
+    fn a_udp_socket_that_closes_is_reported() {
+        let news = ClosingSockets::open().unwrap();
+        for ip in ["127.0.0.1", "::1"] {
+            let socket = UdpSocket::bind((ip, 0)).unwrap();
+            let port = socket.local_addr().unwrap().port();
+            drop(socket);
+            assert_told(&news, port);
+        }
+    }
+
+    fn assert_told(news: &ClosingSockets, port: u16) {
+        let port = Port::new(port).unwrap();
         let limit = Timespec {
             tv_sec: 10,
             tv_nsec: 0,
@@ -111,6 +127,6 @@ mod tests {
                 Closed::Ports(_) => {}
             }
         }
-        panic!("the listener was not among 10,000 closings");
+        panic!("the socket was not among 10,000 closings");
     }
 }

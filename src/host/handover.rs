@@ -116,22 +116,21 @@ impl Numbers {
         sockets: impl Iterator<Item = &'a OwnedFd>,
     ) -> io::Result<()> {
         let first = RawFd::try_from(before).map_or(FIRST, |before| FIRST + before);
-        let mut end = first;
         for (number, socket) in (first..).zip(sockets) {
             let place = self.kept.iter_mut().find(|kept| kept.as_raw_fd() == number);
             match place {
                 Some(place) => dup2(socket, place)?,
                 None => dup2(socket, &mut *inherited(number)?)?,
             }
-            end = number + 1;
         }
-        for placed in self.kept {
-            if (first..end).contains(&placed.as_raw_fd()) {
-                // Open until the program closes it.
-                std::mem::forget(placed);
-            }
-        }
+        self.leave_to_exec();
         Ok(())
+    }
+
+    /// Leaves all numbers open: the exec closes the placeholders in one call, and the program has the
+    /// sockets that were placed.
+    pub fn leave_to_exec(self) {
+        std::mem::forget(self.kept);
     }
 }
 

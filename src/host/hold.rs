@@ -3,11 +3,13 @@
 //! The facts behind it (Linux, seen on 6.18): a bind without SO_REUSEADDR is refused beside any
 //! socket on the port; a bound socket keeps `bind(0)`, `connect()` and strict binders out for as
 //! long as it lives; SO_REUSEADDR can be switched on at any time, and lets others with SO_REUSEADDR
-//! in only while it is on. `tests` below check each of them on the running kernel.
+//! in only while it is on. `tests` below check each of them on the running kernel. A hold for UDP is tied
+//! as well (`tie`), so that it takes no datagram.
 
 mod gate;
 mod given;
 mod socket;
+mod tie;
 
 use std::io;
 use std::net::TcpListener;
@@ -18,8 +20,11 @@ use rustix::io::{FdFlags, fcntl_setfd};
 use socket2::Socket;
 use tracing::Span;
 
+pub use self::gate::Shape;
 pub use self::given::GivenSockets;
 use self::socket::{bind, outcome_of};
+pub use self::tie::{NO_INTERFACE, can_stay_beneath, obstacle};
+use self::tie::{is_tied, tie};
 use super::clock::Clock;
 use crate::domain::address::{AddressGroup, BindAddress};
 use crate::domain::attempt::{Attempt, Outcome};
@@ -51,6 +56,9 @@ pub enum Take {
     /// Beside lingering connections too, with SO_REUSEADDR for the moment of the bind. Two such
     /// takers would both succeed, so the caller must hold the data directory's lock and look again.
     PastLingering,
+    /// For UDP, beside an owner that shares its port (SO_REUSEADDR or, of this user, SO_REUSEPORT).
+    /// [`Self::PastLingering`] says what the caller must do.
+    BesideOwner,
 }
 
 impl Hold {
@@ -93,7 +101,7 @@ impl Hold {
     }
 
     /// Makes a hold of sockets that this process was given. `None` unless each address has its own.
-    /// The gate is as it was left.
+    /// The gate is as it was left; for UDP they take no datagram from now on.
     pub fn of_given(
         given: &mut GivenSockets,
         group: &AddressGroup,
@@ -109,6 +117,10 @@ impl Hold {
         let mut take = |address: &BindAddress| {
             let (name, socket) = given.take(protocol, at(address))?;
             stored_as = name.or_else(|| stored_as.take());
+            if protocol == Protocol::Udp {
+                // A service of an earlier version left it untied. It holds the port either way.
+                let _ = tie(&socket, address);
+            }
             Some((address.clone(), socket))
         };
         let sockets = group.addresses().iter().filter_map(&mut take).collect();
@@ -140,6 +152,12 @@ impl Hold {
             whole.sockets.extend(part.sockets);
             whole
         })
+    }
+
+    /// Whether it can stay while its owner has sockets beside it: for UDP if it takes no datagram.
+    pub fn stays_beneath(&self) -> bool {
+        let mut sockets = self.sockets.iter();
+        self.protocol == Protocol::Tcp || sockets.all(|(_, socket)| is_tied(socket))
     }
 
     pub fn is_complete(&self, group: &AddressGroup) -> bool {
@@ -174,9 +192,8 @@ impl Hold {
     }
 
     /// Inodes of its sockets, by which socket tables name them.
-    pub fn inodes(&self) -> impl Iterator<Item = u64> {
-        let stat = |socket| rustix::fs::fstat(socket).ok();
-        self.descriptors().filter_map(stat).map(|stat| stat.st_ino)
+    pub fn inodes(&self) -> Vec<u64> {
+        inodes(self.descriptors())
     }
 
     pub fn descriptor_count(&self) -> usize {
@@ -217,6 +234,12 @@ impl Hold {
     }
 }
 
+/// Inodes of sockets; those that cannot be read are left out.
+pub fn inodes<S: AsFd>(sockets: impl Iterator<Item = S>) -> Vec<u64> {
+    let stats = sockets.filter_map(|socket| rustix::fs::fstat(socket).ok());
+    stats.map(|stat| stat.st_ino).collect()
+}
+
 /// An attempt that began at `start` and ends now.
 fn attempt(
     (address, protocol, port): (&BindAddress, Protocol, Port),
@@ -242,3 +265,5 @@ fn attempt(
 mod facts;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod udp_facts;

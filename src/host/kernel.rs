@@ -26,6 +26,13 @@ pub fn outgoing_ports() -> PortSet {
     ephemeral_range().map_or(PortSet::EMPTY, |range| range.without(&reserved_ports()))
 }
 
+/// Whether `bind(0)` with SO_REUSEADDR may get a port on which a socket with SO_REUSEADDR is bound and
+/// does not listen: `net.ipv4.ip_autobind_reuse` (`ip-sysctl` in the kernel's documentation), for IPv6
+/// too. An open gate is such a socket.
+pub fn autobind_reuses() -> bool {
+    sysctl("ip_autobind_reuse").is_some_and(|text| text.trim() != "0")
+}
+
 /// First port that needs no CAP_NET_BIND_SERVICE: `net.ipv4.ip_unprivileged_port_start` (`ip(7)`),
 /// for IPv6 too. Zero if no port needs it.
 pub fn unprivileged_port_start() -> u16 {
@@ -47,6 +54,17 @@ pub fn raise_fd_limit() -> io::Result<u64> {
         setrlimit(Resource::Nofile, raised)?;
     }
     Ok(hard.unwrap_or(u64::MAX))
+}
+
+/// Number of connections that all other users of a door may have, under a limit on open descriptors.
+/// Three doors full of them leave what is kept free of holds.
+pub fn guest_connections(limit: u64) -> u64 {
+    (limit / 32).clamp(64, 1024)
+}
+
+/// Limit on open descriptors of this process as it is now.
+pub fn fd_limit() -> u64 {
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
 /// Hard limit on open descriptors, to which a service raises its own; without a limit that is

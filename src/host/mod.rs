@@ -3,6 +3,9 @@
 
 pub mod clock;
 pub mod closing;
+pub mod containers;
+pub mod deletion;
+pub mod ending;
 pub mod folder;
 pub mod handover;
 pub mod hold;
@@ -10,6 +13,8 @@ pub mod interface;
 pub mod kernel;
 mod netlink;
 pub mod occupancy;
+pub mod pidfd;
 pub mod process;
 pub mod readiness;
+pub mod redirect;
 pub mod supervisor;

@@ -6,8 +6,10 @@
 mod diag;
 mod proc_net;
 mod processes;
+mod proxies;
+mod uses;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 
@@ -15,9 +17,11 @@ use crate::domain::address::BindAddress;
 use crate::domain::attempt::{Occupant, SocketState};
 use crate::domain::port::{Port, Protocol};
 use crate::domain::sighting::Sighting;
+use crate::host::hold::NO_INTERFACE;
 use crate::host::process::Process;
 
-pub use processes::{has_socket, processes_with};
+pub use processes::{has_socket, processes_of, processes_with};
+pub use uses::shows_use;
 
 /// One socket of the kernel's tables.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +39,8 @@ pub struct Entry {
     pub uid: Option<u32>,
     /// Inode by which `/proc/PID/fd` names it; 0 once no process has it.
     pub inode: u64,
+    /// For a TCP listener, number of connections that wait to be accepted; else 0.
+    pub queue: u32,
 }
 
 impl Entry {
@@ -42,6 +48,15 @@ impl Entry {
     /// IPv6-only): `inet_rcv_saddr_equal` in Linux.
     pub fn overlaps(&self, address: &BindAddress) -> bool {
         self.sighting().overlaps(address)
+    }
+
+    /// Whether it takes what clients send to its port: it listens or, for UDP, is bound. A connected socket
+    /// for UDP is one too, though it has one client alone.
+    pub fn receives(&self) -> bool {
+        match self.protocol {
+            Protocol::Tcp => self.state == SocketState::Listening,
+            Protocol::Udp => matches!(self.state, SocketState::Listening | SocketState::Connected),
+        }
     }
 
     /// Local address with port: `127.0.0.1:80`, `[fe80::1%2]:80`.
@@ -144,15 +159,14 @@ pub fn behind(mut entries: Vec<Entry>) -> Vec<(Entry, Occupant)> {
 /// Occupant behind each entry, in one walk of `/proc`. For a socket that several processes share,
 /// the lowest pid.
 pub fn identify(entries: &[Entry]) -> Vec<Occupant> {
-    let inodes: HashSet<u64> = entries.iter().map(|entry| entry.inode).collect();
-    let processes = processes_with(&inodes);
+    let processes = processes_of(entries);
     entries
         .iter()
         .map(|entry| occupant(entry, &processes))
         .collect()
 }
 
-/// Occupant behind one entry, among the processes that [`processes_with`] found.
+/// Occupant behind one entry, among the processes that [`processes_of`] found.
 pub fn occupant(entry: &Entry, processes: &HashMap<u64, Vec<Process>>) -> Occupant {
     let process = processes.get(&entry.inode).and_then(|all| all.first());
     Occupant {
@@ -162,6 +176,9 @@ pub fn occupant(entry: &Entry, processes: &HashMap<u64, Vec<Process>>) -> Occupa
         state: entry.state,
     }
 }
+
+/// LISTEN in the kernel's numbers (`include/net/tcp_states.h`).
+const LISTEN: u8 = 10;
 
 /// TIME_WAIT in the kernel's numbers (`include/net/tcp_states.h`).
 const TIME_WAIT: u8 = 6;
@@ -178,8 +195,7 @@ const fn state_of(protocol: Protocol, number: u8) -> SocketState {
 
 const fn tcp_state(number: u8) -> SocketState {
     match number {
-        // LISTEN.
-        10 => SocketState::Listening,
+        LISTEN => SocketState::Listening,
         // CLOSE with a port, and BOUND_INACTIVE.
         7 | 13 => SocketState::Bound,
         // ESTABLISHED, SYN_SENT, SYN_RECV, CLOSE_WAIT, NEW_SYN_RECV.
@@ -201,6 +217,8 @@ struct Raw {
     state: u8,
     uid: u32,
     inode: u64,
+    /// Length of the receive queue: bytes, or connections for a TCP listener.
+    queue: u32,
 }
 
 impl Raw {
@@ -209,15 +227,25 @@ impl Raw {
         let port = Port::new(self.port)?;
         // By default a socket on [::] takes IPv4 too.
         let dual = self.local.is_ipv6() && self.local.is_unspecified();
+        // A hold of some portbook, which receives nothing.
+        let is_tied = self.scope == NO_INTERFACE;
         Some(Entry {
             protocol: self.protocol,
             local: self.local.to_canonical(),
-            scope: self.scope,
+            scope: if is_tied { 0 } else { self.scope },
             dual: dual && self.v6_only != Some(true),
             port,
-            state: state_of(self.protocol, self.state),
+            state: match state_of(self.protocol, self.state) {
+                SocketState::Listening if is_tied => SocketState::Bound,
+                state => state,
+            },
             uid: (self.state != TIME_WAIT).then_some(self.uid),
             inode: self.inode,
+            queue: if self.protocol == Protocol::Tcp && self.state == LISTEN {
+                self.queue
+            } else {
+                0
+            },
         })
     }
 }

@@ -4,19 +4,32 @@
 //! descriptor of its directory, which gives nothing about a successor with its pid.
 
 mod details;
+mod mark;
+mod origin;
+mod published;
+mod stat;
+mod whereabouts;
 
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::OwnedFd;
-use std::sync::OnceLock;
+use std::path::PathBuf;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use jiff::{SignedDuration, Timestamp};
+use rustix::buffer::spare_capacity;
 use rustix::fs::{CWD, Mode, OFlags, fstat, openat};
-use rustix::io::Errno;
+use rustix::io::{Errno, pread};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use crate::domain::lease::Owner;
 
-pub use details::{Details, details, user_name};
+use stat::{Stat, parse_stat};
+
+pub use details::{Details, details, known_word, names_word, user_name};
+pub use mark::{MARK, Mark, mark_of, marked};
+pub use origin::Origin;
+pub use published::{Published, container_of_conmon, has_published, published_by};
+pub use whereabouts::is_of_another_folder;
 
 /// A process that has a socket.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -65,42 +78,17 @@ impl ProcessError {
     }
 }
 
-/// The members of `/proc/PID/stat` that matter here.
-#[derive(Debug, PartialEq, Eq)]
-struct Stat {
-    state: char,
-    parent: u32,
-    threads: u32,
-    start_ticks: u64,
-}
-
-impl Stat {
-    /// Whether only its exit status is left. A first thread that ended before the others looks like
-    /// a zombie too, but the process lives on.
-    const fn is_zombie(&self) -> bool {
-        matches!(self.state, 'Z' | 'X' | 'x') && self.threads <= 1
-    }
-}
-
-/// Parses fields 3, 4, 20 and 22 of `proc_pid_stat(5)`. The name in field 2 may hold blanks and
-/// parentheses, so the fields after it are counted from the last `)`.
-fn parse_stat(text: &str) -> Option<Stat> {
-    let (_, rest) = text.rsplit_once(')')?;
-    let field: Vec<&str> = rest.split_ascii_whitespace().collect();
-    let nth = |number: usize| field.get(number - 3).copied();
-    Some(Stat {
-        state: nth(3)?.chars().next()?,
-        parent: nth(4)?.parse().ok()?,
-        threads: nth(20)?.parse().ok()?,
-        start_ticks: nth(22)?.parse().ok()?,
-    })
-}
-
 /// Directory of one process in `/proc`.
 struct Directory {
     pid: u32,
     fd: OwnedFd,
 }
+
+/// Room for an environment, most of which are much smaller.
+const ROOM_BYTES: usize = 32 * 1024;
+
+/// More than any `/proc/PID/status` has.
+const STATUS_BYTES: u64 = 16 * 1024;
 
 impl Directory {
     fn open(pid: u32) -> Result<Self, ProcessError> {
@@ -118,6 +106,34 @@ impl Directory {
             .and_then(|file| rustix::io::read(file, &mut buffer[..]))
             .map_err(|error| ProcessError::of(self.pid, error.into()))?;
         Ok(String::from_utf8_lossy(&buffer[..length]).into_owned())
+    }
+
+    /// Reads a longer file of it, cut off after `limit` bytes.
+    fn read_up_to(&self, file: &str, limit: u64) -> Result<Vec<u8>, ProcessError> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let failed = |error| ProcessError::of(self.pid, error);
+        let file = openat(&self.fd, file, flags, Mode::empty());
+        let file = std::fs::File::from(file.map_err(|error| failed(error.into()))?);
+        let mut text = Vec::new();
+        file.take(limit).read_to_end(&mut text).map_err(failed)?;
+        Ok(text)
+    }
+
+    /// Reads a file of the process's memory in one `read(2)`: the program may be replaced between two.
+    /// Files of more than `limit` bytes are cut off.
+    fn read_at_once(&self, file: &str, limit: usize) -> Result<Vec<u8>, ProcessError> {
+        let failed = |error: Errno| ProcessError::of(self.pid, error.into());
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let file = openat(&self.fd, file, flags, Mode::empty()).map_err(failed)?;
+        let mut room = limit.min(ROOM_BYTES);
+        loop {
+            let mut text = Vec::with_capacity(room);
+            pread(&file, spare_capacity(&mut text), 0).map_err(failed)?;
+            if text.len() < room || room >= limit {
+                return Ok(text);
+            }
+            room = limit.min(room.saturating_mul(8));
+        }
     }
 
     fn stat(&self) -> Result<Stat, ProcessError> {
@@ -144,6 +160,29 @@ fn stat(pid: u32) -> Result<Stat, ProcessError> {
     Directory::open(pid)?.stat()
 }
 
+/// Pids of all processes, ascending.
+pub fn all() -> Vec<u32> {
+    numbers_in("/proc")
+}
+
+/// Ids of the threads of a process, ascending, without the first.
+pub fn threads(pid: u32) -> Vec<u32> {
+    let mut threads = numbers_in(&format!("/proc/{pid}/task"));
+    threads.retain(|&thread| thread != pid);
+    threads
+}
+
+/// Entries of a directory that are numbers, ascending; none if it cannot be read.
+fn numbers_in(directory: &str) -> Vec<u32> {
+    let Ok(entries) = std::fs::read_dir(directory) else {
+        return Vec::new();
+    };
+    let number = |entry: std::fs::DirEntry| entry.file_name().to_str()?.parse().ok();
+    let mut numbers: Vec<u32> = entries.flatten().filter_map(number).collect();
+    numbers.sort_unstable();
+    numbers
+}
+
 /// Start time of a process, in clock ticks since boot. With the pid it identifies the process.
 pub fn start_ticks(pid: u32) -> Result<u64, ProcessError> {
     Ok(stat(pid)?.start_ticks)
@@ -152,6 +191,11 @@ pub fn start_ticks(pid: u32) -> Result<u64, ProcessError> {
 /// Pid of a process's parent; 0 if that is outside the pid namespace.
 pub fn parent(pid: u32) -> Result<u32, ProcessError> {
     Ok(stat(pid)?.parent)
+}
+
+/// Effective user of a process.
+pub fn uid(pid: u32) -> Result<u32, ProcessError> {
+    Directory::open(pid)?.uid()
 }
 
 /// Name of a process.
@@ -174,6 +218,8 @@ pub fn owner(pid: u32) -> Result<Owner, ProcessError> {
         command: directory.command()?,
         started_at,
         until_reaped: false,
+        inherited: false,
+        engine: false,
     })
 }
 
@@ -194,6 +240,45 @@ pub fn is_running(owner: &Owner) -> bool {
         }
         Err(ProcessError::Gone(_)) => false,
         Err(_) => true,
+    }
+}
+
+/// SIGKILL as a bit of a mask of signals (`proc_pid_status(5)`).
+const KILLED: u64 = 1 << 8;
+
+/// Whether a process is about to end: it was killed, or its first thread is exiting. Its sockets
+/// close within moments.
+pub fn is_dying(pid: u32) -> bool {
+    let Ok(directory) = Directory::open(pid) else {
+        return false;
+    };
+    let Ok(stat) = directory.stat() else {
+        return false;
+    };
+    stat.is_exiting() || directory.is_killed()
+}
+
+/// Whether a process has ended, or is about to end. `false` if it is gone or cannot be seen.
+pub fn is_ending(pid: u32) -> bool {
+    stat(pid).is_ok_and(|stat| stat.is_first_thread_gone()) || is_dying(pid)
+}
+
+/// Whether a process is stopped by a signal or a debugger.
+pub fn is_stopped(pid: u32) -> bool {
+    stat(pid).is_ok_and(|stat| matches!(stat.state, 'T' | 't'))
+}
+
+impl Directory {
+    /// Whether SIGKILL waits for one of its threads, by the lines `SigPnd` and `ShdPnd`.
+    fn is_killed(&self) -> bool {
+        let status = self.read_up_to("status", STATUS_BYTES).unwrap_or_default();
+        let status = String::from_utf8_lossy(&status);
+        let masks = status.lines().filter_map(|line| {
+            let mask = line.strip_prefix("SigPnd:");
+            mask.or_else(|| line.strip_prefix("ShdPnd:"))
+        });
+        let mut masks = masks.filter_map(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+        masks.any(|mask| mask & KILLED != 0)
     }
 }
 
@@ -243,7 +328,34 @@ pub fn is_descendant(pid: u32, ancestor: u32) -> bool {
 
 /// Whether a process lives in portbook's pid namespace (`pid_namespaces(7)`).
 pub fn same_pid_namespace(pid: u32) -> Result<bool, ProcessError> {
-    same_namespace(pid, "pid")
+    same_namespace(pid, "pid").or_else(|error| {
+        // The link of another user's process is hidden, its pids are not: one for each namespace.
+        pids(pid).map_or(Err(error), |all| Ok(all.len() == 1))
+    })
+}
+
+/// Finds the process that a peer of another pid namespace means by a pid there: itself, or a process that
+/// it descends from. Returns its pid in portbook's namespace.
+pub fn named_by(peer: u32, pid: u32) -> Option<u32> {
+    let depth = pids(peer)?.len();
+    let is_meant = |candidate: &u32| {
+        pids(*candidate).is_some_and(|all| all.len() == depth && all.last() == Some(&pid))
+    };
+    lineage(peer).find(is_meant)
+}
+
+/// Pids of a process in each pid namespace that shows it, the innermost last, by the line `NSpid` of
+/// `proc_pid_status(5)`.
+fn pids(pid: u32) -> Option<Vec<u32>> {
+    let status = Directory::open(pid).and_then(|it| it.read_up_to("status", STATUS_BYTES));
+    let status = String::from_utf8_lossy(&status.ok()?).into_owned();
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("NSpid:"))?;
+    let pids = line
+        .split_ascii_whitespace()
+        .map(|pid| pid.parse::<u32>().ok());
+    pids.collect()
 }
 
 /// Whether a process lives in portbook's network namespace (`network_namespaces(7)`), so that a
@@ -252,10 +364,27 @@ pub fn same_net_namespace(pid: u32) -> Result<bool, ProcessError> {
     same_namespace(pid, "net")
 }
 
-fn same_namespace(pid: u32, kind: &str) -> Result<bool, ProcessError> {
-    let read = |who: &str| std::fs::read_link(format!("/proc/{who}/ns/{kind}"));
+/// Whether a process is known to live in another network namespace.
+pub fn is_elsewhere(pid: u32) -> bool {
+    same_net_namespace(pid).is_ok_and(|same| !same)
+}
+
+fn same_namespace(pid: u32, kind: &'static str) -> Result<bool, ProcessError> {
     let of = |error| ProcessError::of(pid, error);
-    Ok(read(&pid.to_string()).map_err(of)? == read("self").map_err(of)?)
+    let its = std::fs::read_link(format!("/proc/{pid}/ns/{kind}")).map_err(of)?;
+    Ok(its == own_namespace(kind).map_err(of)?)
+}
+
+/// The namespace of this process. It is read once: portbook never moves to another.
+fn own_namespace(kind: &'static str) -> io::Result<PathBuf> {
+    static OWN: Mutex<Vec<(&str, PathBuf)>> = Mutex::new(Vec::new());
+    let mut own = OWN.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((_, known)) = own.iter().find(|(known, _)| *known == kind) {
+        return Ok(known.clone());
+    }
+    let read = std::fs::read_link(format!("/proc/self/ns/{kind}"))?;
+    own.push((kind, read.clone()));
+    Ok(read)
 }
 
 /// Converts start ticks to a wall-clock time, by the boot time that the kernel counts from.
@@ -292,4 +421,4 @@ pub fn machine_id() -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests;
+pub mod tests;

@@ -27,4 +27,13 @@ impl Readiness {
     pub async fn readable(&self) -> io::Result<()> {
         self.0.readable().await.map(|mut guard| guard.clear_ready())
     }
+
+    /// Returns once there is something to read, for any number of callers: the descriptor stays readable
+    /// then, as a pidfd does.
+    pub async fn readable_for_good(&self) -> io::Result<()> {
+        self.0
+            .readable()
+            .await
+            .map(|mut guard| guard.retain_ready())
+    }
 }

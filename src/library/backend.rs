@@ -24,20 +24,23 @@ use crate::answers::leases::{
 use crate::answers::listeners::{ListListeners, ListenerQuery};
 use crate::answers::operation::{Answered, Body, Key, PortPath, Query};
 use crate::answers::ports::ShowPort;
+use crate::answers::problem::Code;
 use crate::answers::prune::PruneHistory;
 use crate::answers::stats::{ShowStats, StatsQuery};
-use crate::client::Client;
+use crate::client::{Client, ClientError};
 use crate::config::Loaded;
 use crate::domain::duration::HumanDuration;
 use crate::domain::exclusion::Exclusion;
 use crate::domain::lease::{AllocationId, LeaseId, Name};
 use crate::domain::port::{Port, PortSet, Protocol, Protocols};
-use crate::protocol::descriptor;
+use crate::protocol::descriptor::{self, Wanted};
 use crate::store::directory::DataDirectory;
+use crate::telemetry::Stopwatch;
 
-/// Interval and number of tries to find a service that is just starting: two seconds.
+/// Interval and number of tries to find a service that is just starting: half a minute, since it takes
+/// up all leases on record before it answers.
 const LOOK: Duration = Duration::from_millis(20);
-const LOOKS: u32 = 100;
+const LOOKS: u32 = 1500;
 
 /// Number of rows in a page, the maximum of one answer.
 const PAGE: u32 = 1000;
@@ -60,7 +63,7 @@ impl Backend {
         // A service that is just starting has the lock before it answers: look again.
         let mut looks = tokio::time::interval(LOOK);
         for _ in 0..LOOKS {
-            if let Some(client) = target.service().await? {
+            if let Some(client) = target.service_unless_ended().await? {
                 return Ok(Self::Service(client));
             }
             let directory = DataDirectory::open(data_dir)?;
@@ -69,7 +72,7 @@ impl Backend {
                     let embedded = Embedded::open(&target.settings, lock).await?;
                     return Ok(Self::Embedded(embedded));
                 }
-                Err(holder) if holder.socket.is_none() => {
+                Err(holder) if !holder.is_service() => {
                     return Err(directory.in_use(holder).into());
                 }
                 Err(_) => drop(looks.tick().await),
@@ -102,8 +105,13 @@ impl Backend {
         if let Self::Embedded(_) = self {
             request.clone().parse().map_err(Error::InvalidRequest)?;
         }
-        self.call::<CreateLeases>((Body(request), Key::default()))
-            .await
+        match self {
+            Self::Service(client) => wait_out(client, request).await,
+            Self::Embedded(embedded) => {
+                let input = (Body(request), Key::default());
+                Ok(embedded.answer::<CreateLeases>(input).await?)
+            }
+        }
     }
 
     /// Asks for all of these, or none: a refusal gives earlier grants back.
@@ -116,11 +124,7 @@ impl Backend {
             match self.allocate(request).await {
                 Ok(granted) => all.push(granted),
                 Err(failure) => {
-                    let fresh = all.iter().filter(|granted| granted.created);
-                    for lease in fresh.flat_map(|granted| &granted.leases) {
-                        // The user has to hear of the refusal, not of this.
-                        let _ = self.take_back(lease.id).await;
-                    }
+                    self.take_back_all(&all).await;
                     return Err(failure);
                 }
             }
@@ -128,11 +132,26 @@ impl Backend {
         Ok(all)
     }
 
-    /// The sockets of a lease with hand-over `fd`, to be inherited by its owner.
-    pub(crate) fn sockets(&self, id: LeaseId) -> Result<Vec<OwnedFd>, Error> {
+    /// Gives new grants back that are of no use to the user, who has to hear of the reason for that,
+    /// and not of a failure here.
+    pub(crate) async fn take_back_all(&self, granted: &[AllocationDocument]) {
+        let fresh = granted.iter().filter(|granted| granted.created);
+        for lease in fresh.flat_map(|granted| &granted.leases) {
+            let _ = self.take_back(lease.id).await;
+        }
+    }
+
+    /// The sockets of a lease with hand-over `fd`, for the program that this process becomes; `each` is
+    /// whether each address is to have one.
+    pub(crate) fn sockets(&self, id: LeaseId, each: bool) -> Result<Vec<OwnedFd>, Error> {
+        let wanted = Wanted {
+            lease: id,
+            each,
+            for_program: true,
+        };
         match self {
-            Self::Service(client) => Ok(descriptor::fetch(client.socket(), id)?),
-            Self::Embedded(embedded) => Ok(embedded.sockets(id)),
+            Self::Service(client) => Ok(descriptor::fetch_on_terms(client.socket(), wanted)?),
+            Self::Embedded(embedded) => embedded.sockets(id, wanted.terms().shape),
         }
     }
 
@@ -324,4 +343,32 @@ impl Backend {
             embedded.close().await;
         }
     }
+}
+
+/// Maximum number of services that one request outlasts while it waits.
+const MOST_SERVICES: usize = 16;
+
+/// Asks a service for ports. A request that waits outlasts it: a service that ends tells those who
+/// wait, and the one that took over is asked for the rest of the time.
+async fn wait_out(client: &Client, mut request: LeaseRequest) -> Result<AllocationDocument, Error> {
+    let (wait, waited) = (request.wait, Stopwatch::start());
+    for _ in 1..MOST_SERVICES {
+        let answer = ask(client, &request).await;
+        let left = wait.map(|limit| limit.0.saturating_sub(waited.elapsed()));
+        match (answer, left) {
+            (Err(ClientError::Refused(problem)), Some(left))
+                if problem.code == Code::NoService.as_str() =>
+            {
+                request.wait = Some(HumanDuration(left));
+            }
+            (answer, _) => return Ok(answer?),
+        }
+    }
+    Ok(ask(client, &request).await?)
+}
+
+async fn ask(client: &Client, request: &LeaseRequest) -> Result<AllocationDocument, ClientError> {
+    let input = (Body(request.clone()), Key::default());
+    let more = request.longest();
+    client.call_with::<CreateLeases>(&input, more).await
 }

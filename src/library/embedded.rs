@@ -13,9 +13,10 @@ use crate::answers::viewer::Viewer;
 use crate::config::Settings;
 use crate::domain::lease::{Guard, Lease, LeaseId};
 use crate::domain::port::{Port, Protocol};
-use crate::engine::service::{Caller, Mode, Service};
+use crate::engine::refusal::Refusal;
+use crate::engine::service::{Caller, Mode, Service, Terms};
 use crate::host::clock::Clock;
-use crate::host::hold::Hold;
+use crate::host::hold::{Hold, Shape};
 use crate::host::process;
 use crate::store::directory::{DataDirectory, Lock};
 use crate::store::{Store, StoreOptions};
@@ -81,7 +82,10 @@ impl Embedded {
 
     /// The sockets of a lease, which guard it from now on.
     pub(super) async fn give(&self, id: LeaseId) -> Result<Vec<OwnedFd>, Error> {
-        let (_, sockets) = self.service.give_sockets(&self.caller, id).await?;
+        let (_, sockets) = self
+            .service
+            .give_sockets(&self.caller, id, Terms::default())
+            .await?;
         self.service.leave_to(Guard::Owner, id);
         Ok(sockets)
     }
@@ -91,17 +95,24 @@ impl Embedded {
         self.service.leave_to(Guard::None, id);
     }
 
-    /// The listeners that were made for a lease, or its hold if none are needed.
-    pub(super) fn sockets(&self, id: LeaseId) -> Vec<OwnedFd> {
+    /// The listeners that were made for a lease, or its hold if that cannot stay beneath them.
+    pub(super) fn sockets(&self, id: LeaseId, shape: Shape) -> Result<Vec<OwnedFd>, Error> {
         let Some(hold) = self.service.take_hold(id) else {
-            return Vec::new();
+            return Ok(Vec::new());
         };
-        let listeners = hold.take_listeners();
-        if hold.protocol().has_no_listeners() {
-            return hold.into_descriptors();
+        if !hold.stays_beneath() {
+            return Ok(hold.into_descriptors());
         }
+        if !hold.has_listeners(shape) {
+            let made = hold.prepare_listeners(self.service.clock(), shape);
+            made.map_err(|attempt| Refusal::PortInUse {
+                port: hold.port(),
+                attempts: vec![*attempt],
+            })?;
+        }
+        let listeners = hold.take_listeners();
         keep_through_exec(hold);
-        listeners
+        Ok(listeners)
     }
 
     /// Lets the program that this process becomes inherit the hold of a lease.

@@ -66,6 +66,9 @@ pub enum Error {
     /// A service has the record, but does not answer.
     #[error("{0}")]
     Silent(String),
+    /// The server on the socket runs as a user that is not trusted.
+    #[error("{0}")]
+    Untrusted(String),
     /// The configuration is invalid.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -131,6 +134,8 @@ impl From<ClientError> for Error {
         match error {
             ClientError::Refused(problem) => problem.into(),
             ClientError::Unreachable { socket, source } => Self::Unreachable { socket, source },
+            ClientError::Silent { .. } => Self::Silent(error.to_string()),
+            ClientError::Untrusted { .. } => Self::Untrusted(error.to_string()),
         }
     }
 }

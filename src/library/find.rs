@@ -1,6 +1,8 @@
 //! Finding the service: by the named socket, else the user's own, that of the data directory's owner,
 //! and the system's. If none answers, the caller works on the record itself.
 
+use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::Error;
@@ -52,18 +54,69 @@ impl Target {
     /// The service that answers, if any. An error if a named socket does not answer.
     pub(crate) async fn service(&self) -> Result<Option<Client>, Error> {
         if let Some(socket) = &self.named {
-            let client = Client::new(socket);
+            let client = self.client(socket);
             let connected = client.connect().await;
             connected.map_err(|error| self.not_answered(error))?;
             return Ok(Some(client));
         }
         for socket in self.candidates() {
-            let client = Client::new(&socket);
-            if client.is_answered().await {
-                return Ok(Some(client));
+            let client = self.client(&socket);
+            match client.connect().await {
+                Ok(()) => return Ok(Some(client)),
+                Err(ClientError::Unreachable { .. }) => {}
+                Err(error) => return Err(error.into()),
             }
         }
         Ok(None)
+    }
+
+    /// [`service_unless_ended`](Self::service_unless_ended) for a process without a runtime: the
+    /// client's calls block.
+    pub(crate) fn blocking_service(&self) -> Result<Option<Client>, Error> {
+        if let Some(socket) = &self.named {
+            let client = self.client(socket).blocking();
+            let client = client.map_err(|error| self.not_answered(error));
+            return self.unless_ended(client.map(Some));
+        }
+        for socket in self.candidates() {
+            match self.client(&socket).blocking() {
+                Ok(client) => return Ok(Some(client)),
+                Err(ClientError::Unreachable { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(None)
+    }
+
+    /// The service that answers, if any. A named socket where nothing listens is no error if the last
+    /// service of this very record listened there: then the record has no service, or one that starts.
+    pub(super) async fn service_unless_ended(&self) -> Result<Option<Client>, Error> {
+        self.unless_ended(self.service().await)
+    }
+
+    fn unless_ended(&self, found: Result<Option<Client>, Error>) -> Result<Option<Client>, Error> {
+        match found {
+            Err(Error::NotAnswered { socket, source, .. })
+                if is_absent(&source)
+                    && served_at(&self.settings.data_dir) == Some(socket.clone()) =>
+            {
+                Ok(None)
+            }
+            found => found,
+        }
+    }
+
+    /// A client with the limits and the trust of the settings.
+    fn client(&self, socket: &Path) -> Client {
+        let settings = &self.settings.client;
+        let mut trusted_uids = settings.trusted_uids.clone();
+        if socket == Path::new(SYSTEM_SOCKET) {
+            // Root alone can make that folder, and gives it to the user of the service.
+            let folder = socket.parent().and_then(|folder| folder.metadata().ok());
+            trusted_uids.extend(folder.map(|folder| folder.uid()));
+        }
+        let client = Client::new(socket).within(settings.timeout);
+        client.trusting(&trusted_uids)
     }
 
     /// The error for a named socket, with the way out.
@@ -98,18 +151,38 @@ fn holder(data_dir: &Path) -> Option<PathBuf> {
     DataDirectory::open(data_dir).ok()?.holder()?.socket
 }
 
+/// The socket of the last service of a record.
+fn served_at(data_dir: &Path) -> Option<PathBuf> {
+    if !data_dir.is_dir() {
+        return None;
+    }
+    DataDirectory::open(data_dir).ok()?.served_at()
+}
+
+/// Whether nothing listens on a socket.
+fn is_absent(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionRefused, NotFound};
+    matches!(error.kind(), NotFound | ConnectionRefused)
+}
+
 /// The service that commands use, if any.
 pub(crate) async fn find(loaded: &Loaded) -> Result<Option<Client>, Error> {
     Target::of(loaded).service().await
 }
 
+/// [`find`] for a process without a runtime: the client's calls block.
+pub(crate) fn blocking(loaded: &Loaded) -> Result<Option<Client>, Error> {
+    Target::of(loaded).blocking_service()
+}
+
 /// Every service that answers on a known socket; the one that commands use comes first.
 pub(crate) async fn all(loaded: &Loaded) -> Vec<Client> {
-    let mut sockets = Target::of(loaded).candidates();
+    let target = Target::of(loaded);
+    let mut sockets = target.candidates();
     sockets.push(SYSTEM_SOCKET.into());
     let mut answering = Vec::new();
     for socket in sockets {
-        let client = Client::new(&socket);
+        let client = target.client(&socket);
         if client.is_answered().await {
             answering.push(client);
         }

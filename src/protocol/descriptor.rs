@@ -2,12 +2,14 @@
 //! connection.
 //!
 //! The question is a line of JSON, `{"lease": "ID"}`. The answer is a line of JSON with the sockets
-//! as SCM_RIGHTS beside it: `{"port": 8888, "addresses": ["0.0.0.0:8888", "[::]:8888"]}`, one socket
+//! as SCM_RIGHTS beside it: `{"port": 8888, "addresses": ["10.0.0.7:8888", "10.0.0.8:8888"]}`, one socket
 //! an address; or `{"problem": …}` as in the API, without a socket. The kernel identifies the caller
-//! (`SO_PEERCRED`).
+//! (`SO_PEERCRED`). `{"sockets": {"lease": "ID", "each": true}}` asks for a socket for each address where
+//! one would cover both families.
 //!
-//! `{"takeover": true}`, from the service's own user or root, asks the service to end. It sends its holds
-//! last, in messages of `{"holds": N}`, and then closes the connection.
+//! `{"succeed": true}`, from the service's own user or root, begins a take-over ([`super::succession`]).
+//! `{"takeover": true}`, with which earlier versions ask, has the service end. It sends its holds last, in
+//! messages of `{"holds": N}`, and then closes the connection.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -15,18 +17,20 @@ use std::os::unix::net::UnixStream as BlockingStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, BufReader, Interest};
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 
 use crate::access;
 use crate::answers::problem::{Code, Problem};
-use crate::domain::address::with_port;
+use crate::domain::address::{BindAddress, Family, with_port};
 use crate::domain::lease::LeaseId;
 use crate::domain::port::Port;
-use crate::engine::service::{Caller, Service};
+use crate::engine::service::{Caller, Service, Terms};
 use crate::host::handover;
+use crate::host::hold::Shape;
 
 /// Maximum length of a question in bytes, far above that of any.
 const LONGEST_LINE: usize = 1024;
@@ -35,7 +39,7 @@ const LONGEST_LINE: usize = 1024;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Time limit for an answer; a service finishes its work before it hands over.
-const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+pub(super) const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 
 /// A question.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,8 +47,35 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 pub enum Question {
     /// Asks for the sockets of this lease.
     Lease(LeaseId),
+    /// Asks for the sockets of a lease on these terms.
+    Sockets(Wanted),
     /// Asks the service to end and to pass on its holds.
     Takeover(bool),
+    /// Asks the service to pass on all that it has, and to end once its successor answers.
+    Succeed(bool),
+}
+
+/// Sockets to be given.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wanted {
+    /// Their lease.
+    pub lease: LeaseId,
+    /// Whether each address is to have a socket of its own.
+    #[serde(default)]
+    pub each: bool,
+    /// Whether they are for the program that the caller becomes, which may not know of them.
+    #[serde(default)]
+    pub for_program: bool,
+}
+
+impl Wanted {
+    /// The terms for the engine.
+    pub const fn terms(&self) -> Terms {
+        Terms {
+            is_for_program: self.for_program,
+            shape: if self.each { Shape::Each } else { Shape::One },
+        }
+    }
 }
 
 /// An answer, beside the sockets.
@@ -63,6 +94,11 @@ pub enum Answer {
         /// Number of sockets.
         holds: usize,
     },
+    /// All sockets were sent.
+    Passed {
+        /// Number of sockets.
+        passed: usize,
+    },
     /// Refused.
     Refused {
         /// Reason.
@@ -75,34 +111,32 @@ pub fn beside(api_socket: &Path) -> PathBuf {
     api_socket.with_extension("fds.sock")
 }
 
-/// Answers connections as long as it is polled. A connection that asks to take over goes to
-/// `takeovers`.
-pub async fn serve(listener: UnixListener, service: Service, takeovers: mpsc::Sender<UnixStream>) {
-    super::each_connection(&listener, |stream| {
-        let (service, takeovers) = (service.clone(), takeovers.clone());
-        tokio::spawn(async move {
-            if let Err(error) = answer(stream, &service, &takeovers).await {
-                tracing::debug!(%error, "a connection for descriptors ended early");
-            }
-        });
-    })
-    .await;
+/// Answers one connection. One that asks to take over goes to `takeovers`.
+pub async fn serve(stream: UnixStream, service: &Service, takeovers: &mpsc::Sender<Asker>) {
+    if let Err(error) = answer(stream, service, takeovers).await {
+        tracing::debug!(%error, "a connection for descriptors ended early");
+    }
 }
 
 async fn answer(
     stream: UnixStream,
     service: &Service,
-    takeovers: &mpsc::Sender<UnixStream>,
+    takeovers: &mpsc::Sender<Asker>,
 ) -> io::Result<()> {
     let caller = access::peer(&stream.peer_cred()?);
     let (stream, line) = tokio::time::timeout(PATIENCE, read_line(stream)).await??;
     match serde_json::from_str(&line) {
-        Ok(Question::Lease(id)) => give(&stream, service, &caller, id).await,
-        Ok(Question::Takeover(true)) if may_take_over(&caller) => {
-            // Fails only if the service is ending already.
-            takeovers.send(stream).await.map_err(io::Error::other)
+        Ok(Question::Lease(id)) => give(&stream, service, &caller, id, Terms::default()).await,
+        Ok(Question::Sockets(wanted)) => {
+            give(&stream, service, &caller, wanted.lease, wanted.terms()).await
         }
-        Ok(Question::Takeover(_)) => {
+        Ok(Question::Takeover(true)) if may_take_over(&caller) => {
+            ask_for(takeovers, Asker::Earlier(stream))
+        }
+        Ok(Question::Succeed(true)) if may_take_over(&caller) => {
+            ask_for(takeovers, Asker::Successor(stream))
+        }
+        Ok(Question::Takeover(_) | Question::Succeed(_)) => {
             let detail = "only the service's own user or root may take over";
             refuse(&stream, Problem::new(Code::Forbidden, detail)).await
         }
@@ -114,6 +148,20 @@ async fn answer(
             .await
         }
     }
+}
+
+/// A process that is to take over, with its connection.
+#[derive(Debug)]
+pub enum Asker {
+    /// Of this version.
+    Successor(UnixStream),
+    /// Of an earlier version, which the service must not outlive.
+    Earlier(UnixStream),
+}
+
+/// Fails if another one asked already, or if the service ends: closes the connection.
+fn ask_for(takeovers: &mpsc::Sender<Asker>, asker: Asker) -> io::Result<()> {
+    takeovers.try_send(asker).map_err(io::Error::other)
 }
 
 fn may_take_over(caller: &Caller) -> bool {
@@ -134,10 +182,17 @@ async fn give(
     service: &Service,
     caller: &Caller,
     id: LeaseId,
+    terms: Terms,
 ) -> io::Result<()> {
-    match service.give_sockets(caller, id).await {
+    match service.give_sockets(caller, id, terms).await {
         Ok((lease, sockets)) => {
-            let addresses = lease.addresses.addresses().iter();
+            let any = BindAddress::wildcard(Family::Ipv6);
+            let addresses = match sockets[..] {
+                // One dual-stack socket covers both wildcards.
+                [_] if lease.addresses.is_dual() => std::slice::from_ref(&any),
+                _ => lease.addresses.addresses(),
+            };
+            let addresses = addresses.iter();
             let answer = Answer::Sockets {
                 port: lease.port,
                 addresses: addresses
@@ -157,7 +212,11 @@ async fn refuse(stream: &UnixStream, problem: Problem) -> io::Result<()> {
 }
 
 /// Sends one answer with its sockets.
-async fn say(stream: &UnixStream, answer: &Answer, sockets: &[BorrowedFd<'_>]) -> io::Result<()> {
+pub(super) async fn say(
+    stream: &UnixStream,
+    answer: &impl Serialize,
+    sockets: &[BorrowedFd<'_>],
+) -> io::Result<()> {
     let mut text = serde_json::to_vec(answer)?;
     text.push(b'\n');
     let message = || handover::send(stream, &text, sockets);
@@ -195,6 +254,23 @@ pub enum FetchError {
 }
 
 impl FetchError {
+    /// Failure of an exchange over a socket.
+    pub(super) fn unreachable(socket: PathBuf, source: io::Error) -> Self {
+        let source = match source.kind() {
+            io::ErrorKind::WouldBlock => {
+                let limit = ANSWER_WITHIN.as_secs();
+                let silent =
+                    format!("it has not answered within {limit} s; it may be stopped or hang");
+                io::Error::new(io::ErrorKind::TimedOut, silent)
+            }
+            _ if source.raw_os_error() == Some(Errno::MFILE.raw_os_error()) => io::Error::other(
+                "it has too many sockets for the descriptors that this process may have; raise RLIMIT_NOFILE (`ulimit -n`)",
+            ),
+            _ => source,
+        };
+        Self::Unreachable { socket, source }
+    }
+
     /// Whether no service listens.
     pub fn is_nobody(&self) -> bool {
         use io::ErrorKind::{ConnectionRefused, NotFound};
@@ -205,8 +281,25 @@ impl FetchError {
 
 /// Asks the service beside `api_socket` for the sockets of a lease.
 pub fn fetch(api_socket: &Path, id: LeaseId) -> Result<Vec<OwnedFd>, FetchError> {
+    fetch_by(api_socket, &Question::Lease(id))
+}
+
+/// Asks for sockets on these terms. An earlier service knows of no terms, and gives them on its own.
+pub fn fetch_on_terms(api_socket: &Path, wanted: Wanted) -> Result<Vec<OwnedFd>, FetchError> {
+    let (id, each) = (wanted.lease, wanted.each);
+    match fetch_by(api_socket, &Question::Sockets(wanted)) {
+        Err(FetchError::Refused(problem))
+            if problem.code == Code::InvalidRequest.as_str() && !each =>
+        {
+            fetch(api_socket, id)
+        }
+        fetched => fetched,
+    }
+}
+
+fn fetch_by(api_socket: &Path, question: &Question) -> Result<Vec<OwnedFd>, FetchError> {
     let mut sockets = Vec::new();
-    for answer in ask(api_socket, &Question::Lease(id), &mut sockets)? {
+    for answer in ask(api_socket, question, &mut sockets)? {
         if let Answer::Refused { problem } = answer {
             return Err(FetchError::Refused(problem));
         }
@@ -233,7 +326,7 @@ fn ask(
 ) -> Result<Vec<Answer>, FetchError> {
     let socket = beside(api_socket);
     let answers = exchange(&socket, question, sockets);
-    answers.map_err(|source| FetchError::Unreachable { socket, source })
+    answers.map_err(|source| FetchError::unreachable(socket, source))
 }
 
 fn exchange(
@@ -256,7 +349,7 @@ fn exchange(
     }
     let answers = serde_json::Deserializer::from_slice(&text).into_iter();
     let answers: Vec<Answer> = answers.collect::<Result<_, _>>()?;
-    if answers.is_empty() && matches!(question, Question::Lease(_)) {
+    if answers.is_empty() && matches!(question, Question::Lease(_) | Question::Sockets(_)) {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
     Ok(answers)

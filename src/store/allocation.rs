@@ -1,4 +1,4 @@
-//! The table `allocation`: requests answered, with their explanation.
+//! The table `allocation_row`, read through the view `allocation`: requests answered, with their explanation.
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -43,6 +43,7 @@ pub struct AllocationRecord {
     #[sqlx(skip)]
     pub story: String,
     /// Reasons of the result.
+    #[sqlx(flatten)]
     pub explanation: Explanation,
     /// Attempts in the order made. Stored in a table of their own: added to an answer.
     #[sqlx(skip)]
@@ -60,7 +61,7 @@ impl Store {
     ) -> Result<Option<AllocationRecord>, StoreError> {
         let record = sqlx::query_as("select * from allocation where id = ?1")
             .bind(id.0.as_bytes().as_slice())
-            .fetch_optional(&self.readers)
+            .fetch_optional(&self.readers())
             .await?;
         Ok(record)
     }
@@ -72,12 +73,12 @@ impl Store {
         retry_key: &str,
     ) -> Result<Option<AllocationId>, StoreError> {
         let id = sqlx::query_scalar(
-            "select id from allocation where uid = ?1 and retry_key = ?2 and refusal is null \
+            "select id from allocation_row where uid = ?1 and retry_key = ?2 and refusal is null \
              order by id desc limit 1",
         )
         .bind(uid)
         .bind(retry_key)
-        .fetch_optional(&self.readers)
+        .fetch_optional(&self.readers())
         .await?;
         Ok(id)
     }

@@ -1,4 +1,4 @@
-//! The table `attempt`: single tries to bind. Rows are added and never changed.
+//! The table `attempt_row`, read through the view `attempt`: single tries to bind. Rows are added and never changed.
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -36,7 +36,8 @@ pub struct AttemptRecord {
     pub protocol: String,
     /// Port number.
     pub port: u16,
-    /// Outcome: `bound`, `lingering`, `in_use`, `not_permitted`, `address_not_available` or `failed`.
+    /// Outcome: `bound`, `lingering`, `in_use`, `redirected`, `not_permitted`, `address_not_available` or
+    /// `failed`.
     pub outcome: String,
     /// Error number of the kernel (`errno(3)`). `None` if the port was bound.
     pub errno: Option<i32>,

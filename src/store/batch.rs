@@ -1,56 +1,50 @@
-//! Rows that one commit writes: `batch.sql` reads the columns that are set here.
+//! Rows that one commit adds to the ledger.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use sqlx::sqlite::SqliteConnection;
+use serde::Serialize;
 
-use super::column::Nanos;
-use super::rows::Rows;
+use super::entry::{self, AllocationRow, AttemptRow, Encoded, LeaseRow, Search};
+use super::explained::{self, Packed};
+use super::ledger::Frame;
 use super::{AllocationRecord, StoreError};
 use crate::domain::attempt::Attempt;
 use crate::domain::lease::{BootTime, Lease};
 
-/// Allocations, leases and attempts to be written together. The caller turns them into JSON, so that
-/// this work is spread over the callers' threads.
+/// Allocations, leases and attempts to be written together. The caller encodes them, so that this work is
+/// spread over the callers' threads.
 #[derive(Debug)]
 pub struct Batch {
     boot_id: Arc<str>,
-    allocations: Rows,
-    leases: Rows,
-    attempts: Rows,
+    allocations: Encoded,
+    searches: Encoded,
+    leases: Encoded,
     durable: bool,
+    /// First row that cannot be written; it refuses the batch.
+    refused: Option<StoreError>,
 }
 
 impl Batch {
     pub(super) fn new(boot_id: Arc<str>) -> Self {
         Self {
             boot_id,
-            allocations: Rows::default(),
-            leases: Rows::default(),
-            attempts: Rows::default(),
+            allocations: Encoded::default(),
+            searches: Encoded::default(),
+            leases: Encoded::default(),
             durable: false,
+            refused: None,
         }
     }
 
     /// Adds an allocation.
     #[must_use]
     pub fn allocation(mut self, record: &AllocationRecord) -> Self {
-        self.allocations.add(|row| {
-            row.set("id", record.id.0.simple())
-                .set("at_ms", record.at.as_millisecond())
-                .set("uid", record.uid)
-                .set("pool", &record.pool)
-                .set("refusal", &record.refusal)
-                .set("detail", &record.detail)
-                .set("attempt_count", record.attempt_count)
-                .set("duration_us", record.duration_us)
-                .set("explanation", &record.explanation)
-                .set("trace_id", &record.trace_id)
-                .set("span_id", &record.span_id)
-                .set("retry_key", &record.retry_key);
-        });
+        let packed = explained::pack(&record.explanation);
+        let added = self.allocations.add(&allocation_row(record, &packed));
+        self.note(added);
         self
     }
 
@@ -58,67 +52,23 @@ impl Batch {
     #[must_use]
     pub fn lease(mut self, lease: &Lease) -> Self {
         self.durable |= lease.name.is_some();
-        let boot_ms = |time: BootTime| millis(time.0);
-        self.leases.add(|row| {
-            row.set("id", lease.id.0.simple())
-                .set("allocation", lease.allocation.0.simple())
-                .set("name", &lease.name)
-                .set("scope_dir", lease.scope.folder())
-                .set("pool", &lease.pool)
-                .set("protocol", lease.protocol)
-                .set("port", lease.port)
-                .set("addresses", &lease.addresses)
-                .set("uid", lease.uid)
-                .set("handover", lease.handover)
-                .set("guard", lease.guard)
-                .set("state", lease.state)
-                .set("granted_at_ms", lease.granted_at.as_millisecond())
-                .set("ended_at_ms", lease.ended_at.map(Timestamp::as_millisecond))
-                .set("boot_id", &self.boot_id)
-                .set("claim_by_boot_ms", lease.claim_by.map(boot_ms))
-                .set("expires_boot_ms", lease.expires.map(boot_ms))
-                .set("ttl_ms", lease.ttl.map(millis))
-                .set("owner", &lease.owner)
-                .set("labels", &lease.labels)
-                .set("trace_id", &lease.trace_id)
-                .set("span_id", &lease.span_id)
-                .set("revision", lease.revision)
-                .set("moved", &lease.moved)
-                .set("forgotten", u8::from(lease.forgotten))
-                .set(
-                    "idle_since_ms",
-                    lease.idle_since.map(Timestamp::as_millisecond),
-                )
-                .set("by_hand", u8::from(lease.by_hand))
-                // SQLite has signed numbers only: the bits stay the same.
-                .set("scope_device", lease.scope_device.map(u64::cast_signed));
-        });
+        let added = lease_row(lease, &self.boot_id).and_then(|row| self.leases.add(&row));
+        self.note(added);
         self
     }
 
     /// Adds the attempts of one allocation.
     #[must_use]
     pub fn attempts(mut self, allocation: &AllocationRecord, attempts: &[Attempt]) -> Self {
-        for attempt in attempts {
-            self.attempts.add(|row| {
-                row.set("allocation", allocation.id.0.simple())
-                    .set("at_ms", attempt.at.as_millisecond())
-                    .set("pool", &allocation.pool)
-                    .set("interface", &attempt.address.interface)
-                    .set("address", attempt.address.to_string())
-                    .set("protocol", attempt.protocol)
-                    .set("port", attempt.port)
-                    .set("outcome", attempt.outcome)
-                    .set("errno", attempt.errno)
-                    .set("duration_ns", Nanos::from(attempt.duration))
-                    .set("occupant", &attempt.occupant)
-                    .set("trace_id", &allocation.trace_id)
-                    .set("span_id", &attempt.span_id)
-                    .set("strategy", &allocation.explanation.strategy)
-                    .set("uid", allocation.uid);
-            });
-        }
+        let added = search(allocation, attempts).and_then(|search| self.searches.add(&search));
+        self.note(added);
         self
+    }
+
+    fn note(&mut self, added: Result<(), StoreError>) {
+        if let Err(error) = added {
+            self.refused.get_or_insert(error);
+        }
     }
 
     /// Whether its commit must reach the disk before it is answered.
@@ -126,26 +76,127 @@ impl Batch {
         self.durable
     }
 
-    /// Adds the rows of another batch.
-    pub(super) fn absorb(&mut self, other: &Self) {
-        self.allocations.append(&other.allocations);
-        self.leases.append(&other.leases);
-        self.attempts.append(&other.attempts);
-        self.durable |= other.durable;
-    }
-
-    /// Writes all rows in one statement, which is one transaction.
-    pub(super) async fn write(&self, connection: &mut SqliteConnection) -> Result<(), StoreError> {
-        sqlx::query("insert into batch values (?1, ?2, ?3)")
-            .bind(self.allocations.array())
-            .bind(self.leases.array())
-            .bind(self.attempts.array())
-            .execute(connection)
-            .await?;
-        Ok(())
+    /// Returns the entry of the ledger.
+    pub(super) fn into_frame(self) -> Result<Frame, StoreError> {
+        if let Some(error) = self.refused {
+            return Err(error);
+        }
+        let kinds = [&self.allocations, &self.searches, &self.leases];
+        Frame::of(|bytes| entry::encode(kinds, bytes))
     }
 }
 
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+fn allocation_row<'a>(record: &'a AllocationRecord, packed: &'a Packed) -> AllocationRow<'a> {
+    let granted = record.explanation.granted.len();
+    AllocationRow {
+        id: record.id.0,
+        at_ms: record.at.as_millisecond(),
+        uid: record.uid,
+        pool: text(&record.pool),
+        refusal: maybe(record.refusal.as_deref()),
+        detail: maybe(record.detail.as_deref()),
+        attempt_count: record.attempt_count,
+        duration_us: record.duration_us.try_into().unwrap_or(i64::MAX),
+        shared: text(&packed.shared),
+        explanation: &packed.own,
+        random_would_meet: record.explanation.random_would_meet,
+        granted_count: granted.try_into().unwrap_or(u32::MAX),
+        trace_id: maybe(record.trace_id.as_deref()),
+        span_id: maybe(record.span_id.as_deref()),
+        retry_key: maybe(record.retry_key.as_deref()),
+    }
+}
+
+fn search<'a>(
+    allocation: &'a AllocationRecord,
+    attempts: &'a [Attempt],
+) -> Result<Search<'a>, StoreError> {
+    Ok(Search {
+        allocation: allocation.id.0,
+        uid: allocation.uid,
+        pool: text(&allocation.pool),
+        strategy: text(&allocation.explanation.strategy),
+        attempts: attempts.iter().map(attempt_row).collect::<Result<_, _>>()?,
+    })
+}
+
+fn attempt_row(attempt: &Attempt) -> Result<AttemptRow<'_>, StoreError> {
+    Ok(AttemptRow {
+        at_ms: attempt.at.as_millisecond(),
+        interface: text(&attempt.address.interface),
+        address: attempt.address.to_string().into(),
+        protocol: attempt.protocol.as_str().into(),
+        port: attempt.port.get(),
+        outcome: attempt.outcome.as_str().into(),
+        errno: attempt.errno,
+        duration_ns: attempt.duration.as_nanos().try_into().unwrap_or(i64::MAX),
+        occupant: attempt.occupant.as_ref().map(json).transpose()?,
+        span_id: maybe(attempt.span_id.as_deref()),
+    })
+}
+
+fn lease_row<'a>(lease: &'a Lease, boot_id: &'a str) -> Result<LeaseRow<'a>, StoreError> {
+    let boot_ms = |time: BootTime| millis(time.0);
+    Ok(LeaseRow {
+        id: lease.id.0,
+        allocation: lease.allocation.0,
+        name: lease.name.as_ref().map(|name| text(name.as_str())),
+        scope_dir: scope_dir(lease)?,
+        pool: text(&lease.pool),
+        protocol: lease.protocol.as_str().into(),
+        port: lease.port.get(),
+        addresses: json(&lease.addresses)?,
+        uid: lease.uid,
+        handover: lease.handover.as_str().into(),
+        guard: lease.guard.as_str().into(),
+        state: lease.state.as_str().into(),
+        granted_at_ms: lease.granted_at.as_millisecond(),
+        ended_at_ms: lease.ended_at.map(Timestamp::as_millisecond),
+        boot_id: text(boot_id),
+        claim_by_boot_ms: lease.claim_by.map(boot_ms),
+        expires_boot_ms: lease.expires.map(boot_ms),
+        ttl_ms: lease.ttl.map(millis),
+        owner: lease.owner.as_ref().map(json).transpose()?,
+        labels: json(&lease.labels)?,
+        trace_id: maybe(lease.trace_id.as_deref()),
+        span_id: maybe(lease.span_id.as_deref()),
+        revision: lease.revision.try_into().unwrap_or(i64::MAX),
+        moved: lease.moved.as_ref().map(json).transpose()?,
+        forgotten: lease.forgotten,
+        idle_since_ms: lease.idle_since.map(Timestamp::as_millisecond),
+        by_hand: lease.by_hand,
+        scope_device: lease.scope_device.map(u64::cast_signed),
+    })
+}
+
+fn scope_dir(lease: &Lease) -> Result<Option<Cow<'_, str>>, StoreError> {
+    let Some(folder) = lease.scope.folder() else {
+        return Ok(None);
+    };
+    match folder.to_str() {
+        Some(folder) => Ok(Some(text(folder))),
+        None => Err(StoreError::unwritable(
+            "the folder of a name",
+            "its path is not UTF-8",
+        )),
+    }
+}
+
+const fn text(text: &str) -> Cow<'_, str> {
+    Cow::Borrowed(text)
+}
+
+fn maybe(text: Option<&str>) -> Option<Cow<'_, str>> {
+    text.map(Cow::Borrowed)
+}
+
+fn json(value: &impl Serialize) -> Result<Cow<'static, str>, StoreError> {
+    match serde_json::to_string(value) {
+        Ok(text) => Ok(Cow::Owned(text)),
+        Err(error) => Err(StoreError::unwritable("a value", error)),
+    }
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }

@@ -16,7 +16,6 @@ use uuid::Uuid;
 
 use crate::domain::address::AddressGroup;
 use crate::domain::attempt::{Occupant, Outcome};
-use crate::domain::explanation::Explanation;
 use crate::domain::lease::{
     AllocationId, BootTime, Guard, Handover, LeaseId, Name, Owner, Scope, State,
 };
@@ -111,7 +110,6 @@ columns! {
     Scope, from Option<String>: |dir| Ok(dir.map_or(Scope::User, |dir| Scope::Dir(PathBuf::from(dir))));
     AddressGroup, from String: json;
     Occupant, from String: json;
-    Explanation, from String: json;
     Moved, from String: json;
     Owner, from String: json;
     Labels, from String: json;

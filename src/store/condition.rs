@@ -14,3 +14,9 @@ where
     query.push(" and ").push(before);
     query.push_bind(value).push(after);
 }
+
+/// Condition that a column with the number of a word has this word. SQLite looks the word up once a
+/// query.
+pub(super) fn is_word(column: &str) -> String {
+    format!("{column} = (select id from word where text = ?)")
+}

@@ -1,6 +1,6 @@
 //! Counting attempts: those on record that are not counted yet go into the totals of their day.
 //!
-//! Reading and adding up run beside the writer. The writer adds only a few sums, in the transaction
+//! Reading and adding up run on a reader. The chore adds only a few sums, in the transaction
 //! that moves the mark of what is counted. So no allocation waits for it, and no attempt is counted
 //! twice or left out, whenever the process ends.
 
@@ -34,28 +34,30 @@ struct Counts {
 }
 
 impl Reader {
-    /// Returns the sums of the next attempts that are not counted yet. `None` if all are counted.
+    /// Returns the sums of the next attempts that are not counted yet. `None` if all are counted. The
+    /// numbers of outcomes are those of migrations/0017.
     async fn uncounted(&self, rows: u32) -> Result<Option<Counts>, StoreError> {
         let first: i64 = sqlx::query_scalar("select attempt_seq from counted")
             .fetch_one(&self.pool)
             .await?;
         let sums: Vec<(String, i64)> = sqlx::query_as(
             "select json_object( \
-                 'hour', at_ms / 3600000, 'pool', pool, 'interface', interface, \
-                 'protocol', protocol, 'port', port, 'uid', uid, \
-                 'bound', sum(outcome = 'bound'), 'lingering', sum(outcome = 'lingering'), \
-                 'in_use', sum(outcome = 'in_use'), \
-                 'not_permitted', sum(outcome = 'not_permitted'), \
-                 'address_not_available', sum(outcome = 'address_not_available'), \
-                 'failed', sum(outcome not in \
-                     ('bound', 'lingering', 'in_use', 'not_permitted', 'address_not_available')), \
+                 'hour', hour, 'pool', (select text from word where id = pool), \
+                 'interface', (select text from word where id = interface), \
+                 'protocol', (select text from word where id = protocol), \
+                 'port', port, 'uid', uid, 'bound', sum(outcome = 1), \
+                 'lingering', sum(outcome = 2), 'in_use', sum(outcome = 3), \
+                 'not_permitted', sum(outcome = 4), 'address_not_available', sum(outcome = 5), \
+                 'failed', sum(outcome not in (1, 2, 3, 4, 5)), \
                  'last_ms', max(at_ms), \
-                 'last_refused_ms', max(iif(outcome in ('bound', 'lingering'), null, at_ms)) \
+                 'last_refused_ms', max(iif(outcome in (1, 2), null, at_ms)), \
+                 'first_seq', min(seq), 'last_seq', max(seq) \
              ), max(seq) \
              from ( \
-                 select * from attempt where seq > ?1 order by seq limit ?2 \
+                 select *, at_ms / 3600000 as hour \
+                 from attempt_row where seq > ?1 order by seq limit ?2 \
              ) \
-             group by at_ms / 3600000, pool, interface, protocol, port, uid",
+             group by hour, pool, interface, protocol, port, uid",
         )
         .bind(first)
         .bind(rows)
@@ -129,6 +131,10 @@ impl Store {
 }
 
 async fn add(connection: &mut sqlx::SqliteConnection, counts: Counts) -> Result<(), StoreError> {
+    // Here and not when the record is opened: a short command counts nothing.
+    sqlx::raw_sql(include_str!("count.sql"))
+        .execute(&mut *connection)
+        .await?;
     sqlx::query("insert into counting values (?1, ?2, ?3, ?4)")
         .bind(counts.first)
         .bind(counts.last)

@@ -1,9 +1,9 @@
 -- Attempts are counted through this view, which lives in the writer's connection only, like the view
 -- batch. The totals grow and the mark moves in one transaction, so that no attempt is counted twice.
 -- The sums are JSON arrays with one object a group (count.rs).
-create temp view counting (first, last, attempts, occupants) as select null, null, null, null;
+create temp view if not exists counting (first, last, attempts, occupants) as select null, null, null, null;
 
-create temp trigger count_attempts instead of insert on counting
+create temp trigger if not exists count_attempts instead of insert on counting
 when new.first = (select attempt_seq from counted) begin
     insert into attempt_day
     select
@@ -31,13 +31,15 @@ when new.first = (select attempt_seq from counted) begin
             + (value ->> 'not_permitted') + (value ->> 'address_not_available')
             + (value ->> 'failed')
         ),
-        sum(value ->> 'in_use')
+        sum(value ->> 'in_use'), min(value ->> 'first_seq'), max(value ->> 'last_seq')
     from jsonb_each(new.attempts)
     where true
     group by 1, 2, 3
     on conflict do update set
         attempts = attempts + excluded.attempts,
-        in_use = in_use + excluded.in_use;
+        in_use = in_use + excluded.in_use,
+        first_seq = min(coalesce(first_seq, excluded.first_seq), excluded.first_seq),
+        last_seq = max(coalesce(last_seq, 0), excluded.last_seq);
 
     insert into place_day
     select

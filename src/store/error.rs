@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::cause::Cause;
+
 /// Reason that the record cannot be used. Cloned to every request of a batch that failed together.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
@@ -14,16 +16,31 @@ pub enum StoreError {
         path: PathBuf,
         source: Arc<std::io::Error>,
     },
+    /// The lock file is no file of portbook's.
+    #[error("lock file {path}: {source}; remove it, and a new one is made")]
+    LockFile {
+        path: PathBuf,
+        source: Arc<std::io::Error>,
+    },
     /// SQLite's locks and shared memory do not work there.
     #[error(
         "data directory {path} is on a network filesystem, where SQLite's locks cannot be trusted; give a local one with --data-dir"
     )]
     NetworkFilesystem { path: PathBuf },
-    /// Every user could put files in the place of portbook's.
+    /// Users beside the owner could put files in the place of portbook's.
     #[error(
-        "data directory {path} may be written by every user, who could swap the record or the token; chmod o-w it or give another with --data-dir"
+        "data directory {path} may be written by other users, who could swap the record or the token; chmod go-w it or give another with --data-dir"
     )]
     Exposed { path: PathBuf },
+    /// The owner of the directory could put files in the place of portbook's.
+    #[error(
+        "data directory {path} belongs to another user (uid {uid}), who could swap the record or the token; give one of your own with --data-dir, or chown it"
+    )]
+    OfOther {
+        path: PathBuf,
+        /// Owner of the directory.
+        uid: u32,
+    },
     /// Another service uses the directory.
     #[error(
         "data directory {path} is in use by another portbook service (pid {pid}); talk to that one, stop it, or give another --data-dir"
@@ -58,7 +75,7 @@ pub enum StoreError {
     },
     /// Not a database, or a damaged one. Left as it is.
     #[error(
-        "{file} is damaged or no portbook record ({source}); nothing was changed: restore it from a backup, or move it aside to begin a new one"
+        "{file} is damaged or no portbook record ({source}); nothing was changed: run `portbook doctor --record`, restore it from a backup, or move it aside to begin a new one"
     )]
     Corrupt {
         file: PathBuf,
@@ -80,7 +97,27 @@ pub enum StoreError {
         /// Message of the reader.
         reason: String,
     },
-    /// The writer has stopped.
+    /// A value has no form that the record takes.
+    #[error("{what} cannot be put on record: {reason}")]
+    Unwritable {
+        /// Value or row.
+        what: String,
+        /// Message of the encoder.
+        reason: String,
+    },
+    /// The tables cannot be written.
+    #[error("the record cannot be used right now: {0}")]
+    Tables(Arc<rusqlite::Error>),
+    /// A file of the record cannot be read or written at the moment.
+    #[error("the record cannot be used right now: {file}: {reason}; {}", .cause.way_out(.file))]
+    Unusable {
+        file: PathBuf,
+        /// Message of the system or of SQLite.
+        reason: String,
+        /// Kind of the failure, which tells the way out.
+        cause: Cause,
+    },
+    /// The record was closed.
     #[error("the record is closed: portbook is shutting down")]
     Closed,
 }
@@ -97,9 +134,96 @@ impl From<sqlx::Error> for StoreError {
     }
 }
 
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Tables(Arc::new(error))
+    }
+}
+
 impl StoreError {
+    pub(super) fn ledger(file: &Path, source: &std::io::Error) -> Self {
+        Self::Unusable {
+            file: file.to_owned(),
+            reason: source.to_string(),
+            cause: Cause::of_io(source),
+        }
+    }
+
+    pub(super) fn lost(file: &Path, reason: &str) -> Self {
+        Self::Unusable {
+            file: file.to_owned(),
+            reason: reason.to_owned(),
+            cause: Cause::Lost,
+        }
+    }
+
+    /// Whether the files are no longer those of the record.
+    pub const fn is_lost(&self) -> bool {
+        matches!(
+            self,
+            Self::Unusable {
+                cause: Cause::Lost,
+                ..
+            }
+        )
+    }
+
+    /// Whether the file is not at fault, but the place for it.
+    pub(super) const fn has_no_place(&self) -> bool {
+        matches!(
+            self,
+            Self::Unusable {
+                cause: Cause::Full | Cause::ReadOnly | Cause::Busy,
+                ..
+            }
+        )
+    }
+
+    /// Adds the file to an error of SQLite that does not name it.
+    #[must_use]
+    pub(super) fn at(self, file: &Path) -> Self {
+        let (reason, cause) = match &self {
+            Self::Tables(error) => (error.to_string(), Cause::of_tables(error)),
+            Self::Database(error) => (error.to_string(), Cause::of_database(error)),
+            _ => return self,
+        };
+        Self::Unusable {
+            file: file.to_owned(),
+            reason,
+            cause,
+        }
+    }
+
+    /// Whether a later try may work, since no row is at fault.
+    pub const fn may_pass(&self) -> bool {
+        matches!(
+            self,
+            Self::Database(_) | Self::Tables(_) | Self::Unusable { .. }
+        )
+    }
+
+    /// Whether the record takes nothing new until a person or a program makes room or mends it. A file
+    /// that is only locked is free again soon.
+    pub(super) fn lasts(&self) -> bool {
+        matches!(self, Self::Unusable { cause, .. } if *cause != Cause::Busy)
+    }
+
+    pub(super) fn unwritable(what: &str, reason: impl std::fmt::Display) -> Self {
+        Self::Unwritable {
+            what: what.to_owned(),
+            reason: reason.to_string(),
+        }
+    }
+
     pub(super) fn directory(path: &Path, source: std::io::Error) -> Self {
         Self::Directory {
+            path: path.to_owned(),
+            source: Arc::new(source),
+        }
+    }
+
+    pub(super) fn lock_file(path: &Path, source: std::io::Error) -> Self {
+        Self::LockFile {
             path: path.to_owned(),
             source: Arc::new(source),
         }

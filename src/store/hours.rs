@@ -64,11 +64,10 @@ impl Reader {
                  where hour >= ?1 and (?2 is null or uid = ?2) \
                  union all \
                  select at_ms / 3600000, 1, outcome = 'in_use' from ( \
-                     select * from attempt where seq > (select attempt_seq from counted) \
-                     order by seq limit ?3 \
-                 ) as fresh \
-                 where at_ms / 3600000 >= ?1 and (?2 is null or exists ( \
-                     select 1 from allocation where id = fresh.allocation and uid = ?2)) \
+                     select at_ms, outcome, uid from attempt \
+                     where seq > (select attempt_seq from counted) order by seq limit ?3 \
+                 ) \
+                 where at_ms / 3600000 >= ?1 and (?2 is null or uid = ?2) \
              ) group by hour order by hour",
         )
         .bind(first_hour)
@@ -77,5 +76,35 @@ impl Reader {
         .fetch_all(&self.pool)
         .await?;
         Ok(totals)
+    }
+
+    /// Returns a `seq` that no attempt made at or after a time is below. `None` if there is no such
+    /// attempt. It is the first of that hour: there is no index by time.
+    pub(super) async fn first_since(&self, at_ms: i64) -> Result<Option<i64>, StoreError> {
+        let first = sqlx::query_scalar(
+            "select min(seq) from ( \
+                 select min(first_seq) as seq from attempt_hour where hour >= ?1 / 3600000 \
+                 union all \
+                 select min(seq) from attempt_row \
+                 where seq > (select attempt_seq from counted) and at_ms >= ?1 \
+             )",
+        );
+        Ok(first.bind(at_ms).fetch_one(&self.pool).await?)
+    }
+
+    /// Returns the `seq` of the last attempt made before a time, in the order of `seq`. `None` if there
+    /// is none.
+    pub(super) async fn last_before(&self, at_ms: i64) -> Result<Option<i64>, StoreError> {
+        let last = sqlx::query_scalar(
+            "select seq from attempt_row where +at_ms < ?1 and seq <= ( \
+                 select max(seq) from ( \
+                     select max(last_seq) as seq from attempt_hour where hour <= ?1 / 3600000 \
+                     union all \
+                     select max(seq) from attempt_row \
+                     where seq > (select attempt_seq from counted) and at_ms < ?1 \
+                 ) \
+             ) order by seq desc limit 1",
+        );
+        Ok(last.bind(at_ms).fetch_optional(&self.pool).await?)
     }
 }

@@ -65,7 +65,7 @@ impl Reader {
                  select * from late_conflict order by seq desc limit ?3 \
              ) as found \
              where at_ms >= ?1 and (?2 is null or exists ( \
-                 select 1 from lease where id = found.lease and uid = ?2)) \
+                 select 1 from lease_row where id = found.lease and uid = ?2)) \
              order by seq desc",
         )
         .bind(since_ms)
@@ -91,7 +91,7 @@ impl Reader {
              found.occupant, found.occupant_uid, lease.name, lease.uid from ( \
                  select * from late_conflict where ?1 is null or seq < ?1 \
                  order by seq desc limit ?3 \
-             ) as found left join lease on lease.id = found.lease \
+             ) as found left join lease_row as lease on lease.id = found.lease \
              where ?2 is null or lease.uid = ?2 order by found.seq desc",
         );
         let found = found.bind(before).bind(uid).bind(MOST_LATE);

@@ -1,4 +1,4 @@
-//! The table `lease`: one row a lease, written when it is granted and again at each change.
+//! The table `lease_row`, read through the view `lease`: one row a lease, written when it is granted and again at each change.
 
 use std::time::Duration;
 
@@ -6,8 +6,8 @@ use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use sqlx::{FromRow, QueryBuilder, Row, Sqlite};
 
 use super::column::{Labels, maybe_time, time};
-use super::condition::and;
-use super::{Store, StoreError};
+use super::condition::{and, is_word};
+use super::{Store, StoreError, overlay};
 use crate::domain::lease::{AllocationId, Lease, LeaseId, Name, Scope, State};
 use crate::domain::port::Protocol;
 
@@ -81,10 +81,11 @@ impl FromRow<'_, SqliteRow> for StoredLease {
 
 /// Reads every lease that has not ended. A row that cannot be read is logged and left alone: one bad
 /// row must not keep the others from being guarded.
-async fn living(connection: &mut SqliteConnection) -> Result<Vec<StoredLease>, StoreError> {
-    let rows = sqlx::query("select * from lease where ended_at_ms is null order by id")
-        .fetch_all(connection)
-        .await?;
+async fn living(
+    connection: &mut SqliteConnection,
+    waiting: &[Vec<u8>],
+) -> Result<Vec<StoredLease>, StoreError> {
+    let rows = overlay::living(connection, waiting).await?;
     let mut leases = Vec::with_capacity(rows.len());
     for row in rows {
         match StoredLease::from_row(&row) {
@@ -100,24 +101,32 @@ async fn living(connection: &mut SqliteConnection) -> Result<Vec<StoredLease>, S
 }
 
 impl Store {
-    /// Returns every lease that has not ended.
+    /// Returns every lease that has not ended, also those that the tables do not have yet.
     pub async fn live_leases(&self) -> Result<Vec<StoredLease>, StoreError> {
-        self.ask(|connection| Box::pin(living(connection))).await
+        let waiting = self.waiting()?;
+        self.ask(move |connection| Box::pin(async move { living(connection, &waiting).await }))
+            .await
     }
 
     /// Returns the revision of every lease that has not ended.
     pub async fn living_revisions(&self) -> Result<Vec<(LeaseId, u64)>, StoreError> {
-        let rows = sqlx::query_as("select id, revision from lease where ended_at_ms is null")
-            .fetch_all(&self.readers)
+        let rows = sqlx::query_as("select id, revision from lease_row where ended_at_ms is null")
+            .fetch_all(&self.readers())
             .await?;
         Ok(rows)
     }
 
     /// Returns one lease, living or ended.
     pub async fn lease(&self, id: LeaseId) -> Result<Option<StoredLease>, StoreError> {
+        if let Some(owed) = self.debts.of(id) {
+            return Ok(Some(StoredLease {
+                lease: Lease::clone(&owed),
+                boot_id: self.boot_id().to_owned(),
+            }));
+        }
         let lease = sqlx::query_as("select * from lease where id = ?1")
             .bind(id.0.as_bytes().as_slice())
-            .fetch_optional(&self.readers)
+            .fetch_optional(&self.readers())
             .await?;
         Ok(lease)
     }
@@ -132,7 +141,7 @@ impl Store {
             sqlx::query_as("select * from lease where allocation = ?1 order by id limit ?2")
                 .bind(allocation.0.as_bytes().as_slice())
                 .bind(limit)
-                .fetch_all(&self.readers)
+                .fetch_all(&self.readers())
                 .await?;
         Ok(leases)
     }
@@ -154,7 +163,7 @@ impl Store {
         .bind(uid)
         .bind(scope.folder().map(|folder| folder.to_string_lossy()))
         .bind(protocol.as_str())
-        .fetch_optional(&self.readers)
+        .fetch_optional(&self.readers())
         .await?;
         Ok(last.filter(|last| !last.lease.forgotten))
     }
@@ -163,14 +172,15 @@ impl Store {
     pub async fn ended_leases(&self, filter: &LeaseFilter) -> Result<Vec<StoredLease>, StoreError> {
         let mut query = QueryBuilder::new("select * from lease where ended_at_ms is not null");
         narrow_by_veiled(&mut query, filter);
-        and(&mut query, "pool = ?", filter.pool.as_deref());
-        and(&mut query, "state = ?", filter.state.map(State::as_str));
+        and(&mut query, &is_word("pool_word"), filter.pool.as_deref());
+        let state = filter.state.map(State::as_str);
+        and(&mut query, &is_word("state_word"), state);
         let before = filter.before.as_ref().map(|id| id.0.as_bytes().as_slice());
         and(&mut query, "id < ?", before);
         query
             .push(" order by id desc limit ")
             .push_bind(filter.limit);
-        Ok(query.build_query_as().fetch_all(&self.readers).await?)
+        Ok(query.build_query_as().fetch_all(&self.readers()).await?)
     }
 }
 

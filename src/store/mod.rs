@@ -1,35 +1,49 @@
-//! The record on disk: one SQLite file, one writer, a few readers. No rule lives here; rows come out
-//! as they went in.
+//! The record on disk: one SQLite file, and a ledger of what is committed and not in its tables yet. No
+//! rule lives here; rows come out as they went in.
 
 mod allocation;
 mod attempt;
 mod batch;
-mod checkpoint;
+mod cause;
+mod chore;
 mod column;
+mod commit;
 mod condition;
+mod convert;
 mod count;
+mod damage;
+mod debt;
 pub mod directory;
+mod entry;
 mod error;
 mod exclusion;
+mod explained;
 mod export;
+mod fill;
 mod filter;
 mod hours;
+mod keeping;
 mod late;
 mod learned;
 mod lease;
+mod ledger;
+mod lost;
 mod old;
 mod open;
+mod overlay;
 mod past;
+mod pause;
 mod prune;
 mod reader;
 mod remembered;
 mod removable;
+pub mod rescue;
 mod rows;
+mod space;
 mod stats;
 mod summary;
 #[cfg(test)]
 mod tests;
-mod writer;
 
 pub use allocation::AllocationRecord;
 pub use attempt::AttemptRecord;
@@ -43,31 +57,62 @@ pub use late::LateConflict;
 pub use late::{LateRecord, LateTotal};
 pub use lease::{LeaseFilter, StoredLease};
 pub use past::Seen;
+pub use pause::Paused;
 pub use prune::Cursor;
 pub use reader::Reader;
 pub use removable::{Bounds, Kind, Removed};
 pub use stats::{AttemptTotal, LeaseTotal, OccupantTotal, Outcomes, StatsFilter};
 pub use summary::{InTheWay, SUMMED, Times};
-pub use writer::Committed;
 
 use std::path::Path;
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use sqlx::SqlitePool;
-use tokio::sync::mpsc;
+use tokio::sync::{Mutex, watch};
 
-use self::checkpoint::Checkpoints;
-use crate::telemetry::Stopwatch;
+use self::chore::Chores;
+use self::debt::Debts;
+use self::fill::{Filler, Words};
+use self::keeping::Fault;
+use self::ledger::{Ledger, Order, Pages, Progress};
+use self::lost::Identity;
+use self::open::{Access, Opened};
 use crate::telemetry::metrics::StoreMetrics;
 
-/// A handle on the record. Clones share one writer and one pool of readers.
+/// A handle on the record. Clones share the ledger, the filler and a pool of readers.
 #[derive(Debug, Clone)]
 pub struct Store {
-    jobs: mpsc::Sender<writer::Job>,
-    readers: SqlitePool,
-    boot_id: std::sync::Arc<str>,
+    /// Replaced if the files are lost and made anew.
+    parts: Arc<RwLock<Parts>>,
+    options: Arc<StoreOptions>,
+    boot_id: Arc<str>,
     metrics: StoreMetrics,
-    file: std::sync::Arc<Path>,
+    file: Arc<Path>,
+    /// Whether commits go through the ledger. A command writes into the tables at once.
+    serves: bool,
+    under_way: Arc<AtomicUsize>,
+    debts: Arc<Debts>,
+    /// Damage of the tables, found by [`Store::look_for_damage`].
+    damage: Arc<std::sync::OnceLock<String>>,
+    fault: Arc<Fault>,
+    /// Held while the files are mended, or left to another process.
+    mending: Arc<Mutex<()>>,
+}
+
+/// What is open of the record.
+#[derive(Debug, Clone)]
+struct Parts {
+    ledger: Arc<Ledger>,
+    chores: Arc<Chores>,
+    readers: SqlitePool,
+    /// The SQLite file that is open.
+    identity: Option<Identity>,
+    /// Number of commits in the ledger that were damaged.
+    damaged_commits: u64,
+    /// Closed once the filler has ended.
+    filling: watch::Receiver<()>,
 }
 
 /// Options of [`Store::open`].
@@ -77,50 +122,67 @@ pub struct StoreOptions {
     pub boot_id: String,
     /// This host's id: the record of another host is refused. `None` if the host has no id.
     pub machine_id: Option<String>,
-    /// Maximum number of requests in one commit.
+    /// Number of commits at which the tables are filled; fewer wait for a second at most.
     pub batch_max: usize,
-    /// Interval at which the write-ahead log is copied into the file. `None` for commands that open the
-    /// store for a moment: some of their commits do it.
+    /// Interval at which SQLite's write-ahead log is copied into the file while nothing is written. `None`
+    /// for commands that open the store for a moment: they have no ledger either.
     pub checkpoint_interval: Option<Duration>,
 }
 
 impl Store {
-    /// Opens or makes the record in `file` and starts its writer on the current runtime.
+    /// Opens or makes the record in `file` and starts its filler. Entries that a crash left in the
+    /// ledger are in the tables when this returns; of a service whose disk is full they stay where they
+    /// are.
     ///
-    /// The writer ends when the last handle is dropped; await the task to know that all is written.
+    /// The filler ends when the last handle is dropped; await the task to know that all is written.
     pub async fn open(
         file: &Path,
         options: StoreOptions,
     ) -> Result<(Self, tokio::task::JoinHandle<()>), StoreError> {
-        let timer = options.checkpoint_interval.is_some();
-        let (connection, readers) = open::open(file, options.machine_id.as_deref(), timer).await?;
-        let (jobs, queue) = mpsc::channel(options.batch_max.max(1) * 4);
-        let checkpoints = match options.checkpoint_interval {
-            Some(interval) => Some(Checkpoints::start(file, interval).await?),
-            None => None,
-        };
-        let metrics = StoreMetrics::default();
-        let writer = writer::run(
-            connection,
-            queue,
-            options.batch_max,
-            metrics.clone(),
-            checkpoints,
-        );
-        let task = tokio::spawn(writer);
+        let serves = options.checkpoint_interval.is_some();
+        let parts = Parts::open(file, &options).await?;
+        let mut filling = parts.filling.clone();
         let store = Self {
-            jobs,
-            readers,
-            boot_id: options.boot_id.into(),
-            metrics,
+            parts: Arc::new(RwLock::new(parts)),
+            boot_id: options.boot_id.as_str().into(),
+            options: Arc::new(options),
+            metrics: StoreMetrics::default(),
             file: file.into(),
+            serves,
+            under_way: Arc::default(),
+            debts: Arc::default(),
+            damage: Arc::default(),
+            fault: Arc::default(),
+            mending: Arc::default(),
         };
+        match store.ledger().settled().await {
+            // To lose every hold is worse than to grant nothing new: the service starts with what it can
+            // read, also from the ledger.
+            Err(error) if serves && error.may_pass() => store.note_fault(&error),
+            settled => settled?,
+        }
+        let task = tokio::spawn(async move { while filling.changed().await.is_ok() {} });
         Ok((store, task))
+    }
+
+    fn parts(&self) -> Parts {
+        // No change of the parts can panic halfway.
+        let parts = self.parts.read().unwrap_or_else(PoisonError::into_inner);
+        parts.clone()
+    }
+
+    fn ledger(&self) -> Arc<Ledger> {
+        let parts = self.parts.read().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&parts.ledger)
+    }
+
+    fn readers(&self) -> SqlitePool {
+        self.parts().readers
     }
 
     /// Returns an empty batch, which notes this boot's id in its leases.
     pub fn batch(&self) -> Batch {
-        Batch::new(std::sync::Arc::clone(&self.boot_id))
+        Batch::new(Arc::clone(&self.boot_id))
     }
 
     /// Id of the boot in which this store was opened.
@@ -128,43 +190,113 @@ impl Store {
         &self.boot_id
     }
 
-    /// Measurements of the writer.
+    /// Measurements of commits.
     pub const fn metrics(&self) -> &StoreMetrics {
         &self.metrics
     }
 
-    /// Number of requests that wait for the writer.
-    pub fn queue_depth(&self) -> usize {
-        self.jobs.max_capacity() - self.jobs.capacity()
-    }
-
-    /// Size of the record in bytes, with its write-ahead log.
+    /// Size of the record in bytes, with its ledger and SQLite's write-ahead log.
     pub fn size_bytes(&self) -> u64 {
         let mut log = self.file.as_os_str().to_owned();
         log.push("-wal");
         let size = |file: &Path| std::fs::metadata(file).map_or(0, |data| data.len());
-        size(&self.file) + size(Path::new(&log))
+        size(&self.file) + size(Path::new(&log)) + self.ledger().len()
     }
 
-    /// Writes a batch and returns once it is committed: to the disk itself if the batch asks for it,
-    /// otherwise to the page cache, which a crash of the process does not touch.
-    pub async fn commit(&self, batch: Batch) -> Result<Committed, StoreError> {
-        let (reply, committed) = tokio::sync::oneshot::channel();
-        let job = writer::Write {
-            batch,
-            reply,
-            waiting: Stopwatch::start(),
-        };
-        self.send(writer::Job::Write(job)).await?;
-        committed.await.map_err(|_| StoreError::Closed)?
-    }
-
-    /// Ends the writer once everything that waits is written. Later commits are refused; await the task
-    /// that [`Store::open`] returned to know that it is done.
+    /// Closes the record once everything that is committed is in the tables. Later commits are refused;
+    /// await the task that [`Store::open`] returned to know that it is done.
     pub async fn close(&self) {
-        // Readers first: the last connection to close copies the log into the file.
-        self.readers.close().await;
-        // Refused only if the writer has ended already.
-        let _ = self.send(writer::Job::Close).await;
+        if self.owed() > 0 {
+            drop(self.check().await);
+        }
+        if self.owed() > 0 {
+            let (leases, file) = (self.owed(), self.file.display());
+            tracing::error!(leases, %file, "changes of leases are lost, as the record took none to the end; the next start finds these leases as they were");
+        }
+        self.parts().close().await;
     }
+}
+
+impl Parts {
+    /// Opens the files of a record, and starts the filler.
+    async fn open(file: &Path, options: &StoreOptions) -> Result<Self, StoreError> {
+        let serves = options.checkpoint_interval.is_some();
+        let (opened, access) = opened(file, options, serves).await?;
+        let folder = file.parent().unwrap_or(Path::new(""));
+        let pages = Arc::new(Pages::open(folder, opened.id, opened.filled)?);
+        damage::tell_of_ledger(folder, pages.damaged());
+        let damaged_commits = pages.damaged();
+        let turn = Arc::new(Mutex::new(()));
+        let (orders, queue) = std::sync::mpsc::channel();
+        let (progress, rounds) = watch::channel(Progress::default());
+        let filler = Filler {
+            file: file.to_owned(),
+            access,
+            pages: Arc::clone(&pages),
+            turn: Arc::clone(&turn),
+            progress,
+            checkpoint_interval: options.checkpoint_interval,
+            connection: None,
+            words: Words::default(),
+            has_failed: false,
+        };
+        let filling = start(filler, queue)?;
+        let round = options.batch_max.max(1) as u64;
+        let ledger = Ledger::new(pages, orders, rounds, round, folder.to_owned());
+        let ledger = Arc::new(ledger);
+        Ok(Self {
+            readers: open::readers(file, access, Some(Arc::clone(&ledger))),
+            chores: Arc::new(Chores::new(opened.chores, turn)),
+            ledger,
+            identity: Identity::of(file),
+            damaged_commits,
+            filling,
+        })
+    }
+
+    async fn close(&self) {
+        // The filler's connection is the last to close: that copies the log into the file.
+        self.readers.close().await;
+        self.chores.close().await;
+        self.ledger.order(Order::Close);
+    }
+
+    /// Waits until the filler has ended, after [`Self::close`].
+    async fn ended(mut self) {
+        while self.filling.changed().await.is_ok() {}
+    }
+}
+
+/// Opens the file. A service does so also on a full disk, which has no room for the index of SQLite's log.
+async fn opened(
+    file: &Path,
+    options: &StoreOptions,
+    serves: bool,
+) -> Result<(Opened, Access), StoreError> {
+    let machine_id = options.machine_id.as_deref();
+    match open::open(file, machine_id, serves, Access::Shared).await {
+        Err(error) if serves && error.lasts() => {
+            let alone = open::open(file, machine_id, serves, Access::Alone).await;
+            alone.map_or(Err(error), |opened| Ok((opened, Access::Alone)))
+        }
+        opened => Ok((opened?, Access::Shared)),
+    }
+}
+
+/// Starts the filler's thread. The channel closes when it ends.
+fn start(
+    filler: Filler,
+    queue: std::sync::mpsc::Receiver<Order>,
+) -> Result<watch::Receiver<()>, StoreError> {
+    let file = filler.file.clone();
+    let (end, filling) = watch::channel(());
+    let thread = std::thread::Builder::new().name("portbook-filler".into());
+    let run = move || {
+        filler.run(&queue);
+        drop(end);
+    };
+    thread
+        .spawn(run)
+        .map_err(|error| StoreError::ledger(&file, &error))?;
+    Ok(filling)
 }

@@ -1,6 +1,7 @@
 //! Opening the file: pragmas, migrations, and the refusals that protect it.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::migrate::{MigrateError, Migrator};
@@ -10,9 +11,10 @@ use sqlx::sqlite::{
 };
 use sqlx::{ConnectOptions, Connection};
 
-use super::StoreError;
+use super::ledger::{Ledger, RecordId};
+use super::{StoreError, convert, space};
 
-pub(super) static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
+static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 
 /// Longest wait for another process that writes at the same moment.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -20,57 +22,181 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// SQLite's codes for a damaged file (11) and for a file that is no database (26).
 const CORRUPT_CODES: [&str; 2] = ["11", "26"];
 
-/// Length of the log at which a commit copies it into the file itself, in pages, if no timer does. Each
-/// command reads the log that it finds, so it is kept short.
-const PAGES_OF_LOG: &str = "100";
+/// Length of SQLite's log at which a commit copies it into the file, in pages of 4 KB. A service does so
+/// off the path of its requests.
+const PAGES_OF_LOG: &str = "1000";
 
-/// Opens the file, brings its schema to this version, and returns the writer's connection and the
-/// readers. `timer`: whether checkpoints come from a timer.
+/// The same for a command: each command reads the log that it finds, so it is kept short.
+const PAGES_OF_LOG_OF_A_COMMAND: &str = "100";
+
+/// Length in bytes to which the log's file is cut when the log begins anew.
+const LOG_BYTES: &str = "1048576";
+
+/// A record that was opened and is of this version.
+pub(super) struct Opened {
+    /// Connection for chores.
+    pub(super) chores: SqliteConnection,
+    pub(super) id: RecordId,
+    /// Number of the last entry of the ledger that the tables have.
+    pub(super) filled: u64,
+}
+
+/// Way in which SQLite opens the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Access {
+    /// With an index of its log in a file, which other processes may use too.
+    Shared,
+    /// With that index in memory: a full disk has no room for it.
+    Alone,
+}
+
+impl Access {
+    /// SQLite's name of the way. `None` is its default.
+    const fn vfs(self) -> Option<&'static str> {
+        match self {
+            Self::Shared => None,
+            Self::Alone => Some("unix-excl"),
+        }
+    }
+}
+
+/// Opens the file and brings its schema to this version. `serves`: not for a short command.
 pub(super) async fn open(
     file: &Path,
     machine_id: Option<&str>,
-    timer: bool,
-) -> Result<(SqliteConnection, SqlitePool), StoreError> {
-    let pages_of_log = if timer { "0" } else { PAGES_OF_LOG };
-    let mut writer = connect(file, pages_of_log)
+    serves: bool,
+    access: Access,
+) -> Result<Opened, StoreError> {
+    let is_new = !file.exists();
+    let mut chores = connect(file, access, pages_of_log(serves))
         .await
         .map_err(|error| named(file, error))?;
-    migrate(&mut writer, file).await?;
-    check_host(&mut writer, file, machine_id).await?;
-    for views in [include_str!("batch.sql"), include_str!("count.sql")] {
-        sqlx::raw_sql(views).execute(&mut writer).await?;
+    migrate(&mut chores, file).await?;
+    // Before anything is written: the record of another host stays as it is.
+    check_host(&mut chores, file, machine_id).await?;
+    if serves || is_new {
+        space::prepare(&mut chores, is_new).await;
     }
-    Ok((writer, readers(file)))
+    let (id, filled): (Vec<u8>, i64) = sqlx::query_as("select id, filled from ledger")
+        .fetch_one(&mut chores)
+        .await?;
+    Ok(Opened {
+        chores,
+        id: RecordId::try_from(id.as_slice())
+            .map_err(|error| StoreError::unreadable("the id", error))?,
+        filled: filled.unsigned_abs(),
+    })
 }
 
-/// Returns connections that only read, opened when they are first needed.
-pub(super) fn readers(file: &Path) -> SqlitePool {
-    SqlitePoolOptions::new()
+const fn pages_of_log(serves: bool) -> &'static str {
+    if serves {
+        PAGES_OF_LOG
+    } else {
+        PAGES_OF_LOG_OF_A_COMMAND
+    }
+}
+
+/// Returns connections that only read, opened when they are first needed. With a ledger each query
+/// first lets the tables take what is committed, so that it sees it.
+pub(super) fn readers(file: &Path, access: Access, ledger: Option<Arc<Ledger>>) -> SqlitePool {
+    let mut pool = SqlitePoolOptions::new()
         .max_connections(2)
-        .min_connections(0)
-        .connect_lazy_with(options(file).read_only(true))
+        .min_connections(0);
+    if let Some(ledger) = ledger {
+        let again = Arc::clone(&ledger);
+        pool = pool
+            .after_connect(move |_, _| {
+                let ledger = Arc::clone(&ledger);
+                Box::pin(async move {
+                    settle(&ledger).await;
+                    Ok(())
+                })
+            })
+            .before_acquire(move |_, _| {
+                let ledger = Arc::clone(&again);
+                Box::pin(async move {
+                    settle(&ledger).await;
+                    Ok(true)
+                })
+            });
+    }
+    pool.connect_lazy_with(options(file, access).read_only(true))
 }
 
-/// Opens a second connection, for checkpoints.
-pub(super) async fn checkpointer(file: &Path) -> Result<SqliteConnection, StoreError> {
-    Ok(connect(file, "0").await?)
+/// Lets the tables take what is committed. If they cannot, a query reads what they have: the failure is
+/// in the log and in the health of the service.
+async fn settle(ledger: &Ledger) {
+    if let Err(error) = ledger.settled().await {
+        // The filler tells of its failure once.
+        tracing::debug!(%error, "could not fill the tables before a query; it may miss the latest rows");
+    }
 }
 
-fn options(file: &Path) -> SqliteConnectOptions {
-    SqliteConnectOptions::new()
+/// Opens the filler's connection to a file that is of this version.
+pub(super) fn filler(
+    file: &Path,
+    access: Access,
+    serves: bool,
+) -> Result<rusqlite::Connection, StoreError> {
+    let flags = rusqlite::OpenFlags::default();
+    let connection = match access.vfs() {
+        Some(vfs) => rusqlite::Connection::open_with_flags_and_vfs(file, flags, vfs)?,
+        None => rusqlite::Connection::open_with_flags(file, flags)?,
+    };
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.pragma_update(None, "wal_autocheckpoint", pages_of_log(serves))?;
+    connection.pragma_update(None, "journal_size_limit", LOG_BYTES)?;
+    Ok(connection)
+}
+
+/// Copies the log into the file, and cuts the log's file if no reader needs it.
+pub(super) fn checkpoint(connection: &rusqlite::Connection) -> Result<(), StoreError> {
+    // Whether it was blocked, pages in the log, pages of them copied.
+    let (pages, copied): (i64, i64) =
+        connection.query_row("pragma wal_checkpoint(passive)", [], |row| {
+            Ok((row.get(1)?, row.get(2)?))
+        })?;
+    if pages > 0 && pages == copied {
+        // A reader would be waited for, and all writes would wait with it.
+        connection.busy_timeout(Duration::ZERO)?;
+        let cut = connection.query_row("pragma wal_checkpoint(truncate)", [], |_| Ok(()));
+        connection.busy_timeout(BUSY_TIMEOUT)?;
+        cut?;
+    }
+    Ok(())
+}
+
+/// Closes the filler's connection; the last connection to close copies the log into the file.
+pub(super) fn close_filler(connection: rusqlite::Connection) {
+    if let Err((_, error)) = connection.close() {
+        tracing::warn!(%error, "could not close the record in order; its log stays beside it");
+    }
+}
+
+fn options(file: &Path, access: Access) -> SqliteConnectOptions {
+    let options = SqliteConnectOptions::new()
         .filename(file)
         .busy_timeout(BUSY_TIMEOUT)
         .foreign_keys(false)
-        .disable_statement_logging()
+        .disable_statement_logging();
+    match access.vfs() {
+        Some(vfs) => options.vfs(vfs),
+        None => options,
+    }
 }
 
-/// Opens the file for writing. In a service `pages_of_log` is 0: a timer makes its checkpoints.
-async fn connect(file: &Path, pages_of_log: &'static str) -> Result<SqliteConnection, sqlx::Error> {
-    options(file)
+/// Opens the file for writing.
+async fn connect(
+    file: &Path,
+    access: Access,
+    pages_of_log: &'static str,
+) -> Result<SqliteConnection, sqlx::Error> {
+    options(file, access)
         .create_if_missing(true)
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Normal)
         .pragma("wal_autocheckpoint", pages_of_log)
+        .pragma("journal_size_limit", LOG_BYTES)
         .connect()
         .await
 }
@@ -87,13 +213,18 @@ async fn migrate(connection: &mut SqliteConnection, file: &Path) -> Result<(), S
         Some(_) => {}
         None => check_new(connection, file).await?,
     }
-    MIGRATIONS
-        .run(connection)
+    run_migrations(connection)
         .await
         .map_err(|error| match error {
             MigrateError::Execute(error) => named(file, error),
             other => named(file, sqlx::Error::Migrate(Box::new(other))),
         })
+}
+
+async fn run_migrations(connection: &mut SqliteConnection) -> Result<(), MigrateError> {
+    MIGRATIONS.run_to(convert::TABLES, &mut *connection).await?;
+    convert::rows(connection).await?;
+    MIGRATIONS.run(connection).await
 }
 
 /// Refuses the database of another program.
@@ -163,7 +294,7 @@ fn named(file: &Path, error: sqlx::Error) -> StoreError {
             source: error.into(),
         };
     }
-    StoreError::directory(file, std::io::Error::other(error))
+    StoreError::from(error).at(file)
 }
 
 /// Closes a connection in order; the last one to close copies the log into the file.

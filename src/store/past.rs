@@ -1,7 +1,8 @@
 //! The past of one port: the leases on it, and the times at which others were seen on it.
 
-use sqlx::FromRow;
+use sqlx::{FromRow, QueryBuilder};
 
+use super::filter::{BY_BLOCK, IN_BLOCKS};
 use super::{Reader, StoreError, StoredLease};
 use crate::domain::port::{Port, Protocol};
 
@@ -31,18 +32,17 @@ impl Reader {
         port: Port,
         limit: u32,
     ) -> Result<Vec<StoredLease>, StoreError> {
-        let leases = sqlx::query_as(
-            "select * from lease where port = ?1 and protocol = ?2 and allocation in \
-             (select allocation from attempt where port = ?1 and protocol = ?2 \
-             and outcome in ('bound', 'lingering') order by seq desc limit ?3) \
-             order by id desc limit ?4",
-        )
-        .bind(port.get())
-        .bind(protocol.as_str())
-        .bind(BINDS)
-        .bind(limit)
-        .fetch_all(&self.pool)
-        .await?;
+        let (port, protocol) = (port.get(), protocol.as_str());
+        let mut query = QueryBuilder::new("select * from lease where port = ");
+        query.push_bind(port).push(" and protocol = ");
+        query.push_bind(protocol).push(" and allocation in (");
+        query.push("select allocation from attempt where ");
+        query.push(IN_BLOCKS).push(" and port = ").push_bind(port);
+        query.push(" and protocol = ").push_bind(protocol);
+        query.push(" and outcome_word in (1, 2) order by ");
+        query.push(BY_BLOCK).push(" limit ").push_bind(BINDS);
+        query.push(") order by id desc limit ").push_bind(limit);
+        let leases = query.build_query_as().fetch_all(&self.pool).await?;
         Ok(leases)
     }
 

@@ -7,9 +7,9 @@
 
 use sqlx::{AssertSqlSafe, SqliteConnection};
 
-use super::old::{ALLOCATION_MAY_GO, LEASE_MAY_GO, SNAPSHOT_LOG, TOTALS, Table};
+use super::old::{ALLOCATION_MAY_GO, FORGET_WORDS, LEASE_MAY_GO, SNAPSHOT_LOG, TOTALS, Table};
 use super::removable::{Bounds, Kind};
-use super::{Store, StoreError};
+use super::{Store, StoreError, space};
 
 /// Position up to which the rows of one kind have been looked at.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -54,17 +54,17 @@ impl Store {
 async fn step(connection: &mut SqliteConnection, prune: Prune) -> Result<Step, StoreError> {
     match prune.kind {
         Kind::Attempts => attempts(connection, &prune).await,
-        Kind::Leases => by_id(connection, "lease", LEASE_MAY_GO, &prune).await,
-        Kind::Allocations => by_id(connection, "allocation", ALLOCATION_MAY_GO, &prune).await,
+        Kind::Leases => by_id(connection, "lease_row", LEASE_MAY_GO, &prune).await,
+        Kind::Allocations => by_id(connection, "allocation_row", ALLOCATION_MAY_GO, &prune).await,
         Kind::SnapshotLog => by_table(connection, &SNAPSHOT_LOG, &prune).await,
-        Kind::Totals => by_table(connection, &TOTALS, &prune).await,
+        Kind::Totals => totals(connection, &prune).await,
     }
 }
 
 /// Deletes old attempts, if they have been counted and learned from.
 async fn attempts(connection: &mut SqliteConnection, prune: &Prune) -> Result<Step, StoreError> {
     let deleted = sqlx::query(
-        "delete from attempt where seq in (select seq from attempt where seq < ?1 \
+        "delete from attempt_row where seq in (select seq from attempt_row where seq < ?1 \
          and seq <= (select attempt_seq from counted) \
          and seq <= (select attempt_seq from history_state) order by seq limit ?2)",
     )
@@ -115,6 +115,17 @@ fn first_id_of(ms: i64) -> Vec<u8> {
     let bytes = ms.max(0).to_be_bytes();
     id[..6].copy_from_slice(&bytes[2..]);
     id
+}
+
+/// Deletes old totals, at the end the words that no row uses any more, and gives free space back.
+async fn totals(connection: &mut SqliteConnection, prune: &Prune) -> Result<Step, StoreError> {
+    let mut step = by_table(connection, &TOTALS, prune).await?;
+    if step.next.is_none() {
+        sqlx::query(FORGET_WORDS).execute(&mut *connection).await?;
+        let more = space::give_back(connection, prune.rows).await?;
+        step.next = more.then(Cursor::default);
+    }
+    Ok(step)
 }
 
 /// Deletes old rows table by table, until a table has more than one step may delete.

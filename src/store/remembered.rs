@@ -31,14 +31,20 @@ async fn remembered(connection: &mut SqliteConnection) -> Result<Remembered, Sto
     let last_snapshot: i64 = sqlx::query_scalar("select ifnull(max(seq), 0) from snapshot")
         .fetch_one(&mut *connection)
         .await?;
-    sqlx::query("update sighting set last_seq = max(first_seq, ?1) where last_seq is null")
-        .bind(last_snapshot)
-        .execute(&mut *connection)
-        .await?;
+    let closed =
+        sqlx::query("update sighting set last_seq = max(first_seq, ?1) where last_seq is null")
+            .bind(last_snapshot)
+            .execute(&mut *connection)
+            .await;
+    if let Err(error) = closed {
+        // On a full disk a start reads what there is.
+        tracing::warn!(%error, "could not close the sightings of the last service; they last until now");
+    }
     let pages = sqlx::query("select * from history_page")
         .fetch_all(&mut *connection)
-        .await?;
-    let ports = ports(connection).await?;
+        .await;
+    let pages = rows(pages.map_err(StoreError::from));
+    let ports = rows(ports(connection).await);
     let attempts = sqlx::query(
         "select at_ms, interface, address, protocol, port, outcome, \
          occupant ->> 'command' as command from attempt \
@@ -47,12 +53,21 @@ async fn remembered(connection: &mut SqliteConnection) -> Result<Remembered, Sto
     )
     .bind(REPLAYED)
     .fetch_all(connection)
-    .await?;
+    .await;
+    let attempts = rows(attempts.map_err(StoreError::from));
     Ok(Remembered {
         pages: readable(&pages),
         ports,
         attempts: readable(&attempts),
         last_snapshot,
+    })
+}
+
+/// The rows of a table. A damaged table has none: history is worth less than a start.
+fn rows<T>(read: Result<Vec<T>, StoreError>) -> Vec<T> {
+    read.unwrap_or_else(|error| {
+        tracing::error!(%error, "could not read a table of history; the service starts without it");
+        Vec::new()
     })
 }
 

@@ -82,16 +82,11 @@ impl Reader {
     ) -> Result<Bounds, StoreError> {
         let before_ms = before.as_millisecond();
         let newest = self.last_attempt().await?;
-        let old: Option<i64> = sqlx::query_scalar(
-            "select max(seq) from attempt indexed by attempt_at where at_ms < ?1",
-        )
-        .bind(before_ms)
-        .fetch_one(&self.pool)
-        .await?;
+        let old = self.last_before(before_ms).await?;
         let too_many = newest.saturating_sub(i64::try_from(keep).unwrap_or(i64::MAX));
         let last = old.unwrap_or(0).max(too_many).min(newest - 1);
         let first_kept: Option<i64> =
-            sqlx::query_scalar("select at_ms from attempt where seq > ?1 order by seq limit 1")
+            sqlx::query_scalar("select at_ms from attempt_row where seq > ?1 order by seq limit 1")
                 .bind(last)
                 .fetch_optional(&self.pool)
                 .await?;
@@ -108,14 +103,14 @@ impl Reader {
     pub async fn removable(&self, bounds: Bounds) -> Result<Removed, StoreError> {
         let allocations = format!(
             "at_ms < ?1 \
-             and not exists (select 1 from attempt where allocation = allocation.id and seq >= ?3) \
-             and not exists (select 1 from lease where allocation = allocation.id \
+             and coalesce(last_attempt, 0) < ?3 \
+             and not exists (select 1 from lease_row where allocation = allocation_row.id \
                              and not coalesce({LEASE_MAY_GO}, false))"
         );
         let mut removed = Removed {
-            attempts: self.count("attempt", "seq < ?3", bounds).await?,
-            leases: self.count("lease", LEASE_MAY_GO, bounds).await?,
-            allocations: self.count("allocation", &allocations, bounds).await?,
+            attempts: self.count("attempt_row", "seq < ?3", bounds).await?,
+            leases: self.count("lease_row", LEASE_MAY_GO, bounds).await?,
+            allocations: self.count("allocation_row", &allocations, bounds).await?,
             looks: 0,
             totals: 0,
         };

@@ -30,14 +30,6 @@ impl Rows {
         self.0.push(b'}');
     }
 
-    /// Adds the rows of others.
-    pub(super) fn append(&mut self, others: &Self) {
-        if !self.0.is_empty() && !others.0.is_empty() {
-            self.0.push(b',');
-        }
-        self.0.extend_from_slice(&others.0);
-    }
-
     /// The array, to be bound to a statement.
     pub(super) fn array(&self) -> String {
         format!("[{}]", String::from_utf8_lossy(&self.0))
@@ -74,14 +66,10 @@ mod tests {
 
     #[test]
     fn rows_are_an_array_of_objects_without_nulls() {
-        let mut rows = Rows::of([1, 2], |row, number| {
+        let rows = Rows::of([1, 2], |row, number| {
             row.set("a", None::<u8>).set("b", number).set("c", ":null");
         });
-        rows.append(&Rows::of([3], |row, number| {
-            row.set("b", number);
-        }));
-        rows.append(&Rows::default());
-        let text = r#"[{"b":1,"c":":null"},{"b":2,"c":":null"},{"b":3}]"#;
+        let text = r#"[{"b":1,"c":":null"},{"b":2,"c":":null"}]"#;
         assert_eq!(rows.array(), text);
     }
 }

@@ -40,11 +40,11 @@ impl Reader {
     /// the rest; reading each attempt twice, or as a row of its own, costs more than this text.
     pub async fn attempt_times(&self, filter: &AttemptFilter) -> Result<Vec<Times>, StoreError> {
         let mut query = QueryBuilder::new(
-            "select outcome, json_group_array(at_ms) \
-             from (select at_ms, outcome from attempt where true",
+            "select (select text from word where id = outcome_word), json_group_array(at_ms) \
+             from (select at_ms, outcome_word from attempt where true",
         );
         filter::narrow(&mut query, &latest(filter));
-        query.push(") group by outcome");
+        query.push(") group by outcome_word");
         let rows: Vec<(String, String)> = query.build_query_as().fetch_all(&self.pool).await?;
         let times = rows.into_iter().map(|(outcome, times)| {
             let at_ms = serde_json::from_str(&times)

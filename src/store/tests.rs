@@ -1,7 +1,10 @@
 //! The record against a real SQLite file.
 
 mod asking;
+mod converting;
 mod counting;
+mod indexes;
+mod ledger;
 mod past;
 mod pruning;
 
@@ -75,7 +78,7 @@ fn attempt() -> Attempt {
     }
 }
 
-fn full_lease() -> crate::domain::lease::Lease {
+pub(super) fn full_lease() -> crate::domain::lease::Lease {
     let mut lease = lease(24117);
     lease.name = Some("web".parse().unwrap());
     lease.scope = Scope::Dir("/srv/a \"tree\"".into());
@@ -86,6 +89,8 @@ fn full_lease() -> crate::domain::lease::Lease {
         command: "node".into(),
         started_at: Timestamp::from_second(1_700_000_000).unwrap(),
         until_reaped: true,
+        inherited: true,
+        engine: true,
     });
     lease.expires = Some(BootTime(Duration::from_millis(5_500)));
     lease.ttl = Some(Duration::from_mins(1));
@@ -164,24 +169,6 @@ async fn changed_lease_replaces_its_row() {
 }
 
 #[tokio::test]
-async fn bad_row_fails_only_its_own_request() {
-    let folder = tempfile::tempdir().unwrap();
-    let (store, _writer) = open(folder.path()).await;
-    let good = allocation();
-    store.commit(store.batch().allocation(&good)).await.unwrap();
-    // The same id again is refused by the table; its neighbours in the queue are not.
-    let mut other = allocation();
-    other.id = AllocationId(Uuid::from_u128(8));
-    let (bad, fine) = tokio::join!(
-        store.commit(store.batch().allocation(&good)),
-        store.commit(store.batch().allocation(&other)),
-    );
-    assert!(bad.is_err());
-    fine.unwrap();
-    assert!(store.allocation(other.id).await.unwrap().is_some());
-}
-
-#[tokio::test]
 async fn files_of_others_newer_and_damaged_files_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("portbook.db");
@@ -226,7 +213,7 @@ async fn files_of_others_newer_and_damaged_files_are_refused() {
 }
 
 #[tokio::test]
-async fn without_a_timer_commits_keep_the_log_short() {
+async fn commits_of_a_command_keep_the_log_short() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("portbook.db");
     let options = StoreOptions {

@@ -53,10 +53,10 @@ pub(super) type Subscriber = Layered<Boxed, Registry>;
 type Boxed = Box<dyn Layer<Registry> + Send + Sync>;
 
 /// Levels of the libraries of server and exporter, unless the user asks for more by name: at debug
-/// level each export would fill a page. They are a minimum too, so that lost spans are reported
-/// even at `error`.
-const EXPORTER_DIRECTIVES: &str =
-    "actix_server=warn,opentelemetry=warn,hyper=warn,reqwest=warn,portbook::telemetry::report=info";
+/// level each export would fill a page. They are a minimum too, so that lost spans and lost lines
+/// are reported even at `error`.
+const EXPORTER_DIRECTIVES: &str = "actix_server=warn,opentelemetry=warn,hyper=warn,reqwest=warn,portbook::telemetry::report=info,\
+     portbook::telemetry::stderr=warn";
 
 /// Makes the layer that writes log lines to `writer`.
 pub(super) fn layer<W>(options: &Options, writer: W) -> Result<Boxed, TelemetryError>

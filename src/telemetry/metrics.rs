@@ -162,6 +162,8 @@ impl Metrics {
     }
 
     fn register_process(&mut self) {
+        let help = "Log lines that stderr did not take";
+        self.add("log_lines_dropped", help, losses::LOG_LINES.clone());
         let help = "Spans that reached the collector";
         self.add("spans_exported", help, losses::EXPORTED.clone());
         let help = "Spans that were lost, by reason";

@@ -16,9 +16,11 @@ mod log;
 mod losses;
 pub mod metrics;
 pub mod propagation;
+mod rejected;
 mod report;
 mod resource;
 pub mod span;
+pub mod stderr;
 mod stopwatch;
 #[cfg(test)]
 mod testing;
@@ -163,16 +165,17 @@ impl Telemetry {
     }
 
     /// Exports the last spans and ends the exporter's thread, within `limit` ([`FLUSH_TIMEOUT`]).
+    /// Then writes the last log lines, if stderr takes them at once.
     ///
     /// It blocks, so call it outside the runtime, after that has ended. A failure is logged, not
     /// returned: the exit status must not depend on a collector.
     pub fn shutdown(self, limit: Duration) {
-        let Some(provider) = self.provider else {
-            return;
-        };
-        if let Err(error) = provider.shutdown_with_timeout(limit) {
+        if let Some(provider) = self.provider
+            && let Err(error) = provider.shutdown_with_timeout(limit)
+        {
             tracing::warn!(%error, "could not export the last spans; they are lost");
         }
+        stderr::flush();
     }
 }
 
@@ -183,6 +186,7 @@ impl Telemetry {
 pub fn start(options: &Options) -> Result<Telemetry, TelemetryError> {
     let (dispatch, telemetry) = build(options)?;
     dispatch.try_init()?;
+    stderr::print_crashes();
     propagation::choose(options);
     for complaint in variables::complaints(&options.environment) {
         tracing::warn!("{complaint}");
@@ -212,7 +216,7 @@ pub fn build(options: &Options) -> Result<(Dispatch, Telemetry), TelemetryError>
     let (dispatch, provider) = match exporting {
         Some((provider, uplink)) => {
             let layer = trace::layer(&provider, uplink);
-            let subscriber = log_subscriber(options)?.with(layer);
+            let subscriber = log_subscriber(options)?.with(layer).with(rejected::layer());
             (Dispatch::new(subscriber), Some(provider))
         }
         None => (logs_alone, None),
@@ -221,7 +225,7 @@ pub fn build(options: &Options) -> Result<(Dispatch, Telemetry), TelemetryError>
 }
 
 fn log_subscriber(options: &Options) -> Result<log::Subscriber, TelemetryError> {
-    let layer = log::layer(options, std::io::stderr)?;
+    let layer = log::layer(options, || stderr::LogLine)?;
     Ok(tracing_subscriber::registry().with(layer))
 }
 

@@ -41,6 +41,17 @@ pub fn extract(traceparent: Option<&str>, tracestate: Option<&str>) -> Context {
     TraceContextPropagator::new().extract_with_context(&Context::new(), &headers)
 }
 
+/// The variables `TRACEPARENT` and `TRACESTATE`, as headers to send on. A malformed one counts as not
+/// set.
+pub fn of_variables() -> (Option<String>, Option<String>) {
+    let variable = |name: &str| std::env::var(name).ok();
+    let parent = variable("TRACEPARENT").filter(|text| is_well_formed(text));
+    let is_plain = |text: &String| text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+    let state = variable("TRACESTATE").filter(is_plain);
+    let state = parent.as_ref().and(state);
+    (parent, state)
+}
+
 /// Makes a span part of the caller's trace; a context without one changes nothing.
 ///
 /// Call it before the span is entered, has a child or is asked for its trace id: these fix its
@@ -123,8 +134,9 @@ fn inject(span: &Span) -> Headers {
     headers
 }
 
-/// Whether the four fields have their lengths; the SDK would accept shorter ones and signs.
-fn is_well_formed(traceparent: &str) -> bool {
+/// Whether the four fields of a `traceparent` have their lengths; the SDK would accept shorter ones
+/// and signs.
+pub fn is_well_formed(traceparent: &str) -> bool {
     let mut fields = traceparent.split('-');
     [2, 32, 16, 2].iter().all(|length| {
         let digits = |field: &str| field.bytes().all(|byte| byte.is_ascii_hexdigit());

@@ -10,7 +10,8 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::trace::{SpanData, SpanExporter};
 
-use super::losses::{EXPORT_FAILED, EXPORTED, lose};
+use super::losses::{EXPORT_FAILED, EXPORTED, REJECTED, lose};
+use super::rejected;
 use super::uplink::Uplink;
 
 /// Whether an event of the SDK, by its name, is left out since this file logs it better.
@@ -49,7 +50,9 @@ impl<E> Reporting<E> {
         self.uplink.answered(result.is_ok());
         match result {
             Ok(()) => {
-                EXPORTED.inc_by(span_count);
+                let rejected = rejected::take().min(span_count);
+                EXPORTED.inc_by(span_count - rejected);
+                lose(REJECTED, rejected);
                 let failed = self.lost_spans.swap(0, Ordering::Relaxed);
                 let left_out = self.uplink.take_left_out();
                 if failed > 0 {

@@ -9,6 +9,7 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
+use crate::host::skipped;
 use crate::support::{PORTBOOK, Place, Server, occupant, ports, text};
 use crate::tools::{Running, ended, eventually, fetch, is_strictly_free};
 
@@ -143,6 +144,29 @@ fn the_exit_status_is_the_programs_own() {
     });
 }
 
+/// Number of event loops that `run` makes before it becomes the program. `None` if strace may not
+/// trace it.
+fn event_loops(place: &Place) -> Option<usize> {
+    let traced = "strace -qq -e trace=epoll_create1 -o trace portbook run -- true && cat trace";
+    let output = ended(place.shell(traced));
+    if !output.status.success() {
+        skipped("event_loops", text(&output.stderr).trim());
+        return None;
+    }
+    Some(text(&output.stdout).matches("epoll_create1(").count())
+}
+
+#[test]
+fn run_asks_a_service_without_an_event_loop() {
+    let place = Place::with_ports(2);
+    let Some(alone) = event_loops(&place) else {
+        return;
+    };
+    assert!(alone > 0, "the engine has one");
+    let _server = place.serve();
+    assert_eq!(event_loops(&place), Some(0));
+}
+
 #[test]
 fn failures_of_run_itself_have_codes_of_their_own() {
     with_and_without_a_service(1, |place| {
@@ -156,10 +180,10 @@ fn failures_of_run_itself_have_codes_of_their_own() {
             let said = text(&output.stderr);
             assert_eq!(output.status.code(), Some(code), "{said}");
             assert!(said.contains(program), "{said}");
+            eventually("the port is free again", || {
+                living(place).is_empty().then_some(())
+            });
         }
-        eventually("the port is free again", || {
-            living(place).is_empty().then_some(())
-        });
         place.ok(&["alloc"]);
         let refused = run(place, &["--", "sh", "-c", "echo started"]);
         let said = text(&refused.stderr);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::receiver::collector_with_a_switch;
+use crate::receiver::{collector_that_rejects_one, collector_with_a_switch};
 use crate::rotel::{Rotel, Span, of};
 use crate::support::{PORTBOOK, Place, Server, occupant, ports};
 use crate::tools::eventually;
@@ -120,6 +120,17 @@ fn a_collector_that_is_down_loses_spans_and_nothing_else() {
     place.json(&["alloc"]);
     until_lost(&server, "export_failed");
     assert!(server.log().contains("could not export spans"));
+    assert!(server.stop().success());
+}
+
+#[test]
+fn spans_that_a_collector_rejects_are_counted_as_lost() {
+    let mut place = Place::with_ports(2);
+    place.set("OTEL_BSP_SCHEDULE_DELAY", "50");
+    let server = place.serve_with(&["--otlp-endpoint", &collector_that_rejects_one()]);
+    place.json(&["alloc"]);
+    until_lost(&server, "rejected");
+    assert!(server.log().contains("one is enough"));
     assert!(server.stop().success());
 }
 

@@ -24,6 +24,26 @@ pub fn skipped(what: &str, why: &str) {
     let _ = writeln!(std::io::stderr(), "SKIPPED: {what}: {why}");
 }
 
+/// Starts the process that keeps something for a test: it prints `made` and goes on. `None`, reported
+/// on stderr, if the kernel refuses it.
+pub fn keeper(command: &mut Command, test: &str, thing: &str) -> Option<Child> {
+    let command = command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let refused = match command.stderr(Stdio::piped()).spawn() {
+        Ok(mut keeper) => {
+            let mut line = String::new();
+            let stdout = keeper.stdout.as_mut().unwrap();
+            BufReader::new(stdout).read_line(&mut line).unwrap();
+            if line == "made\n" {
+                return Some(keeper);
+            }
+            text(&keeper.wait_with_output().unwrap().stderr)
+        }
+        Err(error) => error.to_string(),
+    };
+    skipped(test, &format!("no {thing} can be made: {}", refused.trim()));
+    None
+}
+
 /// A host for one test; gone when dropped. Python and portbook can be run on it.
 pub struct Host {
     keeper: Child,
@@ -43,29 +63,9 @@ impl Host {
 
     /// A namespace lives as long as a process in it: here `cat`, which ends with this test's pipe.
     fn kept_by(command: &mut Command, test: &str) -> Option<Self> {
-        let keeper = command
-            .args(["sh", "-c", "ip link set lo up && echo made && exec cat"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn();
-        let mut keeper = match keeper {
-            Ok(keeper) => keeper,
-            Err(error) => {
-                skipped(test, &format!("no network namespace can be made: {error}"));
-                return None;
-            }
-        };
-        let mut line = String::new();
-        let stdout = keeper.stdout.as_mut().unwrap();
-        BufReader::new(stdout).read_line(&mut line).unwrap();
-        if line == "made\n" {
-            return Some(Self { keeper });
-        }
-        let said = text(&keeper.wait_with_output().unwrap().stderr);
-        let why = format!("no network namespace can be made: {}", said.trim());
-        skipped(test, &why);
-        None
+        let command = command.args(["sh", "-c", "ip link set lo up && echo made && exec cat"]);
+        let keeper = keeper(command, test, "network namespace")?;
+        Some(Self { keeper })
     }
 
     /// The command, to be run on this host.

@@ -5,16 +5,17 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Every layer with those it may import from, lowest first.
-const TABLE: [(&str, &str); 16] = [
+const TABLE: [(&str, &str); 17] = [
     ("domain", ""),
+    ("files", ""),
     ("telemetry", "domain"),
-    ("config", "domain telemetry"),
+    ("config", "domain files telemetry"),
     ("host", "domain telemetry"),
-    ("store", "domain telemetry"),
+    ("store", "domain files telemetry host"),
     ("choice", "domain"),
     ("engine", "domain telemetry config host store choice"),
     ("answers", "domain telemetry config host store engine"),
-    ("access", "domain telemetry host engine answers"),
+    ("access", "domain files telemetry host engine answers"),
     (
         "api",
         "domain telemetry config host store engine answers access",
@@ -24,7 +25,7 @@ const TABLE: [(&str, &str); 16] = [
         "domain telemetry config host store engine answers api access",
     ),
     ("protocol", "domain telemetry host engine answers access"),
-    ("client", "domain telemetry answers"),
+    ("client", "domain telemetry host answers"),
     (
         "library",
         "domain telemetry config host store engine answers protocol client",

@@ -180,7 +180,7 @@ fn a_damaged_record_is_refused() {
     let place = Place::with_ports(1);
     alloc(&place);
     // Folds the log into the file, so that the damage meets all of it.
-    sql(&place, "update lease set revision = revision");
+    sql(&place, "update lease_row set revision = revision");
     let file = place.data_dir().join("portbook.db");
     let mut bytes = std::fs::read(&file).unwrap();
     // The header stays whole; every page after it is rubbish, as after a lost disk sector.
@@ -433,7 +433,7 @@ fn world_writable_data_directory_is_refused() {
     let refused = place.run(&["alloc"]);
     assert_eq!(refused.status.code(), Some(1));
     let said = text(&refused.stderr);
-    assert!(said.contains("chmod o-w"), "{said}");
+    assert!(said.contains("chmod go-w"), "{said}");
 }
 
 #[test]

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::collector::trace::v1::{
+    ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
+};
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, Span};
 use prost::Message;
 
@@ -36,7 +38,7 @@ pub fn receiver() -> (String, Receiver<Post>) {
     let (sender, posts) = channel();
     let url = serve(move |post| {
         drop(sender.send(post));
-        true
+        ACCEPTED
     });
     (url, posts)
 }
@@ -48,7 +50,7 @@ pub fn collector() -> (String, Receiver<Span>) {
         for span in post.spans() {
             let _ = sender.send(span);
         }
-        true
+        ACCEPTED
     });
     (url, spans)
 }
@@ -62,13 +64,33 @@ pub fn collector_with_a_switch() -> (String, Arc<AtomicBool>, Receiver<Span>) {
         let works = works.load(Ordering::Relaxed);
         let spans = post.spans().into_iter().filter(|_| works);
         spans.for_each(|span| drop(sender.send(span)));
-        works
+        if works {
+            ACCEPTED
+        } else {
+            ("500 No", Vec::new())
+        }
     });
     (url, switch, spans)
 }
 
+/// Starts a receiver that accepts each batch but one span; returns its address.
+pub fn collector_that_rejects_one() -> String {
+    let response = ExportTraceServiceResponse {
+        partial_success: Some(ExportTracePartialSuccess {
+            rejected_spans: 1,
+            error_message: "one is enough".to_owned(),
+        }),
+    };
+    serve(move |_| ("200 OK", response.encode_to_vec()))
+}
+
+/// Status and body of an answer.
+type Response = (&'static str, Vec<u8>);
+
+const ACCEPTED: Response = ("200 OK", Vec::new());
+
 /// Serves each connection on a thread of its own: a client may keep one open and use another.
-fn serve(take: impl Fn(Post) -> bool + Send + Clone + 'static) -> String {
+fn serve(take: impl Fn(Post) -> Response + Send + Clone + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     std::thread::spawn(move || {
@@ -77,9 +99,11 @@ fn serve(take: impl Fn(Post) -> bool + Send + Clone + 'static) -> String {
             std::thread::spawn(move || {
                 let mut reader = BufReader::new(stream);
                 while let Some(post) = posted(&mut reader) {
-                    let status = if take(post) { "200 OK" } else { "500 No" };
-                    let answer = format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n");
-                    if reader.get_mut().write_all(answer.as_bytes()).is_err() {
+                    let (status, body) = take(post);
+                    let length = body.len();
+                    let head = format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\n\r\n");
+                    let answer = [head.as_bytes(), &body].concat();
+                    if reader.get_mut().write_all(&answer).is_err() {
                         return;
                     }
                 }

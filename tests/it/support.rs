@@ -14,6 +14,9 @@ use tempfile::TempDir;
 /// The binary under test.
 pub const PORTBOOK: &str = env!("CARGO_BIN_EXE_portbook");
 
+/// Time after which a service counts as hanging.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// Leases `count` free ports to this test process.
 pub fn ports(count: usize) -> Vec<u16> {
     // One command holds all its ports at once, so its descriptor limit bounds the count.
@@ -200,19 +203,28 @@ pub struct Server {
 
 impl Server {
     /// Starts `command`, which must become a service, and waits for its line on stdout.
-    pub fn start(mut command: Command, data_dir: &Path) -> Self {
+    pub fn start(command: Command, data_dir: &Path) -> Self {
+        Self::of(Self::spawn(command, data_dir), data_dir)
+    }
+
+    /// Starts `command`, with its log beside the data directory.
+    pub fn spawn(mut command: Command, data_dir: &Path) -> Child {
         let log = data_dir.with_extension("log");
         let log = std::fs::OpenOptions::new()
             .create(true)
             .append(true)
             .open(log)
             .unwrap();
-        let mut child = command
+        command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(log)
             .spawn()
-            .expect("portbook can be run");
+            .expect("portbook can be run")
+    }
+
+    /// Waits for the line of a service that was started.
+    pub fn of(mut child: Child, data_dir: &Path) -> Self {
         let mut line = String::new();
         let stdout = child.stdout.as_mut().unwrap();
         BufReader::new(stdout).read_line(&mut line).unwrap();
@@ -382,10 +394,12 @@ pub fn port(lease: &Value) -> u16 {
     lease["port"].as_u64().unwrap().try_into().unwrap()
 }
 
-/// Sends a request over an API socket whose service may end at any moment. `None` unless the whole
-/// answer arrived.
+/// Sends a request over an API socket whose service may end or stop at any moment. `None` unless the
+/// whole answer arrived.
 pub fn ask(socket: &Path, method: &str, path: &str, body: Option<&Value>) -> Option<Answer> {
     let mut stream = std::os::unix::net::UnixStream::connect(socket).ok()?;
+    stream.set_read_timeout(Some(PATIENCE)).ok()?;
+    stream.set_write_timeout(Some(PATIENCE)).ok()?;
     let sent = request(method, path, "localhost", &[], body);
     std::io::Write::write_all(&mut stream, sent.as_bytes()).ok()?;
     let mut answer = Vec::new();

@@ -53,7 +53,7 @@ fn waiting(place: &Place, arguments: &[&str]) -> Child {
 }
 
 /// Whether a process waits for the end of another one.
-fn watches(process: &Child) -> bool {
+pub fn watches(process: &Child) -> bool {
     let descriptors = std::fs::read_dir(format!("/proc/{}/fd", process.id())).unwrap();
     let mut links = descriptors
         .flatten()
@@ -280,4 +280,77 @@ fn wait_is_refused_for_what_it_cannot_wait_for() {
     }
     let output = place.run(&["wait", "--free", "absent"]);
     ended(&output, 1, "there is no lease absent here");
+}
+
+/// Stands between a command and a service. It says when the leases are asked for the first time, and passes
+/// the question on once it reads a line.
+const BETWEEN: &str = r#"
+import socket, sys, threading
+asked = threading.Lock()
+def pass_on(source, to):
+    while piece := source.recv(65536):
+        to.sendall(piece)
+    to.shutdown(socket.SHUT_WR)
+def serve(client):
+    head = client.recv(65536)
+    if b"GET /api/v1/leases?" in head and asked.acquire(blocking=False):
+        print("asked", flush=True)
+        sys.stdin.readline()
+    service = socket.socket(socket.AF_UNIX)
+    service.connect(sys.argv[2])
+    service.sendall(head)
+    threading.Thread(target=pass_on, args=(service, client), daemon=True).start()
+    pass_on(client, service)
+door = socket.socket(socket.AF_UNIX)
+door.bind(sys.argv[1])
+door.listen(10)
+print("ready", flush=True)
+while True:
+    threading.Thread(target=serve, args=(door.accept()[0],), daemon=True).start()
+"#;
+
+#[test]
+fn wait_passes_over_an_end_from_before_its_first_look() {
+    let place = Place::with_ports(1);
+    let server = place.serve();
+    let mut program = running(&place, &IN_VAIN);
+    assert_eq!(program.line(), "up");
+    let door = place.folder().join("between.sock");
+    let mut between = std::process::Command::new("python3");
+    between
+        .args(["-c", BETWEEN])
+        .arg(&door)
+        .arg(server.socket());
+    let mut between = Running::piped(between);
+    assert_eq!(between.line(), "ready");
+    let mut wait = place.command();
+    wait.env("PORTBOOK_SOCKET", &door);
+    wait.args(["wait", "web", "--timeout", "60s"]);
+    let mut wait = wait
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // It hears of events from now on, and has not seen the lease.
+    assert_eq!(between.line(), "asked");
+    drop(program);
+    eventually("its program is away", || {
+        (server.living("default")[0]["state"] == "reserved").then_some(())
+    });
+    writeln!(between.0.stdin.as_mut().unwrap()).unwrap();
+    tells_of_none(&mut wait, "web");
+    let _server = running(
+        &place,
+        &[
+            "--name",
+            "web",
+            "--",
+            "python3",
+            "-m",
+            "http.server",
+            "{port}",
+        ],
+    );
+    let output = wait.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
 }

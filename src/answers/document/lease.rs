@@ -1,6 +1,7 @@
 //! A lease and its owner.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -9,7 +10,10 @@ use serde::{Deserialize, Serialize};
 
 use super::process::ProcessDocument;
 use crate::domain::address::{http_url, with_port};
+use crate::domain::attempt::Occupant;
+use crate::domain::hint::Hint;
 use crate::domain::lease::{AllocationId, Guard, Handover, Lease, LeaseId, Name, Owner, State};
+use crate::domain::outsider::Outsider;
 use crate::domain::port::{Port, Protocol};
 use crate::domain::precedence::Moved;
 use crate::host::clock::Clock;
@@ -26,6 +30,10 @@ pub struct OwnerDocument {
     pub uid: u32,
     /// Name of the process: text of its own choice.
     pub command: String,
+    /// Whether it listens for a container engine. The engine keeps the lease when this process ends,
+    /// and its next one may listen.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub engine: bool,
     /// Details of the process, in answers about one port.
     #[serde(flatten)]
     pub process: ProcessDocument,
@@ -38,8 +46,34 @@ impl From<&Owner> for OwnerDocument {
             started_at: owner.started_at,
             uid: owner.uid,
             command: owner.command.clone(),
+            engine: owner.engine,
             process: ProcessDocument::default(),
         }
+    }
+}
+
+/// A program that listens on the port of a lease and is not its owner.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct OutsiderDocument {
+    /// The process according to the kernel's tables.
+    #[serde(flatten)]
+    pub occupant: Occupant,
+    /// Local addresses of its sockets, with the port.
+    pub addresses: Vec<String>,
+}
+
+impl From<Outsider> for OutsiderDocument {
+    fn from(outsider: Outsider) -> Self {
+        Self {
+            occupant: outsider.occupant,
+            addresses: outsider.addresses,
+        }
+    }
+}
+
+impl fmt::Display for OutsiderDocument {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} on {}", self.occupant, self.addresses.join(" "))
     }
 }
 
@@ -96,6 +130,13 @@ pub struct LeaseDocument {
     /// no move.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub moved: Option<Moved>,
+    /// Programs that listen on the port beside the owner, or in its place, at the latest look.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub outsiders: Vec<OutsiderDocument>,
+    /// Advice on the program, if it does not do with the port what the lease is for. `None` if the viewer
+    /// may not see it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<Hint>,
     /// Labels: free words of the user.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
@@ -150,6 +191,8 @@ impl LeaseDocument {
             idle_since: lease.idle_since,
             ended_at: lease.ended_at,
             moved: lease.moved.clone(),
+            outsiders: Vec::new(),
+            hint: None,
             labels: lease.labels.clone(),
             trace_id: lease.trace_id.clone(),
             span_id: lease.span_id.clone(),
@@ -174,6 +217,8 @@ impl LeaseDocument {
         self.owner = None;
         self.moved = None;
         self.idle_since = None;
+        self.outsiders.clear();
+        self.hint = None;
         self.labels.clear();
         self.trace_id = None;
         self.span_id = None;

@@ -1,6 +1,7 @@
 //! One port: its leases, its occupants and its past.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use jiff::Timestamp;
@@ -29,6 +30,10 @@ pub struct PortDocument {
     pub leases: Vec<LeaseDocument>,
     /// Processes on the port, without portbook itself.
     pub occupants: Vec<OccupantDocument>,
+    /// Own address at which a packet filter sends connections elsewhere, such as to a container. It is
+    /// looked for while no process listens on the port.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub redirected: Option<IpAddr>,
     /// Latest attempts, 20 at most; `/api/v1/attempts?port=` lists all.
     pub attempts: Vec<AttemptDocument>,
     /// Exclusion by hand, with its reason.

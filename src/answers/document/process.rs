@@ -23,6 +23,9 @@ pub struct ProcessDocument {
     /// Id of its container.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub container: Option<String>,
+    /// Name of the container for which it listens, if its engine tells.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub container_name: Option<String>,
     /// Its systemd unit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unit: Option<String>,
@@ -35,6 +38,7 @@ impl From<Details> for ProcessDocument {
             directory: details.directory,
             user: details.user,
             container: details.container,
+            container_name: None,
             unit: details.unit,
         }
     }

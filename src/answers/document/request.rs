@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
@@ -86,7 +87,8 @@ pub struct LeaseRequest {
     /// Time limit of the search, above zero; the pool's `attempt_timeout` if left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeout: Option<HumanDuration>,
-    /// Hand-over of the port to its owner.
+    /// Hand-over of the port to its owner; the pool's if left out, and for UDP `release` in place of its
+    /// `gate`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub handover: Option<Handover>,
     /// Time that the lease waits for its first listener.
@@ -125,6 +127,12 @@ pub struct LeaseRequest {
 }
 
 impl LeaseRequest {
+    /// Longest time that the service may take by the request's own words: its wait and its search.
+    pub fn longest(&self) -> Duration {
+        let given = [self.wait, self.timeout].into_iter().flatten();
+        given.fold(Duration::ZERO, |sum, span| sum.saturating_add(span.0))
+    }
+
     /// The request for the engine; an error in words.
     pub fn parse(mut self) -> Result<Request, String> {
         if self.ranges.as_ref().is_some_and(PortSet::is_empty) {

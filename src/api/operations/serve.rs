@@ -21,6 +21,9 @@ use crate::api::{AppState, resource};
 /// Maximum size of a body in bytes, far above that of any request.
 const MAX_BODY_BYTES: usize = 64 * 1024;
 
+/// Paths of leases, which are asked for most.
+const LEASES: &str = "/api/v1/leases";
+
 /// An operation with its route.
 pub(super) struct Served {
     pub(super) description: Description,
@@ -65,16 +68,17 @@ where
 
 /// The resources of these operations; each refuses other methods.
 pub(super) fn resources(all: Vec<Served>) -> Vec<Resource> {
-    let mut by_path: BTreeMap<(bool, &str), Vec<Served>> = BTreeMap::new();
+    let mut by_path: BTreeMap<(bool, bool, &str), Vec<Served>> = BTreeMap::new();
     for served in all {
         let path = served.description.path;
-        // Fixed paths come first, since a pattern matches them too.
+        // Fixed paths come first, since a pattern matches them too; then leases: each pattern before
+        // the one that matches costs a request time.
         by_path
-            .entry((path.contains('{'), path))
+            .entry((path.contains('{'), !path.starts_with(LEASES), path))
             .or_default()
             .push(served);
     }
-    let resource = |((_, path), operations): ((bool, &str), Vec<Served>)| {
+    let resource = |((_, _, path), operations): ((bool, bool, &str), Vec<Served>)| {
         let methods = operations.iter().map(|one| match one.description.method {
             Method::Get => "GET, HEAD",
             method => method.as_str(),

@@ -24,7 +24,8 @@ pub struct Page {
     pub(super) checks_total: u64,
     /// Ports on which the latest snapshot saw an occupant.
     pub(super) seen: PortBits,
-    pub(super) ports: HashMap<Port, Record, ByNumber>,
+    /// Boxed, as a table that grows has as many empty places as full ones.
+    pub(super) ports: HashMap<Port, Box<Record>, ByNumber>,
     pub(super) blocks: HashMap<u16, Block, ByNumber>,
     /// Ports whose present form is not on record.
     pub(super) changed: HashSet<Port>,

@@ -133,6 +133,6 @@ impl Page {
             totals: row.totals,
             occupant: row.occupant,
         };
-        self.ports.insert(row.port, record);
+        self.ports.insert(row.port, Box::new(record));
     }
 }

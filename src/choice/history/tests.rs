@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::choice::cost;
-use crate::domain::attempt::{Occupant, SocketState};
+use crate::domain::attempt::{Occupant, Outcome, SocketState};
 
 const TCP: Protocol = Protocol::Tcp;
 const HOUR: i64 = 3_600_000;

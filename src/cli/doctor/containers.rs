@@ -3,28 +3,17 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
-
-use serde::Deserialize;
 
 use super::quoted;
 use crate::answers::document::LeaseDocument;
-use crate::client::{Client, ClientError};
 use crate::config::Pool;
+use crate::domain::container;
 use crate::domain::lease::State;
 use crate::domain::port::{Port, Protocol};
+use crate::host::containers::{Publication, ask, sockets};
 use crate::host::occupancy::Occupancy;
-
-/// Limit on an engine's answer.
-const PATIENCE: Duration = Duration::from_secs(3);
-
-/// Maximum answer in bytes: more than a thousand containers need.
-const LONGEST_BYTES: usize = 8 << 20;
-
-/// Programs that listen on behalf of a container.
-const PROXIES: [&str; 3] = ["docker-proxy", "dockerd", "rootlesskit"];
 
 /// A published port.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,42 +25,31 @@ pub(super) struct Published {
     seen: bool,
 }
 
-/// Members of `GET /containers/json` that matter here.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Container {
-    #[serde(default)]
-    names: Vec<String>,
-    #[serde(default)]
-    ports: Option<Vec<Mapping>>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Mapping {
-    public_port: Option<u16>,
-    r#type: String,
-}
-
 /// Ports that the engines have published. An engine that does not let us look is noted in
 /// `unknown`.
 pub(super) async fn published(unknown: &mut Vec<String>) -> Vec<Published> {
+    // An engine has its time to answer, and a lookup waits for the kernel.
+    let asked = tokio::task::spawn_blocking(|| {
+        let all = sockets().into_iter();
+        let answers = all.map(|socket| (ask(&socket).map(seen), socket));
+        answers.collect::<Vec<_>>()
+    });
     let mut all = Vec::new();
-    for socket in sockets() {
-        let client = Client::new(&socket).at_most(LONGEST_BYTES);
-        let asked = client.get::<Vec<Container>>("/containers/json");
-        match tokio::time::timeout(PATIENCE, asked).await {
-            Ok(Ok(containers)) => all.extend(of(&containers)),
-            Ok(Err(ClientError::Unreachable { source, .. })) if is_absent(&source) => {}
-            Ok(Err(error)) => unknown.push(format!(
-                "ports that containers have published: {}: {}",
-                socket.display(),
-                reason(&error)
-            )),
-            Err(_) => unknown.push(format!("{} does not answer", socket.display())),
+    for (answer, socket) in asked.await.unwrap_or_default() {
+        match answer {
+            Ok(found) => all.extend(found),
+            Err(error) if is_absent(&error) => {}
+            Err(error) => unknown.push(unasked(&socket, &error)),
         }
     }
     all
+}
+
+fn unasked(socket: &Path, error: &io::Error) -> String {
+    format!(
+        "ports that containers have published: {}: {error}",
+        socket.display()
+    )
 }
 
 fn is_absent(error: &io::Error) -> bool {
@@ -81,70 +59,23 @@ fn is_absent(error: &io::Error) -> bool {
     )
 }
 
-fn reason(error: &ClientError) -> String {
-    match error {
-        ClientError::Unreachable { source, .. } => source.to_string(),
-        ClientError::Refused(problem) => problem.to_string(),
-    }
-}
-
-/// Sockets of the engines: from their own variables, and the customary ones.
-fn sockets() -> Vec<PathBuf> {
-    let of_variable = |name| {
-        let value = std::env::var(name).ok()?;
-        value.strip_prefix("unix://").map(PathBuf::from)
-    };
-    let mut sockets: Vec<PathBuf> = ["DOCKER_HOST", "CONTAINER_HOST"]
-        .into_iter()
-        .filter_map(of_variable)
-        .collect();
-    if let Some(runtime) = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from) {
-        sockets.extend([
-            runtime.join("docker.sock"),
-            runtime.join("podman/podman.sock"),
-        ]);
-    }
-    sockets.extend([
-        "/var/run/docker.sock".into(),
-        "/run/podman/podman.sock".into(),
-    ]);
-    let mut known = Vec::new();
-    sockets.retain(|socket| {
-        let real = socket.canonicalize().unwrap_or_else(|_| socket.clone());
-        let new = !known.contains(&real);
-        known.push(real);
-        new
-    });
-    sockets
-}
-
-fn of(containers: &[Container]) -> Vec<Published> {
-    let mut all = Vec::new();
+/// Looks for the sockets of published ports.
+fn seen(publications: Vec<Publication>) -> Vec<Published> {
     // Each look asks the kernel, and thousands of ports may be published several times.
     let mut looked = HashMap::new();
-    for container in containers {
-        let name = container
-            .names
-            .first()
-            .map_or("", |name| name.trim_start_matches('/'));
-        for mapping in container.ports.iter().flatten() {
-            let port = mapping.public_port.and_then(Port::new);
-            let (Some(port), Ok(protocol)) = (port, mapping.r#type.parse::<Protocol>()) else {
-                continue;
-            };
-            let look = || {
-                let entries = Occupancy::on_port(protocol, port);
-                entries.is_ok_and(|entries| !entries.is_empty())
-            };
-            let seen = *looked.entry((protocol, port)).or_insert_with(look);
-            all.push(Published {
-                container: name.to_owned(),
-                protocol,
-                port,
-                seen,
-            });
+    let of = |it: Publication| {
+        let look = || {
+            let entries = Occupancy::on_port(it.protocol, it.port);
+            entries.is_ok_and(|entries| !entries.is_empty())
+        };
+        Published {
+            seen: *looked.entry((it.protocol, it.port)).or_insert_with(look),
+            container: it.container,
+            protocol: it.protocol,
+            port: it.port,
         }
-    }
+    };
+    let mut all: Vec<Published> = publications.into_iter().map(of).collect();
     // Each family has an entry for the port.
     all.dedup_by(|a, b| (&a.container, a.protocol, a.port) == (&b.container, b.protocol, b.port));
     all
@@ -171,7 +102,7 @@ pub(super) fn clashes(
 fn leased(it: &Published, lease: &LeaseDocument) -> Option<(String, String)> {
     let owner = lease.owner.as_ref()?;
     // A container may listen on its own lease.
-    if lease.state != State::Active || PROXIES.contains(&&*owner.command) {
+    if lease.state != State::Active || container::is_proxy(&owner.command) {
         return None;
     }
     let message = format!(

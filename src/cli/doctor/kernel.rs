@@ -6,7 +6,7 @@ use super::quoted;
 use crate::answers::document::StatusDocument;
 use crate::config::{Pool, shared_with_outgoing};
 use crate::domain::port::PortSet;
-use crate::host::{kernel, process};
+use crate::host::{hold, kernel, process};
 
 /// Findings: a message each, and the command that mends it.
 type Found = Vec<(String, String)>;
@@ -29,6 +29,28 @@ pub(super) fn ephemeral(pools: &[Arc<Pool>]) -> Found {
         return Found::new();
     };
     in_ephemeral(pools, &range, &kernel::reserved_ports())
+}
+
+/// Pools whose open gates let `bind(0)` in, since the kernel reuses ports that are bound already.
+pub(super) fn autobind(pools: &[Arc<Pool>]) -> Found {
+    if !kernel::autobind_reuses() {
+        return Found::new();
+    }
+    reused_by_autobind(pools, &kernel::outgoing_ports())
+}
+
+fn reused_by_autobind(pools: &[Arc<Pool>], outgoing: &PortSet) -> Found {
+    let found = pools.iter().filter_map(|pool| {
+        let shared = pool.ranges.intersection(outgoing);
+        (!shared.is_empty()).then(|| {
+            let message = format!(
+                "net.ipv4.ip_autobind_reuse is on, so a program that binds port 0 with SO_REUSEADDR may get a leased port among {shared} of pool {} while its gate is open",
+                pool.name
+            );
+            (message, "sudo sysctl -w net.ipv4.ip_autobind_reuse=0".to_owned())
+        })
+    });
+    found.collect()
 }
 
 fn in_ephemeral(pools: &[Arc<Pool>], range: &PortSet, reserved: &PortSet) -> Found {
@@ -80,6 +102,19 @@ fn in_reserved(pools: &[Arc<Pool>], reserved: &PortSet) -> Found {
         })
     });
     found.collect()
+}
+
+/// The reason for which ports for UDP are not held beneath their programs here.
+pub(super) fn udp_holds() -> Found {
+    hold::obstacle().map(not_beneath).into_iter().collect()
+}
+
+fn not_beneath(obstacle: &str) -> (String, String) {
+    let message = format!(
+        "UDP ports cannot be held beneath their programs here ({obstacle}), so only the books keep such a port until its program binds it, and no request for the gate is granted for UDP; a program that takes sockets, as from systemd, leaves no gap before it has the port"
+    );
+    let command = "portbook run --protocol udp --handover fd -- PROGRAM".to_owned();
+    (message, command)
 }
 
 /// Pools below the first unprivileged port, if the service has no capability for them.
@@ -144,6 +179,16 @@ mod tests {
             ..Default::default()
         });
         vec![Arc::clone(&loaded.unwrap().settings.pools["default"])]
+    }
+
+    #[test]
+    fn reused_ports_matter_in_pools_of_the_ephemeral_range() {
+        let found = reused_by_autobind(&pools("32000-33000"), &ports("32768-60999"));
+        assert!(
+            found[0].0.contains("32768-33000 of pool default"),
+            "{found:?}"
+        );
+        assert!(reused_by_autobind(&pools("20000-20009"), &ports("32768-60999")).is_empty());
     }
 
     fn ports(text: &str) -> PortSet {

@@ -4,6 +4,8 @@ mod containers;
 mod files;
 mod folders;
 mod kernel;
+mod record;
+mod redirected;
 mod services;
 
 use std::process::ExitCode;
@@ -44,18 +46,35 @@ impl Report {
     }
 }
 
+/// Arguments of `portbook doctor`.
+#[derive(Debug, clap::Args)]
+pub(super) struct DoctorArgs {
+    /// Check the record, without a service. A damaged one is repaired into a new file; the old file stays.
+    #[arg(long)]
+    record: bool,
+}
+
 /// Does all checks; exit code 1 if one of them finds something.
-pub(super) async fn run(global: &Global) -> Result<ExitCode, Failure> {
+pub(super) async fn run(global: &Global, args: &DoctorArgs) -> Result<ExitCode, Failure> {
+    if args.record {
+        return record::run(global).await;
+    }
     let loaded = global.load()?;
     let mut report = Report::default();
-    let running = services::running(&loaded).await;
+    let services::Services {
+        running,
+        mut silent,
+    } = services::ask(&loaded).await;
     let pools: Vec<_> = loaded.settings.pools.values().cloned().collect();
     report.add("ephemeral ports", kernel::ephemeral(&pools));
+    report.add("automatic ports", kernel::autobind(&pools));
     report.add("reserved ports", kernel::reserved(&pools));
+    report.add("udp holds", kernel::udp_holds());
     report.add("low ports", kernel::low(&pools, running.first()));
     report.add("descriptors", kernel::descriptors(&pools));
     report.add("permissions", files::permissions(&loaded.settings));
-    report.add("services", services::several(&running));
+    silent.extend(services::several(&running));
+    report.add("services", silent);
     let leases = services::leases(&loaded).await;
     let me = rustix::process::geteuid().as_raw();
     report.add("folders", folders::gone(&leases, me));
@@ -64,6 +83,8 @@ pub(super) async fn run(global: &Global) -> Result<ExitCode, Failure> {
         "containers",
         containers::clashes(&published, &pools, &leases),
     );
+    let redirected = redirected::ports(&pools, &leases, &mut report.unknown).await;
+    report.add("packet filter", redirected);
     if global.json {
         print_json(&json!({ "version": VERSION, "checks": report.checks,
             "findings": report.findings, "unknown": report.unknown }))?;

@@ -1,21 +1,43 @@
 //! The services that run on this host. Each knows its own leases alone, so there should be one.
 
 use crate::answers::document::{LeaseDocument, StatusDocument};
+use crate::client::ClientError;
 use crate::config::Loaded;
+use crate::host::process;
 use crate::library::backend::Backend;
 use crate::library::find;
 
-/// Every service that answers; the first is the one that commands use.
-pub(super) async fn running(loaded: &Loaded) -> Vec<StatusDocument> {
-    let mut found: Vec<StatusDocument> = Vec::new();
+/// The services of this host.
+#[derive(Default)]
+pub(super) struct Services {
+    /// Those that answer; the first is the one that commands use.
+    pub running: Vec<StatusDocument>,
+    /// Those that do not, with the command that helps.
+    pub silent: Vec<(String, String)>,
+}
+
+/// Asks every service that can be found.
+pub(super) async fn ask(loaded: &Loaded) -> Services {
+    let mut services = Services::default();
     for client in find::all(loaded).await {
-        if let Ok(status) = client.get::<StatusDocument>("/api/v1/status").await
-            && found.iter().all(|known| known.pid != status.pid)
-        {
-            found.push(status);
+        match client.get::<StatusDocument>("/api/v1/status").await {
+            Ok(status) => {
+                if services.running.iter().all(|it| it.pid != status.pid) {
+                    services.running.push(status);
+                }
+            }
+            Err(error @ ClientError::Silent { pid, .. }) => {
+                let command = match pid {
+                    Some(pid) if process::is_stopped(pid) => format!("kill -CONT {pid}"),
+                    _ => "portbook --timeout 2m status".to_owned(),
+                };
+                services.silent.push((error.to_string(), command));
+            }
+            // Nothing that commands would use.
+            Err(_) => {}
         }
     }
-    found
+    services
 }
 
 pub(super) fn several(running: &[StatusDocument]) -> Vec<(String, String)> {

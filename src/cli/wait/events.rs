@@ -11,6 +11,9 @@ use crate::domain::port::Port;
 /// Maximum size of one event in bytes. Portbook sends no longer ones.
 const LONGEST_EVENT: usize = 64 << 10;
 
+/// The stream of events.
+const EVENTS: &str = "/api/v1/events";
+
 /// Reason for another look at the leases.
 pub(super) enum News {
     Event(Heard),
@@ -24,12 +27,18 @@ pub(super) enum News {
 pub(super) struct Events {
     pieces: Pieces,
     text: Vec<u8>,
+    /// Number of the latest event at the first look, which shows what it changed.
+    seen: u64,
 }
 
 /// Parts of an event that tell whether it concerns a subject.
 #[derive(Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub(super) struct Heard {
+    seq: u64,
+    /// Whether it happened before the first look.
+    #[serde(skip)]
+    pub(super) is_old: bool,
     pub(super) kind: String,
     pub(super) lease: Option<LeaseId>,
     port: Option<Port>,
@@ -38,9 +47,19 @@ pub(super) struct Heard {
 impl Events {
     pub(super) async fn of(client: &Client) -> Result<Self, ClientError> {
         Ok(Self {
-            pieces: client.pieces("/api/v1/events").await?,
+            pieces: client.pieces(EVENTS).await?,
             text: Vec::new(),
+            seen: 0,
         })
+    }
+
+    /// Notes that the leases were looked at: what has happened until now is old.
+    pub(super) async fn note_look(&mut self, client: &Client) -> Result<(), ClientError> {
+        let latest = client.pieces(EVENTS).await?.latest_event;
+        let number = latest.as_deref().and_then(|id| id.split_once('-'));
+        // A service of an earlier version does not tell it.
+        self.seen = number.map_or(0, |(_, number)| number.parse().unwrap_or(0));
+        Ok(())
     }
 
     /// Reads until an event concerns the subject.
@@ -48,7 +67,10 @@ impl Events {
         loop {
             while let Some(event) = first_event(&mut self.text) {
                 match heard(&event) {
-                    Some(heard) if heard.concerns(subject, known) => return News::Event(heard),
+                    Some(mut heard) if heard.concerns(subject, known) => {
+                        heard.is_old = heard.seq <= self.seen;
+                        return News::Event(heard);
+                    }
                     Some(_) => {}
                     None => return News::Unknown,
                 }

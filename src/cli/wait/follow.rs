@@ -11,6 +11,7 @@ use super::events::{Events, News};
 use super::owner::{any_ends, has_ended, owner_of};
 use crate::answers::document::LeaseDocument;
 use crate::cli::{Failure, note, target};
+use crate::client::Client;
 use crate::config::Loaded;
 use crate::domain::event::EventKind;
 use crate::domain::lease::{LeaseId, State};
@@ -50,7 +51,7 @@ pub(super) struct Follow<'a> {
 }
 
 enum Source {
-    Service(Backend, Events),
+    Service(Box<Backend>, Events),
     /// No service: the record, to be looked at again at this time.
     Record(Instant),
 }
@@ -123,24 +124,20 @@ impl<'a> Follow<'a> {
         subject: &Subject,
         known: &[LeaseId],
     ) -> Result<Option<Look>, Error> {
-        if matches!(self.source, Source::Record(_))
-            && let Some(client) = find::find(self.loaded).await?
-        {
-            // Subscribed before looking, so that no event is missed in between.
-            let events = Events::of(&client).await?;
-            self.source = Source::Service(Backend::Service(client), events);
-        }
         if let Source::Service(backend, _) = &self.source {
-            let look = self.look_in(backend, subject, known).await?;
+            let look = Self::look_in(backend, subject, known).await?;
             self.owners = look.living.iter().filter_map(owner_of).collect();
             return Ok(Some(look));
+        }
+        if let Some(client) = find::find(self.loaded).await? {
+            return self.first_look(client, subject, known).await.map(Some);
         }
         if !self.is_needed && !self.loaded.settings.data_dir.is_dir() {
             self.look_again_later();
             return Ok(None);
         }
         let backend = Backend::open(self.loaded).await?;
-        let look = self.look_in(&backend, subject, known).await;
+        let look = Self::look_in(&backend, subject, known).await;
         backend.close().await;
         let look = look?;
         self.owners = look.living.iter().filter_map(owner_of).collect();
@@ -148,8 +145,26 @@ impl<'a> Follow<'a> {
         Ok(Some(look))
     }
 
+    /// Subscribes to the events of a service, and then looks, so that none is missed in between. Those
+    /// that came before the look are old.
+    async fn first_look(
+        &mut self,
+        client: Client,
+        subject: &Subject,
+        known: &[LeaseId],
+    ) -> Result<Look, Error> {
+        let mut events = Events::of(&client).await?;
+        let backend = Backend::Service(client);
+        let look = Self::look_in(&backend, subject, known).await?;
+        if let Backend::Service(client) = &backend {
+            events.note_look(client).await?;
+        }
+        self.owners = look.living.iter().filter_map(owner_of).collect();
+        self.source = Source::Service(Box::new(backend), events);
+        Ok(look)
+    }
+
     async fn look_in(
-        &self,
         backend: &Backend,
         subject: &Subject,
         known: &[LeaseId],
@@ -220,7 +235,7 @@ impl<'a> Follow<'a> {
         match news {
             News::Event(heard) if heard.kind == EventKind::Reserved.as_str() => {
                 let lease = heard.lease.filter(|id| !self.leaving.remove(id));
-                self.parked.extend(lease);
+                self.parked.extend(lease.filter(|_| !heard.is_old));
             }
             News::Gone => self.look_again_later(),
             News::Event(_) | News::Unknown => {}

@@ -131,6 +131,7 @@ mod tests {
             state: SocketState::Listening,
             uid: None,
             inode: 0,
+            queue: 0,
         };
         let told = |entries: &[Entry]| {
             let addresses = reachable(entries);

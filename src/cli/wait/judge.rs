@@ -5,7 +5,8 @@ use super::owner::process_of;
 use super::{Outcome, Subject};
 use crate::answers::document::{LeaseDocument, OwnerDocument};
 use crate::domain::attempt::printable;
-use crate::domain::lease::{LeaseId, State};
+use crate::domain::hint::{Hint, HintKind};
+use crate::domain::lease::{Handover, LeaseId, State};
 
 /// The leases seen so far, with the owner of each.
 #[derive(Debug)]
@@ -29,6 +30,9 @@ pub(super) struct Ending {
     pub(super) reason: String,
     pub(super) lease: LeaseDocument,
 }
+
+/// Aim of a wait for a listener.
+pub(super) const LISTENED: &str = "listened";
 
 impl Followed {
     pub(super) const fn until(goal: &'static str) -> Self {
@@ -93,7 +97,8 @@ impl Followed {
         let owner = known.and_then(|one| one.owner.as_ref());
         let reason = match owner {
             Some(owner) if lease.state == State::OwnerGone => {
-                program_ended(owner, lease, self.goal)
+                let told = program_ended(owner, lease, self.goal);
+                told + &self.advice(lease, is_early(owner, lease))
             }
             _ => format!(
                 "{} ended before anything {}: {}",
@@ -116,14 +121,17 @@ impl Followed {
         was_parked: bool,
     ) -> Option<Ending> {
         let goal = self.goal;
+        let advice = self.advice(lease, false);
         let one = self.one_of(lease.id)?;
         let is_away = lease.state == State::Reserved;
         one.was_away = is_away;
         let (outcome, reason) = match (&one.owner, &lease.owner) {
-            (Some(owner), _) if is_away => (Outcome::Ended, program_ended(owner, lease, goal)),
+            (Some(owner), _) if is_away => {
+                (Outcome::Ended, program_ended(owner, lease, goal) + &advice)
+            }
             (None, _) if is_away && was_parked => {
                 let of = label(lease);
-                let reason = format!("the program of {of} ended before it {goal}");
+                let reason = format!("the program of {of} ended before it {goal}{advice}");
                 (Outcome::Ended, reason)
             }
             // A port by its number means any listener.
@@ -141,6 +149,20 @@ impl Followed {
         })
     }
 
+    /// Advice on a program that ended before it listened, to be appended; empty if there is none.
+    fn advice(&self, lease: &LeaseDocument, is_early: bool) -> String {
+        let kind = lease.hint.as_ref().map(|hint| hint.kind);
+        let says = match &lease.hint {
+            Some(hint) if matches!(hint.kind, HintKind::Elsewhere | HintKind::SocketsIgnored) => {
+                &*hint.says
+            }
+            _ if self.goal != LISTENED => return String::new(),
+            _ if is_early || kind == Some(HintKind::NeverListened) => Hint::STRICT_BINDER,
+            _ => return String::new(),
+        };
+        format!("; {says}")
+    }
+
     fn one_of(&mut self, id: LeaseId) -> Option<&mut One> {
         let index = self.leases.iter().position(|one| one.id == id);
         let index = index.unwrap_or_else(|| {
@@ -153,6 +175,15 @@ impl Followed {
         });
         self.leases.get_mut(index)
     }
+}
+
+/// Whether a program whose lease ended with it, and had an open gate, ended soon after its start.
+fn is_early(owner: &OwnerDocument, lease: &LeaseDocument) -> bool {
+    let has_gate = lease.handover == Handover::Gate;
+    // A process may be older than its lease: that of a script which then becomes `run`.
+    let began = owner.started_at.max(lease.granted_at);
+    let lived = lease.ended_at.map(|at| at.duration_since(began));
+    has_gate && lived.is_some_and(|lived| lived <= Hint::EARLY)
 }
 
 fn lost(lease: &LeaseDocument) -> String {
@@ -197,6 +228,7 @@ mod tests {
             started_at: jiff::Timestamp::UNIX_EPOCH,
             uid: 1000,
             command: "python3".to_owned(),
+            engine: false,
             process: ProcessDocument::default(),
         });
         document

@@ -4,14 +4,15 @@ use std::pin::pin;
 use std::time::Duration;
 
 use super::http::{self, HttpPath};
-use super::judge::Followed;
+use super::judge::{Followed, LISTENED};
 use super::{Outcome, Place, Report, Subject, Waiting};
 use crate::answers::document::LeaseDocument;
 use crate::cli::Failure;
-use crate::domain::attempt::SocketState;
+use crate::domain::attempt::{SocketState, printable};
 use crate::domain::lease::State;
 use crate::domain::port::Protocol;
-use crate::host::occupancy::{Entry, Occupancy};
+use crate::host::occupancy::{self, Entry, Occupancy};
+use crate::host::process;
 
 /// Pause between two looks: the kernel has no event for a socket that begins to listen.
 const ROUND: Duration = Duration::from_millis(100);
@@ -57,11 +58,7 @@ impl<'w, 'a> Vigil<'w, 'a> {
         let is_udp = |place: &Place| place.protocol == Protocol::Udp;
         let is_stale =
             waiting.places.iter().any(is_udp) || listeners(&waiting.places, &[])?.is_none();
-        let goal = if path.is_some() {
-            "answered"
-        } else {
-            "listened"
-        };
+        let goal = if path.is_some() { "answered" } else { LISTENED };
         Ok(Self {
             waiting,
             path,
@@ -93,7 +90,9 @@ impl<'w, 'a> Vigil<'w, 'a> {
             _ => return Ok(None),
         };
         let report = Report::of(ending.outcome, &self.waiting.places);
-        Ok(Some(report.because(ending.reason).by(ending.lease)))
+        let taken = (ending.outcome == Outcome::Lost).then(|| taken(&ending.lease));
+        let reason = taken.flatten().unwrap_or(ending.reason);
+        Ok(Some(report.because(reason).by(ending.lease)))
     }
 
     fn listeners(&self) -> Result<Option<Vec<Entry>>, Failure> {
@@ -106,6 +105,11 @@ impl<'w, 'a> Vigil<'w, 'a> {
             self.waiting.last = self.still();
             return Ok(None);
         };
+        if let Some(lease) = self.living.iter().find(|lease| is_taken(lease, &listeners)) {
+            let report = Report::of(Outcome::Lost, &self.waiting.places);
+            let reason = taken(lease).unwrap_or_default();
+            return Ok(Some(report.because(reason).by(lease.clone())));
+        }
         let Some(path) = self.path else {
             return Ok(Some(Report::of(Outcome::Listening, &self.waiting.places)));
         };
@@ -188,6 +192,39 @@ fn listening_on(place: Place) -> Result<Vec<Entry>, Failure> {
         .map_err(|error| Failure::other(format!("cannot read the socket tables: {error}")))?;
     entries.retain(|entry| entry.state == SocketState::Listening);
     Ok(entries)
+}
+
+/// Whether the listeners on the port of a lease that waits for its program are programs of another
+/// folder.
+fn is_taken(lease: &LeaseDocument, listeners: &[Entry]) -> bool {
+    let Some(folder) = lease.directory.as_ref().filter(|_| lease.owner.is_none()) else {
+        return false;
+    };
+    let on_port = listeners.iter().filter(|entry| entry.port == lease.port);
+    let processes = occupancy::processes_of(on_port);
+    let id = lease.id.to_string();
+    let is_of_another = |pid| process::is_of_another_folder(pid, folder, &id);
+    let mut processes = processes.values().flatten().peekable();
+    processes.peek().is_some() && processes.all(|process| is_of_another(process.pid))
+}
+
+/// Names the program that has the port of a lease, with the folder that it works in. `None` if it
+/// is hidden or gone.
+fn taken(lease: &LeaseDocument) -> Option<String> {
+    let place = Place {
+        port: lease.port,
+        protocol: lease.protocol,
+    };
+    let listeners = occupancy::behind(listening_on(place).ok()?);
+    let (_, occupant) = listeners.into_iter().find(|(_, it)| it.pid.is_some())?;
+    let details = process::details(occupant.pid?, occupant.command.as_deref());
+    let folder = details
+        .directory
+        .as_deref()
+        .map(|folder| format!(", which works in {},", printable(&folder.to_string_lossy())));
+    let (port, label) = (lease.port, super::judge::label(lease));
+    let folder = folder.unwrap_or_default();
+    Some(format!("{occupant}{folder} has port {port} of {label}"))
 }
 
 impl Subject {

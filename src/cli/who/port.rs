@@ -36,7 +36,10 @@ pub(super) fn text(found: &[&PortDocument], local: &Local) -> String {
 }
 
 const fn is_free(found: &PortDocument) -> bool {
-    found.leases.is_empty() && found.occupants.is_empty() && found.exclusion.is_none()
+    found.leases.is_empty()
+        && found.occupants.is_empty()
+        && found.exclusion.is_none()
+        && found.redirected.is_none()
 }
 
 fn place(found: &PortDocument) -> String {
@@ -48,6 +51,12 @@ fn on_it(found: &PortDocument) -> String {
     let at = place(found);
     if let Some(exclusion) = &found.exclusion {
         let _ = writeln!(text, "{at} is excluded by {exclusion}");
+    }
+    if let Some(ip) = found.redirected {
+        let _ = writeln!(
+            text,
+            "{at} is redirected on {ip}: a packet filter sends connections elsewhere, such as to a container"
+        );
     }
     for lease in &found.leases {
         let _ = writeln!(text, "{at} is leased{}", leased(lease));
@@ -137,6 +146,7 @@ fn more(process: &ProcessDocument) -> String {
         ("program", process.executable.as_ref().map(path)),
         ("folder", process.directory.as_ref().map(path)),
         ("user", process.user.clone()),
+        ("container", process.container_name.clone()),
         ("container", process.container.clone()),
         ("unit", process.unit.clone()),
     ];

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::config::layers::CHILD_VARIABLES;
+use crate::domain::duration::HumanDuration;
 use crate::telemetry::LogFormat;
 
 #[test]
@@ -21,7 +22,7 @@ fn defaults_hold_without_sources() {
     assert_eq!(console.interfaces, ["127.0.0.1".parse().unwrap()]);
     assert_eq!(settings.pools.len(), 2);
     assert_eq!(settings.console.workers.get(), 2);
-    assert_eq!(settings.store.batch_max.get(), 256);
+    assert_eq!(settings.store.batch_max.get(), 2048);
     assert_eq!(settings.socket_mode, 0o600);
     let sources = loaded.provenance.settings().iter();
     assert!(sources.len() > 40);
@@ -66,6 +67,7 @@ fn every_flag_reaches_its_setting() {
             config: None,
             data_dir: Some("/d".into()),
             socket: Some("/s".into()),
+            timeout: Some(HumanDuration(Duration::from_secs(5))),
             listen: Some("127.0.0.1:9000".parse().unwrap()),
             max_attempts: NonZeroU32::new(3),
             console: Some(true),
@@ -92,6 +94,7 @@ fn every_flag_reaches_its_setting() {
             flag("socket", "\"/s\"", "--socket"),
             flag("console.enabled", "true", "portserver"),
             flag("console.listen", "\"127.0.0.1:9000\"", "--listen"),
+            flag("client.timeout", "\"5s\"", "--timeout"),
             flag("portserver.address", "\"@ports\"", "--portserver_address"),
             flag("pools.console.max_attempts", "3", "--max-attempts"),
             flag(
@@ -190,7 +193,7 @@ fn variables_are_read_as_they_are_written() {
     assert!(!settings.console.enabled);
     assert_eq!(settings.console.allowed_hosts, ["a.lan", "b.lan"]);
     assert_eq!(settings.data_dir, Path::new("/1"));
-    assert_eq!(settings.store.batch_max.get(), 256);
+    assert_eq!(settings.store.batch_max.get(), 2048);
 }
 
 #[test]

@@ -90,7 +90,7 @@ impl Reach {
 fn series_of(outcome: &str) -> usize {
     match outcome.parse::<Outcome>() {
         Ok(outcome) if outcome.is_success() => 0,
-        Ok(Outcome::InUse) => 1,
+        Ok(outcome) if outcome.is_taken() => 1,
         _ => 2,
     }
 }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::answers::document::LeaseDocument;
 use crate::answers::document::{OwnerDocument, ProcessDocument};
 use crate::dashboard::tests_support::{HOSTILE, rendered};
 use crate::domain::attempt::{Occupant, SocketState};
@@ -35,6 +36,7 @@ fn hostile_lease(uid: u32) -> LeaseRow {
         started_at: Timestamp::UNIX_EPOCH,
         uid: 1000,
         command: HOSTILE.into(),
+        engine: false,
     });
     LeaseRow::of(document, &Viewer::Reader { of: uid })
 }

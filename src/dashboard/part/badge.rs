@@ -63,14 +63,15 @@ impl Badge {
                 Tone::Good
             }
             EventKind::Refused | EventKind::LateConflict => Tone::Bad,
-            EventKind::Degraded | EventKind::Repaired => Tone::Warning,
+            EventKind::Degraded | EventKind::Repaired | EventKind::Hint => Tone::Warning,
             EventKind::Reserved
             | EventKind::Renewed
             | EventKind::Ended
             | EventKind::Reloaded
             | EventKind::Interfaces
             | EventKind::Excluded
-            | EventKind::Included => Tone::Plain,
+            | EventKind::Included
+            | EventKind::Inherited => Tone::Plain,
         };
         let word = match kind {
             EventKind::LateConflict => "late conflict",
@@ -85,6 +86,7 @@ impl Badge {
             "bound" => (Tone::Good, "bound"),
             "lingering" => (Tone::Good, "re-taken"),
             "in_use" => (Tone::Bad, "in use"),
+            "redirected" => (Tone::Bad, "redirected"),
             "not_permitted" => (Tone::Warning, "not permitted"),
             "address_not_available" => (Tone::Warning, "no such address"),
             _ => (Tone::Warning, "failed"),

@@ -63,8 +63,15 @@ impl LeaseRow {
                 None => "taken by another program".to_owned(),
             }),
             State::Degraded => Some(self.lease.state.describe().to_owned()),
-            _ => None,
+            _ => self.outsiders().map(|who| format!("beside it: {who}")),
         }
+    }
+
+    /// The programs on the port that are not its owner's. `None` if there are none.
+    pub fn outsiders(&self) -> Option<String> {
+        let outsiders = self.lease.outsiders.iter();
+        let outsiders: Vec<String> = outsiders.map(ToString::to_string).collect();
+        (!outsiders.is_empty()).then(|| printable(&outsiders.join(", ")))
     }
 
     pub fn moved(&self) -> Option<MoveNote> {

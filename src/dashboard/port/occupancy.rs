@@ -122,6 +122,7 @@ pub(super) fn facts(found: &OccupantDocument) -> Vec<(&'static str, String)> {
             "program",
             executable.map(|file| file.to_string_lossy().into_owned()),
         ),
+        ("container", process.container_name),
         ("container", process.container),
         ("unit", process.unit),
     ];

@@ -27,6 +27,7 @@ fn entry(local: &str, state: SocketState) -> Entry {
         state,
         uid: Some(7),
         inode: 0,
+        queue: 0,
     }
 }
 

@@ -37,12 +37,12 @@ pub enum Handover {
 }
 
 impl Handover {
-    /// Hand-over that takes place for a protocol. An open gate would let a second binder take a
-    /// UDP owner's datagrams, so `gate` means `release` for UDP.
+    /// Hand-over that takes place for a protocol. Few programs for UDP set SO_REUSEADDR or SO_REUSEPORT, so
+    /// `gate` means `release` for UDP unless `gate_for_udp`.
     #[must_use]
-    pub const fn for_protocol(self, protocol: Protocol) -> Self {
+    pub const fn for_protocol(self, protocol: Protocol, gate_for_udp: bool) -> Self {
         match (self, protocol) {
-            (Self::Gate, Protocol::Udp) => Self::Release,
+            (Self::Gate, Protocol::Udp) if !gate_for_udp => Self::Release,
             (handover, _) => handover,
         }
     }

@@ -3,13 +3,15 @@
 use tracing::Span;
 
 use super::{Found, Search};
+use crate::domain::address::BindAddress;
 use crate::domain::attempt::{Attempt, Outcome};
 use crate::domain::lease::Handover;
 use crate::domain::port::{Port, Protocol};
 use crate::engine::{
     leases::Reservation, leases::books::Refused, refusal::Refusal, retake::retake,
 };
-use crate::host::hold::{Hold, Take};
+use crate::host::hold::{Hold, Shape, Take};
+use crate::host::redirect::redirected_at;
 use crate::telemetry::{propagation, span};
 
 impl Search<'_> {
@@ -26,7 +28,7 @@ impl Search<'_> {
     pub(super) fn retake(&mut self, protocol: Protocol, port: Port) -> Result<Hold, Outcome> {
         let (group, clock) = (&self.plan.group, self.clock);
         let mut note = |attempt, span: &Span| self.note_attempt(attempt, span);
-        retake(group, protocol, port, clock, &mut note)
+        retake(group, protocol, port, clock, None, &mut note)
     }
 
     /// Keeps an attempt. A refused one waits, with those after it, until its occupant is looked up.
@@ -65,6 +67,10 @@ impl Search<'_> {
         let mut holds = Vec::with_capacity(2);
         for protocol in protocols.each() {
             let taken = take(self, *protocol, port);
+            let taken = match taken {
+                Ok(hold) => self.unredirected(hold).await,
+                refused => refused,
+            };
             match taken.and_then(|hold| self.prepared(hold)) {
                 Ok(hold) => holds.push(hold),
                 Err(outcome) => {
@@ -86,15 +92,47 @@ impl Search<'_> {
         }))
     }
 
+    /// A hold on a port that no packet filter redirects. While it does not listen, a connection to it is
+    /// refused; nothing is tried on hosts without containers.
+    async fn unredirected(&mut self, hold: Hold) -> Result<Hold, Outcome> {
+        if hold.protocol() != Protocol::Tcp || self.plan.tried_at.is_empty() {
+            return Ok(hold);
+        }
+        let start = self.clock.boot();
+        let Some(ip) = redirected_at(&self.plan.tried_at, hold.port()).await else {
+            return Ok(hold);
+        };
+        let mut addresses = self.plan.group.addresses().iter();
+        let is_on = |address: &&BindAddress| address.ip == ip || address.ip.is_unspecified();
+        if let Some(address) = addresses.find(is_on) {
+            let (protocol, port) = (hold.protocol(), hold.port());
+            let span = span::attempt(address, port, protocol);
+            let attempt = Attempt {
+                at: self.clock.now(),
+                address: address.clone(),
+                protocol,
+                port,
+                outcome: Outcome::Redirected,
+                errno: None,
+                duration: self.clock.boot().since(start),
+                occupant: None,
+                span_id: None,
+            };
+            self.note_attempt(attempt, &span);
+        }
+        Err(Outcome::Redirected)
+    }
+
     /// A hold with the listeners that its owner will be given, where that is how it is handed over.
     fn prepared(&mut self, hold: Hold) -> Result<Hold, Outcome> {
-        if self.plan.handover == Handover::Fd && hold.protocol() == Protocol::Tcp {
-            hold.prepare_listeners(self.clock).map_err(|attempt| {
-                let outcome = attempt.outcome;
-                let span = span::attempt(&attempt.address, attempt.port, attempt.protocol);
-                self.note_attempt(*attempt, &span);
-                outcome
-            })?;
+        if self.plan.handover == Handover::Fd && hold.stays_beneath() {
+            hold.prepare_listeners(self.clock, Shape::default())
+                .map_err(|attempt| {
+                    let outcome = attempt.outcome;
+                    let span = span::attempt(&attempt.address, attempt.port, attempt.protocol);
+                    self.note_attempt(*attempt, &span);
+                    outcome
+                })?;
         }
         Ok(hold)
     }
@@ -134,7 +172,7 @@ impl Search<'_> {
                     std::io::Error::from_raw_os_error,
                 ),
             }),
-            Outcome::InUse | Outcome::Bound | Outcome::Lingering => {
+            Outcome::InUse | Outcome::Redirected | Outcome::Bound | Outcome::Lingering => {
                 if self.leaves_marks {
                     let until = self.clock.boot().after(self.plan.pool.cool_down);
                     let refused = Refused {

@@ -90,6 +90,9 @@ impl Search<'_> {
                 let start = self.rules.unprivileged_start.to_string();
                 Skipped::new(port, Reason::NeedsPrivilege, Some(start))
             }
+            Some(attempt) if attempt.outcome == Outcome::Redirected => {
+                Skipped::new(port, Reason::Redirected, None)
+            }
             Some(attempt) => self.because_of(port, Reason::InUse, attempt.occupant.as_ref()),
             None => match self.holder_in_books(port) {
                 Some((reason, holder, whose)) => Skipped {

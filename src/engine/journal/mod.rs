@@ -40,6 +40,8 @@ struct State {
 /// The events after a number that a listener knows.
 #[derive(Debug)]
 pub struct Since {
+    /// Number of the latest event before `live`; 0 before the first one.
+    pub last: u64,
     /// Whether events in between are no longer kept, or the number is of another run.
     pub gap: bool,
     /// Missed events that are still kept, oldest first.
@@ -140,6 +142,7 @@ impl Journal {
             let oldest = state.events.front();
             let oldest = oldest.map_or(state.last + 1, |event| event.seq);
             Since {
+                last: state.last,
                 gap: seq > state.last || seq.saturating_add(1) < oldest,
                 missed: missed.cloned().collect(),
                 live: self.live.subscribe(),
@@ -190,10 +193,12 @@ mod tests {
         journal.other(EventKind::Reloaded, None, "one");
         journal.other(EventKind::Reloaded, None, "two");
         let Since {
+            last,
             gap,
             missed,
             mut live,
         } = journal.since(1);
+        assert_eq!(last, 2);
         assert_eq!((missed.len(), gap), (1, false));
         assert!(journal.since(9).gap, "a number of another run is a gap");
         assert_eq!((missed[0].seq, &*missed[0].detail), (2, "two"));

@@ -5,7 +5,8 @@ use std::time::Duration;
 use super::Journal;
 use crate::domain::attempt::{Attempt, printable};
 use crate::domain::event::EventKind;
-use crate::domain::lease::{AllocationId, Lease};
+use crate::domain::hint::Hint;
+use crate::domain::lease::{AllocationId, Lease, Owner};
 use crate::domain::outsider::Outsider;
 use crate::domain::port::{PortSet, Protocols};
 use crate::engine::refusal::Refusal;
@@ -68,6 +69,21 @@ impl Journal {
         self.lease(EventKind::Claimed, lease, detail);
     }
 
+    /// Reports that the owner of a lease ended, and that a process which it left behind has it now.
+    pub(in crate::engine) fn inherited(&self, lease: &Lease, ended: &Owner, heir: &Owner) {
+        let (pid, command) = (heir.pid, printable(&heir.command));
+        tracing::info!(
+            lease = %lease.id, port = %lease.port, pid, command, ended = ended.pid,
+            "the owner ended; a process that it left behind has the lease now"
+        );
+        let before = printable(&ended.command);
+        let detail = format!(
+            "inherited by {command} (pid {pid}), which {before} (pid {}) left behind",
+            ended.pid
+        );
+        self.lease(EventKind::Inherited, lease, detail);
+    }
+
     /// Reports that a name keeps its port while its owner is away.
     pub(in crate::engine) fn parked(&self, lease: &Lease, why: &str) {
         self.lease(EventKind::Reserved, lease, why);
@@ -88,6 +104,13 @@ impl Journal {
             outsider: Some(outsider),
             ..event
         });
+    }
+
+    /// Reports advice on the program of a lease.
+    pub(in crate::engine) fn hinted(&self, lease: &Lease, hint: &Hint) {
+        let (span, says) = (span::of_lease("hint", lease), &hint.says);
+        span.in_scope(|| tracing::info!(lease = %lease.id, port = %lease.port, "hint: {says}"));
+        self.lease(EventKind::Hint, lease, says);
     }
 
     pub(in crate::engine) fn degraded(&self, lease: &Lease, detail: &str) {

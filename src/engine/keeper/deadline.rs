@@ -36,17 +36,23 @@ pub(in crate::engine) async fn run(engine: &Arc<Engine>) {
         let now = engine.clock.boot();
         let wait = next.map_or(LONGEST_SLEEP, |at| at.since(now));
         let wait = wait.min(LONGEST_SLEEP);
-        tokio::select! {
-            () = tokio::time::sleep(wait) => {
-                let late = engine.clock.boot().since(now.after(wait));
-                if late > STALL {
-                    let late_ms = u64::try_from(late.as_millis()).unwrap_or(u64::MAX);
-                    tracing::warn!(late_ms, "event loop stalled; deadlines are extended by a grace");
-                    tokio::time::sleep(GRACE).await;
-                }
-                act(engine).await;
-            }
-            () = engine.leases.deadline_moved() => {}
+        let is_time = tokio::select! {
+            () = tokio::time::sleep(wait) => true,
+            () = engine.leases.deadline_moved() => false,
+        };
+        // The first renewal after a stall wakes the loop as well, before the others are heard.
+        let late = engine.clock.boot().since(now.after(wait));
+        let has_stalled = late > STALL;
+        if has_stalled {
+            let late_ms = u64::try_from(late.as_millis()).unwrap_or(u64::MAX);
+            tracing::warn!(
+                late_ms,
+                "event loop stalled; deadlines are extended by a grace"
+            );
+            tokio::time::sleep(GRACE).await;
+        }
+        if is_time || has_stalled {
+            act(engine).await;
         }
     }
 }
@@ -73,7 +79,7 @@ async fn end_due(engine: &Arc<Engine>, due: &[Arc<Lease>], now: BootTime) {
             error => Err(error),
         }) {
             tracing::error!(%error, lease = %lease.id, "could not end a lease whose time is up; trying again in 5 s");
-            engine.leases.postpone(lease.id, now.after(PUT_OFF));
+            engine.leases.postpone(lease.id, now, PUT_OFF);
         }
     }
 }

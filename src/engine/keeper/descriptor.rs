@@ -5,19 +5,29 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use crate::domain::lease::{Guard, Handover, Lease, LeaseId, State};
+use crate::domain::port::Protocol;
 use crate::engine::{caller::Caller, engine::Engine, keeper::gate, refusal::Refusal};
-use crate::host::hold::Hold;
+use crate::host::hold::{Hold, Shape, inodes};
 
 /// A lease with the sockets of its addresses, in their order.
 pub type Given = (Arc<Lease>, Vec<OwnedFd>);
 
-/// Gives the sockets of a lease to its user: listeners for TCP, with the hold shut beneath; for
-/// UDP the held sockets themselves. Portbook keeps no copy. An owner that has closed its
-/// sockets can ask again.
+/// Terms on which the sockets of a lease are given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Terms {
+    /// Whether the caller passes them to a program that may not know of them, as `run` does.
+    pub is_for_program: bool,
+    /// Listeners for the addresses of a lease.
+    pub shape: Shape,
+}
+
+/// Gives the sockets of a lease to its user, with the hold shut beneath. For UDP it is the hold itself
+/// where that cannot stay. Portbook keeps no copy. An owner that has closed its sockets can ask again.
 pub(in crate::engine) async fn give_sockets(
     engine: &Arc<Engine>,
     caller: &Caller,
     id: LeaseId,
+    terms: Terms,
 ) -> Result<Given, Refusal> {
     engine.leases.of_caller(caller, id)?;
     let _turn = engine.leases.turn(id).await;
@@ -37,13 +47,15 @@ pub(in crate::engine) async fn give_sockets(
         port: lease.port,
         attempts: Vec::new(),
     })?;
-    let (sockets, guard) = if lease.protocol.has_no_listeners() {
-        (give_hold_away(engine, id, hold)?, Guard::Owner)
-    } else {
-        gate::prepare(engine, &lease, &hold).await?;
+    let (sockets, guard) = if hold.stays_beneath() {
+        gate::prepare(engine, &lease, &hold, terms.shape).await?;
         (hold.take_listeners(), Guard::Hold)
+    } else {
+        (give_hold_away(engine, id, hold)?, Guard::Owner)
     };
-    let lease = note_given(engine, &lease, guard).await?;
+    let given = inodes(sockets.iter());
+    engine.leases.note_given(id, given, terms.is_for_program);
+    let lease = note_given(engine, &lease, guard, terms).await?;
     Ok((lease, sockets))
 }
 
@@ -63,13 +75,16 @@ fn give_hold_away(
     Ok(copies)
 }
 
-/// An owner that is known has what it listens with from now on; one that is not will be seen.
+/// An owner that asked for its sockets listens with them from now on. One that is not known, and a
+/// program that may not take them, will be seen.
 async fn note_given(
     engine: &Arc<Engine>,
     lease: &Arc<Lease>,
     guard: Guard,
+    terms: Terms,
 ) -> Result<Arc<Lease>, Refusal> {
-    if lease.owner.is_none() {
+    let is_unsure = terms.is_for_program && lease.protocol == Protocol::Tcp;
+    if lease.owner.is_none() || is_unsure {
         engine.leases.set_guard(lease, guard);
         return Ok(Arc::clone(lease));
     }

@@ -6,13 +6,16 @@ use std::time::Duration;
 
 use tracing::Instrument;
 
-use crate::domain::lease::{BootTime, Lease, LeaseId, Owner, State};
+use crate::domain::lease::{BootTime, Handover, Lease, LeaseId, Owner, State};
 use crate::engine::{
-    caller::Caller, engine::Engine, keeper::conflict, keeper::gate, leases::Ended, leases::Ending,
-    plan::check_lifetime, refusal::Refusal,
+    caller::Caller, engine::Engine, keeper::conflict, keeper::container, keeper::gate,
+    leases::Ended, leases::Ending, look, plan::check_lifetime, refusal::Refusal,
 };
 use crate::store::StoreError;
 use crate::telemetry::span;
+
+/// Time for which a lease is kept for a listener whose process cannot be named.
+const UNNAMED: Duration = Duration::from_secs(10);
 
 /// Reason of an ending: the lease gave way to another request.
 pub(in crate::engine) const GAVE_WAY: &str = "nobody used it, and it gave way to another request";
@@ -144,11 +147,48 @@ pub(in crate::engine) async fn time_is_up(
     if !up(lease.claim_by) {
         return Ok(());
     }
+    if look::has_unnamed_listener(lease).await {
+        let (id, port) = (lease.id, lease.port);
+        tracing::info!(lease = %id, %port, "lease stays: a listener of its user is on its port, but no process can be named");
+        engine.leases.postpone(id, now, UNNAMED);
+        return Ok(());
+    }
     let still = move |lease: &Lease| up(lease.claim_by);
+    if lease.is_engines() {
+        return match lease.name {
+            Some(_) => container::wait_on(engine, lease.id).await,
+            None => {
+                end(
+                    engine,
+                    lease.id,
+                    State::OwnerGone,
+                    "its owner is gone",
+                    still,
+                )
+                .await
+            }
+        };
+    }
     let why = "nobody came to listen";
     match lease.name {
         Some(_) => gate::park(engine, lease.id, why, still).await,
         None => end(engine, lease.id, State::Unclaimed, why, still).await,
+    }
+}
+
+/// Tells of a program that ended soon after its start and was not seen to listen, or may not have taken
+/// its sockets: it may bind in a way that no gate lets through.
+fn tell_early_end(engine: &Engine, lease: &Lease, owner: &Owner) {
+    let is_served = match lease.handover {
+        Handover::Gate => lease.state != State::Handed,
+        Handover::Fd => false,
+        Handover::Release => true,
+    };
+    if is_served || owner.until_reaped {
+        return;
+    }
+    if let Some(hint) = engine.leases.note_end(lease, owner) {
+        engine.journal.hinted(lease, &hint);
     }
 }
 
@@ -157,6 +197,10 @@ pub(in crate::engine) async fn owner_gone(engine: &Arc<Engine>, id: LeaseId, own
     let Some(lease) = engine.leases.living(id) else {
         return;
     };
+    if owner.engine {
+        return container::listener_gone(engine, id, owner).await;
+    }
+    tell_early_end(engine, &lease, &owner);
     let still = move |lease: &Lease| lease.owner.as_ref().is_some_and(|now| now.is(&owner));
     let gone = "its owner is gone";
     let parting = span::of_lease("owner_gone", &lease);

@@ -8,7 +8,7 @@ use crate::engine::{
     caller::Caller, caller::Mode, engine::Engine, keeper::conflict, leases::Leases, look,
     refusal::Refusal,
 };
-use crate::host::hold::Hold;
+use crate::host::hold::{Hold, Shape};
 
 /// Lets the owner in: opens the gate, closes the hold, or makes the sockets that the owner will be
 /// given, depending on the lease's hand-over.
@@ -30,7 +30,7 @@ pub(in crate::engine) async fn hand_over(
         return Ok(());
     };
     match lease.handover {
-        Handover::Fd => prepare(engine, lease, &hold).await,
+        Handover::Fd => prepare(engine, lease, &hold, Shape::default()).await,
         _ => hold.open_gate().map_err(|source| Refusal::BindFailed {
             address: format!("port {}", lease.port),
             source,
@@ -38,16 +38,18 @@ pub(in crate::engine) async fn hand_over(
     }
 }
 
-/// Makes the listeners that the owner of a lease will be given, unless they wait already.
+/// Makes the listeners that the owner of a lease will be given, unless they wait already, or it will be
+/// given the hold itself.
 pub(super) async fn prepare(
     engine: &Arc<Engine>,
     lease: &Lease,
     hold: &Hold,
+    shape: Shape,
 ) -> Result<(), Refusal> {
-    if lease.protocol.has_no_listeners() || hold.has_listeners() {
+    if !hold.stays_beneath() || hold.has_listeners(shape) {
         return Ok(());
     }
-    let Err(mut attempt) = hold.prepare_listeners(&engine.clock) else {
+    let Err(mut attempt) = hold.prepare_listeners(&engine.clock, shape) else {
         return Ok(());
     };
     attempt.occupant = occupant_of(engine, &attempt).await;

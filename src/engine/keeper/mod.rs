@@ -2,6 +2,7 @@
 
 pub(super) mod address;
 pub(super) mod conflict;
+pub(super) mod container;
 pub(super) mod deadline;
 pub(super) mod descriptor;
 pub(super) mod ending;
@@ -9,9 +10,12 @@ pub(super) mod folder;
 pub(super) mod gate;
 pub(super) mod gone;
 pub(super) mod own;
+pub(super) mod record;
 pub(super) mod regain;
 pub(super) mod repair;
 pub(super) mod restart;
+pub(super) mod resume;
+pub(super) mod survivor;
 pub(super) mod suspects;
 #[cfg(test)]
 pub(super) mod tests;

@@ -4,7 +4,30 @@ use std::net::TcpListener;
 use std::sync::Arc;
 
 use crate::domain::lease::{Guard, Lease, State};
+use crate::domain::port::Port;
 use crate::engine::{engine::Engine, refusal::Refusal};
+use crate::host::process;
+
+/// Makes this process the owner of the console's lease on a port, whose listener its predecessor passed
+/// on. `None` if there is no such lease.
+pub(in crate::engine) async fn inherit(
+    engine: &Engine,
+    port: Port,
+) -> Result<Option<Arc<Lease>>, Refusal> {
+    let is_its = |lease: &Lease| lease.is_console() && lease.port == port;
+    let Some(lease) = engine.leases.filtered(is_its).pop() else {
+        return Ok(None);
+    };
+    let me = process::owner(std::process::id()).map_err(Refusal::Process)?;
+    let _turn = engine.leases.turn(lease.id).await;
+    engine.leases.unwatch(lease.id);
+    let mine = engine.leases.change(lease.id, |lease| {
+        lease.owner = Some(me);
+        lease.state = State::Active;
+        lease.guard = Guard::Owner;
+    });
+    mine.await.map(Some)
+}
 
 /// Turns the hold of a lease of portbook's own into listeners, without letting go of the port.
 pub(in crate::engine) async fn listen(

@@ -4,19 +4,19 @@
 //! listens portbook cannot hold the port beside it. The kernel tells when sockets close; portbook
 //! listens to that only while a lease waits for it, because it is told of every connection.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::domain::address::BindAddress;
 use crate::domain::lease::{Guard, Handover, Lease, LeaseId};
-use crate::domain::port::{Port, Protocol};
+use crate::domain::port::{Port, Protocol, Protocols};
 use crate::engine::{
-    engine::Engine, keeper::conflict, leases::Leases, leases::recovered_state, refusal::Refusal,
+    engine::Engine, keeper::conflict, leases::Leases, leases::may_be_open, leases::recovered_state,
+    refusal::Refusal, tables::Tables, tables::is_leftover,
 };
 use crate::host::closing::{Closed, ClosingSockets};
 use crate::host::hold::Hold;
-use crate::host::occupancy::{Entry, Occupancy};
 use crate::host::readiness::Readiness;
 
 /// Pause between two looks at leases without a hold even if the kernel reports no closed socket: an
@@ -64,15 +64,15 @@ async fn listen_for_closings(engine: &Arc<Engine>) {
 /// Takes the holds again that have become possible: each on a task of its own, so that they are
 /// taken at once and go to the record together.
 async fn regain(engine: &Arc<Engine>, closed: &Closed) {
-    let leases = match closed {
-        Closed::Many => not_listened_on(engine, engine.leases.without_hold(wants_hold)).await,
-        Closed::Ports(ports) => without_hold_on(engine, ports),
+    let (leases, tables) = match closed {
+        Closed::Many => possible(engine, engine.leases.without_hold(wants_hold)).await,
+        Closed::Ports(ports) => (without_hold_on(engine, ports), None),
     };
     let tasks: Vec<_> = leases
         .iter()
         .map(|lease| {
-            let (engine, id) = (Arc::clone(engine), lease.id);
-            tokio::spawn(async move { regain_one(&engine, id).await })
+            let (engine, id, tables) = (Arc::clone(engine), lease.id, tables.clone());
+            tokio::spawn(async move { regain_one(&engine, id, tables.as_deref()).await })
         })
         .collect();
     for task in tasks {
@@ -81,29 +81,38 @@ async fn regain(engine: &Arc<Engine>, closed: &Closed) {
     }
 }
 
-/// Those of which some address without a hold has no listener: one look at the kernel's listeners
-/// in place of a refused bind for each. Where it cannot be had, all of them.
-async fn not_listened_on(engine: &Arc<Engine>, mut leases: Vec<Arc<Lease>>) -> Vec<Arc<Lease>> {
-    let look = tokio::task::spawn_blocking(Occupancy::listeners).await;
-    let Ok(Ok(listeners)) = look else {
-        return leases;
-    };
-    let mut by_port: HashMap<Port, Vec<Entry>> = HashMap::new();
-    for entry in listeners {
-        by_port.entry(entry.port).or_default().push(entry);
+/// Those of which some address without a hold has no socket in the way: one look at the kernel's table in
+/// place of a refused bind for each. Where it cannot be had, all of them.
+async fn possible(
+    engine: &Arc<Engine>,
+    leases: Vec<Arc<Lease>>,
+) -> (Vec<Arc<Lease>>, Option<Arc<Tables>>) {
+    let tables = Arc::new(Tables::default());
+    if leases.is_empty() {
+        return (leases, None);
     }
-    leases.retain(|lease| {
-        let hold = engine.leases.hold_of(lease.id);
-        let on_port = by_port.get(&lease.port);
-        let listened_on = |address: &BindAddress| {
-            on_port.is_some_and(|entries| entries.iter().any(|entry| entry.overlaps(address)))
-        };
-        let addresses = lease.addresses.addresses().iter();
-        let mut missing =
-            addresses.filter(|address| !hold.as_ref().is_some_and(|hold| hold.has(address)));
-        missing.any(|address| !listened_on(address))
-    });
-    leases
+    let (leases_of_round, looks, engine) =
+        (leases.clone(), Arc::clone(&tables), Arc::clone(engine));
+    let look = move || {
+        let mut leases = leases_of_round;
+        leases.retain(|lease| is_possible(&engine, lease, &looks));
+        leases
+    };
+    // The first look reads the table, which takes long on a busy host.
+    let possible = tokio::task::spawn_blocking(look).await;
+    (possible.unwrap_or(leases), Some(tables))
+}
+
+fn is_possible(engine: &Engine, lease: &Lease, tables: &Tables) -> bool {
+    let hold = engine.leases.hold_of(lease.id);
+    let is_missing = |address: &&BindAddress| !hold.as_ref().is_some_and(|hold| hold.has(address));
+    let mut missing = lease.addresses.addresses().iter().filter(is_missing);
+    missing.any(|address| {
+        let states = tables.states_on(std::slice::from_ref(address), lease.protocol, lease.port);
+        // An owner for UDP may share its port.
+        let may_share = lease.protocol == Protocol::Udp && may_be_open(lease);
+        may_share || states.is_none_or(|states| states.into_iter().all(is_leftover))
+    })
 }
 
 /// Returns the leases on some ports that lack a hold. The kernel reports every closed connection,
@@ -112,13 +121,15 @@ fn without_hold_on(engine: &Arc<Engine>, ports: &[Port]) -> Vec<Arc<Lease>> {
     let ports: BTreeSet<Port> = ports.iter().copied().collect();
     let mut leases: Vec<Arc<Lease>> = Vec::new();
     for port in ports {
-        leases.extend(engine.leases.on_port(Protocol::Tcp, port));
+        for protocol in Protocols::Both.each() {
+            leases.extend(engine.leases.on_port(*protocol, port));
+        }
     }
     leases.retain(|lease| wants_hold(lease) && !engine.leases.is_held(lease));
     leases
 }
 
-async fn regain_one(engine: &Arc<Engine>, id: LeaseId) {
+async fn regain_one(engine: &Arc<Engine>, id: LeaseId, tables: Option<&Tables>) {
     let _turn = engine.leases.turn(id).await;
     let Some(lease) = engine
         .leases
@@ -128,7 +139,7 @@ async fn regain_one(engine: &Arc<Engine>, id: LeaseId) {
         return;
     };
     let held_before = engine.leases.hold_of(id);
-    engine.leases.hold_beside_owner(&lease);
+    engine.leases.hold_beside_owner(&lease, tables);
     let Some(hold) = engine.leases.hold_of(id) else {
         return;
     };
@@ -162,7 +173,6 @@ fn wants_hold(lease: &Lease) -> bool {
     let in_hand = lease.owner.is_some() || lease.claim_by.is_some();
     let released = lease.handover == Handover::Release && in_hand;
     !lease.state.is_ended()
-        && lease.protocol == Protocol::Tcp
         && lease.owner.as_ref().is_none_or(|owner| owner.pid != mine)
         && !released
 }

@@ -16,6 +16,7 @@ use crate::engine::{
     leases::Leases, leases::may_be_open, look, refusal::Refusal,
 };
 use crate::host::hold::Hold;
+use crate::host::process;
 use crate::telemetry::span;
 
 /// Pause between two comparisons.
@@ -81,6 +82,10 @@ fn faults_in_memory(engine: &Arc<Engine>) -> Vec<Fault> {
 }
 
 async fn faults_on_record(engine: &Arc<Engine>) -> Result<Vec<Fault>, Refusal> {
+    if engine.store.owed() > 0 {
+        // The record is known to lag behind.
+        return Ok(Vec::new());
+    }
     let recorded = engine.store.living_revisions().await?;
     let leases = engine.leases.all();
     let leases: HashMap<LeaseId, &Lease> = leases.iter().map(|it| (it.id, &**it)).collect();
@@ -159,7 +164,7 @@ async fn mend_guard(engine: &Arc<Engine>, id: LeaseId) -> Result<bool, Refusal> 
 }
 
 /// Takes up a lease that is on record and not in the books.
-async fn mend_books(engine: &Arc<Engine>, id: LeaseId) -> Result<bool, Refusal> {
+pub(super) async fn mend_books(engine: &Arc<Engine>, id: LeaseId) -> Result<bool, Refusal> {
     let _turn = engine.leases.turn(id).await;
     if engine.leases.get(id).is_some() {
         return Ok(false);
@@ -182,7 +187,10 @@ async fn mend_books(engine: &Arc<Engine>, id: LeaseId) -> Result<bool, Refusal> 
 fn faults_of(lease: &Lease, hold: Option<&Arc<Hold>>, watched: bool) -> Vec<Fault> {
     let me = std::process::id();
     let mut faults = Vec::new();
-    let has_owner = lease.owner.as_ref().is_some_and(|owner| owner.pid != me);
+    let has_owner = lease.owner.as_ref().is_some_and(|owner| {
+        // The last listener of an engine may be gone.
+        owner.pid != me && (!owner.engine || process::is_running(owner))
+    });
     if has_owner && !watched {
         faults.push(Fault::Unwatched(lease.id));
     }
@@ -197,6 +205,5 @@ fn faults_of(lease: &Lease, hold: Option<&Arc<Hold>>, watched: bool) -> Vec<Faul
 /// Whether a gate is open without an owner that may bind, or shut to one.
 fn is_gate_wrong(lease: &Lease, hold: &Hold) -> bool {
     // No owner may bind the port of a lost lease; its gate is fixed when the port comes back.
-    let settled = lease.protocol.has_no_listeners() || lease.state == State::Lost;
-    !settled && hold.is_open().is_ok_and(|open| open != may_be_open(lease))
+    lease.state != State::Lost && hold.is_open().is_ok_and(|open| open != may_be_open(lease))
 }

@@ -200,6 +200,30 @@ async fn who_came_in_as_an_outsider_left_has_the_port() {
 }
 
 #[tokio::test]
+async fn first_renewal_after_a_stall_ends_no_other_lease() {
+    let place = place().await;
+    let request = Request {
+        ttl: Some(Duration::from_secs(8)),
+        ..Request::default()
+    };
+    let [first, second] = [place.lease(&request).await, place.lease(&request).await];
+    let service = place.service.clone();
+    let deadlines = tokio::spawn(async move { service.run_deadlines().await });
+    // It sleeps until the deadline of the first one.
+    tokio::task::yield_now().await;
+    let mut freed = std::pin::pin!(place.service.0.leases.freed());
+    freed.as_mut().enable();
+    place.clock.advance(Duration::from_secs(20));
+    let hour = Some(Duration::from_hours(1));
+    place.service.renew(&ME, second.id, hour).await.unwrap();
+    // An end would come at once. A grace of seconds is what a client needs.
+    let ended = tokio::time::timeout(Duration::from_secs(1), freed).await;
+    assert!(ended.is_err(), "the other lease had no grace");
+    place.service.renew(&ME, first.id, hour).await.unwrap();
+    deadlines.abort();
+}
+
+#[tokio::test]
 async fn a_reserved_name_gets_its_hold_back() {
     let place = place().await;
     let lease = place.lease(&named("web")).await;

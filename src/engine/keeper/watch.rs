@@ -1,13 +1,13 @@
 //! Watches of owners: a pidfd becomes readable when its process is gone (`pidfd_open(2)`).
 
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::domain::lease::{Lease, LeaseId, Owner};
 use crate::domain::port::{Protocol, Protocols};
 use crate::engine::{
-    caller::Mode, engine::Engine, keeper::ending, leases::Leases, retake::is_given_up,
+    caller::Mode, engine::Engine, keeper::ending, keeper::survivor, keeper::survivor::Family,
+    keeper::survivor::Inherited, leases::Leases, retake::is_given_up,
 };
 use crate::host::process::{self, ProcessError};
 use crate::host::readiness::Readiness;
@@ -15,16 +15,25 @@ use crate::host::readiness::Readiness;
 /// Pause between two looks for an owner that cannot be watched.
 const ROUND: Duration = Duration::from_secs(1);
 
-/// Waits on a task of its own until the owner of a lease is gone, and then ends or parks the lease.
+/// Waits on a task of its own until the owner of a lease and all that it left behind are gone, and
+/// then ends or parks the lease.
 pub(in crate::engine) fn watch(engine: &Arc<Engine>, lease: &Lease) {
+    watch_family(engine, lease, None);
+}
+
+/// Watches an owner whose family is known, since it inherited the lease.
+fn watch_family(engine: &Arc<Engine>, lease: &Lease, family: Option<Family>) {
     let Some(owner) = lease.owner.clone() else {
         return;
     };
     if engine.mode == Mode::Embedded || owner.pid == std::process::id() {
         return;
     }
-    let pidfd = process::pidfd(&owner);
-    let waiting = wait_for_owner(Arc::clone(engine), lease.clone(), owner, pidfd);
+    let pidfd = engine.pidfds.of(&owner, &engine.runtime);
+    // The origin is noted at once, while the owner lives: a task may begin late. Leases of a port server
+    // have no heirs.
+    let family = family.or_else(|| (!owner.until_reaped).then(|| Family::of(&owner)));
+    let waiting = wait_for_owner(Arc::clone(engine), lease.clone(), owner, family, pidfd);
     let spawn = || engine.runtime.spawn(waiting).abort_handle();
     engine.leases.watch(lease.id, spawn);
 }
@@ -33,15 +42,24 @@ async fn wait_for_owner(
     engine: Arc<Engine>,
     lease: Lease,
     owner: Owner,
-    pidfd: Result<OwnedFd, ProcessError>,
+    family: Option<Family>,
+    pidfd: Result<Arc<Readiness>, ProcessError>,
 ) {
     match pidfd {
-        Ok(pidfd) => wait_for_end(pidfd, lease.id, &owner).await,
+        Ok(pidfd) => wait_for_end(&pidfd, lease.id, &owner).await,
         Err(ProcessError::Gone(_)) => {}
         Err(error) => look_until_gone(&error, lease.id, &owner).await,
     }
     if owner.until_reaped {
         until_given_up(&engine, &lease, &owner).await;
+    } else if let Some(family) = family {
+        match survivor::inherit(&engine, lease.id, &owner, family).await {
+            Inherited::Nothing => {}
+            Inherited::Elsewhere => return,
+            Inherited::Watch(lease, family) => {
+                return watch_family(&engine, &lease, Some(family));
+            }
+        }
     }
     // Forgotten first: the ending stops watches, and this task must live to finish it.
     engine.leases.forget_watch(lease.id);
@@ -74,12 +92,8 @@ fn still_leased(leases: &Leases, lease: &Lease) -> Vec<Protocol> {
     protocols.filter(granted_together).collect()
 }
 
-async fn wait_for_end(pidfd: OwnedFd, lease: LeaseId, owner: &Owner) {
-    let heard = match Readiness::of(pidfd) {
-        Ok(pidfd) => pidfd.readable().await,
-        Err(error) => Err(error),
-    };
-    if let Err(error) = heard {
+async fn wait_for_end(pidfd: &Readiness, lease: LeaseId, owner: &Owner) {
+    if let Err(error) = pidfd.readable_for_good().await {
         look_until_gone(&error, lease, owner).await;
     }
 }

@@ -10,6 +10,9 @@ use crate::domain::port::Protocol;
 use crate::domain::sighting::{Sighting, Visitor};
 use crate::host::occupancy::Entry;
 
+/// Maximum number of snapshots, and of rows of sightings, that wait to be written.
+const MOST_WAITING: usize = 20_000;
+
 /// A socket that a snapshot saw, and the program behind it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::engine) struct Seen {
@@ -154,7 +157,15 @@ impl SnapshotLog {
         self.snapshots.splice(0..0, snapshots);
         // Later rows of the same run are written after these and win.
         self.sightings.splice(0..0, sightings);
+        // A record that takes nothing for days must not fill the memory.
+        drop_oldest(&mut self.snapshots);
+        drop_oldest(&mut self.sightings);
     }
+}
+
+fn drop_oldest<T>(rows: &mut Vec<T>) {
+    let beyond = rows.len().saturating_sub(MOST_WAITING);
+    rows.drain(..beyond);
 }
 
 #[cfg(test)]
@@ -249,6 +260,7 @@ mod tests {
             state: crate::domain::attempt::SocketState::Listening,
             uid: Some(1000),
             inode,
+            queue: 0,
         };
         let now = HashMap::from([
             (sighting(80), vec![entry(80, 7), entry(80, 1)]),

@@ -39,6 +39,8 @@ pub(super) struct Learning {
     store: Store,
     state: Guarded<Knowledge>,
     tables: Arc<SocketTables>,
+    /// Held for a round of writing: a later round says that the record covers what an earlier one took.
+    round: tokio::sync::Mutex<()>,
 }
 
 /// The state of [`Learning`].
@@ -65,6 +67,7 @@ impl Learning {
                 replayed: 0,
             }),
             tables: Arc::default(),
+            round: tokio::sync::Mutex::default(),
         }
     }
 

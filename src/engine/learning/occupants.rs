@@ -4,7 +4,7 @@
 //! work, so that no HTTP worker waits for it. All searches share the reading for a moment: sixteen busy
 //! candidates cost one walk of `/proc`, and a host that is nearly full costs one walk a second.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::domain::lease::BootTime;
 use crate::domain::port::{Port, Protocol};
 use crate::engine::lock::Guarded;
 use crate::host::clock::Clock;
-use crate::host::occupancy::{Entry, Occupancy, has_socket, processes_with};
+use crate::host::occupancy::{Entry, Occupancy, has_socket, processes_of};
 use crate::host::process::Process;
 
 /// Maximum age of a reading that still names occupants. A socket that it does not list causes another
@@ -84,12 +84,8 @@ impl Tables {
         let tables = Occupancy::snapshot(&[protocol]).unwrap_or_default();
         // Listeners, and all sockets of this very port. portbook's own holds, of which there may be
         // thousands, are bound and do not listen.
-        let inodes: HashSet<u64> = tables
-            .entries
-            .iter()
-            .filter(|entry| entry.state == SocketState::Listening || entry.port == port)
-            .map(|entry| entry.inode)
-            .collect();
+        let counts = |entry: &&Entry| entry.state == SocketState::Listening || entry.port == port;
+        let processes = processes_of(tables.entries.iter().filter(counts));
         let mut by_port: HashMap<Port, Vec<Entry>> = HashMap::new();
         for entry in tables.entries {
             by_port.entry(entry.port).or_default().push(entry);
@@ -97,7 +93,7 @@ impl Tables {
         Self {
             read_at,
             by_port,
-            processes: processes_with(&inodes),
+            processes,
             listed: Guarded::default(),
         }
     }

@@ -1,5 +1,6 @@
 //! Writing what was learned to the record, in rounds.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::Learning;
@@ -22,7 +23,7 @@ const MANY_REPLAYED: usize = 256;
 
 impl Learning {
     /// Writes what was learned every few seconds, for as long as it is polled.
-    pub(in crate::engine) async fn run_writing(&self) {
+    pub(in crate::engine) async fn run_writing(self: &Arc<Self>) {
         let mut rounds = tokio::time::interval(ROUND);
         rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         for round in 1_u32.. {
@@ -30,14 +31,21 @@ impl Learning {
             if round.is_multiple_of(ROUNDS_UNTIL_RUNNING) {
                 self.state.with(|learned| learned.history.mark_running());
             }
-            if let Err(error) = self.write().await {
-                tracing::warn!(%error, "could not write learned counts; the next round tries again");
+            match self.write().await {
+                // A record that takes nothing is told once by the store.
+                Err(error) if error.may_pass() => {
+                    tracing::debug!(%error, "could not write learned counts; the next round tries again");
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "could not write learned counts; the next round tries again");
+                }
+                Ok(()) => {}
             }
         }
     }
 
     /// Writes all that was learned before a service closes the record.
-    pub(in crate::engine) async fn settle(&self) {
+    pub(in crate::engine) async fn settle(self: &Arc<Self>) {
         self.state.with(|learned| learned.history.mark_running());
         if let Err(error) = self.write().await {
             tracing::warn!(%error, "could not write learned counts; the next start replays attempts");
@@ -45,22 +53,33 @@ impl Learning {
     }
 
     /// Writes all that was learned before a command exits, if it is worth the time.
-    pub(in crate::engine) async fn settle_if_many(&self) {
+    pub(in crate::engine) async fn settle_if_many(self: &Arc<Self>) {
         if self.state.with(|learned| learned.replayed) >= MANY_REPLAYED {
             self.settle().await;
         }
     }
 
     /// Writes the snapshots that are not on record yet, if there are any.
-    pub(in crate::engine) async fn write_snapshots(&self) -> Result<(), StoreError> {
+    pub(in crate::engine) async fn write_snapshots(self: &Arc<Self>) -> Result<(), StoreError> {
         if self.state.with(|learned| learned.snapshots.is_written()) {
             return Ok(());
         }
         self.write().await
     }
 
-    /// Writes one round. Rows that cannot be written stay for the next round.
-    pub(in crate::engine) async fn write(&self) -> Result<(), StoreError> {
+    /// Writes one round, after the one under way. Rows that cannot be written stay for the next round. A
+    /// caller that goes away does not stop the round: its rows would be lost, and the next round would say
+    /// that the record has them.
+    pub(in crate::engine) async fn write(self: &Arc<Self>) -> Result<(), StoreError> {
+        let learning = Arc::clone(self);
+        let round = tokio::spawn(async move {
+            let _turn = learning.round.lock().await;
+            learning.write_round().await
+        });
+        round.await.map_err(|_| StoreError::Closed)?
+    }
+
+    async fn write_round(&self) -> Result<(), StoreError> {
         // Read first: an attempt that is recorded after this may be missing from the counts.
         let covered = self.store.reader().last_attempt().await?;
         let mut is_first = true;

@@ -3,10 +3,9 @@
 use std::sync::Arc;
 
 use super::{Leases, Turn};
-use crate::domain::attempt::Occupant;
 use crate::domain::lease::{Lease, LeaseId, State};
-use crate::engine::refusal::Refusal;
-use crate::host::process;
+use crate::domain::outsider::Outsider;
+use crate::engine::{at_work::is_at_work, refusal::Refusal};
 
 /// The way in which a lease ends.
 #[derive(Debug, Clone, Copy)]
@@ -24,7 +23,7 @@ pub(in crate::engine) struct Ended {
     pub(in crate::engine) lease: Arc<Lease>,
     pub(in crate::engine) why: &'static str,
     /// An outsider that came in through the gate while it was open, and still listens.
-    pub(in crate::engine) outsider: Option<Occupant>,
+    pub(in crate::engine) outsider: Option<Outsider>,
 }
 
 /// Leases that end once others are on record: each as it was and as it ends, and their turn. Must be
@@ -91,8 +90,7 @@ impl Leases {
             return Ok(None);
         }
         let ended = self.begin(&lease, ending).ok_or(Refusal::NotFound)?;
-        let batch = self.store.batch().lease(&ended);
-        if let Err(error) = self.store.commit(batch).await {
+        if let Err(error) = self.store.record(&ended).await {
             self.undo(&lease);
             return Err(error.into());
         }
@@ -111,7 +109,7 @@ impl Leases {
             let Some(lease) = self.living(lease.id) else {
                 continue;
             };
-            if lease.owner.as_ref().is_some_and(process::is_running) {
+            if is_at_work(&lease) {
                 set_aside.undo(self);
                 return Err(came_meanwhile(&lease));
             }
@@ -150,13 +148,13 @@ impl Leases {
         let hold = self.take_hold(id);
         // An owner that was never seen to listen may have found an outsider there.
         let outsider = match &hold {
-            Some(hold) if before.state == State::Handed => Self::shut(before, hold).await,
+            Some(hold) if before.state == State::Handed => Self::met_at_the_end(before, hold).await,
             _ => None,
         };
         drop(hold);
         self.state.with(|state| {
             state.books.remove(id);
-            state.listeners.remove(&id);
+            state.observed.remove(&id);
         });
         Ended {
             lease: ended,

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use super::Leases;
-use crate::domain::attempt::Occupant;
 use crate::domain::lease::{Guard, Handover, Lease, State};
-use crate::engine::{look, retake::retake};
+use crate::domain::outsider::Outsider;
+use crate::domain::port::Protocol;
+use crate::engine::{look, retake::retake, retake::take_beneath, tables::Tables};
 use crate::host::hold::Hold;
 use crate::host::process;
 
@@ -17,12 +18,13 @@ pub(in crate::engine) fn may_be_open(lease: &Lease) -> bool {
 /// Whether a gate may be open and its owner, if known, still runs.
 fn is_open_to_owner(lease: &Lease) -> bool {
     let owner = lease.owner.as_ref();
-    may_be_open(lease) && (lease.claim_by.is_some() || owner.is_some_and(process::is_running))
+    let may_come = lease.claim_by.is_some() || lease.is_engines();
+    may_be_open(lease) && (may_come || owner.is_some_and(process::is_running))
 }
 
 /// Returns the state of a lease whose port is portbook's again.
 pub(in crate::engine) fn recovered_state(lease: &Lease) -> State {
-    let owner_lives = lease.owner.as_ref().is_some_and(process::is_running);
+    let owner_lives = lease.owner.as_ref().is_some_and(process::is_running) || lease.is_engines();
     match lease.state {
         State::Lost if owner_lives || lease.claim_by.is_some() => State::Handed,
         State::Lost => State::Reserved,
@@ -38,7 +40,7 @@ fn log_failed(error: &std::io::Error, lease: &Lease, what: &str) {
 impl Leases {
     /// Shuts the gate, and returns the outsider that came in while it was open and still listens: it
     /// has the port now.
-    pub(in crate::engine) async fn shut(lease: &Lease, hold: &Hold) -> Option<Occupant> {
+    pub(in crate::engine) async fn shut(lease: &Lease, hold: &Hold) -> Option<Outsider> {
         drop(hold.take_listeners());
         if lease.handover != Handover::Gate {
             // It was never open, so no outsider came in.
@@ -54,9 +56,21 @@ impl Leases {
         }
     }
 
+    /// Returns the outsider that came in through the gate of a hold that closes next, and still listens.
+    pub(super) async fn met_at_the_end(lease: &Lease, hold: &Hold) -> Option<Outsider> {
+        drop(hold.take_listeners());
+        // A gate that no outsider used need not be shut: its sockets close now.
+        let may_be_alone =
+            lease.handover != Handover::Gate || matches!(hold.is_listened_beside(), Ok(false));
+        if may_be_alone {
+            return None;
+        }
+        Self::shut(lease, hold).await
+    }
+
     /// Opens or shuts the gate of a hold, as its lease needs it now. Returns the outsider that came in
     /// while it was open, if it is shut.
-    pub(in crate::engine) async fn fix_gate(lease: &Lease, hold: &Hold) -> Option<Occupant> {
+    pub(in crate::engine) async fn fix_gate(lease: &Lease, hold: &Hold) -> Option<Outsider> {
         let open = is_open_to_owner(lease);
         let done = match (open, hold.is_open()) {
             (true, _) => hold.open_gate(),
@@ -86,13 +100,22 @@ impl Leases {
     /// given socket keeps its gate as it was. In the lease's turn, so that the lease cannot end
     /// meanwhile and leave the hold behind.
     pub(in crate::engine) fn hold_again(&self, lease: &Lease) -> Option<Arc<Hold>> {
+        self.hold_by(lease, None)
+    }
+
+    /// [`Self::hold_again`] in a round over many leases, with the tables of the round.
+    pub(in crate::engine) fn hold_by(
+        &self,
+        lease: &Lease,
+        tables: Option<&Tables>,
+    ) -> Option<Arc<Hold>> {
         let (group, protocol, port) = (&lease.addresses, lease.protocol, lease.port);
         let given = self
             .state
             .with(|state| Hold::of_given(&mut state.given, group, protocol, port));
         let hold = match given {
             Some(hold) => hold,
-            None => retake(group, protocol, port, &self.clock, &mut |_, _| {}).ok()?,
+            None => retake(group, protocol, port, &self.clock, tables, &mut |_, _| {}).ok()?,
         };
         let hold = Arc::new(hold);
         self.put_hold(lease.id, Arc::clone(&hold));
@@ -100,16 +123,23 @@ impl Leases {
         Some(hold)
     }
 
-    /// Holds those addresses of a lease that its owner's listener does not guard. In its turn.
-    pub(in crate::engine) fn hold_beside_owner(&self, lease: &Lease) {
+    /// Holds those addresses of a lease that its owner's listener does not guard, and for UDP those that the
+    /// owner shares. In its turn. `tables` are those of a round over many leases.
+    pub(in crate::engine) fn hold_beside_owner(&self, lease: &Lease, tables: Option<&Tables>) {
         let has = self.hold_of(lease.id);
         let part = Hold::in_part(&lease.addresses, |group| {
             let missing = |hold: &Arc<Hold>| !group.addresses().iter().any(|a| hold.has(a));
             if !has.as_ref().is_none_or(missing) {
                 return None;
             }
-            let (protocol, port) = (lease.protocol, lease.port);
-            retake(group, protocol, port, &self.clock, &mut |_, _| {}).ok()
+            let (protocol, port, clock) = (lease.protocol, lease.port, &self.clock);
+            match retake(group, protocol, port, clock, tables, &mut |_, _| {}) {
+                Ok(hold) => Some(hold),
+                Err(_) if protocol == Protocol::Udp && is_open_to_owner(lease) => {
+                    take_beneath(group, port, clock)
+                }
+                Err(_) => None,
+            }
         });
         let Some(part) = part else { return };
         let joined = match has {

@@ -8,6 +8,9 @@
 //! nothing: holds close with the process, and the books are read from the record at the next start.
 //! While an ending is being committed, the books show the lease as ended but keep its port.
 //!
+//! A service whose record takes nothing goes on: the store keeps changes and endings in memory, and the
+//! next commit that works has them all, before or with the next grant ([`Store::record`]).
+//!
 //! # Order of waiting
 //!
 //! 1. A **turn of names** ([`Leases::names_turn`]): one request at a time for each name or key.
@@ -25,12 +28,14 @@ mod ending;
 mod gate;
 mod granting;
 mod holds;
+mod observed;
 #[cfg(test)]
 mod tests;
 mod turns;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc};
 use tokio::task::AbortHandle;
@@ -42,13 +47,13 @@ pub(super) use self::gate::{may_be_open, recovered_state};
 pub(super) use self::granting::Fresh;
 pub use self::holds::HoldNews;
 use self::holds::Holds;
+use self::observed::Observed;
 use self::turns::KeyedLocks;
 pub(super) use self::turns::Turn;
 use super::caller::Caller;
 use super::lock::Guarded;
-use super::look::Inodes;
 use super::refusal::Refusal;
-use crate::domain::lease::{BootTime, Guard, Handover, Lease, LeaseId, Name, Scope};
+use crate::domain::lease::{BootTime, Guard, Lease, LeaseId, Name, Scope};
 use crate::domain::port::{Port, Protocol};
 use crate::host::clock::Clock;
 use crate::host::hold::{GivenSockets, Hold};
@@ -78,8 +83,8 @@ struct State {
     holds: Holds,
     /// The tasks that wait for the end of an owner.
     watches: HashMap<LeaseId, AbortHandle>,
-    /// The listening sockets that were found to be the owner's, by inode.
-    listeners: HashMap<LeaseId, Inodes>,
+    /// What looks found on the ports.
+    observed: HashMap<LeaseId, Observed>,
     /// Sockets that this process was given at its start, until their leases are adopted.
     given: GivenSockets,
 }
@@ -189,8 +194,7 @@ impl Leases {
         });
         let changed = changed.ok_or(Refusal::NotFound)?;
         self.deadlines_moved.notify_one();
-        let batch = self.store.batch().lease(&changed);
-        self.store.commit(batch).await?;
+        self.store.record(&changed).await?;
         Ok(changed)
     }
 
@@ -202,12 +206,12 @@ impl Leases {
         }
     }
 
-    /// Puts deadlines that have passed off until `until`, in the books alone, because the record was
-    /// unavailable.
-    pub(super) fn postpone(&self, id: LeaseId, until: BootTime) {
+    /// Puts the deadlines that have passed at `now` off by `pause`, in the books alone.
+    pub(super) fn postpone(&self, id: LeaseId, now: BootTime, pause: Duration) {
+        let until = now.after(pause);
         self.note(id, |lease| {
             for deadline in [&mut lease.claim_by, &mut lease.expires] {
-                *deadline = deadline.map(|at| at.max(until));
+                *deadline = deadline.map(|at| if at <= now { until } else { at });
             }
         });
     }
@@ -249,28 +253,6 @@ impl Leases {
     /// Wakes requests that wait for a port.
     pub(super) fn notify_freed(&self) {
         self.freed.notify_waiters();
-    }
-
-    /// Notes the listening sockets of a lease's owner.
-    pub(super) fn set_listeners(&self, id: LeaseId, inodes: Option<Inodes>) {
-        self.state.with(|state| match inodes {
-            Some(inodes) => state.listeners.insert(id, inodes),
-            None => state.listeners.remove(&id),
-        });
-    }
-
-    /// Returns the known listening sockets of all owners.
-    pub(super) fn listeners(&self) -> HashMap<LeaseId, Inodes> {
-        self.state.with(|state| state.listeners.clone())
-    }
-
-    /// Returns the inodes of portbook's own sockets on a port. A socket that is handed over as a
-    /// descriptor is not among them: the owner may have it too.
-    pub(super) fn own_sockets(&self, protocol: Protocol, port: Port) -> HashSet<u64> {
-        let leases = self.on_port(protocol, port);
-        let leases = leases.iter().filter(|lease| lease.handover != Handover::Fd);
-        let holds: Vec<Arc<Hold>> = leases.filter_map(|lease| self.hold_of(lease.id)).collect();
-        holds.iter().flat_map(|hold| hold.inodes()).collect()
     }
 }
 
@@ -323,7 +305,8 @@ impl Leases {
         self.state.with(|state| state.holds.tell(news));
     }
 
-    /// Returns the number of descriptors that holds and watches keep open.
+    /// Returns the number of descriptors that holds and watches keep open at most: watches of one process
+    /// share theirs.
     pub(super) fn descriptor_count(&self) -> usize {
         self.state
             .with(|state| state.holds.descriptor_count() + state.watches.len())

@@ -45,7 +45,7 @@ async fn break_record(folder: &tempfile::TempDir) {
     let file = folder.path().join("portbook.db");
     let options = sqlx::sqlite::SqliteConnectOptions::new().filename(file);
     let record = sqlx::SqlitePool::connect_with(options).await.unwrap();
-    let broken = sqlx::query("alter table lease rename to elsewhere");
+    let broken = sqlx::query("drop table lease_row");
     broken.execute(&record).await.unwrap();
     record.close().await;
 }

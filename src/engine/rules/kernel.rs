@@ -4,7 +4,7 @@ use crate::domain::port::PortSet;
 use crate::host::kernel;
 
 /// The kernel's own rules for ports, as last read: sysctls announce no change.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct KernelRules {
     /// `net.ipv4.ip_local_reserved_ports`.
     pub reserved: PortSet,

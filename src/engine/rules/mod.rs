@@ -51,10 +51,14 @@ impl RulesInForce {
         self.swap(|rules| rules.settings = settings);
     }
 
-    /// Reads the kernel's rules again.
-    pub(super) fn reread_kernel(&self) {
+    /// Reads the kernel's rules again. `true` if they changed.
+    pub(super) fn reread_kernel(&self) -> bool {
         let kernel = KernelRules::read();
-        self.swap(|rules| rules.kernel = kernel);
+        let has_changed = self.now().kernel != kernel;
+        if has_changed {
+            self.swap(|rules| rules.kernel = kernel);
+        }
+        has_changed
     }
 
     /// Changes the exclusions.
@@ -93,7 +97,8 @@ mod tests {
         };
         let before = owner.now();
         owner.change_exclusions(|all| all.add_all([exclusion]));
-        owner.reread_kernel();
+        owner.swap(|rules| rules.kernel.unprivileged_start = u16::MAX);
+        assert!(owner.reread_kernel() && !owner.reread_kernel());
         assert!(before.exclusions.get(Protocol::Tcp, port).is_none());
         assert!(owner.now().exclusions.get(Protocol::Tcp, port).is_some());
         assert!(Arc::ptr_eq(&before.settings, &owner.settings()));

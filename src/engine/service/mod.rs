@@ -10,6 +10,7 @@ use super::allocated::Allocated;
 pub use super::caller::{Caller, Mode};
 use super::engine::Engine;
 use super::exclusion::{self, Excluded};
+pub use super::keeper::descriptor::Terms;
 use super::keeper::descriptor::{self, Given};
 use super::keeper::ending;
 use super::queue;
@@ -70,8 +71,13 @@ impl Service {
     }
 
     /// Gives the sockets of a lease to its user, in the order of its addresses.
-    pub async fn give_sockets(&self, caller: &Caller, id: LeaseId) -> Result<Given, Refusal> {
-        descriptor::give_sockets(&self.0, caller, id).await
+    pub async fn give_sockets(
+        &self,
+        caller: &Caller,
+        id: LeaseId,
+        terms: Terms,
+    ) -> Result<Given, Refusal> {
+        descriptor::give_sockets(&self.0, caller, id, terms).await
     }
 
     /// Excludes ports, all or none. Leases on them stay until their names are asked for again.

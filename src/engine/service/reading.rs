@@ -7,10 +7,13 @@ use super::Service;
 use crate::config::Settings;
 use crate::domain::exclusion::Exclusions;
 use crate::domain::health::Check;
+use crate::domain::hint::Hint;
 use crate::domain::lease::{Lease, LeaseId};
+use crate::domain::outsider::Outsider;
 use crate::domain::port::{Port, Protocol};
 use crate::domain::selector::Selector;
 use crate::engine::capacity::{self, Capacity, OnInterface};
+use crate::engine::containers;
 use crate::engine::kin::{self, Kin};
 use crate::engine::survey::{self, Opinion, Survey};
 use crate::engine::{health, journal::Journal, measures, refusal::Refusal};
@@ -50,6 +53,21 @@ impl Service {
         &self.0.interfaces
     }
 
+    /// Returns the name of the container for which a process listens on a port, as far as it is known.
+    pub fn container_of(
+        &self,
+        (protocol, port): (Protocol, Port),
+        pid: u32,
+        command: &str,
+    ) -> Option<String> {
+        containers::name_of(pid, command).or_else(|| containers::name_on(&self.0, protocol, port))
+    }
+
+    /// Asks container engines for the names of their containers, unless that was done a moment ago.
+    pub async fn refresh_containers(&self) {
+        containers::refresh(&self.0).await;
+    }
+
     /// Returns every living lease, oldest first.
     pub fn leases(&self) -> Vec<Arc<Lease>> {
         self.0.leases.all()
@@ -63,6 +81,16 @@ impl Service {
     /// Returns the living leases on a port.
     pub fn leases_on(&self, protocol: Protocol, port: Port) -> Vec<Arc<Lease>> {
         self.0.leases.on_port(protocol, port)
+    }
+
+    /// Returns the outsiders that the latest look found on the port of a lease.
+    pub fn outsiders(&self, id: LeaseId) -> Vec<Outsider> {
+        self.0.leases.outsiders(id)
+    }
+
+    /// Returns the hint on the program of a lease.
+    pub fn hint(&self, id: LeaseId) -> Option<Hint> {
+        self.0.leases.hint(id)
     }
 
     /// Returns the inodes of portbook's own sockets on a port, which occupy it for no other program.

@@ -10,8 +10,9 @@ use tokio::sync::mpsc;
 use super::{Mode, Service};
 use crate::config::Settings;
 use crate::domain::lease::{Guard, Lease, LeaseId};
+use crate::domain::port::Port;
 use crate::engine::keeper::restart::{self, Restored};
-use crate::engine::keeper::{address, deadline, folder, own, regain, repair};
+use crate::engine::keeper::{address, deadline, folder, own, record, regain, repair, resume};
 use crate::engine::snapshots::{self, Look};
 use crate::engine::{leases::HoldNews, refusal::Refusal};
 use crate::engine::{observer, retention};
@@ -57,6 +58,36 @@ impl Service {
         self.0.leases.leave_to(guard, id);
     }
 
+    /// Takes over the console's lease on a port from a predecessor. `None` if there is none.
+    pub async fn inherit_console(&self, port: Port) -> Result<Option<Arc<Lease>>, Refusal> {
+        own::inherit(&self.0, port).await
+    }
+
+    /// Has the record say what the books say, after a take-over that failed.
+    pub async fn resume(&self) -> Result<(), Refusal> {
+        resume::resume(&self.0).await
+    }
+
+    /// Returns the number of requests that wait for a port.
+    pub fn waiting(&self) -> usize {
+        self.0.line.waiting()
+    }
+
+    /// Lets no request that waits try again for now, and waits for the tries under way.
+    pub async fn stop_line(&self) {
+        self.0.line.stop().await;
+    }
+
+    /// Lets requests that wait try again.
+    pub fn resume_line(&self) {
+        self.0.line.go_on();
+    }
+
+    /// Tells the requests that wait that this service ends.
+    pub fn end_line(&self) {
+        self.0.line.end();
+    }
+
     /// Puts other settings in force. Existing leases stay as they are.
     pub fn reconfigure(&self, settings: Arc<Settings>) {
         let half_life = settings.history.half_life;
@@ -66,7 +97,11 @@ impl Service {
 
     /// Reads the ports that the kernel sets aside again; there is no event for a changed sysctl.
     pub fn reread_kernel_rules(&self) {
-        self.0.rules.reread_kernel();
+        if self.0.rules.reread_kernel() {
+            let kernel = &self.0.rules.now().kernel;
+            let (reserved, ephemeral) = (&kernel.reserved, &kernel.ephemeral);
+            tracing::info!(%reserved, %ephemeral, unprivileged_start = kernel.unprivileged_start, "the kernel's rules for ports changed; new grants obey them");
+        }
     }
 
     /// Notes that a task listens to the kernel's news of interfaces.
@@ -120,6 +155,13 @@ impl Service {
         self.0.learning.run_writing().await;
     }
 
+    /// Checks the tables once.
+    pub async fn look_for_damage(&self) {
+        if let Err(error) = self.0.store.look_for_damage().await {
+            tracing::warn!(%error, "could not check the tables of the record");
+        }
+    }
+
     /// Counts attempts and deletes old rows.
     pub async fn keep_record_short(&self) {
         retention::run(&self.0).await;
@@ -141,6 +183,11 @@ impl Service {
     /// Returns the number of mended faults since the start, by kind.
     pub fn repairs(&self) -> BTreeMap<&'static str, u64> {
         self.0.repairs.with(|repairs| repairs.mended())
+    }
+
+    /// Looks at the record's files, and mends what can be mended. In the lock of their folder.
+    pub async fn mend_record(&self) {
+        record::mend(&self.0).await;
     }
 
     /// Compares every lease with the addresses that the host has now.

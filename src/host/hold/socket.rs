@@ -4,6 +4,7 @@ use std::io;
 
 use socket2::{Domain, Socket, Type};
 
+use super::tie::tie;
 use super::{BACKLOG, Take};
 use crate::domain::address::{BindAddress, Family};
 use crate::domain::attempt::Outcome;
@@ -27,7 +28,7 @@ pub(super) fn socket_for(address: &BindAddress, protocol: Protocol) -> io::Resul
     Ok(socket)
 }
 
-/// Binds a socket of a hold: it lets no other in beside it.
+/// Binds a socket of a hold: it lets no other in beside it, and for UDP takes no datagram.
 pub(super) fn bind(
     how: Take,
     address: &BindAddress,
@@ -37,14 +38,36 @@ pub(super) fn bind(
     let socket = socket_for(address, protocol)?;
     let at = address.socket_addr(port).into();
     match how {
-        Take::Strictly => socket.bind(&at)?,
-        Take::PastLingering => {
-            socket.set_reuse_address(true)?;
+        Take::Strictly => {
             socket.bind(&at)?;
-            socket.set_reuse_address(false)?;
+            if protocol == Protocol::Udp {
+                tie(&socket, address)?;
+            }
+        }
+        Take::PastLingering => {
+            share(&socket, protocol, true)?;
+            socket.bind(&at)?;
+            share(&socket, protocol, false)?;
+        }
+        Take::BesideOwner => {
+            // Before it is bound: from then on the owner alone receives.
+            tie(&socket, address)?;
+            share(&socket, protocol, true)?;
+            socket.bind(&at)?;
+            share(&socket, protocol, false)?;
         }
     }
     Ok(socket)
+}
+
+/// Makes a socket share its port, or not: with sockets that set SO_REUSEADDR too, and for UDP with those
+/// of this user that set SO_REUSEPORT. For TCP the kernel would remember the latter (`gate`).
+pub(super) fn share(socket: &Socket, protocol: Protocol, shares: bool) -> io::Result<()> {
+    socket.set_reuse_address(shares)?;
+    if protocol == Protocol::Udp {
+        socket.set_reuse_port(shares)?;
+    }
+    Ok(())
 }
 
 /// Binds a socket beside a hold whose gate is open.
@@ -68,6 +91,34 @@ pub(super) fn listen_in_gate(
     });
     held.set_reuse_address(false)?;
     listening
+}
+
+/// Binds a socket for UDP beside one tied socket, which shares the port for this call alone: with this
+/// user's sockets that set SO_REUSEPORT, of which there are fewer than of those that set SO_REUSEADDR.
+pub(super) fn receive_in_gate(
+    held: &Socket,
+    address: &BindAddress,
+    port: Port,
+) -> io::Result<Socket> {
+    let socket = socket_for(address, Protocol::Udp)?;
+    socket.set_reuse_port(true)?;
+    held.set_reuse_port(true)?;
+    let bound = socket.bind(&address.socket_addr(port).into());
+    held.set_reuse_port(false)?;
+    bound?;
+    socket.set_reuse_port(false)?;
+    Ok(socket)
+}
+
+/// Binds one dual-stack socket, which takes IPv4 too (`ipv6(7)`), beside holds on both wildcards whose
+/// gates are open.
+pub(super) fn bind_dual(port: Port) -> io::Result<Socket> {
+    let any = BindAddress::wildcard(Family::Ipv6);
+    let socket = socket_for(&any, Protocol::Tcp)?;
+    socket.set_only_v6(false)?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&any.socket_addr(port).into())?;
+    Ok(socket)
 }
 
 /// Outcome for a candidate by an error of `socket(2)` or `bind(2)`.

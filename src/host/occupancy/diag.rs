@@ -115,6 +115,7 @@ fn raw(protocol: Protocol, response: &InetResponse) -> Raw {
         state: header.state,
         uid: header.uid,
         inode: header.inode.into(),
+        queue: header.recv_queue,
     }
 }
 

@@ -39,6 +39,7 @@ fn parse_line(protocol: Protocol, line: &str) -> Option<Raw> {
         state: u8::from_str_radix(words.get(3)?, 16).ok()?,
         uid: words.get(7)?.parse().ok()?,
         inode: words.get(9)?.parse().ok()?,
+        queue: u32::from_str_radix(words.get(4)?.split_once(':')?.1, 16).ok()?,
     })
 }
 
@@ -73,13 +74,14 @@ mod tests {
     #[test]
     fn a_listener_is_read() {
         let found = entry(
-            "   0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1000        0 4711 1 0000000000000000 100 0 0 10 0",
+            "   0: 0100007F:1F90 00000000:0000 0A 00000000:00000003 00:00000000 00000000  1000        0 4711 1 0000000000000000 100 0 0 10 0",
         );
         assert_eq!(found.local.to_string(), "127.0.0.1");
         assert_eq!(found.port.get(), 8080);
         assert_eq!(found.state, SocketState::Listening);
         assert_eq!((found.uid, found.inode), (Some(1000), 4711));
         assert!(!found.dual);
+        assert_eq!(found.queue, 3);
     }
 
     #[test]

@@ -2,41 +2,73 @@
 //! searched (`proc_pid_fd(5)`). Only root sees those of other users' processes.
 
 use std::collections::{HashMap, HashSet};
-use std::fs;
+use std::ffi::CStr;
 
-use rustix::fs::{Dir, DirEntry, Mode, OFlags, open, readlinkat_raw};
+use rustix::fs::{Dir, Mode, OFlags, open, readlinkat_raw};
 
+use super::{Entry, proxies};
 use crate::host::process::{self, Process};
 
 /// Room for `socket:[` and any inode; a longer link is cut short, and is no socket.
 const LINK_BYTES: usize = 32;
 
+/// Maximum number of threads whose descriptors are read in one search.
+const MOST_THREADS: usize = 4096;
+
+/// Users of the wanted sockets, by inode. `None` if the kernel does not tell.
+type Wanted = HashMap<u64, Option<u32>>;
+
+/// Processes found for each socket, by inode.
+type Found = HashMap<u64, Vec<Process>>;
+
 /// Finds the processes that have each of these sockets, ascending by pid, in one walk. A listener
 /// that a server shares with its workers has several; a hidden one has none.
 ///
-/// This process comes last and is searched only for sockets that no other has: with thousands of
-/// holds that would take most of the time, and find no occupant.
-pub fn processes_with(inodes: &HashSet<u64>) -> HashMap<u64, Vec<Process>> {
-    let mut found: HashMap<u64, Vec<Process>> = HashMap::new();
+/// Sockets that no process has are looked for in the threads of their users' processes. This process
+/// comes last and is searched only for sockets that no other has: with thousands of holds that would
+/// take most of the time, and find no occupant. A proxy of containers whose descriptors are hidden is found
+/// by its command line.
+pub fn processes_of<'e>(entries: impl IntoIterator<Item = &'e Entry>) -> Found {
+    let entries: Vec<&Entry> = entries.into_iter().collect();
+    let wanted = entries.iter().map(|entry| (entry.inode, entry.uid));
+    let mut found = search(wanted.collect());
+    proxies::add(&mut found, entries.into_iter());
+    found
+}
+
+/// Finds the processes that have each of these sockets, as [`processes_of`] does but without a search of
+/// threads, for which it takes the users of the sockets.
+pub fn processes_with(inodes: &HashSet<u64>) -> Found {
+    search(inodes.iter().map(|inode| (*inode, None)).collect())
+}
+
+fn search(mut wanted: Wanted) -> Found {
+    let mut found = Found::new();
     // Inode 0 is a socket that no process has any more.
-    let mut wanted: HashSet<u64> = inodes.iter().copied().filter(|&inode| inode != 0).collect();
+    wanted.remove(&0);
     if wanted.is_empty() {
         return found;
     }
     let me = std::process::id();
-    for pid in pids().into_iter().filter(|&pid| pid != me) {
-        add_process(&mut found, pid, &wanted);
+    let others: Vec<u32> = process::all()
+        .into_iter()
+        .filter(|&pid| pid != me)
+        .collect();
+    for &pid in &others {
+        add_process(&mut found, pid, sockets(pid, &wanted));
     }
-    wanted.retain(|inode| !found.contains_key(inode));
+    let is_missing = |found: &Found, inode: &u64| !found.contains_key(inode);
+    wanted.retain(|inode, _| is_missing(&found, inode));
     if !wanted.is_empty() {
-        add_process(&mut found, me, &wanted);
+        add_threads(&mut found, &others, &wanted);
+        wanted.retain(|inode, _| is_missing(&found, inode));
+        add_process(&mut found, me, sockets(me, &wanted));
     }
     found
 }
 
 /// Adds a process to each of the sockets that it has open.
-fn add_process(found: &mut HashMap<u64, Vec<Process>>, pid: u32, wanted: &HashSet<u64>) {
-    let held = sockets(pid, wanted);
+fn add_process(found: &mut Found, pid: u32, held: HashSet<u64>) {
     if held.is_empty() {
         return;
     }
@@ -49,43 +81,88 @@ fn add_process(found: &mut HashMap<u64, Vec<Process>>, pid: u32, wanted: &HashSe
     }
 }
 
-/// Whether a process has a socket open. `false` too if it has ended or cannot be looked at.
-pub fn has_socket(pid: u32, inode: u64) -> bool {
-    !sockets(pid, &HashSet::from([inode])).is_empty()
+/// Adds the processes of threads that have one of these sockets: a thread may have descriptors of its
+/// own (`unshare(2)`, CLONE_FILES), and those of a first thread that has ended are not listed.
+fn add_threads(found: &mut Found, pids: &[u32], wanted: &Wanted) {
+    let users: HashSet<u32> = wanted.values().flatten().copied().collect();
+    let of_users = |pid: &&u32| process::uid(**pid).is_ok_and(|uid| users.contains(&uid));
+    let of_process = |&pid: &u32| {
+        process::threads(pid)
+            .into_iter()
+            .map(move |thread| (pid, thread))
+    };
+    let threads = pids.iter().filter(of_users).flat_map(of_process);
+    for (pid, thread) in threads.take(MOST_THREADS) {
+        let mut held = sockets_in(&format!("/proc/{pid}/task/{thread}/fd"), wanted);
+        let is_known = |inode: &u64| {
+            let known = found.get(inode).and_then(|all| all.last());
+            known.is_some_and(|process| process.pid == pid)
+        };
+        held.retain(|inode| !is_known(inode));
+        add_process(found, pid, held);
+    }
 }
 
-fn pids() -> Vec<u32> {
-    let Ok(entries) = fs::read_dir("/proc") else {
-        return Vec::new();
-    };
-    let number = |entry: fs::DirEntry| entry.file_name().to_str()?.parse().ok();
-    let mut pids: Vec<u32> = entries.flatten().filter_map(number).collect();
-    pids.sort_unstable();
-    pids
+/// Whether a process has a socket open. `false` too if it has ended or cannot be looked at.
+pub fn has_socket(pid: u32, inode: u64) -> bool {
+    let wanted = Wanted::from([(inode, None)]);
+    let in_thread = |thread: u32| sockets_in(&format!("/proc/{pid}/task/{thread}/fd"), &wanted);
+    !sockets(pid, &wanted).is_empty()
+        || process::threads(pid)
+            .into_iter()
+            .any(|thread| !in_thread(thread).is_empty())
 }
 
 /// Picks the sockets that a process has open; none if it cannot be looked at or has just ended.
+fn sockets(pid: u32, wanted: &Wanted) -> HashSet<u64> {
+    sockets_in(&format!("/proc/{pid}/fd"), wanted)
+}
+
+/// Picks the wanted sockets among the descriptors in a directory of `/proc`.
+fn sockets_in(descriptors: &str, wanted: &Wanted) -> HashSet<u64> {
+    let mut held = HashSet::new();
+    each_socket(descriptors, |_, inode| {
+        if wanted.contains_key(&inode) {
+            held.insert(inode);
+        }
+    });
+    held
+}
+
+/// Numbers of the descriptors of a socket that a process has.
+pub(super) fn numbers_of(pid: u32, inode: u64) -> Vec<u32> {
+    let mut numbers = Vec::new();
+    each_socket(&format!("/proc/{pid}/fd"), |name, of| {
+        if of == inode {
+            numbers.extend(name.to_str().ok().and_then(|name| name.parse::<u32>().ok()));
+        }
+    });
+    numbers
+}
+
+/// Calls `note` with the name and the inode of each socket among the descriptors in a directory of
+/// `/proc`; never, if it cannot be read.
 ///
 /// Links are read beneath the open directory into a small buffer, since a server, or portbook
 /// itself, may have tens of thousands.
-fn sockets(pid: u32, wanted: &HashSet<u64>) -> HashSet<u64> {
+fn each_socket(descriptors: &str, mut note: impl FnMut(&CStr, u64)) {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let Ok(directory) = open(format!("/proc/{pid}/fd"), flags, Mode::empty()) else {
-        return HashSet::new();
+    let Ok(directory) = open(descriptors, flags, Mode::empty()) else {
+        return;
     };
     let Ok(entries) = Dir::read_from(&directory) else {
-        return HashSet::new();
+        return;
     };
-    let inode = |entry: DirEntry| {
+    for entry in entries.flatten() {
         let mut link = [0u8; LINK_BYTES];
-        let length = readlinkat_raw(&directory, entry.file_name(), &mut link[..]).ok()?;
-        socket_inode(std::str::from_utf8(&link[..length]).ok()?)
-    };
-    entries
-        .flatten()
-        .filter_map(inode)
-        .filter(|inode| wanted.contains(inode))
-        .collect()
+        let length = readlinkat_raw(&directory, entry.file_name(), &mut link[..]);
+        let link = length
+            .ok()
+            .and_then(|length| std::str::from_utf8(&link[..length]).ok());
+        if let Some(inode) = link.and_then(socket_inode) {
+            note(entry.file_name(), inode);
+        }
+    }
 }
 
 /// `socket:[4711]`.
@@ -97,6 +174,8 @@ fn socket_inode(link: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::attempt::SocketState;
+    use crate::domain::port::{Port, Protocol};
     use rustix::fs::fstat;
     use std::net::TcpListener;
     use std::os::fd::OwnedFd;
@@ -107,6 +186,20 @@ mod tests {
         assert_eq!(socket_inode("socket:[4711]"), Some(4711));
         for link in ["pipe:[4711]", "/dev/null", "socket:[]", "socket:[0]"] {
             assert_eq!(socket_inode(link), None, "{link}");
+        }
+    }
+
+    fn entry(inode: u64) -> Entry {
+        Entry {
+            protocol: Protocol::Tcp,
+            local: std::net::Ipv4Addr::LOCALHOST.into(),
+            scope: 0,
+            dual: false,
+            port: Port::new(8000).unwrap(),
+            state: SocketState::Listening,
+            uid: Some(rustix::process::geteuid().as_raw()),
+            inode,
+            queue: 0,
         }
     }
 
@@ -122,7 +215,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let inode = fstat(&listener).unwrap().st_ino;
         let mut children = [sleeper_with(&listener), sleeper_with(&listener)];
-        let mut found = processes_with(&HashSet::from([inode, 0]));
+        let mut found = processes_of(&[entry(inode), entry(0)]);
         for child in &mut children {
             child.kill().unwrap();
             child.wait().unwrap();
@@ -145,6 +238,6 @@ mod tests {
     #[test]
     fn an_unused_inode_has_no_process() {
         // Inodes of sockets are 32 bits wide, so this is none.
-        assert!(processes_with(&HashSet::from([1 << 40])).is_empty());
+        assert!(processes_of(&[entry(1 << 40)]).is_empty());
     }
 }

@@ -282,6 +282,7 @@ fn a_link_local_socket_occupies_its_own_interface_only() {
         state: 10,
         uid: 0,
         inode: 1,
+        queue: 0,
     };
     let address = BindAddress {
         scope: 2,
@@ -303,4 +304,36 @@ fn every_state_of_the_kernel_has_a_meaning() {
     for (number, state) in (0u8..).zip(expected) {
         assert_eq!(state_of(Protocol::Tcp, number), state, "{number}");
     }
+}
+
+#[test]
+fn a_socket_tied_to_no_interface_is_bound_and_does_not_listen() {
+    for ip in ["127.0.0.1", "::1"] {
+        let Ok(socket) = UdpSocket::bind((ip, 0)) else {
+            eprintln!("skipped for {ip}: this host cannot bind it");
+            continue;
+        };
+        let at = socket.local_addr().unwrap();
+        let entry = entry_of(&socket, Protocol::Udp, port_of(at));
+        assert!(entry.receives(), "{entry:?}");
+        let tied = Socket::from(socket);
+        tied.bind_device_by_index_v4(std::num::NonZeroU32::new(NO_INTERFACE))
+            .unwrap();
+        let entry = entry_of(&tied, Protocol::Udp, port_of(at));
+        assert_eq!(entry.state, SocketState::Bound);
+        assert_eq!(entry.address(), at.to_string());
+        assert!(!entry.receives());
+        let listening = Occupancy::listening(Protocol::Udp).unwrap();
+        assert!(!listening.contains(&entry));
+    }
+}
+
+#[test]
+fn a_connected_udp_socket_receives() {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.connect("127.0.0.1:9").unwrap();
+    let at = port_of(socket.local_addr().unwrap());
+    let entry = entry_of(&socket, Protocol::Udp, at);
+    assert_eq!(entry.state, SocketState::Connected);
+    assert!(entry.receives());
 }

@@ -1,5 +1,5 @@
 //! Origin of a process, for people: its program's file, its user's name, its container or systemd
-//! unit. Its command line is never read: it can hold secrets.
+//! unit. Nothing of its command line is shown or stored: it can hold secrets.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
@@ -43,8 +43,34 @@ pub fn details(pid: u32, command: Option<&str>) -> Details {
     }
 }
 
+/// Maximum length of a command line that is read for known words.
+const WORDS_BYTES: u64 = 4096;
+
+/// Finds a known word among the names of a process's command line, each without its folder. Nothing
+/// else of the line is kept: it can hold secrets.
+pub fn known_word<T>(pid: u32, known: impl Fn(&[&str]) -> Option<T>) -> Option<T> {
+    let line =
+        Directory::open(pid).and_then(|directory| directory.read_up_to("cmdline", WORDS_BYTES));
+    let line = String::from_utf8_lossy(&line.ok()?).into_owned();
+    let names = line.split('\0').filter_map(|word| word.rsplit('/').next());
+    known(&names.collect::<Vec<_>>())
+}
+
+/// Whether a word of a process's command line names one of some programs, also in the script of a shell
+/// (`sh -c "docker run …"`). Nothing of the line is kept.
+pub fn names_word(pid: u32, is_wanted: impl Fn(&str) -> bool) -> bool {
+    let line =
+        Directory::open(pid).and_then(|directory| directory.read_up_to("cmdline", WORDS_BYTES));
+    let line = String::from_utf8_lossy(&line.unwrap_or_default()).into_owned();
+    let ends_word = |c: char| c.is_whitespace() || "\0;&|()`'\"".contains(c);
+    let mut names = line
+        .split(ends_word)
+        .filter_map(|word| word.rsplit('/').next());
+    names.any(is_wanted)
+}
+
 impl Directory {
-    fn link(&self, name: &str) -> Option<PathBuf> {
+    pub(super) fn link(&self, name: &str) -> Option<PathBuf> {
         let link = readlinkat(&self.fd, name, Vec::new()).ok()?;
         Some(PathBuf::from(OsString::from_vec(link.into_bytes())))
     }

@@ -1,5 +1,6 @@
 //! Lookups on processes that the tests start themselves.
 
+use std::io::{Read, Write};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -28,6 +29,16 @@ impl Drop for Sleeper {
     }
 }
 
+/// Starts `cat`, and waits until it runs: between fork and the end of exec a process has no
+/// environment.
+pub fn running(mut command: Command) -> Child {
+    let pipes = command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = pipes.spawn().unwrap();
+    child.stdin.as_mut().unwrap().write_all(b"x").unwrap();
+    child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+    child
+}
+
 fn is_readable(fd: &OwnedFd, within: Duration) -> bool {
     let timeout = rustix::time::Timespec::try_from(within).unwrap();
     poll(&mut [PollFd::new(fd, PollFlags::IN)], Some(&timeout)).unwrap() == 1
@@ -35,12 +46,19 @@ fn is_readable(fd: &OwnedFd, within: Duration) -> bool {
 
 #[test]
 fn a_name_with_parentheses_and_blanks_does_not_shift_the_fields() {
-    let tail = "S 7 1 1 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 3 0 987654 1 2 3";
+    let tail = "S 7 1 1 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 3 0 987654 4096 2 \
+                3 1 4 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 700 800 0";
     let expected = Stat {
         state: 'S',
         parent: 7,
+        group: 1,
+        session: 1,
+        flags: 4_194_560,
         threads: 3,
         start_ticks: 987_654,
+        memory: 4096,
+        code_end: 4,
+        environment: 700..800,
     };
     for name in ["cat", "a b", ") R 1", "((", "x) Z 9 (y"] {
         let stat = parse_stat(&format!("42 ({name}) {tail}"));
@@ -55,8 +73,14 @@ fn a_process_with_living_threads_is_no_zombie() {
     let with = |state, threads| Stat {
         state,
         parent: 1,
+        group: 1,
+        session: 1,
+        flags: 0,
         threads,
         start_ticks: 1,
+        memory: 1,
+        code_end: 1,
+        environment: 1..2,
     };
     assert!(with('Z', 1).is_zombie());
     assert!(!with('Z', 2).is_zombie());

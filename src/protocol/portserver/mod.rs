@@ -12,7 +12,7 @@ use std::io;
 use std::sync::Arc;
 
 use tokio::io::AsyncWriteExt;
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::UnixStream;
 
 use crate::access;
 use crate::domain::lease::Handover;
@@ -45,17 +45,11 @@ impl Portserver {
         }
     }
 
-    /// Answers connections as long as it is polled.
-    pub async fn serve(self, listener: UnixListener) {
-        super::each_connection(&listener, |stream| {
-            let server = self.clone();
-            tokio::spawn(async move {
-                if let Err(error) = server.answer(stream).await {
-                    tracing::debug!(%error, "a client of the port server disconnected early");
-                }
-            });
-        })
-        .await;
+    /// Answers one connection.
+    pub async fn serve(&self, stream: UnixStream) {
+        if let Err(error) = self.answer(stream).await {
+            tracing::debug!(%error, "a client of the port server disconnected early");
+        }
     }
 
     /// The statistics as lines, in the order of the reference program.

@@ -1,8 +1,8 @@
 //! Counting attempts into the totals.
 
-use super::open;
-use super::past::{add, raw};
+use super::past::{add, allocation};
 use super::pruning::{bounds, prune};
+use super::{attempt, open};
 use crate::store::{HourTotal, StatsFilter, Store};
 
 /// Attempts and conflicts by day and port, summed up from the rows.
@@ -105,15 +105,15 @@ async fn random_would_meet_is_summed_if_the_explanation_has_it() {
     };
     let totals = store.reader().allocation_totals(&filter).await.unwrap();
     assert_eq!((totals[0].granted, totals[0].weighed), (1, 0));
-    raw(
-        &folder.path().join("portbook.db"),
-        "insert into allocation select randomblob(16), at_ms, uid, pool, null, null, attempt_count, \
-         1, value, null, null, null from allocation, json_each(json_array( \
-         json('{\"random_would_meet\": 0.25, \"granted\": [8000]}'), \
-         json('{\"random_would_meet\": 1, \"granted\": []}'), \
-         json('{\"random_would_meet\": null}')))",
-    )
-    .await;
+    let weighed = [(Some(0.25), 1), (Some(1.0), 0), (None, 0)];
+    for (number, (chance, granted)) in (2..).zip(weighed) {
+        let mut record = allocation(100, number);
+        record.uid = 1;
+        record.explanation.random_would_meet = chance;
+        record.explanation.granted = vec![attempt().port; granted];
+        let batch = store.batch().allocation(&record);
+        store.commit(batch).await.unwrap();
+    }
     let totals = store.reader().allocation_totals(&filter).await.unwrap();
     let total = &totals[0];
     assert_eq!((total.granted, total.weighed), (4, 2));

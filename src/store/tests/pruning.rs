@@ -10,6 +10,10 @@ use crate::store::{Bounds, Cursor, ExportFilter, ExportTable, Kind, Store};
 
 /// Learns from all attempts, then deletes the rows that may go: their numbers, kind by kind.
 pub(super) async fn prune(store: &Store, bounds: Bounds) -> [u64; 5] {
+    prune_by(store, bounds, 3).await
+}
+
+async fn prune_by(store: &Store, bounds: Bounds, rows: u32) -> [u64; 5] {
     let learned = Learned {
         covers: Some(store.reader().last_attempt().await.unwrap()),
         ..Learned::default()
@@ -19,7 +23,7 @@ pub(super) async fn prune(store: &Store, bounds: Bounds) -> [u64; 5] {
     for (deleted, kind) in deleted.iter_mut().zip(Kind::ALL) {
         let mut next = Some(Cursor::default());
         while let Some(after) = next {
-            let step = store.prune(kind, after, 3, bounds).await.unwrap();
+            let step = store.prune(kind, after, rows, bounds).await.unwrap();
             *deleted += step.deleted;
             next = step.next;
         }
@@ -129,4 +133,24 @@ async fn old_snapshots_are_deleted_but_the_last_one() {
     assert_eq!(rows(ExportTable::Sightings).await.len(), 2);
     prune(&store, bounds(&store, 99, 9).await).await;
     assert_eq!(rows(ExportTable::Snapshots).await[0].get("seq"), 4);
+}
+
+#[tokio::test]
+async fn pruned_record_gives_its_space_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, _writer) = open(folder.path()).await;
+    for number in 0..20 {
+        add(&store, 100, number, 1000).await;
+    }
+    add(&store, 200, 0, 1).await;
+    store.count_attempts(false).await.unwrap();
+    let pages = async || -> i64 {
+        let pages = sqlx::query_scalar("pragma page_count");
+        pages.fetch_one(&store.reader().pool).await.unwrap()
+    };
+    let before = pages().await;
+    let limits = bounds(&store, 150, 1_000_000).await;
+    assert_eq!(prune_by(&store, limits, 4096).await[0], 20_000);
+    let after = pages().await;
+    assert!(after < before - 100, "{before} pages, then {after}");
 }

@@ -1,0 +1,112 @@
+//! Searches for what real programs left behind.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::*;
+use crate::host::process::MARK;
+
+const LEASE: &str = "01930000-0000-7000-8000-000000000001";
+
+/// A program that says the pid of a process that it left behind, and has ended.
+struct Ended {
+    origin: Origin,
+    left: u32,
+}
+
+impl Ended {
+    /// Starts a shell in this way, in the background, and ends once it runs.
+    fn run(way: &str) -> Self {
+        let script = format!("{way} sh -c 'echo $$; sleep 60 >/dev/null; :' 2>/dev/null & read _");
+        let mut program: Child = Command::new("sh")
+            .args(["-c", &script])
+            .env(MARK, LEASE)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        let stdout = program.stdout.as_mut().unwrap();
+        BufReader::new(stdout).read_line(&mut line).unwrap();
+        let origin = Origin::of(&owner(program.id()).unwrap()).unwrap();
+        program.wait().unwrap();
+        let left = line.trim().parse().unwrap();
+        Self { origin, left }
+    }
+
+    fn is_found(&self) -> bool {
+        let found = self.origin.left_behind(LEASE);
+        found.iter().any(|owner| owner.pid == self.left)
+    }
+}
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let pid = i32::try_from(self.left).ok().and_then(Pid::from_raw);
+        let _ = kill_process(pid.unwrap(), Signal::KILL);
+    }
+}
+
+#[test]
+fn marked_process_is_found_after_its_parent_ended() {
+    for way in ["", "nohup", "setsid"] {
+        assert!(Ended::run(way).is_found(), "{way}");
+    }
+}
+
+#[test]
+fn young_process_without_environment_is_found_outside_the_session() {
+    assert!(Ended::run("env -i setsid").is_found());
+    assert!(!Ended::run("env -i").is_found());
+}
+
+#[test]
+fn process_of_another_lease_is_not_found() {
+    assert!(!Ended::run("PORTBOOK_LEASE=other").is_found());
+}
+
+#[test]
+fn all_processes_are_searched_without_known_ancestors() {
+    let mut ended = Ended::run("");
+    (ended.origin.parent, ended.origin.session) = (0, 0);
+    assert_eq!(ended.origin.orphans(), None);
+    assert!(ended.is_found());
+}
+
+#[test]
+fn pids_begin_again_after_the_last_one() {
+    assert!(is_between(7, 5, 9) && is_between(9, 5, 9));
+    assert!(!is_between(5, 5, 9) && !is_between(10, 5, 9));
+    assert!(is_between(99, 90, 4) && is_between(3, 90, 4));
+    assert!(!is_between(50, 90, 4));
+}
+
+/// Daemons fork twice, and the first of the two ends at once.
+#[test]
+fn process_is_found_while_its_parents_end_one_after_another() {
+    // Tests of the same machine must not find each other's processes.
+    let forking = format!("01930000-0000-7000-8000-{:012}", std::process::id());
+    const FORKS: &str = "fork() { if [ $1 = 0 ]; then exec sleep 60 >/dev/null; fi; \
+        (fork $(($1 - 1))) & }; read _; fork 4";
+    for _ in 0..100 {
+        let mut program = Command::new("sh")
+            .args(["-c", FORKS])
+            .env(MARK, &forking)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let origin = Origin::of(&owner(program.id()).unwrap()).unwrap();
+        program.wait().unwrap();
+        assert!(!origin.left_behind(&forking).is_empty());
+        // Its end of the pipe closes when all but the last have ended.
+        std::io::copy(&mut program.stdout.unwrap(), &mut std::io::sink()).unwrap();
+        let left = origin.left_behind(&forking).into_iter();
+        for left in left.filter(|left| mark_of(left.pid).names(&forking)) {
+            let pid = i32::try_from(left.pid).ok().and_then(Pid::from_raw);
+            kill_process(pid.unwrap(), Signal::KILL).unwrap();
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! Files of the record that are deleted, replaced or cut while a service has them open, and their
+//! replacement. Leases live in memory; the record is made anew from there, with its history if SQLite
+//! still reads it.
+
+use std::fs::File;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError};
+
+use rustix::fs::{Access, AtFlags, CWD, accessat};
+use sqlx::AssertSqlSafe;
+
+use super::cause::Cause;
+use super::{Parts, Store, StoreError};
+use crate::domain::lease::Lease;
+use crate::files;
+
+/// First bytes of every SQLite file.
+const MAGIC: &[u8; 16] = b"SQLite format 3\0";
+
+/// Number of leases in one entry of the ledger.
+const LEASES_AT_ONCE: usize = 500;
+
+/// Device and inode of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Identity(u64, u64);
+
+impl Identity {
+    pub(super) fn of(path: &Path) -> Option<Self> {
+        let found = std::fs::symlink_metadata(path).ok()?;
+        Some(Self(found.dev(), found.ino()))
+    }
+}
+
+/// Checks that a file is the one that was opened.
+pub(super) fn check_identity(path: &Path, opened: Option<Identity>) -> Result<(), StoreError> {
+    match Identity::of(path) {
+        None => Err(StoreError::lost(path, "it was deleted")),
+        found if found == opened => Ok(()),
+        Some(_) => Err(StoreError::lost(path, "another file is in its place")),
+    }
+}
+
+/// Checks that a SQLite file has the length that its first page tells.
+fn check_length(path: &Path) -> Result<(), StoreError> {
+    let mut head = [0; 32];
+    let file = File::open(path).map_err(|error| StoreError::ledger(path, &error))?;
+    if file.read_exact_at(&mut head, 0).is_err() {
+        return Err(StoreError::lost(path, "it was cut"));
+    }
+    if !head.starts_with(MAGIC) {
+        return Err(StoreError::lost(path, "its first page was overwritten"));
+    }
+    // Big-endian; 1 stands for 65,536.
+    let page = match u64::from(u16::from_be_bytes([head[16], head[17]])) {
+        1 => 65_536,
+        page => page,
+    };
+    let pages = u64::from(u32::from_be_bytes([head[28], head[29], head[30], head[31]]));
+    let length = file.metadata().map_or(0, |found| found.len());
+    if length < page * pages {
+        return Err(StoreError::lost(path, "it was cut"));
+    }
+    Ok(())
+}
+
+fn check_writable(path: &Path) -> Result<(), StoreError> {
+    let access = accessat(CWD, path, Access::WRITE_OK, AtFlags::EACCESS);
+    access.map_err(|errno| StoreError::Unusable {
+        file: path.to_owned(),
+        reason: format!("it cannot be written ({errno})"),
+        cause: Cause::ReadOnly,
+    })
+}
+
+impl Store {
+    /// Looks whether folder and files are those of the record, and may be written.
+    pub async fn look(&self) -> Result<(), StoreError> {
+        let parts = self.parts();
+        let folder = self.file.parent().unwrap_or(&self.file);
+        check_identity(&self.file, parts.identity)?;
+        if check_length(&self.file).is_err() {
+            // A checkpoint may be at work: it writes the first page first.
+            let _turn = parts.chores.turn().await;
+            check_length(&self.file)?;
+        }
+        parts.ledger.look()?;
+        check_writable(folder)?;
+        check_writable(&self.file)
+    }
+
+    /// Opens the files again after [`Self::look`] found them lost. A file that is not the record is moved
+    /// aside, never deleted. In the lock of the folder; [`Self::put_back`] comes next.
+    ///
+    /// Returns whether the record begins without its history.
+    pub async fn reopen(&self) -> Result<bool, StoreError> {
+        let before = self.parts();
+        let is_there = check_identity(&self.file, before.identity).is_ok();
+        let is_whole = is_there && check_length(&self.file).is_ok();
+        let copy = if is_there {
+            None
+        } else {
+            self.copy(&before).await?
+        };
+        if !is_whole {
+            move_aside(&self.file)?;
+        }
+        before.close().await;
+        before.ended().await;
+        if !is_whole {
+            self.put(copy.as_deref())?;
+            self.set_identity();
+        }
+        let opened = Parts::open(&self.file, &self.options).await?;
+        *self.parts.write().unwrap_or_else(PoisonError::into_inner) = opened;
+        Ok(!is_whole && copy.is_none())
+    }
+
+    /// Writes all living leases into files that were opened again. Later changes are owed until this is
+    /// done, so none is missed.
+    pub async fn put_back(&self, living: &[Arc<Lease>]) -> Result<(), StoreError> {
+        for leases in living.chunks(LEASES_AT_ONCE) {
+            let mut batch = self.batch();
+            for lease in leases {
+                batch = batch.lease(lease);
+            }
+            self.write_into_files(batch).await?;
+        }
+        self.note_found();
+        self.check().await
+    }
+
+    /// Notes that the file at the path is the record, even if it cannot be opened yet.
+    fn set_identity(&self) {
+        let mut parts = self.parts.write().unwrap_or_else(PoisonError::into_inner);
+        parts.identity = Identity::of(&self.file);
+    }
+
+    /// Copies a record whose file is deleted, or elsewhere: SQLite still has it open. `None` if it cannot
+    /// be read; an error if there is no place for the copy.
+    async fn copy(&self, parts: &Parts) -> Result<Option<PathBuf>, StoreError> {
+        let copy = self.file.with_extension("db.new");
+        let _ = std::fs::remove_file(&copy);
+        // The file of a copy is made private, as the record's is.
+        files::open_own(&copy).map_err(|error| StoreError::ledger(&copy, &error))?;
+        drop(parts.ledger.settled().await);
+        let name = copy.to_string_lossy().replace('\'', "''");
+        let vacuum = format!("vacuum into '{name}'");
+        let copied = self.ask(move |connection| {
+            Box::pin(async move {
+                sqlx::query(AssertSqlSafe(vacuum))
+                    .execute(connection)
+                    .await?;
+                Ok(())
+            })
+        });
+        let Err(error) = copied.await.map_err(|error| error.at(&copy)) else {
+            return Ok(Some(copy));
+        };
+        let _ = std::fs::remove_file(&copy);
+        if error.has_no_place() {
+            return Err(error);
+        }
+        tracing::warn!(%error, "the history of the lost record cannot be read any more");
+        Ok(None)
+    }
+
+    /// Puts a copy in the place of the record, or an empty file. SQLite's log there is that of the lost
+    /// file, and must not be taken for the new one's.
+    fn put(&self, copy: Option<&Path>) -> Result<(), StoreError> {
+        let failed = |error: std::io::Error| StoreError::ledger(&self.file, &error);
+        for ending in ["-wal", "-shm"] {
+            let mut path = self.file.as_os_str().to_owned();
+            path.push(ending);
+            match std::fs::remove_file(Path::new(&path)) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(failed(error));
+                }
+                _ => {}
+            }
+        }
+        match copy {
+            Some(copy) => std::fs::rename(copy, &self.file).map_err(failed),
+            None => files::open_own(&self.file).map(drop).map_err(failed),
+        }
+    }
+}
+
+/// Moves a file that is not the record, or no longer, out of the way.
+fn move_aside(file: &Path) -> Result<(), StoreError> {
+    if Identity::of(file).is_none() {
+        return Ok(());
+    }
+    let aside = free_name(file);
+    std::fs::rename(file, &aside).map_err(|error| StoreError::ledger(file, &error))?;
+    tracing::warn!(
+        file = %file.display(),
+        aside = %aside.display(),
+        "the file in the place of the record is moved aside"
+    );
+    Ok(())
+}
+
+/// Returns a name beside a file that none has yet.
+pub(super) fn free_name(file: &Path) -> PathBuf {
+    let name = |number: u32| {
+        let mut name = file.as_os_str().to_owned();
+        name.push(format!(".aside-{number}"));
+        PathBuf::from(name)
+    };
+    let is_free = |path: &PathBuf| Identity::of(path).is_none();
+    (1..u32::MAX)
+        .map(name)
+        .find(is_free)
+        .unwrap_or_else(|| name(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cut_and_overwritten_files_are_lost() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("portbook.db");
+        let connection = rusqlite::Connection::open(&file).unwrap();
+        connection
+            .execute_batch("create table a (b); insert into a values (zeroblob(9000))")
+            .unwrap();
+        check_length(&file).unwrap();
+        let identity = Identity::of(&file);
+        check_identity(&file, identity).unwrap();
+        let bytes = std::fs::read(&file).unwrap();
+        for (content, word) in [
+            (&bytes[..bytes.len() - 1], "cut"),
+            (&[], "cut"),
+            (&[7; 5000], "overwritten"),
+        ] {
+            std::fs::write(&file, content).unwrap();
+            let error = check_length(&file).unwrap_err().to_string();
+            assert!(error.contains(word), "{error}");
+        }
+        move_aside(&file).unwrap();
+        assert!(free_name(&file).ends_with("portbook.db.aside-2"));
+        let error = check_identity(&file, identity).unwrap_err().to_string();
+        assert!(
+            error.contains("deleted") && error.contains("written anew"),
+            "{error}"
+        );
+    }
+}
