@@ -7,8 +7,9 @@ use serde_json::{Value, json};
 
 use crate::common::api::Api;
 use crate::common::now;
-use crate::common::place::{Place, Service};
+use crate::common::place::Place;
 use crate::common::role::{self, Role};
+use crate::common::service::Service;
 
 /// First of the busy ports, and first port of the empty pool.
 const FIRST: u16 = 10_000;

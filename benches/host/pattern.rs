@@ -7,8 +7,9 @@ use serde_json::{Value, json};
 
 use crate::common::api::Api;
 use crate::common::now;
-use crate::common::place::{Place, Service};
+use crate::common::place::Place;
 use crate::common::role::{self, Role};
+use crate::common::service::Service;
 use crate::squatter::LISTENERS;
 
 /// Both pools and their visitors are alike but for where they lie.

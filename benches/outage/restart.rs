@@ -7,8 +7,9 @@ use anyhow::{Context, Result};
 
 use crate::Arguments;
 use crate::common::now;
-use crate::common::place::{Place, Service};
+use crate::common::place::Place;
 use crate::common::role::{self, Role};
+use crate::common::service::Service;
 use crate::figure;
 use crate::owner::Owner;
 use crate::visitor::Visits;

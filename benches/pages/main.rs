@@ -9,9 +9,6 @@
 #[path = "../common/mod.rs"]
 #[expect(dead_code, reason = "this measurement needs a part of it")]
 mod common;
-#[path = "../speed/figure.rs"]
-#[expect(dead_code, reason = "this measurement needs a part of it")]
-mod figure;
 mod paint;
 #[path = "../speed/record.rs"]
 #[expect(dead_code, reason = "this measurement needs a part of it")]
@@ -23,7 +20,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 
 use common::api::Api;
-use common::now;
+use common::{figure, now};
 use world::World;
 
 /// Number of requests for each page.

@@ -6,7 +6,8 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
 use crate::common::api::Api;
-use crate::common::place::{Place, Service};
+use crate::common::place::Place;
+use crate::common::service::Service;
 use crate::record::Record;
 
 const ATTEMPTS: u32 = 100_000;

@@ -32,7 +32,7 @@ pub fn measure(arguments: &Arguments) -> Result<()> {
         if !way.is_portbook() {
             continue;
         }
-        let listen = |service: &crate::common::place::Service| Reports::of(service.socket());
+        let listen = |service: &crate::common::service::Service| Reports::of(service.socket());
         let rounds = arguments.aimed_rounds;
         let (tally, reports) = rounds::run(arguments, way, &rivals, rounds, listen)?;
         if tally.wins == 0 {

@@ -4,8 +4,9 @@ use anyhow::{Context, Result};
 use clap::ValueEnum;
 
 use crate::client::{Tally, Task};
-use crate::common::place::{Place, Service};
+use crate::common::place::Place;
 use crate::common::role::{self, Role};
+use crate::common::service::Service;
 use crate::rivals::Kind;
 use crate::subject::Way;
 use crate::{Arguments, POOL, losses, table};

@@ -6,9 +6,11 @@ use std::time::Duration;
 use anyhow::Result;
 use socket2::{Domain, Socket, Type};
 
+use crate::common::{figure, now};
+
 /// Ports a second that one thread binds and closes on both wildcards.
 pub fn rate(ports: std::ops::Range<u16>, length: Duration) -> f64 {
-    let (begin, mut count) = (crate::now(), 0);
+    let (begin, mut count) = (now(), 0);
     for port in ports.cycle() {
         // An occupied port is no failure of the loop.
         drop(take(port));
@@ -17,7 +19,7 @@ pub fn rate(ports: std::ops::Range<u16>, length: Duration) -> f64 {
             break;
         }
     }
-    crate::figure::approximately(count) / begin.elapsed().as_secs_f64()
+    figure::approximately(count) / begin.elapsed().as_secs_f64()
 }
 
 fn take(port: u16) -> Result<(Socket, Socket)> {

@@ -1,16 +1,17 @@
 //! A past of a million attempts: the time of statistics, and the cost of deleting it for clients that
 //! allocate meanwhile.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Result, anyhow, ensure};
+use serde_json::json;
 
-use crate::figure;
-use crate::load;
-use crate::place::{Place, Service};
+use crate::common::load::{self, Until};
+use crate::common::place::Place;
+use crate::common::service::Service;
+use crate::common::{figure, now};
 use crate::record::Record;
 
 const ATTEMPTS: u32 = 1_000_000;
@@ -18,6 +19,7 @@ const QUESTIONS: usize = 20;
 /// Number of attempts that one request deletes, beside those made meanwhile.
 const A_REQUEST: u64 = 10_000;
 
+const CONNECTIONS: usize = 8;
 const ROUNDS: usize = 3;
 const ROUND: Duration = Duration::from_secs(3);
 
@@ -29,7 +31,7 @@ pub fn measure() -> Result<()> {
     record.add_history(ATTEMPTS)?;
     record.close()?;
     figure::heading("A past of a million attempts in twenty days, on 5,000 ports");
-    let begin = crate::now();
+    let begin = now();
     let counted = place.command().arg("stats").output()?;
     ensure!(counted.status.success(), "stats failed");
     figure::plain("counting them, once", begin.elapsed().as_secs_f64(), "s");
@@ -52,12 +54,13 @@ pub fn measure() -> Result<()> {
 }
 
 fn questions(service: &Service, since: &str) -> Result<Vec<f64>> {
-    let mut client = service.client()?;
+    let mut api = service.api()?;
     let path = format!("/api/v1/stats?since={since}");
     let mut times = Vec::new();
     for _ in 0..QUESTIONS {
-        let begin = crate::now();
-        client.get(&path)?;
+        let begin = now();
+        let answer = api.ask("GET", &path, None)?;
+        ensure!(answer.status == 200, "{path}: {}", answer.status);
         times.push(begin.elapsed().as_secs_f64() * 1e3);
     }
     Ok(times)
@@ -65,24 +68,25 @@ fn questions(service: &Service, since: &str) -> Result<Vec<f64>> {
 
 /// Runs the load alone and during a deletion, in turns.
 fn beside_deleting(place: &Place, service: &Service) -> Result<()> {
-    let record = Mutex::new(Record::open(&place.database())?);
-    load::run(service, &record, ROUND)?;
+    let record = Record::open(&place.database())?;
+    let load = || load::run(service, CONNECTIONS, Until::Passed(ROUND));
+    load()?;
     let (mut alone, mut beside) = (Vec::new(), Vec::new());
-    let before = attempts(&record)?;
+    let before = record.attempts()?;
     let keep = AtomicU64::new(before);
     for _ in 0..ROUNDS {
-        alone.extend(load::run(service, &record, ROUND)?.latencies);
+        alone.extend(load()?.latencies);
         let is_over = AtomicBool::new(false);
         let round = thread::scope(|scope| {
             let deleting = scope.spawn(|| delete_until(service, &keep, &is_over));
-            let round = load::run(service, &record, ROUND);
+            let round = load();
             is_over.store(true, Ordering::Relaxed);
             let deleted = deleting.join().map_err(|_| anyhow!("it panicked"));
             deleted.and_then(|deleted| deleted).and(round)
         })?;
         beside.extend(round.latencies);
     }
-    let after = attempts(&record)?;
+    let after = record.attempts()?;
     alone.sort_unstable();
     beside.sort_unstable();
     let p99 = |sorted: &[Duration]| figure::percentile_ms(sorted, 99);
@@ -98,17 +102,17 @@ fn beside_deleting(place: &Place, service: &Service) -> Result<()> {
     Ok(())
 }
 
-fn attempts(record: &Mutex<Record>) -> Result<u64> {
-    let record = record.lock().map_err(|_| anyhow!("a client panicked"))?;
-    record.attempts()
-}
-
 /// Deletes a little with each request, so that it ends soon after it is over.
 fn delete_until(service: &Service, keep: &AtomicU64, is_over: &AtomicBool) -> Result<()> {
-    let mut client = service.client()?;
+    let mut api = service.api()?;
     while !is_over.load(Ordering::Relaxed) {
         let keep = keep.fetch_sub(A_REQUEST, Ordering::Relaxed) - A_REQUEST;
-        client.prune(keep)?;
+        let answer = api.ask(
+            "POST",
+            "/api/v1/history/prune",
+            Some(&json!({ "keep": keep })),
+        )?;
+        ensure!(answer.status == 200, "{}", answer.body);
     }
     Ok(())
 }

@@ -9,10 +9,13 @@ select
     hex(randomblob(10)) as allocation, hex(randomblob(10)) as lease
 from step;
 
-insert into allocation (id, at_ms, uid, pool, attempt_count, duration_us, explanation)
+insert into allocation (
+    id, at_ms, uid, pool, attempt_count, duration_us, explanation, random_would_meet, granted_count
+)
 select
     unhex(format('%012x', at_ms) || allocation), at_ms, 0, 'default', 1, 100,
-    '{"strategy":"ordered","random_would_meet":0.03,"tried":[20000],"granted":[20000]}'
+    '{"strategy":"ordered","interfaces":[],"addresses":[],"ranges":"20000-24999","ports":5000,"excluded":[],"random_would_meet":0.03,"tried":[20000],"granted":[20000],"notes":[]}',
+    0.03, 1
 from past;
 
 insert into lease (

@@ -6,23 +6,19 @@
 //! `start`, `history`, `size`).
 
 mod bare;
-mod client;
-mod figure;
+#[path = "../common/mod.rs"]
+#[expect(dead_code, reason = "this measurement needs a part of it")]
+mod common;
 mod history;
 mod launch;
-mod load;
 mod memory;
-mod place;
 mod rate;
 mod record;
 mod start;
 
-use std::time::Instant;
-
 use anyhow::Result;
 
-/// The binary that is measured.
-const PORTBOOK: &str = env!("CARGO_BIN_EXE_portbook");
+use common::{PORTBOOK, figure};
 
 /// Function that measures one part and prints it.
 type Measure = fn() -> Result<()>;
@@ -55,14 +51,6 @@ fn size() -> Result<()> {
     figure::heading("Size of the release binary");
     let bytes = std::fs::metadata(PORTBOOK)?.len();
     let megabytes = figure::approximately(bytes) / 1e6;
-    figure::at_most("portbook", megabytes, 15.0, "MB");
+    figure::at_most("portbook", megabytes, 14.0, "MB");
     Ok(())
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the wall clock is what is measured"
-)]
-fn now() -> Instant {
-    Instant::now()
 }

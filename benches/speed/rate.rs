@@ -1,15 +1,16 @@
 //! Allocations a second: an empty pool, a nearly full one, and bare binds, in turns.
 
-use std::sync::Mutex;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
+use serde_json::json;
 
-use crate::figure;
-use crate::load::{self, Round};
-use crate::place::{Place, Service};
-use crate::record::Record;
+use crate::common::figure;
+use crate::common::load::{self, Round, Until};
+use crate::common::place::Place;
+use crate::common::service::Service;
 
+const CONNECTIONS: usize = 8;
 const ROUNDS: usize = 5;
 const ROUND: Duration = Duration::from_secs(2);
 const BARE_ROUND: Duration = Duration::from_millis(500);
@@ -21,10 +22,12 @@ const FULL: &str = "25000-29999";
 /// Number of ports of the full pool that are leased beforehand: 95 of 100.
 const LEASED: usize = 4_750;
 
+/// Largest number of ports in one request.
+const REQUEST: usize = 250;
+
 /// A service under load, with what its rounds brought.
 struct Subject {
     service: Service,
-    record: Mutex<Record>,
     rounds: Vec<Round>,
 }
 
@@ -32,10 +35,8 @@ impl Subject {
     fn new(place: &Place, leased: usize) -> Result<Self> {
         let service = place.serve()?;
         fill(&service, leased)?;
-        let record = Mutex::new(Record::open(&place.database())?);
         let mut subject = Self {
             service,
-            record,
             rounds: Vec::new(),
         };
         // The first round warms up; it is counted in the record, but not in the figures.
@@ -46,7 +47,7 @@ impl Subject {
 
     fn round(&mut self) -> Result<()> {
         self.service.resume()?;
-        let round = load::run(&self.service, &self.record, ROUND)?;
+        let round = load::run(&self.service, CONNECTIONS, Until::Passed(ROUND))?;
         self.service.pause()?;
         self.rounds.push(round);
         Ok(())
@@ -54,17 +55,20 @@ impl Subject {
 
     /// Every pair must be on record: granted and ended.
     fn check(self, leased: u64) -> Result<()> {
+        self.service.resume()?;
         let pairs: u64 = self.rounds.iter().map(|round| round.pairs).sum();
-        let record = self
-            .record
-            .into_inner()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        let counts = record.counts()?;
+        let stats = self.service.api()?.ask("GET", "/api/v1/stats", None)?;
+        let pool = stats.body["pools"]
+            .as_array()
+            .and_then(|pools| pools.iter().find(|pool| pool["pool"] == "default"));
+        let pool = pool.context("no statistics of the pool")?;
+        let granted = pool["granted"].as_u64().context("no count of grants")?;
+        let requests = leased.div_ceil(REQUEST as u64);
         ensure!(
-            counts == (pairs + leased, pairs),
-            "{pairs} pairs were answered, but {counts:?} leases were granted and ended"
+            granted == pairs + requests,
+            "{pairs} pairs and {requests} requests were answered, {granted} grants are on record"
         );
-        self.service.resume()
+        Ok(())
     }
 
     fn report(&self, bare: f64) -> f64 {
@@ -114,7 +118,7 @@ pub fn measure() -> Result<()> {
     let bare = figure::median(&mut bare);
     figure::heading("Socket, bind, close on two families, one thread");
     figure::plain("pairs a second", bare, "/s");
-    figure::heading("Allocate and release, 8 clients, each step committed: empty pool");
+    figure::heading("Allocate and release, 8 connections, each step committed: empty pool");
     let rate = empty.report(bare);
     figure::heading("The same with 95 of 100 ports leased");
     let full_rate = full.report(bare);
@@ -125,11 +129,11 @@ pub fn measure() -> Result<()> {
 
 /// Leases this number of ports.
 pub fn fill(service: &Service, leases: usize) -> Result<()> {
-    let mut client = service.client()?;
+    let mut api = service.api()?;
     let mut left = leases;
     while left > 0 {
-        let count = left.min(250);
-        client.allocate_many(count)?;
+        let count = left.min(REQUEST);
+        api.lease(&json!({ "count": count }))?;
         left -= count;
     }
     Ok(())

@@ -26,24 +26,6 @@ impl Record {
         })
     }
 
-    /// Whether a lease is on record.
-    pub fn has_lease(&self, id: &str) -> Result<bool> {
-        let query =
-            sqlx::query_scalar("select exists (select 1 from lease where id = unhex(?1, '-'))");
-        let mut connection = self.connection.borrow_mut();
-        let found = query.bind(id).fetch_one(&mut *connection);
-        Ok(self.runtime.block_on(found)?)
-    }
-
-    /// Number of granted leases, and number of ended ones among them.
-    pub fn counts(&self) -> Result<(u64, u64)> {
-        let query =
-            sqlx::query_as("select count(*), count(ended_at_ms) from lease where name is null");
-        let mut connection = self.connection.borrow_mut();
-        let counts: (i64, i64) = self.runtime.block_on(query.fetch_one(&mut *connection))?;
-        Ok((counts.0.unsigned_abs(), counts.1.unsigned_abs()))
-    }
-
     /// Adds this number of attempts in the last twenty days, as the service would have made it.
     pub fn add_history(&self, attempts: u32) -> Result<()> {
         let now = std::time::UNIX_EPOCH.elapsed()?.as_millis();

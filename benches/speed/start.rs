@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use serde_json::json;
 
-use crate::figure;
-use crate::place::{Place, Service};
+use crate::common::place::Place;
+use crate::common::service::Service;
+use crate::common::{figure, now};
 use crate::record::Record;
 
 /// Number of attempts on file, and the longest start with them (milliseconds): the first, which
@@ -44,7 +46,7 @@ pub fn measure() -> Result<()> {
 
 /// Milliseconds from the start of a service to its first grant.
 fn start(place: &Place) -> Result<f64> {
-    let begin = crate::now();
+    let begin = now();
     let service = place.start()?;
     first_port(&service)?;
     let took = begin.elapsed().as_secs_f64() * 1e3;
@@ -54,11 +56,10 @@ fn start(place: &Place) -> Result<f64> {
 
 /// Asks for a port until a service answers.
 fn first_port(service: &Service) -> Result<()> {
-    let begin = crate::now();
+    let begin = now();
     loop {
-        if let Ok(mut client) = service.client() {
-            let id = client.allocate()?;
-            return client.release(&id);
+        if let Ok(mut api) = service.api() {
+            return api.lease(&json!({})).map(drop);
         }
         ensure!(begin.elapsed() < PATIENCE, "the service does not answer");
         std::thread::sleep(Duration::from_micros(200));

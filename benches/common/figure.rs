@@ -54,7 +54,7 @@ fn line(what: &str, value: f64, unit: &str, verdict: &str) {
 }
 
 /// Three digits that count, or all of those before the point.
-fn number(value: f64) -> String {
+pub fn number(value: f64) -> String {
     match value.abs() {
         size if size >= 100.0 => format!("{value:.0}"),
         size if size >= 10.0 => format!("{value:.1}"),
