@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use actix_web::web::Data;
+use tokio::net::UnixStream;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
@@ -17,15 +18,18 @@ use crate::access::ConsoleAuth;
 use crate::api::AppState;
 use crate::config::Settings;
 use crate::engine::service::Service;
-use crate::protocol::descriptor::{self, Asker};
+use crate::protocol::descriptor;
 use crate::protocol::portserver::Portserver;
+
+/// Maximum number of processes that wait to take over.
+const ASKERS: usize = 16;
 
 /// Doors, shut so far, and their parts.
 pub(super) struct Entrance {
     pub(super) doors: Arc<Doors>,
     pub(super) workers: Arc<Workers>,
     /// Processes that ask to take over.
-    pub(super) takeovers: mpsc::Receiver<Asker>,
+    pub(super) takeovers: mpsc::Receiver<UnixStream>,
     pub(super) portserver: Option<Portserver>,
     /// Files of sockets that the service or its predecessor made.
     pub(super) files: Vec<PathBuf>,
@@ -74,8 +78,8 @@ fn serve_descriptors(
     doors: &Doors,
     service: &Service,
     listener: UnixListener,
-) -> mpsc::Receiver<Asker> {
-    let (takeover, takeovers) = mpsc::channel(1);
+) -> mpsc::Receiver<UnixStream> {
+    let (takeover, takeovers) = mpsc::channel(ASKERS);
     let (service, runtime) = (service.clone(), Handle::current());
     doors.add(Kind::Descriptors, listener, move |stream, connection| {
         let (service, takeover) = (service.clone(), takeover.clone());

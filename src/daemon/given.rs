@@ -1,18 +1,15 @@
 //! Sockets that outlive a service: those given to it at its start, and those that it passes on.
 
 use std::net::TcpListener;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream as BlockingStream};
 use std::path::Path;
 
 use rustix::net::{AddressFamily, sockopt};
-use tokio::net::UnixStream;
 
 use super::fdstore;
-use crate::engine::service::Service;
 use crate::host::hold::GivenSockets;
-use crate::protocol::descriptor;
 use crate::protocol::succession::Inheritance;
 
 /// Sockets that were kept for this start: holds, and listeners.
@@ -51,24 +48,6 @@ pub(super) fn console_among(sockets: &mut Vec<OwnedFd>) -> Option<TcpListener> {
     };
     let index = sockets.iter().position(listens)?;
     Some(sockets.swap_remove(index).into())
-}
-
-/// Passes every hold and the sockets of `others` on to a successor of an earlier version, which waits for
-/// the end of this service.
-pub(super) async fn pass_on(successor: &UnixStream, service: &Service, others: &[OwnedFd]) {
-    let holds = service.all_holds();
-    let others = others.iter().map(AsFd::as_fd);
-    let sockets = holds.iter().flat_map(|hold| hold.descriptors());
-    let sockets: Vec<BorrowedFd<'_>> = sockets.chain(others).collect();
-    match descriptor::pass_on(successor, &sockets).await {
-        Ok(()) => tracing::info!(
-            holds = holds.len(),
-            "passed the holds on to the service that takes over"
-        ),
-        Err(error) => {
-            tracing::error!(%error, "could not pass all holds on to the service that takes over; it binds the others anew");
-        }
-    }
 }
 
 /// Unix sockets of a predecessor that listen.

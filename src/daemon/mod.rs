@@ -38,7 +38,7 @@ use console::announce;
 use doors::Kind;
 use entrance::Entrance;
 pub use given::Given;
-use given::{PassedOn, console_among, pass_on};
+use given::{PassedOn, console_among};
 use listen::Activated;
 use notify::{keep_alive, ready, tell};
 use record::{Record, SharedLock};
@@ -165,16 +165,7 @@ impl Daemon {
             End::Succeeded(paused) => paused.keep(),
             End::Stopped => {
                 self.close(&service).await;
-                self.remove_files(&[]);
-            }
-            End::Replaced(successor, sockets) => {
-                self.close(&service).await;
-                let passed = portserver::file(&self.settings);
-                self.remove_files(passed.as_slice());
-                pass_on(&successor, &service, &sockets).await;
-                // Before the successor hears the end: it takes the directory next.
-                self.lock.release();
-                drop(successor);
+                self.remove_files();
             }
         }
         tracing::info!("stopped");
@@ -189,10 +180,8 @@ impl Daemon {
         drop((&mut self.writer).await);
     }
 
-    /// Removes the service's files but for those that it passed on.
-    fn remove_files(&self, passed_on: &[PathBuf]) {
-        let own = self.entrance.files.iter();
-        for file in own.filter(|file| !passed_on.contains(file)) {
+    fn remove_files(&self) {
+        for file in &self.entrance.files {
             drop(std::fs::remove_file(file));
         }
         drop(std::fs::remove_file(self.directory.console()));

@@ -56,7 +56,7 @@ async fn pass(daemon: &Daemon, successor: &mut Link, left: &mut Left) -> io::Res
         paused = prepare(daemon) => paused?,
     });
     let holds = daemon.state.service.all_holds();
-    let doors = daemon.entrance.doors.copies(None)?;
+    let doors = daemon.entrance.doors.copies()?;
     let lock = daemon.lock.copies()?;
     let sockets = lock.iter().chain(&doors).map(AsFd::as_fd);
     let sockets = sockets.chain(holds.iter().flat_map(|hold| hold.descriptors()));

@@ -16,22 +16,21 @@ const ROUND: Duration = Duration::from_secs(1);
 
 /// Lock of the data directory, until it is dropped at the end of the service.
 #[derive(Debug, Clone)]
-pub(super) struct SharedLock(Arc<Mutex<Option<Lock>>>);
+pub(super) struct SharedLock(Arc<Mutex<Lock>>);
 
 impl SharedLock {
     pub(super) fn new(lock: Lock) -> Self {
-        Self(Arc::new(Mutex::new(Some(lock))))
+        Self(Arc::new(Mutex::new(lock)))
     }
 
     /// Copies of its descriptors, for a successor.
     pub(super) fn copies(&self) -> io::Result<Vec<OwnedFd>> {
-        let copies = self.with(|lock| lock.as_ref().map(Lock::copies).transpose())?;
-        Ok(copies.into_iter().flatten().collect())
+        Ok(self.with(|lock| lock.copies())?.into_iter().collect())
     }
 
     /// Writes into the lock that this process is the service.
     pub(super) fn sign(&self, socket: &Path) {
-        let signed = self.with(|lock| lock.as_mut().map_or(Ok(()), |lock| lock.sign(socket)));
+        let signed = self.with(|lock| lock.sign(socket));
         if let Err(error) = signed {
             tracing::warn!(%error, "could not sign the lock of the data directory, as on a full disk; commands find the service by its socket alone");
         }
@@ -39,19 +38,14 @@ impl SharedLock {
 
     /// Writes into the lock that this service ends, since other processes wait for the record.
     pub(super) fn mark_ending(&self) {
-        let marked = self.with(|lock| lock.as_ref().map_or(Ok(()), Lock::mark_ending));
+        let marked = self.with(|lock| lock.mark_ending());
         if let Err(error) = marked {
             tracing::debug!(%error, "could not mark the lock of a service that ends");
         }
     }
 
-    fn with<R>(&self, act: impl FnOnce(&mut Option<Lock>) -> R) -> R {
+    fn with<R>(&self, act: impl FnOnce(&mut Lock) -> R) -> R {
         act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Gives the lock back.
-    pub(super) fn release(&self) {
-        drop(self.with(Option::take));
     }
 }
 
@@ -85,10 +79,7 @@ impl Record {
 
     /// Locks the folder that is at the path now.
     fn follow(&self) -> Result<(), StoreError> {
-        let follow = |lock: &mut Option<Lock>| match lock {
-            Some(lock) => lock.follow(&self.directory, &self.socket),
-            None => Ok(()),
-        };
-        self.lock.with(follow)
+        self.lock
+            .with(|lock| lock.follow(&self.directory, &self.socket))
     }
 }

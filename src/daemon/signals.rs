@@ -1,21 +1,17 @@
 //! Signals: stop in order, stop at once, read the configuration again.
 
 use std::io;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use rustix::net::{RecvFlags, recv};
 use tokio::net::UnixStream;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::api::AppState;
 use crate::config::{self, Settings, Sources};
 use crate::domain::event::EventKind;
-use crate::protocol::descriptor::Asker;
 use crate::protocol::succession::Link;
 use crate::store::Paused;
 
-use super::doors::Kind;
 use super::notify::{ready, tell};
 use super::portserver::log_statistics;
 use super::{Daemon, GRACE, predecessor};
@@ -56,8 +52,6 @@ pub(super) enum End {
     Stopped,
     /// Its successor answers, and has the record, to which this service must not write.
     Succeeded(Paused),
-    /// A successor of an earlier version waits for its end, and for these sockets.
-    Replaced(UnixStream, Vec<OwnedFd>),
 }
 
 /// Runs until the service is to end, and has answered what was asked by then.
@@ -89,25 +83,17 @@ async fn until_end(daemon: &mut Daemon) -> End {
                 return End::Stopped;
             }
             // A signal that comes meanwhile counts once it is decided which service goes on.
-            Some(Asker::Successor(stream)) => {
-                if let Some(paused) = predecessor::hand_over(daemon, Link::new(stream)).await {
+            Some(successor) => {
+                if let Some(paused) = predecessor::hand_over(daemon, Link::new(successor)).await {
                     return End::Succeeded(paused);
                 }
-            }
-            Some(Asker::Earlier(stream)) if is_there(&stream) => {
-                tracing::info!("stopping, since another service takes over");
-                let sockets = daemon.entrance.doors.copies(Some(Kind::Portserver));
-                return End::Replaced(stream, sockets.unwrap_or_default());
-            }
-            Some(Asker::Earlier(_)) => {
-                tracing::info!("a process that asked to take over went away; this service goes on");
             }
         }
     }
 }
 
 /// Returns the process that is to take over. `None` at a signal to stop.
-async fn asked_to_end(daemon: &mut Daemon) -> Option<Asker> {
+async fn asked_to_end(daemon: &mut Daemon) -> Option<UnixStream> {
     let Daemon {
         state,
         sources,
@@ -124,14 +110,8 @@ async fn asked_to_end(daemon: &mut Daemon) -> Option<Asker> {
     };
     tokio::select! {
         () = signals.stop(reload, statistics) => None,
-        Some(asker) = entrance.takeovers.recv() => Some(asker),
+        Some(successor) = entrance.takeovers.recv() => Some(successor),
     }
-}
-
-/// Whether the other end of a connection is open.
-fn is_there(stream: &UnixStream) -> bool {
-    let peek = RecvFlags::PEEK | RecvFlags::DONTWAIT;
-    !matches!(recv(stream, &mut [0; 1], peek), Ok((_, 0)))
 }
 
 /// Reads the configuration again. An invalid one changes nothing and is logged.

@@ -8,8 +8,9 @@
 //! one would cover both families.
 //!
 //! `{"succeed": true}`, from the service's own user or root, begins a take-over ([`super::succession`]).
-//! `{"takeover": true}`, with which earlier versions ask, has the service end. It sends its holds last, in
-//! messages of `{"holds": N}`, and then closes the connection.
+//! Services of earlier versions know `{"takeover": true}` in its place: such a one ends, sends its holds
+//! last, in messages of `{"holds": N}`, and then closes the connection. This one refuses it, because nothing
+//! would keep the holds if the asker died.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -21,7 +22,7 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, BufReader, Interest};
 use tokio::net::UnixStream;
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::{self, error::TrySendError};
 
 use crate::access;
 use crate::answers::problem::{Code, Problem};
@@ -49,7 +50,7 @@ pub enum Question {
     Lease(LeaseId),
     /// Asks for the sockets of a lease on these terms.
     Sockets(Wanted),
-    /// Asks the service to end and to pass on its holds.
+    /// Asks a service of an earlier version to end and to pass on its holds.
     Takeover(bool),
     /// Asks the service to pass on all that it has, and to end once its successor answers.
     Succeed(bool),
@@ -112,7 +113,7 @@ pub fn beside(api_socket: &Path) -> PathBuf {
 }
 
 /// Answers one connection. One that asks to take over goes to `takeovers`.
-pub async fn serve(stream: UnixStream, service: &Service, takeovers: &mpsc::Sender<Asker>) {
+pub async fn serve(stream: UnixStream, service: &Service, takeovers: &mpsc::Sender<UnixStream>) {
     if let Err(error) = answer(stream, service, takeovers).await {
         tracing::debug!(%error, "a connection for descriptors ended early");
     }
@@ -121,7 +122,7 @@ pub async fn serve(stream: UnixStream, service: &Service, takeovers: &mpsc::Send
 async fn answer(
     stream: UnixStream,
     service: &Service,
-    takeovers: &mpsc::Sender<Asker>,
+    takeovers: &mpsc::Sender<UnixStream>,
 ) -> io::Result<()> {
     let caller = access::peer(&stream.peer_cred()?);
     let (stream, line) = tokio::time::timeout(PATIENCE, read_line(stream)).await??;
@@ -130,11 +131,17 @@ async fn answer(
         Ok(Question::Sockets(wanted)) => {
             give(&stream, service, &caller, wanted.lease, wanted.terms()).await
         }
-        Ok(Question::Takeover(true)) if may_take_over(&caller) => {
-            ask_for(takeovers, Asker::Earlier(stream))
-        }
         Ok(Question::Succeed(true)) if may_take_over(&caller) => {
-            ask_for(takeovers, Asker::Successor(stream))
+            // It waits for the outcome of those before it. At the end of the service its connection closes.
+            match takeovers.try_send(stream) {
+                Err(TrySendError::Full(stream)) => refuse(&stream, crowded()).await,
+                sent => sent.map_err(io::Error::other),
+            }
+        }
+        Ok(Question::Takeover(true)) if may_take_over(&caller) => {
+            let detail = "only a portbook of this version or a later one can take over from this service; \
+                stop this one first, and then start the earlier version";
+            refuse(&stream, Problem::new(Code::InvalidRequest, detail)).await
         }
         Ok(Question::Takeover(_) | Question::Succeed(_)) => {
             let detail = "only the service's own user or root may take over";
@@ -150,18 +157,10 @@ async fn answer(
     }
 }
 
-/// A process that is to take over, with its connection.
-#[derive(Debug)]
-pub enum Asker {
-    /// Of this version.
-    Successor(UnixStream),
-    /// Of an earlier version, which the service must not outlive.
-    Earlier(UnixStream),
-}
-
-/// Fails if another one asked already, or if the service ends: closes the connection.
-fn ask_for(takeovers: &mpsc::Sender<Asker>, asker: Asker) -> io::Result<()> {
-    takeovers.try_send(asker).map_err(io::Error::other)
+fn crowded() -> Problem {
+    let detail =
+        "too many processes wait to take over from this service; ask again once they are done";
+    Problem::new(Code::HostError, detail)
 }
 
 fn may_take_over(caller: &Caller) -> bool {
@@ -307,7 +306,7 @@ fn fetch_by(api_socket: &Path, question: &Question) -> Result<Vec<OwnedFd>, Fetc
     Ok(sockets)
 }
 
-/// Asks the service beside `api_socket` to end, and returns its holds.
+/// Asks a service of an earlier version beside `api_socket` to end, and returns its holds.
 pub fn take_over(api_socket: &Path) -> Result<Vec<OwnedFd>, FetchError> {
     let mut holds = Vec::new();
     for answer in ask(api_socket, &Question::Takeover(true), &mut holds)? {

@@ -151,10 +151,32 @@ pub struct Inheritance {
     pub link: Option<BlockingStream>,
 }
 
-/// Asks the service beside `api_socket` for all that it has. A service of an earlier version ends then.
+impl Inheritance {
+    /// Whether the service ended without a word.
+    const fn is_empty(&self) -> bool {
+        self.link.is_none() && self.sockets.is_empty()
+    }
+}
+
+/// Maximum number of services that are asked in turn: each may have had another successor meanwhile.
+const ASKED: usize = 16;
+
+/// Asks the service beside `api_socket` for all that it has, and if it ends before it answers, the one that
+/// is there then. A service of an earlier version ends when it is asked.
 ///
 /// This process may have `limit` descriptors. What does not fit is refused while the service has it.
 pub fn ask(api_socket: &Path, limit: u64) -> Result<Inheritance, FetchError> {
+    let mut inheritance = ask_once(api_socket, limit)?;
+    for _ in 1..ASKED {
+        if !inheritance.is_empty() {
+            break;
+        }
+        inheritance = ask_once(api_socket, limit)?;
+    }
+    Ok(inheritance)
+}
+
+fn ask_once(api_socket: &Path, limit: u64) -> Result<Inheritance, FetchError> {
     let socket = beside(api_socket);
     let mut sockets = Vec::new();
     let asked = exchange(&socket, limit, &mut sockets);

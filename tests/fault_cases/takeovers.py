@@ -34,7 +34,7 @@ def broken(change):
 
 
 def gone_asker(place, first):
-    for question in (b'{"takeover":true}\n', b'{"succeed":true}\n'):
+    for question in (b'{"takeover":true}\n', b'{"succeed":true}\n', b'{"succeed":true}\n', b'{"succeed":true}\n'):
         with socket.socket(socket.AF_UNIX) as asker:
             asker.connect(os.path.join(place.data, "portbook.fds.sock"))
             asker.sendall(question)

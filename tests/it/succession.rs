@@ -260,7 +260,9 @@ fn holds_kept_by_a_supervisor_survive_a_crash() {
     let mut hammer = hammer(web);
     for _ in 0..3 {
         supervisor.say("kill");
-        assert_eq!(supervisor.hear(), "ready 8");
+        let ready = supervisor.hear();
+        let logged = || std::fs::read_to_string(&log).unwrap_or_default();
+        assert_eq!(ready, "ready 8", "{}", logged());
     }
     assert_eq!(won(&mut hammer), 0, "the port was let go of");
     assert_eq!(port_of(&json!({"name": "web"})), web);

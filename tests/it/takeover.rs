@@ -1,7 +1,8 @@
 //! A take-over is a transaction: the running service goes on as if nothing had happened unless its
 //! successor says that it answers.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
@@ -40,6 +41,10 @@ fn seen(server: &Server) -> (Vec<serde_json::Value>, String) {
     }
     let status = server.get("/api/v1/status").json();
     (leases, status["console"].to_string())
+}
+
+fn facts_of(lease: &serde_json::Value) -> [serde_json::Value; 4] {
+    ["id", "port", "state", "guard"].map(|fact| lease[fact].clone())
 }
 
 /// Runs a take-over that must fail, and returns what it said.
@@ -82,34 +87,91 @@ fn asker_that_goes_away_at_once_changes_nothing() {
     let place = Place::with_ports(NAMES + 2);
     let first = service(&place);
     let before = seen(&first);
-    for question in ["{\"takeover\":true}\n", "{\"succeed\":true}\n"] {
+    for _ in 0..3 {
+        drop(Asker::new(&place));
+        assert_eq!(seen(&first), before);
+    }
+    goes_on(&place, first, &before);
+}
+
+/// A process that asks to take over, and does nothing then.
+struct Asker(BufReader<UnixStream>);
+
+impl Asker {
+    fn new(place: &Place) -> Self {
+        Self::with(place, "{\"succeed\":true}")
+    }
+
+    fn with(place: &Place, question: &str) -> Self {
         let socket = place.data_dir().join("portbook.fds.sock");
-        // An earlier version says nothing after its question: the service ends for it if it is still
-        // there then. So it has gone before the service reads.
-        first.signal(rustix::process::Signal::STOP);
         let mut asker = UnixStream::connect(socket).unwrap();
-        asker.write_all(question.as_bytes()).unwrap();
-        drop(asker);
-        first.signal(rustix::process::Signal::CONT);
-        assert_eq!(seen(&first), before, "{question}");
+        writeln!(asker, "{question}").unwrap();
+        Self(BufReader::new(asker))
+    }
+
+    /// Reads until the service has passed all that it has.
+    fn until_passed(&mut self) {
+        let mut line = String::new();
+        while !line.contains("passed") {
+            line.clear();
+            assert_ne!(self.0.read_line(&mut line).unwrap(), 0, "turned away");
+        }
+    }
+}
+
+#[test]
+fn askers_wait_for_the_outcome_of_those_before_them() {
+    let place = Place::with_ports(NAMES + 2);
+    let first = service(&place);
+    let before = seen(&first);
+    let mut askers = [(); 4].map(|()| Asker::new(&place));
+    for asker in &mut askers {
+        asker.until_passed();
+        // Gone before it has said that it received the sockets.
+        asker.0.get_ref().shutdown(Shutdown::Both).unwrap();
     }
     goes_on(&place, first, &before);
 }
 
 #[test]
-fn asker_of_an_earlier_version_gets_the_holds_and_the_end() {
-    let place = Place::with_ports(NAMES + 1);
-    let mut first = service(&place);
-    let socket = place.data_dir().join("portbook.fds.sock");
-    let mut asker = UnixStream::connect(socket).unwrap();
-    asker.write_all(b"{\"takeover\":true}\n").unwrap();
+fn services_that_take_over_at_the_same_time_follow_one_another() {
+    let place = Place::with_ports(NAMES + 2);
+    let mut running = vec![service(&place)];
+    let before = seen(&running[0]);
+    let start = || Server::spawn(takeover(&place), &place.data_dir());
+    let asked = [start(), start(), start()];
+    running.extend(asked.map(|child| Server::of(child, &place.data_dir())));
+    eventually("one is left", || {
+        running.retain_mut(|server| match server.child.try_wait().unwrap() {
+            None => true,
+            Some(status) => {
+                assert!(status.success(), "{status}");
+                false
+            }
+        });
+        (running.len() == 1).then_some(())
+    });
+    // The record has times in milliseconds.
+    let facts = |leases: Vec<serde_json::Value>| {
+        leases
+            .into_iter()
+            .map(|lease| facts_of(&lease))
+            .collect::<Vec<_>>()
+    };
+    let (leases, console) = seen(&running[0]);
+    assert_eq!((facts(leases), console), (facts(before.0), before.1));
+}
+
+#[test]
+fn asker_of_an_earlier_version_is_told_to_stop_the_service_first() {
+    let place = Place::with_ports(NAMES + 2);
+    let first = service(&place);
+    let before = seen(&first);
     let mut said = String::new();
-    asker.read_to_string(&mut said).unwrap();
-    // Each name is held on two families.
-    assert_eq!(said, format!("{{\"holds\":{}}}\n", 2 * NAMES));
-    assert!(first.child.wait().unwrap().success());
-    let next = place.serve();
-    assert_eq!(next.living("default").len(), NAMES);
+    let mut asker = Asker::with(&place, "{\"takeover\":true}");
+    asker.0.read_to_string(&mut said).unwrap();
+    assert!(said.contains("stop this one first"), "{said}");
+    goes_on(&place, first, &before);
 }
 
 #[test]

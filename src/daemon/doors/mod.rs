@@ -157,14 +157,10 @@ impl Doors {
             .try_for_each(|door| door.listener.listen())
     }
 
-    /// Copies of the sockets of a kind, or of all, for a successor.
-    pub(super) fn copies(&self, only: Option<Kind>) -> io::Result<Vec<OwnedFd>> {
-        let doors = self.doors();
-        let wanted = doors
-            .iter()
-            .filter(|door| only.is_none_or(|only| door.kind == only));
+    /// Copies of the sockets, for a successor.
+    pub(super) fn copies(&self) -> io::Result<Vec<OwnedFd>> {
         let copy = |door: &Door| Ok(fcntl_dupfd_cloexec(door.listener.as_fd(), 0)?);
-        wanted.map(copy).collect()
+        self.doors().iter().map(copy).collect()
     }
 
     /// Closes every door.
