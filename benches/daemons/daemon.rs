@@ -1,0 +1,127 @@
+//! A daemon: three processes, of which the last one serves.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::process::parent_id;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::ValueEnum;
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::common::api::Api;
+use crate::common::now;
+use crate::common::place::Place;
+
+/// Longest wait for the end of a lease.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// One of the processes.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum Stage {
+    /// The program that `run` becomes.
+    First,
+    /// Starts the server and ends.
+    Second,
+    /// The server.
+    Server,
+}
+
+/// In the role of a daemon's process: the first two start the next one and end.
+pub fn be(stage: Stage, port: u16) -> Result<()> {
+    let next = match stage {
+        Stage::First => "second",
+        Stage::Second => "server",
+        Stage::Server => return serve(port),
+    };
+    let program = std::env::current_exe()?;
+    let mut command = Command::new(program);
+    let port = port.to_string();
+    command.args(["daemon", next, port.as_str()]);
+    command.stdin(Stdio::null()).spawn()?;
+    Ok(())
+}
+
+/// Waits until its parents have ended, binds, and says so.
+fn serve(port: u16) -> Result<()> {
+    let parent = std::env::var("PORTBOOK_BENCH_PARENT").unwrap_or_default();
+    while parent_id().to_string() != parent {
+        std::thread::yield_now();
+    }
+    let lease = std::env::var("PORTBOOK_LEASE").context("no lease")?;
+    // The listener of the standard library sets SO_REUSEADDR.
+    match TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)) {
+        Ok(listener) => {
+            println!("{lease} {}", std::process::id());
+            std::io::stdout().flush()?;
+            for visitor in listener.incoming() {
+                drop(visitor);
+            }
+        }
+        Err(_) => println!("refused"),
+    }
+    Ok(())
+}
+
+/// A daemon whose server listens.
+pub struct Daemon {
+    lease: String,
+    server: Pid,
+}
+
+impl Daemon {
+    /// Starts one. `None` if it was shut out.
+    pub fn start(place: &Place) -> Result<Option<Self>> {
+        let program = std::env::current_exe()?;
+        let mut command = place.command();
+        command.args(["run", "--wait", "30s", "--"]).arg(program);
+        command.args(["daemon", "first", "{port}"]);
+        // Orphans become children of init, or of what takes its place.
+        command.env("PORTBOOK_BENCH_PARENT", adopter()?.to_string());
+        let mut first = command.stdout(Stdio::piped()).spawn()?;
+        let mut said = BufReader::new(first.stdout.take().context("no stdout")?);
+        ensure!(first.wait()?.success(), "the daemon did not start");
+        let mut line = String::new();
+        said.read_line(&mut line)?;
+        if line.trim() == "refused" {
+            return Ok(None);
+        }
+        let (lease, pid) = line.trim().split_once(' ').context("no lease")?;
+        let server = Pid::from_raw(pid.parse()?).context("no pid")?;
+        let lease = lease
+            .split([' ', ','])
+            .next()
+            .context("no lease")?
+            .to_owned();
+        Ok(Some(Self { lease, server }))
+    }
+
+    /// Whether its lease has ended.
+    pub fn has_ended(&self, api: &mut Api) -> Result<bool> {
+        let answer = api.ask("GET", &format!("/api/v1/leases/{}", self.lease), None)?;
+        ensure!(answer.status == 200, "{}", answer.body);
+        let state = answer.body["state"].as_str();
+        Ok(!matches!(state, Some("handed" | "active")))
+    }
+
+    /// Kills the server. Returns the time until its lease has ended.
+    pub fn kill(self, api: &mut Api) -> Result<Duration> {
+        let begin = now();
+        kill_process(self.server, Signal::KILL)?;
+        while begin.elapsed() < PATIENCE {
+            if self.has_ended(api)? {
+                return Ok(begin.elapsed());
+            }
+        }
+        bail!("lease {} did not end within {PATIENCE:?}", self.lease);
+    }
+}
+
+/// The process that orphans of this one are given to.
+fn adopter() -> Result<u32> {
+    let orphan = r"sh -c 'sleep 0.2; ps -o ppid= -p $$' & ";
+    let said = Command::new("sh").args(["-c", orphan]).output()?;
+    let text = String::from_utf8(said.stdout)?;
+    text.trim().parse().context("ps names no parent")
+}
