@@ -24,7 +24,8 @@ use actix_web::web::Data;
 use actix_web::{HttpMessage, HttpRequest, ResponseError};
 use tokio::net::unix::UCred;
 
-use self::hosts::{is_foreign, is_ours};
+pub use self::hosts::is_foreign;
+use self::hosts::is_ours;
 use self::session::{Origin, Sessions, Shown};
 pub use self::token::Token;
 pub use self::viewer::Viewer;

@@ -3,7 +3,7 @@
 use actix_web::http::header::HeaderMap;
 
 /// Whether the browser's headers name a page of another site as the source of the request.
-pub(super) fn is_foreign(headers: &HeaderMap, extra_hosts: &[String]) -> bool {
+pub fn is_foreign(headers: &HeaderMap, extra_hosts: &[String]) -> bool {
     let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
     let foreign_site =
         text("sec-fetch-site").is_some_and(|site| !matches!(site, "same-origin" | "none"));

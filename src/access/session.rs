@@ -37,6 +37,17 @@ pub enum Origin {
     Address(IpAddr),
 }
 
+/// Outcome of a code that was shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Redeemed {
+    /// Session that it opened.
+    Opened(String),
+    /// The code is of this user, whom the visitor may not become. It stays valid.
+    Denied(u32),
+    /// It was used, has run out or never existed.
+    Unknown,
+}
+
 /// Result of a look-up of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shown {
@@ -89,15 +100,25 @@ impl Sessions {
         add(&mut self.known().codes, uid, None, until)
     }
 
-    /// Opens a session with a code. `None` if the code was used, has run out or never existed.
-    pub fn redeem(&self, code: &str, origin: Origin) -> io::Result<Option<String>> {
+    /// Opens a session with a code, if the visitor may become its user.
+    pub fn redeem(
+        &self,
+        code: &str,
+        origin: Origin,
+        may_become: impl FnOnce(u32) -> bool,
+    ) -> io::Result<Redeemed> {
         let mut known = self.known();
         let found = known.codes.iter().position(|secret| secret.is(code));
-        let Some(code) = found.map(|index| known.codes.swap_remove(index)) else {
-            return Ok(None);
+        let Some(index) = found else {
+            return Ok(Redeemed::Unknown);
         };
+        let uid = known.codes[index].uid;
+        if !may_become(uid) {
+            return Ok(Redeemed::Denied(uid));
+        }
+        known.codes.swap_remove(index);
         drop(known);
-        self.open(code.uid, origin).map(Some)
+        self.open(uid, origin).map(Redeemed::Opened)
     }
 
     /// Opens a session of a user who was identified by other means.
@@ -182,9 +203,15 @@ mod tests {
     fn a_code_opens_one_session() {
         let sessions = Sessions::new(Clock::manual());
         let code = sessions.invite(7).unwrap();
-        let session = sessions.redeem(&code, HERE).unwrap().unwrap();
+        let denied = sessions.redeem(&code, HERE, |uid| uid != 7).unwrap();
+        assert_eq!(denied, Redeemed::Denied(7));
+        let Redeemed::Opened(session) = sessions.redeem(&code, HERE, |uid| uid == 7).unwrap()
+        else {
+            panic!("the code is valid still");
+        };
         assert_eq!(sessions.shown(&session, || HERE), Shown::By(7));
-        assert_eq!(sessions.redeem(&code, HERE).unwrap(), None);
+        let again = sessions.redeem(&code, HERE, |_| true).unwrap();
+        assert_eq!(again, Redeemed::Unknown);
         assert_eq!(sessions.shown(&code, || HERE), Shown::Unknown);
         sessions.close(&session);
         assert_eq!(sessions.shown(&session, || HERE), Shown::Unknown);
@@ -196,7 +223,8 @@ mod tests {
         let sessions = Sessions::new(clock.clone());
         let late = sessions.invite(7).unwrap();
         clock.advance(CODE_LASTS);
-        assert_eq!(sessions.redeem(&late, HERE).unwrap(), None);
+        let late = sessions.redeem(&late, HERE, |_| true).unwrap();
+        assert_eq!(late, Redeemed::Unknown);
         let used = sessions.open(7, HERE).unwrap();
         let unused = sessions.open(8, HERE).unwrap();
         clock.advance(SESSION_LASTS.saturating_sub(Duration::from_secs(1)));

@@ -10,8 +10,8 @@ use serde::Deserialize;
 use super::errors::PageError;
 use super::frame::{Frame, Params};
 use super::page::{Page, see};
-use crate::access::session::Origin;
-use crate::access::{ConsoleAuth, Peer, cookie};
+use crate::access::session::{Origin, Redeemed};
+use crate::access::{ConsoleAuth, Peer, cookie, is_foreign};
 use crate::api::problem::{Code, Problem};
 
 #[derive(Debug, Template)]
@@ -43,13 +43,24 @@ pub(super) async fn show(
     let Some(code) = params.get("code") else {
         return Ok(Page(LoginPage { frame }).answer());
     };
-    let session = door
-        .sessions
-        .redeem(code, origin(&request)?)
-        .map_err(|error| no_random(&error))?;
-    let Some(session) = session else {
-        let detail = "this code was used already or is older than a minute: `portbook dashboard` makes a new one";
-        return Err(Problem::new(Code::Unauthorized, detail).into());
+    let origin = origin(&request)?;
+    // Another local user may lead this browser here with a code of their own, to have its user act for
+    // them. Pages on disk count as foreign too, and `dashboard` opens one with a code of its own user.
+    let is_led = is_foreign(request.headers(), &door.extra_hosts);
+    let may_become = |uid| !is_led || [0, door.uid].contains(&uid) || origin == Origin::User(uid);
+    let redeemed = door.sessions.redeem(code, origin, may_become);
+    let session = match redeemed.map_err(|error| no_random(&error))? {
+        Redeemed::Opened(session) => session,
+        Redeemed::Denied(uid) => {
+            let detail = format!(
+                "a page of another site leads to a login as the user with uid {uid}, as whom this browser does not run: type the address in if you mean it"
+            );
+            return Err(Problem::new(Code::Forbidden, detail).into());
+        }
+        Redeemed::Unknown => {
+            let detail = "this code was used already or is older than a minute: `portbook dashboard` makes a new one";
+            return Err(Problem::new(Code::Unauthorized, detail).into());
+        }
     };
     // The code is used up. It is left out of the page all the same.
     let frame = Frame {

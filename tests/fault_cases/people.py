@@ -38,7 +38,7 @@ def another_user(place):
     home = os.path.join(place.folder, "other")
     os.mkdir(home)
     os.chown(home, 12345, 12345)
-    env = {"HOME": home, "PORTBOOK_DATA_DIR": os.path.join(home, "data"), "PORTBOOK_CLIENT__TRUSTED_UIDS": "0"}
+    env = {"HOME": home, "PORTBOOK_DATA_DIR": os.path.join(home, "data")}
     wrong, tries = [], 0
     for words in (
         ["release", "secret"], ["release", lease], ["release", str(port)], ["renew", "secret"], ["renew", lease],

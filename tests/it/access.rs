@@ -2,9 +2,11 @@
 //! headers of every answer.
 
 use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
 
 use serde_json::Value;
 
+use crate::host::skipped;
 use crate::support::{Answer, Place, Server};
 
 const LEASES: &str = "/api/v1/leases";
@@ -363,4 +365,42 @@ fn the_socket_of_a_group_is_0660() {
     let server = place.serve();
     let mode = server.socket().metadata().unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o660);
+}
+
+#[test]
+fn page_of_another_site_logs_the_browser_in_as_its_own_user_alone() {
+    if !rustix::process::geteuid().is_root() {
+        return skipped("logins of others", "it takes root to be two users");
+    }
+    let mut place = Place::with_ports(1);
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    let socket = folder.path().join("shared.sock");
+    place.set("PORTBOOK_SOCKET", socket.to_str().unwrap());
+    // The other user stays in the group of root.
+    place.set("PORTBOOK_SOCKET_MODE", "0660");
+    let server = place.serve();
+    let login = |prefix: &[&str]| {
+        let (program, arguments) = prefix.split_first().unwrap();
+        let asked = Command::new(program)
+            .args(arguments)
+            .args(["curl", "-sS", "-X", "POST", "--unix-socket"])
+            .arg(&socket)
+            .arg("http://localhost/api/v1/logins")
+            .output()
+            .unwrap();
+        let answer: Value =
+            serde_json::from_slice(&asked.stdout).unwrap_or_else(|_| panic!("{asked:?}"));
+        answer["path"].as_str().unwrap().to_owned()
+    };
+    let opens = |path: &str, site: &str| server.web("GET", path, &[("Sec-Fetch-Site", site)]);
+    let theirs = login(&["setpriv", "--reuid=65534", "--regid=0", "--clear-groups"]);
+    let refused = opens(&theirs, "cross-site");
+    assert_eq!(refused.status, 403, "{theirs}: {refused:?}");
+    assert!(refused.body.contains("uid 65534"), "{}", refused.body);
+    assert!(!refused.head.to_lowercase().contains("set-cookie"));
+    // Typed in, it is the user's own will.
+    assert_eq!(opens(&theirs, "none").status, 200);
+    // `dashboard` opens a page on disk, which leads on.
+    assert_eq!(opens(&login(&["env"]), "cross-site").status, 200);
 }
