@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::caller::Mode;
 use super::journal::Journal;
 use super::keeper::gone::Folders;
+use super::keeper::survivor::Searches;
 use super::keeper::suspects::Repairs;
 use super::learning::Learning;
 use super::leases::Leases;
@@ -52,6 +53,8 @@ pub(super) struct Engine {
     /// Names of containers on ports.
     pub(super) containers: Guarded<Containers>,
     pub(super) pidfds: Pidfds,
+    /// Looks for what ended owners left behind.
+    pub(super) searches: Searches,
     /// Whether a task listens to the kernel's news of interfaces.
     pub(super) is_watching: AtomicBool,
     pub(super) runtime: tokio::runtime::Handle,
@@ -84,6 +87,7 @@ impl Engine {
             elsewhere: Guarded::default(),
             containers: Guarded::default(),
             pidfds: Pidfds::default(),
+            searches: Searches::default(),
             is_watching: AtomicBool::new(false),
             runtime: tokio::runtime::Handle::current(),
             descriptor_limit: descriptor_limit(mode),

@@ -6,10 +6,13 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::oneshot;
+
 use crate::domain::container as names;
 use crate::domain::lease::{Guard, Lease, LeaseId, Owner, State};
 use crate::engine::{
-    engine::Engine, keeper::container, look::listeners_of, refusal::Refusal, sight::Inodes,
+    engine::Engine, keeper::container, lock::Guarded, look::listeners_of, refusal::Refusal,
+    sight::Inodes,
 };
 use crate::host::occupancy::{has_socket, processes_with};
 use crate::host::process::{self, Origin};
@@ -42,6 +45,7 @@ impl Family {
 }
 
 /// The heir of a lease.
+#[derive(Debug)]
 struct Heir {
     owner: Owner,
     /// Whether it has a socket on the port.
@@ -50,6 +54,7 @@ struct Heir {
 }
 
 /// A look for the heir of a lease whose owner has ended.
+#[derive(Debug)]
 struct Search {
     lease: Arc<Lease>,
     family: Family,
@@ -68,12 +73,6 @@ impl Search {
             lease,
             family,
         }
-    }
-
-    /// Finds the survivors, and among them the heir.
-    fn heir(mut self) -> Option<Heir> {
-        self.find_members();
-        self.heir_among_members()
     }
 
     /// Picks the survivor that has the port, else the oldest, if the program had not come to the port
@@ -99,13 +98,8 @@ impl Search {
         })
     }
 
-    fn find_members(&mut self) {
+    fn add_members(&mut self, found: Vec<Owner>) {
         self.family.members.retain(process::is_running);
-        let lease = self.lease.id.to_string();
-        let found = match &self.family.origin {
-            Some(origin) => origin.left_behind(&lease),
-            None => all_marked(&lease),
-        };
         for member in found {
             if !self.family.members.iter().any(|known| known.is(&member)) {
                 self.family.members.push(member);
@@ -134,10 +128,64 @@ fn holder_of(members: &[Owner], inodes: &Inodes) -> Option<Owner> {
     members.iter().find(has).cloned()
 }
 
-fn all_marked(lease: &str) -> Vec<Owner> {
-    let mut marked = process::marked();
-    let pids = marked.remove(lease).unwrap_or_default().into_iter();
-    pids.filter_map(|pid| process::owner(pid).ok()).collect()
+/// Looks for heirs that are asked for at the same time: when many owners end at once the processes are
+/// read once for all of them.
+#[derive(Debug, Default)]
+pub(in crate::engine) struct Searches {
+    queue: Guarded<Vec<Queued>>,
+    turn: tokio::sync::Mutex<()>,
+}
+
+#[derive(Debug)]
+struct Queued {
+    search: Search,
+    heir: oneshot::Sender<Option<Heir>>,
+}
+
+impl Searches {
+    /// Finds the survivors, and among them the heir.
+    async fn heir(&self, search: Search) -> Option<Heir> {
+        let (heir, found) = oneshot::channel();
+        self.queue.with(|queue| queue.push(Queued { search, heir }));
+        let turn = self.turn.lock().await;
+        let queue = self.queue.with(std::mem::take);
+        // Empty if another one's turn has served this search too.
+        if !queue.is_empty() {
+            // A panic there closes the channels.
+            drop(tokio::task::spawn_blocking(move || look(queue)).await);
+        }
+        drop(turn);
+        found.await.ok().flatten()
+    }
+}
+
+/// Looks for the heirs of leases whose owners have ended.
+fn look(queue: Vec<Queued>) {
+    let ids: Vec<String> = queue
+        .iter()
+        .map(|queued| queued.search.lease.id.to_string())
+        .collect();
+    let of_origin = queue.iter().zip(&ids);
+    let programs: Vec<(&Origin, &str)> = of_origin
+        .filter_map(|(queued, id)| Some((queued.search.family.origin.as_ref()?, id.as_str())))
+        .collect();
+    let mut left_behind = process::left_behind(&programs).into_iter();
+    let mut marked = None;
+    for (mut queued, id) in queue.into_iter().zip(&ids) {
+        let found = match queued.search.family.origin {
+            Some(_) => left_behind.next().unwrap_or_default(),
+            None => owners_of(marked.get_or_insert_with(process::marked), id),
+        };
+        queued.search.add_members(found);
+        // The asker may be gone, at the end of the service.
+        drop(queued.heir.send(queued.search.heir_among_members()));
+    }
+}
+
+/// Living processes with the mark of a lease.
+fn owners_of(marked: &HashMap<String, Vec<u32>>, lease: &str) -> Vec<Owner> {
+    let pids = marked.get(lease).into_iter().flatten();
+    pids.filter_map(|pid| process::owner(*pid).ok()).collect()
 }
 
 /// Outcome of the search for an heir.
@@ -161,8 +209,7 @@ pub(super) async fn inherit(
         return Inherited::Nothing;
     };
     let search = Search::new(engine, lease, family);
-    let found = tokio::task::spawn_blocking(move || search.heir()).await;
-    let Ok(Some(heir)) = found else {
+    let Some(heir) = engine.searches.heir(search).await else {
         return Inherited::Nothing;
     };
     let family = heir.family.clone();
@@ -238,8 +285,7 @@ impl AfterStart {
             return lease;
         }
         let marked = self.marked.get_or_insert_with(process::marked);
-        let pids = marked.get(&lease.id.to_string()).into_iter().flatten();
-        let members = pids.filter_map(|pid| process::owner(*pid).ok()).collect();
+        let members = owners_of(marked, &lease.id.to_string());
         let family = Family {
             origin: None,
             members,

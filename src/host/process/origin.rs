@@ -5,9 +5,13 @@
 //! ancestors, which the kernel lists (`proc_tid_children(5)`): a few reads, on a host with thousands
 //! of processes too.
 
+mod census;
+
 use std::collections::BTreeSet;
 
-use super::{Directory, Mark, Owner, ProcessError, Stat, lineage, mark_of, owner};
+use census::{Census, Facts};
+
+use super::{Directory, Mark, Owner, ProcessError, Stat, lineage, owner};
 
 /// Maximum number of processes that one program can leave behind and that are found.
 const MOST: usize = 4096;
@@ -19,22 +23,89 @@ const RECENT_TICKS: u64 = 200;
 /// Maximum number of looks for what one program left behind.
 const LOOKS: usize = 16;
 
+/// Finds the living processes that descend from programs, each of which has ended: those with the mark
+/// of its lease, those that share its group, session or unit and hide their environment, and all
+/// that descend from these. Oldest first, in the order of the programs.
+///
+/// The programs are looked for at the same time, so that many that end at once cost little more than
+/// one.
+pub fn left_behind(programs: &[(&Origin, &str)]) -> Vec<Vec<Owner>> {
+    let searches = programs.iter();
+    let mut searches: Vec<_> = searches
+        .map(|(origin, lease)| Search::new(origin, lease))
+        .collect();
+    for _ in 0..LOOKS {
+        // Made after the end of every program, so it has all that they left behind.
+        let mut census = Census::default();
+        let open = searches.iter_mut().filter(|search| !search.is_done);
+        open.for_each(|search| search.look(&mut census));
+        if searches.iter().all(|search| search.is_done) {
+            break;
+        }
+    }
+    searches.into_iter().map(Search::found).collect()
+}
+
 /// Looks for what a program left behind.
-#[derive(Default)]
-struct Search {
+struct Search<'p> {
+    origin: &'p Origin,
+    lease: &'p str,
     found: Vec<Owner>,
     /// Processes that ended between the list of them and the look at them. Such a one, for instance
     /// the first of the two forks of a daemon, may have left another behind in its turn.
     ended: BTreeSet<u32>,
+    is_done: bool,
 }
 
-impl Search {
-    /// Notes a process that is found to have ended, and passes on all else.
-    fn read<T>(&mut self, pid: u32, looked: Result<T, ProcessError>) -> Option<T> {
-        if matches!(looked, Err(ProcessError::Gone(_))) {
-            self.ended.insert(pid);
+impl<'p> Search<'p> {
+    const fn new(origin: &'p Origin, lease: &'p str) -> Self {
+        Self {
+            origin,
+            lease,
+            found: Vec::new(),
+            ended: BTreeSet::new(),
+            is_done: false,
         }
-        looked.ok()
+    }
+
+    fn look(&mut self, census: &mut Census) {
+        let ended = self.ended.len();
+        let mut found = BTreeSet::new();
+        let orphans = self.origin.orphans(census);
+        let mut next = orphans.unwrap_or_else(|| census.all().clone());
+        next.retain(|pid| self.is_kin(*pid, census));
+        while let Some(pid) = next.pop() {
+            if pid != self.origin.pid && found.len() < MOST && found.insert(pid) {
+                next.extend(census.children(pid).into_iter().flatten());
+            }
+        }
+        self.found.clear();
+        for pid in found {
+            match owner(pid) {
+                Ok(owner) => self.found.push(owner),
+                Err(ProcessError::Gone(_)) => drop(self.ended.insert(pid)),
+                Err(_) => {}
+            }
+        }
+        self.is_done = self.ended.len() == ended;
+    }
+
+    fn is_kin(&mut self, pid: u32, census: &mut Census) -> bool {
+        match census.facts(pid) {
+            Facts::Gone => {
+                self.ended.insert(pid);
+                false
+            }
+            Facts::Unreadable => false,
+            Facts::Marked(mark) => mark.names(self.lease),
+            Facts::Unmarked(mark, stat) => self.origin.is_kin(pid, mark, stat),
+        }
+    }
+
+    fn found(mut self) -> Vec<Owner> {
+        self.found
+            .sort_by_key(|owner| (owner.start_ticks, owner.pid));
+        self.found
     }
 }
 
@@ -65,52 +136,21 @@ impl Origin {
         })
     }
 
-    /// Finds the living processes that descend from the program, which has ended: those with the mark
-    /// of the lease, those that share its group, session or unit and hide their environment, and all
-    /// that descend from these. Oldest first.
-    pub fn left_behind(&self, lease: &str) -> Vec<Owner> {
-        let mut search = Search::default();
-        for _ in 0..LOOKS {
-            let ended = search.ended.len();
-            search.found = self.look(lease, &mut search);
-            if search.ended.len() == ended {
-                break;
-            }
-        }
-        search
-            .found
-            .sort_by_key(|owner| (owner.start_ticks, owner.pid));
-        search.found
-    }
-
-    fn look(&self, lease: &str, search: &mut Search) -> Vec<Owner> {
-        let mut found = BTreeSet::new();
-        let mut next = self.orphans().unwrap_or_else(super::all);
-        next.retain(|pid| search.read(*pid, self.is_kin(*pid, lease)) == Some(true));
-        while let Some(pid) = next.pop() {
-            if pid != self.pid && found.len() < MOST && found.insert(pid) {
-                next.extend(children(pid).unwrap_or_default());
-            }
-        }
-        let owners = found.into_iter().map(|pid| (pid, owner(pid)));
-        owners
-            .filter_map(|(pid, owner)| search.read(pid, owner))
-            .collect()
-    }
-
     /// Lists children of the ancestors that are younger than the program. `None` if the kernel does
     /// not list children, or no ancestor is known any more.
-    fn orphans(&self) -> Option<Vec<u32>> {
-        let ancestors = self.ancestors()?.into_iter();
-        let listed: Vec<BTreeSet<u32>> = ancestors.map(children).collect::<Option<_>>()?;
+    fn orphans(&self, census: &mut Census) -> Option<Vec<u32>> {
+        let ancestors = self.ancestors()?;
+        for ancestor in &ancestors {
+            census.children(*ancestor)?;
+        }
         // Read after the lists: a pid in them is not newer, and an old one is no longer taken for new.
         let last = last_pid()?;
-        let listed = listed.into_iter().flatten();
-        Some(
-            listed
-                .filter(|pid| is_between(*pid, self.pid, last))
-                .collect(),
-        )
+        let mut orphans = Vec::new();
+        for ancestor in ancestors {
+            let children = census.children(ancestor)?.iter().copied();
+            orphans.extend(children.filter(|pid| is_between(*pid, self.pid, last)));
+        }
+        Some(orphans)
     }
 
     /// Processes that may have become the parent of what the program left behind.
@@ -123,27 +163,17 @@ impl Origin {
         Some(above.chain([1]).collect())
     }
 
-    fn is_kin(&self, pid: u32, lease: &str) -> Result<bool, ProcessError> {
-        let mark = mark_of(pid);
-        if let Mark::Leases(_) = &mark {
-            return Ok(mark.names(lease));
+    /// Whether a process without a mark is kin of the program.
+    fn is_kin(&self, pid: u32, mark: &Mark, stat: &Stat) -> bool {
+        if stat.start_ticks < self.start_ticks {
+            return false;
         }
-        let directory = Directory::open(pid)?;
-        let stat = directory.stat()?;
-        if stat.is_zombie() || stat.is_exiting() {
-            return Err(ProcessError::Gone(pid));
-        }
-        let shares = match mark {
-            _ if stat.start_ticks < self.start_ticks => false,
-            Mark::Leases(_) | Mark::Absent => self.leads(&stat),
-            Mark::Blank => {
-                self.leads(&stat)
-                    || self.is_in_unit(&directory)
-                    || self.is_daemon(&stat, &directory)
+        self.leads(stat)
+            || match mark {
+                Mark::Leases(_) | Mark::Absent => false,
+                Mark::Blank => self.is_in_unit(pid) || self.is_daemon(pid, stat),
+                Mark::Hidden => self.is_in_unit(pid),
             }
-            Mark::Hidden => self.leads(&stat) || self.is_in_unit(&directory),
-        };
-        Ok(shares)
     }
 
     /// Whether the program was the leader of the group or session of a process.
@@ -152,13 +182,14 @@ impl Origin {
     }
 
     /// Whether a process without an environment has just left the session, as daemons do.
-    fn is_daemon(&self, stat: &Stat, directory: &Directory) -> bool {
+    fn is_daemon(&self, pid: u32, stat: &Stat) -> bool {
         let has_left = stat.session != self.session;
-        has_left && is_recent(stat) && directory.uid().ok() == Some(self.uid)
+        has_left && is_recent(stat) && super::uid(pid).ok() == Some(self.uid)
     }
 
-    fn is_in_unit(&self, directory: &Directory) -> bool {
-        self.unit.is_some() && unit_of(directory) == self.unit
+    fn is_in_unit(&self, pid: u32) -> bool {
+        let unit = || Directory::open(pid).ok().as_ref().and_then(unit_of);
+        self.unit.is_some() && unit() == self.unit
     }
 }
 
@@ -191,40 +222,6 @@ const fn is_between(pid: u32, first: u32, last: u32) -> bool {
 fn last_pid() -> Option<u32> {
     let text = std::fs::read_to_string("/proc/loadavg").ok()?;
     text.split_ascii_whitespace().nth(4)?.parse().ok()
-}
-
-/// Maximum number of reads of the children of a process.
-const READS: usize = 16;
-
-/// Children of all threads of a process. `None` if the kernel does not list them
-/// (`CONFIG_PROC_CHILDREN`).
-///
-/// The kernel may leave a child out when another one ends during the read
-/// (`proc_tid_children(5)`), so they are read until two reads are equal.
-fn children(pid: u32) -> Option<BTreeSet<u32>> {
-    let mut all = BTreeSet::new();
-    let mut before = read_children(pid)?;
-    for _ in 1..READS {
-        let now = read_children(pid)?;
-        let is_settled = now == before;
-        all.extend(std::mem::replace(&mut before, now));
-        if is_settled {
-            break;
-        }
-    }
-    all.extend(before);
-    Some(all)
-}
-
-fn read_children(pid: u32) -> Option<Vec<u32>> {
-    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).ok()?;
-    let mut children = Vec::new();
-    for task in tasks.flatten() {
-        let text = std::fs::read_to_string(task.path().join("children")).ok()?;
-        let pids = text.split_ascii_whitespace();
-        children.extend(pids.filter_map(|pid| pid.parse::<u32>().ok()));
-    }
-    Some(children)
 }
 
 #[cfg(test)]

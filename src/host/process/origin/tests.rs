@@ -6,9 +6,13 @@ use std::process::{Child, Command, Stdio};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::*;
-use crate::host::process::MARK;
+use crate::host::process::{MARK, mark_of};
 
 const LEASE: &str = "01930000-0000-7000-8000-000000000001";
+
+fn left_behind_by(origin: &Origin, lease: &str) -> Vec<Owner> {
+    left_behind(&[(origin, lease)]).remove(0)
+}
 
 /// A program that says the pid of a process that it left behind, and has ended.
 struct Ended {
@@ -37,7 +41,7 @@ impl Ended {
     }
 
     fn is_found(&self) -> bool {
-        let found = self.origin.left_behind(LEASE);
+        let found = left_behind_by(&self.origin, LEASE);
         found.iter().any(|owner| owner.pid == self.left)
     }
 }
@@ -63,6 +67,22 @@ fn young_process_without_environment_is_found_outside_the_session() {
 }
 
 #[test]
+fn programs_that_end_at_once_are_told_apart() {
+    let ended = [
+        Ended::run(""),
+        Ended::run(""),
+        Ended::run("PORTBOOK_LEASE=other"),
+    ];
+    let programs = ended.each_ref().map(|ended| (&ended.origin, LEASE));
+    let found = left_behind(&programs);
+    let pids = |found: &[Owner]| found.iter().map(|owner| owner.pid).collect::<Vec<_>>();
+    // Both programs of the lease are answered with all that has its mark and is younger.
+    assert!(pids(&found[0]).contains(&ended[0].left));
+    assert!(pids(&found[1]).contains(&ended[1].left));
+    assert!(!pids(&found[2]).contains(&ended[2].left));
+}
+
+#[test]
 fn process_of_another_lease_is_not_found() {
     assert!(!Ended::run("PORTBOOK_LEASE=other").is_found());
 }
@@ -71,7 +91,7 @@ fn process_of_another_lease_is_not_found() {
 fn all_processes_are_searched_without_known_ancestors() {
     let mut ended = Ended::run("");
     (ended.origin.parent, ended.origin.session) = (0, 0);
-    assert_eq!(ended.origin.orphans(), None);
+    assert_eq!(ended.origin.orphans(&mut Census::default()), None);
     assert!(ended.is_found());
 }
 
@@ -100,10 +120,10 @@ fn process_is_found_while_its_parents_end_one_after_another() {
             .unwrap();
         let origin = Origin::of(&owner(program.id()).unwrap()).unwrap();
         program.wait().unwrap();
-        assert!(!origin.left_behind(&forking).is_empty());
+        assert!(!left_behind_by(&origin, &forking).is_empty());
         // Its end of the pipe closes when all but the last have ended.
         std::io::copy(&mut program.stdout.unwrap(), &mut std::io::sink()).unwrap();
-        let left = origin.left_behind(&forking).into_iter();
+        let left = left_behind_by(&origin, &forking).into_iter();
         for left in left.filter(|left| mark_of(left.pid).names(&forking)) {
             let pid = i32::try_from(left.pid).ok().and_then(Pid::from_raw);
             kill_process(pid.unwrap(), Signal::KILL).unwrap();
