@@ -29,17 +29,19 @@ pub(super) async fn run(engine: &Arc<Engine>) {
     }
 }
 
-/// Looks at every lease that has been handed out: who listens there?
+/// Looks for listeners on every lease that has been handed out, and on names whose owner went from beside
+/// an outsider.
 pub(super) async fn observe(engine: &Arc<Engine>) {
     let me = std::process::id();
     let handed = engine.leases.filtered(|lease| {
         let states = [State::Handed, State::Active, State::Degraded, State::Lost];
         states.contains(&lease.state) && lease.owner.as_ref().is_none_or(|owner| owner.pid != me)
     });
-    observe_these(engine, handed).await;
+    let away = engine.leases.reserved_with_outsiders();
+    observe_these(engine, [handed, away].concat()).await;
 }
 
-/// Looks at these leases: who listens there?
+/// Looks for listeners on these leases.
 pub(super) async fn observe_these(engine: &Arc<Engine>, handed: Vec<Arc<Lease>>) {
     if handed.is_empty() {
         return;

@@ -228,6 +228,26 @@ fn each_outsider_is_told_once() {
 }
 
 #[test]
+fn outsider_that_goes_with_the_owner_is_forgotten() {
+    let place = Place::with_ports(1);
+    let server = place.serve();
+    let owner = owner(&place, &["--name", "web"], "127.0.0.1", "tcp");
+    let lease = active(&server);
+    let outsider = outsider("::1", port(&lease), "tcp", None);
+    eventually("the lease shows the outsider", || {
+        let lease = now(&server, &lease);
+        (!outsiders(&lease).is_empty()).then_some(())
+    });
+    // Both between two looks.
+    drop((outsider, owner));
+    eventually("the outsider is forgotten", || {
+        let lease = now(&server, &lease);
+        let is_gone = outsiders(&lease).is_empty() && lease["state"] == "reserved";
+        is_gone.then_some(())
+    });
+}
+
+#[test]
 fn owner_of_a_neighbouring_lease_is_no_outsider() {
     let place = Place::with_ports(2);
     let server = place.serve();

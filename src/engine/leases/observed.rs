@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::Leases;
 use crate::domain::hint::{Hint, HintKind};
-use crate::domain::lease::{Handover, Lease, LeaseId, Owner};
+use crate::domain::lease::{Handover, Lease, LeaseId, Owner, State};
 use crate::domain::outsider::Outsider;
 use crate::domain::port::{Port, Protocol};
 use crate::engine::sight::{Found, Inodes, Known, Seen};
@@ -185,6 +185,19 @@ impl Leases {
         self.state.with(|state| {
             let observed = state.observed.iter();
             observed.map(|(id, one)| (*id, one.of_owner())).collect()
+        })
+    }
+
+    /// Returns the leases of absent owners on whose ports the last look found outsiders.
+    pub(in crate::engine) fn reserved_with_outsiders(&self) -> Vec<Arc<Lease>> {
+        self.state.with(|state| {
+            let beset = state
+                .observed
+                .iter()
+                .filter(|(_, one)| !one.outsiders.is_empty());
+            let leases = beset.filter_map(|(id, _)| state.books.get(*id));
+            let reserved = leases.filter(|lease| lease.state == State::Reserved);
+            reserved.cloned().collect()
         })
     }
 
