@@ -45,7 +45,7 @@ pub fn be(stage: Stage, port: u16) -> Result<()> {
 
 /// Waits until its parents have ended, binds, and says so.
 fn serve(port: u16) -> Result<()> {
-    let parent = std::env::var("PORTBOOK_BENCH_PARENT").unwrap_or_default();
+    let parent = std::env::var("BENCH_PARENT").unwrap_or_default();
     while parent_id().to_string() != parent {
         std::thread::yield_now();
     }
@@ -72,13 +72,12 @@ pub struct Daemon {
 
 impl Daemon {
     /// Starts one. `None` if it was shut out.
-    pub fn start(place: &Place) -> Result<Option<Self>> {
+    pub fn start(place: &Place, adopter: u32) -> Result<Option<Self>> {
         let program = std::env::current_exe()?;
         let mut command = place.command();
         command.args(["run", "--wait", "30s", "--"]).arg(program);
         command.args(["daemon", "first", "{port}"]);
-        // Orphans become children of init, or of what takes its place.
-        command.env("PORTBOOK_BENCH_PARENT", adopter()?.to_string());
+        command.env("BENCH_PARENT", adopter.to_string());
         let mut first = command.stdout(Stdio::piped()).spawn()?;
         let mut said = BufReader::new(first.stdout.take().context("no stdout")?);
         ensure!(first.wait()?.success(), "the daemon did not start");
@@ -118,8 +117,8 @@ impl Daemon {
     }
 }
 
-/// The process that orphans of this one are given to.
-fn adopter() -> Result<u32> {
+/// The process that orphans of this one are given to: init, or what takes its place.
+pub fn adopter() -> Result<u32> {
     let orphan = r"sh -c 'sleep 0.2; ps -o ppid= -p $$' & ";
     let said = Command::new("sh").args(["-c", orphan]).output()?;
     let text = String::from_utf8(said.stdout)?;

@@ -84,13 +84,14 @@ fn measure(arguments: &Arguments) -> Result<()> {
     let place = Place::new(RANGES)?;
     let service = place.serve()?;
     let load = load::Load::start(&place.socket());
+    let adopter = daemon::adopter()?;
     let (mut few, mut many) = (Outcomes::default(), Outcomes::default());
     for round in 0..ROUNDS {
         let is_crowded = round % 2 == 1;
         let crowd = Crowd::of(if is_crowded { arguments.beside } else { 0 })?;
         let outcomes = if is_crowded { &mut many } else { &mut few };
         for _ in 0..arguments.daemons / ROUNDS {
-            attempt(&place, outcomes)?;
+            attempt(&place, adopter, outcomes)?;
         }
         drop(crowd);
     }
@@ -142,9 +143,9 @@ fn measure(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-fn attempt(place: &Place, outcomes: &mut Outcomes) -> Result<()> {
+fn attempt(place: &Place, adopter: u32, outcomes: &mut Outcomes) -> Result<()> {
     let mut api = Api::connect(&place.socket())?;
-    let Some(daemon) = Daemon::start(place)? else {
+    let Some(daemon) = Daemon::start(place, adopter)? else {
         outcomes.shut_out += 1;
         return Ok(());
     };

@@ -13,8 +13,11 @@ use super::paging;
 use super::problem::{Code, Problem};
 use super::veil::veil;
 use super::viewer::Viewer;
+use crate::domain::attempt::Occupant;
+use crate::domain::container;
 use crate::domain::duration::HumanDuration;
 use crate::domain::lease::{Lease, LeaseId, State};
+use crate::domain::outsider::Outsider;
 use crate::engine::service::Service;
 use crate::store::{LeaseFilter, StoreError};
 use query::Place;
@@ -23,14 +26,24 @@ pub use query::{LeaseQuery, labelled};
 /// A lease in the books, with what the latest look found on its port. Show it only as [`shown`].
 pub fn document(service: &Service, lease: &Lease) -> LeaseDocument {
     let outsiders = service.outsiders(lease.id).into_iter();
+    let place = (lease.protocol, lease.port);
+    let outsider = |outsider: Outsider| {
+        let mut document = OutsiderDocument::from(outsider);
+        let Occupant { pid, command, .. } = &document.occupant;
+        let command = command
+            .as_deref()
+            .filter(|command| container::is_proxy(command));
+        document.container_name = command
+            .and_then(|command| service.container_of(place, pid.unwrap_or_default(), command));
+        document
+    };
     let mut document = LeaseDocument {
-        outsiders: outsiders.map(OutsiderDocument::from).collect(),
+        outsiders: outsiders.map(outsider).collect(),
         hint: service.hint(lease.id),
         ..LeaseDocument::of(lease, service.clock())
     };
     if let Some(owner) = document.owner.as_mut().filter(|owner| owner.engine) {
         let (pid, command) = (owner.pid, &owner.command);
-        let place = (lease.protocol, lease.port);
         owner.process.container_name = service.container_of(place, pid, command);
     }
     document
@@ -42,6 +55,10 @@ pub fn shown(mut lease: LeaseDocument, viewer: &Viewer) -> LeaseDocument {
         return lease.seen_by_others();
     }
     for outsider in &mut lease.outsiders {
+        let uid = outsider.occupant.uid;
+        if !viewer.sees_program_of(uid) && !viewer.sees_program_of(None) {
+            outsider.container_name = None;
+        }
         veil(&mut outsider.occupant, viewer);
     }
     lease

@@ -175,6 +175,11 @@ fn tell(lease: &LeaseDocument, listener: Option<&Occupant>) {
     };
     let still = match (listener, &lease.owner) {
         (Some(who), _) => format!("; {who} still listens on it, and nothing guards it any more"),
+        // Its last listener is gone, and the next one is another process.
+        (None, Some(owner)) if owner.engine => {
+            "; a container that is published there may take it again, and nothing guards it any more"
+                .to_owned()
+        }
         // The program may be about to listen.
         (None, Some(owner)) if lease.state != State::Reserved => format!(
             "; {} (pid {}) still runs, and nothing guards the port any more",

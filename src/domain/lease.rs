@@ -161,6 +161,13 @@ impl Lease {
         self.owner.as_ref().is_some_and(|owner| owner.engine)
     }
 
+    /// Notes that its owner's socket, which may have guarded the port, is gone.
+    pub fn listener_closed(&mut self) {
+        if self.guard == Guard::Owner {
+            self.guard = Guard::None;
+        }
+    }
+
     /// Notes that no listener of its engine is there: without a name it waits a while for the next one.
     pub fn wait_for_engine(&mut self, now: BootTime) {
         if self.is_engines() && self.name.is_none() && self.claim_by.is_none() {

@@ -22,6 +22,10 @@ const STALE: Duration = Duration::from_mins(1);
 /// Age up to which names answer a question about one port.
 const FRESH: Duration = Duration::from_secs(2);
 
+/// Time after a change for which the engines are asked again and again: Docker starts the proxy before
+/// the container, and names the container only once that runs.
+const SETTLING: Duration = Duration::from_secs(15);
+
 /// Returns the name of the container that has published a port, as far as its engine told.
 pub(super) fn name_on(engine: &Engine, protocol: Protocol, port: Port) -> Option<String> {
     let published = engine.containers.with(|state| Arc::clone(&state.published));
@@ -42,9 +46,14 @@ pub(super) fn refresh_if_due(engine: &Arc<Engine>) {
     let proxies = proxies(engine);
     let now = engine.clock.boot();
     let is_due = engine.containers.with(|state| {
-        let is_stale = state.read_at.is_none_or(|at| now.since(at) > STALE);
-        let is_due =
-            !state.is_reading && !proxies.is_empty() && (is_stale || state.proxies != proxies);
+        let is_changed = state.proxies != proxies;
+        if is_changed {
+            state.changed_at = Some(now);
+        }
+        let is_older_than = |age| state.read_at.is_none_or(|at| now.since(at) > age);
+        let is_settling = state.changed_at.is_some_and(|at| now.since(at) <= SETTLING);
+        let is_stale = is_older_than(STALE) || (is_settling && is_older_than(FRESH));
+        let is_due = !state.is_reading && !proxies.is_empty() && (is_stale || is_changed);
         state.is_reading |= is_due;
         is_due
     });
@@ -80,6 +89,7 @@ async fn read(engine: &Engine, proxies: HashSet<(LeaseId, u32)>) {
         *state = Containers {
             published: Arc::new(found.unwrap_or_default()),
             read_at: Some(now),
+            changed_at: state.changed_at,
             proxies,
             is_reading: false,
         };

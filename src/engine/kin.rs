@@ -3,7 +3,8 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use crate::domain::lease::{Lease, LeaseId};
+use crate::domain::container;
+use crate::domain::lease::{Lease, LeaseId, Owner};
 use crate::domain::port::{Port, Protocol};
 use crate::domain::relation::Relation;
 use crate::engine::engine::Engine;
@@ -43,7 +44,9 @@ pub(super) fn kin(engine: &Arc<Engine>, only: Option<(Protocol, Port)>) -> Kin {
     };
     for lease in &engine.leases.all() {
         let place = (lease.protocol, lease.port);
-        if let Some(owner) = &lease.owner {
+        // What an engine listens on is for many containers, and tells nothing of the program of a lease.
+        let is_engine = |owner: &&Owner| owner.engine || container::is_proxy(&owner.command);
+        if let Some(owner) = lease.owner.as_ref().filter(|owner| !is_engine(owner)) {
             let first = kin.by_owner.entry(owner.pid);
             let first = first.or_insert_with(|| Arc::clone(lease));
             if lease.id < first.id {

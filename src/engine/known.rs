@@ -15,6 +15,7 @@ use crate::engine::{
     fate::Fate, fate::Known, instance, keeper::ending, name, observer, refusal::Refusal,
     told::held_text, told::owner_text,
 };
+use crate::host::redirect::redirected_at;
 
 /// Looks up every name of a request. Empty for a request without names.
 pub(super) async fn look_up_names(
@@ -50,6 +51,11 @@ async fn known_name(
         end_all(engine, &leases, "lost to an outsider").await?;
         return Ok(seeks(Vec::new(), preferred, Some(port)));
     }
+    if !asked.request.dry_run && is_redirected(engine, asked, &leases).await {
+        // Its program would get no packet: the name moves on, and the search tells why.
+        end_all(engine, &leases, "redirected by a packet filter").await?;
+        return Ok(seeks(Vec::new(), preferred, Some(port)));
+    }
     let known = judge(asked, name, leases, preferred)?;
     instance::check_is_away(engine, asked, &known.leases)?;
     if asked.request.dry_run || !holds_what_is_asked_for(asked, &known) {
@@ -68,6 +74,28 @@ async fn known_name(
         leases: Vec::new(),
         fate: Fate::Seeks { wish, gives_up },
     })
+}
+
+/// Whether a packet filter has come to redirect the port of a name whose program is away. While the
+/// engine of a container is away, the rule may be that of its own container.
+async fn is_redirected(
+    engine: &Arc<Engine>,
+    asked: &RequestContext<'_>,
+    leases: &[Arc<Lease>],
+) -> bool {
+    let tried_at = &asked.plan.tried_at;
+    if tried_at.is_empty() {
+        return false;
+    }
+    for lease in leases {
+        let is_away = lease.state == State::Reserved && lease.owner.is_none();
+        let is_tcp = lease.protocol == Protocol::Tcp;
+        let is_held = engine.leases.hold_of(lease.id).is_some();
+        if is_away && is_tcp && is_held && redirected_at(tried_at, lease.port).await.is_some() {
+            return true;
+        }
+    }
+    false
 }
 
 /// The living leases of a name, looked at anew where a first listener may have come: where

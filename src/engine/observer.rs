@@ -95,6 +95,7 @@ async fn note_sight(
             let now = engine.clock.boot();
             let handed = |lease: &mut Lease| {
                 lease.state = State::Handed;
+                lease.listener_closed();
                 lease.wait_for_engine(now);
             };
             engine.leases.change(lease.id, handed).await?;

@@ -14,4 +14,6 @@ pub(super) struct Containers {
     /// Proxies on leases at that time.
     pub(super) proxies: HashSet<(LeaseId, u32)>,
     pub(super) is_reading: bool,
+    /// Time since which these proxies are on leases.
+    pub(super) changed_at: Option<BootTime>,
 }

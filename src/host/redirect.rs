@@ -8,12 +8,14 @@ use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use socket2::{Domain, SockRef, Socket, Type};
 use tokio::net::TcpSocket;
 
 use super::interface::{Interface, Snapshot};
 use crate::domain::address::AddressGroup;
-use crate::domain::port::Port;
+use crate::domain::port::{Port, Protocol};
+use crate::host::occupancy::Occupancy;
 
 /// Time for an answer. Packets to a container that is gone get none.
 const LIMIT: Duration = Duration::from_millis(50);
@@ -24,13 +26,18 @@ const OF_CONTAINERS: [&str; 8] = [
     "podman", "ve-", "vb-", "lxc", "lxd", "incus", "nerdctl", "kube",
 ];
 
+/// Distances to the ports that tell whether a firewall is silent on all ports around.
+const AROUND: [i32; 6] = [-61, -29, -7, 13, 37, 71];
+
 /// Result of a connection to a port on which nothing listens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Answer {
     /// The kernel refused it: no rule is in the way.
     Refused,
-    /// Something answered, or nothing at all.
-    Other,
+    /// Something answered.
+    Answered,
+    /// No answer came.
+    Silent,
     /// The connection could not be tried.
     Untried,
 }
@@ -63,13 +70,31 @@ fn is_of_containers(interface: &Interface) -> bool {
 /// It takes 50 ms at most for each.
 pub async fn redirected_at(addresses: &[IpAddr], port: Port) -> Option<IpAddr> {
     for &ip in addresses {
-        if answer(SocketAddr::new(ip, port.get())).await == Answer::Other
-            && !is_redirected_as_a_whole(ip).await
-        {
+        let is_redirected = match answer(SocketAddr::new(ip, port.get())).await {
+            Answer::Refused | Answer::Untried => false,
+            Answer::Answered => !is_redirected_as_a_whole(ip).await,
+            Answer::Silent => {
+                !is_redirected_as_a_whole(ip).await && !is_silent_around(ip, port).await
+            }
+        };
+        if is_redirected {
             return Some(ip);
         }
     }
     None
+}
+
+/// Whether no port around answers either, as behind a firewall that drops the packets to many ports. The
+/// target of a rule for containers is of few.
+async fn is_silent_around(ip: IpAddr, port: Port) -> bool {
+    let around = AROUND.iter().filter_map(|distance| {
+        let port = i32::from(port.get()).checked_add(*distance)?;
+        let port = Port::new(u16::try_from(port).ok()?)?;
+        let sockets = Occupancy::on_port(Protocol::Tcp, port).ok()?;
+        sockets.is_empty().then(|| SocketAddr::new(ip, port.get()))
+    });
+    let answers = join_all(around.map(answer)).await;
+    !answers.is_empty() && answers.iter().all(|one| *one == Answer::Silent)
 }
 
 /// Whether a port that is surely nobody else's is not refused either: a rule for all ports says nothing
@@ -97,12 +122,12 @@ async fn answer(at: SocketAddr) -> Answer {
         Ok(Ok(stream)) => {
             // Closes it with a reset, so that nothing of it lingers.
             let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
-            Answer::Other
+            Answer::Answered
         }
         Ok(Err(error)) if error.kind() == ErrorKind::ConnectionRefused => Answer::Refused,
-        Ok(Err(error)) if is_of_the_way(&error) => Answer::Other,
+        Ok(Err(error)) if is_of_the_way(&error) => Answer::Answered,
         Ok(Err(_)) => Answer::Untried,
-        Err(_) => Answer::Other,
+        Err(_) => Answer::Silent,
     }
 }
 

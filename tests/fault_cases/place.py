@@ -206,7 +206,7 @@ class Clients:
     def __init__(self, place, count=4, keep=200):
         self.place, self.keep, self.ends = place, keep, threading.Event()
         self.served, self.refused, self.kept, self.gone = 0, [], {}, set()
-        self.threads = [threading.Thread(target=self.work) for _ in range(count)]
+        self.threads = [threading.Thread(target=self.work, daemon=True) for _ in range(count)]
         for thread in self.threads:
             thread.start()
 

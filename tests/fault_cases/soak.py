@@ -40,6 +40,7 @@ class Soak:
 
     def take_over(self):
         following = self.place.serve("--takeover")
+        assert following is not None, "the take-over failed"
         self.service.wait(60)
         self.service = following
 

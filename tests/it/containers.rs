@@ -200,7 +200,8 @@ fn a_container_belongs_to_the_command_that_starts_it() {
     let server = place.serve();
     let docker = docker_in(place.folder(), "exec 3<&0; cat <&3 >/dev/null; :");
     let port = place.ports[0];
-    let script = format!("sleep 600; {docker} run");
+    // Ends with its stdin.
+    let script = format!("cat >/dev/null; exit; {docker} run");
     for program in [&[&*docker, "run"][..], &["sh", "-c", &script]] {
         let mut run = place.command();
         run.args(["run", "--"]).args(program);
@@ -374,8 +375,8 @@ fn a_port_that_a_packet_filter_redirects_is_passed_over() {
     let Some(host) = crate::host::Host::plain(TEST) else {
         return;
     };
-    let place = Place::with_ports(5);
-    let [everywhere, outside, gone, free, target] = place.ports[..] else {
+    let place = Place::with_ports(7);
+    let [everywhere, outside, gone, free, target, early, other] = place.ports[..] else {
         unreachable!()
     };
     for command in [
@@ -388,10 +389,10 @@ fn a_port_that_a_packet_filter_redirects_is_passed_over() {
         host.ok("ip", &command.split(' ').collect::<Vec<_>>());
     }
     let rules = format!(
-        "table ip published {{ chain out {{ type nat hook output priority -100; \
-         tcp dport {everywhere} redirect to :{target}; \
-         ip daddr 10.77.1.1 tcp dport {outside} redirect to :{target}; \
-         tcp dport {gone} dnat to 10.77.1.200:80; }} }}"
+        "table ip published {{\nchain out {{\ntype nat hook output priority -100\n\
+         tcp dport {everywhere} redirect to :{target}\n\
+         ip daddr 10.77.1.1 tcp dport {outside} redirect to :{target}\n\
+         tcp dport {gone} dnat to 10.77.1.200:80\n}}\n}}"
     );
     let done = host.output("nft", &[&rules]);
     if !done.status.success() {
@@ -438,5 +439,40 @@ fn a_port_that_a_packet_filter_redirects_is_passed_over() {
     assert_eq!(
         run(&["alloc", "--port", &everywhere.to_string()]).0,
         Some(1)
+    );
+
+    // A rule that comes later moves a name whose program is away.
+    let reserve = ["alloc", "--reserve", "--name", "early", "--port"];
+    let (code, _) = run(&[&reserve[..], &[&early.to_string()]].concat());
+    assert_eq!(code, Some(0));
+    let rule = format!("add rule ip published out tcp dport {early} redirect to :{target}");
+    host.ok("nft", &[&rule]);
+    let started = run(&["run", "--name", "early", "--", "sh", "-c", "echo $PORT"]);
+    assert_eq!(started, (Some(0), format!("{other}\n")));
+}
+
+#[test]
+fn firewall_that_drops_packets_to_the_pool_redirects_no_port() {
+    const TEST: &str = "a firewall on the ports of the pool";
+    let Some(host) = crate::host::Host::plain(TEST) else {
+        return;
+    };
+    host.ok("ip", &["link", "add", "docker0", "type", "bridge"]);
+    let rules = "table ip wall {\nchain in {\ntype filter hook input priority 0\n\
+                 tcp dport 1024-32000 drop\n}\n}";
+    let done = host.output("nft", &[rules]);
+    if !done.status.success() {
+        skipped(TEST, String::from_utf8_lossy(&done.stderr).trim());
+        return;
+    }
+    let place = Place::with_ports(1);
+    let _server = host.serve(&place);
+    let mut command = place.command();
+    command.arg("alloc");
+    let granted = host.enter(&command).output().unwrap();
+    assert_eq!(
+        String::from_utf8_lossy(&granted.stdout).trim(),
+        place.ports[0].to_string(),
+        "{granted:?}"
     );
 }

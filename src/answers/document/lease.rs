@@ -60,6 +60,9 @@ pub struct OutsiderDocument {
     pub occupant: Occupant,
     /// Local addresses of its sockets, with the port.
     pub addresses: Vec<String>,
+    /// Name of the container for which it listens, as far as its engine told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container_name: Option<String>,
 }
 
 impl From<Outsider> for OutsiderDocument {
@@ -67,13 +70,18 @@ impl From<Outsider> for OutsiderDocument {
         Self {
             occupant: outsider.occupant,
             addresses: outsider.addresses,
+            container_name: None,
         }
     }
 }
 
 impl fmt::Display for OutsiderDocument {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} on {}", self.occupant, self.addresses.join(" "))
+        self.occupant.fmt(f)?;
+        if let Some(name) = &self.container_name {
+            write!(f, " for container {name}")?;
+        }
+        write!(f, " on {}", self.addresses.join(" "))
     }
 }
 

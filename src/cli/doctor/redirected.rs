@@ -46,7 +46,8 @@ pub(super) async fn ports(
             .push("ports that a packet filter redirects: they were too slow to answer".to_owned());
         return Vec::new();
     };
-    found.into_iter().map(|port| told(port, leases)).collect()
+    let found = found.into_iter();
+    found.filter_map(|port| told(port, leases)).collect()
 }
 
 /// The TCP ports of leases and pools on which nothing listens.
@@ -77,12 +78,14 @@ async fn redirected(at: &[IpAddr], ports: &[Port]) -> Vec<Port> {
     found
 }
 
-fn told(port: Port, leases: &[LeaseDocument]) -> (String, String) {
+fn told(port: Port, leases: &[LeaseDocument]) -> Option<(String, String)> {
     let mut on_port = leases
         .iter()
         .filter(|lease| lease.protocol == Protocol::Tcp);
     let why = "a packet filter sends its connections elsewhere, such as to a container";
-    match on_port.find(|lease| lease.port == port) {
+    Some(match on_port.find(|lease| lease.port == port) {
+        // Its engine is away, and its container has the connections.
+        Some(lease) if lease.owner.as_ref().is_some_and(|owner| owner.engine) => return None,
         Some(lease) => (
             format!(
                 "port {port}/tcp is leased, and {why}: the program of the lease will not get them"
@@ -93,5 +96,5 @@ fn told(port: Port, leases: &[LeaseDocument]) -> (String, String) {
             format!("port {port}/tcp is in a pool, and {why}: it is passed over"),
             format!("portbook exclude {port} --reason redirected"),
         ),
-    }
+    })
 }

@@ -10,7 +10,7 @@ use crate::answers::document::{
     LeaseDocument, LeaseLink, OccupantDocument, PortDocument, PortRecord, ProcessDocument,
     SightingDocument,
 };
-use crate::domain::attempt::printable;
+use crate::domain::attempt::{SocketState, printable};
 use crate::domain::relation::Relation;
 
 /// Maximum number of attempts to print.
@@ -94,6 +94,10 @@ fn occupied(found: &OccupantDocument) -> String {
     match found.relation {
         Relation::Owner => format!("served{on}: {state} by {occupant}, the lease's own"),
         Relation::Portbook => format!("served{on}: {state} by portbook itself"),
+        // A connection that is over has no process: it may well be the owner's.
+        Relation::Stranger if found.occupant.state == SocketState::Lingering => {
+            format!("not in use{on}, where a closing connection lingers")
+        }
         Relation::Stranger => {
             let holds = found.holds.as_ref().map(holds).unwrap_or_default();
             format!("occupied{on}: {state} by {occupant}, an outsider{holds}")

@@ -44,6 +44,7 @@ async fn note_gone(engine: &Engine, id: LeaseId, gone: &Owner) -> Result<(), Ref
     let changed = engine.leases.change(id, |lease| {
         if lease.state == State::Active {
             lease.state = State::Handed;
+            lease.listener_closed();
         }
         lease.wait_for_engine(now);
     });
