@@ -34,6 +34,10 @@ pub(super) async fn hand_over(daemon: &mut Daemon, mut successor: Link) -> Optio
         }
         Err(error) => {
             tracing::warn!(%error, "the service that wanted to take over failed; this one goes on");
+            if left.paused.is_none() {
+                // It may be gone, which is a reason too.
+                drop(successor.refuse(&error).await);
+            }
             go_on(daemon, successor, left).await;
             None
         }

@@ -95,7 +95,9 @@ impl Hint {
         Self {
             kind: HintKind::NeverListened,
             says: match handover {
-                Handover::Fd => format!("its program ended within seconds{again}; {SOCKETS_LEFT}"),
+                Handover::Fd => format!(
+                    "its program ended and was not seen to take its sockets{again}; {SOCKETS_LEFT}"
+                ),
                 _ => format!(
                     "its program ended within seconds and was not seen to listen{again}; {}",
                     Self::STRICT_BINDER
@@ -126,7 +128,8 @@ impl Hint {
 /// Advice on a program that did not take the sockets that it was given.
 const SOCKETS_LEFT: &str = "if it said EADDRINUSE (address already in use), it did not take the sockets \
      of --handover fd: they are for the very process that run becomes (LISTEN_PID), not for a child of a \
-     shell; write exec before the server, or use another hand-over";
+     shell; write exec before the server, add --fds if it looks for a socket of each address, or use another \
+     hand-over";
 
 /// Advice on a running program that does not take the sockets that it was given.
 const SOCKETS_GIVEN: &str = "the sockets of --handover fd: tell it to take them (LISTEN_FDS, from \

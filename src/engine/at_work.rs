@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::select_all;
 
-use crate::domain::lease::{Lease, Owner};
+use crate::domain::lease::{Lease, LeaseId, Owner};
 use crate::engine::{engine::Engine, look::listeners_of, observer, whose::is_of_program};
 use crate::host::occupancy::processes_of;
 use crate::host::process;
@@ -35,6 +35,7 @@ pub(super) async fn wait_for_rest(engine: &Arc<Engine>, leases: &[Arc<Lease>]) {
     let all_gone = async {
         // A port that is parked was looked at when its gate was shut.
         for lease in leases.iter().filter(|lease| !lease.is_idle()) {
+            wait_for_heir(engine, lease.id).await;
             while let Some(ends) = rest_on(engine, lease).await {
                 waited = true;
                 drop(select_all(ends.iter().map(|end| end.readable().boxed())).await);
@@ -46,6 +47,21 @@ pub(super) async fn wait_for_rest(engine: &Arc<Engine>, leases: &[Arc<Lease>]) {
     if waited {
         // A lease that was lost to them is found again.
         observer::observe_these(engine, leases.to_vec()).await;
+    }
+}
+
+/// Pause between two looks for the end of the search for an heir.
+const SOON: Duration = Duration::from_millis(10);
+
+/// Waits until the watch of an owner that has ended has found who inherits the lease, or that nobody does.
+/// A worker that wrote over its mark is known by nothing else once its master is gone.
+async fn wait_for_heir(engine: &Engine, id: LeaseId) {
+    let is_sought = || {
+        let mut lease = engine.leases.living(id).into_iter();
+        engine.leases.is_watched(id) && lease.any(|lease| observer::is_owner_ending(&lease))
+    };
+    while is_sought() {
+        tokio::time::sleep(SOON).await;
     }
 }
 

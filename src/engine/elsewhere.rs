@@ -72,12 +72,17 @@ fn is_due(engine: &Engine, lease: &Lease) -> bool {
         owner.pid != me && !owner.until_reaped && age >= TIME_TO_COME
     });
     let is_in_use = matches!(lease.state, State::Handed | State::Active);
-    is_due && is_in_use && lease.protocol == Protocol::Tcp
+    // Programs open sockets of UDP on any port as clients: there, only the ports above their own tell.
+    let tells = lease.protocol == Protocol::Tcp || lease.state == State::Active;
+    is_due && is_in_use && tells
 }
 
 /// Finds a hint for each lease. `None` if nothing has changed since the last walk.
 fn find(engine: &Engine, leases: Vec<Arc<Lease>>) -> Option<Vec<(Arc<Lease>, Option<Hint>)>> {
-    let listeners = Occupancy::listeners().ok()?;
+    let mut listeners = Occupancy::listeners().ok()?;
+    if leases.iter().any(|lease| lease.protocol == Protocol::Udp) {
+        listeners.extend(Occupancy::listening(Protocol::Udp).ok()?);
+    }
     let is_in_doubt = |lease: &&Arc<Lease>| engine.leases.receipt(lease.id).is_in_doubt(lease);
     let in_doubt = leases.iter().filter(is_in_doubt).map(|lease| lease.id);
     let in_doubt: HashSet<LeaseId> = in_doubt.collect();
@@ -160,7 +165,7 @@ fn on_ports(listeners: &[Entry], leases: &[Arc<Lease>]) -> OnPorts {
             if own.iter().any(|lease| lease.port == entry.port) {
                 continue;
             }
-            for lease in own {
+            for lease in own.iter().filter(|lease| lease.protocol == entry.protocol) {
                 let ports = found.entry(lease.id).or_default();
                 ports.entry(entry.port).or_insert(process.pid);
             }

@@ -47,8 +47,8 @@ async fn known_name(
         return Ok(seeks(Vec::new(), preferred, last));
     };
     if !asked.request.dry_run && !name::is_still_ours(engine, asked, &leases[0]).await? {
-        // The port went to an outsider: the name moves on.
-        end_all(engine, &leases, "lost to an outsider").await?;
+        // Something is in the way, an outsider or connections that its last program left: the name moves on.
+        end_all(engine, &leases, "its port is in use").await?;
         return Ok(seeks(Vec::new(), preferred, Some(port)));
     }
     if !asked.request.dry_run && is_redirected(engine, asked, &leases).await {

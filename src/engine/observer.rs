@@ -63,8 +63,10 @@ async fn note_seen(engine: &Arc<Engine>, seen: Seen) -> Result<(), Refusal> {
     let Some(lease) = lease.filter(|lease| lease.revision == seen.lease.revision) else {
         return Ok(());
     };
-    if !seen.outsiders.is_empty() && is_owner_ending(&lease) {
-        // Its watch looks for what it left behind first.
+    let is_bare = lease.state == State::Active && matches!(seen.sight, Sight::Free);
+    let is_left = is_bare || !seen.outsiders.is_empty();
+    if is_left && is_owner_ending(&lease) {
+        // Its watch looks for what it left behind first, and must see whether it had come to its port.
         return Ok(());
     }
     let (before, verdict) = engine.leases.note_look(&seen);
@@ -74,7 +76,7 @@ async fn note_seen(engine: &Arc<Engine>, seen: Seen) -> Result<(), Refusal> {
 }
 
 /// Whether the owner of a lease is gone, and its watch has not ended the lease yet.
-fn is_owner_ending(lease: &Lease) -> bool {
+pub(super) fn is_owner_ending(lease: &Lease) -> bool {
     let mut owner = lease.owner.iter();
     owner.any(|owner| !owner.until_reaped && !owner.engine && !process::is_running(owner))
 }

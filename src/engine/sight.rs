@@ -151,7 +151,9 @@ impl<'a> OnPort<'a> {
     ) -> Option<Taking> {
         let (lease, receipt) = (self.lease, self.known.receipt);
         let is_in_doubt = receipt.is_in_doubt(lease);
-        is_in_doubt.then(|| taking::look(lease, receipt, own, accepted))
+        is_in_doubt
+            .then(|| taking::look(lease, receipt, own, accepted))
+            .flatten()
     }
 
     fn told_apart(&self, processes: &HashMap<u64, Vec<Process>>) -> Vec<(&'a Entry, Whose)> {

@@ -24,7 +24,7 @@ impl Receipt {
     /// Whether it is in doubt that the program of a lease takes its sockets. A program that fetches
     /// sockets by itself does.
     pub(super) fn is_in_doubt(self, lease: &Lease) -> bool {
-        let is_due = lease.handover == Handover::Fd && lease.protocol == Protocol::Tcp;
+        let is_due = lease.handover == Handover::Fd;
         let Some(owner) = lease.owner.as_ref().filter(|_| is_due && !self.is_taken) else {
             return false;
         };
@@ -40,7 +40,8 @@ impl Receipt {
             // One that is busy for a moment is not told.
             Some(Taking::Waiting) if self.waited && !is_young => Verdict::Ignores,
             Some(Taking::Unknown) if !is_young && !is_told => Verdict::Serves,
-            Some(Taking::Waiting | Taking::Unknown) => Verdict::Unsure,
+            // What does not even wait for clients has its first one to tell, however long that takes.
+            Some(Taking::Waiting | Taking::Unknown | Taking::Idle) => Verdict::Unsure,
         }
     }
 }
@@ -54,6 +55,8 @@ pub(super) enum Taking {
     Waiting,
     /// No sign of either. A program that waits in `poll(2)` gives none until its first client comes.
     Unknown,
+    /// No sign of either, and no thread of the program waits as a server without an event loop does.
+    Idle,
 }
 
 /// Judgement of a program under `fd`.
@@ -68,25 +71,30 @@ pub(super) enum Verdict {
 }
 
 /// Looks at the given sockets of a lease that is in doubt. `accepted` are the ports with a connection
-/// that a program has accepted.
+/// that a program has accepted. `None` if there is no reason to doubt: a UDP socket takes packets
+/// without any sign, so only packets that wait give one.
 pub(super) fn look<'e>(
     lease: &Lease,
     receipt: Receipt,
     listeners: impl Iterator<Item = &'e Entry> + Clone,
     accepted: &HashSet<Port>,
-) -> Taking {
+) -> Option<Taking> {
     let waits = listeners.clone().any(|entry| entry.queue > 0);
     let has_accepted = accepted.contains(&lease.port) || (receipt.waited && !waits);
     let owner = lease.owner.as_ref();
     let shows_use =
         |entry: &Entry| owner.is_some_and(|owner| occupancy::shows_use(owner.pid, entry.inode));
+    let may_wait = || owner.is_some_and(|owner| occupancy::may_wait_for_clients(owner.pid));
     let mut listeners = listeners;
     if has_accepted || listeners.any(shows_use) {
-        Taking::Taken
-    } else if waits {
-        Taking::Waiting
-    } else {
-        Taking::Unknown
+        return Some(Taking::Taken);
+    }
+    match (lease.protocol, waits) {
+        (Protocol::Tcp, true) => Some(Taking::Waiting),
+        (Protocol::Tcp, false) if may_wait() => Some(Taking::Unknown),
+        (Protocol::Tcp, false) => Some(Taking::Idle),
+        (Protocol::Udp, true) if !may_wait() => Some(Taking::Waiting),
+        (Protocol::Udp, _) => None,
     }
 }
 
@@ -127,6 +135,8 @@ mod tests {
         assert_eq!(receipt.verdict(unknown, true, false), Verdict::Unsure);
         assert_eq!(receipt.verdict(unknown, false, false), Verdict::Serves);
         assert_eq!(receipt.verdict(unknown, false, true), Verdict::Unsure);
+        let idle = Some(Taking::Idle);
+        assert_eq!(receipt.verdict(idle, false, false), Verdict::Unsure);
     }
 
     #[test]

@@ -21,7 +21,7 @@ use crate::host::hold::NO_INTERFACE;
 use crate::host::process::Process;
 
 pub use processes::{has_socket, processes_of, processes_with};
-pub use uses::shows_use;
+pub use uses::{may_wait_for_clients, shows_use};
 
 /// One socket of the kernel's tables.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -17,7 +17,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::UnixStream;
 
 use super::descriptor::{ANSWER_WITHIN, Answer, FetchError, Question, beside, say};
-use crate::answers::problem::Code;
+use crate::answers::problem::{Code, Problem};
 use crate::engine::KEPT_FREE;
 use crate::host::handover;
 use crate::host::readiness::Readiness;
@@ -113,6 +113,13 @@ impl Link {
         say(self.stream.get_ref(), &Said { step }, &[]).await
     }
 
+    /// Tells a successor why nothing is passed to it.
+    pub async fn refuse(&self, why: &io::Error) -> io::Result<()> {
+        let detail = format!("the running service cannot hand over, and goes on: {why}");
+        let problem = Box::new(Problem::new(Code::HostError, detail));
+        say(self.stream.get_ref(), &Answer::Refused { problem }, &[]).await
+    }
+
     /// Passes sockets, in messages of as many as fit.
     pub async fn pass(&self, sockets: &[BorrowedFd<'_>]) -> io::Result<()> {
         super::descriptor::pass_on(self.stream.get_ref(), sockets).await?;
@@ -204,7 +211,7 @@ enum Reply {
     Passed(BlockingStream),
     /// The service ended before it had passed all.
     Ended,
-    Refused(Box<crate::answers::problem::Problem>),
+    Refused(Box<Problem>),
 }
 
 /// Says that all sockets are here, and waits until the service leaves the record.

@@ -86,6 +86,35 @@ fn leases_go_on_and_end_while_the_disk_is_full() {
     assert_eq!(server.living("default").len(), 5);
 }
 
+#[test]
+fn service_that_has_releases_in_memory_alone_says_why_it_cannot_hand_over() {
+    let Some(volume) = Volume::new(8, "a take-over on a full disk") else {
+        return;
+    };
+    let server = volume.serve();
+    let granted = server.allocate(&json!({ "count": 4, "ttl": "10m" })).json();
+    let leases = granted["leases"].as_array().unwrap();
+    volume.fill();
+    refused(&server);
+    for lease in leases {
+        let id = lease["id"].as_str().unwrap();
+        assert_eq!(server.release(id).status, 204);
+    }
+    let takeover = volume.command().arg("--takeover").output().unwrap();
+    let said = String::from_utf8_lossy(&takeover.stderr);
+    assert!(!takeover.status.success());
+    assert!(
+        said.contains("the running service cannot hand over") && said.contains("make room"),
+        "{said}"
+    );
+    volume.empty();
+    is_served_again(&server);
+    let mut command = volume.command();
+    command.arg("--takeover");
+    let next = Server::start(command, &volume.folder());
+    assert_eq!(next.living("default").len(), 0);
+}
+
 /// Starts on the full disk and checks that all is there, but new grants.
 fn starts_with_all(volume: &Volume, leases: &[Value]) -> Server {
     let server = volume.serve();

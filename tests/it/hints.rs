@@ -280,6 +280,49 @@ fn program_that_leaves_connections_waiting_is_told_and_is_not_active() {
 }
 
 #[test]
+fn program_that_never_takes_its_sockets_is_not_active_before_its_first_client() {
+    let place = Place::with_ports(1);
+    let server = place.serve();
+    let _program = ignoring(&place, &[]);
+    // Hint::EARLY and two rounds.
+    std::thread::sleep(std::time::Duration::from_secs(13));
+    assert_eq!(lease(&server)["state"], "handed");
+}
+
+#[test]
+fn server_that_polls_blocking_sockets_is_active_before_its_first_client() {
+    let place = Place::with_ports(1);
+    let server = place.serve();
+    let mut command = place.command();
+    command.args(["run", "--name", "web", "--handover", "fd", "--"]);
+    command.args(["python3", "-c"]).arg(
+        "import select
+e = select.epoll(); e.register(3, select.EPOLLIN)
+print('serves', flush=True); e.poll()",
+    );
+    let mut program = Running::piped(command);
+    assert_eq!(program.line(), "serves");
+    eventually("active", || {
+        (lease(&server)["state"] == "active").then_some(())
+    });
+}
+
+#[test]
+fn child_that_inherits_given_sockets_is_not_active() {
+    let place = Place::with_ports(1);
+    let server = place.serve();
+    let mut command = place.command();
+    command.args(["run", "--name", "web", "--handover", "fd", "--"]);
+    command.args(["sh", "-c", "sleep 60 >/dev/null 2>&1 & exit 1"]);
+    ended(command);
+    eventually("the child has the lease", || {
+        (lease(&server)["owner"]["command"] == "sleep").then_some(())
+    });
+    std::thread::sleep(std::time::Duration::from_secs(3));
+    assert_eq!(lease(&server)["state"], "handed");
+}
+
+#[test]
 fn program_under_fd_on_another_port_is_told_and_is_not_active() {
     let place = Place::with_ports(1);
     let server = place.serve();

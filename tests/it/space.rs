@@ -53,6 +53,11 @@ impl Volume {
     }
 
     pub fn serve(&self) -> Server {
+        Server::start(self.command(), &self.folder())
+    }
+
+    /// The command of a service there.
+    pub fn command(&self) -> Command {
         let own = self.place.command();
         let own_envs = own.get_envs();
         let mut command = Command::new("nsenter");
@@ -62,7 +67,7 @@ impl Volume {
             .arg(format!("--mount=/proc/{}/ns/mnt", self.keeper.id()))
             .arg(own.get_program())
             .arg("serve");
-        Server::start(command, &self.folder())
+        command
     }
 
     /// Length of the logs before the SQLite file, in bytes.

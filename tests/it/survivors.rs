@@ -245,6 +245,24 @@ fn next_run_waits_for_the_dying_rest_of_the_last_one() {
 }
 
 #[test]
+fn next_run_does_not_overtake_the_search_for_an_heir() {
+    let place = Place::with_ports(2);
+    let server = place.serve();
+    for _ in 0..30 {
+        let mut program = Program::run(&place, "last,stay,clear");
+        until(&server, program.child.id(), "active");
+        program.child.kill().unwrap();
+        program.child.wait().unwrap();
+        let again = place.run(&["run", "--name", "web", "--", "true"]);
+        assert_eq!(again.status.code(), Some(125), "{again:?}");
+        until(&server, program.left, "active");
+        has_no_conflict(&server);
+        program.kill_left();
+        until(&server, Value::Null, "reserved");
+    }
+}
+
+#[test]
 fn next_run_takes_the_place_of_a_survivor_that_never_came() {
     let place = Place::with_ports(2);
     let server = place.serve();

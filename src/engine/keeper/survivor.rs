@@ -239,16 +239,20 @@ async fn pass_on(
     if !lease.owner.as_ref().is_some_and(|owner| owner.is(ended)) {
         return Ok(None);
     }
+    let is_in_doubt = engine.leases.receipt(id).is_in_doubt(&lease);
     let changed = engine
         .leases
-        .change(id, |lease| install(engine, lease, &heir));
+        .change(id, |lease| install(engine, lease, &heir, is_in_doubt));
     let changed = changed.await?;
+    engine.leases.note_heir(id, ended, &heir.owner);
     engine.journal.inherited(&changed, ended, &heir.owner);
     Ok(Some(changed))
 }
 
-/// Makes the heir the owner. One that has not come to the port has the time of a first listener.
-fn install(engine: &Engine, lease: &mut Lease, heir: &Heir) {
+/// Makes the heir the owner. One that has not come to the port has the time of a first listener. A given
+/// socket is in every descendant that did not close it, so `is_in_doubt` leaves it to the observer whether
+/// the heir serves.
+fn install(engine: &Engine, lease: &mut Lease, heir: &Heir, is_in_doubt: bool) {
     let engines = names::is_proxy(&heir.owner.command);
     lease.owner = Some(Owner {
         inherited: !engines,
@@ -257,7 +261,7 @@ fn install(engine: &Engine, lease: &mut Lease, heir: &Heir) {
     });
     if heir.listens {
         lease.claim_by = None;
-        if lease.state == State::Handed {
+        if lease.state == State::Handed && !is_in_doubt {
             lease.state = State::Active;
         }
         if lease.guard == Guard::None {
@@ -293,7 +297,8 @@ impl AfterStart {
         let mut lease = Arc::new(lease);
         let search = Search::new(engine, Arc::clone(&lease), family);
         if let Some(heir) = search.heir_among_members() {
-            install(engine, Arc::make_mut(&mut lease), &heir);
+            let is_in_doubt = engine.leases.receipt(lease.id).is_in_doubt(&lease);
+            install(engine, Arc::make_mut(&mut lease), &heir, is_in_doubt);
         }
         Arc::unwrap_or_clone(lease)
     }

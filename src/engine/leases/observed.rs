@@ -97,7 +97,9 @@ impl Leases {
         let now = self.clock.now();
         self.state.with(|state| {
             let observed = state.observed.entry(lease.id).or_default();
-            if now.duration_since(observed.start_of(owner, lease)) > Hint::EARLY {
+            let age = now.duration_since(observed.start_of(owner, lease));
+            // A program may try for long to bind a port that it was given as a socket.
+            if age > Hint::EARLY && !observed.receipt.is_in_doubt(lease) {
                 return None;
             }
             let listened = observed.listened.as_ref();
@@ -111,6 +113,16 @@ impl Leases {
             observed.hint = Some(hint.clone());
             Some(hint)
         })
+    }
+
+    /// Notes that a process inherits a lease: what was seen of the owner that ended holds for it too.
+    pub(in crate::engine) fn note_heir(&self, id: LeaseId, ended: &Owner, heir: &Owner) {
+        self.state.with(|state| {
+            let observed = state.observed.entry(id).or_default();
+            if observed.listened.as_ref().is_some_and(|one| one.is(ended)) {
+                observed.listened = Some(heir.clone());
+            }
+        });
     }
 
     /// Returns the hint on the program of a lease.

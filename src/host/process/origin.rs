@@ -9,6 +9,7 @@ mod census;
 
 use std::collections::BTreeSet;
 
+pub use census::descendants;
 use census::{Census, Facts};
 
 use super::{Directory, Mark, Owner, ProcessError, Stat, lineage, owner};

@@ -80,6 +80,18 @@ fn read_children(pid: u32) -> Option<BTreeSet<u32>> {
     Some(all)
 }
 
+/// A process and the living processes that descend from it, `most` at most.
+pub fn descendants(pid: u32, most: usize) -> Vec<u32> {
+    let mut found = vec![pid];
+    let mut next = 0;
+    while let Some(parent) = found.get(next).copied().filter(|_| found.len() < most) {
+        found.extend(read_children_once(parent).unwrap_or_default());
+        next += 1;
+    }
+    found.truncate(most);
+    found
+}
+
 fn read_children_once(pid: u32) -> Option<Vec<u32>> {
     let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).ok()?;
     let mut children = Vec::new();
