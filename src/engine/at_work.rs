@@ -50,18 +50,21 @@ pub(super) async fn wait_for_rest(engine: &Arc<Engine>, leases: &[Arc<Lease>]) {
     }
 }
 
-/// Pause between two looks for the end of the search for an heir.
-const SOON: Duration = Duration::from_millis(10);
-
-/// Waits until the watch of an owner that has ended has found who inherits the lease, or that nobody does.
+/// Waits until the watch of an owner that has ended has found the heir of the lease, or that there is none.
 /// A worker that wrote over its mark is known by nothing else once its master is gone.
 async fn wait_for_heir(engine: &Engine, id: LeaseId) {
     let is_sought = || {
         let mut lease = engine.leases.living(id).into_iter();
         engine.leases.is_watched(id) && lease.any(|lease| observer::is_owner_ending(&lease))
     };
-    while is_sought() {
-        tokio::time::sleep(SOON).await;
+    loop {
+        let mut settled = std::pin::pin!(engine.searches.settled());
+        // From here on none is missed.
+        settled.as_mut().enable();
+        if !is_sought() {
+            return;
+        }
+        settled.await;
     }
 }
 

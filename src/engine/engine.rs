@@ -9,9 +9,9 @@ use std::sync::atomic::AtomicBool;
 use uuid::Uuid;
 
 use super::caller::Mode;
+use super::heir::Searches;
 use super::journal::Journal;
 use super::keeper::gone::Folders;
-use super::keeper::survivor::Searches;
 use super::keeper::suspects::Repairs;
 use super::learning::Learning;
 use super::leases::Leases;

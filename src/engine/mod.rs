@@ -22,6 +22,7 @@ mod fate;
 mod giveway;
 mod grant;
 mod health;
+mod heir;
 mod ignored;
 mod instance;
 pub mod journal;

@@ -1,11 +1,8 @@
 //! Leases of container engines. Their listeners come and go: a container that restarts has a new proxy
 //! each time, and asks no one before. So the gate stays open while the name lives.
 
-use crate::domain::container;
 use crate::domain::lease::{Lease, LeaseId, Owner, State};
-use crate::engine::{engine::Engine, refusal::Refusal, whose::is_proxy};
-use crate::host::occupancy::{Entry, processes_of};
-use crate::host::process;
+use crate::engine::{engine::Engine, refusal::Refusal};
 use crate::store::StoreError;
 
 /// Whether an engine comes back to the lease after a reboot.
@@ -58,27 +55,6 @@ pub(super) async fn wait_on(engine: &Engine, id: LeaseId) -> Result<(), Refusal>
     waiting.await.map(drop)
 }
 
-/// The proxy of an engine on the port of a lease whose owner has ended, if that may have started it, as
-/// `docker run -d` does.
-pub(super) fn proxy_on(lease: &Lease, listeners: &[Entry]) -> Option<Owner> {
-    let owner = lease.owner.as_ref()?;
-    // A program that was not seen before it ended has the name of the command that asked for it.
-    let may_be_its =
-        owner.engine || owner.command == "portbook" || container::is_command(&owner.command);
-    if lease.state == State::Lost || !may_be_its {
-        return None;
-    }
-    let processes = processes_of(listeners);
-    let proxies = listeners.iter().filter_map(|entry| {
-        let processes = processes.get(&entry.inode)?;
-        let is_its = is_proxy(entry, processes, lease);
-        is_its.then_some(processes)
-    });
-    let mut pids = proxies.flatten().map(|process| process.pid);
-    let pid = pids.find(|pid| *pid != std::process::id())?;
-    process::owner(pid).ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -87,6 +63,7 @@ mod tests {
     use crate::engine::caller::Caller;
     use crate::engine::keeper::deadline;
     use crate::engine::keeper::tests::{Place, named, place};
+    use crate::host::process;
 
     /// A lease whose engine listened, and does not any more.
     async fn left_by_engine(place: &Place, request: &Request) -> LeaseId {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::domain::lease::{Lease, LeaseId, Owner};
 use crate::domain::port::{Protocol, Protocols};
 use crate::engine::{
-    caller::Mode, engine::Engine, keeper::ending, keeper::survivor, keeper::survivor::Family,
+    caller::Mode, engine::Engine, heir::Family, keeper::ending, keeper::survivor,
     keeper::survivor::Inherited, leases::Leases, retake::is_given_up,
 };
 use crate::host::process::{self, ProcessError};
@@ -53,7 +53,9 @@ async fn wait_for_owner(
     if owner.until_reaped {
         until_given_up(&engine, &lease, &owner).await;
     } else if let Some(family) = family {
-        match survivor::inherit(&engine, lease.id, &owner, family).await {
+        let inherited = survivor::inherit(&engine, lease.id, &owner, family).await;
+        engine.searches.settle();
+        match inherited {
             Inherited::Nothing => {}
             Inherited::Elsewhere => return,
             Inherited::Watch(lease, family) => {
@@ -63,6 +65,7 @@ async fn wait_for_owner(
     }
     // Forgotten first: the ending stops watches, and this task must live to finish it.
     engine.leases.forget_watch(lease.id);
+    engine.searches.settle();
     ending::owner_gone(&engine, lease.id, owner).await;
 }
 

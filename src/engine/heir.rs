@@ -1,0 +1,203 @@
+//! The search for the heir of a lease: a process that the ended owner left behind, and that serves the port
+//! or may still come to it.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use tokio::sync::futures::Notified;
+use tokio::sync::{Notify, oneshot};
+
+use super::lock::Guarded;
+use super::look::listeners_of;
+use super::sight::Inodes;
+use super::whose::is_proxy;
+use crate::domain::container;
+use crate::domain::lease::{Lease, Owner, State};
+use crate::host::occupancy::{Entry, has_socket, processes_of, processes_with};
+use crate::host::process::{self, Origin};
+
+/// The processes of one program.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Family {
+    /// `None` if the program was gone before it could be noted.
+    pub(super) origin: Option<Origin>,
+    /// Survivors that are known. One that writes its title over its environment cannot be found a
+    /// second time.
+    pub(super) members: Vec<Owner>,
+}
+
+impl Family {
+    /// The family of a program that has left nothing behind yet.
+    pub(super) fn of(owner: &Owner) -> Self {
+        Self {
+            origin: Origin::of(owner),
+            members: Vec::new(),
+        }
+    }
+}
+
+/// The heir of a lease.
+#[derive(Debug)]
+pub(super) struct Heir {
+    pub(super) owner: Owner,
+    /// Whether it has a socket on the port.
+    pub(super) listens: bool,
+    pub(super) family: Family,
+}
+
+/// A look for the heir of a lease whose owner has ended.
+#[derive(Debug)]
+pub(super) struct Search {
+    pub(super) lease: Arc<Lease>,
+    pub(super) family: Family,
+    /// Sockets of the lease's owner, as far as they were seen.
+    pub(super) known: Inodes,
+    /// Sockets of portbook.
+    pub(super) own: HashSet<u64>,
+}
+
+impl Search {
+    /// Picks the survivor that has the port, else the oldest, if the program had not come to the port
+    /// yet.
+    pub(super) fn heir_among_members(mut self) -> Option<Heir> {
+        let listeners = listeners_of(&self.lease).unwrap_or_default();
+        let inodes = listeners.iter().map(|entry| entry.inode);
+        let inodes: Inodes = inodes.filter(|inode| !self.own.contains(inode)).collect();
+        let mut holder = holder_of(&self.family.members, &inodes);
+        if holder.is_none() && !inodes.is_empty() {
+            let others = self.others_with(&inodes);
+            holder = others.first().cloned();
+            self.family.members.extend(others);
+        }
+        let holder = holder.or_else(|| proxy_on(&self.lease, &listeners));
+        let listens = holder.is_some();
+        let may_come = self.lease.state == State::Handed;
+        let eldest = || self.family.members.first().filter(|_| may_come).cloned();
+        Some(Heir {
+            owner: holder.or_else(eldest)?,
+            listens,
+            family: self.family,
+        })
+    }
+
+    fn add_members(&mut self, found: Vec<Owner>) {
+        self.family.members.retain(process::is_running);
+        for member in found {
+            if !self.family.members.iter().any(|known| known.is(&member)) {
+                self.family.members.push(member);
+            }
+        }
+    }
+
+    /// Processes that have the program's own socket without its mark, and those whose socket closes
+    /// in a moment because they are dying: of these it cannot be told any more from which program
+    /// they come.
+    fn others_with(&self, inodes: &Inodes) -> Vec<Owner> {
+        let by_inode = processes_with(inodes).into_iter();
+        let all = by_inode.flat_map(|(inode, processes)| {
+            let is_known = self.known.contains(&inode);
+            let pids = processes.into_iter().map(|process| process.pid);
+            pids.filter(move |pid| is_known || process::is_dying(*pid))
+        });
+        let me = std::process::id();
+        let owners = all.filter(|pid| *pid != me).map(process::owner);
+        owners.filter_map(Result::ok).collect()
+    }
+}
+
+fn holder_of(members: &[Owner], inodes: &Inodes) -> Option<Owner> {
+    let has = |member: &&Owner| inodes.iter().any(|inode| has_socket(member.pid, *inode));
+    members.iter().find(has).cloned()
+}
+
+/// Looks for heirs that are asked for at the same time: when many owners end at once the processes are
+/// read once for all of them.
+#[derive(Debug, Default)]
+pub(super) struct Searches {
+    queue: Guarded<Vec<Queued>>,
+    turn: tokio::sync::Mutex<()>,
+    settled: Notify,
+}
+
+#[derive(Debug)]
+struct Queued {
+    search: Search,
+    heir: oneshot::Sender<Option<Heir>>,
+}
+
+impl Searches {
+    /// Waits until the watch of some owner that ended has done with the search.
+    pub(super) fn settled(&self) -> Notified<'_> {
+        self.settled.notified()
+    }
+
+    /// Notes that a watch has done with its search.
+    pub(super) fn settle(&self) {
+        self.settled.notify_waiters();
+    }
+
+    /// Finds the survivors, and among them the heir.
+    pub(super) async fn heir(&self, search: Search) -> Option<Heir> {
+        let (heir, found) = oneshot::channel();
+        self.queue.with(|queue| queue.push(Queued { search, heir }));
+        let turn = self.turn.lock().await;
+        let queue = self.queue.with(std::mem::take);
+        // Empty if another one's turn has served this search too.
+        if !queue.is_empty() {
+            // A panic there closes the channels.
+            drop(tokio::task::spawn_blocking(move || look(queue)).await);
+        }
+        drop(turn);
+        found.await.ok().flatten()
+    }
+}
+
+/// Looks for the heirs of leases whose owners have ended.
+fn look(queue: Vec<Queued>) {
+    let ids: Vec<String> = queue
+        .iter()
+        .map(|queued| queued.search.lease.id.to_string())
+        .collect();
+    let of_origin = queue.iter().zip(&ids);
+    let programs: Vec<(&Origin, &str)> = of_origin
+        .filter_map(|(queued, id)| Some((queued.search.family.origin.as_ref()?, id.as_str())))
+        .collect();
+    let mut left_behind = process::left_behind(&programs).into_iter();
+    let mut marked = None;
+    for (mut queued, id) in queue.into_iter().zip(&ids) {
+        let found = match queued.search.family.origin {
+            Some(_) => left_behind.next().unwrap_or_default(),
+            None => owners_of(marked.get_or_insert_with(process::marked), id),
+        };
+        queued.search.add_members(found);
+        // The asker may be gone, at the end of the service.
+        drop(queued.heir.send(queued.search.heir_among_members()));
+    }
+}
+
+/// Living processes with the mark of a lease.
+pub(super) fn owners_of(marked: &HashMap<String, Vec<u32>>, lease: &str) -> Vec<Owner> {
+    let pids = marked.get(lease).into_iter().flatten();
+    pids.filter_map(|pid| process::owner(*pid).ok()).collect()
+}
+
+/// The proxy of an engine on the port of a lease whose owner has ended, if that may have started it, as
+/// `docker run -d` does.
+fn proxy_on(lease: &Lease, listeners: &[Entry]) -> Option<Owner> {
+    let owner = lease.owner.as_ref()?;
+    // A program that was not seen before it ended has the name of the command that asked for it.
+    let may_be_its =
+        owner.engine || owner.command == "portbook" || container::is_command(&owner.command);
+    if lease.state == State::Lost || !may_be_its {
+        return None;
+    }
+    let processes = processes_of(listeners);
+    let proxies = listeners.iter().filter_map(|entry| {
+        let processes = processes.get(&entry.inode)?;
+        let is_its = is_proxy(entry, processes, lease);
+        is_its.then_some(processes)
+    });
+    let mut pids = proxies.flatten().map(|process| process.pid);
+    let pid = pids.find(|pid| *pid != std::process::id())?;
+    process::owner(pid).ok()
+}
