@@ -1,7 +1,7 @@
 //! Clients that take ports of the pool and give them back, all the time.
 
 use std::net::{Ipv4Addr, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -52,7 +52,7 @@ impl Load {
     }
 }
 
-fn take_and_give(socket: &PathBuf, ends: &AtomicBool) -> Result<Granted> {
+fn take_and_give(socket: &Path, ends: &AtomicBool) -> Result<Granted> {
     let mut api = Api::connect(socket)?;
     let mut granted = Granted::default();
     while !ends.load(Ordering::Relaxed) {

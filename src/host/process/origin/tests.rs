@@ -106,10 +106,10 @@ fn pids_begin_again_after_the_last_one() {
 /// Daemons fork twice, and the first of the two ends at once.
 #[test]
 fn process_is_found_while_its_parents_end_one_after_another() {
-    // Tests of the same machine must not find each other's processes.
-    let forking = format!("01930000-0000-7000-8000-{:012}", std::process::id());
     const FORKS: &str = "fork() { if [ $1 = 0 ]; then exec sleep 60 >/dev/null; fi; \
         (fork $(($1 - 1))) & }; read _; fork 4";
+    // Tests of the same machine must not find each other's processes.
+    let forking = format!("01930000-0000-7000-8000-{:012}", std::process::id());
     for _ in 0..100 {
         let mut program = Command::new("sh")
             .args(["-c", FORKS])
