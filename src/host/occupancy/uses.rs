@@ -37,36 +37,50 @@ fn is_polled(pid: u32, inode: u64) -> bool {
     texts.any(|text| text.lines().any(has_it))
 }
 
-/// Beginnings of the kernel functions in which a thread sleeps that waits for clients without an epoll set:
-/// accept, poll and select, a receiving UDP socket, io_uring. A thread that runs is in none (`0`).
-const WAITS: [&str; 9] = [
-    "0",
+/// Beginnings of the kernel functions in which a thread sleeps that waits for clients of one socket.
+const OF_SOCKETS: [&str; 3] = [
     "inet_csk_accept",
+    "__skb_wait_for_more_packets",
+    "wait_for_more_packets",
+];
+
+/// Beginnings of those in which it waits for anything: poll, select, io_uring. A thread that runs is in none
+/// (`0`), and so is every thread where the kernel does not tell.
+const OF_ANYTHING: [&str; 6] = [
+    "0",
     "poll_schedule_timeout",
     "do_sys_poll",
     "do_select",
     "core_sys_select",
-    "__skb_wait_for_more_packets",
-    "wait_for_more_packets",
     "io_cqring_wait",
 ];
+
+/// Those of a thread that waits for an epoll set.
+const OF_EPOLL: [&str; 2] = ["do_epoll_wait", "ep_poll"];
 
 /// Maximum number of processes of one program that are looked at.
 const MOST_PROCESSES: usize = 64;
 
 /// Whether a thread of a process, or of its descendants, may be waiting for clients without an epoll set,
-/// as far as the kernel tells (`/proc/PID/wchan`, `proc_pid_wchan(5)`). `true` where it does not.
+/// as far as the kernel tells (`/proc/PID/wchan`, `proc_pid_wchan(5)`). `true` where it does not. A program
+/// that has an epoll loop has its clients there, so its threads in `poll(2)` tell nothing.
 pub fn may_wait_for_clients(pid: u32) -> bool {
-    let mut processes = process::descendants(pid, MOST_PROCESSES).into_iter();
-    processes.any(|pid| {
-        let others = process::threads(pid).into_iter();
-        let mut all = others.chain([pid]).map(|thread| {
-            std::fs::read_to_string(format!("/proc/{pid}/task/{thread}/wchan")).unwrap_or_default()
-        });
-        all.any(|function| {
-            function.is_empty() || WAITS.iter().any(|wait| function.starts_with(wait))
-        })
-    })
+    let processes = process::descendants(pid, MOST_PROCESSES).into_iter();
+    let functions: Vec<String> = processes.flat_map(functions_of).collect();
+    let is_in = |ways: &[&str]| {
+        let mut functions = functions.iter();
+        functions.any(|function| ways.iter().any(|way| function.starts_with(way)))
+    };
+    is_in(&OF_SOCKETS) || (is_in(&OF_ANYTHING) && !is_in(&OF_EPOLL))
+}
+
+/// Functions of the kernel in which the threads of a process sleep.
+fn functions_of(pid: u32) -> Vec<String> {
+    let threads = process::threads(pid).into_iter().chain([pid]);
+    let function = |thread| std::fs::read_to_string(format!("/proc/{pid}/task/{thread}/wchan"));
+    // Where it cannot be read, nothing is known.
+    let functions = threads.map(|thread| function(thread).unwrap_or_else(|_| "0".to_owned()));
+    functions.collect()
 }
 
 fn is_non_blocking(pid: u32, number: u32) -> bool {
@@ -108,26 +122,46 @@ mod tests {
         shows
     }
 
-    #[test]
-    fn sleeper_waits_for_no_clients_and_a_thread_in_accept_may() {
-        let mut sleeper = Command::new("sleep").arg("60").spawn().unwrap();
-        // It is being loaded for a moment.
-        while may_wait_for_clients(sleeper.id()) {
-            std::thread::yield_now();
-        }
-        sleeper.kill().unwrap();
-        sleeper.wait().unwrap();
-        let script = "import socket; s = socket.create_server(('127.0.0.1', 0)); print(1, flush=True); s.accept()";
-        let mut server = Command::new("python3")
+    /// Whether a Python program may wait for clients once it sleeps in the last line of its script.
+    fn may_wait(script: &str, function: &str) -> bool {
+        let mut program = Command::new("python3")
             .args(["-c", script])
-            .stdout(Stdio::piped())
+            .stdin(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut told = [0];
-        std::io::Read::read_exact(server.stdout.as_mut().unwrap(), &mut told).unwrap();
-        assert!(may_wait_for_clients(server.id()));
-        server.kill().unwrap();
-        server.wait().unwrap();
+        let is_there = || {
+            let functions = functions_of(program.id());
+            functions.iter().any(|one| one.starts_with(function))
+        };
+        let mut looks = 0;
+        while !is_there() {
+            looks += 1;
+            assert!(looks < 10_000, "it never sleeps in {function}");
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        let may_wait = may_wait_for_clients(program.id());
+        program.kill().unwrap();
+        program.wait().unwrap();
+        may_wait
+    }
+
+    #[test]
+    fn threads_in_accept_and_poll_may_wait_and_others_do_not() {
+        let accept = "import socket; socket.create_server(('127.0.0.1', 0)).accept()";
+        assert!(may_wait(accept, "inet_csk_accept"));
+        let poll =
+            "import select, sys; p = select.poll(); p.register(0); select.select([0], [], [])";
+        assert!(may_wait(poll, "poll_schedule_timeout"));
+        let pause = "import signal; signal.pause()";
+        assert!(!may_wait(pause, "__do_sys_pause"));
+    }
+
+    #[test]
+    fn thread_in_poll_beside_an_epoll_loop_tells_nothing() {
+        let both = "import select, threading\n\
+            threading.Thread(target=lambda: select.select([0], [], [])).start()\n\
+            e = select.epoll(); e.register(0); e.poll()";
+        assert!(!may_wait(both, "do_epoll_wait"));
     }
 
     #[test]
