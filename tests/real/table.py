@@ -65,7 +65,7 @@ add("tinyproxy", "tinyproxy -d -c @DIR@/conf", "tinyproxy", apt="tinyproxy-bin",
     conf={"conf": "Port @PORT@\nTimeout 60\nMaxClients 10\n"})
 add("mini-httpd", "mini_httpd -D -p {port} -d @DIR@", "mini_httpd", apt="mini-httpd")
 add("webfsd", "webfsd -F -p {port} -r @DIR@", "webfsd", apt="webfs")
-add("busybox httpd", "busybox httpd -f -p {port} -h @DIR@", "busybox", apt="busybox")
+add("busybox httpd", "busybox httpd -f -p {port} -h @DIR@", "busybox", apt="busybox-static")
 add("PHP's own server", "php -S 0.0.0.0:{port} -t @DIR@", "php", apt="php-cli")
 add("WEBrick", "ruby -run -e httpd -- . --port={port}", "ruby", apt="ruby ruby-webrick")
 RACK = {"config.ru": "run lambda { |env| [200, {}, ['hello']] }\n"}
