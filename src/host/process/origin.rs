@@ -55,6 +55,8 @@ struct Search<'p> {
     /// Processes that ended between the list of them and the look at them. Such a one, for instance
     /// the first of the two forks of a daemon, may have left another behind in its turn.
     ended: BTreeSet<u32>,
+    /// Whether the last look found one on its way out: its children change their parent.
+    is_in_motion: bool,
     is_done: bool,
 }
 
@@ -65,16 +67,25 @@ impl<'p> Search<'p> {
             lease,
             found: Vec::new(),
             ended: BTreeSet::new(),
+            is_in_motion: false,
             is_done: false,
         }
     }
 
     fn look(&mut self, census: &mut Census) {
         let ended = self.ended.len();
+        self.is_in_motion = false;
         let mut found = BTreeSet::new();
         let orphans = self.origin.orphans(census);
-        let mut next = orphans.unwrap_or_else(|| census.all().clone());
-        next.retain(|pid| self.is_kin(*pid, census));
+        let mut candidates = orphans.unwrap_or_else(|| census.all().clone());
+        let mut next = Vec::new();
+        while let Some(pid) = candidates.pop() {
+            if self.is_kin(pid, census) {
+                next.push(pid);
+            } else if matches!(census.facts(pid), Facts::Exiting) {
+                candidates.extend(census.children(pid).into_iter().flatten());
+            }
+        }
         while let Some(pid) = next.pop() {
             if pid != self.origin.pid && found.len() < MOST && found.insert(pid) {
                 next.extend(census.children(pid).into_iter().flatten());
@@ -88,13 +99,17 @@ impl<'p> Search<'p> {
                 Err(_) => {}
             }
         }
-        self.is_done = self.ended.len() == ended;
+        self.is_done = !self.is_in_motion && self.ended.len() == ended;
     }
 
     fn is_kin(&mut self, pid: u32, census: &mut Census) -> bool {
         match census.facts(pid) {
             Facts::Gone => {
                 self.ended.insert(pid);
+                false
+            }
+            Facts::Exiting => {
+                self.is_in_motion = true;
                 false
             }
             Facts::Unreadable => false,

@@ -10,7 +10,9 @@ pub(super) enum Facts {
     Marked(Mark),
     /// Reason for the lack of ids, and its state.
     Unmarked(Mark, Stat),
-    /// It has ended, or has no thread that could serve.
+    /// It is on its way out. Its children have not become those of an ancestor yet.
+    Exiting,
+    /// It has ended.
     Gone,
     /// The kernel does not show it.
     Unreadable,
@@ -23,7 +25,8 @@ impl Facts {
             return Self::Marked(mark);
         }
         match Directory::open(pid).and_then(|directory| directory.stat()) {
-            Ok(stat) if stat.is_zombie() || stat.is_exiting() => Self::Gone,
+            Ok(stat) if stat.is_zombie() => Self::Gone,
+            Ok(stat) if stat.is_exiting() => Self::Exiting,
             Ok(stat) => Self::Unmarked(mark, stat),
             Err(ProcessError::Gone(_)) => Self::Gone,
             Err(_) => Self::Unreadable,
