@@ -121,7 +121,7 @@ fn report(killed: &Times, freed: &Times, granted: &Times) {
     }
     let early = granted
         .iter()
-        .filter(|(port, at)| killed.get(port).is_none_or(|killed| *at < killed));
+        .filter(|(port, at)| killed.get(port).is_some_and(|killed| *at < killed));
     figure::line("granted anew so far", granted.len());
     figure::line("of them granted while the old owner lived", early.count());
 }
