@@ -1,13 +1,15 @@
-//! Damage of the record that was there at the start: commits of the ledger that are not whole, and pages
-//! of the tables that do not fit together.
+//! Damage of the record that was there at the start: commits of the ledger that are not whole, pages of
+//! the tables that do not fit together, and leases that are not as they were written.
 
 use std::path::Path;
+use std::sync::Arc;
 
-use super::cause::Cause;
-use super::{Store, StoreError};
+use rusqlite::{Connection, ErrorCode};
+
+use super::{Store, StoreError, open, seal};
 
 /// Maximum number of faults that a check lists.
-const LISTED: u32 = 5;
+const LISTED: usize = 5;
 
 /// Logs how many commits are lost.
 pub(super) fn tell_of_ledger(folder: &Path, damaged: u64) {
@@ -28,24 +30,57 @@ pub(super) fn lost(commits: u64) -> String {
     )
 }
 
+/// Lists the faults of the tables, at most `most` of each kind. `check`: SQLite's pragma for its pages.
+pub(super) fn faults(
+    connection: &Connection,
+    check: &str,
+    most: usize,
+) -> rusqlite::Result<Vec<String>> {
+    let mut faults = Vec::new();
+    for look in [leases(connection, most), pages(connection, check, most)] {
+        match look {
+            Ok(found) => faults.extend(found),
+            // It met damage, and could not go on.
+            Err(error) if is_damage(&error) => faults.push(error.to_string()),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(faults)
+}
+
+fn is_damage(error: &rusqlite::Error) -> bool {
+    let code = error.sqlite_error_code();
+    code.is_some_and(|code| matches!(code, ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
+}
+
+fn leases(connection: &Connection, most: usize) -> rusqlite::Result<Vec<String>> {
+    let broken = seal::broken(connection, most)?;
+    Ok(broken.iter().map(ToString::to_string).collect())
+}
+
+fn pages(connection: &Connection, check: &str, most: usize) -> rusqlite::Result<Vec<String>> {
+    let mut check = connection.prepare(&format!("pragma {check}({most})"))?;
+    let lines = check.query_map([], |row| row.get::<_, String>(0))?;
+    let lines: Vec<String> = lines.collect::<Result<_, _>>()?;
+    Ok(if lines == ["ok"] { Vec::new() } else { lines })
+}
+
 impl Store {
-    /// Checks every page of the tables once. It may take seconds, and keeps no commit waiting.
+    /// Checks every lease and every page of the tables once. It may take seconds, and keeps no commit
+    /// waiting.
     pub async fn look_for_damage(&self) -> Result<(), StoreError> {
-        let check = format!("pragma quick_check({LISTED})");
-        let found = sqlx::query_scalar(sqlx::AssertSqlSafe(check))
-            .fetch_all(&self.readers())
-            .await;
-        let found: Vec<String> = match found.map_err(|error| StoreError::from(error).at(&self.file))
-        {
-            // The check itself could not go on.
-            Err(StoreError::Unusable {
-                reason,
-                cause: Cause::Damaged,
-                ..
-            }) => vec![reason],
-            found => found?,
+        let (file, access) = (Arc::clone(&self.file), self.parts().access);
+        let look = move || {
+            let connection = open::beside(&file, access)?;
+            let found = faults(&connection, "quick_check", LISTED);
+            open::close_filler(connection);
+            Ok(found?)
         };
-        if found != ["ok"] {
+        let found: Result<_, StoreError> = tokio::task::spawn_blocking(look)
+            .await
+            .map_err(|_| StoreError::Closed)?;
+        let found = found.map_err(|error| error.at(&self.file))?;
+        if !found.is_empty() {
             let (file, found) = (self.file.display(), found.join("; "));
             tracing::error!(%file, found, "the record is damaged; stop the service and run `portbook doctor --record`");
             // Set once, here.

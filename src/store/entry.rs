@@ -80,7 +80,8 @@ pub(super) struct AttemptRow<'a> {
     pub(super) span_id: Option<Cow<'a, str>>,
 }
 
-/// Row of the table `lease_row`, with words as texts.
+/// Row of the table `lease_row`, with words as texts. A change of its fields also takes the seals from
+/// the rows of before ([`super::seal`]), by a migration.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct LeaseRow<'a> {
     pub(super) id: Uuid,

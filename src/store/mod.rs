@@ -39,6 +39,7 @@ mod remembered;
 mod removable;
 pub mod rescue;
 mod rows;
+mod seal;
 mod space;
 mod stats;
 mod summary;
@@ -107,6 +108,7 @@ struct Parts {
     ledger: Arc<Ledger>,
     chores: Arc<Chores>,
     readers: SqlitePool,
+    access: Access,
     /// The SQLite file that is open.
     identity: Option<Identity>,
     /// Number of commits in the ledger that were damaged.
@@ -248,6 +250,7 @@ impl Parts {
             readers: open::readers(file, access, Some(Arc::clone(&ledger))),
             chores: Arc::new(Chores::new(opened.chores, turn)),
             ledger,
+            access,
             identity: Identity::of(file),
             damaged_commits,
             filling,

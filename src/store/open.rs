@@ -132,18 +132,25 @@ async fn settle(ledger: &Ledger) {
     }
 }
 
+/// Opens a connection for a task of this process, beside the filler's.
+pub(super) fn beside(file: &Path, access: Access) -> Result<rusqlite::Connection, StoreError> {
+    // A file that was deleted meanwhile is made anew elsewhere.
+    let flags = rusqlite::OpenFlags::default() & !rusqlite::OpenFlags::SQLITE_OPEN_CREATE;
+    let connection = match access.vfs() {
+        Some(vfs) => rusqlite::Connection::open_with_flags_and_vfs(file, flags, vfs)?,
+        None => rusqlite::Connection::open_with_flags(file, flags)?,
+    };
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    Ok(connection)
+}
+
 /// Opens the filler's connection to a file that is of this version.
 pub(super) fn filler(
     file: &Path,
     access: Access,
     serves: bool,
 ) -> Result<rusqlite::Connection, StoreError> {
-    let flags = rusqlite::OpenFlags::default();
-    let connection = match access.vfs() {
-        Some(vfs) => rusqlite::Connection::open_with_flags_and_vfs(file, flags, vfs)?,
-        None => rusqlite::Connection::open_with_flags(file, flags)?,
-    };
-    connection.busy_timeout(BUSY_TIMEOUT)?;
+    let connection = beside(file, access)?;
     connection.pragma_update(None, "wal_autocheckpoint", pages_of_log(serves))?;
     connection.pragma_update(None, "journal_size_limit", LOG_BYTES)?;
     Ok(connection)

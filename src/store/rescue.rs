@@ -10,11 +10,11 @@ use rusqlite::{Connection, OpenFlags, params};
 use super::ledger::{FILES, Pages, RecordId, id_of};
 use super::lost::free_name;
 use super::open::{self, Access};
-use super::{StoreError, damage};
+use super::{StoreError, damage, seal};
 use crate::files;
 
 /// Maximum number of faults that a check lists.
-const LISTED: u32 = 20;
+const LISTED: usize = 20;
 
 /// Tables with one row, which a new record has too.
 const OF_EACH_RECORD: &str = "_sqlx_migrations";
@@ -36,7 +36,8 @@ pub fn check(file: &Path) -> Result<Vec<String>, StoreError> {
     let connection = Connection::open_with_flags(file, flags)
         .map_err(|error| StoreError::from(error).at(file))?;
     leave_log(&connection, true).map_err(|error| StoreError::from(error).at(file))?;
-    let mut faults = faults(&connection).unwrap_or_else(|error| vec![error.to_string()]);
+    let faults = damage::faults(&connection, "integrity_check", LISTED);
+    let mut faults = faults.unwrap_or_else(|error| vec![error.to_string()]);
     if let Ok((id, filled)) = ledger_of(&connection) {
         let folder = file.parent().unwrap_or(Path::new(""));
         let damaged = Pages::open(folder, id, filled)?.damaged();
@@ -52,13 +53,6 @@ pub fn check(file: &Path) -> Result<Vec<String>, StoreError> {
 fn leave_log(connection: &Connection, leave: bool) -> rusqlite::Result<()> {
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, leave)?;
     Ok(())
-}
-
-fn faults(connection: &Connection) -> rusqlite::Result<Vec<String>> {
-    let mut check = connection.prepare(&format!("pragma integrity_check({LISTED})"))?;
-    let lines = check.query_map([], |row| row.get::<_, String>(0))?;
-    let lines: Vec<String> = lines.collect::<Result<_, _>>()?;
-    Ok(if lines == ["ok"] { Vec::new() } else { lines })
 }
 
 fn ledger_of(connection: &Connection) -> rusqlite::Result<(RecordId, u64)> {
@@ -81,6 +75,9 @@ pub async fn repair(file: &Path) -> Result<Rescued, StoreError> {
     let at = |error: rusqlite::Error| StoreError::from(error).at(&new);
     let connection = Connection::open(&new).map_err(at)?;
     let mut rescued = copy_all(&connection, file).map_err(at)?;
+    // They are told as faults: the next check is of damage that comes after.
+    let broken = seal::broken(&connection, usize::MAX).map_err(at)?;
+    seal::unseal(&connection, &broken).map_err(at)?;
     open::close_filler(connection);
     rescued.kept = free_name(file);
     for ending in ["", "-wal", "-shm"] {

@@ -7,6 +7,7 @@ mod indexes;
 mod ledger;
 mod past;
 mod pruning;
+mod sealing;
 
 use std::path::Path;
 use std::time::Duration;

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import time
+from functools import partial
 
 from place import CASES, Clients, Place, bindable, case, eventually, with_clients
 
@@ -156,6 +157,12 @@ def read_only(place):
     return bool(named and back), f"named: {named}, holds meanwhile: {holds}; all back and granting: {bool(back)}"
 
 
+def tells_damage(place, since):
+    """Whether the log names damage, from this position on."""
+    said = place.logged()[since:].lower()
+    return any(word in said for word in ("damage", "not a database", "cannot", "malformed"))
+
+
 @case("B9", "record cut or overwritten in 40 ways while no service runs")
 def damaged(place):
     service = place.serve()
@@ -180,16 +187,21 @@ def damaged(place):
                 record.write(rng.randbytes(rng.choice([1, 64, 5000])))
         before = len(place.logged())
         service = place.serve()
-        said = place.logged()[before:].lower()
-        names = "damage" in said or "not a database" in said or "cannot" in said or "malformed" in said
         if service is None:
+            names = tells_damage(place, before)
             told += names
-            silent += [] if names else [way]
+            if not names:
+                silent.append(way)
+                place.note(f"way {way}: does not start, and does not say why")
             continue
         lost = leases.items() - place.living().items()
+        # The pages are looked through while it serves.
+        names = lost and eventually(partial(tells_damage, place, before), 5)
         right += not lost
         told += bool(lost and names)
-        silent += [way] if lost and not names else []
+        if lost and not names:
+            silent.append(way)
+            place.note(f"way {way}: lost without a word: {sorted(lost)[:5]}, {len(lost)} in all")
         service.kill()
         service.wait()
     return not silent, f"{right} start with all leases, {told} say the damage, silent losses: {silent}"

@@ -107,7 +107,8 @@ class Place:
         leases = []
         while len(leases) < count:
             some = min(100, count - len(leases))
-            status, answer = self.api("POST", "/api/v1/leases", {"count": some, "ttl": "1h", **request})
+            # Longer than the longest case, the soak.
+            status, answer = self.api("POST", "/api/v1/leases", {"count": some, "ttl": "12h", **request})
             assert status == 201, answer
             leases += answer["leases"]
         return {lease["id"]: lease["port"] for lease in leases}
@@ -158,6 +159,11 @@ class Place:
     def logged(self):
         with open(os.path.join(self.folder, "log"), errors="replace") as log:
             return log.read()
+
+    def note(self, text):
+        """Writes a line of the case between those of the services."""
+        self.log.write(f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} CASE {text}\n".encode())
+        self.log.flush()
 
     def close(self):
         for child in self.children:

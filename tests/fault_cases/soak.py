@@ -84,6 +84,7 @@ class Soak:
         kinds += [self.full_and_killed, self.delete_record, self.delete_socket, self.reload, self.failing_writes]
         kind = self.rng.choice(kinds)
         self.counts[kind.__name__] = self.counts.get(kind.__name__, 0) + 1
+        self.place.note(f"fault {sum(self.counts.values())}: {kind.__name__}, service {self.service.pid}")
         kind()
         return eventually(lambda: self.place.ready()[0], 60)
 
@@ -104,21 +105,31 @@ def soak(place):
     # The record must not fill the volume by itself: an hour of this load is millions of attempts.
     place.volume("1g")
     place.env["PORTBOOK_HISTORY__ATTEMPTS_MAX"] = "50000"
+    # No program comes to listen on what the clients keep.
+    place.env["PORTBOOK_POOLS__DEFAULT__CLAIM_WITHIN"] = "12h"
     run = Soak(place)
     names = place.name(*[f"n{number}" for number in range(50)])
     begun, early, stuck, lost, twice, undone = time.monotonic(), None, 0, set(), 0, 0
     clients, stolen = Clients(place, 4), 0
-    while time.monotonic() - begun < MINUTES * 60:
+    # The first trouble ends it: the log's last lines are about that, and later ones would follow from it.
+    while time.monotonic() - begun < MINUTES * 60 and not (lost or twice or stolen or stuck):
         end = time.monotonic() + run.rng.uniform(3, 15)
         thief = Thief(names.values(), reuse=True)
         time.sleep(max(0, end - time.monotonic()))
         # Nothing holds a port between the death of a service and the next: the thief rests then.
         stolen += thief.end()
         stuck += not run.fault()
-        living = eventually(place.living, 30) or {}
-        lost |= clients.kept.items() - living.items()
-        lost |= names.items() - {lease["name"]: lease["port"] for lease in place.leases() if lease["name"]}.items()
-        twice += doubled(living.values())
+        kept = dict(clients.kept)
+        living = eventually(place.leases, 60)
+        if living is None:
+            place.note("no list of leases within a minute")
+            stuck += 1
+            break
+        lost |= kept.items() - {lease["id"]: lease["port"] for lease in living}.items()
+        lost |= names.items() - {lease["name"]: lease["port"] for lease in living if lease["name"]}.items()
+        twice += doubled(lease["port"] for lease in living)
+        if lost or twice or stolen or stuck:
+            place.note(f"trouble: {len(lost)} lost, {twice} twice, {stolen} stolen, {stuck} stuck; {place.api('GET', '/readyz')}")
         if early is None and time.monotonic() - begun > min(300, MINUTES * 6):
             early = run.size(len(living))
     clients.end()
@@ -126,6 +137,7 @@ def soak(place):
     late = run.size(len(living))
     undone = len(clients.gone & living.keys())
     free = bindable(clients.kept.values())
+    early = early or late
     sizes = f"{early[0]:.0f} MiB and {early[1]} descriptors early, {late[0]:.0f} and {late[1]} at the end"
     seen = f"{sum(run.counts.values())} faults ({', '.join(f'{name} {count}' for name, count in sorted(run.counts.items()))}); "
     seen += f"{clients.served} served, {len(clients.refused)} refused; {len(lost)} lost, {undone} releases undone, {twice} twice, "

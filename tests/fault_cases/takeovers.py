@@ -6,6 +6,7 @@ import signal
 import socket
 import threading
 import time
+from collections import Counter
 
 from place import CASES, Clients, bindable, case, eventually
 
@@ -95,6 +96,8 @@ def killed(place, moments=200):
     lost = {**leases, **clients.kept}.items() - place.living().items()
     seen = f"{moments - answered} killed, {answered} answered; {clients.served} served, {len(clients.refused)} refused, "
     seen += f"{stolen} of {thief.tries} binds stole, {len(lost)} lost"
+    for answer, count in Counter(clients.refused).most_common(5):
+        place.note(f"{count} times: {answer}")
     return not (clients.refused or stolen or lost) and first.poll() is None, seen
 
 

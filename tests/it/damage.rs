@@ -171,6 +171,41 @@ fn damage_beside_the_leases_is_told_by_a_service_that_starts() {
     );
 }
 
+#[test]
+fn lease_that_changed_on_the_disk_is_told_by_name_and_repaired() {
+    let place = Place::with_ports(4);
+    let server = place.serve();
+    let granted = server.allocate(&json!({ "name": "kept" })).json()["leases"][0].clone();
+    assert!(server.stop().success());
+    let file = place.data_dir().join("portbook.db");
+    let change = "update lease_row set labels = json_object('a', 'b') where name = 'kept'";
+    let connection = rusqlite::Connection::open(&file).unwrap();
+    assert_eq!(connection.execute(change, []).unwrap(), 1);
+    drop(connection);
+
+    let expected = format!(
+        "lease {} (port {}) is not as it was written",
+        text_of(&granted["id"]),
+        granted["port"]
+    );
+    let server = place.serve();
+    eventually("the damage is told", || {
+        let ready = server.get("/readyz?verbose");
+        ready.body.contains(&expected).then_some(())
+    });
+    assert_eq!(names(&server), ["kept"]);
+    assert!(server.stop().success());
+    let output = place.run(&["doctor", "--record"]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(text(&output.stdout).contains(&expected), "{output:?}");
+    assert!(place.ok(&["doctor", "--record"]).contains("is whole"));
+    assert_eq!(names(&place.serve()), ["kept"]);
+}
+
+fn text_of(value: &Value) -> &str {
+    value.as_str().unwrap()
+}
+
 /// Number of the root page of a table.
 fn root_page(file: &Path, table: &str) -> u64 {
     let connection = rusqlite::Connection::open(file).unwrap();

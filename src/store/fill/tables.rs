@@ -8,6 +8,7 @@ use rusqlite::{Connection, Result, params};
 
 use super::words::Words;
 use crate::store::entry::{AllocationRow, AttemptRow, LeaseRow, Search};
+use crate::store::seal;
 
 const ALLOCATION: &str = "insert into allocation_row ( \
      id, at_ms, uid, pool, refusal, detail, attempt_count, duration_us, shared, explanation, \
@@ -30,16 +31,16 @@ const ATTEMPT: &str = "insert into attempt_row ( \
 const LEASE: &str = "insert into lease_row ( \
      id, allocation, name, scope_dir, pool, protocol, port, addresses, uid, handover, guard, state, \
      granted_at_ms, ended_at_ms, boot, claim_by_boot_ms, expires_boot_ms, ttl_ms, owner, labels, \
-     trace_id, revision, span_id, moved, forgotten, idle_since_ms, by_hand, scope_device) \
+     trace_id, revision, span_id, moved, forgotten, idle_since_ms, by_hand, scope_device, seal) \
      values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, \
-     nullif(?20, '{}'), ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28) \
+     nullif(?20, '{}'), ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29) \
      on conflict (id) do update set guard = excluded.guard, state = excluded.state, \
      ended_at_ms = excluded.ended_at_ms, boot = excluded.boot, \
      claim_by_boot_ms = excluded.claim_by_boot_ms, expires_boot_ms = excluded.expires_boot_ms, \
      ttl_ms = excluded.ttl_ms, owner = excluded.owner, handover = excluded.handover, \
      labels = excluded.labels, moved = excluded.moved, forgotten = excluded.forgotten, \
      idle_since_ms = excluded.idle_since_ms, by_hand = excluded.by_hand, \
-     scope_device = excluded.scope_device, revision = excluded.revision \
+     scope_device = excluded.scope_device, revision = excluded.revision, seal = excluded.seal \
      where excluded.revision > lease_row.revision";
 
 /// Milliseconds of an hour, in which allocations are summed up.
@@ -179,6 +180,7 @@ impl<'r> Tables<'r> {
             row.idle_since_ms,
             row.by_hand,
             row.scope_device,
+            seal::of(row)?,
         ])?;
         Ok(())
     }
