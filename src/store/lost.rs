@@ -11,7 +11,7 @@ use rustix::fs::{Access, AtFlags, CWD, accessat};
 use sqlx::AssertSqlSafe;
 
 use super::cause::Cause;
-use super::{Parts, Store, StoreError};
+use super::{Parts, Store, StoreError, log};
 use crate::domain::lease::Lease;
 use crate::files;
 
@@ -41,10 +41,12 @@ pub(super) fn check_identity(path: &Path, opened: Option<Identity>) -> Result<()
     }
 }
 
-/// Checks that a SQLite file has the length that its first page tells.
+/// Checks that a SQLite file has the length that its first page tells, with the pages of its log. A process
+/// that is killed while it copies the log into the file leaves the first page, which it writes first.
 fn check_length(path: &Path) -> Result<(), StoreError> {
+    let failed = |error: std::io::Error| StoreError::ledger(path, &error);
     let mut head = [0; 32];
-    let file = File::open(path).map_err(|error| StoreError::ledger(path, &error))?;
+    let file = File::open(path).map_err(failed)?;
     if file.read_exact_at(&mut head, 0).is_err() {
         return Err(StoreError::lost(path, "it was cut"));
     }
@@ -58,10 +60,15 @@ fn check_length(path: &Path) -> Result<(), StoreError> {
     };
     let pages = u64::from(u32::from_be_bytes([head[28], head[29], head[30], head[31]]));
     let length = file.metadata().map_or(0, |found| found.len());
-    if length < page * pages {
-        return Err(StoreError::lost(path, "it was cut"));
+    if length >= page * pages {
+        return Ok(());
     }
-    Ok(())
+    let logged = log::pages(&log::of(path)).map_err(failed)?;
+    let mut missing = length / page + 1..=pages;
+    if missing.all(|number| logged.contains(&number)) {
+        return Ok(());
+    }
+    Err(StoreError::lost(path, "it was cut"))
 }
 
 fn check_writable(path: &Path) -> Result<(), StoreError> {
@@ -218,6 +225,33 @@ pub(super) fn free_name(file: &Path) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn file_whose_last_pages_are_in_its_log_is_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let [file, copied] = ["portbook.db", "copied.db"].map(|name| folder.path().join(name));
+        let connection = rusqlite::Connection::open(&file).unwrap();
+        let rows = "pragma journal_mode = wal; pragma wal_autocheckpoint = 0; create table a (b); \
+            insert into a values (zeroblob(9000)); pragma wal_checkpoint(truncate); \
+            insert into a values (zeroblob(90000));";
+        connection.execute_batch(rows).unwrap();
+        // A process that copies the log into the file is killed behind the first page.
+        std::fs::copy(&file, &copied).unwrap();
+        std::fs::copy(log::of(&file), log::of(&copied)).unwrap();
+        let copies = rusqlite::Connection::open(&copied).unwrap();
+        let copy = "pragma wal_checkpoint(truncate)";
+        copies.execute_batch(copy).unwrap();
+        let whole = std::fs::read(&copied).unwrap();
+        let begun = File::options().write(true).open(&file).unwrap();
+        begun.write_all_at(&whole[..4096], 0).unwrap();
+        let length = begun.metadata().unwrap().len();
+        assert!(length < whole.len() as u64);
+        check_length(&file).unwrap();
+        // A page that the log does not have is missing.
+        begun.set_len(length - 4096).unwrap();
+        let error = check_length(&file).unwrap_err().to_string();
+        assert!(error.contains("cut"), "{error}");
+    }
 
     #[test]
     fn cut_and_overwritten_files_are_lost() {

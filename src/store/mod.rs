@@ -27,6 +27,7 @@ mod late;
 mod learned;
 mod lease;
 mod ledger;
+mod log;
 mod lost;
 mod old;
 mod open;
