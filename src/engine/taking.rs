@@ -53,7 +53,8 @@ pub(super) enum Taking {
     Taken,
     /// Connections wait to be accepted, and nothing shows that they will be.
     Waiting,
-    /// No sign of either. A program that waits in `poll(2)` gives none until its first client comes.
+    /// No sign of either. A program that waits in `poll(2)` gives none until its first client comes, unless
+    /// its list can be read.
     Unknown,
     /// No sign of either, and no thread of the program waits as a server without an event loop does.
     Idle,
@@ -84,7 +85,9 @@ pub(super) fn look<'e>(
     let owner = lease.owner.as_ref();
     let shows_use =
         |entry: &Entry| owner.is_some_and(|owner| occupancy::shows_use(owner.pid, entry.inode));
-    let may_wait = || owner.is_some_and(|owner| occupancy::may_wait_for_clients(owner.pid));
+    let sockets: Vec<u64> = listeners.clone().map(|entry| entry.inode).collect();
+    let may_wait =
+        || owner.is_some_and(|owner| occupancy::may_wait_for_clients(owner.pid, &sockets));
     let mut listeners = listeners;
     if has_accepted || listeners.any(shows_use) {
         return Some(Taking::Taken);

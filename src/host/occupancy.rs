@@ -4,6 +4,7 @@
 //! bound and do not listen, and no table shows other network namespaces.
 
 mod diag;
+mod polled;
 mod proc_net;
 mod processes;
 mod proxies;

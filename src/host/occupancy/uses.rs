@@ -1,5 +1,6 @@
 //! Signs that a process uses a socket that it was started with.
 
+use super::polled;
 use super::processes::numbers_of;
 use crate::host::process;
 
@@ -61,26 +62,61 @@ const OF_EPOLL: [&str; 2] = ["do_epoll_wait", "ep_poll"];
 /// Maximum number of processes of one program that are looked at.
 const MOST_PROCESSES: usize = 64;
 
-/// Whether a thread of a process, or of its descendants, may be waiting for clients without an epoll set,
-/// as far as the kernel tells (`/proc/PID/wchan`, `proc_pid_wchan(5)`). `true` where it does not. A program
-/// that has an epoll loop has its clients there, so its threads in `poll(2)` tell nothing.
-pub fn may_wait_for_clients(pid: u32) -> bool {
+/// Whether a thread of a process, or of its descendants, may be waiting for clients of these sockets
+/// without an epoll set, as far as the kernel tells (`/proc/PID/wchan`, `proc_pid_wchan(5)`, and the list of
+/// a thread in `poll(2)`). `true` where it does not. A program that has an epoll loop has its clients there,
+/// so its threads in a `poll(2)` that cannot be read tell nothing.
+pub fn may_wait_for_clients(pid: u32, sockets: &[u64]) -> bool {
     let processes = process::descendants(pid, MOST_PROCESSES).into_iter();
-    let functions: Vec<String> = processes.flat_map(functions_of).collect();
-    let is_in = |ways: &[&str]| {
-        let mut functions = functions.iter();
-        functions.any(|function| ways.iter().any(|way| function.starts_with(way)))
-    };
-    is_in(&OF_SOCKETS) || (is_in(&OF_ANYTHING) && !is_in(&OF_EPOLL))
+    let sleeps: Vec<Sleep> = processes.flat_map(|pid| sleeps_of(pid, sockets)).collect();
+    let has = |wanted: Sleep| sleeps.contains(&wanted);
+    has(Sleep::ForClients) || (has(Sleep::ForAnything) && !has(Sleep::ForEpoll))
 }
 
-/// Functions of the kernel in which the threads of a process sleep.
-fn functions_of(pid: u32) -> Vec<String> {
+/// A thread's wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sleep {
+    /// For clients of a socket.
+    ForClients,
+    /// In a call that may wait for clients.
+    ForAnything,
+    ForEpoll,
+    /// For nothing that comes from a client.
+    Else,
+}
+
+/// Waits of the threads of a process.
+fn sleeps_of(pid: u32, sockets: &[u64]) -> Vec<Sleep> {
+    let numbers: Vec<u32> = sockets
+        .iter()
+        .flat_map(|inode| numbers_of(pid, *inode))
+        .collect();
     let threads = process::threads(pid).into_iter().chain([pid]);
-    let function = |thread| std::fs::read_to_string(format!("/proc/{pid}/task/{thread}/wchan"));
-    // Where it cannot be read, nothing is known.
-    let functions = threads.map(|thread| function(thread).unwrap_or_else(|_| "0".to_owned()));
-    functions.collect()
+    let sleep = |thread| {
+        let function = function_of(pid, thread);
+        let is_in = |ways: &[&str]| ways.iter().any(|way| function.starts_with(way));
+        if is_in(&OF_EPOLL) {
+            return Sleep::ForEpoll;
+        }
+        if is_in(&OF_SOCKETS) {
+            return Sleep::ForClients;
+        }
+        if !is_in(&OF_ANYTHING) {
+            return Sleep::Else;
+        }
+        match polled::waits_for(pid, thread, &numbers) {
+            Some(true) => Sleep::ForClients,
+            Some(false) => Sleep::Else,
+            None => Sleep::ForAnything,
+        }
+    };
+    threads.map(sleep).collect()
+}
+
+/// Function of the kernel in which a thread sleeps. `0` where it cannot be read: nothing is known.
+fn function_of(pid: u32, thread: u32) -> String {
+    let function = std::fs::read_to_string(format!("/proc/{pid}/task/{thread}/wchan"));
+    function.unwrap_or_else(|_| "0".to_owned())
 }
 
 fn is_non_blocking(pid: u32, number: u32) -> bool {
@@ -122,45 +158,62 @@ mod tests {
         shows
     }
 
-    /// Whether a Python program may wait for clients once it sleeps in the last line of its script.
+    /// Whether a Python program that has a listener as its standard input may wait for clients once it
+    /// sleeps in the last line of its script.
     fn may_wait(script: &str, function: &str) -> bool {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let mut program = Command::new("python3")
             .args(["-c", script])
-            .stdin(Stdio::piped())
+            .stdin(OwnedFd::from(listener.try_clone().unwrap()))
             .spawn()
             .unwrap();
-        let is_there = || {
-            let functions = functions_of(program.id());
-            functions.iter().any(|one| one.starts_with(function))
-        };
+        let pid = program.id();
         let mut looks = 0;
-        while !is_there() {
+        while !process::threads(pid)
+            .into_iter()
+            .chain([pid])
+            .any(|thread| function_of(pid, thread).starts_with(function))
+        {
             looks += 1;
             assert!(looks < 10_000, "it never sleeps in {function}");
             std::thread::sleep(std::time::Duration::from_millis(1));
         }
-        let may_wait = may_wait_for_clients(program.id());
+        let may_wait = may_wait_for_clients(pid, &[fstat(&listener).unwrap().st_ino]);
         program.kill().unwrap();
         program.wait().unwrap();
         may_wait
     }
 
     #[test]
-    fn threads_in_accept_and_poll_may_wait_and_others_do_not() {
+    fn thread_in_accept_may_wait_and_one_in_pause_does_not() {
         let accept = "import socket; socket.create_server(('127.0.0.1', 0)).accept()";
         assert!(may_wait(accept, "inet_csk_accept"));
-        let poll =
-            "import select, sys; p = select.poll(); p.register(0); select.select([0], [], [])";
-        assert!(may_wait(poll, "poll_schedule_timeout"));
         let pause = "import signal; signal.pause()";
         assert!(!may_wait(pause, "__do_sys_pause"));
     }
 
     #[test]
-    fn thread_in_poll_beside_an_epoll_loop_tells_nothing() {
-        let both = "import select, threading\n\
-            threading.Thread(target=lambda: select.select([0], [], [])).start()\n\
-            e = select.epoll(); e.register(0); e.poll()";
+    fn thread_in_poll_and_select_waits_for_the_descriptors_of_its_list() {
+        let (sleeps, pipe) = (
+            "poll_schedule_timeout",
+            "import os, select\nr, w = os.pipe()\n",
+        );
+        for (list, waits) in [("0", true), ("r", false), ("r); p.register(0", true)] {
+            let poll = format!("{pipe}p = select.poll(); p.register({list}); p.poll()");
+            assert_eq!(may_wait(&poll, sleeps), waits, "poll of {list}");
+        }
+        for (list, waits) in [("[0], []", true), ("[r], []", false), ("[], [0]", false)] {
+            // A pipe that is full cannot be written to, and a listener never.
+            let select = format!("{pipe}select.select({list}, [])");
+            assert_eq!(may_wait(&select, sleeps), waits, "select of {list}");
+        }
+    }
+
+    #[test]
+    fn thread_in_poll_of_something_else_beside_an_epoll_loop_tells_nothing() {
+        let both = "import os, select, threading\nr, w = os.pipe()\n\
+            threading.Thread(target=lambda: select.select([r], [], [])).start()\n\
+            e = select.epoll(); e.register(r); e.poll()";
         assert!(!may_wait(both, "do_epoll_wait"));
     }
 
