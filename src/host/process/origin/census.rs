@@ -67,19 +67,21 @@ const READS: usize = 16;
 /// (`CONFIG_PROC_CHILDREN`).
 ///
 /// The kernel may leave a child out when another one ends during the read
-/// (`proc_tid_children(5)`), so they are read until two reads are equal.
+/// (`proc_tid_children(5)`), so they are read until none of one read is missing in the next. Children that
+/// are born meanwhile are at the end of the list, and hide none.
 fn read_children(pid: u32) -> Option<BTreeSet<u32>> {
     let mut all = BTreeSet::new();
     let mut before = read_children_once(pid)?;
     for _ in 1..READS {
         let now = read_children_once(pid)?;
-        let is_settled = now == before;
-        all.extend(std::mem::replace(&mut before, now));
+        let is_settled = before.is_subset(&now);
+        all.append(&mut before);
+        before = now;
         if is_settled {
             break;
         }
     }
-    all.extend(before);
+    all.append(&mut before);
     Some(all)
 }
 
@@ -95,9 +97,9 @@ pub fn descendants(pid: u32, most: usize) -> Vec<u32> {
     found
 }
 
-fn read_children_once(pid: u32) -> Option<Vec<u32>> {
+fn read_children_once(pid: u32) -> Option<BTreeSet<u32>> {
     let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).ok()?;
-    let mut children = Vec::new();
+    let mut children = BTreeSet::new();
     for task in tasks.flatten() {
         let text = std::fs::read_to_string(task.path().join("children")).ok()?;
         let pids = text.split_ascii_whitespace();
