@@ -22,6 +22,9 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// SQLite's codes for a damaged file (11) and for a file that is no database (26).
 const CORRUPT_CODES: [&str; 2] = ["11", "26"];
 
+/// Number of tables or views, of those that every version has, in a record.
+const OWN: i64 = 3;
+
 /// Length of SQLite's log at which a commit copies it into the file, in pages of 4 KB. A service does so
 /// off the path of its requests.
 const PAGES_OF_LOG: &str = "1000";
@@ -210,7 +213,9 @@ async fn connect(
 
 async fn migrate(connection: &mut SqliteConnection, file: &Path) -> Result<(), StoreError> {
     let known = MIGRATIONS.iter().map(|m| m.version).max().unwrap_or(0);
-    let found = schema_version(connection).await;
+    let found = schema_version(connection)
+        .await
+        .map_err(|error| named(file, error))?;
     match found {
         Some(found) if found == known => return Ok(()),
         Some(found) if found > known => {
@@ -234,29 +239,40 @@ async fn run_migrations(connection: &mut SqliteConnection) -> Result<(), Migrate
     MIGRATIONS.run(connection).await
 }
 
-/// Refuses the database of another program.
+/// Refuses the database of another program, and a record whose version was lost.
 async fn check_new(connection: &mut SqliteConnection, file: &Path) -> Result<(), StoreError> {
-    let tables: i64 = sqlx::query_scalar(
-        "select count(*) from sqlite_schema where name not like '\\_sqlx\\_%' escape '\\'",
+    let (tables, own): (i64, i64) = sqlx::query_as(
+        "select count(*), count(*) filter (where name in ('allocation', 'attempt', 'lease')) \
+         from sqlite_schema where name not like '\\_sqlx\\_%' escape '\\'",
     )
     .fetch_one(connection)
     .await
     .map_err(|error| named(file, error))?;
-    if tables == 0 {
-        return Ok(());
+    match (tables, own) {
+        (0, _) => Ok(()),
+        (_, OWN) => Err(StoreError::Corrupt {
+            file: file.to_owned(),
+            source: sqlx::Error::Protocol("its version cannot be read".to_owned()).into(),
+        }),
+        _ => Err(StoreError::Foreign {
+            file: file.to_owned(),
+        }),
     }
-    Err(StoreError::Foreign {
-        file: file.to_owned(),
-    })
 }
 
 /// Version of the newest migration applied. `None` if the file is new.
-async fn schema_version(connection: &mut SqliteConnection) -> Option<i64> {
+async fn schema_version(connection: &mut SqliteConnection) -> sqlx::Result<Option<i64>> {
+    let is_there: bool = sqlx::query_scalar(
+        "select exists (select 1 from sqlite_schema where name = '_sqlx_migrations')",
+    )
+    .fetch_one(&mut *connection)
+    .await?;
+    if !is_there {
+        return Ok(None);
+    }
     sqlx::query_scalar("select max(version) from _sqlx_migrations where success")
         .fetch_one(connection)
         .await
-        .ok()
-        .flatten()
 }
 
 async fn check_host(

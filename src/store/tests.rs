@@ -193,6 +193,16 @@ async fn files_of_others_newer_and_damaged_files_are_refused() {
         "{error}"
     );
 
+    for damage in [
+        "delete from _sqlx_migrations",
+        "drop table _sqlx_migrations",
+    ] {
+        past::raw(&file, damage).await;
+        let error = Store::open(&file, options()).await.unwrap_err();
+        assert!(matches!(error, StoreError::Corrupt { .. }), "{error}");
+        assert!(error.to_string().contains("version"), "{error}");
+    }
+
     let foreign = folder.path().join("foreign.db");
     past::raw(&foreign, "create table bookmark (url text)").await;
     let error = Store::open(&foreign, options()).await.unwrap_err();

@@ -289,6 +289,41 @@ fn program_that_never_takes_its_sockets_is_not_active_before_its_first_client() 
     assert_eq!(lease(&server)["state"], "handed");
 }
 
+/// Sleeps in `poll(2)` until a client comes to the sockets that it was given, or, with an argument, until a
+/// pipe has something.
+const POLL: &str = "
+import os, select, sys
+unused = os.pipe()
+list = select.poll()
+list.register(unused[0] if len(sys.argv) > 1 else 3, select.POLLIN)
+print('waits', flush=True)
+list.poll()";
+
+#[test]
+fn program_in_poll_is_active_only_if_it_waits_for_its_sockets() {
+    let place = Place::with_ports(2);
+    let server = place.serve();
+    let polling = |name: &str, arguments: &[&str]| {
+        let mut command = place.command();
+        command.args(["run", "--name", name, "--handover", "fd", "--"]);
+        command.args(["python3", "-c", POLL]).args(arguments);
+        let mut program = Running::piped(command);
+        assert_eq!(program.line(), "waits");
+        program
+    };
+    let state = |name: &str| {
+        let mut leases = server.living("default").into_iter();
+        leases.find(|lease| lease["name"] == name).unwrap()["state"].clone()
+    };
+    let _ignores = polling("ignores", &["pipe"]);
+    let _serves = polling("serves", &[]);
+    eventually("the one that waits for its sockets is active", || {
+        (state("serves") == "active").then_some(())
+    });
+    // It was started first.
+    assert_eq!(state("ignores"), "handed");
+}
+
 #[test]
 fn server_that_polls_blocking_sockets_is_active_before_its_first_client() {
     let place = Place::with_ports(1);
