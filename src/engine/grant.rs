@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::domain::attempt::{Attempt, veiled};
+use crate::domain::container;
 use crate::domain::explanation::Explanation;
 use crate::domain::lease::{AllocationId, Guard, Owner, Scope};
 use crate::domain::pool::DEFAULT_POOL;
@@ -124,6 +125,8 @@ fn owner(
         return Err(Refusal::OtherNetworkNamespace(pid));
     }
     owner.until_reaped = request.until_reaped;
+    // Its proxies come and go, as for a lease that one of them claimed.
+    owner.engine = container::is_proxy(&owner.command);
     Ok(Some(owner))
 }
 

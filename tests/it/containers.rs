@@ -108,6 +108,22 @@ fn a_named_lease_stays_open_to_the_next_proxy() {
 }
 
 #[test]
+fn a_lease_that_names_an_engine_stays_open_to_its_proxies() {
+    let place = Place::with_ports(2);
+    let server = place.serve();
+    let [port, other] = [place.ports[0], place.ports[1]];
+    let engine = proxy("dockerd", other);
+    let pid = engine.pid().to_string();
+    let wanted = port.to_string();
+    let options = ["--name", "web", "--port", &wanted, "--owner-pid", &pid];
+    assert_eq!(alloc(&place, &options), port);
+    drop(proxy("docker-proxy", port));
+    let _next = proxy("docker-proxy", port);
+    assert_eq!(in_state(&place, port, "active")["owner"]["engine"], true);
+    assert!(!late_conflicts(&server), "{}", server.log());
+}
+
+#[test]
 fn an_engine_comes_back_after_a_restart_of_the_service() {
     let place = Place::with_ports(1);
     let server = place.serve();
