@@ -3,6 +3,7 @@
 
 pub mod allocations;
 pub mod configuration;
+pub mod discovery;
 pub mod document;
 pub mod exclusions;
 pub mod interfaces;

@@ -1,19 +1,15 @@
 //! `portbook dashboard`: the console in a browser, logged in.
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use clap::Args;
 
-use super::{Failure, Global, note};
+use super::{Failure, Global, browser};
 use crate::answers::logins::CreateLogin;
 use crate::library::find;
-
-/// Program that opens a browser on most desktops (xdg-utils).
-const OPENER: &str = "xdg-open";
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -44,7 +40,7 @@ pub(super) async fn run(global: &Global, args: &DashboardArgs) -> Result<(), Fai
         return Err(Failure::other(strange));
     }
     global.answer(&login, || format!("{url}\n"))?;
-    if !args.no_open && !global.json && has_desktop() {
+    if !args.no_open && !global.json && browser::has_desktop() {
         open(url, &loaded.settings.data_dir);
     }
     Ok(())
@@ -62,24 +58,10 @@ fn is_console(url: &str) -> bool {
     authority.is_ok_and(|at| at.ip().is_loopback()) && path.bytes().all(is_plain)
 }
 
-fn has_desktop() -> bool {
-    let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-    std::io::stdout().is_terminal() && (set("DISPLAY") || set("WAYLAND_DISPLAY"))
-}
-
 /// Opens a page of our own that leads to the address: an argument could be read by every user of
 /// the host while the browser starts, a file with mode 0600 cannot.
 fn open(url: &str, folder: &Path) {
-    let opened = page(url, folder).and_then(|page| {
-        let mut opener = Command::new(OPENER);
-        let quiet = opener.arg(page).stdout(Stdio::null()).stderr(Stdio::null());
-        quiet.spawn().map(drop)
-    });
-    if let Err(error) = opened {
-        note(&format!(
-            "no browser was opened ({OPENER}: {error}); open the address above"
-        ));
-    }
+    browser::tell(page(url, folder).and_then(|page| browser::open(&page)));
 }
 
 fn page(url: &str, folder: &Path) -> std::io::Result<PathBuf> {

@@ -13,6 +13,7 @@ use super::table::table;
 use super::{
     Failure, Global, advice, complete, folder, note, number, print, print_json, with_backend,
 };
+use crate::answers::discovery::{PrometheusTargets, TraefikConfiguration, caddyfile};
 use crate::answers::document::{LeaseDocument, VERSION};
 use crate::answers::leases::LeaseQuery;
 use crate::domain::duration::coarse;
@@ -26,7 +27,8 @@ use crate::library::backend::Backend;
 Living leases, newest first; with --all those that have ended come after them, newest first too:
   portbook list --name web --all        every lease that this name had
   portbook list --state lost            those that another program has taken
-  portbook list --sort -granted --limit 5")]
+  portbook list --sort -granted --limit 5
+  portbook list --format caddy          a site for each service that listens")]
 pub struct ListArgs {
     /// Ended leases as well, after the living ones.
     #[arg(long, short)]
@@ -51,6 +53,18 @@ pub struct ListArgs {
     #[arg(long, value_name = "LEASES",
         value_parser = number::at_least_one::<u32>("ask for one lease at least"))]
     limit: Option<u32>,
+    /// Write the services that listen as targets of Prometheus (JSON), configuration of Traefik (JSON)
+    /// or a Caddyfile: web.localhost is lease web, web.TREE.localhost that of a folder.
+    #[arg(long, value_name = "FORMAT", conflicts_with = "json")]
+    format: Option<Format>,
+}
+
+/// Formats of programs that look for services.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    Prometheus,
+    Traefik,
+    Caddy,
 }
 
 fn states() -> PossibleValuesParser {
@@ -65,6 +79,13 @@ pub(super) async fn run(global: &Global, args: &ListArgs) -> Result<(), Failure>
     let (leases, more) = with_backend(&loaded, async |backend| find(backend, args).await).await?;
     if global.json {
         return print_json(&json!({ "version": VERSION, "leases": leases, "more": more }));
+    }
+    if let Some(format) = args.format {
+        return match format {
+            Format::Prometheus => print_json(&PrometheusTargets::of(&leases)),
+            Format::Traefik => print_json(&TraefikConfiguration::of(&leases)),
+            Format::Caddy => print(&caddyfile(&leases)),
+        };
     }
     if leases.is_empty() {
         note(nothing(args));

@@ -3,6 +3,7 @@
 
 mod advice;
 mod alloc;
+mod browser;
 mod complete;
 mod config;
 mod dashboard;
@@ -38,6 +39,7 @@ mod table;
 mod target;
 mod token;
 mod trace;
+mod url;
 mod variables;
 mod wait;
 mod when;
@@ -135,6 +137,8 @@ enum Command {
     /// List leases.
     #[command(visible_alias = "ls")]
     List(list::ListArgs),
+    /// Print the address of a service, or open it in a browser.
+    Url(url::UrlArgs),
     /// Give leases back, by id, port or name.
     Release(release::ReleaseArgs),
     /// Make a lease last longer.
@@ -249,6 +253,7 @@ impl Line<Command> {
             Command::Alloc(args) => alloc::run(&global, &args)?,
             Command::Env(args) => block_on(env::run(&global, &args))?,
             Command::List(args) => block_on(list::run(&global, &args))?,
+            Command::Url(args) => block_on(url::run(&global, &args))?,
             Command::Release(args) => release::run(&global, &args)?,
             Command::Renew(args) => renew::run(&global, &args)?,
             Command::Exclude(args) => exclude::exclude(&global, &args)?,

@@ -22,6 +22,7 @@ mod crash;
 mod crowd;
 mod damage;
 mod deb;
+mod discovery;
 mod docker;
 mod doctor;
 mod env;

@@ -6,7 +6,7 @@ mod service;
 
 use crate::answers::operation::Description;
 use crate::answers::{
-    allocations, exclusions, interfaces, leases, listeners, pools, ports, snapshots,
+    allocations, discovery, exclusions, interfaces, leases, listeners, pools, ports, snapshots,
 };
 use actix_web::Resource;
 pub(super) use service::OpenApi;
@@ -21,6 +21,8 @@ fn all() -> Vec<Served> {
         answered::<leases::ShowLease>(),
         answered::<leases::ReleaseLease>(),
         answered::<leases::RenewLease>(),
+        answered::<discovery::PrometheusDiscovery>(),
+        answered::<discovery::TraefikDiscovery>(),
         answered::<allocations::ExplainAllocation>(),
         answered::<ports::ShowPort>(),
         answered::<ports::ShowTcpPort>(),
