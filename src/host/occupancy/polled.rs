@@ -2,11 +2,15 @@
 //!
 //! `/proc/PID/task/TID/syscall` (`proc_pid_syscall(5)`) has the call and its arguments; the list itself
 //! lies in the memory of the program, which stays as it is while the thread sleeps. Both are readable by
-//! those who may trace the process (`ptrace(2)`): root, and its own user unless Yama forbids it.
+//! those who may trace the process (`ptrace(2)`): root, and its own user unless Yama forbids it. Memory of
+//! other users' programs is never read, as root neither: it may lie in a file whose server never answers
+//! (`fuse(4)`), and the read would wait for it.
 
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
+
+use crate::host::process;
 
 /// Maximum number of descriptors in a list that is read.
 const MOST: usize = 4096;
@@ -30,6 +34,8 @@ mod number {
 /// Whether a thread sleeps in a call that waits for one of these descriptors of its process. `None` if
 /// it cannot be told: the thread runs, sleeps in another call, or may not be read.
 pub(super) fn waits_for(pid: u32, thread: u32, descriptors: &[u32]) -> Option<bool> {
+    let me = rustix::process::geteuid().as_raw();
+    process::uid(pid).ok().filter(|uid| *uid == me)?;
     let call = std::fs::read_to_string(format!("/proc/{pid}/task/{thread}/syscall")).ok()?;
     let list = List::of(&call)?;
     let memory = File::open(format!("/proc/{pid}/mem")).ok()?;

@@ -133,6 +133,7 @@ fn is_non_blocking(pid: u32, number: u32) -> bool {
 mod tests {
     use std::net::TcpListener;
     use std::os::fd::OwnedFd;
+    use std::os::unix::process::CommandExt;
     use std::process::{Child, Command, Stdio};
 
     use rustix::fs::fstat;
@@ -161,9 +162,15 @@ mod tests {
     /// Whether a Python program that has a listener as its standard input may wait for clients once it
     /// sleeps in the last line of its script.
     fn may_wait(script: &str, function: &str) -> bool {
+        may_wait_as(rustix::process::geteuid().as_raw(), script, function)
+    }
+
+    /// The same, run by this user.
+    fn may_wait_as(uid: u32, script: &str, function: &str) -> bool {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let mut program = Command::new("python3")
             .args(["-c", script])
+            .uid(uid)
             .stdin(OwnedFd::from(listener.try_clone().unwrap()))
             .spawn()
             .unwrap();
@@ -207,6 +214,17 @@ mod tests {
             let select = format!("{pipe}select.select({list}, [])");
             assert_eq!(may_wait(&select, sleeps), waits, "select of {list}");
         }
+    }
+
+    #[test]
+    fn list_of_another_users_program_is_not_read() {
+        if !rustix::process::geteuid().is_root() {
+            eprintln!("SKIPPED: a program of another user: this takes root");
+            return;
+        }
+        let poll =
+            "import os, select\nr, w = os.pipe()\np = select.poll(); p.register(r); p.poll()";
+        assert!(may_wait_as(65_534, poll, "poll_schedule_timeout"));
     }
 
     #[test]
