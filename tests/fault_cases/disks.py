@@ -32,11 +32,42 @@ def granted(place):
         return False
 
 
-def restart_on_a_full_disk(place, size):
+def has_room(place):
+    found = os.statvfs(place.data)
+    return found.f_bavail * found.f_frsize
+
+
+def fill_by_a_stranger(place):
+    """Fills the volume; how to make room again."""
+    filler = fill(place)
+    return partial(os.remove, filler)
+
+
+def fill_by_the_log(place):
+    """Has the service's own log fill what is left of the volume; how to make room again."""
+    filler, log = os.path.join(place.data, "filler"), os.path.join(place.data, "log")
+    with open(filler, "wb") as file:
+        os.posix_fallocate(file.fileno(), 0, has_room(place) - (16 << 20))
+    clients = Clients(place, keep=0)
+    is_full = eventually(lambda: has_room(place) < 4096, 90)
+    clients.end()
+    assert is_full, f"{has_room(place)} bytes are left, the log has {os.path.getsize(log)}"
+
+    def make_room():
+        os.truncate(log, 0)
+        os.remove(filler)
+
+    return make_room
+
+
+def restart_on_a_full_disk(place, size, fill_it):
     place.volume(size)
+    if fill_it is fill_by_the_log:
+        place.log = open(os.path.join(place.data, "log"), "ab")
+        place.env["PORTBOOK_TELEMETRY__LOG"] = "trace"
     service = place.serve()
     leases = place.grant(200)
-    filler = fill(place)
+    make_room = fill_it(place)
     refused = eventually(lambda: not granted(place), 10)
     service.kill()
     service.wait()
@@ -47,7 +78,7 @@ def restart_on_a_full_disk(place, size):
     lost = leases.items() - place.living().items()
     _, answer = place.api("POST", "/api/v1/leases", {})
     named = place.data in str(answer)
-    os.remove(filler)
+    make_room()
     again = eventually(lambda: granted(place) and place.ready()[0], 20)
     lost_then = leases.items() - place.living().items()
     seen = f"refused while full: {refused}; {len(free)} bindable, {len(lost)} lost; error names the folder: {named}; "
@@ -56,26 +87,14 @@ def restart_on_a_full_disk(place, size):
 
 
 for _size in ("64m", "1g"):
-    CASES[f"B2-{_size}"] = (
-        f"volume of {_size} that a stranger filled: kill -9 and restart, then room",
-        lambda place, size=_size: restart_on_a_full_disk(place, size),
-    )
-
-
-def small_volume(place, size):
-    place.volume(f"{size}m")
-    place.serve()
-    clients = with_clients(place, 20)
-    good, seen = clients.verdict()
-    used = shutil.disk_usage(place.data).used >> 20
-    return good and not clients.refused, f"{seen}; {len(clients.refused)} refused, {used} MiB in use"
-
-
-for _size in (32, 64, 128):
-    CASES[f"B3-{_size}"] = (
-        f"record on a volume of {_size} MiB, 8 clients, 20 s",
-        lambda place, size=_size: small_volume(place, size),
-    )
+    for _who, _fill, _name in (
+        ("a stranger", fill_by_a_stranger, f"B2-{_size}"),
+        ("the service's log", fill_by_the_log, f"B2-{_size}-log"),
+    ):
+        CASES[_name] = (
+            f"volume of {_size} that {_who} filled: kill -9 and restart, then room",
+            partial(restart_on_a_full_disk, size=_size, fill_it=_fill),
+        )
 
 
 @case("B4", "size of the logs: 8 clients, 16 s")
