@@ -26,8 +26,8 @@ pub struct UrlArgs {
     #[arg(add = ArgValueCandidates::new(complete::names))]
     lease: String,
     /// Path behind host and port, such as /admin?tab=1.
-    #[arg(long, value_parser = path, default_value = "")]
-    path: String,
+    #[arg(long, value_parser = path)]
+    path: Option<String>,
     /// Use https rather than http.
     #[arg(long)]
     https: bool,
@@ -84,7 +84,8 @@ fn url(lease: &LeaseDocument, args: &UrlArgs) -> Result<String, Failure> {
     let url = http_url(&lease.host, lease.port);
     let rest = url.strip_prefix("http").unwrap_or_default();
     let scheme = if args.https { "https" } else { "http" };
-    Ok(format!("{scheme}{rest}{}", args.path))
+    let path = args.path.as_deref().unwrap_or_default();
+    Ok(format!("{scheme}{rest}{path}"))
 }
 
 /// Whether a character can be in an IP address with a zone (`fe80::1%eth0.5`).
@@ -94,7 +95,7 @@ const fn is_of_host(c: char) -> bool {
 
 fn path(text: &str) -> Result<String, String> {
     let is_plain = |byte: u8| byte.is_ascii_graphic() && !b"\"<>\\^`{|}".contains(&byte);
-    if text.is_empty() || (text.starts_with('/') && text.bytes().all(is_plain)) {
+    if text.starts_with('/') && text.bytes().all(is_plain) {
         Ok(text.to_owned())
     } else {
         Err(
@@ -119,7 +120,7 @@ mod tests {
     fn host_of_a_strange_service_is_refused() {
         let args = UrlArgs {
             lease: String::new(),
-            path: "/a".to_owned(),
+            path: Some("/a".to_owned()),
             https: true,
             open: false,
         };
@@ -144,7 +145,7 @@ mod tests {
     #[test]
     fn paths_are_those_of_urls() {
         assert_eq!(path("/a?b=1&c=%20#d").unwrap(), "/a?b=1&c=%20#d");
-        for wrong in ["a", "/a b", "/a\"b", "/a\nb", "@evil.example/", "/ä"] {
+        for wrong in ["", "a", "/a b", "/a\"b", "/a\nb", "@evil.example/", "/ä"] {
             assert!(path(wrong).is_err(), "{wrong:?}");
         }
     }
