@@ -14,7 +14,7 @@ use super::whose::is_proxy;
 use crate::domain::container;
 use crate::domain::lease::{Lease, Owner, State};
 use crate::host::occupancy::{Entry, has_socket, processes_of, processes_with};
-use crate::host::process::{self, Origin};
+use crate::host::process::{self, Origin, Orphaned};
 
 /// The processes of one program.
 #[derive(Debug, Clone, Default)]
@@ -77,6 +77,15 @@ impl Search {
             owner: holder.or_else(eldest)?,
             listens,
             family: self.family,
+        })
+    }
+
+    /// The program, if its origin is known. `lease`: id of its lease.
+    fn orphaned<'s>(&'s self, lease: &'s str) -> Option<Orphaned<'s>> {
+        Some(Orphaned {
+            origin: self.family.origin.as_ref()?,
+            lease,
+            pid: self.lease.owner.as_ref()?.pid,
         })
     }
 
@@ -158,16 +167,17 @@ fn look(queue: Vec<Queued>) {
         .iter()
         .map(|queued| queued.search.lease.id.to_string())
         .collect();
-    let of_origin = queue.iter().zip(&ids);
-    let programs: Vec<(&Origin, &str)> = of_origin
-        .filter_map(|(queued, id)| Some((queued.search.family.origin.as_ref()?, id.as_str())))
+    let searches = queue.iter().map(|queued| &queued.search).zip(&ids);
+    let programs: Vec<Orphaned<'_>> = searches
+        .filter_map(|(search, lease)| search.orphaned(lease))
         .collect();
     let mut left_behind = process::left_behind(&programs).into_iter();
     let mut marked = None;
     for (mut queued, id) in queue.into_iter().zip(&ids) {
-        let found = match queued.search.family.origin {
-            Some(_) => left_behind.next().unwrap_or_default(),
-            None => owners_of(marked.get_or_insert_with(process::marked), id),
+        let found = if queued.search.orphaned(id).is_some() {
+            left_behind.next().unwrap_or_default()
+        } else {
+            owners_of(marked.get_or_insert_with(process::marked), id)
         };
         queued.search.add_members(found);
         // The asker may be gone, at the end of the service.

@@ -27,7 +27,7 @@ use stat::{Stat, parse_stat};
 
 pub use details::{Details, details, known_word, names_word, user_name};
 pub use mark::{MARK, Mark, mark_of, marked};
-pub use origin::{Origin, descendants, left_behind};
+pub use origin::{Origin, Orphaned, descendants, left_behind};
 pub use published::{Published, container_of_conmon, has_published, published_by};
 pub use whereabouts::is_of_another_folder;
 

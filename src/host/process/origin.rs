@@ -30,11 +30,8 @@ const LOOKS: usize = 16;
 ///
 /// The programs are looked for at the same time, so that many that end at once cost little more than
 /// one.
-pub fn left_behind(programs: &[(&Origin, &str)]) -> Vec<Vec<Owner>> {
-    let searches = programs.iter();
-    let mut searches: Vec<_> = searches
-        .map(|(origin, lease)| Search::new(origin, lease))
-        .collect();
+pub fn left_behind(programs: &[Orphaned<'_>]) -> Vec<Vec<Owner>> {
+    let mut searches: Vec<_> = programs.iter().map(Search::new).collect();
     for _ in 0..LOOKS {
         // Made after the end of every program, so it has all that they left behind.
         let mut census = Census::default();
@@ -47,10 +44,23 @@ pub fn left_behind(programs: &[(&Origin, &str)]) -> Vec<Vec<Owner>> {
     searches.into_iter().map(Search::found).collect()
 }
 
+/// A program whose owner of the lease has ended.
+#[derive(Debug, Clone, Copy)]
+pub struct Orphaned<'p> {
+    pub origin: &'p Origin,
+    /// Id of its lease.
+    pub lease: &'p str,
+    /// The owner. What it left behind has another parent by now (`pidfd_open(2)` tells the end after
+    /// that).
+    pub pid: u32,
+}
+
 /// Looks for what a program left behind.
 struct Search<'p> {
     origin: &'p Origin,
     lease: &'p str,
+    /// The process that has ended.
+    owner: u32,
     found: Vec<Owner>,
     /// Processes that ended between the list of them and the look at them. Such a one, for instance
     /// the first of the two forks of a daemon, may have left another behind in its turn.
@@ -61,10 +71,11 @@ struct Search<'p> {
 }
 
 impl<'p> Search<'p> {
-    const fn new(origin: &'p Origin, lease: &'p str) -> Self {
+    const fn new(program: &Orphaned<'p>) -> Self {
         Self {
-            origin,
-            lease,
+            origin: program.origin,
+            lease: program.lease,
+            owner: program.pid,
             found: Vec::new(),
             ended: BTreeSet::new(),
             is_in_motion: false,
@@ -105,7 +116,9 @@ impl<'p> Search<'p> {
     fn is_kin(&mut self, pid: u32, census: &mut Census) -> bool {
         match census.facts(pid) {
             Facts::Gone => {
-                self.ended.insert(pid);
+                if pid != self.owner {
+                    self.ended.insert(pid);
+                }
                 false
             }
             Facts::Exiting => {

@@ -1,6 +1,6 @@
 //! Processes and their children, each read once.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 
 use crate::host::process::{self, Directory, Mark, ProcessError, Stat, mark_of};
 
@@ -38,7 +38,7 @@ impl Facts {
 #[derive(Default)]
 pub(super) struct Census {
     facts: HashMap<u32, Facts>,
-    children: HashMap<u32, Option<BTreeSet<u32>>>,
+    children: HashMap<u32, Option<Vec<u32>>>,
     all: Option<Vec<u32>>,
 }
 
@@ -49,7 +49,7 @@ impl Census {
 
     /// Children of all threads of a process. `None` if the kernel does not list them
     /// (`CONFIG_PROC_CHILDREN`).
-    pub(super) fn children(&mut self, pid: u32) -> Option<&BTreeSet<u32>> {
+    pub(super) fn children(&mut self, pid: u32) -> Option<&Vec<u32>> {
         let read = || read_children(pid);
         self.children.entry(pid).or_insert_with(read).as_ref()
     }
@@ -63,25 +63,29 @@ impl Census {
 /// Maximum number of reads of the children of a process.
 const READS: usize = 16;
 
-/// Children of all threads of a process. `None` if the kernel does not list them
+/// Children of all threads of a process, ascending. `None` if the kernel does not list them
 /// (`CONFIG_PROC_CHILDREN`).
 ///
 /// The kernel may leave a child out when another one ends during the read
 /// (`proc_tid_children(5)`), so they are read until none of one read is missing in the next. Children that
 /// are born meanwhile are at the end of the list, and hide none.
-fn read_children(pid: u32) -> Option<BTreeSet<u32>> {
-    let mut all = BTreeSet::new();
-    let mut before = read_children_once(pid)?;
+fn read_children(pid: u32) -> Option<Vec<u32>> {
+    let mut all = read_children_once(pid)?;
+    let mut before = all.clone();
     for _ in 1..READS {
         let now = read_children_once(pid)?;
-        let is_settled = before.is_subset(&now);
-        all.append(&mut before);
-        before = now;
+        let is_settled = before.iter().all(|pid| now.binary_search(pid).is_ok());
+        let new = now.iter().filter(|pid| all.binary_search(pid).is_err());
+        let new: Vec<u32> = new.copied().collect();
+        if !new.is_empty() {
+            all.extend(new);
+            all.sort_unstable();
+        }
         if is_settled {
             break;
         }
+        before = now;
     }
-    all.append(&mut before);
     Some(all)
 }
 
@@ -97,13 +101,15 @@ pub fn descendants(pid: u32, most: usize) -> Vec<u32> {
     found
 }
 
-fn read_children_once(pid: u32) -> Option<BTreeSet<u32>> {
+/// Ascending.
+fn read_children_once(pid: u32) -> Option<Vec<u32>> {
     let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).ok()?;
-    let mut children = BTreeSet::new();
+    let mut children = Vec::new();
     for task in tasks.flatten() {
         let text = std::fs::read_to_string(task.path().join("children")).ok()?;
         let pids = text.split_ascii_whitespace();
         children.extend(pids.filter_map(|pid| pid.parse::<u32>().ok()));
     }
+    children.sort_unstable();
     Some(children)
 }

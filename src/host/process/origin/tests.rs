@@ -11,7 +11,12 @@ use crate::host::process::{MARK, mark_of};
 const LEASE: &str = "01930000-0000-7000-8000-000000000001";
 
 fn left_behind_by(origin: &Origin, lease: &str) -> Vec<Owner> {
-    left_behind(&[(origin, lease)]).remove(0)
+    left_behind(&[orphaned(origin, lease)]).remove(0)
+}
+
+fn orphaned<'p>(origin: &'p Origin, lease: &'p str) -> Orphaned<'p> {
+    let pid = origin.pid;
+    Orphaned { origin, lease, pid }
 }
 
 /// A program that says the pid of a process that it left behind, and has ended.
@@ -73,7 +78,7 @@ fn programs_that_end_at_once_are_told_apart() {
         Ended::run(""),
         Ended::run("PORTBOOK_LEASE=other"),
     ];
-    let programs = ended.each_ref().map(|ended| (&ended.origin, LEASE));
+    let programs = ended.each_ref().map(|ended| orphaned(&ended.origin, LEASE));
     let found = left_behind(&programs);
     let pids = |found: &[Owner]| found.iter().map(|owner| owner.pid).collect::<Vec<_>>();
     // Both programs of the lease are answered with all that has its mark and is younger.
