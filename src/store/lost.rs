@@ -229,19 +229,19 @@ mod tests {
     #[test]
     fn file_whose_last_pages_are_in_its_log_is_whole() {
         let folder = tempfile::tempdir().unwrap();
-        let [file, copied] = ["portbook.db", "copied.db"].map(|name| folder.path().join(name));
+        let [file, other] = ["portbook.db", "copied.db"].map(|name| folder.path().join(name));
         let connection = rusqlite::Connection::open(&file).unwrap();
         let rows = "pragma journal_mode = wal; pragma wal_autocheckpoint = 0; create table a (b); \
             insert into a values (zeroblob(9000)); pragma wal_checkpoint(truncate); \
             insert into a values (zeroblob(90000));";
         connection.execute_batch(rows).unwrap();
         // A process that copies the log into the file is killed behind the first page.
-        std::fs::copy(&file, &copied).unwrap();
-        std::fs::copy(log::of(&file), log::of(&copied)).unwrap();
-        let copies = rusqlite::Connection::open(&copied).unwrap();
+        std::fs::copy(&file, &other).unwrap();
+        std::fs::copy(log::of(&file), log::of(&other)).unwrap();
+        let second = rusqlite::Connection::open(&other).unwrap();
         let copy = "pragma wal_checkpoint(truncate)";
-        copies.execute_batch(copy).unwrap();
-        let whole = std::fs::read(&copied).unwrap();
+        second.execute_batch(copy).unwrap();
+        let whole = std::fs::read(&other).unwrap();
         let begun = File::options().write(true).open(&file).unwrap();
         begun.write_all_at(&whole[..4096], 0).unwrap();
         let length = begun.metadata().unwrap().len();

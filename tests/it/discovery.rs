@@ -133,12 +133,12 @@ fn url_is_opened_in_the_browser_of_the_desktop() {
     let bin = place.folder().join("bin");
     std::fs::create_dir(&bin).unwrap();
     let opened = place.folder().join("opened");
-    let opener = format!(
+    let script = format!(
         "#!/bin/sh\nprintf %s \"$1\" > '{0}.new'; mv '{0}.new' '{0}'\n",
         opened.display()
     );
     let file = bin.join("xdg-open");
-    std::fs::write(&file, opener).unwrap();
+    std::fs::write(&file, script).unwrap();
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     std::fs::set_permissions(&file, mode).unwrap();
     let mut command = place.command();
