@@ -122,7 +122,7 @@ pub struct TraefikHttp {
 /// A host name, and the service that answers it.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TraefikRouter {
-    /// ``Host(`NAME.localhost`)``.
+    /// Rule for the host name, in Traefik's language.
     pub rule: String,
     pub service: String,
 }
