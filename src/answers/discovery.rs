@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::document::LeaseDocument;
-use super::leases::labelled;
+use super::leases::LeaseQuery;
 use super::operation::{Answered, Context, Description, Method, Operation, Output, Query, Tag};
 use super::problem::Problem;
 use crate::domain::address::{host_with_port, http_url};
@@ -28,14 +28,15 @@ pub struct DiscoveryQuery {
     pub label: Option<String>,
 }
 
-impl DiscoveryQuery {
-    fn matches(&self, lease: &LeaseDocument) -> bool {
-        let name = self.name.as_deref();
-        let pool = self.pool.as_deref();
-        let label = self.label.as_deref();
-        name.is_none_or(|name| lease.name.as_ref().map(Name::as_str) == Some(name))
-            && pool.is_none_or(|pool| lease.pool == pool)
-            && label.is_none_or(|label| labelled(lease, label))
+impl From<DiscoveryQuery> for LeaseQuery {
+    fn from(query: DiscoveryQuery) -> Self {
+        let DiscoveryQuery { name, pool, label } = query;
+        Self {
+            name,
+            pool,
+            label,
+            ..Self::default()
+        }
     }
 }
 
@@ -153,7 +154,8 @@ impl TraefikConfiguration {
     pub fn of(leases: &[LeaseDocument]) -> Self {
         let mut http = TraefikHttp::default();
         for (host, lease) in hosts(leases) {
-            let name = host.replace('.', "-");
+            // No host has a `_`, so that different hosts have different names.
+            let name = host.replace('.', "_");
             let rule = format!("Host(`{host}`)");
             let service = name.clone();
             let router = TraefikRouter { rule, service };
@@ -219,7 +221,8 @@ fn label(text: &str) -> String {
 }
 
 /// The leases that match, as the viewer may see them.
-fn found(context: Context<'_>, query: &DiscoveryQuery) -> Vec<LeaseDocument> {
+fn found(context: Context<'_>, query: DiscoveryQuery) -> Vec<LeaseDocument> {
+    let query = LeaseQuery::from(query);
     let living = context.service.leases();
     let shown = living.iter().map(|lease| context.lease(lease));
     shown.filter(|lease| query.matches(lease)).collect()
@@ -254,7 +257,7 @@ impl Answered for PrometheusDiscovery {
         context: Context<'_>,
         Query(query): Query<DiscoveryQuery>,
     ) -> Result<PrometheusTargets, Problem> {
-        Ok(PrometheusTargets::of(&found(context, &query)))
+        Ok(PrometheusTargets::of(&found(context, query)))
     }
 }
 
@@ -287,7 +290,7 @@ impl Answered for TraefikDiscovery {
         context: Context<'_>,
         Query(query): Query<DiscoveryQuery>,
     ) -> Result<TraefikConfiguration, Problem> {
-        Ok(TraefikConfiguration::of(&found(context, &query)))
+        Ok(TraefikConfiguration::of(&found(context, query)))
     }
 }
 
@@ -346,6 +349,7 @@ mod tests {
             of("web", Some("/srv/a `b` {c}"), 3001),
             of("web", Some("/tmp/a -b- {c}"), 3002),
             of("api_1.x", Some("/"), 3003),
+            of("web-a--b---c", None, 3004),
         ];
         let names: Vec<String> = hosts(&leases).into_iter().map(|(host, _)| host).collect();
         let wanted = [
@@ -353,12 +357,14 @@ mod tests {
             "web.a--b---c.localhost",
             "3002-web.a--b---c.localhost",
             "api-1-x.localhost",
+            "web-a--b---c.localhost",
         ];
         assert_eq!(names, wanted);
         let http = TraefikConfiguration::of(&leases).http.unwrap();
-        assert_eq!(http.routers["web-localhost"].rule, "Host(`web.localhost`)");
+        assert_eq!((http.routers.len(), http.services.len()), (5, 5));
+        assert_eq!(http.routers["web_localhost"].rule, "Host(`web.localhost`)");
         assert_eq!(
-            http.services["web-localhost"].load_balancer.servers[0].url,
+            http.services["web_localhost"].load_balancer.servers[0].url,
             "http://127.0.0.1:3000"
         );
         assert!(

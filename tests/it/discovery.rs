@@ -74,9 +74,9 @@ fn each_service_has_a_host_name_for_a_proxy() {
     assert_eq!(empty, json!({}));
     let (_program, lease) = serving(&place, &server, "web");
     let found = server.get("/api/v1/discovery/traefik").json();
-    let router = &found["http"]["routers"]["web-localhost"];
+    let router = &found["http"]["routers"]["web_localhost"];
     assert_eq!(router["rule"], "Host(`web.localhost`)");
-    let servers = &found["http"]["services"]["web-localhost"]["loadBalancer"]["servers"];
+    let servers = &found["http"]["services"]["web_localhost"]["loadBalancer"]["servers"];
     assert_eq!(servers[0]["url"], lease["url"]);
     let listed = place.ok(&["list", "--format", "traefik"]);
     assert_eq!(serde_json::from_str::<Value>(&listed).unwrap(), found);

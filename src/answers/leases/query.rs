@@ -39,7 +39,7 @@ fn states(_: &mut SchemaGenerator) -> Schema {
 
 impl LeaseQuery {
     /// Whether a living lease, as its viewer sees it, matches.
-    pub(super) fn matches(&self, lease: &LeaseDocument) -> bool {
+    pub(in crate::answers) fn matches(&self, lease: &LeaseDocument) -> bool {
         let same = |wanted: &Option<String>, is: Option<&str>| {
             wanted.as_deref().is_none_or(|wanted| is == Some(wanted))
         };
