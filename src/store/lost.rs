@@ -32,21 +32,45 @@ impl Identity {
     }
 }
 
+/// The SQLite file of a service, for looks at it.
+///
+/// It is opened once, and stays open for as long as SQLite has it: whichever descriptor of a file a process
+/// closes, the kernel takes all locks of the process from that file (`F_SETLK` in `fcntl_locking(2)`), SQLite's
+/// too. The next program that opens and closes the record would take itself for the last one, and delete
+/// the log that this service writes.
+#[derive(Debug)]
+pub(super) struct MainFile {
+    file: File,
+    identity: Identity,
+}
+
+impl MainFile {
+    /// Opens the file, or returns the one `before` if it is the same.
+    pub(super) fn open(path: &Path, before: Option<Arc<Self>>) -> Result<Arc<Self>, StoreError> {
+        let identity = Identity::of(path);
+        let same = before.filter(|before| Some(before.identity) == identity);
+        if let Some(same) = same {
+            return Ok(same);
+        }
+        let file = File::open(path).map_err(|error| StoreError::ledger(path, &error))?;
+        let identity = identity.ok_or_else(|| StoreError::lost(path, "it was deleted"))?;
+        Ok(Arc::new(Self { file, identity }))
+    }
+}
+
 /// Checks that a file is the one that was opened.
-pub(super) fn check_identity(path: &Path, opened: Option<Identity>) -> Result<(), StoreError> {
+fn check_identity(path: &Path, opened: Option<&MainFile>) -> Result<(), StoreError> {
     match Identity::of(path) {
         None => Err(StoreError::lost(path, "it was deleted")),
-        found if found == opened => Ok(()),
+        found if found == opened.map(|opened| opened.identity) => Ok(()),
         Some(_) => Err(StoreError::lost(path, "another file is in its place")),
     }
 }
 
 /// Checks that a SQLite file has the length that its first page tells, with the pages of its log. A process
 /// that is killed while it copies the log into the file leaves the first page, which it writes first.
-fn check_length(path: &Path) -> Result<(), StoreError> {
-    let failed = |error: std::io::Error| StoreError::ledger(path, &error);
+fn check_length(path: &Path, file: &File) -> Result<(), StoreError> {
     let mut head = [0; 32];
-    let file = File::open(path).map_err(failed)?;
     if file.read_exact_at(&mut head, 0).is_err() {
         return Err(StoreError::lost(path, "it was cut"));
     }
@@ -63,7 +87,8 @@ fn check_length(path: &Path) -> Result<(), StoreError> {
     if length >= page * pages {
         return Ok(());
     }
-    let logged = log::pages(&log::of(path)).map_err(failed)?;
+    let logged = log::pages(&log::of(path));
+    let logged = logged.map_err(|error| StoreError::ledger(path, &error))?;
     let mut missing = length / page + 1..=pages;
     if missing.all(|number| logged.contains(&number)) {
         return Ok(());
@@ -85,11 +110,14 @@ impl Store {
     pub async fn look(&self) -> Result<(), StoreError> {
         let parts = self.parts();
         let folder = self.file.parent().unwrap_or(&self.file);
-        check_identity(&self.file, parts.identity)?;
-        if check_length(&self.file).is_err() {
+        let main = parts.main.as_deref();
+        check_identity(&self.file, main)?;
+        if let Some(main) = main
+            && check_length(&self.file, &main.file).is_err()
+        {
             // A checkpoint may be at work: it writes the first page first.
             let _turn = parts.chores.turn().await;
-            check_length(&self.file)?;
+            check_length(&self.file, &main.file)?;
         }
         parts.ledger.look()?;
         check_writable(folder)?;
@@ -102,8 +130,10 @@ impl Store {
     /// Returns whether the record begins without its history.
     pub async fn reopen(&self) -> Result<bool, StoreError> {
         let before = self.parts();
-        let is_there = check_identity(&self.file, before.identity).is_ok();
-        let is_whole = is_there && check_length(&self.file).is_ok();
+        let main = before.main.as_deref();
+        let is_there = check_identity(&self.file, main).is_ok();
+        let is_long_enough = |main: &MainFile| check_length(&self.file, &main.file).is_ok();
+        let is_whole = is_there && main.is_some_and(is_long_enough);
         let copy = if is_there {
             None
         } else {
@@ -116,9 +146,10 @@ impl Store {
         before.ended().await;
         if !is_whole {
             self.put(copy.as_deref())?;
-            self.set_identity();
+            self.set_main();
         }
-        let opened = Parts::open(&self.file, &self.options).await?;
+        let main = self.parts().main;
+        let opened = Parts::open(&self.file, &self.options, main).await?;
         *self.parts.write().unwrap_or_else(PoisonError::into_inner) = opened;
         Ok(!is_whole && copy.is_none())
     }
@@ -138,9 +169,9 @@ impl Store {
     }
 
     /// Notes that the file at the path is the record, even if it cannot be opened yet.
-    fn set_identity(&self) {
+    fn set_main(&self) {
         let mut parts = self.parts.write().unwrap_or_else(PoisonError::into_inner);
-        parts.identity = Identity::of(&self.file);
+        parts.main = MainFile::open(&self.file, None).ok();
     }
 
     /// Copies a record whose file is deleted, or elsewhere: SQLite still has it open. `None` if it cannot
@@ -244,12 +275,13 @@ mod tests {
         let whole = std::fs::read(&other).unwrap();
         let begun = File::options().write(true).open(&file).unwrap();
         begun.write_all_at(&whole[..4096], 0).unwrap();
+        let main = File::open(&file).unwrap();
         let length = begun.metadata().unwrap().len();
         assert!(length < whole.len() as u64);
-        check_length(&file).unwrap();
+        check_length(&file, &main).unwrap();
         // A page that the log does not have is missing.
         begun.set_len(length - 4096).unwrap();
-        let error = check_length(&file).unwrap_err().to_string();
+        let error = check_length(&file, &main).unwrap_err().to_string();
         assert!(error.contains("cut"), "{error}");
     }
 
@@ -261,9 +293,11 @@ mod tests {
         connection
             .execute_batch("create table a (b); insert into a values (zeroblob(9000))")
             .unwrap();
-        check_length(&file).unwrap();
-        let identity = Identity::of(&file);
-        check_identity(&file, identity).unwrap();
+        let main = MainFile::open(&file, None).unwrap();
+        check_length(&file, &main.file).unwrap();
+        check_identity(&file, Some(&main)).unwrap();
+        let again = MainFile::open(&file, Some(Arc::clone(&main))).unwrap();
+        assert!(Arc::ptr_eq(&main, &again), "it is opened once");
         let bytes = std::fs::read(&file).unwrap();
         for (content, word) in [
             (&bytes[..bytes.len() - 1], "cut"),
@@ -271,12 +305,12 @@ mod tests {
             (&[7; 5000], "overwritten"),
         ] {
             std::fs::write(&file, content).unwrap();
-            let error = check_length(&file).unwrap_err().to_string();
+            let error = check_length(&file, &main.file).unwrap_err().to_string();
             assert!(error.contains(word), "{error}");
         }
         move_aside(&file).unwrap();
         assert!(free_name(&file).ends_with("portbook.db.aside-2"));
-        let error = check_identity(&file, identity).unwrap_err().to_string();
+        let error = check_identity(&file, Some(&main)).unwrap_err().to_string();
         assert!(
             error.contains("deleted") && error.contains("written anew"),
             "{error}"

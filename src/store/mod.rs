@@ -79,7 +79,7 @@ use self::debt::Debts;
 use self::fill::{Filler, Words};
 use self::keeping::Fault;
 use self::ledger::{Ledger, Order, Pages, Progress};
-use self::lost::Identity;
+use self::lost::MainFile;
 use self::open::{Access, Opened};
 use crate::telemetry::metrics::StoreMetrics;
 
@@ -110,8 +110,8 @@ struct Parts {
     chores: Arc<Chores>,
     readers: SqlitePool,
     access: Access,
-    /// The SQLite file that is open.
-    identity: Option<Identity>,
+    /// The SQLite file that is open. `None` for a command, which does not look at it.
+    main: Option<Arc<MainFile>>,
     /// Number of commits in the ledger that were damaged.
     damaged_commits: u64,
     /// Closed once the filler has ended.
@@ -143,7 +143,7 @@ impl Store {
         options: StoreOptions,
     ) -> Result<(Self, tokio::task::JoinHandle<()>), StoreError> {
         let serves = options.checkpoint_interval.is_some();
-        let parts = Parts::open(file, &options).await?;
+        let parts = Parts::open(file, &options, None).await?;
         let mut filling = parts.filling.clone();
         let store = Self {
             parts: Arc::new(RwLock::new(parts)),
@@ -222,9 +222,14 @@ impl Store {
 
 impl Parts {
     /// Opens the files of a record, and starts the filler.
-    async fn open(file: &Path, options: &StoreOptions) -> Result<Self, StoreError> {
+    async fn open(
+        file: &Path,
+        options: &StoreOptions,
+        before: Option<Arc<MainFile>>,
+    ) -> Result<Self, StoreError> {
         let serves = options.checkpoint_interval.is_some();
         let (opened, access) = opened(file, options, serves).await?;
+        let main = serves.then(|| MainFile::open(file, before)).transpose()?;
         let folder = file.parent().unwrap_or(Path::new(""));
         let pages = Arc::new(Pages::open(folder, opened.id, opened.filled)?);
         damage::tell_of_ledger(folder, pages.damaged());
@@ -235,6 +240,7 @@ impl Parts {
         let filler = Filler {
             file: file.to_owned(),
             access,
+            _main: main.clone(),
             pages: Arc::clone(&pages),
             turn: Arc::clone(&turn),
             progress,
@@ -252,7 +258,7 @@ impl Parts {
             chores: Arc::new(Chores::new(opened.chores, turn)),
             ledger,
             access,
-            identity: Identity::of(file),
+            main,
             damaged_commits,
             filling,
         })

@@ -245,3 +245,33 @@ fn folder_that_is_shut_is_told_until_it_opens() {
     assert_eq!(server.allocate(&json!({})).status, 201);
     restarted(&place, server, &leases[1..]);
 }
+
+#[test]
+fn program_that_reads_the_record_takes_nothing_from_the_service() {
+    let place = Place::with_ports(4);
+    let server = place.serve();
+    let file = place.data_dir().join("portbook.db");
+    server.allocate(&json!({ "ttl": "1h" }));
+    // The service looks at its files each second, and nothing tells when. The last program to close the
+    // record would delete the log.
+    let read = "import os, sqlite3, sys, time
+end = time.monotonic() + 3
+while time.monotonic() < end:
+    reader = sqlite3.connect(sys.argv[1])
+    reader.execute('select count(*) from lease').fetchall()
+    reader.close()
+    assert os.path.exists(sys.argv[1] + '-wal'), 'the log was deleted'";
+    let mut python = Command::new("python3");
+    let output = python.args(["-c", read]).arg(&file).output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let granted = server.allocate(&json!({ "name": "kept" })).json();
+    assert_eq!(server.get("/readyz").status, 200);
+    server.kill();
+    let server = place.serve();
+    let kept = &granted["leases"][0]["id"];
+    let living = server.living("default");
+    assert!(
+        living.iter().any(|lease| lease["id"] == *kept),
+        "{living:?}"
+    );
+}

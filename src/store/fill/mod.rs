@@ -20,6 +20,7 @@ use self::round::Failure;
 pub(super) use self::words::Words;
 use super::StoreError;
 use super::ledger::{Frames, Numbered, Order, Pages, Progress, Unfilled, Write};
+use super::lost::MainFile;
 use super::open::{self, Access};
 
 /// Longest time that an entry waits for the tables, and pause after a failure.
@@ -40,6 +41,8 @@ pub(super) struct Filler {
     pub(super) words: Words,
     /// Whether the last round failed: a failure is logged once.
     pub(super) has_failed: bool,
+    /// Stays open until the connection is closed.
+    pub(super) _main: Option<Arc<MainFile>>,
 }
 
 impl Filler {
