@@ -54,7 +54,7 @@ impl Entrance {
         files.extend(portserver::file(settings));
         let takeovers = serve_descriptors(&doors, service, descriptors);
         let entrance = Self {
-            portserver: portserver.map(|portserver| portserver.serve_at(&doors)),
+            portserver: portserver.map(|portserver| portserver.serve_at(&doors, &workers)),
             doors,
             workers,
             takeovers,

@@ -1,6 +1,8 @@
-//! The HTTP server: threads that answer the connections of the API socket and the console.
+//! The threads that answer connections: those of the API socket and the console by HTTP, those of the port
+//! server by its own protocol.
 
 use std::io;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -34,12 +36,17 @@ struct Shared {
     ending: watch::Receiver<bool>,
 }
 
-type Accepted = (Stream, Arc<Connection>);
+/// Work of one connection.
+enum Work {
+    Http(Stream, Arc<Connection>),
+    /// It ends with its connection.
+    Task(Pin<Box<dyn Future<Output = ()> + Send>>),
+}
 
 /// Threads with a copy of the application each.
 pub(super) struct Workers {
     /// Empty once they have ended.
-    queues: Mutex<Vec<mpsc::UnboundedSender<Accepted>>>,
+    queues: Mutex<Vec<mpsc::UnboundedSender<Work>>>,
     next: AtomicUsize,
     ending: watch::Sender<bool>,
 }
@@ -73,17 +80,27 @@ impl Workers {
         }))
     }
 
-    fn queues(&self) -> MutexGuard<'_, Vec<mpsc::UnboundedSender<Accepted>>> {
+    fn queues(&self) -> MutexGuard<'_, Vec<mpsc::UnboundedSender<Work>>> {
         self.queues.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Answers on a connection: one after another, each thread gets one.
+    /// Answers a connection by HTTP.
     pub(super) fn take(&self, stream: Stream, connection: Arc<Connection>) {
+        self.give(Work::Http(stream, connection));
+    }
+
+    /// Answers a connection by another protocol.
+    pub(super) fn spawn(&self, answering: impl Future<Output = ()> + Send + 'static) {
+        self.give(Work::Task(Box::pin(answering)));
+    }
+
+    /// One after another, each thread gets a connection.
+    fn give(&self, work: Work) {
         let queues = self.queues();
         let turn = self.next.fetch_add(1, Ordering::Relaxed) % queues.len().max(1);
         if let Some(queue) = queues.get(turn) {
             // A worker ends with the service only.
-            drop(queue.send((stream, connection)));
+            drop(queue.send(work));
         }
     }
 
@@ -99,7 +116,7 @@ impl Workers {
 }
 
 /// Answers the connections that come through `accepted`.
-async fn work(shared: Shared, mut accepted: mpsc::UnboundedReceiver<Accepted>) {
+async fn work(shared: Shared, mut accepted: mpsc::UnboundedReceiver<Work>) {
     let ending = shared.ending.clone();
     let app = App::new()
         .app_data(shared.state.clone())
@@ -125,7 +142,14 @@ async fn work(shared: Shared, mut accepted: mpsc::UnboundedReceiver<Accepted>) {
     let Ok(service) = service.new_service(()).await else {
         return tracing::error!("could not build the application; a worker ends");
     };
-    while let Some((stream, connection)) = accepted.recv().await {
+    while let Some(work) = accepted.recv().await {
+        let (stream, connection) = match work {
+            Work::Http(stream, connection) => (stream, connection),
+            Work::Task(answering) => {
+                drop(actix_web::rt::spawn(answering));
+                continue;
+            }
+        };
         let answering = Socket::of(stream, connection).map(|socket| {
             let client = socket.client();
             service.call((socket, Protocol::Http1, client))

@@ -17,6 +17,7 @@ mod signals;
 mod socket;
 mod start;
 mod successor;
+mod thread;
 
 use std::io;
 use std::path::PathBuf;
@@ -44,6 +45,7 @@ use notify::{keep_alive, ready, tell};
 use record::{Record, SharedLock};
 use signals::{End, Signals, obey};
 use successor::Predecessor;
+use thread::OwnThread;
 
 /// Limit on requests under way once the service is told to stop.
 const GRACE: Duration = Duration::from_secs(5);
@@ -80,6 +82,8 @@ pub struct Daemon {
     entrance: Entrance,
     signals: Signals,
     writer: JoinHandle<()>,
+    /// Watches owners. Held for its drop alone.
+    _ends: OwnThread,
     supervisor: Option<Supervisor>,
     /// Held for as long as the service runs.
     lock: SharedLock,
@@ -99,7 +103,9 @@ impl Daemon {
         let settings = Arc::new(loaded.settings.clone());
         let predecessor = Predecessor::of(&given)?;
         let (directory, lock) = start::take_directory(&settings, &mut given).await?;
-        let (service, writer) = start::engine(&directory, &settings).await?;
+        let ends = OwnThread::start("portbook-ends");
+        let ends = ends.map_err(failed("a thread that watches owners"))?;
+        let (service, writer) = start::engine(&directory, &settings, &ends).await?;
         let supervisor = Supervisor::of_environment();
         fdstore::keep_copies(&service, supervisor.as_ref());
         let activated = Activated::among(&mut given.by_supervisor);
@@ -124,6 +130,7 @@ impl Daemon {
             entrance,
             signals,
             writer,
+            _ends: ends,
             supervisor,
             lock,
         };

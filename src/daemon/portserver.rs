@@ -4,11 +4,11 @@ use std::io;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::PathBuf;
-
-use tokio::runtime::Handle;
+use std::sync::Arc;
 
 use super::doors::{Doors, Kind};
 use super::given::PassedOn;
+use super::http::Workers;
 use super::listen::listen_on_socket;
 use super::{StartError, failed};
 use crate::config::Settings;
@@ -60,14 +60,14 @@ impl Listening {
         }))
     }
 
-    /// Puts its sockets among the doors, whose connections this runtime answers.
-    pub(super) fn serve_at(self, doors: &Doors) -> Portserver {
+    /// Puts its sockets among the doors, whose connections the threads of the HTTP server answer.
+    pub(super) fn serve_at(self, doors: &Doors, workers: &Arc<Workers>) -> Portserver {
         tracing::info!(address = %self.address, "the port server listens");
         for listener in self.listeners {
-            let (server, runtime) = (self.server.clone(), Handle::current());
+            let (server, workers) = (self.server.clone(), Arc::clone(workers));
             doors.add(Kind::Portserver, listener, move |stream, connection| {
                 let server = server.clone();
-                runtime.spawn(async move {
+                workers.spawn(async move {
                     if let Some(stream) = stream.unix() {
                         server.serve(stream).await;
                     }

@@ -7,6 +7,7 @@ use tokio::task::JoinHandle;
 
 use super::given::Given;
 use super::record::SharedLock;
+use super::thread::OwnThread;
 use super::{StartError, failed};
 use crate::access::session::Sessions;
 use crate::access::{ConsoleAuth, Token};
@@ -38,9 +39,11 @@ pub(super) async fn take_directory(
     Ok((directory, lock))
 }
 
+/// Opens the record, and makes the engine over it, which watches owners on the thread `ends`.
 pub(super) async fn engine(
     directory: &DataDirectory,
     settings: &Arc<Settings>,
+    ends: &OwnThread,
 ) -> Result<(Service, JoinHandle<()>), StartError> {
     let options = StoreOptions {
         boot_id: process::boot_id().map_err(failed("the kernel's boot id"))?,
@@ -51,6 +54,8 @@ pub(super) async fn engine(
     let (store, writer) = Store::open(&directory.database()?, options).await?;
     let settings = Arc::clone(settings);
     let rng = fastrand::Rng::new();
+    // From the end of an owner to the end of its lease no other thread has to have its turn.
+    let _entered = ends.runtime().enter();
     let service = Service::new(Mode::Serving, settings, store, Clock::system(), rng);
     Ok((service, writer))
 }

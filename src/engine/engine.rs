@@ -25,6 +25,7 @@ use crate::host::clock::Clock;
 use crate::host::interface::Interfaces;
 use crate::host::kernel;
 use crate::host::pidfd::Pidfds;
+use crate::host::process::Identities;
 use crate::store::Store;
 use crate::telemetry::metrics::Metrics;
 
@@ -53,6 +54,8 @@ pub(super) struct Engine {
     /// Names of containers on ports.
     pub(super) containers: Guarded<Containers>,
     pub(super) pidfds: Pidfds,
+    /// Clients that were looked at a moment ago.
+    pub(super) identities: Identities,
     /// Looks for what ended owners left behind.
     pub(super) searches: Searches,
     /// Whether a task listens to the kernel's news of interfaces.
@@ -87,6 +90,7 @@ impl Engine {
             elsewhere: Guarded::default(),
             containers: Guarded::default(),
             pidfds: Pidfds::default(),
+            identities: Identities::default(),
             searches: Searches::default(),
             is_watching: AtomicBool::new(false),
             runtime: tokio::runtime::Handle::current(),

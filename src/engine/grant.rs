@@ -16,7 +16,7 @@ use crate::engine::{
     refusal::Refusal, retry, row, search::Searched,
 };
 use crate::engine::{commit, giveway, quota};
-use crate::host::process::{self, ProcessError};
+use crate::host::process::{self, Identity, ProcessError};
 use crate::store::AllocationRecord;
 use crate::telemetry::propagation::{self, Ids};
 use crate::telemetry::span;
@@ -108,7 +108,8 @@ fn owner(
         Err(_) if request.ttl.is_some() => return Ok(None),
         Err(why) => return Err(Refusal::InvalidRequest(why)),
     };
-    let mut owner = process::owner(pid).map_err(|error| match error {
+    let found = engine.identities.of(pid, engine.clock.boot());
+    let Identity { mut owner, is_here } = found.map_err(|error| match error {
         ProcessError::Unreadable { .. } => Refusal::Process(error),
         _ => Refusal::InvalidRequest(format!("owner_pid {pid}: {error}")),
     })?;
@@ -120,8 +121,7 @@ fn owner(
     }
     // The caller itself was looked at when it connected.
     let is_other = caller.pid != Some(pid);
-    if engine.mode == Mode::Serving && is_other && !process::same_net_namespace(pid).unwrap_or(true)
-    {
+    if engine.mode == Mode::Serving && is_other && !is_here {
         return Err(Refusal::OtherNetworkNamespace(pid));
     }
     owner.until_reaped = request.until_reaped;

@@ -124,7 +124,6 @@ fn holder_of(members: &[Owner], inodes: &Inodes) -> Option<Owner> {
 #[derive(Debug, Default)]
 pub(super) struct Searches {
     queue: Guarded<Vec<Queued>>,
-    turn: tokio::sync::Mutex<()>,
     settled: Notify,
 }
 
@@ -149,14 +148,15 @@ impl Searches {
     pub(super) async fn heir(&self, search: Search) -> Option<Heir> {
         let (heir, found) = oneshot::channel();
         self.queue.with(|queue| queue.push(Queued { search, heir }));
-        let turn = self.turn.lock().await;
+        // Owners that ended at the same time ask first.
+        tokio::task::yield_now().await;
         let queue = self.queue.with(std::mem::take);
-        // Empty if another one's turn has served this search too.
+        // Empty if another task has served this search too.
         if !queue.is_empty() {
-            // A panic there closes the channels.
-            drop(tokio::task::spawn_blocking(move || look(queue)).await);
+            // On this thread, which watches owners and nothing else: another one would have to wait for a
+            // processor. A panic there closes the channels.
+            drop(tokio::spawn(async move { look(queue) }).await);
         }
-        drop(turn);
         found.await.ok().flatten()
     }
 }

@@ -11,7 +11,7 @@ use crate::domain::lease::Lease;
 use crate::domain::port::{Port, Protocol};
 use crate::engine::tables::{Tables, is_leftover};
 use crate::host::clock::Clock;
-use crate::host::hold::{Hold, Take, can_stay_beneath};
+use crate::host::hold::{Hold, Take, can_stay_beneath, is_unused};
 use crate::host::occupancy::Occupancy;
 
 /// Holds `port` again. The outcome of the attempt that was refused, if it cannot be.
@@ -51,20 +51,9 @@ pub(super) fn take_beneath(group: &AddressGroup, port: Port, clock: &Clock) -> O
 
 /// Whether nothing is left on the port of a lease. Only for an owner that is gone: it binds to find
 /// out.
-pub(super) fn is_given_up(lease: &Lease, protocols: &[Protocol], clock: &Clock) -> bool {
-    protocols.iter().all(|protocol| {
-        let (group, port) = (&lease.addresses, lease.port);
-        let taken = Hold::take(
-            Take::Strictly,
-            group,
-            *protocol,
-            port,
-            clock,
-            &mut |_, _| {},
-        );
-        // An address that the host has no more has no occupant.
-        !matches!(taken, Err(Outcome::InUse))
-    })
+pub(super) fn is_given_up(lease: &Lease, protocols: &[Protocol]) -> bool {
+    let mut protocols = protocols.iter();
+    protocols.all(|protocol| is_unused(&lease.addresses, *protocol, lease.port))
 }
 
 /// Whether all that is on the port are connections that a listener left behind.

@@ -10,6 +10,7 @@ mod gate;
 mod given;
 mod socket;
 mod tie;
+mod unused;
 
 use std::io;
 use std::net::TcpListener;
@@ -25,6 +26,7 @@ pub use self::given::GivenSockets;
 use self::socket::{bind, outcome_of};
 pub use self::tie::{NO_INTERFACE, can_stay_beneath, obstacle};
 use self::tie::{is_tied, tie};
+pub use self::unused::is_unused;
 use super::clock::Clock;
 use crate::domain::address::{AddressGroup, BindAddress};
 use crate::domain::attempt::{Attempt, Outcome};

@@ -4,6 +4,7 @@
 //! descriptor of its directory, which gives nothing about a successor with its pid.
 
 mod details;
+mod identities;
 mod mark;
 mod origin;
 mod published;
@@ -26,6 +27,7 @@ use crate::domain::lease::Owner;
 use stat::{Stat, parse_stat};
 
 pub use details::{Details, details, known_word, names_word, user_name};
+pub use identities::{Identities, Identity};
 pub use mark::{MARK, Mark, mark_of, marked};
 pub use origin::{Origin, Orphaned, descendants, left_behind};
 pub use published::{Published, container_of_conmon, has_published, published_by};
@@ -205,8 +207,11 @@ pub fn command(pid: u32) -> Result<String, ProcessError> {
 
 /// Reads all that identifies a living process as an owner. A zombie is gone.
 pub fn owner(pid: u32) -> Result<Owner, ProcessError> {
-    let directory = Directory::open(pid)?;
-    let stat = directory.stat()?;
+    owner_in(&Directory::open(pid)?)
+}
+
+fn owner_in(directory: &Directory) -> Result<Owner, ProcessError> {
+    let (pid, stat) = (directory.pid, directory.stat()?);
     if stat.is_zombie() {
         return Err(ProcessError::Gone(pid));
     }
@@ -287,14 +292,17 @@ impl Directory {
 /// The start time is read again afterwards, to be sure that the descriptor is not of a later
 /// process with its pid.
 pub fn pidfd(owner: &Owner) -> Result<OwnedFd, ProcessError> {
-    let raw = i32::try_from(owner.pid).ok().and_then(Pid::from_raw);
-    let pid = raw.ok_or(ProcessError::Gone(owner.pid))?;
-    let fd = pidfd_open(pid, PidfdFlags::empty())
-        .map_err(|error| ProcessError::of(owner.pid, error.into()))?;
+    let fd = open_pidfd(owner.pid)?;
     if start_ticks(owner.pid)? != owner.start_ticks {
         return Err(ProcessError::Gone(owner.pid));
     }
     Ok(fd)
+}
+
+fn open_pidfd(pid: u32) -> Result<OwnedFd, ProcessError> {
+    let raw = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    let raw = raw.ok_or(ProcessError::Gone(pid))?;
+    pidfd_open(raw, PidfdFlags::empty()).map_err(|error| ProcessError::of(pid, error.into()))
 }
 
 /// CAP_NET_BIND_SERVICE (`capabilities(7)`).

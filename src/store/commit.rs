@@ -55,9 +55,18 @@ impl Store {
     /// Writes the changed form of a lease that is on record. A service goes on without the record:
     /// it keeps the form and writes it once the record takes commits again.
     pub async fn record(&self, lease: &Lease) -> Result<(), StoreError> {
-        match self.write(self.batch().lease(lease)).await {
+        self.record_all(std::iter::once(lease)).await
+    }
+
+    /// Writes the changed forms of leases as [`Self::record`] does, in one commit.
+    pub async fn record_all<'l>(
+        &self,
+        leases: impl Iterator<Item = &'l Lease> + Clone,
+    ) -> Result<(), StoreError> {
+        let batch = leases.clone().fold(self.batch(), Batch::lease);
+        match self.write(batch).await {
             Err(error) if self.serves && (error.may_pass() || self.is_lost()) => {
-                self.debts.owe(lease);
+                leases.for_each(|lease| self.debts.owe(lease));
                 Ok(())
             }
             written => written.map(drop),

@@ -13,10 +13,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rustix::io::fcntl_dupfd_cloexec;
-use tokio::runtime::Handle;
-use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use super::thread::OwnThread;
 use guests::Guests;
 pub(super) use listener::{Listener, Stream};
 pub(super) use traffic::{Connection, Traffic};
@@ -47,9 +46,7 @@ struct Door {
 /// All doors, and the thread that accepts on them, so that no work of the service delays a client.
 pub(super) struct Doors {
     list: Mutex<Vec<Door>>,
-    thread: Handle,
-    /// Ends the thread when it is dropped.
-    _thread_end: oneshot::Sender<()>,
+    thread: OwnThread,
     traffic: Arc<Traffic>,
     guests: Arc<Guests>,
 }
@@ -57,18 +54,9 @@ pub(super) struct Doors {
 impl Doors {
     /// Starts the thread, without any door.
     pub(super) fn new() -> io::Result<Arc<Self>> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
-        let thread = runtime.handle().clone();
-        let (thread_end, end) = oneshot::channel::<()>();
-        std::thread::Builder::new()
-            .name("portbook-accept".into())
-            .spawn(move || runtime.block_on(end))?;
         Ok(Arc::new(Self {
             list: Mutex::default(),
-            thread,
-            _thread_end: thread_end,
+            thread: OwnThread::start("portbook-accept")?,
             traffic: Arc::default(),
             guests: Guests::new(),
         }))
@@ -130,7 +118,7 @@ impl Doors {
                 take(stream, traffic.connection(place));
             }
         };
-        self.thread.spawn(accept(listener, take))
+        self.thread.runtime().spawn(accept(listener, take))
     }
 
     /// Accepts on no door. When this returns every connection that was accepted is counted.

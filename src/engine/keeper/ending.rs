@@ -210,15 +210,41 @@ pub(in crate::engine) async fn owner_gone(engine: &Arc<Engine>, id: LeaseId, own
             None => end(engine, id, State::OwnerGone, gone, still).await,
         }
     };
-    match done.instrument(parting).await {
-        // At a shut-down the record closes first; the next start sees that the owner is gone.
-        Ok(()) | Err(Refusal::NotFound | Refusal::Store(StoreError::Closed)) => {}
-        Err(error) => {
-            let port = lease.port;
-            tracing::error!(
-                %error, lease = %id, %port,
-                "could not record that an owner is gone; the next start finds it out"
-            );
-        }
+    if let Err(error) = done.instrument(parting).await {
+        tell_unrecorded(&error, &lease);
+    }
+}
+
+fn tell_unrecorded(error: &Refusal, lease: &Lease) {
+    // At a shut-down the record closes first; the next start sees that the owner is gone.
+    if matches!(error, Refusal::NotFound | Refusal::Store(StoreError::Closed)) {
+        return;
+    }
+    let (id, port) = (lease.id, lease.port);
+    tracing::error!(
+        %error, lease = %id, %port,
+        "could not record that an owner is gone; the next start finds it out"
+    );
+}
+
+/// Ends unnamed leases of an owner that is gone, in one commit.
+pub(in crate::engine) async fn owner_reaped(
+    engine: &Engine,
+    leases: &[&Arc<Lease>],
+    owner: &Owner,
+) {
+    let Some(first) = leases.first() else { return };
+    let ids: Vec<LeaseId> = leases.iter().map(|lease| lease.id).collect();
+    let ending = Ending {
+        state: State::OwnerGone,
+        why: "its owner is gone",
+        forgets: false,
+    };
+    let still = |lease: &Lease| lease.owner.as_ref().is_some_and(|now| now.is(owner));
+    let parting = span::of_lease("owner_gone", first);
+    let ended = engine.leases.end_together(&ids, ending, still);
+    match ended.instrument(parting).await {
+        Ok(ended) => ended.into_iter().for_each(|ended| report(engine, ended)),
+        Err(error) => tell_unrecorded(&error, first),
     }
 }

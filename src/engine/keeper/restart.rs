@@ -14,7 +14,6 @@ use crate::engine::{
     keeper::survivor::AfterStart, keeper::watch, leases::Leases, look, refusal::Refusal,
     retake::is_given_up, tables::Tables,
 };
-use crate::host::clock::Clock;
 use crate::host::hold::can_stay_beneath;
 use crate::host::process;
 use crate::store::StoredLease;
@@ -59,7 +58,7 @@ async fn take_up_all(engine: &Arc<Engine>) -> Result<Restored, Refusal> {
         let owner_before = stored.owner.clone();
         let lease = survivors.pass_on(engine, stored);
         let is_inherited = lease.owner != owner_before;
-        let over = lease.name.is_none() && (owner_gone || is_over(&lease, &engine.clock));
+        let over = lease.name.is_none() && (owner_gone || is_over(&lease));
         engine.leases.enter_recorded(lease.clone());
         if over {
             let why = "found so at the start";
@@ -224,10 +223,10 @@ async fn lost_meanwhile(
     Ok(())
 }
 
-fn is_over(lease: &Lease, clock: &Clock) -> bool {
+fn is_over(lease: &Lease) -> bool {
     match &lease.owner {
         Some(owner) if owner.until_reaped => {
-            !process::is_running(owner) && is_given_up(lease, Protocols::Both.each(), clock)
+            !process::is_running(owner) && is_given_up(lease, Protocols::Both.each())
         }
         Some(owner) => !owner.engine && !process::is_running(owner),
         // Neither owner nor time to claim it: left from another boot.

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::domain::lease::{Lease, LeaseId, Owner};
-use crate::domain::port::{Protocol, Protocols};
+use crate::domain::port::Protocol;
 use crate::engine::{
     caller::Mode, engine::Engine, heir::Family, keeper::ending, keeper::survivor,
-    keeper::survivor::Inherited, leases::Leases, retake::is_given_up,
+    keeper::survivor::Inherited, retake::is_given_up,
 };
 use crate::host::process::{self, ProcessError};
 use crate::host::readiness::Readiness;
@@ -15,52 +15,65 @@ use crate::host::readiness::Readiness;
 /// Pause between two looks for an owner that cannot be watched.
 const ROUND: Duration = Duration::from_secs(1);
 
-/// Waits on a task of its own until the owner of a lease and all that it left behind are gone, and
-/// then ends or parks the lease.
+/// Number of ports whose leases end in one commit, before other tasks of the thread have their turn.
+const AT_ONCE: usize = 16;
+
+/// Waits until the owner of a lease and all that it left behind are gone, and then ends or parks the
+/// lease.
 pub(in crate::engine) fn watch(engine: &Arc<Engine>, lease: &Lease) {
-    watch_family(engine, lease, None);
+    let owner = lease.owner.as_ref();
+    match owner.filter(|owner| owner.until_reaped) {
+        Some(owner) => watch_together(engine, lease, owner),
+        None => watch_family(engine, lease, None),
+    }
 }
 
-/// Watches an owner whose family is known, since it inherited the lease.
+fn is_watched_by(engine: &Engine, owner: &Owner) -> bool {
+    engine.mode == Mode::Serving && owner.pid != std::process::id()
+}
+
+/// Watches an owner, with its family if that is known since it inherited the lease.
 fn watch_family(engine: &Arc<Engine>, lease: &Lease, family: Option<Family>) {
     let Some(owner) = lease.owner.clone() else {
         return;
     };
-    if engine.mode == Mode::Embedded || owner.pid == std::process::id() {
+    if !is_watched_by(engine, &owner) {
         return;
     }
     let pidfd = engine.pidfds.of(&owner, &engine.runtime);
-    // The origin is noted at once, while the owner lives: a task may begin late. Leases of a port server
-    // have no heirs.
-    let family = family.or_else(|| (!owner.until_reaped).then(|| Family::of(&owner)));
+    // The origin is noted at once, while the owner lives: a task may begin late.
+    let family = family.unwrap_or_else(|| Family::of(&owner));
     let waiting = wait_for_owner(Arc::clone(engine), lease.clone(), owner, family, pidfd);
     let spawn = || engine.runtime.spawn(waiting).abort_handle();
     engine.leases.watch(lease.id, spawn);
+}
+
+/// Watches an owner that has leases until it is reaped, on one task for all of them: a test runner has
+/// hundreds.
+fn watch_together(engine: &Arc<Engine>, lease: &Lease, owner: &Owner) {
+    if !is_watched_by(engine, owner) || !engine.leases.share_watch(lease.id, owner) {
+        return;
+    }
+    let pidfd = engine.pidfds.of(owner, &engine.runtime);
+    let waiting = wait_until_given_up(Arc::clone(engine), lease.id, owner.clone(), pidfd);
+    engine.runtime.spawn(waiting);
 }
 
 async fn wait_for_owner(
     engine: Arc<Engine>,
     lease: Lease,
     owner: Owner,
-    family: Option<Family>,
+    family: Family,
     pidfd: Result<Arc<Readiness>, ProcessError>,
 ) {
-    match pidfd {
-        Ok(pidfd) => wait_for_end(&pidfd, lease.id, &owner).await,
-        Err(ProcessError::Gone(_)) => {}
-        Err(error) => look_until_gone(&error, lease.id, &owner).await,
-    }
-    if owner.until_reaped {
-        until_given_up(&engine, &lease, &owner).await;
-    } else if let Some(family) = family {
-        let inherited = survivor::inherit(&engine, lease.id, &owner, family).await;
-        engine.searches.settle();
-        match inherited {
-            Inherited::Nothing => {}
-            Inherited::Elsewhere => return,
-            Inherited::Watch(lease, family) => {
-                return watch_family(&engine, &lease, Some(family));
-            }
+    wait_for_end(pidfd, lease.id, &owner).await;
+    let inherited = survivor::inherit(&engine, lease.id, &owner, family).await;
+    engine.searches.settle();
+    match inherited {
+        Inherited::Nothing => {}
+        Inherited::Elsewhere => return,
+        Inherited::Watch(lease, family) => {
+            return watch_family(&engine, &lease, Some(family));
         }
     }
     // Forgotten first: the ending stops watches, and this task must live to finish it.
@@ -69,35 +82,56 @@ async fn wait_for_owner(
     ending::owner_gone(&engine, lease.id, owner).await;
 }
 
-/// Waits until a port-server owner is reaped and its port is free. The kernel has no event for
-/// either.
-async fn until_given_up(engine: &Engine, lease: &Lease, owner: &Owner) {
+/// Ends the leases of an owner, each once the owner is reaped and its port is free. The kernel has no event
+/// for either.
+async fn wait_until_given_up(
+    engine: Arc<Engine>,
+    first: LeaseId,
+    owner: Owner,
+    pidfd: Result<Arc<Readiness>, ProcessError>,
+) {
+    wait_for_end(pidfd, first, &owner).await;
     let mut rounds = tokio::time::interval(ROUND);
     loop {
-        let protocols = still_leased(&engine.leases, lease);
-        if !process::is_running(owner) && is_given_up(lease, &protocols, &engine.clock) {
+        rounds.tick().await;
+        let leases = engine.leases.sharing(&owner);
+        if leases.is_empty() {
             return;
         }
-        rounds.tick().await;
+        if process::is_running(&owner) {
+            continue;
+        }
+        let granted_together = leases.chunk_by(|one, next| one.allocation == next.allocation);
+        let groups: Vec<&[Arc<Lease>]> = granted_together.collect();
+        for part in groups.chunks(AT_ONCE) {
+            let given_up = part.iter().filter(|together| is_free(together));
+            let given_up: Vec<&Arc<Lease>> = given_up.copied().flatten().collect();
+            ending::owner_reaped(&engine, &given_up, &owner).await;
+            tokio::task::yield_now().await;
+        }
     }
 }
 
-/// Returns the protocols for which leases of one allocation still keep the port: the owner gives it
-/// up for all of them or for none.
-fn still_leased(leases: &Leases, lease: &Lease) -> Vec<Protocol> {
-    let protocols = Protocols::Both.each().iter().copied();
-    let granted_together = |protocol: &Protocol| {
-        let on_port = leases.on_port(*protocol, lease.port);
-        on_port
-            .iter()
-            .any(|other| other.allocation == lease.allocation)
-    };
-    protocols.filter(granted_together).collect()
+/// Whether nothing is on the port of leases that were granted together: an owner gives it up for all
+/// protocols or for none.
+fn is_free(together: &[Arc<Lease>]) -> bool {
+    let protocols: Vec<Protocol> = together.iter().map(|lease| lease.protocol).collect();
+    together.first().is_some_and(|lease| is_given_up(lease, &protocols))
 }
 
-async fn wait_for_end(pidfd: &Readiness, lease: LeaseId, owner: &Owner) {
-    if let Err(error) = pidfd.readable_for_good().await {
-        look_until_gone(&error, lease, owner).await;
+async fn wait_for_end(
+    pidfd: Result<Arc<Readiness>, ProcessError>,
+    lease: LeaseId,
+    owner: &Owner,
+) {
+    match pidfd {
+        Ok(pidfd) => {
+            if let Err(error) = pidfd.readable_for_good().await {
+                look_until_gone(&error, lease, owner).await;
+            }
+        }
+        Err(ProcessError::Gone(_)) => {}
+        Err(error) => look_until_gone(&error, lease, owner).await,
     }
 }
 

@@ -97,6 +97,32 @@ impl Leases {
         Ok(Some(self.finish(&lease, ended, ending.why).await))
     }
 
+    /// Ends leases, as far as they live and `still` holds of them in their turn, in one commit.
+    pub(in crate::engine) async fn end_together(
+        &self,
+        ids: &[LeaseId],
+        ending: Ending,
+        still: impl Fn(&Lease) -> bool,
+    ) -> Result<Vec<Ended>, Refusal> {
+        let _turn = self.transitions.take(ids.iter().copied()).await;
+        let living = ids.iter().filter_map(|id| self.living(*id));
+        let begin = |lease: Arc<Lease>| {
+            let ended = self.begin(&lease, ending)?;
+            Some((lease, ended))
+        };
+        let begun: Vec<_> = living.filter(|lease| still(lease)).filter_map(begin).collect();
+        let forms = begun.iter().map(|(_, ended)| &**ended);
+        if let Err(error) = self.store.record_all(forms).await {
+            begun.iter().for_each(|(lease, _)| self.undo(lease));
+            return Err(error.into());
+        }
+        let mut all = Vec::with_capacity(begun.len());
+        for (lease, ended) in begun {
+            all.push(self.finish(&lease, ended, ending.why).await);
+        }
+        Ok(all)
+    }
+
     /// Begins to end leases in the commit of those that replace them. Refused if the program of one
     /// has come meanwhile.
     pub(super) async fn set_aside(&self, leases: Vec<Arc<Lease>>) -> Result<SetAside, Refusal> {

@@ -32,13 +32,13 @@ mod observed;
 #[cfg(test)]
 mod tests;
 mod turns;
+mod watches;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc};
-use tokio::task::AbortHandle;
 
 use self::books::{Books, NameKey};
 pub(super) use self::choosing::{Admission, Keeper, Reservation};
@@ -50,6 +50,7 @@ use self::holds::Holds;
 use self::observed::Observed;
 use self::turns::KeyedLocks;
 pub(super) use self::turns::Turn;
+use self::watches::Watches;
 use super::caller::Caller;
 use super::lock::Guarded;
 use super::refusal::Refusal;
@@ -81,8 +82,7 @@ pub(super) struct Leases {
 struct State {
     books: Books,
     holds: Holds,
-    /// The tasks that wait for the end of an owner.
-    watches: HashMap<LeaseId, AbortHandle>,
+    watches: Watches,
     /// What looks found on the ports.
     observed: HashMap<LeaseId, Observed>,
     /// Sockets that this process was given at its start, until their leases are adopted.
@@ -332,34 +332,5 @@ impl Leases {
                 state.holds.tell_unknown(Arc::clone(name));
             }
         });
-    }
-}
-
-/// Watches.
-impl Leases {
-    /// Puts a watch of the owner to a lease; an earlier one stops. The task is spawned under the lock,
-    /// so that one that ends at once finds itself here.
-    pub(super) fn watch(&self, id: LeaseId, spawn: impl FnOnce() -> AbortHandle) {
-        let earlier = self.state.with(|state| state.watches.insert(id, spawn()));
-        if let Some(earlier) = earlier {
-            earlier.abort();
-        }
-    }
-
-    /// Forgets a watch whose task goes on to end the lease.
-    pub(super) fn forget_watch(&self, id: LeaseId) {
-        self.state.with(|state| state.watches.remove(&id));
-    }
-
-    /// Stops a watch.
-    pub(super) fn unwatch(&self, id: LeaseId) {
-        let watch = self.state.with(|state| state.watches.remove(&id));
-        if let Some(watch) = watch {
-            watch.abort();
-        }
-    }
-
-    pub(super) fn is_watched(&self, id: LeaseId) -> bool {
-        self.state.with(|state| state.watches.contains_key(&id))
     }
 }

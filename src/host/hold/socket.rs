@@ -4,7 +4,7 @@ use std::io;
 
 use socket2::{Domain, Socket, Type};
 
-use super::tie::tie;
+use super::tie::tie_new;
 use super::{BACKLOG, Take};
 use crate::domain::address::{BindAddress, Family};
 use crate::domain::attempt::Outcome;
@@ -41,7 +41,7 @@ pub(super) fn bind(
         Take::Strictly => {
             socket.bind(&at)?;
             if protocol == Protocol::Udp {
-                tie(&socket, address)?;
+                tie_new(&socket, address)?;
             }
         }
         Take::PastLingering => {
@@ -51,7 +51,7 @@ pub(super) fn bind(
         }
         Take::BesideOwner => {
             // Before it is bound: from then on the owner alone receives.
-            tie(&socket, address)?;
+            tie_new(&socket, address)?;
             share(&socket, protocol, true)?;
             socket.bind(&at)?;
             share(&socket, protocol, false)?;
@@ -117,6 +117,15 @@ pub(super) fn bind_dual(port: Port) -> io::Result<Socket> {
     let socket = socket_for(&any, Protocol::Tcp)?;
     socket.set_only_v6(false)?;
     socket.set_reuse_address(true)?;
+    socket.bind(&any.socket_addr(port).into())?;
+    Ok(socket)
+}
+
+/// Binds one dual-stack socket on both wildcards, beside no other socket on the port.
+pub(super) fn bind_dual_strictly(protocol: Protocol, port: Port) -> io::Result<Socket> {
+    let any = BindAddress::wildcard(Family::Ipv6);
+    let socket = socket_for(&any, protocol)?;
+    socket.set_only_v6(false)?;
     socket.bind(&any.socket_addr(port).into())?;
     Ok(socket)
 }

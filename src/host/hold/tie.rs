@@ -21,10 +21,18 @@ pub const NO_INTERFACE: u32 = 0x7fff_fff0;
 /// Maximum time for a datagram to go through this host.
 const LONG: Duration = Duration::from_secs(1);
 
-/// Ties a bound socket, where the kernel keeps its port all the same. A socket on a link-local address
-/// stays as it is: it has an interface already, and with another it would let in programs on that one.
+/// Ties a socket that may be tied already.
 pub(super) fn tie(socket: &Socket, address: &BindAddress) -> io::Result<()> {
-    if address.scope != 0 || obstacle().is_some() || is_tied(socket) {
+    if is_tied(socket) {
+        return Ok(());
+    }
+    tie_new(socket, address)
+}
+
+/// Ties a socket, where the kernel keeps its port all the same. A socket on a link-local address
+/// stays as it is: it has an interface already, and with another it would let in programs on that one.
+pub(super) fn tie_new(socket: &Socket, address: &BindAddress) -> io::Result<()> {
+    if address.scope != 0 || obstacle().is_some() {
         return Ok(());
     }
     tie_always(socket)
