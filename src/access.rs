@@ -32,7 +32,8 @@ pub use self::viewer::Viewer;
 use crate::answers::problem::{Code, Problem};
 use crate::answers::viewer::token_needed;
 use crate::engine::service::Caller;
-use crate::host::{occupancy, process};
+use crate::host::occupancy;
+use crate::host::process::Place;
 
 /// The other end of a connection, noted when it was accepted.
 #[derive(Debug)]
@@ -93,15 +94,7 @@ pub struct ConsoleAuth {
 /// The caller at the other end of a Unix socket. The kernel identifies it; it cannot be forged.
 pub fn peer(credentials: &UCred) -> Caller {
     let pid = credentials.pid().and_then(|pid| u32::try_from(pid).ok());
-    // 0 is a process of a pid namespace that is hidden from here.
-    let pid = pid.filter(|pid| *pid != 0);
-    Caller {
-        uid: credentials.uid(),
-        elsewhere: pid.is_some_and(|pid| !process::same_net_namespace(pid).unwrap_or(true)),
-        foreign_pids: !pid.is_some_and(|pid| process::same_pid_namespace(pid).unwrap_or(true)),
-        pid,
-        is_reader: false,
-    }
+    Caller::peer(credentials.uid(), pid, Place::of)
 }
 
 /// Middleware that identifies the viewer, or refuses the request.

@@ -1,26 +1,60 @@
 //! A set of ports as 65,536 bits, so that finding the next free port takes a few words, however full
 //! the sets are.
 
+use std::cell::RefCell;
 use std::ops::Range;
 
 use crate::domain::port::{Port, PortSet};
 
 pub(super) const WORDS: usize = 1 << 10;
 
+/// Number of words that a thread keeps for its next sets. One choice needs fewer.
+const SPARE: usize = 8;
+
+thread_local! {
+    /// Words without bits. A choice makes a few sets and drops them; the allocator would look for such large
+    /// pieces for longer than the choice takes.
+    static SPARES: RefCell<Vec<Box<[u64]>>> = const { RefCell::new(Vec::new()) };
+}
+
 /// A set of ports with constant-time insertion and look-up, 8 KiB in size.
-#[derive(Clone)]
 pub struct PortBits {
-    words: Box<[u64; WORDS]>,
+    /// Those outside the span have no bits.
+    words: Box<[u64]>,
     /// Words that may have bits: the others are passed over. It never shrinks.
     span: Range<usize>,
 }
 
 impl Default for PortBits {
     fn default() -> Self {
+        let spare = SPARES.try_with(|spares| spares.borrow_mut().pop());
+        let words = spare.ok().flatten();
         Self {
-            words: Box::new([0; WORDS]),
+            words: words.unwrap_or_else(|| Box::new([0; WORDS])),
             span: 0..0,
         }
+    }
+}
+
+impl Clone for PortBits {
+    fn clone(&self) -> Self {
+        let mut clone = Self::default();
+        clone.span.clone_from(&self.span);
+        clone.words[self.span.clone()].copy_from_slice(self.used());
+        clone
+    }
+}
+
+impl Drop for PortBits {
+    fn drop(&mut self) {
+        // At the end of a thread its spares are gone.
+        let _ = SPARES.try_with(|spares| {
+            let mut spares = spares.borrow_mut();
+            if spares.len() < SPARE {
+                self.words[self.span.clone()].fill(0);
+                spares.push(std::mem::take(&mut self.words));
+            }
+        });
     }
 }
 
@@ -233,7 +267,7 @@ impl PortBits {
         self.nth_from(self.span.start, rank)
     }
 
-    pub(super) const fn words(&self) -> &[u64; WORDS] {
+    pub(super) const fn words(&self) -> &[u64] {
         &self.words
     }
 
@@ -269,6 +303,28 @@ mod tests {
 
     fn port(number: u16) -> Port {
         Port::new(number).unwrap()
+    }
+
+    #[test]
+    fn memory_of_a_dropped_set_is_used_again_without_its_ports() {
+        let mut first = PortBits::default();
+        for number in [1, 24_117, 65_535] {
+            first.insert(Port::new(number).unwrap());
+        }
+        let memory = first.words.as_ptr();
+        drop(first);
+        let next = PortBits::default();
+        assert_eq!(next.words.as_ptr(), memory);
+        assert!(next.words.iter().all(|word| *word == 0));
+    }
+
+    #[test]
+    fn clone_has_the_same_ports() {
+        let set = PortBits::from(&"80,20000-24999,65535".parse().unwrap());
+        // Memory that had other ports before.
+        drop(PortBits::from(&"1-65535".parse().unwrap()));
+        let clone = set.clone();
+        assert!(clone == set && clone.len() == 5002);
     }
 
     #[test]

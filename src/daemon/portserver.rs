@@ -6,7 +6,7 @@ use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::doors::{Doors, Kind};
+use super::doors::{Doors, Kind, Stream};
 use super::given::PassedOn;
 use super::http::Workers;
 use super::listen::listen_on_socket;
@@ -68,7 +68,7 @@ impl Listening {
             doors.add(Kind::Portserver, listener, move |stream, connection| {
                 let server = server.clone();
                 workers.spawn(async move {
-                    if let Some(stream) = stream.unix() {
+                    if let Stream::Unix(stream) = stream {
                         server.serve(stream).await;
                     }
                     drop(connection);

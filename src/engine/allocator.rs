@@ -201,8 +201,8 @@ impl<'a> Search<'a> {
 
     /// Walks the eligible ports in the order of the strategy.
     async fn any(&mut self, rng: &mut fastrand::Rng) -> Result<(Step, Found), Refusal> {
-        let ranges = self.plan.ranges.clone();
-        let mut eligible = self.eligible(&ranges, true);
+        let ranges = &self.plan.ranges;
+        let mut eligible = self.eligible(ranges, true);
         let mut order = Order::new(self.plan.strategy, self.plan.start);
         let mut lifted = false;
         loop {
@@ -217,7 +217,7 @@ impl<'a> Search<'a> {
                 if let Some(found) = self.upwards(false).await? {
                     return Ok((Step::Upwards, found));
                 }
-                eligible = self.eligible(&ranges, false);
+                eligible = self.eligible(ranges, false);
                 continue;
             };
             eligible.ports.remove(port);

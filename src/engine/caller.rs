@@ -1,5 +1,7 @@
 //! Callers: the users and processes that ask portbook for something.
 
+use crate::host::process::Place;
+
 /// The user, and if known the process, on whose behalf a request is made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
@@ -25,6 +27,19 @@ impl Caller {
             elsewhere: false,
             foreign_pids: false,
             is_reader: false,
+        }
+    }
+
+    /// Returns the other end of a connection, as the kernel names it. The pid 0 is a process of a pid
+    /// namespace that is hidden from here.
+    pub fn peer(uid: u32, pid: Option<u32>, place_of: impl FnOnce(u32) -> Place) -> Self {
+        let pid = pid.filter(|pid| *pid != 0);
+        let place = pid.map(place_of);
+        Self {
+            pid,
+            elsewhere: place.is_some_and(|place| !place.is_here),
+            foreign_pids: !place.is_some_and(|place| place.shares_pids),
+            ..Self::user(uid)
         }
     }
 

@@ -109,7 +109,7 @@ fn owner(
         Err(why) => return Err(Refusal::InvalidRequest(why)),
     };
     let found = engine.identities.of(pid, engine.clock.boot());
-    let Identity { mut owner, is_here } = found.map_err(|error| match error {
+    let Identity { mut owner, place } = found.map_err(|error| match error {
         ProcessError::Unreadable { .. } => Refusal::Process(error),
         _ => Refusal::InvalidRequest(format!("owner_pid {pid}: {error}")),
     })?;
@@ -121,7 +121,7 @@ fn owner(
     }
     // The caller itself was looked at when it connected.
     let is_other = caller.pid != Some(pid);
-    if engine.mode == Mode::Serving && is_other && !is_here {
+    if engine.mode == Mode::Serving && is_other && !place.is_here {
         return Err(Refusal::OtherNetworkNamespace(pid));
     }
     owner.until_reaped = request.until_reaped;

@@ -27,7 +27,7 @@ use crate::domain::lease::Owner;
 use stat::{Stat, parse_stat};
 
 pub use details::{Details, details, known_word, names_word, user_name};
-pub use identities::{Identities, Identity};
+pub use identities::{Identities, Identity, Place};
 pub use mark::{MARK, Mark, mark_of, marked};
 pub use origin::{Origin, Orphaned, descendants, left_behind};
 pub use published::{Published, container_of_conmon, has_published, published_by};

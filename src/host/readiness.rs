@@ -3,7 +3,7 @@
 //! Its code is unsafe because tokio asks its caller to promise what the type alone cannot.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -35,5 +35,11 @@ impl Readiness {
             .readable()
             .await
             .map(|mut guard| guard.retain_ready())
+    }
+}
+
+impl AsFd for Readiness {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.get_ref().as_fd()
     }
 }

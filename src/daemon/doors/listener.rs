@@ -1,11 +1,13 @@
 //! Sockets that accept, of both kinds, and their connections.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::net::listen;
+use rustix::io::{Errno, fcntl_dupfd_cloexec, ioctl_fionbio};
+use rustix::net::{SocketFlags, accept_with, listen};
 
 use crate::host::hold::BACKLOG;
+use crate::host::readiness::Readiness;
 
 /// A socket that listens.
 #[derive(Debug)]
@@ -23,26 +25,23 @@ pub(in crate::daemon) enum Stream {
 
 /// A listener that a runtime watches.
 #[derive(Debug)]
-pub(super) enum Watched {
-    Tcp(tokio::net::TcpListener),
-    Unix(tokio::net::UnixListener),
+pub(super) struct Watched {
+    readiness: Readiness,
+    made: fn(OwnedFd) -> Stream,
 }
 
 impl Listener {
     /// Has the runtime watch it. Must be called on that runtime.
     pub(super) fn watched(&self) -> io::Result<Watched> {
-        match self {
-            Self::Tcp(listener) => {
-                let copy = listener.try_clone()?;
-                copy.set_nonblocking(true)?;
-                tokio::net::TcpListener::from_std(copy).map(Watched::Tcp)
-            }
-            Self::Unix(listener) => {
-                let copy = listener.try_clone()?;
-                copy.set_nonblocking(true)?;
-                tokio::net::UnixListener::from_std(copy).map(Watched::Unix)
-            }
-        }
+        let copy = fcntl_dupfd_cloexec(self, 0)?;
+        ioctl_fionbio(&copy, true)?;
+        Ok(Watched {
+            readiness: Readiness::of(copy)?,
+            made: match self {
+                Self::Tcp(_) => |connection| Stream::Tcp(connection.into()),
+                Self::Unix(_) => |connection| Stream::Unix(connection.into()),
+            },
+        })
     }
 
     /// Listens again, which leaves waiting connections alone.
@@ -73,11 +72,20 @@ impl From<std::os::unix::net::UnixListener> for Listener {
 }
 
 impl Watched {
-    /// Accepts a connection. No connection is lost if the wait is given up.
+    /// Accepts a connection, which does not block. No connection is lost if the wait is given up. Another
+    /// runtime may answer it, so this one does not watch it.
     pub(super) async fn accept(&self) -> io::Result<Stream> {
-        match self {
-            Self::Tcp(listener) => listener.accept().await?.0.into_std().map(Stream::Tcp),
-            Self::Unix(listener) => listener.accept().await?.0.into_std().map(Stream::Unix),
+        // A client after the other leaves the other doors their turn.
+        tokio::task::coop::consume_budget().await;
+        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        loop {
+            match accept_with(&self.readiness, flags) {
+                Ok(connection) => return Ok((self.made)(connection)),
+                Err(Errno::AGAIN) => self.readiness.readable().await?,
+                // The client has hung up (`accept(2)`).
+                Err(Errno::CONNABORTED | Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
         }
     }
 }

@@ -217,7 +217,10 @@ pub(in crate::engine) async fn owner_gone(engine: &Arc<Engine>, id: LeaseId, own
 
 fn tell_unrecorded(error: &Refusal, lease: &Lease) {
     // At a shut-down the record closes first; the next start sees that the owner is gone.
-    if matches!(error, Refusal::NotFound | Refusal::Store(StoreError::Closed)) {
+    if matches!(
+        error,
+        Refusal::NotFound | Refusal::Store(StoreError::Closed)
+    ) {
         return;
     }
     let (id, port) = (lease.id, lease.port);

@@ -116,14 +116,12 @@ async fn wait_until_given_up(
 /// protocols or for none.
 fn is_free(together: &[Arc<Lease>]) -> bool {
     let protocols: Vec<Protocol> = together.iter().map(|lease| lease.protocol).collect();
-    together.first().is_some_and(|lease| is_given_up(lease, &protocols))
+    together
+        .first()
+        .is_some_and(|lease| is_given_up(lease, &protocols))
 }
 
-async fn wait_for_end(
-    pidfd: Result<Arc<Readiness>, ProcessError>,
-    lease: LeaseId,
-    owner: &Owner,
-) {
+async fn wait_for_end(pidfd: Result<Arc<Readiness>, ProcessError>, lease: LeaseId, owner: &Owner) {
     match pidfd {
         Ok(pidfd) => {
             if let Err(error) = pidfd.readable_for_good().await {

@@ -110,7 +110,10 @@ impl Leases {
             let ended = self.begin(&lease, ending)?;
             Some((lease, ended))
         };
-        let begun: Vec<_> = living.filter(|lease| still(lease)).filter_map(begin).collect();
+        let begun: Vec<_> = living
+            .filter(|lease| still(lease))
+            .filter_map(begin)
+            .collect();
         let forms = begun.iter().map(|(_, ended)| &**ended);
         if let Err(error) = self.store.record_all(forms).await {
             begun.iter().for_each(|(lease, _)| self.undo(lease));

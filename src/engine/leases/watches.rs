@@ -17,10 +17,18 @@ enum Watch {
     Shared,
 }
 
+impl Watch {
+    const fn is_alone(&self) -> bool {
+        matches!(self, Self::Alone(_))
+    }
+}
+
 /// The watches of all leases.
 #[derive(Debug, Default)]
 pub(super) struct Watches {
     of_leases: HashMap<LeaseId, Watch>,
+    /// Number of watches of one lease alone.
+    alone: usize,
     /// Leases of each owner with a shared watch, by pid and start. Some may have ended.
     shared: HashMap<(u32, u64), Vec<LeaseId>>,
 }
@@ -28,13 +36,20 @@ pub(super) struct Watches {
 impl Watches {
     /// Number of tasks.
     pub(super) fn len(&self) -> usize {
-        let is_alone = |watch: &&Watch| matches!(watch, Watch::Alone(_));
-        let alone = self.of_leases.values().filter(is_alone).count();
-        alone + self.shared.len()
+        self.alone + self.shared.len()
     }
 
     fn put(&mut self, id: LeaseId, watch: Watch) -> Option<Watch> {
-        self.of_leases.insert(id, watch)
+        let earlier = self.take(id);
+        self.alone += usize::from(watch.is_alone());
+        self.of_leases.insert(id, watch);
+        earlier
+    }
+
+    fn take(&mut self, id: LeaseId) -> Option<Watch> {
+        let watch = self.of_leases.remove(&id)?;
+        self.alone -= usize::from(watch.is_alone());
+        Some(watch)
     }
 
     fn is_shared(&self, id: LeaseId) -> bool {
@@ -116,12 +131,12 @@ impl Leases {
 
     /// Forgets a watch whose task goes on to end the lease.
     pub(in crate::engine) fn forget_watch(&self, id: LeaseId) {
-        self.state.with(|state| state.watches.of_leases.remove(&id));
+        self.state.with(|state| state.watches.take(id));
     }
 
     /// Stops a watch.
     pub(in crate::engine) fn unwatch(&self, id: LeaseId) {
-        stop(self.state.with(|state| state.watches.of_leases.remove(&id)));
+        stop(self.state.with(|state| state.watches.take(id)));
     }
 
     pub(in crate::engine) fn is_watched(&self, id: LeaseId) -> bool {

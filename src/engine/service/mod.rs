@@ -21,6 +21,7 @@ use crate::domain::lease::{Lease, LeaseId};
 use crate::domain::port::{PortSet, Protocols};
 use crate::domain::request::Request;
 use crate::host::clock::Clock;
+use crate::host::process::Place;
 use crate::store::{Removed, Store};
 
 /// The engine, as the API, the pages and the commands use it. Clones share one engine.
@@ -37,6 +38,16 @@ impl Service {
         rng: fastrand::Rng,
     ) -> Self {
         Self(Arc::new(Engine::new(mode, settings, store, clock, rng)))
+    }
+
+    /// Returns the caller at the other end of a connection, which the kernel names. Its process is looked
+    /// at once a second.
+    pub fn peer(&self, uid: u32, pid: Option<u32>) -> Caller {
+        let now = self.0.clock.boot();
+        let known = |pid| self.0.identities.of(pid, now).map(|known| known.place);
+        Caller::peer(uid, pid, |pid| {
+            known(pid).unwrap_or_else(|_| Place::of(pid))
+        })
     }
 
     /// Answers a request for ports. The leases of an answer are committed. A refusal is on record

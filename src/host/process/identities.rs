@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::{Directory, ProcessError, open_pidfd, owner_in, same_net_namespace};
+use super::{
+    Directory, ProcessError, open_pidfd, owner_in, same_net_namespace, same_pid_namespace,
+};
 use crate::domain::lease::{BootTime, Owner};
 
 /// Time for which an identity is used again. `exec` changes the name and the user of a process, and
@@ -22,8 +24,27 @@ const MOST: usize = 32;
 pub struct Identity {
     /// The process as an owner.
     pub owner: Owner,
-    /// Whether it lives in portbook's network namespace; `true` if the kernel does not show that.
+    /// Its namespaces.
+    pub place: Place,
+}
+
+/// Namespaces of a process. What the kernel does not show counts as shared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// Whether it lives in portbook's network namespace.
     pub is_here: bool,
+    /// Whether it lives in portbook's pid namespace.
+    pub shares_pids: bool,
+}
+
+impl Place {
+    /// The place of a process.
+    pub fn of(pid: u32) -> Self {
+        Self {
+            is_here: same_net_namespace(pid).unwrap_or(true),
+            shares_pids: same_pid_namespace(pid).unwrap_or(true),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -77,12 +98,12 @@ impl Known {
     fn read(pid: u32, now: BootTime) -> Result<Self, ProcessError> {
         let pidfd = open_pidfd(pid)?;
         let owner = owner_in(&Directory::open(pid)?)?;
-        let is_here = same_net_namespace(pid).unwrap_or(true);
+        let place = Place::of(pid);
         if has_ended(&pidfd) {
             return Err(ProcessError::Gone(pid));
         }
         Ok(Self {
-            identity: Identity { owner, is_here },
+            identity: Identity { owner, place },
             pidfd,
             read_at: now,
         })
@@ -97,4 +118,82 @@ fn has_ended(pidfd: &impl AsFd) -> bool {
     };
     let ready = poll(&mut [PollFd::new(pidfd, PollFlags::IN)], Some(&at_once));
     ready != Ok(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::process::{Command, Stdio};
+
+    use super::*;
+    use crate::host::clock::Clock;
+
+    #[test]
+    fn identity_is_read_once_a_second() {
+        let (identities, clock) = (Identities::default(), Clock::manual());
+        // It becomes another program when it has read a line.
+        let mut shell = Command::new("sh");
+        shell
+            .args(["-c", "read line; exec sleep 600"])
+            .stdin(Stdio::piped());
+        let mut child = shell.spawn().unwrap();
+        let name = || {
+            identities
+                .of(child.id(), clock.boot())
+                .unwrap()
+                .owner
+                .command
+        };
+        while name() != "sh" {
+            clock.advance(FRESH);
+        }
+        let mut stdin = child.stdin.take().unwrap();
+        stdin.write_all(b"now\n").unwrap();
+        while super::super::command(child.id()).unwrap() != "sleep" {
+            std::thread::yield_now();
+        }
+        clock.advance(FRESH.saturating_sub(Duration::from_millis(1)));
+        assert_eq!(name(), "sh");
+        clock.advance(Duration::from_millis(1));
+        assert_eq!(name(), "sleep");
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    #[test]
+    fn process_that_ended_is_gone_within_the_second() {
+        let (identities, now) = (Identities::default(), Clock::manual().boot());
+        let mut child = Command::new("sleep").arg("600").spawn().unwrap();
+        let known = identities.of(child.id(), now).unwrap();
+        assert_eq!(known.owner.pid, child.id());
+        child.kill().unwrap();
+        let pidfd = open_pidfd(child.id()).unwrap();
+        poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], None).unwrap();
+        // A zombie serves nothing.
+        assert!(matches!(
+            identities.of(child.id(), now),
+            Err(ProcessError::Gone(_))
+        ));
+        child.wait().unwrap();
+        assert!(matches!(
+            identities.of(child.id(), now),
+            Err(ProcessError::Gone(_))
+        ));
+    }
+
+    #[test]
+    fn few_identities_are_kept() {
+        let (identities, now) = (Identities::default(), Clock::manual().boot());
+        let mut children: Vec<_> = (0..=MOST)
+            .map(|_| Command::new("sleep").arg("600").spawn().unwrap())
+            .collect();
+        for child in &children {
+            identities.of(child.id(), now).unwrap();
+            assert!(identities.known().len() <= MOST);
+        }
+        for child in &mut children {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
 }

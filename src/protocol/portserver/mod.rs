@@ -8,13 +8,13 @@
 mod request;
 mod statistics;
 
-use std::io;
+use std::io::{self, Write};
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
-use tokio::io::AsyncWriteExt;
-use tokio::net::UnixStream;
+use nix::sys::socket::getsockopt;
+use nix::sys::socket::sockopt::PeerCredentials;
 
-use crate::access;
 use crate::domain::lease::Handover;
 use crate::domain::port::{Port, Protocols};
 use crate::domain::request::Request;
@@ -45,7 +45,7 @@ impl Portserver {
         }
     }
 
-    /// Answers one connection.
+    /// Answers one connection, which does not block.
     pub async fn serve(&self, stream: UnixStream) {
         if let Err(error) = self.answer(stream).await {
             tracing::debug!(%error, "a client of the port server disconnected early");
@@ -63,9 +63,12 @@ impl Portserver {
         self.statistics.lines(managed)
     }
 
-    async fn answer(&self, mut stream: UnixStream) -> io::Result<()> {
-        let caller = access::peer(&stream.peer_cred()?);
-        let asked = request::read(&mut stream).await?;
+    async fn answer(&self, stream: UnixStream) -> io::Result<()> {
+        let peer = getsockopt(&stream, PeerCredentials)?;
+        let caller = self
+            .service
+            .peer(peer.uid(), u32::try_from(peer.pid()).ok());
+        let (asked, mut stream) = request::read(stream).await?;
         let granted = match parse(&asked) {
             Ok(pid) => self.grant(&caller, pid).await,
             Err(Fault::NotARequest) => {
@@ -82,8 +85,9 @@ impl Portserver {
             // A refusal closes the connection without a byte.
             return Ok(());
         };
-        // In one piece: clients take the first read for all of it.
-        let answered = stream.write_all(format!("{port}\n").as_bytes()).await;
+        // In one piece: clients take the first read for all of it. The buffer of a socket that nothing was
+        // written to has room.
+        let answered = stream.write_all(format!("{port}\n").as_bytes());
         if answered.is_err() {
             // The client has not heard of the port.
             self.give_back(&caller, &allocated).await;

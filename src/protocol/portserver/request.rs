@@ -1,10 +1,10 @@
 //! A request: reading it from a connection, and the process that it names.
 
-use std::io;
+use std::io::{self, Read};
+use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, ReadBuf};
-use tokio::net::UnixStream;
+use tokio::io::AsyncReadExt;
 
 /// Maximum length of a request in bytes; a longer one is malformed.
 const LONGEST: usize = 20;
@@ -63,21 +63,52 @@ fn trimmed(bytes: &[u8]) -> &[u8] {
     &bytes[first..=last]
 }
 
-/// Reads up to a newline, the end of the stream, the maximum length or a pause.
-pub(super) async fn read(stream: &mut UnixStream) -> io::Result<Vec<u8>> {
-    let mut room = [0; TAKEN];
-    let mut taken = ReadBuf::new(&mut room);
+/// A request, as far as it has come.
+struct Taken {
+    room: [u8; TAKEN],
+    length: usize,
+}
+
+impl Taken {
+    fn bytes(&self) -> &[u8] {
+        &self.room[..self.length]
+    }
+
+    /// Whether nothing more belongs to it.
+    fn is_whole(&self) -> bool {
+        self.bytes().contains(&b'\n') || self.length > LONGEST
+    }
+}
+
+/// Reads up to a newline, the end of the stream, the maximum length or a pause. The runtime watches the
+/// connection only if the client has not written all of it by now.
+pub(super) async fn read(stream: UnixStream) -> io::Result<(Vec<u8>, UnixStream)> {
+    let mut taken = Taken {
+        room: [0; TAKEN],
+        length: 0,
+    };
+    match (&stream).read(&mut taken.room) {
+        Ok(0) => return Ok((Vec::new(), stream)),
+        Ok(length) => taken.length = length,
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+        Err(error) => return Err(error),
+    }
+    if taken.is_whole() {
+        return Ok((taken.bytes().to_vec(), stream));
+    }
+    let mut watched = tokio::net::UnixStream::from_std(stream)?;
+    read_rest(&mut watched, &mut taken).await?;
+    Ok((taken.bytes().to_vec(), watched.into_std()?))
+}
+
+async fn read_rest(stream: &mut tokio::net::UnixStream, taken: &mut Taken) -> io::Result<()> {
     loop {
-        let wait = if taken.filled().is_empty() {
-            PATIENCE
-        } else {
-            PAUSE
-        };
-        let read = tokio::time::timeout(wait, stream.read_buf(&mut taken)).await;
-        let more = read.unwrap_or(Ok(0))?;
-        let sent = taken.filled();
-        if more == 0 || sent.contains(&b'\n') || sent.len() > LONGEST {
-            return Ok(sent.to_vec());
+        let wait = if taken.length == 0 { PATIENCE } else { PAUSE };
+        let read = stream.read(&mut taken.room[taken.length..]);
+        let more = tokio::time::timeout(wait, read).await.unwrap_or(Ok(0))?;
+        taken.length += more;
+        if more == 0 || taken.is_whole() {
+            return Ok(());
         }
     }
 }
@@ -164,7 +195,10 @@ mod tests {
     }
 
     async fn sent(pieces: &[&[u8]]) -> Vec<u8> {
-        let (mut client, mut server) = UnixStream::pair().unwrap();
+        let (client, server) = UnixStream::pair().unwrap();
+        server.set_nonblocking(true).unwrap();
+        client.set_nonblocking(true).unwrap();
+        let mut client = tokio::net::UnixStream::from_std(client).unwrap();
         let writing = async {
             for piece in pieces {
                 client.write_all(piece).await.unwrap();
@@ -175,7 +209,7 @@ mod tests {
         };
         tokio::select! {
             () = writing => unreachable!("it never ends"),
-            read = read(&mut server) => read.unwrap(),
+            read = read(server) => read.unwrap().0,
         }
     }
 
