@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 
 use rustix::process::Signal;
 
-use crate::support::{Place, Server, ranges, text};
+use crate::support::{Place, Server, port, ranges, text};
 use crate::tools::{Running, eventually};
 
 /// A place whose service is a port server too, at an abstract name of its own.
@@ -250,6 +250,75 @@ fn portserver_lease_lasts_until_reaped_and_free() {
         server.living("portserver").is_empty().then_some(())
     });
     assert_eq!(port_for(&name, std::process::id()), place.ports[0]);
+}
+
+/// Ports of the portserver's pool that are leased, in order.
+fn leased(server: &Server) -> Vec<u64> {
+    let living = server.living("portserver");
+    let mut ports: Vec<u64> = living.iter().map(|lease| port(lease).into()).collect();
+    ports.sort_unstable();
+    ports.dedup();
+    ports
+}
+
+/// Asks for three ports, and leaves one for TCP and one for UDP to its child, which closes the latter when
+/// it reads a line and the former when it reads no more.
+const LEAVES_TWO: &str = r#"
+import os, socket, sys
+def ask():
+    with socket.socket(socket.AF_UNIX) as s:
+        s.connect("\0" + sys.argv[1])
+        s.sendall(b"%d\n" % os.getpid())
+        return int(s.recv(100))
+ports = [ask() for _ in range(3)]
+tcp = socket.create_server(("127.0.0.1", ports[0]))
+udp = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+udp.bind(("::1", ports[1]))
+if os.fork():
+    os._exit(0)
+print(*ports, flush=True)
+sys.stdin.readline()
+udp.close()
+sys.stdin.read()
+"#;
+
+#[test]
+fn each_port_of_an_owner_is_free_once_nothing_is_on_it() {
+    let (place, name) = place(4);
+    let server = place.serve();
+    let other = sleeper();
+    let of_other = u64::from(port_for(&name, other.pid()));
+    let mut parent = Command::new("python3")
+        .args(["-c", LEAVES_TWO, &name])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut input = parent.stdin.take().unwrap();
+    let mut told = String::new();
+    let output = parent.stdout.as_mut().unwrap();
+    BufReader::new(output).read_line(&mut told).unwrap();
+    parent.wait().unwrap();
+    let ports: Vec<u64> = told
+        .split_whitespace()
+        .map(|port| port.parse().unwrap())
+        .collect();
+    let left = |mut ports: Vec<u64>| {
+        ports.push(of_other);
+        ports.sort_unstable();
+        eventually("the end of unused ports", || {
+            (leased(&server) == ports).then_some(())
+        });
+    };
+    left(ports[..2].to_vec());
+    input.write_all(b"\n").unwrap();
+    left(ports[..1].to_vec());
+    drop(input);
+    left(Vec::new());
+    drop(other);
+    eventually("the end of all", || {
+        leased(&server).is_empty().then_some(())
+    });
 }
 
 fn assert_denied(name: &str) {

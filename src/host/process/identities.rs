@@ -137,19 +137,14 @@ mod tests {
             .args(["-c", "read line; exec sleep 600"])
             .stdin(Stdio::piped());
         let mut child = shell.spawn().unwrap();
-        let name = || {
-            identities
-                .of(child.id(), clock.boot())
-                .unwrap()
-                .owner
-                .command
-        };
+        let mut stdin = child.stdin.take().unwrap();
+        let pid = child.id();
+        let name = || identities.of(pid, clock.boot()).unwrap().owner.command;
         while name() != "sh" {
             clock.advance(FRESH);
         }
-        let mut stdin = child.stdin.take().unwrap();
         stdin.write_all(b"now\n").unwrap();
-        while super::super::command(child.id()).unwrap() != "sleep" {
+        while super::super::command(pid).unwrap() != "sleep" {
             std::thread::yield_now();
         }
         clock.advance(FRESH.saturating_sub(Duration::from_millis(1)));
