@@ -38,7 +38,9 @@ pub(in crate::engine) async fn listen(
         address: format!("{}:{}", lease.addresses.advertised_host(), lease.port),
         source,
     };
-    let hold = engine.leases.take_hold(lease.id).and_then(Arc::into_inner);
+    // A copy that is left when the service says that it is ready would keep the port after a crash.
+    let hold = engine.leases.take_without_copies(lease.id).await;
+    let hold = hold.and_then(Arc::into_inner);
     let hold = hold.ok_or_else(|| failed(std::io::Error::other("its hold is gone")))?;
     let listeners = hold.into_listeners().map_err(failed)?;
     let active = engine.leases.change(lease.id, |lease| {

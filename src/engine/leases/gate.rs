@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Leases;
-use crate::domain::lease::{Guard, Handover, Lease, State};
+use crate::domain::lease::{Guard, Handover, Lease, LeaseId, State};
 use crate::domain::outsider::Outsider;
 use crate::domain::port::Protocol;
 use crate::engine::{look, retake::retake, retake::take_beneath, tables::Tables};
@@ -83,16 +83,19 @@ impl Leases {
         None
     }
 
-    /// Closes the hold of a lease, and waits until a supervisor's copies of it are closed too.
-    pub(in crate::engine) async fn let_go(&self, lease: &Lease) {
-        let taken = self.state.with(|state| state.holds.take(lease.id));
-        if let Some((hold, gone)) = taken {
-            drop(hold);
-            if let Some(gone) = gone {
-                // An error means that no supervisor keeps copies any more.
-                let _ = gone.await;
-            }
+    /// Takes the hold of a lease out, and waits until a supervisor's copies of it are closed.
+    pub(in crate::engine) async fn take_without_copies(&self, id: LeaseId) -> Option<Arc<Hold>> {
+        let (hold, gone) = self.state.with(|state| state.holds.take(id))?;
+        if let Some(gone) = gone {
+            // An error means that no supervisor keeps copies any more.
+            let _ = gone.await;
         }
+        Some(hold)
+    }
+
+    /// Closes the hold of a lease and a supervisor's copies of it.
+    pub(in crate::engine) async fn let_go(&self, lease: &Lease) {
+        drop(self.take_without_copies(lease.id).await);
         self.set_guard(lease, Guard::None);
     }
 
