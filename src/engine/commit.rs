@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use crate::domain::attempt::Attempt;
+use crate::domain::explanation::Explanation;
 use crate::domain::lease::{Lease, Name, State};
 use crate::domain::precedence::Moved;
 use crate::engine::{
@@ -66,7 +67,9 @@ pub(super) async fn grant(
         replaced.extend(leases);
     }
     let created = !fresh.is_empty();
-    let record = draft::record(engine, asked, explanation.clone());
+    // The record leaves out what other users' leases are; the answer may tell.
+    let skipped = explanation.skipped.clone();
+    let record = draft::record(engine, asked, explanation);
     let batch = engine.store.batch().allocation(&record);
     let batch = batch.attempts(&record, &attempts);
     let granted = commit_fresh(engine, asked, batch, fresh, replaced).await?;
@@ -80,7 +83,10 @@ pub(super) async fn grant(
         attempt_count: record.explanation.tried.len(),
         leases,
         moves,
-        explanation,
+        explanation: Explanation {
+            skipped,
+            ..record.explanation
+        },
         conflicts,
         trace: asked.trace.clone(),
     })

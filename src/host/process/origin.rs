@@ -3,16 +3,17 @@
 //! A process whose parent ends becomes a child of init or of a nearer ancestor (a subreaper,
 //! `PR_SET_CHILD_SUBREAPER(2const)`). So all that a program left behind is among the children of its
 //! ancestors, which the kernel lists (`proc_tid_children(5)`): a few reads, on a host with thousands
-//! of processes too.
+//! of processes too. A program that ends soon after its start left behind some of the pids that were given
+//! out since: where these are few, each is looked at, since a long list takes longer.
 
 mod census;
 
 use std::collections::BTreeSet;
 
 pub use census::descendants;
-use census::{Census, Facts};
+use census::{Census, Facts, last_pid};
 
-use super::{Directory, Mark, Owner, ProcessError, Stat, lineage, owner};
+use super::{Directory, Mark, Owner, ProcessError, Stat, lineage, owner, parent};
 
 /// Maximum number of processes that one program can leave behind and that are found.
 const MOST: usize = 4096;
@@ -169,6 +170,11 @@ impl Origin {
     /// not list children, or no ancestor is known any more.
     fn orphans(&self, census: &mut Census) -> Option<Vec<u32>> {
         let ancestors = self.ancestors()?;
+        if let Some(young) = census.younger_than(self.pid) {
+            // One that ended meanwhile has no parent any more, and may have left another behind.
+            let is_orphan = |pid: &u32| parent(*pid).map_or(true, |it| ancestors.contains(&it));
+            return Some(young.into_iter().filter(is_orphan).collect());
+        }
         for ancestor in &ancestors {
             census.children(*ancestor)?;
         }
@@ -245,12 +251,6 @@ const fn is_between(pid: u32, first: u32, last: u32) -> bool {
     } else {
         first < pid || pid <= last
     }
-}
-
-/// The pid that was given out last (`proc_loadavg(5)`).
-fn last_pid() -> Option<u32> {
-    let text = std::fs::read_to_string("/proc/loadavg").ok()?;
-    text.split_ascii_whitespace().nth(4)?.parse().ok()
 }
 
 #[cfg(test)]

@@ -2,7 +2,10 @@
 
 use std::collections::HashMap;
 
-use crate::host::process::{self, Directory, Mark, ProcessError, Stat, mark_of};
+use rustix::io::Errno;
+use rustix::process::{Pid, test_kill_process};
+
+use crate::host::process::{self, Directory, Mark, ProcessError, Stat, mark_of, open_pidfd};
 
 /// Facts of a process that tell the programs that it comes from.
 pub(super) enum Facts {
@@ -34,12 +37,28 @@ impl Facts {
     }
 }
 
+/// Maximum number of pids that one census asks for one by one: it takes as long as the list of some hundred
+/// children.
+const ASKED: u32 = 512;
+
 /// Facts of processes, read when they are first asked for.
-#[derive(Default)]
 pub(super) struct Census {
     facts: HashMap<u32, Facts>,
     children: HashMap<u32, Option<Vec<u32>>>,
     all: Option<Vec<u32>>,
+    /// Number of pids that may still be asked for.
+    may_ask: u32,
+}
+
+impl Default for Census {
+    fn default() -> Self {
+        Self {
+            facts: HashMap::new(),
+            children: HashMap::new(),
+            all: None,
+            may_ask: ASKED,
+        }
+    }
 }
 
 impl Census {
@@ -54,10 +73,56 @@ impl Census {
         self.children.entry(pid).or_insert_with(read).as_ref()
     }
 
+    /// A census that asks for no pid.
+    #[cfg(test)]
+    pub(super) fn by_lists() -> Self {
+        Self {
+            may_ask: 0,
+            ..Self::default()
+        }
+    }
+
+    /// Living processes whose pids were given out after `first`. `None` if too many were, or if the kernel
+    /// has begun again at the lowest.
+    pub(super) fn younger_than(&mut self, first: u32) -> Option<Vec<u32>> {
+        let (mut asked, mut found) = (first, Vec::new());
+        // Until none is given out meanwhile: a process that ended before it was asked for may have started
+        // another one.
+        for _ in 0..READS {
+            let last = last_pid()?;
+            let new = last.checked_sub(asked)?;
+            if new == 0 {
+                return Some(found);
+            }
+            self.may_ask = self.may_ask.checked_sub(new)?;
+            found.extend((asked + 1..=last).filter(|pid| is_process(*pid)));
+            asked = last;
+        }
+        None
+    }
+
     /// Pids of all processes, ascending.
     pub(super) fn all(&mut self) -> &Vec<u32> {
         self.all.get_or_insert_with(process::all)
     }
+}
+
+/// Whether a process has this pid, or has had it a moment ago.
+pub(super) fn is_process(pid: u32) -> bool {
+    exists(pid) && (open_pidfd(pid).is_ok() || !exists(pid))
+}
+
+/// Whether a process, or a thread of one, has this id (`kill(2)` with signal 0).
+fn exists(id: u32) -> bool {
+    let raw = i32::try_from(id).ok().and_then(Pid::from_raw);
+    // EPERM: one of another user.
+    raw.is_some_and(|raw| test_kill_process(raw) != Err(Errno::SRCH))
+}
+
+/// The pid that was given out last (`proc_loadavg(5)`).
+pub(super) fn last_pid() -> Option<u32> {
+    let text = std::fs::read_to_string("/proc/loadavg").ok()?;
+    text.split_ascii_whitespace().nth(4)?.parse().ok()
 }
 
 /// Maximum number of reads of the children of a process.

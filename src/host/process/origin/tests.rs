@@ -5,6 +5,7 @@ use std::process::{Child, Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use super::census::is_process;
 use super::*;
 use crate::host::process::{MARK, mark_of};
 
@@ -98,6 +99,27 @@ fn all_processes_are_searched_without_known_ancestors() {
     (ended.origin.parent, ended.origin.session) = (0, 0);
     assert_eq!(ended.origin.orphans(&mut Census::default()), None);
     assert!(ended.is_found());
+}
+
+#[test]
+fn pids_and_lists_of_children_tell_the_same() {
+    let ended = Ended::run("setsid");
+    for mut census in [Census::default(), Census::by_lists()] {
+        let orphans = ended.origin.orphans(&mut census).unwrap();
+        assert!(orphans.contains(&ended.left), "{orphans:?}");
+    }
+}
+
+#[test]
+fn threads_are_no_processes() {
+    let me = std::process::id();
+    let (end, ended) = std::sync::mpsc::channel::<()>();
+    let thread = std::thread::spawn(move || ended.recv());
+    let threads = crate::host::process::threads(me);
+    assert!(is_process(me) && !threads.is_empty());
+    assert!(!threads.into_iter().any(is_process));
+    drop(end);
+    assert!(thread.join().unwrap().is_err());
 }
 
 #[test]
