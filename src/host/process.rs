@@ -6,6 +6,7 @@
 mod details;
 mod identities;
 mod mark;
+mod memory;
 mod origin;
 mod published;
 mod stat;
@@ -64,6 +65,9 @@ pub enum ProcessError {
         /// The kernel's error.
         source: io::Error,
     },
+    /// Its memory lies in a file whose server does not answer.
+    #[error("the memory of process {0} gives no answer")]
+    Silent(u32),
     /// `/proc` gives text that `proc(5)` does not describe.
     #[error("cannot make sense of /proc/{0}/stat")]
     Unintelligible(u32),
@@ -110,7 +114,7 @@ impl Directory {
         Ok(String::from_utf8_lossy(&buffer[..length]).into_owned())
     }
 
-    /// Reads a longer file of it, cut off after `limit` bytes.
+    /// Reads a longer file of it, cut off after `limit` bytes. Files of its memory: [`Self::in_memory`].
     fn read_up_to(&self, file: &str, limit: u64) -> Result<Vec<u8>, ProcessError> {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC;
         let failed = |error| ProcessError::of(self.pid, error);
@@ -136,6 +140,12 @@ impl Directory {
             }
             room = limit.min(room.saturating_mul(8));
         }
+    }
+
+    /// Reads the command line, cut off after `limit` bytes, with its words ended by NUL.
+    fn line(self, limit: u64) -> Result<String, ProcessError> {
+        let line = self.in_memory(move |directory| directory.read_up_to("cmdline", limit))?;
+        Ok(String::from_utf8_lossy(&line).into_owned())
     }
 
     fn stat(&self) -> Result<Stat, ProcessError> {
@@ -193,6 +203,11 @@ pub fn start_ticks(pid: u32) -> Result<u64, ProcessError> {
 /// Pid of a process's parent; 0 if that is outside the pid namespace.
 pub fn parent(pid: u32) -> Result<u32, ProcessError> {
     Ok(stat(pid)?.parent)
+}
+
+/// Whether portbook's own user alone laid out the memory of a process, so that a read of it ends.
+pub fn is_own(pid: u32) -> bool {
+    Directory::open(pid).is_ok_and(|directory| directory.is_own())
 }
 
 /// Effective user of a process.

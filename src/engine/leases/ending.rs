@@ -106,21 +106,18 @@ impl Leases {
     ) -> Result<Vec<Ended>, Refusal> {
         let _turn = self.transitions.take(ids.iter().copied()).await;
         let living = ids.iter().filter_map(|id| self.living(*id));
-        let begin = |lease: Arc<Lease>| {
-            let ended = self.begin(&lease, ending)?;
-            Some((lease, ended))
-        };
-        let begun: Vec<_> = living
-            .filter(|lease| still(lease))
-            .filter_map(begin)
-            .collect();
-        let forms = begun.iter().map(|(_, ended)| &**ended);
+        let living = living.filter(|lease| still(lease));
+        let ending_of = |lease: Arc<Lease>| Some((self.begin(&lease, ending)?, lease));
+        let begun: Vec<(Arc<Lease>, Arc<Lease>)> = living.filter_map(ending_of).collect();
+        let forms = begun.iter().map(|(ended, _)| &**ended);
         if let Err(error) = self.store.record_all(forms).await {
-            begun.iter().for_each(|(lease, _)| self.undo(lease));
+            for (_, lease) in &begun {
+                self.undo(lease);
+            }
             return Err(error.into());
         }
         let mut all = Vec::with_capacity(begun.len());
-        for (lease, ended) in begun {
+        for (ended, lease) in begun {
             all.push(self.finish(&lease, ended, ending.why).await);
         }
         Ok(all)

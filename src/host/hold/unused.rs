@@ -5,7 +5,7 @@ use std::io;
 use socket2::Socket;
 
 use super::socket::{bind_dual_strictly, outcome_of, socket_for};
-use crate::domain::address::AddressGroup;
+use crate::domain::address::{AddressGroup, BindAddress};
 use crate::domain::attempt::Outcome;
 use crate::domain::port::{Port, Protocol};
 
@@ -15,7 +15,7 @@ pub fn is_unused(group: &AddressGroup, protocol: Protocol, port: Port) -> bool {
     let is_refused =
         |bound: io::Result<Socket>| bound.is_err_and(|error| outcome_of(&error) == Outcome::InUse);
     let addresses = group.addresses();
-    if addresses.len() == 2 && addresses.iter().all(|address| address.is_wildcard()) {
+    if addresses.len() == 2 && addresses.iter().all(BindAddress::is_wildcard) {
         return !is_refused(bind_dual_strictly(protocol, port));
     }
     let mut bound = addresses.iter().map(|address| {
@@ -31,7 +31,7 @@ mod tests {
     use std::net::{TcpListener, UdpSocket};
 
     use super::*;
-    use crate::domain::address::{BindAddress, Family};
+    use crate::domain::address::Family;
 
     fn wildcards() -> AddressGroup {
         AddressGroup::new([Family::Ipv4, Family::Ipv6].map(BindAddress::wildcard))

@@ -34,8 +34,9 @@ mod number {
 /// Whether a thread sleeps in a call that waits for one of these descriptors of its process. `None` if
 /// it cannot be told: the thread runs, sleeps in another call, or may not be read.
 pub(super) fn waits_for(pid: u32, thread: u32, descriptors: &[u32]) -> Option<bool> {
-    let me = rustix::process::geteuid().as_raw();
-    process::uid(pid).ok().filter(|uid| *uid == me)?;
+    if !process::is_own(pid) {
+        return None;
+    }
     let call = std::fs::read_to_string(format!("/proc/{pid}/task/{thread}/syscall")).ok()?;
     let list = List::of(&call)?;
     let memory = File::open(format!("/proc/{pid}/mem")).ok()?;

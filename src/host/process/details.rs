@@ -49,9 +49,7 @@ const WORDS_BYTES: u64 = 4096;
 /// Finds a known word among the names of a process's command line, each without its folder. Nothing
 /// else of the line is kept: it can hold secrets.
 pub fn known_word<T>(pid: u32, known: impl Fn(&[&str]) -> Option<T>) -> Option<T> {
-    let line =
-        Directory::open(pid).and_then(|directory| directory.read_up_to("cmdline", WORDS_BYTES));
-    let line = String::from_utf8_lossy(&line.ok()?).into_owned();
+    let line = Directory::open(pid).ok()?.line(WORDS_BYTES).ok()?;
     let names = line.split('\0').filter_map(|word| word.rsplit('/').next());
     known(&names.collect::<Vec<_>>())
 }
@@ -59,9 +57,8 @@ pub fn known_word<T>(pid: u32, known: impl Fn(&[&str]) -> Option<T>) -> Option<T
 /// Whether a word of a process's command line names one of some programs, also in the script of a shell
 /// (`sh -c "docker run …"`). Nothing of the line is kept.
 pub fn names_word(pid: u32, is_wanted: impl Fn(&str) -> bool) -> bool {
-    let line =
-        Directory::open(pid).and_then(|directory| directory.read_up_to("cmdline", WORDS_BYTES));
-    let line = String::from_utf8_lossy(&line.unwrap_or_default()).into_owned();
+    let line = Directory::open(pid).and_then(|directory| directory.line(WORDS_BYTES));
+    let line = line.unwrap_or_default();
     let ends_word = |c: char| c.is_whitespace() || "\0;&|()`'\"".contains(c);
     let mut names = line
         .split(ends_word)

@@ -61,7 +61,10 @@ const LOOKS: usize = 1000;
 /// Reads the environment that a process began with. It waits for a process whose program is being
 /// loaded (`execve(2)`): that one has a new memory already, and no environment in it yet.
 fn environment(pid: u32) -> Result<Vec<u8>, ProcessError> {
-    let directory = Directory::open(pid)?;
+    Directory::open(pid)?.in_memory(environment_in)
+}
+
+fn environment_in(directory: &Directory) -> Result<Vec<u8>, ProcessError> {
     for _ in 0..LOOKS {
         let before = directory.stat()?;
         let environment = directory.read_at_once("environ", ENVIRONMENT_BYTES)?;

@@ -53,10 +53,7 @@ pub fn published_by(pid: u32, user: u32) -> Vec<Published> {
     if directory.users() != Some([user; 4]) {
         return Vec::new();
     }
-    let line = directory
-        .read_up_to("cmdline", LINE_BYTES)
-        .unwrap_or_default();
-    let line = String::from_utf8_lossy(&line);
+    let line = directory.line(LINE_BYTES).unwrap_or_default();
     let mut published = parse(&options(line.split('\0').skip(1)));
     published.truncate(MOST);
     published
@@ -71,8 +68,7 @@ pub fn container_of_conmon(pid: u32) -> Option<String> {
     if directory.command().ok()? != "conmon" {
         return None;
     }
-    let line = directory.read_up_to("cmdline", LINE_BYTES).ok()?;
-    let line = String::from_utf8_lossy(&line);
+    let line = directory.line(LINE_BYTES).ok()?;
     let mut words = line.split('\0').skip_while(|word| *word != "-n");
     let name = words.nth(1).filter(|name| name.len() <= NAME_BYTES)?;
     Some(printable(name))
@@ -80,7 +76,7 @@ pub fn container_of_conmon(pid: u32) -> Option<String> {
 
 impl Directory {
     /// Real, effective, saved and file system user, by `proc_pid_status(5)`.
-    fn users(&self) -> Option<[u32; 4]> {
+    pub(super) fn users(&self) -> Option<[u32; 4]> {
         let status = self.read_up_to("status", super::STATUS_BYTES).ok()?;
         let status = String::from_utf8_lossy(&status);
         let line = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
