@@ -2,10 +2,12 @@
 //! itself so, and callers also check its user.
 
 /// Programs that listen on behalf of containers.
-const PROXIES: [&str; 10] = [
+const PROXIES: [&str; 11] = [
     "docker-proxy",
     "dockerd",
     "rootlesskit",
+    // It listens itself until its conmon runs.
+    "podman",
     "conmon",
     "rootlessport",
     "slirp4netns",

@@ -110,6 +110,8 @@ fn find(engine: &Engine, leases: Vec<Arc<Lease>>) -> Option<Vec<(Arc<Lease>, Opt
         let hint = match lease.handover {
             Handover::Fd if in_doubt.contains(&lease.id) => ignoring(&lease, &on),
             Handover::Fd => neighbours(&lease, &on),
+            // It served its port, and is on its way out.
+            _ if lease.state == State::Handed && engine.leases.has_listened(&lease) => None,
             _ => hint(&lease, &on),
         };
         (lease, hint)

@@ -54,6 +54,8 @@ pub(super) struct Search {
     pub(super) known: Inodes,
     /// Sockets of portbook.
     pub(super) own: HashSet<u64>,
+    /// Whether the owner was seen to listen. It leaves its port to listeners alone.
+    pub(super) has_come: bool,
 }
 
 impl Search {
@@ -63,15 +65,20 @@ impl Search {
         let listeners = listeners_of(&self.lease).unwrap_or_default();
         let inodes = listeners.iter().map(|entry| entry.inode);
         let inodes: Inodes = inodes.filter(|inode| !self.own.contains(inode)).collect();
+        // The listeners of an engine start no others; what runs in its containers does not serve its ports.
+        let is_engines = self.lease.is_engines();
+        if is_engines {
+            self.family.members.clear();
+        }
         let mut holder = holder_of(&self.family.members, &inodes);
-        if holder.is_none() && !inodes.is_empty() {
+        if holder.is_none() && !inodes.is_empty() && !is_engines {
             let others = self.others_with(&inodes);
             holder = others.first().cloned();
             self.family.members.extend(others);
         }
         let holder = holder.or_else(|| proxy_on(&self.lease, &listeners));
         let listens = holder.is_some();
-        let may_come = self.lease.state == State::Handed;
+        let may_come = self.lease.state == State::Handed && !self.has_come;
         let eldest = || self.family.members.first().filter(|_| may_come).cloned();
         Some(Heir {
             owner: holder.or_else(eldest)?,

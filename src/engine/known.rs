@@ -12,8 +12,8 @@ use crate::domain::precedence::Skipped;
 use crate::domain::reason::Reason;
 use crate::engine::{
     allocator::Wish, at_work, at_work::is_at_work, context::RequestContext, engine::Engine,
-    fate::Fate, fate::Known, instance, keeper::ending, name, observer, refusal::Refusal,
-    told::held_text, told::owner_text,
+    fate::Fate, fate::Known, instance, keeper::ending, look::listeners_of, name, observer,
+    refusal::Refusal, told::held_text, told::owner_text,
 };
 use crate::host::redirect::redirected_at;
 
@@ -76,8 +76,8 @@ async fn known_name(
     })
 }
 
-/// Whether a packet filter has come to redirect the port of a name whose program is away. While the
-/// engine of a container is away, the rule may be that of its own container.
+/// Whether a packet filter has come to redirect the port of a name whose program is away, or has not come
+/// yet. While the engine of a container is away, the rule may be that of its own container.
 async fn is_redirected(
     engine: &Arc<Engine>,
     asked: &RequestContext<'_>,
@@ -88,11 +88,15 @@ async fn is_redirected(
         return false;
     }
     for lease in leases {
-        let is_away = lease.state == State::Reserved && lease.owner.is_none();
+        let is_away =
+            lease.owner.is_none() && matches!(lease.state, State::Reserved | State::Handed);
         let is_tcp = lease.protocol == Protocol::Tcp;
         let is_held = engine.leases.hold_of(lease.id).is_some();
-        if is_away && is_tcp && is_held && redirected_at(tried_at, lease.port).await.is_some() {
-            return true;
+        let may_be = is_away && is_tcp && is_held;
+        if may_be && redirected_at(tried_at, lease.port).await.is_some() {
+            // The gate of a port that was handed out may be open, and its program have come since the last
+            // look: then that has answered.
+            return listeners_of(lease).is_ok_and(|listeners| listeners.is_empty());
         }
     }
     false

@@ -73,7 +73,7 @@ pub(super) enum Verdict {
 
 /// Looks at the given sockets of a lease that is in doubt. `accepted` are the ports with a connection
 /// that a program has accepted. `None` if there is no reason to doubt: a UDP socket takes packets
-/// without any sign, so only packets that wait give one.
+/// without any sign, so it is enough that a thread may wait for them.
 pub(super) fn look<'e>(
     lease: &Lease,
     receipt: Receipt,
@@ -93,11 +93,10 @@ pub(super) fn look<'e>(
         return Some(Taking::Taken);
     }
     match (lease.protocol, waits) {
-        (Protocol::Tcp, true) => Some(Taking::Waiting),
+        (Protocol::Udp, _) if may_wait() => None,
+        (_, true) => Some(Taking::Waiting),
         (Protocol::Tcp, false) if may_wait() => Some(Taking::Unknown),
-        (Protocol::Tcp, false) => Some(Taking::Idle),
-        (Protocol::Udp, true) if !may_wait() => Some(Taking::Waiting),
-        (Protocol::Udp, _) => None,
+        (_, false) => Some(Taking::Idle),
     }
 }
 

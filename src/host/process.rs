@@ -283,6 +283,13 @@ pub fn is_ending(pid: u32) -> bool {
     stat(pid).is_ok_and(|stat| stat.is_first_thread_gone()) || is_dying(pid)
 }
 
+/// Whether a thread waits for something that may never come. `true` if the kernel does not tell.
+pub fn is_asleep(pid: u32, thread: u32) -> bool {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/task/{thread}/stat"));
+    let stat = text.ok().and_then(|text| parse_stat(&text));
+    stat.is_none_or(|stat| stat.state == 'S')
+}
+
 /// Whether a process is stopped by a signal or a debugger.
 pub fn is_stopped(pid: u32) -> bool {
     stat(pid).is_ok_and(|stat| matches!(stat.state, 'T' | 't'))

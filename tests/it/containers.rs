@@ -391,8 +391,19 @@ fn a_port_that_a_packet_filter_redirects_is_passed_over() {
     let Some(host) = crate::host::Host::plain(TEST) else {
         return;
     };
-    let place = Place::with_ports(7);
-    let [everywhere, outside, gone, free, target, early, other] = place.ports[..] else {
+    let place = Place::with_ports(9);
+    let [
+        everywhere,
+        outside,
+        gone,
+        free,
+        target,
+        early,
+        other,
+        late,
+        last,
+    ] = place.ports[..]
+    else {
         unreachable!()
     };
     for command in [
@@ -465,6 +476,15 @@ fn a_port_that_a_packet_filter_redirects_is_passed_over() {
     host.ok("nft", &[&rule]);
     let started = run(&["run", "--name", "early", "--", "sh", "-c", "echo $PORT"]);
     assert_eq!(started, (Some(0), format!("{other}\n")));
+
+    // So it does one whose program has not come yet, the gate of which is open.
+    let alloc = ["alloc", "--name", "late", "--port"];
+    let (code, _) = run(&[&alloc[..], &[&late.to_string()]].concat());
+    assert_eq!(code, Some(0));
+    let rule = format!("add rule ip published out tcp dport {late} redirect to :{target}");
+    host.ok("nft", &[&rule]);
+    let started = run(&["run", "--name", "late", "--", "sh", "-c", "echo $PORT"]);
+    assert_eq!(started, (Some(0), format!("{last}\n")));
 }
 
 #[test]

@@ -281,12 +281,40 @@ fn program_that_leaves_connections_waiting_is_told_and_is_not_active() {
 
 #[test]
 fn program_that_never_takes_its_sockets_is_not_active_before_its_first_client() {
-    let place = Place::with_ports(1);
+    let place = Place::with_ports(3);
     let server = place.serve();
     let _program = ignoring(&place, &[]);
+    let others = [
+        // A thread that runs waits for no client.
+        ("busy", "tcp", "while :; do :; done"),
+        ("udp", "udp", "exec sleep 60"),
+    ];
+    let _others = others.map(|(name, protocol, script)| {
+        let mut command = place.command();
+        command.args([
+            "run",
+            "--name",
+            name,
+            "--protocol",
+            protocol,
+            "--handover",
+            "fd",
+        ]);
+        command.args(["--", "sh", "-c", script]);
+        Running::start(command)
+    });
     // Hint::EARLY and two rounds.
     std::thread::sleep(std::time::Duration::from_secs(13));
-    assert_eq!(lease(&server)["state"], "handed");
+    let living = server.living("default");
+    let states: Vec<_> = living
+        .iter()
+        .map(|lease| (&lease["name"], &lease["state"]))
+        .collect();
+    assert_eq!(states.len(), 3);
+    assert!(
+        states.iter().all(|(_, state)| *state == "handed"),
+        "{states:?}"
+    );
 }
 
 /// Sleeps in `poll(2)` until a client comes to the sockets that it was given, or, with an argument, until a

@@ -293,6 +293,41 @@ fn program_that_had_come_to_its_port_leaves_it_to_listeners_alone() {
 }
 
 #[test]
+fn program_that_closes_its_port_before_it_ends_leaves_it_to_listeners_alone() {
+    let place = Place::with_ports(2);
+    let server = place.serve();
+    let script = "import os, socket, subprocess, sys\n\
+        s = socket.create_server(('127.0.0.1', int(os.environ['PORT'])))\n\
+        helper = [sys.executable, '-m', 'http.server', '-b', '127.0.0.1', sys.argv[1]]\n\
+        quiet = subprocess.DEVNULL\n\
+        print(subprocess.Popen(helper, stdout=quiet, stderr=quiet).pid, flush=True)\n\
+        sys.stdin.readline()\n\
+        s.close()\n\
+        sys.stdin.read()";
+    let mut command = place.command();
+    command.args(["run", "--name", "web", "--", "python3", "-c", script]);
+    command.arg(place.console_ports[3].to_string());
+    let mut program = Running::piped(command);
+    let left: i32 = program.line().parse().unwrap();
+    until(&server, program.pid(), "active");
+    program
+        .0
+        .stdin
+        .as_mut()
+        .unwrap()
+        .write_all(b"close\n")
+        .unwrap();
+    let lease = until(&server, program.pid(), "handed");
+    // It served its own port, whatever else it listens on.
+    assert_eq!(lease.get("hint"), None);
+    drop(program.0.stdin.take());
+    program.0.wait().unwrap();
+    let lease = until(&server, Value::Null, "reserved");
+    assert_eq!(lease.get("hint"), None);
+    kill_process(Pid::from_raw(left).unwrap(), Signal::KILL).unwrap();
+}
+
+#[test]
 fn unnamed_lease_lasts_as_long_as_what_its_program_left_behind() {
     let place = Place::with_ports(1);
     let server = place.serve();

@@ -5,7 +5,6 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use crate::domain::lease::{Guard, Handover, Lease, LeaseId, State};
-use crate::domain::port::Protocol;
 use crate::engine::{caller::Caller, engine::Engine, keeper::gate, refusal::Refusal};
 use crate::host::hold::{Hold, Shape, inodes};
 
@@ -83,8 +82,7 @@ async fn note_given(
     guard: Guard,
     terms: Terms,
 ) -> Result<Arc<Lease>, Refusal> {
-    let is_unsure = terms.is_for_program && lease.protocol == Protocol::Tcp;
-    if lease.owner.is_none() || is_unsure {
+    if lease.owner.is_none() || terms.is_for_program {
         engine.leases.set_guard(lease, guard);
         return Ok(Arc::clone(lease));
     }

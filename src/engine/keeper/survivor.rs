@@ -35,6 +35,7 @@ fn search(engine: &Engine, lease: Arc<Lease>, family: Family) -> Search {
     Search {
         known: known.unwrap_or_default(),
         own: engine.leases.own_sockets(lease.protocol, lease.port),
+        has_come: engine.leases.has_listened(&lease),
         lease,
         family,
     }

@@ -115,6 +115,16 @@ impl Leases {
         })
     }
 
+    /// Whether the owner of a lease was seen to listen.
+    pub(in crate::engine) fn has_listened(&self, lease: &Lease) -> bool {
+        let owner = lease.owner.as_ref();
+        self.state.with(|state| {
+            let observed = state.observed.get(&lease.id);
+            let listened = observed.and_then(|observed| observed.listened.as_ref());
+            listened.is_some_and(|one| owner.is_some_and(|owner| one.is(owner)))
+        })
+    }
+
     /// Notes that a process inherits a lease: what was seen of the owner that ended holds for it too.
     pub(in crate::engine) fn note_heir(&self, id: LeaseId, ended: &Owner, heir: &Owner) {
         self.state.with(|state| {

@@ -45,8 +45,8 @@ const OF_SOCKETS: [&str; 3] = [
     "wait_for_more_packets",
 ];
 
-/// Beginnings of those in which it waits for anything: poll, select, io_uring. A thread that runs is in none
-/// (`0`), and so is every thread where the kernel does not tell.
+/// Beginnings of those in which it waits for anything: poll, select, io_uring. `0` is that of every thread
+/// where the kernel does not tell.
 const OF_ANYTHING: [&str; 6] = [
     "0",
     "poll_schedule_timeout",
@@ -101,7 +101,9 @@ fn sleeps_of(pid: u32, sockets: &[u64]) -> Vec<Sleep> {
         if is_in(&OF_SOCKETS) {
             return Sleep::ForClients;
         }
-        if !is_in(&OF_ANYTHING) {
+        // A thread that runs, or waits for a disk, is in none either.
+        let is_busy = || function == "0" && !process::is_asleep(pid, thread);
+        if !is_in(&OF_ANYTHING) || is_busy() {
             return Sleep::Else;
         }
         match polled::waits_for(pid, thread, &numbers) {
