@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Optional
+from typing import TYPE_CHECKING, Any, Optional, Protocol
 
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from ._client import Client
+
+class Releases(Protocol):
+    """The client of a lease: it can end it."""
+
+    def release(self, lease: Lease, *, remember: bool = False, missing_ok: bool = False) -> None:
+        """End a lease."""
 
 
 @dataclass(frozen=True)
@@ -67,10 +72,10 @@ class Lease:
     created: bool = field(compare=False)
     #: The whole document of the service, with members that have no field here.
     document: Mapping[str, Any] = field(repr=False, compare=False)
-    _client: Client = field(repr=False, compare=False)
+    _client: Releases = field(repr=False, compare=False)
 
     @classmethod
-    def of(cls, document: Mapping[str, Any], client: Client, *, created: bool = False) -> Lease:
+    def of(cls, document: Mapping[str, Any], client: Releases, *, created: bool = False) -> Lease:
         """Read one lease of an answer."""
         return cls(
             id=document["id"],
