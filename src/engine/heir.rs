@@ -65,13 +65,17 @@ impl Search {
         let listeners = listeners_of(&self.lease).unwrap_or_default();
         let inodes = listeners.iter().map(|entry| entry.inode);
         let inodes: Inodes = inodes.filter(|inode| !self.own.contains(inode)).collect();
-        // The listeners of an engine start no others; what runs in its containers does not serve its ports.
-        let is_engines = self.lease.is_engines();
-        if is_engines {
+        if self.lease.is_engines() {
+            // The next listener of its engine. What runs in the containers does not serve their ports.
             self.family.members.clear();
+            return Some(Heir {
+                owner: proxy_on(&self.lease, &listeners)?,
+                listens: true,
+                family: self.family,
+            });
         }
         let mut holder = holder_of(&self.family.members, &inodes);
-        if holder.is_none() && !inodes.is_empty() && !is_engines {
+        if holder.is_none() && !inodes.is_empty() {
             let others = self.others_with(&inodes);
             holder = others.first().cloned();
             self.family.members.extend(others);

@@ -20,6 +20,9 @@ const UNNAMED: Duration = Duration::from_secs(10);
 /// Reason of an ending: the lease gave way to another request.
 pub(in crate::engine) const GAVE_WAY: &str = "nobody used it, and it gave way to another request";
 
+/// Reason of an ending: the owner ended, and left nothing behind.
+const OWNER_GONE: &str = "its owner is gone";
+
 /// Reason of an ending: the folder of the lease is gone.
 pub(in crate::engine) const FOLDER_GONE: &str = "its folder is gone";
 
@@ -157,16 +160,7 @@ pub(in crate::engine) async fn time_is_up(
     if lease.is_engines() {
         return match lease.name {
             Some(_) => container::wait_on(engine, lease.id).await,
-            None => {
-                end(
-                    engine,
-                    lease.id,
-                    State::OwnerGone,
-                    "its owner is gone",
-                    still,
-                )
-                .await
-            }
+            None => end(engine, lease.id, State::OwnerGone, OWNER_GONE, still).await,
         };
     }
     let why = "nobody came to listen";
@@ -202,12 +196,11 @@ pub(in crate::engine) async fn owner_gone(engine: &Arc<Engine>, id: LeaseId, own
     }
     tell_early_end(engine, &lease, &owner);
     let still = move |lease: &Lease| lease.owner.as_ref().is_some_and(|now| now.is(&owner));
-    let gone = "its owner is gone";
     let parting = span::of_lease("owner_gone", &lease);
     let done = async {
         match lease.name {
             Some(_) => gate::park(engine, id, "its owner is away", still).await,
-            None => end(engine, id, State::OwnerGone, gone, still).await,
+            None => end(engine, id, State::OwnerGone, OWNER_GONE, still).await,
         }
     };
     if let Err(error) = done.instrument(parting).await {
@@ -240,7 +233,7 @@ pub(in crate::engine) async fn owner_reaped(
     let ids: Vec<LeaseId> = leases.iter().map(|lease| lease.id).collect();
     let ending = Ending {
         state: State::OwnerGone,
-        why: "its owner is gone",
+        why: OWNER_GONE,
         forgets: false,
     };
     let still = |lease: &Lease| lease.owner.as_ref().is_some_and(|now| now.is(owner));

@@ -90,11 +90,8 @@ impl Leases {
             return Ok(None);
         }
         let ended = self.begin(&lease, ending).ok_or(Refusal::NotFound)?;
-        if let Err(error) = self.store.record(&ended).await {
-            self.undo(&lease);
-            return Err(error.into());
-        }
-        Ok(Some(self.finish(&lease, ended, ending.why).await))
+        let mut all = self.commit_ends(vec![(ended, lease)], ending.why).await?;
+        Ok(all.pop())
     }
 
     /// Ends leases, as far as they live and `still` holds of them in their turn, in one commit.
@@ -109,6 +106,19 @@ impl Leases {
         let living = living.filter(|lease| still(lease));
         let ending_of = |lease: Arc<Lease>| Some((self.begin(&lease, ending)?, lease));
         let begun: Vec<(Arc<Lease>, Arc<Lease>)> = living.filter_map(ending_of).collect();
+        if begun.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.commit_ends(begun, ending.why).await
+    }
+
+    /// Commits endings that have begun, each as it ends and as it was before, and finishes them; puts them
+    /// back if they cannot be committed.
+    async fn commit_ends(
+        &self,
+        begun: Vec<(Arc<Lease>, Arc<Lease>)>,
+        why: &'static str,
+    ) -> Result<Vec<Ended>, Refusal> {
         let forms = begun.iter().map(|(ended, _)| &**ended);
         if let Err(error) = self.store.record_all(forms).await {
             for (_, lease) in &begun {
@@ -118,7 +128,7 @@ impl Leases {
         }
         let mut all = Vec::with_capacity(begun.len());
         for (ended, lease) in begun {
-            all.push(self.finish(&lease, ended, ending.why).await);
+            all.push(self.finish(&lease, ended, why).await);
         }
         Ok(all)
     }

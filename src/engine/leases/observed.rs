@@ -102,8 +102,7 @@ impl Leases {
             if age > Hint::EARLY && !observed.receipt.is_in_doubt(lease) {
                 return None;
             }
-            let listened = observed.listened.as_ref();
-            let has_listened = listened.is_some_and(|one| one.is(owner));
+            let has_listened = observed.has_listened(owner);
             let before = observed.hint.as_ref();
             if has_listened || before.is_some_and(Hint::is_of_running) {
                 return None;
@@ -117,11 +116,12 @@ impl Leases {
 
     /// Whether the owner of a lease was seen to listen.
     pub(in crate::engine) fn has_listened(&self, lease: &Lease) -> bool {
-        let owner = lease.owner.as_ref();
+        let Some(owner) = &lease.owner else {
+            return false;
+        };
         self.state.with(|state| {
             let observed = state.observed.get(&lease.id);
-            let listened = observed.and_then(|observed| observed.listened.as_ref());
-            listened.is_some_and(|one| owner.is_some_and(|owner| one.is(owner)))
+            observed.is_some_and(|observed| observed.has_listened(owner))
         })
     }
 
@@ -129,7 +129,7 @@ impl Leases {
     pub(in crate::engine) fn note_heir(&self, id: LeaseId, ended: &Owner, heir: &Owner) {
         self.state.with(|state| {
             let observed = state.observed.entry(id).or_default();
-            if observed.listened.as_ref().is_some_and(|one| one.is(ended)) {
+            if observed.has_listened(ended) {
                 observed.listened = Some(heir.clone());
             }
         });
@@ -249,6 +249,11 @@ fn shows_as_listener(lease: &Lease) -> bool {
 }
 
 impl Observed {
+    /// Whether this owner was the last that was seen to listen.
+    fn has_listened(&self, owner: &Owner) -> bool {
+        self.listened.as_ref().is_some_and(|one| one.is(owner))
+    }
+
     /// Judges a program by the sight of the sockets that it was given, and notes that sight.
     fn judge(&mut self, seen: &Seen, now: Timestamp) -> Verdict {
         let owner = seen.lease.owner.as_ref();

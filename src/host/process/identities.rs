@@ -7,9 +7,7 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::{
-    Directory, ProcessError, open_pidfd, owner_in, same_net_namespace, same_pid_namespace,
-};
+use super::{Directory, Place, ProcessError, open_pidfd, owner_in};
 use crate::domain::lease::{BootTime, Owner};
 
 /// Time for which an identity is used again. `exec` changes the name and the user of a process, and
@@ -26,25 +24,6 @@ pub struct Identity {
     pub owner: Owner,
     /// Its namespaces.
     pub place: Place,
-}
-
-/// Namespaces of a process. What the kernel does not show counts as shared.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Place {
-    /// Whether it lives in portbook's network namespace.
-    pub is_here: bool,
-    /// Whether it lives in portbook's pid namespace.
-    pub shares_pids: bool,
-}
-
-impl Place {
-    /// The place of a process.
-    pub fn of(pid: u32) -> Self {
-        Self {
-            is_here: same_net_namespace(pid).unwrap_or(true),
-            shares_pids: same_pid_namespace(pid).unwrap_or(true),
-        }
-    }
 }
 
 #[derive(Debug)]

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
 
+use super::namespaces::{same_net_namespace, same_pid_namespace};
 use super::*;
 
 /// A child that sleeps until it is killed or dropped.
