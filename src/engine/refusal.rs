@@ -317,20 +317,26 @@ fn by_whom(attempts: &[Attempt]) -> String {
 /// "8888 is held by node (pid 7), 8889 by …": at most 16 ports, as many as are really tried.
 pub(super) fn in_the_way(attempts: &[Attempt]) -> String {
     let mut lines: Vec<String> = Vec::new();
-    for attempt in attempts
-        .iter()
-        .filter(|attempt| attempt.outcome.is_taken())
-        .take(16)
-    {
-        if attempt.outcome == Outcome::Redirected {
-            lines.push(format!("{} is redirected by a packet filter", attempt.port));
-            continue;
+    for attempt in attempts.iter().filter(|one| one.outcome.is_taken()) {
+        let line = obstacle(attempt);
+        // A port may have been refused on each of its addresses.
+        if !lines.contains(&line) {
+            lines.push(line);
         }
-        let occupant = attempt.occupant.as_ref();
-        let whom = occupant.map_or_else(|| "somebody".to_owned(), ToString::to_string);
-        lines.push(format!("{} is held by {whom}", attempt.port));
+        if lines.len() == 16 {
+            break;
+        }
     }
     lines.join(", ")
+}
+
+fn obstacle(attempt: &Attempt) -> String {
+    if attempt.outcome == Outcome::Redirected {
+        return format!("{} is redirected by a packet filter", attempt.port);
+    }
+    let occupant = attempt.occupant.as_ref();
+    let whom = occupant.map_or_else(|| "somebody".to_owned(), ToString::to_string);
+    format!("{} is held by {whom}", attempt.port)
 }
 
 fn tried_before(attempts: &[Attempt]) -> String {

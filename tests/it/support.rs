@@ -24,18 +24,24 @@ pub fn ports(count: usize) -> Vec<u16> {
     if count > AT_ONCE {
         return [ports(AT_ONCE), ports(count - AT_ONCE)].concat();
     }
-    leased(&["--strategy", "random", "--count"], count)
+    leased(SINGLES, &["--strategy", "random", "--count"], count)
 }
 
 /// Leases `count` neighbouring ports to this test process and returns the first.
 pub fn ports_in_a_row(count: usize) -> u16 {
-    leased(&["--block"], count)[0]
+    leased(ROWS, &["--block"], count)[0]
 }
 
-fn leased(how: &[&str], count: usize) -> Vec<u16> {
+/// Ports drawn at random: by the end of a run in one process most of them are out.
+const SINGLES: &str = "10000-18999";
+
+/// Ports in a row have numbers of their own, which no single port breaks up.
+const ROWS: &str = "19000-19999";
+
+fn leased(ranges: &str, how: &[&str], count: usize) -> Vec<u16> {
     let shared = Path::new(env!("CARGO_TARGET_TMPDIR")).join("ports");
     let output = command()
-        .env("PORTBOOK_POOLS__DEFAULT__RANGES", "10000-19999")
+        .env("PORTBOOK_POOLS__DEFAULT__RANGES", ranges)
         .arg("--data-dir")
         .arg(&shared)
         .args(["alloc", "--protocol", "both"])

@@ -4,7 +4,7 @@
 //! work, so that no HTTP worker waits for it. All searches share the reading for a moment: sixteen busy
 //! candidates cost one walk of `/proc`, and a host that is nearly full costs one walk a second.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +21,10 @@ use crate::host::process::Process;
 /// Maximum age of a reading that still names occupants. A socket that it does not list causes another
 /// reading.
 const FRESH: Duration = Duration::from_secs(1);
+
+/// Longest wait of one search for a reading. A name for the socket in the way is worth less than the
+/// time that the search has left; the reading goes on and serves later searches.
+const LONGEST_LOOK: Duration = Duration::from_millis(500);
 
 /// The latest reading of each protocol, shared by all searches.
 #[derive(Debug, Default)]
@@ -66,6 +70,8 @@ pub(in crate::engine) struct Occupants {
     clock: Clock,
     /// Readings made for this search.
     own: ByProtocol,
+    /// Protocols of which a reading took too long: this search names their occupants no more.
+    given_up: HashSet<Protocol>,
 }
 
 /// The sockets of one protocol at one moment, and the processes of those that listen.
@@ -153,6 +159,7 @@ impl Occupants {
             shared,
             clock,
             own: ByProtocol::default(),
+            given_up: HashSet::new(),
         }
     }
 
@@ -163,7 +170,7 @@ impl Occupants {
     }
 
     /// Returns the occupant of an address. An occupant of an earlier reading counts only if its process
-    /// still has the socket.
+    /// still has the socket. `None` as well if a reading takes longer than half a second.
     pub(in crate::engine) async fn on(
         &mut self,
         protocol: Protocol,
@@ -173,10 +180,18 @@ impl Occupants {
         if let Some(tables) = self.own.get(&protocol) {
             return tables.occupant(port, at).map(|(_, occupant)| occupant);
         }
+        if self.given_up.contains(&protocol) {
+            return None;
+        }
         let (shared, clock, at) = (Arc::clone(&self.shared), self.clock.clone(), at.clone());
         let look = move || shared.look(protocol, port, &at, &clock);
+        let look = tokio::task::spawn_blocking(look);
+        let Ok(seen) = tokio::time::timeout(LONGEST_LOOK, look).await else {
+            self.given_up.insert(protocol);
+            return None;
+        };
         // A look that panicked names no occupant.
-        let (read, occupant) = tokio::task::spawn_blocking(look).await.unwrap_or_default();
+        let (read, occupant) = seen.unwrap_or_default();
         self.own.extend(read.map(|tables| (protocol, tables)));
         occupant
     }
@@ -194,5 +209,45 @@ impl Occupants {
     fn tables(&self, protocol: Protocol) -> Option<Arc<Tables>> {
         let own = self.own.get(&protocol).cloned();
         own.or_else(|| self.shared.fresh(protocol, &self.clock))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, TcpListener};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn search_goes_on_without_a_look_that_does_not_end() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = Port::new(listener.local_addr().unwrap().port()).unwrap();
+        let at = BindAddress {
+            interface: "lo".into(),
+            ip: Ipv4Addr::LOCALHOST.into(),
+            scope: 0,
+        };
+        let shared = Arc::new(SocketTables::default());
+        let mut slow = Occupants::new(Arc::clone(&shared), Clock::system());
+        // A lock that is kept stands for a host whose processes answer slowly.
+        let (is_locked, was_locked) = tokio::sync::oneshot::channel();
+        let (unlock, unlocked) = std::sync::mpsc::channel::<()>();
+        let locked = Arc::clone(&shared);
+        let keeper = tokio::task::spawn_blocking(move || {
+            locked.0.with(|_| {
+                is_locked.send(()).unwrap();
+                unlocked.recv().unwrap_err();
+            });
+        });
+        was_locked.await.unwrap();
+        assert!(slow.on(Protocol::Tcp, port, &at).await.is_none());
+        // The same search does not wait for the next one either.
+        assert!(slow.given_up.contains(&Protocol::Tcp));
+        assert!(slow.on(Protocol::Tcp, port, &at).await.is_none());
+        drop(unlock);
+        keeper.await.unwrap();
+        let mut next = Occupants::new(shared, Clock::system());
+        let seen = next.on(Protocol::Tcp, port, &at).await;
+        assert_eq!(seen.expect("it listens").pid, Some(std::process::id()));
     }
 }
