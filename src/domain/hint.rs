@@ -98,6 +98,9 @@ impl Hint {
                 Handover::Fd => format!(
                     "its program ended and was not seen to take its sockets{again}; {SOCKETS_LEFT}"
                 ),
+                Handover::Release => format!(
+                    "its program ended within seconds and was not seen to listen{again}; {NOT_HELD}"
+                ),
                 _ => format!(
                     "its program ended within seconds and was not seen to listen{again}; {}",
                     Self::STRICT_BINDER
@@ -124,6 +127,10 @@ impl Hint {
     pub const STRICT_BINDER: &'static str = "if it said EADDRINUSE (address already in use), it \
          probably binds without SO_REUSEADDR: start it with --handover release";
 }
+
+/// Advice on a program that ended although nothing held its port.
+const NOT_HELD: &str = "see its own output; if it said EADDRINUSE (address already in use), another program \
+     took the port first, which `portbook who` names";
 
 /// Advice on a program that did not take the sockets that it was given.
 const SOCKETS_LEFT: &str = "if it said EADDRINUSE (address already in use), it did not take the sockets \
@@ -234,6 +241,12 @@ mod tests {
             hint.says.contains("3479, 3480") && hint.says.contains("--block 3"),
             "{hint:?}"
         );
+    }
+
+    #[test]
+    fn who_follows_the_advice_is_not_given_it_again() {
+        let says = Hint::never_listened(Handover::Release, 2).says;
+        assert!(says.contains("2 times") && !says.contains("--handover"), "{says}");
     }
 
     #[test]

@@ -354,3 +354,31 @@ fn wait_passes_over_an_end_from_before_its_first_look() {
     let output = wait.wait_with_output().unwrap();
     assert!(output.status.success(), "{}", text(&output.stderr));
 }
+
+#[test]
+fn ones_own_server_is_told_from_a_strangers() {
+    with_and_without_a_service(2, |place| {
+        let mine = |name| place.run(&["wait", name, "--mine"]);
+        ended(&mine("web"), 1, "lease web has no listener");
+        let serve = ["--name", "web", "--", "python3", "-c", ANSWERS, "200"];
+        let server = running(place, &serve);
+        place.ok(&["wait", "web", "--timeout", "60s"]);
+        ended(&mine("web"), 0, "");
+        let report = place.json(&["wait", "web", "--mine", "--http", "/"]);
+        assert_eq!(report["outcome"], "answered", "{report}");
+        drop(server);
+        ended(&mine("web"), 1, "has no listener");
+
+        let quiet = ["--name", "api", "--handover", "release", "--", "cat"];
+        let _quiet = running(place, &quiet);
+        let port = eventually("it has its port", || {
+            let list = place.json(&["list"]);
+            let leases = list["leases"].as_array().unwrap();
+            let handed = |lease: &&Value| lease["name"] == "api" && lease["owner"].is_object();
+            leases.iter().find(handed)?["port"].as_u64()
+        });
+        let stranger = occupant(u16::try_from(port).unwrap());
+        ended(&mine("api"), 1, &format!("python3 (pid {})", stranger.0.id()));
+        ended(&place.run(&["wait", "3000", "--mine"]), 2, "--mine asks about a name");
+    });
+}

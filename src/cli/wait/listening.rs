@@ -162,7 +162,10 @@ impl<'w, 'a> Vigil<'w, 'a> {
 }
 
 /// Listeners, if there is one on each of the ports.
-fn listeners(places: &[Place], living: &[LeaseDocument]) -> Result<Option<Vec<Entry>>, Failure> {
+pub(super) fn listeners(
+    places: &[Place],
+    living: &[LeaseDocument],
+) -> Result<Option<Vec<Entry>>, Failure> {
     let mut all = Vec::new();
     for place in places {
         let mut entries = listening_on(*place)?;
@@ -210,7 +213,7 @@ fn is_taken(lease: &LeaseDocument, listeners: &[Entry]) -> bool {
 
 /// Names the program that has the port of a lease, with the folder that it works in. `None` if it
 /// is hidden or gone.
-fn taken(lease: &LeaseDocument) -> Option<String> {
+pub(super) fn taken(lease: &LeaseDocument) -> Option<String> {
     let place = Place {
         port: lease.port,
         protocol: lease.protocol,

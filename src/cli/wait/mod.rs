@@ -6,6 +6,7 @@ mod free;
 mod http;
 mod judge;
 mod listening;
+mod mine;
 mod owner;
 
 use std::process::ExitCode;
@@ -33,6 +34,8 @@ Examples:
   portbook wait web --http /health --timeout 60s    until it answers below 500
   portbook wait 5432                                until something listens there
   portbook wait --free 3000                         until nothing is on the port any more
+  portbook wait web --mine || portbook run --service web -- npm start &
+                                                    use one's own server again, or start it
 
 It ends with 1, and the reason, as soon as waiting is in vain: the program of the lease has ended, or \
 the lease has; with --free, a name keeps the port whose program is away.
@@ -52,6 +55,10 @@ pub struct WaitArgs {
     /// Wait until GET of this path is answered with a status below 500. Redirects count.
     #[arg(long, value_name = "PATH", conflicts_with = "free")]
     http: Option<HttpPath>,
+    /// Do not wait: succeed if the name's own program, and no other one, listens at this moment. With
+    /// --http it must also answer.
+    #[arg(long, conflicts_with_all = ["free", "timeout"])]
+    mine: bool,
     /// Limit on the wait; default: none.
     #[arg(long, value_name = "DURATION")]
     timeout: Option<HumanDuration>,
@@ -95,6 +102,8 @@ pub(super) enum Outcome {
     Lost,
     /// A name whose program is away keeps the port.
     Kept,
+    /// No program of the name listens at this moment.
+    Absent,
     /// The time was up.
     TimedOut,
 }
@@ -103,7 +112,7 @@ impl Outcome {
     const fn code(self) -> u8 {
         match self {
             Self::Listening | Self::Answered | Self::Free => 0,
-            Self::Ended | Self::Lost | Self::Kept => 1,
+            Self::Ended | Self::Lost | Self::Kept | Self::Absent => 1,
             Self::TimedOut => TIMED_OUT,
         }
     }
@@ -184,6 +193,11 @@ fn subject(args: &WaitArgs) -> Result<Subject, Failure> {
     if args.http.is_some() && args.protocol == Some(Protocol::Udp) {
         return Err(Failure::usage("--http is for tcp alone"));
     }
+    if args.mine && !matches!(args.target, Target::Lease(_)) {
+        return Err(Failure::usage(
+            "--mine asks about a name: a port by its number means any listener",
+        ));
+    }
     match &args.target {
         Target::Port(port) => Ok(Subject::Port(*port)),
         Target::Ports(_) => Err(Failure::usage("wait for one port, or for a name")),
@@ -212,7 +226,9 @@ async fn until(waiting: &mut Waiting<'_>, args: &WaitArgs) -> Result<Report, Fai
 }
 
 async fn met(waiting: &mut Waiting<'_>, args: &WaitArgs) -> Result<Report, Failure> {
-    if args.free {
+    if args.mine {
+        mine::serves(waiting, args.http.as_ref()).await
+    } else if args.free {
         free::until_free(waiting).await
     } else {
         listening::until_listening(waiting, args.http.as_ref()).await
