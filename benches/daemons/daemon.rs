@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use clap::ValueEnum;
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
 
 use crate::common::api::Api;
 use crate::common::now;
@@ -67,12 +68,21 @@ fn serve(port: u16) -> Result<()> {
 /// A daemon whose server listens.
 pub struct Daemon {
     lease: String,
+    port: u64,
     server: Pid,
+}
+
+/// Times from the death of a server.
+pub struct Freed {
+    /// To the end of its lease: no answer lists it any more, and its port may be granted.
+    pub ended: Duration,
+    /// To the lease's page of the record, which shows its end.
+    pub read: Duration,
 }
 
 impl Daemon {
     /// Starts one. `None` if it was shut out.
-    pub fn start(place: &Place, adopter: u32) -> Result<Option<Self>> {
+    pub fn start(place: &Place, adopter: u32, api: &mut Api) -> Result<Option<Self>> {
         let program = std::env::current_exe()?;
         let mut command = place.command();
         command.args(["run", "--wait", "30s", "--"]).arg(program);
@@ -93,24 +103,42 @@ impl Daemon {
             .next()
             .context("no lease")?
             .to_owned();
-        Ok(Some(Self { lease, server }))
+        let mut started = Self {
+            lease,
+            port: 0,
+            server,
+        };
+        started.port = started.read(api)?["port"].as_u64().context("no port")?;
+        Ok(Some(started))
     }
 
-    /// Whether its lease has ended.
+    /// Whether its lease is none of the living ones on its port.
     pub fn has_ended(&self, api: &mut Api) -> Result<bool> {
+        let path = format!("/api/v1/leases?port={}", self.port);
+        let answer = api.ask("GET", &path, None)?;
+        ensure!(answer.status == 200, "{}", answer.body);
+        let living = answer.body["leases"].as_array().context("no leases")?;
+        Ok(living.iter().all(|lease| lease["id"] != *self.lease))
+    }
+
+    /// Its lease, which is read from the record once it has ended.
+    fn read(&self, api: &mut Api) -> Result<Value> {
         let answer = api.ask("GET", &format!("/api/v1/leases/{}", self.lease), None)?;
         ensure!(answer.status == 200, "{}", answer.body);
-        let state = answer.body["state"].as_str();
-        Ok(!matches!(state, Some("handed" | "active")))
+        Ok(answer.body)
     }
 
-    /// Kills the server. Returns the time until its lease has ended.
-    pub fn kill(self, api: &mut Api) -> Result<Duration> {
+    /// Kills the server.
+    pub fn kill(self, api: &mut Api) -> Result<Freed> {
         let begin = now();
         kill_process(self.server, Signal::KILL)?;
         while begin.elapsed() < PATIENCE {
             if self.has_ended(api)? {
-                return Ok(begin.elapsed());
+                let ended = begin.elapsed();
+                let state = &self.read(api)?["state"];
+                ensure!(*state == "owner_gone", "it ended as {state}");
+                let read = begin.elapsed();
+                return Ok(Freed { ended, read });
             }
         }
         bail!("lease {} did not end within {PATIENCE:?}", self.lease);

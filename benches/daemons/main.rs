@@ -78,6 +78,8 @@ struct Outcomes {
     early: u64,
     /// Times from the death of a server to the end of its lease.
     freed: Vec<Duration>,
+    /// Times until the record shows that end.
+    read: Vec<Duration>,
 }
 
 fn measure(arguments: &Arguments) -> Result<()> {
@@ -139,20 +141,26 @@ fn measure(arguments: &Arguments) -> Result<()> {
         50.0,
         "ms",
     );
+    let mut read = [few.read, many.read].concat();
+    read.sort_unstable();
+    let last = figure::percentile_ms(&read, 99);
+    figure::plain("the record shows it after, p99", last, "ms");
     drop(service);
     Ok(())
 }
 
 fn attempt(place: &Place, adopter: u32, outcomes: &mut Outcomes) -> Result<()> {
     let mut api = Api::connect(&place.socket())?;
-    let Some(daemon) = Daemon::start(place, adopter)? else {
+    let Some(daemon) = Daemon::start(place, adopter, &mut api)? else {
         outcomes.shut_out += 1;
         return Ok(());
     };
     if daemon.has_ended(&mut api)? {
         outcomes.early += 1;
     }
-    outcomes.freed.push(daemon.kill(&mut api)?);
+    let freed = daemon.kill(&mut api)?;
+    outcomes.freed.push(freed.ended);
+    outcomes.read.push(freed.read);
     Ok(())
 }
 
