@@ -31,6 +31,7 @@ use crate::api::AppState;
 use crate::config::{Loaded, Settings, Sources};
 use crate::engine::refusal::Refusal;
 use crate::engine::service::Service;
+use crate::host::kernel;
 use crate::host::supervisor::Supervisor;
 use crate::store::StoreError;
 use crate::store::directory::DataDirectory;
@@ -66,7 +67,18 @@ pub enum StartError {
     SocketInUse(PathBuf),
     #[error("the take-over was interrupted; the running service goes on")]
     Interrupted,
+    /// Below [`LEAST_DESCRIPTORS`].
+    #[error(
+        "the limit on open descriptors is {0} (RLIMIT_NOFILE): the service itself needs \
+         {LEAST_DESCRIPTORS}, and each lease one for each of its addresses; raise it (LimitNOFILE of \
+         the unit, or ulimit -n)"
+    )]
+    FewDescriptors(u64),
 }
+
+/// Number of descriptors that a service opens before it holds any port. With fewer, whatever it opens
+/// next would fail, and SQLite does not name that cause.
+const LEAST_DESCRIPTORS: u64 = 64;
 
 fn failed(what: impl Into<String>) -> impl FnOnce(io::Error) -> StartError {
     let what = what.into();
@@ -98,7 +110,11 @@ impl Daemon {
         loaded: Loaded,
         mut given: Given,
     ) -> Result<Self, StartError> {
-        // First, since a signal may come as soon as it shows that the service runs.
+        let limit = kernel::hard_fd_limit();
+        if limit < LEAST_DESCRIPTORS {
+            return Err(StartError::FewDescriptors(limit));
+        }
+        // Before the rest, since a signal may come as soon as it shows that the service runs.
         let signals = Signals::listen().map_err(failed("signal handlers"))?;
         let settings = Arc::new(loaded.settings.clone());
         let predecessor = Predecessor::of(&given)?;

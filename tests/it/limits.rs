@@ -131,6 +131,17 @@ fn a_data_directory_that_cannot_be_written_is_named() {
 }
 
 /// Checks that no command opens this place's record and that its file stays byte for byte.
+#[test]
+fn a_limit_below_what_a_service_opens_is_named() {
+    let place = Place::with_ports(1);
+    for limit in [18, 20, 63] {
+        let command = place.shell(&format!("ulimit -n {limit}; portbook serve"));
+        let said = refusal_of(command, 1);
+        let begin = format!("the limit on open descriptors is {limit} (RLIMIT_NOFILE)");
+        assert_says(&said, &[&begin, "needs 64", "LimitNOFILE", "ulimit -n"]);
+    }
+}
+
 fn assert_refused_untouched(place: &Place, parts: &[&str]) {
     let file = place.data_dir().join("portbook.db");
     let before = std::fs::read(&file).unwrap();
