@@ -246,7 +246,10 @@ mod tests {
     #[test]
     fn who_follows_the_advice_is_not_given_it_again() {
         let says = Hint::never_listened(Handover::Release, 2).says;
-        assert!(says.contains("2 times") && !says.contains("--handover"), "{says}");
+        assert!(
+            says.contains("2 times") && !says.contains("--handover"),
+            "{says}"
+        );
     }
 
     #[test]

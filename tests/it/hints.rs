@@ -281,13 +281,19 @@ fn program_that_leaves_connections_waiting_is_told_and_is_not_active() {
 
 #[test]
 fn program_that_never_takes_its_sockets_is_not_active_before_its_first_client() {
-    let place = Place::with_ports(3);
+    let place = Place::with_ports(4);
     let server = place.serve();
     let _program = ignoring(&place, &[]);
     let others = [
         // A thread that runs waits for no client.
         ("busy", "tcp", "while :; do :; done"),
         ("udp", "udp", "exec sleep 60"),
+        // It waits for packets, on a socket of its own.
+        (
+            "own",
+            "udp",
+            "exec python3 -c 'import socket as s; u = s.socket(2, 2); u.bind((\"127.0.0.1\", 0)); u.recv(9)'",
+        ),
     ];
     let _others = others.map(|(name, protocol, script)| {
         let mut command = place.command();
@@ -303,18 +309,23 @@ fn program_that_never_takes_its_sockets_is_not_active_before_its_first_client() 
         command.args(["--", "sh", "-c", script]);
         Running::start(command)
     });
+    eventually("all have their leases", || {
+        (server.living("default").len() == 4).then_some(())
+    });
     // Hint::EARLY and two rounds.
-    std::thread::sleep(std::time::Duration::from_secs(13));
-    let living = server.living("default");
-    let states: Vec<_> = living
-        .iter()
-        .map(|lease| (&lease["name"], &lease["state"]))
-        .collect();
-    assert_eq!(states.len(), 3);
-    assert!(
-        states.iter().all(|(_, state)| *state == "handed"),
-        "{states:?}"
-    );
+    for _ in 0..13 {
+        std::thread::sleep(std::time::Duration::from_secs(1));
+        let living = server.living("default");
+        let states: Vec<_> = living
+            .iter()
+            .map(|lease| (&lease["name"], &lease["state"]))
+            .collect();
+        assert_eq!(states.len(), 4);
+        assert!(
+            states.iter().all(|(_, state)| *state == "handed"),
+            "{states:?}"
+        );
+    }
 }
 
 /// Sleeps in `poll(2)` until a client comes to the sockets that it was given, or, with an argument, until a

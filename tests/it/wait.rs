@@ -378,7 +378,15 @@ fn ones_own_server_is_told_from_a_strangers() {
             leases.iter().find(handed)?["port"].as_u64()
         });
         let stranger = occupant(u16::try_from(port).unwrap());
-        ended(&mine("api"), 1, &format!("python3 (pid {})", stranger.0.id()));
-        ended(&place.run(&["wait", "3000", "--mine"]), 2, "--mine asks about a name");
+        ended(
+            &mine("api"),
+            1,
+            &format!("python3 (pid {})", stranger.0.id()),
+        );
+        ended(
+            &place.run(&["wait", "3000", "--mine"]),
+            2,
+            "--mine asks about a name",
+        );
     });
 }

@@ -156,7 +156,9 @@ impl Followed {
             Some(hint) if matches!(hint.kind, HintKind::Elsewhere | HintKind::SocketsIgnored) => {
                 &*hint.says
             }
-            _ if self.goal != LISTENED || lease.handover == Handover::Release => return String::new(),
+            _ if self.goal != LISTENED || lease.handover == Handover::Release => {
+                return String::new();
+            }
             _ if is_early || kind == Some(HintKind::NeverListened) => Hint::STRICT_BINDER,
             _ => return String::new(),
         };

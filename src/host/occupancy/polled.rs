@@ -1,4 +1,5 @@
-//! The descriptors that a sleeping thread waits for in `poll(2)` and `select(2)`.
+//! The descriptors that a sleeping thread waits for: that of `accept(2)` and `recv(2)`, and those of
+//! `poll(2)` and `select(2)`.
 //!
 //! `/proc/PID/task/TID/syscall` (`proc_pid_syscall(5)`) has the call and its arguments; the list itself
 //! lies in the memory of the program, which stays as it is while the thread sleeps. Both are readable by
@@ -21,12 +22,15 @@ const ENTRY: usize = 8;
 /// Numbers of the calls, by architecture (`syscalls(2)`).
 #[cfg(target_arch = "x86_64")]
 mod number {
+    /// `read`, `readv`, `accept`, `recvfrom`, `recvmsg`, `accept4`, `recvmmsg`.
+    pub(super) const OF_ONE: &[u64] = &[0, 19, 43, 45, 47, 288, 299];
     pub(super) const POLL: &[u64] = &[7, 271];
     pub(super) const SELECT: &[u64] = &[23, 270];
 }
 /// That of all newer architectures.
 #[cfg(not(target_arch = "x86_64"))]
 mod number {
+    pub(super) const OF_ONE: &[u64] = &[63, 65, 202, 207, 212, 242, 243];
     pub(super) const POLL: &[u64] = &[73];
     pub(super) const SELECT: &[u64] = &[72];
 }
@@ -39,17 +43,19 @@ pub(super) fn waits_for(pid: u32, thread: u32, descriptors: &[u32]) -> Option<bo
     }
     let call = std::fs::read_to_string(format!("/proc/{pid}/task/{thread}/syscall")).ok()?;
     let list = List::of(&call)?;
-    let memory = File::open(format!("/proc/{pid}/mem")).ok()?;
-    let waited_for = list.read(&memory).ok()?;
+    let memory = || File::open(format!("/proc/{pid}/mem"));
+    let waited_for = list.read(memory).ok()?;
     Some(descriptors.iter().any(|number| waited_for.contains(number)))
 }
 
-/// A list of descriptors in the memory of a process.
+/// The descriptors of a call.
 #[derive(Debug, PartialEq, Eq)]
 enum List {
-    /// `struct pollfd` one after the other.
+    /// One, which is an argument.
+    One(u32),
+    /// `struct pollfd` one after the other, in the memory of the process.
     Entries { at: u64, count: usize },
-    /// One bit for each descriptor below `count`, to be read from.
+    /// One bit for each descriptor below `count`, to be read from, in the memory of the process.
     Bits { at: u64, count: usize },
 }
 
@@ -60,6 +66,9 @@ impl List {
         let call: u64 = words.next()?.parse().ok()?;
         let mut argument = || u64::from_str_radix(words.next()?.strip_prefix("0x")?, 16).ok();
         let (first, second) = (argument()?, argument()?);
+        if number::OF_ONE.contains(&call) {
+            return u32::try_from(first).ok().map(Self::One);
+        }
         let bounded = |count: u64| usize::try_from(count).ok().filter(|count| *count <= MOST);
         if number::POLL.contains(&call) {
             let (at, count) = (first, bounded(second)?);
@@ -71,10 +80,12 @@ impl List {
             .then_some(Self::Bits { at, count })
     }
 
-    fn read(&self, memory: &File) -> io::Result<Vec<u32>> {
+    /// Reads them, out of the memory of the process if they lie there.
+    fn read(&self, memory: impl FnOnce() -> io::Result<File>) -> io::Result<Vec<u32>> {
         match *self {
+            Self::One(number) => Ok(vec![number]),
             Self::Entries { at, count } => {
-                let bytes = bytes(memory, at, count * ENTRY)?;
+                let bytes = bytes(&memory()?, at, count * ENTRY)?;
                 let (entries, _) = bytes.as_chunks::<ENTRY>();
                 let numbers = entries.iter().map(|[a, b, c, d, ..]| [*a, *b, *c, *d]);
                 Ok(numbers.map(u32::from_ne_bytes).collect())
@@ -82,7 +93,7 @@ impl List {
             // Nothing is to be read from.
             Self::Bits { at: 0, .. } => Ok(Vec::new()),
             Self::Bits { at, count } => {
-                let bytes = bytes(memory, at, count.div_ceil(8))?;
+                let bytes = bytes(&memory()?, at, count.div_ceil(8))?;
                 let is_set = |number: &usize| {
                     let byte = bytes.get(number / 8).copied().unwrap_or(0);
                     byte >> (number % 8) & 1 == 1
@@ -105,6 +116,16 @@ fn bytes(memory: &File, at: u64, length: usize) -> io::Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn call_on_one_socket_names_it() {
+        for call in number::OF_ONE {
+            let list = List::of(&format!("{call} 0x3 0x7f00 0x0"));
+            assert_eq!(list, Some(List::One(3)));
+        }
+        let none = List::of(&format!("{} 0xffffffffffffffff 0x0", number::OF_ONE[0]));
+        assert_eq!(none, None);
+    }
 
     #[test]
     fn line_without_a_list_tells_nothing() {

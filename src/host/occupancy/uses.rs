@@ -98,15 +98,22 @@ fn sleeps_of(pid: u32, sockets: &[u64]) -> Vec<Sleep> {
         if is_in(&OF_EPOLL) {
             return Sleep::ForEpoll;
         }
+        let waits_for = || polled::waits_for(pid, thread, &numbers);
         if is_in(&OF_SOCKETS) {
-            return Sleep::ForClients;
+            // It may be a socket of its own.
+            let is_of_another = waits_for() == Some(false);
+            return if is_of_another {
+                Sleep::Else
+            } else {
+                Sleep::ForClients
+            };
         }
         // A thread that runs, or waits for a disk, is in none either.
         let is_busy = || function == "0" && !process::is_asleep(pid, thread);
         if !is_in(&OF_ANYTHING) || is_busy() {
             return Sleep::Else;
         }
-        match polled::waits_for(pid, thread, &numbers) {
+        match waits_for() {
             Some(true) => Sleep::ForClients,
             Some(false) => Sleep::Else,
             None => Sleep::ForAnything,
@@ -194,9 +201,11 @@ mod tests {
     }
 
     #[test]
-    fn thread_in_accept_may_wait_and_one_in_pause_does_not() {
-        let accept = "import socket; socket.create_server(('127.0.0.1', 0)).accept()";
+    fn thread_in_accept_waits_for_its_own_socket_and_one_in_pause_for_none() {
+        let accept = "import socket; socket.socket(fileno=0).accept()";
         assert!(may_wait(accept, "inet_csk_accept"));
+        let of_another = "import socket; socket.create_server(('127.0.0.1', 0)).accept()";
+        assert!(!may_wait(of_another, "inet_csk_accept"));
         let pause = "import signal; signal.pause()";
         assert!(!may_wait(pause, "__do_sys_pause"));
     }
