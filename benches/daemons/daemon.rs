@@ -1,15 +1,16 @@
 //! A daemon: three processes, of which the last one serves.
 
-use std::io::{BufRead, BufReader, Write};
-use std::net::{Ipv4Addr, TcpListener};
+use std::io::{BufRead, BufReader, ErrorKind, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::process::parent_id;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+use socket2::{Domain, Socket, Type};
 
 use crate::common::api::Api;
 use crate::common::now;
@@ -68,15 +69,15 @@ fn serve(port: u16) -> Result<()> {
 /// A daemon whose server listens.
 pub struct Daemon {
     lease: String,
-    port: u64,
+    port: u16,
     server: Pid,
 }
 
 /// Times from the death of a server.
 pub struct Freed {
-    /// To the end of its lease: no answer lists it any more, and its port may be granted.
-    pub ended: Duration,
-    /// To the lease's page of the record, which shows its end.
+    /// Until the kernel lets a program without SO_REUSEADDR bind its port.
+    pub freed: Duration,
+    /// Until the record shows the end of its lease.
     pub read: Duration,
 }
 
@@ -108,7 +109,8 @@ impl Daemon {
             port: 0,
             server,
         };
-        started.port = started.read(api)?["port"].as_u64().context("no port")?;
+        let port = started.read(api)?["port"].as_u64().context("no port")?;
+        started.port = port.try_into()?;
         Ok(Some(started))
     }
 
@@ -132,16 +134,30 @@ impl Daemon {
     pub fn kill(self, api: &mut Api) -> Result<Freed> {
         let begin = now();
         kill_process(self.server, Signal::KILL)?;
-        while begin.elapsed() < PATIENCE {
-            if self.has_ended(api)? {
-                let ended = begin.elapsed();
-                let state = &self.read(api)?["state"];
-                ensure!(*state == "owner_gone", "it ended as {state}");
-                let read = begin.elapsed();
-                return Ok(Freed { ended, read });
-            }
+        while !is_free(self.port)? {
+            ensure!(
+                begin.elapsed() < PATIENCE,
+                "port {} of lease {} is not free within {PATIENCE:?}",
+                self.port,
+                self.lease
+            );
         }
-        bail!("lease {} did not end within {PATIENCE:?}", self.lease);
+        let freed = begin.elapsed();
+        let state = &self.read(api)?["state"];
+        ensure!(*state == "owner_gone", "it ended as {state}");
+        let read = begin.elapsed();
+        Ok(Freed { freed, read })
+    }
+}
+
+/// Whether a socket without SO_REUSEADDR can be bound to a port. The clients have it for moments only.
+fn is_free(port: u16) -> Result<bool> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
+    match socket.bind(&address.into()) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::AddrInUse => Ok(false),
+        Err(error) => Err(error.into()),
     }
 }
 

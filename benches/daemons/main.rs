@@ -76,7 +76,7 @@ fn main() -> Result<ExitCode> {
 struct Outcomes {
     shut_out: u64,
     early: u64,
-    /// Times from the death of a server to the end of its lease.
+    /// Times from the death of a server until its port is free.
     freed: Vec<Duration>,
     /// Times until the record shows that end.
     read: Vec<Duration>,
@@ -125,7 +125,7 @@ fn measure(arguments: &Arguments) -> Result<()> {
     few.freed.sort_unstable();
     many.freed.sort_unstable();
     let middle = |times: &[Duration]| figure::percentile_ms(times, 50);
-    figure::plain("lease ended after, p50", middle(&few.freed), "ms");
+    figure::plain("port free after, p50", middle(&few.freed), "ms");
     figure::plain(
         "the same beside many processes, p50",
         middle(&many.freed),
@@ -136,7 +136,7 @@ fn measure(arguments: &Arguments) -> Result<()> {
     let mut all = [few.freed, many.freed].concat();
     all.sort_unstable();
     figure::at_most(
-        "lease ended after, p99",
+        "port free after, p99",
         figure::percentile_ms(&all, 99),
         50.0,
         "ms",
@@ -159,7 +159,7 @@ fn attempt(place: &Place, adopter: u32, outcomes: &mut Outcomes) -> Result<()> {
         outcomes.early += 1;
     }
     let freed = daemon.kill(&mut api)?;
-    outcomes.freed.push(freed.ended);
+    outcomes.freed.push(freed.freed);
     outcomes.read.push(freed.read);
     Ok(())
 }

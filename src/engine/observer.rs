@@ -23,6 +23,8 @@ pub(super) async fn run(engine: &Arc<Engine>) {
     rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         rounds.tick().await;
+        // Each round of pids must be seen, by those who compare them.
+        process::round_of_pids();
         observe(engine).await;
         containers::refresh_if_due(engine);
         elsewhere::look(engine).await;

@@ -31,7 +31,7 @@ pub use details::{Details, details, known_word, names_word, user_name};
 pub use identities::{Identities, Identity};
 pub use mark::{MARK, Mark, mark_of, marked};
 pub use namespaces::{Place, is_elsewhere, named_by};
-pub use origin::{Origin, Orphaned, descendants, left_behind};
+pub use origin::{Origin, Orphaned, descendants, left_behind, round_of_pids};
 pub use published::{Published, container_of_conmon, has_published, published_by};
 pub use whereabouts::is_of_another_folder;
 

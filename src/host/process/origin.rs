@@ -10,8 +10,8 @@ mod census;
 
 use std::collections::BTreeSet;
 
-pub use census::descendants;
 use census::{Census, Facts, last_pid};
+pub use census::{descendants, round_of_pids};
 
 use super::{Directory, Mark, Owner, ProcessError, Stat, lineage, owner, parent};
 
@@ -149,6 +149,8 @@ pub struct Origin {
     session: u32,
     /// Control group, if it is that of one systemd service.
     unit: Option<String>,
+    /// Round of pids in which the program started, or the next one. `None` if it is older than the note.
+    round: Option<u64>,
 }
 
 impl Origin {
@@ -163,6 +165,7 @@ impl Origin {
             parent: stat.parent,
             session: stat.session,
             unit: unit_of(&directory),
+            round: is_recent(&stat).then(round_of_pids).flatten(),
         })
     }
 
@@ -170,6 +173,9 @@ impl Origin {
     /// not list children, or no ancestor is known any more.
     fn orphans(&self, census: &mut Census) -> Option<Vec<u32>> {
         let ancestors = self.ancestors()?;
+        if self.round.is_none() || self.round != round_of_pids() {
+            return self.orphans_by_start(&ancestors, census);
+        }
         if let Some(young) = census.younger_than(self.pid) {
             // One that ended meanwhile has no parent any more, and may have left another behind.
             let is_orphan = |pid: &u32| parent(*pid).map_or(true, |it| ancestors.contains(&it));
@@ -184,6 +190,17 @@ impl Origin {
         for ancestor in ancestors {
             let children = census.children(ancestor)?.iter().copied();
             orphans.extend(children.filter(|pid| is_between(*pid, self.pid, last)));
+        }
+        Some(orphans)
+    }
+
+    /// The same where pids do not tell what is younger.
+    fn orphans_by_start(&self, ancestors: &BTreeSet<u32>, census: &mut Census) -> Option<Vec<u32>> {
+        let mut orphans = Vec::new();
+        for ancestor in ancestors {
+            let children = census.children(*ancestor)?.clone();
+            let is_younger = |pid: &u32| census.is_since(*pid, self.start_ticks);
+            orphans.extend(children.into_iter().filter(is_younger));
         }
         Some(orphans)
     }

@@ -1,6 +1,7 @@
 //! Processes and their children, each read once.
 
 use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
 
 use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process};
@@ -45,6 +46,7 @@ const ASKED: u32 = 512;
 pub(super) struct Census {
     facts: HashMap<u32, Facts>,
     children: HashMap<u32, Option<Vec<u32>>>,
+    starts: HashMap<u32, Option<u64>>,
     all: Option<Vec<u32>>,
     /// Number of pids that may still be asked for.
     may_ask: u32,
@@ -55,6 +57,7 @@ impl Default for Census {
         Self {
             facts: HashMap::new(),
             children: HashMap::new(),
+            starts: HashMap::new(),
             all: None,
             may_ask: ASKED,
         }
@@ -71,6 +74,14 @@ impl Census {
     pub(super) fn children(&mut self, pid: u32) -> Option<&Vec<u32>> {
         let read = || read_children(pid);
         self.children.entry(pid).or_insert_with(read).as_ref()
+    }
+
+    /// Whether a process started no earlier than this, in clock ticks since boot. True of one that is gone:
+    /// that is for its facts to tell.
+    pub(super) fn is_since(&mut self, pid: u32, start_ticks: u64) -> bool {
+        let start = self.starts.entry(pid);
+        let start = start.or_insert_with(|| process::start_ticks(pid).ok());
+        start.is_none_or(|start| start >= start_ticks)
     }
 
     /// A census that asks for no pid.
@@ -117,6 +128,32 @@ fn exists(id: u32) -> bool {
     let raw = i32::try_from(id).ok().and_then(Pid::from_raw);
     // EPERM: one of another user.
     raw.is_some_and(|raw| test_kill_process(raw) != Err(Errno::SRCH))
+}
+
+/// The pid that was given out last, and how often the kernel was seen to begin again at the lowest.
+#[derive(Debug, Default)]
+struct Rounds {
+    last: u32,
+    number: u64,
+}
+
+static ROUNDS: Mutex<Rounds> = Mutex::new(Rounds { last: 0, number: 0 });
+
+/// Number of the round of pids: the kernel gives them out in ascending order, and begins again at the
+/// lowest after the highest (`pid_max`, `proc(5)`). Within a round they tell which process is younger.
+/// `None` if it cannot be read.
+///
+/// A round is seen if this is called in between, as a service does each second: 32,768 pids, the fewest
+/// that a kernel has by default, last longer than that.
+pub fn round_of_pids() -> Option<u64> {
+    let mut rounds = ROUNDS.lock().unwrap_or_else(PoisonError::into_inner);
+    // Read with the lock, so that no later reading of another thread passes for an earlier one.
+    let last = last_pid()?;
+    if last < rounds.last {
+        rounds.number += 1;
+    }
+    rounds.last = last;
+    Some(rounds.number)
 }
 
 /// The pid that was given out last (`proc_loadavg(5)`).

@@ -157,3 +157,61 @@ fn process_is_found_while_its_parents_end_one_after_another() {
         }
     }
 }
+
+/// Sets the pid that the kernel gave out last (`CONFIG_CHECKPOINT_RESTORE`).
+fn set_last_pid(last: u32) {
+    std::fs::write("/proc/sys/kernel/ns_last_pid", last.to_string()).unwrap();
+}
+
+/// Runs the calling test again, in a pid namespace of its own: other tests go by the order of pids too.
+/// Returns whether this is that run.
+fn is_among_pids_of_its_own(test: &str) -> bool {
+    const INSIDE: &str = "PORTBOOK_TEST_OWN_PIDS";
+    if std::env::var_os(INSIDE).is_some() {
+        return true;
+    }
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("SKIPPED: pids that begin again: this takes root");
+        return false;
+    }
+    let module = module_path!().split_once("::").unwrap().1;
+    let output = Command::new("unshare")
+        .args(["--pid", "--fork", "--mount-proc"])
+        .arg(std::env::current_exe().unwrap())
+        .args([&format!("{module}::{test}"), "--exact", "--nocapture"])
+        .env(INSIDE, "1")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    let failed = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("1 passed"), "{said}{failed}");
+    false
+}
+
+#[test]
+fn what_a_long_lived_program_left_behind_is_found_below_its_pid() {
+    if !is_among_pids_of_its_own("what_a_long_lived_program_left_behind_is_found_below_its_pid") {
+        return;
+    }
+    set_last_pid(400);
+    let mut ended = Ended::run("setsid");
+    // Its program had a pid above, and ran on until the kernel had come round to that.
+    set_last_pid(20_001);
+    ended.origin.pid = 20_000;
+    assert!(!ended.is_found(), "pids would do");
+    ended.origin.round = None;
+    assert!(ended.is_found());
+}
+
+#[test]
+fn round_of_pids_ends_when_the_kernel_begins_again() {
+    if !is_among_pids_of_its_own("round_of_pids_ends_when_the_kernel_begins_again") {
+        return;
+    }
+    set_last_pid(20_000);
+    let before = round_of_pids().unwrap();
+    set_last_pid(20_001);
+    assert_eq!(round_of_pids(), Some(before));
+    set_last_pid(400);
+    assert_eq!(round_of_pids(), Some(before + 1));
+}
