@@ -14,7 +14,7 @@ use crate::cli::{Failure, alloc, env, project, with_backend};
 use crate::domain::lease::{Handover, Name, State};
 use crate::domain::port::{Port, PortSet, Protocols};
 
-/// What to lease.
+/// Description of the ports to lease.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::cli::mcp) struct Arguments {
