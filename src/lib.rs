@@ -58,8 +58,9 @@
 //!
 //! # Without the console
 //!
-//! The console's pages are compiled with the feature `console`, which is on by default. A program
-//! that uses this crate as a library can leave them out, and the service then has the API alone:
+//! The console's pages are compiled with the feature `console`, and the server for coding agents with
+//! `mcp`. Both are on by default. A program that uses this crate as a library can leave them out, and
+//! the service then has the API alone:
 //!
 //! ```toml
 //! portbook = { version = "0.1", default-features = false }

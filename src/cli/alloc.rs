@@ -55,16 +55,19 @@ pub(super) fn run(global: &Global, args: &AllocArgs) -> Result<(), Failure> {
 
 fn tell(granted: &[AllocationDocument], dry_run: bool) {
     granted.iter().for_each(super::request::tell);
-    if granted.iter().any(unguarded) && !dry_run {
-        note(
-            "no service runs, so only the record keeps this port until your program binds it; `portbook serve` would hold it",
-        );
+    if let Some(unguarded) = unguarded(granted).filter(|_| !dry_run) {
+        note(unguarded);
     }
 }
 
-fn unguarded(granted: &AllocationDocument) -> bool {
-    let mut leases = granted.leases.iter();
-    leases.any(|lease| lease.guard == Guard::None && lease.handover == Handover::Gate)
+/// Note on ports that no hold keeps. `None` if each has one.
+pub(super) fn unguarded(granted: &[AllocationDocument]) -> Option<&'static str> {
+    let mut leases = granted.iter().flat_map(|granted| &granted.leases);
+    let is_unguarded =
+        leases.any(|lease| lease.guard == Guard::None && lease.handover == Handover::Gate);
+    is_unguarded.then_some(
+        "no service runs, so only the record keeps this port until your program binds it; `portbook serve` would hold it",
+    )
 }
 
 /// Prints every port once: TCP and UDP on one number are one line.

@@ -1,6 +1,7 @@
 //! `portbook env`: the ports of a project as variables, for a shell or a file.
 
 use std::path::Path;
+use std::time::Duration;
 
 use clap::Args;
 use serde_json::json;
@@ -40,12 +41,15 @@ pub struct EnvArgs {
     #[arg(long, value_enum, default_value_t = Format::Shell)]
     format: Format,
     /// Limit on the ports' wait for their programs.
-    #[arg(long, value_name = "DURATION", default_value = "12h")]
+    #[arg(long, value_name = "DURATION", default_value_t = CLAIM_WITHIN)]
     claim_within: HumanDuration,
     /// Another instance of each service, with ports of its own that are kept too, such as 2.
     #[arg(long, value_name = "NAME")]
     instance: Option<String>,
 }
+
+/// Wait of ports for programs that a person or an agent starts later.
+pub(super) const CLAIM_WITHIN: HumanDuration = HumanDuration(Duration::from_hours(12));
 
 pub(super) async fn run(global: &Global, args: &EnvArgs) -> Result<(), Failure> {
     let project = project::find(global)?;

@@ -18,10 +18,10 @@ pub struct ExplainArgs {
     /// An allocation's id, or a port or name, which means its latest allocation. A name is this
     /// folder's, else your user's.
     #[arg(value_name = "ALLOCATION|PORT|NAME", add = ArgValueCandidates::new(complete::names))]
-    what: String,
+    pub(super) what: String,
     /// tcp or udp, for a port.
     #[arg(long, default_value = "tcp")]
-    protocol: Protocol,
+    pub(super) protocol: Protocol,
 }
 
 pub(super) async fn run(global: &Global, args: &ExplainArgs) -> Result<(), Failure> {
@@ -40,7 +40,11 @@ pub(super) async fn run(global: &Global, args: &ExplainArgs) -> Result<(), Failu
     Ok(())
 }
 
-async fn find(backend: &Backend, args: &ExplainArgs) -> Result<AllocationRecordDocument, Failure> {
+/// Finds the allocation.
+pub(super) async fn find(
+    backend: &Backend,
+    args: &ExplainArgs,
+) -> Result<AllocationRecordDocument, Failure> {
     let id = if let Ok(id) = args.what.parse::<AllocationId>() {
         id
     } else if let Ok(port) = args.what.parse::<Port>() {

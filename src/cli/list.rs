@@ -91,16 +91,21 @@ pub(super) async fn run(global: &Global, args: &ListArgs) -> Result<(), Failure>
         note(nothing(args));
         return Ok(());
     }
-    let now = Clock::system().now();
-    let rows: Vec<Vec<String>> = leases.iter().map(|lease| row(lease, now)).collect();
-    let (heading, rows) = with_labels(&leases, &HEADING, rows);
-    print(&table(&heading, &rows))?;
+    print(&text(&leases))?;
     advice::tell_all(&leases);
     if more {
         let shown = leases.len();
         note(&format!("the first {shown}; without --limit all are shown"));
     }
     Ok(())
+}
+
+/// Table of these leases.
+pub(super) fn text(leases: &[LeaseDocument]) -> String {
+    let now = Clock::system().now();
+    let rows: Vec<Vec<String>> = leases.iter().map(|lease| row(lease, now)).collect();
+    let (heading, rows) = with_labels(leases, &HEADING, rows);
+    table(&heading, &rows)
 }
 
 const HEADING: [&str; 11] = [

@@ -20,6 +20,8 @@ mod history;
 mod interfaces;
 mod list;
 mod man;
+#[cfg(feature = "mcp")]
+mod mcp;
 mod named;
 mod number;
 mod output;
@@ -169,6 +171,9 @@ enum Command {
     Serve(serve::ServeArgs),
     /// Open the console in a browser, logged in.
     Dashboard(dashboard::DashboardArgs),
+    /// Serve coding agents over stdin and stdout (Model Context Protocol).
+    #[cfg(feature = "mcp")]
+    Mcp(mcp::McpArgs),
     /// Run the service in place of the port server that test runners know.
     Portserver(portserver::PortserverArgs),
     /// Print the token that is needed to change state on the console.
@@ -266,6 +271,8 @@ impl Line<Command> {
             Command::Interfaces => interfaces::run(&global)?,
             Command::Serve(args) => serve::run(&global, &args)?,
             Command::Dashboard(args) => block_on(dashboard::run(&global, &args))?,
+            #[cfg(feature = "mcp")]
+            Command::Mcp(args) => mcp::run(&global, &args)?,
             Command::Portserver(args) => portserver::run(&global, &args)?,
             Command::Token => token::run(&global)?,
             Command::Service(args) => service::run(&global, &args)?,

@@ -163,13 +163,18 @@ impl Here {
 }
 
 /// Whether a lease is another port of one name, granted at once: `ray.1` beside `ray`.
-fn is_in_row_of(lease: &LeaseDocument, first: &LeaseDocument) -> bool {
+pub(super) fn is_in_row_of(lease: &LeaseDocument, first: &LeaseDocument) -> bool {
     let (Some(name), Some(first_name)) = (&lease.name, &first.name) else {
         return false;
     };
     let index = name.as_str().strip_prefix(first_name.as_str());
     let index = index.and_then(|rest| rest.strip_prefix('.'));
     lease.allocation == first.allocation && index.is_some_and(|it| it.parse::<u16>().is_ok())
+}
+
+/// Whether a word is the id, the port or the name of a lease.
+pub(super) fn is_meant(lease: &LeaseDocument, word: &str) -> bool {
+    lease.id.to_string() == word || lease.port.to_string() == word || is_named(lease, word)
 }
 
 pub(super) fn is_named(lease: &LeaseDocument, name: &str) -> bool {

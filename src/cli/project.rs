@@ -34,13 +34,17 @@ fn tell_ignored(tree: &Tree) {
     }
 }
 
-/// Reads the project around the current directory; without one the command fails.
-pub(super) fn find(global: &Global) -> Result<Project, Failure> {
+/// Reads the project around the current directory. `None` if there is none.
+pub(super) fn look(global: &Global) -> Result<Option<Project>, Failure> {
     let sources = Sources::from_process(global.flags());
     let tree = tree()?;
     tell_ignored(&tree);
-    let found = crate::config::project(&tree, &sources)?;
-    found.ok_or_else(|| {
+    Ok(crate::config::project(&tree, &sources)?)
+}
+
+/// Reads the project around the current directory; without one the command fails.
+pub(super) fn find(global: &Global) -> Result<Project, Failure> {
+    look(global)?.ok_or_else(|| {
         Failure::usage(format!(
             "no {PROJECT_FILE} here or above, up to the root of the git work tree, or without git \
              up to your home directory: it says what a project needs, such as\n[services.web]\n\

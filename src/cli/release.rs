@@ -67,11 +67,21 @@ async fn give_back(backend: &Backend, args: &ReleaseArgs) -> Result<Vec<LeaseDoc
     if !args.force {
         ask_for(&listening(backend, &chosen).await?)?;
     }
+    end(backend, chosen, note).await
+}
+
+/// Releases these leases, tells of each, and returns those that had not ended meanwhile.
+pub(super) async fn end(
+    backend: &Backend,
+    chosen: Vec<LeaseDocument>,
+    mut tell: impl FnMut(&str),
+) -> Result<Vec<LeaseDocument>, Failure> {
     let mut released = Vec::with_capacity(chosen.len());
     for lease in chosen {
         match backend.release(lease.id).await {
             Ok(()) => {
-                tell(&lease, listener(backend, &lease).await?.as_ref());
+                let listener = listener(backend, &lease).await?;
+                tell(&in_words(&lease, listener.as_ref()));
                 released.push(lease);
             }
             Err(error) if is_over(&error) => {}
@@ -115,7 +125,7 @@ fn is_over(error: &Error) -> bool {
 }
 
 /// Picks the leases whose program listens, with that program.
-async fn listening(
+pub(super) async fn listening(
     backend: &Backend,
     chosen: &[LeaseDocument],
 ) -> Result<Vec<(LeaseDocument, Occupant)>, Failure> {
@@ -155,7 +165,8 @@ fn ask_for(listening: &[(LeaseDocument, Occupant)]) -> Result<(), Failure> {
     Err(Failure::other("nothing was released"))
 }
 
-fn line((lease, who): &(LeaseDocument, Occupant)) -> String {
+/// "web (~/shop): node (pid 7) listens on port 24117".
+pub(super) fn line((lease, who): &(LeaseDocument, Occupant)) -> String {
     let title = printable(&folder::title(lease));
     format!("{title}: {who} listens on port {}", lease.port)
 }
@@ -168,7 +179,8 @@ fn is_agreed() -> bool {
     matches!(answer.trim(), "y" | "Y" | "yes")
 }
 
-fn tell(lease: &LeaseDocument, listener: Option<&Occupant>) {
+/// Tells of a lease that was released.
+fn in_words(lease: &LeaseDocument, listener: Option<&Occupant>) -> String {
     let of = match &lease.name {
         Some(_) => format!(" of {}", folder::title(lease)),
         None => String::new(),
@@ -188,8 +200,5 @@ fn tell(lease: &LeaseDocument, listener: Option<&Occupant>) {
         ),
         _ => String::new(),
     };
-    note(&format!(
-        "released {}/{}{of}{still}",
-        lease.port, lease.protocol
-    ));
+    format!("released {}/{}{of}{still}", lease.port, lease.protocol)
 }

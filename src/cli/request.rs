@@ -21,83 +21,83 @@ pub struct PortOptions {
     /// Name of the port; it gets the same port every time. Repeat it for several ports at once.
     /// With --count or --block the ports of one name are web, web.1, web.2, ….
     #[arg(long, short, value_name = "NAME", add = ArgValueCandidates::new(complete::names))]
-    name: Vec<Name>,
+    pub(super) name: Vec<Name>,
     /// A service of the project's portbook.toml, for the folder of that file alone; repeatable.
     #[arg(long, value_name = "SERVICE", conflicts_with_all = ["name", "scope", "count", "block"])]
-    service: Vec<Name>,
+    pub(super) service: Vec<Name>,
     /// Scope in which the name is unique: your user, or your user and the folder of the project:
     /// that of its portbook.toml, else the root of the git work tree, else this one.
     #[arg(long, value_enum)]
-    scope: Option<ScopeArg>,
+    pub(super) scope: Option<ScopeArg>,
     /// Another instance of the service, with a port of its own that is kept too, such as 2.
     #[arg(long, value_name = "NAME")]
-    instance: Option<String>,
+    pub(super) instance: Option<String>,
     /// The pool to take from.
     #[arg(long, value_name = "POOL", add = ArgValueCandidates::new(complete::pools))]
-    pool: Option<String>,
+    pub(super) pool: Option<String>,
     /// Exactly this port, or fail.
     #[arg(long, short, value_name = "PORT", conflicts_with = "prefer", value_parser = port)]
-    port: Option<u16>,
+    pub(super) port: Option<u16>,
     /// This port if it is free, else the next one above it, else one of the pool. A name goes back
     /// to it as soon as it is free.
     #[arg(long, value_name = "PORT", value_parser = port)]
-    prefer: Option<u16>,
+    pub(super) prefer: Option<u16>,
     /// Number of ports above the preferred one to try before the pool; default: that of the pool,
     /// or 100.
     #[arg(long, value_name = "N", requires = "prefer")]
-    prefer_span: Option<u16>,
+    pub(super) prefer_span: Option<u16>,
     /// Ranges to search in place of the pool's, such as 8000-8099,9000.
     #[arg(long, value_name = "RANGES", conflicts_with = "port")]
-    range: Option<PortSet>,
+    pub(super) range: Option<PortSet>,
     /// Number of ports.
     #[arg(long, value_name = "N",
         value_parser = number::at_least_one::<NonZeroU32>("ask for one port at least"))]
-    count: Option<NonZeroU32>,
+    pub(super) count: Option<NonZeroU32>,
     /// Number of ports in a row.
     #[arg(long, value_name = "N", conflicts_with_all = ["count", "port"],
         value_parser = number::at_least_one::<NonZeroU32>("ask for one port at least"))]
-    block: Option<NonZeroU32>,
+    pub(super) block: Option<NonZeroU32>,
     /// tcp, udp or both.
     #[arg(long, value_name = "PROTOCOL")]
-    protocol: Option<Protocols>,
+    pub(super) protocol: Option<Protocols>,
     /// Interfaces to hold it on: a NIC name or glob, an address, a network, `any`, `all`,
     /// `loopback`, `private`, `public`, `ipv4`, `ipv6`; `!` before it excludes. Separate with
     /// commas, or repeat.
     #[arg(long, short, value_name = "SELECTOR", value_delimiter = ',',
         add = ArgValueCandidates::new(complete::interfaces))]
-    interface: Vec<Selector>,
+    pub(super) interface: Vec<Selector>,
     /// Order of candidates: learned, ordered or random.
     #[arg(long, value_name = "STRATEGY")]
-    strategy: Option<Strategy>,
+    pub(super) strategy: Option<Strategy>,
     /// Maximum number of candidate ports to try.
     #[arg(long, value_name = "N",
         value_parser = number::at_least_one::<NonZeroU32>("allow one attempt at least"))]
-    max_attempts: Option<NonZeroU32>,
+    pub(super) max_attempts: Option<NonZeroU32>,
     /// Limit on the search, such as 2s, and on the wait for the answer after it; default: the pool's
     /// attempt_timeout, and 30s.
     #[arg(long, value_name = "DURATION")]
-    timeout: Option<HumanDuration>,
+    pub(super) timeout: Option<HumanDuration>,
     /// Hand-over of the port to the program: gate (it sets SO_REUSEADDR, as most servers do), fd
     /// (it takes listening sockets, as from systemd) or release (it does neither). For UDP the default
     /// is release.
     #[arg(long, value_name = "MODE")]
-    handover: Option<Handover>,
+    pub(super) handover: Option<Handover>,
     /// Lifetime of the lease unless it is renewed, such as 30m.
     #[arg(long, value_name = "DURATION")]
-    ttl: Option<HumanDuration>,
+    pub(super) ttl: Option<HumanDuration>,
     /// Fail rather than move a name whose port is taken.
     #[arg(long, requires = "name")]
-    strict: bool,
+    pub(super) strict: bool,
     /// Limit on the wait for a port if none is left, such as 30s.
     #[arg(long, value_name = "DURATION")]
-    wait: Option<HumanDuration>,
+    pub(super) wait: Option<HumanDuration>,
     /// A word to filter by; repeatable.
     #[arg(long, value_name = "KEY=VALUE", value_parser = label)]
-    label: Vec<(String, String)>,
+    pub(super) label: Vec<(String, String)>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum ScopeArg {
+pub(super) enum ScopeArg {
     /// Your user.
     User,
     /// Your user and the folder of the project.
@@ -172,11 +172,18 @@ impl PortOptions {
     }
 }
 
-/// Prints a note if a port is not the preferred one or the one that its name had, and the notes of
-/// the engine.
+/// Prints the notes on a grant, and the hints on its names.
 pub(super) fn tell(granted: &AllocationDocument) {
-    for text in granted.moves_in_words().iter().chain(&granted.notes) {
-        super::note(text);
+    for text in notes(granted) {
+        super::note(&text);
     }
     granted.leases.iter().for_each(advice::tell_before_start);
+}
+
+/// Notes on a grant: a port that is not the preferred one or the one that its name had, and the notes of
+/// the engine.
+pub(super) fn notes(granted: &AllocationDocument) -> Vec<String> {
+    let mut notes = granted.moves_in_words();
+    notes.extend(granted.notes.iter().cloned());
+    notes
 }

@@ -9,7 +9,6 @@ use serde_json::json;
 use super::named::{Here, Lookup};
 use super::{Failure, Global, browser, complete, print, print_json, with_backend};
 use crate::answers::document::{LeaseDocument, VERSION};
-use crate::answers::leases::LeaseQuery;
 use crate::domain::address::http_url;
 use crate::domain::port::Protocol;
 
@@ -24,16 +23,16 @@ A name is that of this folder, else that of the user. It need not listen yet: `p
 pub struct UrlArgs {
     /// Name, port or id of a lease.
     #[arg(add = ArgValueCandidates::new(complete::names))]
-    lease: String,
+    pub(super) lease: String,
     /// Path behind host and port, such as /admin?tab=1.
     #[arg(long, value_parser = path)]
-    path: Option<String>,
+    pub(super) path: Option<String>,
     /// Use https rather than http.
     #[arg(long)]
-    https: bool,
+    pub(super) https: bool,
     /// Open a browser, too.
     #[arg(long)]
-    open: bool,
+    pub(super) open: bool,
 }
 
 const LOOKUP: Lookup = Lookup {
@@ -44,11 +43,27 @@ const LOOKUP: Lookup = Lookup {
 
 pub(super) async fn run(global: &Global, args: &UrlArgs) -> Result<(), Failure> {
     let loaded = global.load()?;
-    let living = with_backend(&loaded, async |backend| {
-        backend.leases_like(LeaseQuery::default(), usize::MAX).await
-    });
-    let (living, _) = living.await?;
-    let found = Here::now().find(&living, &args.lease, false, LOOKUP)?;
+    let living = with_backend(&loaded, async |backend| backend.leases(false).await);
+    let found = find(&living.await?, &args.lease)?;
+    let urls = urls(&found, args)?;
+    if global.json {
+        print_json(&json!({ "version": VERSION, "urls": urls }))?;
+    } else {
+        print(&(urls.join("\n") + "\n"))?;
+    }
+    if args.open {
+        browser::tell(urls.iter().try_for_each(browser::open));
+    }
+    Ok(())
+}
+
+/// Leases that a name, port or id means here; at least one.
+pub(super) fn find(living: &[LeaseDocument], word: &str) -> Result<Vec<LeaseDocument>, Failure> {
+    Here::now().find(living, word, false, LOOKUP)
+}
+
+/// Addresses of these leases; at least one.
+pub(super) fn urls(found: &[LeaseDocument], args: &UrlArgs) -> Result<Vec<String>, Failure> {
     let urls: Result<Vec<String>, Failure> = found
         .iter()
         .filter(|lease| lease.protocol == Protocol::Tcp)
@@ -62,15 +77,7 @@ pub(super) async fn run(global: &Global, args: &UrlArgs) -> Result<(), Failure> 
         );
         return Err(Failure::other(udp));
     }
-    if global.json {
-        print_json(&json!({ "version": VERSION, "urls": urls }))?;
-    } else {
-        print(&(urls.join("\n") + "\n"))?;
-    }
-    if args.open {
-        browser::tell(urls.iter().try_for_each(browser::open));
-    }
-    Ok(())
+    Ok(urls)
 }
 
 /// Address of a lease. Its host comes from the service, which might be another program: nothing but an IP
@@ -93,7 +100,8 @@ const fn is_of_host(c: char) -> bool {
     c.is_ascii_alphanumeric() || matches!(c, '.' | ':' | '%' | '_' | '-')
 }
 
-fn path(text: &str) -> Result<String, String> {
+/// Reads a path as it may stand in a URL.
+pub(super) fn path(text: &str) -> Result<String, String> {
     let is_plain = |byte: u8| byte.is_ascii_graphic() && !b"\"<>\\^`{|}".contains(&byte);
     if text.starts_with('/') && text.bytes().all(is_plain) {
         Ok(text.to_owned())

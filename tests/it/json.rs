@@ -10,8 +10,9 @@ use serde_json::{Value, json};
 use crate::support::{Place, command, text};
 
 /// Commands whose success prints no document here: `run` becomes the program, these go on until they are
-/// ended (the first line of `serve` has a test below), `wait` is tested with what it waits for.
-const OTHERS: [&str; 4] = ["run", "serve", "portserver", "wait"];
+/// ended (the first line of `serve` has a test below), `mcp` prints its protocol alone, `wait` is tested with
+/// what it waits for.
+const OTHERS: [&str; 5] = ["run", "serve", "portserver", "mcp", "wait"];
 
 /// The only document on stdout.
 fn document(arguments: &[&str], output: &Output) -> Value {
@@ -193,6 +194,7 @@ fn every_error_is_a_problem_document() {
         (&["serve"], 1, "failed"),
         (&["dashboard", "--socket", file], 3, "no_service"),
         (&["portserver"], 1, "failed"),
+        (&["mcp", "--directory", file], 2, "invalid_request"),
         (&["token", "--data-dir", file], 1, "store_unavailable"),
         (&["service", "uninstall"], 2, "invalid_request"),
         (&["completions", "tcsh"], 2, "invalid_request"),

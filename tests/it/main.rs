@@ -52,6 +52,7 @@ mod limits;
 mod lists;
 mod logs;
 mod lost_record;
+mod mcp;
 mod metrics;
 mod moves;
 mod multi_nic;

@@ -511,6 +511,11 @@ fn recipe_of_owners_runs_as_written() {
 }
 
 #[test]
+fn recipe_of_agents_runs_as_written() {
+    follow("agents.md");
+}
+
+#[test]
 fn recipe_of_test_frameworks_runs_as_written() {
     follow("tests.md");
 }

@@ -12,7 +12,7 @@
 mod api;
 mod cli;
 mod description;
-mod mask;
+pub mod mask;
 mod print;
 mod world;
 
@@ -21,7 +21,7 @@ use std::path::Path;
 use serde_json::Value;
 
 /// Compares with the recording of this name, or writes it if `PORTBOOK_RECORD` is set.
-fn hold(name: &str, seen: &Value) {
+pub fn hold(name: &str, seen: &Value) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/recording");
     let file = folder.join(format!("{name}.json"));
     let seen = print::compact(seen);

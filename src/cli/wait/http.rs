@@ -24,7 +24,7 @@ const LONGEST_HEAD: usize = 64 << 10;
 
 /// A path, such as `/health?deep=1`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct HttpPath(PathAndQuery);
+pub(in crate::cli) struct HttpPath(PathAndQuery);
 
 impl FromStr for HttpPath {
     type Err = String;

@@ -16,10 +16,11 @@ use clap_complete::engine::ArgValueCandidates;
 use serde::Serialize;
 
 use self::follow::Follow;
-use self::http::HttpPath;
+pub(super) use self::http::HttpPath;
 use super::target::Target;
 use super::{Failure, Global, complete, note, print_json};
 use crate::answers::document::{LeaseDocument, VERSION};
+use crate::config::Loaded;
 use crate::domain::duration::HumanDuration;
 use crate::domain::lease::Name;
 use crate::domain::port::{Port, Protocol};
@@ -44,24 +45,24 @@ Exit code 124 if the time is up, as with timeout(1). Without --timeout it waits 
 pub struct WaitArgs {
     /// A port, or a lease's name or id. The name need not have a lease yet.
     #[arg(value_name = "PORT|NAME", add = ArgValueCandidates::new(complete::names))]
-    target: Target,
+    pub(super) target: Target,
     /// tcp or udp. Default for a port: tcp, or udp if the leases on it are for udp alone; for a
     /// name: both.
     #[arg(long)]
-    protocol: Option<Protocol>,
+    pub(super) protocol: Option<Protocol>,
     /// Wait until the port is free, rather than until something listens.
     #[arg(long)]
-    free: bool,
+    pub(super) free: bool,
     /// Wait until GET of this path is answered with a status below 500. Redirects count.
     #[arg(long, value_name = "PATH", conflicts_with = "free")]
-    http: Option<HttpPath>,
+    pub(super) http: Option<HttpPath>,
     /// Do not wait: succeed if the name's own program, and no other one, listens at this moment. With
     /// --http it must also answer.
     #[arg(long, conflicts_with_all = ["free", "timeout"])]
-    mine: bool,
+    pub(super) mine: bool,
     /// Limit on the wait; default: none.
     #[arg(long, value_name = "DURATION")]
-    timeout: Option<HumanDuration>,
+    pub(super) timeout: Option<HumanDuration>,
 }
 
 /// Subject of the wait.
@@ -109,7 +110,7 @@ pub(super) enum Outcome {
 }
 
 impl Outcome {
-    const fn code(self) -> u8 {
+    pub(super) const fn code(self) -> u8 {
         match self {
             Self::Listening | Self::Answered | Self::Free => 0,
             Self::Ended | Self::Lost | Self::Kept | Self::Absent => 1,
@@ -122,17 +123,17 @@ impl Outcome {
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
     version: u32,
-    outcome: Outcome,
-    ports: Vec<Place>,
+    pub(super) outcome: Outcome,
+    pub(super) ports: Vec<Place>,
     /// The reason, or what was seen last; may be empty.
     #[serde(skip_serializing_if = "String::is_empty")]
-    detail: String,
+    pub(super) detail: String,
     /// The status of the HTTP answer.
     #[serde(skip_serializing_if = "Option::is_none")]
-    status: Option<u16>,
+    pub(super) status: Option<u16>,
     /// The lease that decided it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    lease: Option<LeaseDocument>,
+    pub(super) lease: Option<LeaseDocument>,
 }
 
 impl Report {
@@ -169,17 +170,7 @@ pub(super) struct Waiting<'a> {
 }
 
 pub(super) async fn run(global: &Global, args: &WaitArgs) -> Result<ExitCode, Failure> {
-    let loaded = global.load()?;
-    let subject = subject(args)?;
-    let is_needed = matches!(subject, Subject::Name(_));
-    let mut waiting = Waiting {
-        subject,
-        protocol: args.protocol,
-        follow: Follow::new(&loaded, is_needed),
-        places: Vec::new(),
-        last: String::new(),
-    };
-    let report = until(&mut waiting, args).await?;
+    let report = report(&global.load()?, args).await?;
     if !report.detail.is_empty() {
         note(&report.detail);
     }
@@ -187,6 +178,20 @@ pub(super) async fn run(global: &Global, args: &WaitArgs) -> Result<ExitCode, Fa
         print_json(&report)?;
     }
     Ok(ExitCode::from(report.outcome.code()))
+}
+
+/// Waits, and reports the end of the wait.
+pub(super) async fn report(loaded: &Loaded, args: &WaitArgs) -> Result<Report, Failure> {
+    let subject = subject(args)?;
+    let is_needed = matches!(subject, Subject::Name(_));
+    let mut waiting = Waiting {
+        subject,
+        protocol: args.protocol,
+        follow: Follow::new(loaded, is_needed),
+        places: Vec::new(),
+        last: String::new(),
+    };
+    until(&mut waiting, args).await
 }
 
 fn subject(args: &WaitArgs) -> Result<Subject, Failure> {

@@ -40,8 +40,8 @@ pub(super) async fn run(global: &Global, args: &WhoArgs) -> Result<(), Failure> 
     let answer = with_backend(&loaded, async |backend| match &args.target {
         None => list::every(backend, args.protocol).await,
         Some(Target::Ports(ports)) => list::on(backend, ports, args.protocol).await,
-        Some(Target::Port(port)) => about(backend, *port, args.protocol).await,
-        Some(Target::Lease(word)) => about_lease(backend, word, args.protocol).await,
+        Some(Target::Port(port)) => about(on_port(backend, *port, args.protocol).await?),
+        Some(Target::Lease(word)) => about_lease(&of_lease(backend, word, args.protocol).await?),
     });
     let Answer { text, json } = answer.await?;
     print(if global.json { &json } else { &text })
@@ -72,31 +72,45 @@ struct BothDocument {
     udp: PortDocument,
 }
 
-async fn about(
+/// Answers for a port, for one protocol or both.
+fn about(found: Vec<PortDocument>) -> Result<Answer, Failure> {
+    let text = text(&found.iter().collect::<Vec<_>>());
+    match <[PortDocument; 2]>::try_from(found) {
+        Ok([tcp, udp]) => Answer::of(text, &BothDocument { tcp, udp }),
+        Err(found) => Answer::of(text, &found.first()),
+    }
+}
+
+/// Answers for the ports of a lease, or of all leases of a name.
+fn about_lease(found: &[PortDocument]) -> Result<Answer, Failure> {
+    let text: String = found.iter().map(|one| text(&[one])).collect();
+    match found {
+        [only] => Answer::of(text, only),
+        _ => Answer::of(text, &json!({ "version": VERSION, "ports": found })),
+    }
+}
+
+/// Describes a port for one protocol or both.
+pub(super) fn text(found: &[&PortDocument]) -> String {
+    port::text(found, &Local::at(Clock::system().now()))
+}
+
+/// A port for this protocol, or for TCP and UDP.
+pub(super) async fn on_port(
     backend: &Backend,
     port: Port,
     protocol: Option<Protocol>,
-) -> Result<Answer, Failure> {
-    let local = Local::at(Clock::system().now());
-    if let Some(protocol) = protocol {
-        let found = backend.port(protocol, port).await?;
-        let text = port::text(&[&found], &local);
-        return Answer::of(text, &found);
-    }
-    let both = BothDocument {
-        tcp: backend.port(Protocol::Tcp, port).await?,
-        udp: backend.port(Protocol::Udp, port).await?,
-    };
-    let text = port::text(&[&both.tcp, &both.udp], &local);
-    Answer::of(text, &both)
+) -> Result<Vec<PortDocument>, Failure> {
+    let places = wanted(protocol).iter().map(|protocol| (port, *protocol));
+    Ok(ports(backend, &places.collect::<Vec<_>>()).await?)
 }
 
 /// Ports of a lease, or of all leases of a name.
-async fn about_lease(
+pub(super) async fn of_lease(
     backend: &Backend,
     word: &str,
     protocol: Option<Protocol>,
-) -> Result<Answer, Failure> {
+) -> Result<Vec<PortDocument>, Failure> {
     let living = backend.leases(false).await?;
     let meant = target::leases(&living, word)?;
     let mut places: Vec<(Port, Protocol)> = meant
@@ -106,13 +120,7 @@ async fn about_lease(
         .collect();
     places.sort_unstable();
     places.dedup();
-    let found = ports(backend, &places).await?;
-    let local = Local::at(Clock::system().now());
-    let text: String = found.iter().map(|one| port::text(&[one], &local)).collect();
-    match &found[..] {
-        [only] => Answer::of(text, only),
-        _ => Answer::of(text, &json!({ "version": VERSION, "ports": found })),
-    }
+    Ok(ports(backend, &places).await?)
 }
 
 async fn ports(backend: &Backend, places: &[(Port, Protocol)]) -> Result<Vec<PortDocument>, Error> {
