@@ -295,7 +295,7 @@ for (const width of [360, 390, 700, 768, 1024, 1280]) {
   const two = (await api("POST", "/api/v1/leases", { names: ["one-of-two", "two-of-two"] })).leases;
   await go(page, "/leases?sort=-granted");
   for (const { id } of two) await page.locator(`input[value="${id}"]`).check();
-  await page.getByRole("button", { name: "Release the chosen leases" }).click();
+  await page.getByRole("button", { name: "Release 2 leases" }).click();
   await page.waitForURL(/released=/, { waitUntil: "domcontentloaded" });
   for (const { id } of two) check((await api("GET", `/api/v1/leases/${id}`)).state === "released", "a chosen lease is not released");
   await page.getByRole("button", { name: /Log out/ }).click();
