@@ -180,7 +180,10 @@ impl PortPage {
         if self.about.redirected.is_some() {
             return Badge::new(Tone::Bad, "redirected");
         }
-        let worst = self.leases.iter().min_by_key(|row| urgency(row.lease.state));
+        let worst = self
+            .leases
+            .iter()
+            .min_by_key(|row| urgency(row.lease.state));
         match worst {
             Some(row) => row.state(),
             None if self.is_free() => Badge::new(Tone::Good, "free"),

@@ -256,8 +256,8 @@ fn release_is_not_taken_back_from_those_who_came_after() {
     assert!(refused.body.contains("port_leased"), "{refused:?}");
     let moved = elsewhere.json()["leases"][0].clone();
     send(&server, &path(&moved, "release"), &cookie, "");
-    // A program without a lease has the port now. It may be the user's, so it could claim a lease that
-    // waits for a listener, but not one that was kept for its name alone.
+    // A program of the same user has the port now. It could claim a lease that waits for a listener, but
+    // not one that was kept for its name alone.
     let kept = server.allocate(&json!({"name": "c", "port": first["port"], "reserve": true}));
     let kept = kept.json()["leases"][0].clone();
     send(&server, &path(&kept, "release"), &cookie, "");

@@ -170,10 +170,7 @@ mod tests {
     fn conflict_in_journal_and_record_is_told_once() {
         let told = event(EventKind::LateConflict, moment(5_000_900), "nc".into());
         let story = Story::of(&document(), vec![told], vec![late(5_000_000)]);
-        assert_eq!(
-            kinds(&story),
-            [EventKind::LateConflict, EventKind::Granted]
-        );
+        assert_eq!(kinds(&story), [EventKind::LateConflict, EventKind::Granted]);
     }
 
     #[test]

@@ -162,7 +162,11 @@ impl Filter {
         let key = sort.trim_start_matches('-');
         let mut columns = COLUMNS.iter();
         let column = columns.find(|(_, known)| *known == Some(key));
-        let downwards = if sort.starts_with('-') { ", descending" } else { "" };
+        let downwards = if sort.starts_with('-') {
+            ", descending"
+        } else {
+            ""
+        };
         match (column, self.ended) {
             (Some((label, _)), _) => format!("by {}{downwards}", label.to_lowercase()),
             (None, true) => "newest first".to_owned(),

@@ -10,7 +10,9 @@ const PLACES: [&str; 3] = ["after", "row", "page"];
 
 /// A query that begins at the first page.
 pub(super) fn first(params: &Params) -> Params {
-    PLACES.iter().fold(params.clone(), |params, key| params.without(key))
+    PLACES
+        .iter()
+        .fold(params.clone(), |params, key| params.without(key))
 }
 
 /// The place of a page in its list, and the links to others.

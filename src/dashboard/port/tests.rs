@@ -63,7 +63,7 @@ fn each_address_names_its_occupant() {
     assert_eq!(told("127.0.0.1", 1), "handed a lease of uid 1000");
     let hidden = format!("taken a socket, listening, uid {OTHER}");
     assert_eq!(told("10.0.0.1", 1), hidden);
-    let named = format!("taken nc\u{{fffd}} (pid 42), listening, uid {OTHER}");
+    let named = format!("taken nc{} (pid 42), listening, uid {OTHER}", '\u{fffd}');
     assert_eq!(told("10.0.0.1", OTHER), named);
     assert_eq!(told("10.0.0.2", 1), "free closing connections only");
     assert_eq!(told("10.0.0.3", 1), "free no occupant");

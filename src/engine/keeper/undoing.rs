@@ -8,8 +8,8 @@ use tracing::Instrument;
 
 use crate::domain::lease::{Lease, LeaseId, State};
 use crate::engine::{
-    caller::Caller, engine::Engine, keeper::restart, leases::Reservation, look, name, observer, quota,
-    refusal::Refusal,
+    caller::Caller, engine::Engine, keeper::restart, leases::Reservation, look, name, observer,
+    quota, refusal::Refusal,
 };
 use crate::host::process;
 use crate::store::{StoreError, StoredLease};
@@ -80,7 +80,7 @@ async fn revive(
     let (group, protocols) = (&lease.addresses, lease.protocol.into());
     let reserved = Reservation::of(&engine.leases, group, protocols, lease.port);
     let reserved = reserved.ok_or_else(|| is_leased(&lease))?;
-    if look::outsider_on(&lease).await.is_some() {
+    if is_taken(&lease).await {
         return Err(name::why_in_use(engine, caller, &lease).await);
     }
     engine.store.record(&lease).await?;
@@ -92,6 +92,16 @@ async fn revive(
     let revived = engine.leases.get(id).ok_or(Refusal::NotFound)?;
     observer::observe_these(engine, vec![revived]).await;
     engine.leases.get(id).ok_or(Refusal::NotFound)
+}
+
+/// Whether a program is in the way. One of the same user may claim a lease that waits for a listener, but
+/// not one that was kept for its name.
+async fn is_taken(lease: &Lease) -> bool {
+    let is_kept = lease.state == State::Reserved;
+    if is_kept && look::listeners_of(lease).is_ok_and(|found| !found.is_empty()) {
+        return true;
+    }
+    look::outsider_on(lease).await.is_some()
 }
 
 /// The lease as it lives on. Its owner stays if it runs; a name that was kept without an owner is kept

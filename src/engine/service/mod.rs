@@ -72,11 +72,7 @@ impl Service {
     }
 
     /// Undoes a release by its user within the last ten minutes: the lease goes on as it was.
-    pub async fn undo_release(
-        &self,
-        caller: &Caller,
-        id: LeaseId,
-    ) -> Result<Arc<Lease>, Refusal> {
+    pub async fn undo_release(&self, caller: &Caller, id: LeaseId) -> Result<Arc<Lease>, Refusal> {
         undoing::undo_release(&self.0, caller, id).await
     }
 

@@ -66,15 +66,24 @@ fn page_by_its_number_ends_within_the_list() {
         };
         filter.begin(&all)
     };
-    assert_eq!((begin("page=2"), begin("page=9"), begin("page=0")), (2, 2, 0));
+    assert_eq!(
+        (begin("page=2"), begin("page=9"), begin("page=0")),
+        (2, 2, 0)
+    );
 }
 
 #[test]
 fn words_above_the_list_are_true_of_it() {
     let says = |query: &str, total| Filter::of(&Params::parse(query)).unwrap().says(total, 203);
     assert_eq!(says("", 203), "203 living, those in trouble first");
-    assert_eq!(says("pool=web", 0), "0 of 203 living, those in trouble first");
-    assert_eq!(says("q=a&sort=-port", 20), "20 of 203 living, by port, descending");
+    assert_eq!(
+        says("pool=web", 0),
+        "0 of 203 living, those in trouble first"
+    );
+    assert_eq!(
+        says("q=a&sort=-port", 20),
+        "20 of 203 living, by port, descending"
+    );
     assert_eq!(says("state=ended", 7), "7 ended on this page, newest first");
 }
 

@@ -17,7 +17,13 @@ fn only_addresses_of_hosts_are_links() {
     for safe in ["http://127.0.0.1:80", "https://[fe80::1%25eth0]:443"] {
         assert!(is_web_address(safe), "{safe}");
     }
-    for unsafe_one in ["javascript:alert(1)", "http://", "http://a@b/", "//a", "http://a\"b"] {
+    for unsafe_one in [
+        "javascript:alert(1)",
+        "http://",
+        "http://a@b/",
+        "//a",
+        "http://a\"b",
+    ] {
         assert!(!is_web_address(unsafe_one), "{unsafe_one}");
     }
 }
