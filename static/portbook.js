@@ -27,6 +27,7 @@
     if (!button) return;
     button.textContent = label;
     button.setAttribute("aria-label", description);
+    button.title = description;
   };
   const nextTheme = () => {
     theme = (theme + 1) % themes.length;
@@ -70,6 +71,43 @@
     }, 1500);
   };
 
+  // --- Lists to choose from: the button tells how many rows are chosen.
+
+  const TICKS = "input[type=checkbox][name]";
+  const tellChosen = () => {
+    for (const button of document.querySelectorAll("button[data-chosen]")) {
+      const boxes = [...button.form.querySelectorAll(TICKS)];
+      const chosen = boxes.filter((box) => box.checked).length;
+      const noun = chosen === 1 ? "lease" : "leases";
+      button.disabled = chosen === 0;
+      button.textContent = chosen ? `${button.dataset.chosen} ${chosen} ${noun}` : `${button.dataset.chosen} the chosen leases`;
+      const all = document.getElementById("choose-all");
+      if (!all) continue;
+      all.checked = boxes.length > 0 && chosen === boxes.length;
+      all.indeterminate = chosen > 0 && chosen < boxes.length;
+      all.disabled = boxes.length === 0;
+    }
+  };
+  const onTick = (event) => {
+    if (event.target.id === "choose-all") {
+      for (const box of event.target.form.querySelectorAll(TICKS)) box.checked = event.target.checked;
+    }
+    if (event.target.matches("input[type=checkbox]")) tellChosen();
+  };
+
+  // --- Filters: a choice made with the pointer counts at once, and empty fields stay out of the
+  // address. With the keyboard a choice passes other ones on its way, so it waits for Enter.
+
+  let pointed = null;
+  const onChoice = (event) => {
+    const { target } = event;
+    if (target.matches("form.filters:not([method=post]) select") && target === pointed) target.form.requestSubmit();
+  };
+  const dropEmpty = (event) => {
+    if (!event.target.matches("form:not([method=post])")) return;
+    for (const [key, value] of [...event.formData]) if (value === "") event.formData.delete(key);
+  };
+
   // --- Sections: replaced only while the reader is not busy in them.
 
   const waiting = new Map(); // section id → its fresh content, and the number of events behind it
@@ -79,7 +117,9 @@
   const essence = (section) => {
     const twin = section.cloneNode(true);
     for (const extra of twin.querySelectorAll(".updates")) extra.remove();
-    for (const button of twin.querySelectorAll("[data-copy]")) button.textContent = "";
+    for (const button of twin.querySelectorAll("[data-copy], [data-chosen]")) button.textContent = "";
+    for (const button of twin.querySelectorAll("[data-chosen]")) button.removeAttribute("disabled");
+    for (const fold of twin.querySelectorAll("details")) fold.removeAttribute("open");
     for (const time of twin.querySelectorAll("time")) time.textContent = "";
     for (const time of twin.querySelectorAll("time:not([data-relative])")) time.removeAttribute("datetime");
     for (const time of twin.querySelectorAll("time")) time.removeAttribute("title");
@@ -96,7 +136,12 @@
   const put = (section, fresh) => {
     waiting.delete(section.id);
     const hadFocus = section.contains(document.activeElement);
+    const ticked = new Set([...section.querySelectorAll(TICKS)].filter((box) => box.checked).map((box) => box.value));
+    const unfolded = new Set([...section.querySelectorAll("details[open]")].map((fold) => fold.className));
     section.replaceChildren(...fresh.cloneNode(true).childNodes);
+    for (const box of section.querySelectorAll(TICKS)) box.checked = ticked.has(box.value);
+    for (const fold of section.querySelectorAll("details")) fold.open = unfolded.has(fold.className);
+    tellChosen();
     refreshTimes(section);
     // The focused button has gone with the old content.
     if (hadFocus) { section.tabIndex = -1; section.focus({ preventScroll: true }); }
@@ -148,6 +193,7 @@
   let loading = false;
 
   const build = (page) => page.querySelector("head > script[src]")?.getAttribute("src");
+  const user = (page) => page.querySelector(".tools form[action='/logout']")?.textContent.trim();
   const load = async () => {
     timer = 0;
     if (loading) return schedule(500);
@@ -160,6 +206,8 @@
       const page = new DOMParser().parseFromString(await answer.text(), "text/html");
       // Another version answers now: its pages need its own script and style.
       if (build(page) !== build(document)) return location.reload();
+      // The login ended, or began in another tab: the frame of the page is another one then.
+      if (user(page) !== user(document)) return location.reload();
       for (const section of document.querySelectorAll("section[data-live]")) {
         const fresh = page.getElementById(section.id);
         if (fresh) takeIn(section, fresh, events);
@@ -201,6 +249,7 @@
     button.toggleAttribute("data-lost", lost);
     button.setAttribute("aria-pressed", String(!paused));
     button.textContent = paused ? "Paused" : lost ? "Not live" : "Live";
+    button.title = paused ? "This page stands still. Press to follow events again." : "This page follows events. Press to let it stand still.";
   };
   const connected = (is) => {
     lost = !is;
@@ -250,7 +299,12 @@
       else if (button.dataset.copy) copy(button);
       else if (button.classList.contains("updates")) show(button);
     });
+    document.addEventListener("change", (event) => { onTick(event); onChoice(event); });
+    document.addEventListener("formdata", dropEmpty);
+    document.addEventListener("pointerdown", (event) => { pointed = event.target.closest("select"); });
+    tellChosen();
     document.addEventListener("keydown", (event) => {
+      pointed = null;
       const typing = event.target.closest("input, textarea, select, [contenteditable]");
       if (event.key !== "/" || typing || event.ctrlKey || event.metaKey || event.altKey) return;
       event.preventDefault();

@@ -14,13 +14,16 @@ use super::page::Page;
 use super::part::badge::{Badge, Tone};
 use super::part::explanation::{TERMS, Why};
 use super::part::lease::LeaseRow;
+use super::part::user;
 use crate::access::Viewer;
 use crate::answers::allocations;
 use crate::answers::document::{AllocationRecordDocument, AttemptDocument, LeaseDocument};
 use crate::answers::leases;
 use crate::api::AppState;
 use crate::api::problem::{Code, Problem};
+use crate::domain::attempt::printable;
 use crate::domain::lease::AllocationId;
+use crate::domain::precedence::Step;
 use crate::domain::words::grouped;
 use crate::store::StoredLease;
 
@@ -130,6 +133,40 @@ impl AllocationPage {
         code.map_or("Refused", Code::title)
     }
 
+    /// The names of its leases, each once, as far as the viewer may see them.
+    fn names(&self) -> Vec<String> {
+        let names = self.leases.iter().filter_map(|row| {
+            let name = row.lease.name.as_ref()?;
+            let folder = row.folder().map(|folder| format!(" of {folder}"));
+            Some(format!("{name}{}", folder.unwrap_or_default()))
+        });
+        each_once(names)
+    }
+
+    /// The owners of its leases now, each once.
+    fn owners(&self) -> Vec<String> {
+        let owners = self.leases.iter().filter_map(|row| {
+            let owner = row.lease.owner.as_ref()?;
+            Some(format!("{} (pid {})", printable(&owner.command), owner.pid))
+        });
+        each_once(owners)
+    }
+
+    /// The port that was asked for, in words. `None` if the pool was to choose.
+    fn asked_port(&self) -> Option<String> {
+        let explanation = &self.why.record;
+        if explanation.strategy == "explicit" {
+            let ports = explanation.granted.first().or(explanation.tried.first());
+            return Some(ports.map_or("by number".to_owned(), |port| format!("{port}, by number")));
+        }
+        let mut moves = self.leases.iter().filter_map(LeaseRow::instead_of);
+        let preferred = explanation.steps.iter().zip(&explanation.granted);
+        let mut preferred = preferred.filter(|(step, _)| **step == Step::Preferred);
+        let granted = preferred.next().map(|(_, port)| *port);
+        let port = granted.or_else(|| moves.next().map(|note| note.from))?;
+        Some(format!("{port}, if it is free"))
+    }
+
     fn took(&self) -> String {
         let duration = u32::try_from(self.record.duration_us);
         micros(f64::from(duration.unwrap_or(u32::MAX)))
@@ -140,6 +177,16 @@ impl AllocationPage {
         let of_this = Params::default().with("allocation", &self.record.id.to_string());
         of_this.link("/attempts")
     }
+}
+
+fn each_once(texts: impl Iterator<Item = String>) -> Vec<String> {
+    let mut once: Vec<String> = Vec::new();
+    for text in texts {
+        if !once.contains(&text) {
+            once.push(text);
+        }
+    }
+    once
 }
 
 #[cfg(test)]
@@ -209,6 +256,19 @@ mod tests {
         let page = page(record, &[3004, 3003]);
         let ports: Vec<u16> = page.leases.iter().map(|row| row.lease.port.get()).collect();
         assert_eq!(ports, [3003, 3004]);
+    }
+
+    #[test]
+    fn name_owner_and_preferred_port_are_told() {
+        let mut record = record();
+        record.explanation.granted = Port::new(20_000).into_iter().collect();
+        record.explanation.steps = vec![Step::Preferred];
+        let mut page = page(record, &[20_000]);
+        page.leases[0].lease.name = Some("web".parse().unwrap());
+        assert_eq!(page.names(), ["web"]);
+        assert_eq!(page.asked_port().unwrap(), "20000, if it is free");
+        page.leases.clear();
+        assert_eq!(page.names(), [""; 0]);
     }
 
     #[test]

@@ -17,6 +17,7 @@ use super::format::moment;
 use super::frame::{Frame, Params};
 use super::page::Page;
 use super::part::form::Field;
+use super::part::rows;
 use crate::access::Viewer;
 use crate::answers::document::AttemptDocument;
 use crate::api::AppState;
@@ -24,10 +25,8 @@ use crate::api::attempts::{shown, veil};
 use crate::api::problem::Problem;
 use crate::config::Telemetry;
 use crate::domain::attempt::{Occupant, printable};
+use crate::domain::words::counted;
 use crate::store::{AttemptFilter, AttemptRecord, InTheWay, Reader};
-
-/// Number of rows on a page.
-const ROWS: usize = 100;
 
 /// Maximum number of occupants.
 const WAYS: usize = 10;
@@ -78,6 +77,18 @@ struct Found {
 }
 
 impl Found {
+    /// Number of attempts that pass the filter, in words.
+    fn count(&self) -> Option<String> {
+        let histogram = self.histogram.as_ref()?;
+        let all: i64 = histogram.totals.iter().map(|(_, count)| *count).sum();
+        let count = counted(all, "attempt");
+        Some(if histogram.is_cut {
+            format!("more than {count}")
+        } else {
+            count
+        })
+    }
+
     /// Length of the bar of an occupant, beside the most frequent one.
     fn bar(&self, attempts: i64) -> i64 {
         let most = self.ways.first().map_or(1, |way| way.attempts);
@@ -128,7 +139,7 @@ async fn find(
     viewer: &Viewer,
 ) -> Result<Found, Problem> {
     let reader = face.service.store().reader();
-    let page = filter.before;
+    let (page, rows) = (filter.before, rows::size(params));
     let all = AttemptFilter {
         before: None,
         ..filter
@@ -140,7 +151,7 @@ async fn find(
         return Ok(Found::default());
     };
     let ways = ways(reader.in_the_way(&all).await?, viewer);
-    let (records, next) = records(&reader, all, page).await?;
+    let (records, next) = records(&reader, all, page, rows).await?;
     let telemetry = &face.service.settings().telemetry;
     let row = |record| Tried::of(record, viewer, telemetry);
     Ok(Found {
@@ -156,16 +167,17 @@ async fn records(
     reader: &Reader,
     filter: AttemptFilter,
     before: Option<i64>,
+    rows: usize,
 ) -> Result<(Vec<AttemptRecord>, Option<i64>), Problem> {
     let filter = AttemptFilter {
         before: before.into_iter().chain(filter.before).min(),
         // One more tells whether there is another page.
-        limit: u32::try_from(ROWS + 1).unwrap_or(u32::MAX),
+        limit: u32::try_from(rows + 1).unwrap_or(u32::MAX),
         ..filter
     };
     let mut records = reader.attempts(&filter).await?;
-    let more = records.len() > ROWS;
-    records.truncate(ROWS);
+    let more = records.len() > rows;
+    records.truncate(rows);
     let last = records.last().and_then(|record| record.seq);
     Ok((records, last.filter(|_| more)))
 }

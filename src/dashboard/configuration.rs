@@ -55,11 +55,12 @@ pub(super) async fn show(
     params: Params,
 ) -> Page<ConfigurationPage> {
     let loaded = face.loaded();
-    let only_set = params.get("set").is_some();
+    // There are some eighty settings, of which most readers changed a few.
+    let only_set = params.get("all").is_none();
     let toggled = if only_set {
-        params.without("set")
+        params.with("all", "yes")
     } else {
-        params.with("set", "yes")
+        params.without("all")
     };
     let warnings = loaded.warnings.iter();
     Page(ConfigurationPage {

@@ -87,6 +87,19 @@ impl ErrorPage {
         reason.unwrap_or_default()
     }
 
+    /// The way out: for the reader of a page after a request, else for a program as well.
+    fn help(&self) -> &'static str {
+        match self.code {
+            Code::Unauthorized if self.detail.is_some() => {
+                "Run `portbook dashboard` in a terminal: it opens this console with a login. Or log in with the token that `portbook token` prints."
+            }
+            Code::NotFound if self.detail.is_some() => {
+                "Check the address. Ended leases and old requests are deleted from the record after a while."
+            }
+            code => code.help(),
+        }
+    }
+
     /// Whether logging in would help now.
     fn wants_login(&self) -> bool {
         self.detail.is_some() && self.code == Code::Unauthorized
@@ -115,6 +128,19 @@ mod tests {
             assert!(page.contains(code.as_str()) && page.contains(code.title()));
             assert!(!page.contains('`'), "{page}");
         }
+    }
+
+    #[test]
+    fn failed_request_is_answered_for_its_reader() {
+        let detail = "this code was used already";
+        let page = ErrorPage::of_problem(&Problem::new(Code::Unauthorized, detail));
+        let page = page.render().unwrap();
+        assert!(page.contains("portbook dashboard") && page.contains(detail));
+        for part in ["Authorization", "Exit code", "Other errors"] {
+            assert!(!page.contains(part), "{part}: {page}");
+        }
+        let general = ErrorPage::of(Code::Unauthorized, Frame::default());
+        assert!(general.render().unwrap().contains("Exit code"));
     }
 
     #[test]

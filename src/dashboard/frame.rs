@@ -8,6 +8,7 @@ use actix_web::dev::Payload;
 use actix_web::web::Data;
 use actix_web::{FromRequest, HttpRequest};
 
+use super::undoing::Offer;
 use crate::access::Viewer;
 use crate::api::AppState;
 use crate::api::events::latest_id;
@@ -62,6 +63,8 @@ pub struct Frame {
     pub here: String,
     /// A sentence about the last action.
     pub said: Option<Cow<'static, str>>,
+    /// The offer to take the last action back.
+    pub undo: Option<Offer>,
     /// Text in the search box.
     pub search: String,
     /// Id of the latest event on the page; the script asks for the events after it.
@@ -89,6 +92,7 @@ impl Frame {
             said: SAYINGS
                 .iter()
                 .find_map(|(word, saying)| (Some(*word) == said).then_some((*saying).into())),
+            undo: None,
             search: query.get("q").unwrap_or_default().to_owned(),
             last_event: face
                 .map(|face| latest_id(face.service.journal()))
@@ -137,7 +141,7 @@ impl FromRequest for Frame {
 }
 
 /// Keys that links to other pages leave out.
-const OF_ONE_PAGE: [&str; 3] = ["said", "released", "before"];
+const OF_ONE_PAGE: [&str; 5] = ["said", "released", "undone", "before", "choose"];
 
 /// The query of a page's address, which has all state of the page. Links change one key of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -184,6 +188,11 @@ impl Params {
         let kept =
             |(name, _): &&(String, String)| name != key && !OF_ONE_PAGE.contains(&name.as_str());
         Self(self.0.iter().filter(kept).cloned().collect())
+    }
+
+    /// The keys with their values.
+    pub fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(key, value)| (&**key, &**value))
     }
 
     /// A link to a page with this query.

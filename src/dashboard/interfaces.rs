@@ -95,8 +95,10 @@ pub(super) async fn show(
     let used = |name: &str| Used::of(name, leases.get(name).copied().unwrap_or(0), &stats);
     let listing = host.listing();
     let cards = listing.iter().filter(|known| wanted(&known.name));
+    let settings = service.settings();
+    let ports_of = |pool: &str| settings.pools.get(pool).map(|pool| pool.ranges.len());
     let card = |interface: &Interface| Card {
-        pools: pools(&interface.name, &capacities),
+        pools: pools(&interface.name, &capacities, ports_of),
         used: used(&interface.name),
         ..Card::of(interface, &host)
     };
@@ -111,12 +113,27 @@ pub(super) async fn show(
     }))
 }
 
-/// The pools that have addresses on an interface.
-fn pools(interface: &str, capacities: &[OnInterface]) -> Vec<Bar> {
+/// The pools that have addresses on an interface. `ports_of` is the number of ports of a pool; an
+/// interface with another number has ranges of its own.
+fn pools(
+    interface: &str,
+    capacities: &[OnInterface],
+    ports_of: impl Fn(&str) -> Option<usize>,
+) -> Vec<Bar> {
     let here = capacities.iter();
     let here = here.filter(|known| &*known.place.interface == interface);
-    here.map(|known| on_interface(&known.pool, &known.place))
-        .collect()
+    let bar = |known: &OnInterface| {
+        let bar = on_interface(&known.pool, &known.place);
+        let is_own = |ports: usize| u32::try_from(ports) != Ok(bar.all);
+        if !ports_of(&known.pool).is_some_and(is_own) {
+            return bar;
+        }
+        Bar {
+            says: format!("{}, of ranges of the interface's own", bar.says),
+            ..bar
+        }
+    };
+    here.map(bar).collect()
 }
 
 fn changes(face: &AppState) -> Vec<Event> {
@@ -228,6 +245,7 @@ mod tests {
         let bars = pools(
             "eth0",
             &[on("web", "lo"), on("web", "eth0"), on("ci", "eth0")],
+            |pool| Some(if pool == "web" { 2000 } else { 8 }),
         );
         let names: Vec<&str> = bars.iter().map(|bar| &*bar.on).collect();
         assert_eq!(names, ["web", "ci"]);
@@ -236,6 +254,8 @@ mod tests {
             bars[0].title,
             "Pool web on eth0: 1 active, 3 excluded, 1,996 free"
         );
+        let own = "1,996 free, of ranges of the interface's own";
+        assert!(bars[1].says.ends_with(own), "{}", bars[1].says);
         assert_eq!(bars[0].href.as_deref(), Some("/leases?pool=web"));
     }
 }

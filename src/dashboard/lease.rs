@@ -1,11 +1,16 @@
 //! `/leases/{id}`: one lease, living or ended, with the forms that renew and release it.
 
+mod story;
+mod taken;
+
 use actix_web::HttpResponse;
 use actix_web::web::{Data, Form, Path};
 use askama::Template;
 use jiff::Timestamp;
 use serde::Deserialize;
 
+use self::story::Story;
+use self::taken::Taken;
 use super::errors::PageError;
 use super::filters;
 use super::frame::{Frame, Params};
@@ -26,11 +31,15 @@ pub(super) struct LeasePage {
     frame: Frame,
     now: Timestamp,
     row: LeaseRow,
+    /// The program that took the port. `None` if the lease is not lost.
+    taken: Option<Taken>,
+    story: Story,
     /// The trace in a viewer. `None` if there is no trace or no viewer.
     trace_url: Option<String>,
 }
 
-fn id(text: &str) -> Result<LeaseId, Problem> {
+/// Reads the id in the address of a lease's page.
+pub(super) fn id(text: &str) -> Result<LeaseId, Problem> {
     let wrong = "this is not the id of a lease: `portbook list` shows the ids";
     text.parse()
         .map_err(|_| Problem::new(Code::NotFound, wrong))
@@ -45,15 +54,16 @@ pub(super) async fn show(
     path: Path<String>,
 ) -> Result<Page<LeasePage>, PageError> {
     let id = id(&path)?;
-    if params.get("released").is_some() {
-        let told = releasing::told(&face, &viewer, &id.to_string()).await;
-        frame.said = told.map(Into::into);
-    }
+    let undo = format!("/leases/{id}/undo");
+    releasing::announce(&face, &viewer, &mut frame, &params, &undo).await;
     let row = LeaseRow::of(find(&face, id).await?, &viewer);
     let trace = row.lease.trace_id.as_deref();
     let span = row.lease.span_id.as_deref();
     let telemetry = &face.service.settings().telemetry;
+    let story = Story::read(&face, &viewer, &row.lease).await;
     Ok(Page(LeasePage {
+        taken: Taken::of(&row.lease, &story).filter(|_| row.open),
+        story,
         trace_url: trace.and_then(|trace| telemetry.trace_link(trace, span)),
         now: face.service.clock().now(),
         frame,
@@ -173,6 +183,8 @@ mod tests {
             },
             now: Timestamp::UNIX_EPOCH,
             row: row(&lease(20_000)),
+            taken: None,
+            story: Story::default(),
             trace_url: None,
         }
     }

@@ -1,6 +1,8 @@
 //! `/leases`: all leases, those in trouble first; and `/leases/release`, which releases several.
 
 mod filter;
+mod order;
+mod paging;
 
 use actix_web::HttpResponse;
 use actix_web::web::{Data, Form};
@@ -8,12 +10,14 @@ use askama::Template;
 use jiff::Timestamp;
 
 use self::filter::{Column, Filter};
+use self::paging::Pager;
 use super::errors::PageError;
 use super::filters;
 use super::frame::{Frame, Params};
 use super::page::{Page, see};
 use super::part::form::Choice;
 use super::part::lease::LeaseRow;
+use super::part::rows;
 use super::releasing::{self, Wish};
 use crate::access::Viewer;
 use crate::answers::document::LeaseDocument;
@@ -23,9 +27,6 @@ use crate::api::problem::Problem;
 use crate::domain::event::EventKind;
 use crate::domain::lease::LeaseId;
 use crate::store::LeaseFilter;
-
-/// Number of rows on a page.
-const ROWS: usize = 100;
 
 /// Number of ended leases in one read, and maximum number of reads for a page: a filter that few
 /// leases pass must not keep the record's reader busy for long.
@@ -42,9 +43,11 @@ pub(super) struct LeasesPage {
     states: Vec<Choice>,
     pools: Vec<Choice>,
     ends: Vec<Choice>,
+    sizes: Vec<Choice>,
     rows: Vec<LeaseRow>,
-    total: usize,
-    next: Option<String>,
+    /// Number of rows and their order, in words.
+    says: String,
+    pager: Pager,
     /// Query of this page, to which a release returns.
     back: String,
 }
@@ -56,9 +59,7 @@ pub(super) async fn show(
     mut frame: Frame,
     params: Params,
 ) -> Result<Page<LeasesPage>, PageError> {
-    if let Some(ids) = params.get("released") {
-        frame.said = releasing::told(&face, &viewer, ids).await.map(Into::into);
-    }
+    releasing::announce(&face, &viewer, &mut frame, &params, "/leases/undo").await;
     let filter = Filter::of(&params)?;
     let now = face.service.clock().now();
     let found = if filter.ended {
@@ -66,19 +67,21 @@ pub(super) async fn show(
     } else {
         living(&face, &viewer, &filter, now)
     };
-    let next = found.next.map(|(after, row)| {
-        let params = params.with("after", &after.to_string());
-        params.with("row", &row.to_string()).link("/leases")
-    });
+    let says = filter.says(found.total, face.service.leases().len());
     let pools = face.service.settings().pools.clone();
     Ok(Page(LeasesPage {
-        rows: rows(&face, &viewer, found.rows, frame.user.is_some()),
-        total: found.total,
+        rows: shown_rows(&face, &viewer, found.rows, frame.user.is_some(), &params),
+        pager: if filter.ended {
+            Pager::onward(&params, found.next)
+        } else {
+            Pager::of(&params, found.begin, found.total, found.next)
+        },
+        sizes: rows::choices(&params),
+        says,
         columns: filter.columns(),
         states: filter::states(&params),
         pools: filter::pools(&params, pools.keys()),
         ends: filter.ends_choices(),
-        next,
         back: params.without("").query(),
         filter,
         frame,
@@ -86,20 +89,32 @@ pub(super) async fn show(
     }))
 }
 
+impl LeasesPage {
+    /// The same page with all its leases chosen, for browsers without scripts.
+    fn choose_all(&self) -> String {
+        let params = Params::parse(self.back.trim_start_matches('?'));
+        params.with("choose", "all").link("/leases")
+    }
+}
+
 /// The rows of leases; those that the user can release are choosable.
-fn rows(
+fn shown_rows(
     face: &AppState,
     viewer: &Viewer,
     leases: Vec<LeaseDocument>,
     has_user: bool,
+    params: &Params,
 ) -> Vec<LeaseRow> {
+    let all = params.get("choose") == Some("all");
     let taken = taken_by(face, viewer);
     let row = |lease: LeaseDocument| {
         let conflict = taken.iter().find(|(id, _)| *id == lease.id);
         let row = LeaseRow::of(lease, viewer);
+        let choosable = has_user && row.open && !row.lease.state.is_ended();
         LeaseRow {
             taken_by: conflict.map(|(_, who)| who.clone()),
-            choosable: has_user && row.open && !row.lease.state.is_ended(),
+            choosable,
+            chosen: choosable && all,
             ..row
         }
     };
@@ -111,6 +126,8 @@ struct Found {
     rows: Vec<LeaseDocument>,
     /// Number of leases that pass the filter: all living ones, or the ended ones of this page.
     total: usize,
+    /// Index of the first row among all that pass.
+    begin: usize,
     /// The lease before the next page, and its index. `None` on the last page.
     next: Option<(LeaseId, usize)>,
 }
@@ -125,12 +142,13 @@ fn living(face: &AppState, viewer: &Viewer, filter: &Filter, now: Timestamp) -> 
     filter.sort(&mut found);
     let total = found.len();
     let begin = filter.begin(&found);
-    let end = total.min(begin + ROWS);
+    let end = total.min(begin + filter.rows);
     let rows = found.get(begin..end).unwrap_or_default().to_vec();
     let last = rows.last().filter(|_| end < total);
     Found {
         next: last.map(|last| (last.id, end)),
         rows,
+        begin,
         total,
     }
 }
@@ -158,8 +176,8 @@ async fn ended(
     for read in 1..=READS {
         let (found, is_last) = read_ended(face, viewer, &mut wanted).await?;
         rows.extend(found.into_iter().filter(|lease| filter.matches(lease, now)));
-        if rows.len() > ROWS {
-            rows.truncate(ROWS);
+        if rows.len() > filter.rows {
+            rows.truncate(filter.rows);
             next = rows.last().map(|last| last.id);
             break;
         }
@@ -171,6 +189,7 @@ async fn ended(
     filter.sort(&mut rows);
     Ok(Found {
         total: rows.len(),
+        begin: 0,
         rows,
         next: next.map(|after| (after, 0)),
     })
@@ -211,14 +230,7 @@ pub(super) async fn release(
     form: Form<Vec<(String, String)>>,
 ) -> Result<HttpResponse, PageError> {
     viewer.caller()?;
-    let value = |key: &str| {
-        form.iter()
-            .find_map(|(name, value)| (name == key).then_some(&**value))
-    };
-    let back = value("back").unwrap_or_default().trim_start_matches('?');
-    let back = Params::parse(back).without("");
-    let chosen = form.iter().filter(|(key, _)| key == "id");
-    let chosen: Vec<LeaseId> = chosen.filter_map(|(_, id)| id.parse().ok()).collect();
+    let (back, chosen) = releasing::chosen(&form);
     if chosen.is_empty() {
         return Ok(see(&back.with("said", "nothing").link("/leases")));
     }
@@ -226,7 +238,7 @@ pub(super) async fn release(
     let after = back.with("released", &ids.join(",")).link("/leases");
     let wish = Wish {
         chosen,
-        forced: value("force").is_some(),
+        forced: form.iter().any(|(key, _)| key == "force"),
         action: "/leases/release",
         from: back.link("/leases"),
         back: &back,
@@ -249,9 +261,10 @@ mod tests {
             states: Vec::new(),
             pools: Vec::new(),
             ends: Vec::new(),
-            total: rows.len(),
+            sizes: Vec::new(),
+            says: String::new(),
             rows,
-            next: None,
+            pager: Pager::default(),
             back: String::new(),
         }
     }

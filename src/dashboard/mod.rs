@@ -32,6 +32,7 @@ mod status;
 #[cfg(test)]
 mod tests_support;
 mod trying;
+mod undoing;
 
 use actix_web::web::{FormConfig, ServiceConfig, get, head, post};
 use actix_web::{FromRequest, Handler, Resource, Responder};
@@ -86,7 +87,9 @@ fn leases_and_logins(config: &mut ServiceConfig) {
     config
         .service(page("/leases", READING, leases::show))
         .service(form("/leases/release").route(post().to(leases::release)))
+        .service(form("/leases/undo").route(post().to(undoing::several)))
         .service(page("/leases/{id}", READING, lease::show))
+        .service(form("/leases/{id}/undo").route(post().to(undoing::one)))
         .service(form("/leases/{id}/release").route(post().to(lease::release)))
         .service(form("/leases/{id}/renew").route(post().to(lease::renew)))
         .service(page("/try", READING_AND_FORM, trying::show).route(post().to(trying::grant)))

@@ -40,9 +40,9 @@ use crate::engine::capacity::Capacity;
 use crate::store::AttemptFilter;
 
 /// Maximum numbers of rows; each table has a page of its own with all of them.
-const LEASES: usize = 15;
-const ATTEMPTS: u32 = 15;
-const EVENTS: usize = 12;
+const LEASES: usize = 7;
+const ATTEMPTS: u32 = 3;
+const EVENTS: usize = 6;
 
 /// More than the journal keeps.
 const ALL_EVENTS: usize = 100_000;

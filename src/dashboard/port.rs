@@ -21,7 +21,8 @@ use super::format::percent;
 use super::frame::Frame;
 use super::map;
 use super::page::Page;
-use super::part::lease::LeaseRow;
+use super::part::badge::{Badge, Tone};
+use super::part::lease::{LeaseRow, is_web_address, urgency};
 use crate::access::Viewer;
 use crate::answers::document::{
     LeaseDocument, OccupantStats, PortDocument, PortRecord, SightingDocument,
@@ -29,7 +30,7 @@ use crate::answers::document::{
 use crate::answers::ports;
 use crate::api::AppState;
 use crate::api::problem::{Code, Problem};
-use crate::domain::attempt::printable;
+use crate::domain::attempt::{SocketState, printable};
 use crate::domain::lease::{Lease, State};
 use crate::domain::port::{Port, PortError, Protocol};
 use crate::domain::words::{UnknownWord, grouped, listed};
@@ -171,10 +172,55 @@ impl PortPage {
         self.leases.is_empty() && self.about.occupants.is_empty() && self.about.redirected.is_none()
     }
 
+    /// The state of the port in a word.
+    fn state(&self) -> Badge {
+        if self.choices.excluded.is_some() && self.is_free() {
+            return Badge::new(Tone::Plain, "excluded");
+        }
+        if self.about.redirected.is_some() {
+            return Badge::new(Tone::Bad, "redirected");
+        }
+        let worst = self
+            .leases
+            .iter()
+            .min_by_key(|row| urgency(row.lease.state));
+        match worst {
+            Some(row) => row.state(),
+            None if self.is_free() => Badge::new(Tone::Good, "free"),
+            None => Badge::new(Tone::Bad, "in use"),
+        }
+    }
+
+    /// Address for a browser: of a lease, or of a program that listens without one.
+    fn url(&self) -> Option<String> {
+        let mut leases = self.leases.iter();
+        if let Some(url) = leases.find_map(LeaseRow::url) {
+            return Some(url.to_owned());
+        }
+        if self.about.protocol != Protocol::Tcp || self.about.redirected.is_some() {
+            return None;
+        }
+        let occupants = self.about.occupants.iter();
+        let mut listening = occupants.filter(|it| it.occupant.state == SocketState::Listening);
+        let url = listening.find_map(|it| local_url(it.addresses.first()?))?;
+        is_web_address(&url).then_some(url)
+    }
+
     fn is_lost(&self) -> bool {
         let mut leases = self.leases.iter();
         leases.any(|row| row.lease.state == State::Lost)
     }
+}
+
+/// Address for a browser on this host, of a socket's local address with its port.
+fn local_url(address: &str) -> Option<String> {
+    let (host, port) = address.rsplit_once(':')?;
+    let host = match host {
+        "0.0.0.0" | "*" => "127.0.0.1".to_owned(),
+        "[::]" => "[::1]".to_owned(),
+        other => other.replace('%', "%25"),
+    };
+    Some(format!("http://{host}:{port}"))
 }
 
 /// Share of the attempts that got the port.

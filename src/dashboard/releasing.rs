@@ -8,13 +8,14 @@ use super::filters;
 use super::frame::{Frame, Params};
 use super::page::{Page, see};
 use super::part::lease::LeaseRow;
+use super::undoing::{self, Offer};
 use crate::access::Viewer;
 use crate::answers::document::{LeaseDocument, listener_of};
 use crate::answers::{leases, ports};
 use crate::api::AppState;
 use crate::api::problem::Problem;
 use crate::domain::attempt::Occupant;
-use crate::domain::lease::{LeaseId, State};
+use crate::domain::lease::{Lease, LeaseId, State};
 use crate::domain::words::counted;
 use crate::engine::refusal::Refusal;
 
@@ -141,19 +142,63 @@ async fn listener(
     Ok(listener_of(lease, is_alone, occupants.iter()).cloned())
 }
 
-/// The sentence after a release. The address has the ids only; the record and the kernel have the rest,
-/// so that a link cannot put words into a page.
-pub(super) async fn told(face: &AppState, viewer: &Viewer, ids: &str) -> Option<String> {
-    viewer.caller().ok()?;
+/// The list to return to and the leases in a form of a list.
+pub(super) fn chosen(form: &[(String, String)]) -> (Params, Vec<LeaseId>) {
+    let back = form.iter().find(|(key, _)| key == "back");
+    let back = back.map_or("", |(_, query)| query.trim_start_matches('?'));
+    let ids = form.iter().filter(|(key, _)| key == "id");
+    let ids = ids.filter_map(|(_, id)| id.parse().ok()).collect();
+    (Params::parse(back).without(""), ids)
+}
+
+/// Puts the sentence about a release, or about one that was taken back, into the frame of a page, and
+/// after a release the offer to take it back.
+pub(super) async fn announce(
+    face: &AppState,
+    viewer: &Viewer,
+    frame: &mut Frame,
+    params: &Params,
+    action: &str,
+) {
+    if viewer.caller().is_err() {
+        return;
+    }
+    if let Some(ids) = params.get("undone") {
+        frame.said = undoing::told(face, viewer, ids).map(Into::into);
+    }
+    let Some(ids) = params.get("released") else {
+        return;
+    };
+    let released = released(face, viewer, ids).await;
+    let fresh = released.iter();
+    let fresh = fresh.filter(|lease| face.service.can_undo_release(lease));
+    let offer = Offer {
+        action: action.to_owned(),
+        ids: fresh.map(|lease| lease.id).collect(),
+        back: params.without("").query(),
+    };
+    frame.said = told(face, viewer, &released).await.map(Into::into);
+    frame.undo = Some(offer).filter(|offer| !offer.ids.is_empty());
+}
+
+/// Leases that were released and that the viewer may see. The address has the ids only; the record and
+/// the kernel have the rest, so that a link cannot put words into a page.
+async fn released(face: &AppState, viewer: &Viewer, ids: &str) -> Vec<Lease> {
     let ids = ids.split(',').take(TOLD);
     let mut released = Vec::new();
     for id in ids.filter_map(|id| id.parse::<LeaseId>().ok()) {
         let stored = face.service.store().lease(id).await.ok().flatten();
-        let lease = stored.map(|stored| LeaseDocument::of(&stored.lease, face.service.clock()));
+        let lease = stored.map(|stored| stored.lease);
         released.extend(lease.filter(|it| it.state == State::Released && viewer.sees(it.uid)));
     }
+    released
+}
+
+/// The sentence after a release.
+async fn told(face: &AppState, viewer: &Viewer, released: &[Lease]) -> Option<String> {
     let mut parts = Vec::new();
     for (index, lease) in released.iter().enumerate() {
+        let lease = LeaseDocument::of(lease, face.service.clock());
         let who = if index < LOOKS {
             // The sentence says nothing of a listener if the tables are unreadable.
             let lease = leases::shown(lease.clone(), viewer);

@@ -6,8 +6,8 @@ use crate::domain::attempt::{Attempt, veiled};
 use crate::domain::lease::{BootTime, Handover, Lease, Name, Owner, State};
 use crate::domain::precedence::Moved;
 use crate::engine::{
-    allocated::Allocated, context::RequestContext, engine::Engine, fate::Known, keeper::gate,
-    keeper::watch, refusal::Refusal,
+    allocated::Allocated, caller::Caller, context::RequestContext, engine::Engine, fate::Known,
+    keeper::gate, keeper::watch, refusal::Refusal,
 };
 use crate::host::hold::{Hold, Take, can_stay_beneath};
 use crate::host::process;
@@ -52,7 +52,7 @@ pub(super) async fn is_still_ours(
             || engine.leases.hold_of(lease.id).is_some()
             || engine.leases.hold_again(&lease).is_some());
     if !ours && asked.request.strict {
-        return Err(why_in_use(engine, asked, &lease).await);
+        return Err(why_in_use(engine, asked.caller, &lease).await);
     }
     Ok(ours)
 }
@@ -73,8 +73,8 @@ pub(super) async fn reserved_by_hand(
         .await
 }
 
-/// Tries a lost port once more, and returns the refusal with the occupant's name.
-async fn why_in_use(engine: &Arc<Engine>, asked: &RequestContext<'_>, lease: &Lease) -> Refusal {
+/// Tries the port of a lease once more, and returns the refusal with the occupant's name.
+pub(super) async fn why_in_use(engine: &Arc<Engine>, caller: &Caller, lease: &Lease) -> Refusal {
     let mut attempts = Vec::new();
     let (group, protocol, port) = (&lease.addresses, lease.protocol, lease.port);
     let mut note = |attempt: Attempt, _: &tracing::Span| attempts.push(attempt);
@@ -89,7 +89,7 @@ async fn why_in_use(engine: &Arc<Engine>, asked: &RequestContext<'_>, lease: &Le
     for attempt in &mut attempts {
         attempt.occupant = gate::occupant_of(engine, attempt).await;
     }
-    let attempts = veiled(&attempts, |uid| asked.caller.may_act_for(uid));
+    let attempts = veiled(&attempts, |uid| caller.may_act_for(uid));
     Refusal::PortInUse { port, attempts }
 }
 

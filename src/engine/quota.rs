@@ -4,7 +4,8 @@
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use crate::domain::lease::Handover;
+use crate::config::Pool;
+use crate::domain::lease::{Handover, Lease};
 use crate::engine::leases::books::{OverLimit, Share};
 use crate::engine::{
     context::RequestContext, engine::Engine, leases::Admission, leases::books::Limits,
@@ -34,11 +35,7 @@ pub(super) fn admit<'e>(
 ) -> Result<Admission<'e>, Over> {
     check_descriptors(engine, asked, missing)?;
     let pool = &asked.plan.pool;
-    let size = |limit: Option<NonZeroU32>| limit.map(|limit| limit.get() as usize);
-    let limits = Limits {
-        pool: size(pool.max_leases),
-        user: size(pool.max_leases_per_user).or_else(|| guests_limit(asked.caller.uid)),
-    };
+    let limits = limits(pool, asked.caller.uid);
     let share = (Arc::clone(&pool.name), asked.caller.uid);
     let count = missing * asked.plan.protocols.each().len();
     let count = count.saturating_sub(ending);
@@ -46,6 +43,32 @@ pub(super) fn admit<'e>(
         .leases
         .admit(share, count, limits)
         .map_err(Over::Leases)
+}
+
+/// Lets a lease that has ended live again, or refuses it if a quota would be passed.
+pub(super) fn admit_again<'e>(
+    engine: &'e Engine,
+    lease: &Lease,
+) -> Result<Option<Admission<'e>>, Refusal> {
+    let settings = engine.settings();
+    // A pool that is configured no more has no quota.
+    let Some(pool) = settings.pools.get(&*lease.pool) else {
+        return Ok(None);
+    };
+    let share = (Arc::clone(&lease.pool), lease.uid);
+    let admitted = engine
+        .leases
+        .admit(share.clone(), 1, limits(pool, lease.uid));
+    let admitted = admitted.map_err(|over| Refusal::QuotaExceeded(describe(over, &share, 1)));
+    admitted.map(Some)
+}
+
+fn limits(pool: &Pool, uid: u32) -> Limits {
+    let size = |limit: Option<NonZeroU32>| limit.map(|limit| limit.get() as usize);
+    Limits {
+        pool: size(pool.max_leases),
+        user: size(pool.max_leases_per_user).or_else(|| guests_limit(uid)),
+    }
 }
 
 /// Maximum number of leases of a user who shares the service, unless the pool sets one. Root and the

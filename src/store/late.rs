@@ -4,6 +4,7 @@ use sqlx::FromRow;
 use uuid::Uuid;
 
 use super::{Reader, StoreError};
+use crate::domain::lease::LeaseId;
 
 /// Maximum number of late conflicts that are read. They are rare.
 pub const MOST_LATE: u32 = 1000;
@@ -95,6 +96,19 @@ impl Reader {
              where ?2 is null or lease.uid = ?2 order by found.seq desc",
         );
         let found = found.bind(before).bind(uid).bind(MOST_LATE);
+        Ok(found.fetch_all(&self.pool).await?)
+    }
+
+    /// Lists outsiders on one lease, newest first, among the latest [`MOST_LATE`] of all leases.
+    pub async fn late_on(&self, lease: LeaseId) -> Result<Vec<LateRecord>, StoreError> {
+        let found = sqlx::query_as(
+            "select found.seq, found.at_ms, found.lease, found.protocol, found.port, \
+             found.occupant, found.occupant_uid, lease.name, lease.uid from ( \
+                 select * from late_conflict order by seq desc limit ?2 \
+             ) as found left join lease_row as lease on lease.id = found.lease \
+             where found.lease = ?1 order by found.seq desc",
+        );
+        let found = found.bind(lease.0.as_bytes().as_slice()).bind(MOST_LATE);
         Ok(found.fetch_all(&self.pool).await?)
     }
 }

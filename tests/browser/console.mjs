@@ -98,6 +98,18 @@ for (const colorScheme of ["light", "dark"]) {
   await page.context().close();
 }
 
+// --- Half a screen: rows are cards, and nothing is cut.
+
+for (const colorScheme of ["light", "dark"]) {
+  const page = await open({ colorScheme, viewport: { width: 820, height: 900 } });
+  for (const [name, path] of Object.entries(pages)) {
+    await go(page, path);
+    const over = await page.evaluate(() => [document.documentElement, ...document.querySelectorAll(".scroll")].filter((one) => one.scrollWidth > one.clientWidth + 1).length);
+    check(over === 0, `${name} is cut at 820 pixels`);
+  }
+  await page.context().close();
+}
+
 // --- A phone.
 
 {
@@ -106,6 +118,9 @@ for (const colorScheme of ["light", "dark"]) {
     await go(page, path);
     const over = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
     check(over <= 0, `${name} is ${over} pixels wider than a phone`);
+    await page.evaluate(axe);
+    const { violations } = await page.evaluate(() => window.axe.run({ runOnly: ["target-size"] }));
+    check(violations.length === 0, `targets of ${name} are too small for a finger: ${violations.map((one) => one.nodes[0].target).join(" ")}`);
     if (pictures) await page.screenshot({ path: `${pictures}/${name}-phone.png`, fullPage: true });
   }
   await page.context().close();
@@ -292,10 +307,19 @@ for (const width of [360, 390, 700, 768, 1024, 1280]) {
   await page.getByRole("button", { name: "Release", exact: true }).click();
   await page.waitForURL(/released=/, { waitUntil: "domcontentloaded" });
   check((await api("GET", `/api/v1/leases/${lease.id}`)).state === "released", "the lease is not released");
+  await page.getByRole("button", { name: "Take it back" }).click();
+  await page.waitForURL(/undone=/, { waitUntil: "domcontentloaded" });
+  check((await api("GET", `/api/v1/leases/${lease.id}`)).state === "handed", "the lease is not taken back");
   const two = (await api("POST", "/api/v1/leases", { names: ["one-of-two", "two-of-two"] })).leases;
   await go(page, "/leases?sort=-granted");
+  const release = page.locator("button[data-chosen]");
+  check(await release.isDisabled(), "nothing is chosen, but the button works");
+  await page.getByLabel("All on this page").check();
+  const boxes = await page.locator("input[name=id]").count();
+  check(await release.innerText() === `Release ${boxes} leases`, `all are chosen, but the button says ${await release.innerText()}`);
+  await page.getByLabel("All on this page").uncheck();
   for (const { id } of two) await page.locator(`input[value="${id}"]`).check();
-  await page.getByRole("button", { name: "Release the chosen leases" }).click();
+  await page.getByRole("button", { name: "Release 2 leases" }).click();
   await page.waitForURL(/released=/, { waitUntil: "domcontentloaded" });
   for (const { id } of two) check((await api("GET", `/api/v1/leases/${id}`)).state === "released", "a chosen lease is not released");
   await page.getByRole("button", { name: /Log out/ }).click();

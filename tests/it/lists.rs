@@ -415,7 +415,7 @@ fn console_finds_ended_leases_beyond_its_first_page() {
             .iter()
             .filter(|id| html.contains(&format!("/leases/{id}\"")));
         found.extend(here.cloned());
-        let Some((link, _)) = html.split_once("\">Next page") else {
+        let Some((link, _)) = html.split_once("\" rel=\"next\">Next page") else {
             break;
         };
         path = link.rsplit_once("href=\"").unwrap().1.replace("&#38;", "&");

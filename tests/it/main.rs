@@ -51,6 +51,7 @@ mod library;
 mod limits;
 mod lists;
 mod logs;
+mod lost_page;
 mod lost_record;
 mod mcp;
 mod metrics;

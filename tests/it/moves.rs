@@ -183,7 +183,7 @@ fn trying_tells_of_the_move_and_folds_rare_fields() {
 #[test]
 fn settings_of_preference_and_names_are_listed() {
     let world = World::new();
-    let page = world.page("/config");
+    let page = world.page("/config?all=yes");
     for key in ["prefer_span", "gone_after", "names_idle"] {
         assert!(
             page.contains(&format!("<code>{key}</code>")),

@@ -180,8 +180,10 @@ fn the_process_on_an_address_is_named() {
     let occupant = occupant(place.ports[0]);
     let path = format!("/ports/tcp/{}", place.ports[0]);
     let page = server.web("GET", &path, &[BROWSER]).body;
-    let said = format!("(pid {}), listening, uid ", occupant.0.id());
-    assert!(page.contains(&said), "{page}");
+    let said = format!("(pid {}), listening, ", occupant.0.id());
+    let user = page.split(&said).nth(1);
+    let user = user.unwrap_or_else(|| panic!("{said}: {page}"));
+    assert!(user.split('<').next().unwrap().contains("uid "), "{page}");
 }
 
 #[test]
@@ -212,6 +214,70 @@ fn interface_counts_wildcard_leases_as_the_list_does() {
     let said = "<a href=\"/leases?interface=lo\">1 lease</a> on its own addresses, \
                 <a href=\"/leases?interface=any\">2 leases</a> on every interface";
     assert!(page.contains(said), "{page}");
+}
+
+#[test]
+fn words_above_the_leases_are_true_of_them() {
+    let place = Place::with_ports(60);
+    let server = place.serve();
+    let names: Vec<String> = (0..55).map(|number| format!("n{number}")).collect();
+    assert_eq!(server.allocate(&json!({"names": names})).status, 201);
+    let page = |path: &str| server.web("GET", path, &[BROWSER]).body;
+    for (path, said) in [
+        ("/leases", ">56 living, those in trouble first<"),
+        (
+            "/leases?name=n7",
+            ">1 of 56 living, those in trouble first<",
+        ),
+        (
+            "/leases?q=nowhere",
+            ">0 of 56 living, those in trouble first<",
+        ),
+        ("/leases?sort=-port", ">56 living, by port, descending<"),
+        (
+            "/leases?state=ended",
+            ">0 ended on this page, newest first<",
+        ),
+    ] {
+        let page = page(path);
+        assert!(page.contains(said), "{path}: no {said}: {page}");
+    }
+    let first = page("/leases?rows=50&sort=port");
+    assert!(first.contains("Rows 1 to 50 of 56"), "{first}");
+    assert!(!first.contains("Previous page") && first.contains("Next page"));
+    let second = page("/leases?rows=50&sort=port&page=2");
+    assert!(second.contains("Rows 51 to 56 of 56"), "{second}");
+    assert_eq!(second.matches("<tr id=\"lease-").count(), 6);
+    assert!(
+        second.contains("href=\"/leases?rows=50&#38;sort=port\""),
+        "{second}"
+    );
+}
+
+#[test]
+fn labels_and_choice_of_all_are_in_the_list() {
+    let place = Place::with_ports(3);
+    let server = place.serve();
+    let hostile = "<script>alert(1)</script>\"'&\u{202e}";
+    let wanted = json!({"name": "web", "labels": {"team": hostile}});
+    assert_eq!(server.allocate(&wanted).status, 201);
+    let cookie = cookie(&server);
+    let page = |path: &str, cookie: &str| server.web("GET", path, &[("Cookie", cookie)]).body;
+    let list = page("/leases?name=web", &cookie);
+    assert!(list.contains("team=&#60;script&#62;alert(1)"), "{list}");
+    assert!(!list.contains("<script>alert") && !list.contains('\u{202e}'));
+    assert!(
+        list.contains("href=\"/leases?name=web&#38;choose=all\""),
+        "{list}"
+    );
+    assert!(!list.contains(" checked"), "{list}");
+    let all = page("/leases?name=web&choose=all", &cookie);
+    assert!(all.contains("aria-label=\"Choose "), "{all}");
+    assert!(all.contains(" checked"), "{all}");
+    assert!(
+        !page("/leases?choose=all", "").contains(" checked"),
+        "without a login"
+    );
 }
 
 #[test]

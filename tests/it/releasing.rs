@@ -160,6 +160,114 @@ fn pages_of_leases_ask_before_they_release() {
     assert_eq!(said(&page), told);
 }
 
+/// The form that takes a release back, as its target and its fields.
+fn undo(page: &Answer) -> (String, String) {
+    let form = page.body.split_once("class=\"outcome\">");
+    let form = form.and_then(|(_, rest)| rest.split_once("<form method=\"post\" action=\""));
+    let form = form.and_then(|(_, rest)| rest.split_once("</form>"));
+    let (form, _) = form.unwrap_or_else(|| panic!("no offer: {page:?}"));
+    let (action, fields) = form.split_once('"').unwrap();
+    let values = fields.split("name=\"id\" value=\"").skip(1);
+    let ids = values.map(|rest| format!("id={}&", rest.split('"').next().unwrap()));
+    (action.to_owned(), ids.collect::<String>() + "back=")
+}
+
+#[test]
+fn release_of_a_running_program_is_taken_back() {
+    let place = Place::with_ports(3);
+    let server = place.serve();
+    let cookie = cookie(&server);
+    let (program, web) = running(&place, &server, "web");
+    let id = web["id"].as_str().unwrap();
+    let path = format!("/leases/{id}/release");
+    let done = send(&server, &path, &cookie, "force=1");
+    let page = server.web("GET", &target(&done), &[("Cookie", &cookie)]);
+    let (action, fields) = undo(&page);
+    assert_eq!(action, format!("/leases/{id}/undo"));
+    let others = server.web("GET", &target(&done), &[]);
+    assert!(!others.body.contains(&action), "{others:?}");
+    assert_eq!(send(&server, &action, "a=b", &fields).status, 401);
+    assert_eq!(server.web("GET", &action, &[]).status, 405);
+
+    let done = send(&server, &action, &cookie, &fields);
+    assert_eq!(done.status, 303, "{done:?}");
+    let page = server.web("GET", &target(&done), &[("Cookie", &cookie)]);
+    let (port, pid) = (&web["port"], program.0.id());
+    let told = format!("Leased again: {port}/tcp to python3 (pid {pid}).");
+    assert_eq!(said(&page), told);
+    let lease = server.get(&format!("/api/v1/leases/{id}")).json();
+    assert_eq!(lease["state"], "active", "{lease}");
+    assert_eq!(lease["owner"]["pid"], pid, "{lease}");
+    assert_eq!(lease["name"], "web");
+    let again = send(&server, &action, &cookie, &fields);
+    assert_eq!(again.status, 303, "twice is as once: {again:?}");
+    // It is kept for its name when the program ends, as before.
+    drop(program);
+    eventually("the name keeps the port", || {
+        (state(&server, &web) == "reserved").then_some(())
+    });
+}
+
+#[test]
+fn releases_of_idle_leases_are_taken_back_together() {
+    let place = Place::with_ports(3);
+    let server = place.serve();
+    let cookie = cookie(&server);
+    let leases = [idle(&server, "a"), idle(&server, "b")];
+    let ids = leases.each_ref().map(|lease| lease["id"].as_str().unwrap());
+    let form = format!("back=%3Fq%3Da&id={}&id={}", ids[0], ids[1]);
+    let done = send(&server, "/leases/release", &cookie, &form);
+    let page = server.web("GET", &target(&done), &[("Cookie", &cookie)]);
+    assert!(page.body.contains("Take them back"), "{page:?}");
+    assert!(
+        page.body.contains("name=\"back\" value=\"?q=a\""),
+        "{page:?}"
+    );
+    let (action, fields) = undo(&page);
+    let done = send(&server, &action, &cookie, &fields);
+    let list = target(&done);
+    assert!(list.starts_with("/leases?undone="), "{list}");
+    let page = server.web("GET", &list, &[("Cookie", &cookie)]);
+    let [a, b] = leases.each_ref().map(|lease| &lease["port"]);
+    assert_eq!(said(&page), format!("Leased again: {a}/tcp and {b}/tcp."));
+    assert_eq!(
+        leases.each_ref().map(|lease| state(&server, lease)),
+        ["handed", "handed"]
+    );
+}
+
+#[test]
+fn release_is_not_taken_back_from_those_who_came_after() {
+    let place = Place::with_ports(2);
+    let server = place.serve();
+    let cookie = cookie(&server);
+    let [first, second] = ["a", "b"].map(|name| idle(&server, name));
+    let path =
+        |lease: &Value, what: &str| format!("/leases/{}/{what}", lease["id"].as_str().unwrap());
+    for lease in [&first, &second] {
+        send(&server, &path(lease, "release"), &cookie, "");
+    }
+    // Its name has another port, and its port another lease.
+    let elsewhere = server.allocate(&json!({"name": "a", "port": second["port"]}));
+    assert_eq!(elsewhere.status, 201, "{elsewhere:?}");
+    let refused = send(&server, &path(&first, "undo"), &cookie, "");
+    assert!(refused.body.contains("name_taken"), "{refused:?}");
+    let refused = send(&server, &path(&second, "undo"), &cookie, "");
+    assert!(refused.body.contains("port_leased"), "{refused:?}");
+    let moved = elsewhere.json()["leases"][0].clone();
+    send(&server, &path(&moved, "release"), &cookie, "");
+    // A program of the same user has the port now. It could claim a lease that waits for a listener, but
+    // not one that was kept for its name alone.
+    let kept = server.allocate(&json!({"name": "c", "port": first["port"], "reserve": true}));
+    let kept = kept.json()["leases"][0].clone();
+    send(&server, &path(&kept, "release"), &cookie, "");
+    let _outsider =
+        crate::support::occupant(u16::try_from(first["port"].as_u64().unwrap()).unwrap());
+    let refused = send(&server, &path(&kept, "undo"), &cookie, "");
+    assert!(refused.body.contains("port_in_use"), "{refused:?}");
+    assert_eq!(state(&server, &kept), "released");
+}
+
 #[test]
 fn pages_tell_folders_apart_and_open_services() {
     let place = Place::with_ports(3);

@@ -132,8 +132,9 @@ fn names(told: &str, outsiders: &[Occupant]) -> bool {
 }
 
 /// Addresses that name the outsider to viewers who may see it.
-fn named_to_root(lost: u16, busy: u16, allocation: &str) -> Vec<String> {
+fn named_to_root(lost: u16, busy: u16, allocation: &str, lease: &str) -> Vec<String> {
     vec![
+        format!("/leases/{lease}"),
         "/".to_owned(),
         "/leases".to_owned(),
         "/conflicts".to_owned(),
@@ -159,7 +160,6 @@ fn named_to_no_viewer(lost: u16, lease: &str) -> Vec<String> {
         "/map".to_owned(),
         "/status".to_owned(),
         "/interfaces".to_owned(),
-        format!("/leases/{lease}"),
         format!("/try?port={lost}"),
         format!("/search?q={lost}"),
         "/api/v1/leases".to_owned(),
@@ -231,7 +231,7 @@ fn the_processes_of_another_user_have_no_name() {
 
     let snapshot = server.api("POST", "/api/v1/snapshots", Some(&json!({})));
     assert_eq!(snapshot.status, 201, "{snapshot:?}");
-    for path in named_to_root(lost, busy, allocation) {
+    for path in named_to_root(lost, busy, allocation, lease) {
         let told = get(&server, ROOT, &path);
         assert!(names(&told, &outsiders), "root is not told: {path}: {told}");
         let told = get(&server, USER, &path);

@@ -202,7 +202,10 @@ mod tests {
             assert!(page.contains(path), "{path}");
             operations += entries(methods).count();
         }
-        assert_eq!(page.matches("<article").count(), operations);
+        assert_eq!(
+            page.matches("<div class=\"operation\" id=").count(),
+            operations
+        );
         // Examples are code as a whole.
         let parts = page.split("<pre");
         let mut texts = parts.map(|part| part.split_once("</pre>").map_or(part, |(_, text)| text));

@@ -5,6 +5,7 @@ use crate::api::attempts::AttemptQuery;
 use crate::dashboard::frame::Params;
 use crate::dashboard::part::badge::Badge;
 use crate::dashboard::part::form::Field;
+use crate::dashboard::part::rows;
 use crate::domain::attempt::Outcome;
 use crate::domain::words::words_of;
 
@@ -98,6 +99,7 @@ pub(super) fn fields(face: &AppState, params: &Params) -> Vec<Field> {
         text("since", "Since", "7d or a date"),
         text("until", "Until", "1h or a date"),
     ];
+    fields.push(rows::field(params));
     if params.get("allocation").is_some() {
         fields.push(text("allocation", "Allocation", ""));
     }

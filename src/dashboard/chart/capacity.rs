@@ -3,7 +3,7 @@
 use super::{LENGTH, Series};
 use crate::dashboard::frame::Params;
 use crate::domain::attempt::printable;
-use crate::domain::words::{counted, grouped};
+use crate::domain::words::grouped;
 use crate::engine::capacity::{Capacity, Place, Shares};
 
 /// Least length of a part in thousandths of a bar, so that one port of many is visible.
@@ -34,8 +34,6 @@ pub const KINDS: [Series; 5] = [
 #[derive(Debug, Clone)]
 pub struct PoolBars {
     pub name: String,
-    /// "101 ports".
-    pub ports: String,
     pub href: String,
     /// The bar for all addresses of the pool, or the reason why it is not known.
     pub whole: Result<Bar, String>,
@@ -55,6 +53,8 @@ pub struct Bar {
     /// The map of the interface, or the leases of the pool.
     pub href: Option<String>,
     pub free: u32,
+    /// Number of all ports.
+    pub all: u32,
     /// Empty parts are left out.
     pub parts: Vec<Part>,
 }
@@ -71,11 +71,9 @@ pub struct Part {
 /// The bars of a pool.
 pub fn bars(pool: &Capacity) -> PoolBars {
     let name = printable(&pool.pool);
-    let ports = pool.whole.as_ref().map_or(0, |place| place.shares.all());
     let whole = pool.whole.as_ref().map_err(|why| printable(why));
     let interfaces = pool.interfaces.iter();
     PoolBars {
-        ports: counted(ports, "port"),
         href: leases_of(&name),
         whole: whole.map(|place| Bar::of(&name, addresses(place), place)),
         interfaces: interfaces
@@ -108,7 +106,32 @@ fn addresses(place: &Place) -> String {
     printable(&addresses.join(", "))
 }
 
+/// The interfaces that any of the pools has a bar for, each once.
+pub fn interfaces(pools: &[PoolBars]) -> Vec<&str> {
+    let bars = pools.iter().flat_map(|pool| &pool.interfaces);
+    let mut names: Vec<&str> = Vec::new();
+    for bar in bars {
+        if !names.contains(&&*bar.on) {
+            names.push(&bar.on);
+        }
+    }
+    names
+}
+
+impl PoolBars {
+    /// The bar of one interface. `None` if the pool has no address there.
+    pub fn on(&self, interface: &str) -> Option<&Bar> {
+        self.interfaces.iter().find(|bar| bar.on == interface)
+    }
+}
+
 impl Bar {
+    /// Number of ports of one kind.
+    pub fn count(&self, kind: &Series) -> u32 {
+        let part = self.parts.iter().find(|part| part.kind == *kind);
+        part.map_or(0, |part| part.count)
+    }
+
     fn of(what: &str, on: String, place: &Place) -> Self {
         let parts = parts(&place.shares);
         let said: Vec<String> = parts
@@ -126,6 +149,7 @@ impl Bar {
             says,
             href: is_named.then(|| map.link("/map")),
             free: place.shares.free,
+            all: place.shares.all(),
             on,
             parts,
         }
@@ -222,6 +246,30 @@ mod tests {
         assert_eq!(bar.title, format!("Pool web: {said}"));
         let places: Vec<(u32, u32)> = bar.parts.iter().map(|part| (part.x, part.width)).collect();
         assert_eq!(places, [(0, 6), (6, 6), (12, 988)]);
+    }
+
+    #[test]
+    fn each_interface_is_a_column_once() {
+        let on = |interface: &str, free| Place {
+            interface: interface.into(),
+            ..place(Shares {
+                free,
+                ..Shares::default()
+            })
+        };
+        let pool = |interfaces| Capacity {
+            pool: "web".into(),
+            whole: Ok(on("", 8)),
+            interfaces,
+        };
+        let pools = [
+            bars(&pool(vec![on("lan0", 8), on("lan1", 92)])),
+            bars(&pool(vec![on("lan1", 3)])),
+        ];
+        assert_eq!(interfaces(&pools), ["lan0", "lan1"]);
+        assert!(pools[1].on("lan0").is_none());
+        let bar = pools[0].on("lan1").unwrap();
+        assert_eq!((bar.free, bar.all, bar.count(&KINDS[0])), (92, 92, 0));
     }
 
     #[test]

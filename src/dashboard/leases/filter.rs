@@ -1,18 +1,19 @@
 //! The filter and the order of the list of leases.
 
-use std::cmp::{Ordering, Reverse};
-
 use jiff::Timestamp;
 
+use super::order::{self, ends};
+use super::paging;
 use crate::answers::document::LeaseDocument;
 use crate::answers::leases;
 use crate::api::problem::{Code, Problem};
 use crate::dashboard::frame::Params;
 use crate::dashboard::part::badge::Badge;
 use crate::dashboard::part::form::{Choice, Field};
-use crate::dashboard::part::lease::urgency;
+use crate::dashboard::part::rows;
 use crate::domain::duration::HumanDuration;
 use crate::domain::lease::{LeaseId, State};
+use crate::domain::words::grouped;
 
 /// States of living leases, in the order of the choices.
 const LIVING: [State; 5] = [
@@ -56,6 +57,8 @@ pub(super) struct Filter {
     ends: Option<HumanDuration>,
     /// The row before the first.
     pub(super) after: Option<LeaseId>,
+    /// Maximum number of rows on a page.
+    pub(super) rows: usize,
     /// Whether ended leases are listed.
     pub(super) ended: bool,
     /// The end state asked for; `None` for all of them.
@@ -106,6 +109,7 @@ impl Filter {
         let after = params.get("after").map(str::parse).transpose();
         Ok(Self {
             params: params.clone(),
+            rows: rows::size(params),
             ends: ends.map_err(|error| wrong(format!("ends: {error}")))?,
             after: after.map_err(|_| wrong("after: this is not the id of a lease".into()))?,
             ended: is_any_end || end_state.is_some(),
@@ -143,6 +147,33 @@ impl Filter {
                 .is_none_or(|within| ends_within(lease, within, now))
     }
 
+    /// Number of rows and their order in words; `all` is the number of living leases.
+    pub(super) fn says(&self, total: usize, all: usize) -> String {
+        let count = match (self.ended, total == all) {
+            (true, _) => format!("{} ended on this page", grouped(total)),
+            (false, true) => format!("{} living", grouped(total)),
+            (false, false) => format!("{} of {} living", grouped(total), grouped(all)),
+        };
+        format!("{count}, {}", self.order())
+    }
+
+    fn order(&self) -> String {
+        let sort = self.text("sort");
+        let key = sort.trim_start_matches('-');
+        let mut columns = COLUMNS.iter();
+        let column = columns.find(|(_, known)| *known == Some(key));
+        let downwards = if sort.starts_with('-') {
+            ", descending"
+        } else {
+            ""
+        };
+        match (column, self.ended) {
+            (Some((label, _)), _) => format!("by {}{downwards}", label.to_lowercase()),
+            (None, true) => "newest first".to_owned(),
+            (None, false) => "those in trouble first".to_owned(),
+        }
+    }
+
     /// The times to choose from. A time from the address that is written in another way is a choice too.
     pub(super) fn ends_choices(&self) -> Vec<Choice> {
         let usual = ENDS.iter().find(|(word, _)| word.parse().ok() == self.ends);
@@ -161,11 +192,7 @@ impl Filter {
             Some(column) => (column, true),
             None => (sort, false),
         };
-        leases.sort_by(|one, other| {
-            let order = by(column, one, other);
-            let order = if descending { order.reverse() } else { order };
-            order.then_with(|| default_order(one, other))
-        });
+        order::sort(leases, column, descending);
     }
 
     /// Index of the first row of the page: behind the last row of the page before.
@@ -174,7 +201,12 @@ impl Filter {
         if self.ended {
             return 0;
         }
-        let Some(after) = self.after else { return 0 };
+        let Some(after) = self.after else {
+            let page: usize = self.text("page").parse().unwrap_or(1);
+            // A list that became shorter ends with the page that is its last one now.
+            let last = sorted.len().saturating_sub(1) / self.rows.max(1);
+            return page.saturating_sub(1).min(last) * self.rows;
+        };
         let last = sorted.iter().position(|lease| lease.id == after);
         // If that row ended meanwhile, the page begins near its old index.
         let row: usize = self.text("row").parse().unwrap_or(0);
@@ -198,7 +230,7 @@ impl Filter {
             } else {
                 ((now == reversed).then_some("descending"), key)
             };
-            let params = self.params.without("after").without("row");
+            let params = paging::first(&self.params);
             Column {
                 label,
                 href: Some(params.with("sort", next).link("/leases")),
@@ -209,39 +241,9 @@ impl Filter {
     }
 }
 
-fn default_order(one: &LeaseDocument, other: &LeaseDocument) -> Ordering {
-    let key = |lease: &LeaseDocument| (urgency(lease.state), Reverse(lease.id));
-    key(one).cmp(&key(other))
-}
-
-fn by(column: &str, one: &LeaseDocument, other: &LeaseDocument) -> Ordering {
-    // Leases without an end, a name or an owner come last.
-    let owner = |lease: &LeaseDocument| lease.owner.as_ref().map(|owner| owner.command.clone());
-    match column {
-        "port" => (one.port, one.protocol).cmp(&(other.port, other.protocol)),
-        "name" => none_last(one.name.as_ref(), other.name.as_ref()),
-        "state" => one.state.as_str().cmp(other.state.as_str()),
-        "owner" => none_last(owner(one), owner(other)),
-        "pool" => one.pool.cmp(&other.pool),
-        "granted" => one.granted_at.cmp(&other.granted_at),
-        "ends" => none_last(ends(one), ends(other)),
-        _ => Ordering::Equal,
-    }
-}
-
-/// The first deadline of a lease.
-fn ends(lease: &LeaseDocument) -> Option<Timestamp> {
-    let deadlines = [lease.claim_by, lease.expires_at];
-    deadlines.into_iter().flatten().min()
-}
-
 fn ends_within(lease: &LeaseDocument, within: HumanDuration, now: Timestamp) -> bool {
     let last = now.saturating_add(within.0).unwrap_or(Timestamp::MAX);
     ends(lease).is_some_and(|end| end <= last)
-}
-
-fn none_last<T: Ord>(one: Option<T>, other: Option<T>) -> Ordering {
-    (one.is_none(), one).cmp(&(other.is_none(), other))
 }
 
 fn says(lease: &LeaseDocument, words: &str) -> bool {
@@ -267,88 +269,4 @@ fn says(lease: &LeaseDocument, words: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use strum::VariantArray;
-
-    use super::*;
-    use crate::domain::lease::tests_support::lease;
-    use crate::host::clock::Clock;
-
-    fn documents() -> Vec<LeaseDocument> {
-        let mut leases = [20_002, 20_000, 20_001].map(lease);
-        leases[2].state = State::Lost;
-        leases[1].name = Some("web".parse().unwrap());
-        let clock = Clock::manual();
-        let after = |seconds| Some(clock.boot().after(Duration::from_secs(seconds)));
-        (leases[0].claim_by, leases[0].expires) = (after(600), after(3600));
-        leases[2].expires = after(3600);
-        leases
-            .iter()
-            .map(|lease| LeaseDocument::of(lease, &Clock::manual()))
-            .collect()
-    }
-
-    fn ports(query: &str) -> Vec<u16> {
-        let filter = Filter::of(&Params::parse(query)).unwrap();
-        let mut found = documents();
-        found.retain(|lease| filter.matches(lease, Timestamp::UNIX_EPOCH));
-        filter.sort(&mut found);
-        found.iter().map(|lease| lease.port.get()).collect()
-    }
-
-    #[test]
-    fn trouble_comes_first_by_default() {
-        assert_eq!(ports("")[0], 20_001);
-        assert_eq!(ports("sort=port"), [20_000, 20_001, 20_002]);
-        assert_eq!(ports("sort=-port"), [20_002, 20_001, 20_000]);
-        assert_eq!(ports("sort=name")[0], 20_000);
-    }
-
-    #[test]
-    fn each_condition_filters_rows() {
-        assert_eq!(ports("name=web"), [20_000]);
-        assert_eq!(ports("q=WEB"), [20_000]);
-        assert_eq!(ports("state=lost"), [20_001]);
-        assert_eq!(ports("q=20002"), [20_002]);
-        assert_eq!(ports("pid=1"), [0; 0]);
-        assert_eq!(ports("ends=10m"), [20_002]);
-        assert_eq!(ports("ends=1h"), [20_001, 20_002]);
-        assert_eq!(ports("ends=9m"), [0; 0]);
-    }
-
-    #[test]
-    fn page_begins_behind_the_last_row() {
-        let all = documents();
-        let params = Params::parse("").with("after", &all[1].id.to_string());
-        assert_eq!(Filter::of(&params).unwrap().begin(&all), 2);
-        assert_eq!(Filter::default().begin(&all), 0);
-    }
-
-    #[test]
-    fn page_after_an_ended_lease_begins_near_it() {
-        let all = documents();
-        let gone = LeaseId(uuid::Uuid::from_u128(7)).to_string();
-        let params = Params::parse("").with("after", &gone).with("row", "2");
-        assert_eq!(Filter::of(&params).unwrap().begin(&all), 1);
-    }
-
-    #[test]
-    fn every_state_is_a_choice_with_its_meaning() {
-        let states = states(&Params::parse("state=reserved"));
-        for state in State::VARIANTS {
-            let is = |choice: &&Choice| choice.value == state.as_str();
-            assert!(states.iter().any(|choice| is(&choice)), "no {state:?}");
-        }
-        let chosen = states.iter().find(|choice| choice.chosen).unwrap();
-        let said = "reserved: its owner is away, and the name keeps the port";
-        assert_eq!(chosen.label, said);
-    }
-
-    #[test]
-    fn unreadable_conditions_are_refused() {
-        assert!(Filter::of(&Params::parse("ends=soon")).is_err());
-        assert!(Filter::of(&Params::parse("state=gone")).is_err());
-    }
-}
+mod tests;

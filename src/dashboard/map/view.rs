@@ -22,13 +22,16 @@ pub(super) struct View {
     pub(super) as_table: bool,
     /// The chosen block.
     pub(super) block: Option<u16>,
+    /// The port by which the block was chosen.
+    pub(super) port: Option<u16>,
 }
 
 impl View {
     /// Reads a view from an address. Values that cannot be read are ignored.
     pub(super) fn of(params: &Params) -> Self {
         let number = |key: &str| params.get(key).and_then(|text| text.trim().parse().ok());
-        let of_port = number("port").map(|port: u16| port / BLOCK);
+        let port: Option<u16> = number("port");
+        let of_port = port.map(|port| port / BLOCK);
         let word = |key: &str, word: &str| params.get(key) == Some(word);
         let only = number("only").map(usize::from);
         let layer = params.get("layer").and_then(|word| word.parse().ok());
@@ -39,6 +42,7 @@ impl View {
             only: only.filter(|level| *level < LEVELS),
             as_table: word("as", "table"),
             block: of_port.or(number("block")).filter(|block| *block < BLOCKS),
+            port,
         }
     }
 

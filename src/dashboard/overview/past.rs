@@ -7,8 +7,7 @@ use crate::access::Viewer;
 use crate::api::AppState;
 use crate::api::attempts::veil_words;
 use crate::dashboard::chart::rates::{HOUR_SECONDS, HOURS, begin_of};
-use crate::domain::lease::State;
-use crate::store::{AllocationTotal, HourTotal, LateTotal, LeaseTotal, StatsFilter, StoreError};
+use crate::store::{AllocationTotal, HourTotal, LateTotal, StatsFilter, StoreError};
 
 const DAY_SECONDS: i64 = 24 * HOUR_SECONDS;
 
@@ -26,8 +25,6 @@ pub(super) struct Past {
     pub(super) attempts: Vec<HourTotal>,
     /// Outsiders found on leased ports in the last day.
     pub(super) late: LateTotal,
-    /// Number of leases that ended today because their owner had gone.
-    pub(super) orphaned: i64,
 }
 
 impl Past {
@@ -64,7 +61,6 @@ impl Past {
             ..StatsFilter::default()
         };
         let since_ms = first_hour * HOUR_SECONDS * 1000;
-        let ended = reader.lease_totals(&since(today)).await?;
         let mut late = reader.late_total(since_ms, viewer.only_user()).await?;
         if let Some(last) = &mut late.last {
             veil_words(&mut last.occupant, last.occupant_uid, viewer);
@@ -74,7 +70,6 @@ impl Past {
             allocations: reader.allocation_totals(&since(today - DAYS + 1)).await?,
             attempts: reader.hour_totals(first_hour, viewer.only_user()).await?,
             late,
-            orphaned: orphaned(&ended),
         })
     }
 
@@ -88,11 +83,4 @@ impl Past {
     pub(super) fn since(&self) -> String {
         begin_of(self.first_hour).to_string()
     }
-}
-
-fn orphaned(ended: &[LeaseTotal]) -> i64 {
-    let gone = ended
-        .iter()
-        .filter(|total| total.state == State::OwnerGone.as_str());
-    gone.map(|total| total.leases).sum()
 }

@@ -89,18 +89,18 @@ fn about(number: f64) -> String {
 fn says(random: f64, met: f64) -> String {
     let difference = random - met;
     if difference.abs() < 0.05 {
-        return "As many busy ports as random would have met: nothing saved, nothing lost."
+        return "As many refused binds as random ports would have met: nothing saved, nothing lost."
             .to_owned();
     }
     if difference < 0.0 {
         let more = about(-difference);
         return format!(
-            "{more} more busy ports met than random would have: learning saved nothing so far."
+            "{more} more refused binds than random ports would have met: learning saved nothing so far."
         );
     }
     let share = (difference / random * 100.0).floor();
     format!(
-        "{} busy ports were not met, {share:.0} % of what random would have met.",
+        "Learning avoided {} refused binds, {share:.0} % of those that random ports would have met.",
         about(difference)
     )
 }
@@ -124,7 +124,7 @@ mod tests {
         let view = saved(96.4, 3);
         assert_eq!(
             view.says,
-            "93 busy ports were not met, 96 % of what random would have met."
+            "Learning avoided 93 refused binds, 96 % of those that random ports would have met."
         );
         let counted = "From 1,200 allocations of the last 7 days in pools default and web";
         assert!(view.counted.starts_with(counted), "{}", view.counted);

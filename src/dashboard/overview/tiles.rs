@@ -36,7 +36,7 @@ pub(super) fn tiles(facts: &Facts<'_>) -> Vec<Tile> {
     tiles.extend(free(facts.capacities));
     tiles.push(conflicts(facts.past));
     tiles.push(expiring(facts.leases, facts.boot));
-    tiles.push(owners_away(facts.leases, facts.past));
+    tiles.push(owners_away(facts.leases));
     tiles.push(health(facts.checks));
     tiles
 }
@@ -117,17 +117,11 @@ fn expiring(leases: &[Arc<Lease>], now: BootTime) -> Tile {
 }
 
 /// Leases kept for their names. Leases without a name end with their owners.
-fn owners_away(leases: &[Arc<Lease>], past: &Past) -> Tile {
+fn owners_away(leases: &[Arc<Lease>]) -> Tile {
     Tile {
         label: "Owners away".to_owned(),
         value: grouped(in_state(leases, State::Reserved)),
-        note: match past.orphaned {
-            0 => "their names keep the ports".to_owned(),
-            ended => format!(
-                "names keep the ports; without a name {} ended today",
-                counted(ended, "lease")
-            ),
-        },
+        note: "their names keep the ports".to_owned(),
         href: "/leases?state=reserved".to_owned(),
         ..Tile::default()
     }
@@ -147,8 +141,8 @@ fn health(checks: &[Check]) -> Tile {
     let (value, note) = match (checks.len(), wrong.is_empty()) {
         (0, _) => ("No answer", "the record does not answer".to_owned()),
         (_, true) => ("Good", format!("all of {}", counted(well, "check"))),
-        _ if failed => ("Not well", format!("look at: {}", wrong.join(", "))),
-        _ => ("Look at it", format!("look at: {}", wrong.join(", "))),
+        _ if failed => ("Problem", format!("in {}", wrong.join(", "))),
+        _ => ("Warning", format!("about {}", wrong.join(", "))),
     };
     Tile {
         label: "Health".to_owned(),
@@ -186,7 +180,7 @@ mod tests {
             "{}",
             tile.note
         );
-        let tile = owners_away(&leases, &Past::default());
+        let tile = owners_away(&leases);
         assert_eq!((&*tile.value, &*tile.href), ("1", "/leases?state=reserved"));
         assert_eq!(tile.label, "Owners away");
     }
@@ -260,7 +254,7 @@ mod tests {
         assert!(!health(&checks).alarming);
         checks[1].condition = Condition::Fail;
         let tile = health(&checks);
-        assert_eq!((&*tile.value, &*tile.note), ("Not well", "look at: disk"));
+        assert_eq!((&*tile.value, &*tile.note), ("Problem", "in disk"));
         assert!(tile.alarming && health(&[]).alarming);
     }
 }

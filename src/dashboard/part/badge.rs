@@ -97,8 +97,8 @@ impl Badge {
     pub const fn health(condition: Condition) -> Self {
         match condition {
             Condition::Ok => Self::new(Tone::Good, "ok"),
-            Condition::Warn => Self::new(Tone::Warning, "look at it"),
-            Condition::Fail => Self::new(Tone::Bad, "not well"),
+            Condition::Warn => Self::new(Tone::Warning, "warning"),
+            Condition::Fail => Self::new(Tone::Bad, "problem"),
         }
     }
 

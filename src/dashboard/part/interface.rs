@@ -1,10 +1,11 @@
 //! Interfaces in words.
 
-use crate::answers::document::InterfaceDocument;
+use crate::answers::document::{InterfaceAddressDocument, InterfaceDocument};
 
-/// The kind of an interface.
-pub const fn kind(interface: &InterfaceDocument) -> &'static str {
-    kind_of(interface.loopback, interface.is_virtual)
+/// The addresses of an interface without the link-local ones, which have a zone.
+pub fn usual(interface: &InterfaceDocument) -> impl Iterator<Item = &InterfaceAddressDocument> {
+    let addresses = interface.addresses.iter();
+    addresses.filter(|address| !address.address.contains('%'))
 }
 
 /// The kind of an interface with these flags.

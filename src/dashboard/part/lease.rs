@@ -4,10 +4,12 @@ use jiff::Timestamp;
 
 use super::badge::Badge;
 use super::moved::MoveNote;
+use super::user;
 use crate::access::Viewer;
 use crate::answers::document::LeaseDocument;
 use crate::answers::leases;
 use crate::dashboard::format::UNSET;
+use crate::dashboard::frame::Params;
 use crate::domain::address::host_with_port;
 use crate::domain::attempt::printable;
 use crate::domain::lease::{Guard, Handover, State};
@@ -23,7 +25,14 @@ pub struct LeaseRow {
     pub taken_by: Option<String>,
     /// Whether the reader can choose the lease to be released.
     pub choosable: bool,
+    /// Whether it is chosen already.
+    pub chosen: bool,
+    /// The user, if it is another one than the viewer.
+    pub user: Option<String>,
 }
+
+/// Maximum number of labels in a row.
+const LABELS: usize = 3;
 
 /// The end of a living lease.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,9 +49,11 @@ impl LeaseRow {
     pub fn of(lease: LeaseDocument, viewer: &Viewer) -> Self {
         Self {
             open: viewer.sees(lease.uid),
+            user: other_user(lease.uid, viewer),
             lease: leases::shown(lease, viewer),
             taken_by: None,
             choosable: false,
+            chosen: false,
         }
     }
 
@@ -58,9 +69,10 @@ impl LeaseRow {
     /// The trouble of a lost or degraded lease.
     pub fn trouble(&self) -> Option<String> {
         match self.lease.state {
-            State::Lost => Some(match &self.taken_by {
-                Some(who) => format!("taken by {}", printable(who)),
-                None => "taken by another program".to_owned(),
+            State::Lost => Some(match (&self.taken_by, self.outsiders()) {
+                (Some(who), _) => format!("taken by {}", printable(who)),
+                (None, Some(who)) => format!("taken by {who}"),
+                (None, None) => "taken by another program".to_owned(),
             }),
             State::Degraded => Some(self.lease.state.describe().to_owned()),
             _ => self.outsiders().map(|who| format!("beside it: {who}")),
@@ -85,16 +97,33 @@ impl LeaseRow {
         self.moved().filter(|note| note.is_displaced)
     }
 
+    /// The first labels as `key=value`, and the number of further ones.
+    pub fn labels(&self) -> (Vec<String>, usize) {
+        let labels = self.lease.labels.iter().take(LABELS);
+        let labels = labels.map(|(key, value)| printable(&format!("{key}={value}")));
+        (
+            labels.collect(),
+            self.lease.labels.len().saturating_sub(LABELS),
+        )
+    }
+
     /// The folder that the name belongs to.
     pub fn folder(&self) -> Option<String> {
         let folder = self.lease.directory.as_ref()?;
         Some(printable(&folder.display().to_string()))
     }
 
+    /// The leases of the same folder.
+    pub fn of_folder(&self) -> String {
+        let folder = self.folder().unwrap_or_default();
+        Params::default().with("q", &folder).link("/leases")
+    }
+
     /// Address for a browser. `None` for UDP, and while the owner is away.
     pub fn url(&self) -> Option<&str> {
         let may_open = self.lease.protocol == Protocol::Tcp && self.lease.may_be_listened_on();
-        may_open.then_some(&*self.lease.url)
+        let url = may_open.then_some(&*self.lease.url);
+        url.filter(|url| is_web_address(url))
     }
 
     /// Bind addresses without the port, which has a column of its own.
@@ -109,8 +138,11 @@ impl LeaseRow {
     /// Stands in the place of an owner that is missing or hidden.
     pub fn no_owner(&self) -> String {
         match self.lease.state {
-            _ if !self.open => format!("uid {}", self.lease.uid),
-            State::Reserved => "away".to_owned(),
+            _ if !self.open => match &self.user {
+                Some(user) => user.clone(),
+                None => format!("uid {}", self.lease.uid),
+            },
+            State::Reserved | State::Lost => "away".to_owned(),
             state if state.is_ended() => UNSET.to_owned(),
             _ => "none yet".to_owned(),
         }
@@ -118,6 +150,12 @@ impl LeaseRow {
 
     pub const fn guard_means(&self) -> &'static str {
         match self.lease.guard {
+            Guard::Hold if matches!(self.lease.state, State::Lost) => {
+                "portbook's socket is bound, but another program listens on the port"
+            }
+            _ if matches!(self.lease.state, State::Lost) => {
+                "nothing keeps the port now: another program has it"
+            }
             Guard::Hold => "portbook holds the port with a bound socket",
             Guard::Owner => "the owner's own socket holds the port",
             Guard::None => "only the books keep the port: programs that do not ask can take it",
@@ -146,6 +184,21 @@ impl LeaseRow {
             _ => Ends::Otherwise("when released"),
         }
     }
+}
+
+/// The user of a lease that the viewer sees as another one, by name if it has one.
+fn other_user(uid: u32, viewer: &Viewer) -> Option<String> {
+    let is_other = viewer.asker().uid != uid;
+    is_other.then(|| user::called(uid))
+}
+
+/// Whether a link to an address opens a page of a host and nothing else.
+pub fn is_web_address(url: &str) -> bool {
+    let host = ["http://", "https://"]
+        .iter()
+        .find_map(|scheme| url.strip_prefix(scheme));
+    let is_of_host = |letter: char| letter.is_ascii_alphanumeric() || ".:-_[]%".contains(letter);
+    host.is_some_and(|host| !host.is_empty() && host.chars().all(is_of_host))
 }
 
 /// An address without its port.
@@ -177,61 +230,4 @@ pub mod tests_support {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::tests_support::row;
-    use super::*;
-    use crate::domain::lease::tests_support::lease;
-    use crate::domain::precedence::Moved;
-    use crate::domain::reason::Reason;
-    use crate::host::clock::Clock;
-
-    #[test]
-    fn addresses_have_no_port() {
-        assert_eq!(bare("0.0.0.0:20000"), "0.0.0.0");
-        assert_eq!(bare("[::]:20000"), "::");
-        assert_eq!(bare("[fe80::1%eth0]:1"), "fe80::1%eth0");
-    }
-
-    #[test]
-    fn owner_is_away_while_its_lease_lives() {
-        let told = |state| {
-            let mut lease = lease(20_000);
-            lease.state = state;
-            row(&lease).no_owner()
-        };
-        assert_eq!(told(State::Reserved), "away");
-        assert_eq!(told(State::Handed), "none yet");
-        assert_eq!(told(State::Unclaimed), "–");
-    }
-
-    #[test]
-    fn other_users_do_not_see_the_reason_of_a_move() {
-        let mut moved = lease(20_001);
-        moved.moved = Some(Moved {
-            from: lease(20_000).port,
-            to: moved.port,
-            reason: Reason::InUse,
-            by: Some("node (pid 7)".into()),
-            since: None,
-            whose: None,
-        });
-        let why = row(&moved).instead_of().unwrap().why;
-        assert_eq!(why, "in use by node (pid 7)");
-        let document = LeaseDocument::of(&moved, &Clock::manual());
-        let others = LeaseRow::of(document, &Viewer::Reader { of: 7 });
-        assert_eq!(others.moved(), None);
-    }
-
-    #[test]
-    fn first_deadline_is_the_end() {
-        let clock = Clock::manual();
-        let after = |seconds| std::time::Duration::from_secs(seconds);
-        let mut lease = lease(20_000);
-        assert_eq!(row(&lease).ends(), Ends::Otherwise("when released"));
-        lease.claim_by = Some(clock.boot().after(after(600)));
-        lease.expires = Some(clock.boot().after(after(60)));
-        assert_eq!(row(&lease).ends(), Ends::At(clock.now() + after(60)));
-        lease.expires = None;
-        assert_eq!(row(&lease).ends(), Ends::ClaimBy(clock.now() + after(600)));
-    }
-}
+mod tests;

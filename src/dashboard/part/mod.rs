@@ -12,3 +12,5 @@ pub mod lease;
 pub mod left_out;
 pub mod moved;
 pub mod precedence;
+pub mod rows;
+pub mod user;

@@ -7,16 +7,17 @@ use crate::answers::document::OccupantDocument;
 use crate::answers::ports::Socket;
 use crate::api::AppState;
 use crate::dashboard::part::badge::{Badge, Tone};
+use crate::dashboard::part::user;
 use crate::domain::address::BindAddress;
 use crate::domain::attempt::{SocketState, printable};
-use crate::domain::lease::Lease;
+use crate::domain::lease::{Lease, State};
 use crate::domain::relation::Relation;
 use crate::host::interface::Snapshot;
 
-/// One address of the host.
+/// Addresses of the host on which the port is in one state.
 #[derive(Debug)]
 pub(super) struct AddressRow {
-    pub(super) address: BindAddress,
+    pub(super) addresses: Vec<BindAddress>,
     pub(super) state: Badge,
     pub(super) who: String,
 }
@@ -31,15 +32,28 @@ pub(super) fn addresses(
     let Ok(host) = face.service.interfaces().current() else {
         return Vec::new();
     };
-    let row = |address: BindAddress| {
-        let (state, who) = state_on(&address, leases, sockets, viewer);
-        AddressRow {
-            address,
-            state,
-            who,
+    let told = bind_addresses(&host).map(|address| {
+        let told = state_on(&address, leases, sockets, viewer);
+        (address, told)
+    });
+    rows(told)
+}
+
+/// One row for all addresses of which the same is true, in the order of their first ones.
+pub(super) fn rows(told: impl Iterator<Item = (BindAddress, (Badge, String))>) -> Vec<AddressRow> {
+    let mut rows: Vec<AddressRow> = Vec::new();
+    for (address, (state, who)) in told {
+        let mut alike = rows.iter_mut();
+        match alike.find(|row| row.state == state && row.who == who) {
+            Some(row) => row.addresses.push(address),
+            None => rows.push(AddressRow {
+                addresses: vec![address],
+                state,
+                who,
+            }),
         }
-    };
-    bind_addresses(&host).map(row).collect()
+    }
+    rows
 }
 
 /// The wildcards, then every address.
@@ -72,7 +86,17 @@ pub(super) fn state_on(
             Some(name) if viewer.sees(lease.uid) => format!("lease {name}"),
             _ => format!("a lease of uid {}", lease.uid),
         };
-        return (Badge::lease(lease.state), who);
+        if lease.state != State::Lost {
+            return (Badge::lease(lease.state), who);
+        }
+        let mut sockets = sockets.iter();
+        return match sockets.find(|socket| listens_on(socket, address)) {
+            Some(socket) => (Badge::lease(lease.state), whose(socket, viewer)),
+            None => (
+                Badge::new(Tone::Waiting, "not taken"),
+                format!("{who}; the other program does not listen here"),
+            ),
+        };
     }
     let free = Badge::new(Tone::Good, "free");
     let mut sockets = sockets.iter();
@@ -86,12 +110,16 @@ pub(super) fn state_on(
     }
 }
 
+fn listens_on(socket: &Socket, address: &BindAddress) -> bool {
+    socket.entry.state == SocketState::Listening && socket.entry.overlaps(address)
+}
+
 /// The process of a socket, or its user if the viewer may not see the process.
 fn whose(socket: &Socket, viewer: &Viewer) -> String {
     let entry = &socket.entry;
     let process = socket.seen_by(viewer).filter(|seen| seen.pid.is_some());
     let who = process.map_or_else(|| "a socket".to_owned(), |process| process.to_string());
-    let user = entry.uid.map(|uid| format!(", uid {uid}"));
+    let user = entry.uid.map(|uid| format!(", {}", user::called(uid)));
     format!(
         "{who}, {}{}",
         entry.state.as_str(),

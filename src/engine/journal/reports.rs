@@ -33,6 +33,13 @@ impl Journal {
         self.lease(EventKind::Granted, lease, detail);
     }
 
+    /// Reports that a release was undone.
+    pub(in crate::engine) fn taken_back(&self, lease: &Lease) {
+        tracing::info!(lease = %lease.id, port = %lease.port, uid = lease.uid, "release undone");
+        let detail = format!("{}: its release was undone", lease.pool);
+        self.lease(EventKind::Granted, lease, detail);
+    }
+
     /// Reports an ended lease. `why` is part of the event if portbook ended it before its time.
     pub(in crate::engine) fn ended(&self, lease: &Lease, why: &str, is_early: bool) {
         let ended_at = lease.ended_at.unwrap_or(lease.granted_at);

@@ -19,4 +19,5 @@ pub(super) mod survivor;
 pub(super) mod suspects;
 #[cfg(test)]
 pub(super) mod tests;
+pub(super) mod undoing;
 pub(super) mod watch;

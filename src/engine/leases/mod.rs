@@ -222,7 +222,10 @@ impl Leases {
 
     /// Enters a lease that is on record already, without a hold.
     pub(super) fn enter_recorded(&self, lease: Lease) {
-        self.state.with(|state| state.books.enter(Arc::new(lease)));
+        let is_next = self.state.with(|state| state.books.enter(Arc::new(lease)));
+        if is_next {
+            self.deadlines_moved.notify_one();
+        }
     }
 
     /// Returns the leases whose deadline has passed.

@@ -12,7 +12,7 @@ use super::engine::Engine;
 use super::exclusion::{self, Excluded};
 pub use super::keeper::descriptor::Terms;
 use super::keeper::descriptor::{self, Given};
-use super::keeper::ending;
+use super::keeper::{ending, undoing};
 use super::queue;
 use super::refusal::Refusal;
 use super::retention::{self, Limits};
@@ -69,6 +69,11 @@ impl Service {
     /// Releases a lease that its user did not ask for. Its name still knows its port.
     pub async fn take_back(&self, caller: &Caller, id: LeaseId) -> Result<(), Refusal> {
         ending::take_back(&self.0, caller, id).await
+    }
+
+    /// Undoes a release by its user within the last ten minutes: the lease goes on as it was.
+    pub async fn undo_release(&self, caller: &Caller, id: LeaseId) -> Result<Arc<Lease>, Refusal> {
+        undoing::undo_release(&self.0, caller, id).await
     }
 
     /// Makes a lease last for `ttl` from now on, or for its own lifetime if `ttl` is `None`.

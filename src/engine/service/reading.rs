@@ -14,6 +14,7 @@ use crate::domain::port::{Port, Protocol};
 use crate::domain::selector::Selector;
 use crate::engine::capacity::{self, Capacity, OnInterface};
 use crate::engine::containers;
+use crate::engine::keeper::undoing;
 use crate::engine::kin::{self, Kin};
 use crate::engine::survey::{self, Opinion, Survey};
 use crate::engine::{health, journal::Journal, measures, refusal::Refusal};
@@ -23,6 +24,11 @@ use crate::store::Store;
 use crate::telemetry::metrics::{Exposition, PortserverMetrics};
 
 impl Service {
+    /// Whether a release of a lease can still be undone.
+    pub fn can_undo_release(&self, lease: &Lease) -> bool {
+        undoing::can_be_undone(lease, self.0.clock.now())
+    }
+
     /// Returns the settings in force.
     pub fn settings(&self) -> Arc<Settings> {
         self.0.settings()

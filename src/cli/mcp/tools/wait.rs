@@ -116,6 +116,7 @@ const fn sentence(outcome: Outcome) -> &'static str {
         Outcome::Lost => "Waiting is in vain: another program has the port.",
         Outcome::Kept => "Waiting is in vain: the name keeps the port for its program.",
         Outcome::TimedOut => "The time is up, and the server does not serve yet.",
+        Outcome::Absent => "The server does not serve at this moment.",
     }
 }
 
