@@ -101,7 +101,7 @@ impl Hint {
                 Handover::Release => format!(
                     "its program ended within seconds and was not seen to listen{again}; {NOT_HELD}"
                 ),
-                _ => format!(
+                Handover::Gate => format!(
                     "its program ended within seconds and was not seen to listen{again}; {}",
                     Self::STRICT_BINDER
                 ),
