@@ -81,8 +81,9 @@ impl Transcript {
     }
 
     fn words(&mut self, text: &str) -> String {
-        let is_process = text.starts_with("| program /");
         let words: Vec<&str> = text.split_whitespace().collect();
+        let is_process =
+            matches!(words[..], ["|", "program", program, ..] if program.starts_with('/'));
         let masked = words.iter().enumerate().map(|(index, word)| {
             let before = index.checked_sub(1).map_or("", |index| words[index]);
             let after = words.get(index + 1).copied().unwrap_or_default();
