@@ -114,13 +114,10 @@ impl Daemon {
         Ok(Some(started))
     }
 
-    /// Whether its lease is none of the living ones on its port.
+    /// Whether its lease has ended.
     pub fn has_ended(&self, api: &mut Api) -> Result<bool> {
-        let path = format!("/api/v1/leases?port={}", self.port);
-        let answer = api.ask("GET", &path, None)?;
-        ensure!(answer.status == 200, "{}", answer.body);
-        let living = answer.body["leases"].as_array().context("no leases")?;
-        Ok(living.iter().all(|lease| lease["id"] != *self.lease))
+        let state = &self.read(api)?["state"];
+        Ok(*state != "handed" && *state != "active")
     }
 
     /// Its lease, which is read from the record once it has ended.
