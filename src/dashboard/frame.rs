@@ -8,11 +8,21 @@ use actix_web::dev::Payload;
 use actix_web::web::Data;
 use actix_web::{FromRequest, HttpRequest};
 
-use super::undoing::Offer;
 use crate::access::Viewer;
 use crate::api::AppState;
 use crate::api::events::latest_id;
 use crate::domain::attempt::printable;
+use crate::domain::lease::LeaseId;
+
+/// The offer to take a release back: a form below the sentence about it.
+#[derive(Debug, Clone)]
+pub struct Offer {
+    /// Target of the form.
+    pub action: String,
+    pub ids: Vec<LeaseId>,
+    /// Query of the list to return to.
+    pub back: String,
+}
 
 /// The pages of the navigation, by address.
 const PAGES: [(&str, &str); 8] = [

@@ -5,18 +5,17 @@ use askama::Template;
 
 use super::errors::PageError;
 use super::filters;
-use super::frame::{Frame, Params};
+use super::frame::{Frame, Offer, Params};
 use super::page::{Page, see};
 use super::part::lease::LeaseRow;
-use super::undoing::{self, Offer};
 use crate::access::Viewer;
 use crate::answers::document::{LeaseDocument, listener_of};
 use crate::answers::{leases, ports};
 use crate::api::AppState;
 use crate::api::problem::Problem;
-use crate::domain::attempt::Occupant;
+use crate::domain::attempt::{Occupant, printable};
 use crate::domain::lease::{Lease, LeaseId, State};
-use crate::domain::words::counted;
+use crate::domain::words::{counted, listed};
 use crate::engine::refusal::Refusal;
 
 /// Maximum number of ports that are looked up in the kernel's tables for one page.
@@ -164,7 +163,7 @@ pub(super) async fn announce(
         return;
     }
     if let Some(ids) = params.get("undone") {
-        frame.said = undoing::told(face, viewer, ids).map(Into::into);
+        frame.said = taken_back(face, viewer, ids).map(Into::into);
     }
     let Some(ids) = params.get("released") else {
         return;
@@ -222,4 +221,20 @@ async fn told(face: &AppState, viewer: &Viewer, released: &[Lease]) -> Option<St
             Some(format!("Released {count}: {}.", several.join(", ")))
         }
     }
+}
+
+/// The sentence about releases that were taken back. The address has the ids only.
+fn taken_back(face: &AppState, viewer: &Viewer, ids: &str) -> Option<String> {
+    let ids = ids.split(',').take(TOLD);
+    let living = ids.filter_map(|id| face.service.lease(id.parse().ok()?));
+    let seen = living.filter(|lease| viewer.sees(lease.uid));
+    let said = seen.map(|lease| {
+        let row = LeaseRow::of(leases::document(&face.service, &lease), viewer);
+        let owner = row.lease.owner.as_ref();
+        let owner = owner.map(|owner| format!(" to {} (pid {})", owner.command, owner.pid));
+        let (port, protocol) = (row.lease.port, row.lease.protocol);
+        printable(&format!("{port}/{protocol}{}", owner.unwrap_or_default()))
+    });
+    let said: Vec<String> = said.collect();
+    (!said.is_empty()).then(|| format!("Leased again: {}.", listed(&said)))
 }
