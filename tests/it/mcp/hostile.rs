@@ -176,7 +176,7 @@ fn refusals_name_the_reason_and_the_way_out() {
     );
     assert_eq!(late["isError"], true);
     let lease = agent.ok("lease_port", &json!({"name": "web"}));
-    let wanted = json!({"port": port(&lease["leases"][0]), "timeout_s": 1});
+    let wanted = json!({"port": port(&lease["leases"][0]), "timeout_s": 5});
     let late = agent.call("wait_until_serving", &wanted);
     assert!(text(&late).contains("still without a listener"), "{late:#}");
 }
