@@ -102,6 +102,22 @@ pub struct Event {
 }
 
 impl Event {
+    /// Makes an event without a number that is about nothing yet.
+    pub const fn of_nothing(kind: EventKind, at: Timestamp, detail: String) -> Self {
+        Self {
+            seq: 0,
+            at,
+            kind,
+            uid: None,
+            lease: None,
+            allocation: None,
+            protocol: None,
+            port: None,
+            outsider: None,
+            detail,
+        }
+    }
+
     /// Event as a viewer may see it. `None` if it concerns a user that the viewer does not see.
     pub fn shown(mut self, sees: impl Fn(u32) -> bool) -> Option<Self> {
         if self.uid.is_some_and(|uid| !sees(uid)) {

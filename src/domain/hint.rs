@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn who_follows_the_advice_is_not_given_it_again() {
+    fn advice_is_not_given_to_those_who_follow_it() {
         let says = Hint::never_listened(Handover::Release, 2).says;
         assert!(
             says.contains("2 times") && !says.contains("--handover"),

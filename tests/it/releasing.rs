@@ -256,6 +256,14 @@ fn release_is_not_taken_back_from_those_who_came_after() {
     assert!(refused.body.contains("port_leased"), "{refused:?}");
     let moved = elsewhere.json()["leases"][0].clone();
     send(&server, &path(&moved, "release"), &cookie, "");
+    // Its port was excluded meanwhile.
+    let port = second["port"].to_string();
+    place.ok(&["exclude", &port, "--reason", "a test bench"]);
+    let refused = send(&server, &path(&second, "undo"), &cookie, "");
+    assert!(refused.body.contains("port_excluded"), "{refused:?}");
+    assert!(refused.body.contains("a test bench"), "{refused:?}");
+    assert_eq!(state(&server, &second), "released");
+    place.ok(&["include", &port]);
     // A program of the same user has the port now. It could claim a lease that waits for a listener, but
     // not one that was kept for its name alone.
     let kept = server.allocate(&json!({"name": "c", "port": first["port"], "reserve": true}));

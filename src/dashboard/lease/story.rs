@@ -1,8 +1,6 @@
 //! The history of a lease: events from the grant to the end, the newest first. The journal has all
 //! events since the service started; the record has grants, outsiders and endings of earlier times.
 
-use jiff::Timestamp;
-
 use crate::access::Viewer;
 use crate::answers::document::LeaseDocument;
 use crate::answers::veil::veil_words;
@@ -46,7 +44,7 @@ impl Story {
     fn of(lease: &LeaseDocument, mut events: Vec<Event>, late: Vec<LateRecord>) -> Self {
         let conflicts = late.into_iter().map(|late| {
             let at = moment(late.at_ms);
-            event(EventKind::LateConflict, at, late.occupant)
+            Event::of_nothing(EventKind::LateConflict, at, late.occupant)
         });
         let conflicts: Vec<Event> = conflicts.filter(|late| is_new(late, &events)).collect();
         events.extend(conflicts);
@@ -97,30 +95,16 @@ async fn late(face: &AppState, viewer: &Viewer, lease: &LeaseDocument) -> Vec<La
 
 /// The events that the lease itself tells.
 fn of_record(lease: &LeaseDocument) -> Vec<Event> {
-    let granted = event(EventKind::Granted, lease.granted_at, lease.pool.clone());
+    let granted = Event::of_nothing(EventKind::Granted, lease.granted_at, lease.pool.clone());
     let away = lease.idle_since.filter(|_| lease.state == State::Reserved);
-    let away = away.map(|at| event(EventKind::Reserved, at, "its owner is away".to_owned()));
+    let away =
+        away.map(|at| Event::of_nothing(EventKind::Reserved, at, "its owner is away".to_owned()));
     let ended = lease.ended_at.map(|at| {
         let state = lease.state.as_str();
-        event(EventKind::Ended, at, state.to_owned())
+        Event::of_nothing(EventKind::Ended, at, state.to_owned())
     });
     let known = [Some(granted), away, ended];
     known.into_iter().flatten().collect()
-}
-
-fn event(kind: EventKind, at: Timestamp, detail: String) -> Event {
-    Event {
-        seq: 0,
-        at,
-        kind,
-        uid: None,
-        lease: None,
-        allocation: None,
-        protocol: None,
-        port: None,
-        outsider: None,
-        detail,
-    }
 }
 
 #[cfg(test)]
@@ -168,14 +152,14 @@ mod tests {
 
     #[test]
     fn conflict_in_journal_and_record_is_told_once() {
-        let told = event(EventKind::LateConflict, moment(5_000_900), "nc".into());
+        let told = Event::of_nothing(EventKind::LateConflict, moment(5_000_900), "nc".into());
         let story = Story::of(&document(), vec![told], vec![late(5_000_000)]);
         assert_eq!(kinds(&story), [EventKind::LateConflict, EventKind::Granted]);
     }
 
     #[test]
     fn long_history_keeps_its_grant() {
-        let renewed = |at| event(EventKind::Renewed, moment(at), "60s".into());
+        let renewed = |at| Event::of_nothing(EventKind::Renewed, moment(at), "60s".into());
         let story = Story::of(&document(), (1..=100).map(renewed).collect(), Vec::new());
         assert_eq!(story.events.len(), ROWS);
         assert_eq!(story.events.last().unwrap().kind, EventKind::Granted);

@@ -107,18 +107,7 @@ impl Journal {
     }
 
     fn of_nothing(&self, kind: EventKind, detail: String) -> Event {
-        Event {
-            seq: 0,
-            at: self.clock.now(),
-            kind,
-            uid: None,
-            lease: None,
-            allocation: None,
-            protocol: None,
-            port: None,
-            outsider: None,
-            detail,
-        }
+        Event::of_nothing(kind, self.clock.now(), detail)
     }
 
     fn note(&self, mut event: Event) {

@@ -27,12 +27,11 @@ pub(in crate::engine) async fn undo_release(
     if engine.leases.living(id).is_some() {
         return engine.leases.of_caller(caller, id);
     }
-    let stored = engine.store.lease(id).await?.ok_or(Refusal::NotFound)?;
-    check_may_undo(engine, caller, &stored.lease)?;
-    let undoing = span::of_lease("undo_release", &stored.lease);
+    let released = released(engine, caller, id).await?.lease;
+    let undoing = span::of_lease("undo_release", &released);
     let (engine, caller) = (Arc::clone(engine), caller.clone());
     // On a task of its own: a client may hang up halfway, but no lease comes back halfway.
-    let task = async move { revive(&engine, &caller, stored).await };
+    let task = async move { revive(&engine, &caller, &released).await };
     let revived = tokio::spawn(task.instrument(undoing)).await;
     revived.unwrap_or(Err(Refusal::Store(StoreError::Closed)))
 }
@@ -46,6 +45,13 @@ pub fn can_be_undone(lease: &Lease, now: jiff::Timestamp) -> bool {
     });
     // Other endings in this state keep the port for the name.
     is_fresh && lease.forgotten
+}
+
+/// The lease as it is on record, if its release can be undone.
+async fn released(engine: &Engine, caller: &Caller, id: LeaseId) -> Result<StoredLease, Refusal> {
+    let stored = engine.store.lease(id).await?.ok_or(Refusal::NotFound)?;
+    check_may_undo(engine, caller, &stored.lease)?;
+    Ok(stored)
 }
 
 fn check_may_undo(engine: &Engine, caller: &Caller, lease: &Lease) -> Result<(), Refusal> {
@@ -67,15 +73,20 @@ fn check_may_undo(engine: &Engine, caller: &Caller, lease: &Lease) -> Result<(),
 async fn revive(
     engine: &Arc<Engine>,
     caller: &Caller,
-    stored: StoredLease,
+    before: &Lease,
 ) -> Result<Arc<Lease>, Refusal> {
-    let lease = &stored.lease;
-    let (id, uid, scope, name) = (lease.id, lease.uid, lease.scope.clone(), lease.name.clone());
-    let names = name.iter().map(|name| (uid, &scope, name.as_str()));
+    let (id, uid, scope) = (before.id, before.uid, &before.scope);
+    let names = before.name.iter().map(|name| (uid, scope, name.as_str()));
     let _names = engine.leases.names_turn(names).await;
-    check_name(engine, lease)?;
-    let _room = quota::admit_again(engine, lease)?;
     let turn = engine.leases.turn(id).await;
+    // Another request may have undone it meanwhile, and its user released it again.
+    if engine.leases.living(id).is_some() {
+        return engine.leases.of_caller(caller, id);
+    }
+    let stored = released(engine, caller, id).await?;
+    check_name(engine, &stored.lease)?;
+    check_rules(engine, &stored.lease)?;
+    let _room = quota::admit_again(engine, &stored.lease)?;
     let lease = alive(engine, restart::rebased(engine, stored))?;
     let (group, protocols) = (&lease.addresses, lease.protocol.into());
     let reserved = Reservation::of(&engine.leases, group, protocols, lease.port);
@@ -145,6 +156,19 @@ fn check_name(engine: &Engine, lease: &Lease) -> Result<(), Refusal> {
             why: format!("it has port {} meanwhile", other.port),
         })
     })
+}
+
+/// Refuses a port that was excluded since, by a user or by its pool.
+fn check_rules(engine: &Engine, lease: &Lease) -> Result<(), Refusal> {
+    let rules = engine.rules.now();
+    let port = lease.port;
+    let by_hand = rules.exclusions.get(lease.protocol, port);
+    let by_pool = rules.settings.pools.get(&*lease.pool);
+    let by_pool = by_pool.filter(|pool| pool.exclude.contains(port));
+    let rule = by_hand.map(ToString::to_string).or_else(|| {
+        by_pool.map(|pool| format!("the configuration (exclude of pool {})", pool.name))
+    });
+    rule.map_or(Ok(()), |rule| Err(Refusal::PortExcluded { port, rule }))
 }
 
 fn is_leased(lease: &Lease) -> Refusal {
