@@ -62,9 +62,7 @@ impl Search {
     /// Picks the survivor that has the port, else the oldest, if the program had not come to the port
     /// yet.
     pub(super) fn heir_among_members(mut self) -> Option<Heir> {
-        let listeners = listeners_of(&self.lease).unwrap_or_default();
-        let inodes = listeners.iter().map(|entry| entry.inode);
-        let inodes: Inodes = inodes.filter(|inode| !self.own.contains(inode)).collect();
+        let mut listeners = self.listeners();
         if self.lease.is_engines() {
             // The next listener of its engine. What runs in the containers does not serve their ports.
             self.family.members.clear();
@@ -74,9 +72,9 @@ impl Search {
                 family: self.family,
             });
         }
-        let mut holder = holder_of(&self.family.members, &inodes);
-        if holder.is_none() && !inodes.is_empty() {
-            let others = self.others_with(&inodes);
+        let mut holder = holder_of(&self.family.members, &listeners);
+        if holder.is_none() && still_listen(&mut listeners, || self.listeners()) {
+            let others = self.others_with(&inodes_of(&listeners));
             holder = others.first().cloned();
             self.family.members.extend(others);
         }
@@ -89,6 +87,13 @@ impl Search {
             listens,
             family: self.family,
         })
+    }
+
+    /// Sockets that listen on the port, without portbook's own.
+    fn listeners(&self) -> Vec<Entry> {
+        let mut listeners = listeners_of(&self.lease).unwrap_or_default();
+        listeners.retain(|entry| !self.own.contains(&entry.inode));
+        listeners
     }
 
     /// The program, if its origin is known. `lease`: id of its lease.
@@ -125,9 +130,28 @@ impl Search {
     }
 }
 
-fn holder_of(members: &[Owner], inodes: &Inodes) -> Option<Owner> {
-    let has = |member: &&Owner| inodes.iter().any(|inode| has_socket(member.pid, *inode));
+fn holder_of(members: &[Owner], listeners: &[Entry]) -> Option<Owner> {
+    let has = |member: &&Owner| {
+        let mut inodes = listeners.iter().map(|entry| entry.inode);
+        inodes.any(|inode| has_socket(member.pid, inode))
+    };
     members.iter().find(has).cloned()
+}
+
+fn inodes_of(listeners: &[Entry]) -> Inodes {
+    listeners.iter().map(|entry| entry.inode).collect()
+}
+
+/// Drops the listeners that have closed since they were listed, by one more look. Returns whether any is
+/// left. A member that ended between the list and the look at its descriptors took its socket along, and a
+/// walk through all processes of the host would find no other.
+fn still_listen(listeners: &mut Vec<Entry>, look: impl FnOnce() -> Vec<Entry>) -> bool {
+    if listeners.is_empty() {
+        return false;
+    }
+    let open = inodes_of(&look());
+    listeners.retain(|entry| open.contains(&entry.inode));
+    !listeners.is_empty()
 }
 
 /// Looks for heirs that are asked for at the same time: when many owners end at once the processes are
@@ -183,17 +207,27 @@ fn look(queue: Vec<Queued>) {
         .filter_map(|(search, lease)| search.orphaned(lease))
         .collect();
     let mut left_behind = process::left_behind(&programs).into_iter();
+    let earliest = queue.iter().map(|queued| since(&queued.search.lease)).min();
     let mut marked = None;
     for (mut queued, id) in queue.into_iter().zip(&ids) {
         let found = if queued.search.orphaned(id).is_some() {
             left_behind.next().unwrap_or_default()
         } else {
-            owners_of(marked.get_or_insert_with(process::marked), id)
+            let all = || process::marked(earliest.unwrap_or_default());
+            owners_of(marked.get_or_insert_with(all), id)
         };
         queued.search.add_members(found);
         // The asker may be gone, at the end of the service.
         drop(queued.heir.send(queued.search.heir_among_members()));
     }
+}
+
+/// Earliest start of a process that the owner may have left behind, in clock ticks since boot: its own, and 0
+/// where the lease has had owners before, whose processes may live on.
+pub(super) fn since(lease: &Lease) -> u64 {
+    let first = |owner: &&Owner| lease.name.is_none() && !owner.inherited && !owner.engine;
+    let owner = lease.owner.as_ref().filter(first);
+    owner.map_or(0, |owner| owner.start_ticks)
 }
 
 /// Living processes with the mark of a lease.
@@ -221,4 +255,38 @@ fn proxy_on(lease: &Lease, listeners: &[Entry]) -> Option<Owner> {
     let mut pids = proxies.flatten().map(|process| process.pid);
     let pid = pids.find(|pid| *pid != std::process::id())?;
     process::owner(pid).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::attempt::SocketState;
+    use crate::domain::port::{Port, Protocol};
+
+    fn listener(inode: u64) -> Entry {
+        Entry {
+            protocol: Protocol::Tcp,
+            local: std::net::Ipv4Addr::LOCALHOST.into(),
+            scope: 0,
+            dual: false,
+            port: Port::new(8000).unwrap(),
+            state: SocketState::Listening,
+            uid: Some(0),
+            inode,
+            queue: 0,
+        }
+    }
+
+    #[test]
+    fn listener_that_closed_meanwhile_is_looked_for_in_no_process() {
+        let mut listeners = vec![listener(1), listener(2)];
+        assert!(still_listen(&mut listeners, || vec![
+            listener(2),
+            listener(3)
+        ]));
+        assert_eq!(inodes_of(&listeners), Inodes::from([2]));
+        assert!(!still_listen(&mut listeners, Vec::new));
+        let unasked = || panic!("there is nothing to look for");
+        assert!(!still_listen(&mut Vec::new(), unasked));
+    }
 }

@@ -94,6 +94,9 @@ struct Directory {
 /// Room for an environment, most of which are much smaller.
 const ROOM_BYTES: usize = 32 * 1024;
 
+/// Room for `/proc/PID/status`, which has some 1,500 bytes, and for most command lines.
+const FILE_BYTES: usize = 4096;
+
 /// More than any `/proc/PID/status` has.
 const STATUS_BYTES: u64 = 16 * 1024;
 
@@ -121,7 +124,8 @@ impl Directory {
         let failed = |error| ProcessError::of(self.pid, error);
         let file = openat(&self.fd, file, flags, Mode::empty());
         let file = std::fs::File::from(file.map_err(|error| failed(error.into()))?);
-        let mut text = Vec::new();
+        // Room enough for nearly all: the kernel writes the whole text anew for each read.
+        let mut text = Vec::with_capacity(FILE_BYTES);
         file.take(limit).read_to_end(&mut text).map_err(failed)?;
         Ok(text)
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::domain::container as names;
 use crate::domain::lease::{Guard, Lease, LeaseId, Owner, State};
-use crate::engine::heir::{Family, Heir, Search, owners_of};
+use crate::engine::heir::{Family, Heir, Search, owners_of, since};
 use crate::engine::{engine::Engine, refusal::Refusal};
 use crate::host::process;
 
@@ -116,10 +116,24 @@ fn install(engine: &Engine, lease: &mut Lease, heir: &Heir, is_in_doubt: bool) {
 }
 
 /// Looks for the heirs of leases after a start, when the ends of owners were not seen. The processes
-/// are read once, and only if an owner is gone.
+/// are read only if an owner is gone, and twice at most.
 #[derive(Default)]
 pub(super) struct AfterStart {
-    marked: Option<HashMap<String, Vec<u32>>>,
+    marked: Option<Marked>,
+}
+
+/// Processes with a mark, by lease.
+struct Marked {
+    /// Earliest start of a process that was read, in clock ticks since boot.
+    since: u64,
+    by_lease: HashMap<String, Vec<u32>>,
+}
+
+impl Marked {
+    fn read(since: u64) -> Self {
+        let by_lease = process::marked(since);
+        Self { since, by_lease }
+    }
 }
 
 impl AfterStart {
@@ -131,8 +145,7 @@ impl AfterStart {
         if process::is_running(&owner) {
             return lease;
         }
-        let marked = self.marked.get_or_insert_with(process::marked);
-        let members = owners_of(marked, &lease.id.to_string());
+        let members = owners_of(self.marked(since(&lease)), &lease.id.to_string());
         let family = Family {
             origin: None,
             members,
@@ -144,5 +157,15 @@ impl AfterStart {
             install(engine, Arc::make_mut(&mut lease), &heir, is_in_doubt);
         }
         Arc::unwrap_or_clone(lease)
+    }
+
+    /// Processes with a mark that started no earlier than this, and maybe others.
+    fn marked(&mut self, since: u64) -> &HashMap<String, Vec<u32>> {
+        let marked = self.marked.get_or_insert_with(|| Marked::read(since));
+        if marked.since > since {
+            // All of them, so that no further owner takes another read.
+            *marked = Marked::read(0);
+        }
+        &marked.by_lease
     }
 }

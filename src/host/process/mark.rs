@@ -94,18 +94,32 @@ pub(super) fn variable(pid: u32, name: &str) -> Option<OsString> {
     Some(OsString::from_vec(value.to_vec()))
 }
 
-/// Finds every process with a mark, by lease. It reads the environments of all processes, which
-/// takes some microseconds each.
-pub fn marked() -> HashMap<String, Vec<u32>> {
+/// Finds every process with a mark, by lease, among those that started no earlier than `since`, in clock
+/// ticks since boot. It reads the environments of these, which takes some ten microseconds each.
+pub fn marked(since: u64) -> HashMap<String, Vec<u32>> {
     let mut by_lease: HashMap<String, Vec<u32>> = HashMap::new();
     for pid in super::all() {
-        if let Mark::Leases(ids) = mark_of(pid) {
+        if let Some(ids) = leases_since(pid, since) {
             for id in ids.split(',') {
                 by_lease.entry(id.to_owned()).or_default().push(pid);
             }
         }
     }
     by_lease
+}
+
+/// Ids in the mark of a process, if it is none of the kernel's and started no earlier than this.
+fn leases_since(pid: u32, since: u64) -> Option<String> {
+    let directory = Directory::open(pid).ok()?;
+    let stat = directory.stat().ok()?;
+    if stat.is_of_kernel() || stat.start_ticks < since {
+        return None;
+    }
+    let environment = directory.in_memory(environment_in).ok()?;
+    match Mark::of(&environment) {
+        Mark::Leases(ids) => Some(ids),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -131,11 +145,13 @@ mod tests {
         let mut command = Command::new("cat");
         command.env(MARK, "one,two");
         let mut child = running(command);
-        let (mark, marked) = (mark_of(child.id()), marked());
+        let start = crate::host::process::start_ticks(child.id()).unwrap();
+        let (mark, marked, later) = (mark_of(child.id()), marked(start), marked(start + 1));
         child.kill().unwrap();
         child.wait().unwrap();
         assert!(mark.names("two"));
         assert_eq!(marked["one"], [child.id()]);
+        assert_eq!(later.get("one"), None);
         assert_eq!(mark_of(u32::MAX), Mark::Hidden);
     }
 

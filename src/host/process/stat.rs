@@ -23,6 +23,9 @@ pub struct Stat {
 /// `PF_EXITING` (`include/linux/sched.h`): the thread is on its way out.
 const EXITING: u32 = 0x4;
 
+/// `PF_KTHREAD` (`include/linux/sched.h`): a thread of the kernel, which has no environment.
+const OF_KERNEL: u32 = 0x0020_0000;
+
 impl Stat {
     /// Whether only its exit status is left. A first thread that ended before the others looks like
     /// a zombie too, but the process lives on.
@@ -32,6 +35,11 @@ impl Stat {
 
     pub const fn is_first_thread_gone(&self) -> bool {
         matches!(self.state, 'Z' | 'X' | 'x')
+    }
+
+    /// Whether it is a thread of the kernel.
+    pub const fn is_of_kernel(&self) -> bool {
+        self.flags & OF_KERNEL != 0
     }
 
     /// Whether its first thread is on its way out.
