@@ -1,8 +1,11 @@
 //! `/leases`: all leases, those in trouble first; and `/leases/release`, which releases several.
 
 mod filter;
+mod group;
 mod order;
 mod paging;
+
+use std::collections::BTreeSet;
 
 use actix_web::HttpResponse;
 use actix_web::web::{Data, Form};
@@ -10,6 +13,7 @@ use askama::Template;
 use jiff::Timestamp;
 
 use self::filter::{Column, Filter};
+use self::group::{By, Group, Heads};
 use self::paging::Pager;
 use super::errors::PageError;
 use super::filters;
@@ -44,7 +48,10 @@ pub(super) struct LeasesPage {
     pools: Vec<Choice>,
     ends: Vec<Choice>,
     sizes: Vec<Choice>,
+    grouping: Vec<Choice>,
+    /// The rows; none if they are in groups.
     rows: Vec<LeaseRow>,
+    groups: Vec<Group>,
     /// Number of rows and their order, in words.
     says: String,
     pager: Pager,
@@ -69,8 +76,16 @@ pub(super) async fn show(
     };
     let says = filter.says(found.total, face.service.leases().len());
     let pools = face.service.settings().pools.clone();
+    let grouping = By::choices(&params, &found.labels);
+    let rows = shown_rows(&face, &viewer, found.rows, frame.user.is_some(), &params);
+    let (rows, groups) = match &filter.by {
+        Some(by) => (Vec::new(), found.heads.groups(by, rows, &params)),
+        None => (rows, Vec::new()),
+    };
     Ok(Page(LeasesPage {
-        rows: shown_rows(&face, &viewer, found.rows, frame.user.is_some(), &params),
+        rows,
+        groups,
+        grouping,
         pager: if filter.ended {
             Pager::onward(&params, found.next)
         } else {
@@ -130,6 +145,9 @@ struct Found {
     begin: usize,
     /// The lease before the next page, and its index. `None` on the last page.
     next: Option<(LeaseId, usize)>,
+    heads: Heads,
+    /// Keys of the labels of all these leases.
+    labels: BTreeSet<String>,
 }
 
 fn living(face: &AppState, viewer: &Viewer, filter: &Filter, now: Timestamp) -> Found {
@@ -139,7 +157,7 @@ fn living(face: &AppState, viewer: &Viewer, filter: &Filter, now: Timestamp) -> 
         .map(|lease| leases::shown(leases::document(&face.service, lease), viewer))
         .filter(|lease| filter.matches(lease, now))
         .collect();
-    filter.sort(&mut found);
+    let heads = filter.arrange(&mut found);
     let total = found.len();
     let begin = filter.begin(&found);
     let end = total.min(begin + filter.rows);
@@ -150,6 +168,8 @@ fn living(face: &AppState, viewer: &Viewer, filter: &Filter, now: Timestamp) -> 
         rows,
         begin,
         total,
+        heads,
+        labels: group::label_keys(&found),
     }
 }
 
@@ -186,8 +206,10 @@ async fn ended(
         }
         next = wanted.before.filter(|_| read == READS);
     }
-    filter.sort(&mut rows);
+    let heads = filter.arrange(&mut rows);
     Ok(Found {
+        heads,
+        labels: group::label_keys(&rows),
         total: rows.len(),
         begin: 0,
         rows,
@@ -262,6 +284,8 @@ mod tests {
             pools: Vec::new(),
             ends: Vec::new(),
             sizes: Vec::new(),
+            grouping: Vec::new(),
+            groups: Vec::new(),
             says: String::new(),
             rows,
             pager: Pager::default(),

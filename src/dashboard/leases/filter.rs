@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 
+use super::group::{By, Heads};
 use super::order::{self, ends};
 use super::paging;
 use crate::answers::document::LeaseDocument;
@@ -11,6 +12,7 @@ use crate::dashboard::frame::Params;
 use crate::dashboard::part::badge::Badge;
 use crate::dashboard::part::form::{Choice, Field};
 use crate::dashboard::part::rows;
+use crate::domain::attempt::printable;
 use crate::domain::duration::HumanDuration;
 use crate::domain::lease::{LeaseId, State};
 use crate::domain::words::grouped;
@@ -63,6 +65,8 @@ pub(super) struct Filter {
     pub(super) ended: bool,
     /// The end state asked for; `None` for all of them.
     pub(super) end_state: Option<State>,
+    /// The groups asked for. `None` if the list is one table.
+    pub(super) by: Option<By>,
 }
 
 /// The states to choose from with their meanings; `ended` is any end state.
@@ -114,6 +118,7 @@ impl Filter {
             after: after.map_err(|_| wrong("after: this is not the id of a lease".into()))?,
             ended: is_any_end || end_state.is_some(),
             end_state,
+            by: By::of(params)?,
         })
     }
 
@@ -140,6 +145,8 @@ impl Filter {
             && passes("interface", &|wanted| {
                 lease.interfaces.iter().any(|name| name == wanted)
             })
+            && passes("directory", &|wanted| is_of(lease, wanted))
+            && passes("uid", &|wanted| wanted == lease.uid.to_string())
             && passes("label", &|wanted| leases::labelled(lease, wanted))
             && passes("q", &|words| says(lease, words))
             && self
@@ -186,13 +193,20 @@ impl Filter {
     }
 
     /// Sorts by the column asked for, else by trouble and then the newest first.
-    pub(super) fn sort(&self, leases: &mut [LeaseDocument]) {
+    fn sort(&self, leases: &mut [LeaseDocument]) {
         let sort = self.text("sort");
         let (column, descending) = match sort.strip_prefix('-') {
             Some(column) => (column, true),
             None => (sort, false),
         };
         order::sort(leases, column, descending);
+    }
+
+    /// Sorts the leases, and puts those of a group beside each other. Returns the heads of the groups.
+    pub(super) fn arrange(&self, leases: &mut [LeaseDocument]) -> Heads {
+        self.sort(leases);
+        let by = self.by.as_ref();
+        by.map(|by| by.arrange(leases)).unwrap_or_default()
     }
 
     /// Index of the first row of the page: behind the last row of the page before.
@@ -239,6 +253,12 @@ impl Filter {
         };
         COLUMNS.map(head).into()
     }
+}
+
+/// Whether the lease's name belongs to a directory, which is written as pages show it.
+fn is_of(lease: &LeaseDocument, wanted: &str) -> bool {
+    let directory = lease.directory.as_ref();
+    directory.is_some_and(|directory| printable(&directory.display().to_string()) == wanted)
 }
 
 fn ends_within(lease: &LeaseDocument, within: HumanDuration, now: Timestamp) -> bool {

@@ -116,7 +116,8 @@ impl LeaseRow {
     /// The leases of the same folder.
     pub fn of_folder(&self) -> String {
         let folder = self.folder().unwrap_or_default();
-        Params::default().with("q", &folder).link("/leases")
+        let only = Params::default().with("directory", &folder);
+        only.link("/leases")
     }
 
     /// Address for a browser. `None` for UDP, and while the owner is away.
@@ -214,6 +215,11 @@ pub fn urgency(state: State) -> u8 {
         State::Degraded => 1,
         _ => 2,
     }
+}
+
+/// Whether a lease of this state is in trouble.
+pub fn is_urgent(state: State) -> bool {
+    urgency(state) < urgency(State::Active)
 }
 
 #[cfg(test)]

@@ -1,0 +1,305 @@
+//! Groups of the list of leases: by project, user, pool or a label.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use super::paging;
+use crate::answers::document::LeaseDocument;
+use crate::api::problem::{Code, Problem};
+use crate::dashboard::frame::Params;
+use crate::dashboard::part::form::{Choice, Field};
+use crate::dashboard::part::lease::{LeaseRow, is_urgent};
+use crate::dashboard::part::user;
+use crate::domain::attempt::printable;
+use crate::domain::words::grouped;
+
+/// Key of the address that chooses the groups.
+const KEY: &str = "group";
+
+/// Prefix of a choice that groups by the values of a label.
+const LABEL: &str = "label:";
+
+/// Groups of a page with at most this many leases begin unfolded.
+const UNFOLDED: usize = 25;
+
+/// A property by which leases are put together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum By {
+    /// Directory tree that the name belongs to.
+    Project,
+    /// User that the lease belongs to.
+    User,
+    Pool,
+    /// Value of the label with this key.
+    Label(String),
+}
+
+impl By {
+    /// Reads the choice from an address. `None` if the list is one table.
+    pub(super) fn of(params: &Params) -> Result<Option<Self>, Problem> {
+        Ok(Some(match params.get(KEY) {
+            None | Some("") => return Ok(None),
+            Some("project") => Self::Project,
+            Some("user") => Self::User,
+            Some("pool") => Self::Pool,
+            Some(other) => match other.strip_prefix(LABEL) {
+                Some(key) => Self::Label(key.to_owned()),
+                None => {
+                    let why =
+                        format!("group: \"{other}\" is none of project, user, pool, label:KEY");
+                    return Err(Problem::new(Code::InvalidRequest, why));
+                }
+            },
+        }))
+    }
+
+    /// The choices; `labels` are the keys of labels that some lease has.
+    pub(super) fn choices(params: &Params, labels: &BTreeSet<String>) -> Vec<Choice> {
+        let plain = ["project", "user", "pool"].map(|word| (word.to_owned(), word.to_owned()));
+        let labels = labels
+            .iter()
+            .map(|key| (format!("{LABEL}{key}"), format!("label {}", printable(key))));
+        let known = plain.into_iter().chain(labels);
+        Field::choice(params, KEY, "Group by", "nothing", known).choices
+    }
+
+    /// The value of a lease. `None` for one without the property.
+    fn value(&self, lease: &LeaseDocument) -> Option<String> {
+        match self {
+            Self::Project => {
+                let folder = lease.directory.as_ref()?;
+                Some(folder.display().to_string())
+            }
+            Self::User => Some(lease.uid.to_string()),
+            Self::Pool => Some(lease.pool.clone()),
+            Self::Label(key) => lease.labels.get(key).cloned(),
+        }
+    }
+
+    /// The name of a group for its head.
+    fn title(&self, value: Option<&str>) -> String {
+        match (self, value) {
+            (Self::User, Some(uid)) => uid.parse().map_or_else(|_| printable(uid), user::called),
+            (_, Some(value)) => printable(value),
+            (Self::Project, None) => "in no project".to_owned(),
+            (Self::Label(key), None) => format!("without the label {}", printable(key)),
+            (Self::User | Self::Pool, None) => "others".to_owned(),
+        }
+    }
+
+    /// The list with the leases of one group alone. `None` for the leases without the property.
+    fn link(&self, value: Option<&str>, params: &Params) -> Option<String> {
+        let (value, ungrouped) = (value?, paging::first(params).without(KEY));
+        let only = match self {
+            Self::Project => ungrouped.with("directory", value),
+            Self::User => ungrouped.with("uid", value),
+            Self::Pool => ungrouped.with("pool", value),
+            Self::Label(key) => ungrouped.with("label", &format!("{key}={value}")),
+        };
+        Some(only.link("/leases"))
+    }
+
+    /// Puts the leases of a group beside each other, in the order that they have: groups in trouble
+    /// first, then the largest, then by name. Those without the property come last.
+    pub(super) fn arrange(&self, leases: &mut [LeaseDocument]) -> Heads {
+        let mut heads: BTreeMap<Option<String>, Head> = BTreeMap::new();
+        for lease in leases.iter() {
+            let head = heads.entry(self.value(lease)).or_default();
+            head.count += 1;
+            head.in_trouble += usize::from(is_urgent(lease.state));
+        }
+        leases.sort_by_cached_key(|lease| {
+            let value = self.value(lease);
+            let head = heads.get(&value).cloned().unwrap_or_default();
+            (
+                value.is_none(),
+                Reverse(head.in_trouble),
+                Reverse(head.count),
+                value,
+            )
+        });
+        Heads(heads)
+    }
+}
+
+/// Keys of all labels of these leases.
+pub(super) fn label_keys(leases: &[LeaseDocument]) -> BTreeSet<String> {
+    let keys = leases.iter().flat_map(|lease| lease.labels.keys());
+    keys.cloned().collect()
+}
+
+/// Numbers of the leases of one group, on all pages of the list.
+#[derive(Debug, Default, Clone)]
+struct Head {
+    count: usize,
+    in_trouble: usize,
+}
+
+/// Heads of the groups, by their value.
+#[derive(Debug, Default)]
+pub(super) struct Heads(BTreeMap<Option<String>, Head>);
+
+/// A group of rows on a page.
+#[derive(Debug)]
+pub(super) struct Group {
+    pub(super) title: String,
+    /// "12 leases, 1 in trouble".
+    pub(super) says: String,
+    pub(super) in_trouble: bool,
+    /// The list with this group alone.
+    pub(super) href: Option<String>,
+    /// Tells the group from others when the page is loaded again.
+    pub(super) class: String,
+    pub(super) unfolded: bool,
+    pub(super) rows: Vec<LeaseRow>,
+}
+
+impl Heads {
+    /// The groups of a page's rows, which [`By::arrange`] has put beside each other.
+    pub(super) fn groups(&self, by: &By, rows: Vec<LeaseRow>, params: &Params) -> Vec<Group> {
+        let unfolded = rows.len() <= UNFOLDED;
+        let mut groups: Vec<(Option<String>, Group)> = Vec::new();
+        for row in rows {
+            let value = by.value(&row.lease);
+            match groups.last_mut().filter(|(last, _)| *last == value) {
+                Some((_, group)) => group.rows.push(row),
+                None => {
+                    let group = Group {
+                        unfolded,
+                        rows: vec![row],
+                        ..self.group(by, value.as_deref(), params)
+                    };
+                    groups.push((value, group));
+                }
+            }
+        }
+        groups.into_iter().map(|(_, group)| group).collect()
+    }
+
+    fn group(&self, by: &By, value: Option<&str>, params: &Params) -> Group {
+        let head = self.0.get(&value.map(str::to_owned));
+        let head = head.cloned().unwrap_or_default();
+        let noun = if head.count == 1 { "lease" } else { "leases" };
+        let mut says = format!("{} {noun}", grouped(head.count));
+        if head.in_trouble > 0 {
+            says.push_str(&format!(", {} in trouble", grouped(head.in_trouble)));
+        }
+        let mut hasher = DefaultHasher::new();
+        value.hash(&mut hasher);
+        Group {
+            title: by.title(value),
+            says,
+            in_trouble: head.in_trouble > 0,
+            href: by.link(value, params),
+            class: format!("group-{:x}", hasher.finish()),
+            unfolded: false,
+            rows: Vec::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dashboard::part::lease::tests_support::row;
+    use crate::domain::lease::State;
+    use crate::domain::lease::tests_support::lease;
+
+    /// Leases of two projects and of none; the label `agent` on some.
+    fn rows() -> Vec<LeaseRow> {
+        let of = |port, folder: Option<&str>, agent: Option<&str>| {
+            let mut row = row(&lease(port));
+            row.lease.directory = folder.map(Into::into);
+            let label = agent.map(|agent| ("agent".to_owned(), agent.to_owned()));
+            row.lease.labels = label.into_iter().collect();
+            row
+        };
+        vec![
+            of(20_000, None, None),
+            of(20_001, Some("/work/b"), Some("two")),
+            of(20_002, Some("/work/a"), Some("one")),
+            of(20_003, Some("/work/a"), None),
+        ]
+    }
+
+    fn grouped_by(query: &str, rows: Vec<LeaseRow>) -> Vec<Group> {
+        let params = Params::parse(query);
+        let by = By::of(&params).unwrap().unwrap();
+        let mut leases: Vec<LeaseDocument> = rows.into_iter().map(|row| row.lease).collect();
+        let heads = by.arrange(&mut leases);
+        let again = |document: LeaseDocument| LeaseRow {
+            lease: document,
+            ..row(&lease(1))
+        };
+        heads.groups(&by, leases.into_iter().map(again).collect(), &params)
+    }
+
+    fn titles(groups: &[Group]) -> Vec<&str> {
+        groups.iter().map(|group| group.title.as_str()).collect()
+    }
+
+    #[test]
+    fn largest_group_comes_first_and_leases_without_one_last() {
+        let groups = grouped_by("group=project&sort=port", rows());
+        assert_eq!(titles(&groups), ["/work/a", "/work/b", "in no project"]);
+        assert_eq!(groups[0].says, "2 leases");
+        let ports: Vec<u16> = groups[0]
+            .rows
+            .iter()
+            .map(|row| row.lease.port.get())
+            .collect();
+        assert_eq!(ports, [20_002, 20_003], "the order within a group stays");
+        assert_eq!(
+            groups[0].href.as_deref(),
+            Some("/leases?sort=port&directory=%2Fwork%2Fa")
+        );
+        assert_eq!(groups[2].href, None);
+    }
+
+    #[test]
+    fn group_in_trouble_comes_before_larger_ones() {
+        let mut rows = rows();
+        rows[1].lease.state = State::Lost;
+        let groups = grouped_by("group=project", rows);
+        assert_eq!(titles(&groups)[0], "/work/b");
+        assert_eq!(groups[0].says, "1 lease, 1 in trouble");
+    }
+
+    #[test]
+    fn leases_are_grouped_by_user_pool_and_label() {
+        assert_eq!(titles(&grouped_by("group=pool", rows())), ["default"]);
+        let of_label = grouped_by("group=label:agent", rows());
+        let all = ["one", "two", "without the label agent"];
+        assert_eq!(titles(&of_label), all);
+        assert_eq!(
+            of_label[0].href.as_deref(),
+            Some("/leases?label=agent%3Done")
+        );
+        let of_user = grouped_by("group=user", rows());
+        assert_eq!(of_user.len(), 1);
+        assert!(
+            of_user[0]
+                .href
+                .as_ref()
+                .unwrap()
+                .starts_with("/leases?uid=")
+        );
+    }
+
+    #[test]
+    fn choices_have_the_labels_that_leases_have() {
+        let leases: Vec<LeaseDocument> = rows().into_iter().map(|row| row.lease).collect();
+        let params = Params::parse("group=label:agent");
+        let choices = By::choices(&params, &label_keys(&leases));
+        let values: Vec<&str> = choices.iter().map(|choice| &*choice.value).collect();
+        assert_eq!(values, ["", "project", "user", "pool", "label:agent"]);
+        assert!(choices[4].chosen);
+    }
+
+    #[test]
+    fn unknown_group_is_refused() {
+        assert!(By::of(&Params::parse("group=colour")).is_err());
+        assert_eq!(By::of(&Params::parse("group=")).unwrap(), None);
+    }
+}
