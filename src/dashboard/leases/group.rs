@@ -81,6 +81,7 @@ impl By {
     fn title(&self, value: Option<&str>) -> String {
         match (self, value) {
             (Self::User, Some(uid)) => uid.parse().map_or_else(|_| printable(uid), user::called),
+            (Self::Label(key), Some(value)) => printable(&format!("{key}={value}")),
             (_, Some(value)) => printable(value),
             (Self::Project, None) => "in no project".to_owned(),
             (Self::Label(key), None) => format!("without the label {}", printable(key)),
@@ -270,7 +271,7 @@ mod tests {
     fn leases_are_grouped_by_user_pool_and_label() {
         assert_eq!(titles(&grouped_by("group=pool", rows())), ["default"]);
         let of_label = grouped_by("group=label:agent", rows());
-        let all = ["one", "two", "without the label agent"];
+        let all = ["agent=one", "agent=two", "without the label agent"];
         assert_eq!(titles(&of_label), all);
         assert_eq!(
             of_label[0].href.as_deref(),
