@@ -57,6 +57,7 @@ const taken = (await api("GET", "/api/v1/attempts?outcome=in_use&limit=1")).atte
 const pages = {
   overview: "/",
   leases: "/leases",
+  groups: "/leases?group=pool",
   lease: `/leases/${named.id}`,
   conflicts: "/conflicts",
   attempts: "/attempts",

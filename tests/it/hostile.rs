@@ -99,6 +99,8 @@ fn hostile_text_is_inert_on_pages_tables_and_csv() {
         "/leases?name=web",
         "/search?q=%1b%5b31m%3Cb%3E%e2%80%ae",
         "/leases?name=%3Cb%3E%1b",
+        "/leases?group=project",
+        "/leases?group=label:%3Cb%3E%1b",
         "/attempts?name=%3Cb%3E%1b",
     ] {
         page(&server, path);

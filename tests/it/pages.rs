@@ -281,6 +281,43 @@ fn labels_and_choice_of_all_are_in_the_list() {
 }
 
 #[test]
+fn leases_are_grouped_with_true_numbers() {
+    let place = Place::with_ports(5);
+    let server = place.serve();
+    let hostile = "<i>\u{202e}b";
+    for (name, team) in [("a1", "a"), ("a2", "a"), ("b1", hostile)] {
+        let wanted = json!({"name": name, "labels": {"team": team}});
+        assert_eq!(server.allocate(&wanted).status, 201);
+    }
+    let page = |path: &str| server.web("GET", path, &[BROWSER]);
+    let grouped = page("/leases?group=label:team&rows=50").body;
+    let heads = grouped.split("<summary").skip(1);
+    let heads: Vec<&str> = heads
+        .map(|rest| rest.split("</summary>").next().unwrap())
+        .collect();
+    let says = [
+        "<bdi>team=a</bdi></b> <span class=\"faint\">2 leases<",
+        "<bdi>team=&#60;i&#62;",
+        "<bdi>without the label team</bdi></b> <span class=\"faint\">1 lease<",
+    ];
+    assert_eq!(heads.len(), says.len(), "{heads:?}");
+    for (head, says) in heads.iter().zip(says) {
+        assert!(head.contains(says), "{head}: no {says}");
+    }
+    assert!(!grouped.contains('\u{202e}'), "{grouped}");
+    assert!(
+        grouped.contains("href=\"/leases?rows=50&#38;label=team%3Da\""),
+        "{grouped}"
+    );
+    assert!(
+        page("/leases?rows=50&label=team%3Da")
+            .body
+            .contains(">2 of 4 living")
+    );
+    assert_eq!(page("/leases?group=colour").status, 400);
+}
+
+#[test]
 fn last_free_port_is_shown_beside_busy_ones() {
     let mut place = Place::with_ports(3);
     place.set("PORTBOOK_POOLS__DEFAULT__STRATEGY", "learned");

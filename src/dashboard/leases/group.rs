@@ -31,7 +31,7 @@ pub(super) enum By {
     /// User that the lease belongs to.
     User,
     Pool,
-    /// Value of the label with this key.
+    /// Value of the label with this key, which is written as pages show it.
     Label(String),
 }
 
@@ -44,7 +44,7 @@ impl By {
             Some("user") => Self::User,
             Some("pool") => Self::Pool,
             Some(other) => match other.strip_prefix(LABEL) {
-                Some(key) => Self::Label(key.to_owned()),
+                Some(key) => Self::Label(printable(key)),
                 None => {
                     let why =
                         format!("group: \"{other}\" is none of project, user, pool, label:KEY");
@@ -59,7 +59,7 @@ impl By {
         let plain = ["project", "user", "pool"].map(|word| (word.to_owned(), word.to_owned()));
         let labels = labels
             .iter()
-            .map(|key| (format!("{LABEL}{key}"), format!("label {}", printable(key))));
+            .map(|key| (format!("{LABEL}{key}"), format!("label {key}")));
         let known = plain.into_iter().chain(labels);
         Field::choice(params, KEY, "Group by", "nothing", known).choices
     }
@@ -73,7 +73,11 @@ impl By {
             }
             Self::User => Some(lease.uid.to_string()),
             Self::Pool => Some(lease.pool.clone()),
-            Self::Label(key) => lease.labels.get(key).cloned(),
+            Self::Label(key) => {
+                let mut labels = lease.labels.iter();
+                let (_, value) = labels.find(|(known, _)| printable(known) == *key)?;
+                Some(value.clone())
+            }
         }
     }
 
@@ -81,17 +85,19 @@ impl By {
     fn title(&self, value: Option<&str>) -> String {
         match (self, value) {
             (Self::User, Some(uid)) => uid.parse().map_or_else(|_| printable(uid), user::called),
-            (Self::Label(key), Some(value)) => printable(&format!("{key}={value}")),
+            (Self::Label(key), Some(value)) => format!("{key}={}", printable(value)),
             (_, Some(value)) => printable(value),
             (Self::Project, None) => "in no project".to_owned(),
-            (Self::Label(key), None) => format!("without the label {}", printable(key)),
+            (Self::Label(key), None) => format!("without the label {key}"),
             (Self::User | Self::Pool, None) => "others".to_owned(),
         }
     }
 
-    /// The list with the leases of one group alone. `None` for the leases without the property.
+    /// The list with the leases of one group alone. `None` for the leases without the property, and for a
+    /// value that an address does not have unchanged.
     fn link(&self, value: Option<&str>, params: &Params) -> Option<String> {
-        let (value, ungrouped) = (value?, paging::first(params).without(KEY));
+        let value = value.filter(|value| printable(value) == **value)?;
+        let ungrouped = paging::first(params).without(KEY);
         let only = match self {
             Self::Project => ungrouped.with("directory", value),
             Self::User => ungrouped.with("uid", value),
@@ -124,10 +130,10 @@ impl By {
     }
 }
 
-/// Keys of all labels of these leases.
+/// Keys of all labels of these leases, as pages show them.
 pub(super) fn label_keys(leases: &[LeaseDocument]) -> BTreeSet<String> {
     let keys = leases.iter().flat_map(|lease| lease.labels.keys());
-    keys.cloned().collect()
+    keys.map(|key| printable(key)).collect()
 }
 
 /// Numbers of the leases of one group, on all pages of the list.
