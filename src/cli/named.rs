@@ -172,11 +172,6 @@ pub(super) fn is_in_row_of(lease: &LeaseDocument, first: &LeaseDocument) -> bool
     lease.allocation == first.allocation && index.is_some_and(|it| it.parse::<u16>().is_ok())
 }
 
-/// Whether a word is the id, the port or the name of a lease.
-pub(super) fn is_meant(lease: &LeaseDocument, word: &str) -> bool {
-    lease.id.to_string() == word || lease.port.to_string() == word || is_named(lease, word)
-}
-
 pub(super) fn is_named(lease: &LeaseDocument, name: &str) -> bool {
     let known = lease.name.as_ref();
     known.is_some_and(|known| known.as_str() == name)

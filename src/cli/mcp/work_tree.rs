@@ -53,7 +53,7 @@ impl WorkTree {
     ) -> Result<Vec<LeaseDocument>, Failure> {
         let (own, others): (Vec<_>, Vec<_>) = living
             .iter()
-            .filter(|lease| named::is_meant(lease, word))
+            .filter(|lease| is_meant(lease, word))
             .partition(|lease| self.has(lease));
         match (&own[..], &others[..]) {
             ([], []) => Err(Failure::not_found(format!(
@@ -116,6 +116,11 @@ impl WorkTree {
     pub(super) fn briefs(&self, leases: &[LeaseDocument]) -> Value {
         leases.iter().map(|lease| self.brief(lease)).collect()
     }
+}
+
+/// Whether a word is the id, the port or the name of a lease.
+fn is_meant(lease: &LeaseDocument, word: &str) -> bool {
+    lease.id.to_string() == word || lease.port.to_string() == word || named::is_named(lease, word)
 }
 
 #[cfg(test)]
