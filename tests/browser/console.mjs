@@ -330,6 +330,23 @@ for (const width of [360, 390, 700, 768, 1024, 1280]) {
   await page.context().close();
 }
 
+// --- A session that ends meanwhile, as with a restart of the service: the page says so at the next event.
+
+{
+  const page = await open({});
+  const login = await api("POST", "/api/v1/logins", {});
+  await go(page, login.path);
+  await page.waitForURL(/said=logged-in/, { waitUntil: "domcontentloaded" });
+  await go(page, "/leases");
+  check(await page.locator("input[name=id]").count() > 0, "no lease can be chosen after a login");
+  await page.context().clearCookies();
+  const { id } = (await api("POST", "/api/v1/leases", { name: "after-the-session" })).leases[0];
+  await page.getByRole("link", { name: "Log in" }).waitFor().then(() => check(true), () => check(false, "the page says that the session goes on"));
+  check(await page.locator("input[name=id]").count() === 0, "leases can be chosen without a session");
+  await api("DELETE", `/api/v1/leases/${id}`);
+  await page.context().close();
+}
+
 // --- An error is a page in the console's frame; a question needs no login.
 
 {
