@@ -181,7 +181,8 @@ fn jobs_of_a_host_share_a_service_and_each_has_its_report() {
     let told = host.place.json(&["report", "--label", label]);
     assert_eq!((&told["granted"], &told["leases"]), (&2.into(), &2.into()));
     let met = told["met"].as_array().unwrap();
-    let on_taken = |met: &&Value| met["ports"] == taken.to_string() && met["how"] == "in_use";
+    let words = taken.to_string();
+    let on_taken = |met: &&Value| met["ports"] == words.as_str() && met["how"] == "in_use";
     assert_eq!(met.iter().find(on_taken).unwrap()["times"], 2, "{told}");
     assert_eq!(told["moved"][0]["from"], taken, "{told}");
 

@@ -180,7 +180,9 @@ fn two_copies_of_a_project_keep_their_ports_side_by_side() {
         &["up", "--detach", "--force-recreate", "--timeout", "0"],
         &["down", "--timeout", "0"],
     ] {
-        trees.iter().for_each(|tree| drop(tree.compose(again)));
+        for tree in &trees {
+            tree.compose(again);
+        }
         if again[0] == "down" {
             trees.iter().for_each(Tree::up);
         }
@@ -189,7 +191,4 @@ fn two_copies_of_a_project_keep_their_ports_side_by_side() {
     docker.stop_engine();
     docker.start_engine().unwrap();
     assert_eq!(trees.each_ref().map(Tree::ports), first, "after the engine");
-    for tree in &trees {
-        tree.compose(&["down", "--timeout", "0"]);
-    }
 }
