@@ -2,8 +2,9 @@
 
 use clap::Args;
 
-use super::request::PortOptions;
-use super::{Failure, Global, note, number, traced};
+use super::request::{PortOptions, label_all};
+use super::running::traced_on;
+use super::{Failure, Global, note, number};
 use crate::answers::document::AllocationDocument;
 use crate::domain::duration::HumanDuration;
 use crate::domain::lease::{Guard, Handover};
@@ -42,7 +43,9 @@ pub(super) fn run(global: &Global, args: &AllocArgs) -> Result<(), Failure> {
         request.reserve = args.reserve;
         request.dry_run = args.dry_run;
     }
-    traced(global, "portbook alloc", async |backend| {
+    let loaded = global.load()?;
+    label_all(&mut requests, &loaded);
+    traced_on(&loaded, "portbook alloc", async |backend| {
         let granted = backend.allocate_all(requests).await?;
         tell(&granted, args.dry_run);
         let printed = global.answer_each("allocations", &granted, ports);

@@ -7,6 +7,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::format::{self, Format, Published};
+use super::request::label_all;
 use super::variables::{self, Asked};
 use super::{Failure, Global, note, print, print_json, project, with_backend};
 use crate::answers::document::{AllocationDocument, LeaseRequest, VERSION};
@@ -59,7 +60,8 @@ pub(super) async fn run(global: &Global, args: &EnvArgs) -> Result<(), Failure> 
     if args.format == Format::Compose && !global.json {
         published_services(&project)?;
     }
-    let requests = asked.iter().map(|asked| asked.request.clone()).collect();
+    let mut requests: Vec<LeaseRequest> = asked.iter().map(|asked| asked.request.clone()).collect();
+    label_all(&mut requests, &loaded);
     let granted = with_backend(&loaded, async |backend| {
         backend.allocate_all(requests).await
     })

@@ -196,7 +196,7 @@ impl Document {
 }
 
 /// Passes every piece of an export to `take`, until that returns `false`.
-async fn rows(
+pub(super) async fn rows(
     loaded: &Loaded,
     kind: Kind,
     wanted: &AttemptQuery,

@@ -30,6 +30,7 @@ mod program;
 mod project;
 mod release;
 mod renew;
+mod report;
 mod request;
 mod run;
 mod running;
@@ -159,6 +160,8 @@ enum Command {
     Stats(stats::StatsArgs),
     /// Export the history, or delete old parts of it.
     History(history::HistoryArgs),
+    /// Report on contention: which ports met whom, how often, and what moved.
+    Report(report::ReportArgs),
     /// Show the service that answers, and its console.
     Status,
     /// Look for obstacles to portbook on this host, and print the commands that mend them.
@@ -267,6 +270,7 @@ impl Line<Command> {
             Command::Explain(args) => block_on(explain::run(&global, &args))?,
             Command::Stats(args) => block_on(stats::run(&global, &args))?,
             Command::History(args) => block_on(history::run(&global, &args))?,
+            Command::Report(args) => block_on(report::run(&global, &args))?,
             Command::Status => block_on(status::run(&global))?,
             Command::Interfaces => interfaces::run(&global)?,
             Command::Serve(args) => serve::run(&global, &args)?,

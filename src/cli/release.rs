@@ -9,6 +9,7 @@ use serde_json::json;
 use super::named::{Here, Lookup};
 use super::{Failure, Global, complete, folder, note, print_json, traced};
 use crate::answers::document::{LeaseDocument, VERSION};
+use crate::answers::leases::labelled;
 use crate::api::problem::Code;
 use crate::domain::attempt::{Occupant, printable};
 use crate::domain::lease::State;
@@ -22,10 +23,11 @@ that of your user. Leases of other folders are released by id or port, or with -
   portbook release web
   portbook release web --instance 2                the second instance, also called web@2
   portbook release --gone                          every lease of a folder that is no longer there
+  portbook release --label job=1234                every lease of yours with this label
 If the lease's program listens on the port, release asks first; --force answers yes in advance.")]
 pub struct ReleaseArgs {
     /// Lease ids, ports or names.
-    #[arg(required_unless_present = "gone", value_name = "LEASE",
+    #[arg(required_unless_present_any = ["gone", "label"], value_name = "LEASE",
         add = ArgValueCandidates::new(complete::names))]
     leases: Vec<String>,
     /// This instance of the named services.
@@ -37,6 +39,9 @@ pub struct ReleaseArgs {
     /// Every lease of yours whose folder no longer exists and whose program does not run.
     #[arg(long, conflicts_with = "leases")]
     gone: bool,
+    /// Every lease of yours with this label.
+    #[arg(long, value_name = "KEY[=VALUE]", conflicts_with_all = ["leases", "gone", "instance", "all"])]
+    label: Option<String>,
     /// Release without asking, even if the program listens on the port.
     #[arg(long, short)]
     force: bool,
@@ -62,7 +67,10 @@ pub(super) fn run(global: &Global, args: &ReleaseArgs) -> Result<(), Failure> {
 async fn give_back(backend: &Backend, args: &ReleaseArgs) -> Result<Vec<LeaseDocument>, Failure> {
     let chosen = chosen(backend, args).await?;
     if chosen.is_empty() {
-        note("no lease of yours belongs to a folder that is gone");
+        note(match args.label {
+            Some(_) => "no lease of yours has this label",
+            None => "no lease of yours belongs to a folder that is gone",
+        });
     }
     if !args.force {
         ask_for(&listening(backend, &chosen).await?)?;
@@ -96,6 +104,10 @@ async fn chosen(backend: &Backend, args: &ReleaseArgs) -> Result<Vec<LeaseDocume
     let here = Here::now();
     if args.gone {
         return Ok(gone(living, here.uid()));
+    }
+    if let Some(label) = &args.label {
+        let own = living.into_iter().filter(|lease| lease.uid == here.uid());
+        return Ok(own.filter(|lease| labelled(lease, label)).collect());
     }
     let mut chosen: Vec<LeaseDocument> = Vec::new();
     for word in &args.leases {

@@ -9,6 +9,7 @@ use clap_complete::engine::ArgValueCandidates;
 use super::variables::Asked;
 use super::{Failure, Global, advice, complete, number, project};
 use crate::answers::document::{AllocationDocument, LeaseRequest, ScopeWord};
+use crate::config::Loaded;
 use crate::domain::duration::HumanDuration;
 use crate::domain::lease::{Handover, Name};
 use crate::domain::pool::Strategy;
@@ -169,6 +170,24 @@ impl PortOptions {
             labels: self.label.iter().cloned().collect::<BTreeMap<_, _>>(),
             ..LeaseRequest::default()
         })
+    }
+}
+
+/// Adds the labels of `client.labels` to requests; `--label` wins over one with its key.
+pub(super) fn label_all<'r>(
+    requests: impl IntoIterator<Item = &'r mut LeaseRequest>,
+    loaded: &Loaded,
+) {
+    let own = &loaded.settings.client.labels;
+    let own: Vec<(&str, &str)> = own
+        .iter()
+        .filter_map(|label| label.split_once('='))
+        .collect();
+    for request in requests {
+        for (key, value) in &own {
+            let place = request.labels.entry((*key).to_owned());
+            place.or_insert_with(|| (*value).to_owned());
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use std::process::{Command, ExitCode};
 use clap::Args;
 
 use super::program::{self, Chosen};
-use super::request::PortOptions;
+use super::request::{PortOptions, label_all};
 use super::running::Source;
 use super::trace::Trace;
 use super::variables::{self, Asked};
@@ -85,8 +85,9 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Result<ExitCode, Failure> 
 }
 
 fn start(global: &Global, args: &RunArgs, numbers: Numbers) -> Result<ExitCode, Failure> {
-    let asked = args.asked(global)?;
+    let mut asked = args.asked(global)?;
     let loaded = global.load()?;
+    label_all(asked.iter_mut().map(|asked| &mut asked.request), &loaded);
     let trace = Trace::begin(&loaded, "portbook run");
     let source = match Source::find(&loaded, &trace.span) {
         Ok(source) => source,

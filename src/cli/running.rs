@@ -74,9 +74,17 @@ pub(super) fn traced<T>(
     name: &'static str,
     command: impl AsyncFnOnce(&Backend) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
-    let loaded = global.load()?;
-    let trace = Trace::begin(&loaded, name);
-    let done = Source::find(&loaded, &trace.span).and_then(|source| {
+    traced_on(&global.load()?, name, command)
+}
+
+/// [`traced`], on a configuration that is loaded already.
+pub(super) fn traced_on<T>(
+    loaded: &Loaded,
+    name: &'static str,
+    command: impl AsyncFnOnce(&Backend) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let trace = Trace::begin(loaded, name);
+    let done = Source::find(loaded, &trace.span).and_then(|source| {
         let done = source.work(command(&source.backend), &trace.span);
         source.close();
         done

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use super::pool::Pool;
 use super::rule::{
-    host_names, http_base, listenable, log_filter, loopback, not_empty, not_zero, share, trace_url,
+    host_names, http_base, labels, listenable, log_filter, loopback, not_empty, not_zero, share,
+    trace_url,
 };
 use super::table::settings;
 use crate::domain::local::LocalAddress;
@@ -74,6 +75,8 @@ settings! {
         timeout: Duration = Duration::from_secs(30), rule not_zero, example "\"30s\"";
         /// Users, beside the caller and root, whose services may be believed, such as 993.
         trusted_uids: Vec<u32> = Vec::new();
+        /// Labels of every lease that is asked for, such as those of a CI job: KEY=VALUE.
+        labels: Vec<String> = Vec::new(), rule labels, example "[\"job=1234\"]";
     }
 }
 

@@ -67,6 +67,18 @@ pub(super) fn listenable(address: &SocketAddr) -> Result<(), Problem> {
 }
 
 #[expect(clippy::ptr_arg, reason = "the shape of a rule")]
+pub(super) fn labels(labels: &Vec<String>) -> Result<(), Problem> {
+    let is_label = |word: &String| word.split_once('=').is_some_and(|(key, _)| !key.is_empty());
+    match labels.iter().find(|word| !is_label(word)) {
+        None => Ok(()),
+        Some(wrong) => Err(Problem::new(
+            format!("\"{wrong}\" is not a label"),
+            "write KEY=VALUE, such as \"job=1234\"",
+        )),
+    }
+}
+
+#[expect(clippy::ptr_arg, reason = "the shape of a rule")]
 pub(super) fn host_names(hosts: &Vec<String>) -> Result<(), Problem> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
     let is_name = |host: &String| !host.is_empty() && host.bytes().all(plain);

@@ -40,6 +40,8 @@ fn stopped_service_is_named_with_the_way_out() {
         &["who", "8888"],
         &["explain", "web"],
         &["stats"],
+        &["report"],
+        &["report", "--label", "none"],
         &["exclude"],
         &["history", "export"],
         &["wait", "web"],

@@ -131,6 +131,7 @@ fn hostile_text_is_inert_on_pages_tables_and_csv() {
         &["explain", "web"],
         &["explain", allocation],
         &["stats"],
+        &["report"],
         &["status"],
         &["interfaces"],
         &["history", "export", "--format", "csv"],

@@ -155,11 +155,12 @@ impl Tools {
 }
 
 /// A folder with these packages, which all tests of this build share. `None` if the list is empty.
-fn installed(command: &[&str], packages: &[&str]) -> Result<Option<PathBuf>, String> {
+pub fn installed(command: &[&str], packages: &[&str]) -> Result<Option<PathBuf>, String> {
     if packages.is_empty() {
         return Ok(None);
     }
-    let name = format!("{}-{}", command[0], packages.join("-"));
+    // The name of a package may have a slash.
+    let name = format!("{}-{}", command[0], packages.join("-")).replace('/', "-");
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     if !folder.exists() {
         // Other test processes install them at the same time: each beside the place, one wins.
@@ -508,6 +509,16 @@ fn digits(text: &str) -> &str {
 #[test]
 fn recipe_of_owners_runs_as_written() {
     follow("claims.md");
+}
+
+#[test]
+fn recipe_of_ci_hosts_runs_as_written() {
+    follow("ci.md");
+}
+
+#[test]
+fn recipe_of_runners_runs_as_written() {
+    follow("runners.md");
 }
 
 #[test]

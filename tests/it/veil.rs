@@ -172,13 +172,14 @@ fn named_to_no_viewer(lost: u16, lease: &str) -> Vec<String> {
 /// Output of commands run as the user; empty if no command can be run as another user.
 fn said_by_commands(server: &Server, lost: u16, allocation: &str) -> Vec<String> {
     let port = lost.to_string();
-    let commands: [&[&str]; 8] = [
+    let commands: [&[&str]; 9] = [
         &["list"],
         &["who", &port],
         &["who"],
         &["wait", "--free", &port, "--timeout", "100ms"],
         &["explain", allocation],
         &["stats"],
+        &["report"],
         &["status"],
         &["alloc", "--name", "web", "--strict"],
     ];

@@ -306,6 +306,7 @@ fn leases(recorder: &mut Recorder) {
     recorder.people(&["release", "web"]);
     recorder.json(&["release", "near", "kept"]);
     recorder.json(&["release", "--gone"]);
+    recorder.json(&["release", "--label", "none"]);
     recorder.json(&["list", "--all", "--name", "web"]);
 }
 
@@ -340,6 +341,8 @@ fn past(recorder: &mut Recorder) {
     recorder.json(&["history", "export", "--allocation", "7"]);
     recorder.json(&["history", "prune", "--keep", "2", "--dry-run"]);
     recorder.json(&["stats"]);
+    recorder.json(&["report"]);
+    recorder.people(&["report", "--label", "none"]);
 }
 
 fn host(recorder: &mut Recorder) {

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::{Number, Value, json};
 
 /// Members whose text, or list of texts, is for people.
-const WORDS: [&str; 10] = [
+const WORDS: [&str; 11] = [
     "title",
     "detail",
     "help",
@@ -16,10 +16,11 @@ const WORDS: [&str; 10] = [
     "hint",
     "message",
     "by",
+    "why",
 ];
 
 /// Members whose value depends on the moment or the machine.
-const VARYING: [&str; 14] = [
+const VARYING: [&str; 18] = [
     "pid",
     "owner_pid",
     "occupant_pid",
@@ -34,6 +35,10 @@ const VARYING: [&str; 14] = [
     "allocations_per_hour",
     "median",
     "p90",
+    "median_us",
+    "p90_us",
+    "longest_us",
+    "total_us",
 ];
 
 /// Remembers what was masked, so that one id has one mask throughout a recording.
