@@ -22,6 +22,9 @@ mod list;
 mod man;
 #[cfg(feature = "mcp")]
 mod mcp;
+#[cfg(not(feature = "mcp"))]
+#[path = "no_mcp.rs"]
+mod mcp;
 mod named;
 mod number;
 mod output;
@@ -175,7 +178,6 @@ enum Command {
     /// Open the console in a browser, logged in.
     Dashboard(dashboard::DashboardArgs),
     /// Serve coding agents over stdin and stdout (Model Context Protocol).
-    #[cfg(feature = "mcp")]
     Mcp(mcp::McpArgs),
     /// Run the service in place of the port server that test runners know.
     Portserver(portserver::PortserverArgs),
@@ -275,7 +277,6 @@ impl Line<Command> {
             Command::Interfaces => interfaces::run(&global)?,
             Command::Serve(args) => serve::run(&global, &args)?,
             Command::Dashboard(args) => block_on(dashboard::run(&global, &args))?,
-            #[cfg(feature = "mcp")]
             Command::Mcp(args) => mcp::run(&global, &args)?,
             Command::Portserver(args) => portserver::run(&global, &args)?,
             Command::Token => token::run(&global)?,

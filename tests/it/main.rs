@@ -57,11 +57,14 @@ mod lists;
 mod logs;
 mod lost_page;
 mod lost_record;
+#[cfg(feature = "mcp")]
 mod mcp;
 mod metrics;
 mod moves;
 mod multi_nic;
 mod names;
+#[cfg(not(feature = "mcp"))]
+mod no_mcp;
 mod openapi;
 mod overview;
 mod owner;

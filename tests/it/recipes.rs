@@ -521,6 +521,7 @@ fn recipe_of_runners_runs_as_written() {
     follow("runners.md");
 }
 
+#[cfg(feature = "mcp")]
 #[test]
 fn recipe_of_agents_runs_as_written() {
     follow("agents.md");
