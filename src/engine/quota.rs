@@ -111,6 +111,8 @@ fn check_descriptors(
     // Listeners that are to be given away stand beside their holds.
     let sockets = match asked.plan.handover {
         Handover::Fd => sockets * 2,
+        // Links to a cgroup, and that.
+        Handover::Bind => sockets + 6,
         Handover::Gate | Handover::Release => sockets,
     };
     // And one to watch its owner with.

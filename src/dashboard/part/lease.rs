@@ -166,6 +166,7 @@ impl LeaseRow {
         match self.lease.handover {
             Handover::Gate => "the owner binds beside the hold, with SO_REUSEADDR",
             Handover::Fd => "the owner gets sockets that listen already",
+            Handover::Bind => "programs in the kernel let the owner bind beside the hold",
             Handover::Release => "portbook closes the hold just before the owner starts",
         }
     }

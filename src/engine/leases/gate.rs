@@ -32,6 +32,15 @@ pub(in crate::engine) fn recovered_state(lease: &Lease) -> State {
     }
 }
 
+/// Ties a hold beside which programs in the kernel let the owner in.
+fn tie_if_needed(lease: &Lease, hold: &Hold) {
+    if lease.handover == Handover::Bind
+        && let Err(error) = hold.tie_for_programs()
+    {
+        log_failed(&error, lease, "tie a hold");
+    }
+}
+
 fn log_failed(error: &std::io::Error, lease: &Lease, what: &str) {
     let (lease, port) = (lease.id, lease.port);
     tracing::error!(%error, %lease, %port, "could not {what}; the next repair tries again");
@@ -120,6 +129,7 @@ impl Leases {
             Some(hold) => hold,
             None => retake(group, protocol, port, &self.clock, tables, &mut |_, _| {}).ok()?,
         };
+        tie_if_needed(lease, &hold);
         let hold = Arc::new(hold);
         self.put_hold(lease.id, Arc::clone(&hold));
         self.set_guard(lease, Guard::Hold);
@@ -151,6 +161,7 @@ impl Leases {
         };
         match joined {
             Ok(hold) => {
+                tie_if_needed(lease, &hold);
                 if may_be_open(lease)
                     && let Err(error) = hold.open_gate()
                 {

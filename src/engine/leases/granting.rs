@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Ended, Leases, Reservation};
+use super::{Assist, Ended, Leases, Reservation};
 use crate::domain::lease::{Handover, Lease, State};
 use crate::engine::refusal::Refusal;
 use crate::host::hold::Hold;
@@ -15,6 +15,8 @@ use crate::telemetry::span;
 pub(in crate::engine) struct Fresh {
     pub(in crate::engine) lease: Lease,
     pub(in crate::engine) hold: Hold,
+    /// Links that let its owner in, if it is handed over by `bind`.
+    pub(in crate::engine) assist: Option<Assist>,
     /// Keeps the port in the books until the lease does. Shared by the leases of both protocols.
     pub(in crate::engine) reservation: Arc<Reservation>,
 }
@@ -25,7 +27,7 @@ impl Leases {
     pub(in crate::engine) async fn grant(
         &self,
         batch: Batch,
-        fresh: Vec<Fresh>,
+        mut fresh: Vec<Fresh>,
         replaced: Vec<Arc<Lease>>,
     ) -> Result<(Vec<Arc<Lease>>, Vec<Ended>), Refusal> {
         let set_aside = self.set_aside(replaced).await?;
@@ -42,6 +44,9 @@ impl Leases {
             Err(error) => {
                 span::failed(&tracing::Span::current(), "store_unavailable");
                 set_aside.undo(self);
+                for assist in fresh.iter_mut().filter_map(|fresh| fresh.assist.take()) {
+                    Arc::new(assist).undo(true).await;
+                }
                 Err(error.into())
             }
         }
@@ -51,9 +56,13 @@ impl Leases {
         let Fresh {
             lease,
             hold,
+            assist,
             reservation,
         } = fresh;
         let lease = Arc::new(lease);
+        if let Some(assist) = assist {
+            self.put_assist(lease.id, assist);
+        }
         self.let_in(&lease, hold);
         let is_next = self
             .state
@@ -69,7 +78,7 @@ impl Leases {
     }
 
     /// Lets the owner in, now that the lease is on record: the gate opens, or the hold closes. If the
-    /// owner is given sockets, the hold stays shut.
+    /// owner is given sockets, or is let in by programs in the kernel, the hold stays shut.
     fn let_in(&self, lease: &Lease, hold: Hold) {
         match lease.handover {
             // No owner comes yet.
@@ -81,7 +90,8 @@ impl Leases {
                     tracing::error!(%error, %lease, %port, "could not open the gate of a new lease");
                 }
             }
-            Handover::Fd => {}
+            // Its links are there already.
+            Handover::Fd | Handover::Bind => {}
         }
         self.put_hold(lease.id, Arc::new(hold));
     }

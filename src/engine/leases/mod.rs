@@ -22,6 +22,7 @@
 //! Keys share turns, so a task takes all turns of one kind in one call and never waits for a second
 //! turn of that kind while it has one.
 
+mod assists;
 pub(super) mod books;
 mod choosing;
 mod ending;
@@ -40,6 +41,7 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc};
 
+pub(super) use self::assists::Assist;
 use self::books::{Books, NameKey};
 pub(super) use self::choosing::{Admission, Keeper, Reservation};
 pub(super) use self::ending::{Ended, Ending};
@@ -82,6 +84,8 @@ pub(super) struct Leases {
 struct State {
     books: Books,
     holds: Holds,
+    /// Cgroups and links of leases that are handed over by `bind`.
+    assists: HashMap<LeaseId, Arc<Assist>>,
     watches: Watches,
     /// What looks found on the ports.
     observed: HashMap<LeaseId, Observed>,
@@ -308,11 +312,15 @@ impl Leases {
         self.state.with(|state| state.holds.tell(news));
     }
 
-    /// Returns the number of descriptors that holds and watches keep open at most: watches of one process
+    /// Returns the number of descriptors that holds, links and watches keep open at most: watches of one process
     /// share theirs.
     pub(super) fn descriptor_count(&self) -> usize {
-        self.state
-            .with(|state| state.holds.descriptor_count() + state.watches.len())
+        self.state.with(|state| {
+            let assists = state.assists.values();
+            // And one for the cgroup.
+            let assists: usize = assists.map(|assist| assist.links.count() + 1).sum();
+            state.holds.descriptor_count() + state.watches.len() + assists
+        })
     }
 
     /// Accepts sockets that this process was given, before the leases that they hold are adopted.

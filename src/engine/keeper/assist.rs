@@ -1,0 +1,201 @@
+//! The hand-over `bind`: the program gets a cgroup of its own before it starts, with links that let it bind
+//! beside a hold whose gate stays shut.
+
+use std::os::unix::fs::MetadataExt;
+use std::sync::Arc;
+
+use crate::domain::lease::{Handover, Lease, Owner};
+use crate::domain::port::Protocol;
+use crate::engine::{
+    caller::Mode, context::RequestContext, engine::Engine, leases::Assist, leases::Fresh,
+    refusal::Refusal,
+};
+use crate::host::bpf::{self, Folder, Links};
+use crate::host::hold::Hold;
+use crate::host::process;
+
+/// Lets the owner of a lease in beside its hold, which is tied for that. The error is the reason for which it
+/// cannot be, as the end of a sentence.
+pub(super) async fn let_in(
+    engine: &Engine,
+    lease: &Lease,
+    hold: Option<&Hold>,
+) -> Result<Assist, String> {
+    if engine.mode == Mode::Embedded {
+        return Err("no service runs".to_owned());
+    }
+    let Some(owner) = lease.owner.clone() else {
+        return Err("it is for a program that `portbook run` starts".to_owned());
+    };
+    if owner.pid == std::process::id() {
+        return Err("it is for programs, not for portbook itself".to_owned());
+    }
+    let (prefix, group, port) = (prefix(engine), lease.addresses.clone(), lease.port);
+    let work = move || {
+        if let Some(obstacle) = bpf::obstacle() {
+            return Err(obstacle.to_owned());
+        }
+        let folder = folder_for(&owner, &prefix)
+            .map_err(|error| format!("its program has no cgroup: {error}"))?;
+        match Links::attach(&folder, &group, port) {
+            Ok(links) => Ok(Assist { folder, links }),
+            Err(error) => {
+                let _ = folder.remove();
+                Err(format!("the kernel refuses the programs: {error}"))
+            }
+        }
+    };
+    let done = tokio::task::spawn_blocking(work).await;
+    let assist = done.unwrap_or_else(|_| Err("the service ends".to_owned()))?;
+    if let Some(hold) = hold {
+        hold.tie_for_programs()
+            .map_err(|error| format!("its hold cannot be tied: {error}"))?;
+    }
+    Ok(assist)
+}
+
+/// The cgroup of an owner, with the owner in it: one for all its leases.
+fn folder_for(owner: &Owner, prefix: &str) -> std::io::Result<Folder> {
+    let name = format!("{prefix}{}-{:x}", owner.pid, owner.start_ticks);
+    if let Some(folder) = Folder::around(owner.pid, &name) {
+        return Ok(folder);
+    }
+    let folder = Folder::below_that_of(owner.pid, &name)?;
+    let moved = folder.take_in(owner.pid);
+    // Its pid may be another process's by now.
+    if moved.is_ok() && process::is_running(owner) {
+        return Ok(folder);
+    }
+    let _ = folder.remove();
+    moved.and(Err(std::io::ErrorKind::NotFound.into()))
+}
+
+/// Prefix of the names of this service's cgroups: no other service has its data directory.
+fn prefix(engine: &Engine) -> String {
+    let folder = std::fs::metadata(&engine.settings().data_dir);
+    let (device, inode) = folder.map_or((0, 0), |folder| (folder.dev(), folder.ino()));
+    format!("portbook-{device:x}.{inode:x}-")
+}
+
+/// Lets the owners of fresh leases in, those that are handed over by `bind`. Where that cannot be, the lease
+/// falls back to the gate: the notes say why, unless the request is strict about it.
+pub(in crate::engine) async fn let_all_in(
+    engine: &Arc<Engine>,
+    asked: &RequestContext<'_>,
+    fresh: &mut [Fresh],
+) -> Result<Vec<String>, Refusal> {
+    let mut notes = Vec::new();
+    let wants = asked.plan.handover == Handover::Bind && !asked.request.reserve;
+    for fresh in fresh.iter_mut().filter(|_| wants) {
+        let lease = &mut fresh.lease;
+        let why = if lease.protocol == Protocol::Udp {
+            "it is for TCP alone".to_owned()
+        } else {
+            match let_in(engine, lease, Some(&fresh.hold)).await {
+                Ok(assist) => {
+                    fresh.assist = Some(assist);
+                    continue;
+                }
+                Err(why) => why,
+            }
+        };
+        lease.handover = instead(lease);
+        notes.push(unmet(lease, &why, asked.request.strict)?);
+    }
+    Ok(notes)
+}
+
+/// Lets the owner of a name's lease in again. Returns a note if that falls back to the gate.
+pub(super) async fn let_in_again(
+    engine: &Arc<Engine>,
+    lease: &Lease,
+    hold: &Hold,
+    strict: bool,
+) -> Result<Option<String>, Refusal> {
+    engine.leases.drop_assist(lease.id).await;
+    match let_in(engine, lease, Some(hold)).await {
+        Ok(assist) => {
+            engine.leases.put_assist(lease.id, assist);
+            Ok(None)
+        }
+        Err(why) => {
+            let changed = engine
+                .leases
+                .change(lease.id, |lease| lease.handover = instead(lease));
+            let lease = changed.await?;
+            let note = unmet(&lease, &why, strict)?;
+            hold.open_gate().map_err(|source| Refusal::BindFailed {
+                address: format!("port {}", lease.port),
+                source,
+            })?;
+            Ok(Some(note))
+        }
+    }
+}
+
+/// Attaches links again for an owner that lives, after a start. Returns the lease, which falls back to the gate
+/// if that cannot be.
+pub(super) async fn resume(engine: &Arc<Engine>, lease: &Lease) -> Result<Arc<Lease>, Refusal> {
+    let work = {
+        let (prefix, lease) = (prefix(engine), lease.clone());
+        move || {
+            let owner = lease.owner.as_ref().ok_or("it has no program")?;
+            if let Some(obstacle) = bpf::obstacle() {
+                return Err(obstacle.to_owned());
+            }
+            let folder = Folder::around(owner.pid, &prefix);
+            let folder = folder.ok_or("its program has left its cgroup")?;
+            let links = Links::attach(&folder, &lease.addresses, lease.port)
+                .map_err(|error| format!("the kernel refuses the programs: {error}"))?;
+            Ok::<_, String>(Assist { folder, links })
+        }
+    };
+    let done = tokio::task::spawn_blocking(work).await;
+    match done.unwrap_or_else(|_| Err("the service ends".to_owned())) {
+        Ok(assist) => {
+            engine.leases.put_assist(lease.id, assist);
+            Ok(Arc::new(lease.clone()))
+        }
+        Err(why) => {
+            let (id, port) = (lease.id, lease.port);
+            tracing::warn!(lease = %id, %port, "hand-over by bind is not possible any more: {why}; the gate opens instead");
+            let changed = engine
+                .leases
+                .change(id, |lease| lease.handover = instead(lease));
+            changed.await
+        }
+    }
+}
+
+/// Removes cgroups that no lease needs any more: their programs have ended while no service ran.
+pub(super) async fn remove_leftovers(engine: &Arc<Engine>) {
+    let engine = Arc::clone(engine);
+    let work = move || {
+        for folder in bpf::with_prefix(&prefix(&engine)) {
+            if !engine.leases.needs_folder(&folder)
+                && let Err(error) = folder.remove()
+            {
+                let cgroup = folder.path().display();
+                tracing::warn!(%error, %cgroup, "could not remove the cgroup of an ended program");
+            }
+        }
+    };
+    let _ = tokio::task::spawn_blocking(work).await;
+}
+
+fn instead(lease: &Lease) -> Handover {
+    Handover::Gate.for_protocol(lease.protocol, false)
+}
+
+/// Note on a wish that is not met; a refusal if the request is strict.
+fn unmet(lease: &Lease, why: &str, strict: bool) -> Result<String, Refusal> {
+    let (port, instead) = (lease.port, lease.handover.as_str());
+    let is_not = format!(
+        "{} port {port} is not handed over by bind: {why}",
+        lease.protocol
+    );
+    if strict {
+        return Err(Refusal::InvalidRequest(is_not));
+    }
+    Ok(format!("{is_not}; it is handed over by {instead} instead"))
+}

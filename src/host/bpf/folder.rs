@@ -1,0 +1,168 @@
+//! Cgroups for the programs of `portbook run`: folders in the kernel's version 2 tree (`cgroups(7)`).
+
+use std::fs::{self, File};
+use std::io::{self, ErrorKind};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Component, Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags, open};
+
+/// Number of times that processes are moved out of a folder: each may start another one meanwhile.
+const ROUNDS: usize = 8;
+
+/// Folders in which folders of portbook are looked for at most.
+const MOST_FOLDERS: usize = 10_000;
+
+/// A cgroup that portbook made. It stays until it is removed, also if this process ends: the programs in it
+/// go on.
+#[derive(Debug)]
+pub struct Folder {
+    path: PathBuf,
+    opened: OwnedFd,
+}
+
+impl Folder {
+    /// Makes a folder below the cgroup of a process, so that the limits on that hold for it too. One that is
+    /// there already is used again.
+    pub fn below_that_of(pid: u32, name: &str) -> io::Result<Self> {
+        let path = of_process(pid)?.join(name);
+        match fs::create_dir(&path) {
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),
+            _ => Self::open(path),
+        }
+    }
+
+    /// Returns the folder of this prefix that a process is in.
+    pub fn around(pid: u32, prefix: &str) -> Option<Self> {
+        let path = of_process(pid).ok()?;
+        let is_one = |path: &&Path| is_named(path, prefix);
+        let path = path.ancestors().find(is_one)?;
+        Self::open(path.to_owned()).ok()
+    }
+
+    pub(super) fn open(path: PathBuf) -> io::Result<Self> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let opened = open(&path, flags, Mode::empty())?;
+        Ok(Self { path, opened })
+    }
+
+    /// Path of it, which tells it from others.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Moves a process with all its threads in. Its sockets stay what they are; those that it makes from now on
+    /// belong to the folder.
+    pub fn take_in(&self, pid: u32) -> io::Result<()> {
+        move_to(&self.path, pid)
+    }
+
+    /// Moves what runs in it to the cgroup above, and removes it.
+    pub fn remove(&self) -> io::Result<()> {
+        let above = self.path.parent().ok_or(ErrorKind::InvalidInput)?;
+        let mut removed = fs::remove_dir(&self.path);
+        for _ in 0..ROUNDS {
+            match &removed {
+                Err(error) if error.kind() == ErrorKind::ResourceBusy => {}
+                Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+                _ => break,
+            }
+            self.empty_into(above)?;
+            removed = fs::remove_dir(&self.path);
+        }
+        removed
+    }
+
+    fn empty_into(&self, above: &Path) -> io::Result<()> {
+        let inside = fs::read_to_string(self.path.join("cgroup.procs"))?;
+        // 0 is a process of a pid namespace that is not ours to see.
+        let pids = inside.lines().filter_map(|line| line.parse().ok());
+        for pid in pids.filter(|pid| *pid != 0) {
+            match move_to(above, pid) {
+                // ESRCH: it has ended.
+                Err(error)
+                    if rustix::io::Errno::from_io_error(&error)
+                        == Some(rustix::io::Errno::SRCH) => {}
+                done => done?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl AsFd for Folder {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.opened.as_fd()
+    }
+}
+
+fn move_to(folder: &Path, pid: u32) -> io::Result<()> {
+    let mut file = File::options()
+        .write(true)
+        .open(folder.join("cgroup.procs"))?;
+    // One write is one process (`cgroups(7)`).
+    io::Write::write_all(&mut file, pid.to_string().as_bytes())
+}
+
+/// Returns all folders with a name of this prefix in the whole tree.
+pub fn with_prefix(prefix: &str) -> Vec<Folder> {
+    let (mut found, mut looked_at) = (Vec::new(), 0);
+    let mut left: Vec<PathBuf> = tree().map(|tree| tree.mounted).into_iter().collect();
+    while let Some(folder) = left.pop() {
+        looked_at += 1;
+        if looked_at > MOST_FOLDERS {
+            break;
+        }
+        if is_named(&folder, prefix) {
+            found.extend(Folder::open(folder));
+            continue;
+        }
+        let entries = fs::read_dir(&folder).into_iter().flatten().flatten();
+        let folders = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+        left.extend(folders.map(|entry| entry.path()));
+    }
+    found
+}
+
+fn is_named(path: &Path, prefix: &str) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str());
+    name.is_some_and(|name| name.starts_with(prefix))
+}
+
+/// The tree of version 2, as far as this process sees it.
+struct Tree {
+    /// Path of the cgroup that is mounted, mostly `/`.
+    root: PathBuf,
+    mounted: PathBuf,
+}
+
+/// Finds the tree among the mounts (`proc_pid_mountinfo(5)`). None of them has a space in its path.
+fn tree() -> io::Result<Tree> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo")?;
+    let tree = mounts.lines().find_map(|line| {
+        let (place, kind) = line.split_once(" - ")?;
+        let mut place = place.split(' ').skip(3);
+        kind.starts_with("cgroup2 ").then_some(Tree {
+            root: place.next()?.into(),
+            mounted: place.next()?.into(),
+        })
+    });
+    tree.ok_or_else(|| io::Error::new(ErrorKind::NotFound, "no cgroup2 file system is mounted"))
+}
+
+/// Path of the cgroup of a process (`/proc/PID/cgroup`, `cgroups(7)`).
+pub(super) fn of_process(pid: u32) -> io::Result<PathBuf> {
+    let text = fs::read_to_string(format!("/proc/{pid}/cgroup"))?;
+    let tree = tree()?;
+    let path = text.lines().find_map(|line| line.strip_prefix("0::"));
+    let below = path.and_then(|path| Path::new(path).strip_prefix(&tree.root).ok());
+    // A process outside of what is mounted has `..` in its path.
+    let below = below.filter(|path| !path.components().any(|part| part == Component::ParentDir));
+    let below = below.ok_or_else(|| {
+        io::Error::new(
+            ErrorKind::NotFound,
+            "its cgroup is not in the tree that this service sees",
+        )
+    })?;
+    Ok(tree.mounted.join(below))
+}
