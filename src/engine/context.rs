@@ -25,6 +25,11 @@ pub(super) struct RequestContext<'a> {
 }
 
 impl RequestContext<'_> {
+    /// Whether the request is refused rather than handed over in another way than it says.
+    pub(super) fn insists_on_handover(&self) -> bool {
+        self.request.strict && self.request.handover.is_some()
+    }
+
     /// Keeps a note for the answer.
     pub(super) fn note(&self, note: Option<String>) {
         self.notes.with(|notes| notes.extend(note));

@@ -146,7 +146,7 @@ pub(super) async fn hand(
         prefers: asked.request.prefer.is_some(),
         moved: moved.map(|moved| asked.on_record(moved)),
     };
-    let strict = asked.request.strict && asked.request.handover.is_some();
+    let strict = asked.insists_on_handover();
     let (engine, id) = (Arc::clone(engine), lease.id);
     let handing = async move {
         let _turn = engine.leases.turn(id).await;

@@ -10,7 +10,7 @@ use crate::engine::{
     caller::Mode, context::RequestContext, engine::Engine, leases::Assist, leases::Fresh,
     refusal::Refusal,
 };
-use crate::host::bpf::{self, Folder, Links};
+use crate::host::bpf::{self, Folder, Links, PREFIX};
 use crate::host::hold::Hold;
 use crate::host::process;
 
@@ -29,6 +29,10 @@ pub(super) async fn let_in(
     };
     if owner.pid == std::process::id() {
         return Err("it is for programs, not for portbook itself".to_owned());
+    }
+    let mut addresses = lease.addresses.addresses().iter();
+    if addresses.any(|address| address.scope != 0) {
+        return Err("its hold on a link-local address has an interface".to_owned());
     }
     let (prefix, group, port) = (prefix(engine), lease.addresses.clone(), lease.port);
     let work = move || {
@@ -74,7 +78,7 @@ fn folder_for(owner: &Owner, prefix: &str) -> std::io::Result<Folder> {
 fn prefix(engine: &Engine) -> String {
     let folder = std::fs::metadata(&engine.settings().data_dir);
     let (device, inode) = folder.map_or((0, 0), |folder| (folder.dev(), folder.ino()));
-    format!("portbook-{device:x}.{inode:x}-")
+    format!("{PREFIX}{device:x}.{inode:x}-")
 }
 
 /// Lets the owners of fresh leases in, those that are handed over by `bind`. Where that cannot be, the lease
@@ -100,7 +104,7 @@ pub(in crate::engine) async fn let_all_in(
             }
         };
         lease.handover = instead(lease);
-        notes.push(unmet(lease, &why, asked.request.strict)?);
+        notes.push(unmet(lease, &why, asked.insists_on_handover())?);
     }
     Ok(notes)
 }

@@ -7,6 +7,9 @@ use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags, open};
 
+/// Prefix of the names of all folders that any portbook makes.
+pub const PREFIX: &str = "portbook-";
+
 /// Number of times that processes are moved out of a folder: each may start another one meanwhile.
 const ROUNDS: usize = 8;
 
@@ -57,8 +60,19 @@ impl Folder {
         move_to(&self.path, pid)
     }
 
-    /// Moves what runs in it to the cgroup above, and removes it.
+    /// Moves what runs in it to the cgroup above, and removes it. If a program in it has started another one by
+    /// `portbook run`, it lasts as long as the folder of that.
     pub fn remove(&self) -> io::Result<()> {
+        if let Some(above) = self.path.parent().filter(|above| is_named(above, PREFIX)) {
+            self.remove_it()?;
+            // Refused as long as anything runs in it.
+            let _ = fs::remove_dir(above);
+            return Ok(());
+        }
+        self.remove_it()
+    }
+
+    fn remove_it(&self) -> io::Result<()> {
         let above = self.path.parent().ok_or(ErrorKind::InvalidInput)?;
         let mut removed = fs::remove_dir(&self.path);
         for _ in 0..ROUNDS {
@@ -69,8 +83,18 @@ impl Folder {
             }
             self.empty_into(above)?;
             removed = fs::remove_dir(&self.path);
+            if removed.is_err() && self.has_another() {
+                return Ok(());
+            }
         }
         removed
+    }
+
+    fn has_another(&self) -> bool {
+        let entries = fs::read_dir(&self.path).into_iter().flatten().flatten();
+        entries
+            .map(|entry| entry.path())
+            .any(|path| is_named(&path, PREFIX))
     }
 
     fn empty_into(&self, above: &Path) -> io::Result<()> {

@@ -20,7 +20,8 @@ use crate::domain::address::AddressGroup;
 use crate::domain::port::Port;
 use call::Kind;
 pub use call::is_link;
-pub use folder::{Folder, with_prefix};
+pub use folder::{Folder, PREFIX, with_prefix};
+pub use programs::ASSISTED;
 use programs::{Asked, BIND4, BIND6, CONNECT4, CONNECT6, SOCK_OPS};
 pub use trial::obstacle;
 

@@ -27,7 +27,7 @@ use crate::domain::port::Port;
 use crate::host::hold::NO_INTERFACE;
 
 /// Index of an interface that does not exist: that of sockets between their bind and their listen.
-pub(super) const ASSISTED: u32 = NO_INTERFACE + 1;
+pub const ASSISTED: u32 = NO_INTERFACE + 1;
 
 /// Index of the loopback interface in every network namespace (LOOPBACK_IFINDEX).
 const LOOPBACK: u32 = 1;
