@@ -1,4 +1,4 @@
-//! Copies of the holds and links at a supervisor that keeps descriptors for the next start (systemd's file
+//! Copies of the holds, and of the guard in the kernel, at a supervisor that keeps descriptors for the next start (systemd's file
 //! descriptor store), so that not even a crash of the service frees a port.
 //!
 //! Each hold has one short name for all its sockets: the names come back in one environment
@@ -28,16 +28,16 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// Prefix of the names of holds, which tells them from other sockets of the unit.
 const PREFIX: char = 'h';
 
-/// Prefix of the names of links, which let owners in beside their holds.
-const OF_LINKS: char = 'b';
+/// Prefix of the names of the links of the guard in the kernel.
+const OF_GUARD: char = 'b';
 
-/// Takes the holds and links out of the descriptors that a supervisor passed.
+/// Takes the holds and the guard out of the descriptors that a supervisor passed.
 pub(super) fn holds_among(passed: Vec<(String, OwnedFd)>) -> GivenSockets {
     let mut given = GivenSockets::default();
     for (name, descriptor) in passed {
         if name.starts_with(PREFIX) {
             given.add(Some(name.into()), descriptor);
-        } else if name.starts_with(OF_LINKS) {
+        } else if name.starts_with(OF_GUARD) {
             given.add_link(name.into(), descriptor);
         }
     }
@@ -71,7 +71,7 @@ async fn keep(socket: UnixDatagram, mut news: mpsc::UnboundedReceiver<HoldNews>,
     let mut copies = Copies {
         socket,
         names: HashMap::new(),
-        of_links: HashMap::new(),
+        of_guard: None,
         last,
     };
     while let Some(next) = news.recv().await {
@@ -84,7 +84,7 @@ async fn keep(socket: UnixDatagram, mut news: mpsc::UnboundedReceiver<HoldNews>,
 struct Copies {
     socket: UnixDatagram,
     names: HashMap<LeaseId, Arc<str>>,
-    of_links: HashMap<LeaseId, Arc<str>>,
+    of_guard: Option<Arc<str>>,
     last: u64,
 }
 
@@ -101,12 +101,11 @@ impl Copies {
                 self.names.insert(id, name);
                 Ok(())
             }
-            HoldNews::Linked(id, links) => {
-                let name = self.store(OF_LINKS, &links).await?;
-                self.of_links.insert(id, name);
+            HoldNews::Guarded(links) => {
+                self.of_guard = Some(self.store(OF_GUARD, &links).await?);
                 Ok(())
             }
-            HoldNews::Unlinked(id) => match self.of_links.remove(&id) {
+            HoldNews::Unguarded => match self.of_guard.take() {
                 Some(name) => self.remove(&name).await,
                 None => Ok(()),
             },
@@ -163,6 +162,6 @@ impl Copies {
 }
 
 fn number(name: &str) -> u64 {
-    let digits = name.strip_prefix([PREFIX, OF_LINKS]).unwrap_or_default();
+    let digits = name.strip_prefix([PREFIX, OF_GUARD]).unwrap_or_default();
     u64::from_str_radix(digits, 16).unwrap_or(0)
 }

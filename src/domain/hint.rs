@@ -135,9 +135,9 @@ impl Hint {
 const NOT_HELD: &str = "see its own output; if it said EADDRINUSE (address already in use), another program \
      took the port first, which `portbook who` names";
 
-/// Advice on a program that ended although programs in the kernel let it in.
-const NOT_LET_IN: &str = "see its own output; if it said EADDRINUSE (address already in use), it probably \
-     asked for an address that the lease does not hold, or listens on its port already";
+/// Advice on a program that ended although the kernel lets it in however it binds.
+const NOT_LET_IN: &str = "see its own output; if it said EADDRINUSE (address already in use), it is probably \
+     started by another process, such as a container engine: use --handover gate";
 
 /// Advice on a program that did not take the sockets that it was given.
 const SOCKETS_LEFT: &str = "if it said EADDRINUSE (address already in use), it did not take the sockets \

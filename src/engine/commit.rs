@@ -67,7 +67,7 @@ pub(super) async fn grant(
         replaced.extend(leases);
     }
     let created = !fresh.is_empty();
-    let notes = assist::let_all_in(engine, asked, &mut fresh).await?;
+    let notes = assist::guard_all(engine, asked, &mut fresh).await?;
     explanation.notes.extend(notes);
     // The record leaves out what other users' leases are; the answer may tell.
     let skipped = explanation.skipped.clone();

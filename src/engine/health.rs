@@ -68,7 +68,7 @@ fn check_guards(engine: &Arc<Engine>) -> Check {
 async fn check_handovers() -> Check {
     let obstacle = tokio::task::spawn_blocking(bpf::obstacle).await;
     let detail = match obstacle.unwrap_or(Some("the service ends")) {
-        None => "gate, fd, release, and bind by programs in the kernel".to_owned(),
+        None => "gate, fd, release and bind".to_owned(),
         Some(obstacle) => format!("gate, fd and release; bind falls back to gate: {obstacle}"),
     };
     Check::ok("hand-over", detail)

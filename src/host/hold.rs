@@ -24,7 +24,7 @@ use tracing::Span;
 pub use self::gate::Shape;
 pub use self::given::GivenSockets;
 use self::socket::{bind, outcome_of};
-pub use self::tie::{NO_INTERFACE, can_stay_beneath, obstacle, tie_for_tcp};
+pub use self::tie::{NO_INTERFACE, can_stay_beneath, obstacle};
 use self::tie::{is_tied, tie};
 pub use self::unused::is_unused;
 use super::clock::Clock;
@@ -160,15 +160,6 @@ impl Hold {
     pub fn stays_beneath(&self) -> bool {
         let mut sockets = self.sockets.iter();
         self.protocol == Protocol::Tcp || sockets.all(|(_, socket)| is_tied(socket))
-    }
-
-    /// Ties a hold for TCP, so that programs for `bind` (`host::bpf`) can let its owner in while it stays strict.
-    /// Sockets on a link-local address stay as they are: they have an interface.
-    pub fn tie_for_programs(&self) -> io::Result<()> {
-        let untied =
-            |(address, socket): &&(BindAddress, Socket)| address.scope == 0 && !is_tied(socket);
-        let mut untied = self.sockets.iter().filter(untied);
-        untied.try_for_each(|(_, socket)| tie_for_tcp(socket))
     }
 
     pub fn is_complete(&self, group: &AddressGroup) -> bool {

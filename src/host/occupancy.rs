@@ -18,7 +18,6 @@ use crate::domain::address::BindAddress;
 use crate::domain::attempt::{Occupant, SocketState};
 use crate::domain::port::{Port, Protocol};
 use crate::domain::sighting::Sighting;
-use crate::host::bpf::ASSISTED;
 use crate::host::hold::NO_INTERFACE;
 use crate::host::process::Process;
 
@@ -229,9 +228,8 @@ impl Raw {
         let port = Port::new(self.port)?;
         // By default a socket on [::] takes IPv4 too.
         let dual = self.local.is_ipv6() && self.local.is_unspecified();
-        // A hold of some portbook, or a socket that its programs let in and that does not listen yet. Neither
-        // receives.
-        let is_tied = [NO_INTERFACE, ASSISTED].contains(&self.scope);
+        // A hold of some portbook, which receives nothing.
+        let is_tied = self.scope == NO_INTERFACE;
         Some(Entry {
             protocol: self.protocol,
             local: self.local.to_canonical(),

@@ -1,5 +1,5 @@
-//! The hand-over `bind`: servers that bind strictly come in beside a hold whose gate stays shut, by programs in
-//! the kernel. Facts of the running kernel, with real servers and rivals.
+//! The hand-over `bind`: servers come in however they bind, and a guard in the kernel keeps all others out. Facts
+//! of the running kernel, with real servers and rivals.
 
 mod life;
 
@@ -22,7 +22,7 @@ import os, socket, sys
 while True:
     s = socket.socket()
     s.bind(("0.0.0.0", int(os.environ["PORT"])))
-    print(s.getsockopt(socket.SOL_SOCKET, 62), flush=True)
+    print(s.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR), flush=True)
     s.listen()
     said = b""
     while said != b"r":
@@ -42,12 +42,13 @@ print "listens\n";
 while (my $c = $s->accept) { print $c "hi"; close $c }
 "#;
 
-/// Listens on its port and closes again, 200 times, each time as strictly as a server can.
+/// Listens on its port and closes again, 200 times, strictly or with SO_REUSEPORT.
 const STARTS: &str = r#"
 import os, socket
 lost = 0
-for _ in range(200):
+for turn in range(200):
     with socket.socket() as s:
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, turn % 2)
         try:
             s.bind(("0.0.0.0", int(os.environ["PORT"])))
             s.listen()
@@ -57,18 +58,19 @@ print("lost", lost, flush=True)
 input()
 "#;
 
-/// Binds a port as fast as it can, with SO_REUSEADDR, strictly, and with SO_REUSEPORT. Prints the number of its
+/// Binds a port as fast as it can: with SO_REUSEADDR, strictly, with SO_REUSEPORT, and on an interface. Prints the number of its
 /// successes for a line.
 const RIVAL: &str = r#"
 import select, socket, sys
 port, won, tried = int(sys.argv[1]), 0, 0
 print("begins", flush=True)
 while True:
-    for option in (socket.SO_REUSEADDR, None, socket.SO_REUSEPORT):
+    for option in (socket.SO_REUSEADDR, None, socket.SO_REUSEPORT, socket.SO_BINDTODEVICE):
         for at in ("0.0.0.0", "127.0.0.1"):
             with socket.socket() as s:
                 if option:
-                    s.setsockopt(socket.SOL_SOCKET, option, 1)
+                    value = b"lo" if option == socket.SO_BINDTODEVICE else 1
+                    s.setsockopt(socket.SOL_SOCKET, option, value)
                 tried += 1
                 try:
                     s.bind((at, port))
@@ -141,7 +143,7 @@ fn assert_strictly_held(port: u16) {
 }
 
 #[test]
-fn strict_servers_listen_beside_a_shut_gate() {
+fn strict_servers_listen_and_strangers_do_not() {
     let Some((place, server)) = served("strict servers") else {
         return;
     };
@@ -178,8 +180,8 @@ fn server_comes_back_past_an_open_and_a_closed_connection() {
         lease(&server, "web", |lease| lease["state"] == "reserved");
         assert_strictly_held(port);
         owner = python(&place, STRICT);
-        // Tied to an interface that does not exist, until it listens.
-        assert_eq!(owner.line(), "2147483633");
+        // Set for it.
+        assert_eq!(owner.line(), "1");
         let mut closed = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
         closed.read_exact(&mut [0; 2]).unwrap();
         // The server closes first, so its side lingers.
@@ -226,7 +228,7 @@ fn program_in_another_network_namespace_is_left_alone() {
     match owner.line().as_str() {
         "0" => {}
         "" => return skipped("namespaces", "no network namespace can be made"),
-        tie => panic!("tied to {tie}"),
+        other => panic!("SO_REUSEADDR is {other}"),
     }
     let port = crate::support::port(&lease(&server, "web", |lease| lease["port"].is_u64()));
     assert_strictly_held(port);

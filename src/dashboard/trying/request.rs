@@ -116,7 +116,7 @@ pub(super) fn rare_fields(face: &AppState, params: &Params) -> Vec<Field> {
         text("count", "Number of ports", "1"),
         text("timeout", "Time to search", "5s"),
         choice("strategy", "Strategy", ["learned", "ordered", "random"]),
-        choice("handover", "Hand-over", ["gate", "fd", "release", "bind"]),
+        choice("handover", "Hand-over", ["gate", "fd", "release"]),
     ]
 }
 

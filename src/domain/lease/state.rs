@@ -34,12 +34,17 @@ pub enum Handover {
     Fd,
     /// The hold is closed just before the owner starts; the books keep the port.
     Release,
-    /// Programs in the kernel let the owner bind beside the hold, which stays shut. For TCP programs that
-    /// `portbook run` starts, by a privileged service; else it falls back to `gate`.
+    /// The hold stays, and a guard in the kernel lets the owner alone in. For TCP programs that `portbook run`
+    /// starts, by a privileged service; else it falls back to `gate`.
     Bind,
 }
 
 impl Handover {
+    /// Whether the gate of the hold is open while the owner may bind.
+    pub const fn opens_gate(self) -> bool {
+        matches!(self, Self::Gate | Self::Bind)
+    }
+
     /// Hand-over that takes place for a protocol. Few programs for UDP set SO_REUSEADDR or SO_REUSEPORT, so
     /// `gate` means `release` for UDP unless `gate_for_udp`. `bind` is for TCP alone.
     #[must_use]

@@ -1,5 +1,5 @@
-//! The hand-over `bind`: the program gets a cgroup of its own before it starts, with links that let it bind
-//! beside a hold whose gate stays shut.
+//! The hand-over `bind`: the program gets a cgroup of its own before it starts, and a guard in the kernel lets that
+//! alone in through the open gate.
 
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
@@ -10,17 +10,13 @@ use crate::engine::{
     caller::Mode, context::RequestContext, engine::Engine, leases::Assist, leases::Fresh,
     refusal::Refusal,
 };
-use crate::host::bpf::{self, Folder, Links, PREFIX};
+use crate::host::bpf::{self, Folder, PREFIX};
 use crate::host::hold::Hold;
 use crate::host::process;
 
-/// Lets the owner of a lease in beside its hold, which is tied for that. The error is the reason for which it
-/// cannot be, as the end of a sentence.
-pub(super) async fn let_in(
-    engine: &Engine,
-    lease: &Lease,
-    hold: Option<&Hold>,
-) -> Result<Assist, String> {
+/// Guards the port of a lease for its owner. The error is the reason for which it cannot be, as the end of a
+/// sentence.
+async fn guard(engine: &Engine, lease: &Lease) -> Result<Assist, String> {
     if engine.mode == Mode::Embedded {
         return Err("no service runs".to_owned());
     }
@@ -30,32 +26,27 @@ pub(super) async fn let_in(
     if owner.pid == std::process::id() {
         return Err("it is for programs, not for portbook itself".to_owned());
     }
-    let mut addresses = lease.addresses.addresses().iter();
-    if addresses.any(|address| address.scope != 0) {
-        return Err("its hold on a link-local address has an interface".to_owned());
-    }
-    let (prefix, group, port) = (prefix(engine), lease.addresses.clone(), lease.port);
-    let work = move || {
-        if let Some(obstacle) = bpf::obstacle() {
-            return Err(obstacle.to_owned());
-        }
-        let folder = folder_for(&owner, &prefix)
-            .map_err(|error| format!("its program has no cgroup: {error}"))?;
-        match Links::attach(&folder, &group, port) {
-            Ok(links) => Ok(Assist { folder, links }),
-            Err(error) => {
-                let _ = folder.remove();
-                Err(format!("the kernel refuses the programs: {error}"))
-            }
-        }
+    let prefix = prefix(engine);
+    guard_with(engine, lease, move || {
+        folder_for(&owner, &prefix).map_err(|error| format!("its program has no cgroup: {error}"))
+    })
+    .await
+}
+
+/// Guards the port of a lease for the cgroup that `find` gives, which may block.
+async fn guard_with(
+    engine: &Engine,
+    lease: &Lease,
+    find: impl FnOnce() -> Result<Folder, String> + Send + 'static,
+) -> Result<Assist, String> {
+    let work = move || match bpf::obstacle() {
+        Some(obstacle) => Err(obstacle.to_owned()),
+        None => find(),
     };
-    let done = tokio::task::spawn_blocking(work).await;
-    let assist = done.unwrap_or_else(|_| Err("the service ends".to_owned()))?;
-    if let Some(hold) = hold {
-        hold.tie_for_programs()
-            .map_err(|error| format!("its hold cannot be tied: {error}"))?;
-    }
-    Ok(assist)
+    let found = tokio::task::spawn_blocking(work).await;
+    let folder = found.unwrap_or_else(|_| Err("the service ends".to_owned()))?;
+    let assist = engine.leases.assist(lease, folder).await;
+    assist.map_err(|error| format!("the kernel refuses the guard: {error}"))
 }
 
 /// The cgroup of an owner, with the owner in it: one for all its leases.
@@ -81,9 +72,9 @@ fn prefix(engine: &Engine) -> String {
     format!("{PREFIX}{device:x}.{inode:x}-")
 }
 
-/// Lets the owners of fresh leases in, those that are handed over by `bind`. Where that cannot be, the lease
-/// falls back to the gate: the notes say why, unless the request is strict about it.
-pub(in crate::engine) async fn let_all_in(
+/// Guards the ports of fresh leases, those that are handed over by `bind`. Where that cannot be, the lease falls
+/// back to the gate: the notes say why, unless the request is strict about it.
+pub(in crate::engine) async fn guard_all(
     engine: &Arc<Engine>,
     asked: &RequestContext<'_>,
     fresh: &mut [Fresh],
@@ -92,19 +83,17 @@ pub(in crate::engine) async fn let_all_in(
     let wants = asked.plan.handover == Handover::Bind && !asked.request.reserve;
     for fresh in fresh.iter_mut().filter(|_| wants) {
         let lease = &mut fresh.lease;
-        let why = if lease.protocol == Protocol::Udp {
-            "it is for TCP alone".to_owned()
-        } else {
-            match let_in(engine, lease, Some(&fresh.hold)).await {
-                Ok(assist) => {
-                    fresh.assist = Some(assist);
-                    continue;
-                }
-                Err(why) => why,
-            }
+        let guarded = match lease.protocol {
+            Protocol::Udp => Err("it is for TCP alone".to_owned()),
+            Protocol::Tcp => guard(engine, lease).await,
         };
-        lease.handover = instead(lease);
-        notes.push(unmet(lease, &why, asked.insists_on_handover())?);
+        match guarded {
+            Ok(assist) => fresh.assist = Some(assist),
+            Err(why) => {
+                lease.handover = instead(lease);
+                notes.push(unmet(lease, &why, asked.insists_on_handover())?);
+            }
+        }
     }
     Ok(notes)
 }
@@ -117,58 +106,49 @@ pub(super) async fn let_in_again(
     strict: bool,
 ) -> Result<Option<String>, Refusal> {
     engine.leases.drop_assist(lease.id).await;
-    match let_in(engine, lease, Some(hold)).await {
+    let note = match guard(engine, lease).await {
         Ok(assist) => {
-            engine.leases.put_assist(lease.id, assist);
-            Ok(None)
+            assist.keep();
+            None
         }
         Err(why) => {
-            let changed = engine
-                .leases
-                .change(lease.id, |lease| lease.handover = instead(lease));
-            let lease = changed.await?;
-            let note = unmet(&lease, &why, strict)?;
-            hold.open_gate().map_err(|source| Refusal::BindFailed {
-                address: format!("port {}", lease.port),
-                source,
-            })?;
-            Ok(Some(note))
-        }
-    }
-}
-
-/// Attaches links again for an owner that lives, after a start. Returns the lease, which falls back to the gate
-/// if that cannot be.
-pub(super) async fn resume(engine: &Arc<Engine>, lease: &Lease) -> Result<Arc<Lease>, Refusal> {
-    let work = {
-        let (prefix, lease) = (prefix(engine), lease.clone());
-        move || {
-            let owner = lease.owner.as_ref().ok_or("it has no program")?;
-            if let Some(obstacle) = bpf::obstacle() {
-                return Err(obstacle.to_owned());
-            }
-            let folder = Folder::around(owner.pid, &prefix);
-            let folder = folder.ok_or("its program has left its cgroup")?;
-            let links = Links::attach(&folder, &lease.addresses, lease.port)
-                .map_err(|error| format!("the kernel refuses the programs: {error}"))?;
-            Ok::<_, String>(Assist { folder, links })
+            let lease = fall_back(engine, lease).await?;
+            Some(unmet(&lease, &why, strict)?)
         }
     };
-    let done = tokio::task::spawn_blocking(work).await;
-    match done.unwrap_or_else(|_| Err("the service ends".to_owned())) {
+    hold.open_gate().map_err(|source| Refusal::BindFailed {
+        address: format!("port {}", lease.port),
+        source,
+    })?;
+    Ok(note)
+}
+
+/// Guards the port of an owner that lives, after a start. Returns the lease, which falls back to the gate if that
+/// cannot be.
+pub(super) async fn resume(engine: &Arc<Engine>, lease: &Lease) -> Result<Arc<Lease>, Refusal> {
+    let (prefix, owner) = (prefix(engine), lease.owner.clone());
+    let find = move || {
+        let folder = owner.and_then(|owner| Folder::around(owner.pid, &prefix));
+        folder.ok_or_else(|| "its program is not in its cgroup any more".to_owned())
+    };
+    match guard_with(engine, lease, find).await {
         Ok(assist) => {
-            engine.leases.put_assist(lease.id, assist);
+            assist.keep();
             Ok(Arc::new(lease.clone()))
         }
         Err(why) => {
             let (id, port) = (lease.id, lease.port);
-            tracing::warn!(lease = %id, %port, "hand-over by bind is not possible any more: {why}; the gate opens instead");
-            let changed = engine
-                .leases
-                .change(id, |lease| lease.handover = instead(lease));
-            changed.await
+            tracing::warn!(lease = %id, %port, "could not guard the port of a program again: {why}; it is handed over by gate");
+            fall_back(engine, lease).await
         }
     }
+}
+
+async fn fall_back(engine: &Engine, lease: &Lease) -> Result<Arc<Lease>, Refusal> {
+    let changed = engine
+        .leases
+        .change(lease.id, |lease| lease.handover = instead(lease));
+    changed.await
 }
 
 /// Removes cgroups that no lease needs any more: their programs have ended while no service ran.

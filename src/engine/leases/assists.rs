@@ -1,69 +1,98 @@
-//! Cgroups and links of leases that are handed over by `bind`: they let the owner bind beside its hold.
+//! Leases that are handed over by `bind`: the cgroups of their programs, and the guard in the kernel that lets
+//! these alone in through the open gates.
 
+use std::io;
 use std::sync::Arc;
 
 use super::Leases;
-use crate::domain::lease::LeaseId;
-use crate::host::bpf::{Folder, Links};
+use crate::domain::lease::{Lease, LeaseId};
+use crate::host::bpf::{Folder, Guard, Permit};
 
-/// The cgroup of the program of a lease, and the links that let it bind the port. The cgroup is removed by
-/// [`Assist::undo`] alone: if this process ends, the program goes on in it.
+/// The cgroup of the program of one lease, and the permit for it.
+#[derive(Debug)]
+pub(super) struct Assisted {
+    folder: Arc<Folder>,
+    permit: Permit,
+}
+
+/// A lease whose port is guarded. Dropped before it is kept, it takes the guard away again: the grant failed, or
+/// its client hung up.
 #[derive(Debug)]
 pub(in crate::engine) struct Assist {
-    pub(in crate::engine) folder: Folder,
-    pub(in crate::engine) links: Links,
+    leases: Arc<Leases>,
+    id: LeaseId,
+    is_kept: bool,
 }
 
 impl Assist {
-    /// Closes the links. Then moves what is left of the program to the cgroup above, and removes this one,
-    /// unless another lease of the program needs it.
-    pub(in crate::engine) async fn undo(self: Arc<Self>, is_last: bool) {
-        let undo = move || {
-            let folder = match Arc::try_unwrap(self) {
-                Ok(Self { folder, links }) => {
-                    drop(links);
-                    folder
-                }
-                // Only for as long as copies are made of them.
-                Err(_) => return,
-            };
-            if is_last && let Err(error) = folder.remove() {
+    /// Leaves the guard in force until [`Leases::drop_assist`].
+    pub(in crate::engine) fn keep(mut self) {
+        self.is_kept = true;
+    }
+}
+
+impl Drop for Assist {
+    fn drop(&mut self) {
+        // Without a runtime this process ends, and the guard with it.
+        if let (false, Ok(runtime)) = (self.is_kept, tokio::runtime::Handle::try_current()) {
+            let (leases, id) = (Arc::clone(&self.leases), self.id);
+            runtime.spawn(async move { leases.drop_assist(id).await });
+        }
+    }
+}
+
+impl Leases {
+    /// Guards the port of a lease, so that processes of a cgroup alone can bind it. Must come before its gate
+    /// opens.
+    pub(in crate::engine) async fn assist(
+        self: &Arc<Self>,
+        lease: &Lease,
+        folder: Folder,
+    ) -> io::Result<Assist> {
+        let permit = folder.permit(lease.port, lease.addresses.clone());
+        let folder = Arc::new(folder);
+        let assist = Assist {
+            leases: Arc::clone(self),
+            id: lease.id,
+            is_kept: false,
+        };
+        let assisted = Assisted { folder, permit };
+        self.state
+            .with(|state| state.assists.insert(lease.id, assisted));
+        self.refresh_guard().await?;
+        Ok(assist)
+    }
+
+    /// Ends the guard of a lease, if it has one, once its gate is shut. What is left of its program moves to the
+    /// cgroup above, unless another lease of the program needs its cgroup.
+    pub(in crate::engine) async fn drop_assist(&self, id: LeaseId) {
+        let taken = self.state.with(|state| {
+            let folder = state.assists.remove(&id)?.folder;
+            let mut others = state.assists.values();
+            let is_needed = others.any(|other| other.folder.path() == folder.path());
+            Some((folder, is_needed))
+        });
+        let Some((folder, is_needed)) = taken else {
+            return;
+        };
+        let hold = self.hold_of(id);
+        if let Some(Err(error)) = hold.map(|hold| hold.shut_unseen()) {
+            tracing::error!(%error, lease = %id, "could not shut a gate before its guard ends");
+        }
+        if let Err(error) = self.refresh_guard().await {
+            tracing::warn!(%error, lease = %id, "could not end the guard on a port; only its last program can bind it");
+        }
+        if is_needed {
+            return;
+        }
+        let remove = move || {
+            if let Err(error) = folder.remove() {
                 let cgroup = folder.path().display();
                 tracing::warn!(%error, %cgroup, "could not remove the cgroup of a program; the next start does");
             }
         };
         // To move a process takes the kernel some milliseconds. An error means that the runtime ends.
-        let _ = tokio::task::spawn_blocking(undo).await;
-    }
-}
-
-impl Leases {
-    /// Puts the cgroup and the links to their lease.
-    pub(in crate::engine) fn put_assist(&self, id: LeaseId, assist: Assist) {
-        let assist = Arc::new(assist);
-        let replaced = self.state.with(|state| {
-            let replaced = state.assists.insert(id, Arc::clone(&assist));
-            state
-                .holds
-                .tell_links(id, replaced.is_some(), &assist.links);
-            replaced
-        });
-        // The program of a lease has one cgroup for as long as it lives.
-        drop(replaced);
-    }
-
-    /// Takes the cgroup and the links of a lease away, if it has any: its program gets in no more.
-    pub(in crate::engine) async fn drop_assist(&self, id: LeaseId) {
-        let taken = self.state.with(|state| {
-            let taken = state.assists.remove(&id)?;
-            state.holds.tell_no_links(id);
-            let mut others = state.assists.values();
-            let is_last = !others.any(|other| other.folder.path() == taken.folder.path());
-            Some((taken, is_last))
-        });
-        if let Some((assist, is_last)) = taken {
-            assist.undo(is_last).await;
-        }
+        let _ = tokio::task::spawn_blocking(remove).await;
     }
 
     /// Whether a cgroup belongs to a living lease.
@@ -72,5 +101,37 @@ impl Leases {
             let mut assists = state.assists.values();
             assists.any(|assist| assist.folder.path() == folder.path())
         })
+    }
+
+    /// Makes the guard in the kernel one of all permits, and ends it if there are none.
+    async fn refresh_guard(&self) -> io::Result<()> {
+        let mut guard = self.guard.lock().await;
+        let permits: Vec<Permit> = self.state.with(|state| {
+            let assists = state.assists.values();
+            assists.map(|assist| assist.permit.clone()).collect()
+        });
+        let before = guard.take();
+        let is_new = before.is_none();
+        let work = move || match before {
+            _ if permits.is_empty() => (None, Ok(())),
+            Some(mut guard) => {
+                let changed = guard.change_to(&permits);
+                (Some(guard), changed)
+            }
+            None => match Guard::on(&permits, std::process::id()) {
+                Ok(guard) => (Some(guard), Ok(())),
+                Err(error) => (None, Err(error)),
+            },
+        };
+        let (now, done) = tokio::task::spawn_blocking(work)
+            .await
+            .map_err(io::Error::other)?;
+        self.state.with(|state| match &now {
+            Some(now) if is_new => state.holds.tell_guard(now),
+            None if !is_new => state.holds.tell_no_guard(),
+            _ => {}
+        });
+        *guard = now;
+        done
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Leases;
-use crate::domain::lease::{Guard, Handover, Lease, LeaseId, State};
+use crate::domain::lease::{Guard, Lease, LeaseId, State};
 use crate::domain::outsider::Outsider;
 use crate::domain::port::Protocol;
 use crate::engine::{look, retake::retake, retake::take_beneath, tables::Tables};
@@ -12,7 +12,7 @@ use crate::host::process;
 
 /// Whether a lease has an owner, or waits for one, that binds beside its hold.
 pub(in crate::engine) fn may_be_open(lease: &Lease) -> bool {
-    lease.handover == Handover::Gate && (lease.claim_by.is_some() || lease.owner.is_some())
+    lease.handover.opens_gate() && (lease.claim_by.is_some() || lease.owner.is_some())
 }
 
 /// Whether a gate may be open and its owner, if known, still runs.
@@ -32,15 +32,6 @@ pub(in crate::engine) fn recovered_state(lease: &Lease) -> State {
     }
 }
 
-/// Ties a hold beside which programs in the kernel let the owner in.
-fn tie_if_needed(lease: &Lease, hold: &Hold) {
-    if lease.handover == Handover::Bind
-        && let Err(error) = hold.tie_for_programs()
-    {
-        log_failed(&error, lease, "tie a hold");
-    }
-}
-
 fn log_failed(error: &std::io::Error, lease: &Lease, what: &str) {
     let (lease, port) = (lease.id, lease.port);
     tracing::error!(%error, %lease, %port, "could not {what}; the next repair tries again");
@@ -51,7 +42,7 @@ impl Leases {
     /// has the port now.
     pub(in crate::engine) async fn shut(lease: &Lease, hold: &Hold) -> Option<Outsider> {
         drop(hold.take_listeners());
-        if lease.handover != Handover::Gate {
+        if !lease.handover.opens_gate() {
             // It was never open, so no outsider came in.
             return None;
         }
@@ -70,7 +61,7 @@ impl Leases {
         drop(hold.take_listeners());
         // A gate that no outsider used need not be shut: its sockets close now.
         let may_be_alone =
-            lease.handover != Handover::Gate || matches!(hold.is_listened_beside(), Ok(false));
+            !lease.handover.opens_gate() || matches!(hold.is_listened_beside(), Ok(false));
         if may_be_alone {
             return None;
         }
@@ -129,7 +120,6 @@ impl Leases {
             Some(hold) => hold,
             None => retake(group, protocol, port, &self.clock, tables, &mut |_, _| {}).ok()?,
         };
-        tie_if_needed(lease, &hold);
         let hold = Arc::new(hold);
         self.put_hold(lease.id, Arc::clone(&hold));
         self.set_guard(lease, Guard::Hold);
@@ -161,7 +151,6 @@ impl Leases {
         };
         match joined {
             Ok(hold) => {
-                tie_if_needed(lease, &hold);
                 if may_be_open(lease)
                     && let Err(error) = hold.open_gate()
                 {

@@ -15,7 +15,7 @@ use crate::telemetry::span;
 pub(in crate::engine) struct Fresh {
     pub(in crate::engine) lease: Lease,
     pub(in crate::engine) hold: Hold,
-    /// Links that let its owner in, if it is handed over by `bind`.
+    /// Guard that lets its owner in, if it is handed over by `bind`.
     pub(in crate::engine) assist: Option<Assist>,
     /// Keeps the port in the books until the lease does. Shared by the leases of both protocols.
     pub(in crate::engine) reservation: Arc<Reservation>,
@@ -27,7 +27,7 @@ impl Leases {
     pub(in crate::engine) async fn grant(
         &self,
         batch: Batch,
-        mut fresh: Vec<Fresh>,
+        fresh: Vec<Fresh>,
         replaced: Vec<Arc<Lease>>,
     ) -> Result<(Vec<Arc<Lease>>, Vec<Ended>), Refusal> {
         let set_aside = self.set_aside(replaced).await?;
@@ -44,9 +44,6 @@ impl Leases {
             Err(error) => {
                 span::failed(&tracing::Span::current(), "store_unavailable");
                 set_aside.undo(self);
-                for assist in fresh.iter_mut().filter_map(|fresh| fresh.assist.take()) {
-                    Arc::new(assist).undo(true).await;
-                }
                 Err(error.into())
             }
         }
@@ -61,7 +58,7 @@ impl Leases {
         } = fresh;
         let lease = Arc::new(lease);
         if let Some(assist) = assist {
-            self.put_assist(lease.id, assist);
+            assist.keep();
         }
         self.let_in(&lease, hold);
         let is_next = self
@@ -78,20 +75,20 @@ impl Leases {
     }
 
     /// Lets the owner in, now that the lease is on record: the gate opens, or the hold closes. If the
-    /// owner is given sockets, or is let in by programs in the kernel, the hold stays shut.
+    /// owner is given sockets, the hold stays shut.
     fn let_in(&self, lease: &Lease, hold: Hold) {
         match lease.handover {
             // No owner comes yet.
             _ if lease.state == State::Reserved => {}
             Handover::Release => return drop(hold),
-            Handover::Gate => {
+            // The guard of `bind` is in force already.
+            Handover::Gate | Handover::Bind => {
                 if let Err(error) = hold.open_gate() {
                     let (lease, port) = (lease.id, lease.port);
                     tracing::error!(%error, %lease, %port, "could not open the gate of a new lease");
                 }
             }
-            // Its links are there already.
-            Handover::Fd | Handover::Bind => {}
+            Handover::Fd => {}
         }
         self.put_hold(lease.id, Arc::new(hold));
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::domain::lease::LeaseId;
-use crate::host::bpf::Links;
+use crate::host::bpf::Guard;
 use crate::host::hold::Hold;
 
 /// Every hold that guards a lease.
@@ -30,10 +30,10 @@ pub enum HoldNews {
     Gone(LeaseId, oneshot::Sender<()>),
     /// Sockets that the supervisor has under this name belong to no lease.
     Unknown(Arc<str>),
-    /// A lease has these links now: copies of them.
-    Linked(LeaseId, Vec<OwnedFd>),
-    /// The lease has no links any more.
-    Unlinked(LeaseId),
+    /// There is a guard in the kernel now: copies of its links.
+    Guarded(Vec<OwnedFd>),
+    /// There is none any more.
+    Unguarded,
 }
 
 impl Holds {
@@ -47,23 +47,20 @@ impl Holds {
         self.say(HoldNews::Unknown(name));
     }
 
-    /// Tells of the links of a lease, which had some before if `again`.
-    pub fn tell_links(&self, id: LeaseId, again: bool, links: &Links) {
+    /// Tells of a guard in the kernel.
+    pub fn tell_guard(&self, guard: &Guard) {
         if self.news.is_none() {
             return;
         }
-        if again {
-            self.tell_no_links(id);
-        }
-        let copies = links.descriptors().map(|link| link.try_clone_to_owned());
-        // Without copies they end with this process, as without a supervisor.
+        let copies = guard.descriptors().map(|link| link.try_clone_to_owned());
+        // Without copies it ends with this process, as without a supervisor.
         let copies: Result<Vec<OwnedFd>, _> = copies.collect();
-        self.say(HoldNews::Linked(id, copies.unwrap_or_default()));
+        self.say(HoldNews::Guarded(copies.unwrap_or_default()));
     }
 
-    /// Tells that a lease has no links any more.
-    pub fn tell_no_links(&self, id: LeaseId) {
-        self.say(HoldNews::Unlinked(id));
+    /// Tells that the guard in the kernel has ended.
+    pub fn tell_no_guard(&self) {
+        self.say(HoldNews::Unguarded);
     }
 
     /// Puts a hold to its lease; the one it replaces, if any, is given back to be closed.

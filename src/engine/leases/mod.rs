@@ -42,6 +42,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc};
 
 pub(super) use self::assists::Assist;
+use self::assists::Assisted;
 use self::books::{Books, NameKey};
 pub(super) use self::choosing::{Admission, Keeper, Reservation};
 pub(super) use self::ending::{Ended, Ending};
@@ -58,6 +59,7 @@ use super::lock::Guarded;
 use super::refusal::Refusal;
 use crate::domain::lease::{BootTime, Guard, Lease, LeaseId, Name, Scope};
 use crate::domain::port::{Port, Protocol};
+use crate::host::bpf;
 use crate::host::clock::Clock;
 use crate::host::hold::{GivenSockets, Hold};
 use crate::store::Store;
@@ -72,6 +74,8 @@ pub(super) struct Leases {
     clock: Clock,
     store: Store,
     state: Guarded<State>,
+    /// The guard in the kernel, while a lease needs it. Its turn: one change at a time.
+    guard: tokio::sync::Mutex<Option<bpf::Guard>>,
     names: KeyedLocks,
     transitions: KeyedLocks,
     deadlines_moved: Notify,
@@ -84,8 +88,8 @@ pub(super) struct Leases {
 struct State {
     books: Books,
     holds: Holds,
-    /// Cgroups and links of leases that are handed over by `bind`.
-    assists: HashMap<LeaseId, Arc<Assist>>,
+    /// Cgroups of the programs of leases that are handed over by `bind`.
+    assists: HashMap<LeaseId, Assisted>,
     watches: Watches,
     /// What looks found on the ports.
     observed: HashMap<LeaseId, Observed>,
@@ -99,6 +103,7 @@ impl Leases {
             clock,
             store,
             state: Guarded::default(),
+            guard: tokio::sync::Mutex::default(),
             names: KeyedLocks::default(),
             transitions: KeyedLocks::with_different(TRANSITIONS),
             deadlines_moved: Notify::new(),
@@ -312,15 +317,11 @@ impl Leases {
         self.state.with(|state| state.holds.tell(news));
     }
 
-    /// Returns the number of descriptors that holds, links and watches keep open at most: watches of one process
+    /// Returns the number of descriptors that holds and watches keep open at most: watches of one process
     /// share theirs.
     pub(super) fn descriptor_count(&self) -> usize {
-        self.state.with(|state| {
-            let assists = state.assists.values();
-            // And one for the cgroup.
-            let assists: usize = assists.map(|assist| assist.links.count() + 1).sum();
-            state.holds.descriptor_count() + state.watches.len() + assists
-        })
+        self.state
+            .with(|state| state.holds.descriptor_count() + state.watches.len())
     }
 
     /// Accepts sockets that this process was given, before the leases that they hold are adopted.

@@ -3,13 +3,17 @@
 
 use std::ffi::{CStr, c_long, c_void};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::libc;
 
 use super::code::Instruction;
+use super::permit::{Key, Value};
 
 /// Commands of `bpf(2)` (`enum bpf_cmd` in `linux/bpf.h`).
+const MAP_CREATE: c_long = 0;
+const MAP_UPDATE_ELEM: c_long = 2;
+const MAP_DELETE_ELEM: c_long = 3;
 const PROG_LOAD: c_long = 5;
 const OBJ_GET_INFO_BY_FD: c_long = 15;
 const LINK_CREATE: c_long = 28;
@@ -19,6 +23,13 @@ const LICENSE: &CStr = c"MIT";
 
 /// Name of the programs in the kernel's lists (BPF_OBJ_NAME_LEN).
 const NAME: [u8; 16] = *b"portbook\0\0\0\0\0\0\0\0";
+
+/// Type of a hash table, whose elements are allocated as they come (`enum bpf_map_type`, BPF_F_NO_PREALLOC).
+const MAP_TYPE_HASH: u32 = 1;
+const NO_PREALLOC: u32 = 1;
+
+/// Maximum number of keys: two a lease on any address. The kernel makes room for an index of all at once.
+const MOST_KEYS: u32 = 1 << 15;
 
 /// Type of a link to a cgroup (`enum bpf_link_type`).
 const LINK_TYPE_CGROUP: u32 = 3;
@@ -55,6 +66,26 @@ struct Link {
     target: RawFd,
     attach: u32,
     flags: u32,
+}
+
+/// Attributes of BPF_MAP_CREATE.
+#[repr(C)]
+struct Create {
+    kind: u32,
+    key_size: u32,
+    value_size: u32,
+    most: u32,
+    flags: u32,
+}
+
+/// Attributes of BPF_MAP_UPDATE_ELEM and BPF_MAP_DELETE_ELEM.
+#[repr(C)]
+struct Element {
+    map: RawFd,
+    padding: u32,
+    key: u64,
+    value: u64,
+    flags: u64,
 }
 
 /// Attributes of BPF_OBJ_GET_INFO_BY_FD.
@@ -98,7 +129,7 @@ pub(super) fn load(kind: Kind, code: &[Instruction]) -> io::Result<OwnedFd> {
     call(PROG_LOAD, &mut load).and_then(opened)
 }
 
-/// Has a program run in a cgroup and all below it, for as long as the descriptor is open.
+/// Has a program run for sockets of a cgroup and all below it, for as long as the descriptor is open.
 pub(super) fn attach(program: impl AsFd, cgroup: impl AsFd, kind: Kind) -> io::Result<OwnedFd> {
     let mut link = Link {
         program: program.as_fd().as_raw_fd(),
@@ -107,6 +138,47 @@ pub(super) fn attach(program: impl AsFd, cgroup: impl AsFd, kind: Kind) -> io::R
         flags: 0,
     };
     call(LINK_CREATE, &mut link).and_then(opened)
+}
+
+/// A hash table that programs read.
+#[derive(Debug)]
+pub(super) struct Map(OwnedFd);
+
+impl Map {
+    pub(super) fn new() -> io::Result<Self> {
+        let mut create = Create {
+            kind: MAP_TYPE_HASH,
+            key_size: u32::try_from(size_of::<Key>()).map_err(io::Error::other)?,
+            value_size: u32::try_from(size_of::<Value>()).map_err(io::Error::other)?,
+            most: MOST_KEYS,
+            flags: NO_PREALLOC,
+        };
+        call(MAP_CREATE, &mut create).and_then(opened).map(Self)
+    }
+
+    pub(super) fn set(&self, key: &Key, value: &Value) -> io::Result<()> {
+        call(MAP_UPDATE_ELEM, &mut self.element(key, address(value))).map(drop)
+    }
+
+    pub(super) fn remove(&self, key: &Key) -> io::Result<()> {
+        call(MAP_DELETE_ELEM, &mut self.element(key, 0)).map(drop)
+    }
+
+    fn element(&self, key: &Key, value: u64) -> Element {
+        Element {
+            map: self.0.as_raw_fd(),
+            padding: 0,
+            key: address(key),
+            value,
+            flags: 0,
+        }
+    }
+}
+
+impl AsFd for Map {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
 }
 
 /// Whether a descriptor is a link to a cgroup.
@@ -133,10 +205,11 @@ fn call<T>(command: c_long, attributes: &mut T) -> io::Result<c_long> {
         size_of::<T>(),
     );
     // SAFETY: the kernel reads `size` bytes at `at`, which are the whole of `attributes`, and takes what lies
-    // behind them for zero. The three callers above are the only ones. `Load` has the addresses of a slice
-    // with its length and of a string that ends with NUL, both of which are read alone and outlive the
-    // call. `Link` has no address. `Ask` has that of a `LinkInfo` with its size, whose every value of bytes
-    // is valid; the kernel writes no more than that size.
+    // behind them for zero. All callers are in this file. `Create` and `Link` have no address. `Load` has the
+    // addresses of a slice with its length and of a string that ends with NUL; `Element` has those of a key and
+    // perhaps of a value, as long as their map was told: all are only read, and borrowed by the caller for
+    // longer than the call. `Ask` has the address of a `LinkInfo` with its size, of which every value of bytes
+    // is valid; the kernel writes no more than that.
     let result = unsafe { libc::syscall(libc::SYS_bpf, command, at, size) };
     if result < 0 {
         return Err(io::Error::last_os_error());

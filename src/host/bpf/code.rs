@@ -1,6 +1,8 @@
 //! Instructions of BPF, written by hand: there are few, so neither a compiler nor an object file is needed.
 //! `Documentation/bpf/standardization/instruction-set.rst` of Linux is their reference.
 
+use std::os::fd::RawFd;
+
 /// One instruction (`struct bpf_insn` in `linux/bpf.h`).
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +27,9 @@ pub(super) enum Register {
     R5 = 5,
     /// Kept by helpers: here always the context.
     R6 = 6,
+    /// Kept by helpers, as the next one.
+    R7 = 7,
+    R8 = 8,
     /// End of the stack.
     R10 = 10,
 }
@@ -35,9 +40,17 @@ use Register::{R0, R1, R2, R3, R4, R5, R6, R10};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Label(usize);
 
+/// Source of a wide value that is a map, given by its descriptor (BPF_PSEUDO_MAP_FD).
+const BY_DESCRIPTOR: Register = R1;
+
 /// Helpers that the programs call (`bpf-helpers(7)`).
+const MAP_LOOKUP_ELEM: i32 = 1;
+const GET_CURRENT_PID_TGID: i32 = 14;
 const SETSOCKOPT: i32 = 49;
 const GET_NETNS_COOKIE: i32 = 122;
+const GET_CURRENT_ANCESTOR_CGROUP_ID: i32 = 123;
+/// Since Linux 5.18.
+const SET_RETVAL: i32 = 187;
 
 /// SOL_SOCKET (`socket(7)`).
 const SOL_SOCKET: i32 = nix::libc::SOL_SOCKET;
@@ -86,14 +99,14 @@ impl Code {
         self.push(0x61, to, base, offset, 0);
     }
 
-    /// `to = *(u64 *)(base + offset)`
-    pub(super) fn load_pointer(&mut self, to: Register, base: Register, offset: i16) {
-        self.push(0x79, to, base, offset, 0);
-    }
-
     /// `*(u32 *)(base + offset) = from`
     pub(super) fn store(&mut self, base: Register, offset: i16, from: Register) {
         self.push(0x63, base, from, offset, 0);
+    }
+
+    /// `to = *(u64 *)(base + offset)`
+    pub(super) fn load_wide(&mut self, to: Register, base: Register, offset: i16) {
+        self.push(0x79, to, base, offset, 0);
     }
 
     /// `goto label`
@@ -116,15 +129,46 @@ impl Code {
         self.jump_by(0x15, pointer, R0, 0, label);
     }
 
+    /// `if pointer != NULL goto label`
+    pub(super) fn jump_unless_null(&mut self, pointer: Register, label: Label) {
+        self.jump_by(0x55, pointer, R0, 0, label);
+    }
+
     /// `if bpf_get_netns_cookie(context) != cookie goto label`
     pub(super) fn jump_unless_in(&mut self, cookie: u64, label: Label) {
         self.copy(R1, R6);
-        self.push(0x85, R0, R0, 0, GET_NETNS_COOKIE);
-        // Its two halves are two instructions.
-        let [low, high] = [cookie, cookie >> 32].map(|half| (half & 0xffff_ffff) as u32);
-        self.push(0x18, R1, R0, 0, low.cast_signed());
-        self.push(0x00, R0, R0, 0, high.cast_signed());
+        self.call(GET_NETNS_COOKIE);
+        self.set_wide(R1, cookie);
         self.jump_by(0x5d, R0, R1, 0, label);
+    }
+
+    /// `if bpf_get_current_ancestor_cgroup_id(r1) != cgroup goto label`
+    pub(super) fn jump_unless_in_cgroup(&mut self, cgroup: Register, label: Label) {
+        self.call(GET_CURRENT_ANCESTOR_CGROUP_ID);
+        self.jump_by(0x5d, R0, cgroup, 0, label);
+    }
+
+    /// `if bpf_get_current_pid_tgid() >> 32 == pid goto label`
+    pub(super) fn jump_if_process(&mut self, pid: u32, label: Label) {
+        self.call(GET_CURRENT_PID_TGID);
+        self.push(0x77, R0, R0, 0, 32);
+        self.jump_if(R0, pid, label);
+    }
+
+    /// `r0 = bpf_map_lookup_elem(map, stack + key)`
+    pub(super) fn look_up(&mut self, map: RawFd, key: i16) {
+        self.push(0x18, R1, BY_DESCRIPTOR, 0, map);
+        self.push(0x00, R0, R0, 0, 0);
+        self.copy(R2, R10);
+        self.push(0x07, R2, R0, 0, key.into());
+        self.call(MAP_LOOKUP_ELEM);
+    }
+
+    /// `bpf_set_retval(-errno); return 0`
+    pub(super) fn refuse(&mut self, errno: i32) {
+        self.set(R1, -errno);
+        self.call(SET_RETVAL);
+        self.leave(0);
     }
 
     /// `r0 = bpf_setsockopt(context, SOL_SOCKET, option, &value, 4)`
@@ -137,7 +181,18 @@ impl Code {
         self.copy(R4, R10);
         self.push(0x07, R4, R0, 0, -4);
         self.set(R5, 4);
-        self.push(0x85, R0, R0, 0, SETSOCKOPT);
+        self.call(SETSOCKOPT);
+    }
+
+    fn call(&mut self, helper: i32) {
+        self.push(0x85, R0, R0, 0, helper);
+    }
+
+    /// `to = value`, of 64 bits: its two halves are two instructions.
+    fn set_wide(&mut self, to: Register, value: u64) {
+        let [low, high] = [value, value >> 32].map(|half| (half & 0xffff_ffff) as u32);
+        self.push(0x18, to, R0, 0, low.cast_signed());
+        self.push(0x00, R0, R0, 0, high.cast_signed());
     }
 
     /// `return value`

@@ -2,10 +2,12 @@
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::{Component, Path, PathBuf};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
-use rustix::fs::{Mode, OFlags, open};
+use super::Permit;
+use crate::domain::address::AddressGroup;
+use crate::domain::port::Port;
 
 /// Prefix of the names of all folders that any portbook makes.
 pub const PREFIX: &str = "portbook-";
@@ -21,7 +23,10 @@ const MOST_FOLDERS: usize = 10_000;
 #[derive(Debug)]
 pub struct Folder {
     path: PathBuf,
-    opened: OwnedFd,
+    /// Inode number, by which programs know it.
+    id: u64,
+    /// Number of cgroups above it.
+    level: u32,
 }
 
 impl Folder {
@@ -44,9 +49,23 @@ impl Folder {
     }
 
     pub(super) fn open(path: PathBuf) -> io::Result<Self> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let opened = open(&path, flags, Mode::empty())?;
-        Ok(Self { path, opened })
+        let id = fs::metadata(&path)?.ino();
+        let tree = tree()?;
+        let below = path.strip_prefix(&tree.mounted).ok();
+        let level = below.map(|below| below.components().count());
+        let level = level.and_then(|level| u32::try_from(level).ok());
+        let level = level.ok_or(ErrorKind::InvalidInput)?;
+        Ok(Self { path, id, level })
+    }
+
+    /// The permission of its processes to bind a port.
+    pub fn permit(&self, port: Port, group: AddressGroup) -> Permit {
+        Permit {
+            port,
+            group,
+            cgroup: self.id,
+            level: self.level,
+        }
     }
 
     /// Path of it, which tells it from others.
@@ -114,12 +133,6 @@ impl Folder {
     }
 }
 
-impl AsFd for Folder {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.opened.as_fd()
-    }
-}
-
 fn move_to(folder: &Path, pid: u32) -> io::Result<()> {
     let mut file = File::options()
         .write(true)
@@ -153,23 +166,33 @@ fn is_named(path: &Path, prefix: &str) -> bool {
     name.is_some_and(|name| name.starts_with(prefix))
 }
 
-/// The tree of version 2, as far as this process sees it.
+/// The root of all cgroups, opened.
+pub(super) fn root() -> io::Result<File> {
+    File::open(tree()?.mounted)
+}
+
+/// The tree of version 2.
 struct Tree {
-    /// Path of the cgroup that is mounted, mostly `/`.
-    root: PathBuf,
     mounted: PathBuf,
 }
 
-/// Finds the tree among the mounts (`proc_pid_mountinfo(5)`). None of them has a space in its path.
+/// Inode number of the first cgroup namespace (PROC_CGROUP_INIT_INO in Linux).
+const FIRST_NAMESPACE: u64 = 0xeffffffb;
+
+/// Finds the tree among the mounts (`proc_pid_mountinfo(5)`). None of them has a space in its path. In a cgroup
+/// namespace, as in a container, the root of the host's cgroups is not to be seen.
 fn tree() -> io::Result<Tree> {
+    if fs::metadata("/proc/self/ns/cgroup")?.ino() != FIRST_NAMESPACE {
+        let why = "this service is in a cgroup namespace of its own";
+        return Err(io::Error::new(ErrorKind::Unsupported, why));
+    }
     let mounts = fs::read_to_string("/proc/self/mountinfo")?;
     let tree = mounts.lines().find_map(|line| {
         let (place, kind) = line.split_once(" - ")?;
         let mut place = place.split(' ').skip(3);
-        kind.starts_with("cgroup2 ").then_some(Tree {
-            root: place.next()?.into(),
-            mounted: place.next()?.into(),
-        })
+        let is_whole = kind.starts_with("cgroup2 ") && place.next()? == "/";
+        let mounted = place.next()?.into();
+        is_whole.then_some(Tree { mounted })
     });
     tree.ok_or_else(|| io::Error::new(ErrorKind::NotFound, "no cgroup2 file system is mounted"))
 }
@@ -179,14 +202,9 @@ pub(super) fn of_process(pid: u32) -> io::Result<PathBuf> {
     let text = fs::read_to_string(format!("/proc/{pid}/cgroup"))?;
     let tree = tree()?;
     let path = text.lines().find_map(|line| line.strip_prefix("0::"));
-    let below = path.and_then(|path| Path::new(path).strip_prefix(&tree.root).ok());
-    // A process outside of what is mounted has `..` in its path.
-    let below = below.filter(|path| !path.components().any(|part| part == Component::ParentDir));
-    let below = below.ok_or_else(|| {
-        io::Error::new(
-            ErrorKind::NotFound,
-            "its cgroup is not in the tree that this service sees",
-        )
-    })?;
+    let below = path.and_then(|path| path.strip_prefix('/'));
+    // A cgroup that was removed says so behind its path (`cgroups(7)`).
+    let below = below.filter(|path| !path.ends_with(" (deleted)"));
+    let below = below.ok_or_else(|| io::Error::new(ErrorKind::NotFound, "its cgroup is gone"))?;
     Ok(tree.mounted.join(below))
 }

@@ -20,7 +20,7 @@ pub struct GivenSockets {
     bound: HashMap<(Protocol, SocketAddr), Stored>,
     /// Names of sockets that cannot be holds, and of links.
     others: Vec<Arc<str>>,
-    /// Links of programs in the kernel (`host::bpf`). They stay in force until the leases have new ones.
+    /// Links of the last guard in the kernel (`host::bpf`), in force until there is a new one.
     links: Vec<OwnedFd>,
 }
 
@@ -35,7 +35,7 @@ impl GivenSockets {
         }
     }
 
-    /// Adds a link of a program in the kernel, and the name under which a supervisor keeps it.
+    /// Adds a link of the guard in the kernel, and the name under which a supervisor keeps it.
     pub fn add_link(&mut self, name: Arc<str>, link: OwnedFd) {
         if !self.others.contains(&name) {
             self.others.push(name);

@@ -38,11 +38,6 @@ pub(super) fn tie_new(socket: &Socket, address: &BindAddress) -> io::Result<()> 
     tie_always(socket)
 }
 
-/// Ties a socket for TCP. It needs no trial: as long as it does not listen, it receives nothing either way.
-pub fn tie_for_tcp(socket: &Socket) -> io::Result<()> {
-    tie_always(socket)
-}
-
 fn tie_always(socket: &Socket) -> io::Result<()> {
     socket.bind_device_by_index_v4(NonZeroU32::new(NO_INTERFACE))
 }

@@ -1,4 +1,4 @@
-//! Cgroups and links through the life of a service: crashes, take-overs, a supervisor's store, and the end.
+//! Cgroups and the guard through the life of a service: crashes, take-overs, a supervisor's store, and the end.
 
 use std::io::Write;
 use std::net::{Ipv4Addr, TcpStream};
@@ -19,8 +19,7 @@ fn listens_again(server: &Server, owner: &mut Running, port: u16) {
     lease(server, "web", |lease| lease["guard"] == "hold");
     assert_strictly_held(port);
     writeln!(owner.0.stdin.as_mut().unwrap()).unwrap();
-    // Tied, so it is beside the hold and not in its place.
-    assert_eq!(owner.line(), "2147483633");
+    assert_eq!(owner.line(), "1");
     greeted(port).unwrap();
     assert_strictly_held(port);
 }
@@ -69,7 +68,7 @@ fn server_goes_on_and_comes_back_after_a_crash_of_the_service() {
     assert_strictly_held(port);
     let server = place.serve();
     assert_eq!(cgroups(&place), before);
-    assert_eq!(links(server.child.id()), 5);
+    assert_eq!(links(server.child.id()), 2);
     assert_strictly_held(port);
     listens_again(&server, &mut owner, port);
     assert!(server.stop().success());
@@ -102,13 +101,13 @@ fn successor_lets_the_server_in_as_its_predecessor_did() {
     let (mut owner, port) = owner_of(&place, &first);
     let second = place.serve_with(&["--takeover"]);
     assert!(first.child.wait().unwrap().success());
-    assert_eq!(links(second.child.id()), 5);
+    assert_eq!(links(second.child.id()), 2);
     assert_eq!(lease(&second, "web", is_active)["guard"], "hold");
     listens_again(&second, &mut owner, port);
 }
 
 #[test]
-fn links_kept_by_a_supervisor_survive_a_crash() {
+fn guard_kept_by_a_supervisor_survives_a_crash() {
     let place = Place::with_ports(2);
     let mut supervisor = supervised(&place);
     let ask = |path: &str| {
@@ -118,19 +117,19 @@ fn links_kept_by_a_supervisor_survive_a_crash() {
             .json()
     };
     if super::hand_over(&ask("/api/v1/status")).contains("falls back") {
-        return crate::host::skipped("supervised links", "no hand-over by bind here");
+        return crate::host::skipped("a supervised guard", "no hand-over by bind here");
     }
     let mut owner = python(&place, STRICT);
     owner.line();
     let port = port(&ask("/api/v1/leases?name=web")["leases"][0]);
-    // A lease on two families, with its links.
-    stored(&mut supervisor, 7);
+    // A lease on two families, and the guard.
+    stored(&mut supervisor, 4);
     for _ in 0..2 {
         supervisor.say("kill");
         supervisor.hear();
         greeted(port).unwrap();
         assert_strictly_held(port);
-        stored(&mut supervisor, 7);
+        stored(&mut supervisor, 4);
     }
     drop(owner);
     stored(&mut supervisor, 2);
@@ -151,7 +150,7 @@ fn nothing_is_left_behind_after_a_release() {
     };
     let (owner, port) = owner_of(&place, &server);
     let pid = server.child.id();
-    assert_eq!((cgroups(&place).len(), links(pid)), (1, 5));
+    assert_eq!((cgroups(&place).len(), links(pid)), (1, 2));
     let id = lease(&server, "web", is_active)["id"].clone();
     // While its program runs, which goes on.
     assert_eq!(server.release(id.as_str().unwrap()).status, 204);
@@ -194,10 +193,10 @@ input()
     let mut owner = Running::piped(command);
     assert_eq!(owner.line(), "listens");
     let pid = server.child.id();
-    assert_eq!((cgroups(&place).len(), links(pid)), (1, 10));
+    assert_eq!((cgroups(&place).len(), links(pid)), (1, 2));
     let id = lease(&server, "a", is_active)["id"].clone();
     assert_eq!(server.release(id.as_str().unwrap()).status, 204);
-    assert_eq!((cgroups(&place).len(), links(pid)), (1, 5));
+    assert_eq!((cgroups(&place).len(), links(pid)), (1, 2));
     drop(owner);
     lease(&server, "b", |lease| lease["state"] == "reserved");
     assert_eq!((cgroups(&place).len(), links(pid)), (0, 0));
