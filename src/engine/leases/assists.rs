@@ -103,35 +103,27 @@ impl Leases {
         })
     }
 
-    /// Makes the guard in the kernel one of all permits, and ends it if there are none.
+    /// Makes the guard in the kernel one of all permits, and ends it if there are none. A change takes some
+    /// microseconds, the first permit a millisecond. Nothing is awaited meanwhile: a client that hangs up must not
+    /// take the guard along.
     async fn refresh_guard(&self) -> io::Result<()> {
         let mut guard = self.guard.lock().await;
         let permits: Vec<Permit> = self.state.with(|state| {
             let assists = state.assists.values();
             assists.map(|assist| assist.permit.clone()).collect()
         });
-        let before = guard.take();
-        let is_new = before.is_none();
-        let work = move || match before {
-            _ if permits.is_empty() => (None, Ok(())),
-            Some(mut guard) => {
-                let changed = guard.change_to(&permits);
-                (Some(guard), changed)
+        if permits.is_empty() {
+            if guard.take().is_some() {
+                self.state.with(|state| state.holds.tell_no_guard());
             }
-            None => match Guard::on(&permits, std::process::id()) {
-                Ok(guard) => (Some(guard), Ok(())),
-                Err(error) => (None, Err(error)),
-            },
-        };
-        let (now, done) = tokio::task::spawn_blocking(work)
-            .await
-            .map_err(io::Error::other)?;
-        self.state.with(|state| match &now {
-            Some(now) if is_new => state.holds.tell_guard(now),
-            None if !is_new => state.holds.tell_no_guard(),
-            _ => {}
-        });
-        *guard = now;
-        done
+            return Ok(());
+        }
+        if let Some(guard) = &mut *guard {
+            return guard.change_to(&permits);
+        }
+        let new = Guard::on(&permits, std::process::id())?;
+        self.state.with(|state| state.holds.tell_guard(&new));
+        *guard = Some(new);
+        Ok(())
     }
 }

@@ -177,7 +177,7 @@ struct Tree {
 }
 
 /// Inode number of the first cgroup namespace (PROC_CGROUP_INIT_INO in Linux).
-const FIRST_NAMESPACE: u64 = 0xeffffffb;
+const FIRST_NAMESPACE: u64 = 0xefff_fffb;
 
 /// Finds the tree among the mounts (`proc_pid_mountinfo(5)`). None of them has a space in its path. In a cgroup
 /// namespace, as in a container, the root of the host's cgroups is not to be seen.

@@ -16,7 +16,7 @@ use crate::domain::address::{AddressGroup, BindAddress};
 use crate::domain::port::Port;
 
 /// Inode number of the first pid namespace (PROC_PID_INIT_INO in Linux).
-const FIRST_NAMESPACE: u64 = 0xeffffffc;
+const FIRST_NAMESPACE: u64 = 0xefff_fffc;
 
 /// The reason for which no port can be guarded on this host: found out by a trial, once a process, which takes a
 /// few milliseconds. `None` if it can.
