@@ -15,7 +15,7 @@ use crate::api::AppState;
 use crate::config::{Loaded, Settings};
 use crate::engine::service::{Mode, Service};
 use crate::host::clock::Clock;
-use crate::host::{bpf, hold, process};
+use crate::host::{hold, process};
 use crate::store::directory::DataDirectory;
 use crate::store::{Store, StoreOptions};
 
@@ -65,8 +65,6 @@ pub(super) async fn take_up_leases(service: &Service, given: Given) -> Result<()
     if let Some(obstacle) = hold::obstacle() {
         tracing::info!(%obstacle, "no hold for UDP can stay beneath its owner here; `portbook doctor` says more");
     }
-    // It takes some milliseconds, so that no start waits for it: the first to ask does.
-    drop(tokio::task::spawn_blocking(bpf::obstacle));
     service.accept_given(given.into_sockets());
     let restored = service.restore().await.map_err(StartError::Restore)?;
     tracing::info!(

@@ -188,6 +188,32 @@ fn strict_servers_listen_and_strangers_do_not() {
 }
 
 #[test]
+fn server_without_capabilities_is_let_in() {
+    let Some((place, server)) = served("plain users") else {
+        return;
+    };
+    // Debian's own, which every user can run.
+    let mut program = vec!["/usr/bin/python3", "-c", STRICT];
+    if rustix::process::geteuid().is_root() {
+        let other = [
+            "setpriv",
+            "--reuid=65534",
+            "--regid=65534",
+            "--clear-groups",
+            "--bounding-set=-all",
+        ];
+        program.splice(0..0, other);
+    }
+    let mut owner = Running::piped(run(&place, "web", &program));
+    if owner.line() != "1" {
+        return skipped("plain users", "no /usr/bin/python3, or no setpriv");
+    }
+    let port = crate::support::port(&lease(&server, "web", is_active));
+    greeted(port).unwrap();
+    assert_strictly_held(port);
+}
+
+#[test]
 fn server_comes_back_past_an_open_and_a_closed_connection() {
     let Some((place, server)) = served("restarts") else {
         return;

@@ -33,7 +33,7 @@ impl Place {
             return None;
         }
         let mut port = 0;
-        let hold = |ip: &IpAddr| {
+        let bound = |ip: &IpAddr| {
             let socket = socket(*ip).unwrap();
             if ip.is_ipv6() {
                 socket.set_only_v6(true).unwrap();
@@ -43,7 +43,7 @@ impl Place {
             socket.set_reuse_address(true).unwrap();
             socket
         };
-        let held = ips.iter().map(hold).collect();
+        let held = ips.iter().map(bound).collect();
         let group = AddressGroup::new(ips.iter().map(|ip| BindAddress {
             interface: "lo".into(),
             ip: *ip,
