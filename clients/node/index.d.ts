@@ -64,7 +64,7 @@ export interface Lease {
   /** What keeps the port: portbook's socket, the owner's own, or the record alone. */
   guard: 'hold' | 'owner' | 'none';
   state: LeaseState;
-  handover: 'gate' | 'fd' | 'release';
+  handover: 'gate' | 'fd' | 'release' | 'bind';
   uid: number;
   owner: Owner | null;
   granted_at: string;
@@ -115,7 +115,7 @@ export interface LeaseRequest {
   /** Where to hold the port: `any`, `loopback`, `eth0`, an address, a network. */
   interfaces?: string[];
   strategy?: 'learned' | 'ordered' | 'random';
-  handover?: 'gate' | 'fd' | 'release';
+  handover?: 'gate' | 'fd' | 'release' | 'bind';
   max_attempts?: number;
   /** Limit on the search. */
   timeout?: Duration;

@@ -79,14 +79,15 @@ pub struct PortOptions {
     #[arg(long, value_name = "DURATION")]
     pub(super) timeout: Option<HumanDuration>,
     /// Hand-over of the port to the program: gate (it sets SO_REUSEADDR, as most servers do), fd
-    /// (it takes listening sockets, as from systemd) or release (it does neither). For UDP the default
-    /// is release.
+    /// (it takes listening sockets, as from systemd), release (it does neither), or for `run` bind (the
+    /// kernel lets any server in, and no other program; needs a privileged service, else it is gate).
+    /// For UDP the default is release.
     #[arg(long, value_name = "MODE")]
     pub(super) handover: Option<Handover>,
     /// Lifetime of the lease unless it is renewed, such as 30m.
     #[arg(long, value_name = "DURATION")]
     pub(super) ttl: Option<HumanDuration>,
-    /// Fail rather than move a name whose port is taken.
+    /// Fail rather than move a name whose port is taken, or hand it over in another way than asked for.
     #[arg(long, requires = "name")]
     pub(super) strict: bool,
     /// Limit on the wait for a port if none is left, such as 30s.

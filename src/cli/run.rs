@@ -53,7 +53,8 @@ outer environment never passes for the program's own; sockets that systemd gave 
 passed on, before portbook's.
 
 The program must set SO_REUSEADDR when it binds, as nearly all servers do; for one that does not,
-use --handover release. With --handover fd it is given listening sockets (LISTEN_FDS, as systemd's
+use --handover release, or beside a privileged service --handover bind: the kernel lets the program
+in however it binds, and no other. With --handover fd it is given listening sockets (LISTEN_FDS, as systemd's
 socket activation does): no other program can come in between, and ports below 1024 need no privilege.
 That is one socket for both families where any address is held; --fds passes one for each address.
 LISTEN_PID is the process that run becomes: behind a shell, write exec before the server.")]

@@ -52,8 +52,9 @@ settings! {
         /// classes ("all", "loopback", "private", "public") and families ("ipv4", "ipv6"); "!" takes away.
         interfaces: Vec<Selector> = vec![built_in(&name).interfaces];
         /// Way in which a port passes to its program: "gate" (held all the time; for programs that set
-        /// SO_REUSEADDR, as most do), "fd" (the program is given listening sockets, as from systemd) or
-        /// "release" (let go just before).
+        /// SO_REUSEADDR, as most do), "fd" (the program is given listening sockets, as from systemd),
+        /// "release" (let go just before) or "bind" (the kernel lets those of `portbook run` alone in;
+        /// "gate" where the service lacks the privilege).
         handover: Handover = built_in(&name).handover;
         /// Time that a lease waits for the first program that listens on it.
         claim_within: Duration = Duration::from_mins(10), rule not_zero;

@@ -40,7 +40,7 @@ settings! {
         interfaces: Vec<Selector> = Vec::new();
         /// Order of candidates.
         strategy: Option<Strategy> = None;
-        /// Way in which the port passes to its program.
+        /// Way in which the port passes to its program: "gate", "fd", "release" or "bind".
         handover: Option<Handover> = None;
         /// Lifetime of the lease unless it is renewed.
         ttl: Option<HumanDuration> = None;

@@ -1,4 +1,4 @@
-//! Copies of the holds at a supervisor that keeps sockets for the next start (systemd's file
+//! Copies of the holds, and of the guard in the kernel, at a supervisor that keeps descriptors for the next start (systemd's file
 //! descriptor store), so that not even a crash of the service frees a port.
 //!
 //! Each hold has one short name for all its sockets: the names come back in one environment
@@ -28,25 +28,37 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// Prefix of the names of holds, which tells them from other sockets of the unit.
 const PREFIX: char = 'h';
 
-/// Takes the holds out of the sockets that a supervisor passed.
+/// Prefix of the names of the links of the guard in the kernel.
+const OF_GUARD: char = 'b';
+
+/// Takes the holds and the guard out of the descriptors that a supervisor passed.
 pub(super) fn holds_among(passed: Vec<(String, OwnedFd)>) -> GivenSockets {
     let mut given = GivenSockets::default();
-    for (name, socket) in passed {
+    for (name, descriptor) in passed {
         if name.starts_with(PREFIX) {
-            given.add(Some(name.into()), socket);
+            given.add(Some(name.into()), descriptor);
+        } else if name.starts_with(OF_GUARD) {
+            given.add_link(name.into(), descriptor);
         }
     }
     given
 }
 
+/// Returns the last number among the names of what a supervisor passed: a new name must be no old one.
+pub(super) fn last_among(passed: &[(String, OwnedFd)]) -> u64 {
+    let numbers = passed.iter().map(|(name, _)| number(name));
+    numbers.max().unwrap_or(0)
+}
+
 /// Has the supervisor, if there is one, keep copies of all holds.
-pub(super) fn keep_copies(service: &Service, supervisor: Option<&Supervisor>) {
+/// `last` is the last number of a name that it knows.
+pub(super) fn keep_copies(service: &Service, supervisor: Option<&Supervisor>, last: u64) {
     let Some(supervisor) = supervisor else { return };
     match supervisor.socket().and_then(UnixDatagram::from_std) {
         Ok(socket) => {
             let (tell, news) = mpsc::unbounded_channel();
             service.tell_of_holds(tell);
-            tokio::spawn(keep(socket, news));
+            tokio::spawn(keep(socket, news, last));
         }
         Err(error) => {
             tracing::warn!(%error, "could not reach the supervisor; it keeps no copies of holds");
@@ -55,11 +67,12 @@ pub(super) fn keep_copies(service: &Service, supervisor: Option<&Supervisor>) {
 }
 
 /// Keeps the supervisor's copies equal to the holds, for as long as it is polled.
-async fn keep(socket: UnixDatagram, mut news: mpsc::UnboundedReceiver<HoldNews>) {
+async fn keep(socket: UnixDatagram, mut news: mpsc::UnboundedReceiver<HoldNews>, last: u64) {
     let mut copies = Copies {
         socket,
         names: HashMap::new(),
-        last: 0,
+        of_guard: None,
+        last,
     };
     while let Some(next) = news.recv().await {
         if let Err(error) = copies.follow(next).await {
@@ -71,6 +84,7 @@ async fn keep(socket: UnixDatagram, mut news: mpsc::UnboundedReceiver<HoldNews>)
 struct Copies {
     socket: UnixDatagram,
     names: HashMap<LeaseId, Arc<str>>,
+    of_guard: Option<Arc<str>>,
     last: u64,
 }
 
@@ -83,13 +97,18 @@ impl Copies {
                 Ok(())
             }
             HoldNews::Taken(id, sockets) => {
-                self.last += 1;
-                let name: Arc<str> = format!("{PREFIX}{:x}", self.last).into();
-                let text = format!("FDSTORE=1\nFDPOLL=0\nFDNAME={name}");
+                let name = self.store(PREFIX, &sockets).await?;
                 self.names.insert(id, name);
-                let sockets: Vec<BorrowedFd<'_>> = sockets.iter().map(AsFd::as_fd).collect();
-                self.tell(&text, &sockets).await
+                Ok(())
             }
+            HoldNews::Guarded(links) => {
+                self.of_guard = Some(self.store(OF_GUARD, &links).await?);
+                Ok(())
+            }
+            HoldNews::Unguarded => match self.of_guard.take() {
+                Some(name) => self.remove(&name).await,
+                None => Ok(()),
+            },
             HoldNews::Unknown(name) => {
                 self.last = self.last.max(number(&name));
                 self.remove(&name).await
@@ -108,6 +127,16 @@ impl Copies {
                 gone
             }
         }
+    }
+
+    /// Has the supervisor keep copies, under a new name.
+    async fn store(&mut self, prefix: char, copies: &[OwnedFd]) -> io::Result<Arc<str>> {
+        self.last += 1;
+        let name: Arc<str> = format!("{prefix}{:x}", self.last).into();
+        let text = format!("FDSTORE=1\nFDPOLL=0\nFDNAME={name}");
+        let copies: Vec<BorrowedFd<'_>> = copies.iter().map(AsFd::as_fd).collect();
+        self.tell(&text, &copies).await?;
+        Ok(name)
     }
 
     /// Has the supervisor close its copies.
@@ -133,6 +162,6 @@ impl Copies {
 }
 
 fn number(name: &str) -> u64 {
-    let digits = name.strip_prefix(PREFIX).unwrap_or_default();
+    let digits = name.strip_prefix([PREFIX, OF_GUARD]).unwrap_or_default();
     u64::from_str_radix(digits, 16).unwrap_or(0)
 }

@@ -123,7 +123,8 @@ impl Daemon {
         let ends = ends.map_err(failed("a thread that watches owners"))?;
         let (service, writer) = start::engine(&directory, &settings, &ends).await?;
         let supervisor = Supervisor::of_environment();
-        fdstore::keep_copies(&service, supervisor.as_ref());
+        let last = fdstore::last_among(&given.by_supervisor);
+        fdstore::keep_copies(&service, supervisor.as_ref(), last);
         let activated = Activated::among(&mut given.by_supervisor);
         let passed_on = PassedOn::among(&mut given.by_predecessor);
         let of_console = console_among(&mut given.by_predecessor);

@@ -101,6 +101,9 @@ impl Hint {
                 Handover::Release => format!(
                     "its program ended within seconds and was not seen to listen{again}; {NOT_HELD}"
                 ),
+                Handover::Bind => format!(
+                    "its program ended within seconds and was not seen to listen{again}; {NOT_LET_IN}"
+                ),
                 Handover::Gate => format!(
                     "its program ended within seconds and was not seen to listen{again}; {}",
                     Self::STRICT_BINDER
@@ -131,6 +134,10 @@ impl Hint {
 /// Advice on a program that ended although nothing held its port.
 const NOT_HELD: &str = "see its own output; if it said EADDRINUSE (address already in use), another program \
      took the port first, which `portbook who` names";
+
+/// Advice on a program that ended although the kernel lets it in however it binds.
+const NOT_LET_IN: &str = "see its own output; if it said EADDRINUSE (address already in use), it is probably \
+     started by another process, such as a container engine: use --handover gate";
 
 /// Advice on a program that did not take the sockets that it was given.
 const SOCKETS_LEFT: &str = "if it said EADDRINUSE (address already in use), it did not take the sockets \

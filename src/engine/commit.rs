@@ -11,8 +11,8 @@ use crate::domain::lease::{Lease, Name, State};
 use crate::domain::precedence::Moved;
 use crate::engine::{
     allocated::Allocated, allocator::Found, context::RequestContext, draft, engine::Engine,
-    keeper::ending, keeper::watch, leases::Fresh, name, plan::check_lifetime, refusal::Refusal,
-    refusal::in_the_way, slot::Findings,
+    keeper::assist, keeper::ending, keeper::watch, leases::Fresh, name, plan::check_lifetime,
+    refusal::Refusal, refusal::in_the_way, slot::Findings,
 };
 use crate::host::hold::Hold;
 use crate::store::Batch;
@@ -41,7 +41,7 @@ pub(super) async fn grant(
     let Findings {
         slots,
         attempts,
-        explanation,
+        mut explanation,
     } = outcome;
     let (mut fresh, mut replaced, mut moves) = (Vec::new(), Vec::new(), Vec::new());
     let mut kept: Vec<Option<Kept>> = Vec::with_capacity(slots.len());
@@ -67,6 +67,8 @@ pub(super) async fn grant(
         replaced.extend(leases);
     }
     let created = !fresh.is_empty();
+    let notes = assist::guard_all(engine, asked, &mut fresh).await?;
+    explanation.notes.extend(notes);
     // The record leaves out what other users' leases are; the answer may tell.
     let skipped = explanation.skipped.clone();
     let record = draft::record(engine, asked, explanation);
@@ -74,19 +76,22 @@ pub(super) async fn grant(
     let batch = batch.attempts(&record, &attempts);
     let granted = commit_fresh(engine, asked, batch, fresh, replaced).await?;
     let leases = in_order(engine, asked, kept, granted).await?;
+    let attempt_count = record.explanation.tried.len();
+    let mut explanation = Explanation {
+        skipped,
+        ..record.explanation
+    };
+    explanation.notes.extend(asked.take_notes());
     let conflicts = asked.conflicts(&attempts);
     tell(asked, &conflicts);
     Ok(Allocated {
         id: asked.id,
         created,
         dry: false,
-        attempt_count: record.explanation.tried.len(),
+        attempt_count,
         leases,
         moves,
-        explanation: Explanation {
-            skipped,
-            ..record.explanation
-        },
+        explanation,
         conflicts,
         trace: asked.trace.clone(),
     })
@@ -112,6 +117,7 @@ fn fresh_leases(
         Fresh {
             lease,
             hold,
+            assist: None,
             reservation: Arc::clone(&reservation),
         }
     };

@@ -6,7 +6,7 @@ use crate::domain::attempt::{Attempt, veiled};
 use crate::domain::lease::{AllocationId, BootTime, Owner};
 use crate::domain::precedence::Moved;
 use crate::domain::request::Request;
-use crate::engine::{caller::Caller, leases::Turn, plan::Plan};
+use crate::engine::{caller::Caller, leases::Turn, lock::Guarded, plan::Plan};
 use crate::telemetry::propagation::Ids;
 
 /// A request with everything that was found out about it before the search.
@@ -20,9 +20,25 @@ pub(super) struct RequestContext<'a> {
     pub(super) trace: Option<Ids>,
     /// The turn of its names and its key, until the books have their leases.
     pub(super) turn: Arc<Turn>,
+    /// Notes for the answer that come up while leases are handed over.
+    pub(super) notes: Guarded<Vec<String>>,
 }
 
 impl RequestContext<'_> {
+    /// Whether the request is refused rather than handed over in another way than it says.
+    pub(super) fn insists_on_handover(&self) -> bool {
+        self.request.strict && self.request.handover.is_some()
+    }
+
+    /// Keeps a note for the answer.
+    pub(super) fn note(&self, note: Option<String>) {
+        self.notes.with(|notes| notes.extend(note));
+    }
+
+    pub(super) fn take_notes(&self) -> Vec<String> {
+        self.notes.with(std::mem::take)
+    }
+
     pub(super) fn trace_id(&self) -> Option<&str> {
         self.trace.as_ref().map(|trace| &*trace.trace_id)
     }

@@ -86,7 +86,7 @@ fn first_guard(engine: &Arc<Engine>, asked: &RequestContext<'_>, handover: Hando
     let outlives = engine.mode == Mode::Serving || asked.owner.is_some();
     match handover {
         _ if asked.request.reserve && engine.mode == Mode::Serving => Guard::Hold,
-        Handover::Gate | Handover::Fd if outlives => Guard::Hold,
+        Handover::Gate | Handover::Fd | Handover::Bind if outlives => Guard::Hold,
         _ => Guard::None,
     }
 }

@@ -10,6 +10,7 @@ use crate::domain::pool::DEFAULT_POOL;
 use crate::domain::request::Request;
 use crate::engine::caller::{Caller, Mode};
 use crate::engine::fate::{Fate, Known};
+use crate::engine::lock::Guarded;
 use crate::engine::slot::{Findings, count_ending, slots, wishes};
 use crate::engine::{
     allocated::Allocated, context::RequestContext, draft, engine::Engine, known, name, plan::Plan,
@@ -67,6 +68,7 @@ async fn answer(
         plan: &plan,
         trace,
         turn,
+        notes: Guarded::default(),
     };
     if let Some(again) = retry::granted_before(engine, &asked).await? {
         return Ok(again);

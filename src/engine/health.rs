@@ -6,7 +6,7 @@ use crate::domain::health::{Check, Condition};
 use crate::domain::lease::{Guard, Handover, Lease, State};
 use crate::domain::words::grouped;
 use crate::engine::engine::Engine;
-use crate::host::kernel;
+use crate::host::{bpf, kernel};
 use std::sync::Arc;
 
 /// Below this the record may not find room for what comes next.
@@ -27,6 +27,7 @@ pub(super) async fn health(engine: &Arc<Engine>) -> Vec<Check> {
     vec![
         check_record(engine).await,
         check_guards(engine),
+        check_handovers().await,
         descriptors_left(engine),
         check_disk(engine),
         check_interfaces(engine),
@@ -61,6 +62,16 @@ fn check_guards(engine: &Arc<Engine>) -> Check {
     let detail =
         format!("{bare} leases have no guard, {lost} are lost to outsiders; see `portbook list`");
     Check::new("guards", Condition::Warn, detail)
+}
+
+/// Tells whether leases can be handed over by `bind`. That they cannot is the rule, so it is no warning.
+async fn check_handovers() -> Check {
+    let obstacle = tokio::task::spawn_blocking(bpf::obstacle).await;
+    let detail = match obstacle.unwrap_or(Some("the service ends")) {
+        None => "gate, fd, release and bind".to_owned(),
+        Some(obstacle) => format!("gate, fd and release; bind falls back to gate: {obstacle}"),
+    };
+    Check::ok("hand-over", detail)
 }
 
 /// Whether nothing in the kernel keeps a lease that should be kept there.

@@ -115,6 +115,7 @@ pub(super) async fn reissue(
     if let Some(first) = answer.leases.first() {
         answer.id = first.allocation;
     }
+    answer.explanation.notes.extend(asked.take_notes());
     Ok(answer)
 }
 
@@ -145,6 +146,7 @@ pub(super) async fn hand(
         prefers: asked.request.prefer.is_some(),
         moved: moved.map(|moved| asked.on_record(moved)),
     };
+    let strict = asked.insists_on_handover();
     let (engine, id) = (Arc::clone(engine), lease.id);
     let handing = async move {
         let _turn = engine.leases.turn(id).await;
@@ -155,11 +157,16 @@ pub(super) async fn hand(
         engine.leases.note_handed(id);
         // Watched first: an owner that is refused the port ends, and must be missed.
         watch::watch(&engine, &changed);
-        gate::hand_over(&engine, &changed).await?;
-        engine.leases.get(id).ok_or(Refusal::NotFound)
+        let note = gate::hand_over(&engine, &changed, strict).await?;
+        let lease = engine.leases.get(id).ok_or(Refusal::NotFound)?;
+        Ok((lease, note))
     };
     let handed = tokio::spawn(handing).await;
-    handed.unwrap_or(Err(Refusal::Store(crate::store::StoreError::Closed)))
+    let handed = handed.unwrap_or(Err(Refusal::Store(crate::store::StoreError::Closed)));
+    handed.map(|(lease, note)| {
+        asked.note(note);
+        lease
+    })
 }
 
 /// The terms on which a name's lease is handed out once more.

@@ -111,7 +111,7 @@ fn check_descriptors(
     // Listeners that are to be given away stand beside their holds.
     let sockets = match asked.plan.handover {
         Handover::Fd => sockets * 2,
-        Handover::Gate | Handover::Release => sockets,
+        Handover::Gate | Handover::Bind | Handover::Release => sockets,
     };
     // And one to watch its owner with.
     let (held, wanted) = (engine.leases.descriptor_count(), (sockets + 1) * missing);

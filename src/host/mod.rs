@@ -1,6 +1,7 @@
 //! The machine: its network interfaces, the occupants of its ports, its processes, clocks and
 //! sockets. This layer asks the kernel and reports; it decides nothing.
 
+pub mod bpf;
 pub mod clock;
 pub mod closing;
 pub mod containers;

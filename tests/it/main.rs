@@ -9,6 +9,7 @@
 
 mod access;
 mod api;
+mod bpf;
 mod browser;
 mod ci;
 mod claims;

@@ -93,7 +93,7 @@ while True:
 "#;
 
 /// A program that answers a line with a line.
-struct Spoken {
+pub struct Spoken {
     child: Child,
     ask: ChildStdin,
     said: BufReader<ChildStdout>,
@@ -111,13 +111,13 @@ impl Spoken {
         Self { child, ask, said }
     }
 
-    fn hear(&mut self) -> String {
+    pub fn hear(&mut self) -> String {
         let mut line = String::new();
         self.said.read_line(&mut line).unwrap();
         line.trim().to_owned()
     }
 
-    fn say(&mut self, word: &str) {
+    pub fn say(&mut self, word: &str) {
         writeln!(self.ask, "{word}").unwrap();
     }
 }
@@ -211,9 +211,8 @@ fn takeover_without_a_running_service_starts_one() {
     granted(&server, &json!({}));
 }
 
-#[test]
-fn holds_kept_by_a_supervisor_survive_a_crash() {
-    let place = Place::with_ports(6);
+/// Starts a supervisor with a service, which is ready.
+pub fn supervised(place: &Place) -> Spoken {
     let notify = place.folder().join("notify");
     let log = place.folder().join("log");
     let command = place.command();
@@ -228,6 +227,14 @@ fn holds_kept_by_a_supervisor_survive_a_crash() {
     supervised.envs(variables.filter_map(|(name, value)| Some((name, value?))));
     let mut supervisor = Spoken::start(supervised);
     assert_eq!(supervisor.hear(), "ready 0");
+    supervisor
+}
+
+#[test]
+fn holds_kept_by_a_supervisor_survive_a_crash() {
+    let place = Place::with_ports(6);
+    let log = place.folder().join("log");
+    let mut supervisor = supervised(&place);
     let api = |method: &str, path: &str, body: Option<&Value>| {
         let socket = place.data_dir().join("portbook.sock");
         crate::support::ask(&socket, method, path, body).unwrap()

@@ -88,7 +88,7 @@ pub struct LeaseRequest {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeout: Option<HumanDuration>,
     /// Hand-over of the port to its owner; the pool's if left out, and for UDP `release` in place of its
-    /// `gate`.
+    /// `gate`. Where `bind` cannot be had it is `gate`, with a note; a `strict` request is refused then.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub handover: Option<Handover>,
     /// Time that the lease waits for its first listener.

@@ -3,6 +3,7 @@
 mod containers;
 mod files;
 mod folders;
+mod handover;
 mod kernel;
 mod record;
 mod redirected;
@@ -32,6 +33,8 @@ struct Report {
     findings: Vec<Finding>,
     /// Checks that could not be done, with the reason.
     unknown: Vec<String>,
+    /// Ways in which ports are handed over, and why not by the best one.
+    hand_over: String,
 }
 
 impl Report {
@@ -70,6 +73,8 @@ pub(super) async fn run(global: &Global, args: &DoctorArgs) -> Result<ExitCode, 
     report.add("automatic ports", kernel::autobind(&pools));
     report.add("reserved ports", kernel::reserved(&pools));
     report.add("udp holds", kernel::udp_holds());
+    report.hand_over = handover::ways(running.first());
+    report.add("hand-over", handover::unmet(&pools, &report.hand_over));
     report.add("low ports", kernel::low(&pools, running.first()));
     report.add("descriptors", kernel::descriptors(&pools));
     report.add("permissions", files::permissions(&loaded.settings));
@@ -87,7 +92,8 @@ pub(super) async fn run(global: &Global, args: &DoctorArgs) -> Result<ExitCode, 
     report.add("packet filter", redirected);
     if global.json {
         print_json(&json!({ "version": VERSION, "checks": report.checks,
-            "findings": report.findings, "unknown": report.unknown }))?;
+            "findings": report.findings, "unknown": report.unknown,
+            "hand_over": report.hand_over }))?;
     } else {
         print(&text(&report))?;
     }
@@ -107,6 +113,7 @@ fn text(report: &Report) -> String {
             lines.push(format!("{check}: nothing in the way\n"));
         }
     }
+    lines.push(format!("hand-over: {}\n", printable(&report.hand_over)));
     let unknown = report.unknown.iter();
     lines.extend(unknown.map(|unknown| format!("not looked at: {}\n", printable(unknown))));
     lines.concat()

@@ -156,9 +156,11 @@ impl Followed {
             Some(hint) if matches!(hint.kind, HintKind::Elsewhere | HintKind::SocketsIgnored) => {
                 &*hint.says
             }
-            _ if self.goal != LISTENED || lease.handover == Handover::Release => {
+            // It got in however it bound.
+            _ if matches!(lease.handover, Handover::Release | Handover::Bind) => {
                 return String::new();
             }
+            _ if self.goal != LISTENED => return String::new(),
             _ if is_early || kind == Some(HintKind::NeverListened) => Hint::STRICT_BINDER,
             _ => return String::new(),
         };

@@ -167,6 +167,9 @@ impl LeaseRow {
         match self.lease.handover {
             Handover::Gate => "the owner binds beside the hold, with SO_REUSEADDR",
             Handover::Fd => "the owner gets sockets that listen already",
+            Handover::Bind => {
+                "the owner binds beside the hold, and a guard in the kernel keeps others out"
+            }
             Handover::Release => "portbook closes the hold just before the owner starts",
         }
     }

@@ -34,15 +34,24 @@ pub enum Handover {
     Fd,
     /// The hold is closed just before the owner starts; the books keep the port.
     Release,
+    /// The hold stays, and a guard in the kernel lets the owner alone in. For TCP programs that `portbook run`
+    /// starts, by a privileged service; else it falls back to `gate`.
+    Bind,
 }
 
 impl Handover {
+    /// Whether the gate of the hold is open while the owner may bind.
+    pub const fn opens_gate(self) -> bool {
+        matches!(self, Self::Gate | Self::Bind)
+    }
+
     /// Hand-over that takes place for a protocol. Few programs for UDP set SO_REUSEADDR or SO_REUSEPORT, so
-    /// `gate` means `release` for UDP unless `gate_for_udp`.
+    /// `gate` means `release` for UDP unless `gate_for_udp`. `bind` is for TCP alone.
     #[must_use]
     pub const fn for_protocol(self, protocol: Protocol, gate_for_udp: bool) -> Self {
         match (self, protocol) {
             (Self::Gate, Protocol::Udp) if !gate_for_udp => Self::Release,
+            (Self::Bind, Protocol::Udp) => Self::Release,
             (handover, _) => handover,
         }
     }
@@ -153,7 +162,7 @@ mod tests {
     #[test]
     fn unknown_words_are_refused_with_the_known_ones() {
         let wrong = "door".parse::<Handover>().unwrap_err();
-        let said = "\"door\" is not a hand-over: use gate, fd or release";
+        let said = "\"door\" is not a hand-over: use gate, fd, release or bind";
         assert_eq!(wrong.to_string(), said);
     }
 }

@@ -174,7 +174,7 @@ pub(in crate::engine) async fn time_is_up(
 /// its sockets: it may bind in a way that no gate lets through.
 fn tell_early_end(engine: &Engine, lease: &Lease, owner: &Owner) {
     let is_served = match lease.handover {
-        Handover::Gate => lease.state != State::Handed,
+        Handover::Gate | Handover::Bind => lease.state != State::Handed,
         Handover::Fd => false,
         Handover::Release => true,
     };

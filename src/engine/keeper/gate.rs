@@ -5,37 +5,45 @@ use std::sync::Arc;
 use crate::domain::attempt::{Attempt, Occupant};
 use crate::domain::lease::{Guard, Handover, Lease, LeaseId, State};
 use crate::engine::{
-    caller::Caller, caller::Mode, engine::Engine, keeper::conflict, leases::Leases, look,
-    refusal::Refusal,
+    caller::Caller, caller::Mode, engine::Engine, keeper::assist, keeper::conflict, leases::Leases,
+    look, refusal::Refusal,
 };
 use crate::host::hold::{Hold, Shape};
 
 /// Lets the owner in: opens the gate, closes the hold, or makes the sockets that the owner will be
-/// given, depending on the lease's hand-over.
+/// given, depending on the lease's hand-over. Returns a note if that is not the one it was to be; a `strict`
+/// request is refused then.
 pub(in crate::engine) async fn hand_over(
     engine: &Arc<Engine>,
     lease: &Lease,
-) -> Result<(), Refusal> {
+    strict: bool,
+) -> Result<Option<String>, Refusal> {
     let leases = &engine.leases;
+    if lease.handover != Handover::Bind {
+        // It may have been another one for the last program.
+        leases.drop_assist(lease.id).await;
+    }
     if lease.handover == Handover::Release {
         leases.let_go(lease).await;
-        return Ok(());
+        return Ok(None);
     }
     if engine.mode == Mode::Embedded && lease.owner.is_none() {
         // This command becomes no program, so no hold outlives it.
-        return Ok(());
+        return Ok(None);
     }
     let hold = leases.hold_of(lease.id);
     let Some(hold) = hold.or_else(|| leases.hold_again(lease)) else {
-        return Ok(());
+        return Ok(None);
     };
-    match lease.handover {
+    let done = match lease.handover {
+        Handover::Bind => return assist::let_in_again(engine, lease, &hold, strict).await,
         Handover::Fd => prepare(engine, lease, &hold, Shape::default()).await,
         _ => hold.open_gate().map_err(|source| Refusal::BindFailed {
             address: format!("port {}", lease.port),
             source,
         }),
-    }
+    };
+    done.map(|()| None)
 }
 
 /// Makes the listeners that the owner of a lease will be given, unless they wait already, or it will be
@@ -90,6 +98,7 @@ pub(super) async fn park(
 async fn park_in_turn(engine: &Engine, lease: &Lease, why: &str) -> Result<(), Refusal> {
     let leases = &engine.leases;
     leases.unwatch(lease.id);
+    leases.drop_assist(lease.id).await;
     let hold = leases.hold_of(lease.id);
     let hold = hold.or_else(|| leases.hold_again(lease));
     let outsider = match &hold {

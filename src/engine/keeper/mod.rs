@@ -1,6 +1,7 @@
 //! The life of leases after they were granted: gates, owners, endings, repairs, restarts.
 
 pub(super) mod address;
+pub(super) mod assist;
 pub(super) mod conflict;
 pub(super) mod container;
 pub(super) mod deadline;

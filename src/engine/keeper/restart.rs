@@ -10,9 +10,9 @@ use crate::domain::lease::{Guard, Handover, Lease, Owner, State};
 use crate::domain::outsider::Outsider;
 use crate::domain::port::Protocols;
 use crate::engine::{
-    caller::Mode, engine::Engine, exclusion, keeper::conflict, keeper::container, keeper::ending,
-    keeper::survivor::AfterStart, keeper::watch, leases::Leases, look, refusal::Refusal,
-    retake::is_given_up, tables::Tables,
+    caller::Mode, engine::Engine, exclusion, keeper::assist, keeper::conflict, keeper::container,
+    keeper::ending, keeper::survivor::AfterStart, keeper::watch, leases::Leases, look,
+    refusal::Refusal, retake::is_given_up, tables::Tables,
 };
 use crate::host::hold::can_stay_beneath;
 use crate::host::process;
@@ -49,6 +49,7 @@ async fn take_up_all(engine: &Arc<Engine>) -> Result<Restored, Refusal> {
     let (tables, mut lost) = (Tables::default(), Vec::new());
     let on_record = engine.store.live_leases().await?;
     let leases = on_record.iter().map(|stored| &stored.lease);
+    let has_assists = leases.clone().any(|lease| lease.handover == Handover::Bind);
     span::concerns(&Span::current(), leases);
     for stored in on_record {
         let of_this_boot = stored.boot_id == engine.store.boot_id();
@@ -81,6 +82,9 @@ async fn take_up_all(engine: &Arc<Engine>) -> Result<Restored, Refusal> {
         }
     }
     engine.leases.drop_given();
+    if has_assists {
+        assist::remove_leftovers(engine).await;
+    }
     restored.lost = lost.len();
     lose_all(engine, lost).await?;
     Ok(restored)
@@ -170,6 +174,12 @@ async fn guard(
     tables: Option<&Tables>,
 ) -> Result<Found, Refusal> {
     let owner_lives = lease.owner.as_ref().is_some_and(process::is_running);
+    let resumed;
+    let mut lease = lease;
+    if lease.handover == Handover::Bind && owner_lives {
+        resumed = assist::resume(engine, lease).await?;
+        lease = &resumed;
+    }
     let away = !owner_lives && lease.claim_by.is_none() && !outlives_owner(lease);
     let held = match lease.handover {
         Handover::Release if !away => None,

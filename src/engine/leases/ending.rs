@@ -181,6 +181,7 @@ impl Leases {
     async fn finish(&self, before: &Lease, ended: Arc<Lease>, why: &'static str) -> Ended {
         let id = ended.id;
         self.unwatch(id);
+        self.drop_assist(id).await;
         let hold = self.take_hold(id);
         // An owner that was never seen to listen may have found an outsider there.
         let outsider = match &hold {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Leases;
-use crate::domain::lease::{Guard, Handover, Lease, LeaseId, State};
+use crate::domain::lease::{Guard, Lease, LeaseId, State};
 use crate::domain::outsider::Outsider;
 use crate::domain::port::Protocol;
 use crate::engine::{look, retake::retake, retake::take_beneath, tables::Tables};
@@ -12,7 +12,7 @@ use crate::host::process;
 
 /// Whether a lease has an owner, or waits for one, that binds beside its hold.
 pub(in crate::engine) fn may_be_open(lease: &Lease) -> bool {
-    lease.handover == Handover::Gate && (lease.claim_by.is_some() || lease.owner.is_some())
+    lease.handover.opens_gate() && (lease.claim_by.is_some() || lease.owner.is_some())
 }
 
 /// Whether a gate may be open and its owner, if known, still runs.
@@ -42,7 +42,7 @@ impl Leases {
     /// has the port now.
     pub(in crate::engine) async fn shut(lease: &Lease, hold: &Hold) -> Option<Outsider> {
         drop(hold.take_listeners());
-        if lease.handover != Handover::Gate {
+        if !lease.handover.opens_gate() {
             // It was never open, so no outsider came in.
             return None;
         }
@@ -61,7 +61,7 @@ impl Leases {
         drop(hold.take_listeners());
         // A gate that no outsider used need not be shut: its sockets close now.
         let may_be_alone =
-            lease.handover != Handover::Gate || matches!(hold.is_listened_beside(), Ok(false));
+            !lease.handover.opens_gate() || matches!(hold.is_listened_beside(), Ok(false));
         if may_be_alone {
             return None;
         }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Ended, Leases, Reservation};
+use super::{Assist, Ended, Leases, Reservation};
 use crate::domain::lease::{Handover, Lease, State};
 use crate::engine::refusal::Refusal;
 use crate::host::hold::Hold;
@@ -15,6 +15,8 @@ use crate::telemetry::span;
 pub(in crate::engine) struct Fresh {
     pub(in crate::engine) lease: Lease,
     pub(in crate::engine) hold: Hold,
+    /// Guard that lets its owner in, if it is handed over by `bind`.
+    pub(in crate::engine) assist: Option<Assist>,
     /// Keeps the port in the books until the lease does. Shared by the leases of both protocols.
     pub(in crate::engine) reservation: Arc<Reservation>,
 }
@@ -51,9 +53,13 @@ impl Leases {
         let Fresh {
             lease,
             hold,
+            assist,
             reservation,
         } = fresh;
         let lease = Arc::new(lease);
+        if let Some(assist) = assist {
+            assist.keep();
+        }
         self.let_in(&lease, hold);
         let is_next = self
             .state
@@ -75,7 +81,8 @@ impl Leases {
             // No owner comes yet.
             _ if lease.state == State::Reserved => {}
             Handover::Release => return drop(hold),
-            Handover::Gate => {
+            // The guard of `bind` is in force already.
+            Handover::Gate | Handover::Bind => {
                 if let Err(error) = hold.open_gate() {
                     let (lease, port) = (lease.id, lease.port);
                     tracing::error!(%error, %lease, %port, "could not open the gate of a new lease");

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::domain::lease::LeaseId;
+use crate::host::bpf::Guard;
 use crate::host::hold::Hold;
 
 /// Every hold that guards a lease.
@@ -29,6 +30,10 @@ pub enum HoldNews {
     Gone(LeaseId, oneshot::Sender<()>),
     /// Sockets that the supervisor has under this name belong to no lease.
     Unknown(Arc<str>),
+    /// There is a guard in the kernel now: copies of its links.
+    Guarded(Vec<OwnedFd>),
+    /// There is none any more.
+    Unguarded,
 }
 
 impl Holds {
@@ -40,6 +45,22 @@ impl Holds {
     /// Tells of sockets that belong to no lease.
     pub fn tell_unknown(&self, name: Arc<str>) {
         self.say(HoldNews::Unknown(name));
+    }
+
+    /// Tells of a guard in the kernel.
+    pub fn tell_guard(&self, guard: &Guard) {
+        if self.news.is_none() {
+            return;
+        }
+        let copies = guard.descriptors().map(|link| link.try_clone_to_owned());
+        // Without copies it ends with this process, as without a supervisor.
+        let copies: Result<Vec<OwnedFd>, _> = copies.collect();
+        self.say(HoldNews::Guarded(copies.unwrap_or_default()));
+    }
+
+    /// Tells that the guard in the kernel has ended.
+    pub fn tell_no_guard(&self) {
+        self.say(HoldNews::Unguarded);
     }
 
     /// Puts a hold to its lease; the one it replaces, if any, is given back to be closed.

@@ -22,6 +22,7 @@
 //! Keys share turns, so a task takes all turns of one kind in one call and never waits for a second
 //! turn of that kind while it has one.
 
+mod assists;
 pub(super) mod books;
 mod choosing;
 mod ending;
@@ -40,6 +41,8 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc};
 
+pub(super) use self::assists::Assist;
+use self::assists::Assisted;
 use self::books::{Books, NameKey};
 pub(super) use self::choosing::{Admission, Keeper, Reservation};
 pub(super) use self::ending::{Ended, Ending};
@@ -56,6 +59,7 @@ use super::lock::Guarded;
 use super::refusal::Refusal;
 use crate::domain::lease::{BootTime, Guard, Lease, LeaseId, Name, Scope};
 use crate::domain::port::{Port, Protocol};
+use crate::host::bpf;
 use crate::host::clock::Clock;
 use crate::host::hold::{GivenSockets, Hold};
 use crate::store::Store;
@@ -70,6 +74,8 @@ pub(super) struct Leases {
     clock: Clock,
     store: Store,
     state: Guarded<State>,
+    /// The guard in the kernel, while a lease needs it. Its turn: one change at a time.
+    guard: tokio::sync::Mutex<Option<bpf::Guard>>,
     names: KeyedLocks,
     transitions: KeyedLocks,
     deadlines_moved: Notify,
@@ -82,6 +88,8 @@ pub(super) struct Leases {
 struct State {
     books: Books,
     holds: Holds,
+    /// Cgroups of the programs of leases that are handed over by `bind`.
+    assists: HashMap<LeaseId, Assisted>,
     watches: Watches,
     /// What looks found on the ports.
     observed: HashMap<LeaseId, Observed>,
@@ -95,6 +103,7 @@ impl Leases {
             clock,
             store,
             state: Guarded::default(),
+            guard: tokio::sync::Mutex::default(),
             names: KeyedLocks::default(),
             transitions: KeyedLocks::with_different(TRANSITIONS),
             deadlines_moved: Notify::new(),

@@ -75,6 +75,7 @@ fn fresh(leases: &Arc<Leases>) -> Fresh {
     lease.owner = None;
     lease.state = State::Reserved;
     Fresh {
+        assist: None,
         lease,
         hold: hold.unwrap(),
         reservation: Arc::new(reservation),

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use socket2::{Socket, Type};
 
 use crate::domain::port::Protocol;
+use crate::host::bpf::is_link;
 
 /// A socket, and the name under which a supervisor keeps it.
 pub(super) type Stored = (Option<Arc<str>>, Socket);
@@ -17,8 +18,10 @@ pub(super) type Stored = (Option<Arc<str>>, Socket);
 #[derive(Debug, Default)]
 pub struct GivenSockets {
     bound: HashMap<(Protocol, SocketAddr), Stored>,
-    /// Names of sockets that cannot be holds.
+    /// Names of sockets that cannot be holds, and of links.
     others: Vec<Arc<str>>,
+    /// Links of the last guard in the kernel (`host::bpf`), in force until there is a new one.
+    links: Vec<OwnedFd>,
 }
 
 impl GivenSockets {
@@ -29,6 +32,16 @@ impl GivenSockets {
         match bound_to(&socket) {
             Some(bound) => drop(self.bound.insert(bound, (name, socket))),
             None => self.others.extend(name),
+        }
+    }
+
+    /// Adds a link of the guard in the kernel, and the name under which a supervisor keeps it.
+    pub fn add_link(&mut self, name: Arc<str>, link: OwnedFd) {
+        if !self.others.contains(&name) {
+            self.others.push(name);
+        }
+        if is_link(&link) {
+            self.links.push(link);
         }
     }
 

@@ -43,7 +43,8 @@ pub(in crate::cli::mcp) struct Arguments {
     #[serde(default)]
     protocol: Option<Protocols>,
     /// Way of the port to the program; default: gate. Use release for a server that does not set
-    /// SO_REUSEADDR: it says EADDRINUSE otherwise. With fd the server takes sockets as from systemd.
+    /// SO_REUSEADDR: it says EADDRINUSE otherwise. With fd the server takes sockets as from systemd. With bind
+    /// the kernel lets any server in, if the service is privileged.
     #[serde(default)]
     handover: Option<Handover>,
 }

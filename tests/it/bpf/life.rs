@@ -1,0 +1,205 @@
+//! Cgroups and the guard through the life of a service: crashes, take-overs, a supervisor's store, and the end.
+
+use std::io::Write;
+use std::net::{Ipv4Addr, TcpStream};
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::process::Command;
+
+use super::{STRICT, Tidy, assert_strictly_held, greeted, is_active, lease, python, served};
+use crate::succession::{Spoken, supervised};
+use crate::support::{Place, Server, port};
+use crate::tools::{Running, eventually};
+
+/// Has the server close its listener, and waits until the service has its hold; then it listens again.
+fn listens_again(server: &Server, owner: &mut Running, port: u16) {
+    let mut client = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+    client.write_all(b"r").unwrap();
+    assert_eq!(owner.line(), "closed");
+    lease(server, "web", |lease| lease["guard"] == "hold");
+    assert_strictly_held(port);
+    writeln!(owner.0.stdin.as_mut().unwrap()).unwrap();
+    assert_eq!(owner.line(), "1");
+    greeted(port).unwrap();
+    assert_strictly_held(port);
+}
+
+/// Cgroups that a place's service has made.
+pub(super) fn cgroups(place: &Place) -> Vec<PathBuf> {
+    let Ok(folder) = std::fs::metadata(place.data_dir()) else {
+        return Vec::new();
+    };
+    let prefix = format!("portbook-{:x}.{:x}-", folder.dev(), folder.ino());
+    let mut find = Command::new("find");
+    find.args([
+        "/sys/fs/cgroup",
+        "-type",
+        "d",
+        "-name",
+        &format!("{prefix}*"),
+    ]);
+    let found = find.output().unwrap();
+    let found = String::from_utf8(found.stdout).unwrap();
+    found.lines().map(PathBuf::from).collect()
+}
+
+/// Number of links that a process has open (`fdinfo` in `proc(5)`).
+fn links(pid: u32) -> usize {
+    let infos = std::fs::read_dir(format!("/proc/{pid}/fdinfo")).unwrap();
+    let infos = infos.filter_map(|info| std::fs::read_to_string(info.ok()?.path()).ok());
+    infos.filter(|info| info.contains("link_type:")).count()
+}
+
+fn owner_of(place: &Place, server: &Server) -> (Running, u16) {
+    let mut owner = python(place, STRICT);
+    owner.line();
+    let port = port(&lease(server, "web", is_active));
+    (owner, port)
+}
+
+#[test]
+fn server_goes_on_and_comes_back_after_a_crash_of_the_service() {
+    let Some((place, server)) = served("crash") else {
+        return;
+    };
+    let (mut owner, port) = owner_of(&place, &server);
+    let before = cgroups(&place);
+    assert_eq!(before.len(), 1);
+    server.kill();
+    greeted(port).unwrap();
+    assert_strictly_held(port);
+    let server = place.serve();
+    assert_eq!(cgroups(&place), before);
+    assert_eq!(links(server.child.id()), 2);
+    assert_strictly_held(port);
+    listens_again(&server, &mut owner, port);
+    assert!(server.stop().success());
+    greeted(port).unwrap();
+    let server = place.serve();
+    listens_again(&server, &mut owner, port);
+}
+
+#[test]
+fn cgroup_of_a_program_that_ended_without_a_service_is_removed() {
+    let Some((place, server)) = served("leftovers") else {
+        return;
+    };
+    let (owner, port) = owner_of(&place, &server);
+    server.kill();
+    drop(owner);
+    assert_eq!(cgroups(&place).len(), 1);
+    let server = place.serve();
+    assert!(cgroups(&place).is_empty());
+    assert_eq!(links(server.child.id()), 0);
+    let (_owner, again) = owner_of(&place, &server);
+    assert_eq!(again, port);
+}
+
+#[test]
+fn successor_lets_the_server_in_as_its_predecessor_did() {
+    let Some((place, mut first)) = served("take-over") else {
+        return;
+    };
+    let (mut owner, port) = owner_of(&place, &first);
+    let second = place.serve_with(&["--takeover"]);
+    assert!(first.child.wait().unwrap().success());
+    assert_eq!(links(second.child.id()), 2);
+    assert_eq!(lease(&second, "web", is_active)["guard"], "hold");
+    listens_again(&second, &mut owner, port);
+}
+
+#[test]
+fn guard_kept_by_a_supervisor_survives_a_crash() {
+    let place = Tidy(Place::with_ports(2));
+    let mut supervisor = supervised(&place);
+    let ask = |path: &str| {
+        let socket = place.data_dir().join("portbook.sock");
+        crate::support::ask(&socket, "GET", path, None)
+            .unwrap()
+            .json()
+    };
+    if super::hand_over(&ask("/api/v1/status")).contains("falls back") {
+        return crate::host::skipped("a supervised guard", "no hand-over by bind here");
+    }
+    let mut owner = python(&place, STRICT);
+    owner.line();
+    let port = port(&ask("/api/v1/leases?name=web")["leases"][0]);
+    // A lease on two families, and the guard.
+    stored(&mut supervisor, 4);
+    for _ in 0..2 {
+        supervisor.say("kill");
+        supervisor.hear();
+        greeted(port).unwrap();
+        assert_strictly_held(port);
+        stored(&mut supervisor, 4);
+    }
+    drop(owner);
+    stored(&mut supervisor, 2);
+}
+
+fn stored(supervisor: &mut Spoken, count: usize) {
+    let expected = format!("store {count}");
+    eventually(&expected, || {
+        supervisor.say("count");
+        (supervisor.hear() == expected).then_some(())
+    });
+}
+
+#[test]
+fn nothing_is_left_behind_after_a_release() {
+    let Some((place, server)) = served("release") else {
+        return;
+    };
+    let (owner, port) = owner_of(&place, &server);
+    let pid = server.child.id();
+    assert_eq!((cgroups(&place).len(), links(pid)), (1, 2));
+    let id = lease(&server, "web", is_active)["id"].clone();
+    // While its program runs, which goes on.
+    assert_eq!(server.release(id.as_str().unwrap()).status, 204);
+    assert_eq!((cgroups(&place).len(), links(pid)), (0, 0));
+    greeted(port).unwrap();
+    drop(owner);
+    let (owner, _) = owner_of(&place, &server);
+    drop(owner);
+    lease(&server, "web", |lease| lease["state"] == "reserved");
+    assert_eq!((cgroups(&place).len(), links(pid)), (0, 0));
+}
+
+#[test]
+fn two_leases_of_one_program_share_its_cgroup() {
+    const BOTH: &str = r#"
+import os, socket
+for name in ("A_PORT", "B_PORT"):
+    s = socket.socket()
+    s.bind(("127.0.0.1", int(os.environ[name])))
+    s.listen()
+    globals()[name] = s
+print("listens", flush=True)
+input()
+"#;
+    let Some((place, server)) = served("two leases") else {
+        return;
+    };
+    let mut command = place.command();
+    command.args([
+        "run",
+        "--name",
+        "a",
+        "--name",
+        "b",
+        "--handover",
+        "bind",
+        "--",
+    ]);
+    command.args(["python3", "-c", BOTH]);
+    let mut owner = Running::piped(command);
+    assert_eq!(owner.line(), "listens");
+    let pid = server.child.id();
+    assert_eq!((cgroups(&place).len(), links(pid)), (1, 2));
+    let id = lease(&server, "a", is_active)["id"].clone();
+    assert_eq!(server.release(id.as_str().unwrap()).status, 204);
+    assert_eq!((cgroups(&place).len(), links(pid)), (1, 2));
+    drop(owner);
+    lease(&server, "b", |lease| lease["state"] == "reserved");
+    assert_eq!((cgroups(&place).len(), links(pid)), (0, 0));
+}
