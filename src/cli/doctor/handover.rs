@@ -41,16 +41,22 @@ pub(super) fn unmet(pools: &[Arc<Pool>], ways: &str) -> Vec<(String, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Settings;
+
+    fn pools(handover: &str) -> Vec<Arc<Pool>> {
+        let variable = "PORTBOOK_POOLS__DEFAULT__HANDOVER";
+        let loaded = crate::config::load(&crate::config::Sources {
+            environment: vec![(variable.into(), handover.into())],
+            home: Some("/home/me".into()),
+            ..Default::default()
+        });
+        vec![Arc::clone(&loaded.unwrap().settings.pools["default"])]
+    }
 
     #[test]
     fn only_a_pool_that_asks_for_bind_finds_it_missing() {
-        let mut pool = Settings::default().pools["default"].as_ref().clone();
         let missing = "the service has gate; bind falls back to gate: no privilege";
-        assert!(unmet(&[Arc::new(pool.clone())], missing).is_empty());
-        pool.handover = Handover::Bind;
-        let pools = [Arc::new(pool)];
-        assert_eq!(unmet(&pools, missing).len(), 1);
-        assert!(unmet(&pools, "the service has gate and bind").is_empty());
+        assert!(unmet(&pools("gate"), missing).is_empty());
+        assert_eq!(unmet(&pools("bind"), missing).len(), 1);
+        assert!(unmet(&pools("bind"), "the service has gate and bind").is_empty());
     }
 }

@@ -51,7 +51,7 @@ impl Place {
         }));
         let own = of_process(std::process::id()).and_then(Folder::open);
         let permit = own.unwrap().permit(Port::new(port).unwrap(), group);
-        let guard = Guard::on(&[permit.clone()], NOBODY).unwrap();
+        let guard = Guard::on(std::slice::from_ref(&permit), NOBODY).unwrap();
         Some(Self {
             held,
             guard,
@@ -107,7 +107,10 @@ fn owner_binds_strictly_beside_an_open_gate_and_strangers_do_not() {
     for ip in all {
         assert!(place.refuses(ip), "{ip}");
     }
-    place.guard.change_to(&[place.permit.clone()]).unwrap();
+    place
+        .guard
+        .change_to(std::slice::from_ref(&place.permit))
+        .unwrap();
     place.bind(V4, false).unwrap();
     drop(place.held);
 }
