@@ -75,8 +75,8 @@ settings! {
         timeout: Duration = Duration::from_secs(30), rule not_zero, example "\"30s\"";
         /// Users, beside the caller and root, whose services may be believed, such as 993.
         trusted_uids: Vec<u32> = Vec::new();
-        /// Labels of every lease that is asked for, such as those of a CI job: KEY=VALUE.
-        labels: Vec<String> = Vec::new(), rule labels, example "[\"job=1234\"]";
+        /// Labels of every lease that is asked for: KEY=VALUE, such as job=1234 in a CI job.
+        labels: Vec<String> = Vec::new(), rule labels;
     }
 }
 
