@@ -1,6 +1,7 @@
 //! The hand-over `bind`: servers come in however they bind, and a guard in the kernel keeps all others out. Facts
 //! of the running kernel, with real servers and rivals.
 
+mod fall_back;
 mod life;
 
 use std::io::Read;
@@ -12,8 +13,8 @@ use serde_json::Value;
 
 use crate::host::skipped;
 use crate::probe::{self, How};
-use crate::support::{PORTBOOK, Place, Server, text};
-use crate::tools::{Running, ended, eventually, lingers};
+use crate::support::{Place, Server};
+use crate::tools::{Running, eventually, lingers};
 
 /// A server without SO_REUSEADDR, for one client at a time. Told `r` by a client, it closes its listener and
 /// reads a line of stdin before it listens again.
@@ -280,72 +281,4 @@ fn program_in_another_network_namespace_is_left_alone() {
     }
     let port = crate::support::port(&lease(&server, "web", |lease| lease["port"].is_u64()));
     assert_strictly_held(port);
-}
-
-#[test]
-fn only_what_cannot_be_had_falls_back_and_says_so() {
-    let Some((place, _server)) = served("falling back") else {
-        return;
-    };
-    let said = |arguments: &[&str]| {
-        let mut command = place.command();
-        command.args(arguments);
-        let output = ended(command);
-        (output.status.success(), text(&output.stderr))
-    };
-    let alloc = said(&["alloc", "--handover", "bind"]);
-    assert!(
-        alloc.0 && alloc.1.contains("handed over by gate instead"),
-        "{alloc:?}"
-    );
-    assert!(alloc.1.contains("`portbook run` starts"), "{alloc:?}");
-    let udp = said(&[
-        "run",
-        "--protocol",
-        "udp",
-        "--handover",
-        "bind",
-        "--",
-        "true",
-    ]);
-    assert!(udp.0 && udp.1.contains("by release instead"), "{udp:?}");
-    let strict = said(&["alloc", "--name", "web", "--strict", "--handover", "bind"]);
-    assert!(
-        !strict.0 && strict.1.contains("not handed over by bind"),
-        "{strict:?}"
-    );
-    let bind = said(&["run", "--handover", "bind", "--", "true"]);
-    assert!(bind.0 && !bind.1.contains("handed over"), "{bind:?}");
-}
-
-#[test]
-fn unprivileged_service_says_why_it_falls_back() {
-    let place = Place::with_ports(2);
-    let plain = place.command();
-    let mut command = Command::new(PORTBOOK);
-    if rustix::process::geteuid().is_root() {
-        command = Command::new("setpriv");
-        command.args(["--bounding-set=-bpf,-sys_admin", PORTBOOK]);
-    }
-    command.env_clear();
-    command.envs(
-        plain
-            .get_envs()
-            .filter_map(|(name, value)| Some((name, value?))),
-    );
-    command.arg("serve");
-    let server = Server::start(command, &place.data_dir());
-    let detail = hand_over(&server.get("/api/v1/status").json());
-    assert!(detail.contains("bind falls back to gate"), "{detail}");
-    let output = ended(run(&place, "web", &["true"]));
-    let said = text(&output.stderr);
-    assert!(output.status.success(), "{said}");
-    assert!(
-        said.contains("is not handed over by bind: ") && said.contains("by gate instead"),
-        "{said}"
-    );
-    let told = text(&place.run(&["status"]).stdout);
-    assert!(told.contains("hand-over: gate, fd and release"), "{told}");
-    let doctor = text(&place.run(&["doctor"]).stdout);
-    assert!(doctor.contains("bind falls back to gate"), "{doctor}");
 }
