@@ -1,5 +1,5 @@
-//! Copies of the holds, and of the guard in the kernel, at a supervisor that keeps descriptors for the next start (systemd's file
-//! descriptor store), so that not even a crash of the service frees a port.
+//! Copies of the holds, and of the guard in the kernel, at a supervisor that keeps descriptors for the next
+//! start (systemd's file descriptor store), so that not even a crash of the service frees a port.
 //!
 //! Each hold has one short name for all its sockets: the names come back in one environment
 //! variable, which has room for some 20,000 of them.
@@ -50,8 +50,7 @@ pub(super) fn last_among(passed: &[(String, OwnedFd)]) -> u64 {
     numbers.max().unwrap_or(0)
 }
 
-/// Has the supervisor, if there is one, keep copies of all holds.
-/// `last` is the last number of a name that it knows.
+/// Has the supervisor, if there is one, keep copies of all holds, and of the guard. `last` is the last number of a name that it knows.
 pub(super) fn keep_copies(service: &Service, supervisor: Option<&Supervisor>, last: u64) {
     let Some(supervisor) = supervisor else { return };
     match supervisor.socket().and_then(UnixDatagram::from_std) {

@@ -59,8 +59,8 @@ print("lost", lost, flush=True)
 input()
 "#;
 
-/// Binds a port as fast as it can: with SO_REUSEADDR, strictly, with SO_REUSEPORT, and on an interface. Prints the number of its
-/// successes for a line.
+/// Binds a port as fast as it can: with SO_REUSEADDR, strictly, with SO_REUSEPORT, and on an interface. Prints
+/// the number of its successes for a line.
 const RIVAL: &str = r#"
 import select, socket, sys
 port, won, tried = int(sys.argv[1]), 0, 0
