@@ -16,8 +16,7 @@ pub struct McpArgs {
     directory: Option<PathBuf>,
 }
 
-pub(super) fn run(_global: &Global, args: &McpArgs) -> Result<(), Failure> {
-    let _unused = &args.directory;
+pub(super) fn run(_: &Global, _: &McpArgs) -> Result<(), Failure> {
     Err(Failure::usage(
         "this build has no server for coding agents: install one that has, \
          with `cargo install --path . --features mcp` or from a package",

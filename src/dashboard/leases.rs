@@ -110,11 +110,6 @@ impl LeasesPage {
         let params = Params::parse(self.back.trim_start_matches('?'));
         params.with("choose", "all").link("/leases")
     }
-
-    /// Name of a group's table for screen readers.
-    fn region(&self, group: &Group) -> String {
-        format!("Leases: {}", group.title)
-    }
 }
 
 /// The rows of leases; those that the user can release are choosable.

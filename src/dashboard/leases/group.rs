@@ -38,20 +38,17 @@ pub(super) enum By {
 impl By {
     /// Reads the choice from an address. `None` if the list is one table.
     pub(super) fn of(params: &Params) -> Result<Option<Self>, Problem> {
-        Ok(Some(match params.get(KEY) {
-            None | Some("") => return Ok(None),
-            Some("project") => Self::Project,
-            Some("user") => Self::User,
-            Some("pool") => Self::Pool,
-            Some(other) => match other.strip_prefix(LABEL) {
-                Some(key) => Self::Label(printable(key)),
-                None => {
-                    let why =
-                        format!("group: \"{other}\" is none of project, user, pool, label:KEY");
-                    return Err(Problem::new(Code::InvalidRequest, why));
-                }
-            },
-        }))
+        let by = match params.get(KEY).unwrap_or_default() {
+            "" => return Ok(None),
+            "project" => Self::Project,
+            "user" => Self::User,
+            "pool" => Self::Pool,
+            other => {
+                let key = other.strip_prefix(LABEL).ok_or_else(|| unknown(other))?;
+                Self::Label(printable(key))
+            }
+        };
+        Ok(Some(by))
     }
 
     /// The choices; `labels` are the keys of labels that some lease has.
@@ -130,6 +127,12 @@ impl By {
     }
 }
 
+fn unknown(group: &str) -> Problem {
+    let group = printable(group);
+    let why = format!("group: \"{group}\" is none of project, user, pool, label:KEY");
+    Problem::new(Code::InvalidRequest, why)
+}
+
 /// Keys of all labels of these leases, as pages show them.
 pub(super) fn label_keys(leases: &[LeaseDocument]) -> BTreeSet<String> {
     let keys = leases.iter().flat_map(|lease| lease.labels.keys());
@@ -162,6 +165,13 @@ pub(super) struct Group {
     pub(super) rows: Vec<LeaseRow>,
 }
 
+impl Group {
+    /// Name of its table for screen readers.
+    pub(super) fn region(&self) -> String {
+        format!("Leases: {}", self.title)
+    }
+}
+
 impl Heads {
     /// The groups of a page's rows, which [`By::arrange`] has put beside each other.
     pub(super) fn groups(&self, by: &By, rows: Vec<LeaseRow>, params: &Params) -> Vec<Group> {
@@ -169,17 +179,16 @@ impl Heads {
         let mut groups: Vec<(Option<String>, Group)> = Vec::new();
         for row in rows {
             let value = by.value(&row.lease);
-            match groups.last_mut().filter(|(last, _)| *last == value) {
-                Some((_, group)) => group.rows.push(row),
-                None => {
-                    let group = Group {
-                        unfolded,
-                        rows: vec![row],
-                        ..self.group(by, value.as_deref(), params)
-                    };
-                    groups.push((value, group));
-                }
+            if let Some((_, group)) = groups.last_mut().filter(|(last, _)| *last == value) {
+                group.rows.push(row);
+                continue;
             }
+            let group = Group {
+                unfolded,
+                rows: vec![row],
+                ..self.group(by, value.as_deref(), params)
+            };
+            groups.push((value, group));
         }
         groups.into_iter().map(|(_, group)| group).collect()
     }
@@ -188,10 +197,11 @@ impl Heads {
         let head = self.0.get(&value.map(str::to_owned));
         let head = head.cloned().unwrap_or_default();
         let noun = if head.count == 1 { "lease" } else { "leases" };
-        let mut says = format!("{} {noun}", grouped(head.count));
-        if head.in_trouble > 0 {
-            says.push_str(&format!(", {} in trouble", grouped(head.in_trouble)));
-        }
+        let all = format!("{} {noun}", grouped(head.count));
+        let says = match head.in_trouble {
+            0 => all,
+            number => format!("{all}, {} in trouble", grouped(number)),
+        };
         let mut hasher = DefaultHasher::new();
         value.hash(&mut hasher);
         Group {
