@@ -234,9 +234,9 @@ mod tests {
         };
         vec![
             of(20_000, None, None),
-            of(20_001, Some("/work/b"), Some("two")),
-            of(20_002, Some("/work/a"), Some("one")),
-            of(20_003, Some("/work/a"), None),
+            of(20_001, Some("/home/me/b"), Some("two")),
+            of(20_002, Some("/home/me/a"), Some("one")),
+            of(20_003, Some("/home/me/a"), None),
         ]
     }
 
@@ -259,7 +259,7 @@ mod tests {
     #[test]
     fn largest_group_comes_first_and_leases_without_one_last() {
         let groups = grouped_by("group=project&sort=port", rows());
-        assert_eq!(titles(&groups), ["/work/a", "/work/b", "in no project"]);
+        assert_eq!(titles(&groups), ["/home/me/a", "/home/me/b", "in no project"]);
         assert_eq!(groups[0].says, "2 leases");
         let ports: Vec<u16> = groups[0]
             .rows
@@ -269,7 +269,7 @@ mod tests {
         assert_eq!(ports, [20_002, 20_003], "the order within a group stays");
         assert_eq!(
             groups[0].href.as_deref(),
-            Some("/leases?sort=port&directory=%2Fwork%2Fa")
+            Some("/leases?sort=port&directory=%2Fhome%2Fme%2Fa")
         );
         assert_eq!(groups[2].href, None);
     }
@@ -279,7 +279,7 @@ mod tests {
         let mut rows = rows();
         rows[1].lease.state = State::Lost;
         let groups = grouped_by("group=project", rows);
-        assert_eq!(titles(&groups)[0], "/work/b");
+        assert_eq!(titles(&groups)[0], "/home/me/b");
         assert_eq!(groups[0].says, "1 lease, 1 in trouble");
     }
 

@@ -24,7 +24,7 @@ const FRESH: Duration = Duration::from_secs(1);
 
 /// Longest wait of one search for a reading. A name for the socket in the way is worth less than the
 /// time that the search has left; the reading goes on and serves later searches.
-const LONGEST_LOOK: Duration = Duration::from_millis(500);
+const LONGEST_LOOK: Duration = Duration::from_secs(1);
 
 /// The latest reading of each protocol, shared by all searches.
 #[derive(Debug, Default)]
@@ -170,7 +170,7 @@ impl Occupants {
     }
 
     /// Returns the occupant of an address. An occupant of an earlier reading counts only if its process
-    /// still has the socket. `None` as well if a reading takes longer than half a second.
+    /// still has the socket. `None` as well if a reading takes longer than [`LONGEST_LOOK`].
     pub(in crate::engine) async fn on(
         &mut self,
         protocol: Protocol,
