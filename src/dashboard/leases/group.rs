@@ -259,7 +259,10 @@ mod tests {
     #[test]
     fn largest_group_comes_first_and_leases_without_one_last() {
         let groups = grouped_by("group=project&sort=port", rows());
-        assert_eq!(titles(&groups), ["/home/me/a", "/home/me/b", "in no project"]);
+        assert_eq!(
+            titles(&groups),
+            ["/home/me/a", "/home/me/b", "in no project"]
+        );
         assert_eq!(groups[0].says, "2 leases");
         let ports: Vec<u16> = groups[0]
             .rows
