@@ -260,29 +260,14 @@ fn proxy_on(lease: &Lease, listeners: &[Entry]) -> Option<Owner> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::attempt::SocketState;
-    use crate::domain::port::{Port, Protocol};
-
-    fn listener(inode: u64) -> Entry {
-        Entry {
-            protocol: Protocol::Tcp,
-            local: std::net::Ipv4Addr::LOCALHOST.into(),
-            scope: 0,
-            dual: false,
-            port: Port::new(8000).unwrap(),
-            state: SocketState::Listening,
-            uid: Some(0),
-            inode,
-            queue: 0,
-        }
-    }
+    use crate::host::occupancy::tests_support::listening;
 
     #[test]
     fn listener_that_closed_meanwhile_is_looked_for_in_no_process() {
-        let mut listeners = vec![listener(1), listener(2)];
+        let mut listeners = vec![listening(1), listening(2)];
         assert!(still_listen(&mut listeners, || vec![
-            listener(2),
-            listener(3)
+            listening(2),
+            listening(3)
         ]));
         assert_eq!(inodes_of(&listeners), Inodes::from([2]));
         assert!(!still_listen(&mut listeners, Vec::new));

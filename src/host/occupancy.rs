@@ -252,4 +252,24 @@ impl Raw {
 }
 
 #[cfg(test)]
+pub mod tests_support {
+    use super::*;
+
+    /// A socket of this user that listens on port 8000 of 127.0.0.1.
+    pub fn listening(inode: u64) -> Entry {
+        Entry {
+            protocol: Protocol::Tcp,
+            local: std::net::Ipv4Addr::LOCALHOST.into(),
+            scope: 0,
+            dual: false,
+            port: Port::new(8000).unwrap(),
+            state: SocketState::Listening,
+            uid: Some(rustix::process::geteuid().as_raw()),
+            inode,
+            queue: 0,
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests;

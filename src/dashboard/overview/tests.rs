@@ -69,18 +69,9 @@ fn hostile_texts_are_inert() {
         ..hostile_lease(1000)
     });
     page.attempts.push(hostile_attempt());
-    page.events.push(Event {
-        seq: 1,
-        at: Timestamp::UNIX_EPOCH,
-        kind: EventKind::Refused,
-        uid: None,
-        lease: None,
-        allocation: None,
-        protocol: None,
-        port: None,
-        outsider: None,
-        detail: HOSTILE.into(),
-    });
+    let at = Timestamp::UNIX_EPOCH;
+    page.events
+        .push(Event::of_nothing(EventKind::Refused, at, HOSTILE.into()));
     let html = rendered(&page);
     assert_eq!(html.matches("&#60;script&#62;alert(1)").count(), 7);
 }

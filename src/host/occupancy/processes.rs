@@ -174,8 +174,7 @@ fn socket_inode(link: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::attempt::SocketState;
-    use crate::domain::port::{Port, Protocol};
+    use crate::host::occupancy::tests_support::listening;
     use rustix::fs::fstat;
     use std::net::TcpListener;
     use std::os::fd::OwnedFd;
@@ -186,20 +185,6 @@ mod tests {
         assert_eq!(socket_inode("socket:[4711]"), Some(4711));
         for link in ["pipe:[4711]", "/dev/null", "socket:[]", "socket:[0]"] {
             assert_eq!(socket_inode(link), None, "{link}");
-        }
-    }
-
-    fn entry(inode: u64) -> Entry {
-        Entry {
-            protocol: Protocol::Tcp,
-            local: std::net::Ipv4Addr::LOCALHOST.into(),
-            scope: 0,
-            dual: false,
-            port: Port::new(8000).unwrap(),
-            state: SocketState::Listening,
-            uid: Some(rustix::process::geteuid().as_raw()),
-            inode,
-            queue: 0,
         }
     }
 
@@ -215,7 +200,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let inode = fstat(&listener).unwrap().st_ino;
         let mut children = [sleeper_with(&listener), sleeper_with(&listener)];
-        let mut found = processes_of(&[entry(inode), entry(0)]);
+        let mut found = processes_of(&[listening(inode), listening(0)]);
         for child in &mut children {
             child.kill().unwrap();
             child.wait().unwrap();
@@ -238,6 +223,6 @@ mod tests {
     #[test]
     fn an_unused_inode_has_no_process() {
         // Inodes of sockets are 32 bits wide, so this is none.
-        assert!(processes_of(&[entry(1 << 40)]).is_empty());
+        assert!(processes_of(&[listening(1 << 40)]).is_empty());
     }
 }
