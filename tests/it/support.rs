@@ -6,6 +6,7 @@
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -19,18 +20,28 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Leases `count` free ports to this test process.
 pub fn ports(count: usize) -> Vec<u16> {
-    // One command holds all its ports at once, so its descriptor limit bounds the count.
-    const AT_ONCE: usize = 100;
-    if count > AT_ONCE {
-        return [ports(AT_ONCE), ports(count - AT_ONCE)].concat();
+    static STOCK: Mutex<Vec<u16>> = Mutex::new(Vec::new());
+    let mut stock = STOCK.lock().unwrap_or_else(PoisonError::into_inner);
+    while stock.len() < count {
+        stock.extend(leased(SINGLES, &["--strategy", "random", "--count"], AT_ONCE));
     }
-    leased(SINGLES, &["--strategy", "random", "--count"], count)
+    let rest = stock.len() - count;
+    stock.split_off(rest)
 }
 
 /// Leases `count` neighbouring ports to this test process and returns the first.
 pub fn ports_in_a_row(count: usize) -> u16 {
-    leased(ROWS, &["--block"], count)[0]
+    static STOCK: Mutex<Vec<u16>> = Mutex::new(Vec::new());
+    let mut stock = STOCK.lock().unwrap_or_else(PoisonError::into_inner);
+    if stock.len() < count {
+        *stock = leased(ROWS, &["--block"], count.max(AT_ONCE));
+    }
+    stock.drain(..count).next().unwrap()
 }
+
+/// Ports of one command. A command without a service reads all leases, of which a run has thousands in
+/// the end; and it holds its ports at once, so the limit on descriptors bounds the number.
+const AT_ONCE: usize = 100;
 
 /// Ports drawn at random: by the end of a run in one process most of them are out.
 const SINGLES: &str = "10000-18999";
