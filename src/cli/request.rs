@@ -180,15 +180,8 @@ pub(super) fn label_all<'r>(
     loaded: &Loaded,
 ) {
     let own = &loaded.settings.client.labels;
-    let own: Vec<(&str, &str)> = own
-        .iter()
-        .filter_map(|label| label.split_once('='))
-        .collect();
     for request in requests {
-        for (key, value) in &own {
-            let place = request.labels.entry((*key).to_owned());
-            place.or_insert_with(|| (*value).to_owned());
-        }
+        request.add_labels(own);
     }
 }
 

@@ -445,6 +445,7 @@ impl PortRequest {
             wanted.strategy.get_or_insert(Strategy::Ordered);
         }
         wanted.owner_pid = Some(std::process::id());
+        wanted.add_labels(&self.book.target.settings.client.labels);
         Ok((self.book, wanted))
     }
 }

@@ -232,6 +232,18 @@ fn service_passes_a_listener_and_frees_its_dropped_port() {
 }
 
 #[test]
+fn leases_have_the_labels_of_the_settings() {
+    let mut place = Place::with_ports(4);
+    place.set("PORTBOOK_CLIENT__LABELS", "job=7");
+    let _server = place.serve();
+    let mut console = of(&place, "console");
+    console.arg(place.ports[0].to_string());
+    let console = Serving::start(console);
+    let list = place.json(&["list", "--label", "job=7"]);
+    assert_eq!(list["leases"][0]["port"], console.port, "{list}");
+}
+
+#[test]
 fn name_keeps_its_port_within_one_process() {
     let place = Place::with_ports(4);
     let again = |book: &Portbook| {

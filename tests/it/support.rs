@@ -23,7 +23,11 @@ pub fn ports(count: usize) -> Vec<u16> {
     static STOCK: Mutex<Vec<u16>> = Mutex::new(Vec::new());
     let mut stock = STOCK.lock().unwrap_or_else(PoisonError::into_inner);
     while stock.len() < count {
-        stock.extend(leased(SINGLES, &["--strategy", "random", "--count"], AT_ONCE));
+        stock.extend(leased(
+            SINGLES,
+            &["--strategy", "random", "--count"],
+            AT_ONCE,
+        ));
     }
     let rest = stock.len() - count;
     stock.split_off(rest)

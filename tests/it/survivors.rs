@@ -248,7 +248,7 @@ fn next_run_waits_for_the_dying_rest_of_the_last_one() {
 fn next_run_does_not_overtake_the_search_for_an_heir() {
     let place = Place::with_ports(2);
     let server = place.serve();
-    for _ in 0..30 {
+    for _ in 0..15 {
         let mut program = Program::run(&place, "last,stay,clear");
         until(&server, program.child.id(), "active");
         program.child.kill().unwrap();

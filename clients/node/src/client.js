@@ -9,6 +9,19 @@ import { checkOwner, sockets } from './sockets.js';
 
 const TIMEOUT_MS = 30_000;
 
+/**
+ * Labels of the setting `client.labels`: `KEY=VALUE`, with commas between, or a JSON list.
+ *
+ * @returns {Record<string, string>}
+ */
+function ownLabels() {
+  const text = process.env.PORTBOOK_CLIENT__LABELS ?? '';
+  /** @type {string[]} */
+  const words = text.startsWith('[') ? JSON.parse(text) : text.split(',');
+  const pairs = words.map((word) => word.trim()).filter((word) => word.includes('='));
+  return Object.fromEntries(pairs.map((word) => [word.slice(0, word.indexOf('=')), word.slice(word.indexOf('=') + 1)]));
+}
+
 /** Client of the service; it opens no connection before the first request and keeps none open. */
 export class Client {
   #socket;
@@ -27,7 +40,9 @@ export class Client {
    * @returns {Promise<import('../index.d.ts').Allocation>}
    */
   lease(request = {}) {
-    const body = request.reserve ? request : { owner_pid: process.pid, ...request };
+    const labels = { ...ownLabels(), ...request.labels };
+    const owned = request.reserve ? request : { owner_pid: process.pid, ...request };
+    const body = Object.keys(labels).length > 0 ? { ...owned, labels } : owned;
     // Names find their lease again by themselves; without one the key makes a repeated request safe.
     const isNamed = request.name !== undefined || request.names !== undefined;
     const headers = isNamed ? undefined : { 'idempotency-key': randomUUID() };

@@ -44,6 +44,17 @@ test('lease, leases, who and release work together', async () => {
   assert.deepEqual(await client.leases({ name: 'api' }), []);
 });
 
+test('labels of the environment are those of every lease', async () => {
+  process.env.PORTBOOK_CLIENT__LABELS = 'job=7.1, team=ci';
+  try {
+    const { leases } = await new Client().lease({ labels: { team: 'web' } });
+    assert.deepEqual(leases[0].labels, { job: '7.1', team: 'web' });
+    await new Client().release(leases[0]);
+  } finally {
+    delete process.env.PORTBOOK_CLIENT__LABELS;
+  }
+});
+
 test('lease without an owner waits for its first listener', async () => {
   const client = new Client();
   const { leases } = await client.lease({ owner_pid: null });

@@ -39,6 +39,17 @@ def test_lease_gives_a_port_that_a_server_can_bind_and_bind_zero_cannot_get(clie
         bind_beside(lease.port).close()
 
 
+@pytest.mark.parametrize("text", ["job=7.1, team=ci", '["job=7.1", "team=ci"]'])
+def test_labels_of_the_environment_are_those_of_every_lease(
+    client: Client, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    monkeypatch.setenv("PORTBOOK_CLIENT__LABELS", text)
+    with client.lease(labels={"team": "web"}) as lease:
+        assert lease.labels == {"job": "7.1", "team": "web"}
+    with client.lease() as lease:
+        assert lease.labels == {"job": "7.1", "team": "ci"}
+
+
 def test_block_releases_its_lease(client: Client) -> None:
     with client.lease() as lease:
         assert client.get(lease.id).state == "handed"

@@ -133,6 +133,14 @@ impl LeaseRequest {
         given.fold(Duration::ZERO, |sum, span| sum.saturating_add(span.0))
     }
 
+    /// Adds labels of the setting `client.labels`, each `KEY=VALUE`. One that the request has wins.
+    pub fn add_labels(&mut self, own: &[String]) {
+        for (key, value) in own.iter().filter_map(|label| label.split_once('=')) {
+            let place = self.labels.entry(key.to_owned());
+            place.or_insert_with(|| value.to_owned());
+        }
+    }
+
     /// The request for the engine; an error in words.
     pub fn parse(mut self) -> Result<Request, String> {
         if self.ranges.as_ref().is_some_and(PortSet::is_empty) {

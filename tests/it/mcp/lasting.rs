@@ -45,6 +45,21 @@ fn lease_outlives_its_agent_and_is_claimed_by_a_server_of_the_tree() {
 }
 
 #[test]
+fn leases_have_the_labels_of_the_settings() {
+    let mut place = Place::with_ports(2);
+    place.set("PORTBOOK_CLIENT__LABELS", "job=7,team=web");
+    let _server = place.serve();
+    let shop = tree(&place, "shop");
+    let agent = Agent::of(&place, &shop);
+    agent.ok("lease_port", &json!({"name": "web"}));
+    let list = place.json(&["list", "--label", "job=7"]);
+    assert_eq!(
+        list["leases"][0]["labels"],
+        json!({"job": "7", "team": "web"})
+    );
+}
+
+#[test]
 fn several_ports_instances_and_protocols_are_leased() {
     let place = Place::with_ports(8);
     let _server = place.serve();

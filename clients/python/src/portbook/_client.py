@@ -288,7 +288,16 @@ def _request(name: Optional[str], options: LeaseOptions) -> dict[str, Any]:
         request["directory"] = os.path.abspath(request["directory"])
     if "interfaces" in request:
         request["interfaces"] = list(request["interfaces"])
+    labels = {**_own_labels(os.environ.get("PORTBOOK_CLIENT__LABELS", "")), **request.get("labels", {})}
+    if labels:
+        request["labels"] = labels
     return request
+
+
+def _own_labels(text: str) -> dict[str, str]:
+    """Return the labels of the setting `client.labels`: `KEY=VALUE`, with commas between, or a JSON list."""
+    words = json.loads(text) if text.startswith("[") else text.split(",")
+    return {key: value for key, equals, value in (str(word).strip().partition("=") for word in words) if equals}
 
 
 def _read(status: int, content: bytes, path: str) -> dict[str, Any]:

@@ -68,8 +68,9 @@ the server with, its environment, and why the port is not the preferred one. It 
         for asked in asked.iter_mut().filter(|asked| !asked.only_referred_to) {
             asked.request.claim_within = Some(env::CLAIM_WITHIN);
         }
-        let requests = asked.iter().map(|asked| asked.request.clone()).collect();
         let loaded = call.global.load()?;
+        request::label_all(asked.iter_mut().map(|asked| &mut asked.request), &loaded);
+        let requests = asked.iter().map(|asked| asked.request.clone()).collect();
         let granted = with_backend(&loaded, async |backend| {
             backend.allocate_all(requests).await
         });
