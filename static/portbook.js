@@ -36,6 +36,28 @@
   };
   applyTheme();
 
+  // --- Columns of leases, and the height of their rows: words at the root, which the style sheet reads.
+
+  const storedView = () => {
+    try { return (localStorage.getItem("portbook-leases") || "").split(" "); } catch { return []; }
+  };
+  const view = new Set(storedView().filter((word) => /^(no-[a-z]{2,12}|compact)$/.test(word)));
+  const applyView = () => {
+    root.dataset.leases = [...view].join(" ");
+    for (const box of document.querySelectorAll("input[data-view]")) {
+      // A column is shown unless its word is there.
+      box.checked = view.has(box.dataset.view) === (box.dataset.view === "compact");
+    }
+  };
+  const onView = ({ target }) => {
+    const word = target.dataset.view;
+    if (!word) return;
+    if (target.checked === (word === "compact")) view.add(word); else view.delete(word);
+    try { localStorage.setItem("portbook-leases", [...view].join(" ")); } catch { /* as above */ }
+    applyView();
+  };
+  applyView();
+
   // --- Times: the same words as the server's.
 
   const coarse = (seconds) => {
@@ -289,6 +311,7 @@
 
   document.addEventListener("DOMContentLoaded", () => {
     applyTheme();
+    applyView();
     refreshTimes(document);
     setInterval(() => { refreshTimes(document); tellAge(); }, 1000);
     document.addEventListener("click", (event) => {
@@ -299,7 +322,7 @@
       else if (button.dataset.copy) copy(button);
       else if (button.classList.contains("updates")) show(button);
     });
-    document.addEventListener("change", (event) => { onTick(event); onChoice(event); });
+    document.addEventListener("change", (event) => { onTick(event); onChoice(event); onView(event); });
     document.addEventListener("formdata", dropEmpty);
     document.addEventListener("pointerdown", (event) => { pointed = event.target.closest("select"); });
     tellChosen();

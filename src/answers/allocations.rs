@@ -198,7 +198,7 @@ pub async fn about(
     }
     // Newest first: the story is told in the order made.
     attempts.reverse();
-    record.story = story::of(&record.explanation);
+    record.story = story::of(&record.explanation, record.refusal.is_some());
     record.attempts = attempts;
     Ok(Some(record))
 }

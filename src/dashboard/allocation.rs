@@ -109,6 +109,7 @@ impl AllocationPage {
         Self {
             why: Why {
                 record: explanation,
+                is_refused: record.refusal.is_some(),
             },
             timings: timed(attempts),
             cut: (all > ATTEMPTS).then(|| format!("{ATTEMPTS} of {}", grouped(all))),
@@ -123,6 +124,8 @@ impl AllocationPage {
     const fn outcome(&self) -> Badge {
         if self.record.refusal.is_some() {
             Badge::new(Tone::Bad, "refused")
+        } else if self.why.record.granted.is_empty() {
+            Badge::new(Tone::Good, "kept")
         } else {
             Badge::new(Tone::Good, "granted")
         }

@@ -24,6 +24,7 @@ use crate::api::AppState;
 use crate::api::problem::{Code, Problem};
 use crate::domain::duration::HumanDuration;
 use crate::domain::lease::LeaseId;
+use crate::domain::pool::DEFAULT_POOL;
 
 #[derive(Debug, Template)]
 #[template(path = "lease.html")]
@@ -56,6 +57,7 @@ pub(super) async fn show(
     let id = id(&path)?;
     let undo = format!("/leases/{id}/undo");
     releasing::announce(&face, &viewer, &mut frame, &params, &undo).await;
+    releasing::offer_undo(&face, &viewer, &mut frame, id, &undo).await;
     let row = LeaseRow::of(find(&face, id).await?, &viewer);
     let trace = row.lease.trace_id.as_deref();
     let span = row.lease.span_id.as_deref();
@@ -83,7 +85,8 @@ async fn find(face: &AppState, id: LeaseId) -> Result<LeaseDocument, Problem> {
 
 impl LeasePage {
     fn may_change(&self) -> bool {
-        self.frame.user.is_some() && self.row.open && self.row.lease.ended_at.is_none()
+        let lease = &self.row.lease;
+        self.frame.user.is_some() && self.row.open && lease.ended_at.is_none() && !lease.is_own()
     }
 
     /// The part of its time that a living lease has passed, in thousandths.
@@ -109,8 +112,21 @@ impl LeasePage {
             ("Wait until it listens", format!("portbook wait {port}")),
         ];
         if let Some(name) = &lease.name {
-            let line = format!("ExecStart=portbook run --name {name} -- PROGRAM --port {{port}}");
-            snippets.push(("systemd", line));
+            let pool = match &*lease.pool {
+                DEFAULT_POOL => String::new(),
+                pool => format!(" --pool {pool}"),
+            };
+            let scope = if lease.directory.is_some() {
+                " --scope dir"
+            } else {
+                ""
+            };
+            snippets.push((
+                "systemd",
+                format!(
+                    "ExecStart=portbook run --name {name}{scope}{pool} -- PROGRAM --port {{port}}"
+                ),
+            ));
         }
         snippets
     }

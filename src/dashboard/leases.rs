@@ -37,6 +37,17 @@ use crate::store::LeaseFilter;
 const READ_AT_ONCE: u32 = 1000;
 const READS: u32 = 20;
 
+/// Columns that a reader may leave out: the class of their cells, and their heading. The style sheet knows the
+/// place of each.
+const CHOOSABLE: [(&str, &str); 6] = [
+    ("owner", "Owner"),
+    ("addresses", "Addresses"),
+    ("guard", "Guard"),
+    ("pool", "Pool"),
+    ("granted", "Granted"),
+    ("ends", "Ends"),
+];
+
 #[derive(Debug, Template)]
 #[template(path = "leases.html")]
 pub(super) struct LeasesPage {
@@ -125,7 +136,8 @@ fn shown_rows(
     let row = |lease: LeaseDocument| {
         let conflict = taken.iter().find(|(id, _)| *id == lease.id);
         let row = LeaseRow::of(lease, viewer);
-        let choosable = has_user && row.open && !row.lease.state.is_ended();
+        let living = !row.lease.state.is_ended();
+        let choosable = has_user && row.open && living && !row.lease.is_own();
         LeaseRow {
             taken_by: conflict.map(|(_, who)| who.clone()),
             choosable,

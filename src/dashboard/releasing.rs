@@ -180,6 +180,31 @@ pub(super) async fn announce(
     frame.undo = Some(offer).filter(|offer| !offer.ids.is_empty());
 }
 
+/// Offers to take back the release of a lease on its own page, as long as that can be done.
+pub(super) async fn offer_undo(
+    face: &AppState,
+    viewer: &Viewer,
+    frame: &mut Frame,
+    id: LeaseId,
+    action: &str,
+) {
+    if frame.undo.is_some() || viewer.caller().is_err() {
+        return;
+    }
+    let released = released(face, viewer, &id.to_string()).await;
+    if released
+        .iter()
+        .any(|lease| face.service.can_undo_release(lease))
+    {
+        frame.undo = Some(Offer {
+            action: action.to_owned(),
+            ids: vec![id],
+            back: Params::default().query(),
+        });
+        frame.said = Some("It was released a short time ago.".into());
+    }
+}
+
 /// Leases that were released and that the viewer may see. The address has the ids only; the record and
 /// the kernel have the rest, so that a link cannot put words into a page.
 async fn released(face: &AppState, viewer: &Viewer, ids: &str) -> Vec<Lease> {

@@ -167,6 +167,7 @@ fn found(face: &AppState, allocated: &Allocated) -> Found {
         moves: allocated.moves.iter().map(MoveNote::of).collect(),
         why: Why {
             record: allocated.explanation.clone(),
+            is_refused: false,
         },
         timings: timed(document.conflicts),
     }

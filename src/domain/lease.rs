@@ -161,6 +161,12 @@ impl Lease {
         self.owner.as_ref().is_some_and(|owner| owner.engine)
     }
 
+    /// Whether this very process owns it.
+    pub fn is_own(&self) -> bool {
+        let mut owner = self.owner.iter();
+        owner.any(|owner| owner.pid == std::process::id())
+    }
+
     /// Notes that its owner's socket, which may have guarded the port, is gone.
     pub fn listener_closed(&mut self) {
         if self.guard == Guard::Owner {

@@ -15,8 +15,8 @@ const TOLD: usize = 16;
 /// Maximum number of losing candidates that are mentioned.
 const RIVALS: usize = 2;
 
-/// Tells an explanation in sentences.
-pub fn of(explanation: &Explanation) -> String {
+/// Tells an explanation in sentences. `is_refused`: whether the request was.
+pub fn of(explanation: &Explanation, is_refused: bool) -> String {
     let mut sentences = Vec::new();
     for (index, port) in explanation.granted.iter().enumerate() {
         choice(
@@ -28,7 +28,12 @@ pub fn of(explanation: &Explanation) -> String {
     }
     sentences.extend(passed_over(explanation));
     if explanation.granted.is_empty() {
-        sentences.push("Nothing was granted.".to_owned());
+        let none = if is_refused {
+            "Nothing was granted."
+        } else {
+            "No port was sought: the names kept the ones that they had."
+        };
+        sentences.push(none.to_owned());
     }
     let tried = explanation.tried.len();
     let refused = tried.saturating_sub(explanation.granted.len());
@@ -203,6 +208,16 @@ mod tests {
     }
 
     #[test]
+    fn request_without_a_new_port_says_whether_it_was_refused() {
+        let explanation = Explanation::default();
+        assert_eq!(of(&explanation, true), "Nothing was granted.");
+        assert_eq!(
+            of(&explanation, false),
+            "No port was sought: the names kept the ones that they had."
+        );
+    }
+
+    #[test]
     fn port_never_bound_tells_of_its_neighbours() {
         let near = |block_good, block_failed| {
             sentence(&candidate(
@@ -295,7 +310,7 @@ mod tests {
             ..Explanation::default()
         };
         assert_eq!(
-            of(&explanation),
+            of(&explanation, false),
             "Chose 24117: expected cost 0.004, 31 good binds, no conflict, never seen busy in 4,310 \
              checks. Rejected 24500: expected cost 0.310, never bound yet, no conflict, node was on it \
              in 14 % of the last days' checks (603 of 4,310), assigned by IANA (+0.02). 3 of 10,000 \
@@ -309,7 +324,7 @@ mod tests {
             granted: vec![Port::new(8888).unwrap()],
             ..Explanation::default()
         };
-        let told = of(&explanation);
+        let told = of(&explanation, false);
         assert!(!told.contains("refused"), "{told}");
     }
 
@@ -323,7 +338,7 @@ mod tests {
             granted: vec![port],
             ..Explanation::default()
         };
-        let told = of(&explanation);
+        let told = of(&explanation, false);
         assert!(
             told.contains("As cheap, but weighed later, was 2: expected cost 0.100"),
             "{told}"
@@ -343,7 +358,7 @@ mod tests {
         let by = Some("node (pid 7)".to_owned());
         explanation.skip(Skipped::new(wanted, Reason::InUse, by));
         assert_eq!(
-            of(&explanation),
+            of(&explanation, false),
             "Chose 8889. It is the first port above the preferred one that could be had. Passed over: \
              8888 is in use by node (pid 7). 1 tried before was refused."
         );
@@ -374,7 +389,7 @@ mod tests {
             ..Explanation::default()
         };
         assert_eq!(
-            of(&explanation),
+            of(&explanation, false),
             "Chose 2: expected cost 0.100, 1 good bind, 1 late conflict, never seen busy in 1 check. \
              1 tried before was refused. 1 of 101 ports was leased."
         );

@@ -254,6 +254,30 @@ for (const width of [360, 390, 700, 768, 1024, 1280]) {
   await page.context().close();
 }
 
+// --- Columns of leases are chosen, rows made low; the choice stays, on this page alone.
+
+{
+  const page = await open({});
+  await go(page, "/leases");
+  const row = page.locator("#leases tbody tr").first();
+  const high = (await row.boundingBox()).height;
+  await page.getByText("Columns", { exact: true }).click();
+  await page.getByRole("checkbox", { name: "Guard" }).uncheck();
+  await page.getByRole("checkbox", { name: "Addresses" }).uncheck();
+  await page.getByRole("checkbox", { name: "Low rows" }).check();
+  await page.reload({ waitUntil: "domcontentloaded" });
+  const headings = await page.locator("#leases thead th:visible").allInnerTexts();
+  const kept = headings.map((text) => text.replace(/[^A-Za-z]/g, ""));
+  check(kept.join(" ") === "Port Name State Owner Pool Granted Ends", `the chosen columns are ${kept}`);
+  check(await row.locator("td.guard").isHidden() && await row.locator("td.pool").isVisible(), "the cells are not those of the chosen columns");
+  check((await row.boundingBox()).height < high, "the rows are not lower");
+  await page.getByText("Columns", { exact: true }).click();
+  check(!await page.getByRole("checkbox", { name: "Guard" }).isChecked(), "the boxes forget the choice");
+  await go(page, "/");
+  check(await page.locator(".leases td.guard").first().isVisible(), "the choice reaches the overview");
+  await page.context().close();
+}
+
 // --- Keys alone: search for a port, and reach the lease.
 
 {

@@ -308,3 +308,60 @@ fn pages_tell_folders_apart_and_open_services() {
     let found = page("/leases?q=one");
     assert!(!found.contains(folders[1].to_str().unwrap()), "{found}");
 }
+
+#[test]
+fn lease_of_the_service_itself_is_not_released() {
+    let place = Place::with_ports(2);
+    let server = place.serve();
+    let cookie = cookie(&server);
+    let list = server.get("/api/v1/leases?pool=console").json();
+    let console = &list["leases"][0];
+    let id = console["id"].as_str().unwrap();
+    let refused = send(
+        &server,
+        "/leases/release",
+        &cookie,
+        &format!("id={id}&force=1"),
+    );
+    assert_eq!(refused.status, 400, "{refused:?}");
+    let output = place.run(&["release", id, "--force"]);
+    let said = text(&output.stderr);
+    assert!(said.contains("the lease ends with the service"), "{said}");
+    assert_ne!(state(&server, console), "released");
+    let page = server.web("GET", "/leases", &[("Cookie", &cookie)]);
+    assert!(
+        !page.body.contains(&format!("value=\"{id}\"")),
+        "it can be chosen"
+    );
+    let page = server.web("GET", &format!("/leases/{id}"), &[("Cookie", &cookie)]);
+    assert!(!page.body.contains("/release\""), "{page:?}");
+}
+
+#[test]
+fn page_of_a_released_lease_offers_to_take_it_back() {
+    let place = Place::with_ports(2);
+    let server = place.serve();
+    let cookie = cookie(&server);
+    let path = format!("/leases/{}", idle(&server, "a")["id"].as_str().unwrap());
+    let living = server.web("GET", &path, &[("Cookie", &cookie)]);
+    assert!(living.body.contains("Set an end"), "it has none to put off");
+    send(&server, &format!("{path}/release"), &cookie, "");
+    for (login, offered) in [(&*cookie, true), ("", false)] {
+        let page = server.web("GET", &path, &[("Cookie", login)]);
+        assert_eq!(page.body.contains("Take it back"), offered, "{page:?}");
+    }
+}
+
+#[test]
+fn request_of_a_kept_name_says_that_it_kept_its_port() {
+    let place = Place::with_ports(2);
+    let server = place.serve();
+    let first = idle(&server, "web");
+    let kept = server.allocate(&json!({"name": "web"})).json();
+    assert_eq!(kept["leases"][0]["id"], first["id"]);
+    let id = kept["allocation"].as_str().unwrap();
+    let page = server.web("GET", &format!("/allocations/{id}"), &[]);
+    for wrong in ["Nothing was granted", "were deleted"] {
+        assert!(!page.body.contains(wrong), "{wrong}: {page:?}");
+    }
+}

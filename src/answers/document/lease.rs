@@ -217,6 +217,12 @@ impl LeaseDocument {
         !self.state.is_ended() && !matches!(self.state, State::Reserved | State::Lost)
     }
 
+    /// Whether this very process owns it.
+    pub fn is_own(&self) -> bool {
+        let mut owner = self.owner.iter();
+        owner.any(|owner| owner.pid == std::process::id())
+    }
+
     /// Returns a lease as other users see it: its place and its user, but no text of the user.
     #[must_use]
     pub fn seen_by_others(mut self) -> Self {

@@ -39,6 +39,7 @@ pub const TERMS: [Series; 6] = [
 #[derive(Debug, Clone, Default)]
 pub struct Why {
     pub record: Explanation,
+    pub is_refused: bool,
 }
 
 /// A candidate with its cost.
@@ -59,7 +60,7 @@ pub struct CandidateRow {
 
 impl Why {
     pub fn story(&self) -> String {
-        story::of(&self.record)
+        story::of(&self.record, self.is_refused)
     }
 
     /// Whether the ranges were searched. An earlier step of the precedence may have decided.
@@ -267,7 +268,10 @@ mod tests {
     }
 
     fn why(record: Explanation) -> Why {
-        Why { record }
+        Why {
+            record,
+            is_refused: false,
+        }
     }
 
     #[test]

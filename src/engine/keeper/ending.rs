@@ -8,8 +8,8 @@ use tracing::Instrument;
 
 use crate::domain::lease::{BootTime, Handover, Lease, LeaseId, Owner, State};
 use crate::engine::{
-    caller::Caller, engine::Engine, keeper::conflict, keeper::container, keeper::gate,
-    leases::Ended, leases::Ending, look, plan::check_lifetime, refusal::Refusal,
+    caller::Caller, caller::Mode, engine::Engine, keeper::conflict, keeper::container,
+    keeper::gate, leases::Ended, leases::Ending, look, plan::check_lifetime, refusal::Refusal,
 };
 use crate::store::StoreError;
 use crate::telemetry::span;
@@ -33,6 +33,12 @@ pub(in crate::engine) async fn release(
     id: LeaseId,
 ) -> Result<(), Refusal> {
     let lease = engine.leases.of_caller(caller, id)?;
+    if engine.mode == Mode::Serving && lease.is_own() {
+        return Err(Refusal::InvalidRequest(format!(
+            "port {} is that of this service itself, which still listens on it: the lease ends with the service",
+            lease.port
+        )));
+    }
     let releasing = span::of_lease("release", &lease);
     let ending = Ending {
         state: State::Released,
@@ -63,7 +69,7 @@ pub(in crate::engine) async fn renew(
     let lease = engine.leases.of_caller(caller, id)?;
     let Some(ttl) = ttl.or(lease.ttl) else {
         return Err(Refusal::InvalidRequest(
-            "this lease has no end to put off: give a ttl to set one".to_owned(),
+            "this lease has no end to put off: say how long it is to last from now on, such as 2h (ttl)".to_owned(),
         ));
     };
     if let Some(pool) = engine.settings().pools.get(&*lease.pool) {
