@@ -1,5 +1,7 @@
 //! The table `late_conflict`: outsiders found on leased ports.
 
+use std::collections::HashMap;
+
 use sqlx::FromRow;
 use uuid::Uuid;
 
@@ -78,6 +80,23 @@ impl Reader {
             found: found.len(),
             last: found.into_iter().next(),
         })
+    }
+
+    /// Descriptions of the outsiders on each lease, among the latest [`MOST_LATE`] of all leases.
+    pub async fn late_told(&self) -> Result<HashMap<LeaseId, Vec<String>>, StoreError> {
+        let found: Vec<(Vec<u8>, String)> =
+            sqlx::query_as("select lease, occupant from late_conflict order by seq desc limit ?1")
+                .bind(MOST_LATE)
+                .fetch_all(&self.pool)
+                .await?;
+        let mut told: HashMap<LeaseId, Vec<String>> = HashMap::new();
+        for (id, occupant) in found {
+            // A row that a person changed by hand names no lease.
+            if let Ok(id) = Uuid::from_slice(&id) {
+                told.entry(LeaseId(id)).or_default().push(occupant);
+            }
+        }
+        Ok(told)
     }
 
     /// Lists outsiders on leases of one user or of all, newest first, those found before row `before`.

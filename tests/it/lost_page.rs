@@ -62,3 +62,28 @@ fn history_of_a_lease_outlives_a_restart() {
     let granted = story.find(">granted<").unwrap_or_else(|| panic!("{story}"));
     assert!(ended < granted, "newest first: {story}");
 }
+
+#[test]
+fn outsider_of_before_a_restart_is_told_once() {
+    let place = Place::with_ports(2);
+    let mut server = place.serve();
+    let owner = occupant(crate::support::ports(1)[0]);
+    let wanted = json!({"name": "web", "owner_pid": owner.0.id()});
+    let lease = server.allocate(&wanted).json()["leases"][0].clone();
+    let port = u16::try_from(lease["port"].as_u64().unwrap()).unwrap();
+    let path = format!("/leases/{}", lease["id"].as_str().unwrap());
+    let outsider = occupant(port);
+    let words = format!("(pid {})", outsider.0.id());
+    for _ in 0..3 {
+        eventually("the page names the outsider and since when", || {
+            let cookie = cookie(&server);
+            let page = server.web("GET", &path, &[("Cookie", &cookie)]).body;
+            (page.contains(&words) && page.contains(", found <time")).then_some(())
+        });
+        assert!(server.stop().success());
+        server = place.serve();
+    }
+    let cookie = cookie(&server);
+    let page = server.web("GET", "/conflicts", &[("Cookie", &cookie)]).body;
+    assert_eq!(page.matches(&words).count(), 1, "{page}");
+}

@@ -17,8 +17,11 @@ pub(in crate::engine) async fn lose(
     Ok(())
 }
 
-/// Tells history and the journal of an outsider on a leased port.
+/// Tells history and the journal of an outsider on a leased port, unless the service told of it before its restart.
 pub(in crate::engine) fn late_conflict(engine: &Engine, lease: &Lease, outsider: Outsider) {
+    if engine.learning.was_told_before(lease.id, &outsider) {
+        return;
+    }
     engine.learning.late_conflict(lease, &outsider);
     engine.journal.late_conflict(lease, outsider);
 }

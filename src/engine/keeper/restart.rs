@@ -43,6 +43,9 @@ pub(in crate::engine) async fn restore(engine: &Arc<Engine>) -> Result<Restored,
 
 async fn take_up_all(engine: &Arc<Engine>) -> Result<Restored, Refusal> {
     engine.learning.remember().await?;
+    if engine.mode == Mode::Serving {
+        engine.learning.remember_told().await?;
+    }
     exclusion::restore(engine).await?;
     let mut restored = Restored::default();
     let mut survivors = AfterStart::default();

@@ -24,7 +24,7 @@ use crate::choice::weigh::Weigher;
 use crate::domain::address::AddressGroup;
 use crate::domain::attempt::Attempt;
 use crate::domain::history::LateRow;
-use crate::domain::lease::Lease;
+use crate::domain::lease::{Lease, LeaseId};
 use crate::domain::outsider::Outsider;
 use crate::domain::port::Protocol;
 use crate::domain::sighting::Sighting;
@@ -50,6 +50,8 @@ struct Knowledge {
     snapshots: SnapshotLog,
     /// Late conflicts that are not on record yet.
     late: Vec<LateRow>,
+    /// Descriptions of the outsiders that were told before this start.
+    told_before: HashMap<LeaseId, Vec<String>>,
     /// Number of attempts that were replayed at the start, because no round had written them.
     replayed: usize,
 }
@@ -64,6 +66,7 @@ impl Learning {
                 history: History::new(half_life),
                 snapshots: SnapshotLog::default(),
                 late: Vec::new(),
+                told_before: HashMap::new(),
                 replayed: 0,
             }),
             tables: Arc::default(),
@@ -121,6 +124,32 @@ impl Learning {
             history.late(&lease.addresses, lease.protocol, lease.port, now_ms);
             learned.late.push(row);
         });
+    }
+
+    /// Reads which outsiders the service told of before its restart.
+    pub(super) async fn remember_told(&self) -> Result<(), StoreError> {
+        let told = self.store.reader().late_told().await?;
+        self.state.with(|learned| learned.told_before = told);
+        Ok(())
+    }
+
+    /// Whether the service told of this outsider on the port of a lease before its restart. Once asked, it is
+    /// forgotten: an outsider that comes again is told again.
+    pub(super) fn was_told_before(&self, id: LeaseId, outsider: &Outsider) -> bool {
+        // The addresses, and whether portbook was away, may differ from one look to the next.
+        let who = outsider.occupant.to_string();
+        let is_same = |text: &String| {
+            let rest = text.strip_prefix(&who);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', ',']))
+        };
+        self.state.with(|learned| {
+            let Some(told) = learned.told_before.get_mut(&id) else {
+                return false;
+            };
+            let count = told.len();
+            told.retain(|text| !is_same(text));
+            told.len() < count
+        })
     }
 
     /// Runs `act` with a weigher of ports for requests of these addresses and protocols.
