@@ -1,10 +1,9 @@
-//! The survey: every port at once as the chooser sees it, in plain values. It is one pass over
-//! memory: the books, the pools' rules, history and the latest snapshot. No port is probed for it.
+//! The survey: every port at once as the chooser sees it, in plain values.
 //!
 //! It is one pass over memory: the books, the pools' rules, history and the latest snapshot. No
 //! port is probed for it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -18,6 +17,7 @@ use crate::choice::weigh::Weigher;
 use crate::config::Pool;
 use crate::domain::address::AddressGroup;
 use crate::domain::candidate::{Candidate, Evidence, PenaltyReason};
+use crate::domain::lease::{Lease, State};
 use crate::domain::pool::DEFAULT_POOL;
 use crate::domain::port::{Port, PortSet, Protocol};
 use crate::domain::reason::Reason;
@@ -124,6 +124,10 @@ pub(super) fn survey(
     let at = engine.clock.now();
     let (taken, cooling) = engine.leases.kept_from(&group, protocol);
     let seen = engine.learning.seen(protocol, &group);
+    // The snapshot has ports of pools alone; a lease may be on another one.
+    let is_lost = |lease: &Lease| lease.protocol == protocol && lease.state == State::Lost;
+    let lost = engine.leases.filtered(is_lost).into_iter();
+    let lost: HashSet<Port> = lost.map(|lease| lease.port).collect();
     let of_pools = of_pools(&rules, protocol, &group, &cooling);
     let known = known(engine, protocol, &group, at.as_millisecond());
     let penalties = Penalties {
@@ -137,7 +141,8 @@ pub(super) fn survey(
         if view.in_pool && !of_pools.open.contains(port) {
             view.excluded = of_pools.reasons.get(&port).copied();
         }
-        view.standing = standing(&view, taken.contains(port), seen.contains(port));
+        let others = seen.contains(port) || lost.contains(&port);
+        view.standing = standing(&view, taken.contains(port), others);
         Some(view)
     };
     let ports = (0..=u16::MAX).map(|number| view(number).unwrap_or_default());

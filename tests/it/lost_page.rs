@@ -68,7 +68,8 @@ fn outsider_of_before_a_restart_is_told_once() {
     let place = Place::with_ports(2);
     let mut server = place.serve();
     let owner = occupant(crate::support::ports(1)[0]);
-    let wanted = json!({"name": "web", "owner_pid": owner.0.id()});
+    let outside = crate::support::ports(1)[0];
+    let wanted = json!({"name": "web", "owner_pid": owner.0.id(), "prefer": outside});
     let lease = server.allocate(&wanted).json()["leases"][0].clone();
     let port = u16::try_from(lease["port"].as_u64().unwrap()).unwrap();
     let path = format!("/leases/{}", lease["id"].as_str().unwrap());
@@ -86,4 +87,7 @@ fn outsider_of_before_a_restart_is_told_once() {
     let cookie = cookie(&server);
     let page = server.web("GET", "/conflicts", &[("Cookie", &cookie)]).body;
     assert_eq!(page.matches(&words).count(), 1, "{page}");
+    let map = server.web("GET", "/map", &[]).body;
+    let contested = "leased and taken</span> <span class=\"faint\">1 block, 1 port<";
+    assert!(map.contains(contested), "{map}");
 }

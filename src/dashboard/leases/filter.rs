@@ -177,6 +177,7 @@ impl Filter {
         match (column, self.ended) {
             (Some((label, _)), _) => format!("by {}{downwards}", label.to_lowercase()),
             (None, true) => "newest first".to_owned(),
+            (None, false) if self.by.is_some() => "in groups, those in trouble first".to_owned(),
             (None, false) => "those in trouble first".to_owned(),
         }
     }
