@@ -57,8 +57,8 @@ pub(super) fn asked(
 /// Refuses options that maps contradict, and two maps of one port.
 fn check(asked: &[Asked], wanted: &PortOptions) -> Result<(), Failure> {
     let mut known = BTreeSet::new();
-    let maps = asked.iter().filter_map(|asked| asked.request.map);
-    if let Some(twice) = maps.into_iter().find(|map| !known.insert(*map)) {
+    let mut maps = asked.iter().filter_map(|asked| asked.request.map);
+    if let Some(twice) = maps.find(|map| !known.insert(*map)) {
         return Err(Failure::usage(format!("port {twice} is mapped twice")));
     }
     if known.is_empty() {

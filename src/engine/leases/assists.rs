@@ -183,11 +183,12 @@ impl Leases {
     }
 }
 
-/// The cgroups whose programs are given other ports than they ask for, with these.
-fn mappings<'a>(
-    assists: impl Iterator<Item = &'a Assisted>,
-) -> HashMap<PathBuf, (Arc<Folder>, Vec<Mapping>)> {
-    let mut wanted: HashMap<PathBuf, (Arc<Folder>, Vec<Mapping>)> = HashMap::new();
+/// Cgroups with the mappings of their programs, by path.
+type Mapped = HashMap<PathBuf, (Arc<Folder>, Vec<Mapping>)>;
+
+/// The cgroups whose programs are given other ports than they ask for.
+fn mappings<'a>(assists: impl Iterator<Item = &'a Assisted>) -> Mapped {
+    let mut wanted = Mapped::new();
     for assist in assists {
         if let Some(mapping) = &assist.mapping {
             let path = assist.folder.path().to_owned();

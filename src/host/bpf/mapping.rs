@@ -115,6 +115,19 @@ mod tests {
     }
 
     #[test]
+    fn connects_of_plain_users_to_privileged_ports_are_left_alone() {
+        let mapping = |uid, from| Mapping {
+            from: Port::new(from).unwrap(),
+            to: Port::new(20000).unwrap(),
+            group: group(&["0.0.0.0"]),
+            uid,
+        };
+        assert!(mapping(1000, 1024).is_for_connects());
+        assert!(!mapping(1000, 1023).is_for_connects());
+        assert!(mapping(0, 389).is_for_connects());
+    }
+
+    #[test]
     fn wildcards_of_a_lease_stay() {
         assert_eq!(instead(&["0.0.0.0", "::"]), (None, None));
         assert_eq!(instead(&["::"]), (None, None));
