@@ -3,6 +3,7 @@
 mod allocation;
 mod interface;
 mod lease;
+mod map;
 mod pool;
 mod port;
 mod process;

@@ -40,7 +40,7 @@ const GROUPS: [(&str, &[&str]); 6] = [
     ),
     (
         "How the program gets it",
-        &["handover", "fds", "env", "literal"],
+        &["handover", "map", "fds", "env", "literal"],
     ),
 ];
 

@@ -20,6 +20,7 @@ mod history;
 mod interfaces;
 mod list;
 mod man;
+mod map;
 #[cfg(feature = "mcp")]
 mod mcp;
 #[cfg(not(feature = "mcp"))]

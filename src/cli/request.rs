@@ -145,7 +145,7 @@ impl PortOptions {
         Ok(asked)
     }
 
-    fn request(&self) -> Result<LeaseRequest, Failure> {
+    pub(super) fn request(&self) -> Result<LeaseRequest, Failure> {
         let dir = self.scope == Some(ScopeArg::Dir);
         Ok(LeaseRequest {
             names: self.name.clone(),

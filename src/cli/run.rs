@@ -10,6 +10,7 @@ use std::process::{Command, ExitCode};
 
 use clap::Args;
 
+use super::map::{self, Map};
 use super::program::{self, Chosen};
 use super::request::{PortOptions, label_all};
 use super::running::Source;
@@ -39,6 +40,7 @@ is no bare PORT. Several ports are PORT (the first), PORT_0, PORT_1, …, PORT_C
   portbook run --name web --name api -- sh -c 'serve --web $WEB_PORT --api $API_PORT'
   portbook run --name db --env PGPORT=db -- postgres
   portbook run --name ray --block 4 -- ray start --port={port} --worker-ports={port+1},{port+2}
+  portbook run --map 8080 -- ./server              for a program with 8080 in its code
   portbook run -i lan0 -- python3 -m http.server --bind {host} {port}
 
 Placeholders: {port}, {port.INDEX} from 0 in the order granted, {port+OFFSET} within a block, {host},
@@ -67,6 +69,12 @@ pub struct RunArgs {
     /// Pass a socket for each address, where --handover fd passes one for both families.
     #[arg(long)]
     fds: bool,
+    /// A port that the program asks for by itself, whatever it is told: the kernel gives it a leased one instead,
+    /// and its own connects to it on this host follow. The lease is called as the port, or NAME, in the folder of
+    /// the project unless --scope says otherwise; repeatable. Needs a privileged service.
+    #[arg(long, value_name = "PORT[=NAME]", value_parser = map::map,
+        conflicts_with_all = ["count", "block", "fds"])]
+    map: Vec<Map>,
     /// Leave words such as {port} in the arguments as they are.
     #[arg(long)]
     literal: bool,
@@ -136,7 +144,7 @@ impl RunArgs {
     /// Builds the requests. Every mistake that shows before a port is known is reported now.
     fn asked(&self, global: &Global) -> Result<Vec<Asked>, Failure> {
         let named = program::names_in(self.arguments());
-        let mut asked = self.wanted.asked(global, &named)?;
+        let mut asked = map::asked(&self.map, &self.wanted, global, &named)?;
         for asked in asked.iter_mut().filter(|asked| !asked.only_referred_to) {
             // This process becomes the program, so it is the owner from the start.
             asked.request.owner_pid = Some(std::process::id());

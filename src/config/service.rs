@@ -42,18 +42,23 @@ settings! {
         strategy: Option<Strategy> = None;
         /// Way in which the port passes to its program: "gate", "fd", "release" or "bind".
         handover: Option<Handover> = None;
+        /// Port that its program asks for of its own choice, for `run`: the kernel gives it the leased one.
+        map: Option<Port> = None;
         /// Lifetime of the lease unless it is renewed.
         ttl: Option<HumanDuration> = None;
     }
 }
 
 /// Pairs of settings that exclude each other.
-const EXCLUSIVE: [(&str, &str); 5] = [
+const EXCLUSIVE: [(&str, &str); 8] = [
     ("port", "prefer"),
     ("port", "range"),
     ("port", "count"),
     ("port", "block"),
     ("count", "block"),
+    ("map", "count"),
+    ("map", "block"),
+    ("map", "handover"),
 ];
 
 impl Service {

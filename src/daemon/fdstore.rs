@@ -1,4 +1,4 @@
-//! Copies of the holds, and of the guard in the kernel, at a supervisor that keeps descriptors for the next
+//! Copies of the holds, and of the guard and the mappings in the kernel, at a supervisor that keeps descriptors for the next
 //! start (systemd's file descriptor store), so that not even a crash of the service frees a port.
 //!
 //! Each hold has one short name for all its sockets: the names come back in one environment
@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,8 +29,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// Prefix of the names of holds, which tells them from other sockets of the unit.
 const PREFIX: char = 'h';
 
-/// Prefix of the names of the links of the guard in the kernel.
-const OF_GUARD: char = 'b';
+/// Prefix of the names of links: those of the guard in the kernel, and of mappings.
+const OF_LINKS: char = 'b';
 
 /// Takes the holds and the guard out of the descriptors that a supervisor passed.
 pub(super) fn holds_among(passed: Vec<(String, OwnedFd)>) -> GivenSockets {
@@ -37,7 +38,7 @@ pub(super) fn holds_among(passed: Vec<(String, OwnedFd)>) -> GivenSockets {
     for (name, descriptor) in passed {
         if name.starts_with(PREFIX) {
             given.add(Some(name.into()), descriptor);
-        } else if name.starts_with(OF_GUARD) {
+        } else if name.starts_with(OF_LINKS) {
             given.add_link(name.into(), descriptor);
         }
     }
@@ -71,6 +72,7 @@ async fn keep(socket: UnixDatagram, mut news: mpsc::UnboundedReceiver<HoldNews>,
         socket,
         names: HashMap::new(),
         of_guard: None,
+        of_mapped: HashMap::new(),
         last,
     };
     while let Some(next) = news.recv().await {
@@ -84,6 +86,8 @@ struct Copies {
     socket: UnixDatagram,
     names: HashMap<LeaseId, Arc<str>>,
     of_guard: Option<Arc<str>>,
+    /// By cgroup.
+    of_mapped: HashMap<PathBuf, Arc<str>>,
     last: u64,
 }
 
@@ -101,9 +105,18 @@ impl Copies {
                 Ok(())
             }
             HoldNews::Guarded(links) => {
-                self.of_guard = Some(self.store(OF_GUARD, &links).await?);
+                self.of_guard = Some(self.store(OF_LINKS, &links).await?);
                 Ok(())
             }
+            HoldNews::Mapped(cgroup, links) => {
+                let name = self.store(OF_LINKS, &links).await?;
+                self.of_mapped.insert(cgroup, name);
+                Ok(())
+            }
+            HoldNews::Unmapped(cgroup) => match self.of_mapped.remove(&cgroup) {
+                Some(name) => self.remove(&name).await,
+                None => Ok(()),
+            },
             HoldNews::Unguarded => match self.of_guard.take() {
                 Some(name) => self.remove(&name).await,
                 None => Ok(()),
@@ -161,6 +174,6 @@ impl Copies {
 }
 
 fn number(name: &str) -> u64 {
-    let digits = name.strip_prefix([PREFIX, OF_GUARD]).unwrap_or_default();
+    let digits = name.strip_prefix([PREFIX, OF_LINKS]).unwrap_or_default();
     u64::from_str_radix(digits, 16).unwrap_or(0)
 }

@@ -65,6 +65,9 @@ pub struct Owner {
     /// although this process ends, since the next one is another process.
     #[serde(default)]
     pub engine: bool,
+    /// Port that it asks for of its own choice, and for which the kernel gives it the leased one.
+    #[serde(default)]
+    pub mapped_from: Option<Port>,
 }
 
 impl Owner {
@@ -161,10 +164,9 @@ impl Lease {
         self.owner.as_ref().is_some_and(|owner| owner.engine)
     }
 
-    /// Whether this very process owns it.
-    pub fn is_own(&self) -> bool {
-        let mut owner = self.owner.iter();
-        owner.any(|owner| owner.pid == std::process::id())
+    /// Port that its owner asks for in place of the leased one. `None` if it asks for that.
+    pub fn mapped_from(&self) -> Option<Port> {
+        self.owner.as_ref()?.mapped_from
     }
 
     /// Notes that its owner's socket, which may have guarded the port, is gone.

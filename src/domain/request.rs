@@ -53,6 +53,8 @@ pub struct Request {
     pub ttl: Option<Duration>,
     /// Process that will use the port. `None` if the first listener becomes the owner.
     pub owner_pid: Option<u32>,
+    /// Port that the owner asks for of its own choice, and for which the kernel gives it the leased one.
+    pub map: Option<Port>,
     /// Whether the owner owns until it is reaped and the port is free; see
     /// [`Owner::until_reaped`](super::lease::Owner).
     pub until_reaped: bool,

@@ -27,7 +27,8 @@ pub(super) struct RequestContext<'a> {
 impl RequestContext<'_> {
     /// Whether the request is refused rather than handed over in another way than it says.
     pub(super) fn insists_on_handover(&self) -> bool {
-        self.request.strict && self.request.handover.is_some()
+        // Without its map the program would take the port that it asks for.
+        self.request.map.is_some() || (self.request.strict && self.request.handover.is_some())
     }
 
     /// Keeps a note for the answer.

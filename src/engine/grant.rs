@@ -32,6 +32,9 @@ pub(super) async fn allocate_now(
     }
     let pool = request.pool.as_deref().unwrap_or(DEFAULT_POOL);
     let allocating = span::allocate(pool);
+    if let Some(from) = request.map {
+        span::mapped(&allocating, from);
+    }
     let trace = propagation::ids(&allocating);
     let answer = answer(engine, caller, request, trace);
     let answer = tracing::Instrument::instrument(answer, allocating.clone()).await;
@@ -127,6 +130,7 @@ fn owner(
         return Err(Refusal::OtherNetworkNamespace(pid));
     }
     owner.until_reaped = request.until_reaped;
+    owner.mapped_from = request.map;
     // Its proxies come and go, as for a lease that one of them claimed.
     owner.engine = container::is_proxy(&owner.command);
     Ok(Some(owner))

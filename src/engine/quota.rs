@@ -11,6 +11,7 @@ use crate::engine::{
     context::RequestContext, engine::Engine, leases::Admission, leases::books::Limits,
     refusal::Refusal,
 };
+use crate::host::bpf::Rewriter;
 
 /// Number of leases in a pool that another user may have by default: far more than a person needs, and
 /// a tenth of the default pool.
@@ -113,8 +114,10 @@ fn check_descriptors(
         Handover::Fd => sockets * 2,
         Handover::Gate | Handover::Bind | Handover::Release => sockets,
     };
+    let mapping = asked.request.map.map_or(0, |_| Rewriter::DESCRIPTORS);
     // And one to watch its owner with.
-    let (held, wanted) = (engine.leases.descriptor_count(), (sockets + 1) * missing);
+    let wanted = (sockets + 1 + mapping) * missing;
+    let held = engine.leases.descriptor_count();
     if held + wanted <= engine.descriptor_budget() {
         return Ok(());
     }

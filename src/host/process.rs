@@ -245,6 +245,7 @@ fn owner_in(directory: &Directory) -> Result<Owner, ProcessError> {
         until_reaped: false,
         inherited: false,
         engine: false,
+        mapped_from: None,
     })
 }
 

@@ -92,6 +92,7 @@ pub(super) fn full_lease() -> crate::domain::lease::Lease {
         until_reaped: true,
         inherited: true,
         engine: true,
+        mapped_from: Port::new(8080),
     });
     lease.expires = Some(BootTime(Duration::from_millis(5_500)));
     lease.ttl = Some(Duration::from_mins(1));

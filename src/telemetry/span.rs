@@ -88,9 +88,15 @@ pub fn allocate(pool: &str) -> Span {
         portbook.pool = pool,
         portbook.allocation.id = Empty,
         portbook.port = Empty,
+        portbook.mapped_from = Empty,
         portbook.attempt.count = Empty,
         error.type = Empty,
     )
+}
+
+/// Records the port that the program asks for in place of the leased one.
+pub fn mapped(span: &Span, from: Port) {
+    span.record("portbook.mapped_from", i64::from(from.get()));
 }
 
 /// Records the grant of an allocation, and the number of candidate ports that it tried.

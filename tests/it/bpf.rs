@@ -3,6 +3,8 @@
 
 mod fall_back;
 mod life;
+mod map;
+mod map_options;
 
 use std::io::Read;
 use std::net::{Ipv4Addr, TcpStream};

@@ -117,6 +117,10 @@ pub struct LeaseDocument {
     pub state: State,
     /// Hand-over of the port to its owner.
     pub handover: Handover,
+    /// Port that the owner asks for of its own choice, and for which the kernel gives it this one. `None` if
+    /// there is no such port, or if it is hidden from this viewer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mapped_from: Option<Port>,
     /// User that the lease belongs to.
     pub uid: u32,
     /// Process that uses the port. `None` if there is none, or if it is hidden from this viewer.
@@ -191,6 +195,7 @@ impl LeaseDocument {
             guard: lease.guard,
             state: lease.state,
             handover: lease.handover,
+            mapped_from: lease.mapped_from(),
             uid: lease.uid,
             owner: lease.owner.as_ref().map(OwnerDocument::from),
             granted_at: lease.granted_at,
@@ -229,6 +234,7 @@ impl LeaseDocument {
         self.name = None;
         self.directory = None;
         self.owner = None;
+        self.mapped_from = None;
         self.moved = None;
         self.idle_since = None;
         self.outsiders.clear();

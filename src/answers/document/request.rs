@@ -10,7 +10,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::row;
+use super::{map, row};
 use crate::domain::duration::HumanDuration;
 use crate::domain::lease::{Handover, Name, Scope};
 use crate::domain::pool::Strategy;
@@ -108,6 +108,11 @@ pub struct LeaseRequest {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub owner_pid: Option<u32>,
+    /// Port that the process asks for of its own choice: the kernel gives it the leased one instead. For one
+    /// TCP port, handed over by `bind`; refused where that cannot be had.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub map: Option<u16>,
     /// Labels to filter by.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "labels_schema")]
@@ -147,6 +152,9 @@ impl LeaseRequest {
             return Err("ranges: name one port at least, or leave it out".to_owned());
         }
         check_labels(&self.labels)?;
+        if self.map.is_some() {
+            map::fill_in(&mut self)?;
+        }
         let names = self.take_names()?;
         Ok(Request {
             until_reaped: false,
@@ -168,6 +176,7 @@ impl LeaseRequest {
             claim_within: self.claim_within.map(|span| span.0),
             ttl: self.ttl.map(|span| span.0),
             owner_pid: self.owner_pid,
+            map: port_of("map", self.map)?,
             labels: self.labels,
             strict: self.strict,
             wait: self.wait.map(|span| span.0),

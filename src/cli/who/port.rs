@@ -76,7 +76,9 @@ fn leased(lease: &LeaseDocument) -> String {
     });
     let owner = lease.owner.as_ref().map_or_else(String::new, |owner| {
         let command = printable(&owner.command);
-        format!(", owned by {command} (pid {})", owner.pid)
+        let asks = lease.mapped_from;
+        let asks = asks.map_or_else(String::new, |from| format!(", which asks for {from}"));
+        format!(", owned by {command} (pid {}){asks}", owner.pid)
     });
     let on = hosts(&lease.addresses);
     let (state, uid) = (lease.state.as_str(), lease.uid);

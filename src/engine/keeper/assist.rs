@@ -1,11 +1,11 @@
 //! The hand-over `bind`: the program gets a cgroup of its own before it starts, and a guard in the kernel lets that
-//! alone in through the open gate.
+//! alone in through the open gate. If the program has a port of its own choice, the kernel gives it the leased one.
 
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
 use crate::domain::lease::{Handover, Lease, Owner};
-use crate::domain::port::Protocol;
+use crate::domain::port::{Port, Protocol};
 use crate::engine::{
     caller::Mode, context::RequestContext, engine::Engine, leases::Assist, leases::Fresh,
     refusal::Refusal,
@@ -90,6 +90,7 @@ pub(in crate::engine) async fn guard_all(
         match guarded {
             Ok(assist) => fresh.assist = Some(assist),
             Err(why) => {
+                refuse_map(lease.mapped_from(), &why)?;
                 lease.handover = instead(lease);
                 notes.push(unmet(lease, &why, asked.insists_on_handover())?);
             }
@@ -112,7 +113,9 @@ pub(super) async fn let_in_again(
             None
         }
         Err(why) => {
+            let mapped_from = lease.mapped_from();
             let lease = fall_back(engine, lease).await?;
+            refuse_map(mapped_from, &why)?;
             Some(unmet(&lease, &why, strict)?)
         }
     };
@@ -145,9 +148,12 @@ pub(super) async fn resume(engine: &Arc<Engine>, lease: &Lease) -> Result<Arc<Le
 }
 
 async fn fall_back(engine: &Engine, lease: &Lease) -> Result<Arc<Lease>, Refusal> {
-    let changed = engine
-        .leases
-        .change(lease.id, |lease| lease.handover = instead(lease));
+    let changed = engine.leases.change(lease.id, |lease| {
+        lease.handover = instead(lease);
+        if let Some(owner) = &mut lease.owner {
+            owner.mapped_from = None;
+        }
+    });
     changed.await
 }
 
@@ -169,6 +175,16 @@ pub(super) async fn remove_leftovers(engine: &Arc<Engine>) {
 
 fn instead(lease: &Lease) -> Handover {
     Handover::Gate.for_protocol(lease.protocol, false)
+}
+
+/// Refuses a map that cannot be had: the program would take the port that it asks for.
+fn refuse_map(from: Option<Port>, why: &str) -> Result<(), Refusal> {
+    let Some(from) = from else { return Ok(()) };
+    Err(Refusal::InvalidRequest(format!(
+        "port {from} cannot be mapped to a leased one: {why}; that takes a service with CAP_BPF and CAP_NET_ADMIN, \
+         such as root's, and `portbook doctor` says whether it can. Without --map the program must take its port \
+         from {{port}} or PORT"
+    )))
 }
 
 /// Note on a wish that is not met; a refusal if the request is strict.

@@ -33,7 +33,7 @@ pub(in crate::engine) async fn hand_over(
     }
     let hold = leases.hold_of(lease.id);
     let Some(hold) = hold.or_else(|| leases.hold_again(lease)) else {
-        return Ok(None);
+        return without_hold(lease);
     };
     let done = match lease.handover {
         Handover::Bind => return assist::let_in_again(engine, lease, &hold, strict).await,
@@ -44,6 +44,18 @@ pub(in crate::engine) async fn hand_over(
         }),
     };
     done.map(|()| None)
+}
+
+/// Lets the owner come to a port that is in use, perhaps by a socket of its own. One with a mapping is refused: it
+/// would be given a port that it cannot have.
+fn without_hold(lease: &Lease) -> Result<Option<String>, Refusal> {
+    match lease.mapped_from() {
+        None => Ok(None),
+        Some(_) => Err(Refusal::PortInUse {
+            port: lease.port,
+            attempts: Vec::new(),
+        }),
+    }
 }
 
 /// Makes the listeners that the owner of a lease will be given, unless they wait already, or it will be

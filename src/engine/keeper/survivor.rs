@@ -98,6 +98,8 @@ async fn pass_on(
 fn install(engine: &Engine, lease: &mut Lease, heir: &Heir, is_in_doubt: bool) {
     let engines = names::is_proxy(&heir.owner.command);
     lease.owner = Some(Owner {
+        // It is in the cgroup of the program that it descends from.
+        mapped_from: lease.mapped_from(),
         inherited: !engines,
         engine: engines,
         ..heir.owner.clone()

@@ -1,18 +1,36 @@
-//! Leases that are handed over by `bind`: the cgroups of their programs, and the guard in the kernel that lets
-//! these alone in through the open gates.
+//! Leases that are handed over by `bind`: the cgroups of their programs, and the programs in the kernel that let
+//! these alone in through the open gates, and give them the leased ports for those that they ask for.
 
+use std::collections::HashMap;
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::Leases;
 use crate::domain::lease::{Lease, LeaseId};
-use crate::host::bpf::{Folder, Guard, Permit};
+use crate::host::bpf::{Folder, Guard, Mapping, Permit, Rewriter};
 
-/// The cgroup of the program of one lease, and the permit for it.
+/// The cgroup of the program of one lease, the permit for it, and the mapping to its port.
 #[derive(Debug)]
 pub(super) struct Assisted {
     folder: Arc<Folder>,
     permit: Permit,
+    mapping: Option<Mapping>,
+}
+
+impl Assisted {
+    /// Number of descriptors that its mapping keeps open at most: those of one program share theirs.
+    pub(super) fn descriptor_count(&self) -> usize {
+        self.mapping.as_ref().map_or(0, |_| Rewriter::DESCRIPTORS)
+    }
+}
+
+/// Programs in the kernel, while a lease needs them.
+#[derive(Debug, Default)]
+pub(super) struct InKernel {
+    guard: Option<Guard>,
+    /// By cgroup.
+    rewriters: HashMap<PathBuf, Rewriter>,
 }
 
 /// A lease whose port is guarded. Dropped before it is kept, it takes the guard away again: the grant failed, or
@@ -42,8 +60,8 @@ impl Drop for Assist {
 }
 
 impl Leases {
-    /// Guards the port of a lease, so that processes of a cgroup alone can bind it. Must come before its gate
-    /// opens.
+    /// Guards the port of a lease, so that processes of a cgroup alone can bind it, if need be for the one that
+    /// they ask for. Must come before its gate opens.
     pub(in crate::engine) async fn assist(
         self: &Arc<Self>,
         lease: &Lease,
@@ -56,10 +74,22 @@ impl Leases {
             id: lease.id,
             is_kept: false,
         };
-        let assisted = Assisted { folder, permit };
+        let mapping = lease.owner.as_ref().and_then(|owner| {
+            Some(Mapping {
+                from: owner.mapped_from?,
+                to: lease.port,
+                group: lease.addresses.clone(),
+                uid: owner.uid,
+            })
+        });
+        let assisted = Assisted {
+            folder,
+            permit,
+            mapping,
+        };
         self.state
             .with(|state| state.assists.insert(lease.id, assisted));
-        self.refresh_guard().await?;
+        self.refresh_kernel().await?;
         Ok(assist)
     }
 
@@ -79,7 +109,7 @@ impl Leases {
         if let Some(Err(error)) = hold.map(|hold| hold.shut_unseen()) {
             tracing::error!(%error, lease = %id, "could not shut a gate before its guard ends");
         }
-        if let Err(error) = self.refresh_guard().await {
+        if let Err(error) = self.refresh_kernel().await {
             tracing::warn!(%error, lease = %id, "could not end the guard on a port; only its last program can bind it");
         }
         if is_needed {
@@ -103,11 +133,15 @@ impl Leases {
         })
     }
 
-    /// Makes the guard in the kernel one of all permits, and ends it if there are none. A change takes some
-    /// microseconds, the first permit a millisecond. Nothing is awaited meanwhile: a client that hangs up must not
-    /// take the guard along.
-    async fn refresh_guard(&self) -> io::Result<()> {
-        let mut guard = self.guard.lock().await;
+    /// Makes the programs in the kernel those that the leases need. A change takes some microseconds, a program a
+    /// millisecond. Nothing is awaited meanwhile: a client that hangs up must not take the guard along.
+    async fn refresh_kernel(&self) -> io::Result<()> {
+        let mut kernel = self.kernel.lock().await;
+        let rewritten = self.refresh_rewriters(&mut kernel.rewriters);
+        self.refresh_guard(&mut kernel.guard).and(rewritten)
+    }
+
+    fn refresh_guard(&self, guard: &mut Option<Guard>) -> io::Result<()> {
         let permits: Vec<Permit> = self.state.with(|state| {
             let assists = state.assists.values();
             assists.map(|assist| assist.permit.clone()).collect()
@@ -118,7 +152,7 @@ impl Leases {
             }
             return Ok(());
         }
-        if let Some(guard) = &mut *guard {
+        if let Some(guard) = guard {
             return guard.change_to(&permits);
         }
         let new = Guard::on(&permits, std::process::id())?;
@@ -126,4 +160,43 @@ impl Leases {
         *guard = Some(new);
         Ok(())
     }
+
+    /// All leases of a program have one cgroup, and so one rewriter.
+    fn refresh_rewriters(&self, rewriters: &mut HashMap<PathBuf, Rewriter>) -> io::Result<()> {
+        let wanted = self.state.with(|state| mappings(state.assists.values()));
+        let ended = rewriters.extract_if(|cgroup, _| !wanted.contains_key(cgroup));
+        for (cgroup, rewriter) in ended {
+            drop(rewriter);
+            self.state.with(|state| state.holds.tell_unmapped(cgroup));
+        }
+        for (cgroup, (folder, mappings)) in wanted {
+            if let Some(rewriter) = rewriters.get_mut(&cgroup) {
+                rewriter.change_to(&mappings)?;
+                continue;
+            }
+            let new = Rewriter::on(&folder, &mappings)?;
+            self.state
+                .with(|state| state.holds.tell_mapped(&cgroup, &new));
+            rewriters.insert(cgroup, new);
+        }
+        Ok(())
+    }
+}
+
+/// Cgroups with the mappings of their programs, by path.
+type Mapped = HashMap<PathBuf, (Arc<Folder>, Vec<Mapping>)>;
+
+/// The cgroups whose programs are given other ports than they ask for.
+fn mappings<'a>(assists: impl Iterator<Item = &'a Assisted>) -> Mapped {
+    let mut wanted = Mapped::new();
+    for assist in assists {
+        if let Some(mapping) = &assist.mapping {
+            let path = assist.folder.path().to_owned();
+            let of_folder = wanted
+                .entry(path)
+                .or_insert_with(|| (Arc::clone(&assist.folder), Vec::new()));
+            of_folder.1.push(mapping.clone());
+        }
+    }
+    wanted
 }

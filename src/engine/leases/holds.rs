@@ -2,13 +2,14 @@
 //! supervisor that keeps copies.
 
 use std::collections::HashMap;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 
 use crate::domain::lease::LeaseId;
-use crate::host::bpf::Guard;
+use crate::host::bpf::{Guard, Rewriter};
 use crate::host::hold::Hold;
 
 /// Every hold that guards a lease.
@@ -34,6 +35,10 @@ pub enum HoldNews {
     Guarded(Vec<OwnedFd>),
     /// There is none any more.
     Unguarded,
+    /// A program in this cgroup is given other ports than it asks for: copies of the links.
+    Mapped(PathBuf, Vec<OwnedFd>),
+    /// The programs of this cgroup are given what they ask for.
+    Unmapped(PathBuf),
 }
 
 impl Holds {
@@ -49,13 +54,22 @@ impl Holds {
 
     /// Tells of a guard in the kernel.
     pub fn tell_guard(&self, guard: &Guard) {
-        if self.news.is_none() {
-            return;
+        if self.news.is_some() {
+            self.say(HoldNews::Guarded(copies(guard.descriptors())));
         }
-        let copies = guard.descriptors().map(|link| link.try_clone_to_owned());
-        // Without copies it ends with this process, as without a supervisor.
-        let copies: Result<Vec<OwnedFd>, _> = copies.collect();
-        self.say(HoldNews::Guarded(copies.unwrap_or_default()));
+    }
+
+    /// Tells of mappings for a cgroup.
+    pub fn tell_mapped(&self, cgroup: &Path, rewriter: &Rewriter) {
+        if self.news.is_some() {
+            let copies = copies(rewriter.descriptors());
+            self.say(HoldNews::Mapped(cgroup.to_owned(), copies));
+        }
+    }
+
+    /// Tells that the mappings for a cgroup have ended.
+    pub fn tell_unmapped(&self, cgroup: PathBuf) {
+        self.say(HoldNews::Unmapped(cgroup));
     }
 
     /// Tells that the guard in the kernel has ended.
@@ -121,6 +135,12 @@ impl Holds {
             let _ = listener.send(news);
         }
     }
+}
+
+/// Copies of links. Without them these end with this process, as without a supervisor.
+fn copies<'l>(links: impl Iterator<Item = BorrowedFd<'l>>) -> Vec<OwnedFd> {
+    let copies = links.map(|link| link.try_clone_to_owned());
+    copies.collect::<Result<_, _>>().unwrap_or_default()
 }
 
 fn taken(id: LeaseId, hold: &Hold) -> HoldNews {

@@ -42,7 +42,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc};
 
 pub(super) use self::assists::Assist;
-use self::assists::Assisted;
+use self::assists::{Assisted, InKernel};
 use self::books::{Books, NameKey};
 pub(super) use self::choosing::{Admission, Keeper, Reservation};
 pub(super) use self::ending::{Ended, Ending};
@@ -59,7 +59,6 @@ use super::lock::Guarded;
 use super::refusal::Refusal;
 use crate::domain::lease::{BootTime, Guard, Lease, LeaseId, Name, Scope};
 use crate::domain::port::{Port, Protocol};
-use crate::host::bpf;
 use crate::host::clock::Clock;
 use crate::host::hold::{GivenSockets, Hold};
 use crate::store::Store;
@@ -74,8 +73,8 @@ pub(super) struct Leases {
     clock: Clock,
     store: Store,
     state: Guarded<State>,
-    /// The guard in the kernel, while a lease needs it. Its turn: one change at a time.
-    guard: tokio::sync::Mutex<Option<bpf::Guard>>,
+    /// Programs in the kernel. Their turn: one change at a time.
+    kernel: tokio::sync::Mutex<InKernel>,
     names: KeyedLocks,
     transitions: KeyedLocks,
     deadlines_moved: Notify,
@@ -103,7 +102,7 @@ impl Leases {
             clock,
             store,
             state: Guarded::default(),
-            guard: tokio::sync::Mutex::default(),
+            kernel: tokio::sync::Mutex::default(),
             names: KeyedLocks::default(),
             transitions: KeyedLocks::with_different(TRANSITIONS),
             deadlines_moved: Notify::new(),
@@ -317,11 +316,13 @@ impl Leases {
         self.state.with(|state| state.holds.tell(news));
     }
 
-    /// Returns the number of descriptors that holds and watches keep open at most: watches of one process
-    /// share theirs.
+    /// Returns the number of descriptors that holds, watches and mappings keep open at most: watches of one
+    /// process share theirs.
     pub(super) fn descriptor_count(&self) -> usize {
-        self.state
-            .with(|state| state.holds.descriptor_count() + state.watches.len())
+        self.state.with(|state| {
+            let mapped = state.assists.values().map(Assisted::descriptor_count);
+            state.holds.descriptor_count() + state.watches.len() + mapped.sum::<usize>()
+        })
     }
 
     /// Accepts sockets that this process was given, before the leases that they hold are adopted.

@@ -8,7 +8,6 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use nix::libc;
 
 use super::code::Instruction;
-use super::permit::{Key, Value};
 
 /// Commands of `bpf(2)` (`enum bpf_cmd` in `linux/bpf.h`).
 const MAP_CREATE: c_long = 0;
@@ -27,9 +26,6 @@ const NAME: [u8; 16] = *b"portbook\0\0\0\0\0\0\0\0";
 /// Type of a hash table, whose elements are allocated as they come (`enum bpf_map_type`, BPF_F_NO_PREALLOC).
 const MAP_TYPE_HASH: u32 = 1;
 const NO_PREALLOC: u32 = 1;
-
-/// Maximum number of keys: two a lease on any address. The kernel makes room for an index of all at once.
-const MOST_KEYS: u32 = 1 << 15;
 
 /// Type of a link to a cgroup (`enum bpf_link_type`).
 const LINK_TYPE_CGROUP: u32 = 3;
@@ -140,31 +136,32 @@ pub(super) fn attach(program: impl AsFd, cgroup: impl AsFd, kind: Kind) -> io::R
     call(LINK_CREATE, &mut link).and_then(opened)
 }
 
-/// A hash table that programs read.
+/// A hash table that programs read: its keys have `K` bytes, its values `V`.
 #[derive(Debug)]
-pub(super) struct Map(OwnedFd);
+pub(super) struct Map<const K: usize, const V: usize>(OwnedFd);
 
-impl Map {
-    pub(super) fn new() -> io::Result<Self> {
+impl<const K: usize, const V: usize> Map<K, V> {
+    /// Makes an empty one. The kernel makes room at once for an index of `most` keys, the maximum.
+    pub(super) fn with_room_for(most: u32) -> io::Result<Self> {
         let mut create = Create {
             kind: MAP_TYPE_HASH,
-            key_size: u32::try_from(size_of::<Key>()).map_err(io::Error::other)?,
-            value_size: u32::try_from(size_of::<Value>()).map_err(io::Error::other)?,
-            most: MOST_KEYS,
+            key_size: u32::try_from(K).map_err(io::Error::other)?,
+            value_size: u32::try_from(V).map_err(io::Error::other)?,
+            most,
             flags: NO_PREALLOC,
         };
         call(MAP_CREATE, &mut create).and_then(opened).map(Self)
     }
 
-    pub(super) fn set(&self, key: &Key, value: &Value) -> io::Result<()> {
+    pub(super) fn set(&self, key: &[u8; K], value: &[u8; V]) -> io::Result<()> {
         call(MAP_UPDATE_ELEM, &mut self.element(key, address(value))).map(drop)
     }
 
-    pub(super) fn remove(&self, key: &Key) -> io::Result<()> {
+    pub(super) fn remove(&self, key: &[u8; K]) -> io::Result<()> {
         call(MAP_DELETE_ELEM, &mut self.element(key, 0)).map(drop)
     }
 
-    fn element(&self, key: &Key, value: u64) -> Element {
+    fn element(&self, key: &[u8; K], value: u64) -> Element {
         Element {
             map: self.0.as_raw_fd(),
             padding: 0,
@@ -175,7 +172,7 @@ impl Map {
     }
 }
 
-impl AsFd for Map {
+impl<const K: usize, const V: usize> AsFd for Map<K, V> {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }

@@ -46,6 +46,7 @@ const BY_DESCRIPTOR: Register = R1;
 /// Helpers that the programs call (`bpf-helpers(7)`).
 const MAP_LOOKUP_ELEM: i32 = 1;
 const GET_CURRENT_PID_TGID: i32 = 14;
+const GET_CURRENT_UID_GID: i32 = 15;
 const SETSOCKOPT: i32 = 49;
 const GET_NETNS_COOKIE: i32 = 122;
 const GET_CURRENT_ANCESTOR_CGROUP_ID: i32 = 123;
@@ -97,6 +98,11 @@ impl Code {
     /// `to = *(u32 *)(base + offset)`
     pub(super) fn load(&mut self, to: Register, base: Register, offset: i16) {
         self.push(0x61, to, base, offset, 0);
+    }
+
+    /// `to = *(u8 *)(base + offset)`
+    pub(super) fn load_byte(&mut self, to: Register, base: Register, offset: i16) {
+        self.push(0x71, to, base, offset, 0);
     }
 
     /// `*(u32 *)(base + offset) = from`
@@ -153,6 +159,12 @@ impl Code {
         self.call(GET_CURRENT_PID_TGID);
         self.push(0x77, R0, R0, 0, 32);
         self.jump_if(R0, pid, label);
+    }
+
+    /// `if (u32)bpf_get_current_uid_gid() != user goto label`
+    pub(super) fn jump_unless_user(&mut self, user: Register, label: Label) {
+        self.call(GET_CURRENT_UID_GID);
+        self.jump_by(0x5e, R0, user, 0, label);
     }
 
     /// `r0 = bpf_map_lookup_elem(map, stack + key)`

@@ -73,6 +73,11 @@ impl Folder {
         &self.path
     }
 
+    /// The folder, opened.
+    pub(super) fn opened(&self) -> io::Result<File> {
+        File::open(&self.path)
+    }
+
     /// Moves a process with all its threads in. Its sockets stay what they are; those that it makes from now on
     /// belong to the folder.
     pub fn take_in(&self, pid: u32) -> io::Result<()> {

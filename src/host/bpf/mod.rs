@@ -4,19 +4,30 @@
 //! The program of each lease is known by its cgroup ([`Folder`]). The [`Guard`] is attached at the root of the
 //! cgroups, so that all processes of the host meet it, and only while there are ports to guard. Its links are
 //! descriptors: they end with this process, unless a supervisor keeps copies of them.
+//!
+//! For a program that asks for a port of its own choice ([`Mapping`]), a [`Rewriter`] on its cgroup puts the leased
+//! port in the place of that, before the guard sees it.
 
 mod call;
 mod code;
 #[cfg(test)]
 mod facts;
+#[cfg(test)]
+mod facts_of_mapping;
 mod folder;
 mod guard;
+mod mapping;
 mod permit;
 mod program;
+mod rewrite;
+mod rewriter;
+mod table;
 mod trial;
 
 pub use call::is_link;
 pub use folder::{Folder, PREFIX, with_prefix};
 pub use guard::Guard;
+pub use mapping::Mapping;
 pub use permit::Permit;
+pub use rewriter::Rewriter;
 pub use trial::obstacle;

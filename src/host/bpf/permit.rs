@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use super::table::Content;
 use crate::domain::address::AddressGroup;
 use crate::domain::port::Port;
 
@@ -19,11 +20,14 @@ pub struct Permit {
     pub level: u32,
 }
 
-/// Key of the map: the port as the kernel shows it to programs, and an address of IPv6.
-pub(super) type Key = [u8; 20];
+/// Size of a key of the map: the port as the kernel shows it to programs, and an address of IPv6.
+pub(super) const KEY_SIZE: usize = 20;
 
-/// Value of the map: id and level of a cgroup, and whether its lease has all addresses of the family.
-pub(super) type Value = [u8; 16];
+/// Size of a value of the map: id and level of a cgroup, and whether its lease has all addresses of the family.
+pub(super) const VALUE_SIZE: usize = 16;
+
+type Key = [u8; KEY_SIZE];
+type Value = [u8; VALUE_SIZE];
 
 /// Offsets in a value.
 pub(super) const LEVEL: i16 = 8;
@@ -42,7 +46,7 @@ struct Owner {
 
 /// Makes the content of the map. A wildcard is in it if any address of the family is: it overlaps that one. `[::]`
 /// counts as one that takes IPv4 too. Where it overlaps leases of several programs, it is nobody's.
-pub(super) fn content(permits: &[Permit]) -> BTreeMap<Key, Value> {
+pub(super) fn content(permits: &[Permit]) -> Content<KEY_SIZE, VALUE_SIZE> {
     let mut owners: BTreeMap<Key, Owner> = BTreeMap::new();
     for permit in permits {
         for address in permit.group.addresses() {
@@ -87,9 +91,14 @@ fn key(port: Port, ip: IpAddr) -> Key {
         IpAddr::V6(ip) => ip,
     };
     let mut key = Key::default();
-    key[..4].copy_from_slice(&u32::from(port.get().to_be()).to_ne_bytes());
+    key[..4].copy_from_slice(&shown(port));
     key[4..].copy_from_slice(&ip.octets());
     key
+}
+
+/// A port as the kernel shows it to programs: of network order, in 32 bits.
+pub(super) fn shown(port: Port) -> [u8; 4] {
+    u32::from(port.get().to_be()).to_ne_bytes()
 }
 
 fn value(owner: Owner) -> Value {

@@ -33,21 +33,21 @@ pub(super) const BIND6: Kind = Kind {
     attach: 9,
 };
 
-/// Offsets in the context of a bind (`struct bpf_sock_addr`).
-const IP4: i16 = 4;
-const IP6: i16 = 8;
-const PORT: i16 = 24;
-const PROTOCOL: i16 = 36;
+/// Offsets in the context of a bind or a connect (`struct bpf_sock_addr`).
+pub(super) const IP4: i16 = 4;
+pub(super) const IP6: i16 = 8;
+pub(super) const PORT: i16 = 24;
+pub(super) const PROTOCOL: i16 = 36;
 
 /// Offsets on the stack: the key, whose IPv4 addresses are as in IPv6 sockets (`::ffff:0:0/96`).
 const KEY: i16 = -24;
 const KEY_IP: i16 = -20;
 
 /// Third word of an IPv4 address in an IPv6 socket.
-const MAPPED: u32 = 0xffff_u32.to_be();
+pub(super) const MAPPED: u32 = 0xffff_u32.to_be();
 
 /// Protocol of sockets for TCP; those of MPTCP bind as such too.
-const TCP: u32 = nix::libc::IPPROTO_TCP.cast_unsigned();
+pub(super) const TCP: u32 = nix::libc::IPPROTO_TCP.cast_unsigned();
 
 /// Family of the sockets that a program is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -44,7 +44,7 @@ pub(super) fn cgroups(place: &Place) -> Vec<PathBuf> {
 }
 
 /// Number of links that a process has open (`fdinfo` in `proc(5)`).
-fn links(pid: u32) -> usize {
+pub(super) fn links(pid: u32) -> usize {
     let infos = std::fs::read_dir(format!("/proc/{pid}/fdinfo")).unwrap();
     let infos = infos.filter_map(|info| std::fs::read_to_string(info.ok()?.path()).ok());
     infos.filter(|info| info.contains("link_type:")).count()
@@ -137,7 +137,7 @@ fn guard_kept_by_a_supervisor_survives_a_crash() {
     stored(&mut supervisor, 2);
 }
 
-fn stored(supervisor: &mut Spoken, count: usize) {
+pub(super) fn stored(supervisor: &mut Spoken, count: usize) {
     let expected = format!("store {count}");
     eventually(&expected, || {
         supervisor.say("count");

@@ -1,0 +1,158 @@
+//! The programs that turn the port that a program asks for into the one that it has, in its own cgroup.
+//!
+//! ```text
+//! if protocol != TCP or namespace != NAMESPACE        goto leave
+//! new = map[port]
+//! if not new                                          goto leave
+//! if new.user != 0 and the process is not that user's goto leave
+//! connect: if new is not for connects                 goto leave
+//! connect: if address is neither loopback nor 0       goto leave
+//! port = new.port
+//! bind:    if address is 0 and new has one            address = new.address
+//! connect: if address is 0 or localhost, and so       address = new.address
+//! leave: return 1
+//! ```
+//!
+//! Programs of a cgroup run before those of the cgroups above it, so the guard at the root sees the port that was put
+//! in.
+
+use std::os::fd::{AsFd, AsRawFd};
+
+use super::call::Kind;
+use super::code::Register::{R0, R2, R6, R7, R8, R10};
+use super::code::{Code, Instruction, Label};
+use super::mapping::{CONNECTS, HAS_IP4, HAS_IP6, NEW_IP4, NEW_IP6, TO, USER};
+use super::program::{Asked, BIND4, BIND6, IP4, IP6, MAPPED, PORT, PROTOCOL, TCP};
+
+/// Types and places (`enum bpf_prog_type`, `enum bpf_attach_type` in `linux/bpf.h`).
+const CONNECT4: Kind = Kind {
+    program: 18,
+    attach: 10,
+};
+const CONNECT6: Kind = Kind {
+    program: 18,
+    attach: 11,
+};
+
+/// System call that a program is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Call {
+    Bind,
+    Connect,
+}
+
+/// All programs of a cgroup.
+pub(super) const ALL: [(Kind, Call, Asked); 4] = [
+    (BIND4, Call::Bind, Asked::V4),
+    (BIND6, Call::Bind, Asked::V6),
+    (CONNECT4, Call::Connect, Asked::V4),
+    (CONNECT6, Call::Connect, Asked::V6),
+];
+
+/// Offset of the key on the stack.
+const KEY: i16 = -8;
+
+/// First byte of a loopback address of IPv4.
+const LOOPBACK: u32 = 127;
+/// 127.0.0.1 and the last word of `::1`, as they are in memory.
+const LOCALHOST: u32 = 0x7f00_0001_u32.to_be();
+const ONE: u32 = 1_u32.to_be();
+
+/// Makes the program for the mappings in a map, in one network namespace.
+pub(super) fn rewrite(
+    on: Call,
+    asked: Asked,
+    map: impl AsFd,
+    namespace: u64,
+) -> Option<Vec<Instruction>> {
+    let mut code = Code::with_context();
+    let leave = code.label();
+    code.load(R2, R6, PROTOCOL);
+    code.jump_unless(R2, TCP, leave);
+    code.jump_unless_in(namespace, leave);
+    code.load(R2, R6, PORT);
+    code.store(R10, KEY, R2);
+    code.look_up(map.as_fd().as_raw_fd(), KEY);
+    code.jump_if_null(R0, leave);
+    code.copy(R7, R0);
+    leave_others(&mut code, on, leave);
+    match asked {
+        Asked::V4 => put_ip4(&mut code, on, IP4, leave),
+        Asked::V6 => put_ip6(&mut code, on, leave),
+    }
+    code.place(leave);
+    code.leave(1);
+    code.finish()
+}
+
+/// Leaves alone what the mapping is not for.
+fn leave_others(code: &mut Code, on: Call, leave: Label) {
+    let of_user = code.label();
+    code.load(R8, R7, USER);
+    code.jump_if(R8, 0, of_user);
+    code.jump_unless_user(R8, leave);
+    code.place(of_user);
+    if on == Call::Connect {
+        code.load(R2, R7, CONNECTS);
+        code.jump_if(R2, 0, leave);
+    }
+}
+
+fn put_port(code: &mut Code) {
+    code.load(R2, R7, TO);
+    code.store(R6, PORT, R2);
+}
+
+/// Puts port and perhaps address in, of a socket of IPv4 whose address is at `ip`.
+fn put_ip4(code: &mut Code, on: Call, ip: i16, leave: Label) {
+    let is_any = code.label();
+    code.load(R2, R6, ip);
+    code.jump_if(R2, 0, is_any);
+    if on == Call::Connect {
+        code.jump_if(R2, LOCALHOST, is_any);
+        // The first byte of the address.
+        code.load_byte(R2, R6, ip);
+        code.jump_unless(R2, LOOPBACK, leave);
+    }
+    put_port(code);
+    code.jump(leave);
+    code.place(is_any);
+    put_port(code);
+    code.load(R2, R7, HAS_IP4);
+    code.jump_if(R2, 0, leave);
+    code.load(R2, R7, NEW_IP4);
+    code.store(R6, ip, R2);
+    code.jump(leave);
+}
+
+/// Puts port and perhaps address in, of a socket of IPv6.
+fn put_ip6(code: &mut Code, on: Call, leave: Label) {
+    let (mapped, other, is_any) = (code.label(), code.label(), code.label());
+    for (word, value) in [(0, 0), (1, 0)] {
+        code.load(R2, R6, IP6 + 4 * word);
+        code.jump_unless(R2, value, other);
+    }
+    code.load(R2, R6, IP6 + 8);
+    code.jump_if(R2, MAPPED, mapped);
+    code.jump_unless(R2, 0, other);
+    code.load(R2, R6, IP6 + 12);
+    code.jump_if(R2, 0, is_any);
+    if on == Call::Connect {
+        code.jump_if(R2, ONE, is_any);
+    }
+    code.place(other);
+    if on == Call::Bind {
+        put_port(code);
+    }
+    code.jump(leave);
+    code.place(mapped);
+    put_ip4(code, on, IP6 + 12, leave);
+    code.place(is_any);
+    put_port(code);
+    code.load(R2, R7, HAS_IP6);
+    code.jump_if(R2, 0, leave);
+    for word in 0..4 {
+        code.load(R2, R7, NEW_IP6 + 4 * word);
+        code.store(R6, IP6 + 4 * word, R2);
+    }
+}
