@@ -320,7 +320,7 @@ mod tests {
             };
             page(vec![row]).render().unwrap()
         };
-        assert!(shown(true).contains("type=\"checkbox\""));
-        assert!(!shown(false).contains("type=\"checkbox\""));
+        assert!(shown(true).contains("type=\"checkbox\" name=\"id\""));
+        assert!(!shown(false).contains("type=\"checkbox\" name=\"id\""));
     }
 }
