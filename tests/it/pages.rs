@@ -291,7 +291,7 @@ fn leases_are_grouped_with_true_numbers() {
     }
     let page = |path: &str| server.web("GET", path, &[BROWSER]);
     let grouped = page("/leases?group=label:team&rows=50").body;
-    let heads = grouped.split("<summary").skip(1);
+    let heads = grouped.split("<details class=\"lease-group").skip(1);
     let heads: Vec<&str> = heads
         .map(|rest| rest.split("</summary>").next().unwrap())
         .collect();
