@@ -88,6 +88,8 @@ def before_call(context, case, kwargs):
             body[key] = [upwards(value) for value in ranges]
         elif isinstance(ranges, str):
             body[key] = upwards(ranges)
+    # That a map is for one TCP port of a process, handed over by bind. It would move this process to a cgroup.
+    body.pop("map", None)
     # That a block is no count.
     if body.get("block") is not None:
         body.pop("count", None)

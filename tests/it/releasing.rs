@@ -323,7 +323,7 @@ fn lease_of_the_service_itself_is_not_released() {
         &cookie,
         &format!("id={id}&force=1"),
     );
-    assert_eq!(refused.status, 400, "{refused:?}");
+    assert_eq!(refused.status, 403, "{refused:?}");
     let output = place.run(&["release", id, "--force"]);
     let said = text(&output.stderr);
     assert!(said.contains("the lease ends with the service"), "{said}");

@@ -243,7 +243,7 @@ fn scope(word: Option<ScopeWord>, directory: Option<PathBuf>) -> Result<Scope, S
 }
 
 /// Adds the rules between fields. Generators of requests (schemathesis 4.32) give up on a schema with
-/// one rule more, so two rules stand in words alone: count and block, prefer_span and prefer.
+/// one rule more, so some stand in words alone: count and block, prefer_span and prefer, and those of map.
 fn add_rules(schema: &mut Schema) {
     let given = || json!({"not": {"type": "null"}});
     let both = |a: &str, b: &str| json!({"not": {"properties": {a: given(), b: given()}, "required": [a, b]}});

@@ -35,7 +35,7 @@ pub(in crate::engine) async fn release(
     let lease = engine.leases.of_caller(caller, id)?;
     let me = std::process::id();
     if engine.mode == Mode::Serving && lease.owner.iter().any(|owner| owner.pid == me) {
-        return Err(Refusal::InvalidRequest(format!(
+        return Err(Refusal::Forbidden(format!(
             "port {} is that of this service itself, which still listens on it: the lease ends with the service",
             lease.port
         )));
