@@ -324,6 +324,8 @@ fn lease_of_the_service_itself_is_not_released() {
         &format!("id={id}&force=1"),
     );
     assert_eq!(refused.status, 403, "{refused:?}");
+    let remembered = format!("/api/v1/leases/{id}?remember=true");
+    assert_eq!(server.api("DELETE", &remembered, None).status, 403);
     let output = place.run(&["release", id, "--force"]);
     let said = text(&output.stderr);
     assert!(said.contains("the lease ends with the service"), "{said}");

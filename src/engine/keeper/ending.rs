@@ -32,14 +32,7 @@ pub(in crate::engine) async fn release(
     caller: &Caller,
     id: LeaseId,
 ) -> Result<(), Refusal> {
-    let lease = engine.leases.of_caller(caller, id)?;
-    let me = std::process::id();
-    if engine.mode == Mode::Serving && lease.owner.iter().any(|owner| owner.pid == me) {
-        return Err(Refusal::Forbidden(format!(
-            "port {} is that of this service itself, which still listens on it: the lease ends with the service",
-            lease.port
-        )));
-    }
+    let lease = releasable(engine, caller, id)?;
     let releasing = span::of_lease("release", &lease);
     let ending = Ending {
         state: State::Released,
@@ -50,13 +43,26 @@ pub(in crate::engine) async fn release(
     released.instrument(releasing).await
 }
 
+/// Returns a lease that the caller may release: one of its own, and not that of the service, which listens on it.
+fn releasable(engine: &Engine, caller: &Caller, id: LeaseId) -> Result<Arc<Lease>, Refusal> {
+    let lease = engine.leases.of_caller(caller, id)?;
+    let me = std::process::id();
+    if engine.mode == Mode::Serving && lease.owner.iter().any(|owner| owner.pid == me) {
+        return Err(Refusal::Forbidden(format!(
+            "port {} is that of this service itself, which still listens on it: the lease ends with the service",
+            lease.port
+        )));
+    }
+    Ok(lease)
+}
+
 /// Releases a lease that its user did not ask for. Its name still knows its port.
 pub(in crate::engine) async fn take_back(
     engine: &Arc<Engine>,
     caller: &Caller,
     id: LeaseId,
 ) -> Result<(), Refusal> {
-    engine.leases.of_caller(caller, id)?;
+    releasable(engine, caller, id)?;
     end(engine, id, State::Released, "taken back", |_| true).await
 }
 
