@@ -1,4 +1,4 @@
-//! Leases: listing, showing, renewing and releasing them.
+//! Leases: listing, showing, renewing and releasing them, and the notes on them.
 
 mod query;
 
@@ -17,6 +17,7 @@ use crate::domain::attempt::Occupant;
 use crate::domain::container;
 use crate::domain::duration::HumanDuration;
 use crate::domain::lease::{Lease, LeaseId, State};
+use crate::domain::note::MAX_NOTE;
 use crate::domain::outsider::Outsider;
 use crate::engine::service::Service;
 use crate::store::{LeaseFilter, StoreError};
@@ -277,5 +278,47 @@ impl Answered for RenewLease {
         let (caller, ttl) = (context.viewer.caller()?, renewal.ttl.map(|ttl| ttl.0));
         let renewed = context.service.renew(caller, id, ttl).await?;
         Ok(LeaseDocument::of(&renewed, context.service.clock()))
+    }
+}
+
+/// A note on a lease.
+#[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Note {
+    /// The text; at most 128 characters. An empty or blank one removes the note.
+    #[schemars(length(max = MAX_NOTE))]
+    pub note: String,
+}
+
+pub struct NoteLease;
+
+impl Operation for NoteLease {
+    type Input = (LeaseId, Body<Note>);
+    type Output = LeaseDocument;
+    const METHOD: Method = Method::Put;
+    const PATH: &'static str = "/api/v1/leases/{id}/note";
+    const ID: &'static str = "noteLease";
+
+    fn describe(described: Description) -> Description {
+        described
+            .about(Tag::Leases, "Write a note on a lease")
+            .says(
+                "The note is the label `note`. It stays when the name gets its port again, unless that \
+                 request has a label `note` too.",
+            )
+            .body_example(include_str!("example/note.json"))
+            .answers::<LeaseDocument>(200, "The lease.", include_str!("example/lease.json"))
+            .refused(&[Code::StoreUnavailable])
+    }
+}
+
+impl Answered for NoteLease {
+    async fn answer(
+        context: Context<'_>,
+        (id, Body(note)): (LeaseId, Body<Note>),
+    ) -> Result<LeaseDocument, Problem> {
+        let caller = context.viewer.caller()?;
+        let noted = context.service.note(caller, id, &note.note).await?;
+        Ok(LeaseDocument::of(&noted, context.service.clock()))
     }
 }

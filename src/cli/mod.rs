@@ -27,6 +27,7 @@ mod mcp;
 #[path = "no_mcp.rs"]
 mod mcp;
 mod named;
+mod note;
 mod number;
 mod output;
 mod portserver;
@@ -150,6 +151,8 @@ enum Command {
     Release(release::ReleaseArgs),
     /// Make a lease last longer.
     Renew(renew::RenewArgs),
+    /// Write a note on a lease, or print the one that is there.
+    Note(note::NoteArgs),
     /// Exclude ports by hand, or list those that are.
     Exclude(exclude::ExcludeArgs),
     /// Include ports again.
@@ -267,6 +270,7 @@ impl Line<Command> {
             Command::Url(args) => block_on(url::run(&global, &args))?,
             Command::Release(args) => release::run(&global, &args)?,
             Command::Renew(args) => renew::run(&global, &args)?,
+            Command::Note(args) => note::run(&global, &args)?,
             Command::Exclude(args) => exclude::exclude(&global, &args)?,
             Command::Include(args) => exclude::include(&global, &args)?,
             Command::Who(args) => block_on(who::run(&global, &args))?,

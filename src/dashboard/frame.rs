@@ -45,8 +45,10 @@ const SECTIONS: [(&str, &str); 3] = [
 
 /// Sentences about the last action, by the word in the address. They are fixed, so that a link cannot
 /// put words into a page. [`releasing`](super::releasing) has the sentence about a release.
-const SAYINGS: [(&str, &str); 8] = [
+const SAYINGS: [(&str, &str); 10] = [
     ("renewed", "Renewed."),
+    ("noted", "The note is on the lease."),
+    ("unnoted", "The note is removed."),
     (
         "granted",
         "Granted: portbook holds the port until its owner binds it.",

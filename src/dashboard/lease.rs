@@ -1,4 +1,4 @@
-//! `/leases/{id}`: one lease, living or ended, with the forms that renew and release it.
+//! `/leases/{id}`: one lease, living or ended, with the forms that renew, release and annotate it.
 
 mod story;
 mod taken;
@@ -139,6 +139,12 @@ pub(super) struct Renewal {
     ttl: String,
 }
 
+/// The form that writes a note.
+#[derive(Debug, Deserialize)]
+pub(super) struct NoteForm {
+    note: String,
+}
+
 /// `POST /leases/{id}/release`
 pub(super) async fn release(
     face: Data<AppState>,
@@ -181,6 +187,20 @@ pub(super) async fn renew(
     let renewed = face.service.renew(caller, id, ttl.map(|span| span.0)).await;
     renewed.map_err(Problem::from)?;
     Ok(see(&format!("/leases/{id}?said=renewed")))
+}
+
+/// `POST /leases/{id}/note`
+pub(super) async fn note(
+    face: Data<AppState>,
+    viewer: Viewer,
+    path: Path<String>,
+    form: Form<NoteForm>,
+) -> Result<HttpResponse, PageError> {
+    let (id, text) = (id(&path)?, form.note.trim());
+    let noted = face.service.note(viewer.caller()?, id, text).await;
+    noted.map_err(Problem::from)?;
+    let said = if text.is_empty() { "unnoted" } else { "noted" };
+    Ok(see(&format!("/leases/{id}?said={said}")))
 }
 
 #[cfg(test)]

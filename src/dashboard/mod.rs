@@ -92,6 +92,7 @@ fn leases_and_logins(config: &mut ServiceConfig) {
         .service(form("/leases/{id}/undo").route(post().to(undoing::one)))
         .service(form("/leases/{id}/release").route(post().to(lease::release)))
         .service(form("/leases/{id}/renew").route(post().to(lease::renew)))
+        .service(form("/leases/{id}/note").route(post().to(lease::note)))
         .service(page("/try", READING_AND_FORM, trying::show).route(post().to(trying::grant)))
         .service(page("/login", READING_AND_FORM, login::show).route(post().to(login::enter)))
         .service(form("/logout").route(post().to(login::leave)));

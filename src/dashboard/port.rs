@@ -83,7 +83,7 @@ pub(super) async fn show(
         choices: Choices::of(&face, &viewer, protocol, port),
         addresses: occupancy::addresses(&face, &viewer, &living, &sockets),
         leases: leases.map(|lease| LeaseRow::of(lease, &viewer)).collect(),
-        strip: record.strip(&living, &viewer, now),
+        strip: record.strip(&living, &viewer, !opinions.is_empty(), now),
         past: ended.map(|lease| LeaseRow::of(lease, &viewer)).collect(),
         opinions,
         about,
@@ -128,7 +128,13 @@ impl Record {
         })
     }
 
-    fn strip(&self, living: &[Arc<Lease>], viewer: &Viewer, now: Timestamp) -> Strip {
+    fn strip(
+        &self,
+        living: &[Arc<Lease>],
+        viewer: &Viewer,
+        in_pool: bool,
+        now: Timestamp,
+    ) -> Strip {
         let now_ms = now.as_millisecond();
         let span = |lease: &Lease| {
             let ended = lease.ended_at.map_or(now_ms, Timestamp::as_millisecond);
@@ -143,7 +149,7 @@ impl Record {
             Some((span, who.to_string()))
         });
         let others: Vec<Visit> = others.collect();
-        Strip::of(&ours, &others, self.watched, now)
+        Strip::of(&ours, &others, self.watched, in_pool, now)
     }
 }
 

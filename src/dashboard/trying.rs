@@ -22,6 +22,7 @@ use crate::api::AppState;
 use crate::api::problem::{Code, Problem};
 use crate::domain::address::host_with_port;
 use crate::domain::lease::LeaseId;
+use crate::domain::port::Port;
 use crate::engine::Allocated;
 
 #[derive(Debug, Template)]
@@ -74,6 +75,13 @@ impl Found {
         self.leases.len() > self.living.len()
     }
 
+    /// The port, if all leases are on one.
+    fn only_port(&self) -> Option<Port> {
+        let first = self.leases.first()?.port;
+        let is_first = |lease: &LeaseDocument| lease.port == first;
+        self.leases.iter().all(is_first).then_some(first)
+    }
+
     fn is_living(&self, lease: &LeaseDocument) -> bool {
         self.living.contains(&lease.id)
     }
@@ -117,10 +125,24 @@ pub(super) async fn show(
         fields: self::request::usual_fields(&face, &params),
         rare: self::request::rare_fields(&face, &params),
         is_unfolded: self::request::has_rare(&hidden),
-        hidden,
+        hidden: again(hidden, &answer),
         answer,
         frame,
     })
+}
+
+/// The request again, with the port that was shown as the preferred one, unless it has a port itself.
+fn again(mut values: Vec<(&'static str, String)>, answer: &Answer) -> Vec<(&'static str, String)> {
+    let has_port = values
+        .iter()
+        .any(|(key, _)| matches!(*key, "port" | "prefer"));
+    if let Answer::Found(found) = answer
+        && !has_port
+        && let Some(port) = found.only_port()
+    {
+        values.push(("prefer", port.to_string()));
+    }
+    values
 }
 
 /// `POST /try`: makes the request.
@@ -189,7 +211,6 @@ mod tests {
     use crate::domain::explanation::Explanation;
     use crate::domain::lease::AllocationId;
     use crate::domain::lease::tests_support::lease;
-    use crate::domain::port::Port;
     use crate::host::clock::Clock;
 
     #[test]
@@ -255,6 +276,16 @@ mod tests {
         for answer in answers {
             rendered(&page(answer));
         }
+    }
+
+    #[test]
+    fn button_asks_for_the_port_that_was_shown() {
+        let pool = || vec![("pool", "default".to_owned())];
+        let asked = again(pool(), &hostile_answer());
+        assert_eq!(asked[1..], [("prefer", "20000".to_owned())]);
+        let number = vec![("port", "20001".to_owned())];
+        assert_eq!(again(number.clone(), &hostile_answer()), number);
+        assert_eq!(again(pool(), &Answer::Nothing), pool());
     }
 
     #[test]

@@ -39,6 +39,8 @@ pub enum EventKind {
     Reserved,
     /// A lease lasts longer.
     Renewed,
+    /// Its user wrote a note on a lease, or removed it. The detail is the note.
+    Noted,
     /// A lease ended. The detail is the end state, and the cause if portbook ended it by itself.
     Ended,
     /// An outsider was found on a leased port.

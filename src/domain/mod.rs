@@ -15,6 +15,7 @@ pub mod history;
 pub mod lease;
 pub mod local;
 pub mod moment;
+pub mod note;
 pub mod outsider;
 pub mod placeholder;
 pub mod pool;

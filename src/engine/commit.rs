@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 use crate::domain::attempt::Attempt;
 use crate::domain::explanation::Explanation;
 use crate::domain::lease::{Lease, Name, State};
+use crate::domain::note;
 use crate::domain::precedence::Moved;
 use crate::engine::{
     allocated::Allocated, allocator::Found, context::RequestContext, draft, engine::Engine,
@@ -128,9 +129,7 @@ fn fresh_leases(
 /// that stays.
 fn carry_over(engine: &Arc<Engine>, asked: &RequestContext<'_>, before: &Lease, lease: &mut Lease) {
     lease.by_hand |= before.by_hand;
-    if asked.request.labels.is_empty() {
-        lease.labels.clone_from(&before.labels);
-    }
+    lease.labels = note::relabelled(&before.labels, std::mem::take(&mut lease.labels));
     let ttl = before.ttl.filter(|_| asked.request.ttl.is_none());
     let allowed = |ttl: &Duration| check_lifetime(Some(*ttl), &asked.plan.pool).is_ok();
     if let Some(ttl) = ttl.filter(allowed) {

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use crate::domain::health::{Check, Condition};
 use crate::domain::lease::{Guard, Handover, Lease, State};
-use crate::domain::words::grouped;
+use crate::domain::words::{counted, grouped};
 use crate::engine::engine::Engine;
 use crate::host::{bpf, kernel};
 use std::sync::Arc;
@@ -59,8 +59,14 @@ fn check_guards(engine: &Arc<Engine>) -> Check {
     if bare + lost == 0 {
         return Check::ok("guards", format!("all of {} leases", leases.len()));
     }
-    let detail =
-        format!("{bare} leases have no guard, {lost} are lost to outsiders; see `portbook list`");
+    let mut wrong = Vec::new();
+    if bare > 0 {
+        wrong.push(format!("{} without a guard", counted(bare, "lease")));
+    }
+    if lost > 0 {
+        wrong.push(format!("{} lost to outsiders", counted(lost, "lease")));
+    }
+    let detail = format!("{}; see `portbook list`", wrong.join(", "));
     Check::new("guards", Condition::Warn, detail)
 }
 

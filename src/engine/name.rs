@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::domain::attempt::{Attempt, veiled};
 use crate::domain::lease::{BootTime, Handover, Lease, Name, Owner, State};
+use crate::domain::note;
 use crate::domain::precedence::Moved;
 use crate::engine::{
     allocated::Allocated, caller::Caller, context::RequestContext, engine::Engine, fate::Known,
@@ -195,9 +196,7 @@ impl Terms {
             let gate_for_udp = can_stay_beneath(&lease.addresses);
             lease.handover = handover.for_protocol(lease.protocol, gate_for_udp);
         }
-        if !self.labels.is_empty() {
-            lease.labels = self.labels;
-        }
+        lease.labels = note::relabelled(&lease.labels, self.labels);
         if self.prefers {
             lease.moved = self.moved;
         }

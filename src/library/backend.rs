@@ -19,7 +19,8 @@ use crate::answers::exclusions::{
     ExcludePorts, IncludePorts, ListExclusions, RangeAnswer, RangeQuery, RangeRequest,
 };
 use crate::answers::leases::{
-    LeaseQuery, ListLeases, ReleaseLease, ReleaseQuery, RenewLease, Renewal, ShowLease,
+    LeaseQuery, ListLeases, Note, NoteLease, ReleaseLease, ReleaseQuery, RenewLease, Renewal,
+    ShowLease,
 };
 use crate::answers::listeners::{ListListeners, ListenerQuery};
 use crate::answers::operation::{Answered, Body, Key, PortPath, Query};
@@ -253,6 +254,11 @@ impl Backend {
     ) -> Result<LeaseDocument, Error> {
         let ttl = ttl.map(HumanDuration);
         self.call::<RenewLease>((id, Body(Renewal { ttl }))).await
+    }
+
+    /// Writes a note on a lease; an empty one removes it.
+    pub(crate) async fn note(&self, id: LeaseId, note: String) -> Result<LeaseDocument, Error> {
+        self.call::<NoteLease>((id, Body(Note { note }))).await
     }
 
     /// Leases, occupants and past of a port.

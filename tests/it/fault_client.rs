@@ -36,6 +36,7 @@ fn stopped_service_is_named_with_the_way_out() {
         &["alloc"],
         &["release", "web"],
         &["renew", "web"],
+        &["note", "web", "text"],
         &["url", "web"],
         &["who", "8888"],
         &["explain", "web"],

@@ -66,6 +66,7 @@ mod multi_nic;
 mod names;
 #[cfg(not(feature = "mcp"))]
 mod no_mcp;
+mod note;
 mod openapi;
 mod overview;
 mod owner;

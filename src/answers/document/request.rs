@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use super::{map, row};
 use crate::domain::duration::HumanDuration;
 use crate::domain::lease::{Handover, Name, Scope};
+use crate::domain::note::MAX_NOTE;
 use crate::domain::pool::Strategy;
 use crate::domain::port::{Port, PortSet, Protocols};
 use crate::domain::request::Request;
@@ -294,7 +295,7 @@ fn labels_schema(_: &mut SchemaGenerator) -> Schema {
 
 /// Maximum number of labels, and of characters in a key or a value.
 const MAX_LABELS: usize = 16;
-const MAX_LABEL: usize = 128;
+const MAX_LABEL: usize = MAX_NOTE;
 
 fn check_labels(labels: &BTreeMap<String, String>) -> Result<(), String> {
     let fits = |text: &str| text.chars().count() <= MAX_LABEL;

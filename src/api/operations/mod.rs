@@ -21,6 +21,7 @@ fn all() -> Vec<Served> {
         answered::<leases::ShowLease>(),
         answered::<leases::ReleaseLease>(),
         answered::<leases::RenewLease>(),
+        answered::<leases::NoteLease>(),
         answered::<discovery::PrometheusDiscovery>(),
         answered::<discovery::TraefikDiscovery>(),
         answered::<allocations::ExplainAllocation>(),

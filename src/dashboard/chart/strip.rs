@@ -55,8 +55,15 @@ pub fn begin(now: Timestamp) -> i64 {
 }
 
 impl Strip {
-    /// The week that ends now, of which the time after the first snapshot is known.
-    pub fn of(ours: &[Span], others: &[Visit], watched: Option<i64>, now: Timestamp) -> Self {
+    /// The week that ends now, of which the time after the first snapshot is known; of a port outside
+    /// of all pools its leases alone are.
+    pub fn of(
+        ours: &[Span],
+        others: &[Visit],
+        watched: Option<i64>,
+        in_pool: bool,
+        now: Timestamp,
+    ) -> Self {
         let week = (begin(now), now.as_millisecond());
         let watched = (watched.unwrap_or(week.1).clamp(week.0, week.1), week.1);
         let spans: Vec<Span> = others.iter().map(|(span, _)| *span).collect();
@@ -75,7 +82,11 @@ impl Strip {
                 lane("others", "strip-others", &seen, others),
             ],
             unwatched: place(watched.0, week.0),
-            says: says(&leased, &seen, watched),
+            says: if in_pool {
+                says(&leased, &seen, watched)
+            } else {
+                says_of_leases(&leased, week)
+            },
         }
     }
 }
@@ -99,6 +110,15 @@ fn says(leased: &[Span], seen: &[Span], watched: Span) -> String {
         percent(seconds(&leased), all),
         percent(seconds(&seen), all),
         percent(all - busy, all),
+    )
+}
+
+/// The share of the leases. Other programs are not looked for on ports outside of all pools.
+fn says_of_leases(leased: &[Span], week: Span) -> String {
+    format!(
+        "Leased {} of the last seven days. Snapshots look for other programs on ports of pools only, \
+         and this port is in no pool.",
+        percent(seconds(leased), seconds(&[week])),
     )
 }
 
@@ -180,7 +200,7 @@ mod tests {
         let day = WEEK_MS / 7;
         let ours = [(-day, day), (3 * day, 4 * day)];
         let python = ((0, day), "python3 (uid 1000)".to_owned());
-        let strip = Strip::of(&ours, &[python], Some(-day), now);
+        let strip = Strip::of(&ours, &[python], Some(-day), true, now);
         assert_eq!(strip.unwatched, 0);
         let segments = &strip.lanes[0].segments;
         let places: Vec<(i64, i64)> = segments.iter().map(|one| (one.x, one.width)).collect();
@@ -200,17 +220,29 @@ mod tests {
         let now = Timestamp::from_millisecond(WEEK_MS).unwrap();
         let day = WEEK_MS / 7;
         let ours = [(4 * day, 6 * day)];
-        let strip = Strip::of(&ours, &[], Some(5 * day), now);
+        let strip = Strip::of(&ours, &[], Some(5 * day), true, now);
         assert_eq!(strip.unwatched, LENGTH * 5 / 7);
         assert_eq!(
             strip.says,
             "Leased 50 % of the 2 days since the first snapshot, used by other programs 0 %, free 50 %."
         );
-        let strip = Strip::of(&ours, &[], None, now);
+        let strip = Strip::of(&ours, &[], None, true, now);
         assert_eq!(
             (strip.unwatched, &*strip.says),
             (LENGTH, "No snapshot was taken yet.")
         );
+    }
+
+    #[test]
+    fn port_outside_of_pools_is_not_said_to_be_free() {
+        let now = Timestamp::from_millisecond(WEEK_MS).unwrap();
+        let strip = Strip::of(&[(0, WEEK_MS / 7)], &[], Some(0), false, now);
+        assert!(
+            strip
+                .says
+                .starts_with("Leased 14.3 % of the last seven days. Snapshots")
+        );
+        assert!(!strip.says.contains("free"), "{}", strip.says);
     }
 
     #[test]

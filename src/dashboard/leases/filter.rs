@@ -201,6 +201,10 @@ impl Filter {
             None => (sort, false),
         };
         order::sort(leases, column, descending);
+        if let (true, Some(words)) = (column.is_empty(), self.get("q")) {
+            // The order of the others stays.
+            leases.sort_by_key(|lease| !is_meant(lease, words));
+        }
     }
 
     /// Sorts the leases, and puts those of a group beside each other. Returns the heads of the groups.
@@ -265,6 +269,13 @@ fn is_of(lease: &LeaseDocument, wanted: &str) -> bool {
 fn ends_within(lease: &LeaseDocument, within: HumanDuration, now: Timestamp) -> bool {
     let last = now.saturating_add(within.0).unwrap_or(Timestamp::MAX);
     ends(lease).is_some_and(|end| end <= last)
+}
+
+/// Whether the search text is the lease's name or port.
+fn is_meant(lease: &LeaseDocument, words: &str) -> bool {
+    let name = lease.name.as_ref();
+    name.is_some_and(|name| name.as_str().eq_ignore_ascii_case(words))
+        || lease.port.to_string() == words
 }
 
 fn says(lease: &LeaseDocument, words: &str) -> bool {

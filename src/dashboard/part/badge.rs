@@ -66,6 +66,7 @@ impl Badge {
             EventKind::Degraded | EventKind::Repaired | EventKind::Hint => Tone::Warning,
             EventKind::Reserved
             | EventKind::Renewed
+            | EventKind::Noted
             | EventKind::Ended
             | EventKind::Reloaded
             | EventKind::Interfaces

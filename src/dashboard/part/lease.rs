@@ -13,6 +13,7 @@ use crate::dashboard::frame::Params;
 use crate::domain::address::host_with_port;
 use crate::domain::attempt::printable;
 use crate::domain::lease::{Guard, Handover, State};
+use crate::domain::note::NOTE;
 use crate::domain::port::Protocol;
 
 /// A lease, reduced to what the viewer may see.
@@ -97,14 +98,25 @@ impl LeaseRow {
         self.moved().filter(|note| note.is_displaced)
     }
 
-    /// The first labels as `key=value`, and the number of further ones.
-    pub fn labels(&self) -> (Vec<String>, usize) {
-        let labels = self.lease.labels.iter().take(LABELS);
+    /// The note that its user wrote on it.
+    pub fn note(&self) -> Option<String> {
+        self.lease.labels.get(NOTE).map(|note| printable(note))
+    }
+
+    /// Labels as `key=value`, without the note.
+    pub fn labels(&self) -> Vec<String> {
+        let labels = self.lease.labels.iter();
+        let labels = labels.filter(|(key, _)| *key != NOTE);
         let labels = labels.map(|(key, value)| printable(&format!("{key}={value}")));
-        (
-            labels.collect(),
-            self.lease.labels.len().saturating_sub(LABELS),
-        )
+        labels.collect()
+    }
+
+    /// The first labels, and the number of further ones.
+    pub fn first_labels(&self) -> (Vec<String>, usize) {
+        let mut labels = self.labels();
+        let more = labels.len().saturating_sub(LABELS);
+        labels.truncate(LABELS);
+        (labels, more)
     }
 
     /// The folder that the name belongs to.

@@ -7,6 +7,7 @@ use crate::domain::attempt::{Attempt, printable};
 use crate::domain::event::EventKind;
 use crate::domain::hint::Hint;
 use crate::domain::lease::{AllocationId, Lease, Owner};
+use crate::domain::note::NOTE;
 use crate::domain::outsider::Outsider;
 use crate::domain::port::{PortSet, Protocols};
 use crate::engine::refusal::Refusal;
@@ -59,6 +60,12 @@ impl Journal {
     pub(in crate::engine) fn renewed(&self, lease: &Lease, ttl: Duration) {
         tracing::info!(lease = %lease.id, port = %lease.port, ?ttl, "renewed");
         self.lease(EventKind::Renewed, lease, format!("{ttl:?}"));
+    }
+
+    pub(in crate::engine) fn noted(&self, lease: &Lease) {
+        let note = lease.labels.get(NOTE).map_or("", String::as_str);
+        tracing::info!(lease = %lease.id, port = %lease.port, note = printable(note), "noted");
+        self.lease(EventKind::Noted, lease, note);
     }
 
     pub(in crate::engine) fn active(&self, lease: &Lease, detail: &str) {

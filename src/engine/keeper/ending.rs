@@ -73,7 +73,7 @@ pub(in crate::engine) async fn renew(
     id: LeaseId,
     ttl: Option<Duration>,
 ) -> Result<Arc<Lease>, Refusal> {
-    let lease = engine.leases.of_caller(caller, id)?;
+    let lease = releasable(engine, caller, id)?;
     let Some(ttl) = ttl.or(lease.ttl) else {
         return Err(Refusal::InvalidRequest(
             "this lease has no end to put off: say how long it is to last from now on, such as 2h (ttl)".to_owned(),

@@ -10,6 +10,7 @@ pub(super) mod ending;
 pub(super) mod folder;
 pub(super) mod gate;
 pub(super) mod gone;
+pub(super) mod note;
 pub(super) mod own;
 pub(super) mod record;
 pub(super) mod regain;

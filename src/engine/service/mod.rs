@@ -12,7 +12,7 @@ use super::engine::Engine;
 use super::exclusion::{self, Excluded};
 pub use super::keeper::descriptor::Terms;
 use super::keeper::descriptor::{self, Given};
-use super::keeper::{ending, undoing};
+use super::keeper::{ending, note, undoing};
 use super::queue;
 use super::refusal::Refusal;
 use super::retention::{self, Limits};
@@ -84,6 +84,16 @@ impl Service {
         ttl: Option<Duration>,
     ) -> Result<Arc<Lease>, Refusal> {
         ending::renew(&self.0, caller, id, ttl).await
+    }
+
+    /// Writes a note on a lease, or removes it if the text is blank.
+    pub async fn note(
+        &self,
+        caller: &Caller,
+        id: LeaseId,
+        text: &str,
+    ) -> Result<Arc<Lease>, Refusal> {
+        note::write(&self.0, caller, id, text).await
     }
 
     /// Gives the sockets of a lease to its user, in the order of its addresses.

@@ -319,6 +319,10 @@ fn leases(recorder: &mut Recorder) {
         &json!({"ttl": "2h"}),
     );
     recorder.step(&format!("POST /api/v1/leases/{id}/renew"), &Value::Null);
+    recorder.step(
+        &format!("PUT /api/v1/leases/{id}/note"),
+        &json!({"note": "for the demo on Friday"}),
+    );
     recorder.step(&format!("DELETE /api/v1/leases/{id}"), &Value::Null);
     recorder.step(&format!("DELETE /api/v1/leases/{id}"), &Value::Null);
     recorder.get(&format!("/api/v1/leases/{id}"));

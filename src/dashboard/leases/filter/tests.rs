@@ -42,10 +42,27 @@ fn each_condition_filters_rows() {
     assert_eq!(ports("q=WEB"), [20_000]);
     assert_eq!(ports("state=lost"), [20_001]);
     assert_eq!(ports("q=20002"), [20_002]);
+    assert_eq!(ports("q=2000"), [20_001, 20_002, 20_000]);
+    assert_eq!(ports("q=web"), [20_000]);
     assert_eq!(ports("pid=1"), [0; 0]);
     assert_eq!(ports("ends=10m"), [20_002]);
     assert_eq!(ports("ends=1h"), [20_001, 20_002]);
     assert_eq!(ports("ends=9m"), [0; 0]);
+}
+
+#[test]
+fn lease_that_is_meant_comes_before_those_that_say_so() {
+    let filter = Filter::of(&Params::parse("q=Web")).unwrap();
+    let mut found = documents();
+    let of_web = found.iter_mut().find(|lease| lease.name.is_none());
+    of_web.unwrap().name = Some("web-old".parse().unwrap());
+    found.retain(|lease| filter.matches(lease, Timestamp::UNIX_EPOCH));
+    filter.sort(&mut found);
+    let names: Vec<&str> = found
+        .iter()
+        .map(|lease| lease.name.as_ref().unwrap().as_str())
+        .collect();
+    assert_eq!(names, ["web", "web-old"]);
 }
 
 #[test]
