@@ -309,6 +309,13 @@
     if (!paused) settle();
   };
 
+  // Tells the block under the pointer or in focus at once; its tooltip comes late, and not on touch.
+  function tellBlock(event) {
+    const says = event.target.closest?.(".map a")?.querySelector("title")?.textContent;
+    const line = document.getElementById("pointed");
+    if (line && says) line.textContent = says;
+  }
+
   document.addEventListener("DOMContentLoaded", () => {
     applyTheme();
     applyView();
@@ -323,6 +330,7 @@
       else if (button.classList.contains("updates")) show(button);
     });
     document.addEventListener("change", (event) => { onTick(event); onChoice(event); onView(event); });
+    for (const kind of ["pointerover", "focusin"]) document.addEventListener(kind, tellBlock);
     document.addEventListener("formdata", dropEmpty);
     document.addEventListener("pointerdown", (event) => { pointed = event.target.closest("select"); });
     tellChosen();

@@ -1,6 +1,8 @@
-//! `/map`: every port at once, in 1,024 blocks of 64, with the values that decide a choice.
+//! `/map`: ports in blocks of 64, those of pools or all 1,024, with the values that decide a choice.
 
 mod block;
+mod drawing;
+mod excluded;
 mod level;
 mod view;
 
@@ -12,6 +14,8 @@ use jiff::Timestamp;
 use strum::VariantArray;
 
 use self::block::{BlockView, Cell, Run, ports_of, runs};
+use self::drawing::Drawing;
+use self::excluded::Excluded;
 use self::level::{LEVELS, Layer, counts};
 use self::view::{BLOCKS, View};
 use super::errors::PageError;
@@ -45,11 +49,12 @@ pub(super) struct MapPage {
     legend: Vec<LegendRow>,
     /// Begin of the address of each block, before its number.
     prefix: String,
-    cells: Vec<Cell>,
+    drawing: Drawing,
     runs: Vec<Run>,
     /// "500 of 1,024" if the table is cut.
     cut: Option<String>,
     block: Option<BlockView>,
+    excluded: Vec<Excluded>,
 }
 
 /// A level in the legend, with the numbers of blocks and ports on it.
@@ -83,6 +88,7 @@ pub(super) async fn show(
     });
     Ok(Page(MapPage {
         interfaces: interfaces(&face, &params),
+        excluded: excluded::rows(face.service.exclusions().iter()),
         block,
         frame,
         ..MapPage::of(view, &survey)
@@ -112,10 +118,10 @@ impl MapPage {
         let cells: Vec<Cell> = (0..BLOCKS)
             .map(|block| Cell::of(&view, block, survey))
             .collect();
-        let (cells, mut runs) = if view.as_table {
-            (Vec::new(), runs(&cells, &view))
+        let (drawing, mut runs) = if view.as_table {
+            (Drawing::default(), runs(&cells, &view))
         } else {
-            (cells, Vec::new())
+            (Drawing::of(&view, cells, survey), Vec::new())
         };
         let cut = runs.len() > ROWS;
         let cut = cut.then(|| format!("{ROWS} of {}", grouped(runs.len())));
@@ -131,7 +137,8 @@ impl MapPage {
             legend: legend(&view, survey),
             prefix: view.prefix(),
             block: None,
-            cells,
+            excluded: Vec::new(),
+            drawing,
             runs,
             cut,
             view,

@@ -24,6 +24,8 @@ pub(super) struct Story {
     pub(super) events: Vec<Event>,
     /// "12 earlier events" if there are more.
     pub(super) cut: Option<String>,
+    /// Whether the lease is older than the journal, which begins with the service.
+    pub(super) is_older: bool,
 }
 
 impl Story {
@@ -38,7 +40,10 @@ impl Story {
         } else {
             Vec::new()
         };
-        Self::of(lease, shown.collect(), late)
+        Self {
+            is_older: lease.granted_at.as_millisecond() < face.service.journal().run(),
+            ..Self::of(lease, shown.collect(), late)
+        }
     }
 
     fn of(lease: &LeaseDocument, mut events: Vec<Event>, late: Vec<LateRecord>) -> Self {
@@ -63,6 +68,7 @@ impl Story {
         Self {
             events,
             cut: (cut > 0).then(|| counted(cut, "earlier event")),
+            is_older: false,
         }
     }
 

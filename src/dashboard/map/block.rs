@@ -12,22 +12,11 @@ use crate::domain::lease::Lease;
 use crate::domain::words::{counted, grouped};
 use crate::engine::survey::{BLOCK, PortView, Survey};
 
-/// Number of blocks in a row of the drawing.
-const COLUMNS: u16 = 32;
-
-/// Side of a block in the drawing.
-const SIDE: u16 = 20;
-
 /// The first and the last port of a block. There is no port 0.
 pub(super) const fn bounds(block: u16) -> (u16, u16) {
     let first = block * BLOCK;
     let last = first + (BLOCK - 1);
     (if first == 0 { 1 } else { first }, last)
-}
-
-/// Place of a block in the drawing.
-pub(super) const fn place(block: u16) -> (u16, u16) {
-    (block % COLUMNS * SIDE, block / COLUMNS * SIDE)
 }
 
 pub(super) fn ports_of(survey: &Survey, block: u16) -> &[PortView] {
@@ -70,6 +59,9 @@ pub(super) struct Cell {
     /// The value of the block in words.
     pub(super) title: String,
     pub(super) shown: bool,
+    /// Place in the drawing.
+    pub(super) x: u16,
+    pub(super) y: u16,
 }
 
 impl Cell {
@@ -81,6 +73,8 @@ impl Cell {
             title: says(view.layer, ports, survey.at),
             level,
             shown: view.shows(level),
+            x: 0,
+            y: 0,
         }
     }
 
@@ -90,14 +84,6 @@ impl Cell {
 
     pub(super) const fn last(&self) -> u16 {
         bounds(self.block).1
-    }
-
-    pub(super) const fn x(&self) -> u16 {
-        place(self.block).0
-    }
-
-    pub(super) const fn y(&self) -> u16 {
-        place(self.block).1
     }
 }
 
@@ -152,8 +138,6 @@ impl Run {
 pub(super) struct BlockView {
     pub(super) first: u16,
     pub(super) last: u16,
-    pub(super) x: u16,
-    pub(super) y: u16,
     pub(super) says: String,
     pub(super) before: Option<String>,
     pub(super) after: Option<String>,
@@ -177,7 +161,6 @@ impl BlockView {
     ) -> Self {
         let ports = ports_of(survey, block);
         let (first, last) = bounds(block);
-        let (x, y) = place(block);
         let cell = |(number, port): (u16, &PortView)| {
             let on_it = leases.iter().find(|lease| lease.port.get() == number);
             PortCell {
@@ -191,8 +174,6 @@ impl BlockView {
         Self {
             first,
             last,
-            x,
-            y,
             says: says(view.layer, ports, survey.at),
             before: before.map(|block| view.of_block(block)),
             after: after.map(|block| view.of_block(block)),

@@ -1,4 +1,4 @@
-use super::block::{bounds, place};
+use super::block::bounds;
 use super::*;
 use crate::domain::address::{AddressGroup, BindAddress, Family};
 use crate::engine::survey::{PortView, Standing};
@@ -35,15 +35,72 @@ fn blocks_cover_every_port_once() {
         .map(|block| u32::from(bounds(block).1 - bounds(block).0) + 1)
         .sum();
     assert_eq!(ports, 65_535);
-    assert_eq!(place(0), (0, 0));
-    assert_eq!(place(33), (20, 20));
-    assert_eq!(place(BLOCKS - 1), (620, 620));
     assert_eq!(ports_of(&survey(|_, _| ()), 0).len(), 63);
+}
+
+/// Places of the blocks of a drawing, by their first ports.
+fn places(query: &str, survey: &Survey) -> Vec<(u16, u16, u16)> {
+    let drawing = MapPage::of(view(query), survey).drawing;
+    let place = |cell: &Cell| (cell.first(), cell.x, cell.y);
+    drawing.cells.iter().map(place).collect()
+}
+
+#[test]
+fn map_begins_with_the_pools() {
+    let survey = survey(|number, port| {
+        let pools = [8_888..8_988, 20_000..21_200];
+        if !pools.iter().any(|ports| ports.contains(&number)) {
+            (port.standing, port.in_pool) = (Standing::Outside, false);
+        }
+        if number == 40_000 {
+            port.standing = Standing::Contested;
+        }
+    });
+    let of_pools = places("", &survey);
+    assert_eq!(
+        of_pools[..3],
+        [(8_832, 0, 0), (8_896, 20, 0), (8_960, 40, 0)]
+    );
+    assert_eq!(
+        of_pools[3],
+        (19_968, 0, 20),
+        "another pool has a row of its own"
+    );
+    assert_eq!(of_pools[19], (20_992, 0, 40), "the row is full");
+    assert_eq!(
+        *of_pools.last().unwrap(),
+        (40_000, 0, 60),
+        "a lost lease is shown"
+    );
+    let page = MapPage::of(view(""), &survey);
+    let labels: Vec<u16> = page
+        .drawing
+        .labels
+        .iter()
+        .map(|(first, _)| *first)
+        .collect();
+    assert_eq!(labels, [8_832, 19_968, 20_992, 40_000]);
+    for whole in ["all=1", "only=0"] {
+        let all = places(whole, &survey);
+        assert_eq!((all[33], all.len()), ((2_112, 20, 20), 1_024), "{whole}");
+    }
+    let labels = MapPage::of(view("all=1"), &survey).drawing.labels;
+    assert_eq!((labels.len(), labels[1]), (8, (8_192, 94)));
+}
+
+#[test]
+fn map_without_a_pool_tells_the_way_to_all_ports() {
+    let survey = survey(|_, port| (port.standing, port.in_pool) = (Standing::Outside, false));
+    let text = MapPage::of(view(""), &survey).render().unwrap();
+    assert!(
+        text.contains("No pool has a port here") && text.contains("?all=1"),
+        "{text}"
+    );
 }
 
 #[test]
 fn address_has_the_view_and_nothing_else() {
-    let all = "protocol=udp&interface=lo&layer=cost&only=3&as=table&block=7";
+    let all = "protocol=udp&interface=lo&layer=cost&only=3&as=table&all=1&block=7";
     assert_eq!(view(all).params().query(), format!("?{all}"));
     let wrong = "protocol=sctp&layer=x&only=6&as=&block=1024&junk=1&said=x";
     assert_eq!(view(wrong).params().query(), "");

@@ -20,6 +20,8 @@ pub(super) struct View {
     /// The only level shown; `None` for all of them.
     pub(super) only: Option<usize>,
     pub(super) as_table: bool,
+    /// Whether the drawing has blocks outside of all pools too.
+    pub(super) all: bool,
     /// The chosen block.
     pub(super) block: Option<u16>,
     /// The port by which the block was chosen.
@@ -41,6 +43,7 @@ impl View {
             layer: layer.unwrap_or_default(),
             only: only.filter(|level| *level < LEVELS),
             as_table: word("as", "table"),
+            all: word("all", "1"),
             block: of_port.or(number("block")).filter(|block| *block < BLOCKS),
             port,
         }
@@ -75,6 +78,7 @@ impl View {
             ("layer", layer),
             ("only", only.as_deref()),
             ("as", self.as_table.then_some("table")),
+            ("all", self.all.then_some("1")),
             ("block", block.as_deref()),
         ];
         let said = said.into_iter();
@@ -94,6 +98,17 @@ impl View {
     pub(super) fn other_form(&self) -> String {
         let form = if self.as_table { "" } else { "table" };
         self.params().with("as", form).link("/map")
+    }
+
+    /// This map with all blocks, or with those of pools if it has all.
+    pub(super) fn other_extent(&self) -> String {
+        let all = if self.all { "" } else { "1" };
+        self.params().with("all", all).link("/map")
+    }
+
+    /// Whether the drawing has every block: the lowest level is mostly outside of the pools.
+    pub(super) fn is_whole(&self) -> bool {
+        self.all || self.only == Some(0)
     }
 
     /// This map with the blocks of one level, or with all blocks if it shows those already.

@@ -63,7 +63,8 @@ impl Journal {
         }
     }
 
-    /// Identifies this run of the service: event numbers of another run mean nothing in this one.
+    /// Identifies this run of the service: event numbers of another run mean nothing in this one. It is
+    /// the time of the start, in milliseconds since 1970.
     pub const fn run(&self) -> i64 {
         self.run
     }
