@@ -34,6 +34,7 @@ mod tests_support;
 mod trying;
 mod undoing;
 
+use actix_web::middleware::Compress;
 use actix_web::web::{FormConfig, ServiceConfig, get, head, post};
 use actix_web::{FromRequest, Handler, Resource, Responder};
 
@@ -68,9 +69,10 @@ pub fn routes(config: &mut ServiceConfig) {
         .service(page("/attempts", READING, attempts::show))
         .service(page("/conflicts", READING, conflicts::show))
         .service(page("/allocations/{id}", READING, allocation::show))
-        .service(page("/api", READING, api::show))
+        // These are long, and hold no text of a user: with one, its compressed length could tell of the rest.
+        .service(page("/api", READING, api::show).wrap(Compress::default()))
+        .service(page("/static/{file}", READING, assets::serve).wrap(Compress::default()))
         .service(page("/errors/{code}", READING, errors::show))
-        .service(page("/static/{file}", READING, assets::serve))
         .configure(ports)
         .configure(leases_and_logins);
 }

@@ -326,6 +326,10 @@ for (const width of [360, 390, 700, 768, 1024, 1280]) {
       const [tools, menu, both] = lines;
       check(tools < 6 && menu < 6 && (width < 1241 || both < 6), `the header of ${name} breaks at ${width}: ${lines}`);
     }
+    // Forms that only a user has fit a phone too.
+    await page.setViewportSize({ width: 390, height: 844 });
+    const over = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+    check(over <= 0, `${name} is ${over} pixels wider than a phone after a login`);
   }
   const lease = (await api("POST", "/api/v1/leases", { name: "to-be-released" })).leases[0];
   await go(page, `/leases/${lease.id}`);

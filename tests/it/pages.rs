@@ -333,6 +333,29 @@ fn last_free_port_is_shown_beside_busy_ones() {
 }
 
 #[test]
+fn long_pages_without_texts_of_users_are_compressed() {
+    let place = Place::with_ports(1);
+    let server = place.serve();
+    let is_packed = |path: &str| {
+        let answer = server.web("HEAD", path, &[("Accept-Encoding", "gzip")]);
+        assert_eq!(answer.status, 200, "{path}");
+        let head = answer.head.to_lowercase();
+        assert!(
+            server.web("GET", path, &[]).body.contains("portbook"),
+            "{path}"
+        );
+        head.contains("content-encoding: gzip")
+    };
+    for path in ["/api", "/static/portbook.css", "/static/portbook.js"] {
+        assert!(is_packed(path), "{path}");
+    }
+    // The length of a compressed text tells of what it repeats.
+    for path in ["/", "/leases", "/map"] {
+        assert!(!is_packed(path), "{path}");
+    }
+}
+
+#[test]
 fn the_map_says_what_it_calls_leased() {
     let place = Place::with_ports(1);
     let server = place.serve();
