@@ -1,0 +1,7 @@
+//! Stands in for the fleet in builds without the feature `fleet`. Settings that name an engine are
+//! refused there, so nothing has to run.
+
+use crate::engine::service::Service;
+
+/// Does nothing.
+pub async fn run(_: Service) {}
