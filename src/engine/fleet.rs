@@ -52,6 +52,7 @@ pub struct FleetDesk {
     status: Guarded<Arc<FleetStatus>>,
     /// `None` if no session loop runs.
     requests: Guarded<Option<mpsc::Sender<FleetRequest>>>,
+    is_leaving: watch::Sender<bool>,
 }
 
 impl FleetDesk {
@@ -82,6 +83,18 @@ impl FleetDesk {
         let (reply, answer) = oneshot::channel();
         self.send(FleetRequest::Leave { reply }).await?;
         answer.await.unwrap_or(Err(FleetSilence::Off))
+    }
+
+    /// Has requests that wait for a change answer at once, or wait again: a service that ends or is taken
+    /// over waits for its answers.
+    pub fn leave_waiting(&self, is_leaving: bool) {
+        self.is_leaving.send_replace(is_leaving);
+    }
+
+    /// Waits until requests are not to wait any more.
+    pub async fn left(&self) {
+        // The sender lives as long as `self`.
+        drop(self.is_leaving.subscribe().wait_for(|is| *is).await);
     }
 
     async fn send(&self, request: FleetRequest) -> Result<(), FleetSilence> {

@@ -76,8 +76,13 @@ impl Etcd {
                 Ok(Err(error)) => told(&error),
                 Err(_) => EngineError::Unknown("nothing came within a second".into()),
             };
-            let is_done_nowhere = matches!(failure, EngineError::Away(_));
-            if !is_done_nowhere && !(again && failure.may_pass()) {
+            let may_go_on = match failure {
+                // Done nowhere.
+                EngineError::Away(_) => true,
+                EngineError::Unknown(_) => again,
+                _ => false,
+            };
+            if !may_go_on {
                 break;
             }
         }

@@ -84,20 +84,23 @@ fn causes<'e>(error: &'e (dyn StdError + 'static)) -> Vec<&'e (dyn StdError + 's
     causes
 }
 
-/// The message with its causes, printable and not endless.
+/// The message with its causes, each once, printable and not endless.
 fn text(error: &Error) -> String {
-    let mut parts: Vec<String> = match error {
+    let told: Vec<String> = match error {
         Error::GRpcStatus(status) => {
             let below = causes(status).into_iter().skip(1).map(ToString::to_string);
-            std::iter::once(status.message().to_owned())
-                .chain(below)
-                .collect()
+            let first = std::iter::once(status.message().to_owned());
+            first.chain(below).collect()
         }
-        Error::TransportError(transport) => {
-            causes(transport).iter().map(ToString::to_string).collect()
-        }
+        Error::TransportError(error) => causes(error).iter().map(ToString::to_string).collect(),
         other => vec![other.to_string()],
     };
-    parts.dedup();
-    printable(&parts.join(": ")).chars().take(LONGEST).collect()
+    let mut parts: Vec<String> = Vec::new();
+    for part in told {
+        if !part.is_empty() && !parts.contains(&part) {
+            parts.push(part);
+        }
+    }
+    let text = printable(&parts.join(": "));
+    text.chars().take(LONGEST).collect()
 }
