@@ -96,6 +96,11 @@ pub(crate) mod dashboard;
 pub mod domain;
 pub(crate) mod engine;
 pub(crate) mod files;
+#[cfg(feature = "fleet")]
+pub(crate) mod fleet;
+#[cfg(not(feature = "fleet"))]
+#[path = "fleet/absent.rs"]
+pub(crate) mod fleet;
 pub(crate) mod host;
 pub(crate) mod library;
 pub(crate) mod protocol;

@@ -99,7 +99,7 @@ fn target((lease, name): (&LeaseDocument, &Name)) -> PrometheusTarget {
 }
 
 /// A key as Prometheus takes it: letters, digits and `_`.
-fn folded(key: &str) -> String {
+pub fn folded(key: &str) -> String {
     let fold = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
     key.chars().map(fold).collect()
 }

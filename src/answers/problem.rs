@@ -88,6 +88,10 @@ codes! {
         "Nothing is granted that cannot be recorded. Look at the disk and the log, then try again."
     HostError "host_error" 503 "Host error"
         "The detail names what the kernel refused. Free memory or descriptors, raise the limits of the service (LimitNOFILE, MemoryMax), or allow what its sandbox forbids (AF_NETLINK, /proc); then try again."
+    FleetOff "fleet_off" 409 "No fleet"
+        "`portbook fleet join` enters a fleet, in a build with the feature `fleet`. A service has to run."
+    FleetAway "fleet_away" 503 "Fleet away"
+        "Everything on this host goes on without its fleet. `portbook fleet status` says why the engine does not answer."
     NoService "no_service" 503 "No service"
         "Start one with `portbook serve`. A service answers this only if it ends while a request waits for a port: ask again, another one may have taken over. Commands with --wait do so by themselves."
     Failed "failed" 500 "Command failed"
@@ -106,7 +110,7 @@ impl Code {
     pub const fn exit_code(self) -> u8 {
         match self {
             Self::InvalidRequest | Self::NoSuchPool | Self::TooLarge => 2,
-            Self::NoService => 3,
+            Self::NoService | Self::FleetAway => 3,
             _ => 1,
         }
     }

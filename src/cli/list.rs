@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::table::table;
 use super::{
-    Failure, Global, advice, complete, folder, note, number, print, print_json, with_backend,
+    Failure, Global, advice, complete, fleet, folder, note, number, print, print_json, with_backend,
 };
 use crate::answers::discovery::{PrometheusTargets, TraefikConfiguration, caddyfile};
 use crate::answers::document::{LeaseDocument, VERSION};
@@ -57,6 +57,9 @@ pub struct ListArgs {
     /// or a Caddyfile: web.localhost is lease web, web.TREE.localhost that of a folder.
     #[arg(long, value_name = "FORMAT", conflicts_with = "json")]
     format: Option<Format>,
+    /// List the published names of all hosts of the fleet.
+    #[arg(long, conflicts_with_all = ["all", "name", "pool", "state", "label", "sort", "limit"])]
+    fleet: bool,
 }
 
 /// Formats of programs that look for services.
@@ -75,6 +78,9 @@ fn states() -> PossibleValuesParser {
 }
 
 pub(super) async fn run(global: &Global, args: &ListArgs) -> Result<(), Failure> {
+    if args.fleet {
+        return of_fleet(global, args.format).await;
+    }
     let loaded = global.load()?;
     let (leases, more) = with_backend(&loaded, async |backend| find(backend, args).await).await?;
     if global.json {
@@ -98,6 +104,16 @@ pub(super) async fn run(global: &Global, args: &ListArgs) -> Result<(), Failure>
         note(&format!("the first {shown}; without --limit all are shown"));
     }
     Ok(())
+}
+
+async fn of_fleet(global: &Global, format: Option<Format>) -> Result<(), Failure> {
+    match format {
+        None => fleet::list(global, false).await,
+        Some(Format::Prometheus) => fleet::list(global, true).await,
+        Some(Format::Traefik | Format::Caddy) => Err(Failure::usage(
+            "the names of a fleet are written for Prometheus alone: those of Traefik and Caddy are below localhost",
+        )),
+    }
 }
 
 /// Table of these leases.

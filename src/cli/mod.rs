@@ -13,6 +13,11 @@ mod exclude;
 mod explain;
 mod failure;
 mod file;
+#[cfg(feature = "fleet")]
+mod fleet;
+#[cfg(not(feature = "fleet"))]
+#[path = "no_fleet.rs"]
+mod fleet;
 mod folder;
 mod format;
 mod help;
@@ -147,6 +152,8 @@ enum Command {
     List(list::ListArgs),
     /// Print the address of a service, or open it in a browser.
     Url(url::UrlArgs),
+    /// Find the hosts and ports of a name in the fleet.
+    Resolve(fleet::ResolveArgs),
     /// Give leases back, by id, port or name.
     Release(release::ReleaseArgs),
     /// Make a lease last longer.
@@ -181,6 +188,8 @@ enum Command {
     Serve(serve::ServeArgs),
     /// Open the console in a browser, logged in.
     Dashboard(dashboard::DashboardArgs),
+    /// Look at the fleet of hosts, join it or leave it.
+    Fleet(fleet::FleetArgs),
     /// Serve coding agents over stdin and stdout (Model Context Protocol).
     Mcp(mcp::McpArgs),
     /// Run the service in place of the port server that test runners know.
@@ -268,6 +277,8 @@ impl Line<Command> {
             Command::Env(args) => block_on(env::run(&global, &args))?,
             Command::List(args) => block_on(list::run(&global, &args))?,
             Command::Url(args) => block_on(url::run(&global, &args))?,
+            Command::Resolve(args) => block_on(fleet::resolve(&global, &args))?,
+            Command::Fleet(args) => block_on(fleet::run(&global, &args))?,
             Command::Release(args) => release::run(&global, &args)?,
             Command::Renew(args) => renew::run(&global, &args)?,
             Command::Note(args) => note::run(&global, &args)?,

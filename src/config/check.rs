@@ -32,6 +32,7 @@ pub(super) fn among_themselves(settings: &Settings, provenance: &Provenance) -> 
         let pool = &settings.portserver.pool;
         findings.extend(pool_of("portserver.pool", pool, settings, provenance));
     }
+    findings.extend(fleet(settings, provenance));
     findings.extend(overlaps(settings, provenance));
     findings
 }
@@ -71,6 +72,39 @@ pub fn against_host(
         }
     }
     findings
+}
+
+/// Checks that this build has a fleet, and that a certificate comes with its key.
+fn fleet(settings: &Settings, provenance: &Provenance) -> Option<Finding> {
+    let fleet = &settings.fleet;
+    if fleet.engine.is_empty() {
+        return None;
+    }
+    if !cfg!(feature = "fleet") {
+        let problem = Problem::new(
+            "this portbook was built without the feature `fleet`",
+            "build it with `cargo build --release --features fleet`, or take the setting out",
+        );
+        return Some(error(provenance, "fleet.engine", problem));
+    }
+    let has_tls = fleet.engine.iter().any(|one| one.starts_with("https://"));
+    if has_tls && fleet.ca.is_none() {
+        let problem = Problem::new(
+            "nothing says which certificate of etcd is the right one",
+            "set fleet.ca to the file of the authority that signed it",
+        );
+        return Some(error(provenance, "fleet.engine", problem));
+    }
+    let (key, missing) = match (&fleet.certificate, &fleet.key) {
+        (Some(_), None) => ("fleet.certificate", "key"),
+        (None, Some(_)) => ("fleet.key", "certificate"),
+        _ => return None,
+    };
+    let problem = Problem::new(
+        format!("etcd takes a certificate and its key together, and there is no {missing}"),
+        format!("set fleet.{missing} as well"),
+    );
+    Some(error(provenance, key, problem))
 }
 
 fn pool_alone(pool: &Pool, provenance: &Provenance) -> Option<Finding> {

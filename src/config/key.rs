@@ -3,12 +3,13 @@
 use std::fmt;
 
 /// Tables at the top of a configuration.
-pub const TABLES: [&str; 8] = [
+pub const TABLES: [&str; 9] = [
     "pools",
     "interfaces",
     "console",
     "client",
     "portserver",
+    "fleet",
     "store",
     "history",
     "telemetry",

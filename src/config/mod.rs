@@ -20,6 +20,7 @@ mod provenance;
 mod read;
 mod reader;
 mod rule;
+mod rule_fleet;
 mod service;
 mod sources;
 mod strange;
@@ -34,10 +35,12 @@ mod wishes;
 
 pub use check::{against_host, shared_with_outgoing};
 pub use finding::{ConfigError, Finding, Severity};
-pub use model::{InterfaceRule, Settings, Telemetry};
+pub use model::{Fleet, InterfaceRule, Settings, Telemetry};
 pub use pool::Pool;
 pub use project::{Project, project, read as read_project};
 pub use provenance::{DEFAULT, Provenance, Setting};
+#[cfg(feature = "fleet")]
+pub use rule_fleet::engine_address;
 pub use service::Service;
 pub use sources::{Flags, Sources};
 pub use template::template;

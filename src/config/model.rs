@@ -9,10 +9,12 @@ use std::time::Duration;
 
 use super::pool::Pool;
 use super::rule::{
-    host_names, http_base, labels, listenable, log_filter, loopback, not_empty, not_zero, share,
-    trace_url,
+    absolute, host_names, http_base, labels, listenable, log_filter, loopback, not_empty, not_zero,
+    share, trace_url,
 };
+use super::rule_fleet::{engine_addresses, key_prefix, session_time};
 use super::table::settings;
+use crate::domain::fleet::{HostName, Publish};
 use crate::domain::local::LocalAddress;
 use crate::domain::pool::{CONSOLE_POOL, PORTSERVER_POOL};
 use crate::domain::port::PortSet;
@@ -28,6 +30,7 @@ pub struct Settings {
     pub console: Console,
     pub client: Client,
     pub portserver: Portserver,
+    pub fleet: Fleet,
     /// Directory of the database, the token and the file with the console's URL.
     pub data_dir: PathBuf,
     /// API socket.
@@ -89,6 +92,32 @@ settings! {
         address: Option<LocalAddress> = None, example "\"@unittest-portserver\"";
         /// Pool that its ports come from. Its own has 15000-24999; change them in [pools.portserver].
         pool: String = PORTSERVER_POOL.to_owned();
+    }
+}
+
+settings! {
+    /// A fleet: several hosts that find each other's names, over etcd. It needs a portbook that was built
+    /// with the feature `fleet`, and begins at the next start. No local request waits for etcd.
+    pub struct Fleet {
+        /// Addresses of etcd, such as https://etcd-1:2379. Plain http:// is for loopback alone. There is
+        /// no fleet unless it is set.
+        engine: Vec<String> = Vec::new(), rule engine_addresses;
+        /// Name of this host in the fleet. The machine's own name unless set.
+        host: Option<HostName> = None, example "\"build-1\"";
+        /// Certificate of the authority that signed those of etcd, a PEM file.
+        ca: Option<PathBuf> = None, rule absolute, example "\"/etc/portbook/fleet/ca.pem\"";
+        /// Certificate of this host, a PEM file, whose common name etcd takes for the user.
+        certificate: Option<PathBuf> = None, rule absolute, example "\"/etc/portbook/fleet/host.pem\"";
+        /// Key of that certificate, a PEM file with mode 0600.
+        key: Option<PathBuf> = None, rule absolute, example "\"/etc/portbook/fleet/host.key\"";
+        /// Beginning of all keys in etcd, one for each fleet.
+        prefix: String = "/portbook/v1/".to_owned(), rule key_prefix;
+        /// Time after which a host that is silent is no longer live, from 2s to 1h.
+        session: Duration = Duration::from_secs(30), rule session_time;
+        /// Leases that others may find: "named", "all" or "nothing".
+        publish: Publish = Publish::Named;
+        /// Address of this host that others are told. All of its own ones unless set.
+        address: Option<IpAddr> = None, example "\"192.0.2.7\"";
     }
 }
 

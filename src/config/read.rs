@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::finding::Problem;
 use super::model::{
-    Client, Console, History, InterfaceRule, Portserver, Settings, Store, Telemetry,
+    Client, Console, Fleet, History, InterfaceRule, Portserver, Settings, Store, Telemetry,
 };
 use super::place::Places;
 use super::pool::{BUILT_IN_POOLS, Pool, has_ports};
@@ -34,6 +34,7 @@ pub(super) fn settings(
         console: Console::read(&mut reader.section(["console"])),
         client: Client::read(&mut reader.section(["client"])),
         portserver: Portserver::read(&mut reader.section(["portserver"])),
+        fleet: Fleet::read(&mut reader.section(["fleet"])),
         pools: pools(reader),
         interfaces: interfaces(reader),
         store: Store::read(&mut reader.section(["store"])),

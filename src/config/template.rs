@@ -1,7 +1,7 @@
 //! The file that `portbook config init` writes: every setting with its default and its explanation.
 
 use super::layers::Layers;
-use super::model::{Client, Console, History, InterfaceRule, Portserver, Store, Telemetry};
+use super::model::{Client, Console, Fleet, History, InterfaceRule, Portserver, Store, Telemetry};
 use super::place::Places;
 use super::pool::Pool;
 use super::provenance::Provenance;
@@ -56,7 +56,7 @@ const fn table<T: Explained>(name: &'static str) -> Table {
 }
 
 /// The tables, in the order of the file.
-const TABLES: [Table; 9] = [
+const TABLES: [Table; 10] = [
     table::<Console>("console"),
     table::<Pool>("pools.default"),
     Table {
@@ -66,6 +66,7 @@ const TABLES: [Table; 9] = [
     },
     table::<Client>("client"),
     table::<Portserver>("portserver"),
+    table::<Fleet>("fleet"),
     table::<InterfaceRule>("interfaces.eth0"),
     table::<Store>("store"),
     table::<History>("history"),

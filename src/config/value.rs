@@ -12,6 +12,7 @@ use serde::de::{self, Deserializer, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::domain::duration::{self, HumanDuration};
+use crate::domain::fleet::{HostName, Publish};
 use crate::domain::lease::Handover;
 use crate::domain::local::LocalAddress;
 use crate::domain::pool::Strategy;
@@ -111,6 +112,8 @@ scalars! {
     HumanDuration => duration::EXPECTS,
     Duration as HumanDuration => duration::EXPECTS,
     SocketMode => SOCKET_MODES,
+    HostName => "the name of a host, such as \"build-1\"",
+    Publish => "\"named\", \"all\" or \"nothing\"",
     LogFormat => "\"text\" or \"json\"",
 }
 

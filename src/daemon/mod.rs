@@ -177,12 +177,15 @@ impl Daemon {
         };
         let mut tasks = chores::start(&service);
         tasks.push(actix_web::rt::spawn(record.keep()));
+        let fleet = start::fleet(&service)?;
         let (doors, files) = (&self.entrance.doors, &self.entrance.files);
         tasks.extend(reopen::start(doors, &self.settings, files));
         tasks.push(tokio::spawn(keep_alive(self.supervisor.clone())));
         let end = obey(&mut self).await;
         tell(self.supervisor.as_ref(), "STOPPING=1");
         tasks.iter().for_each(JoinHandle::abort);
+        // The session outlives the service, which renews it at its next start.
+        drop(fleet);
         portserver::log_statistics(self.entrance.portserver.as_ref());
         match end {
             // Its successor has the record, and all files.

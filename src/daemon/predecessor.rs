@@ -82,6 +82,7 @@ async fn prepare(daemon: &Daemon) -> io::Result<Paused> {
     let service = &daemon.state.service;
     daemon.entrance.doors.traffic().leave(true);
     daemon.entrance.doors.shut().await;
+    service.fleet().leave_waiting(true);
     if timeout(GRACE, service.stop_line()).await.is_err() {
         tracing::warn!("a search takes too long; its request ends with this service");
     }
@@ -102,6 +103,7 @@ async fn prepare(daemon: &Daemon) -> io::Result<Paused> {
 /// Waits for the end of the successor, and answers again.
 async fn go_on(daemon: &mut Daemon, successor: Link, left: Left) {
     let service = daemon.state.service.clone();
+    service.fleet().leave_waiting(false);
     if let Some(paused) = left.paused.filter(|_| left.record) {
         if let Err(error) = successor.end_other().await {
             tracing::error!(%error, "the service that wanted to take over failed and lives on; it may write to the record");

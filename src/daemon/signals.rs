@@ -62,6 +62,7 @@ pub(super) async fn obey(daemon: &mut Daemon) -> End {
     }
     daemon.state.service.end_line();
     daemon.state.service.journal().close();
+    daemon.state.service.fleet().leave_waiting(true);
     daemon.entrance.doors.close().await;
     daemon.entrance.workers.end_connections();
     let closed = tokio::time::timeout(GRACE, daemon.entrance.doors.traffic().closed());

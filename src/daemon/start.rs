@@ -14,6 +14,7 @@ use crate::access::{ConsoleAuth, Token};
 use crate::api::AppState;
 use crate::config::{Loaded, Settings};
 use crate::engine::service::{Mode, Service};
+use crate::fleet;
 use crate::host::clock::Clock;
 use crate::host::{hold, process};
 use crate::store::directory::DataDirectory;
@@ -58,6 +59,18 @@ pub(super) async fn engine(
     let _entered = ends.runtime().enter();
     let service = Service::new(Mode::Serving, settings, store, Clock::system(), rng);
     Ok((service, writer))
+}
+
+/// Starts the thread that keeps this host in its fleet. `None` if it is in none. Nothing else of the
+/// service waits for it.
+pub(super) fn fleet(service: &Service) -> Result<Option<OwnThread>, StartError> {
+    if service.settings().fleet.engine.is_empty() {
+        return Ok(None);
+    }
+    let thread = OwnThread::start("portbook-fleet");
+    let thread = thread.map_err(failed("a thread for the fleet"))?;
+    drop(thread.runtime().spawn(fleet::run(service.clone())));
+    Ok(Some(thread))
 }
 
 /// Takes up the leases on record, with the holds among the given sockets, and looks at the ports.

@@ -36,6 +36,12 @@ const PAGES: [(&str, &str); 8] = [
     ("/config", "Configuration"),
 ];
 
+/// Page of the navigation on a host that is in a fleet.
+const FLEET: (&str, &str) = ("/fleet", "Fleet");
+
+/// Place of [`FLEET`] in the navigation: before the status.
+const FLEET_AT: usize = 6;
+
 /// Pages of the navigation that other pages belong to, by the first part of their addresses.
 const SECTIONS: [(&str, &str); 3] = [
     ("/ports", "/map"),
@@ -79,6 +85,8 @@ pub struct Frame {
     pub undo: Option<Offer>,
     /// Text in the search box.
     pub search: String,
+    /// Whether this host is in a fleet.
+    pub has_fleet: bool,
     /// Id of the latest event on the page; the script asks for the events after it.
     pub last_event: String,
 }
@@ -106,6 +114,7 @@ impl Frame {
                 .find_map(|(word, saying)| (Some(*word) == said).then_some((*saying).into())),
             undo: None,
             search: query.get("q").unwrap_or_default().to_owned(),
+            has_fleet: face.is_some_and(|face| face.service.fleet().status().host.is_some()),
             last_event: face
                 .map(|face| latest_id(face.service.journal()))
                 .unwrap_or_default(),
@@ -113,10 +122,14 @@ impl Frame {
     }
 
     /// The navigation.
-    pub fn pages(&self) -> [PageLink; 8] {
+    pub fn pages(&self) -> Vec<PageLink> {
         let path = self.here.split('?').next().unwrap_or_default();
         let section = section(path);
-        PAGES.map(|(href, label)| PageLink {
+        let (before, after) = PAGES.split_at(FLEET_AT);
+        let fleet = self.has_fleet.then_some(FLEET);
+        let pages = before.iter().copied().chain(fleet);
+        let pages = pages.chain(after.iter().copied());
+        let link = |(href, label)| PageLink {
             href,
             label,
             current: match href {
@@ -124,7 +137,8 @@ impl Frame {
                 _ if href == section => Some("true"),
                 _ => None,
             },
-        })
+        };
+        pages.map(link).collect()
     }
 }
 

@@ -14,6 +14,7 @@ mod configuration;
 mod conflicts;
 mod errors;
 mod filters;
+mod fleet;
 mod format;
 mod frame;
 mod interfaces;
@@ -64,6 +65,7 @@ pub fn routes(config: &mut ServiceConfig) {
         .service(page("/map", READING, map::show))
         .service(page("/interfaces", READING, interfaces::show))
         .service(page("/search", READING, search::find))
+        .service(page("/fleet", READING, fleet::show))
         .service(page("/status", READING, status::show))
         .service(page("/config", READING, configuration::show))
         .service(page("/attempts", READING, attempts::show))

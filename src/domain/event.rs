@@ -63,6 +63,8 @@ pub enum EventKind {
     Inherited,
     /// The program of a lease does not do with the port what the lease is for. The detail is advice.
     Hint,
+    /// This host joined its fleet, lost it, or found it again. The detail is the state and the reason.
+    Fleet,
 }
 
 /// Header of a stream of events: the id of the latest event at its beginning.

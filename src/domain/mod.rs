@@ -9,6 +9,7 @@ pub mod duration;
 pub mod event;
 pub mod exclusion;
 pub mod explanation;
+pub mod fleet;
 pub mod health;
 pub mod hint;
 pub mod history;

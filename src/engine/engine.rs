@@ -9,6 +9,7 @@ use std::sync::atomic::AtomicBool;
 use uuid::Uuid;
 
 use super::caller::Mode;
+use super::fleet::FleetDesk;
 use super::heir::Searches;
 use super::journal::Journal;
 use super::keeper::gone::Folders;
@@ -47,6 +48,7 @@ pub(super) struct Engine {
     pub(super) journal: Journal,
     pub(super) leases: Arc<Leases>,
     pub(super) line: Line,
+    pub(super) fleet: FleetDesk,
     pub(super) repairs: Guarded<Repairs>,
     pub(super) folders: Guarded<Folders>,
     /// Last look for programs on other ports than theirs.
@@ -85,6 +87,7 @@ impl Engine {
             journal: Journal::new(clock.clone(), Metrics::new(store.metrics())),
             leases: Arc::new(Leases::new(store.clone(), clock.clone())),
             line: Line::default(),
+            fleet: FleetDesk::default(),
             repairs: Guarded::default(),
             folders: Guarded::default(),
             elsewhere: Guarded::default(),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::config::Pool;
 use crate::domain::health::{Check, Condition};
@@ -11,7 +12,7 @@ use crate::domain::port::PortSet;
 use crate::domain::request::Request;
 use crate::engine::{allocated::Allocated, engine::Engine, health, refusal::Refusal};
 use crate::host::kernel;
-use crate::telemetry::metrics::{Exposition, Now};
+use crate::telemetry::metrics::{Exposition, Fleet, Now};
 
 /// Label of a request whose pool does not exist.
 const NO_STRATEGY: &str = "none";
@@ -61,7 +62,34 @@ fn now(engine: &Arc<Engine>, checks: &[Check]) -> Now {
         open_descriptors: kernel::open_descriptors().unwrap_or(0) as u64,
         snapshot_at: last_look.map(|at| at.as_duration().as_secs_f64()),
         checks: checks.iter().map(measured).collect(),
+        fleet: fleet(engine),
     }
+}
+
+fn fleet(engine: &Arc<Engine>) -> Option<Fleet> {
+    let status = engine.fleet.status();
+    status.host.as_ref()?;
+    let age = |at_ms| {
+        engine
+            .clock
+            .boot()
+            .0
+            .saturating_sub(Duration::from_millis(at_ms))
+    };
+    let commits = status.commits;
+    Some(Fleet {
+        state: status.state.as_str(),
+        renewal_age: status.renewed_boot_ms.map(|at_ms| age(at_ms).as_secs_f64()),
+        names: [
+            ("published", status.published as u64),
+            ("pending", status.pending as u64),
+        ],
+        commits: [
+            ("done", commits.done),
+            ("refused", commits.refused),
+            ("failed", commits.failed),
+        ],
+    })
 }
 
 fn by_pool(engine: &Arc<Engine>, leases: &[Arc<Lease>]) -> Vec<(String, &'static str, u64)> {

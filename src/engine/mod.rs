@@ -19,6 +19,7 @@ mod elsewhere;
 mod engine;
 pub mod exclusion;
 mod fate;
+pub mod fleet;
 mod giveway;
 mod grant;
 mod health;

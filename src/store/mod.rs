@@ -21,6 +21,8 @@ mod explained;
 mod export;
 mod fill;
 mod filter;
+#[cfg(feature = "fleet")]
+mod fleet;
 mod hours;
 mod keeping;
 mod late;
@@ -53,6 +55,8 @@ pub use batch::Batch;
 pub use error::StoreError;
 pub use export::{ExportFilter, ExportRow, ExportTable};
 pub use filter::AttemptFilter;
+#[cfg(feature = "fleet")]
+pub use fleet::FleetRecord;
 pub use hours::{AllocationTotal, HourTotal};
 #[cfg(test)]
 pub use late::LateConflict;

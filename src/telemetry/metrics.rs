@@ -23,7 +23,7 @@ use prometheus_client::registry::{Metric, Registry, Unit};
 
 use self::now::Gauges;
 use super::losses;
-pub use now::Now;
+pub use now::{Fleet, Now};
 pub use portserver::PortserverMetrics;
 pub use store::StoreMetrics;
 

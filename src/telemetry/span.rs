@@ -263,6 +263,29 @@ pub fn committed(span: &Span, batch_size: usize, queue_wait: Duration) {
     span.record("portbook.queue.wait_ms", queue_wait.as_secs_f64() * 1000.0);
 }
 
+/// Makes the span of a commit of names to the fleet.
+#[cfg(feature = "fleet")]
+pub fn fleet_commit(steps: usize) -> Span {
+    info_span!(
+        target: SPAN_TARGET,
+        "fleet.commit",
+        otel.kind = "client",
+        otel.status_code = Empty,
+        portbook.fleet.steps = number(steps),
+        portbook.fleet.outcome = Empty,
+        error.type = Empty,
+    )
+}
+
+/// Records the outcome of a commit to the fleet: `done` or `refused`; a failure if there is none.
+#[cfg(feature = "fleet")]
+pub fn fleet_committed(span: &Span, outcome: Option<&'static str>) {
+    match outcome {
+        Some(outcome) => drop(span.record("portbook.fleet.outcome", outcome)),
+        None => fail(span, "fleet"),
+    }
+}
+
 fn fail(span: &Span, error_type: impl tracing::Value) {
     span.record("error.type", error_type);
     span.record("otel.status_code", "ERROR");

@@ -66,6 +66,7 @@ const pages = {
   taken: `/ports/tcp/${taken.port}`,
   map: "/map",
   interfaces: "/interfaces",
+  fleet: "/fleet",
   try: "/try",
   tried: "/try?pool=default",
   status: "/status",

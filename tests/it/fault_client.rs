@@ -47,6 +47,10 @@ fn stopped_service_is_named_with_the_way_out() {
         &["history", "export"],
         &["wait", "web"],
         &["dashboard"],
+        #[cfg(feature = "fleet")]
+        &["fleet", "status"],
+        #[cfg(feature = "fleet")]
+        &["resolve", "web"],
     ] {
         let output = run(&place, arguments);
         let told = text(&output.stderr);

@@ -89,6 +89,7 @@ fn hostile_text_is_inert_on_pages_tables_and_csv() {
         "/attempts",
         "/conflicts",
         "/interfaces",
+        "/fleet",
         "/status",
         "/config",
         "/try",

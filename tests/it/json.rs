@@ -11,8 +11,23 @@ use crate::support::{Place, command, text};
 
 /// Commands whose success prints no document here: `run` becomes the program, these go on until they are
 /// ended (the first line of `serve` has a test below), `mcp` prints its protocol alone, `wait` is tested with
-/// what it waits for.
-const OTHERS: [&str; 5] = ["run", "serve", "portserver", "mcp", "wait"];
+/// what it waits for, and what asks a fleet has tests with one.
+const OTHERS: [&str; 7] = [
+    "run",
+    "serve",
+    "portserver",
+    "mcp",
+    "wait",
+    "fleet",
+    "resolve",
+];
+
+/// Exit code and code of a question to a fleet on a host that is in none.
+const OFF: (i32, &str) = if cfg!(feature = "fleet") {
+    (1, "fleet_off")
+} else {
+    (2, "invalid_request")
+};
 
 /// The only document on stdout.
 fn document(arguments: &[&str], output: &Output) -> Value {
@@ -167,6 +182,8 @@ fn every_error_is_a_problem_document() {
         (&["renew", "nosuch"], 1, "not_found"),
         (&["note", "nosuch", "text"], 1, "not_found"),
         (&["url", "nosuch"], 1, "not_found"),
+        (&["fleet", "hosts"], OFF.0, OFF.1),
+        (&["resolve", "nosuch"], OFF.0, OFF.1),
         (&["exclude", "70000"], 2, "invalid_request"),
         (&["include", "8"], 1, "not_found"),
         (&["who", "0"], 2, "invalid_request"),

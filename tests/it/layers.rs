@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Every layer with those it may import from, lowest first.
-const TABLE: [(&str, &str); 17] = [
+const TABLE: [(&str, &str); 18] = [
     ("domain", ""),
     ("files", ""),
     ("telemetry", "domain"),
@@ -14,6 +14,7 @@ const TABLE: [(&str, &str); 17] = [
     ("store", "domain files telemetry host"),
     ("choice", "domain"),
     ("engine", "domain telemetry config host store choice"),
+    ("fleet", "domain files telemetry config host store engine"),
     ("answers", "domain telemetry config host store engine"),
     ("access", "domain files telemetry host engine answers"),
     (
@@ -32,11 +33,11 @@ const TABLE: [(&str, &str); 17] = [
     ),
     (
         "daemon",
-        "domain telemetry config host store engine answers api access dashboard protocol",
+        "domain telemetry config host store engine fleet answers api access dashboard protocol",
     ),
     (
         "cli",
-        "domain telemetry config host store engine answers api access protocol client library daemon",
+        "domain telemetry config host store engine fleet answers api access protocol client library daemon",
     ),
 ];
 

@@ -40,6 +40,8 @@ mod fault_client;
 mod fault_files;
 mod fault_log;
 mod fault_starts;
+#[cfg(feature = "fleet")]
+mod fleet;
 mod full_disk;
 mod gone;
 mod hints;
@@ -64,6 +66,8 @@ mod metrics;
 mod moves;
 mod multi_nic;
 mod names;
+#[cfg(not(feature = "fleet"))]
+mod no_fleet;
 #[cfg(not(feature = "mcp"))]
 mod no_mcp;
 mod note;

@@ -28,10 +28,17 @@ pub enum Tag {
     Ports,
     History,
     Service,
+    Fleet,
 }
 
 impl Tag {
-    pub const ALL: [Self; 4] = [Self::Leases, Self::Ports, Self::History, Self::Service];
+    pub const ALL: [Self; 5] = [
+        Self::Leases,
+        Self::Ports,
+        Self::History,
+        Self::Service,
+        Self::Fleet,
+    ];
 
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -39,6 +46,7 @@ impl Tag {
             Self::Ports => "ports",
             Self::History => "history",
             Self::Service => "service",
+            Self::Fleet => "fleet",
         }
     }
 
@@ -47,6 +55,7 @@ impl Tag {
             Self::Leases => "Asking for ports, keeping them, giving them back.",
             Self::Ports => "Who is on a port, and where ports can be had.",
             Self::History => "What was tried, what came of it, and what that adds up to.",
+            Self::Fleet => "Hosts that find each other's names, in builds with the feature fleet.",
             Self::Service => "How the service is, its settings, and what happens as it happens.",
         }
     }

@@ -21,6 +21,7 @@ pub struct PathParameters {
     pub id: String,
     pub protocol: String,
     pub port: String,
+    pub name: String,
 }
 
 /// A request as the service received it.

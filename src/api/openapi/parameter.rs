@@ -50,6 +50,11 @@ fn path(name: &str, generator: &mut SchemaGenerator) -> Option<Value> {
             generator.subschema_for::<Protocol>(),
         ),
         "port" => ("Port.", json!(8888), generator.subschema_for::<Port>()),
+        "name" => (
+            "Name of a lease.",
+            json!("billing"),
+            json_schema!({"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]*(@[A-Za-z0-9][A-Za-z0-9._-]*)?$", "maxLength": 64}),
+        ),
         "kind" => ("Kind of rows.", json!("endings"), kinds()),
         _ => return None,
     };

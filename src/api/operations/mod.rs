@@ -6,7 +6,8 @@ mod service;
 
 use crate::answers::operation::Description;
 use crate::answers::{
-    allocations, discovery, exclusions, interfaces, leases, listeners, pools, ports, snapshots,
+    allocations, discovery, exclusions, fleet, interfaces, leases, listeners, pools, ports,
+    snapshots,
 };
 use actix_web::Resource;
 pub(super) use service::OpenApi;
@@ -39,6 +40,14 @@ fn all() -> Vec<Served> {
     ];
     all.extend(history::operations());
     all.extend(service::operations());
+    all.extend([
+        answered::<fleet::ShowFleet>(),
+        answered::<fleet::ListFleetHosts>(),
+        answered::<fleet::ListFleetNames>(),
+        answered::<fleet::ResolveFleetName>(),
+        answered::<fleet::FleetDiscovery>(),
+        answered::<fleet::LeaveFleet>(),
+    ]);
     all
 }
 

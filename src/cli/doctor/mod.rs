@@ -2,6 +2,7 @@
 
 mod containers;
 mod files;
+mod fleet;
 mod folders;
 mod handover;
 mod kernel;
@@ -80,6 +81,9 @@ pub(super) async fn run(global: &Global, args: &DoctorArgs) -> Result<ExitCode, 
     report.add("permissions", files::permissions(&loaded.settings));
     silent.extend(services::several(&running));
     report.add("services", silent);
+    if !loaded.settings.fleet.engine.is_empty() {
+        report.add("fleet", fleet::absent(&loaded).await);
+    }
     let leases = services::leases(&loaded).await;
     let me = rustix::process::geteuid().as_raw();
     report.add("folders", folders::gone(&leases, me));

@@ -11,9 +11,9 @@ use serde_json::json;
 
 use super::target::{self, Target};
 use super::when::Local;
-use super::{Failure, Global, complete, print, with_backend};
+use super::{Failure, Global, complete, fleet, print, with_backend};
 use crate::answers::document::{PortDocument, VERSION};
-use crate::domain::port::{Port, Protocol, Protocols};
+use crate::domain::port::{Port, PortSet, Protocol, Protocols};
 use crate::host::clock::Clock;
 use crate::library::Error;
 use crate::library::backend::Backend;
@@ -32,10 +32,16 @@ pub struct WhoArgs {
     /// Only tcp or udp.
     #[arg(long)]
     protocol: Option<Protocol>,
+    /// Look for published names on these ports on all hosts of the fleet.
+    #[arg(long)]
+    fleet: bool,
 }
 
 /// Tells the occupants of one port, of several or of all.
 pub(super) async fn run(global: &Global, args: &WhoArgs) -> Result<(), Failure> {
+    if args.fleet {
+        return of_fleet(global, args).await;
+    }
     let loaded = global.load()?;
     let answer = with_backend(&loaded, async |backend| match &args.target {
         None => list::every(backend, args.protocol).await,
@@ -45,6 +51,19 @@ pub(super) async fn run(global: &Global, args: &WhoArgs) -> Result<(), Failure> 
     });
     let Answer { text, json } = answer.await?;
     print(if global.json { &json } else { &text })
+}
+
+async fn of_fleet(global: &Global, args: &WhoArgs) -> Result<(), Failure> {
+    let ports = match &args.target {
+        None => None,
+        Some(Target::Port(port)) => Some(PortSet::single(*port)),
+        Some(Target::Ports(ports)) => Some(ports.clone()),
+        Some(Target::Lease(_)) => {
+            let hint = "with --fleet name ports; `portbook resolve NAME` finds a name";
+            return Err(Failure::usage(hint));
+        }
+    };
+    fleet::on_ports(global, ports, args.protocol).await
 }
 
 /// An answer in both forms.

@@ -72,7 +72,8 @@ impl Badge {
             | EventKind::Interfaces
             | EventKind::Excluded
             | EventKind::Included
-            | EventKind::Inherited => Tone::Plain,
+            | EventKind::Inherited
+            | EventKind::Fleet => Tone::Plain,
         };
         let word = match kind {
             EventKind::LateConflict => "late conflict",

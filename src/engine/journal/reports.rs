@@ -5,6 +5,8 @@ use std::time::Duration;
 use super::Journal;
 use crate::domain::attempt::{Attempt, printable};
 use crate::domain::event::EventKind;
+#[cfg(feature = "fleet")]
+use crate::domain::fleet::{FleetState, HostName};
 use crate::domain::hint::Hint;
 use crate::domain::lease::{AllocationId, Lease, Owner};
 use crate::domain::note::NOTE;
@@ -232,5 +234,22 @@ impl Journal {
     /// Counts an occupancy snapshot.
     pub(in crate::engine) fn snapshot_taken(&self, took: Duration) {
         self.metrics.looked(took);
+    }
+}
+
+/// The fleet.
+#[cfg(feature = "fleet")]
+impl Journal {
+    /// Reports the relation of this host to its fleet.
+    pub fn fleet(&self, host: &HostName, state: FleetState, why: &str) {
+        let state = state.as_str();
+        let detail = if why.is_empty() {
+            tracing::info!(%host, state, "fleet: {state}");
+            state.to_owned()
+        } else {
+            tracing::warn!(%host, state, "fleet: {state}: {why}");
+            format!("{state}: {}", printable(why))
+        };
+        self.other(EventKind::Fleet, None, detail);
     }
 }

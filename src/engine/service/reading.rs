@@ -14,6 +14,7 @@ use crate::domain::port::{Port, Protocol};
 use crate::domain::selector::Selector;
 use crate::engine::capacity::{self, Capacity, OnInterface};
 use crate::engine::containers;
+use crate::engine::fleet::FleetDesk;
 use crate::engine::keeper::undoing;
 use crate::engine::kin::{self, Kin};
 use crate::engine::survey::{self, Opinion, Survey};
@@ -47,6 +48,17 @@ impl Service {
     /// Returns the journal.
     pub fn journal(&self) -> &Journal {
         &self.0.journal
+    }
+
+    /// Returns the desk of the fleet.
+    pub fn fleet(&self) -> &FleetDesk {
+        &self.0.fleet
+    }
+
+    /// Returns a new id of a session or of this data directory in the fleet.
+    #[cfg(feature = "fleet")]
+    pub fn fleet_id(&self) -> String {
+        self.0.new_id().to_string()
     }
 
     /// Returns the clock.

@@ -1,6 +1,9 @@
 //! Values of the moment of a scrape.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
@@ -29,6 +32,11 @@ struct CheckLabels {
     check: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabels {
+    outcome: &'static str,
+}
+
 /// Values of the moment of a scrape, looked up for it and not kept up to date.
 #[derive(Debug, Default)]
 pub struct Now {
@@ -51,6 +59,20 @@ pub struct Now {
     pub snapshot_at: Option<f64>,
     /// The checks of the service's health: 0 ok, 1 warning, 2 failed.
     pub checks: Vec<(&'static str, i64)>,
+    /// The fleet. `None` if this host is in none.
+    pub fleet: Option<Fleet>,
+}
+
+/// This host in its fleet.
+#[derive(Debug)]
+pub struct Fleet {
+    pub state: &'static str,
+    /// Time since the last successful renewal, in seconds. `None` before the first.
+    pub renewal_age: Option<f64>,
+    /// Leases that the engine has, and changes that are not sent yet.
+    pub names: [(&'static str, u64); 2],
+    /// Commits since the start, by outcome.
+    pub commits: [(&'static str, u64); 3],
 }
 
 #[derive(Debug, Default)]
@@ -63,8 +85,56 @@ pub(super) struct Gauges {
     held_descriptors: Gauge,
     descriptor_budget: Gauge,
     open_descriptors: Gauge,
-    snapshot_at: Gauge<f64, std::sync::atomic::AtomicU64>,
+    snapshot_at: Gauge<f64, AtomicU64>,
     checks: Family<CheckLabels, Gauge>,
+    fleet: FleetGauges,
+}
+
+/// The only member of a family has no label.
+type NoLabels = Vec<(&'static str, &'static str)>;
+
+/// Families, so that a host without a fleet shows none of them.
+#[derive(Debug, Default)]
+struct FleetGauges {
+    state: Family<State, Gauge>,
+    renewal_age: Family<NoLabels, Gauge<f64, AtomicU64>>,
+    names: Family<State, Gauge>,
+    commits: Family<OutcomeLabels, Counter>,
+}
+
+impl FleetGauges {
+    fn register(&self, registry: &mut Registry) {
+        let help = "The state of this host in its fleet: 1 for the current one";
+        registry.register("fleet_state", help, self.state.clone());
+        let (help, age) = (
+            "Time since the last renewal of the session",
+            self.renewal_age.clone(),
+        );
+        registry.register_with_unit("fleet_renewal_age", help, Unit::Seconds, age);
+        let help = "Leases that the fleet has from this host, and changes to be sent";
+        registry.register("fleet_names", help, self.names.clone());
+        let help = "Commits of names to the fleet by outcome";
+        registry.register("fleet_commits", help, self.commits.clone());
+    }
+
+    fn set(&self, fleet: &Fleet) {
+        self.state.clear();
+        let state = fleet.state;
+        self.state.get_or_create_owned(&State { state }).set(1);
+        if let Some(age) = fleet.renewal_age {
+            self.renewal_age
+                .get_or_create_owned(&NoLabels::new())
+                .set(age);
+        }
+        for (state, names) in fleet.names {
+            let gauge = self.names.get_or_create_owned(&State { state });
+            gauge.set(whole(names));
+        }
+        for (outcome, commits) in fleet.commits {
+            let counter = self.commits.get_or_create_owned(&OutcomeLabels { outcome });
+            counter.inner().store(commits, Ordering::Relaxed);
+        }
+    }
 }
 
 impl Gauges {
@@ -90,6 +160,7 @@ impl Gauges {
         registry.register_with_unit("snapshot_timestamp", help, Unit::Seconds, snapshot_at);
         let help = "The checks of the service's health: 0 ok, 1 warning, 2 failed";
         registry.register("check_state", help, self.checks.clone());
+        self.fleet.register(registry);
     }
 
     /// Sets the values of this moment, and removes those that are gone.
@@ -122,6 +193,9 @@ impl Gauges {
         for (check, state) in now.checks {
             let gauge = self.checks.get_or_create_owned(&CheckLabels { check });
             gauge.set(state);
+        }
+        if let Some(fleet) = &now.fleet {
+            self.fleet.set(fleet);
         }
     }
 }

@@ -404,6 +404,22 @@ fn exclusions(recorder: &mut Recorder) {
     recorder.get("/api/v1/exclusions");
 }
 
+/// Answers of a host that is in no fleet.
+fn of_no_fleet(recorder: &mut Recorder) {
+    for path in [
+        "status",
+        "hosts",
+        "names?ports=3000-3010&live=true",
+        "names/web",
+        "names/web?unlike=00000000",
+        "names/a%20b",
+        "discovery/prometheus",
+    ] {
+        recorder.get(&format!("/api/v1/fleet/{path}"));
+    }
+    recorder.step("POST /api/v1/fleet/leave", &Value::Null);
+}
+
 fn past(recorder: &mut Recorder) {
     for query in [
         "",
@@ -442,6 +458,7 @@ fn host(recorder: &mut Recorder) {
     recorder.step("POST /api/v1/snapshots", &Value::Null);
     recorder.step("POST /api/v1/logins", &Value::Null);
     recorder.get("/api/v1/interfaces");
+    of_no_fleet(recorder);
     recorder.get("/api/v1/pools");
     recorder.get("/api/v1/config");
     recorder.get("/api/v1/status");
@@ -493,6 +510,7 @@ fn console(recorder: &mut Recorder, token: &str) {
         "/map",
         "/ports/tcp/20000",
         "/interfaces",
+        "/fleet",
         "/search?q=20000",
         "/leases",
         "/leases/7",

@@ -1,0 +1,198 @@
+//! The fleet: hosts that tell each other who is there, and which name is served where.
+
+mod discovery;
+mod names;
+
+pub use discovery::{FleetDiscovery, prometheus};
+pub use names::{
+    FleetNameQuery, FleetNamesDocument, FleetNamesQuery, ListFleetNames, NamePath, ResolveFleetName,
+};
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::operation::{Answered, Context, Description, Method, Operation, Output, Tag};
+use super::problem::{Code, Problem};
+use crate::domain::fleet::{FleetHost, FleetState, FleetStatus, Question};
+use crate::domain::lease::BootTime;
+use crate::engine::fleet::FleetSilence;
+
+impl From<FleetSilence> for Problem {
+    fn from(silence: FleetSilence) -> Self {
+        let code = match silence {
+            FleetSilence::Off => Code::FleetOff,
+            FleetSilence::Away(_) => Code::FleetAway,
+        };
+        Self::new(code, silence.to_string())
+    }
+}
+
+/// This host in its fleet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct FleetStatusDocument {
+    /// Relation to the fleet.
+    pub state: FleetState,
+    /// Reason for the state. `None` while all is well.
+    pub why: Option<String>,
+    /// Time since the state changed, in milliseconds.
+    pub for_ms: u64,
+    /// Name of this host. `None` while the fleet is off.
+    pub host: Option<String>,
+    /// Addresses of the engine.
+    pub engine: Vec<String>,
+    /// Session of this host. `None` if none is open.
+    pub session: Option<String>,
+    /// Time since the last successful renewal was sent, in milliseconds. `None` before the first one.
+    pub renewed_ms: Option<u64>,
+    /// Addresses of this host that others are told.
+    pub addresses: Vec<IpAddr>,
+    /// Number of leases of this host that the engine has.
+    pub published: usize,
+    /// Number of changes that are not sent yet.
+    pub pending: usize,
+}
+
+impl Output for FleetStatusDocument {}
+
+impl FleetStatusDocument {
+    /// The status at this time of the host's clock.
+    pub fn of(status: &FleetStatus, now: BootTime) -> Self {
+        let age = |at_ms: u64| {
+            let at = BootTime(Duration::from_millis(at_ms));
+            u64::try_from(now.since(at).as_millis()).unwrap_or(u64::MAX)
+        };
+        let is_off = status.host.is_none();
+        Self {
+            state: status.state,
+            why: (!status.why.is_empty()).then(|| status.why.clone()),
+            for_ms: if is_off { 0 } else { age(status.since_boot_ms) },
+            host: status.host.as_ref().map(ToString::to_string),
+            engine: status.engine.clone(),
+            session: status.session.clone(),
+            renewed_ms: status.renewed_boot_ms.map(age),
+            addresses: status.addresses.clone(),
+            published: status.published,
+            pending: status.pending,
+        }
+    }
+}
+
+pub struct ShowFleet;
+
+impl Operation for ShowFleet {
+    type Input = ();
+    type Output = FleetStatusDocument;
+    const METHOD: Method = Method::Get;
+    const PATH: &'static str = "/api/v1/fleet/status";
+    const ID: &'static str = "showFleet";
+
+    fn describe(described: Description) -> Description {
+        described
+            .about(Tag::Fleet, "This host in its fleet")
+            .says("Whether this host is in a fleet, and in which state its session is.")
+            .answers::<FleetStatusDocument>(
+                200,
+                "The state.",
+                include_str!("example/fleet_status.json"),
+            )
+    }
+}
+
+impl Answered for ShowFleet {
+    async fn answer(context: Context<'_>, (): ()) -> Result<FleetStatusDocument, Problem> {
+        let status = context.service.fleet().status();
+        let now = context.service.clock().boot();
+        Ok(FleetStatusDocument::of(&status, now))
+    }
+}
+
+/// The hosts of the fleet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct FleetHostsDocument {
+    /// By name. A host is listed for as long as its session lives.
+    pub hosts: Vec<FleetHost>,
+    /// Whether the engine said so just now. `false` for the last known answer.
+    pub fresh: bool,
+    /// Time since the answer was read, in milliseconds.
+    pub age_ms: u64,
+    /// Whether there are more hosts than one answer has.
+    pub more: bool,
+}
+
+impl Output for FleetHostsDocument {}
+
+pub struct ListFleetHosts;
+
+impl Operation for ListFleetHosts {
+    type Input = ();
+    type Output = FleetHostsDocument;
+    const METHOD: Method = Method::Get;
+    const PATH: &'static str = "/api/v1/fleet/hosts";
+    const ID: &'static str = "listFleetHosts";
+
+    fn describe(described: Description) -> Description {
+        described
+            .about(Tag::Fleet, "List the hosts of the fleet")
+            .says(
+                "Every host whose session lives, by its own account. While the engine is away it is \
+                 the last known list, with its age.",
+            )
+            .answers::<FleetHostsDocument>(
+                200,
+                "The hosts.",
+                include_str!("example/fleet_hosts.json"),
+            )
+            .refused(&[Code::FleetOff, Code::FleetAway])
+    }
+}
+
+impl Answered for ListFleetHosts {
+    async fn answer(context: Context<'_>, (): ()) -> Result<FleetHostsDocument, Problem> {
+        let told = context.service.fleet().ask(Question::Hosts).await?;
+        Ok(FleetHostsDocument {
+            hosts: told.view.hosts.clone(),
+            fresh: told.is_fresh,
+            age_ms: millis(told.age),
+            more: told.view.more,
+        })
+    }
+}
+
+pub struct LeaveFleet;
+
+impl Operation for LeaveFleet {
+    type Input = ();
+    type Output = ();
+    const METHOD: Method = Method::Post;
+    const PATH: &'static str = "/api/v1/fleet/leave";
+    const ID: &'static str = "leaveFleet";
+
+    fn describe(described: Description) -> Description {
+        described
+            .about(Tag::Fleet, "Leave the fleet")
+            .says(
+                "Withdraws the names of this host, and ends its session. The service joins again at its \
+                 next start if `fleet.engine` is still set. For the user of the service and root.",
+            )
+            .answers_nothing(204, "This host has left.")
+            .refused(&[Code::FleetOff, Code::FleetAway, Code::Forbidden])
+    }
+}
+
+impl Answered for LeaveFleet {
+    async fn answer(context: Context<'_>, (): ()) -> Result<(), Problem> {
+        let own = rustix::process::geteuid().as_raw();
+        if !context.viewer.caller()?.may_act_for(own) {
+            let detail = "the user of the service and root alone take this host out of its fleet";
+            return Err(Problem::new(Code::Forbidden, detail));
+        }
+        Ok(context.service.fleet().leave().await?)
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}

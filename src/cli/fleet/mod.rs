@@ -1,0 +1,87 @@
+//! `portbook fleet` and `portbook resolve`: this host among others.
+
+mod join;
+mod resolve;
+mod show;
+
+use clap::{Args, Subcommand};
+use serde_json::json;
+
+use super::{Failure, Global, note, print_json, with_backend};
+use crate::answers::document::VERSION;
+use crate::answers::fleet::LeaveFleet;
+use crate::domain::fleet::HostName;
+use crate::fleet::role;
+
+pub(super) use resolve::{ResolveArgs, resolve};
+pub(super) use show::{list, on_ports};
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  portbook fleet join http://127.0.0.1:2379     with an etcd on this host
+  portbook fleet status                         whether this host is in its fleet
+  portbook fleet names --live                   what the others serve
+  portbook fleet role build-2                   the rights of another host, as commands for etcdctl")]
+pub struct FleetArgs {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Show the state of this host in its fleet; exit code 3 unless it has joined.
+    Status,
+    /// List the hosts of the fleet.
+    Hosts,
+    /// List the published names of all hosts.
+    Names(show::NamesArgs),
+    /// Check addresses, certificates and rights, and write the settings.
+    Join(join::JoinArgs),
+    /// Withdraw the names of this host, and end its session.
+    Leave,
+    /// Print the commands that give a host its rights in etcd.
+    Role {
+        /// Name of the host, which is the common name of its certificate.
+        host: HostName,
+        /// Rights to read alone.
+        #[arg(long)]
+        viewer: bool,
+    },
+}
+
+pub(super) async fn run(global: &Global, args: &FleetArgs) -> Result<(), Failure> {
+    match &args.action {
+        Action::Status => show::status(global).await,
+        Action::Hosts => show::hosts(global).await,
+        Action::Names(args) => show::names(global, args).await,
+        Action::Join(args) => join::run(global, args).await,
+        Action::Leave => leave(global).await,
+        Action::Role { host, viewer } => {
+            let loaded = global.load()?;
+            let commands = role(host, &loaded.settings.fleet.prefix, *viewer);
+            let lines: Vec<&str> = commands.lines().collect();
+            global.answer(&json!({ "version": VERSION, "commands": lines }), || {
+                commands.clone()
+            })
+        }
+    }
+}
+
+async fn leave(global: &Global) -> Result<(), Failure> {
+    let loaded = global.load()?;
+    with_backend(&loaded, async |backend| {
+        backend.call::<LeaveFleet>(()).await
+    })
+    .await?;
+    if global.json {
+        print_json(&json!({ "version": VERSION, "left": true }))?;
+    }
+    if !loaded.settings.fleet.engine.is_empty() {
+        let source = loaded.provenance.source("fleet.engine");
+        note(&format!(
+            "this host has left; the next start joins again unless fleet.engine is taken out ({source})"
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,95 @@
+//! `portbook resolve`: where a name is served in the fleet.
+
+use std::time::Duration;
+
+use clap::Args;
+
+use super::super::output::write;
+use super::super::{Failure, Global, with_backend};
+use super::show::tell;
+use crate::answers::fleet::{FleetNameQuery, FleetNamesDocument, NamePath, ResolveFleetName};
+use crate::answers::operation::Query;
+use crate::domain::attempt::printable;
+use crate::domain::lease::Name;
+use crate::library::Error;
+use crate::library::backend::Backend;
+
+/// Least limit on an answer that waits for a change.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  portbook resolve billing               the hosts and ports of billing
+  portbook resolve billing --live        only those whose host lives
+  portbook resolve billing --watch       again at each change
+  portbook --json resolve billing | jq -r '.names[0] | \"\\(.addresses[0]):\\(.port)\"'
+
+While the fleet does not answer, the last known answer is printed and its age is told; with --fresh
+the exit code is 3 then.")]
+pub struct ResolveArgs {
+    /// Name of a lease.
+    name: Name,
+    /// Only those whose host lives.
+    #[arg(long)]
+    live: bool,
+    /// Fail with exit code 3 if the fleet does not answer, instead of telling what is known from before.
+    #[arg(long)]
+    fresh: bool,
+    /// Print the answer again each time that it changes; with --json one document a line.
+    #[arg(long, conflicts_with = "fresh")]
+    watch: bool,
+}
+
+pub(in crate::cli) async fn resolve(global: &Global, args: &ResolveArgs) -> Result<(), Failure> {
+    let mut loaded = global.load()?;
+    if args.watch {
+        let limit = &mut loaded.settings.client.timeout;
+        *limit = (*limit).max(PATIENCE);
+        return with_backend(&loaded, async |backend| watch(global, args, backend).await).await;
+    }
+    let found = with_backend(&loaded, async |backend| ask(args, backend, None).await).await?;
+    if found.names.is_empty() && (found.fresh || !args.fresh) {
+        let living = if args.live { " living" } else { "" };
+        let name = &args.name;
+        return Err(Failure::not_found(format!(
+            "no{living} host of the fleet serves {name}"
+        )));
+    }
+    tell(global, &found, args.fresh)
+}
+
+async fn ask(
+    args: &ResolveArgs,
+    backend: &Backend,
+    unlike: Option<String>,
+) -> Result<FleetNamesDocument, Error> {
+    let query = FleetNameQuery {
+        live: args.live,
+        unlike,
+    };
+    let input = (NamePath(args.name.clone()), Query(query));
+    backend.call::<ResolveFleetName>(input).await
+}
+
+/// Prints each answer until stdout has no reader.
+async fn watch(global: &Global, args: &ResolveArgs, backend: &Backend) -> Result<(), Failure> {
+    let mut known: Option<String> = None;
+    loop {
+        let found = ask(args, backend, known.clone()).await?;
+        if known.as_ref() == Some(&found.tag) {
+            continue;
+        }
+        let text = if global.json {
+            let text = serde_json::to_string(&found);
+            text.map_err(|error| Failure::other(error.to_string()))? + "\n"
+        } else {
+            let lines = super::show::text(&found.names);
+            lines.lines().map(|line| printable(line) + "\n").collect()
+        };
+        if !write(text.as_bytes())? {
+            return Ok(());
+        }
+        known = Some(found.tag);
+    }
+}

@@ -1,0 +1,236 @@
+//! State, hosts and names of the fleet as tables.
+
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::json;
+
+use super::super::table::table;
+use super::super::{Failure, Global, note, print_json, with_backend};
+use crate::answers::document::VERSION;
+use crate::answers::fleet::{
+    FleetHostsDocument, FleetNamesDocument, FleetNamesQuery, FleetStatusDocument, ListFleetHosts,
+    ListFleetNames, ShowFleet, prometheus,
+};
+use crate::answers::operation::Query;
+use crate::domain::duration::coarse;
+use crate::domain::fleet::{FleetHost, FleetName, FleetState};
+use crate::domain::port::{PortSet, Protocol};
+/// Exit code of an answer that does not come from the engine.
+const NOT_FRESH: u8 = 3;
+
+#[derive(Debug, Args)]
+pub struct NamesArgs {
+    /// Only those of this host.
+    #[arg(long)]
+    host: Option<String>,
+    /// Only those whose host lives.
+    #[arg(long)]
+    live: bool,
+    /// Fail with exit code 3 if the fleet does not answer, instead of telling what is known from before.
+    #[arg(long)]
+    fresh: bool,
+}
+
+pub(super) async fn status(global: &Global) -> Result<(), Failure> {
+    let loaded = global.load()?;
+    let status = with_backend(&loaded, async |backend| backend.call::<ShowFleet>(()).await).await?;
+    global.answer(&status, || status_text(&status))?;
+    match status.state {
+        FleetState::Joined | FleetState::Quarantined => Ok(()),
+        state => {
+            let why = status.why.as_deref().unwrap_or("fleet.engine is not set");
+            let message = format!("the fleet is {}: {why}", state.as_str());
+            Err(Failure::other(message)
+                .with_code(NOT_FRESH)
+                .already_printed())
+        }
+    }
+}
+
+fn status_text(status: &FleetStatusDocument) -> String {
+    let age = |ms: u64| coarse(Duration::from_millis(ms));
+    let mut lines = vec![format!(
+        "state: {} for {}",
+        status.state.as_str(),
+        age(status.for_ms)
+    )];
+    let mut line = |name: &str, value: Option<String>| {
+        if let Some(value) = value {
+            lines.push(format!("{name}: {value}"));
+        }
+    };
+    line("why", status.why.clone());
+    line("host", status.host.clone());
+    let addresses: Vec<String> = status.addresses.iter().map(ToString::to_string).collect();
+    line(
+        "addresses",
+        (!addresses.is_empty()).then(|| addresses.join(" ")),
+    );
+    line(
+        "engine",
+        (!status.engine.is_empty()).then(|| status.engine.join(" ")),
+    );
+    line("session", status.session.clone());
+    line(
+        "renewed",
+        status.renewed_ms.map(|ms| format!("{} ago", age(ms))),
+    );
+    if status.host.is_some() {
+        let names = format!(
+            "{} published, {} to be sent",
+            status.published, status.pending
+        );
+        lines.push(format!("names: {names}"));
+    }
+    lines.join("\n") + "\n"
+}
+
+pub(super) async fn hosts(global: &Global) -> Result<(), Failure> {
+    let loaded = global.load()?;
+    let hosts = with_backend(&loaded, async |backend| {
+        backend.call::<ListFleetHosts>(()).await
+    })
+    .await?;
+    if hosts.more {
+        note("there are more hosts than one answer has");
+    }
+    tell_age(hosts.fresh, hosts.age_ms);
+    global.answer(&hosts, || hosts_text(&hosts))
+}
+
+fn hosts_text(document: &FleetHostsDocument) -> String {
+    let row = |host: &FleetHost| {
+        let own = if host.own { "this host" } else { "" };
+        let addresses = host.addresses.join(" ");
+        vec![
+            host.host.clone(),
+            host.version.clone(),
+            since(host.since_ms),
+            addresses,
+            own.to_owned(),
+        ]
+    };
+    let rows: Vec<Vec<String>> = document.hosts.iter().map(row).collect();
+    table(&["HOST", "VERSION", "SINCE", "ADDRESSES", ""], &rows)
+}
+
+/// A time of another host's clock, which is compared with none of this host.
+fn since(ms: i64) -> String {
+    let at = jiff::Timestamp::from_millisecond(ms);
+    at.map_or_else(
+        |_| "-".to_owned(),
+        |at| at.strftime("%Y-%m-%d %H:%M:%SZ").to_string(),
+    )
+}
+
+pub(super) async fn names(global: &Global, args: &NamesArgs) -> Result<(), Failure> {
+    let query = FleetNamesQuery {
+        host: args.host.clone(),
+        live: args.live,
+        ..FleetNamesQuery::default()
+    };
+    let names = ask(global, query).await?;
+    tell(global, &names, args.fresh)
+}
+
+/// `portbook list --fleet`: all names, or the targets of Prometheus.
+pub(in crate::cli) async fn list(global: &Global, as_targets: bool) -> Result<(), Failure> {
+    let names = ask(global, FleetNamesQuery::default()).await?;
+    if as_targets {
+        tell_age(names.fresh, names.age_ms);
+        return print_json(&prometheus(&names.names));
+    }
+    tell(global, &names, false)
+}
+
+/// `portbook who --fleet`: published names on these ports.
+pub(in crate::cli) async fn on_ports(
+    global: &Global,
+    ports: Option<PortSet>,
+    protocol: Option<Protocol>,
+) -> Result<(), Failure> {
+    let query = FleetNamesQuery {
+        ports,
+        protocol,
+        ..FleetNamesQuery::default()
+    };
+    let names = ask(global, query).await?;
+    tell(global, &names, false)
+}
+
+async fn ask(global: &Global, query: FleetNamesQuery) -> Result<FleetNamesDocument, Failure> {
+    let loaded = global.load()?;
+    with_backend(&loaded, async |backend| {
+        backend.call::<ListFleetNames>(Query(query)).await
+    })
+    .await
+}
+
+/// Prints names. `is_strict`: it is a failure that they are not fresh.
+pub(super) fn tell(
+    global: &Global,
+    names: &FleetNamesDocument,
+    is_strict: bool,
+) -> Result<(), Failure> {
+    if names.more {
+        note("there are more names than one answer has; narrow it with portbook resolve NAME");
+    }
+    let document = json!({
+        "version": VERSION, "names": names.names, "fresh": names.fresh, "age_ms": names.age_ms,
+        "more": names.more,
+    });
+    global.answer(&document, || text(&names.names))?;
+    if is_strict && !names.fresh {
+        let age = coarse(Duration::from_millis(names.age_ms));
+        let message = format!("the fleet does not answer; this was read {age} ago");
+        return Err(Failure::other(message)
+            .with_code(NOT_FRESH)
+            .already_printed());
+    }
+    tell_age(names.fresh, names.age_ms);
+    Ok(())
+}
+
+fn tell_age(is_fresh: bool, age_ms: u64) {
+    if !is_fresh {
+        let age = coarse(Duration::from_millis(age_ms));
+        note(&format!(
+            "the fleet does not answer; this was read {age} ago"
+        ));
+    }
+}
+
+/// Table of names.
+pub(super) fn text(names: &[FleetName]) -> String {
+    let row = |name: &FleetName| {
+        let live = if name.live { "yes" } else { "no" };
+        let addresses = if name.addresses.is_empty() {
+            "-".to_owned()
+        } else {
+            name.addresses.join(" ")
+        };
+        vec![
+            name.host.clone(),
+            name.port.to_string(),
+            name.protocol.to_string(),
+            name.state.clone(),
+            live.to_owned(),
+            name.name.clone(),
+            addresses,
+        ]
+    };
+    let rows: Vec<Vec<String>> = names.iter().map(row).collect();
+    table(
+        &[
+            "HOST",
+            "PORT",
+            "PROTO",
+            "STATE",
+            "LIVE",
+            "NAME",
+            "ADDRESSES",
+        ],
+        &rows,
+    )
+}

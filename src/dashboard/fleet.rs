@@ -1,0 +1,189 @@
+//! `/fleet`: this host among others, and the names that all of them publish.
+
+use std::time::Duration;
+
+use actix_web::web::Data;
+use askama::Template;
+
+use super::filters;
+use super::frame::{Frame, Params};
+use super::page::Page;
+use super::part::badge::{Badge, Tone};
+use crate::answers::fleet::FleetStatusDocument;
+use crate::api::AppState;
+use crate::domain::duration::coarse;
+use crate::domain::fleet::{FleetHost, FleetName, FleetState, Question, Told};
+use crate::domain::lease::State;
+use crate::engine::fleet::FleetSilence;
+
+/// Maximum number of names on the page; the filter finds the others.
+const MOST_NAMES: usize = 500;
+
+#[derive(Debug, Template)]
+#[template(path = "fleet.html")]
+pub(super) struct FleetPage {
+    frame: Frame,
+    status: FleetStatusDocument,
+    state: Badge,
+    hosts: Vec<FleetHost>,
+    names: Vec<NameRow>,
+    /// Number of names that fit the filter.
+    all: usize,
+    /// Part of a name or a host; empty for all of them.
+    wanted: String,
+    /// Age of what is shown. `None` if the engine said so just now.
+    age: Option<String>,
+    /// Reason for which nothing is shown. `None` if something is.
+    silence: Option<String>,
+}
+
+/// A published lease with the badge of its state.
+#[derive(Debug)]
+struct NameRow {
+    name: FleetName,
+    state: Badge,
+}
+
+/// Shows the fleet. It is read for this page; while the engine is away it is the last known one.
+pub(super) async fn show(face: Data<AppState>, frame: Frame, params: Params) -> Page<FleetPage> {
+    let service = &face.service;
+    let hosts = service.fleet().ask(Question::Hosts).await;
+    let names = service.fleet().ask(Question::Names(None)).await;
+    let status = service.fleet().status();
+    let status = FleetStatusDocument::of(&status, service.clock().boot());
+    let wanted = params.get("name").unwrap_or_default().to_owned();
+    Page(FleetPage::of(frame, status, hosts, names, wanted))
+}
+
+impl FleetPage {
+    fn of(
+        frame: Frame,
+        status: FleetStatusDocument,
+        hosts: Result<Told, FleetSilence>,
+        names: Result<Told, FleetSilence>,
+        wanted: String,
+    ) -> Self {
+        let silence = hosts.as_ref().err().or(names.as_ref().err());
+        let silence = silence.map(ToString::to_string);
+        let (hosts, names) = (hosts.unwrap_or_default(), names.unwrap_or_default());
+        let is_fresh = hosts.is_fresh && names.is_fresh;
+        let age = (!is_fresh).then(|| coarse(hosts.age.max(names.age)));
+        let fits = |name: &&FleetName| name.name.contains(&wanted) || name.host.contains(&wanted);
+        let rows: Vec<&FleetName> = names.view.names.iter().filter(fits).collect();
+        Self {
+            frame,
+            state: badge(status.state),
+            status,
+            hosts: hosts.view.hosts.clone(),
+            all: rows.len(),
+            names: rows.into_iter().take(MOST_NAMES).map(NameRow::of).collect(),
+            wanted,
+            age: age.filter(|_| silence.is_none()),
+            silence,
+        }
+    }
+
+    fn renewed(&self) -> Option<String> {
+        let age = self.status.renewed_ms?;
+        Some(coarse(Duration::from_millis(age)))
+    }
+}
+
+impl NameRow {
+    fn of(name: &FleetName) -> Self {
+        let state = match name.state.parse::<State>() {
+            _ if !name.live => Badge::new(Tone::Plain, "host away"),
+            Ok(state) => Badge::lease(state),
+            Err(_) => Badge::new(Tone::Plain, "other"),
+        };
+        Self {
+            name: name.clone(),
+            state,
+        }
+    }
+}
+
+fn badge(state: FleetState) -> Badge {
+    let tone = match state {
+        FleetState::Joined => Tone::Good,
+        FleetState::Joining => Tone::Waiting,
+        FleetState::Alone | FleetState::Quarantined => Tone::Warning,
+        FleetState::Off => Tone::Plain,
+    };
+    Badge::new(tone, state.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::dashboard::tests_support::{HOSTILE, rendered};
+    use crate::domain::fleet::{FleetStatus, FleetView};
+    use crate::domain::lease::BootTime;
+
+    fn status() -> FleetStatusDocument {
+        let status = FleetStatus {
+            why: HOSTILE.into(),
+            host: Some("one".parse().unwrap()),
+            engine: vec![HOSTILE.into()],
+            ..FleetStatus::default()
+        };
+        FleetStatusDocument::of(&status, BootTime(Duration::from_secs(1)))
+    }
+
+    fn told() -> Told {
+        let example = include_str!("../answers/example/fleet_names.json");
+        let names: crate::answers::fleet::FleetNamesDocument =
+            serde_json::from_str(example).unwrap();
+        let mut name = names.names[0].clone();
+        name.labels.insert(HOSTILE.into(), HOSTILE.into());
+        let hosts = include_str!("../answers/example/fleet_hosts.json");
+        let hosts: crate::answers::fleet::FleetHostsDocument = serde_json::from_str(hosts).unwrap();
+        let mut host = hosts.hosts[0].clone();
+        host.version = HOSTILE.into();
+        Told {
+            view: Arc::new(FleetView {
+                hosts: vec![host],
+                names: vec![name],
+                ..FleetView::default()
+            }),
+            is_fresh: true,
+            age: Duration::ZERO,
+        }
+    }
+
+    #[test]
+    fn texts_of_other_hosts_are_inert() {
+        let page = FleetPage::of(
+            Frame::default(),
+            status(),
+            Ok(told()),
+            Ok(told()),
+            String::new(),
+        );
+        let html = rendered(&page);
+        assert!(
+            html.contains("billing") && html.contains("192.0.2.7"),
+            "{html}"
+        );
+        assert!(!html.contains('\u{1b}'), "{html}");
+    }
+
+    #[test]
+    fn age_and_silence_are_told() {
+        let old = Told {
+            is_fresh: false,
+            age: Duration::from_secs(90),
+            ..told()
+        };
+        let page = |told: Result<Told, FleetSilence>| {
+            let none = "no such name".to_owned();
+            FleetPage::of(Frame::default(), status(), told.clone(), told, none)
+        };
+        let html = rendered(&page(Ok(old)));
+        assert!(html.contains("does not answer"), "{html}");
+        let html = rendered(&page(Err(FleetSilence::Off)));
+        assert!(html.contains("portbook fleet join"), "{html}");
+    }
+}

@@ -1,0 +1,121 @@
+//! The desk of the fleet: what is known of it, and a counter for questions.
+//!
+//! The session loop (`src/fleet`, with the feature of that name) writes the status and answers; pages,
+//! API and metrics read. Nothing else of the engine looks at it, so no grant can wait for a fleet.
+
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::lock::Guarded;
+use crate::domain::fleet::{FleetStatus, Question, Told};
+
+/// Maximum number of questions that wait for the session loop.
+#[cfg(feature = "fleet")]
+const WAITING: usize = 1024;
+
+/// A reason for no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FleetSilence {
+    /// The service has no fleet, or no service runs.
+    #[error("this host is in no fleet: `portbook fleet join` enters one, and a service has to run")]
+    Off,
+    /// The engine is away, and never answered this question.
+    #[error("the fleet does not answer: {0}")]
+    Away(String),
+}
+
+/// A request to the session loop.
+#[derive(Debug)]
+pub enum FleetRequest {
+    /// Answer once.
+    Ask {
+        question: Question,
+        reply: oneshot::Sender<Result<Told, FleetSilence>>,
+    },
+    /// Answer again at each change, until the receiver is dropped.
+    Follow {
+        question: Question,
+        reply: oneshot::Sender<watch::Receiver<Option<Told>>>,
+    },
+    /// A follower of this question has no listener any more.
+    Unfollow { question: Question },
+    /// Withdraw the names and end the session.
+    Leave {
+        reply: oneshot::Sender<Result<(), FleetSilence>>,
+    },
+}
+
+/// The desk.
+#[derive(Debug, Default)]
+pub struct FleetDesk {
+    status: Guarded<Arc<FleetStatus>>,
+    /// `None` if no session loop runs.
+    requests: Guarded<Option<mpsc::Sender<FleetRequest>>>,
+    is_leaving: watch::Sender<bool>,
+}
+
+impl FleetDesk {
+    /// Returns the status, which later changes do not affect.
+    pub fn status(&self) -> Arc<FleetStatus> {
+        self.status.with(|status| Arc::clone(status))
+    }
+
+    /// Asks a question. The last known answer, with its age, if the engine is away.
+    pub async fn ask(&self, question: Question) -> Result<Told, FleetSilence> {
+        let (reply, answer) = oneshot::channel();
+        self.send(FleetRequest::Ask { question, reply }).await?;
+        answer.await.unwrap_or(Err(FleetSilence::Off))
+    }
+
+    /// Returns the answer to a question, as it is and as it changes. `None` before the first answer.
+    pub async fn follow(
+        &self,
+        question: Question,
+    ) -> Result<watch::Receiver<Option<Told>>, FleetSilence> {
+        let (reply, answer) = oneshot::channel();
+        self.send(FleetRequest::Follow { question, reply }).await?;
+        answer.await.map_err(|_| FleetSilence::Off)
+    }
+
+    /// Withdraws the names of this host, and ends its session until the next start.
+    pub async fn leave(&self) -> Result<(), FleetSilence> {
+        let (reply, answer) = oneshot::channel();
+        self.send(FleetRequest::Leave { reply }).await?;
+        answer.await.unwrap_or(Err(FleetSilence::Off))
+    }
+
+    /// Has requests that wait for a change answer at once, or wait again: a service that ends or is taken
+    /// over waits for its answers.
+    pub fn leave_waiting(&self, is_leaving: bool) {
+        self.is_leaving.send_replace(is_leaving);
+    }
+
+    /// Waits until requests are not to wait any more.
+    pub async fn left(&self) {
+        // The sender lives as long as `self`.
+        drop(self.is_leaving.subscribe().wait_for(|is| *is).await);
+    }
+
+    async fn send(&self, request: FleetRequest) -> Result<(), FleetSilence> {
+        let requests = self.requests.with(|requests| requests.clone());
+        let requests = requests.ok_or(FleetSilence::Off)?;
+        requests.send(request).await.map_err(|_| FleetSilence::Off)
+    }
+
+    /// Opens the counter. The session loop serves it until the receiver is dropped.
+    #[cfg(feature = "fleet")]
+    pub fn open(&self) -> (mpsc::Sender<FleetRequest>, mpsc::Receiver<FleetRequest>) {
+        let (sender, receiver) = mpsc::channel(WAITING);
+        self.requests
+            .with(|requests| *requests = Some(sender.clone()));
+        (sender, receiver)
+    }
+
+    /// Sets the status.
+    #[cfg(feature = "fleet")]
+    pub fn set(&self, status: FleetStatus) {
+        let status = Arc::new(status);
+        self.status.with(|known| *known = status);
+    }
+}

@@ -1,0 +1,179 @@
+//! The engine that keeps what the hosts of a fleet tell each other: six operations, in words of no
+//! product.
+//!
+//! A store of keys with revisions. Sessions end if they are not renewed, and take the keys that are
+//! bound to them along. An engine has to answer from a majority of its disks; this host trusts nothing
+//! else about it, and nothing that is in it.
+
+use std::time::Duration;
+
+/// Maximum number of compares, and of steps, of one commit.
+pub const MOST_STEPS: usize = 64;
+
+/// Result of one operation.
+pub type Answer<T> = Result<T, EngineError>;
+
+/// Failure of one operation. Texts are for people.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EngineError {
+    /// The engine was not reached: nothing was done.
+    #[error("the engine cannot be reached: {0}")]
+    Away(String),
+    /// No answer came: it may have been done.
+    #[error("the engine gave no answer: {0}")]
+    Unknown(String),
+    /// The engine knows this host and refuses it.
+    #[error("the engine denies it: {0}; `portbook fleet role` prints the rights that a host needs")]
+    Denied(String),
+    /// The engine takes no more data.
+    #[error("the engine has no space left: {0}; compact and defragment it, or raise its quota")]
+    Full(String),
+    /// Anything else.
+    #[error("the engine failed: {0}")]
+    Fault(String),
+}
+
+impl EngineError {
+    /// Whether another address of the engine may do better.
+    pub const fn may_pass(&self) -> bool {
+        matches!(self, Self::Away(_) | Self::Unknown(_))
+    }
+}
+
+/// The engine's own number of a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SessionId(pub u64);
+
+/// Result of a renewal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Renewed {
+    /// The session lasts for its whole time again.
+    Alive {
+        /// Revision of the engine.
+        revision: u64,
+    },
+    /// The session has ended, with its keys.
+    Gone,
+}
+
+/// Condition of a key in a commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Condition {
+    Absent,
+    Present,
+}
+
+/// A key and its condition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Compare {
+    pub key: String,
+    pub is: Condition,
+}
+
+/// One change of a commit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    Put {
+        key: String,
+        value: String,
+        /// Session that the key ends with. `None` if it stays until it is deleted.
+        session: Option<SessionId>,
+    },
+    Delete {
+        key: String,
+    },
+}
+
+impl Step {
+    /// Key that it changes.
+    pub fn key(&self) -> &str {
+        match self {
+            Self::Put { key, .. } | Self::Delete { key } => key,
+        }
+    }
+}
+
+/// Result of a commit, whole or not at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Every step is done, as this revision.
+    Done { revision: u64 },
+    /// A condition did not hold.
+    Refused { revision: u64 },
+}
+
+impl Outcome {
+    /// Word of the outcome in spans.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Done { .. } => "done",
+            Self::Refused { .. } => "refused",
+        }
+    }
+}
+
+/// A key with its value, as the engine has it. Both come from outside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    pub key: String,
+    pub value: Vec<u8>,
+    /// Revision at which the key was made.
+    pub created: u64,
+}
+
+/// A part of a list.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Page {
+    /// Entries in the order of their keys.
+    pub entries: Vec<Entry>,
+    pub revision: u64,
+    /// Whether more keys follow.
+    pub more: bool,
+}
+
+/// News of a watched prefix.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum News {
+    /// A key was put or deleted.
+    Changed,
+    /// Changes were missed: list again, and watch from there.
+    Behind,
+}
+
+/// An engine. Clones share its connections.
+pub trait Engine: Clone + Send + Sync + 'static {
+    type Watch: Watch;
+
+    /// Opens a session that ends `ttl` after its last renewal, or somewhat later.
+    fn session(&self, ttl: Duration) -> impl Future<Output = Answer<SessionId>> + Send;
+
+    /// Renews a session.
+    fn renew(&self, id: SessionId) -> impl Future<Output = Answer<Renewed>> + Send;
+
+    /// Ends a session with its keys. One that has ended already is no failure.
+    fn end(&self, id: SessionId) -> impl Future<Output = Answer<()>> + Send;
+
+    /// Does all steps if all conditions hold: [`MOST_STEPS`] of each at most.
+    fn commit(
+        &self,
+        compare: Vec<Compare>,
+        steps: Vec<Step>,
+    ) -> impl Future<Output = Answer<Outcome>> + Send;
+
+    /// Lists keys that begin with `prefix` and come after the key `after`, as a majority has them.
+    fn list(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> impl Future<Output = Answer<Page>> + Send;
+
+    /// Watches keys that begin with `prefix`, beginning with the change of revision `from`.
+    fn watch(&self, prefix: &str, from: u64) -> impl Future<Output = Answer<Self::Watch>> + Send;
+}
+
+/// A watch. It ends when it is dropped.
+pub trait Watch: Send + 'static {
+    /// Waits for news.
+    fn next(&mut self) -> impl Future<Output = Answer<News>> + Send;
+}

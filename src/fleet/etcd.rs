@@ -1,0 +1,296 @@
+//! etcd as the engine, over its v3 API.
+//!
+//! Each call has one second at one address, and then goes to the next. Calls that change something are
+//! tried elsewhere only if it is certain that they were not done.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use etcd_client::{
+    Client, Compare as EtcdCompare, CompareOp, Error, GetOptions, LeaseKeepAliveStream,
+    LeaseKeeper, PutOptions, ResponseHeader, Txn, TxnOp, WatchOptions, WatchStream,
+};
+use tokio::sync::Mutex;
+use tokio::time::timeout;
+
+use super::engine::{
+    Answer, Compare, Condition, Engine, EngineError, Entry, News, Outcome, Page, Renewed,
+    SessionId, Step, Watch,
+};
+use super::etcd_error::{is_absent, is_gone, told};
+
+/// Limit on one call at one address.
+const LIMIT: Duration = Duration::from_secs(1);
+
+/// Connections to the members of one etcd.
+#[derive(Clone)]
+pub struct Etcd(Arc<Members>);
+
+struct Members {
+    clients: Vec<Client>,
+    /// Index of the member that answered last.
+    current: AtomicUsize,
+    /// Stream of renewals. `None` before the first one, and after each failure: a stream that failed once
+    /// is dead.
+    keeping: Mutex<Option<Keeping>>,
+}
+
+struct Keeping {
+    id: SessionId,
+    keeper: LeaseKeeper,
+    answers: LeaseKeepAliveStream,
+}
+
+impl Etcd {
+    /// Returns connections of these clients, at least one, each to one member.
+    pub fn of(clients: Vec<Client>) -> Self {
+        Self(Arc::new(Members {
+            clients,
+            current: AtomicUsize::new(0),
+            keeping: Mutex::new(None),
+        }))
+    }
+
+    /// Calls one member after the other, beginning with the one that answered last, until one answers.
+    /// `again`: whether a call without an answer may be repeated.
+    async fn call<T, F>(&self, again: bool, call: impl Fn(Client) -> F) -> Answer<T>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        let members = &self.0;
+        let first = members.current.load(Ordering::Relaxed);
+        let count = members.clients.len();
+        let mut failure = EngineError::Away("it has no address".into());
+        for step in 0..count {
+            let index = (first + step) % count;
+            let Some(client) = members.clients.get(index) else {
+                continue;
+            };
+            failure = match timeout(LIMIT, call(client.clone())).await {
+                Ok(Ok(done)) => {
+                    members.current.store(index, Ordering::Relaxed);
+                    return Ok(done);
+                }
+                Ok(Err(error)) => told(&error),
+                Err(_) => EngineError::Unknown("nothing came within a second".into()),
+            };
+            let may_go_on = match failure {
+                // Done nowhere.
+                EngineError::Away(_) => true,
+                EngineError::Unknown(_) => again,
+                _ => false,
+            };
+            if !may_go_on {
+                break;
+            }
+        }
+        members
+            .current
+            .store((first + 1) % count.max(1), Ordering::Relaxed);
+        Err(failure)
+    }
+
+    /// Renews over the stream that is there, or a new one.
+    async fn keep(&self, id: SessionId) -> Answer<Renewed> {
+        let mut slot = self.0.keeping.lock().await;
+        let kept = slot.take().filter(|kept| kept.id == id);
+        let mut kept = match kept {
+            Some(kept) => kept,
+            None => match self.begin_keeping(id).await? {
+                Some(kept) => kept,
+                None => return Ok(Renewed::Gone),
+            },
+        };
+        let renewing = async {
+            kept.keeper.keep_alive().await?;
+            kept.answers.message().await
+        };
+        let answered = timeout(LIMIT, renewing).await;
+        let unknown = || EngineError::Unknown("nothing came within a second".into());
+        let answer = answered.map_err(|_| unknown())?;
+        let Some(answer) = answer.map_err(|error| told(&error))? else {
+            return Err(EngineError::Unknown("the stream of renewals ended".into()));
+        };
+        if answer.ttl() <= 0 {
+            return Ok(Renewed::Gone);
+        }
+        *slot = Some(kept);
+        Ok(Renewed::Alive {
+            revision: revision(answer.header()),
+        })
+    }
+
+    async fn begin_keeping(&self, id: SessionId) -> Answer<Option<Keeping>> {
+        let number = id.0.cast_signed();
+        let begun = self.call(true, |client| async move {
+            match client.lease_client().keep_alive(number).await {
+                Ok(pair) => Ok(Some(pair)),
+                Err(error) if is_gone(&error) => Ok(None),
+                Err(error) => Err(error),
+            }
+        });
+        let keeping = |(keeper, answers)| Keeping {
+            id,
+            keeper,
+            answers,
+        };
+        Ok(begun.await?.map(keeping))
+    }
+}
+
+fn revision(header: Option<&ResponseHeader>) -> u64 {
+    header.map_or(0, |header| header.revision().unsigned_abs())
+}
+
+impl Engine for Etcd {
+    type Watch = EtcdWatch;
+
+    async fn session(&self, ttl: Duration) -> Answer<SessionId> {
+        let seconds = i64::try_from(ttl.as_secs()).unwrap_or(i64::MAX);
+        // A second session that no host knows of ends by itself.
+        let granted = self.call(true, |client| async move {
+            client.lease_client().grant(seconds, None).await
+        });
+        Ok(SessionId(granted.await?.id().cast_unsigned()))
+    }
+
+    async fn renew(&self, id: SessionId) -> Answer<Renewed> {
+        match self.keep(id).await {
+            // The stream was that of a member that has gone: once more, over a new one.
+            Err(error) if error.may_pass() => self.keep(id).await,
+            renewed => renewed,
+        }
+    }
+
+    async fn end(&self, id: SessionId) -> Answer<()> {
+        let number = id.0.cast_signed();
+        let revoked = self.call(true, |client| async move {
+            match client.lease_client().revoke(number).await {
+                Err(error) if !is_absent(&error) => Err(error),
+                _ => Ok(()),
+            }
+        });
+        revoked.await
+    }
+
+    async fn commit(&self, compare: Vec<Compare>, steps: Vec<Step>) -> Answer<Outcome> {
+        let compare: Vec<EtcdCompare> = compare.into_iter().map(compared).collect();
+        let steps: Vec<TxnOp> = steps.into_iter().map(step).collect();
+        let txn = Txn::new().when(compare).and_then(steps);
+        let done = self.call(false, |client| {
+            let txn = txn.clone();
+            async move { client.kv_client().txn(txn).await }
+        });
+        let done = done.await?;
+        let revision = revision(done.header());
+        if done.succeeded() {
+            Ok(Outcome::Done { revision })
+        } else {
+            Ok(Outcome::Refused { revision })
+        }
+    }
+
+    async fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> Answer<Page> {
+        // The least key behind another one is that with a zero byte at its end.
+        let from = after.map_or_else(
+            || prefix.as_bytes().to_vec(),
+            |after| [after.as_bytes(), &[0]].concat(),
+        );
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let options = GetOptions::new()
+            .with_range(end_of(prefix))
+            .with_limit(limit);
+        let found = self.call(true, |client| {
+            let (from, options) = (from.clone(), options.clone());
+            async move { client.kv_client().get(from, Some(options)).await }
+        });
+        let found = found.await?;
+        let entries = found.kvs().iter().filter_map(|pair| {
+            Some(Entry {
+                key: pair.key_str().ok()?.to_owned(),
+                value: pair.value().to_vec(),
+                created: pair.create_revision().unsigned_abs(),
+            })
+        });
+        Ok(Page {
+            entries: entries.collect(),
+            revision: revision(found.header()),
+            more: found.more(),
+        })
+    }
+
+    async fn watch(&self, prefix: &str, from: u64) -> Answer<EtcdWatch> {
+        let options = WatchOptions::new()
+            .with_prefix()
+            .with_start_revision(from.cast_signed());
+        let watch = self.call(true, |client| {
+            let options = options.clone();
+            async move { client.watch_client().watch(prefix, Some(options)).await }
+        });
+        Ok(EtcdWatch(watch.await?))
+    }
+}
+
+/// End of the range of keys that begin with `prefix`, which is ASCII.
+fn end_of(prefix: &str) -> Vec<u8> {
+    let mut end = prefix.as_bytes().to_vec();
+    if let Some(last) = end.last_mut() {
+        *last = last.saturating_add(1);
+    }
+    end
+}
+
+fn compared(compare: Compare) -> EtcdCompare {
+    let op = match compare.is {
+        Condition::Absent => CompareOp::Equal,
+        Condition::Present => CompareOp::Greater,
+    };
+    EtcdCompare::create_revision(compare.key, op, 0)
+}
+
+fn step(step: Step) -> TxnOp {
+    match step {
+        Step::Put {
+            key,
+            value,
+            session,
+        } => {
+            let bound = session.map(|id| PutOptions::new().with_lease(id.0.cast_signed()));
+            TxnOp::put(key, value, bound)
+        }
+        Step::Delete { key } => TxnOp::delete(key, None),
+    }
+}
+
+/// A watch of etcd.
+pub struct EtcdWatch(WatchStream);
+
+impl Watch for EtcdWatch {
+    async fn next(&mut self) -> Answer<News> {
+        loop {
+            let message = self.0.message().await.map_err(|error| told(&error))?;
+            let Some(message) = message else {
+                return Err(EngineError::Away("the watch ended".into()));
+            };
+            if message.canceled() {
+                return Ok(News::Behind);
+            }
+            if !message.events().is_empty() {
+                return Ok(News::Changed);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_end_behind_the_last_key_of_their_prefix() {
+        assert_eq!(end_of("/f/name/"), b"/f/name0");
+        assert!(b"/f/name/\xff".to_vec() < end_of("/f/name/"));
+    }
+}

@@ -1,0 +1,76 @@
+//! The look before a host joins: address, certificate, rights, and whether its name is free.
+
+use super::connect::{ConnectError, connect};
+use super::engine::{Engine, EngineError, SessionId, Step};
+use super::host_name;
+use super::key::Keys;
+use super::value;
+use crate::config::Fleet;
+use crate::domain::fleet::HostName;
+
+/// Maximum number of sessions of one host that are looked at.
+const MOST_TWINS: usize = 16;
+
+/// A reason against joining.
+#[derive(Debug, thiserror::Error)]
+pub enum JoinFailure {
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    #[error("the machine's name is no name of a host: give one with --host")]
+    NoName,
+    #[error(
+        "a host called {host} is in the fleet, at {addresses}; give this host another name with --host"
+    )]
+    Taken { host: HostName, addresses: String },
+}
+
+/// Writes and deletes a key below the own session, as this host will. Returns the name of the host.
+/// The session of a running service, `own_session`, is no reason against joining.
+pub async fn probe(settings: &Fleet, own_session: Option<&str>) -> Result<HostName, JoinFailure> {
+    let host = host_name(settings.host.as_ref()).ok_or(JoinFailure::NoName)?;
+    let engine = connect(settings).await?;
+    let keys = Keys::new(&settings.prefix);
+    let own = engine
+        .list(&keys.sessions_of(&host), None, MOST_TWINS)
+        .await?;
+    for entry in &own.entries {
+        let session = keys.read_session(&entry.key).map(|(_, session)| session);
+        if session.is_some() && session == own_session {
+            continue;
+        }
+        let known = value::host(&keys, entry);
+        let addresses = known.map(|known| known.addresses.join(" and "));
+        let addresses = addresses.filter(|addresses| !addresses.is_empty());
+        return Err(JoinFailure::Taken {
+            host,
+            addresses: addresses.unwrap_or_else(|| "unknown addresses".to_owned()),
+        });
+    }
+    let session = engine.session(settings.session).await?;
+    let tried = try_rights(&engine, &keys, &host, session).await;
+    engine.end(session).await?;
+    tried?;
+    Ok(host)
+}
+
+/// The key ends with the session, should the second commit not come to be.
+async fn try_rights<E: Engine>(
+    engine: &E,
+    keys: &Keys,
+    host: &HostName,
+    session: SessionId,
+) -> Result<(), EngineError> {
+    let key = keys.session(host, "probe");
+    let put = Step::Put {
+        key: key.clone(),
+        value: "{}".to_owned(),
+        session: Some(session),
+    };
+    engine.commit(Vec::new(), vec![put]).await?;
+    engine
+        .commit(Vec::new(), vec![Step::Delete { key }])
+        .await?;
+    Ok(())
+}

@@ -1,0 +1,113 @@
+//! Keeping the session: joining, renewing, and the way from one state to the next.
+
+use std::time::Duration;
+
+use super::engine::{Engine, EngineError, Renewed};
+use super::member::Member;
+use super::session::JoinError;
+use crate::domain::fleet::FleetState;
+
+/// Pause after the first failure.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+
+impl<E: Engine> Member<E> {
+    /// Renews the session, or joins.
+    pub(super) async fn keep_session(&mut self) {
+        let sent = self.now();
+        let kept = if self.is_in {
+            self.renew().await
+        } else {
+            self.join().await
+        };
+        match kept {
+            Ok(()) => {
+                self.renewed = Some(sent);
+                self.renew_at = sent.after(self.interval());
+                self.back_again();
+            }
+            Err(error) => self.fail(&error),
+        }
+    }
+
+    async fn renew(&mut self) -> Result<(), JoinError> {
+        match self.session.renew().await? {
+            Renewed::Alive { revision } => {
+                if self.session.has_lost(revision).await? {
+                    self.quarantine().await?;
+                }
+                Ok(())
+            }
+            Renewed::Gone => {
+                tracing::warn!(host = %self.identity.host, "the session of this host in the fleet has ended; a new one begins");
+                self.is_in = false;
+                self.session.forget();
+                self.join().await
+            }
+        }
+    }
+
+    /// Resumes the session on record, or opens one, and has all names put again under it.
+    async fn join(&mut self) -> Result<(), JoinError> {
+        let now_ms = self.service.clock().now().as_millisecond();
+        if !self.session.resume(now_ms).await? {
+            let id = self.service.fleet_id();
+            self.session.open(id).await?;
+            self.put_on_record().await?;
+            self.session.enter(now_ms).await?;
+        }
+        self.put_on_record().await?;
+        self.is_in = true;
+        self.published.doubt_all();
+        self.publish_at = Some(self.now());
+        Ok(())
+    }
+
+    /// Puts everything of this host again, after the engine has lost changes.
+    async fn quarantine(&mut self) -> Result<(), JoinError> {
+        self.be(
+            FleetState::Quarantined,
+            "the engine has lost changes, as after a restore; this host writes its own entries again",
+        );
+        self.join().await
+    }
+
+    pub(super) async fn put_on_record(&self) -> Result<(), EngineError> {
+        let record = self.session.record().clone();
+        let noted = self.service.store().set_fleet_session(record).await;
+        // Without it the next start would leave this session behind, and be refused by it.
+        noted
+            .map_err(|error| EngineError::Fault(format!("the session cannot be recorded: {error}")))
+    }
+
+    /// Notes that the engine answers.
+    fn back_again(&mut self) {
+        self.failures = 0;
+        let now = self.now();
+        match self.state {
+            FleetState::Joined | FleetState::Quarantined => {
+                if self.has_changes() {
+                    self.publish_at.get_or_insert(now);
+                }
+            }
+            FleetState::Alone => {
+                // All hosts come back at once: each waits a while of its own.
+                let longest = self.settings.session.as_secs_f64();
+                let jitter = Duration::from_secs_f64(self.rng.f64() * longest);
+                self.publish_at = Some(now.after(jitter));
+                self.be(FleetState::Joined, "");
+            }
+            FleetState::Joining | FleetState::Off => self.be(FleetState::Joined, ""),
+        }
+    }
+
+    fn fail(&mut self, error: &JoinError) {
+        if matches!(error, JoinError::Twin { .. }) {
+            self.is_in = false;
+        }
+        let longest = self.interval();
+        let pause = FIRST_PAUSE.saturating_mul(1 << self.failures.min(8));
+        self.failures = self.failures.saturating_add(1);
+        self.renew_at = self.now().after(pause.min(longest));
+        self.be(FleetState::Alone, &error.to_string());
+    }
+}

@@ -1,0 +1,99 @@
+//! Keys in the engine, below the prefix of the fleet.
+
+use crate::domain::fleet::HostName;
+use crate::domain::lease::Name;
+
+/// Makes and reads the keys of one fleet. Hosts and names have no `/`, so no key leaves its place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Keys {
+    prefix: String,
+}
+
+impl Keys {
+    /// Returns the keys below `prefix`, which ends with `/`.
+    pub fn new(prefix: &str) -> Self {
+        Self {
+            prefix: prefix.to_owned(),
+        }
+    }
+
+    /// Beginning of the keys of all sessions.
+    pub fn sessions(&self) -> String {
+        format!("{}session/", self.prefix)
+    }
+
+    /// Beginning of the keys of one host's sessions.
+    pub fn sessions_of(&self, host: &HostName) -> String {
+        format!("{}session/{host}/", self.prefix)
+    }
+
+    /// Key of a session.
+    pub fn session(&self, host: &HostName, session: &str) -> String {
+        format!("{}{session}", self.sessions_of(host))
+    }
+
+    /// Beginning of the keys of all names.
+    pub fn names(&self) -> String {
+        format!("{}name/", self.prefix)
+    }
+
+    /// Beginning of the keys of one name.
+    pub fn names_of(&self, name: &Name) -> String {
+        format!("{}name/{name}/", self.prefix)
+    }
+
+    /// Key of a published lease.
+    pub fn name(&self, name: &Name, host: &HostName, lease: &str) -> String {
+        format!("{}{host}/{lease}", self.names_of(name))
+    }
+
+    /// Host and session of a key. `None` if it is no key of a session.
+    pub fn read_session<'k>(&self, key: &'k str) -> Option<(HostName, &'k str)> {
+        let rest = key.strip_prefix(&self.prefix)?.strip_prefix("session/")?;
+        let (host, session) = rest.split_once('/')?;
+        Some((host.parse().ok()?, plain_id(session)?))
+    }
+
+    /// Name, host and lease of a key. `None` if it is no key of a name.
+    pub fn read_name<'k>(&self, key: &'k str) -> Option<(Name, HostName, &'k str)> {
+        let rest = key.strip_prefix(&self.prefix)?.strip_prefix("name/")?;
+        let (name, rest) = rest.split_once('/')?;
+        let (host, lease) = rest.split_once('/')?;
+        Some((name.parse().ok()?, host.parse().ok()?, plain_id(lease)?))
+    }
+}
+
+/// An id of another host: 1 to 64 letters, digits and dashes.
+pub fn plain_id(text: &str) -> Option<&str> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+    ((1..=64).contains(&text.len()) && text.bytes().all(plain)).then_some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_read_as_they_were_made_and_others_are_ignored() {
+        let keys = Keys::new("/portbook/v1/");
+        let (host, name): (HostName, Name) = ("a.lan".parse().unwrap(), "web@2".parse().unwrap());
+        let session = keys.session(&host, "0190-aa");
+        assert_eq!(session, "/portbook/v1/session/a.lan/0190-aa");
+        assert_eq!(keys.read_session(&session), Some((host.clone(), "0190-aa")));
+        let key = keys.name(&name, &host, "0190-bb");
+        assert_eq!(key, "/portbook/v1/name/web@2/a.lan/0190-bb");
+        assert_eq!(keys.read_name(&key), Some((name, host, "0190-bb")));
+        for strange in [
+            "/portbook/v1/session/a/b/c",
+            "/portbook/v1/session//s",
+            "/portbook/v1/session/a/",
+            "/portbook/v2/session/a/s",
+            "/portbook/v1/name/../a/s",
+            "/portbook/v1/name/w/a/\u{1b}[2J",
+            "/portbook/v1/later/a/s",
+        ] {
+            assert_eq!(keys.read_session(strange), None, "{strange}");
+            assert_eq!(keys.read_name(strange), None, "{strange}");
+        }
+    }
+}

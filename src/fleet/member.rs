@@ -1,0 +1,289 @@
+//! The session loop: it renews the session, publishes names, and serves the desk.
+//!
+//! It wakes for a reason: a renewal is due, a lease changed, a question came, an answer came. Only while
+//! the engine is away does it try again by the clock, since no event tells of its return: first after a
+//! second, then after twice as long, up to the interval of renewals.
+
+use std::time::Duration;
+
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::mpsc;
+
+use super::connect::{ConnectError, connect};
+use super::engine::{Engine, EngineError};
+use super::key::Keys;
+use super::names::Published;
+use super::questions::Questions;
+use super::session::{Identity, Session};
+use super::{addresses, host_name};
+use crate::config::Fleet;
+use crate::domain::event::{Event, EventKind};
+use crate::domain::fleet::{Commits, FleetState, FleetStatus};
+use crate::domain::lease::BootTime;
+use crate::engine::fleet::{FleetRequest, FleetSilence};
+use crate::engine::service::Service;
+use crate::store::{FleetRecord, StoreError};
+
+/// Time for which changes of leases are gathered into one commit.
+const GATHER: Duration = Duration::from_secs(1);
+
+/// A reason for this host not to take part until the next start.
+#[derive(Debug, thiserror::Error)]
+pub enum MemberError {
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("the machine's name is no name of a host: set fleet.host")]
+    NoName,
+}
+
+/// This host in its fleet.
+pub(super) struct Member<E: Engine> {
+    pub(super) service: Service,
+    pub(super) settings: Fleet,
+    pub(super) engine: E,
+    pub(super) keys: Keys,
+    pub(super) identity: Identity,
+    pub(super) session: Session<E>,
+    pub(super) published: Published,
+    pub(super) commits: Commits,
+    /// Number of keys that were to be changed when that was last looked at.
+    pub(super) pending: usize,
+    pub(super) state: FleetState,
+    /// Reason for the state. Empty while all is well.
+    pub(super) why: String,
+    pub(super) since: BootTime,
+    /// Whether the engine has the session, as far as it is known.
+    pub(super) is_in: bool,
+    pub(super) has_left: bool,
+    pub(super) renewed: Option<BootTime>,
+    pub(super) failures: u32,
+    pub(super) renew_at: BootTime,
+    /// Time of the next commit of names. `None` if nothing has changed.
+    pub(super) publish_at: Option<BootTime>,
+    pub(super) rng: fastrand::Rng,
+}
+
+/// Runs the loop until the desk is dropped.
+pub(super) async fn run(service: &Service, settings: &Fleet) -> Result<(), MemberError> {
+    let (own, requests) = service.fleet().open();
+    let engine = connect(settings).await?;
+    let mut member = Member::new(service, settings, engine).await?;
+    member.tell();
+    member.serve(own, requests).await;
+    Ok(())
+}
+
+/// Tells the desk why there is no loop.
+pub(super) fn tell_failure(service: &Service, settings: &Fleet, error: &MemberError) {
+    service.fleet().set(FleetStatus {
+        state: FleetState::Alone,
+        why: error.to_string(),
+        host: host_name(settings.host.as_ref()),
+        engine: settings.engine.clone(),
+        ..FleetStatus::default()
+    });
+}
+
+/// This host as the settings and its interfaces have it.
+fn identity(service: &Service, settings: &Fleet) -> Result<Identity, MemberError> {
+    let own = settings.address.map(|address| vec![address]);
+    Ok(Identity {
+        host: host_name(settings.host.as_ref()).ok_or(MemberError::NoName)?,
+        boot: service.store().boot_id().to_owned(),
+        addresses: own.unwrap_or_else(|| addresses(service.interfaces())),
+    })
+}
+
+impl<E: Engine> Member<E> {
+    async fn new(service: &Service, settings: &Fleet, engine: E) -> Result<Self, MemberError> {
+        let store = service.store();
+        let keys = Keys::new(&settings.prefix);
+        let identity = identity(service, settings)?;
+        let record = store.fleet_session().await?;
+        let record = record.unwrap_or_else(|| FleetRecord {
+            instance: service.fleet_id(),
+            session: None,
+            engine_session: None,
+            boot: identity.boot.clone(),
+            revision: 0,
+        });
+        let now = service.clock().boot();
+        Ok(Self {
+            published: Published::on_record(store.fleet_names().await?),
+            session: Session::on_record(
+                engine.clone(),
+                keys.clone(),
+                identity.clone(),
+                settings.session,
+                record,
+            ),
+            service: service.clone(),
+            settings: settings.clone(),
+            engine,
+            keys,
+            identity,
+            commits: Commits::default(),
+            pending: 0,
+            state: FleetState::Joining,
+            why: String::new(),
+            since: now,
+            is_in: false,
+            has_left: false,
+            renewed: None,
+            failures: 0,
+            renew_at: now,
+            publish_at: None,
+            rng: fastrand::Rng::new(),
+        })
+    }
+
+    async fn serve(
+        &mut self,
+        own: mpsc::Sender<FleetRequest>,
+        mut requests: mpsc::Receiver<FleetRequest>,
+    ) {
+        let mut events = self.service.journal().since(u64::MAX).live;
+        let mut questions = Questions::new(
+            self.engine.clone(),
+            self.keys.clone(),
+            self.identity.host.clone(),
+            self.service.clock().clone(),
+            own,
+        );
+        loop {
+            let wait = self.next_due().since(self.now());
+            tokio::select! {
+                () = tokio::time::sleep(wait) => self.act().await,
+                event = events.recv() => self.hear(event),
+                request = requests.recv() => match request {
+                    Some(FleetRequest::Leave { reply }) => {
+                        // That the asker has gone changes nothing.
+                        let _ = reply.send(self.leave().await);
+                    }
+                    Some(request) => questions.take(request, self.silence()),
+                    None => return,
+                },
+                done = questions.read() => {
+                    if questions.answer(done, &self.why) {
+                        self.renew_at = self.now();
+                    }
+                }
+            }
+            self.tell();
+        }
+    }
+
+    pub(super) fn now(&self) -> BootTime {
+        self.service.clock().boot()
+    }
+
+    fn next_due(&self) -> BootTime {
+        if self.has_left {
+            return BootTime(Duration::MAX);
+        }
+        let publish_at = self.publish_due();
+        publish_at.map_or(self.renew_at, |at| at.min(self.renew_at))
+    }
+
+    /// Time of the next commit. `None` as well while it would be in vain.
+    fn publish_due(&self) -> Option<BootTime> {
+        let may_come = self.is_in && self.state != FleetState::Alone;
+        self.publish_at.filter(|_| may_come)
+    }
+
+    /// Reason for which questions are answered from memory. `None` while the engine is worth asking.
+    fn silence(&self) -> Option<FleetSilence> {
+        match self.state {
+            FleetState::Off => Some(FleetSilence::Off),
+            FleetState::Alone => Some(FleetSilence::Away(self.why.clone())),
+            _ => None,
+        }
+    }
+
+    async fn act(&mut self) {
+        let now = self.now();
+        if self.renew_at <= now {
+            self.keep_session().await;
+        } else if self.publish_due().is_some_and(|at| at <= now) {
+            self.publish().await;
+        }
+    }
+
+    /// A third of the session, and a tenth more or less, so that hosts do not beat in step.
+    pub(super) fn interval(&mut self) -> Duration {
+        let third = self.settings.session.as_secs_f64() / 3.0;
+        Duration::from_secs_f64(third * (0.9 + 0.2 * self.rng.f64()))
+    }
+
+    /// Gathers changes of leases, and of this host's addresses.
+    fn hear(&mut self, event: Result<Event, RecvError>) {
+        match event {
+            Ok(event) if event.kind == EventKind::Interfaces => self.look_at_addresses(),
+            Ok(event) if event.lease.is_none() => {}
+            // Missed events are changes too.
+            Ok(_) | Err(RecvError::Lagged(_)) => {
+                let soon = self.now().after(GATHER);
+                self.publish_at.get_or_insert(soon);
+            }
+            // The journal lives as long as the service.
+            Err(RecvError::Closed) => {}
+        }
+    }
+
+    fn look_at_addresses(&mut self) {
+        let now = addresses(self.service.interfaces());
+        if self.settings.address.is_none() && self.identity.addresses != now {
+            self.identity.addresses.clone_from(&now);
+            self.session.set_addresses(now);
+            // The session's key is written again, and the names after it.
+            self.is_in = false;
+            self.renew_at = self.now();
+        }
+    }
+
+    async fn leave(&mut self) -> Result<(), FleetSilence> {
+        let away = |error: EngineError| FleetSilence::Away(error.to_string());
+        self.withdraw().await.map_err(away)?;
+        self.session.leave().await.map_err(away)?;
+        self.put_on_record().await.map_err(away)?;
+        self.is_in = false;
+        self.has_left = true;
+        self.be(FleetState::Off, "this host has left the fleet; it joins again at the next start if fleet.engine is still set");
+        Ok(())
+    }
+
+    /// Changes the state, and reports that.
+    pub(super) fn be(&mut self, state: FleetState, why: &str) {
+        let has_changed = self.state != state;
+        if self.why != why {
+            why.clone_into(&mut self.why);
+        }
+        if !has_changed {
+            return;
+        }
+        self.state = state;
+        self.since = self.now();
+        self.service
+            .journal()
+            .fleet(&self.identity.host, state, why);
+    }
+
+    fn tell(&self) {
+        let ms = |time: BootTime| u64::try_from(time.0.as_millis()).unwrap_or(u64::MAX);
+        self.service.fleet().set(FleetStatus {
+            state: self.state,
+            why: self.why.clone(),
+            host: Some(self.identity.host.clone()),
+            engine: self.settings.engine.clone(),
+            session: self.session.id().map(str::to_owned),
+            addresses: self.identity.addresses.clone(),
+            since_boot_ms: ms(self.since),
+            renewed_boot_ms: self.renewed.map(ms),
+            published: self.published.count(),
+            pending: self.pending,
+            commits: self.commits,
+        });
+    }
+}

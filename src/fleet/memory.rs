@@ -1,0 +1,297 @@
+//! An engine in memory for tests, with the faults of a real one and a clock of its own.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::engine::{
+    Answer, Compare, Condition, Engine, EngineError, Entry, News, Outcome, Page, Renewed,
+    SessionId, Step, Watch,
+};
+use crate::domain::lease::BootTime;
+use crate::host::clock::Clock;
+
+/// Fault of one operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trouble {
+    /// It is not done, and the caller knows.
+    Away,
+    /// It is done, and the answer is lost.
+    AnswerLost,
+    /// It is not done, and the caller does not know.
+    RequestLost,
+    Denied,
+}
+
+/// One engine; clones are the connections of several hosts to it.
+#[derive(Debug, Clone)]
+pub struct Memory {
+    state: Arc<Mutex<State>>,
+    clock: Clock,
+    changes: watch::Sender<u64>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct State {
+    revision: u64,
+    last_session: u64,
+    entries: BTreeMap<String, Kept>,
+    sessions: BTreeMap<u64, (Duration, BootTime)>,
+    /// Troubles of the next operations.
+    troubles: VecDeque<Trouble>,
+    is_away: bool,
+    /// Watches from an earlier revision are behind.
+    compacted: u64,
+    /// Commits so far, each with the number of its steps.
+    commits: Vec<usize>,
+}
+
+#[derive(Debug, Clone)]
+struct Kept {
+    value: String,
+    created: u64,
+    session: Option<u64>,
+}
+
+/// Everything that an engine had at one moment.
+#[derive(Debug, Clone)]
+pub struct Copy(State);
+
+impl Memory {
+    /// Returns an empty engine, whose sessions end by this clock.
+    pub fn new(clock: Clock) -> Self {
+        Self {
+            state: Arc::default(),
+            clock,
+            changes: watch::channel(0).0,
+        }
+    }
+
+    /// Has the next operations fail so, in this order.
+    pub fn trouble(&self, troubles: &[Trouble]) {
+        self.lock().troubles.extend(troubles);
+    }
+
+    /// Takes the engine away, or brings it back.
+    pub fn set_away(&self, is_away: bool) {
+        self.lock().is_away = is_away;
+    }
+
+    /// Ends all sessions, as their time does.
+    pub fn end_sessions(&self) {
+        self.clock.advance(Duration::from_hours(24));
+    }
+
+    pub fn copy(&self) -> Copy {
+        Copy(self.lock().clone())
+    }
+
+    /// Restores a copy: everything since is lost.
+    pub fn restore(&self, copy: Copy) {
+        *self.lock() = copy.0;
+    }
+
+    /// Forgets the history of changes.
+    pub fn compact(&self) {
+        let mut state = self.lock();
+        state.compacted = state.revision;
+    }
+
+    /// Keys with their values.
+    pub fn entries(&self) -> BTreeMap<String, String> {
+        let state = self.lock();
+        let entries = state.entries.iter();
+        entries
+            .map(|(key, kept)| (key.clone(), kept.value.clone()))
+            .collect()
+    }
+
+    /// Puts a key as any other program might.
+    pub fn put(&self, key: &str, value: &str) {
+        let mut state = self.lock();
+        state.revision += 1;
+        put(&mut state, key, value, None);
+    }
+
+    /// Number of steps of each commit so far.
+    pub fn commits(&self) -> Vec<usize> {
+        self.lock().commits.clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = self.clock.boot();
+        let ended: Vec<u64> = state
+            .sessions
+            .iter()
+            .filter(|(_, (_, deadline))| *deadline < now)
+            .map(|(id, _)| *id)
+            .collect();
+        for id in ended {
+            end(&mut state, id);
+        }
+        state
+    }
+
+    /// Does an operation, with the trouble that is due.
+    fn act<T>(&self, act: impl FnOnce(&mut State) -> Answer<T>) -> Answer<T> {
+        let mut state = self.lock();
+        let trouble = state.troubles.pop_front();
+        if state.is_away || trouble == Some(Trouble::Away) {
+            return Err(EngineError::Away("refused".into()));
+        }
+        match trouble {
+            Some(Trouble::RequestLost) => return Err(EngineError::Unknown("time-out".into())),
+            Some(Trouble::Denied) => return Err(EngineError::Denied("permission denied".into())),
+            _ => {}
+        }
+        let done = act(&mut state);
+        self.changes.send_replace(state.revision);
+        if trouble == Some(Trouble::AnswerLost) {
+            return Err(EngineError::Unknown("time-out".into()));
+        }
+        done
+    }
+}
+
+fn end(state: &mut State, id: u64) {
+    if state.sessions.remove(&id).is_some() {
+        state.revision += 1;
+        state.entries.retain(|_, kept| kept.session != Some(id));
+    }
+}
+
+fn put(state: &mut State, key: &str, value: &str, session: Option<u64>) {
+    let created = state
+        .entries
+        .get(key)
+        .map_or(state.revision, |kept| kept.created);
+    let kept = Kept {
+        value: value.to_owned(),
+        created,
+        session,
+    };
+    state.entries.insert(key.to_owned(), kept);
+}
+
+fn commit(state: &mut State, compare: &[Compare], steps: &[Step]) -> Answer<Outcome> {
+    state.commits.push(steps.len());
+    let holds = compare.iter().all(|compare| match compare.is {
+        Condition::Absent => !state.entries.contains_key(&compare.key),
+        Condition::Present => state.entries.contains_key(&compare.key),
+    });
+    if !holds {
+        let revision = state.revision;
+        return Ok(Outcome::Refused { revision });
+    }
+    state.revision += 1;
+    for step in steps {
+        match step {
+            Step::Put {
+                key,
+                value,
+                session,
+            } => {
+                if session.is_some_and(|id| !state.sessions.contains_key(&id.0)) {
+                    return Err(EngineError::Fault("no such session".into()));
+                }
+                put(state, key, value, session.map(|id| id.0));
+            }
+            Step::Delete { key } => drop(state.entries.remove(key)),
+        }
+    }
+    let revision = state.revision;
+    Ok(Outcome::Done { revision })
+}
+
+impl Engine for Memory {
+    type Watch = Changes;
+
+    async fn session(&self, ttl: Duration) -> Answer<SessionId> {
+        let deadline = self.clock.boot().after(ttl);
+        self.act(|state| {
+            state.last_session += 1;
+            let id = state.last_session;
+            state.sessions.insert(id, (ttl, deadline));
+            Ok(SessionId(id))
+        })
+    }
+
+    async fn renew(&self, id: SessionId) -> Answer<Renewed> {
+        let now = self.clock.boot();
+        self.act(|state| {
+            let revision = state.revision;
+            let Some((ttl, deadline)) = state.sessions.get_mut(&id.0) else {
+                return Ok(Renewed::Gone);
+            };
+            *deadline = now.after(*ttl);
+            Ok(Renewed::Alive { revision })
+        })
+    }
+
+    async fn end(&self, id: SessionId) -> Answer<()> {
+        self.act(|state| {
+            end(state, id.0);
+            Ok(())
+        })
+    }
+
+    async fn commit(&self, compare: Vec<Compare>, steps: Vec<Step>) -> Answer<Outcome> {
+        self.act(|state| commit(state, &compare, &steps))
+    }
+
+    async fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> Answer<Page> {
+        self.act(|state| {
+            let found = state.entries.iter().filter(|(key, _)| {
+                key.starts_with(prefix) && after.is_none_or(|after| key.as_str() > after)
+            });
+            let mut entries: Vec<Entry> = found
+                .map(|(key, kept)| Entry {
+                    key: key.clone(),
+                    value: kept.value.clone().into_bytes(),
+                    created: kept.created,
+                })
+                .collect();
+            let more = entries.len() > limit;
+            entries.truncate(limit);
+            Ok(Page {
+                entries,
+                revision: state.revision,
+                more,
+            })
+        })
+    }
+
+    async fn watch(&self, _: &str, from: u64) -> Answer<Changes> {
+        let mut changes = self.changes.subscribe();
+        self.act(|state| {
+            let is_behind = from <= state.compacted;
+            if from <= state.revision {
+                changes.mark_changed();
+            } else {
+                changes.mark_unchanged();
+            }
+            Ok(Changes { changes, is_behind })
+        })
+    }
+}
+
+/// Changes of any key: news of another prefix do no harm.
+#[derive(Debug)]
+pub struct Changes {
+    changes: watch::Receiver<u64>,
+    is_behind: bool,
+}
+
+impl Watch for Changes {
+    async fn next(&mut self) -> Answer<News> {
+        if self.is_behind {
+            return Ok(News::Behind);
+        }
+        let changed = self.changes.changed().await;
+        let gone = |_| EngineError::Away("the engine is gone".into());
+        changed.map(|()| News::Changed).map_err(gone)
+    }
+}

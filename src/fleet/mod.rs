@@ -1,0 +1,82 @@
+//! The fleet: this host among others, over an engine that keeps what they tell each other.
+//!
+//! One task, on a thread of its own, does all of it ([`member`]): it holds the [`session`], publishes
+//! [`names`], and answers questions ([`questions`]) that arrive at the engine's desk
+//! (`crate::engine::fleet`). The rest of the service reads the desk and never waits for the fleet.
+//! [`engine`] is all that is asked of an engine; [`etcd`] is one.
+
+mod connect;
+mod engine;
+mod etcd;
+mod etcd_error;
+mod follow;
+mod join;
+mod keeping;
+mod key;
+mod member;
+#[cfg(test)]
+mod memory;
+mod names;
+mod publishing;
+mod questions;
+mod role;
+mod session;
+#[cfg(test)]
+mod session_tests;
+mod value;
+mod view;
+
+use std::net::IpAddr;
+
+use crate::domain::fleet::HostName;
+use crate::engine::service::Service;
+use crate::host::interface::Interfaces;
+
+pub use join::probe;
+pub use role::role;
+
+/// Keeps this host in its fleet, if one is set, for as long as it is polled.
+pub async fn run(service: Service) {
+    let settings = service.settings();
+    if settings.fleet.engine.is_empty() {
+        return;
+    }
+    if let Err(error) = member::run(&service, &settings.fleet).await {
+        tracing::error!(%error, "this host is in no fleet until the next start; all local work goes on");
+        member::tell_failure(&service, &settings.fleet, &error);
+    }
+}
+
+/// Name of this host in the fleet: that of the settings, else the machine's own.
+pub fn host_name(setting: Option<&HostName>) -> Option<HostName> {
+    let own = || {
+        let name = rustix::system::uname();
+        name.nodename().to_str().ok()?.parse().ok()
+    };
+    setting.cloned().or_else(own)
+}
+
+/// Addresses of this host for others: neither loopback, nor link-local, nor of container engines; the
+/// primary ones first.
+fn addresses(interfaces: &Interfaces) -> Vec<IpAddr> {
+    let Ok(snapshot) = interfaces.current() else {
+        return Vec::new();
+    };
+    let listing = snapshot.listing();
+    let real = listing
+        .iter()
+        .filter(|nic| nic.up && !nic.loopback && !nic.is_virtual);
+    let mut addresses: Vec<_> = real.flat_map(|nic| &nic.addresses).collect();
+    addresses.retain(|address| address.scope == 0 && !is_link_local(address.ip));
+    addresses.sort_by_key(|address| !address.primary);
+    let mut addresses: Vec<IpAddr> = addresses.into_iter().map(|address| address.ip).collect();
+    addresses.truncate(value::MOST_ADDRESSES);
+    addresses
+}
+
+fn is_link_local(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_unicast_link_local(),
+    }
+}

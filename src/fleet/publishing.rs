@@ -1,0 +1,208 @@
+//! Publishing: the leases of this moment become commits of names.
+
+use std::time::Duration;
+
+use tracing::Instrument;
+
+use super::engine::{Answer, Compare, Condition, Engine, EngineError, Outcome, Step};
+use super::member::Member;
+use super::names::{Published, Wanted, deleted_keys, put_keys, wanted};
+use crate::domain::fleet::FleetState;
+use crate::store::StoreError;
+use crate::telemetry::span;
+
+/// Pause between two commits of one host: two a second at most.
+const BETWEEN: Duration = Duration::from_millis(500);
+
+/// Sends steps under the condition that the session lives: a commit that arrives late, after the session
+/// has ended, fails by itself.
+pub(super) async fn send<E: Engine>(
+    engine: &E,
+    session: &str,
+    published: &mut Published,
+    steps: &[Step],
+) -> Answer<Outcome> {
+    published.sent(steps);
+    let compare = vec![Compare {
+        key: session.to_owned(),
+        is: Condition::Present,
+    }];
+    let outcome = engine.commit(compare, steps.to_vec()).await?;
+    if let Outcome::Done { .. } = outcome {
+        published.done(steps);
+    }
+    Ok(outcome)
+}
+
+impl<E: Engine> Member<E> {
+    fn wanted(&self) -> Wanted {
+        let Some(session) = self.session.id() else {
+            return Wanted::new();
+        };
+        let leases = self.service.leases();
+        let publish = self.settings.publish;
+        wanted(&leases, publish, &self.keys, &self.identity, session)
+    }
+
+    /// Whether a key is to be changed.
+    pub(super) fn has_changes(&mut self) -> bool {
+        self.pending = self.published.pending(&self.wanted());
+        self.pending > 0
+    }
+
+    /// Sends the next commit, and says when the one after it is due.
+    pub(super) async fn publish(&mut self) {
+        self.publish_at = None;
+        let wanted = self.wanted();
+        let steps = self.published.next_steps(&wanted);
+        if steps.is_empty() {
+            self.pending = 0;
+            return self.all_is_there();
+        }
+        let now = self.now();
+        let sent = self.commit(&steps).await;
+        self.pending = self.published.pending(&wanted);
+        match sent {
+            Ok(Outcome::Done { .. }) => self.publish_at = Some(now.after(BETWEEN)),
+            Ok(Outcome::Refused { .. }) => {
+                tracing::warn!(
+                    "names were refused, as the session has ended; they are sent under a new one"
+                );
+                self.is_in = false;
+                self.renew_at = now;
+            }
+            Err(error) => {
+                tracing::warn!(%error, steps = steps.len(), "could not publish names; they are sent again after the next renewal");
+                self.renew_at = now;
+                // A renewal that succeeds does not mean that a commit does.
+                self.publish_at = Some(now.after(self.settings.session / 3));
+                self.why = error.to_string();
+            }
+        }
+    }
+
+    fn all_is_there(&mut self) {
+        match self.state {
+            FleetState::Quarantined => self.be(FleetState::Joined, ""),
+            FleetState::Joined => self.why.clear(),
+            _ => {}
+        }
+    }
+
+    /// Withdraws all names of this host.
+    pub(super) async fn withdraw(&mut self) -> Result<(), EngineError> {
+        loop {
+            let steps = self.published.next_steps(&Wanted::new());
+            if steps.is_empty() || !self.is_in {
+                return Ok(());
+            }
+            if let Outcome::Refused { .. } = self.commit(&steps).await? {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn commit(&mut self, steps: &[Step]) -> Answer<Outcome> {
+        let Some(session) = self.session.key() else {
+            return Err(EngineError::Fault("no session is open".into()));
+        };
+        let store = self.service.store().clone();
+        let unrecorded =
+            |error: StoreError| EngineError::Fault(format!("names cannot be recorded: {error}"));
+        // On record first: a key that nothing knows of would never be deleted.
+        let added = store.add_fleet_names(put_keys(steps)).await;
+        added.map_err(unrecorded)?;
+        let span = span::fleet_commit(steps.len());
+        let sending = send(&self.engine, &session, &mut self.published, steps);
+        let sent = sending.instrument(span.clone()).await;
+        let outcome = sent.as_ref().ok().map(|outcome| outcome.word());
+        span::fleet_committed(&span, outcome);
+        match sent {
+            Ok(Outcome::Done { .. }) => {
+                self.commits.done += 1;
+                let removed = store.remove_fleet_names(deleted_keys(steps)).await;
+                if let Err(error) = removed {
+                    tracing::warn!(%error, "could not forget withdrawn names; they are withdrawn again at the next start");
+                }
+            }
+            Ok(Outcome::Refused { .. }) => self.commits.refused += 1,
+            Err(_) => self.commits.failed += 1,
+        }
+        sent
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fleet::memory::{Memory, Trouble};
+    use crate::host::clock::Clock;
+
+    fn wanted(count: usize) -> Wanted {
+        let pairs = (0..count).map(|n| (format!("/f/name/n{n:03}/h/l"), "v".to_owned()));
+        pairs.collect()
+    }
+
+    async fn published(engine: &Memory, published: &mut Published, wanted: &Wanted) {
+        loop {
+            let steps = published.next_steps(wanted);
+            if steps.is_empty() {
+                return;
+            }
+            // An answer that is lost is asked for again.
+            let _ = send(engine, "/f/session/h/s", published, &steps).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn names_arrive_in_few_commits_and_each_once() {
+        let engine = Memory::new(Clock::manual());
+        engine.put("/f/session/h/s", "{}");
+        let mut known = Published::default();
+        published(&engine, &mut known, &wanted(150)).await;
+        assert_eq!(engine.commits(), [64, 64, 22]);
+        assert_eq!(known.count(), 150);
+        published(&engine, &mut known, &wanted(1)).await;
+        assert_eq!(engine.entries().len(), 2);
+    }
+
+    #[tokio::test]
+    async fn lost_answers_and_requests_are_sent_again_with_the_same_result() {
+        for trouble in [Trouble::AnswerLost, Trouble::RequestLost, Trouble::Away] {
+            let engine = Memory::new(Clock::manual());
+            engine.put("/f/session/h/s", "{}");
+            engine.trouble(&[trouble, trouble]);
+            let mut known = Published::default();
+            published(&engine, &mut known, &wanted(3)).await;
+            assert_eq!(
+                (engine.entries().len(), known.count()),
+                (4, 3),
+                "{trouble:?}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn commit_of_an_ended_session_changes_nothing() {
+        let engine = Memory::new(Clock::manual());
+        let mut known = Published::default();
+        let steps = known.next_steps(&wanted(3));
+        let sent = send(&engine, "/f/session/h/s", &mut known, &steps).await;
+        assert!(matches!(sent, Ok(Outcome::Refused { .. })));
+        assert_eq!((engine.entries().len(), known.count()), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn restored_engine_gets_every_name_again() {
+        let engine = Memory::new(Clock::manual());
+        engine.put("/f/session/h/s", "{}");
+        let before = engine.copy();
+        let mut known = Published::default();
+        published(&engine, &mut known, &wanted(3)).await;
+        engine.restore(before);
+        assert_eq!(engine.entries().len(), 1);
+        known.doubt_all();
+        published(&engine, &mut known, &wanted(3)).await;
+        assert_eq!(engine.entries().len(), 4);
+    }
+}

@@ -1,0 +1,185 @@
+//! Values in the engine: JSON of at most [`MOST_BYTES`]. Those of other hosts are foreign input: what
+//! does not hold is left out, fields that this version does not know are ignored.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use super::engine::Entry;
+use super::key::{Keys, plain_id};
+use crate::domain::attempt::printable;
+use crate::domain::fleet::{FleetHost, FleetName};
+use crate::domain::lease::State;
+use crate::domain::port::{Port, Protocol};
+
+/// Maximum length of a value in bytes.
+pub const MOST_BYTES: usize = 1024;
+
+/// Maximum number of addresses of a host.
+pub const MOST_ADDRESSES: usize = 8;
+
+/// Maximum length of a version.
+const LONGEST_VERSION: usize = 32;
+
+/// State of a lease that this version does not know.
+const OTHER_STATE: &str = "other";
+
+/// Value of a session's key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionValue {
+    /// Id of the data directory.
+    pub instance: String,
+    /// Boot of the host.
+    pub boot: String,
+    #[serde(default)]
+    pub version: String,
+    #[serde(default)]
+    pub addresses: Vec<String>,
+    /// Guard of numbers that are unique in the fleet: `none`, as this version claims none.
+    #[serde(default)]
+    pub fence: String,
+    #[serde(default)]
+    pub since_ms: i64,
+}
+
+/// Value of a published lease's key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NameValue {
+    pub session: String,
+    pub protocol: Protocol,
+    pub port: Port,
+    #[serde(default)]
+    pub addresses: Vec<String>,
+    #[serde(default)]
+    pub state: String,
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    #[serde(default)]
+    pub since_ms: i64,
+}
+
+/// A published lease of which it is not known yet whether its session lives.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Published {
+    pub name: FleetName,
+    pub session: String,
+}
+
+/// Reads a value. `None` if it is too long, or not such a document.
+fn read<T: for<'de> Deserialize<'de>>(value: &[u8]) -> Option<T> {
+    if value.len() > MOST_BYTES {
+        return None;
+    }
+    serde_json::from_slice(value).ok()
+}
+
+/// Reads the session of a host that is not necessarily itself.
+pub fn session(entry: &Entry) -> Option<SessionValue> {
+    read(&entry.value)
+}
+
+/// Reads a host from the key and the value of its session.
+pub fn host(keys: &Keys, entry: &Entry) -> Option<FleetHost> {
+    let (host, session) = keys.read_session(&entry.key)?;
+    let value: SessionValue = read(&entry.value)?;
+    Some(FleetHost {
+        host: host.to_string(),
+        session: session.to_owned(),
+        version: printable(&value.version)
+            .chars()
+            .take(LONGEST_VERSION)
+            .collect(),
+        addresses: addresses(&value.addresses),
+        since_ms: value.since_ms,
+        own: false,
+    })
+}
+
+/// Reads a published lease from its key and its value.
+pub fn name(keys: &Keys, entry: &Entry) -> Option<Published> {
+    let (name, host, lease) = keys.read_name(&entry.key)?;
+    let value: NameValue = read(&entry.value)?;
+    let session = plain_id(&value.session)?.to_owned();
+    let state = value.state.parse::<State>();
+    Some(Published {
+        name: FleetName {
+            name: name.to_string(),
+            host: host.to_string(),
+            lease: lease.to_owned(),
+            protocol: value.protocol,
+            port: value.port,
+            addresses: addresses(&value.addresses),
+            state: state.map_or(OTHER_STATE, State::as_str).to_owned(),
+            labels: value.labels,
+            since_ms: value.since_ms,
+            live: false,
+        },
+        session,
+    })
+}
+
+/// Addresses that are some, without those that lead a client back to its own host.
+fn addresses(texts: &[String]) -> Vec<String> {
+    let parsed = texts.iter().filter_map(|text| text.parse::<IpAddr>().ok());
+    let usable = parsed.filter(|ip| !ip.is_unspecified() && !ip.is_loopback());
+    usable
+        .take(MOST_ADDRESSES)
+        .map(|ip| ip.to_string())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(key: &str, value: &str) -> Entry {
+        Entry {
+            key: format!("/f/{key}"),
+            value: value.into(),
+            created: 1,
+        }
+    }
+
+    #[test]
+    fn hostile_values_are_left_out_and_unknown_fields_ignored() {
+        let keys = Keys::new("/f/");
+        let good = r#"{"session":"s-1","protocol":"tcp","port":8080,"later":[1],
+            "addresses":["192.0.2.1","127.0.0.1","0.0.0.0","$(id)"],"state":"<b>"}"#;
+        let read = name(&keys, &entry("name/web/h/l", good)).unwrap();
+        assert_eq!((read.name.port.get(), &*read.session), (8080, "s-1"));
+        assert_eq!(read.name.addresses, ["192.0.2.1"]);
+        assert_eq!(read.name.state, OTHER_STATE);
+        let long = format!(
+            r#"{{"session":"s","protocol":"tcp","port":1,"state":"{}"}}"#,
+            "a".repeat(1024)
+        );
+        let bad = [
+            r#"{"session":"s","protocol":"tcp","port":0}"#,
+            r#"{"session":"s","protocol":"tcp","port":65536}"#,
+            r#"{"session":"s","protocol":"icmp","port":1}"#,
+            r#"{"session":"a b","protocol":"tcp","port":1}"#,
+            r#"["s"]"#,
+            "\u{0}",
+            "",
+            &long,
+        ];
+        for value in bad {
+            assert_eq!(name(&keys, &entry("name/web/h/l", value)), None, "{value}");
+        }
+        let mut broken = entry("name/web/h/l", good);
+        broken.value = vec![0xff, 0xfe];
+        assert_eq!(name(&keys, &broken), None);
+        assert_eq!(name(&keys, &entry("name/w b/h/l", good)), None);
+    }
+
+    #[test]
+    fn versions_steer_no_terminal_and_have_an_end() {
+        let keys = Keys::new("/f/");
+        let version = format!("\\u001b[2J{}", "9".repeat(100));
+        let value = format!(r#"{{"instance":"i","boot":"b","version":"{version}"}}"#);
+        let host = host(&keys, &entry("session/h/s", &value)).unwrap();
+        assert_eq!(host.version.chars().count(), LONGEST_VERSION);
+        assert!(!host.version.contains('\u{1b}'));
+    }
+}

@@ -1,0 +1,134 @@
+//! TLS with client certificates, and rights by host.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
+
+use tempfile::TempDir;
+
+use super::etcd::Etcd;
+use super::{host, reaches};
+use crate::host::skipped;
+use crate::support::text;
+use crate::tools::eventually;
+
+/// Makes an authority, and certificates of etcd, of its root user and of two hosts.
+const CERTIFICATES: &str = r#"
+set -e
+cd "$1"
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=test-ca -keyout ca.key -out ca.pem
+for name in server root one two; do
+  openssl req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj "/CN=$name" -keyout "$name.key" -out "$name.csr"
+  printf 'subjectAltName=IP:127.0.0.1\nextendedKeyUsage=serverAuth,clientAuth\n' >ext
+  openssl x509 -req -in "$name.csr" -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile ext -out "$name.pem"
+done
+chmod 600 ./*.key
+"#;
+
+fn with_tls(test: &str) -> Option<Etcd> {
+    let folder = TempDir::new().unwrap();
+    let made = Command::new("sh")
+        .args(["-c", CERTIFICATES, "sh"])
+        .arg(folder.path())
+        .output();
+    if !made.is_ok_and(|made| made.status.success()) {
+        skipped(test, "openssl makes no certificates");
+        return None;
+    }
+    let file = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let options = [
+        ("--cert-file", file("server.pem")),
+        ("--key-file", file("server.key")),
+        ("--trusted-ca-file", file("ca.pem")),
+    ];
+    let options = options
+        .into_iter()
+        .flat_map(|(name, value)| [name.to_owned(), value]);
+    let mut options: Vec<String> = options.collect();
+    options.push("--client-cert-auth".to_owned());
+    Etcd::start_with(test, "https", &options, folder)
+}
+
+fn certified(etcd: &Etcd, name: &str) -> crate::support::Place {
+    let mut place = host(etcd, name);
+    let file = |ending: &str| etcd.folder.path().join(ending).to_str().unwrap().to_owned();
+    place.set("PORTBOOK_FLEET__CA", &file("ca.pem"));
+    place.set("PORTBOOK_FLEET__CERTIFICATE", &file(&format!("{name}.pem")));
+    place.set("PORTBOOK_FLEET__KEY", &file(&format!("{name}.key")));
+    place
+}
+
+fn set_mode(file: &Path, mode: u32) {
+    std::fs::set_permissions(file, std::fs::Permissions::from_mode(mode)).unwrap();
+}
+
+#[test]
+fn rights_are_those_of_the_certificate() {
+    let Some(etcd) = with_tls("TLS with client certificates") else {
+        return;
+    };
+    let place = certified(&etcd, "one");
+    // The commands of `fleet role`, with the options of the test's etcdctl.
+    for line in place.ok(&["fleet", "role", "one"]).lines() {
+        let words: Vec<&str> = line.split_whitespace().skip(1).collect();
+        let done = etcd.ctl(&words);
+        assert!(done.status.success(), "{line}: {done:?}");
+    }
+    for words in [
+        &["user", "add", "root", "--no-password"][..],
+        &["user", "grant-role", "root", "root"],
+        &["auth", "enable"],
+    ] {
+        let done = etcd.ctl(words);
+        assert!(done.status.success(), "{words:?}: {done:?}");
+    }
+    let server = place.serve();
+    reaches(&server, "joined");
+    place.ok(&["alloc", "--name", "web"]);
+    eventually("the name is there", || {
+        (etcd.keys("/portbook/v1/name/web/one/").len() == 1).then_some(())
+    });
+    let shown = place.ok(&["config", "show"]);
+    assert!(!shown.contains("PRIVATE KEY"), "{shown}");
+    // A certificate without rights is denied, and told what is missing.
+    let stranger = certified(&etcd, "two").run(&["fleet", "join"]);
+    assert!(
+        text(&stranger.stderr).contains("fleet role"),
+        "{stranger:?}"
+    );
+    // A host cannot speak as another one.
+    let mut other = certified(&etcd, "one");
+    other.set("PORTBOOK_FLEET__HOST", "two");
+    let denied = other.run(&["fleet", "join"]);
+    assert!(text(&denied.stderr).contains("denies"), "{denied:?}");
+}
+
+#[test]
+fn open_keys_and_missing_certificates_are_refused_with_the_way_out() {
+    let Some(etcd) = with_tls("keys and certificates") else {
+        return;
+    };
+    let mut place = certified(&etcd, "one");
+    set_mode(&etcd.folder.path().join("one.key"), 0o644);
+    let open = place.run(&["fleet", "join"]);
+    assert!(text(&open.stderr).contains("chmod 600"), "{open:?}");
+    let server = place.serve();
+    let alone = reaches(&server, "alone");
+    assert!(
+        alone["why"].as_str().unwrap().contains("chmod 600"),
+        "{alone}"
+    );
+    place.ok(&["alloc"]);
+    drop(server);
+    set_mode(&etcd.folder.path().join("one.key"), 0o600);
+    place.set("PORTBOOK_FLEET__CERTIFICATE", "");
+    let half = place.run(&["fleet", "join"]);
+    assert_eq!(half.status.code(), Some(2));
+    assert!(text(&half.stderr).contains("fleet.certificate"), "{half:?}");
+    place.set("PORTBOOK_FLEET__KEY", "");
+    assert_eq!(
+        place.run(&["fleet", "join"]).status.code(),
+        Some(1),
+        "etcd wants a certificate"
+    );
+}
