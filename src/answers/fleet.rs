@@ -3,10 +3,14 @@
 mod discovery;
 mod names;
 
-pub use discovery::{FleetDiscovery, prometheus};
-pub use names::{
-    FleetNameQuery, FleetNamesDocument, FleetNamesQuery, ListFleetNames, NamePath, ResolveFleetName,
-};
+pub use discovery::FleetDiscovery;
+#[cfg(feature = "fleet")]
+pub use discovery::prometheus;
+#[cfg(any(feature = "fleet", test))]
+pub use names::FleetNamesDocument;
+#[cfg(feature = "fleet")]
+pub use names::{FleetNameQuery, FleetNamesQuery, NamePath};
+pub use names::{ListFleetNames, ResolveFleetName};
 
 use std::net::IpAddr;
 use std::time::Duration;

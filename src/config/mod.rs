@@ -35,7 +35,9 @@ mod wishes;
 
 pub use check::{against_host, shared_with_outgoing};
 pub use finding::{ConfigError, Finding, Severity};
-pub use model::{Fleet, InterfaceRule, Settings, Telemetry};
+#[cfg(feature = "fleet")]
+pub use model::Fleet;
+pub use model::{InterfaceRule, Settings, Telemetry};
 pub use pool::Pool;
 pub use project::{Project, project, read as read_project};
 pub use provenance::{DEFAULT, Provenance, Setting};
