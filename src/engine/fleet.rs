@@ -27,6 +27,13 @@ pub enum FleetSilence {
 
 /// A request to the session loop.
 #[derive(Debug)]
+#[cfg_attr(
+    not(feature = "fleet"),
+    expect(
+        dead_code,
+        reason = "the session loop reads it, and this build has none"
+    )
+)]
 pub enum FleetRequest {
     /// Answer once.
     Ask {
