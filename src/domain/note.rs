@@ -33,6 +33,15 @@ pub fn write(labels: &mut BTreeMap<String, String>, text: &str) {
     }
 }
 
+/// Labels without the note, which is for people of this host.
+#[cfg(feature = "fleet")]
+pub fn without(labels: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let others = labels.iter().filter(|(key, _)| *key != NOTE);
+    others
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -12,6 +12,7 @@ use super::value::{MOST_BYTES, NameValue};
 use crate::domain::address::BindAddress;
 use crate::domain::fleet::Publish;
 use crate::domain::lease::{Lease, Name};
+use crate::domain::note;
 
 use super::session::Identity;
 
@@ -54,7 +55,7 @@ fn value(lease: &Lease, identity: &Identity, session: &str) -> String {
         port: lease.port,
         addresses: addresses(lease, identity),
         state: lease.state.as_str().to_owned(),
-        labels: lease.labels.clone(),
+        labels: note::without(&lease.labels),
         since_ms: lease.granted_at.as_millisecond(),
     };
     let text = serde_json::to_string(&value).unwrap_or_default();
@@ -209,6 +210,16 @@ mod tests {
             named.len() == 1 && key.starts_with("/f/name/web/h/"),
             "{key}"
         );
+    }
+
+    #[test]
+    fn note_stays_on_its_host() {
+        let mut web = named(1, "web");
+        web.labels.insert("team".into(), "shop".into());
+        note::write(&mut web.labels, "ask Anna");
+        let all = of(vec![web], Publish::Named);
+        let text = all.first_key_value().unwrap().1;
+        assert!(text.contains("shop") && !text.contains("Anna"), "{text}");
     }
 
     #[test]
