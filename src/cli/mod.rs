@@ -23,6 +23,7 @@ mod format;
 mod help;
 mod history;
 mod interfaces;
+mod lease_note;
 mod list;
 mod man;
 mod map;
@@ -32,7 +33,6 @@ mod mcp;
 #[path = "no_mcp.rs"]
 mod mcp;
 mod named;
-mod note;
 mod number;
 mod output;
 mod portserver;
@@ -159,7 +159,7 @@ enum Command {
     /// Make a lease last longer.
     Renew(renew::RenewArgs),
     /// Write a note on a lease, or print the one that is there.
-    Note(note::NoteArgs),
+    Note(lease_note::NoteArgs),
     /// Exclude ports by hand, or list those that are.
     Exclude(exclude::ExcludeArgs),
     /// Include ports again.
@@ -281,7 +281,7 @@ impl Line<Command> {
             Command::Fleet(args) => block_on(fleet::run(&global, &args))?,
             Command::Release(args) => release::run(&global, &args)?,
             Command::Renew(args) => renew::run(&global, &args)?,
-            Command::Note(args) => note::run(&global, &args)?,
+            Command::Note(args) => lease_note::run(&global, &args)?,
             Command::Exclude(args) => exclude::exclude(&global, &args)?,
             Command::Include(args) => exclude::include(&global, &args)?,
             Command::Who(args) => block_on(who::run(&global, &args))?,

@@ -9,7 +9,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
 
 use super::engine::{Answer, Engine, Watch};
-use super::questions::Reader;
+use super::reader::Reader;
 use super::view;
 use crate::domain::fleet::{FleetView, Question, Told};
 use crate::engine::fleet::FleetRequest;

@@ -19,6 +19,7 @@ mod memory;
 mod names;
 mod publishing;
 mod questions;
+mod reader;
 mod role;
 mod session;
 #[cfg(test)]

@@ -7,12 +7,11 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
 
-use super::engine::{Answer, Engine, EngineError};
+use super::engine::{Answer, Engine};
 use super::follow::{Follower, follow};
 use super::key::Keys;
-use super::view;
+use super::reader::Reader;
 use crate::domain::fleet::{FleetView, HostName, Question, Told};
 use crate::domain::lease::BootTime;
 use crate::engine::fleet::{FleetRequest, FleetSilence};
@@ -21,30 +20,8 @@ use crate::host::clock::Clock;
 /// Age up to which an answer is given again without a question to the engine.
 const STILL_NEW: Duration = Duration::from_millis(500);
 
-/// Limit on one read with all of its pages.
-const READ_WITHIN: Duration = Duration::from_secs(5);
-
 /// Number of answers that are kept; the oldest goes first.
 const KEPT: usize = 64;
-
-/// A reader of the engine, which a task may own.
-#[derive(Clone)]
-pub(super) struct Reader<E> {
-    pub(super) engine: E,
-    pub(super) keys: Keys,
-    own: HostName,
-}
-
-impl<E: Engine> Reader<E> {
-    /// Reads the answer to a question.
-    pub(super) async fn read(&self, question: &Question) -> Answer<FleetView> {
-        let read = view::read(&self.engine, &self.keys, &self.own, question);
-        let late = |_| EngineError::Unknown("the fleet could not be read within 5 seconds".into());
-        timeout(READ_WITHIN, read)
-            .await
-            .unwrap_or_else(|error| Err(late(error)))
-    }
-}
 
 /// An answer with the time at which it was read.
 #[derive(Debug, Clone)]
