@@ -4,12 +4,10 @@ use super::connect::{ConnectError, connect};
 use super::engine::{Engine, EngineError, SessionId, Step};
 use super::host_name;
 use super::key::Keys;
+use super::session::MOST_TWINS;
 use super::value;
 use crate::config::Fleet;
 use crate::domain::fleet::HostName;
-
-/// Maximum number of sessions of one host that are looked at.
-const MOST_TWINS: usize = 16;
 
 /// A reason against joining.
 #[derive(Debug, thiserror::Error)]

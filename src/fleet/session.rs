@@ -15,7 +15,7 @@ use crate::domain::fleet::HostName;
 use crate::store::FleetRecord;
 
 /// Maximum number of sessions of one host that are looked at; there should be one.
-const MOST_TWINS: usize = 16;
+pub const MOST_TWINS: usize = 16;
 
 /// This host, as others know it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use tokio::time::timeout;
 
 use super::millis;
 use crate::answers::operation::{
@@ -180,12 +181,13 @@ impl Answered for ResolveFleetName {
             let told = told.as_ref().map(document);
             told.is_some_and(|told| told.tag != *tag)
         };
-        let changed = tokio::select! {
-            told = told.wait_for(is_new) => told.ok().and_then(|told| told.as_ref().map(document)),
-            () = tokio::time::sleep(LONGEST_WAIT) => None,
-            () = fleet.left() => None,
+        let change = async {
+            tokio::select! {
+                told = told.wait_for(is_new) => told.ok().and_then(|told| told.as_ref().map(document)),
+                () = fleet.left() => None,
+            }
         };
-        match changed {
+        match timeout(LONGEST_WAIT, change).await.ok().flatten() {
             Some(changed) => Ok(changed),
             None => Ok(document(&fleet.ask(question).await?)),
         }

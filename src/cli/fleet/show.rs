@@ -16,6 +16,7 @@ use crate::answers::operation::Query;
 use crate::domain::duration::coarse;
 use crate::domain::fleet::{FleetHost, FleetName, FleetState};
 use crate::domain::port::{PortSet, Protocol};
+
 /// Exit code of an answer that does not come from the engine.
 const NOT_FRESH: u8 = 3;
 
