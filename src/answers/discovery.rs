@@ -223,9 +223,9 @@ fn label(text: &str) -> String {
 /// The leases that match, as the viewer may see them.
 fn found(context: Context<'_>, query: DiscoveryQuery) -> Vec<LeaseDocument> {
     let query = LeaseQuery::from(query);
-    let living = context.service.leases();
-    let shown = living.iter().map(|lease| context.lease(lease));
-    shown.filter(|lease| query.matches(lease)).collect()
+    let living = context.service.leases().into_iter();
+    let found = living.filter_map(|lease| context.matching(&query, lease));
+    found.collect()
 }
 
 pub struct PrometheusDiscovery;

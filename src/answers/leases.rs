@@ -1,6 +1,9 @@
 //! Leases: listing, showing, renewing and releasing them, and the notes on them.
 
 mod query;
+mod seen;
+
+use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -23,6 +26,7 @@ use crate::engine::service::Service;
 use crate::store::{LeaseFilter, StoreError};
 use query::Place;
 pub use query::{LeaseQuery, labelled};
+pub use seen::Seen;
 
 /// A lease in the books, with what the latest look found on its port. Show it only as [`shown`].
 pub fn document(service: &Service, lease: &Lease) -> LeaseDocument {
@@ -69,6 +73,12 @@ impl Context<'_> {
     /// The document of a lease as the viewer may see it.
     pub fn lease(&self, lease: &Lease) -> LeaseDocument {
         shown(document(self.service, lease), self.viewer)
+    }
+
+    /// The document of a lease if it matches as the viewer sees it. Only then is it made.
+    pub(super) fn matching(&self, query: &LeaseQuery, lease: Arc<Lease>) -> Option<LeaseDocument> {
+        let seen = Seen::new(lease, self.viewer);
+        query.matches(&seen).then(|| self.lease(seen.lease()))
     }
 }
 
@@ -134,9 +144,8 @@ impl Answered for ListLeases {
 /// The first leases that match, and one more if there is one. Ids grow with time, so leases granted
 /// between two pages belong to neither of them.
 fn living(context: Context<'_>, query: &LeaseQuery, limit: u32) -> Vec<LeaseDocument> {
-    let living = context.service.leases();
-    let found = living.iter().rev().map(|lease| context.lease(lease));
-    let found = found.filter(|lease| query.matches(lease));
+    let living = context.service.leases().into_iter().rev();
+    let found = living.filter_map(|lease| context.matching(query, lease));
     found.take(limit as usize + 1).collect()
 }
 

@@ -57,7 +57,7 @@ pub async fn status(face: Data<AppState>) -> HttpResponse {
         console: face.console.get().cloned(),
         socket: settings.socket.clone(),
         data_dir: settings.data_dir.clone(),
-        leases: face.service.leases().len(),
+        leases: face.service.lease_count(),
         held_descriptors: face.service.held_descriptors(),
         descriptor_budget: face.service.descriptor_budget(),
         repairs: repairs(&face.service),

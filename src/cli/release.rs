@@ -107,7 +107,7 @@ async fn chosen(backend: &Backend, args: &ReleaseArgs) -> Result<Vec<LeaseDocume
     }
     if let Some(label) = &args.label {
         let own = living.into_iter().filter(|lease| lease.uid == here.uid());
-        return Ok(own.filter(|lease| labelled(lease, label)).collect());
+        return Ok(own.filter(|lease| labelled(&lease.labels, label)).collect());
     }
     let mut chosen: Vec<LeaseDocument> = Vec::new();
     for word in &args.leases {

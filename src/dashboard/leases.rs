@@ -6,6 +6,7 @@ mod order;
 mod paging;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use actix_web::HttpResponse;
 use actix_web::web::{Data, Form};
@@ -24,13 +25,12 @@ use super::part::lease::LeaseRow;
 use super::part::rows;
 use super::releasing::{self, Wish};
 use crate::access::Viewer;
-use crate::answers::document::LeaseDocument;
-use crate::answers::leases;
+use crate::answers::leases::{self, Seen};
 use crate::api::AppState;
 use crate::api::problem::Problem;
 use crate::domain::event::EventKind;
 use crate::domain::lease::LeaseId;
-use crate::store::LeaseFilter;
+use crate::store::{LeaseFilter, StoredLease};
 
 /// Number of ended leases in one read, and maximum number of reads for a page: a filter that few
 /// leases pass must not keep the record's reader busy for long.
@@ -81,16 +81,19 @@ pub(super) async fn show(
     let filter = Filter::of(&params)?;
     let now = face.service.clock().now();
     let found = if filter.ended {
-        ended(&face, &viewer, &filter, now).await?
+        ended(&face, &viewer, &filter).await?
     } else {
-        living(&face, &viewer, &filter, now)
+        living(&face, &viewer, &filter)
     };
-    let says = filter.says(found.total, face.service.leases().len());
+    let says = filter.says(found.total, face.service.lease_count());
     let pools = face.service.settings().pools.clone();
     let grouping = By::choices(&params, &found.labels);
-    let rows = shown_rows(&face, &viewer, found.rows, frame.user.is_some(), &params);
+    let rows = shown_rows(&face, &viewer, &found.rows, frame.user.is_some(), &params);
     let (rows, groups) = match &filter.by {
-        Some(by) => (Vec::new(), found.heads.groups(by, rows, &params)),
+        Some(by) => (
+            Vec::new(),
+            found.heads.groups(by, &found.rows, rows, &params),
+        ),
         None => (rows, Vec::new()),
     };
     Ok(Page(LeasesPage {
@@ -127,15 +130,16 @@ impl LeasesPage {
 fn shown_rows(
     face: &AppState,
     viewer: &Viewer,
-    leases: Vec<LeaseDocument>,
+    leases: &[Seen],
     has_user: bool,
     params: &Params,
 ) -> Vec<LeaseRow> {
     let all = params.get("choose") == Some("all");
     let taken = taken_by(face, viewer);
-    let row = |lease: LeaseDocument| {
+    let row = |seen: &Seen| {
+        let lease = seen.lease();
         let conflict = taken.iter().find(|(id, _)| *id == lease.id);
-        let row = LeaseRow::of(lease, viewer);
+        let row = LeaseRow::of(leases::document(&face.service, lease), viewer);
         let living = !row.lease.state.is_ended();
         let choosable = has_user && row.open && living && !row.lease.is_own();
         LeaseRow {
@@ -145,12 +149,12 @@ fn shown_rows(
             ..row
         }
     };
-    leases.into_iter().map(row).collect()
+    leases.iter().map(row).collect()
 }
 
 /// A page of leases.
 struct Found {
-    rows: Vec<LeaseDocument>,
+    rows: Vec<Seen>,
     /// Number of leases that pass the filter: all living ones, or the ended ones of this page.
     total: usize,
     /// Index of the first row among all that pass.
@@ -162,12 +166,12 @@ struct Found {
     labels: BTreeSet<String>,
 }
 
-fn living(face: &AppState, viewer: &Viewer, filter: &Filter, now: Timestamp) -> Found {
-    let living = face.service.leases();
-    let mut found: Vec<LeaseDocument> = living
-        .iter()
-        .map(|lease| leases::shown(leases::document(&face.service, lease), viewer))
-        .filter(|lease| filter.matches(lease, now))
+fn living(face: &AppState, viewer: &Viewer, filter: &Filter) -> Found {
+    let now = face.service.clock().boot();
+    let living = face.service.leases().into_iter();
+    let mut found: Vec<Seen> = living
+        .map(|lease| Seen::new(lease, viewer))
+        .filter(|seen| filter.matches(seen, now))
         .collect();
     let heads = filter.arrange(&mut found);
     let total = found.len();
@@ -176,7 +180,7 @@ fn living(face: &AppState, viewer: &Viewer, filter: &Filter, now: Timestamp) -> 
     let rows = found.get(begin..end).unwrap_or_default().to_vec();
     let last = rows.last().filter(|_| end < total);
     Found {
-        next: last.map(|last| (last.id, end)),
+        next: last.map(|last| (last.lease().id, end)),
         rows,
         begin,
         total,
@@ -188,12 +192,8 @@ fn living(face: &AppState, viewer: &Viewer, filter: &Filter, now: Timestamp) -> 
 /// Ended leases: newest first from page to page, in the order asked for on each page. The record
 /// checks some conditions; for the others it is read until a page is full, within a bound. So a page
 /// may be short and still have another one after it.
-async fn ended(
-    face: &AppState,
-    viewer: &Viewer,
-    filter: &Filter,
-    now: Timestamp,
-) -> Result<Found, Problem> {
+async fn ended(face: &AppState, viewer: &Viewer, filter: &Filter) -> Result<Found, Problem> {
+    let now = face.service.clock().boot();
     let mut wanted = LeaseFilter {
         viewer: viewer.only_user(),
         name: filter.get("name").map(str::to_owned),
@@ -203,14 +203,14 @@ async fn ended(
         before: filter.after,
         limit: READ_AT_ONCE,
     };
-    let mut rows: Vec<LeaseDocument> = Vec::new();
+    let mut rows: Vec<Seen> = Vec::new();
     let mut next = None;
     for read in 1..=READS {
         let (found, is_last) = read_ended(face, viewer, &mut wanted).await?;
-        rows.extend(found.into_iter().filter(|lease| filter.matches(lease, now)));
+        rows.extend(found.into_iter().filter(|seen| filter.matches(seen, now)));
         if rows.len() > filter.rows {
             rows.truncate(filter.rows);
-            next = rows.last().map(|last| last.id);
+            next = rows.last().map(|last| last.lease().id);
             break;
         }
         if is_last {
@@ -234,14 +234,12 @@ async fn read_ended(
     face: &AppState,
     viewer: &Viewer,
     wanted: &mut LeaseFilter,
-) -> Result<(Vec<LeaseDocument>, bool), Problem> {
+) -> Result<(Vec<Seen>, bool), Problem> {
     let read = face.service.store().ended_leases(wanted).await?;
     wanted.before = read.last().map(|last| last.lease.id).or(wanted.before);
-    let clock = face.service.clock();
-    let shown = read
-        .iter()
-        .map(|stored| leases::shown(LeaseDocument::of(&stored.lease, clock), viewer));
-    Ok((shown.collect(), read.len() < READ_AT_ONCE as usize))
+    let is_last = read.len() < READ_AT_ONCE as usize;
+    let seen = |stored: StoredLease| Seen::new(Arc::new(stored.lease), viewer);
+    Ok((read.into_iter().map(seen).collect(), is_last))
 }
 
 /// The outsiders last reported on leased ports.

@@ -51,6 +51,6 @@ fn facts(face: &AppState) -> Vec<(&'static str, String)> {
         ("API socket", settings.socket.display().to_string()),
         ("Data directory", settings.data_dir.display().to_string()),
         ("Record", record),
-        ("Living leases", grouped(face.service.leases().len())),
+        ("Living leases", grouped(face.service.lease_count())),
     ]
 }

@@ -1,9 +1,11 @@
 //! Filters of a list of leases.
 
+use std::collections::BTreeMap;
+
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
-use crate::answers::document::LeaseDocument;
+use super::seen::Seen;
 use crate::answers::paging::MAX_LIMIT;
 use crate::answers::problem::Problem;
 use crate::domain::lease::{LeaseId, Name, State};
@@ -39,15 +41,16 @@ fn states(_: &mut SchemaGenerator) -> Schema {
 
 impl LeaseQuery {
     /// Whether a living lease, as its viewer sees it, matches.
-    pub(in crate::answers) fn matches(&self, lease: &LeaseDocument) -> bool {
+    pub(in crate::answers) fn matches(&self, seen: &Seen) -> bool {
+        let lease = seen.lease();
         let same = |wanted: &Option<String>, is: Option<&str>| {
             wanted.as_deref().is_none_or(|wanted| is == Some(wanted))
         };
         let label = self.label.as_deref();
-        same(&self.name, lease.name.as_ref().map(Name::as_str))
+        same(&self.name, seen.name().map(Name::as_str))
             && same(&self.pool, Some(&lease.pool))
             && same(&self.state, Some(lease.state.as_str()))
-            && label.is_none_or(|label| labelled(lease, label))
+            && label.is_none_or(|label| labelled(seen.labels(), label))
             && self.before.is_none_or(|before| lease.id < before)
     }
 
@@ -74,10 +77,10 @@ pub(super) enum Place {
     Record(Option<State>),
 }
 
-/// Whether a lease has a label: `team`, or `team=shop` for this value of it.
-pub fn labelled(lease: &LeaseDocument, wanted: &str) -> bool {
+/// Whether a lease's labels have one: `team`, or `team=shop` for this value of it.
+pub fn labelled(labels: &BTreeMap<String, String>, wanted: &str) -> bool {
     match wanted.split_once('=') {
-        Some((key, value)) => lease.labels.get(key).is_some_and(|is| is == value),
-        None => lease.labels.contains_key(wanted),
+        Some((key, value)) => labels.get(key).is_some_and(|is| is == value),
+        None => labels.contains_key(wanted),
     }
 }

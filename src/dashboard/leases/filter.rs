@@ -1,20 +1,18 @@
 //! The filter and the order of the list of leases.
 
-use jiff::Timestamp;
-
 use super::group::{By, Heads};
 use super::order::{self, ends};
 use super::paging;
-use crate::answers::document::LeaseDocument;
-use crate::answers::leases;
+use crate::answers::leases::{Seen, labelled};
 use crate::api::problem::{Code, Problem};
 use crate::dashboard::frame::Params;
 use crate::dashboard::part::badge::Badge;
 use crate::dashboard::part::form::{Choice, Field};
 use crate::dashboard::part::rows;
+use crate::domain::address::with_port;
 use crate::domain::attempt::printable;
 use crate::domain::duration::HumanDuration;
-use crate::domain::lease::{LeaseId, State};
+use crate::domain::lease::{BootTime, LeaseId, Name, State};
 use crate::domain::words::grouped;
 
 /// States of living leases, in the order of the choices.
@@ -132,26 +130,30 @@ impl Filter {
         self.get(key).unwrap_or_default()
     }
 
-    /// Whether a lease passes, as its viewer sees it.
-    pub(super) fn matches(&self, lease: &LeaseDocument, now: Timestamp) -> bool {
+    /// Whether a lease passes, as its viewer sees it. `now` is on the clock of deadlines.
+    pub(super) fn matches(&self, seen: &Seen, now: BootTime) -> bool {
+        let lease = seen.lease();
         let passes = |key: &str, matches: &dyn Fn(&str) -> bool| self.get(key).is_none_or(matches);
-        let name = lease.name.as_ref().map_or("", |name| name.as_str());
-        let pid = lease.owner.as_ref().map(|owner| owner.pid.to_string());
+        let name = seen.name().map_or("", Name::as_str);
         passes("name", &|wanted| wanted == name)
-            && passes("pool", &|wanted| wanted == lease.pool)
+            && passes("pool", &|wanted| wanted == &*lease.pool)
             && (self.ended || passes("state", &|wanted| wanted == lease.state.as_str()))
             && passes("protocol", &|wanted| wanted == lease.protocol.as_str())
-            && passes("pid", &|wanted| pid.as_deref() == Some(wanted))
-            && passes("interface", &|wanted| {
-                lease.interfaces.iter().any(|name| name == wanted)
+            && passes("pid", &|wanted| {
+                seen.owner()
+                    .is_some_and(|owner| owner.pid.to_string() == wanted)
             })
-            && passes("directory", &|wanted| is_of(lease, wanted))
+            && passes("interface", &|wanted| {
+                let mut addresses = lease.addresses.addresses().iter();
+                addresses.any(|address| &*address.interface == wanted)
+            })
+            && passes("directory", &|wanted| is_of(seen, wanted))
             && passes("uid", &|wanted| wanted == lease.uid.to_string())
-            && passes("label", &|wanted| leases::labelled(lease, wanted))
-            && passes("q", &|words| says(lease, words))
+            && passes("label", &|wanted| labelled(seen.labels(), wanted))
+            && passes("q", &|words| says(seen, words))
             && self
                 .ends
-                .is_none_or(|within| ends_within(lease, within, now))
+                .is_none_or(|within| ends_within(seen, within, now))
     }
 
     /// Number of rows and their order in words; `all` is the number of living leases.
@@ -194,7 +196,7 @@ impl Filter {
     }
 
     /// Sorts by the column asked for, else by trouble and then the newest first.
-    fn sort(&self, leases: &mut [LeaseDocument]) {
+    fn sort(&self, leases: &mut [Seen]) {
         let sort = self.text("sort");
         let (column, descending) = match sort.strip_prefix('-') {
             Some(column) => (column, true),
@@ -203,19 +205,19 @@ impl Filter {
         order::sort(leases, column, descending);
         if let (true, Some(words)) = (column.is_empty(), self.get("q")) {
             // The order of the others stays.
-            leases.sort_by_key(|lease| !is_meant(lease, words));
+            leases.sort_by_key(|seen| !is_meant(seen, words));
         }
     }
 
     /// Sorts the leases, and puts those of a group beside each other. Returns the heads of the groups.
-    pub(super) fn arrange(&self, leases: &mut [LeaseDocument]) -> Heads {
+    pub(super) fn arrange(&self, leases: &mut [Seen]) -> Heads {
         self.sort(leases);
         let by = self.by.as_ref();
         by.map(|by| by.arrange(leases)).unwrap_or_default()
     }
 
     /// Index of the first row of the page: behind the last row of the page before.
-    pub(super) fn begin(&self, sorted: &[LeaseDocument]) -> usize {
+    pub(super) fn begin(&self, sorted: &[Seen]) -> usize {
         // The record has left out the rows before.
         if self.ended {
             return 0;
@@ -226,7 +228,7 @@ impl Filter {
             let last = sorted.len().saturating_sub(1) / self.rows.max(1);
             return page.saturating_sub(1).min(last) * self.rows;
         };
-        let last = sorted.iter().position(|lease| lease.id == after);
+        let last = sorted.iter().position(|seen| seen.lease().id == after);
         // If that row ended meanwhile, the page begins near its old index.
         let row: usize = self.text("row").parse().unwrap_or(0);
         last.map_or(row.saturating_sub(1), |last| last + 1)
@@ -261,43 +263,38 @@ impl Filter {
 }
 
 /// Whether the lease's name belongs to a directory, which is written as pages show it.
-fn is_of(lease: &LeaseDocument, wanted: &str) -> bool {
-    let directory = lease.directory.as_ref();
+fn is_of(seen: &Seen, wanted: &str) -> bool {
+    let directory = seen.directory();
     directory.is_some_and(|directory| printable(&directory.display().to_string()) == wanted)
 }
 
-fn ends_within(lease: &LeaseDocument, within: HumanDuration, now: Timestamp) -> bool {
-    let last = now.saturating_add(within.0).unwrap_or(Timestamp::MAX);
-    ends(lease).is_some_and(|end| end <= last)
+fn ends_within(seen: &Seen, within: HumanDuration, now: BootTime) -> bool {
+    ends(seen.lease()).is_some_and(|end| end <= now.after(within.0))
 }
 
 /// Whether the search text is the lease's name or port.
-fn is_meant(lease: &LeaseDocument, words: &str) -> bool {
-    let name = lease.name.as_ref();
-    name.is_some_and(|name| name.as_str().eq_ignore_ascii_case(words))
-        || lease.port.to_string() == words
+fn is_meant(seen: &Seen, words: &str) -> bool {
+    let mut name = seen.name().into_iter();
+    name.any(|name| name.as_str().eq_ignore_ascii_case(words))
+        || seen.lease().port.to_string() == words
 }
 
-fn says(lease: &LeaseDocument, words: &str) -> bool {
+fn says(seen: &Seen, words: &str) -> bool {
     let words = words.to_lowercase();
     let has = |text: &str| text.to_lowercase().contains(&words);
+    let lease = seen.lease();
+    let (mut name, mut directory) = (seen.name().into_iter(), seen.directory().into_iter());
+    let mut labels = seen.labels().iter();
+    let mut addresses = lease.addresses.addresses().iter();
     has(&lease.id.to_string())
         || has(&lease.port.to_string())
         || has(&lease.pool)
-        || lease.name.as_ref().is_some_and(|name| has(name.as_str()))
-        || lease
-            .directory
-            .as_ref()
-            .is_some_and(|folder| has(&folder.to_string_lossy()))
-        || lease
-            .owner
-            .as_ref()
-            .is_some_and(|owner| has(&owner.command))
-        || lease
-            .labels
-            .iter()
-            .any(|(key, value)| has(key) || has(value))
-        || lease.addresses.iter().any(|address| has(address))
+        || name.any(|name| has(name.as_str()))
+        || directory.any(|folder| has(&folder.to_string_lossy()))
+        || labels.any(|(key, value)| has(key) || has(value))
+        || addresses.any(|address| has(&with_port(address, lease.port)))
+        // Last, since the kernel is asked for it.
+        || seen.command().is_some_and(|command| has(&command))
 }
 
 #[cfg(test)]

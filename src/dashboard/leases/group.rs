@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use super::paging;
-use crate::answers::document::LeaseDocument;
+use crate::answers::leases::Seen;
 use crate::api::problem::{Code, Problem};
 use crate::dashboard::frame::Params;
 use crate::dashboard::part::form::{Choice, Field};
@@ -62,16 +62,13 @@ impl By {
     }
 
     /// The value of a lease. `None` for one without the property.
-    fn value(&self, lease: &LeaseDocument) -> Option<String> {
+    fn value(&self, seen: &Seen) -> Option<String> {
         match self {
-            Self::Project => {
-                let folder = lease.directory.as_ref()?;
-                Some(folder.display().to_string())
-            }
-            Self::User => Some(lease.uid.to_string()),
-            Self::Pool => Some(lease.pool.clone()),
+            Self::Project => Some(seen.directory()?.display().to_string()),
+            Self::User => Some(seen.lease().uid.to_string()),
+            Self::Pool => Some(seen.lease().pool.to_string()),
             Self::Label(key) => {
-                let mut labels = lease.labels.iter();
+                let mut labels = seen.labels().iter();
                 let (_, value) = labels.find(|(known, _)| printable(known) == *key)?;
                 Some(value.clone())
             }
@@ -106,12 +103,12 @@ impl By {
 
     /// Puts the leases of a group beside each other, in the order that they have: groups in trouble
     /// first, then the largest, then by name. Those without the property come last.
-    pub(super) fn arrange(&self, leases: &mut [LeaseDocument]) -> Heads {
+    pub(super) fn arrange(&self, leases: &mut [Seen]) -> Heads {
         let mut heads: BTreeMap<Option<String>, Head> = BTreeMap::new();
         for lease in leases.iter() {
             let head = heads.entry(self.value(lease)).or_default();
             head.count += 1;
-            head.in_trouble += usize::from(is_urgent(lease.state));
+            head.in_trouble += usize::from(is_urgent(lease.lease().state));
         }
         leases.sort_by_cached_key(|lease| {
             let value = self.value(lease);
@@ -134,9 +131,12 @@ fn unknown(group: &str) -> Problem {
 }
 
 /// Keys of all labels of these leases, as pages show them.
-pub(super) fn label_keys(leases: &[LeaseDocument]) -> BTreeSet<String> {
-    let keys = leases.iter().flat_map(|lease| lease.labels.keys());
-    keys.map(|key| printable(key)).collect()
+pub(super) fn label_keys(leases: &[Seen]) -> BTreeSet<String> {
+    let keys: BTreeSet<&String> = leases
+        .iter()
+        .flat_map(|seen| seen.labels().keys())
+        .collect();
+    keys.into_iter().map(|key| printable(key)).collect()
 }
 
 /// Numbers of the leases of one group, on all pages of the list.
@@ -173,12 +173,18 @@ impl Group {
 }
 
 impl Heads {
-    /// The groups of a page's rows, which [`By::arrange`] has put beside each other.
-    pub(super) fn groups(&self, by: &By, rows: Vec<LeaseRow>, params: &Params) -> Vec<Group> {
+    /// The groups of a page's leases, which [`By::arrange`] has put beside each other; `rows` are the same leases.
+    pub(super) fn groups(
+        &self,
+        by: &By,
+        leases: &[Seen],
+        rows: Vec<LeaseRow>,
+        params: &Params,
+    ) -> Vec<Group> {
         let unfolded = rows.len() <= UNFOLDED;
         let mut groups: Vec<(Option<String>, Group)> = Vec::new();
-        for row in rows {
-            let value = by.value(&row.lease);
+        for (seen, row) in leases.iter().zip(rows) {
+            let value = by.value(seen);
             if let Some((_, group)) = groups.last_mut().filter(|(last, _)| *last == value) {
                 group.rows.push(row);
                 continue;
@@ -218,19 +224,22 @@ impl Heads {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::access::Viewer;
     use crate::dashboard::part::lease::tests_support::row;
-    use crate::domain::lease::State;
     use crate::domain::lease::tests_support::lease;
+    use crate::domain::lease::{Lease, Scope, State};
 
     /// Leases of two projects and of none; the label `agent` on some.
-    fn rows() -> Vec<LeaseRow> {
+    fn leases() -> Vec<Lease> {
         let of = |port, folder: Option<&str>, agent: Option<&str>| {
-            let mut row = row(&lease(port));
-            row.lease.directory = folder.map(Into::into);
+            let mut lease = lease(port);
+            lease.scope = folder.map_or(Scope::User, |folder| Scope::Dir(folder.into()));
             let label = agent.map(|agent| ("agent".to_owned(), agent.to_owned()));
-            row.lease.labels = label.into_iter().collect();
-            row
+            lease.labels = label.into_iter().collect();
+            lease
         };
         vec![
             of(20_000, None, None),
@@ -240,16 +249,21 @@ mod tests {
         ]
     }
 
-    fn grouped_by(query: &str, rows: Vec<LeaseRow>) -> Vec<Group> {
+    fn seen(leases: Vec<Lease>) -> Vec<Seen> {
+        let seen = |lease: Lease| {
+            let viewer = Viewer::Reader { of: lease.uid };
+            Seen::new(Arc::new(lease), &viewer)
+        };
+        leases.into_iter().map(seen).collect()
+    }
+
+    fn grouped_by(query: &str, leases: Vec<Lease>) -> Vec<Group> {
         let params = Params::parse(query);
         let by = By::of(&params).unwrap().unwrap();
-        let mut leases: Vec<LeaseDocument> = rows.into_iter().map(|row| row.lease).collect();
+        let mut leases = seen(leases);
         let heads = by.arrange(&mut leases);
-        let again = |document: LeaseDocument| LeaseRow {
-            lease: document,
-            ..row(&lease(1))
-        };
-        heads.groups(&by, leases.into_iter().map(again).collect(), &params)
+        let rows = leases.iter().map(|seen| row(seen.lease())).collect();
+        heads.groups(&by, &leases, rows, &params)
     }
 
     fn titles(groups: &[Group]) -> Vec<&str> {
@@ -258,7 +272,7 @@ mod tests {
 
     #[test]
     fn largest_group_comes_first_and_leases_without_one_last() {
-        let groups = grouped_by("group=project&sort=port", rows());
+        let groups = grouped_by("group=project&sort=port", leases());
         assert_eq!(
             titles(&groups),
             ["/home/me/a", "/home/me/b", "in no project"]
@@ -279,24 +293,24 @@ mod tests {
 
     #[test]
     fn group_in_trouble_comes_before_larger_ones() {
-        let mut rows = rows();
-        rows[1].lease.state = State::Lost;
-        let groups = grouped_by("group=project", rows);
+        let mut leases = leases();
+        leases[1].state = State::Lost;
+        let groups = grouped_by("group=project", leases);
         assert_eq!(titles(&groups)[0], "/home/me/b");
         assert_eq!(groups[0].says, "1 lease, 1 in trouble");
     }
 
     #[test]
     fn leases_are_grouped_by_user_pool_and_label() {
-        assert_eq!(titles(&grouped_by("group=pool", rows())), ["default"]);
-        let of_label = grouped_by("group=label:agent", rows());
+        assert_eq!(titles(&grouped_by("group=pool", leases())), ["default"]);
+        let of_label = grouped_by("group=label:agent", leases());
         let all = ["agent=one", "agent=two", "without the label agent"];
         assert_eq!(titles(&of_label), all);
         assert_eq!(
             of_label[0].href.as_deref(),
             Some("/leases?label=agent%3Done")
         );
-        let of_user = grouped_by("group=user", rows());
+        let of_user = grouped_by("group=user", leases());
         assert_eq!(of_user.len(), 1);
         assert!(
             of_user[0]
@@ -309,9 +323,8 @@ mod tests {
 
     #[test]
     fn choices_have_the_labels_that_leases_have() {
-        let leases: Vec<LeaseDocument> = rows().into_iter().map(|row| row.lease).collect();
         let params = Params::parse("group=label:agent");
-        let choices = By::choices(&params, &label_keys(&leases));
+        let choices = By::choices(&params, &label_keys(&seen(leases())));
         let values: Vec<&str> = choices.iter().map(|choice| &*choice.value).collect();
         assert_eq!(values, ["", "project", "user", "pool", "label:agent"]);
         assert!(choices[4].chosen);

@@ -118,6 +118,11 @@ impl Leases {
         leases
     }
 
+    /// Returns the number of leases in the books.
+    pub(super) fn count(&self) -> usize {
+        self.state.with(|state| state.books.len())
+    }
+
     /// Returns the leases that pass a filter, in no particular order.
     pub(super) fn filtered(&self, passes: impl Fn(&Lease) -> bool) -> Vec<Arc<Lease>> {
         self.state.with(|state| {

@@ -91,6 +91,11 @@ impl Service {
         self.0.leases.all()
     }
 
+    /// Returns the number of living leases.
+    pub fn lease_count(&self) -> usize {
+        self.0.leases.count()
+    }
+
     /// Returns a living lease.
     pub fn lease(&self, id: LeaseId) -> Option<Arc<Lease>> {
         self.0.leases.get(id)

@@ -1,12 +1,15 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use strum::VariantArray;
 
 use super::*;
+use crate::access::Viewer;
+use crate::domain::lease::Lease;
 use crate::domain::lease::tests_support::lease;
 use crate::host::clock::Clock;
 
-fn documents() -> Vec<LeaseDocument> {
+fn leases() -> [Lease; 3] {
     let mut leases = [20_002, 20_000, 20_001].map(lease);
     leases[2].state = State::Lost;
     leases[1].name = Some("web".parse().unwrap());
@@ -15,17 +18,23 @@ fn documents() -> Vec<LeaseDocument> {
     (leases[0].claim_by, leases[0].expires) = (after(600), after(3600));
     leases[2].expires = after(3600);
     leases
-        .iter()
-        .map(|lease| LeaseDocument::of(lease, &Clock::manual()))
-        .collect()
+}
+
+fn seen(leases: [Lease; 3]) -> Vec<Seen> {
+    let seen = |lease: Lease| {
+        let viewer = Viewer::Reader { of: lease.uid };
+        Seen::new(Arc::new(lease), &viewer)
+    };
+    leases.map(seen).into()
 }
 
 fn ports(query: &str) -> Vec<u16> {
     let filter = Filter::of(&Params::parse(query)).unwrap();
-    let mut found = documents();
-    found.retain(|lease| filter.matches(lease, Timestamp::UNIX_EPOCH));
+    let mut found = seen(leases());
+    found.retain(|seen| filter.matches(seen, Clock::manual().boot()));
     filter.sort(&mut found);
-    found.iter().map(|lease| lease.port.get()).collect()
+    let ports = found.iter().map(|seen| seen.lease().port.get());
+    ports.collect()
 }
 
 #[test]
@@ -53,29 +62,30 @@ fn each_condition_filters_rows() {
 #[test]
 fn lease_that_is_meant_comes_before_those_that_say_so() {
     let filter = Filter::of(&Params::parse("q=Web")).unwrap();
-    let mut found = documents();
-    let of_web = found.iter_mut().find(|lease| lease.name.is_none());
-    of_web.unwrap().name = Some("web-old".parse().unwrap());
-    found.retain(|lease| filter.matches(lease, Timestamp::UNIX_EPOCH));
+    let mut leases = leases();
+    let other = leases.iter_mut().find(|lease| lease.name.is_none());
+    other.unwrap().name = Some("web-old".parse().unwrap());
+    let mut found = seen(leases);
+    found.retain(|seen| filter.matches(seen, Clock::manual().boot()));
     filter.sort(&mut found);
     let names: Vec<&str> = found
         .iter()
-        .map(|lease| lease.name.as_ref().unwrap().as_str())
+        .map(|seen| seen.name().unwrap().as_str())
         .collect();
     assert_eq!(names, ["web", "web-old"]);
 }
 
 #[test]
 fn page_begins_behind_the_last_row() {
-    let all = documents();
-    let params = Params::parse("").with("after", &all[1].id.to_string());
+    let all = seen(leases());
+    let params = Params::parse("").with("after", &all[1].lease().id.to_string());
     assert_eq!(Filter::of(&params).unwrap().begin(&all), 2);
     assert_eq!(Filter::default().begin(&all), 0);
 }
 
 #[test]
 fn page_by_its_number_ends_within_the_list() {
-    let all = documents();
+    let all = seen(leases());
     let begin = |query: &str| {
         let filter = Filter {
             rows: 2,
@@ -106,7 +116,7 @@ fn words_above_the_list_are_true_of_it() {
 
 #[test]
 fn page_after_an_ended_lease_begins_near_it() {
-    let all = documents();
+    let all = seen(leases());
     let gone = LeaseId(uuid::Uuid::from_u128(7)).to_string();
     let params = Params::parse("").with("after", &gone).with("row", "2");
     assert_eq!(Filter::of(&params).unwrap().begin(&all), 1);

@@ -79,7 +79,7 @@ impl Books {
         self.leases.values()
     }
 
-    #[cfg(test)]
+    /// Returns the number of living leases.
     pub fn len(&self) -> usize {
         self.leases.len()
     }
