@@ -5,45 +5,43 @@
   "use strict";
 
   const root = document.documentElement;
-  root.classList.add("scripted");
-  if (navigator.clipboard) root.classList.add("can-copy");
+  const keep = (key, value) => {
+    // A browser may forbid storage; then the choice lasts as long as the page.
+    try { localStorage.setItem(key, value); } catch { /* see above */ }
+  };
 
-  // --- Colours: set before the page is drawn, so that it does not flash.
+  // --- Colours: early.js has set those that the browser keeps.
 
   const themes = [
     ["", "Auto", "Auto: colours as the system has them"],
     ["light", "Light", "Light colours"],
     ["dark", "Dark", "Dark colours"],
   ];
-  const stored = () => {
-    // A browser may forbid storage; then the choice lasts as long as the page.
-    try { return localStorage.getItem("portbook-theme") || ""; } catch { return ""; }
-  };
-  let theme = Math.max(0, themes.findIndex(([name]) => name === stored()));
+  let theme = Math.max(0, themes.findIndex(([name]) => name === root.dataset.theme));
   const applyTheme = () => {
     const [name, label, description] = themes[theme];
     if (name) root.dataset.theme = name; else delete root.dataset.theme;
     const button = document.getElementById("theme");
-    if (!button) return;
+    // The page begins with the first of them.
+    if (button.textContent === label) return;
     button.textContent = label;
     button.setAttribute("aria-label", description);
     button.title = description;
   };
   const nextTheme = () => {
     theme = (theme + 1) % themes.length;
-    try { localStorage.setItem("portbook-theme", themes[theme][0]); } catch { /* see above */ }
+    keep("portbook-theme", themes[theme][0]);
     applyTheme();
   };
-  applyTheme();
 
-  // --- Columns of leases, and the height of their rows: words at the root, which the style sheet reads.
+  // --- Columns of leases, and the height of their rows: words at the root, which early.js sets and the style sheet
+  // reads.
 
-  const storedView = () => {
-    try { return (localStorage.getItem("portbook-leases") || "").split(" "); } catch { return []; }
-  };
-  const view = new Set(storedView().filter((word) => /^(no-[a-z]{2,12}|compact)$/.test(word)));
+  const view = new Set(root.dataset.leases.split(" ").filter((word) => word));
   const applyView = () => {
-    root.dataset.leases = [...view].join(" ");
+    const words = [...view].join(" ");
+    // The same words set again would have every style computed again.
+    if (root.dataset.leases !== words) root.dataset.leases = words;
     for (const box of document.querySelectorAll("input[data-view]")) {
       // A column is shown unless its word is there.
       box.checked = view.has(box.dataset.view) === (box.dataset.view === "compact");
@@ -53,10 +51,9 @@
     const word = target.dataset.view;
     if (!word) return;
     if (target.checked === (word === "compact")) view.add(word); else view.delete(word);
-    try { localStorage.setItem("portbook-leases", [...view].join(" ")); } catch { /* as above */ }
+    keep("portbook-leases", [...view].join(" "));
     applyView();
   };
-  applyView();
 
   // --- Times: the same words as the server's.
 
@@ -214,7 +211,10 @@
   let timer = 0;
   let loading = false;
 
-  const build = (page) => page.querySelector("head > script[src]")?.getAttribute("src");
+  const build = (page) => {
+    const files = page.querySelectorAll("head > script, head > link[rel=stylesheet]");
+    return [...files].map((file) => file.getAttribute("src") || file.getAttribute("href")).join(" ");
+  };
   const user = (page) => page.querySelector(".tools form[action='/logout']")?.textContent.trim();
   const load = async () => {
     timer = 0;

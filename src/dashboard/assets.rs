@@ -1,4 +1,4 @@
-//! The stylesheet, the script and the icon, embedded in the program. Their addresses have a hash of
+//! The stylesheet, the scripts and the icon, embedded in the program. Their addresses have a hash of
 //! the content, so that browsers can cache them for ever and still load those of a new version.
 
 use actix_web::HttpResponse;
@@ -30,11 +30,16 @@ impl Asset {
     }
 }
 
-const ASSETS: [Asset; 3] = [
+const ASSETS: [Asset; 4] = [
     Asset::new(
         "portbook.css",
         "text/css; charset=utf-8",
         include_bytes!("../../static/portbook.css"),
+    ),
+    Asset::new(
+        "early.js",
+        "text/javascript; charset=utf-8",
+        include_bytes!("../../static/early.js"),
     ),
     Asset::new(
         "portbook.js",

@@ -16,6 +16,11 @@ pub fn rendered(page: &impl Template) -> String {
     for inline in ["style=", "<style", "onclick", "javascript:"] {
         assert!(!html.contains(inline), "{inline}");
     }
-    assert_eq!(html.matches("<script").count(), 1);
+    let own = [
+        "<script src=\"/static/early.js?",
+        "<script defer src=\"/static/portbook.js?",
+    ];
+    assert!(own.iter().all(|script| html.contains(script)));
+    assert_eq!(html.matches("<script").count(), own.len());
     html
 }

@@ -346,7 +346,12 @@ fn long_pages_without_texts_of_users_are_compressed() {
         );
         head.contains("content-encoding: gzip")
     };
-    for path in ["/api", "/static/portbook.css", "/static/portbook.js"] {
+    for path in [
+        "/api",
+        "/static/portbook.css",
+        "/static/portbook.js",
+        "/static/early.js",
+    ] {
         assert!(is_packed(path), "{path}");
     }
     // The length of a compressed text tells of what it repeats.
