@@ -52,12 +52,13 @@ async fn check_record(engine: &Arc<Engine>) -> Check {
 }
 
 fn check_guards(engine: &Arc<Engine>) -> Check {
-    let leases = engine.leases.all();
-    let bare = leases.iter().filter(|lease| is_bare(engine, lease)).count();
-    let lost = leases.iter().filter(|lease| lease.state == State::Lost);
-    let lost = lost.count();
+    let bare = engine.leases.unheld(needs_hold);
+    let lost = engine
+        .leases
+        .filtered(|lease| lease.state == State::Lost)
+        .len();
     if bare + lost == 0 {
-        return Check::ok("guards", format!("all of {} leases", leases.len()));
+        return Check::ok("guards", format!("all of {} leases", engine.leases.count()));
     }
     let mut wrong = Vec::new();
     if bare > 0 {
@@ -80,11 +81,11 @@ async fn check_handovers() -> Check {
     Check::ok("hand-over", detail)
 }
 
-/// Whether nothing in the kernel keeps a lease that should be kept there.
-fn is_bare(engine: &Arc<Engine>, lease: &Lease) -> bool {
+/// Whether a hold of the service must keep the lease: its owner's listener does not, and it is not one that the
+/// books alone keep.
+fn needs_hold(lease: &Lease) -> bool {
     let kept_by_books = lease.handover == Handover::Release || lease.state == State::Lost;
-    let guarded = lease.guard == Guard::Owner || engine.leases.hold_of(lease.id).is_some();
-    !lease.state.is_ended() && !kept_by_books && !guarded
+    !lease.state.is_ended() && !kept_by_books && lease.guard != Guard::Owner
 }
 
 fn descriptors_left(engine: &Arc<Engine>) -> Check {

@@ -298,6 +298,14 @@ impl Leases {
         })
     }
 
+    /// Returns the number of leases that `wants` a hold and that have none, not even on some of their addresses.
+    pub(super) fn unheld(&self, wants: impl Fn(&Lease) -> bool) -> usize {
+        self.state.with(|state| {
+            let lacks = |lease: &&Arc<Lease>| wants(lease) && state.holds.get(lease.id).is_none();
+            state.books.leases().filter(lacks).count()
+        })
+    }
+
     /// Takes a hold out, to be closed or given away by the caller.
     pub(super) fn take_hold(&self, id: LeaseId) -> Option<Arc<Hold>> {
         self.state.with(|state| state.holds.remove(id))
