@@ -279,6 +279,32 @@ for (const width of [360, 390, 700, 768, 1024, 1280]) {
   await page.context().close();
 }
 
+// --- Colours and columns that the browser keeps are there before the page is drawn.
+
+{
+  const page = await open({ viewport: { width: 1280, height: 900 } });
+  await go(page, "/leases");
+  const auto = await page.locator("#theme").textContent();
+  await page.click("#theme");
+  await page.click("#theme");
+  check(await page.locator("#theme").textContent() === "Dark", "the second press chooses dark colours");
+  await page.evaluate(() => localStorage.setItem("portbook-leases", "no-owner compact"));
+  await page.addInitScript(() => {
+    new MutationObserver((_, observer) => {
+      if (!document.body) return;
+      observer.disconnect();
+      window.first = { ...document.documentElement.dataset };
+    }).observe(document, { childList: true, subtree: true });
+  });
+  await page.reload({ waitUntil: "domcontentloaded" });
+  const first = await page.evaluate(() => window.first);
+  check(first.theme === "dark" && first.leases === "no-owner compact", `a page begins with ${JSON.stringify(first)}`);
+  check(await page.locator("#theme").textContent() === "Dark", "the button tells the colours that were kept");
+  await page.click("#theme");
+  check(await page.locator("#theme").textContent() === auto, "the third press leaves the colours to the system");
+  await page.context().close();
+}
+
 // --- Keys alone: search for a port, and reach the lease.
 
 {
