@@ -1,6 +1,9 @@
 //! The drawing: blocks in rows. That of the pools begins a row where blocks are left out.
 
+use std::collections::BTreeMap;
+
 use super::block::{Cell, bounds, ports_of};
+use super::level::LEVELS;
 use super::view::{BLOCKS, View};
 use crate::engine::survey::{PortView, Standing, Survey};
 
@@ -11,8 +14,29 @@ const POOL_COLUMNS: u16 = 16;
 /// Side of a block.
 const SIDE: u16 = 20;
 
+/// Middle and base line of a block's letter.
+const MIDDLE: f32 = 9.25;
+const BASE: f32 = 13.6;
+
 /// Every fourth row of the whole map has a label.
 const LABELLED: u16 = 4;
+
+/// Letters of one level in a row.
+#[derive(Debug, Default)]
+pub(super) struct Letters {
+    pub(super) level: usize,
+    pub(super) y: f32,
+    pub(super) text: String,
+    middles: Vec<f32>,
+}
+
+impl Letters {
+    /// The place of each letter, as the attribute `x` of a text.
+    pub(super) fn places(&self) -> String {
+        let places: Vec<String> = self.middles.iter().map(f32::to_string).collect();
+        places.join(" ")
+    }
+}
 
 /// The blocks in their places.
 #[derive(Debug, Default)]
@@ -62,6 +86,24 @@ impl Drawing {
             width: columns * SIDE,
             height: height * SIDE,
         }
+    }
+
+    /// The letters on the blocks: one run for those of a level in a row, since a page draws one text of many
+    /// letters faster than many texts.
+    pub(super) fn letters(&self, letters: [&'static str; LEVELS]) -> Vec<Letters> {
+        let mut runs: BTreeMap<(u16, usize), Letters> = BTreeMap::new();
+        for cell in self.cells.iter().filter(|cell| cell.shown) {
+            let run = runs.entry((cell.y, cell.level)).or_insert_with(|| Letters {
+                level: cell.level,
+                y: f32::from(cell.y) + BASE,
+                ..Letters::default()
+            });
+            run.middles.push(f32::from(cell.x) + MIDDLE);
+            run.text.push_str(letters[cell.level]);
+        }
+        runs.into_values()
+            .filter(|run| !run.text.is_empty())
+            .collect()
     }
 
     /// The cell of a block. `None` if it is left out.

@@ -89,6 +89,25 @@ fn map_begins_with_the_pools() {
 }
 
 #[test]
+fn letters_of_a_level_in_a_row_are_one_text() {
+    let survey = survey(|number, port| {
+        let levels = [(64..128, Standing::Leased), (192..256, Standing::Leased)];
+        let found = levels.iter().find(|(ports, _)| ports.contains(&number));
+        port.standing = found.map_or(Standing::Outside, |(_, standing)| *standing);
+        port.in_pool = found.is_some();
+    });
+    let page = MapPage::of(view("all=1"), &survey);
+    let runs = page.drawing.letters(page.view.layer.letters());
+    let text = page.view.layer.letters()[runs[0].level];
+    assert_eq!((runs.len(), &*runs[0].text), (1, &*text.repeat(2)));
+    assert_eq!((&*runs[0].places(), runs[0].y), ("29.25 69.25", 13.6));
+    let html = page.render().unwrap();
+    assert!(html.contains("x=\"29.25 69.25\" y=\"13.6\""), "{html}");
+    let hidden = MapPage::of(view("all=1&only=5"), &survey).drawing;
+    assert!(hidden.letters(page.view.layer.letters()).is_empty());
+}
+
+#[test]
 fn map_without_a_pool_tells_the_way_to_all_ports() {
     let survey = survey(|_, port| (port.standing, port.in_pool) = (Standing::Outside, false));
     let text = MapPage::of(view(""), &survey).render().unwrap();
