@@ -25,7 +25,7 @@ const MAX_ATTEMPTS: u32 = 1_000_000;
 const KEY_PATTERN: &str = "^([!#-~]{1,128}|\"[!#-~]{1,128}\")$";
 
 /// Problems of a request for ports.
-const REFUSED: [Code; 16] = [
+const REFUSED: [Code; 18] = [
     Code::PrivilegedPort,
     Code::NotFound,
     Code::PortInUse,
@@ -42,6 +42,8 @@ const REFUSED: [Code; 16] = [
     Code::TimedOut,
     Code::HostError,
     Code::StoreUnavailable,
+    Code::FleetOff,
+    Code::FleetAway,
 ];
 
 pub struct CreateLeases;

@@ -1,8 +1,12 @@
 //! The fleet: hosts that tell each other who is there, and which name is served where.
 
+mod claims;
 mod discovery;
 mod names;
 
+pub use claims::ListFleetClaims;
+#[cfg(feature = "fleet")]
+pub use claims::{FleetClaimsDocument, FleetClaimsQuery};
 pub use discovery::FleetDiscovery;
 #[cfg(feature = "fleet")]
 pub use discovery::prometheus;
@@ -20,6 +24,7 @@ use serde::{Deserialize, Serialize};
 
 use super::operation::{Answered, Context, Description, Method, Operation, Output, Tag};
 use super::problem::{Code, Problem};
+use crate::domain::claim::ClaimCounts;
 use crate::domain::fleet::{FleetHost, FleetState, FleetStatus, Question};
 use crate::domain::lease::BootTime;
 use crate::engine::fleet::FleetSilence;
@@ -29,6 +34,7 @@ impl From<FleetSilence> for Problem {
         let code = match silence {
             FleetSilence::Off => Code::FleetOff,
             FleetSilence::Away(_) => Code::FleetAway,
+            FleetSilence::Claimed(_) => Code::InvalidRequest,
         };
         Self::new(code, silence.to_string())
     }
@@ -57,6 +63,9 @@ pub struct FleetStatusDocument {
     pub published: usize,
     /// Number of changes that are not sent yet.
     pub pending: usize,
+    /// Numbers of claims of this host by state.
+    #[serde(default)]
+    pub claims: ClaimCounts,
 }
 
 impl Output for FleetStatusDocument {}
@@ -80,6 +89,7 @@ impl FleetStatusDocument {
             addresses: status.addresses.clone(),
             published: status.published,
             pending: status.pending,
+            claims: ClaimCounts::default(),
         }
     }
 }
@@ -109,7 +119,10 @@ impl Answered for ShowFleet {
     async fn answer(context: Context<'_>, (): ()) -> Result<FleetStatusDocument, Problem> {
         let status = context.service.fleet().status();
         let now = context.service.clock().boot();
-        Ok(FleetStatusDocument::of(&status, now))
+        Ok(FleetStatusDocument {
+            claims: context.service.claim_counts(),
+            ..FleetStatusDocument::of(&status, now)
+        })
     }
 }
 
@@ -178,11 +191,17 @@ impl Operation for LeaveFleet {
         described
             .about(Tag::Fleet, "Leave the fleet")
             .says(
-                "Withdraws the names of this host, and ends its session. The service joins again at its \
-                 next start if `fleet.engine` is still set. For the user of the service and root.",
+                "Withdraws the names of this host, and ends its session. Refused while a lease has a unique \
+                 number. The service joins again at its next start if `fleet.engine` is still set. For the \
+                 user of the service and root.",
             )
             .answers_nothing(204, "This host has left.")
-            .refused(&[Code::FleetOff, Code::FleetAway, Code::Forbidden])
+            .refused(&[
+                Code::InvalidRequest,
+                Code::FleetOff,
+                Code::FleetAway,
+                Code::Forbidden,
+            ])
     }
 }
 

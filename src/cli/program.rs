@@ -8,7 +8,8 @@ use std::process::Command;
 
 use super::variables::{Asked, all_addresses};
 use super::{Failure, note};
-use crate::answers::document::AllocationDocument;
+use crate::answers::document::{AllocationDocument, LeaseDocument};
+use crate::domain::claim::FENCE_VARIABLE;
 use crate::domain::lease::Name;
 use crate::domain::placeholder::{Piece, pieces};
 use crate::domain::variable::Variable;
@@ -92,10 +93,20 @@ pub(super) fn always(
     let ids = own.clone().flat_map(|(_, granted)| &granted.leases);
     let ids: Vec<String> = ids.map(|lease| lease.id.to_string()).collect();
     always.push((MARK, ids.join(",")));
+    always.extend(tokens(own.flat_map(|(_, granted)| &granted.leases)));
     if let Some(first) = groups.0.iter().find(|group| !group.only_referred_to) {
         always.push(("PORTBOOK_CLIENT_HOST", first.client_host.clone()));
     }
     always
+}
+
+/// The fencing tokens, in the order of the leases; 0 for one whose number is not unique in a fleet. `None`
+/// if that holds for all of them.
+fn tokens<'l>(leases: impl Iterator<Item = &'l LeaseDocument>) -> Option<(&'static str, String)> {
+    let tokens: Vec<u64> = leases.map(|it| it.fence_token.unwrap_or(0)).collect();
+    let is_fenced = tokens.iter().any(|token| *token > 0);
+    let texts: Vec<String> = tokens.iter().map(ToString::to_string).collect();
+    is_fenced.then(|| (FENCE_VARIABLE, texts.join(",")))
 }
 
 /// Removes the variables of an outer program's ports.
@@ -107,12 +118,12 @@ pub(super) fn forget_outer(command: &mut Command) {
     }
 }
 
-/// Whether a variable is `PORT`, `HOST`, `PORT_COUNT` or `PORT_0`, `PORT_1`, ….
+/// Whether a variable is `PORT`, `HOST`, `PORT_COUNT`, `PORTBOOK_FENCE` or `PORT_0`, `PORT_1`, ….
 fn is_bare(variable: &OsStr) -> bool {
     let Some(text) = variable.to_str() else {
         return false;
     };
-    matches!(text, "PORT" | "HOST" | "PORT_COUNT")
+    matches!(text, "PORT" | "HOST" | "PORT_COUNT" | FENCE_VARIABLE)
         || text.strip_prefix("PORT_").is_some_and(|index| {
             !index.is_empty() && index.bytes().all(|byte| byte.is_ascii_digit())
         })

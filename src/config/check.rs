@@ -14,6 +14,7 @@ pub(super) fn among_themselves(settings: &Settings, provenance: &Provenance) -> 
     for pool in settings.pools.values() {
         findings.extend(pool_alone(pool, provenance));
         findings.extend(lifetimes(pool, provenance));
+        findings.extend(unique(pool, settings, provenance));
     }
     for (name, rule) in &settings.interfaces {
         let ranges = rule.ranges.as_ref();
@@ -105,6 +106,43 @@ fn fleet(settings: &Settings, provenance: &Provenance) -> Option<Finding> {
         format!("set fleet.{missing} as well"),
     );
     Some(error(provenance, key, problem))
+}
+
+/// Checks that the numbers of a pool can be claimed in a fleet.
+fn unique(pool: &Pool, settings: &Settings, provenance: &Provenance) -> Option<Finding> {
+    if !pool.is_unique() {
+        return None;
+    }
+    let name = &pool.name;
+    let key = |setting: &str| format!("pools.{name}.{setting}");
+    let (key, problem) = if !cfg!(feature = "fleet") {
+        let problem = Problem::new(
+            "this portbook was built without the feature `fleet`, so no number can be unique in one",
+            "build it with `cargo build --release --features fleet`, or take the setting out",
+        );
+        (key("fleet"), problem)
+    } else if settings.fleet.engine.is_empty() {
+        let problem = Problem::new(
+            "no number can be unique in a fleet, as this host is in none",
+            "run `portbook fleet join`, or set fleet.engine",
+        );
+        (key("fleet"), problem)
+    } else if settings.console.pool == **name {
+        let problem = Problem::new(
+            "the console's port would wait for the fleet at each start",
+            "give the console a pool of its own (console.pool)",
+        );
+        (key("fleet"), problem)
+    } else if pool.reclaim.is_none() {
+        let problem = Problem::new(
+            "nothing says how the fleet gets numbers back from a host that is gone",
+            format!("write reclaim = \"manual\" in [pools.{name}]: an operator gives them back"),
+        );
+        (key("reclaim"), problem)
+    } else {
+        return None;
+    };
+    Some(error(provenance, &key, problem))
 }
 
 fn pool_alone(pool: &Pool, provenance: &Provenance) -> Option<Finding> {

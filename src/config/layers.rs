@@ -13,10 +13,11 @@ use super::value::Scalar;
 
 /// Variables that `portbook run` sets for the program it starts. They are no settings, so a `portbook`
 /// called by that program ignores them.
-pub const CHILD_VARIABLES: [&str; 6] = [
+pub const CHILD_VARIABLES: [&str; 7] = [
     "PORTBOOK_ADDRESSES",
     "PORTBOOK_ALLOCATION",
     "PORTBOOK_CLIENT_HOST",
+    "PORTBOOK_FENCE",
     "PORTBOOK_HOST",
     "PORTBOOK_LEASE",
     "PORTBOOK_PORT",

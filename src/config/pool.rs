@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::rule::{not_empty, not_zero};
 use super::table::settings;
+use crate::domain::claim::{Reach, Reclaim};
 use crate::domain::lease::Handover;
 use crate::domain::pool::{CONSOLE_POOL, DEFAULT_POOL, PORTSERVER_POOL, Strategy};
 use crate::domain::port::{Port, PortSet, Protocols};
@@ -73,6 +74,19 @@ settings! {
         /// Maximum number of leases of one user at once. Unless set, users other than root and the
         /// service's own may have 1000.
         max_leases_per_user: Option<NonZeroU32> = None, example "100";
+        /// Extent in which a number of the pool is granted once: "local" (on this host), or "unique" (in
+        /// the whole fleet: each grant claims its number there first; see docs/fleet.md).
+        fleet: Reach = Reach::Local;
+        /// Way in which the fleet gets a number back from a host that is gone: "manual", by an operator. A
+        /// pool with fleet = "unique" must say so.
+        reclaim: Option<Reclaim> = None, example "\"manual\"";
+    }
+}
+
+impl Pool {
+    /// Whether its numbers are unique in the fleet.
+    pub fn is_unique(&self) -> bool {
+        self.fleet == Reach::Unique
     }
 }
 

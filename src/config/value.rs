@@ -11,6 +11,7 @@ use figment::value::Value;
 use serde::de::{self, Deserializer, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
+use crate::domain::claim::{Reach, Reclaim};
 use crate::domain::duration::{self, HumanDuration};
 use crate::domain::fleet::{HostName, Publish};
 use crate::domain::lease::Handover;
@@ -114,6 +115,8 @@ scalars! {
     SocketMode => SOCKET_MODES,
     HostName => "the name of a host, such as \"build-1\"",
     Publish => "\"named\", \"all\" or \"nothing\"",
+    Reach => "\"local\" or \"unique\"",
+    Reclaim => "\"manual\": times need a fence in the kernel, which this release lacks",
     LogFormat => "\"text\" or \"json\"",
 }
 

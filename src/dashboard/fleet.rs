@@ -11,6 +11,7 @@ use super::page::Page;
 use super::part::badge::{Badge, Tone};
 use crate::answers::fleet::FleetStatusDocument;
 use crate::api::AppState;
+use crate::domain::claim::FleetClaim;
 use crate::domain::duration::coarse;
 use crate::domain::fleet::{FleetHost, FleetName, FleetState, Question, Told};
 use crate::domain::lease::State;
@@ -27,6 +28,8 @@ pub(super) struct FleetPage {
     state: Badge,
     hosts: Vec<FleetHost>,
     names: Vec<NameRow>,
+    /// Numbers that are unique in the fleet.
+    claims: Vec<FleetClaim>,
     /// Number of names that fit the filter.
     all: usize,
     /// Part of a name or a host; empty for all of them.
@@ -49,23 +52,37 @@ pub(super) async fn show(face: Data<AppState>, frame: Frame, params: Params) -> 
     let service = &face.service;
     let hosts = service.fleet().ask(Question::Hosts).await;
     let names = service.fleet().ask(Question::Names(None)).await;
+    let claims = service.fleet().ask(Question::Claims).await;
     let status = service.fleet().status();
-    let status = FleetStatusDocument::of(&status, service.clock().boot());
+    let status = FleetStatusDocument {
+        claims: service.claim_counts(),
+        ..FleetStatusDocument::of(&status, service.clock().boot())
+    };
     let wanted = params.get("name").unwrap_or_default().to_owned();
-    Page(FleetPage::of(frame, status, hosts, names, wanted))
+    let told = Answers {
+        hosts,
+        names,
+        claims,
+    };
+    Page(FleetPage::of(frame, status, told, wanted))
+}
+
+/// Answers to the questions of the page.
+struct Answers {
+    hosts: Result<Told, FleetSilence>,
+    names: Result<Told, FleetSilence>,
+    claims: Result<Told, FleetSilence>,
 }
 
 impl FleetPage {
-    fn of(
-        frame: Frame,
-        status: FleetStatusDocument,
-        hosts: Result<Told, FleetSilence>,
-        names: Result<Told, FleetSilence>,
-        wanted: String,
-    ) -> Self {
-        let silence = hosts.as_ref().err().or(names.as_ref().err());
+    fn of(frame: Frame, status: FleetStatusDocument, told: Answers, wanted: String) -> Self {
+        let silence = told.hosts.as_ref().err().or(told.names.as_ref().err());
         let silence = silence.map(ToString::to_string);
-        let (hosts, names) = (hosts.unwrap_or_default(), names.unwrap_or_default());
+        let (hosts, names) = (
+            told.hosts.unwrap_or_default(),
+            told.names.unwrap_or_default(),
+        );
+        let claims = told.claims.unwrap_or_default();
         let is_fresh = hosts.is_fresh && names.is_fresh;
         let age = (!is_fresh).then(|| coarse(hosts.age.max(names.age)));
         let fits = |name: &&FleetName| name.name.contains(&wanted) || name.host.contains(&wanted);
@@ -75,6 +92,13 @@ impl FleetPage {
             state: badge(status.state),
             status,
             hosts: hosts.view.hosts.clone(),
+            claims: claims
+                .view
+                .claims
+                .iter()
+                .take(MOST_NAMES)
+                .cloned()
+                .collect(),
             all: rows.len(),
             names: rows.into_iter().take(MOST_NAMES).map(NameRow::of).collect(),
             wanted,
@@ -142,14 +166,30 @@ mod tests {
         let hosts: crate::answers::fleet::FleetHostsDocument = serde_json::from_str(hosts).unwrap();
         let mut host = hosts.hosts[0].clone();
         host.version = HOSTILE.into();
+        let claims = include_str!("../answers/example/fleet_claims.json");
+        let claims: serde_json::Value = serde_json::from_str(claims).unwrap();
+        let claim: FleetClaim = serde_json::from_value(claims["claims"][0].clone()).unwrap();
+        let claim = FleetClaim {
+            pool: HOSTILE.into(),
+            ..claim
+        };
         Told {
             view: Arc::new(FleetView {
                 hosts: vec![host],
                 names: vec![name],
+                claims: vec![claim],
                 ..FleetView::default()
             }),
             is_fresh: true,
             age: Duration::ZERO,
+        }
+    }
+
+    fn answers(told: Result<Told, FleetSilence>) -> Answers {
+        Answers {
+            hosts: told.clone(),
+            names: told.clone(),
+            claims: told,
         }
     }
 
@@ -158,13 +198,12 @@ mod tests {
         let page = FleetPage::of(
             Frame::default(),
             status(),
-            Ok(told()),
-            Ok(told()),
+            answers(Ok(told())),
             String::new(),
         );
         let html = rendered(&page);
         assert!(
-            html.contains("billing") && html.contains("192.0.2.7"),
+            html.contains("billing") && html.contains("192.0.2.7") && html.contains("4711"),
             "{html}"
         );
         assert!(!html.contains('\u{1b}'), "{html}");
@@ -179,7 +218,7 @@ mod tests {
         };
         let page = |told: Result<Told, FleetSilence>| {
             let none = "no such name".to_owned();
-            FleetPage::of(Frame::default(), status(), told.clone(), told, none)
+            FleetPage::of(Frame::default(), status(), answers(told), none)
         };
         let html = rendered(&page(Ok(old)));
         assert!(html.contains("does not answer"), "{html}");

@@ -68,6 +68,8 @@ pub enum Outcome {
     AddressNotAvailable,
     /// Any other error, such as no descriptors left.
     Failed,
+    /// Bound, and given back: another host of the fleet has claimed the number.
+    Claimed,
 }
 
 impl Outcome {
@@ -176,6 +178,8 @@ impl fmt::Display for Occupant {
         match (&self.command, self.pid) {
             (Some(command), Some(pid)) => write!(f, "{} (pid {pid})", printable(command))?,
             (None, Some(pid)) => write!(f, "pid {pid}")?,
+            // A host of the fleet, which has no pid here.
+            (Some(command), None) => f.write_str(&printable(command))?,
             _ => match self.state {
                 SocketState::Lingering => f.write_str("a closing connection")?,
                 SocketState::Connected => f.write_str("a connection")?,

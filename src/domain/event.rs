@@ -65,6 +65,8 @@ pub enum EventKind {
     Hint,
     /// This host joined its fleet, lost it, or found it again. The detail is the state and the reason.
     Fleet,
+    /// The fleet has the number of a lease no more. The detail names the host that has it.
+    FleetClaimLost,
 }
 
 /// Header of a stream of events: the id of the latest event at its beginning.

@@ -12,6 +12,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use strum::{EnumString, IntoStaticStr, VariantArray};
 
+use super::claim::FleetClaim;
 use super::lease::Name;
 use super::port::{Port, Protocol};
 use super::text::{as_text, from_text};
@@ -220,6 +221,8 @@ pub enum Question {
     Hosts,
     /// Published leases, of one name or of all.
     Names(Option<Name>),
+    /// Every claimed number.
+    Claims,
 }
 
 /// The fleet as it was read from the engine.
@@ -229,6 +232,8 @@ pub struct FleetView {
     pub hosts: Vec<FleetHost>,
     /// Published leases, if they were asked for.
     pub names: Vec<FleetName>,
+    /// Claimed numbers, if they were asked for.
+    pub claims: Vec<FleetClaim>,
     /// Revision of the engine at which it was read.
     pub revision: u64,
     /// Whether there were more entries than one answer has.

@@ -17,6 +17,7 @@ pub use name::{Name, NameError};
 pub use state::{Guard, Handover, State};
 
 use super::address::AddressGroup;
+use super::claim::LeaseClaim;
 use super::port::{Port, Protocol};
 use super::precedence::Moved;
 
@@ -135,6 +136,9 @@ pub struct Lease {
     /// Device (`st_dev`) on which the folder of its scope was seen. `None` until it is seen, and
     /// for a folder that is the root of a file system.
     pub scope_device: Option<u64>,
+    /// Claim on its number in the fleet. `None` if the number is not unique there. The record has it in a
+    /// table of its own.
+    pub claim: Option<LeaseClaim>,
 }
 
 /// Time for which an unnamed lease is kept for the next listener of a container engine. Docker waits up to
@@ -157,6 +161,11 @@ impl Lease {
         self.state = State::Reserved;
         self.owner = None;
         self.idle_since.get_or_insert(now);
+    }
+
+    /// Whether another host of the fleet has its number now: no program is let in, whatever the port is like.
+    pub fn has_lost_claim(&self) -> bool {
+        self.claim.is_some_and(|claim| claim.is_lost)
     }
 
     /// Whether a container engine has claimed it, whose listeners come and go.
@@ -274,6 +283,7 @@ pub mod tests_support {
             idle_since: None,
             by_hand: false,
             scope_device: None,
+            claim: None,
         }
     }
 }

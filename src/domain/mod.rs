@@ -4,6 +4,7 @@
 pub mod address;
 pub mod attempt;
 pub mod candidate;
+pub mod claim;
 pub mod container;
 pub mod duration;
 pub mod event;

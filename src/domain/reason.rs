@@ -68,6 +68,8 @@ pub enum Reason {
     AskedOtherwise,
     /// A packet filter sends its packets elsewhere, such as to a container.
     Redirected,
+    /// Another host of the fleet has claimed it, or a claim of this host on it is not settled.
+    Claimed,
 }
 
 impl Reason {
@@ -94,6 +96,7 @@ impl Reason {
             Self::BrokenRow => "no start of a free row",
             Self::AskedOtherwise => "not asked for any more",
             Self::Redirected => "redirected by a packet filter, such as to a container",
+            Self::Claimed => "claimed in the fleet",
         }
     }
 
@@ -107,6 +110,7 @@ impl Reason {
             Self::Configured | Self::ByHand => format!("{verb} excluded{}", with("by")),
             Self::Leased => format!("{verb} leased{}", with("to")),
             Self::Reserved => format!("{verb} reserved{}", with("for")),
+            Self::Claimed => format!("{verb} claimed{}", with("by")),
             Self::OutsideRange => format!("{verb} outside {}", by.unwrap_or("the range")),
             Self::CoolingDown => {
                 let at = since.map_or_else(String::new, |at| format!(" at {}", seconds(at)));

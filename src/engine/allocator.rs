@@ -19,6 +19,7 @@ use std::sync::Arc;
 use tracing::Span;
 
 use super::caller::Caller;
+use super::claims::{ClaimBook, ClaimTicket};
 use super::learning::{Learning, Occupants};
 use super::leases::{Leases, Reservation};
 use super::plan::Plan;
@@ -51,6 +52,8 @@ pub(super) struct Found {
     pub(super) holds: Vec<Hold>,
     /// Keeps the port in the books until it is a lease.
     pub(super) reservation: Reservation,
+    /// Claims on the number in the fleet, one a protocol. They are given back last: the port is shut then.
+    pub(super) claims: Vec<ClaimTicket>,
 }
 
 /// A port that a request wants, beside what its plan says of all of them.
@@ -92,6 +95,8 @@ pub(super) struct Search<'a> {
     /// The row that the names of a block have, and keep if the preferred one cannot be had; it may be
     /// outside the ranges.
     kept_row: PortSet,
+    /// Numbers that are claimed in the fleet. `None` in a pool whose numbers need not be unique there.
+    claimed: Option<&'a ClaimBook>,
     /// Everything tried so far.
     pub attempts: Vec<Attempt>,
     /// Why it goes as it goes.
@@ -125,6 +130,7 @@ impl<'a> Search<'a> {
             above: Above::default(),
             over_budget: None,
             kept_row: PortSet::EMPTY,
+            claimed: None,
             attempts: Vec::new(),
             explanation: plan.explanation(),
         }
@@ -134,6 +140,13 @@ impl<'a> Search<'a> {
     #[must_use]
     pub const fn without_marks(mut self) -> Self {
         self.leaves_marks = false;
+        self
+    }
+
+    /// Makes a search that leaves out what the book of claims has, if the numbers of its pool are unique.
+    #[must_use]
+    pub fn without_claimed(mut self, book: &'a ClaimBook) -> Self {
+        self.claimed = self.plan.pool.is_unique().then_some(book);
         self
     }
 

@@ -109,8 +109,18 @@ fn fresh_leases(
     before: Option<&Lease>,
 ) -> Vec<Fresh> {
     let (port, reservation) = (found.port, Arc::new(found.reservation));
+    let mut claims = found.claims;
     let fresh = |hold: Hold| {
-        let mut lease = draft::new_lease(engine, asked, name, port, hold.protocol());
+        let protocol = hold.protocol();
+        let mut lease = draft::new_lease(engine, asked, name, port, protocol);
+        let claim = claims
+            .iter()
+            .position(|claim| claim.number().protocol == protocol);
+        let claim = claim.map(|index| claims.swap_remove(index));
+        if let Some(claim) = &claim {
+            lease.id = claim.lease();
+            lease.claim = Some(claim.claim());
+        }
         lease.moved = moved.map(|moved| asked.on_record(moved));
         if let Some(before) = before {
             carry_over(engine, asked, before, &mut lease);
@@ -120,6 +130,7 @@ fn fresh_leases(
             hold,
             assist: None,
             reservation: Arc::clone(&reservation),
+            claim,
         }
     };
     found.holds.into_iter().map(fresh).collect()

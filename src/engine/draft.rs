@@ -78,6 +78,7 @@ pub(super) fn new_lease(
         idle_since: asked.request.reserve.then(|| engine.clock.now()),
         by_hand: asked.request.reserve,
         scope_device: None,
+        claim: None,
     }
 }
 

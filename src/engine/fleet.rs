@@ -1,14 +1,20 @@
 //! The desk of the fleet: what is known of it, and a counter for questions.
 //!
 //! The session loop (`src/fleet`, with the feature of that name) writes the status and answers; pages,
-//! API and metrics read. Nothing else of the engine looks at it, so no grant can wait for a fleet.
+//! API and metrics read. Of all grants only those of unique numbers (`unique.rs`) wait for it, at a
+//! counter of their own.
 
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::claims::{ClaimBook, ClaimTicket};
 use super::lock::Guarded;
+use crate::domain::claim::Number;
 use crate::domain::fleet::{FleetStatus, Question, Told};
+use crate::domain::lease::{BootTime, LeaseId, Name};
+use crate::domain::words::counted;
+use crate::store::StoreError;
 
 /// Maximum number of questions that wait for the session loop.
 #[cfg(feature = "fleet")]
@@ -20,9 +26,20 @@ pub enum FleetSilence {
     /// The service has no fleet, or no service runs.
     #[error("this host is in no fleet: `portbook fleet join` enters one, and a service has to run")]
     Off,
+    /// Leases have unique numbers, so that this host does not leave.
+    #[error(
+        "{} unique in the fleet: release what has it first, as others could claim numbers that are in use here",
+        unique(*.0)
+    )]
+    Claimed(u64),
     /// The engine is away, and never answered this question.
     #[error("the fleet does not answer: {0}")]
     Away(String),
+}
+
+fn unique(count: u64) -> String {
+    let verb = if count == 1 { "is" } else { "are" };
+    format!("{} of this host {verb}", counted(count, "number"))
 }
 
 /// A request to the session loop.
@@ -53,9 +70,65 @@ pub enum FleetRequest {
     },
 }
 
+/// A number that a request has found, held, and wants to be unique.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WantedNumber {
+    /// Number that is held.
+    pub number: Number,
+    /// Id that its lease will have.
+    pub lease: LeaseId,
+    /// Pool that it came from.
+    pub pool: Arc<str>,
+    /// Name of its lease.
+    pub name: Option<Name>,
+}
+
+/// A request for claims on numbers, all or none.
+#[derive(Debug)]
+#[cfg_attr(
+    not(feature = "fleet"),
+    expect(
+        dead_code,
+        reason = "the session loop reads it, and this build has none"
+    )
+)]
+pub struct ClaimRequest {
+    /// Numbers.
+    pub numbers: Vec<WantedNumber>,
+    /// Time after which no try begins.
+    pub until: BootTime,
+    /// Span of the allocation.
+    pub span: tracing::Span,
+    /// Receiver of the answer.
+    pub reply: oneshot::Sender<Result<Vec<ClaimTicket>, ClaimFailure>>,
+}
+
+/// A reason for which numbers were not claimed.
+#[derive(Debug, Clone)]
+#[cfg_attr(
+    not(feature = "fleet"),
+    expect(
+        dead_code,
+        reason = "the session loop makes it, and this build has none"
+    )
+)]
+pub enum ClaimFailure {
+    /// Other hosts have these.
+    Taken(Vec<(Number, String)>),
+    /// The engine does not answer, or refuses.
+    Away(String),
+    /// The claims could not be put on record, so that none was sent.
+    Unrecorded(StoreError),
+    /// No session loop runs.
+    Off,
+}
+
 /// The desk.
 #[derive(Debug, Default)]
 pub struct FleetDesk {
+    claims: Arc<ClaimBook>,
+    /// `None` if no session loop runs.
+    claiming: Guarded<Option<mpsc::Sender<ClaimRequest>>>,
     status: Guarded<Arc<FleetStatus>>,
     /// `None` if no session loop runs.
     requests: Guarded<Option<mpsc::Sender<FleetRequest>>>,
@@ -66,6 +139,39 @@ impl FleetDesk {
     /// Returns the status, which later changes do not affect.
     pub fn status(&self) -> Arc<FleetStatus> {
         self.status.with(|status| Arc::clone(status))
+    }
+
+    /// Returns the book of claims.
+    pub fn claims(&self) -> &Arc<ClaimBook> {
+        &self.claims
+    }
+
+    /// Claims numbers, all or none. Each ticket is to be kept until its lease is on record.
+    pub(super) async fn claim(
+        &self,
+        numbers: Vec<WantedNumber>,
+        until: BootTime,
+    ) -> Result<Vec<ClaimTicket>, ClaimFailure> {
+        let claiming = self.claiming.with(|claiming| claiming.clone());
+        let claiming = claiming.ok_or(ClaimFailure::Off)?;
+        let (reply, answer) = oneshot::channel();
+        let request = ClaimRequest {
+            numbers,
+            until,
+            span: tracing::Span::current(),
+            reply,
+        };
+        let gone = |_| ClaimFailure::Off;
+        claiming.send(request).await.map_err(gone)?;
+        answer.await.unwrap_or(Err(ClaimFailure::Off))
+    }
+
+    /// Opens the counter for claims. They are served until the receiver is dropped.
+    #[cfg(feature = "fleet")]
+    pub fn open_claims(&self) -> mpsc::Receiver<ClaimRequest> {
+        let (sender, receiver) = mpsc::channel(WAITING);
+        self.claiming.with(|claiming| *claiming = Some(sender));
+        receiver
     }
 
     /// Asks a question. The last known answer, with its age, if the engine is away.

@@ -95,7 +95,9 @@ pub(super) async fn search_with_room(
 
 /// Ends what gives way first, and says what it was; `None` where all that may is not enough.
 async fn make_room(engine: &Arc<Engine>, asked: &RequestContext<'_>, need: Need) -> Option<String> {
-    if asked.request.dry_run {
+    // A number that gives way is not free in the fleet before its claim is withdrawn.
+    let is_in_vain = asked.plan.pool.is_unique() && matches!(need, Need::Ports(_));
+    if asked.request.dry_run || is_in_vain {
         return None;
     }
     let all = yielding(engine, asked, need);

@@ -16,7 +16,7 @@ use crate::engine::{
     allocated::Allocated, context::RequestContext, draft, engine::Engine, known, name, plan::Plan,
     refusal::Refusal, retry, row, search::Searched,
 };
-use crate::engine::{commit, giveway, quota};
+use crate::engine::{commit, giveway, quota, unique};
 use crate::host::process::{self, Identity, ProcessError};
 use crate::store::AllocationRecord;
 use crate::telemetry::propagation::{self, Ids};
@@ -177,7 +177,7 @@ async fn search_and_grant(
         result,
         attempts,
         explanation,
-    } = giveway::search_with_room(engine, asked, &wishes, notes).await;
+    } = unique::search_and_claim(engine, asked, &wishes, notes).await;
     if !asked.request.dry_run {
         engine.learning.learn(&attempts);
     }

@@ -77,6 +77,8 @@ fn fleet(engine: &Arc<Engine>) -> Option<Fleet> {
             .saturating_sub(Duration::from_millis(at_ms))
     };
     let commits = status.commits;
+    let lives = |id| engine.leases.get(id).is_some();
+    let claims = engine.fleet.claims().counts(lives);
     Some(Fleet {
         state: status.state.as_str(),
         renewal_age: status.renewed_boot_ms.map(|at_ms| age(at_ms).as_secs_f64()),
@@ -88,6 +90,12 @@ fn fleet(engine: &Arc<Engine>) -> Option<Fleet> {
             ("done", commits.done),
             ("refused", commits.refused),
             ("failed", commits.failed),
+        ],
+        claims: [
+            ("held", claims.held),
+            ("asked", claims.asked),
+            ("releasing", claims.releasing),
+            ("lost", claims.lost),
         ],
     })
 }

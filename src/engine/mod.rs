@@ -10,6 +10,7 @@ mod allocator;
 mod at_work;
 mod caller;
 pub mod capacity;
+pub mod claims;
 mod commit;
 mod containers;
 mod context;
@@ -58,6 +59,7 @@ pub mod survey;
 mod tables;
 mod taking;
 mod told;
+mod unique;
 mod whose;
 
 pub use allocated::Allocated;

@@ -52,6 +52,14 @@ pub(super) async fn is_still_ours(
         && (in_use
             || engine.leases.hold_of(lease.id).is_some()
             || engine.leases.hold_again(&lease).is_some());
+    if !ours && asked.request.strict && lease.has_lost_claim() {
+        return Err(Refusal::PortLeased {
+            port: lease.port,
+            protocol: lease.protocol,
+            holder: "another host of the fleet".to_owned(),
+            whose: None,
+        });
+    }
     if !ours && asked.request.strict {
         return Err(why_in_use(engine, asked.caller, &lease).await);
     }

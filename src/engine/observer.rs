@@ -91,6 +91,8 @@ async fn note_sight(
     verdict: Verdict,
 ) -> Result<Option<Outsider>, Refusal> {
     match sight {
+        // Its number is another host's, whatever is on the port here.
+        _ if lease.has_lost_claim() => {}
         // Its address decides when it is well again.
         _ if lease.state == State::Degraded => {}
         Sight::Free if lease.state == State::Lost => find_again(engine, lease).await?,

@@ -179,6 +179,24 @@ pub enum Refusal {
     /// There is no such lease, or it is none of the asker's business.
     #[error("there is no such lease")]
     NotFound,
+    /// This host is in no fleet, and the numbers of the pool are unique in one.
+    #[error(
+        "the numbers of pool {0} are unique in a fleet, and this host is in none: `portbook fleet join` enters one, and a service has to run"
+    )]
+    FleetOff(String),
+    /// The fleet does not answer, so that no number can be claimed.
+    #[error(
+        "no number of pool {pool} can be claimed in the fleet, {}: {why}; other pools grant ports as always",
+        since_when(.since.as_ref())
+    )]
+    FleetAway {
+        /// The pool.
+        pool: String,
+        /// The reason.
+        why: String,
+        /// Since when this host is without its fleet. `None` if that was noticed just now.
+        since: Option<jiff::Timestamp>,
+    },
     /// The record cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -212,6 +230,8 @@ impl Refusal {
             | Self::SocketTables(_)
             | Self::Process(_) => "host_error",
             Self::Ending => "no_service",
+            Self::FleetOff(_) => "fleet_off",
+            Self::FleetAway { .. } => "fleet_away",
             Self::Store(_) => "store_unavailable",
         }
     }
@@ -278,6 +298,13 @@ impl From<NameError> for Refusal {
     }
 }
 
+fn since_when(since: Option<&jiff::Timestamp>) -> String {
+    match since {
+        Some(since) => format!("which is away since {since:.0}"),
+        None => "which does not answer".to_owned(),
+    }
+}
+
 fn privileged(port: Port, start: u16, pool: Option<&str>) -> String {
     let needs = format!(
         "port {port} needs a privilege: ports below {start} are the administrator's \
@@ -317,7 +344,8 @@ fn by_whom(attempts: &[Attempt]) -> String {
 /// "8888 is held by node (pid 7), 8889 by …": at most 16 ports, as many as are really tried.
 pub(super) fn in_the_way(attempts: &[Attempt]) -> String {
     let mut lines: Vec<String> = Vec::new();
-    for attempt in attempts.iter().filter(|one| one.outcome.is_taken()) {
+    let is_in_the_way = |one: &&Attempt| one.outcome.is_taken() || one.outcome == Outcome::Claimed;
+    for attempt in attempts.iter().filter(is_in_the_way) {
         let line = obstacle(attempt);
         // A port may have been refused on each of its addresses.
         if !lines.contains(&line) {
@@ -336,6 +364,9 @@ fn obstacle(attempt: &Attempt) -> String {
     }
     let occupant = attempt.occupant.as_ref();
     let whom = occupant.map_or_else(|| "somebody".to_owned(), ToString::to_string);
+    if attempt.outcome == Outcome::Claimed {
+        return format!("{} is claimed by {whom}", attempt.port);
+    }
     format!("{} is held by {whom}", attempt.port)
 }
 

@@ -47,7 +47,8 @@ async fn search_within(
         &engine.clock,
         &rules.kernel,
         asked.caller,
-    );
+    )
+    .without_claimed(engine.fleet.claims());
     if asked.request.dry_run {
         search = search.without_marks();
     }

@@ -61,6 +61,8 @@ pub enum Renewed {
 pub enum Condition {
     Absent,
     Present,
+    /// The key was put last at this revision.
+    Revision(u64),
 }
 
 /// A key and its condition.
@@ -68,6 +70,26 @@ pub enum Condition {
 pub struct Compare {
     pub key: String,
     pub is: Condition,
+}
+
+impl Compare {
+    /// The condition that a key has never been put, or was deleted.
+    pub const fn absent(key: String) -> Self {
+        let is = Condition::Absent;
+        Self { key, is }
+    }
+
+    /// The condition that a key is there.
+    pub const fn present(key: String) -> Self {
+        let is = Condition::Present;
+        Self { key, is }
+    }
+
+    /// The condition that a key is as it was put at `revision`.
+    pub const fn unchanged(key: String, revision: u64) -> Self {
+        let is = Condition::Revision(revision);
+        Self { key, is }
+    }
 }
 
 /// One change of a commit.
@@ -94,17 +116,21 @@ impl Step {
 }
 
 /// Result of a commit, whole or not at all.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     /// Every step is done, as this revision.
     Done { revision: u64 },
     /// A condition did not hold.
-    Refused { revision: u64 },
+    Refused {
+        revision: u64,
+        /// The compared keys as they were then, in the order of the conditions. `None` if one is absent.
+        found: Vec<Option<Entry>>,
+    },
 }
 
 impl Outcome {
     /// Word of the outcome in spans.
-    pub const fn word(self) -> &'static str {
+    pub const fn word(&self) -> &'static str {
         match self {
             Self::Done { .. } => "done",
             Self::Refused { .. } => "refused",
@@ -119,6 +145,8 @@ pub struct Entry {
     pub value: Vec<u8>,
     /// Revision at which the key was made.
     pub created: u64,
+    /// Revision at which it was put last.
+    pub modified: u64,
 }
 
 /// A part of a list.

@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use etcd_client::{
-    Client, Compare as EtcdCompare, CompareOp, Error, GetOptions, LeaseKeepAliveStream,
-    LeaseKeeper, PutOptions, ResponseHeader, Txn, TxnOp, WatchOptions, WatchStream,
+    Client, Compare as EtcdCompare, CompareOp, Error, GetOptions, KeyValue, LeaseKeepAliveStream,
+    LeaseKeeper, PutOptions, ResponseHeader, Txn, TxnOp, TxnOpResponse, WatchOptions, WatchStream,
 };
 use tokio::sync::Mutex;
 use tokio::time::timeout;
@@ -176,9 +176,11 @@ impl Engine for Etcd {
     }
 
     async fn commit(&self, compare: Vec<Compare>, steps: Vec<Step>) -> Answer<Outcome> {
+        let keys = compare.iter().map(|compare| compare.key.clone());
+        let looks: Vec<TxnOp> = keys.map(|key| TxnOp::get(key, None)).collect();
         let compare: Vec<EtcdCompare> = compare.into_iter().map(compared).collect();
         let steps: Vec<TxnOp> = steps.into_iter().map(step).collect();
-        let txn = Txn::new().when(compare).and_then(steps);
+        let txn = Txn::new().when(compare).and_then(steps).or_else(looks);
         let done = self.call(false, |client| {
             let txn = txn.clone();
             async move { client.kv_client().txn(txn).await }
@@ -188,7 +190,12 @@ impl Engine for Etcd {
         if done.succeeded() {
             Ok(Outcome::Done { revision })
         } else {
-            Ok(Outcome::Refused { revision })
+            let looks = done.op_responses().into_iter().map(|look| match look {
+                TxnOpResponse::Get(found) => found.kvs().first().and_then(entry),
+                _ => None,
+            });
+            let found = looks.collect();
+            Ok(Outcome::Refused { revision, found })
         }
     }
 
@@ -207,15 +214,8 @@ impl Engine for Etcd {
             async move { client.kv_client().get(from, Some(options)).await }
         });
         let found = found.await?;
-        let entries = found.kvs().iter().filter_map(|pair| {
-            Some(Entry {
-                key: pair.key_str().ok()?.to_owned(),
-                value: pair.value().to_vec(),
-                created: pair.create_revision().unsigned_abs(),
-            })
-        });
         Ok(Page {
-            entries: entries.collect(),
+            entries: found.kvs().iter().filter_map(entry).collect(),
             revision: revision(found.header()),
             more: found.more(),
         })
@@ -233,6 +233,16 @@ impl Engine for Etcd {
     }
 }
 
+/// A key with its value. `None` if the key is no text.
+fn entry(pair: &KeyValue) -> Option<Entry> {
+    Some(Entry {
+        key: pair.key_str().ok()?.to_owned(),
+        value: pair.value().to_vec(),
+        created: pair.create_revision().unsigned_abs(),
+        modified: pair.mod_revision().unsigned_abs(),
+    })
+}
+
 /// End of the range of keys that begin with `prefix`, which is ASCII.
 fn end_of(prefix: &str) -> Vec<u8> {
     let mut end = prefix.as_bytes().to_vec();
@@ -243,11 +253,13 @@ fn end_of(prefix: &str) -> Vec<u8> {
 }
 
 fn compared(compare: Compare) -> EtcdCompare {
-    let op = match compare.is {
-        Condition::Absent => CompareOp::Equal,
-        Condition::Present => CompareOp::Greater,
-    };
-    EtcdCompare::create_revision(compare.key, op, 0)
+    match compare.is {
+        Condition::Absent => EtcdCompare::create_revision(compare.key, CompareOp::Equal, 0),
+        Condition::Present => EtcdCompare::create_revision(compare.key, CompareOp::Greater, 0),
+        Condition::Revision(revision) => {
+            EtcdCompare::mod_revision(compare.key, CompareOp::Equal, revision.cast_signed())
+        }
+    }
 }
 
 fn step(step: Step) -> TxnOp {

@@ -49,6 +49,9 @@ impl<E: Engine> Member<E> {
     /// Resumes the session on record, or opens one, and has all names put again under it.
     async fn join(&mut self) -> Result<(), JoinError> {
         let now_ms = self.service.clock().now().as_millisecond();
+        if self.session.has_gone_back().await? {
+            self.claims.note_restored();
+        }
         if !self.session.resume(now_ms).await? {
             let id = self.service.fleet_id();
             self.session.open(id).await?;
@@ -57,6 +60,7 @@ impl<E: Engine> Member<E> {
         }
         self.put_on_record().await?;
         self.is_in = true;
+        self.claims.tend_at(self.now());
         self.published.doubt_all();
         self.publish_at = Some(self.now());
         Ok(())
@@ -68,6 +72,7 @@ impl<E: Engine> Member<E> {
             FleetState::Quarantined,
             "the engine has lost changes, as after a restore; this host writes its own entries again",
         );
+        self.claims.note_restored();
         self.join().await
     }
 

@@ -1,5 +1,6 @@
 //! Keys in the engine, below the prefix of the fleet.
 
+use crate::domain::claim::Number;
 use crate::domain::fleet::HostName;
 use crate::domain::lease::Name;
 
@@ -47,6 +48,31 @@ impl Keys {
         format!("{}{host}/{lease}", self.names_of(name))
     }
 
+    /// Beginning of the keys of all claims.
+    pub fn claims(&self) -> String {
+        format!("{}claim/", self.prefix)
+    }
+
+    /// Key of the claim on a number.
+    pub fn claim(&self, number: Number) -> String {
+        format!("{}{}/{}", self.claims(), number.protocol, number.port)
+    }
+
+    /// Key that keeps all hosts from new claims for as long as it is there.
+    pub fn hold(&self) -> String {
+        format!("{}hold", self.prefix)
+    }
+
+    /// Number of a key. `None` if it is no key of a claim.
+    pub fn read_claim(&self, key: &str) -> Option<Number> {
+        let rest = key.strip_prefix(&self.prefix)?.strip_prefix("claim/")?;
+        let (protocol, port) = rest.split_once('/')?;
+        Some(Number {
+            protocol: protocol.parse().ok()?,
+            port: port.parse().ok()?,
+        })
+    }
+
     /// Host and session of a key. `None` if it is no key of a session.
     pub fn read_session<'k>(&self, key: &'k str) -> Option<(HostName, &'k str)> {
         let rest = key.strip_prefix(&self.prefix)?.strip_prefix("session/")?;
@@ -72,6 +98,7 @@ pub fn plain_id(text: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::port::Protocol;
 
     #[test]
     fn keys_are_read_as_they_were_made_and_others_are_ignored() {
@@ -94,6 +121,26 @@ mod tests {
         ] {
             assert_eq!(keys.read_session(strange), None, "{strange}");
             assert_eq!(keys.read_name(strange), None, "{strange}");
+            assert_eq!(keys.read_claim(strange), None, "{strange}");
+        }
+    }
+
+    #[test]
+    fn keys_of_claims_are_read_as_they_were_made() {
+        let keys = Keys::new("/f/");
+        let number = Number {
+            protocol: Protocol::Udp,
+            port: "9100".parse().unwrap(),
+        };
+        assert_eq!(keys.claim(number), "/f/claim/udp/9100");
+        assert_eq!(keys.read_claim("/f/claim/udp/9100"), Some(number));
+        for strange in [
+            "/f/claim/udp/0",
+            "/f/claim/icmp/1",
+            "/f/claim/udp/1/2",
+            "/f/claim/",
+        ] {
+            assert_eq!(keys.read_claim(strange), None, "{strange}");
         }
     }
 }

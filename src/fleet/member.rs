@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
 
+use super::claiming::{Change, Claims};
 use super::connect::{ConnectError, connect};
 use super::engine::{Engine, EngineError};
 use super::key::Keys;
@@ -18,7 +19,7 @@ use super::session::{Identity, Session};
 use super::{addresses, host_name};
 use crate::config::Fleet;
 use crate::domain::event::{Event, EventKind};
-use crate::domain::fleet::{Commits, FleetState, FleetStatus};
+use crate::domain::fleet::{Commits, FleetState};
 use crate::domain::lease::BootTime;
 use crate::engine::fleet::{FleetRequest, FleetSilence};
 use crate::engine::service::Service;
@@ -62,28 +63,32 @@ pub(super) struct Member<E: Engine> {
     pub(super) renew_at: BootTime,
     /// Time of the next commit of names. `None` if nothing has changed.
     pub(super) publish_at: Option<BootTime>,
+    pub(super) claims: Claims<E>,
     pub(super) rng: fastrand::Rng,
 }
 
 /// Runs the loop until the desk is dropped.
 pub(super) async fn run(service: &Service, settings: &Fleet) -> Result<(), MemberError> {
-    let (own, requests) = service.fleet().open();
     let engine = connect(settings).await?;
-    let mut member = Member::new(service, settings, engine).await?;
-    member.tell();
-    member.serve(own, requests).await;
-    Ok(())
+    run_with(service, settings, engine).await
 }
 
-/// Tells the desk why there is no loop.
-pub(super) fn tell_failure(service: &Service, settings: &Fleet, error: &MemberError) {
-    service.fleet().set(FleetStatus {
-        state: FleetState::Alone,
-        why: error.to_string(),
-        host: host_name(settings.host.as_ref()),
-        engine: settings.engine.clone(),
-        ..FleetStatus::default()
-    });
+/// Runs the loop on an engine.
+pub(super) async fn run_with<E: Engine>(
+    service: &Service,
+    settings: &Fleet,
+    engine: E,
+) -> Result<(), MemberError> {
+    let (own, requests) = service.fleet().open();
+    let mut member = Member::new(service, settings, engine).await?;
+    member.tell();
+    let claiming = member.claims.serving(service);
+    tokio::select! {
+        () = member.serve(own, requests) => {}
+        // It ends with the desk as well.
+        () = claiming => {}
+    }
+    Ok(())
 }
 
 /// This host as the settings and its interfaces have it.
@@ -110,6 +115,7 @@ impl<E: Engine> Member<E> {
             revision: 0,
         });
         let now = service.clock().boot();
+        let claims = Claims::new(service, settings, &engine, &keys, &identity.host);
         Ok(Self {
             published: Published::on_record(store.fleet_names().await?),
             session: Session::on_record(
@@ -135,6 +141,7 @@ impl<E: Engine> Member<E> {
             failures: 0,
             renew_at: now,
             publish_at: None,
+            claims,
             rng: fastrand::Rng::new(),
         })
     }
@@ -165,6 +172,12 @@ impl<E: Engine> Member<E> {
                     Some(request) => questions.take(request, self.silence()),
                     None => return,
                 },
+                change = self.claims.changed() => {
+                    self.claims.note(change);
+                    if change == Change::Failed {
+                        self.renew_at = self.now();
+                    }
+                }
                 done = questions.read() => {
                     if questions.answer(done, &self.why) {
                         self.renew_at = self.now();
@@ -183,14 +196,19 @@ impl<E: Engine> Member<E> {
         if self.has_left {
             return BootTime(Duration::MAX);
         }
-        let publish_at = self.publish_due();
-        publish_at.map_or(self.renew_at, |at| at.min(self.renew_at))
+        let others = [self.publish_due(), self.claims_due()];
+        let next = others.into_iter().flatten().min();
+        next.map_or(self.renew_at, |at| at.min(self.renew_at))
     }
 
     /// Time of the next commit. `None` as well while it would be in vain.
     fn publish_due(&self) -> Option<BootTime> {
-        let may_come = self.is_in && self.state != FleetState::Alone;
-        self.publish_at.filter(|_| may_come)
+        self.publish_at.filter(|_| self.may_commit())
+    }
+
+    /// Whether the engine has the session and answers, as far as it is known.
+    pub(super) fn may_commit(&self) -> bool {
+        self.is_in && self.state != FleetState::Alone
     }
 
     /// Reason for which questions are answered from memory. `None` while the engine is worth asking.
@@ -206,6 +224,8 @@ impl<E: Engine> Member<E> {
         let now = self.now();
         if self.renew_at <= now {
             self.keep_session().await;
+        } else if self.claims_due().is_some_and(|at| at <= now) {
+            self.tend().await;
         } else if self.publish_due().is_some_and(|at| at <= now) {
             self.publish().await;
         }
@@ -224,6 +244,8 @@ impl<E: Engine> Member<E> {
             Ok(event) if event.lease.is_none() => {}
             // Missed events are changes too.
             Ok(_) | Err(RecvError::Lagged(_)) => {
+                self.claims
+                    .hear(event.as_ref().ok().and_then(|event| event.lease));
                 let soon = self.now().after(GATHER);
                 self.publish_at.get_or_insert(soon);
             }
@@ -245,6 +267,7 @@ impl<E: Engine> Member<E> {
 
     async fn leave(&mut self) -> Result<(), FleetSilence> {
         let away = |error: EngineError| FleetSilence::Away(error.to_string());
+        self.check_may_leave()?;
         self.withdraw().await.map_err(away)?;
         self.session.leave().await.map_err(away)?;
         self.put_on_record().await.map_err(away)?;
@@ -252,38 +275,5 @@ impl<E: Engine> Member<E> {
         self.has_left = true;
         self.be(FleetState::Off, "this host has left the fleet; it joins again at the next start if fleet.engine is still set");
         Ok(())
-    }
-
-    /// Changes the state, and reports that.
-    pub(super) fn be(&mut self, state: FleetState, why: &str) {
-        let has_changed = self.state != state;
-        if self.why != why {
-            why.clone_into(&mut self.why);
-        }
-        if !has_changed {
-            return;
-        }
-        self.state = state;
-        self.since = self.now();
-        self.service
-            .journal()
-            .fleet(&self.identity.host, state, why);
-    }
-
-    fn tell(&self) {
-        let ms = |time: BootTime| u64::try_from(time.0.as_millis()).unwrap_or(u64::MAX);
-        self.service.fleet().set(FleetStatus {
-            state: self.state,
-            why: self.why.clone(),
-            host: Some(self.identity.host.clone()),
-            engine: self.settings.engine.clone(),
-            session: self.session.id().map(str::to_owned),
-            addresses: self.identity.addresses.clone(),
-            since_boot_ms: ms(self.since),
-            renewed_boot_ms: self.renewed.map(ms),
-            published: self.published.count(),
-            pending: self.pending,
-            commits: self.commits,
-        });
     }
 }

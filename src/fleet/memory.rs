@@ -52,7 +52,19 @@ struct State {
 struct Kept {
     value: String,
     created: u64,
+    modified: u64,
     session: Option<u64>,
+}
+
+impl Kept {
+    fn entry(&self, key: &str) -> Entry {
+        Entry {
+            key: key.to_owned(),
+            value: self.value.clone().into_bytes(),
+            created: self.created,
+            modified: self.modified,
+        }
+    }
 }
 
 /// Everything that an engine had at one moment.
@@ -84,6 +96,11 @@ impl Memory {
         self.clock.advance(Duration::from_hours(24));
     }
 
+    /// Ends the session that was opened as so many before it, if it lives.
+    pub fn end_one(&self, id: u64) {
+        end(&mut self.lock(), id);
+    }
+
     pub fn copy(&self) -> Copy {
         Copy(self.lock().clone())
     }
@@ -113,6 +130,13 @@ impl Memory {
         let mut state = self.lock();
         state.revision += 1;
         put(&mut state, key, value, None);
+    }
+
+    /// Deletes a key as an operator might.
+    pub fn delete(&self, key: &str) {
+        let mut state = self.lock();
+        state.revision += 1;
+        state.entries.remove(key);
     }
 
     /// Number of steps of each commit so far.
@@ -171,6 +195,7 @@ fn put(state: &mut State, key: &str, value: &str, session: Option<u64>) {
     let kept = Kept {
         value: value.to_owned(),
         created,
+        modified: state.revision,
         session,
     };
     state.entries.insert(key.to_owned(), kept);
@@ -178,15 +203,25 @@ fn put(state: &mut State, key: &str, value: &str, session: Option<u64>) {
 
 fn commit(state: &mut State, compare: &[Compare], steps: &[Step]) -> Answer<Outcome> {
     state.commits.push(steps.len());
-    let holds = compare.iter().all(|compare| match compare.is {
-        Condition::Absent => !state.entries.contains_key(&compare.key),
-        Condition::Present => state.entries.contains_key(&compare.key),
+    let holds = compare.iter().all(|compare| {
+        let kept = state.entries.get(&compare.key);
+        match compare.is {
+            Condition::Absent => kept.is_none(),
+            Condition::Present => kept.is_some(),
+            Condition::Revision(revision) => kept.is_some_and(|kept| kept.modified == revision),
+        }
     });
     if !holds {
-        let revision = state.revision;
-        return Ok(Outcome::Refused { revision });
+        let keys = compare.iter().map(|compare| &compare.key);
+        let found = keys.map(|key| Some(state.entries.get(key)?.entry(key)));
+        return Ok(Outcome::Refused {
+            revision: state.revision,
+            found: found.collect(),
+        });
     }
-    state.revision += 1;
+    if !steps.is_empty() {
+        state.revision += 1;
+    }
     for step in steps {
         match step {
             Step::Put {
@@ -247,13 +282,7 @@ impl Engine for Memory {
             let found = state.entries.iter().filter(|(key, _)| {
                 key.starts_with(prefix) && after.is_none_or(|after| key.as_str() > after)
             });
-            let mut entries: Vec<Entry> = found
-                .map(|(key, kept)| Entry {
-                    key: key.clone(),
-                    value: kept.value.clone().into_bytes(),
-                    created: kept.created,
-                })
-                .collect();
+            let mut entries: Vec<Entry> = found.map(|(key, kept)| kept.entry(key)).collect();
             let more = entries.len() > limit;
             entries.truncate(limit);
             Ok(Page {

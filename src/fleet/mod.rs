@@ -5,15 +5,24 @@
 //! (`crate::engine::fleet`). The rest of the service reads the desk and never waits for the fleet.
 //! [`engine`] is all that is asked of an engine; [`etcd`] is one.
 
+mod claim;
+#[cfg(test)]
+mod claim_tests;
+mod claiming;
 mod connect;
+mod counter;
 mod engine;
 mod etcd;
 mod etcd_error;
 mod follow;
+mod ground;
+mod host_ground;
 mod join;
 mod keeping;
 mod key;
 mod member;
+#[cfg(test)]
+mod member_tests;
 #[cfg(test)]
 mod memory;
 mod names;
@@ -24,8 +33,17 @@ mod role;
 mod session;
 #[cfg(test)]
 mod session_tests;
+#[cfg(test)]
+mod shaky;
+#[cfg(test)]
+mod simulation;
+mod telling;
+mod tend;
+mod tending;
 mod value;
 mod view;
+#[cfg(test)]
+mod world;
 
 use std::net::IpAddr;
 
@@ -44,7 +62,7 @@ pub async fn run(service: Service) {
     }
     if let Err(error) = member::run(&service, &settings.fleet).await {
         tracing::error!(%error, "this host is in no fleet until the next start; all local work goes on");
-        member::tell_failure(&service, &settings.fleet, &error);
+        telling::tell_failure(&service, &settings.fleet, &error);
     }
 }
 

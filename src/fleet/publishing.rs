@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use tracing::Instrument;
 
-use super::engine::{Answer, Compare, Condition, Engine, EngineError, Outcome, Step};
+use super::engine::{Answer, Compare, Engine, EngineError, Outcome, Step};
 use super::member::Member;
 use super::names::{Published, Wanted, deleted_keys, put_keys, wanted};
 use crate::domain::fleet::FleetState;
 use crate::store::StoreError;
+use crate::telemetry::Stopwatch;
 use crate::telemetry::span;
 
 /// Pause between two commits of one host: two a second at most.
@@ -23,10 +24,7 @@ pub(super) async fn send<E: Engine>(
     steps: &[Step],
 ) -> Answer<Outcome> {
     published.sent(steps);
-    let compare = vec![Compare {
-        key: session.to_owned(),
-        is: Condition::Present,
-    }];
+    let compare = vec![Compare::present(session.to_owned())];
     let outcome = engine.commit(compare, steps.to_vec()).await?;
     if let Outcome::Done { .. } = outcome {
         published.done(steps);
@@ -113,10 +111,15 @@ impl<E: Engine> Member<E> {
         let added = store.add_fleet_names(put_keys(steps)).await;
         added.map_err(unrecorded)?;
         let span = span::fleet_commit(steps.len());
+        let begun = Stopwatch::start();
         let sending = send(&self.engine, &session, &mut self.published, steps);
         let sent = sending.instrument(span.clone()).await;
-        let outcome = sent.as_ref().ok().map(|outcome| outcome.word());
+        let outcome = sent.as_ref().ok().map(Outcome::word);
         span::fleet_committed(&span, outcome);
+        let word = outcome.unwrap_or("failed");
+        self.service
+            .journal()
+            .fleet_committed(word, begun.elapsed());
         match sent {
             Ok(Outcome::Done { .. }) => {
                 self.commits.done += 1;

@@ -2,8 +2,8 @@
 
 use crate::domain::fleet::HostName;
 
-/// Returns the commands that give a host its rights: it reads all, and writes its own session and what
-/// hosts publish. A viewer reads only.
+/// Returns the commands that give a host its rights: it reads all, and writes its own session, what hosts
+/// publish, and claims. A viewer reads only.
 pub fn role(host: &HostName, prefix: &str, is_viewer: bool) -> String {
     let name = format!("portbook-{host}");
     let grant = |right: &str, below: &str| {
@@ -14,6 +14,8 @@ pub fn role(host: &HostName, prefix: &str, is_viewer: bool) -> String {
         lines += &grant("write", &format!("session/{host}/"));
         lines += &grant("write", &format!("host/{host}/"));
         lines += &grant("write", "name/");
+        lines += &grant("write", "claim/");
+        lines += &grant("write", "hold");
     }
     lines
         + &format!("etcdctl user add {host} --no-password\netcdctl user grant-role {host} {name}\n")
@@ -33,6 +35,6 @@ mod tests {
             own.contains(" write /portbook/v1/session/build-1/\n"),
             "{own}"
         );
-        assert_eq!(own.matches("write").count(), 3);
+        assert_eq!(own.matches("write").count(), 5);
     }
 }

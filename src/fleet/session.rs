@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::engine::{
-    Answer, Compare, Condition, Engine, EngineError, Entry, Outcome, Renewed, SessionId, Step,
+    Answer, Compare, Engine, EngineError, Entry, Outcome, Renewed, SessionId, Step,
 };
 use super::key::Keys;
 use super::value::{self, MOST_ADDRESSES, SessionValue};
@@ -96,6 +96,11 @@ impl<E: Engine> Session<E> {
             self.record.revision = revision;
             return Ok(false);
         }
+        self.has_gone_back().await
+    }
+
+    /// Asks a majority for its revision. `true` if it is lower than the highest that is known.
+    pub async fn has_gone_back(&mut self) -> Answer<bool> {
         let sessions = self.keys.sessions_of(&self.identity.host);
         let now = self.engine.list(&sessions, None, 1).await?.revision;
         let is_lower = now < self.record.revision;
@@ -194,10 +199,7 @@ impl<E: Engine> Session<E> {
         // Plain values: this cannot fail.
         let value = serde_json::to_string(&value).unwrap_or_default();
         // A new key is put once: an id never comes twice.
-        let new = Compare {
-            key: key.clone(),
-            is: Condition::Absent,
-        };
+        let new = Compare::absent(key.clone());
         let compare = if is_new { vec![new] } else { Vec::new() };
         let session = Some(id);
         let put = Step::Put {
@@ -206,7 +208,7 @@ impl<E: Engine> Session<E> {
             session,
         };
         // Refused is a put whose answer was lost: it is there.
-        let (Outcome::Done { revision } | Outcome::Refused { revision }) =
+        let (Outcome::Done { revision } | Outcome::Refused { revision, .. }) =
             self.engine.commit(compare, vec![put]).await?;
         self.record.revision = self.record.revision.max(revision);
         Ok(())

@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 use super::engine::Entry;
 use super::key::{Keys, plain_id};
 use crate::domain::attempt::printable;
-use crate::domain::fleet::{FleetHost, FleetName};
+use crate::domain::claim::FleetClaim;
+use crate::domain::fleet::{FleetHost, FleetName, HostName};
 use crate::domain::lease::State;
 use crate::domain::port::{Port, Protocol};
 
@@ -21,6 +22,12 @@ pub const MOST_ADDRESSES: usize = 8;
 
 /// Maximum length of a version.
 const LONGEST_VERSION: usize = 32;
+
+/// Maximum length of a text of a claim in characters.
+const LONGEST_TEXT: usize = 128;
+
+/// Host of a claim whose value cannot be read.
+pub const UNREADABLE: &str = "?";
 
 /// State of a lease that this version does not know.
 const OTHER_STATE: &str = "other";
@@ -36,7 +43,7 @@ pub struct SessionValue {
     pub version: String,
     #[serde(default)]
     pub addresses: Vec<String>,
-    /// Guard of numbers that are unique in the fleet: `none`, as this version claims none.
+    /// Guard of numbers that are unique in the fleet: `none`, as this version has none in the kernel.
     #[serde(default)]
     pub fence: String,
     #[serde(default)]
@@ -57,6 +64,40 @@ pub struct NameValue {
     pub labels: BTreeMap<String, String>,
     #[serde(default)]
     pub since_ms: i64,
+}
+
+/// Value of a claim's key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClaimValue {
+    /// Host that has the number.
+    pub host: String,
+    /// Session in which it was claimed, or claimed again.
+    pub session: String,
+    #[serde(default)]
+    pub pool: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    #[serde(default)]
+    pub lease: String,
+    /// Random text that tells this claim from all others.
+    #[serde(default)]
+    pub nonce: String,
+    /// Guard of the number on that host.
+    #[serde(default)]
+    pub fence: String,
+    /// Time in seconds after which the number is taken from a host that is gone. 0 if never.
+    #[serde(default)]
+    pub reclaim_s: u64,
+    /// `held`, or `away` once the session was seen to have ended.
+    #[serde(default)]
+    pub state: String,
+}
+
+/// A claim of which it is not known yet whether its session lives.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claimed {
+    pub claim: FleetClaim,
+    pub session: String,
 }
 
 /// A published lease of which it is not known yet whether its session lives.
@@ -119,6 +160,48 @@ pub fn name(keys: &Keys, entry: &Entry) -> Option<Published> {
     })
 }
 
+/// Reads the value of a claim. `None` if it does not hold: the number is claimed all the same.
+pub fn claim_value(entry: &Entry) -> Option<ClaimValue> {
+    read(&entry.value)
+}
+
+/// Reads a claim from its key and its value. One whose value does not hold has a host without a name.
+pub fn claim(keys: &Keys, entry: &Entry) -> Option<Claimed> {
+    let number = keys.read_claim(&entry.key)?;
+    let value = claim_value(entry);
+    let short = |text: &str| {
+        printable(text)
+            .chars()
+            .take(LONGEST_TEXT)
+            .collect::<String>()
+    };
+    let host = value.as_ref().and_then(host_of);
+    let value = value.as_ref();
+    let text =
+        |field: fn(&ClaimValue) -> &str| value.map_or_else(String::new, |it| short(field(it)));
+    Some(Claimed {
+        claim: FleetClaim {
+            port: number.port,
+            protocol: number.protocol,
+            host: host.unwrap_or_else(|| UNREADABLE.to_owned()),
+            pool: text(|value| &value.pool),
+            name: value.and_then(|value| value.name.as_deref()).map(short),
+            lease: text(|value| &value.lease),
+            fence: text(|value| &value.fence),
+            fence_token: entry.created,
+            live: false,
+            own: false,
+        },
+        session: value.map_or_else(String::new, |value| value.session.clone()),
+    })
+}
+
+/// Host of a claim. `None` if it is no name of one.
+fn host_of(value: &ClaimValue) -> Option<String> {
+    let host: HostName = value.host.parse().ok()?;
+    Some(host.to_string())
+}
+
 /// Addresses that are some, without those that lead a client back to its own host.
 fn addresses(texts: &[String]) -> Vec<String> {
     let parsed = texts.iter().filter_map(|text| text.parse::<IpAddr>().ok());
@@ -138,6 +221,7 @@ mod tests {
             key: format!("/f/{key}"),
             value: value.into(),
             created: 1,
+            modified: 1,
         }
     }
 
@@ -171,6 +255,29 @@ mod tests {
         broken.value = vec![0xff, 0xfe];
         assert_eq!(name(&keys, &broken), None);
         assert_eq!(name(&keys, &entry("name/w b/h/l", good)), None);
+    }
+
+    #[test]
+    fn claim_with_a_hostile_value_is_a_claim_all_the_same() {
+        let keys = Keys::new("/f/");
+        for value in ["", "{}", "[1]", r#"{"host":"a/b","session":"s"}"#] {
+            let read = claim(&keys, &entry("claim/tcp/9100", value)).unwrap();
+            assert_eq!(
+                (read.claim.port.get(), &*read.claim.host),
+                (9100, UNREADABLE)
+            );
+        }
+        let long = format!(
+            r#"{{"host":"b","session":"s","pool":"\u001b{}"}}"#,
+            "p".repeat(500)
+        );
+        let read = claim(&keys, &entry("claim/udp/1", &long)).unwrap().claim;
+        assert_eq!(
+            (&*read.host, read.pool.chars().count()),
+            ("b", LONGEST_TEXT)
+        );
+        assert!(!read.pool.contains('\u{1b}'));
+        assert_eq!(claim(&keys, &entry("claim/tcp/0", "{}")), None);
     }
 
     #[test]

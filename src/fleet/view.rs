@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use super::engine::{Answer, Engine, Entry};
 use super::key::Keys;
 use super::value;
+use crate::domain::claim::{FleetClaim, Number};
 use crate::domain::fleet::{FleetHost, FleetName, FleetView, HostName, Question};
 use crate::domain::lease::Name;
 
@@ -38,6 +39,7 @@ pub async fn read<E: Engine>(
     match question {
         Question::Hosts => hosts(engine, keys, own).await,
         Question::Names(name) => names(engine, keys, name.as_ref()).await,
+        Question::Claims => claims(engine, keys, own).await,
     }
 }
 
@@ -45,6 +47,7 @@ pub async fn read<E: Engine>(
 pub fn prefixes(keys: &Keys, question: &Question, view: &FleetView) -> Vec<String> {
     match question {
         Question::Hosts => vec![keys.sessions()],
+        Question::Claims => vec![keys.claims(), keys.sessions()],
         Question::Names(name) => {
             let names = name
                 .as_ref()
@@ -82,17 +85,9 @@ async fn names<E: Engine>(engine: &E, keys: &Keys, name: Option<&Name>) -> Answe
         .filter_map(|entry| value::name(keys, entry))
         .collect();
     let hosts = hosts_of(read.iter().map(|one| one.name.host.as_str()));
-    let mut living = BTreeSet::new();
-    for prefix in sessions_of(keys, &hosts) {
-        let sessions = all(engine, &prefix).await?;
-        living.extend(sessions.entries.into_iter().map(|entry| entry.key));
-    }
+    let living = living(engine, keys, &hosts).await?;
     let names = read.into_iter().map(|one| FleetName {
-        live: one
-            .name
-            .host
-            .parse()
-            .is_ok_and(|host| living.contains(&keys.session(&host, &one.session))),
+        live: is_live(keys, &living, &one.name.host, &one.session),
         ..one.name
     });
     Ok(FleetView {
@@ -101,6 +96,60 @@ async fn names<E: Engine>(engine: &E, keys: &Keys, name: Option<&Name>) -> Answe
         more: listed.more,
         ..FleetView::default()
     })
+}
+
+/// Reads which numbers are claimed, with their hosts.
+pub async fn claimed<E: Engine>(engine: &E, keys: &Keys) -> Answer<Vec<(Number, String)>> {
+    let listed = all(engine, &keys.claims()).await?;
+    let read = listed.entries.iter().filter_map(|entry| {
+        let claim = value::claim(keys, entry)?.claim;
+        let number = Number {
+            protocol: claim.protocol,
+            port: claim.port,
+        };
+        Some((number, claim.host))
+    });
+    Ok(read.collect())
+}
+
+async fn claims<E: Engine>(engine: &E, keys: &Keys, own: &HostName) -> Answer<FleetView> {
+    let listed = all(engine, &keys.claims()).await?;
+    let entries = listed.entries.iter();
+    let read: Vec<value::Claimed> = entries
+        .filter_map(|entry| value::claim(keys, entry))
+        .collect();
+    let hosts = hosts_of(read.iter().map(|one| one.claim.host.as_str()));
+    let living = living(engine, keys, &hosts).await?;
+    let claims = read.into_iter().map(|one| FleetClaim {
+        live: is_live(keys, &living, &one.claim.host, &one.session),
+        own: one.claim.host == own.as_str(),
+        ..one.claim
+    });
+    Ok(FleetView {
+        claims: claims.collect(),
+        revision: listed.revision,
+        more: listed.more,
+        ..FleetView::default()
+    })
+}
+
+/// Keys of the living sessions of these hosts.
+async fn living<E: Engine>(
+    engine: &E,
+    keys: &Keys,
+    hosts: &BTreeSet<HostName>,
+) -> Answer<BTreeSet<String>> {
+    let mut living = BTreeSet::new();
+    for prefix in sessions_of(keys, hosts) {
+        let sessions = all(engine, &prefix).await?;
+        living.extend(sessions.entries.into_iter().map(|entry| entry.key));
+    }
+    Ok(living)
+}
+
+fn is_live(keys: &Keys, living: &BTreeSet<String>, host: &str, session: &str) -> bool {
+    let host = host.parse::<HostName>();
+    host.is_ok_and(|host| living.contains(&keys.session(&host, session)))
 }
 
 fn hosts_of<'a>(texts: impl Iterator<Item = &'a str>) -> BTreeSet<HostName> {

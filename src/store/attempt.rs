@@ -36,7 +36,7 @@ pub struct AttemptRecord {
     pub protocol: String,
     /// Port number.
     pub port: u16,
-    /// Outcome: `bound`, `lingering`, `in_use`, `redirected`, `not_permitted`, `address_not_available` or
+    /// Outcome: `bound`, `lingering`, `in_use`, `redirected`, `claimed`, `not_permitted`, `address_not_available` or
     /// `failed`.
     pub outcome: String,
     /// Error number of the kernel (`errno(3)`). `None` if the port was bound.

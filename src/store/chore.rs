@@ -94,7 +94,8 @@ impl Store {
         self.work(durable, chore).await
     }
 
-    async fn work<T: Send + 'static>(
+    /// Works on the connection for chores, in its turn, whatever of the commits the tables have by now.
+    pub(super) async fn work<T: Send + 'static>(
         &self,
         durable: bool,
         chore: impl for<'c> FnOnce(&'c mut SqliteConnection) -> Working<'c, Result<T, StoreError>>

@@ -71,6 +71,7 @@ impl FromRow<'_, SqliteRow> for StoredLease {
             scope_device: row
                 .try_get::<Option<i64>, _>("scope_device")?
                 .map(i64::cast_unsigned),
+            claim: None,
         };
         Ok(Self {
             lease,

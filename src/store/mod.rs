@@ -6,6 +6,7 @@ mod attempt;
 mod batch;
 mod cause;
 mod chore;
+mod claim;
 mod column;
 mod commit;
 mod condition;

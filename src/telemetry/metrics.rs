@@ -64,6 +64,11 @@ struct Reason {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Outcome {
+    outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Kind {
     kind: &'static str,
 }
@@ -83,6 +88,7 @@ pub struct Metrics {
     repairs: Family<Kind, Counter>,
     rejected: Family<Reason, Counter>,
     snapshot: Histogram,
+    fleet_commits: Family<Outcome, Histogram>,
     portserver: PortserverMetrics,
     /// Locked while a scrape is answered, so that two do not mix.
     gauges: Mutex<Gauges>,
@@ -97,6 +103,11 @@ impl fmt::Debug for Metrics {
 fn lifetimes() -> Histogram {
     // A second to eleven days.
     Histogram::new(exponential_buckets(1.0, 4.0, 11))
+}
+
+fn fleet_commits() -> Histogram {
+    // Half a millisecond to four seconds.
+    Histogram::new(exponential_buckets(0.000_5, 2.0, 14))
 }
 
 impl Metrics {
@@ -118,6 +129,7 @@ impl Metrics {
             repairs: Family::default(),
             rejected: Family::default(),
             snapshot: Histogram::new(exponential_buckets(0.000_5, 2.0, 12)),
+            fleet_commits: Family::new_with_constructor(fleet_commits),
             portserver: PortserverMetrics::default(),
             gauges: Mutex::new(gauges),
         };
@@ -159,6 +171,9 @@ impl Metrics {
         let help = "How long a look at the socket tables took";
         let snapshot = self.snapshot.clone();
         self.add_unit("snapshot_duration", help, Unit::Seconds, snapshot);
+        let help = "How long commits to the fleet took, by outcome";
+        let commits = self.fleet_commits.clone();
+        self.add_unit("fleet_commit_duration", help, Unit::Seconds, commits);
     }
 
     fn register_process(&mut self) {
@@ -182,6 +197,13 @@ impl Metrics {
         let labels = AllocationLabels { outcome, strategy };
         self.allocations.get_or_create(&labels).inc();
         self.duration.observe(took.as_secs_f64());
+    }
+
+    /// Counts a commit to the fleet, by the word of its outcome.
+    #[cfg(feature = "fleet")]
+    pub fn fleet_committed(&self, outcome: &'static str, took: Duration) {
+        let commits = self.fleet_commits.get_or_create_owned(&Outcome { outcome });
+        commits.observe(took.as_secs_f64());
     }
 
     /// Counts the candidate ports that one request tried.

@@ -50,6 +50,8 @@ fn stopped_service_is_named_with_the_way_out() {
         #[cfg(feature = "fleet")]
         &["fleet", "status"],
         #[cfg(feature = "fleet")]
+        &["fleet", "claims"],
+        #[cfg(feature = "fleet")]
         &["resolve", "web"],
     ] {
         let output = run(&place, arguments);

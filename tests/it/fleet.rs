@@ -3,6 +3,7 @@
 mod etcd;
 mod hostile;
 mod tls;
+mod unique;
 
 use std::process::Stdio;
 

@@ -264,6 +264,9 @@ fn configuration_examples_pass_the_check() {
             if title != "toml" && title != "toml portbook.toml" {
                 continue;
             }
+            if code.contains("fleet = \"unique\"") && !cfg!(feature = "fleet") {
+                continue;
+            }
             let project = code.contains("[services.");
             let name = if project {
                 "portbook.toml"

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::process::ProcessDocument;
 use crate::domain::address::{http_url, with_port};
 use crate::domain::attempt::Occupant;
+use crate::domain::claim::NO_FENCE;
 use crate::domain::hint::Hint;
 use crate::domain::lease::{AllocationId, Guard, Handover, Lease, LeaseId, Name, Owner, State};
 use crate::domain::outsider::Outsider;
@@ -85,6 +86,12 @@ impl fmt::Display for OutsiderDocument {
     }
 }
 
+/// Fencing token of a lease. `None` as well until the fleet tells it again after a crash.
+fn fence_token(lease: &Lease) -> Option<u64> {
+    let claim = lease.claim.filter(|claim| !claim.is_lost)?;
+    Some(claim.token).filter(|token| *token > 0)
+}
+
 /// A lease.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct LeaseDocument {
@@ -149,6 +156,14 @@ pub struct LeaseDocument {
     /// may not see it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<Hint>,
+    /// Fencing token of its number, which is unique in the fleet: greater than that of each earlier lease
+    /// of the number on any host. `None` if the number is not unique, or is another host's now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fence_token: Option<u64>,
+    /// Guard that cuts its program off once the number is another host's. It is `none`: no rule of the
+    /// kernel does so. `None` if the number is not unique in the fleet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fence: Option<String>,
     /// Labels: free words of the user.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
@@ -206,10 +221,17 @@ impl LeaseDocument {
             moved: lease.moved.clone(),
             outsiders: Vec::new(),
             hint: None,
+            fence_token: fence_token(lease),
+            fence: lease.claim.map(|_| NO_FENCE.to_owned()),
             labels: lease.labels.clone(),
             trace_id: lease.trace_id.clone(),
             span_id: lease.span_id.clone(),
         }
+    }
+
+    /// Whether its number was unique in the fleet, and is another host's now.
+    pub fn has_lost_claim(&self) -> bool {
+        self.fence.is_some() && self.fence_token.is_none() && self.state == State::Lost
     }
 
     /// Whether the owner listens.

@@ -45,6 +45,7 @@ fn all() -> Vec<Served> {
         answered::<fleet::ListFleetHosts>(),
         answered::<fleet::ListFleetNames>(),
         answered::<fleet::ResolveFleetName>(),
+        answered::<fleet::ListFleetClaims>(),
         answered::<fleet::FleetDiscovery>(),
         answered::<fleet::LeaveFleet>(),
     ]);

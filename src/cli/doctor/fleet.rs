@@ -1,9 +1,28 @@
 //! The fleet of this host, as its service sees it.
 
+use crate::answers::document::LeaseDocument;
 use crate::answers::fleet::{FleetStatusDocument, ShowFleet};
 use crate::config::Loaded;
 use crate::domain::fleet::FleetState;
 use crate::library::find;
+
+/// Fence of unique numbers, in words.
+pub(super) const NO_FENCE_SAID: &str = "none: a program that goes on after the fleet gave its number away is not cut off, so no clock does that";
+
+/// Leases whose unique numbers other hosts have now.
+pub(super) fn lost(leases: &[LeaseDocument]) -> Vec<(String, String)> {
+    let lost = leases.iter().filter(|lease| lease.has_lost_claim());
+    let told = |lease: &LeaseDocument| {
+        let LeaseDocument {
+            port, protocol, id, ..
+        } = lease;
+        let message = format!(
+            "port {port}/{protocol} was unique in the fleet, and is another host's now: stop the program there"
+        );
+        (message, format!("portbook release {id}"))
+    };
+    lost.map(told).collect()
+}
 
 /// Says why this host is not in the fleet of its settings.
 pub(super) async fn absent(loaded: &Loaded) -> Vec<(String, String)> {

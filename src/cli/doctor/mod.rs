@@ -36,6 +36,8 @@ struct Report {
     unknown: Vec<String>,
     /// Ways in which ports are handed over, and why not by the best one.
     hand_over: String,
+    /// Fence of unique numbers. `None` if no pool has any.
+    fence: Option<&'static str>,
 }
 
 impl Report {
@@ -87,6 +89,10 @@ pub(super) async fn run(global: &Global, args: &DoctorArgs) -> Result<ExitCode, 
     let leases = services::leases(&loaded).await;
     let me = rustix::process::geteuid().as_raw();
     report.add("folders", folders::gone(&leases, me));
+    if pools.iter().any(|pool| pool.is_unique()) {
+        report.add("unique numbers", fleet::lost(&leases));
+        report.fence = Some(fleet::NO_FENCE_SAID);
+    }
     let published = containers::published(&mut report.unknown).await;
     report.add(
         "containers",
@@ -97,7 +103,7 @@ pub(super) async fn run(global: &Global, args: &DoctorArgs) -> Result<ExitCode, 
     if global.json {
         print_json(&json!({ "version": VERSION, "checks": report.checks,
             "findings": report.findings, "unknown": report.unknown,
-            "hand_over": report.hand_over }))?;
+            "hand_over": report.hand_over, "fence": report.fence }))?;
     } else {
         print(&text(&report))?;
     }
@@ -118,6 +124,7 @@ fn text(report: &Report) -> String {
         }
     }
     lines.push(format!("hand-over: {}\n", printable(&report.hand_over)));
+    lines.extend(report.fence.map(|fence| format!("fence: {fence}\n")));
     let unknown = report.unknown.iter();
     lines.extend(unknown.map(|unknown| format!("not looked at: {}\n", printable(unknown))));
     lines.concat()

@@ -36,6 +36,8 @@ enum Action {
     Hosts,
     /// List the published names of all hosts.
     Names(show::NamesArgs),
+    /// List the numbers that are unique in the fleet, with the hosts that have them.
+    Claims(show::ClaimsArgs),
     /// Check addresses, certificates and rights, and write the settings.
     Join(join::JoinArgs),
     /// Withdraw the names of this host, and end its session.
@@ -55,6 +57,7 @@ pub(super) async fn run(global: &Global, args: &FleetArgs) -> Result<(), Failure
         Action::Status => show::status(global).await,
         Action::Hosts => show::hosts(global).await,
         Action::Names(args) => show::names(global, args).await,
+        Action::Claims(args) => show::claims(global, args).await,
         Action::Join(args) => join::run(global, args).await,
         Action::Leave => leave(global).await,
         Action::Role { host, viewer } => {

@@ -9,10 +9,11 @@ use super::super::table::table;
 use super::super::{Failure, Global, note, print_json, with_backend};
 use crate::answers::document::VERSION;
 use crate::answers::fleet::{
-    FleetHostsDocument, FleetNamesDocument, FleetNamesQuery, FleetStatusDocument, ListFleetHosts,
-    ListFleetNames, ShowFleet, prometheus,
+    FleetClaimsDocument, FleetClaimsQuery, FleetHostsDocument, FleetNamesDocument, FleetNamesQuery,
+    FleetStatusDocument, ListFleetClaims, ListFleetHosts, ListFleetNames, ShowFleet, prometheus,
 };
 use crate::answers::operation::Query;
+use crate::domain::claim::{ClaimCounts, FleetClaim};
 use crate::domain::duration::coarse;
 use crate::domain::fleet::{FleetHost, FleetName, FleetState};
 use crate::domain::port::{PortSet, Protocol};
@@ -31,6 +32,15 @@ pub struct NamesArgs {
     /// Fail with exit code 3 if the fleet does not answer, instead of telling what is known from before.
     #[arg(long)]
     fresh: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct ClaimsArgs {
+    /// Only those of this host.
+    #[arg(long)]
+    host: Option<String>,
+    /// Only these ports, such as 9100 or 9000-9100.
+    ports: Option<PortSet>,
 }
 
 pub(super) async fn status(global: &Global) -> Result<(), Failure> {
@@ -83,8 +93,24 @@ fn status_text(status: &FleetStatusDocument) -> String {
             status.published, status.pending
         );
         lines.push(format!("names: {names}"));
+        lines.extend(claims_line(&status.claims));
     }
     lines.join("\n") + "\n"
+}
+
+/// Unique numbers of this host by state. `None` if it has none.
+fn claims_line(claims: &ClaimCounts) -> Option<String> {
+    let counts = [
+        (claims.held, "held"),
+        (claims.asked, "asked for"),
+        (claims.releasing, "to be given back"),
+        (claims.lost, "lost"),
+    ];
+    let counts = counts.iter().filter(|(count, _)| *count > 0);
+    let counts: Vec<String> = counts
+        .map(|(count, word)| format!("{count} {word}"))
+        .collect();
+    (!counts.is_empty()).then(|| format!("unique numbers: {}", counts.join(", ")))
 }
 
 pub(super) async fn hosts(global: &Global) -> Result<(), Failure> {
@@ -123,6 +149,44 @@ fn since(ms: i64) -> String {
         |_| "-".to_owned(),
         |at| at.strftime("%Y-%m-%d %H:%M:%SZ").to_string(),
     )
+}
+
+pub(super) async fn claims(global: &Global, args: &ClaimsArgs) -> Result<(), Failure> {
+    let loaded = global.load()?;
+    let query = FleetClaimsQuery {
+        host: args.host.clone(),
+        ports: args.ports.clone(),
+    };
+    let claims = with_backend(&loaded, async |backend| {
+        backend.call::<ListFleetClaims>(Query(query)).await
+    })
+    .await?;
+    if claims.more {
+        note("there are more numbers than one answer has");
+    }
+    tell_age(claims.fresh, claims.age_ms);
+    global.answer(&claims, || claims_text(&claims))
+}
+
+fn claims_text(document: &FleetClaimsDocument) -> String {
+    let row = |claim: &FleetClaim| {
+        let live = if claim.live { "yes" } else { "no" };
+        vec![
+            claim.port.to_string(),
+            claim.protocol.to_string(),
+            claim.host.clone(),
+            live.to_owned(),
+            claim.pool.clone(),
+            claim.fence.clone(),
+            claim.fence_token.to_string(),
+            claim.name.clone().unwrap_or_else(|| "-".to_owned()),
+        ]
+    };
+    let rows: Vec<Vec<String>> = document.claims.iter().map(row).collect();
+    let head = [
+        "PORT", "PROTO", "HOST", "LIVE", "POOL", "FENCE", "TOKEN", "NAME",
+    ];
+    table(&head, &rows)
 }
 
 pub(super) async fn names(global: &Global, args: &NamesArgs) -> Result<(), Failure> {

@@ -62,7 +62,7 @@ impl Badge {
             EventKind::Granted | EventKind::Active | EventKind::Claimed | EventKind::Healed => {
                 Tone::Good
             }
-            EventKind::Refused | EventKind::LateConflict => Tone::Bad,
+            EventKind::Refused | EventKind::LateConflict | EventKind::FleetClaimLost => Tone::Bad,
             EventKind::Degraded | EventKind::Repaired | EventKind::Hint => Tone::Warning,
             EventKind::Reserved
             | EventKind::Renewed
@@ -77,6 +77,7 @@ impl Badge {
         };
         let word = match kind {
             EventKind::LateConflict => "late conflict",
+            EventKind::FleetClaimLost => "number lost",
             _ => kind.as_str(),
         };
         Self { tone, word }
@@ -89,6 +90,7 @@ impl Badge {
             "lingering" => (Tone::Good, "re-taken"),
             "in_use" => (Tone::Bad, "in use"),
             "redirected" => (Tone::Bad, "redirected"),
+            "claimed" => (Tone::Bad, "claimed"),
             "not_permitted" => (Tone::Warning, "not permitted"),
             "address_not_available" => (Tone::Warning, "no such address"),
             _ => (Tone::Warning, "failed"),

@@ -89,6 +89,7 @@ impl Search<'_> {
             port,
             holds,
             reservation,
+            claims: Vec::new(),
         }))
     }
 
@@ -172,7 +173,11 @@ impl Search<'_> {
                     std::io::Error::from_raw_os_error,
                 ),
             }),
-            Outcome::InUse | Outcome::Redirected | Outcome::Bound | Outcome::Lingering => {
+            Outcome::InUse
+            | Outcome::Redirected
+            | Outcome::Claimed
+            | Outcome::Bound
+            | Outcome::Lingering => {
                 if self.leaves_marks {
                     let until = self.clock.boot().after(self.plan.pool.cool_down);
                     let refused = Refused {

@@ -37,6 +37,10 @@ impl Search<'_> {
             let group = &self.plan.group;
             self.leases
                 .exclude_kept(group, *protocol, with_cool_down, exclude);
+            if let Some(book) = self.claimed {
+                let taken = book.taken(*protocol, self.clock.boot());
+                eligible.exclude(Reason::Claimed, &taken);
+            }
         }
         if self.over_ephemeral_budget() {
             let ephemeral = PortBits::from(&self.rules.ephemeral);

@@ -9,6 +9,16 @@ use crate::engine::refusal::Refusal;
 impl Search<'_> {
     pub(super) async fn explicit(&mut self, port: Port) -> Result<Found, Refusal> {
         self.check_rules(port)?;
+        if self.holder_in_books(port).is_none()
+            && let Some(holder) = self.claimed_by(port)
+        {
+            return Err(Refusal::PortLeased {
+                port,
+                protocol: self.plan.protocols.each()[0],
+                holder,
+                whose: None,
+            });
+        }
         match self.try_candidate(port).await? {
             Some(found) => Ok(found),
             None => Err(self.why_not(port)),

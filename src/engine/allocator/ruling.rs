@@ -4,6 +4,7 @@ use super::Search;
 use crate::choice::assigned::browser_blocked;
 use crate::choice::bits::PortBits;
 use crate::domain::attempt::{Attempt, Occupant, Outcome};
+use crate::domain::claim::Number;
 use crate::domain::lease::State;
 use crate::domain::port::{Port, PortSet};
 use crate::domain::precedence::{Skipped, Step};
@@ -46,11 +47,24 @@ impl Search<'_> {
                 ..Skipped::new(port, reason, Some(holder))
             });
         }
+        if let Some(host) = self.claimed_by(port) {
+            return skipped(Reason::Claimed, Some(host));
+        }
         if step == Step::Upwards {
             self.left_alone(port)
         } else {
             None
         }
+    }
+
+    /// The host of the fleet that has a number, if numbers of the pool are unique there.
+    pub(super) fn claimed_by(&self, port: Port) -> Option<String> {
+        let (book, now) = (self.claimed?, self.clock.boot());
+        let mut protocols = self.plan.protocols.each().iter();
+        protocols.find_map(|protocol| {
+            let protocol = *protocol;
+            book.holder(Number { protocol, port }, now)
+        })
     }
 
     /// The reasons that count for numbers above a preferred port alone.

@@ -252,4 +252,22 @@ impl Journal {
         };
         self.other(EventKind::Fleet, None, detail);
     }
+
+    /// Reports that another host has the number of a lease now, or that it was given away.
+    pub(in crate::engine) fn claim_lost(&self, lease: &Lease, by: Option<&str>) {
+        let detail = match by {
+            Some(host) => format!("taken by host {host} of the fleet"),
+            None => "its claim is not in the fleet any more".to_owned(),
+        };
+        tracing::error!(
+            lease = %lease.id, port = %lease.port,
+            "the fleet has the number of a lease no more: {detail}; the port is shut to new programs, and a program that listens there should be stopped"
+        );
+        self.lease(EventKind::FleetClaimLost, lease, detail);
+    }
+
+    /// Counts a commit to the fleet, by the word of its outcome.
+    pub fn fleet_committed(&self, outcome: &'static str, took: Duration) {
+        self.metrics.fleet_committed(outcome, took);
+    }
 }

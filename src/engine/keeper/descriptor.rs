@@ -38,6 +38,14 @@ pub(in crate::engine) async fn give_sockets(
             lease.port
         )));
     }
+    if lease.has_lost_claim() {
+        return Err(Refusal::PortLeased {
+            port: lease.port,
+            protocol: lease.protocol,
+            holder: "another host of the fleet".to_owned(),
+            whose: None,
+        });
+    }
     let hold = engine
         .leases
         .hold_of(id)

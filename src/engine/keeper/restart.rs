@@ -47,6 +47,8 @@ async fn take_up_all(engine: &Arc<Engine>) -> Result<Restored, Refusal> {
         engine.learning.remember_told().await?;
     }
     exclusion::restore(engine).await?;
+    let claims = engine.store.claims().await?;
+    engine.fleet.claims().restore(claims, engine.clock.boot());
     let mut restored = Restored::default();
     let mut survivors = AfterStart::default();
     let (tables, mut lost) = (Tables::default(), Vec::new());
@@ -132,6 +134,7 @@ pub(in crate::engine) fn rebased(engine: &Arc<Engine>, stored: StoredLease) -> L
     let gate_for_udp = can_stay_beneath(&lease.addresses);
     lease.handover = lease.handover.for_protocol(lease.protocol, gate_for_udp);
     lease.guard = Guard::None;
+    lease.claim = engine.fleet.claims().of_lease(lease.id);
     lease
 }
 

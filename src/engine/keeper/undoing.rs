@@ -8,8 +8,8 @@ use tracing::Instrument;
 
 use crate::domain::lease::{Lease, LeaseId, State};
 use crate::engine::{
-    caller::Caller, engine::Engine, keeper::restart, leases::Reservation, look, name, observer,
-    quota, refusal::Refusal,
+    caller::Caller, claims::ClaimTicket, engine::Engine, keeper::restart, leases::Reservation,
+    look, name, observer, quota, refusal::Refusal, unique,
 };
 use crate::host::process;
 use crate::store::{StoreError, StoredLease};
@@ -94,9 +94,12 @@ async fn revive(
     if is_taken(&lease).await {
         return Err(name::why_in_use(engine, caller, &lease).await);
     }
+    let claim = unique::claim_again(engine, &lease).await?;
+    let mut lease = lease;
+    lease.claim = claim.as_ref().map(ClaimTicket::claim);
     engine.store.record(&lease).await?;
     engine.leases.enter_recorded(lease.clone());
-    drop(reserved);
+    drop((reserved, claim));
     engine.journal.taken_back(&lease);
     restart::adopt(engine, lease).await?;
     drop(turn);

@@ -12,7 +12,8 @@ use crate::host::process;
 
 /// Whether a lease has an owner, or waits for one, that binds beside its hold.
 pub(in crate::engine) fn may_be_open(lease: &Lease) -> bool {
-    lease.handover.opens_gate() && (lease.claim_by.is_some() || lease.owner.is_some())
+    let may_bind = lease.handover.opens_gate() && !lease.has_lost_claim();
+    may_bind && (lease.claim_by.is_some() || lease.owner.is_some())
 }
 
 /// Whether a gate may be open and its owner, if known, still runs.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{Assist, Ended, Leases, Reservation};
 use crate::domain::lease::{Handover, Lease, State};
+use crate::engine::claims::ClaimTicket;
 use crate::engine::refusal::Refusal;
 use crate::host::hold::Hold;
 use crate::store::Batch;
@@ -19,6 +20,8 @@ pub(in crate::engine) struct Fresh {
     pub(in crate::engine) assist: Option<Assist>,
     /// Keeps the port in the books until the lease does. Shared by the leases of both protocols.
     pub(in crate::engine) reservation: Arc<Reservation>,
+    /// Claim on the number in the fleet. `None` if it need not be unique there.
+    pub(in crate::engine) claim: Option<ClaimTicket>,
 }
 
 impl Leases {
@@ -55,6 +58,7 @@ impl Leases {
             hold,
             assist,
             reservation,
+            claim,
         } = fresh;
         let lease = Arc::new(lease);
         if let Some(assist) = assist {
@@ -65,6 +69,8 @@ impl Leases {
             .state
             .with(|state| state.books.enter(Arc::clone(&lease)));
         drop(reservation);
+        // From now on the lease alone says whether the claim stays.
+        drop(claim);
         if is_next {
             self.deadlines_moved.notify_one();
         }

@@ -57,6 +57,8 @@ use self::watches::Watches;
 use super::caller::Caller;
 use super::lock::Guarded;
 use super::refusal::Refusal;
+#[cfg(feature = "fleet")]
+use crate::domain::claim::LeaseClaim;
 use crate::domain::lease::{BootTime, Guard, Lease, LeaseId, Name, Scope};
 use crate::domain::port::{Port, Protocol};
 use crate::host::clock::Clock;
@@ -217,6 +219,12 @@ impl Leases {
         if lease.guard != guard {
             self.note(lease.id, |lease| lease.guard = guard);
         }
+    }
+
+    /// Notes the claim on the number of a lease, in the books alone.
+    #[cfg(feature = "fleet")]
+    pub(super) fn set_claim(&self, id: LeaseId, claim: LeaseClaim) {
+        self.note(id, |lease| lease.claim = Some(claim));
     }
 
     /// Puts the deadlines that have passed at `now` off by `pause`, in the books alone.

@@ -79,6 +79,7 @@ fn fresh(leases: &Arc<Leases>) -> Fresh {
         lease,
         hold: hold.unwrap(),
         reservation: Arc::new(reservation),
+        claim: None,
     }
 }
 

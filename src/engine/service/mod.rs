@@ -16,7 +16,11 @@ use super::keeper::{ending, note, undoing};
 use super::queue;
 use super::refusal::Refusal;
 use super::retention::{self, Limits};
+#[cfg(feature = "fleet")]
+use super::unique;
 use crate::config::Settings;
+#[cfg(feature = "fleet")]
+use crate::domain::claim::LeaseClaim;
 use crate::domain::lease::{Lease, LeaseId};
 use crate::domain::port::{PortSet, Protocols};
 use crate::domain::request::Request;
@@ -104,6 +108,18 @@ impl Service {
         terms: Terms,
     ) -> Result<Given, Refusal> {
         descriptor::give_sockets(&self.0, caller, id, terms).await
+    }
+
+    /// Notes that the fleet has the number of a lease no more. `by` is the host that has it.
+    #[cfg(feature = "fleet")]
+    pub async fn lose_claim(&self, id: LeaseId, by: Option<&str>) -> Result<(), Refusal> {
+        unique::lose(&self.0, id, by).await
+    }
+
+    /// Notes the claim on the number of a lease, in memory alone: the record has it in a table of its own.
+    #[cfg(feature = "fleet")]
+    pub fn note_claim(&self, id: LeaseId, claim: LeaseClaim) {
+        self.0.leases.set_claim(id, claim);
     }
 
     /// Excludes ports, all or none. Leases on them stay until their names are asked for again.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::Service;
 use crate::config::Settings;
+use crate::domain::claim::ClaimCounts;
 use crate::domain::exclusion::Exclusions;
 use crate::domain::health::Check;
 use crate::domain::hint::Hint;
@@ -53,6 +54,12 @@ impl Service {
     /// Returns the desk of the fleet.
     pub fn fleet(&self) -> &FleetDesk {
         &self.0.fleet
+    }
+
+    /// Counts the claims of this host on unique numbers by state.
+    pub fn claim_counts(&self) -> ClaimCounts {
+        let lives = |id| self.0.leases.get(id).is_some();
+        self.0.fleet.claims().counts(lives)
     }
 
     /// Returns a new id of a session or of this data directory in the fleet.

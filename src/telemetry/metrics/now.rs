@@ -73,6 +73,8 @@ pub struct Fleet {
     pub names: [(&'static str, u64); 2],
     /// Commits since the start, by outcome.
     pub commits: [(&'static str, u64); 3],
+    /// Claims on unique numbers by state.
+    pub claims: [(&'static str, u64); 4],
 }
 
 #[derive(Debug, Default)]
@@ -100,6 +102,7 @@ struct FleetGauges {
     renewal_age: Family<NoLabels, Gauge<f64, AtomicU64>>,
     names: Family<State, Gauge>,
     commits: Family<OutcomeLabels, Counter>,
+    claims: Family<State, Gauge>,
 }
 
 impl FleetGauges {
@@ -115,6 +118,8 @@ impl FleetGauges {
         registry.register("fleet_names", help, self.names.clone());
         let help = "Commits of names to the fleet by outcome";
         registry.register("fleet_commits", help, self.commits.clone());
+        let help = "Claims of this host on unique numbers of the fleet by state";
+        registry.register("fleet_claims", help, self.claims.clone());
     }
 
     fn set(&self, fleet: &Fleet) {
@@ -133,6 +138,10 @@ impl FleetGauges {
         for (outcome, commits) in fleet.commits {
             let counter = self.commits.get_or_create_owned(&OutcomeLabels { outcome });
             counter.inner().store(commits, Ordering::Relaxed);
+        }
+        for (state, claims) in fleet.claims {
+            let gauge = self.claims.get_or_create_owned(&State { state });
+            gauge.set(whole(claims));
         }
     }
 }

@@ -410,6 +410,7 @@ fn of_no_fleet(recorder: &mut Recorder) {
         "status",
         "hosts",
         "names?ports=3000-3010&live=true",
+        "claims?ports=3000-3010",
         "names/web",
         "names/web?unlike=00000000",
         "names/a%20b",

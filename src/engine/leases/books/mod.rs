@@ -245,7 +245,12 @@ impl Books {
     pub fn change(&mut self, id: LeaseId, change: impl FnOnce(&mut Lease)) -> Option<Arc<Lease>> {
         let lease = self.leases.get_mut(&id)?;
         let before = lease.deadline();
-        change(Arc::make_mut(lease));
+        let changed = Arc::make_mut(lease);
+        change(changed);
+        if changed.has_lost_claim() && !changed.state.is_ended() {
+            // Whatever a look finds on the port: its number is another host's.
+            changed.state = State::Lost;
+        }
         let after = lease.deadline();
         if before != after {
             if let Some(deadline) = before {

@@ -1,0 +1,205 @@
+//! Claims: numbers that one host of a fleet has and no other.
+
+use std::fmt;
+use std::str::FromStr;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use strum::{EnumString, IntoStaticStr, VariantArray};
+
+use super::duration::HumanDuration;
+use super::lease::LeaseId;
+use super::port::{Port, Protocol};
+use super::text::{as_text, from_text};
+use super::words::{UnknownWord, Written, as_str};
+
+/// Guard of a claimed number on its host: the record of its portbook alone. No rule in the kernel cuts the
+/// program off if the claim is lost.
+pub const NO_FENCE: &str = "none";
+
+/// Variable with the fencing token of a lease, for programs that `portbook run` starts.
+pub const FENCE_VARIABLE: &str = "PORTBOOK_FENCE";
+
+/// A port of one protocol, which is unique in a fleet whichever address and pool it is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Number {
+    /// Protocol of the port.
+    pub protocol: Protocol,
+    /// Port.
+    pub port: Port,
+}
+
+impl fmt::Display for Number {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.port, self.protocol)
+    }
+}
+
+/// Extent in which the numbers of a pool are granted once.
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    Default,
+    PartialEq,
+    Eq,
+    Hash,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+    EnumString,
+    IntoStaticStr,
+    VariantArray,
+)]
+#[strum(serialize_all = "lowercase")]
+#[strum(parse_err_ty = UnknownWord, parse_err_fn = UnknownWord::of::<Reach>)]
+#[serde(rename_all = "lowercase")]
+pub enum Reach {
+    /// On this host.
+    #[default]
+    Local,
+    /// In the whole fleet: each grant claims its number there first.
+    Unique,
+}
+
+impl Written for Reach {
+    const KIND: &'static str = "an extent of a pool";
+}
+
+/// Time after which the fleet takes a number back from a host that is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Reclaim {
+    /// None: the host or an operator gives it back.
+    Manual,
+}
+
+impl fmt::Display for Reclaim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("manual")
+    }
+}
+
+impl FromStr for Reclaim {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "manual" {
+            return Ok(Self::Manual);
+        }
+        if text.parse::<HumanDuration>().is_ok() {
+            return Err(format!(
+                "\"{text}\" is a time, and times need a fence in the kernel, which this release lacks: write \"manual\""
+            ));
+        }
+        Err(format!(
+            "\"{text}\" is no time of reclaim: write \"manual\""
+        ))
+    }
+}
+
+as_text!(Reclaim);
+from_text!(Reclaim);
+
+/// Claim of a lease on its number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LeaseClaim {
+    /// Fencing token: greater than that of each earlier claim on the number. 0 until it is known again
+    /// after a crash.
+    pub token: u64,
+    /// Whether another host has the number now, or an operator gave it away.
+    pub is_lost: bool,
+}
+
+/// Stage of a claim on this host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EnumString, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "lowercase")]
+#[strum(parse_err_ty = UnknownWord, parse_err_fn = UnknownWord::of::<ClaimStage>)]
+pub enum ClaimStage {
+    /// Its commit was, or may have been, sent.
+    Asked,
+    /// The engine has it.
+    Held,
+    /// The engine has it no more, and its lease lives on.
+    Lost,
+}
+
+impl Written for ClaimStage {
+    const KIND: &'static str = "a stage of a claim";
+}
+
+as_str!(Reach, ClaimStage);
+
+/// A claim of this host, as its record has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claim {
+    /// Claimed number. A host has at most one claim on it.
+    pub number: Number,
+    /// Lease that has the number, or was to have it.
+    pub lease: LeaseId,
+    /// Random text that tells this claim from all others.
+    pub nonce: String,
+    /// Session of the last commit.
+    pub session: String,
+    /// Stage.
+    pub stage: ClaimStage,
+    /// Revision at which the engine has it. 0 if that is not known.
+    pub revision: u64,
+    /// Fencing token. 0 if it is not known.
+    pub token: u64,
+    /// Whether a try to claim it in this session was never answered, so that it may be done late.
+    pub is_doubtful: bool,
+}
+
+/// Numbers of claims of this host, by state.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ClaimCounts {
+    /// Claims that the fleet has.
+    pub held: u64,
+    /// Claims whose commit has no answer yet.
+    pub asked: u64,
+    /// Claims of ended leases that are still to be withdrawn.
+    pub releasing: u64,
+    /// Claims that were lost and whose leases live on.
+    pub lost: u64,
+}
+
+/// A number that a host of the fleet has claimed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct FleetClaim {
+    /// Port.
+    pub port: Port,
+    /// Protocol of the port.
+    pub protocol: Protocol,
+    /// Host that has it.
+    pub host: String,
+    /// Pool of the lease on that host.
+    pub pool: String,
+    /// Name of the lease. `None` if it has none, or the host does not publish it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Id of the lease on that host.
+    pub lease: String,
+    /// Guard of the number on that host: `none` if its kernel enforces nothing.
+    pub fence: String,
+    /// Fencing token: greater than that of each earlier claim on the number.
+    pub fence_token: u64,
+    /// Whether the session of the host lives.
+    pub live: bool,
+    /// Whether it is this host.
+    #[serde(default)]
+    pub own: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_of_reclaim_are_refused_with_the_reason() {
+        assert_eq!("manual".parse(), Ok(Reclaim::Manual));
+        let refused = "24h".parse::<Reclaim>().unwrap_err();
+        assert!(refused.contains("fence"), "{refused}");
+        assert!("never".parse::<Reclaim>().unwrap_err().contains("manual"));
+        assert_eq!("unique".parse(), Ok(Reach::Unique));
+    }
+}

@@ -1,0 +1,268 @@
+//! The rules of claims: how a number comes to one host of the fleet, stays with it, and is given back.
+//!
+//! A claim is one key, and its nonce says whose it is. Three rules keep two hosts from one number:
+//!
+//! * **On record first.** A claim is in the book, and on the disk, before its commit is sent. Whatever
+//!   happens between, the number is found again and settled.
+//! * **Nothing is taken up from a read.** A claim that is found under its own nonce is swapped: the commit
+//!   compares the revision that was read. A listing may be older than a release.
+//! * **Shut first, withdraw second.** A claim is deleted only once its lease has ended on this host.
+//!
+//! A commit without an answer may be done, or be done late. A late one can harm in no way: it compares its
+//! number as absent and its session as present, so it makes a claim without a lease at worst, and the claim
+//! stays in the book for [`DOUBT`] to be found and withdrawn.
+
+use std::time::Duration;
+
+use tracing::Instrument;
+
+use super::engine::{Answer, Compare, Engine, EngineError, Entry, MOST_STEPS, Outcome, Step};
+use super::ground::Ground;
+use super::key::Keys;
+use super::value::{self, ClaimValue};
+use crate::domain::claim::{Claim, ClaimStage, NO_FENCE, Number};
+use crate::domain::fleet::HostName;
+use crate::domain::lease::BootTime;
+use crate::telemetry::Stopwatch;
+use crate::telemetry::span;
+
+/// Number of conditions of a claim beside its numbers: the session, and the hold.
+const OTHERS: usize = 2;
+
+/// Maximum number of numbers that are claimed at once.
+pub const MOST_NUMBERS: usize = MOST_STEPS - OTHERS;
+
+/// Time for which a commit without an answer may still be done. A connection that is silent is closed
+/// within 12 seconds, and etcd gives a proposal up after 7.
+pub const DOUBT: Duration = Duration::from_mins(2);
+
+/// A claim that was not granted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ClaimError {
+    /// Other hosts have these numbers.
+    Taken(Vec<(Number, String)>),
+    /// The engine does not answer, or refuses.
+    Away(String),
+}
+
+/// A number that is to be claimed, with what others are told of its lease.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Intent {
+    pub claim: Claim,
+    pub pool: String,
+    pub name: Option<String>,
+}
+
+/// The claims of one host.
+#[derive(Debug, Clone)]
+pub struct Claimant<E, G> {
+    pub engine: E,
+    pub keys: Keys,
+    pub host: HostName,
+    pub ground: G,
+}
+
+/// A refused claim as it was found.
+enum Found {
+    /// An earlier try was done.
+    Own(Vec<Entry>),
+    Others(Vec<(Number, String)>),
+    /// No number is taken; this is in the way.
+    Barred(&'static str),
+}
+
+impl<E: Engine, G: Ground> Claimant<E, G> {
+    /// Claims numbers that are in the book, until `until`. What is claimed stays in hand; what is not is
+    /// left to [`Self::tend`], or forgotten if no commit can have been done.
+    pub async fn claim(
+        &self,
+        session: &str,
+        intents: &[Intent],
+        until: BootTime,
+    ) -> Result<Vec<Claim>, ClaimError> {
+        let mut is_doubtful = false;
+        let error = loop {
+            match self.attempt(session, intents, &mut is_doubtful).await {
+                Ok(Some(held)) => {
+                    self.ground.note(&held).await;
+                    return Ok(held);
+                }
+                // An answer is missing: the next try finds what was done.
+                Ok(None) if self.ground.now() < until => self.ground.pause().await,
+                Ok(None) => {
+                    break ClaimError::Away("the engine gave no answer in time".to_owned());
+                }
+                Err(error) => break error,
+            }
+        };
+        let claims: Vec<Claim> = intents.iter().map(|intent| intent.claim.clone()).collect();
+        if !is_doubtful {
+            self.ground.forget(&claims).await;
+        }
+        self.ground.let_go(&claims);
+        Err(error)
+    }
+
+    /// Tries once. `None` if an answer is missing.
+    async fn attempt(
+        &self,
+        session: &str,
+        intents: &[Intent],
+        is_doubtful: &mut bool,
+    ) -> Result<Option<Vec<Claim>>, ClaimError> {
+        let mut compare: Vec<Compare> = Vec::with_capacity(intents.len() + OTHERS);
+        compare.extend(
+            intents
+                .iter()
+                .map(|intent| Compare::absent(self.key(intent))),
+        );
+        compare.push(Compare::present(self.keys.session(&self.host, session)));
+        compare.push(Compare::absent(self.keys.hold()));
+        let steps = self.puts(session, intents);
+        match self.commit(compare, steps).await {
+            Ok(Outcome::Done { revision }) => {
+                let doubt = *is_doubtful;
+                let held = |one: &Intent| held(&one.claim, session, (revision, revision), doubt);
+                Ok(Some(intents.iter().map(held).collect()))
+            }
+            Ok(Outcome::Refused { found, .. }) => match self.judge(intents, found) {
+                Found::Own(entries) => self.swap(session, intents, &entries, is_doubtful).await,
+                Found::Others(taken) => Err(ClaimError::Taken(taken)),
+                Found::Barred(why) => Err(ClaimError::Away(why.to_owned())),
+            },
+            Err(error) => unanswered(&error, is_doubtful),
+        }
+    }
+
+    /// Takes up claims that an earlier try made.
+    async fn swap(
+        &self,
+        session: &str,
+        intents: &[Intent],
+        entries: &[Entry],
+        is_doubtful: &mut bool,
+    ) -> Result<Option<Vec<Claim>>, ClaimError> {
+        // Whatever comes of the swap, the engine has them.
+        *is_doubtful = true;
+        let mut compare: Vec<Compare> = entries
+            .iter()
+            .map(|entry| Compare::unchanged(entry.key.clone(), entry.modified))
+            .collect();
+        compare.push(Compare::present(self.keys.session(&self.host, session)));
+        match self.commit(compare, self.puts(session, intents)).await {
+            Ok(Outcome::Done { revision }) => {
+                let held = |(one, entry): (&Intent, &Entry)| {
+                    held(&one.claim, session, (revision, entry.created), true)
+                };
+                Ok(Some(intents.iter().zip(entries).map(held).collect()))
+            }
+            Ok(Outcome::Refused { .. }) => Ok(None),
+            Err(error) => unanswered(&error, is_doubtful),
+        }
+    }
+
+    /// Sends a commit, with its span and its measure.
+    pub(super) async fn commit(&self, compare: Vec<Compare>, steps: Vec<Step>) -> Answer<Outcome> {
+        let span = span::fleet_commit(steps.len());
+        let begun = Stopwatch::start();
+        let sending = self.engine.commit(compare, steps);
+        let sent = sending.instrument(span.clone()).await;
+        let outcome = sent.as_ref().ok().map(Outcome::word);
+        span::fleet_committed(&span, outcome);
+        let word = outcome.unwrap_or("failed");
+        self.ground.committed(word, begun.elapsed());
+        sent
+    }
+
+    fn judge(&self, intents: &[Intent], found: Vec<Option<Entry>>) -> Found {
+        let count = intents.len();
+        let has_session = found.get(count).is_some_and(Option::is_some);
+        let mut own = Vec::new();
+        let mut others = Vec::new();
+        for (intent, entry) in intents.iter().zip(found) {
+            match entry {
+                Some(entry) if self.is_own(&intent.claim, &entry) => own.push(entry),
+                Some(entry) => others.push((intent.claim.number, holder(&entry))),
+                None => {}
+            }
+        }
+        match (others.is_empty(), own.len() == count, has_session) {
+            (false, ..) => Found::Others(others),
+            (true, true, _) => Found::Own(own),
+            (true, false, false) => Found::Barred("the session of this host has ended"),
+            (true, false, true) => Found::Barred(
+                "the engine was restored, and hosts claim again what they had; new numbers are granted after that",
+            ),
+        }
+    }
+
+    pub(super) fn is_own(&self, claim: &Claim, entry: &Entry) -> bool {
+        let value = value::claim_value(entry);
+        value.is_some_and(|value| value.host == self.host.as_str() && value.nonce == claim.nonce)
+    }
+
+    pub(super) fn key(&self, intent: &Intent) -> String {
+        self.keys.claim(intent.claim.number)
+    }
+
+    pub(super) fn puts(&self, session: &str, intents: &[Intent]) -> Vec<Step> {
+        let puts = intents.iter().map(|intent| Step::Put {
+            key: self.key(intent),
+            value: self.value(session, intent),
+            session: None,
+        });
+        puts.collect()
+    }
+
+    fn value(&self, session: &str, intent: &Intent) -> String {
+        let value = ClaimValue {
+            host: self.host.to_string(),
+            session: session.to_owned(),
+            pool: intent.pool.clone(),
+            name: intent.name.clone(),
+            lease: intent.claim.lease.to_string(),
+            nonce: intent.claim.nonce.clone(),
+            fence: NO_FENCE.to_owned(),
+            reclaim_s: 0,
+            state: ClaimStage::Held.as_str().to_owned(),
+        };
+        // Plain values: this cannot fail.
+        serde_json::to_string(&value).unwrap_or_default()
+    }
+}
+
+/// The result of a try that failed. `None` if its answer is missing.
+fn unanswered(
+    error: &EngineError,
+    is_doubtful: &mut bool,
+) -> Result<Option<Vec<Claim>>, ClaimError> {
+    if let EngineError::Unknown(_) = error {
+        *is_doubtful = true;
+        return Ok(None);
+    }
+    *is_doubtful |= matches!(error, EngineError::Fault(_));
+    Err(ClaimError::Away(error.to_string()))
+}
+
+/// A claim as the engine has it, with its revision and token.
+pub(super) fn held(
+    claim: &Claim,
+    session: &str,
+    (revision, token): (u64, u64),
+    is_doubtful: bool,
+) -> Claim {
+    Claim {
+        session: session.to_owned(),
+        stage: ClaimStage::Held,
+        revision,
+        token,
+        is_doubtful,
+        ..claim.clone()
+    }
+}
+
+/// Host of a claim, in words.
+pub fn holder(entry: &Entry) -> String {
+    let host = value::claim_value(entry).and_then(|value| value.host.parse::<HostName>().ok());
+    host.map_or_else(|| value::UNREADABLE.to_owned(), |host| host.to_string())
+}

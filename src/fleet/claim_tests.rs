@@ -1,0 +1,152 @@
+//! Claims under all faults at once, as a property; and the single cases that a fleet meets in time.
+
+use proptest::prelude::*;
+
+use super::memory::Trouble;
+use super::shaky::lock;
+use super::world::{World, number};
+
+/// Number of steps of one case.
+const STEPS: usize = 20_000;
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    /// Whatever is lost, late, crashed or paused: no two hosts have an acknowledged claim on one number at
+    /// one time, each is on record, and in the end nothing is left over.
+    #[test]
+    fn no_number_is_granted_twice_and_nothing_leaks(seed: u64, count in 3..=6_usize) {
+        let mut world = World::new(seed, count);
+        for _ in 0..STEPS {
+            world.step();
+        }
+        world.calm();
+        world.check();
+    }
+}
+
+#[test]
+fn simulation_grants_often_enough_to_mean_something() {
+    let mut world = World::new(7, 4);
+    for _ in 0..STEPS * 4 {
+        world.step();
+    }
+    world.calm();
+    world.check();
+    let granted = lock(&world.oracle).granted;
+    let commits = world.engine.memory.commits().len();
+    assert!(
+        granted > 250,
+        "{granted} claims were granted in {commits} commits"
+    );
+}
+
+/// Two hosts that have joined, without faults.
+fn pair() -> World {
+    let mut world = World::new(3, 2);
+    *lock(&world.engine.is_shaky) = false;
+    keep_all(&mut world);
+    world
+}
+
+fn keep_all(world: &mut World) {
+    for host in &mut world.hosts {
+        host.keep();
+        host.finish();
+    }
+}
+
+fn ask(world: &mut World, host: usize, index: u16) -> bool {
+    let before = lock(&world.oracle).granted;
+    world.hosts[host].ask(vec![number(index)]);
+    world.hosts[host].finish();
+    lock(&world.oracle).granted > before
+}
+
+#[test]
+fn lost_answer_is_found_again_and_swapped() {
+    let mut world = pair();
+    world.engine.memory.trouble(&[Trouble::AnswerLost]);
+    let before = world.engine.memory.commits().len();
+    assert!(ask(&mut world, 0, 0));
+    // The claim, the same again, and the swap.
+    assert_eq!(world.engine.memory.commits().len() - before, 3);
+    let claim = world.hosts[0].ground.book.all().remove(0).claim;
+    assert!(claim.revision > claim.token && claim.is_doubtful);
+    world.calm();
+    world.check();
+}
+
+#[test]
+fn denied_claim_leaves_nothing_behind() {
+    let mut world = pair();
+    world.engine.memory.trouble(&[Trouble::Denied]);
+    assert!(!ask(&mut world, 0, 0));
+    assert_eq!(world.hosts[0].ground.book.all().len(), 0);
+    assert!(ask(&mut world, 1, 0));
+}
+
+#[test]
+fn number_that_an_operator_gave_away_is_lost_to_its_new_host() {
+    let mut world = pair();
+    assert!(ask(&mut world, 0, 0));
+    assert!(!ask(&mut world, 1, 0));
+    world.engine.memory.delete("/f/claim/tcp/9100");
+    lock(&world.oracle).holders.clear();
+    assert!(ask(&mut world, 1, 0));
+    keep_all(&mut world);
+    let lost = lock(&world.oracle).lost.clone();
+    assert_eq!(lost, [(0, number(0), Some("h1".to_owned()))]);
+    // Its release does not touch the claim of the other.
+    world.hosts[0].release(0);
+    keep_all(&mut world);
+    assert_eq!(world.hosts[0].ground.book.all().len(), 0);
+    let entries = world.engine.memory.entries();
+    assert!(entries.contains_key("/f/claim/tcp/9100"));
+}
+
+#[test]
+fn claim_that_is_gone_with_the_session_is_lost() {
+    let mut world = pair();
+    assert!(ask(&mut world, 0, 0));
+    world.engine.memory.end_sessions();
+    world.engine.memory.delete("/f/claim/tcp/9100");
+    keep_all(&mut world);
+    assert_eq!(lock(&world.oracle).lost.len(), 1);
+}
+
+#[test]
+fn restored_engine_gets_the_claims_that_no_other_host_took() {
+    let mut world = pair();
+    let copy = world.engine.memory.copy();
+    assert!(ask(&mut world, 0, 0) && ask(&mut world, 0, 1));
+    world.engine.memory.restore(copy);
+    lock(&world.oracle).holders.remove(&number(1));
+    assert!(ask(&mut world, 1, 1));
+    let claimant = world.hosts[0].claimant();
+    let session = lock(&world.hosts[0].session).clone().unwrap();
+    world.hosts[0].doing.push(Box::pin(async move {
+        let is_missing = claimant.look(&session).await;
+        assert_eq!(is_missing, Ok(true));
+        claimant.tend(&session, true).await.unwrap();
+    }));
+    world.hosts[0].finish();
+    let entries = world.engine.memory.entries();
+    assert!(entries["/f/claim/tcp/9100"].contains("h0"));
+    let lost = lock(&world.oracle).lost.clone();
+    assert_eq!(lost, [(0, number(1), Some("h1".to_owned()))]);
+}
+
+#[test]
+fn hold_keeps_every_host_from_new_claims() {
+    let mut world = pair();
+    assert!(ask(&mut world, 0, 0));
+    world.engine.memory.put("/f/hold", "restored");
+    assert!(!ask(&mut world, 1, 1));
+    world.hosts[0].release(0);
+    keep_all(&mut world);
+    let entries = world.engine.memory.entries();
+    assert!(!entries.contains_key("/f/claim/tcp/9100"));
+    world.engine.memory.delete("/f/hold");
+    assert!(ask(&mut world, 1, 1));
+}

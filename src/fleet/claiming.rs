@@ -1,0 +1,143 @@
+//! The claims of this host beside its session loop: when they are to be tended, and in which session
+//! numbers are claimed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch};
+
+use super::claim::Claimant;
+use super::counter::Counter;
+use super::engine::Engine;
+use super::ground::Ground;
+use super::host_ground::HostGround;
+use super::key::Keys;
+use crate::config::Fleet;
+use crate::domain::fleet::HostName;
+use crate::domain::lease::{BootTime, LeaseId};
+use crate::engine::service::Service;
+
+/// Time for which ended leases are gathered into one commit.
+const GATHER: Duration = Duration::from_millis(20);
+
+/// Time after which it is looked whether a claim that was let go of has a lease.
+const SOON: Duration = Duration::from_secs(1);
+
+/// A reason to look at the claims.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Change {
+    /// A request has one in hand no more.
+    LetGo,
+    /// Another host has a number.
+    Refused,
+    /// The engine gave no answer.
+    Failed,
+}
+
+/// The claims of this host, as the session loop has them.
+pub(super) struct Claims<E> {
+    pub(super) claimant: Claimant<E, HostGround>,
+    session: watch::Sender<Option<String>>,
+    /// Told by a refused claim: this host looks at its own.
+    refused: Arc<Notify>,
+    /// Told by a claim without an answer: the session loop finds out whether the engine is away.
+    failed: Arc<Notify>,
+    /// Time of the next tending. `None` if all is settled.
+    pub(super) tend_at: Option<BootTime>,
+    /// Time of the next look at what the engine has.
+    pub(super) look_at: BootTime,
+    /// Whether the engine has lost changes, and this host's claims are to be made again.
+    pub(super) is_restored: bool,
+}
+
+impl<E: Engine> Claims<E> {
+    pub(super) fn new(
+        service: &Service,
+        settings: &Fleet,
+        engine: &E,
+        keys: &Keys,
+        host: &HostName,
+    ) -> Self {
+        Self {
+            claimant: Claimant {
+                engine: engine.clone(),
+                keys: keys.clone(),
+                host: host.clone(),
+                ground: HostGround {
+                    service: service.clone(),
+                    publish: settings.publish,
+                },
+            },
+            session: watch::channel(None).0,
+            refused: Arc::default(),
+            failed: Arc::default(),
+            tend_at: None,
+            look_at: service.clock().boot(),
+            is_restored: false,
+        }
+    }
+
+    /// Opens the counter. Requests are answered as long as the future is polled.
+    pub(super) fn serving(&self, service: &Service) -> impl Future<Output = ()> + use<E> {
+        let counter = Counter {
+            claimant: self.claimant.clone(),
+            session: self.session.subscribe(),
+            refused: Arc::clone(&self.refused),
+            failed: Arc::clone(&self.failed),
+        };
+        counter.serve(service.fleet().open_claims())
+    }
+
+    /// Sets the session in which numbers are claimed. `None` while none can be.
+    pub(super) fn set_session(&self, session: Option<&str>) {
+        self.session.send_if_modified(|known| {
+            let has_changed = known.as_deref() != session;
+            *known = session.map(str::to_owned);
+            has_changed
+        });
+    }
+
+    /// Has the claims tended at this time, or before.
+    pub(super) fn tend_at(&mut self, at: BootTime) {
+        let due = self.tend_at.get_or_insert(at);
+        *due = at.min(*due);
+    }
+
+    /// Notes that the engine has lost changes.
+    pub(super) const fn note_restored(&mut self) {
+        self.is_restored = true;
+    }
+
+    /// Notes an event of a lease, or that events were missed: a claim may be to be withdrawn.
+    pub(super) fn hear(&mut self, lease: Option<LeaseId>) {
+        let ground = &self.claimant.ground;
+        let claims = ground.service.fleet().claims();
+        let concerns = lease.is_none_or(|id| claims.of_lease(id).is_some());
+        if concerns && !claims.is_empty() {
+            self.tend_at(ground.now().after(GATHER));
+        }
+    }
+
+    /// Waits for a reason to tend.
+    pub(super) async fn changed(&self) -> Change {
+        let book = self.claimant.ground.service.fleet().claims();
+        tokio::select! {
+            () = book.changed() => Change::LetGo,
+            () = self.refused.notified() => Change::Refused,
+            () = self.failed.notified() => Change::Failed,
+        }
+    }
+
+    /// Notes that a claim is in no hand any more, or was refused or failed.
+    pub(super) fn note(&mut self, change: Change) {
+        let now = self.claimant.ground.now();
+        match change {
+            // Mostly its lease lives, and nothing is to be done.
+            Change::LetGo | Change::Failed => self.tend_at(now.after(SOON)),
+            Change::Refused => {
+                self.look_at = now;
+                self.tend_at(now);
+            }
+        }
+    }
+}

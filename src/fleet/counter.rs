@@ -1,0 +1,175 @@
+//! The counter for claims. Requests come here from all threads of the service; each is on record before
+//! its commit is sent, and those that wait share one write.
+
+use std::sync::Arc;
+
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::task::JoinSet;
+use tracing::Instrument;
+
+use super::claim::{ClaimError, Claimant, Intent};
+use super::engine::Engine;
+use super::ground::Ground;
+use super::host_ground::HostGround;
+use super::view;
+use crate::domain::claim::{Claim, ClaimStage, Number};
+use crate::domain::fleet::Publish;
+use crate::engine::claims::{ClaimBook, ClaimTicket};
+use crate::engine::fleet::{ClaimFailure, ClaimRequest, WantedNumber};
+use crate::store::StoreError;
+
+/// Maximum number of requests that share one write of the record.
+const MOST_AT_ONCE: usize = 64;
+
+/// The counter, which answers beside the session loop.
+pub(super) struct Counter<E> {
+    pub(super) claimant: Claimant<E, HostGround>,
+    /// Session in which numbers are claimed. `None` while none can be.
+    pub(super) session: watch::Receiver<Option<String>>,
+    /// Told by a refused claim: this host looks at its own.
+    pub(super) refused: Arc<Notify>,
+    /// Told by a claim without an answer: the session loop finds out whether the engine is away.
+    pub(super) failed: Arc<Notify>,
+}
+
+/// A request whose claims are in the book.
+struct Entered {
+    request: ClaimRequest,
+    intents: Vec<Intent>,
+}
+
+impl<E: Engine> Counter<E> {
+    /// Answers requests until the desk is dropped.
+    pub(super) async fn serve(self, mut requests: mpsc::Receiver<ClaimRequest>) {
+        let counter = Arc::new(self);
+        let mut tasks = JoinSet::new();
+        let mut waiting = Vec::with_capacity(MOST_AT_ONCE);
+        while requests.recv_many(&mut waiting, MOST_AT_ONCE).await > 0 {
+            while tasks.try_join_next().is_some() {}
+            let session = counter.session.borrow().clone();
+            let Some(session) = session else {
+                let why = "this host has no session there at this moment";
+                for request in waiting.drain(..) {
+                    answer(request, Err(ClaimFailure::Away(why.to_owned())));
+                }
+                continue;
+            };
+            let entered = counter.enter(waiting.drain(..), &session);
+            match counter.record(&entered).await {
+                Ok(()) => {
+                    for entered in entered {
+                        let (counter, session) = (Arc::clone(&counter), session.clone());
+                        let span = entered.request.span.clone();
+                        let claiming = async move { counter.claim(&session, entered).await };
+                        tasks.spawn(claiming.instrument(span));
+                    }
+                }
+                Err(error) => counter.refuse_all(entered, &error),
+            }
+        }
+    }
+
+    /// Enters requests in the book. One for a number that is there already is refused.
+    fn enter(&self, requests: impl Iterator<Item = ClaimRequest>, session: &str) -> Vec<Entered> {
+        let mut all = Vec::new();
+        for request in requests {
+            let wanted = request.numbers.iter();
+            let intents: Vec<Intent> = wanted.map(|one| self.intent(one, session)).collect();
+            let (book, now) = (self.book(), self.claimant.ground.now());
+            match book.enter(&claims(&intents), now) {
+                Ok(()) => all.push(Entered { request, intents }),
+                Err(number) => {
+                    let own = self.claimant.host.to_string();
+                    answer(request, Err(ClaimFailure::Taken(vec![(number, own)])));
+                }
+            }
+        }
+        all
+    }
+
+    fn intent(&self, wanted: &WantedNumber, session: &str) -> Intent {
+        let ground = &self.claimant.ground;
+        let name = wanted.name.as_ref();
+        let name = name.filter(|_| ground.publish != Publish::Nothing);
+        Intent {
+            claim: Claim {
+                number: wanted.number,
+                lease: wanted.lease,
+                nonce: ground.service.fleet_id(),
+                session: session.to_owned(),
+                stage: ClaimStage::Asked,
+                revision: 0,
+                token: 0,
+                is_doubtful: true,
+            },
+            pool: wanted.pool.to_string(),
+            name: name.map(ToString::to_string),
+        }
+    }
+
+    async fn record(&self, entered: &[Entered]) -> Result<(), StoreError> {
+        let intents = entered.iter().flat_map(|entered| &entered.intents);
+        let claims: Vec<Claim> = intents.map(|intent| intent.claim.clone()).collect();
+        if claims.is_empty() {
+            return Ok(());
+        }
+        let store = self.claimant.ground.service.store();
+        store.put_claims(&claims, true).await
+    }
+
+    fn refuse_all(&self, entered: Vec<Entered>, error: &StoreError) {
+        for Entered { request, intents } in entered {
+            self.book().remove(&claims(&intents));
+            answer(request, Err(ClaimFailure::Unrecorded(error.clone())));
+        }
+    }
+
+    async fn claim(&self, session: &str, entered: Entered) {
+        let Entered { request, intents } = entered;
+        let done = self.claimant.claim(session, &intents, request.until).await;
+        let done = match done {
+            Ok(held) => Ok(self.tickets(&held)),
+            Err(ClaimError::Taken(taken)) => {
+                self.note_taken(&taken).await;
+                Err(ClaimFailure::Taken(taken))
+            }
+            Err(ClaimError::Away(why)) => {
+                self.failed.notify_one();
+                Err(ClaimFailure::Away(why))
+            }
+        };
+        answer(request, done);
+    }
+
+    fn tickets(&self, held: &[Claim]) -> Vec<ClaimTicket> {
+        let clock = self.claimant.ground.service.clock();
+        let ticket = |claim| ClaimTicket::of(claim, Arc::clone(self.book()), clock.clone());
+        held.iter().map(ticket).collect()
+    }
+
+    /// Reads which numbers are claimed, so that the next search leaves them out, and has this host look at
+    /// its own claims.
+    async fn note_taken(&self, taken: &[(Number, String)]) {
+        self.refused.notify_one();
+        let Claimant { engine, keys, .. } = &self.claimant;
+        let now = self.claimant.ground.now();
+        match view::claimed(engine, keys).await {
+            Ok(others) => self.book().note_others(others, true, now),
+            // What is known is enough to go on with.
+            Err(_) => self.book().note_others(taken.to_vec(), false, now),
+        }
+    }
+
+    fn book(&self) -> &Arc<ClaimBook> {
+        self.claimant.ground.service.fleet().claims()
+    }
+}
+
+fn claims(intents: &[Intent]) -> Vec<Claim> {
+    intents.iter().map(|intent| intent.claim.clone()).collect()
+}
+
+fn answer(request: ClaimRequest, done: Result<Vec<ClaimTicket>, ClaimFailure>) {
+    // A request that has gone drops its tickets, and so its claims.
+    drop(request.reply.send(done));
+}

@@ -1,0 +1,56 @@
+//! The ground of claims: what their rules need of this host. The service has it, and so have the hosts of
+//! the tests, which can stop at every step.
+
+use std::future::Future;
+use std::time::Duration;
+
+use super::claim::Intent;
+use super::engine::Answer;
+use crate::domain::claim::Claim;
+use crate::domain::lease::BootTime;
+
+/// A claim with the state of its lease.
+#[derive(Debug, Clone)]
+pub struct Tended {
+    pub intent: Intent,
+    /// Whether a request has it in hand.
+    pub is_in_hand: bool,
+    /// Whether its lease lives.
+    pub is_living: bool,
+    /// Time at which no request had it in hand any more.
+    pub since: BootTime,
+}
+
+impl Tended {
+    /// The claim alone.
+    pub fn claim(&self) -> Claim {
+        self.intent.claim.clone()
+    }
+}
+
+/// Record, book, leases and clock of one host. Clones are the same host.
+pub trait Ground: Clone + Send + Sync + 'static {
+    /// Time on this host's clock.
+    fn now(&self) -> BootTime;
+
+    /// Waits a moment before the next try.
+    fn pause(&self) -> impl Future<Output = ()> + Send;
+
+    /// Returns every claim in the book.
+    fn tended(&self) -> Vec<Tended>;
+
+    /// Writes the present form of claims. What the record does not take is found out anew after a start.
+    fn note(&self, claims: &[Claim]) -> impl Future<Output = ()> + Send;
+
+    /// Removes claims that the engine does not have, from book and record.
+    fn forget(&self, claims: &[Claim]) -> impl Future<Output = ()> + Send;
+
+    /// Lets go of claims that no request has in hand any more.
+    fn let_go(&self, claims: &[Claim]);
+
+    /// Measures a commit by the word of its outcome.
+    fn committed(&self, _outcome: &'static str, _took: Duration) {}
+
+    /// Notes that a claim is lost: its lease is told, and shut. `by` is the host that has the number.
+    fn lose(&self, claim: &Claim, by: Option<&str>) -> impl Future<Output = Answer<()>> + Send;
+}

@@ -1,0 +1,122 @@
+//! The ground of claims in a service: its record, its leases and its clock.
+
+use std::time::Duration;
+
+use super::claim::Intent;
+use super::engine::{Answer, EngineError};
+use super::ground::{Ground, Tended};
+use crate::domain::claim::{Claim, ClaimStage, LeaseClaim};
+use crate::domain::fleet::Publish;
+use crate::domain::lease::{BootTime, Lease};
+use crate::engine::claims::Entered;
+use crate::engine::refusal::Refusal;
+use crate::engine::service::Service;
+
+/// Pause before the next try to claim: an election takes about a second.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// A service as the ground of its claims.
+#[derive(Debug, Clone)]
+pub struct HostGround {
+    pub service: Service,
+    pub publish: Publish,
+}
+
+impl HostGround {
+    fn tended_one(&self, entered: Entered) -> Tended {
+        let lease = self.service.lease(entered.claim.lease);
+        Tended {
+            is_in_hand: entered.is_in_hand,
+            is_living: lease.is_some(),
+            since: entered.since,
+            intent: Intent {
+                claim: entered.claim,
+                pool: lease
+                    .as_ref()
+                    .map_or_else(String::new, |lease| lease.pool.to_string()),
+                name: lease.as_ref().and_then(|lease| self.told_name(lease)),
+            },
+        }
+    }
+
+    fn told_name(&self, lease: &Lease) -> Option<String> {
+        let name = lease
+            .name
+            .as_ref()
+            .filter(|_| self.publish != Publish::Nothing);
+        name.map(ToString::to_string)
+    }
+
+    async fn record(&self, claims: &[Claim]) {
+        if let Err(error) = self.service.store().put_claims(claims, false).await {
+            tracing::warn!(%error, "could not record claims on numbers of the fleet; the next start finds them out");
+        }
+    }
+}
+
+impl Ground for HostGround {
+    fn now(&self) -> BootTime {
+        self.service.clock().boot()
+    }
+
+    async fn pause(&self) {
+        tokio::time::sleep(PAUSE).await;
+    }
+
+    fn tended(&self) -> Vec<Tended> {
+        let entered = self.service.fleet().claims().all();
+        entered
+            .into_iter()
+            .map(|one| self.tended_one(one))
+            .collect()
+    }
+
+    async fn note(&self, claims: &[Claim]) {
+        self.service.fleet().claims().note(claims);
+        for claim in claims {
+            let known = LeaseClaim {
+                token: claim.token,
+                is_lost: claim.stage == ClaimStage::Lost,
+            };
+            self.service.note_claim(claim.lease, known);
+        }
+        self.record(claims).await;
+    }
+
+    async fn forget(&self, claims: &[Claim]) {
+        if claims.is_empty() {
+            return;
+        }
+        let nonces: Vec<String> = claims.iter().map(|claim| claim.nonce.clone()).collect();
+        if let Err(error) = self.service.store().remove_claims(&nonces).await {
+            tracing::warn!(%error, "could not forget withdrawn claims; they are withdrawn again at the next start");
+        }
+        self.service.fleet().claims().remove(claims);
+    }
+
+    fn let_go(&self, claims: &[Claim]) {
+        self.service.fleet().claims().let_all_go(claims, self.now());
+    }
+
+    fn committed(&self, outcome: &'static str, took: Duration) {
+        self.service.journal().fleet_committed(outcome, took);
+    }
+
+    async fn lose(&self, claim: &Claim, by: Option<&str>) -> Answer<()> {
+        match self.service.lose_claim(claim.lease, by).await {
+            // One that has ended meanwhile is withdrawn next.
+            Ok(()) | Err(Refusal::NotFound) => {}
+            Err(error) => {
+                return Err(EngineError::Fault(format!(
+                    "the loss of a claim cannot be recorded: {error}"
+                )));
+            }
+        }
+        let lost = Claim {
+            stage: ClaimStage::Lost,
+            ..claim.clone()
+        };
+        self.note(&[lost]).await;
+        Ok(())
+    }
+}

@@ -1,0 +1,218 @@
+//! The session loop in a service: on an engine in memory, and, for its speed, on a real one.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+
+use super::connect::connect;
+use super::engine::{Compare, Engine, Step};
+use super::member::run_with;
+use super::memory::Memory;
+use crate::config::{self, Sources};
+use crate::domain::fleet::FleetState;
+use crate::domain::lease::State;
+use crate::domain::request::Request;
+use crate::engine::service::{Caller, Mode, Service};
+use crate::host::clock::Clock;
+use crate::host::process;
+use crate::store::{Store, StoreOptions};
+use crate::telemetry::Stopwatch;
+
+const ME: Caller = Caller::user(0);
+
+/// Number of claims of one measurement, and of clients that make them.
+const CLAIMS: usize = 400;
+const CLIENTS: usize = 8;
+
+struct Place {
+    service: Service,
+    _folder: TempDir,
+}
+
+async fn place(engine: &str, ranges: &str) -> Place {
+    let folder = TempDir::new().unwrap();
+    let settings = [
+        ("FLEET__ENGINE", engine),
+        ("FLEET__HOST", "one"),
+        ("FLEET__SESSION", "2s"),
+        ("FLEET__PREFIX", &format!("/test-{}/", std::process::id())),
+        ("POOLS__EDGE__RANGES", ranges),
+        ("POOLS__EDGE__INTERFACES", "127.0.0.1"),
+        ("POOLS__EDGE__FLEET", "unique"),
+        ("POOLS__EDGE__RECLAIM", "manual"),
+    ];
+    let environment = settings.map(|(key, value)| (format!("PORTBOOK_{key}"), value.to_owned()));
+    let sources = Sources {
+        home: Some(folder.path().to_owned()),
+        environment: environment.to_vec(),
+        ..Sources::default()
+    };
+    let settings = Arc::new(config::load(&sources).unwrap().settings);
+    let options = StoreOptions {
+        boot_id: process::boot_id().unwrap(),
+        machine_id: None,
+        batch_max: 16,
+        checkpoint_interval: None,
+    };
+    let file = folder.path().join("portbook.db");
+    let (store, _) = Store::open(&file, options).await.unwrap();
+    let rng = fastrand::Rng::with_seed(1);
+    let service = Service::new(Mode::Serving, settings, store, Clock::system(), rng);
+    Place {
+        service,
+        _folder: folder,
+    }
+}
+
+impl Place {
+    fn join<E: Engine>(&self, engine: E) -> JoinHandle<()> {
+        let service = self.service.clone();
+        tokio::spawn(async move {
+            let settings = service.settings();
+            run_with(&service, &settings.fleet, engine).await.unwrap();
+        })
+    }
+
+    async fn reaches(&self, state: FleetState) {
+        self.eventually(|| self.service.fleet().status().state == state)
+            .await;
+    }
+
+    async fn eventually(&self, holds: impl Fn() -> bool) {
+        for _ in 0..600 {
+            if holds() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!(
+            "not within half a minute: {:?}",
+            self.service.fleet().status()
+        );
+    }
+}
+
+fn request() -> Request {
+    Request {
+        pool: Some("edge".into()),
+        ..Request::default()
+    }
+}
+
+#[tokio::test]
+async fn restored_engine_quarantines_the_host_and_gets_its_claims_again() {
+    let place = place("http://127.0.0.1:1", "9420-9429").await;
+    let engine = Memory::new(Clock::system());
+    let running = place.join(engine.clone());
+    place.reaches(FleetState::Joined).await;
+    let copy = engine.copy();
+    let granted = place.service.allocate(&ME, &request()).await.unwrap();
+    let lease = Arc::clone(&granted.leases[0]);
+    assert!(lease.claim.is_some_and(|claim| claim.token > 0));
+    let claims = || {
+        let entries = engine.entries().into_keys();
+        entries.filter(|key| key.contains("/claim/")).count()
+    };
+    assert_eq!(claims(), 1);
+    // The loop has to know the higher revision.
+    let renewed = place.service.fleet().status().renewed_boot_ms;
+    place
+        .eventually(|| place.service.fleet().status().renewed_boot_ms > renewed)
+        .await;
+    engine.restore(copy);
+    assert_eq!(claims(), 0);
+    place.eventually(|| claims() == 1).await;
+    place.reaches(FleetState::Joined).await;
+    let events = place.service.journal().since(0).missed;
+    let quarantined = events
+        .iter()
+        .any(|event| event.detail.starts_with("quarantined"));
+    assert!(quarantined, "{events:?}");
+    let lease = place.service.lease(lease.id).unwrap();
+    assert_ne!(lease.state, State::Lost);
+    running.abort();
+}
+
+#[tokio::test]
+async fn claims_of_refused_requests_are_withdrawn() {
+    let place = place("http://127.0.0.1:1", "9430-9431").await;
+    let engine = Memory::new(Clock::system());
+    let running = place.join(engine.clone());
+    place.reaches(FleetState::Joined).await;
+    let granted = place.service.allocate(&ME, &request()).await.unwrap();
+    let id = granted.leases[0].id;
+    engine.set_away(true);
+    assert!(place.service.allocate(&ME, &request()).await.is_err());
+    place.service.release(&ME, id).await.unwrap();
+    place.reaches(FleetState::Alone).await;
+    let refused = place.service.allocate(&ME, &request()).await.unwrap_err();
+    assert_eq!(refused.code(), "fleet_away");
+    engine.set_away(false);
+    let claims = place.service.fleet().claims();
+    place.eventually(|| claims.is_empty()).await;
+    let is_claim = |key: &String| key.contains("/claim/");
+    assert!(!engine.entries().keys().any(is_claim));
+    running.abort();
+}
+
+#[expect(clippy::cast_precision_loss, reason = "the counts are small")]
+fn rate(took: Duration) -> f64 {
+    CLAIMS as f64 / took.as_secs_f64()
+}
+
+/// Claims a second of this service with eight clients, beside as many clients that put keys and do nothing
+/// else. `ETCD=http://127.0.0.1:2379 cargo test --features fleet --lib claims_a_second -- --ignored --nocapture`
+#[tokio::test]
+#[ignore = "measures, and needs an etcd"]
+async fn claims_a_second_beside_bare_clients() {
+    let address = std::env::var("ETCD").unwrap();
+    let place = place(&address, "42000-43999").await;
+    let engine = connect(&place.service.settings().fleet).await.unwrap();
+    let running = place.join(engine.clone());
+    place.reaches(FleetState::Joined).await;
+    for round in 0..3 {
+        let begun = Stopwatch::start();
+        let bare = (0..CLIENTS).map(|client| bare(engine.clone(), round, client));
+        futures_util::future::join_all(bare).await;
+        let bare = begun.elapsed();
+        let begun = Stopwatch::start();
+        let own = (0..CLIENTS).map(|_| allocating(place.service.clone()));
+        futures_util::future::join_all(own).await;
+        let own = begun.elapsed();
+        println!(
+            "bare {:.0}/s, portbook {:.0}/s, ratio {:.2}",
+            rate(bare),
+            rate(own),
+            bare.as_secs_f64() / own.as_secs_f64()
+        );
+    }
+    for lease in place.service.leases() {
+        place.service.release(&ME, lease.id).await.unwrap();
+    }
+    let claims = place.service.fleet().claims();
+    place.eventually(|| claims.is_empty()).await;
+    running.abort();
+}
+
+async fn bare(engine: impl Engine, round: usize, client: usize) {
+    for index in 0..CLAIMS / CLIENTS {
+        let key = format!("/bare-{}/{round}/{client}/{index}", std::process::id());
+        let put = Step::Put {
+            key: key.clone(),
+            value: "v".repeat(200),
+            session: None,
+        };
+        engine
+            .commit(vec![Compare::absent(key)], vec![put])
+            .await
+            .unwrap();
+    }
+}
+
+async fn allocating(service: Service) {
+    for _ in 0..CLAIMS / CLIENTS {
+        service.allocate(&ME, &request()).await.unwrap();
+    }
+}

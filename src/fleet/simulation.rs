@@ -1,0 +1,324 @@
+//! Hosts of a fleet that can stop at every step: a disk, a book, a clock a host, and an oracle that knows
+//! all of them.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use super::claim::{Claimant, Intent};
+use super::engine::{Answer, Renewed};
+use super::ground::{Ground, Tended};
+use super::key::Keys;
+use super::session::{Identity, JoinError, Session};
+use super::shaky::{Shaky, lock, pause, poll_once};
+use crate::domain::claim::{Claim, ClaimStage, Number};
+use crate::domain::lease::{BootTime, LeaseId};
+use crate::engine::claims::{ClaimBook, ClaimTicket};
+use crate::host::clock::Clock;
+use crate::store::FleetRecord;
+
+/// Length of a session.
+const TTL: Duration = Duration::from_secs(30);
+
+/// Limit on a claim, on the host's clock.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+pub const PREFIX: &str = "/f/";
+
+/// All that outlives a crash of a host.
+#[derive(Default)]
+pub struct Disk {
+    pub claims: BTreeMap<String, Claim>,
+    pub leases: BTreeMap<LeaseId, Number>,
+    pub record: Option<FleetRecord>,
+}
+
+/// Hosts that were told that they have a number. A claim counts from the record of its lease to its end.
+#[derive(Default)]
+pub struct Oracle {
+    pub holders: BTreeMap<Number, usize>,
+    pub granted: usize,
+    pub lost: Vec<(usize, Number, Option<String>)>,
+}
+
+impl Oracle {
+    fn lose(&mut self, host: usize, number: Number, by: Option<String>) {
+        if self.holders.get(&number) == Some(&host) {
+            self.holders.remove(&number);
+        }
+        self.lost.push((host, number, by));
+    }
+
+    fn grant(&mut self, host: usize, number: Number) {
+        self.granted += 1;
+        let before = self.holders.insert(number, host);
+        assert_eq!(before, None, "{number} is granted to host {host} as well");
+    }
+}
+
+/// What a host has in memory and on its disk.
+#[derive(Clone)]
+pub struct SimGround {
+    pub index: usize,
+    pub clock: Clock,
+    pub book: Arc<ClaimBook>,
+    pub disk: Arc<Mutex<Disk>>,
+    pub oracle: Arc<Mutex<Oracle>>,
+}
+
+impl Ground for SimGround {
+    fn now(&self) -> BootTime {
+        self.clock.boot()
+    }
+
+    async fn pause(&self) {
+        pause().await;
+    }
+
+    fn tended(&self) -> Vec<Tended> {
+        let disk = lock(&self.disk);
+        let tended = self.book.all().into_iter().map(|entered| Tended {
+            is_in_hand: entered.is_in_hand,
+            is_living: disk.leases.contains_key(&entered.claim.lease),
+            since: entered.since,
+            intent: Intent {
+                claim: entered.claim,
+                pool: "edge".into(),
+                name: None,
+            },
+        });
+        tended.collect()
+    }
+
+    async fn note(&self, claims: &[Claim]) {
+        self.book.note(claims);
+        pause().await;
+        let mut disk = lock(&self.disk);
+        for claim in claims {
+            if let Some(known) = disk.claims.get_mut(&claim.nonce) {
+                *known = claim.clone();
+            }
+        }
+    }
+
+    async fn forget(&self, claims: &[Claim]) {
+        pause().await;
+        for claim in claims {
+            lock(&self.disk).claims.remove(&claim.nonce);
+        }
+        self.book.remove(claims);
+    }
+
+    fn let_go(&self, claims: &[Claim]) {
+        self.book.let_all_go(claims, self.now());
+    }
+
+    async fn lose(&self, claim: &Claim, by: Option<&str>) -> Answer<()> {
+        let by = by.map(str::to_owned);
+        lock(&self.oracle).lose(self.index, claim.number, by);
+        let lost = Claim {
+            stage: ClaimStage::Lost,
+            ..claim.clone()
+        };
+        self.note(&[lost]).await;
+        Ok(())
+    }
+}
+
+/// Something that a host is doing.
+pub type Doing = Pin<Box<dyn Future<Output = ()>>>;
+
+/// One host.
+pub struct SimHost {
+    pub ground: SimGround,
+    pub engine: Shaky,
+    pub boot: u32,
+    pub is_paused: bool,
+    pub is_down: bool,
+    /// Requests and tendings under way.
+    pub doing: Vec<Doing>,
+    /// Whether a tending is under way.
+    pub is_keeping: Arc<Mutex<bool>>,
+    /// Open session.
+    pub session: Arc<Mutex<Option<String>>>,
+    pub ids: Arc<Mutex<u128>>,
+    /// Speed of its clock.
+    pub rate: f64,
+}
+
+impl SimHost {
+    pub fn claimant(&self) -> Claimant<Shaky, SimGround> {
+        Claimant {
+            engine: self.engine.clone(),
+            keys: Keys::new(PREFIX),
+            host: format!("h{}", self.ground.index).parse().unwrap(),
+            ground: self.ground.clone(),
+        }
+    }
+
+    fn id(ids: &Mutex<u128>) -> u128 {
+        let mut ids = lock(ids);
+        *ids += 1;
+        *ids
+    }
+
+    /// Everything in memory is gone.
+    pub fn crash(&mut self) {
+        self.doing.clear();
+        self.is_down = true;
+    }
+
+    /// Does all that it is doing, one thing after the other.
+    pub fn finish(&mut self) {
+        while let Some(mut doing) = self.doing.pop() {
+            while poll_once(&mut doing).is_none() {}
+        }
+    }
+
+    /// Starts from the disk, perhaps after a reboot.
+    pub fn start(&mut self, is_reboot: bool) {
+        self.is_down = false;
+        self.boot += u32::from(is_reboot);
+        let claims = lock(&self.ground.disk).claims.values().cloned().collect();
+        self.ground.book = Arc::new(ClaimBook::default());
+        self.ground.book.restore(claims, self.ground.now());
+        self.session = Arc::default();
+        self.is_keeping = Arc::default();
+    }
+
+    /// Asks for numbers, as a request does that has held them.
+    pub fn ask(&mut self, numbers: Vec<Number>) {
+        let Some(session) = lock(&self.session).clone() else {
+            return;
+        };
+        let intents = numbers.into_iter().map(|number| Intent {
+            claim: Claim {
+                number,
+                lease: LeaseId(Uuid::from_u128(Self::id(&self.ids))),
+                nonce: format!("n{}", Self::id(&self.ids)),
+                session: session.clone(),
+                stage: ClaimStage::Asked,
+                revision: 0,
+                token: 0,
+                is_doubtful: true,
+            },
+            pool: "edge".into(),
+            name: None,
+        });
+        let intents: Vec<Intent> = intents.collect();
+        let (ground, claimant) = (self.ground.clone(), self.claimant());
+        self.doing
+            .push(Box::pin(request(ground, claimant, session, intents)));
+    }
+
+    /// Ends a lease: from now on another host may have its number.
+    pub fn release(&mut self, index: usize) {
+        let mut disk = lock(&self.ground.disk);
+        let Some((lease, number)) = disk.leases.iter().nth(index).map(|(id, it)| (*id, *it)) else {
+            return;
+        };
+        disk.leases.remove(&lease);
+        let mut oracle = lock(&self.ground.oracle);
+        if oracle.holders.get(&number) == Some(&self.ground.index) {
+            oracle.holders.remove(&number);
+        }
+    }
+
+    /// Renews the session or joins, and tends the claims.
+    pub fn keep(&mut self) {
+        if std::mem::replace(&mut *lock(&self.is_keeping), true) {
+            return;
+        }
+        let identity = Identity {
+            host: self.claimant().host,
+            boot: format!("boot-{}", self.boot),
+            addresses: Vec::new(),
+        };
+        let record = lock(&self.ground.disk).record.clone();
+        let record = record.unwrap_or_else(|| FleetRecord {
+            instance: format!("i{}", self.ground.index),
+            session: None,
+            engine_session: None,
+            boot: identity.boot.clone(),
+            revision: 0,
+        });
+        let keys = Keys::new(PREFIX);
+        let session = Session::on_record(self.engine.clone(), keys, identity, TTL, record);
+        let id = format!("s{}", Self::id(&self.ids));
+        let claimant = self.claimant();
+        let open = Arc::clone(&self.session);
+        let is_keeping = Arc::clone(&self.is_keeping);
+        self.doing.push(Box::pin(async move {
+            // A failure is tried again by the next one.
+            drop(kept(claimant, session, &open, id).await);
+            *lock(&is_keeping) = false;
+        }));
+    }
+}
+
+/// One request: intents on record, claim, lease on record, answer.
+async fn request(
+    ground: SimGround,
+    claimant: Claimant<Shaky, SimGround>,
+    session: String,
+    intents: Vec<Intent>,
+) {
+    let claims: Vec<Claim> = intents.iter().map(|intent| intent.claim.clone()).collect();
+    if ground.book.enter(&claims, ground.now()).is_err() {
+        return;
+    }
+    pause().await;
+    for claim in claims {
+        lock(&ground.disk).claims.insert(claim.nonce.clone(), claim);
+    }
+    pause().await;
+    let until = ground.now().after(PATIENCE);
+    let Ok(held) = claimant.claim(&session, &intents, until).await else {
+        return;
+    };
+    let ticket =
+        |claim: &Claim| ClaimTicket::of(claim, Arc::clone(&ground.book), ground.clock.clone());
+    let tickets: Vec<ClaimTicket> = held.iter().map(ticket).collect();
+    pause().await;
+    for claim in &held {
+        lock(&ground.oracle).grant(ground.index, claim.number);
+        lock(&ground.disk).leases.insert(claim.lease, claim.number);
+    }
+    pause().await;
+    drop(tickets);
+}
+
+async fn kept(
+    claimant: Claimant<Shaky, SimGround>,
+    mut session: Session<Shaky>,
+    open: &Mutex<Option<String>>,
+    id: String,
+) -> Result<(), JoinError> {
+    let record = |session: &Session<Shaky>| {
+        lock(&claimant.ground.disk).record = Some(session.record().clone());
+    };
+    let is_open = lock(open).is_some();
+    if is_open && session.renew().await? == Renewed::Gone {
+        *lock(open) = None;
+        session.forget();
+        record(&session);
+    }
+    if lock(open).is_none() {
+        if !session.resume(1).await? {
+            session.open(id).await?;
+            record(&session);
+            session.enter(1).await?;
+        }
+        record(&session);
+        *lock(open) = session.id().map(str::to_owned);
+    }
+    if let Some(session) = session.id() {
+        claimant.tend(session, false).await?;
+        assert!(!claimant.look(session).await?, "nothing is missing");
+    }
+    Ok(())
+}

@@ -1,0 +1,119 @@
+//! Tending by the session loop: when claims are looked at, and what follows.
+
+use std::time::Duration;
+
+use super::claim::DOUBT;
+use super::engine::{Answer, Engine, Step};
+use super::ground::{Ground, Tended};
+use super::member::Member;
+use crate::domain::fleet::FleetState;
+use crate::domain::lease::BootTime;
+use crate::engine::fleet::FleetSilence;
+
+/// Interval of looks at the own claims.
+const LOOK: Duration = Duration::from_mins(5);
+
+/// Time for which no host claims a number after the engine has lost changes. Each host notices within a
+/// third of its session, and claims again what it had.
+const HOLD: Duration = Duration::from_mins(2);
+
+impl<E: Engine> Member<E> {
+    /// Time of the next tending or look. `None` while there is nothing to tend, or it would be in vain.
+    pub(super) fn claims_due(&self) -> Option<BootTime> {
+        if !self.may_commit() {
+            return None;
+        }
+        if let Some(at) = self.claims.tend_at {
+            return Some(at.min(self.claims.look_at));
+        }
+        let has_claims = !self.service.fleet().claims().is_empty();
+        has_claims.then_some(self.claims.look_at)
+    }
+
+    /// Brings the engine to what the leases say, and looks at it from time to time.
+    pub(super) async fn tend(&mut self) {
+        let Some(session) = self.session.id().map(str::to_owned) else {
+            return;
+        };
+        let now = self.now();
+        let is_look_due = self.claims.look_at <= now;
+        self.claims.tend_at = None;
+        match self.tend_now(&session, is_look_due).await {
+            Ok(()) => {
+                if is_look_due {
+                    self.claims.look_at = now.after(LOOK);
+                }
+                self.tend_doubtful(now);
+            }
+            Err(error) => {
+                tracing::warn!(%error, "could not settle claims with the fleet; that is tried again after the next renewal");
+                self.renew_at = now;
+                // A renewal that succeeds does not mean that a commit does.
+                self.claims.tend_at = Some(now.after(self.settings.session / 3));
+                self.claims.look_at = self
+                    .claims
+                    .look_at
+                    .max(now.after(self.settings.session / 3));
+            }
+        }
+    }
+
+    async fn tend_now(&mut self, session: &str, is_look_due: bool) -> Answer<()> {
+        if self.claims.is_restored {
+            self.hold().await?;
+        }
+        let is_restored = self.claims.is_restored;
+        self.claims.claimant.tend(session, is_restored).await?;
+        self.claims.is_restored = false;
+        if is_look_due && self.claims.claimant.look(session).await? {
+            tracing::error!(
+                "claims of this host are missing in the fleet without its doing; no host claims new numbers for two minutes, and this one claims again what it had"
+            );
+            self.be(
+                FleetState::Quarantined,
+                "claims are missing in the engine; this host writes its own entries again",
+            );
+            self.publish_at = Some(self.now());
+            self.claims.is_restored = true;
+            self.hold().await?;
+            self.claims.claimant.tend(session, true).await?;
+            self.claims.is_restored = false;
+        }
+        Ok(())
+    }
+
+    /// Keeps all hosts from new claims for a while, so that those that had a number get it again.
+    async fn hold(&self) -> Answer<()> {
+        if self.service.fleet().claims().is_empty() {
+            return Ok(());
+        }
+        let session = self.engine.session(HOLD).await?;
+        let put = Step::Put {
+            key: self.keys.hold(),
+            value: format!("{} claims again what it had", self.identity.host),
+            session: Some(session),
+        };
+        self.engine.commit(Vec::new(), vec![put]).await?;
+        Ok(())
+    }
+
+    /// Has claims without a lease looked at again, until none can be done late any more.
+    fn tend_doubtful(&mut self, now: BootTime) {
+        let tended = self.claims.claimant.ground.tended();
+        let is_left = |one: &Tended| !one.is_living && !one.is_in_hand;
+        if tended.iter().any(is_left) {
+            self.claims.tend_at(now.after(DOUBT / 4));
+        }
+    }
+
+    /// Refuses to leave while leases have unique numbers: others could claim what is in use here.
+    pub(super) fn check_may_leave(&self) -> Result<(), FleetSilence> {
+        let lives = |id| self.service.lease(id).is_some();
+        let counts = self.service.fleet().claims().counts(lives);
+        let claimed = counts.held + counts.asked + counts.releasing;
+        if claimed == 0 {
+            return Ok(());
+        }
+        Err(FleetSilence::Claimed(claimed))
+    }
+}

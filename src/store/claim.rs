@@ -1,0 +1,97 @@
+//! The table `fleet_claim`: numbers that this host has claimed in its fleet, or may have.
+
+use serde_json::{Value, json};
+use sqlx::sqlite::{SqliteConnection, SqliteRow};
+use sqlx::{FromRow, Row};
+
+use super::{Store, StoreError};
+use crate::domain::claim::{Claim, ClaimStage, Number};
+
+impl FromRow<'_, SqliteRow> for Claim {
+    fn from_row(row: &SqliteRow) -> sqlx::Result<Self> {
+        let stage: String = row.try_get("stage")?;
+        let stage: ClaimStage = stage
+            .parse()
+            .map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
+        let number = |column| row.try_get::<i64, _>(column).map(i64::cast_unsigned);
+        Ok(Self {
+            number: Number {
+                protocol: row.try_get("protocol")?,
+                port: row.try_get("port")?,
+            },
+            lease: row.try_get("lease")?,
+            nonce: row.try_get("nonce")?,
+            session: row.try_get("session")?,
+            stage,
+            revision: number("revision")?,
+            token: number("token")?,
+            is_doubtful: row.try_get("doubtful")?,
+        })
+    }
+}
+
+/// The columns of a claim. The lease is in hexadecimal digits, since JSON has no blobs.
+fn columns(claim: &Claim) -> Value {
+    json!([
+        claim.number.protocol.as_str(),
+        claim.number.port.get(),
+        claim.lease.0.simple().to_string(),
+        claim.nonce,
+        claim.session,
+        claim.stage.as_str(),
+        claim.revision.cast_signed(),
+        claim.token.cast_signed(),
+        u8::from(claim.is_doubtful),
+    ])
+}
+
+async fn all(connection: &mut SqliteConnection) -> Result<Vec<Claim>, StoreError> {
+    let rows = sqlx::query_as("select * from fleet_claim order by protocol, port");
+    Ok(rows.fetch_all(connection).await?)
+}
+
+async fn put(connection: &mut SqliteConnection, claims: String) -> Result<(), StoreError> {
+    sqlx::query(
+        "insert or replace into fleet_claim \
+         (protocol, port, lease, nonce, session, stage, revision, token, doubtful) \
+         select value ->> 0, value ->> 1, unhex(value ->> 2), value ->> 3, value ->> 4, \
+         value ->> 5, value ->> 6, value ->> 7, value ->> 8 from json_each(?1)",
+    )
+    .bind(claims)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+#[cfg(feature = "fleet")]
+async fn remove(connection: &mut SqliteConnection, nonces: String) -> Result<(), StoreError> {
+    sqlx::query("delete from fleet_claim where nonce in (select value from json_each(?1))")
+        .bind(nonces)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+impl Store {
+    /// Returns the claims on record.
+    pub async fn claims(&self) -> Result<Vec<Claim>, StoreError> {
+        self.ask(|connection| Box::pin(all(connection))).await
+    }
+
+    /// Puts claims on record, each in place of an earlier one on its number. `durable`: they are on the
+    /// disk when this returns. Nothing that is committed is waited for: no other row is concerned.
+    pub async fn put_claims(&self, claims: &[Claim], durable: bool) -> Result<(), StoreError> {
+        let claims: Vec<Value> = claims.iter().map(columns).collect();
+        let claims = Value::from(claims).to_string();
+        self.work(durable, |connection| Box::pin(put(connection, claims)))
+            .await
+    }
+
+    /// Forgets claims, which are named by their nonces.
+    #[cfg(feature = "fleet")]
+    pub async fn remove_claims(&self, nonces: &[String]) -> Result<(), StoreError> {
+        let nonces = json!(nonces).to_string();
+        self.work(false, |connection| Box::pin(remove(connection, nonces)))
+            .await
+    }
+}

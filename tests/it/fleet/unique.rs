@@ -1,0 +1,308 @@
+//! Unique numbers of hosts that share an etcd. Their addresses differ, so that the kernel would give both
+//! of them every number.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use super::etcd::Etcd;
+use super::{host, reaches, status};
+use crate::support::{Place, Server, ports, ranges, text};
+use crate::tools::{Running, eventually};
+
+/// Number of ports of the pool.
+const PORTS: usize = 6;
+
+const CLAIMS: &str = "/portbook/v1/claim/";
+
+/// A host with a unique pool on a loopback address of its own.
+fn edge(etcd: &Etcd, name: &str, address: &str, ports: &[u16]) -> Place {
+    let mut place = host(etcd, name);
+    place.set("PORTBOOK_POOLS__EDGE__RANGES", &ranges(ports));
+    place.set("PORTBOOK_POOLS__EDGE__INTERFACES", address);
+    place.set("PORTBOOK_POOLS__EDGE__STRATEGY", "ordered");
+    place.set("PORTBOOK_POOLS__EDGE__FLEET", "unique");
+    place.set("PORTBOOK_POOLS__EDGE__RECLAIM", "manual");
+    place
+}
+
+fn sorted_ports() -> Vec<u16> {
+    let mut ports = ports(PORTS);
+    ports.sort_unstable();
+    ports
+}
+
+fn pair(etcd: &Etcd, ports: &[u16]) -> (Place, Place) {
+    let one = edge(etcd, "one", "127.0.0.1", ports);
+    (one, edge(etcd, "two", "127.0.0.2", ports))
+}
+
+fn alloc(place: &Place, more: &[&str]) -> u16 {
+    let arguments = [&["alloc", "--pool", "edge"][..], more].concat();
+    place.ok(&arguments).trim().parse().unwrap()
+}
+
+fn lease(server: &Server, port: u16) -> Value {
+    let leases = server.living("edge");
+    let found = leases.into_iter().find(|lease| lease["port"] == port);
+    found.unwrap()
+}
+
+#[test]
+fn two_hosts_never_get_one_number() {
+    let Some(etcd) = Etcd::start("unique numbers of two hosts") else {
+        return;
+    };
+    let ports = sorted_ports();
+    let (one, two) = pair(&etcd, &ports);
+    let (first, second) = (one.serve(), two.serve());
+    reaches(&first, "joined");
+    reaches(&second, "joined");
+    let mut granted = BTreeSet::new();
+    for _ in 0..PORTS / 2 {
+        assert!(granted.insert(alloc(&one, &[])));
+        assert!(granted.insert(alloc(&two, &[])));
+    }
+    assert_eq!(granted, ports.iter().copied().collect());
+    let full = first.allocate(&json!({"pool": "edge"})).json();
+    assert_eq!(full["code"], "pool_exhausted", "{full}");
+    assert!(
+        full["detail"]
+            .as_str()
+            .unwrap()
+            .contains("claimed in the fleet"),
+        "{full}"
+    );
+    let attempts = second.get("/api/v1/attempts?outcome=claimed").json();
+    let attempts = attempts["attempts"].as_array().unwrap();
+    assert_eq!(
+        attempts[0]["occupant"]["command"], "host one",
+        "{attempts:?}"
+    );
+    let theirs = second.living("edge")[0]["port"]
+        .as_u64()
+        .unwrap()
+        .to_string();
+    let refused = one.run(&["alloc", "--pool", "edge", "--port", &theirs]);
+    assert!(text(&refused.stderr).contains("host two"), "{refused:?}");
+    let claims = one.json(&["fleet", "claims"]);
+    let rows = claims["claims"].as_array().unwrap();
+    assert_eq!(rows.len(), PORTS);
+    assert!(
+        rows.iter()
+            .all(|row| row["live"] == true && row["fence"] == "none"),
+        "{claims}"
+    );
+    let of_two = one.json(&["fleet", "claims", "--host", "two", &theirs]);
+    assert_eq!(of_two["claims"].as_array().unwrap().len(), 1, "{of_two}");
+    let metrics = first.get("/metrics").body;
+    assert!(
+        metrics.contains("portbook_fleet_claims{state=\"held\"} 3"),
+        "{metrics}"
+    );
+    assert!(metrics.contains("portbook_fleet_commit_duration_seconds_count{outcome=\"done\"}"));
+}
+
+#[test]
+fn many_requests_at_once_get_a_number_each() {
+    let Some(etcd) = Etcd::start("unique numbers at once") else {
+        return;
+    };
+    let ports = sorted_ports();
+    let (one, two) = pair(&etcd, &ports);
+    let (first, second) = (one.serve(), two.serve());
+    reaches(&first, "joined");
+    reaches(&second, "joined");
+    let mut asking = Vec::new();
+    for _ in 0..PORTS / 2 {
+        for place in [&one, &two] {
+            let mut command = place.command();
+            command.args(["alloc", "--pool", "edge"]);
+            asking.push(Running::piped(command));
+        }
+    }
+    let granted: BTreeSet<String> = asking.iter_mut().map(Running::line).collect();
+    assert_eq!(granted.len(), PORTS, "{granted:?}");
+    assert_eq!(etcd.keys(CLAIMS).len(), PORTS);
+}
+
+#[test]
+fn host_without_its_engine_claims_nothing_and_gives_back_later() {
+    let Some(mut etcd) = Etcd::start("unique numbers without an engine") else {
+        return;
+    };
+    let (one, _) = pair(&etcd, &sorted_ports());
+    let server = one.serve();
+    reaches(&server, "joined");
+    let port = alloc(&one, &["--name", "web"]);
+    let token = lease(&server, port)["fence_token"].clone();
+    assert!(token.as_u64().unwrap() > 0 && lease(&server, port)["fence"] == "none");
+    etcd.stop();
+    reaches(&server, "alone");
+    let refused = server.allocate(&json!({"pool": "edge"}));
+    assert_eq!(refused.status, 503);
+    let problem = refused.json();
+    assert_eq!(problem["code"], "fleet_away");
+    assert!(
+        problem["detail"].as_str().unwrap().contains("away since"),
+        "{problem}"
+    );
+    one.ok(&["alloc", "--name", "local"]);
+    assert_eq!(
+        alloc(&one, &["--name", "web"]),
+        port,
+        "a name has its number"
+    );
+    one.ok(&["release", "web"]);
+    let open = std::net::TcpListener::bind(("127.0.0.1", port));
+    assert!(open.is_ok(), "the port is free on the host at once");
+    drop(open);
+    assert_eq!(status(&server)["claims"]["releasing"], 1);
+    etcd.start_again();
+    eventually("the claim is withdrawn", || {
+        etcd.keys(CLAIMS).is_empty().then_some(())
+    });
+    reaches(&server, "joined");
+    assert_eq!(status(&server)["claims"]["releasing"], 0);
+    let again = alloc(&one, &["--port", &port.to_string()]);
+    assert!(lease(&server, again)["fence_token"].as_u64() > token.as_u64());
+}
+
+#[test]
+fn killed_service_keeps_its_claims() {
+    let Some(etcd) = Etcd::start("unique numbers across a crash") else {
+        return;
+    };
+    let (one, two) = pair(&etcd, &sorted_ports());
+    let (server, _second) = (one.serve(), two.serve());
+    reaches(&server, "joined");
+    let port = alloc(&one, &["--name", "web", "--ttl", "1h"]);
+    let token = lease(&server, port)["fence_token"].clone();
+    server.kill();
+    // Its session ends, and nothing else does.
+    eventually("the session has ended", || {
+        etcd.keys("/portbook/v1/session/one/")
+            .is_empty()
+            .then_some(())
+    });
+    assert_ne!(alloc(&two, &[]), port);
+    let again = one.serve();
+    reaches(&again, "joined");
+    assert_eq!(lease(&again, port)["fence_token"], token);
+    eventually("the claim is one of the new session", || {
+        let rows = two.json(&["fleet", "claims", "--host", "one"]);
+        (rows["claims"][0]["live"] == true).then_some(())
+    });
+    let next = one.serve_with(&["--takeover"]);
+    reaches(&next, "joined");
+    assert_eq!(lease(&next, port)["fence_token"], token);
+    one.ok(&["release", "web"]);
+    eventually("one claim is left", || {
+        (etcd.keys(CLAIMS).len() == 1).then_some(())
+    });
+}
+
+#[test]
+fn number_that_was_taken_is_lost_and_said_so() {
+    let Some(etcd) = Etcd::start("a number that was taken") else {
+        return;
+    };
+    let ports = sorted_ports();
+    let (one, two) = pair(&etcd, &ports);
+    let (first, second) = (one.serve(), two.serve());
+    reaches(&first, "joined");
+    reaches(&second, "joined");
+    let mine = alloc(&one, &["--name", "web"]);
+    let key = format!("{CLAIMS}tcp/{mine}");
+    assert!(etcd.ctl(&["del", &key]).status.success());
+    assert_eq!(alloc(&two, &["--port", &mine.to_string()]), mine);
+    let theirs = alloc(&two, &[]).to_string();
+    // A refused claim makes a host look at its own.
+    let refused = one.run(&["alloc", "--pool", "edge", "--port", &theirs]);
+    assert!(!refused.status.success());
+    let lost = eventually("the lease is lost", || {
+        Some(lease(&first, mine)).filter(|lease| lease["state"] == "lost")
+    });
+    assert_eq!(lost["fence_token"], Value::Null);
+    // The log is written once the port is shut.
+    eventually("the log tells who has it", || {
+        first.log().contains("taken by host two").then_some(())
+    });
+    let doctor = one.run(&["doctor"]);
+    let told = text(&doctor.stdout);
+    assert!(
+        told.contains("another host's now") && told.contains("fence: none"),
+        "{told}"
+    );
+    let moved = alloc(&one, &["--name", "web"]);
+    assert_ne!(moved, mine);
+    let leave = two.run(&["fleet", "leave"]);
+    assert!(
+        text(&leave.stderr).contains("unique in the fleet"),
+        "{leave:?}"
+    );
+}
+
+#[test]
+fn emptied_engine_gets_claims_again_before_any_new_one() {
+    let Some(mut etcd) = Etcd::start("unique numbers of an engine that lost its data") else {
+        return;
+    };
+    let (one, two) = pair(&etcd, &sorted_ports());
+    let server = one.serve();
+    reaches(&server, "joined");
+    alloc(&one, &["--name", "web"]);
+    let before = etcd.keys(CLAIMS);
+    etcd.stop();
+    etcd.wipe();
+    etcd.start_again();
+    eventually("the claim is there again", || {
+        (etcd.keys(CLAIMS) == before).then_some(())
+    });
+    assert_eq!(etcd.keys("/portbook/v1/hold").len(), 1);
+    let second = two.serve();
+    reaches(&second, "joined");
+    let held = second.allocate(&json!({"pool": "edge"}));
+    assert_eq!(held.status, 503, "{:?}", held.json());
+    assert!(held.json()["detail"].as_str().unwrap().contains("restored"));
+}
+
+#[test]
+fn program_is_told_its_fencing_token() {
+    let Some(etcd) = Etcd::start("a fencing token") else {
+        return;
+    };
+    let (one, _) = pair(&etcd, &sorted_ports());
+    let server = one.serve();
+    reaches(&server, "joined");
+    let told = one.ok(&[
+        "run",
+        "--pool",
+        "edge",
+        "--",
+        "sh",
+        "-c",
+        "echo $PORTBOOK_FENCE",
+    ]);
+    assert!(told.trim().parse::<u64>().unwrap() > 0, "{told}");
+    let local = one.ok(&["run", "--", "sh", "-c", "echo fence=$PORTBOOK_FENCE"]);
+    assert_eq!(local.trim(), "fence=");
+}
+
+#[test]
+fn settings_that_promise_too_much_are_refused() {
+    let mut place = Place::with_ports(2);
+    place.set("PORTBOOK_POOLS__EDGE__RANGES", "40000-40010");
+    place.set("PORTBOOK_POOLS__EDGE__FLEET", "unique");
+    let said = |place: &Place| {
+        let checked = place.run(&["config", "check"]);
+        assert!(!checked.status.success());
+        text(&checked.stdout) + &text(&checked.stderr)
+    };
+    assert!(said(&place).contains("fleet join"));
+    place.set("PORTBOOK_FLEET__ENGINE", "http://127.0.0.1:1");
+    assert!(said(&place).contains("reclaim = \"manual\""));
+    place.set("PORTBOOK_POOLS__EDGE__RECLAIM", "24h");
+    let times = said(&place);
+    assert!(times.contains("times need a fence"), "{times}");
+}
