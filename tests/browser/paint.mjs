@@ -1,19 +1,30 @@
 // When Chromium has painted something of each page: `node paint.mjs FOLDER URL PATH...`.
 //
-// FOLDER has playwright-core in node_modules. Each page is opened in a context of its own, so nothing
-// is cached; what is printed is the slowest of five, in milliseconds since the navigation began.
+// FOLDER has playwright-core in node_modules. URL is a console, or an address that logs in to one. Each page is opened
+// in a new tab with an empty cache; printed are the median and the slowest of eleven, in milliseconds since the
+// navigation began.
 import { createRequire } from "node:module";
 
 const [folder, url, ...paths] = process.argv.slice(2);
 const { chromium } = createRequire(`${folder}/package.json`)("playwright-core");
-const ROUNDS = 5;
+const ROUNDS = 11;
+const AIM = 400;
+
+// A new window starts processes of its own, which take the processor from the page; no event tells that they are done.
+const SETTLED = 700;
 
 const flags = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
 const browser = await chromium.launch({ executablePath: process.env.CHROMIUM || "/usr/bin/chromium", args: flags });
 
+const login = await browser.newContext();
+await (await login.newPage()).goto(url);
+const storageState = await login.storageState();
+await login.close();
+
 const paint = async (path) => {
-  const context = await browser.newContext();
+  const context = await browser.newContext({ storageState });
   const page = await context.newPage();
+  await page.waitForTimeout(SETTLED);
   await page.goto(new URL(path, url).href, { waitUntil: "domcontentloaded" });
   const first = await page.evaluate(() => new Promise((done) => {
     new PerformanceObserver((list, observer) => {
@@ -25,10 +36,12 @@ const paint = async (path) => {
   return first;
 };
 
-console.log("\nfirst paint, slowest of five (aim: under 1,000 ms)");
+console.log(`\nfirst paint, median and slowest of ${ROUNDS} (aim: a median of at most ${AIM} ms)`);
 for (const path of paths) {
-  let slowest = 0;
-  for (let round = 0; round < ROUNDS; round += 1) slowest = Math.max(slowest, await paint(path));
-  console.log(`${slowest.toFixed(0).padStart(8)}  ${path}${slowest < 1000 ? "" : "  MISSED"}`);
+  const times = [];
+  for (let round = 0; round < ROUNDS; round += 1) times.push(await paint(path));
+  times.sort((one, other) => one - other);
+  const [median, slowest] = [times[times.length >> 1], times.at(-1)].map((time) => Math.round(time));
+  console.log(`${String(median).padStart(8)} ${String(slowest).padStart(8)}  ${path}${median <= AIM ? "" : "  MISSED"}`);
 }
 await browser.close();
