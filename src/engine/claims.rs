@@ -312,7 +312,8 @@ impl Drop for ClaimTicket {
     }
 }
 
-#[cfg(all(test, feature = "fleet"))]
+#[cfg(test)]
+#[cfg(feature = "fleet")]
 mod tests {
     use super::*;
     use crate::domain::port::Port;
@@ -361,7 +362,7 @@ mod tests {
             nonce: "before".into(),
             ..claim(1)
         };
-        book.remove(&[earlier.clone()]);
+        book.remove(std::slice::from_ref(&earlier));
         book.note(&[earlier]);
         assert_eq!(book.all()[0].claim, claim(1));
         book.remove(&[claim(1)]);

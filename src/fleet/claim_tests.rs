@@ -44,7 +44,7 @@ fn simulation_grants_often_enough_to_mean_something() {
 /// Two hosts that have joined, without faults.
 fn pair() -> World {
     let mut world = World::new(3, 2);
-    *lock(&world.engine.is_shaky) = false;
+    *lock(&world.engine.has_faults) = false;
     keep_all(&mut world);
     world
 }

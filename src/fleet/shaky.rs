@@ -15,7 +15,7 @@ use crate::domain::lease::BootTime;
 use crate::host::clock::Clock;
 
 /// Time for which a commit may be late, on the engine's clock.
-const LATE: Duration = Duration::from_secs(60);
+const LATE: Duration = Duration::from_mins(1);
 
 pub fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
@@ -63,7 +63,7 @@ pub struct Shaky {
     pub rng: Arc<Mutex<fastrand::Rng>>,
     pub late: Arc<Mutex<VecDeque<Late>>>,
     /// Whether faults happen.
-    pub is_shaky: Arc<Mutex<bool>>,
+    pub has_faults: Arc<Mutex<bool>>,
 }
 
 enum Fate {
@@ -76,7 +76,7 @@ enum Fate {
 
 impl Shaky {
     fn fate(&self) -> Fate {
-        if !*lock(&self.is_shaky) {
+        if !*lock(&self.has_faults) {
             return Fate::Done;
         }
         match lock(&self.rng).u8(0..100) {

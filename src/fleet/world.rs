@@ -41,7 +41,7 @@ impl World {
             clock,
             rng: Arc::new(Mutex::new(fastrand::Rng::with_seed(seed))),
             late: Arc::new(Mutex::new(VecDeque::new())),
-            is_shaky: Arc::new(Mutex::new(true)),
+            has_faults: Arc::new(Mutex::new(true)),
         };
         let mut rng = fastrand::Rng::with_seed(seed ^ 1);
         let oracle = Arc::new(Mutex::new(Oracle::default()));
@@ -130,7 +130,7 @@ impl World {
         for _ in 0..50 {
             self.engine.deliver();
         }
-        *lock(&self.engine.is_shaky) = false;
+        *lock(&self.engine.has_faults) = false;
         for host in &mut self.hosts {
             host.is_paused = false;
             if host.is_down {

@@ -1,5 +1,6 @@
 //! The table `fleet_claim`: numbers that this host has claimed in its fleet, or may have.
 
+#[cfg(feature = "fleet")]
 use serde_json::{Value, json};
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use sqlx::{FromRow, Row};
@@ -31,6 +32,7 @@ impl FromRow<'_, SqliteRow> for Claim {
 }
 
 /// The columns of a claim. The lease is in hexadecimal digits, since JSON has no blobs.
+#[cfg(feature = "fleet")]
 fn columns(claim: &Claim) -> Value {
     json!([
         claim.number.protocol.as_str(),
@@ -50,6 +52,7 @@ async fn all(connection: &mut SqliteConnection) -> Result<Vec<Claim>, StoreError
     Ok(rows.fetch_all(connection).await?)
 }
 
+#[cfg(feature = "fleet")]
 async fn put(connection: &mut SqliteConnection, claims: String) -> Result<(), StoreError> {
     sqlx::query(
         "insert or replace into fleet_claim \
@@ -80,6 +83,7 @@ impl Store {
 
     /// Puts claims on record, each in place of an earlier one on its number. `durable`: they are on the
     /// disk when this returns. Nothing that is committed is waited for: no other row is concerned.
+    #[cfg(feature = "fleet")]
     pub async fn put_claims(&self, claims: &[Claim], durable: bool) -> Result<(), StoreError> {
         let claims: Vec<Value> = claims.iter().map(columns).collect();
         let claims = Value::from(claims).to_string();
