@@ -128,7 +128,15 @@ fn refusal(engine: &Engine, pool: &str, failure: ClaimFailure) -> Refusal {
             why,
             since: None,
         }),
-        ClaimFailure::Taken(_) => Refusal::NotFound,
+        ClaimFailure::Taken(taken) => match taken.into_iter().next() {
+            Some((number, host)) => Refusal::PortLeased {
+                port: number.port,
+                protocol: number.protocol,
+                holder: format!("host {host} of the fleet"),
+                whose: None,
+            },
+            None => Refusal::NotFound,
+        },
     }
 }
 
@@ -231,32 +239,19 @@ pub(super) async fn claim_again(
     if let Some(refusal) = absence(engine, &pool.name) {
         return Err(refusal);
     }
-    let number = Number {
-        protocol: lease.protocol,
-        port: lease.port,
-    };
     let wanted = WantedNumber {
-        number,
+        number: Number {
+            protocol: lease.protocol,
+            port: lease.port,
+        },
         lease: lease.id,
         pool: Arc::clone(&pool.name),
         name: lease.name.clone(),
     };
     let until = engine.clock.boot().after(pool.attempt_timeout);
-    match engine.fleet.claim(vec![wanted], until).await {
-        Ok(tickets) => Ok(tickets.into_iter().next()),
-        Err(ClaimFailure::Taken(taken)) => {
-            let host = taken
-                .first()
-                .map_or("another host", |(_, host)| host.as_str());
-            Err(Refusal::PortLeased {
-                port: number.port,
-                protocol: number.protocol,
-                holder: format!("host {host} of the fleet"),
-                whose: None,
-            })
-        }
-        Err(failure) => Err(refusal(engine, &pool.name, failure)),
-    }
+    let claimed = engine.fleet.claim(vec![wanted], until).await;
+    let tickets = claimed.map_err(|failure| refusal(engine, &pool.name, failure))?;
+    Ok(tickets.into_iter().next())
 }
 
 /// Notes that a claim is lost: no program is let in any more, and the lease says so until it ends.

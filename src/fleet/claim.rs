@@ -14,17 +14,14 @@
 
 use std::time::Duration;
 
-use tracing::Instrument;
-
 use super::engine::{Answer, Compare, Engine, EngineError, Entry, MOST_STEPS, Outcome, Step};
 use super::ground::Ground;
 use super::key::Keys;
+use super::telling::measured;
 use super::value::{self, ClaimValue};
 use crate::domain::claim::{Claim, ClaimStage, NO_FENCE, Number};
 use crate::domain::fleet::HostName;
 use crate::domain::lease::BootTime;
-use crate::telemetry::Stopwatch;
-use crate::telemetry::span;
 
 /// Number of conditions of a claim beside its numbers: the session, and the hold.
 const OTHERS: usize = 2;
@@ -163,14 +160,10 @@ impl<E: Engine, G: Ground> Claimant<E, G> {
 
     /// Sends a commit, with its span and its measure.
     pub(super) async fn commit(&self, compare: Vec<Compare>, steps: Vec<Step>) -> Answer<Outcome> {
-        let span = span::fleet_commit(steps.len());
-        let begun = Stopwatch::start();
+        let count = steps.len();
         let sending = self.engine.commit(compare, steps);
-        let sent = sending.instrument(span.clone()).await;
-        let outcome = sent.as_ref().ok().map(Outcome::word);
-        span::fleet_committed(&span, outcome);
-        let word = outcome.unwrap_or("failed");
-        self.ground.committed(word, begun.elapsed());
+        let (sent, word, took) = measured(count, sending).await;
+        self.ground.committed(word, took);
         sent
     }
 

@@ -13,7 +13,6 @@ use super::ground::Ground;
 use super::host_ground::HostGround;
 use super::view;
 use crate::domain::claim::{Claim, ClaimStage, Number};
-use crate::domain::fleet::Publish;
 use crate::engine::claims::{ClaimBook, ClaimTicket};
 use crate::engine::fleet::{ClaimFailure, ClaimRequest, WantedNumber};
 use crate::store::StoreError;
@@ -89,8 +88,6 @@ impl<E: Engine> Counter<E> {
 
     fn intent(&self, wanted: &WantedNumber, session: &str) -> Intent {
         let ground = &self.claimant.ground;
-        let name = wanted.name.as_ref();
-        let name = name.filter(|_| ground.publish != Publish::Nothing);
         Intent {
             claim: Claim {
                 number: wanted.number,
@@ -103,7 +100,7 @@ impl<E: Engine> Counter<E> {
                 is_doubtful: true,
             },
             pool: wanted.pool.to_string(),
-            name: name.map(ToString::to_string),
+            name: ground.told_name(wanted.name.as_ref()),
         }
     }
 

@@ -7,7 +7,7 @@ use super::engine::{Answer, EngineError};
 use super::ground::{Ground, Tended};
 use crate::domain::claim::{Claim, ClaimStage, LeaseClaim};
 use crate::domain::fleet::Publish;
-use crate::domain::lease::{BootTime, Lease};
+use crate::domain::lease::{BootTime, Name};
 use crate::engine::claims::Entered;
 use crate::engine::refusal::Refusal;
 use crate::engine::service::Service;
@@ -34,16 +34,14 @@ impl HostGround {
                 pool: lease
                     .as_ref()
                     .map_or_else(String::new, |lease| lease.pool.to_string()),
-                name: lease.as_ref().and_then(|lease| self.told_name(lease)),
+                name: lease.and_then(|lease| self.told_name(lease.name.as_ref())),
             },
         }
     }
 
-    fn told_name(&self, lease: &Lease) -> Option<String> {
-        let name = lease
-            .name
-            .as_ref()
-            .filter(|_| self.publish != Publish::Nothing);
+    /// The name of a lease as other hosts are told it.
+    pub(super) fn told_name(&self, name: Option<&Name>) -> Option<String> {
+        let name = name.filter(|_| self.publish != Publish::Nothing);
         name.map(ToString::to_string)
     }
 

@@ -60,7 +60,8 @@ pub async fn run(service: Service) {
     if settings.fleet.engine.is_empty() {
         return;
     }
-    if let Err(error) = member::run(&service, &settings.fleet).await {
+    // The loop's future is large, and it lasts as long as the service.
+    if let Err(error) = Box::pin(member::run(&service, &settings.fleet)).await {
         tracing::error!(%error, "this host is in no fleet until the next start; all local work goes on");
         telling::tell_failure(&service, &settings.fleet, &error);
     }

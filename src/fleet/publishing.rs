@@ -2,15 +2,12 @@
 
 use std::time::Duration;
 
-use tracing::Instrument;
-
 use super::engine::{Answer, Compare, Engine, EngineError, Outcome, Step};
 use super::member::Member;
 use super::names::{Published, Wanted, deleted_keys, put_keys, wanted};
+use super::telling::measured;
 use crate::domain::fleet::FleetState;
 use crate::store::StoreError;
-use crate::telemetry::Stopwatch;
-use crate::telemetry::span;
 
 /// Pause between two commits of one host: two a second at most.
 const BETWEEN: Duration = Duration::from_millis(500);
@@ -110,16 +107,9 @@ impl<E: Engine> Member<E> {
         // On record first: a key that nothing knows of would never be deleted.
         let added = store.add_fleet_names(put_keys(steps)).await;
         added.map_err(unrecorded)?;
-        let span = span::fleet_commit(steps.len());
-        let begun = Stopwatch::start();
         let sending = send(&self.engine, &session, &mut self.published, steps);
-        let sent = sending.instrument(span.clone()).await;
-        let outcome = sent.as_ref().ok().map(Outcome::word);
-        span::fleet_committed(&span, outcome);
-        let word = outcome.unwrap_or("failed");
-        self.service
-            .journal()
-            .fleet_committed(word, begun.elapsed());
+        let (sent, word, took) = measured(steps.len(), sending).await;
+        self.service.journal().fleet_committed(word, took);
         match sent {
             Ok(Outcome::Done { .. }) => {
                 self.commits.done += 1;

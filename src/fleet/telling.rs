@@ -1,12 +1,32 @@
-//! Telling: the state of this host in its fleet, for the desk, the journal and the counter for claims.
+//! Telling: the state of this host in its fleet, for the desk, the journal and the counter for claims; and each commit,
+//! for traces and metrics.
 
-use super::engine::Engine;
+use std::time::Duration;
+
+use tracing::Instrument;
+
+use super::engine::{Answer, Engine, Outcome};
 use super::host_name;
 use super::member::{Member, MemberError};
 use crate::config::Fleet;
 use crate::domain::fleet::{FleetState, FleetStatus};
 use crate::domain::lease::BootTime;
 use crate::engine::service::Service;
+use crate::telemetry::{Stopwatch, span};
+
+/// Sends a commit of so many steps within a span of its own. Returns its outcome in a word and the time that it took
+/// as well.
+pub(super) async fn measured(
+    steps: usize,
+    sending: impl Future<Output = Answer<Outcome>>,
+) -> (Answer<Outcome>, &'static str, Duration) {
+    let span = span::fleet_commit(steps);
+    let begun = Stopwatch::start();
+    let sent = sending.instrument(span.clone()).await;
+    let outcome = sent.as_ref().ok().map(Outcome::word);
+    span::fleet_committed(&span, outcome);
+    (sent, outcome.unwrap_or("failed"), begun.elapsed())
+}
 
 /// Tells the desk why there is no loop.
 pub(super) fn tell_failure(service: &Service, settings: &Fleet, error: &MemberError) {

@@ -37,6 +37,13 @@ fn pair(etcd: &Etcd, ports: &[u16]) -> (Place, Place) {
     (one, edge(etcd, "two", "127.0.0.2", ports))
 }
 
+/// A service that is in its fleet.
+fn joined(place: &Place) -> Server {
+    let server = place.serve();
+    reaches(&server, "joined");
+    server
+}
+
 fn alloc(place: &Place, more: &[&str]) -> u16 {
     let arguments = [&["alloc", "--pool", "edge"][..], more].concat();
     place.ok(&arguments).trim().parse().unwrap()
@@ -55,9 +62,7 @@ fn two_hosts_never_get_one_number() {
     };
     let ports = sorted_ports();
     let (one, two) = pair(&etcd, &ports);
-    let (first, second) = (one.serve(), two.serve());
-    reaches(&first, "joined");
-    reaches(&second, "joined");
+    let (first, second) = (joined(&one), joined(&two));
     let mut granted = BTreeSet::new();
     for _ in 0..PORTS / 2 {
         assert!(granted.insert(alloc(&one, &[])));
@@ -110,9 +115,7 @@ fn many_requests_at_once_get_a_number_each() {
     };
     let ports = sorted_ports();
     let (one, two) = pair(&etcd, &ports);
-    let (first, second) = (one.serve(), two.serve());
-    reaches(&first, "joined");
-    reaches(&second, "joined");
+    let _servers = (joined(&one), joined(&two));
     let mut asking = Vec::new();
     for _ in 0..PORTS / 2 {
         for place in [&one, &two] {
@@ -132,8 +135,7 @@ fn host_without_its_engine_claims_nothing_and_gives_back_later() {
         return;
     };
     let (one, _) = pair(&etcd, &sorted_ports());
-    let server = one.serve();
-    reaches(&server, "joined");
+    let server = joined(&one);
     let port = alloc(&one, &["--name", "web"]);
     let token = lease(&server, port)["fence_token"].clone();
     assert!(token.as_u64().unwrap() > 0 && lease(&server, port)["fence"] == "none");
@@ -186,8 +188,7 @@ fn killed_service_keeps_its_claims() {
             .then_some(())
     });
     assert_ne!(alloc(&two, &[]), port);
-    let again = one.serve();
-    reaches(&again, "joined");
+    let again = joined(&one);
     assert_eq!(lease(&again, port)["fence_token"], token);
     eventually("the claim is one of the new session", || {
         let rows = two.json(&["fleet", "claims", "--host", "one"]);
@@ -209,9 +210,7 @@ fn number_that_was_taken_is_lost_and_said_so() {
     };
     let ports = sorted_ports();
     let (one, two) = pair(&etcd, &ports);
-    let (first, second) = (one.serve(), two.serve());
-    reaches(&first, "joined");
-    reaches(&second, "joined");
+    let (first, _second) = (joined(&one), joined(&two));
     let mine = alloc(&one, &["--name", "web"]);
     let key = format!("{CLAIMS}tcp/{mine}");
     assert!(etcd.ctl(&["del", &key]).status.success());
@@ -249,8 +248,7 @@ fn emptied_engine_gets_claims_again_before_any_new_one() {
         return;
     };
     let (one, two) = pair(&etcd, &sorted_ports());
-    let server = one.serve();
-    reaches(&server, "joined");
+    let _server = joined(&one);
     alloc(&one, &["--name", "web"]);
     let before = etcd.keys(CLAIMS);
     etcd.stop();
@@ -260,8 +258,7 @@ fn emptied_engine_gets_claims_again_before_any_new_one() {
         (etcd.keys(CLAIMS) == before).then_some(())
     });
     assert_eq!(etcd.keys("/portbook/v1/hold").len(), 1);
-    let second = two.serve();
-    reaches(&second, "joined");
+    let second = joined(&two);
     let held = second.allocate(&json!({"pool": "edge"}));
     assert_eq!(held.status, 503, "{:?}", held.json());
     assert!(held.json()["detail"].as_str().unwrap().contains("restored"));
@@ -273,8 +270,7 @@ fn program_is_told_its_fencing_token() {
         return;
     };
     let (one, _) = pair(&etcd, &sorted_ports());
-    let server = one.serve();
-    reaches(&server, "joined");
+    let _server = joined(&one);
     let told = one.ok(&[
         "run",
         "--pool",
