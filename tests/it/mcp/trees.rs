@@ -12,9 +12,13 @@ use crate::recording::hold;
 use crate::support::{PORTBOOK, Place, command, ports_in_a_row};
 use crate::tools::{Running, fetch};
 
-/// A place whose pool has neighbouring ports, so that the next one is known.
+/// A place whose pool has neighbouring ports, so that the next one is known. They are in one of the
+/// blocks of 64 within which ports learn from each other, so that the reasons are known as well.
 fn place() -> Place {
-    let first = ports_in_a_row(12);
+    let row = ports_in_a_row(24);
+    // One half of so short a row is within a block.
+    let is_within = row / 64 == (row + 11) / 64;
+    let first = if is_within { row } else { row + 12 };
     Place::on(
         (first..first + 8).collect(),
         (first + 8..first + 12).collect(),
