@@ -8,6 +8,8 @@ mod view;
 
 use std::sync::Arc;
 
+use actix_web::HttpResponse;
+use actix_web::http::header::{CONTENT_ENCODING, HeaderValue};
 use actix_web::web::Data;
 use askama::Template;
 use jiff::Timestamp;
@@ -71,7 +73,7 @@ pub(super) async fn show(
     viewer: Viewer,
     frame: Frame,
     params: Params,
-) -> Result<Page<MapPage>, PageError> {
+) -> Result<HttpResponse, PageError> {
     let view = View::of(&params);
     let on = view.selectors()?;
     let survey = face.service.survey(view.protocol(), &on);
@@ -86,13 +88,20 @@ pub(super) async fn show(
         let leases: Vec<&Arc<Lease>> = leases.collect();
         BlockView::of(&view, block, &survey, &leases, &viewer)
     });
-    Ok(Page(MapPage {
+    let page = MapPage {
         interfaces: interfaces(&face, &params),
         excluded: excluded::rows(face.service.exclusions().iter()),
         block,
         frame,
         ..MapPage::of(view, &survey)
-    }))
+    };
+    let has_texts = page.has_texts_of_users();
+    let mut answer = Page(page).answer();
+    if has_texts {
+        let plain = HeaderValue::from_static("identity");
+        answer.headers_mut().insert(CONTENT_ENCODING, plain);
+    }
+    Ok(answer)
 }
 
 fn interfaces(face: &AppState, params: &Params) -> Vec<Choice> {
@@ -113,6 +122,11 @@ fn interfaces(face: &AppState, params: &Params) -> Vec<Choice> {
 }
 
 impl MapPage {
+    /// Whether a lease's name or the reason of an exclusion is on the page. Such a page is sent as it is.
+    const fn has_texts_of_users(&self) -> bool {
+        self.block.is_some() || !self.excluded.is_empty()
+    }
+
     /// The map without the frame, the interfaces and the chosen block.
     fn of(view: View, survey: &Survey) -> Self {
         let cells: Vec<Cell> = (0..BLOCKS)

@@ -62,7 +62,6 @@ pub fn routes(config: &mut ServiceConfig) {
                 }),
         )
         .service(page("/", READING, overview::show))
-        .service(page("/map", READING, map::show))
         .service(page("/interfaces", READING, interfaces::show))
         .service(page("/search", READING, search::find))
         .service(page("/fleet", READING, fleet::show))
@@ -72,6 +71,7 @@ pub fn routes(config: &mut ServiceConfig) {
         .service(page("/conflicts", READING, conflicts::show))
         .service(page("/allocations/{id}", READING, allocation::show))
         // These are long, and hold no text of a user: with one, its compressed length could tell of the rest.
+        .service(page("/map", READING, map::show).wrap(Compress::default()))
         .service(page("/api", READING, api::show).wrap(Compress::default()))
         .service(page("/static/{file}", READING, assets::serve).wrap(Compress::default()))
         .service(page("/errors/{code}", READING, errors::show))

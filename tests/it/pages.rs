@@ -351,6 +351,7 @@ fn long_pages_without_texts_of_users_are_compressed() {
     };
     for path in [
         "/api",
+        "/map",
         "/static/portbook.css",
         "/static/portbook.js",
         "/static/early.js",
@@ -358,9 +359,11 @@ fn long_pages_without_texts_of_users_are_compressed() {
         assert!(is_packed(path), "{path}");
     }
     // The length of a compressed text tells of what it repeats.
-    for path in ["/", "/leases", "/map"] {
+    for path in ["/", "/leases", "/map?block=20"] {
         assert!(!is_packed(path), "{path}");
     }
+    place.ok(&["exclude", "9", "--reason", "a text"]);
+    assert!(!is_packed("/map"));
 }
 
 #[test]
