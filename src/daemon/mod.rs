@@ -29,6 +29,7 @@ use tokio::task::JoinHandle;
 
 use crate::api::AppState;
 use crate::config::{Loaded, Settings, Sources};
+use crate::engine::fleet::FleetCounters;
 use crate::engine::refusal::Refusal;
 use crate::engine::service::Service;
 use crate::host::kernel;
@@ -97,6 +98,8 @@ pub struct Daemon {
     /// Watches owners. Held for its drop alone.
     _ends: OwnThread,
     supervisor: Option<Supervisor>,
+    /// Counters of the fleet until its thread serves at them.
+    fleet: Option<FleetCounters>,
     /// Held for as long as the service runs.
     lock: SharedLock,
 }
@@ -140,6 +143,7 @@ impl Daemon {
             }
         }
         let mut daemon = Self {
+            fleet: start::fleet_counters(&service),
             state,
             sources,
             settings,
@@ -177,7 +181,9 @@ impl Daemon {
         };
         let mut tasks = chores::start(&service);
         tasks.push(actix_web::rt::spawn(record.keep()));
-        let fleet = start::fleet(&service)?;
+        let fleet = self.fleet.take();
+        let fleet = fleet.map(|counters| start::fleet(&service, counters));
+        let fleet = fleet.transpose()?;
         let (doors, files) = (&self.entrance.doors, &self.entrance.files);
         tasks.extend(reopen::start(doors, &self.settings, files));
         tasks.push(tokio::spawn(keep_alive(self.supervisor.clone())));

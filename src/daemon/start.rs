@@ -13,6 +13,7 @@ use crate::access::session::Sessions;
 use crate::access::{ConsoleAuth, Token};
 use crate::api::AppState;
 use crate::config::{Loaded, Settings};
+use crate::engine::fleet::FleetCounters;
 use crate::engine::service::{Mode, Service};
 use crate::fleet;
 use crate::host::clock::Clock;
@@ -61,16 +62,23 @@ pub(super) async fn engine(
     Ok((service, writer))
 }
 
-/// Starts the thread that keeps this host in its fleet. `None` if it is in none. Nothing else of the
-/// service waits for it.
-pub(super) fn fleet(service: &Service) -> Result<Option<OwnThread>, StartError> {
-    if service.settings().fleet.engine.is_empty() {
-        return Ok(None);
-    }
+/// Opens the counters of the fleet, if this host is in one.
+pub(super) fn fleet_counters(service: &Service) -> Option<FleetCounters> {
+    let is_in_one = !service.settings().fleet.engine.is_empty();
+    is_in_one.then(|| service.fleet().open(service.clock().boot()))
+}
+
+/// Starts the thread that keeps this host in its fleet, and serves at the counters. Nothing else of the
+/// service waits for it. A predecessor must have ended, since both would renew one session.
+pub(super) fn fleet(service: &Service, counters: FleetCounters) -> Result<OwnThread, StartError> {
     let thread = OwnThread::start("portbook-fleet");
     let thread = thread.map_err(failed("a thread for the fleet"))?;
-    drop(thread.runtime().spawn(fleet::run(service.clone())));
-    Ok(Some(thread))
+    drop(
+        thread
+            .runtime()
+            .spawn(fleet::run(service.clone(), counters)),
+    );
+    Ok(thread)
 }
 
 /// Takes up the leases on record, with the holds among the given sockets, and looks at the ports.

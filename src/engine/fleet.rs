@@ -11,13 +11,12 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::claims::{ClaimBook, ClaimTicket};
 use super::lock::Guarded;
 use crate::domain::claim::Number;
-use crate::domain::fleet::{FleetStatus, Question, Told};
+use crate::domain::fleet::{FleetState, FleetStatus, Question, Told};
 use crate::domain::lease::{BootTime, LeaseId, Name};
 use crate::domain::words::counted;
 use crate::store::StoreError;
 
 /// Maximum number of questions that wait for the session loop.
-#[cfg(feature = "fleet")]
 const WAITING: usize = 1024;
 
 /// A reason for no answer.
@@ -123,6 +122,24 @@ pub enum ClaimFailure {
     Off,
 }
 
+/// The side of the desk at which the session loop serves.
+#[derive(Debug)]
+#[cfg_attr(
+    not(feature = "fleet"),
+    expect(
+        dead_code,
+        reason = "the session loop serves here, and this build has none"
+    )
+)]
+pub struct FleetCounters {
+    /// Sender of the loop's own requests.
+    pub own: mpsc::Sender<FleetRequest>,
+    /// Requests of others.
+    pub requests: mpsc::Receiver<FleetRequest>,
+    /// Requests for unique numbers.
+    pub claims: mpsc::Receiver<ClaimRequest>,
+}
+
 /// The desk.
 #[derive(Debug, Default)]
 pub struct FleetDesk {
@@ -164,14 +181,6 @@ impl FleetDesk {
         let gone = |_| ClaimFailure::Off;
         claiming.send(request).await.map_err(gone)?;
         answer.await.unwrap_or(Err(ClaimFailure::Off))
-    }
-
-    /// Opens the counter for claims. They are served until the receiver is dropped.
-    #[cfg(feature = "fleet")]
-    pub fn open_claims(&self) -> mpsc::Receiver<ClaimRequest> {
-        let (sender, receiver) = mpsc::channel(WAITING);
-        self.claiming.with(|claiming| *claiming = Some(sender));
-        receiver
     }
 
     /// Asks a question. The last known answer, with its age, if the engine is away.
@@ -216,17 +225,26 @@ impl FleetDesk {
         requests.send(request).await.map_err(|_| FleetSilence::Off)
     }
 
-    /// Opens the counter. The session loop serves it until the receiver is dropped.
-    #[cfg(feature = "fleet")]
-    pub fn open(&self) -> (mpsc::Sender<FleetRequest>, mpsc::Receiver<FleetRequest>) {
-        let (sender, receiver) = mpsc::channel(WAITING);
-        self.requests
-            .with(|requests| *requests = Some(sender.clone()));
-        (sender, receiver)
+    /// Opens the counters, before the service answers its first request: those that come before the
+    /// session loop runs wait for it. They are refused once the counters are dropped.
+    pub fn open(&self, now: BootTime) -> FleetCounters {
+        let (own, requests) = mpsc::channel(WAITING);
+        let (claiming, claims) = mpsc::channel(WAITING);
+        self.requests.with(|open| *open = Some(own.clone()));
+        self.claiming.with(|open| *open = Some(claiming));
+        self.set(FleetStatus {
+            state: FleetState::Joining,
+            since_boot_ms: u64::try_from(now.0.as_millis()).unwrap_or(u64::MAX),
+            ..FleetStatus::default()
+        });
+        FleetCounters {
+            own,
+            requests,
+            claims,
+        }
     }
 
     /// Sets the status.
-    #[cfg(feature = "fleet")]
     pub fn set(&self, status: FleetStatus) {
         let status = Arc::new(status);
         self.status.with(|known| *known = status);

@@ -96,11 +96,12 @@ fn check(engine: &Engine, asked: &RequestContext<'_>, count: usize) -> Result<()
     absence(engine, pool).map_or(Ok(()), Err)
 }
 
-/// The refusal of all claims while this host is not in its fleet. `None` if it is.
+/// The refusal of all claims while this host is not in its fleet. `None` if it is, or will know in a moment.
 fn absence(engine: &Engine, pool: &str) -> Option<Refusal> {
     let status = engine.fleet.status();
     match status.state {
-        FleetState::Joined => None,
+        // A claim waits until the first try to open the session has ended.
+        FleetState::Joined | FleetState::Joining => None,
         FleetState::Off => Some(Refusal::FleetOff(pool.to_owned())),
         state => {
             let since = std::time::Duration::from_millis(status.since_boot_ms);

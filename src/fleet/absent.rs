@@ -3,9 +3,10 @@
 
 use std::future::{Ready, ready};
 
+use crate::engine::fleet::FleetCounters;
 use crate::engine::service::Service;
 
 /// Does nothing.
-pub fn run(_: Service) -> Ready<()> {
+pub fn run(_: Service, _: FleetCounters) -> Ready<()> {
     ready(())
 }

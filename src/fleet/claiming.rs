@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 
 use super::claim::Claimant;
-use super::counter::Counter;
+use super::counter::{Counter, Standing};
 use super::engine::Engine;
 use super::ground::Ground;
 use super::host_ground::HostGround;
@@ -37,7 +37,7 @@ pub(super) enum Change {
 /// The claims of this host, as the session loop has them.
 pub(super) struct Claims<E> {
     pub(super) claimant: Claimant<E, HostGround>,
-    session: watch::Sender<Option<String>>,
+    session: watch::Sender<Standing>,
     /// Told by a refused claim: this host looks at its own.
     refused: Arc<Notify>,
     /// Told by a claim without an answer: the session loop finds out whether the engine is away.
@@ -68,7 +68,7 @@ impl<E: Engine> Claims<E> {
                     publish: settings.publish,
                 },
             },
-            session: watch::channel(None).0,
+            session: watch::channel(Standing::Joining).0,
             refused: Arc::default(),
             failed: Arc::default(),
             tend_at: None,
@@ -77,22 +77,21 @@ impl<E: Engine> Claims<E> {
         }
     }
 
-    /// Opens the counter. Requests are answered as long as the future is polled.
-    pub(super) fn serving(&self, service: &Service) -> impl Future<Output = ()> + use<E> {
-        let counter = Counter {
+    /// Returns the counter, which answers requests for as long as it is polled.
+    pub(super) fn counter(&self) -> Counter<E> {
+        Counter {
             claimant: self.claimant.clone(),
             session: self.session.subscribe(),
             refused: Arc::clone(&self.refused),
             failed: Arc::clone(&self.failed),
-        };
-        counter.serve(service.fleet().open_claims())
+        }
     }
 
-    /// Sets the session in which numbers are claimed. `None` while none can be.
-    pub(super) fn set_session(&self, session: Option<&str>) {
+    /// Sets where this host stands.
+    pub(super) fn set_standing(&self, standing: Standing) {
         self.session.send_if_modified(|known| {
-            let has_changed = known.as_deref() != session;
-            *known = session.map(str::to_owned);
+            let has_changed = *known != standing;
+            *known = standing;
             has_changed
         });
     }

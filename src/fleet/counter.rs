@@ -20,11 +20,23 @@ use crate::store::StoreError;
 /// Maximum number of requests that share one write of the record.
 const MOST_AT_ONCE: usize = 64;
 
+/// Where this host stands in the fleet, as far as claims go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// The first try to open or renew the session has not ended. Requests wait for its end, which the
+    /// limit on calls to the engine bounds.
+    Joining,
+    /// Numbers are claimed in this session.
+    In(String),
+    /// No number can be claimed.
+    Out,
+}
+
 /// The counter, which answers beside the session loop.
 pub(super) struct Counter<E> {
     pub(super) claimant: Claimant<E, HostGround>,
-    /// Session in which numbers are claimed. `None` while none can be.
-    pub(super) session: watch::Receiver<Option<String>>,
+    /// Session in which numbers are claimed.
+    pub(super) session: watch::Receiver<Standing>,
     /// Told by a refused claim: this host looks at its own.
     pub(super) refused: Arc<Notify>,
     /// Told by a claim without an answer: the session loop finds out whether the engine is away.
@@ -45,8 +57,10 @@ impl<E: Engine> Counter<E> {
         let mut waiting = Vec::with_capacity(MOST_AT_ONCE);
         while requests.recv_many(&mut waiting, MOST_AT_ONCE).await > 0 {
             while tasks.try_join_next().is_some() {}
-            let session = counter.session.borrow().clone();
-            let Some(session) = session else {
+            let Some(standing) = counter.standing().await else {
+                return;
+            };
+            let Standing::In(session) = standing else {
                 let why = "this host has no session there at this moment";
                 for request in waiting.drain(..) {
                     answer(request, Err(ClaimFailure::Away(why.to_owned())));
@@ -66,6 +80,13 @@ impl<E: Engine> Counter<E> {
                 Err(error) => counter.refuse_all(entered, &error),
             }
         }
+    }
+
+    /// Waits until it is known where this host stands. `None` once the session loop has ended.
+    async fn standing(&self) -> Option<Standing> {
+        let mut session = self.session.clone();
+        let known = session.wait_for(|standing| *standing != Standing::Joining);
+        known.await.ok().map(|standing| standing.clone())
     }
 
     /// Enters requests in the book. One for a number that is there already is refused.

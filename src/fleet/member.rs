@@ -21,7 +21,7 @@ use crate::config::Fleet;
 use crate::domain::event::{Event, EventKind};
 use crate::domain::fleet::{Commits, FleetState};
 use crate::domain::lease::BootTime;
-use crate::engine::fleet::{FleetRequest, FleetSilence};
+use crate::engine::fleet::{FleetCounters, FleetRequest, FleetSilence};
 use crate::engine::service::Service;
 use crate::store::{FleetRecord, StoreError};
 
@@ -68,9 +68,13 @@ pub(super) struct Member<E: Engine> {
 }
 
 /// Runs the loop until the desk is dropped.
-pub(super) async fn run(service: &Service, settings: &Fleet) -> Result<(), MemberError> {
+pub(super) async fn run(
+    service: &Service,
+    settings: &Fleet,
+    counters: FleetCounters,
+) -> Result<(), MemberError> {
     let engine = connect(settings).await?;
-    run_with(service, settings, engine).await
+    run_with(service, settings, engine, counters).await
 }
 
 /// Runs the loop on an engine.
@@ -78,11 +82,16 @@ pub(super) async fn run_with<E: Engine>(
     service: &Service,
     settings: &Fleet,
     engine: E,
+    counters: FleetCounters,
 ) -> Result<(), MemberError> {
-    let (own, requests) = service.fleet().open();
+    let FleetCounters {
+        own,
+        requests,
+        claims,
+    } = counters;
     let mut member = Member::new(service, settings, engine).await?;
     member.tell();
-    let claiming = member.claims.serving(service);
+    let claiming = member.claims.counter().serve(claims);
     tokio::select! {
         () = member.serve(own, requests) => {}
         // It ends with the desk as well.

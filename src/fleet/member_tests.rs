@@ -11,9 +11,10 @@ use super::engine::{Compare, Engine, Step};
 use super::member::run_with;
 use super::memory::Memory;
 use crate::config::{self, Sources};
-use crate::domain::fleet::FleetState;
+use crate::domain::fleet::{FleetState, Question};
 use crate::domain::lease::State;
 use crate::domain::request::Request;
+use crate::engine::fleet::FleetCounters;
 use crate::engine::service::{Caller, Mode, Service};
 use crate::host::clock::Clock;
 use crate::host::process;
@@ -68,10 +69,20 @@ async fn place(engine: &str, ranges: &str) -> Place {
 
 impl Place {
     fn join<E: Engine>(&self, engine: E) -> JoinHandle<()> {
+        let counters = self.counters();
+        self.serve_at(counters, engine)
+    }
+
+    fn counters(&self) -> FleetCounters {
+        self.service.fleet().open(self.service.clock().boot())
+    }
+
+    fn serve_at<E: Engine>(&self, counters: FleetCounters, engine: E) -> JoinHandle<()> {
         let service = self.service.clone();
         tokio::spawn(async move {
             let settings = service.settings();
-            run_with(&service, &settings.fleet, engine).await.unwrap();
+            let running = run_with(&service, &settings.fleet, engine, counters);
+            running.await.unwrap();
         })
     }
 
@@ -155,6 +166,36 @@ async fn claims_of_refused_requests_are_withdrawn() {
     let is_claim = |key: &String| key.contains("/claim/");
     assert!(!engine.entries().keys().any(is_claim));
     running.abort();
+}
+
+#[tokio::test]
+async fn requests_before_the_first_session_wait_for_it() {
+    let place = place("http://127.0.0.1:1", "9432-9433").await;
+    let counters = place.counters();
+    assert_eq!(place.service.fleet().status().state, FleetState::Joining);
+    let engine = Memory::new(Clock::system());
+    let ask = |service: Service| async move { service.allocate(&ME, &request()).await };
+    let claim = tokio::spawn(ask(place.service.clone()));
+    while counters.claims.is_empty() {
+        tokio::task::yield_now().await;
+    }
+    let question = place.service.fleet().ask(Question::Claims);
+    let serving = place.serve_at(counters, engine.clone());
+    question.await.unwrap();
+    claim.await.unwrap().unwrap();
+    serving.abort();
+
+    // Without an engine they end with the first try.
+    engine.set_away(true);
+    let counters = place.counters();
+    let claim = tokio::spawn(ask(place.service.clone()));
+    while counters.claims.is_empty() {
+        tokio::task::yield_now().await;
+    }
+    let serving = place.serve_at(counters, engine);
+    let refused = claim.await.unwrap().unwrap_err();
+    assert_eq!(refused.code(), "fleet_away");
+    serving.abort();
 }
 
 #[expect(clippy::cast_precision_loss, reason = "the counts are small")]

@@ -48,20 +48,18 @@ mod world;
 use std::net::IpAddr;
 
 use crate::domain::fleet::HostName;
+use crate::engine::fleet::FleetCounters;
 use crate::engine::service::Service;
 use crate::host::interface::Interfaces;
 
 pub use join::probe;
 pub use role::role;
 
-/// Keeps this host in its fleet, if one is set, for as long as it is polled.
-pub async fn run(service: Service) {
+/// Keeps this host in its fleet for as long as it is polled, and answers what comes to the counters.
+pub async fn run(service: Service, counters: FleetCounters) {
     let settings = service.settings();
-    if settings.fleet.engine.is_empty() {
-        return;
-    }
     // The loop's future is large, and it lasts as long as the service.
-    if let Err(error) = Box::pin(member::run(&service, &settings.fleet)).await {
+    if let Err(error) = Box::pin(member::run(&service, &settings.fleet, counters)).await {
         tracing::error!(%error, "this host is in no fleet until the next start; all local work goes on");
         telling::tell_failure(&service, &settings.fleet, &error);
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tracing::Instrument;
 
+use super::counter::Standing;
 use super::engine::{Answer, Engine, Outcome};
 use super::host_name;
 use super::member::{Member, MemberError};
@@ -59,11 +60,12 @@ impl<E: Engine> Member<E> {
     /// Tells the state as it is now.
     pub(super) fn tell(&self) {
         // Claims are answered in this session, or not at all.
-        let session = self
-            .session
-            .id()
-            .filter(|_| self.state == FleetState::Joined && self.is_in);
-        self.claims.set_session(session);
+        let standing = match (self.state, self.session.id()) {
+            (FleetState::Joining, _) => Standing::Joining,
+            (FleetState::Joined, Some(session)) if self.is_in => Standing::In(session.to_owned()),
+            _ => Standing::Out,
+        };
+        self.claims.set_standing(standing);
         let ms = |time: BootTime| u64::try_from(time.0.as_millis()).unwrap_or(u64::MAX);
         self.service.fleet().set(FleetStatus {
             state: self.state,

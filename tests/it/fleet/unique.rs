@@ -204,6 +204,26 @@ fn killed_service_keeps_its_claims() {
 }
 
 #[test]
+fn successors_answer_for_their_fleet_from_the_first_request_on() {
+    let Some(etcd) = Etcd::start("unique numbers after a take-over") else {
+        return;
+    };
+    let one = edge(&etcd, "one", "127.0.0.1", &sorted_ports());
+    let _first = joined(&one);
+    let successors: Vec<Server> = (0..4)
+        .map(|round| {
+            let next = one.serve_with(&["--takeover"]);
+            let known = one.json(&["fleet", "claims"]);
+            assert_eq!(known["claims"].as_array().unwrap().len(), round, "{known}");
+            alloc(&one, &[]);
+            next
+        })
+        .collect();
+    let state = &status(successors.last().unwrap())["state"];
+    assert_eq!(state, "joined");
+}
+
+#[test]
 fn number_that_was_taken_is_lost_and_said_so() {
     let Some(etcd) = Etcd::start("a number that was taken") else {
         return;
