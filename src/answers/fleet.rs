@@ -2,6 +2,7 @@
 
 mod claims;
 mod discovery;
+mod evict;
 mod names;
 
 pub use claims::ListFleetClaims;
@@ -10,6 +11,9 @@ pub use claims::{FleetClaimsDocument, FleetClaimsQuery};
 pub use discovery::FleetDiscovery;
 #[cfg(feature = "fleet")]
 pub use discovery::prometheus;
+pub use evict::EvictFleetHost;
+#[cfg(feature = "fleet")]
+pub use evict::{EvictionDocument, HostPath};
 #[cfg(any(feature = "fleet", test))]
 pub use names::FleetNamesDocument;
 #[cfg(feature = "fleet")]
@@ -34,7 +38,7 @@ impl From<FleetSilence> for Problem {
         let code = match silence {
             FleetSilence::Off => Code::FleetOff,
             FleetSilence::Away(_) => Code::FleetAway,
-            FleetSilence::Claimed(_) => Code::InvalidRequest,
+            FleetSilence::Claimed(_) | FleetSilence::Lives(_) => Code::InvalidRequest,
         };
         Self::new(code, silence.to_string())
     }
@@ -207,13 +211,19 @@ impl Operation for LeaveFleet {
 
 impl Answered for LeaveFleet {
     async fn answer(context: Context<'_>, (): ()) -> Result<(), Problem> {
-        let own = rustix::process::geteuid().as_raw();
-        if !context.viewer.caller()?.may_act_for(own) {
-            let detail = "the user of the service and root alone take this host out of its fleet";
-            return Err(Problem::new(Code::Forbidden, detail));
-        }
+        operator(&context, "take this host out of its fleet")?;
         Ok(context.service.fleet().leave().await?)
     }
+}
+
+/// Refuses callers other than the user of the service and root.
+fn operator(context: &Context<'_>, deed: &str) -> Result<(), Problem> {
+    let own = rustix::process::geteuid().as_raw();
+    if context.viewer.caller()?.may_act_for(own) {
+        return Ok(());
+    }
+    let detail = format!("the user of the service and root alone {deed}");
+    Err(Problem::new(Code::Forbidden, detail))
 }
 
 fn millis(time: Duration) -> u64 {

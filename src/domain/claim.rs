@@ -2,6 +2,8 @@
 
 use std::fmt;
 use std::str::FromStr;
+#[cfg(feature = "fleet")]
+use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -16,6 +18,19 @@ use super::words::{UnknownWord, Written, as_str};
 /// Guard of a claimed number on its host: the record of its portbook alone. No rule in the kernel cuts the
 /// program off if the claim is lost.
 pub const NO_FENCE: &str = "none";
+
+/// Guard of a claimed number on its host: rules of its kernel, which shut the number by themselves.
+#[cfg(feature = "fleet")]
+pub const KERNEL_FENCE: &str = "kernel";
+
+/// State of a claim whose host's session was seen to have ended.
+#[cfg(feature = "fleet")]
+pub const AWAY: &str = "away";
+
+/// Least time after which the fleet takes a number back from a host that is gone. Half of it is the longest
+/// outage of the engine during which the number can still be reached.
+#[cfg(feature = "fleet")]
+pub const LEAST_RECLAIM: Duration = Duration::from_mins(10);
 
 /// Variable with the fencing token of a lease, for programs that `portbook run` starts.
 pub const FENCE_VARIABLE: &str = "PORTBOOK_FENCE";
@@ -146,6 +161,9 @@ pub struct Claim {
     pub revision: u64,
     /// Fencing token. 0 if it is not known.
     pub token: u64,
+    /// Time in seconds after which the fleet takes the number back if this host is gone, as a fence in the
+    /// kernel allows. 0 if no clock takes it.
+    pub reclaim_s: u64,
     /// Whether a try to claim it in this session was never answered, so that it may be done late.
     pub is_doubtful: bool,
 }

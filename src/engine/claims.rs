@@ -330,6 +330,7 @@ mod tests {
             stage: ClaimStage::Asked,
             revision: 0,
             token: 0,
+            reclaim_s: 0,
             is_doubtful: true,
         }
     }

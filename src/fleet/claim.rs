@@ -19,7 +19,7 @@ use super::ground::Ground;
 use super::key::Keys;
 use super::telling::measured;
 use super::value::{self, ClaimValue};
-use crate::domain::claim::{Claim, ClaimStage, NO_FENCE, Number};
+use crate::domain::claim::{Claim, ClaimStage, KERNEL_FENCE, NO_FENCE, Number};
 use crate::domain::fleet::HostName;
 use crate::domain::lease::BootTime;
 
@@ -215,12 +215,21 @@ impl<E: Engine, G: Ground> Claimant<E, G> {
             name: intent.name.clone(),
             lease: intent.claim.lease.to_string(),
             nonce: intent.claim.nonce.clone(),
-            fence: NO_FENCE.to_owned(),
-            reclaim_s: 0,
+            fence: guard(intent.claim.reclaim_s).to_owned(),
+            reclaim_s: intent.claim.reclaim_s,
             state: ClaimStage::Held.as_str().to_owned(),
         };
         // Plain values: this cannot fail.
         serde_json::to_string(&value).unwrap_or_default()
+    }
+}
+
+/// Guard of a number with this time of reclaim.
+pub(super) const fn guard(reclaim_s: u64) -> &'static str {
+    if reclaim_s > 0 {
+        KERNEL_FENCE
+    } else {
+        NO_FENCE
     }
 }
 

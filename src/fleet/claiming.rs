@@ -8,10 +8,12 @@ use tokio::sync::{Notify, watch};
 
 use super::claim::Claimant;
 use super::counter::Counter;
-use super::engine::Engine;
+use super::engine::{Engine, SessionId};
 use super::ground::Ground;
 use super::host_ground::HostGround;
 use super::key::Keys;
+use super::sweep::Sweeper;
+use super::sweeping::Sweeping;
 use crate::config::Fleet;
 use crate::domain::fleet::HostName;
 use crate::domain::lease::{BootTime, LeaseId};
@@ -34,10 +36,18 @@ pub(super) enum Change {
     Failed,
 }
 
+/// The open session of this host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Open {
+    pub(super) session: String,
+    /// The engine's own number of it.
+    pub(super) id: SessionId,
+}
+
 /// The claims of this host, as the session loop has them.
 pub(super) struct Claims<E> {
     pub(super) claimant: Claimant<E, HostGround>,
-    session: watch::Sender<Option<String>>,
+    session: watch::Sender<Option<Open>>,
     /// Told by a refused claim: this host looks at its own.
     refused: Arc<Notify>,
     /// Told by a claim without an answer: the session loop finds out whether the engine is away.
@@ -88,11 +98,29 @@ impl<E: Engine> Claims<E> {
         counter.serve(service.fleet().open_claims())
     }
 
+    /// Sweeps what hosts that are gone had, as long as the future is polled.
+    pub(super) fn sweeping(&self) -> impl Future<Output = ()> + use<E> {
+        let clock = self.claimant.ground.service.clock().clone();
+        Sweeping::new(self.sweeper(), clock).serve(self.session.subscribe())
+    }
+
+    /// Returns the sweep of this host.
+    pub(super) fn sweeper(&self) -> Sweeper<E> {
+        let Claimant {
+            engine, keys, host, ..
+        } = &self.claimant;
+        Sweeper {
+            engine: engine.clone(),
+            keys: keys.clone(),
+            host: host.clone(),
+        }
+    }
+
     /// Sets the session in which numbers are claimed. `None` while none can be.
-    pub(super) fn set_session(&self, session: Option<&str>) {
+    pub(super) fn set_session(&self, session: Option<Open>) {
         self.session.send_if_modified(|known| {
-            let has_changed = known.as_deref() != session;
-            *known = session.map(str::to_owned);
+            let has_changed = *known != session;
+            *known = session;
             has_changed
         });
     }

@@ -8,6 +8,7 @@ use tokio::task::JoinSet;
 use tracing::Instrument;
 
 use super::claim::{ClaimError, Claimant, Intent};
+use super::claiming::Open;
 use super::engine::Engine;
 use super::ground::Ground;
 use super::host_ground::HostGround;
@@ -24,7 +25,7 @@ const MOST_AT_ONCE: usize = 64;
 pub(super) struct Counter<E> {
     pub(super) claimant: Claimant<E, HostGround>,
     /// Session in which numbers are claimed. `None` while none can be.
-    pub(super) session: watch::Receiver<Option<String>>,
+    pub(super) session: watch::Receiver<Option<Open>>,
     /// Told by a refused claim: this host looks at its own.
     pub(super) refused: Arc<Notify>,
     /// Told by a claim without an answer: the session loop finds out whether the engine is away.
@@ -46,7 +47,7 @@ impl<E: Engine> Counter<E> {
         while requests.recv_many(&mut waiting, MOST_AT_ONCE).await > 0 {
             while tasks.try_join_next().is_some() {}
             let session = counter.session.borrow().clone();
-            let Some(session) = session else {
+            let Some(Open { session, .. }) = session else {
                 let why = "this host has no session there at this moment";
                 for request in waiting.drain(..) {
                     answer(request, Err(ClaimFailure::Away(why.to_owned())));
@@ -97,6 +98,7 @@ impl<E: Engine> Counter<E> {
                 stage: ClaimStage::Asked,
                 revision: 0,
                 token: 0,
+                reclaim_s: 0,
                 is_doubtful: true,
             },
             pool: wanted.pool.to_string(),

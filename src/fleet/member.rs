@@ -82,11 +82,13 @@ pub(super) async fn run_with<E: Engine>(
     let (own, requests) = service.fleet().open();
     let mut member = Member::new(service, settings, engine).await?;
     member.tell();
-    let claiming = member.claims.serving(service);
+    let claiming = Box::pin(member.claims.serving(service));
+    let sweeping = Box::pin(member.claims.sweeping());
     tokio::select! {
-        () = member.serve(own, requests) => {}
-        // It ends with the desk as well.
+        () = Box::pin(member.serve(own, requests)) => {}
+        // They end with the desk as well.
         () = claiming => {}
+        () = sweeping => {}
     }
     Ok(())
 }
@@ -168,6 +170,9 @@ impl<E: Engine> Member<E> {
                     Some(FleetRequest::Leave { reply }) => {
                         // That the asker has gone changes nothing.
                         let _ = reply.send(self.leave().await);
+                    }
+                    Some(FleetRequest::Evict { host, reply }) => {
+                        let _ = reply.send(self.evict(&host).await);
                     }
                     Some(request) => questions.take(request, self.silence()),
                     None => return,

@@ -42,6 +42,8 @@ struct State {
     /// Troubles of the next operations.
     troubles: VecDeque<Trouble>,
     is_away: bool,
+    /// Whether the answer of the next commit is lost.
+    loses_answer: bool,
     /// Watches from an earlier revision are behind.
     compacted: u64,
     /// Commits so far, each with the number of its steps.
@@ -84,6 +86,11 @@ impl Memory {
     /// Has the next operations fail so, in this order.
     pub fn trouble(&self, troubles: &[Trouble]) {
         self.lock().troubles.extend(troubles);
+    }
+
+    /// Has the next commit be done without an answer.
+    pub fn lose_answer_of_next_commit(&self) {
+        self.lock().loses_answer = true;
     }
 
     /// Takes the engine away, or brings it back.
@@ -274,7 +281,13 @@ impl Engine for Memory {
     }
 
     async fn commit(&self, compare: Vec<Compare>, steps: Vec<Step>) -> Answer<Outcome> {
-        self.act(|state| commit(state, &compare, &steps))
+        self.act(|state| {
+            let done = commit(state, &compare, &steps);
+            if std::mem::take(&mut state.loses_answer) {
+                return Err(EngineError::Unknown("time-out".into()));
+            }
+            done
+        })
     }
 
     async fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> Answer<Page> {

@@ -37,6 +37,10 @@ mod session_tests;
 mod shaky;
 #[cfg(test)]
 mod simulation;
+mod sweep;
+#[cfg(test)]
+mod sweep_tests;
+mod sweeping;
 mod telling;
 mod tend;
 mod tending;

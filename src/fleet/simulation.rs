@@ -15,6 +15,7 @@ use super::ground::{Ground, Tended};
 use super::key::Keys;
 use super::session::{Identity, JoinError, Session};
 use super::shaky::{Shaky, lock, pause, poll_once};
+use super::sweep::Sweeper;
 use crate::domain::claim::{Claim, ClaimStage, Number};
 use crate::domain::lease::{BootTime, LeaseId};
 use crate::engine::claims::{ClaimBook, ClaimTicket};
@@ -204,6 +205,7 @@ impl SimHost {
                 stage: ClaimStage::Asked,
                 revision: 0,
                 token: 0,
+                reclaim_s: 0,
                 is_doubtful: true,
             },
             pool: "edge".into(),
@@ -226,6 +228,18 @@ impl SimHost {
         if oracle.holders.get(&number) == Some(&self.ground.index) {
             oracle.holders.remove(&number);
         }
+    }
+
+    /// Marks and frees what ended sessions had. Two hosts may do so at once.
+    pub fn sweep(&mut self) {
+        let Claimant {
+            engine, keys, host, ..
+        } = self.claimant();
+        let sweeper = Sweeper { engine, keys, host };
+        self.doing.push(Box::pin(async move {
+            // A failure is tried again by the next one.
+            drop(sweeper.sweep().await);
+        }));
     }
 
     /// Renews the session or joins, and tends the claims.

@@ -61,7 +61,7 @@ impl<E: Engine> Member<E> {
         // Claims are answered in this session, or not at all.
         let session = self
             .session
-            .id()
+            .open_session()
             .filter(|_| self.state == FleetState::Joined && self.is_in);
         self.claims.set_session(session);
         let ms = |time: BootTime| u64::try_from(time.0.as_millis()).unwrap_or(u64::MAX);

@@ -121,6 +121,7 @@ impl World {
             164..190 if host.is_down => host.start(self.rng.bool()),
             190..210 => self.engine.deliver(),
             210..213 => self.engine.memory.end_one(self.rng.u64(0..100)),
+            213..225 if !host.is_down => host.sweep(),
             _ => self.poll(index),
         }
     }
