@@ -28,7 +28,7 @@ use serde::{Deserialize, Serialize};
 
 use super::operation::{Answered, Context, Description, Method, Operation, Output, Tag};
 use super::problem::{Code, Problem};
-use crate::domain::claim::ClaimCounts;
+use crate::domain::claim::{ClaimCounts, guard};
 use crate::domain::fleet::{FleetHost, FleetState, FleetStatus, Question};
 use crate::domain::lease::BootTime;
 use crate::engine::fleet::FleetSilence;
@@ -67,6 +67,17 @@ pub struct FleetStatusDocument {
     pub published: usize,
     /// Number of changes that are not sent yet.
     pub pending: usize,
+    /// Guard of the unique numbers of this host: `kernel` or `none`. `None` if no pool has a time of
+    /// reclaim.
+    #[serde(default)]
+    pub fence: Option<String>,
+    /// Reason for which there is no guard, or it shuts numbers soon. `None` while all is well.
+    #[serde(default)]
+    pub fence_warning: Option<String>,
+    /// Time until the kernel shuts the first number unless the session is renewed, in seconds. `None` if
+    /// none is open.
+    #[serde(default)]
+    pub fence_s: Option<u64>,
     /// Numbers of claims of this host by state.
     #[serde(default)]
     pub claims: ClaimCounts,
@@ -93,6 +104,12 @@ impl FleetStatusDocument {
             addresses: status.addresses.clone(),
             published: status.published,
             pending: status.pending,
+            fence: status.has_fence.map(|has| guard(has).to_owned()),
+            fence_warning: Some(status.fence_warning.clone()).filter(|why| !why.is_empty()),
+            fence_s: status.fence_end_boot_ms.map(|at_ms| {
+                let end = BootTime(Duration::from_millis(at_ms));
+                end.since(now).as_secs()
+            }),
             claims: ClaimCounts::default(),
         }
     }

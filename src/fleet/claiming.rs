@@ -9,6 +9,7 @@ use tokio::sync::{Notify, watch};
 use super::claim::Claimant;
 use super::counter::Counter;
 use super::engine::{Engine, SessionId};
+use super::fencing::Fencing;
 use super::ground::Ground;
 use super::host_ground::HostGround;
 use super::key::Keys;
@@ -67,6 +68,7 @@ impl<E: Engine> Claims<E> {
         engine: &E,
         keys: &Keys,
         host: &HostName,
+        fencing: Fencing,
     ) -> Self {
         Self {
             claimant: Claimant {
@@ -76,6 +78,7 @@ impl<E: Engine> Claims<E> {
                 ground: HostGround {
                     service: service.clone(),
                     publish: settings.publish,
+                    fencing,
                 },
             },
             session: watch::channel(None).0,

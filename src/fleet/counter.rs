@@ -89,18 +89,20 @@ impl<E: Engine> Counter<E> {
 
     fn intent(&self, wanted: &WantedNumber, session: &str) -> Intent {
         let ground = &self.claimant.ground;
+        let mut claim = Claim {
+            number: wanted.number,
+            lease: wanted.lease,
+            nonce: ground.service.fleet_id(),
+            session: session.to_owned(),
+            stage: ClaimStage::Asked,
+            revision: 0,
+            token: 0,
+            reclaim_s: 0,
+            is_doubtful: true,
+        };
+        claim.reclaim_s = ground.reclaim_s(&claim);
         Intent {
-            claim: Claim {
-                number: wanted.number,
-                lease: wanted.lease,
-                nonce: ground.service.fleet_id(),
-                session: session.to_owned(),
-                stage: ClaimStage::Asked,
-                revision: 0,
-                token: 0,
-                reclaim_s: 0,
-                is_doubtful: true,
-            },
+            claim,
             pool: wanted.pool.to_string(),
             name: ground.told_name(wanted.name.as_ref()),
         }

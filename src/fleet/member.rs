@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use super::claiming::{Change, Claims};
 use super::connect::{ConnectError, connect};
 use super::engine::{Engine, EngineError};
+use super::fencing::Fencing;
 use super::key::Keys;
 use super::names::Published;
 use super::questions::Questions;
@@ -64,23 +65,28 @@ pub(super) struct Member<E: Engine> {
     /// Time of the next commit of names. `None` if nothing has changed.
     pub(super) publish_at: Option<BootTime>,
     pub(super) claims: Claims<E>,
+    /// Whether a number is shut soon, and that was told.
+    pub(super) is_fence_near: bool,
     pub(super) rng: fastrand::Rng,
 }
 
 /// Runs the loop until the desk is dropped.
 pub(super) async fn run(service: &Service, settings: &Fleet) -> Result<(), MemberError> {
+    // Numbers of this host are guarded even if its settings of the engine are wrong.
+    let fencing = Fencing::load(service).await;
     let engine = connect(settings).await?;
-    run_with(service, settings, engine).await
+    run_with(service, settings, engine, fencing).await
 }
 
-/// Runs the loop on an engine.
+/// Runs the loop on an engine, with what the kernel guards.
 pub(super) async fn run_with<E: Engine>(
     service: &Service,
     settings: &Fleet,
     engine: E,
+    fencing: Fencing,
 ) -> Result<(), MemberError> {
     let (own, requests) = service.fleet().open();
-    let mut member = Member::new(service, settings, engine).await?;
+    let mut member = Member::new(service, settings, engine, fencing).await?;
     member.tell();
     let claiming = Box::pin(member.claims.serving(service));
     let sweeping = Box::pin(member.claims.sweeping());
@@ -104,7 +110,12 @@ fn identity(service: &Service, settings: &Fleet) -> Result<Identity, MemberError
 }
 
 impl<E: Engine> Member<E> {
-    async fn new(service: &Service, settings: &Fleet, engine: E) -> Result<Self, MemberError> {
+    async fn new(
+        service: &Service,
+        settings: &Fleet,
+        engine: E,
+        fencing: Fencing,
+    ) -> Result<Self, MemberError> {
         let store = service.store();
         let keys = Keys::new(&settings.prefix);
         let identity = identity(service, settings)?;
@@ -117,7 +128,7 @@ impl<E: Engine> Member<E> {
             revision: 0,
         });
         let now = service.clock().boot();
-        let claims = Claims::new(service, settings, &engine, &keys, &identity.host);
+        let claims = Claims::new(service, settings, &engine, &keys, &identity.host, fencing);
         Ok(Self {
             published: Published::on_record(store.fleet_names().await?),
             session: Session::on_record(
@@ -144,6 +155,7 @@ impl<E: Engine> Member<E> {
             renew_at: now,
             publish_at: None,
             claims,
+            is_fence_near: false,
             rng: fastrand::Rng::new(),
         })
     }
@@ -226,6 +238,7 @@ impl<E: Engine> Member<E> {
     }
 
     async fn act(&mut self) {
+        self.shut_late().await;
         let now = self.now();
         if self.renew_at <= now {
             self.keep_session().await;

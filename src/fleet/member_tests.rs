@@ -8,6 +8,7 @@ use tokio::task::JoinHandle;
 
 use super::connect::connect;
 use super::engine::{Compare, Engine, Step};
+use super::fencing::Fencing;
 use super::member::run_with;
 use super::memory::Memory;
 use crate::config::{self, Sources};
@@ -71,7 +72,9 @@ impl Place {
         let service = self.service.clone();
         tokio::spawn(async move {
             let settings = service.settings();
-            run_with(&service, &settings.fleet, engine).await.unwrap();
+            run_with(&service, &settings.fleet, engine, Fencing::default())
+                .await
+                .unwrap();
         })
     }
 

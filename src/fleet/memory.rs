@@ -103,9 +103,22 @@ impl Memory {
         self.clock.advance(Duration::from_hours(24));
     }
 
-    /// Ends the session that was opened as so many before it, if it lives.
+    /// Ends the session of a host that was opened as so many before it, if it lives.
     pub fn end_one(&self, id: u64) {
-        end(&mut self.lock(), id);
+        let mut state = self.lock();
+        let is_host =
+            |(key, kept): (&String, &Kept)| kept.session == Some(id) && key.contains("/session/");
+        if state.entries.iter().any(is_host) {
+            end(&mut state, id);
+        }
+    }
+
+    /// Gives every session its whole time again, as a new leader does.
+    pub fn fail_over(&self) {
+        let now = self.clock.boot();
+        for (ttl, deadline) in self.lock().sessions.values_mut() {
+            *deadline = now.after(*ttl);
+        }
     }
 
     pub fn copy(&self) -> Copy {

@@ -57,7 +57,8 @@ impl<E: Engine> Member<E> {
     }
 
     /// Tells the state as it is now.
-    pub(super) fn tell(&self) {
+    pub(super) fn tell(&mut self) {
+        self.watch_fence();
         // Claims are answered in this session, or not at all.
         let session = self
             .session
@@ -77,6 +78,7 @@ impl<E: Engine> Member<E> {
             published: self.published.count(),
             pending: self.pending,
             commits: self.commits,
+            ..self.fence_status()
         });
     }
 }

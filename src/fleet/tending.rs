@@ -41,6 +41,8 @@ impl<E: Engine> Member<E> {
         self.claims.tend_at = None;
         match self.tend_now(&session, is_look_due).await {
             Ok(()) => {
+                // What was claimed again is one of this session now.
+                self.prolong().await;
                 if is_look_due {
                     self.claims.look_at = now.after(LOOK);
                 }

@@ -43,7 +43,7 @@ pub struct SessionValue {
     pub version: String,
     #[serde(default)]
     pub addresses: Vec<String>,
-    /// Guard of numbers that are unique in the fleet: `none`, as this version has none in the kernel.
+    /// Guard of the host's unique numbers. This version writes `none`: each claim tells its own.
     #[serde(default)]
     pub fence: String,
     #[serde(default)]
