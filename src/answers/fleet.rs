@@ -2,6 +2,7 @@
 
 mod claims;
 mod discovery;
+mod evict;
 mod names;
 
 pub use claims::ListFleetClaims;
@@ -10,6 +11,9 @@ pub use claims::{FleetClaimsDocument, FleetClaimsQuery};
 pub use discovery::FleetDiscovery;
 #[cfg(feature = "fleet")]
 pub use discovery::prometheus;
+pub use evict::EvictFleetHost;
+#[cfg(feature = "fleet")]
+pub use evict::{EvictionDocument, HostPath};
 #[cfg(any(feature = "fleet", test))]
 pub use names::FleetNamesDocument;
 #[cfg(feature = "fleet")]
@@ -24,7 +28,7 @@ use serde::{Deserialize, Serialize};
 
 use super::operation::{Answered, Context, Description, Method, Operation, Output, Tag};
 use super::problem::{Code, Problem};
-use crate::domain::claim::ClaimCounts;
+use crate::domain::claim::{ClaimCounts, guard};
 use crate::domain::fleet::{FleetHost, FleetState, FleetStatus, Question};
 use crate::domain::lease::BootTime;
 use crate::engine::fleet::FleetSilence;
@@ -34,7 +38,7 @@ impl From<FleetSilence> for Problem {
         let code = match silence {
             FleetSilence::Off => Code::FleetOff,
             FleetSilence::Away(_) => Code::FleetAway,
-            FleetSilence::Claimed(_) => Code::InvalidRequest,
+            FleetSilence::Claimed(_) | FleetSilence::Lives(_) => Code::InvalidRequest,
         };
         Self::new(code, silence.to_string())
     }
@@ -63,6 +67,17 @@ pub struct FleetStatusDocument {
     pub published: usize,
     /// Number of changes that are not sent yet.
     pub pending: usize,
+    /// Guard of the unique numbers of this host: `kernel` or `none`. `None` if no pool has a time of
+    /// reclaim.
+    #[serde(default)]
+    pub fence: Option<String>,
+    /// Reason for which there is no guard, or it shuts numbers soon. `None` while all is well.
+    #[serde(default)]
+    pub fence_warning: Option<String>,
+    /// Time until the kernel shuts the first number unless the session is renewed, in seconds. `None` if
+    /// none is open.
+    #[serde(default)]
+    pub fence_s: Option<u64>,
     /// Numbers of claims of this host by state.
     #[serde(default)]
     pub claims: ClaimCounts,
@@ -89,6 +104,12 @@ impl FleetStatusDocument {
             addresses: status.addresses.clone(),
             published: status.published,
             pending: status.pending,
+            fence: status.has_fence.map(|has| guard(has).to_owned()),
+            fence_warning: Some(status.fence_warning.clone()).filter(|why| !why.is_empty()),
+            fence_s: status.fence_end_boot_ms.map(|at_ms| {
+                let end = BootTime(Duration::from_millis(at_ms));
+                end.since(now).as_secs()
+            }),
             claims: ClaimCounts::default(),
         }
     }
@@ -207,13 +228,19 @@ impl Operation for LeaveFleet {
 
 impl Answered for LeaveFleet {
     async fn answer(context: Context<'_>, (): ()) -> Result<(), Problem> {
-        let own = rustix::process::geteuid().as_raw();
-        if !context.viewer.caller()?.may_act_for(own) {
-            let detail = "the user of the service and root alone take this host out of its fleet";
-            return Err(Problem::new(Code::Forbidden, detail));
-        }
+        operator(&context, "take this host out of its fleet")?;
         Ok(context.service.fleet().leave().await?)
     }
+}
+
+/// Refuses callers other than the user of the service and root.
+fn operator(context: &Context<'_>, deed: &str) -> Result<(), Problem> {
+    let own = rustix::process::geteuid().as_raw();
+    if context.viewer.caller()?.may_act_for(own) {
+        return Ok(());
+    }
+    let detail = format!("the user of the service and root alone {deed}");
+    Err(Problem::new(Code::Forbidden, detail))
 }
 
 fn millis(time: Duration) -> u64 {

@@ -171,7 +171,7 @@ fn ask_for(listening: &[(LeaseDocument, Occupant)]) -> Result<(), Failure> {
         )));
     }
     lines.lines().for_each(note);
-    if is_agreed() {
+    if is_agreed("release it all the same?") {
         return Ok(());
     }
     Err(Failure::other("nothing was released"))
@@ -183,8 +183,9 @@ pub(super) fn line((lease, who): &(LeaseDocument, Occupant)) -> String {
     format!("{title}: {who} listens on port {}", lease.port)
 }
 
-fn is_agreed() -> bool {
-    let _ = write!(io::stderr(), "portbook: release it all the same? [y/N] ");
+/// Asks a question at the terminal.
+pub(super) fn is_agreed(question: &str) -> bool {
+    let _ = write!(io::stderr(), "portbook: {question} [y/N] ");
     let mut answer = String::new();
     // An answer that cannot be read is no yes.
     let _ = io::stdin().lock().read_line(&mut answer);

@@ -136,7 +136,9 @@ fn unique(pool: &Pool, settings: &Settings, provenance: &Provenance) -> Option<F
     } else if pool.reclaim.is_none() {
         let problem = Problem::new(
             "nothing says how the fleet gets numbers back from a host that is gone",
-            format!("write reclaim = \"manual\" in [pools.{name}]: an operator gives them back"),
+            format!(
+                "write reclaim = \"manual\" in [pools.{name}]: an operator gives them back; or a time such as \"24h\", with a fence in the kernel"
+            ),
         );
         (key("reclaim"), problem)
     } else {

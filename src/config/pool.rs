@@ -77,9 +77,10 @@ settings! {
         /// Extent in which a number of the pool is granted once: "local" (on this host), or "unique" (in
         /// the whole fleet: each grant claims its number there first; see docs/fleet.md).
         fleet: Reach = Reach::Local;
-        /// Way in which the fleet gets a number back from a host that is gone: "manual", by an operator. A
-        /// pool with fleet = "unique" must say so.
-        reclaim: Option<Reclaim> = None, example "\"manual\"";
+        /// Way in which the fleet gets a number back from a host that is gone: "manual", by an operator, or
+        /// by itself after a time from 10m to 30d, where the kernel has a fence that shuts the number after
+        /// half of it. A pool with fleet = "unique" must say so.
+        reclaim: Option<Reclaim> = None, example "\"24h\"";
     }
 }
 

@@ -116,7 +116,7 @@ scalars! {
     HostName => "the name of a host, such as \"build-1\"",
     Publish => "\"named\", \"all\" or \"nothing\"",
     Reach => "\"local\" or \"unique\"",
-    Reclaim => "\"manual\": times need a fence in the kernel, which this release lacks",
+    Reclaim => "\"manual\", or a time such as \"24h\"",
     LogFormat => "\"text\" or \"json\"",
 }
 

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -16,6 +17,25 @@ use super::words::{UnknownWord, Written, as_str};
 /// Guard of a claimed number on its host: the record of its portbook alone. No rule in the kernel cuts the
 /// program off if the claim is lost.
 pub const NO_FENCE: &str = "none";
+
+/// Guard of a claimed number on its host: rules of its kernel, which shut the number by themselves.
+pub const KERNEL_FENCE: &str = "kernel";
+
+/// Guard of a number in one word.
+pub const fn guard(is_fenced: bool) -> &'static str {
+    if is_fenced { KERNEL_FENCE } else { NO_FENCE }
+}
+
+/// State of a claim whose host's session was seen to have ended.
+#[cfg(feature = "fleet")]
+pub const AWAY: &str = "away";
+
+/// Least time after which the fleet takes a number back from a host that is gone. Half of it is the longest
+/// outage of the engine during which the number can still be reached.
+pub const LEAST_RECLAIM: Duration = Duration::from_mins(10);
+
+/// Longest such time.
+const MOST_RECLAIM: Duration = Duration::from_hours(24 * 30);
 
 /// Variable with the fencing token of a lease, for programs that `portbook run` starts.
 pub const FENCE_VARIABLE: &str = "PORTBOOK_FENCE";
@@ -71,11 +91,26 @@ impl Written for Reach {
 pub enum Reclaim {
     /// None: the host or an operator gives it back.
     Manual,
+    /// This time, of [`LEAST_RECLAIM`] at least, where the kernel has a fence. None where it has none.
+    After(Duration),
+}
+
+impl Reclaim {
+    /// The time. `None` if no clock takes numbers back.
+    pub const fn time(self) -> Option<Duration> {
+        match self {
+            Self::Manual => None,
+            Self::After(time) => Some(time),
+        }
+    }
 }
 
 impl fmt::Display for Reclaim {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("manual")
+        match self {
+            Self::Manual => f.write_str("manual"),
+            Self::After(time) => write!(f, "{}", HumanDuration(*time)),
+        }
     }
 }
 
@@ -86,13 +121,18 @@ impl FromStr for Reclaim {
         if text == "manual" {
             return Ok(Self::Manual);
         }
-        if text.parse::<HumanDuration>().is_ok() {
+        let Ok(HumanDuration(time)) = text.parse::<HumanDuration>() else {
             return Err(format!(
-                "\"{text}\" is a time, and times need a fence in the kernel, which this release lacks: write \"manual\""
+                "\"{text}\" is no time of reclaim: write \"manual\", or a time such as \"24h\""
             ));
+        };
+        if (LEAST_RECLAIM..=MOST_RECLAIM).contains(&time) {
+            return Ok(Self::After(time));
         }
         Err(format!(
-            "\"{text}\" is no time of reclaim: write \"manual\""
+            "\"{text}\" is no time of reclaim: write {} to {}; an outage of etcd that is longer than half of it shuts the numbers",
+            HumanDuration(LEAST_RECLAIM),
+            HumanDuration(MOST_RECLAIM)
         ))
     }
 }
@@ -108,6 +148,8 @@ pub struct LeaseClaim {
     pub token: u64,
     /// Whether another host has the number now, or an operator gave it away.
     pub is_lost: bool,
+    /// Whether the kernel shuts the number by itself before the fleet gives it away.
+    pub is_fenced: bool,
 }
 
 /// Stage of a claim on this host.
@@ -146,6 +188,9 @@ pub struct Claim {
     pub revision: u64,
     /// Fencing token. 0 if it is not known.
     pub token: u64,
+    /// Time in seconds after which the fleet takes the number back if this host is gone, as a fence in the
+    /// kernel allows. 0 if no clock takes it.
+    pub reclaim_s: u64,
     /// Whether a try to claim it in this session was never answered, so that it may be done late.
     pub is_doubtful: bool,
 }
@@ -195,10 +240,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_of_reclaim_are_refused_with_the_reason() {
+    fn times_of_reclaim_are_long_enough_for_an_outage() {
         assert_eq!("manual".parse(), Ok(Reclaim::Manual));
-        let refused = "24h".parse::<Reclaim>().unwrap_err();
-        assert!(refused.contains("fence"), "{refused}");
+        let day = Reclaim::After(Duration::from_hours(24));
+        assert_eq!("24h".parse(), Ok(day));
+        assert_eq!(day.to_string().parse(), Ok(day));
+        let refused = "9m".parse::<Reclaim>().unwrap_err();
+        assert!(refused.contains("10m"), "{refused}");
         assert!("never".parse::<Reclaim>().unwrap_err().contains("manual"));
         assert_eq!("unique".parse(), Ok(Reach::Unique));
     }

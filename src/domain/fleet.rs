@@ -157,6 +157,12 @@ pub struct FleetStatus {
     pub pending: usize,
     /// Number of sent commits by outcome: done, refused, failed.
     pub commits: Commits,
+    /// Whether the kernel guards unique numbers. `None` if no pool asks for it.
+    pub has_fence: Option<bool>,
+    /// Reason for which the kernel does not, or shuts numbers soon. Empty while all is well.
+    pub fence_warning: String,
+    /// Time at which the kernel shuts the first number unless the session is renewed, on the same clock.
+    pub fence_end_boot_ms: Option<u64>,
 }
 
 /// Commits of this host since its start, by outcome.

@@ -90,6 +90,7 @@ impl ClaimBook {
             Some(LeaseClaim {
                 token: entered.claim.token,
                 is_lost: entered.claim.stage == ClaimStage::Lost,
+                is_fenced: entered.claim.reclaim_s > 0,
             })
         })
     }
@@ -269,6 +270,7 @@ pub struct ClaimTicket {
     lease: LeaseId,
     nonce: String,
     token: u64,
+    is_fenced: bool,
     book: Arc<ClaimBook>,
     clock: Clock,
 }
@@ -282,6 +284,7 @@ impl ClaimTicket {
             lease: claim.lease,
             nonce: claim.nonce.clone(),
             token: claim.token,
+            is_fenced: claim.reclaim_s > 0,
             book,
             clock,
         }
@@ -301,6 +304,7 @@ impl ClaimTicket {
         LeaseClaim {
             token: self.token,
             is_lost: false,
+            is_fenced: self.is_fenced,
         }
     }
 }
@@ -330,6 +334,7 @@ mod tests {
             stage: ClaimStage::Asked,
             revision: 0,
             token: 0,
+            reclaim_s: 0,
             is_doubtful: true,
         }
     }

@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::claims::{ClaimBook, ClaimTicket};
 use super::lock::Guarded;
 use crate::domain::claim::Number;
-use crate::domain::fleet::{FleetState, FleetStatus, Question, Told};
+use crate::domain::fleet::{FleetState, FleetStatus, HostName, Question, Told};
 use crate::domain::lease::{BootTime, LeaseId, Name};
 use crate::domain::words::counted;
 use crate::store::StoreError;
@@ -31,6 +31,11 @@ pub enum FleetSilence {
         unique(*.0)
     )]
     Claimed(u64),
+    /// A host that is to be evicted renews its session.
+    #[error(
+        "the session of {0} lives: release its numbers there, or stop the machine and wait until `portbook fleet hosts` lists it no more"
+    )]
+    Lives(HostName),
     /// The engine is away, and never answered this question.
     #[error("the fleet does not answer: {0}")]
     Away(String),
@@ -63,6 +68,11 @@ pub enum FleetRequest {
     },
     /// A follower of this question has no listener any more.
     Unfollow { question: Question },
+    /// Delete the claims of a host that is gone.
+    Evict {
+        host: HostName,
+        reply: oneshot::Sender<Result<Vec<Number>, FleetSilence>>,
+    },
     /// Withdraw the names and end the session.
     Leave {
         reply: oneshot::Sender<Result<(), FleetSilence>>,
@@ -204,6 +214,13 @@ impl FleetDesk {
     pub async fn leave(&self) -> Result<(), FleetSilence> {
         let (reply, answer) = oneshot::channel();
         self.send(FleetRequest::Leave { reply }).await?;
+        answer.await.unwrap_or(Err(FleetSilence::Off))
+    }
+
+    /// Deletes the claims of a host whose session has ended, and returns their numbers.
+    pub async fn evict(&self, host: HostName) -> Result<Vec<Number>, FleetSilence> {
+        let (reply, answer) = oneshot::channel();
+        self.send(FleetRequest::Evict { host, reply }).await?;
         answer.await.unwrap_or(Err(FleetSilence::Off))
     }
 

@@ -82,6 +82,10 @@ fn fleet(engine: &Arc<Engine>) -> Option<Fleet> {
     Some(Fleet {
         state: status.state.as_str(),
         renewal_age: status.renewed_boot_ms.map(|at_ms| age(at_ms).as_secs_f64()),
+        fence: status
+            .fence_end_boot_ms
+            .map(|at_ms| Duration::from_millis(at_ms).saturating_sub(engine.clock.boot().0))
+            .map(|left| left.as_secs_f64()),
         names: [
             ("published", status.published as u64),
             ("pending", status.pending as u64),

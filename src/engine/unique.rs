@@ -266,11 +266,12 @@ pub(super) async fn lose(
     let Some(lease) = engine.leases.living(id) else {
         return Ok(());
     };
-    let token = lease.claim.map_or(0, |claim| claim.token);
+    let claim = lease.claim;
     let lost = engine.leases.change(id, |lease| {
         lease.claim = Some(crate::domain::claim::LeaseClaim {
-            token,
+            token: claim.map_or(0, |claim| claim.token),
             is_lost: true,
+            is_fenced: claim.is_some_and(|claim| claim.is_fenced),
         });
     });
     let lost = lost.await?;

@@ -19,7 +19,7 @@ use super::ground::Ground;
 use super::key::Keys;
 use super::telling::measured;
 use super::value::{self, ClaimValue};
-use crate::domain::claim::{Claim, ClaimStage, NO_FENCE, Number};
+use crate::domain::claim::{Claim, ClaimStage, Number, guard};
 use crate::domain::fleet::HostName;
 use crate::domain::lease::BootTime;
 
@@ -77,12 +77,17 @@ impl<E: Engine, G: Ground> Claimant<E, G> {
         intents: &[Intent],
         until: BootTime,
     ) -> Result<Vec<Claim>, ClaimError> {
-        let mut is_doubtful = false;
+        let (mut is_doubtful, mut is_held) = (false, false);
         let error = loop {
             match self.attempt(session, intents, &mut is_doubtful).await {
                 Ok(Some(held)) => {
+                    is_held = true;
                     self.ground.note(&held).await;
-                    return Ok(held);
+                    match self.ground.permit(&held).await {
+                        Ok(()) => return Ok(held),
+                        // The claims have no lease, and so they are given back.
+                        Err(error) => break ClaimError::Away(error.to_string()),
+                    }
                 }
                 // An answer is missing: the next try finds what was done.
                 Ok(None) if self.ground.now() < until => self.ground.pause().await,
@@ -93,7 +98,7 @@ impl<E: Engine, G: Ground> Claimant<E, G> {
             }
         };
         let claims: Vec<Claim> = intents.iter().map(|intent| intent.claim.clone()).collect();
-        if !is_doubtful {
+        if !is_doubtful && !is_held {
             self.ground.forget(&claims).await;
         }
         self.ground.let_go(&claims);
@@ -215,8 +220,8 @@ impl<E: Engine, G: Ground> Claimant<E, G> {
             name: intent.name.clone(),
             lease: intent.claim.lease.to_string(),
             nonce: intent.claim.nonce.clone(),
-            fence: NO_FENCE.to_owned(),
-            reclaim_s: 0,
+            fence: guard(intent.claim.reclaim_s > 0).to_owned(),
+            reclaim_s: intent.claim.reclaim_s,
             state: ClaimStage::Held.as_str().to_owned(),
         };
         // Plain values: this cannot fail.

@@ -1,10 +1,15 @@
 //! Claims under all faults at once, as a property; and the single cases that a fleet meets in time.
 
+use std::time::Duration;
+
 use proptest::prelude::*;
 
 use super::memory::Trouble;
 use super::shaky::lock;
+use super::simulation::{RECLAIM, SimFence};
 use super::world::{World, number};
+use crate::domain::claim::{Claim, ClaimStage};
+use crate::domain::lease::LeaseId;
 
 /// Number of steps of one case.
 const STEPS: usize = 20_000;
@@ -34,6 +39,11 @@ fn simulation_grants_often_enough_to_mean_something() {
     world.calm();
     world.check();
     let granted = lock(&world.oracle).granted;
+    let lost = lock(&world.oracle).lost.len();
+    assert!(
+        lost > 1,
+        "{lost} claims were freed by time and missed by their hosts"
+    );
     let commits = world.engine.memory.commits().len();
     assert!(
         granted > 250,
@@ -45,8 +55,97 @@ fn simulation_grants_often_enough_to_mean_something() {
 fn pair() -> World {
     let mut world = World::new(3, 2);
     *lock(&world.engine.has_faults) = false;
+    for host in &mut world.hosts {
+        host.ground.permits = None;
+    }
     keep_all(&mut world);
     world
+}
+
+/// Two hosts that have joined, whose kernels have a fence, without faults.
+fn fenced_pair(rate: f64) -> World {
+    let mut world = World::new(3, 2);
+    *lock(&world.engine.has_faults) = false;
+    world.hosts[0].rate = rate;
+    keep_all(&mut world);
+    world
+}
+
+fn is_open(world: &World, host: usize, index: u16) -> bool {
+    let kernels = lock(&world.hosts[0].ground.kernels);
+    SimFence::is_open(&kernels[host], number(index))
+}
+
+/// Time until another host gets the number of one that was killed, and until its kernel shuts it.
+fn times_of_a_death(rate: f64) -> (Duration, Duration) {
+    let mut world = fenced_pair(rate);
+    assert!(ask(&mut world, 0, 0));
+    world.hosts[0].crash();
+    let step = Duration::from_secs(5);
+    let (mut now, mut shut) = (Duration::ZERO, None);
+    loop {
+        world.hosts[1].keep();
+        world.hosts[1].sweep();
+        world.hosts[1].finish();
+        if !is_open(&world, 0, 0) {
+            shut.get_or_insert(now);
+        }
+        if ask(&mut world, 1, 0) {
+            return (now, shut.unwrap());
+        }
+        assert!(now < RECLAIM * 2, "it is never freed");
+        now += step;
+        world.advance(step);
+    }
+}
+
+#[test]
+fn number_of_a_killed_host_is_shut_long_before_it_is_freed() {
+    for rate in [0.7, 1.0, 1.3] {
+        let (freed, shut) = times_of_a_death(rate);
+        let limit = RECLAIM + Duration::from_secs(31 + 16);
+        assert!(freed >= RECLAIM && freed <= limit, "{rate}: {freed:?}");
+        let half = (RECLAIM / 2).div_f64(rate) + Duration::from_secs(5);
+        assert!(shut <= half, "{rate}: {shut:?}");
+    }
+}
+
+#[test]
+fn permit_lasts_through_a_restart_and_ends_with_its_lease() {
+    let mut world = fenced_pair(1.0);
+    assert!(ask(&mut world, 0, 0));
+    world.hosts[0].crash();
+    world.advance(Duration::from_secs(20));
+    world.hosts[0].start(false);
+    assert!(is_open(&world, 0, 0));
+    keep_all(&mut world);
+    world.hosts[0].release(0);
+    keep_all(&mut world);
+    assert!(!is_open(&world, 0, 0));
+    assert!(ask(&mut world, 1, 0), "it is free at once");
+    assert!(!ask(&mut world, 0, 0) && is_open(&world, 1, 0));
+}
+
+#[test]
+fn renewals_of_another_session_prolong_nothing() {
+    let world = fenced_pair(1.0);
+    let permits = world.hosts[0].ground.permits.clone().unwrap();
+    let mut claim = Claim {
+        number: number(0),
+        lease: LeaseId(uuid::Uuid::nil()),
+        nonce: "n".into(),
+        session: "before".into(),
+        stage: ClaimStage::Held,
+        revision: 1,
+        token: 1,
+        reclaim_s: RECLAIM.as_secs(),
+        is_doubtful: false,
+    };
+    let sent = world.hosts[0].ground.clock.boot();
+    permits.renewed("now", sent);
+    assert_eq!(permits.end(&claim), None);
+    claim.session = "now".into();
+    assert_eq!(permits.end(&claim), Some(sent.after(RECLAIM / 2)));
 }
 
 fn keep_all(world: &mut World) {

@@ -8,10 +8,13 @@ use tokio::sync::{Notify, watch};
 
 use super::claim::Claimant;
 use super::counter::{Counter, Standing};
-use super::engine::Engine;
+use super::engine::{Engine, SessionId};
+use super::fencing::Fencing;
 use super::ground::Ground;
 use super::host_ground::HostGround;
 use super::key::Keys;
+use super::sweep::Sweeper;
+use super::sweeping::Sweeping;
 use crate::config::Fleet;
 use crate::domain::fleet::HostName;
 use crate::domain::lease::{BootTime, LeaseId};
@@ -32,6 +35,14 @@ pub(super) enum Change {
     Refused,
     /// The engine gave no answer.
     Failed,
+}
+
+/// The open session of this host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Open {
+    pub(super) session: String,
+    /// The engine's own number of it.
+    pub(super) id: SessionId,
 }
 
 /// The claims of this host, as the session loop has them.
@@ -57,6 +68,7 @@ impl<E: Engine> Claims<E> {
         engine: &E,
         keys: &Keys,
         host: &HostName,
+        fencing: Fencing,
     ) -> Self {
         Self {
             claimant: Claimant {
@@ -66,6 +78,7 @@ impl<E: Engine> Claims<E> {
                 ground: HostGround {
                     service: service.clone(),
                     publish: settings.publish,
+                    fencing,
                 },
             },
             session: watch::channel(Standing::Joining).0,
@@ -84,6 +97,24 @@ impl<E: Engine> Claims<E> {
             session: self.session.subscribe(),
             refused: Arc::clone(&self.refused),
             failed: Arc::clone(&self.failed),
+        }
+    }
+
+    /// Sweeps what hosts that are gone had, as long as the future is polled.
+    pub(super) fn sweeping(&self) -> impl Future<Output = ()> + use<E> {
+        let clock = self.claimant.ground.service.clock().clone();
+        Sweeping::new(self.sweeper(), clock).serve(self.session.subscribe())
+    }
+
+    /// Returns the sweep of this host.
+    pub(super) fn sweeper(&self) -> Sweeper<E> {
+        let Claimant {
+            engine, keys, host, ..
+        } = &self.claimant;
+        Sweeper {
+            engine: engine.clone(),
+            keys: keys.clone(),
+            host: host.clone(),
         }
     }
 

@@ -8,6 +8,7 @@ use tokio::task::JoinSet;
 use tracing::Instrument;
 
 use super::claim::{ClaimError, Claimant, Intent};
+use super::claiming::Open;
 use super::engine::Engine;
 use super::ground::Ground;
 use super::host_ground::HostGround;
@@ -27,7 +28,7 @@ pub(super) enum Standing {
     /// limit on calls to the engine bounds.
     Joining,
     /// Numbers are claimed in this session.
-    In(String),
+    In(Open),
     /// No number can be claimed.
     Out,
 }
@@ -60,7 +61,7 @@ impl<E: Engine> Counter<E> {
             let Some(standing) = counter.standing().await else {
                 return;
             };
-            let Standing::In(session) = standing else {
+            let Standing::In(Open { session, .. }) = standing else {
                 let why = "this host has no session there at this moment";
                 for request in waiting.drain(..) {
                     answer(request, Err(ClaimFailure::Away(why.to_owned())));
@@ -109,17 +110,20 @@ impl<E: Engine> Counter<E> {
 
     fn intent(&self, wanted: &WantedNumber, session: &str) -> Intent {
         let ground = &self.claimant.ground;
+        let mut claim = Claim {
+            number: wanted.number,
+            lease: wanted.lease,
+            nonce: ground.service.fleet_id(),
+            session: session.to_owned(),
+            stage: ClaimStage::Asked,
+            revision: 0,
+            token: 0,
+            reclaim_s: 0,
+            is_doubtful: true,
+        };
+        claim.reclaim_s = ground.reclaim_s(&claim);
         Intent {
-            claim: Claim {
-                number: wanted.number,
-                lease: wanted.lease,
-                nonce: ground.service.fleet_id(),
-                session: session.to_owned(),
-                stage: ClaimStage::Asked,
-                revision: 0,
-                token: 0,
-                is_doubtful: true,
-            },
+            claim,
             pool: wanted.pool.to_string(),
             name: ground.told_name(wanted.name.as_ref()),
         }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::claim::Intent;
 use super::engine::Answer;
+use super::permit::FenceError;
 use crate::domain::claim::Claim;
 use crate::domain::lease::BootTime;
 
@@ -50,6 +51,15 @@ pub trait Ground: Clone + Send + Sync + 'static {
 
     /// Measures a commit by the word of its outcome.
     fn committed(&self, _outcome: &'static str, _took: Duration) {}
+
+    /// Time of reclaim that a claim is to have, in seconds: 0 while the kernel has no fence.
+    fn reclaim_s(&self, claim: &Claim) -> u64;
+
+    /// Has the kernel let programs be reached at the numbers of claims, as far as they have a fence.
+    fn permit(&self, claims: &[Claim]) -> impl Future<Output = Result<(), FenceError>> + Send;
+
+    /// Has the kernel shut the numbers of claims, as far as they have a fence.
+    fn shut(&self, claims: &[Claim]) -> impl Future<Output = Answer<()>> + Send;
 
     /// Notes that a claim is lost: its lease is told, and shut. `by` is the host that has the number.
     fn lose(&self, claim: &Claim, by: Option<&str>) -> impl Future<Output = Answer<()>> + Send;

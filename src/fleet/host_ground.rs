@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use super::claim::Intent;
 use super::engine::{Answer, EngineError};
+use super::fencing::Fencing;
 use super::ground::{Ground, Tended};
+use super::permit::FenceError;
 use crate::domain::claim::{Claim, ClaimStage, LeaseClaim};
 use crate::domain::fleet::Publish;
 use crate::domain::lease::{BootTime, Name};
@@ -20,6 +22,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub struct HostGround {
     pub service: Service,
     pub publish: Publish,
+    pub fencing: Fencing,
 }
 
 impl HostGround {
@@ -75,6 +78,7 @@ impl Ground for HostGround {
             let known = LeaseClaim {
                 token: claim.token,
                 is_lost: claim.stage == ClaimStage::Lost,
+                is_fenced: claim.reclaim_s > 0,
             };
             self.service.note_claim(claim.lease, known);
         }
@@ -100,7 +104,27 @@ impl Ground for HostGround {
         self.service.journal().fleet_committed(outcome, took);
     }
 
+    fn reclaim_s(&self, claim: &Claim) -> u64 {
+        self.fencing.reclaim_s(claim)
+    }
+
+    async fn permit(&self, claims: &[Claim]) -> Result<(), FenceError> {
+        match self.fencing.permits() {
+            Some(permits) => permits.grant(claims).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn shut(&self, claims: &[Claim]) -> Answer<()> {
+        let Some(permits) = self.fencing.permits() else {
+            return Ok(());
+        };
+        let shut = permits.shut(claims).await;
+        shut.map_err(|error| EngineError::Fault(error.to_string()))
+    }
+
     async fn lose(&self, claim: &Claim, by: Option<&str>) -> Answer<()> {
+        self.shut(std::slice::from_ref(claim)).await?;
         match self.service.lose_claim(claim.lease, by).await {
             // One that has ended meanwhile is withdrawn next.
             Ok(()) | Err(Refusal::NotFound) => {}

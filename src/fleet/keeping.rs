@@ -13,6 +13,7 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 impl<E: Engine> Member<E> {
     /// Renews the session, or joins.
     pub(super) async fn keep_session(&mut self) {
+        self.keep_fence().await;
         let sent = self.now();
         let kept = if self.is_in {
             self.renew().await
@@ -22,6 +23,7 @@ impl<E: Engine> Member<E> {
         match kept {
             Ok(()) => {
                 self.renewed = Some(sent);
+                self.note_renewal(sent).await;
                 self.renew_at = sent.after(self.interval());
                 self.back_again();
             }

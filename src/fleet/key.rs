@@ -63,6 +63,21 @@ impl Keys {
         format!("{}hold", self.prefix)
     }
 
+    /// Key of the host that marks and frees what ended sessions had.
+    pub fn duty(&self) -> String {
+        format!("{}duty/sweep", self.prefix)
+    }
+
+    /// Beginning of the keys that measure how long sessions have been gone.
+    pub fn all_gone(&self) -> String {
+        format!("{}gone/", self.prefix)
+    }
+
+    /// Key that is there for `seconds` from the time at which a session was seen to have ended.
+    pub fn gone(&self, session: &str, seconds: u64) -> String {
+        format!("{}{session}/{seconds}", self.all_gone())
+    }
+
     /// Number of a key. `None` if it is no key of a claim.
     pub fn read_claim(&self, key: &str) -> Option<Number> {
         let rest = key.strip_prefix(&self.prefix)?.strip_prefix("claim/")?;

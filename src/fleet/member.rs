@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use super::claiming::{Change, Claims};
 use super::connect::{ConnectError, connect};
 use super::engine::{Engine, EngineError};
+use super::fencing::Fencing;
 use super::key::Keys;
 use super::names::Published;
 use super::questions::Questions;
@@ -64,6 +65,8 @@ pub(super) struct Member<E: Engine> {
     /// Time of the next commit of names. `None` if nothing has changed.
     pub(super) publish_at: Option<BootTime>,
     pub(super) claims: Claims<E>,
+    /// Whether a number is shut soon, and that was told.
+    pub(super) is_fence_near: bool,
     pub(super) rng: fastrand::Rng,
 }
 
@@ -73,15 +76,18 @@ pub(super) async fn run(
     settings: &Fleet,
     counters: FleetCounters,
 ) -> Result<(), MemberError> {
+    // Numbers of this host are guarded even if its settings of the engine are wrong.
+    let fencing = Fencing::load(service).await;
     let engine = connect(settings).await?;
-    run_with(service, settings, engine, counters).await
+    run_with(service, settings, engine, fencing, counters).await
 }
 
-/// Runs the loop on an engine.
+/// Runs the loop on an engine, with what the kernel guards.
 pub(super) async fn run_with<E: Engine>(
     service: &Service,
     settings: &Fleet,
     engine: E,
+    fencing: Fencing,
     counters: FleetCounters,
 ) -> Result<(), MemberError> {
     let FleetCounters {
@@ -89,13 +95,15 @@ pub(super) async fn run_with<E: Engine>(
         requests,
         claims,
     } = counters;
-    let mut member = Member::new(service, settings, engine).await?;
+    let mut member = Member::new(service, settings, engine, fencing).await?;
     member.tell();
-    let claiming = member.claims.counter().serve(claims);
+    let claiming = Box::pin(member.claims.counter().serve(claims));
+    let sweeping = Box::pin(member.claims.sweeping());
     tokio::select! {
-        () = member.serve(own, requests) => {}
-        // It ends with the desk as well.
+        () = Box::pin(member.serve(own, requests)) => {}
+        // They end with the desk as well.
         () = claiming => {}
+        () = sweeping => {}
     }
     Ok(())
 }
@@ -111,7 +119,12 @@ fn identity(service: &Service, settings: &Fleet) -> Result<Identity, MemberError
 }
 
 impl<E: Engine> Member<E> {
-    async fn new(service: &Service, settings: &Fleet, engine: E) -> Result<Self, MemberError> {
+    async fn new(
+        service: &Service,
+        settings: &Fleet,
+        engine: E,
+        fencing: Fencing,
+    ) -> Result<Self, MemberError> {
         let store = service.store();
         let keys = Keys::new(&settings.prefix);
         let identity = identity(service, settings)?;
@@ -124,7 +137,7 @@ impl<E: Engine> Member<E> {
             revision: 0,
         });
         let now = service.clock().boot();
-        let claims = Claims::new(service, settings, &engine, &keys, &identity.host);
+        let claims = Claims::new(service, settings, &engine, &keys, &identity.host, fencing);
         Ok(Self {
             published: Published::on_record(store.fleet_names().await?),
             session: Session::on_record(
@@ -151,6 +164,7 @@ impl<E: Engine> Member<E> {
             renew_at: now,
             publish_at: None,
             claims,
+            is_fence_near: false,
             rng: fastrand::Rng::new(),
         })
     }
@@ -177,6 +191,9 @@ impl<E: Engine> Member<E> {
                     Some(FleetRequest::Leave { reply }) => {
                         // That the asker has gone changes nothing.
                         let _ = reply.send(self.leave().await);
+                    }
+                    Some(FleetRequest::Evict { host, reply }) => {
+                        let _ = reply.send(self.evict(&host).await);
                     }
                     Some(request) => questions.take(request, self.silence()),
                     None => return,
@@ -230,6 +247,7 @@ impl<E: Engine> Member<E> {
     }
 
     async fn act(&mut self) {
+        self.shut_late().await;
         let now = self.now();
         if self.renew_at <= now {
             self.keep_session().await;

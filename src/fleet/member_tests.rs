@@ -8,6 +8,7 @@ use tokio::task::JoinHandle;
 
 use super::connect::connect;
 use super::engine::{Compare, Engine, Step};
+use super::fencing::Fencing;
 use super::member::run_with;
 use super::memory::Memory;
 use crate::config::{self, Sources};
@@ -81,7 +82,8 @@ impl Place {
         let service = self.service.clone();
         tokio::spawn(async move {
             let settings = service.settings();
-            let running = run_with(&service, &settings.fleet, engine, counters);
+            let fencing = Fencing::default();
+            let running = run_with(&service, &settings.fleet, engine, fencing, counters);
             running.await.unwrap();
         })
     }

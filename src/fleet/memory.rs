@@ -42,6 +42,8 @@ struct State {
     /// Troubles of the next operations.
     troubles: VecDeque<Trouble>,
     is_away: bool,
+    /// Whether the answer of the next commit is lost.
+    loses_answer: bool,
     /// Watches from an earlier revision are behind.
     compacted: u64,
     /// Commits so far, each with the number of its steps.
@@ -86,6 +88,11 @@ impl Memory {
         self.lock().troubles.extend(troubles);
     }
 
+    /// Has the next commit be done without an answer.
+    pub fn lose_answer_of_next_commit(&self) {
+        self.lock().loses_answer = true;
+    }
+
     /// Takes the engine away, or brings it back.
     pub fn set_away(&self, is_away: bool) {
         self.lock().is_away = is_away;
@@ -96,9 +103,22 @@ impl Memory {
         self.clock.advance(Duration::from_hours(24));
     }
 
-    /// Ends the session that was opened as so many before it, if it lives.
+    /// Ends the session of a host that was opened as so many before it, if it lives.
     pub fn end_one(&self, id: u64) {
-        end(&mut self.lock(), id);
+        let mut state = self.lock();
+        let is_host =
+            |(key, kept): (&String, &Kept)| kept.session == Some(id) && key.contains("/session/");
+        if state.entries.iter().any(is_host) {
+            end(&mut state, id);
+        }
+    }
+
+    /// Gives every session its whole time again, as a new leader does.
+    pub fn fail_over(&self) {
+        let now = self.clock.boot();
+        for (ttl, deadline) in self.lock().sessions.values_mut() {
+            *deadline = now.after(*ttl);
+        }
     }
 
     pub fn copy(&self) -> Copy {
@@ -274,7 +294,13 @@ impl Engine for Memory {
     }
 
     async fn commit(&self, compare: Vec<Compare>, steps: Vec<Step>) -> Answer<Outcome> {
-        self.act(|state| commit(state, &compare, &steps))
+        self.act(|state| {
+            let done = commit(state, &compare, &steps);
+            if std::mem::take(&mut state.loses_answer) {
+                return Err(EngineError::Unknown("time-out".into()));
+            }
+            done
+        })
     }
 
     async fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> Answer<Page> {

@@ -14,6 +14,8 @@ mod counter;
 mod engine;
 mod etcd;
 mod etcd_error;
+mod fence;
+mod fencing;
 mod follow;
 mod ground;
 mod host_ground;
@@ -26,6 +28,7 @@ mod member_tests;
 #[cfg(test)]
 mod memory;
 mod names;
+mod permit;
 mod publishing;
 mod questions;
 mod reader;
@@ -37,6 +40,10 @@ mod session_tests;
 mod shaky;
 #[cfg(test)]
 mod simulation;
+mod sweep;
+#[cfg(test)]
+mod sweep_tests;
+mod sweeping;
 mod telling;
 mod tend;
 mod tending;

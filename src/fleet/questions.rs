@@ -78,8 +78,8 @@ impl<E: Engine> Questions<E> {
                 let _ = reply.send(self.follow(question));
             }
             FleetRequest::Unfollow { question } => self.unfollow(&question),
-            // The session loop answers it itself.
-            FleetRequest::Leave { .. } => {}
+            // The session loop answers these itself.
+            FleetRequest::Leave { .. } | FleetRequest::Evict { .. } => {}
         }
     }
 

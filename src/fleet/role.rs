@@ -3,7 +3,7 @@
 use crate::domain::fleet::HostName;
 
 /// Returns the commands that give a host its rights: it reads all, and writes its own session, what hosts
-/// publish, and claims. A viewer reads only.
+/// publish, claims, and what the sweep of ended sessions keeps. A viewer reads only.
 pub fn role(host: &HostName, prefix: &str, is_viewer: bool) -> String {
     let name = format!("portbook-{host}");
     let grant = |right: &str, below: &str| {
@@ -15,6 +15,8 @@ pub fn role(host: &HostName, prefix: &str, is_viewer: bool) -> String {
         lines += &grant("write", &format!("host/{host}/"));
         lines += &grant("write", "name/");
         lines += &grant("write", "claim/");
+        lines += &grant("write", "gone/");
+        lines += &grant("write", "duty/");
         lines += &grant("write", "hold");
     }
     lines
@@ -35,6 +37,6 @@ mod tests {
             own.contains(" write /portbook/v1/session/build-1/\n"),
             "{own}"
         );
-        assert_eq!(own.matches("write").count(), 5);
+        assert_eq!(own.matches("write").count(), 7);
     }
 }

@@ -6,6 +6,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use super::claiming::Open;
 use super::engine::{
     Answer, Compare, Engine, EngineError, Entry, Outcome, Renewed, SessionId, Step,
 };
@@ -74,6 +75,14 @@ impl<E: Engine> Session<E> {
     /// Id of the session. `None` if none is open.
     pub fn id(&self) -> Option<&str> {
         self.record.session.as_deref()
+    }
+
+    /// Session with the engine's number of it. `None` if none is open.
+    pub fn open_session(&self) -> Option<Open> {
+        Some(Open {
+            session: self.record.session.clone()?,
+            id: SessionId(self.record.engine_session?),
+        })
     }
 
     /// Key of the session. `None` if none is open.

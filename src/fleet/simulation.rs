@@ -10,11 +10,13 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::claim::{Claimant, Intent};
-use super::engine::{Answer, Renewed};
+use super::engine::{Answer, EngineError, Renewed};
 use super::ground::{Ground, Tended};
 use super::key::Keys;
+use super::permit::{Change, Changed, Fence, FenceError, Permits};
 use super::session::{Identity, JoinError, Session};
 use super::shaky::{Shaky, lock, pause, poll_once};
+use super::sweep::Sweeper;
 use crate::domain::claim::{Claim, ClaimStage, Number};
 use crate::domain::lease::{BootTime, LeaseId};
 use crate::engine::claims::{ClaimBook, ClaimTicket};
@@ -37,6 +39,86 @@ pub struct Disk {
     pub record: Option<FleetRecord>,
 }
 
+/// Time of reclaim of hosts with a fence.
+pub const RECLAIM: Duration = Duration::from_mins(10);
+
+/// Permits in the kernels of all hosts, with the clock of each.
+pub type Kernels = Arc<Mutex<Vec<(Clock, BTreeMap<Number, BootTime>)>>>;
+
+/// The kernel of one host. It outlives a crash.
+#[derive(Debug)]
+pub struct SimFence {
+    pub index: usize,
+    pub kernels: Kernels,
+}
+
+impl SimFence {
+    /// Whether a host's kernel lets programs be reached at a number.
+    pub fn is_open((clock, ends): &(Clock, BTreeMap<Number, BootTime>), number: Number) -> bool {
+        ends.get(&number).is_some_and(|end| *end > clock.boot())
+    }
+
+    /// Opens a number. No other kernel may have it open.
+    fn open(
+        &self,
+        kernels: &mut [(Clock, BTreeMap<Number, BootTime>)],
+        number: Number,
+        time: Duration,
+    ) {
+        for (index, kernel) in kernels.iter().enumerate() {
+            assert!(
+                index == self.index || !Self::is_open(kernel, number),
+                "{number} is open on host {index}, and host {} opens it",
+                self.index
+            );
+        }
+        let (clock, ends) = &mut kernels[self.index];
+        ends.insert(number, clock.boot().after(time));
+    }
+
+    fn apply(&self, changes: &[Change]) -> Result<(), FenceError> {
+        let mut kernels = lock(&self.kernels);
+        let is_shut = |change: &Change| match change {
+            Change::Prolong(number, _) => !Self::is_open(&kernels[self.index], *number),
+            _ => false,
+        };
+        if changes.iter().any(is_shut) {
+            return Err(FenceError("a number is shut".into()));
+        }
+        for change in changes {
+            match *change {
+                Change::Open(number, _) if Self::is_open(&kernels[self.index], number) => {}
+                Change::Open(number, time) | Change::Prolong(number, time) => {
+                    self.open(&mut kernels, number, time);
+                }
+                Change::Shut(number) => {
+                    kernels[self.index].1.remove(&number);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Fence for SimFence {
+    fn change(&self, changes: Vec<Change>) -> Changed<'_> {
+        Box::pin(async move {
+            pause().await;
+            let done = self.apply(&changes);
+            pause().await;
+            done
+        })
+    }
+
+    fn is_loaded(&self) -> Changed<'_> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn load_again(&self) -> Changed<'_> {
+        self.is_loaded()
+    }
+}
+
 /// Hosts that were told that they have a number. A claim counts from the record of its lease to its end.
 #[derive(Default)]
 pub struct Oracle {
@@ -53,9 +135,20 @@ impl Oracle {
         self.lost.push((host, number, by));
     }
 
-    fn grant(&mut self, host: usize, number: Number) {
+    /// A host without a fence keeps its number until it gives it back. Of one with a fence the kernel
+    /// alone says whether it has it still.
+    fn grant(&mut self, host: usize, number: Number, kernels: &Kernels) {
         self.granted += 1;
+        let kernels = lock(kernels);
+        let is_open = |index: usize| SimFence::is_open(&kernels[index], number);
+        if has_fence(host) && !is_open(host) && self.holders.contains_key(&number) {
+            // It stood still for so long that its answer is worth nothing: it is told that it lost.
+            return;
+        }
+        let mut others = (0..kernels.len()).filter(|index| *index != host);
+        assert!(!others.any(is_open), "{number} is open elsewhere");
         let before = self.holders.insert(number, host);
+        let before = before.filter(|before| *before == host || !has_fence(*before));
         assert_eq!(before, None, "{number} is granted to host {host} as well");
     }
 }
@@ -68,6 +161,37 @@ pub struct SimGround {
     pub book: Arc<ClaimBook>,
     pub disk: Arc<Mutex<Disk>>,
     pub oracle: Arc<Mutex<Oracle>>,
+    pub kernels: Kernels,
+    /// `None` if the host has no fence.
+    pub permits: Option<Permits>,
+}
+
+/// Whether a host has a fence: one of four has none.
+pub const fn has_fence(index: usize) -> bool {
+    index % 4 != 3
+}
+
+impl SimGround {
+    /// The permits of a process that starts.
+    pub fn permits(index: usize, kernels: &Kernels, clock: &Clock) -> Option<Permits> {
+        let kernels = Arc::clone(kernels);
+        let fence = SimFence { index, kernels };
+        has_fence(index).then(|| Permits::new(Arc::new(fence), clock.clone()))
+    }
+
+    /// Notes a renewal, and prolongs the permits of living leases.
+    async fn prolong(&self, session: &str, sent: Option<BootTime>) {
+        let Some(permits) = &self.permits else { return };
+        if let Some(sent) = sent {
+            permits.renewed(session, sent);
+        }
+        let fenced = self.tended().into_iter().filter(|one| {
+            one.is_living && !one.is_in_hand && one.intent.claim.stage == ClaimStage::Held
+        });
+        let claims: Vec<Claim> = fenced.map(|one| one.claim()).collect();
+        drop(permits.shut_late().await);
+        drop(permits.grant(&claims).await);
+    }
 }
 
 impl Ground for SimGround {
@@ -117,7 +241,29 @@ impl Ground for SimGround {
         self.book.let_all_go(claims, self.now());
     }
 
+    fn reclaim_s(&self, _: &Claim) -> u64 {
+        self.permits.as_ref().map_or(0, |_| RECLAIM.as_secs())
+    }
+
+    async fn permit(&self, claims: &[Claim]) -> Result<(), FenceError> {
+        match &self.permits {
+            Some(permits) => permits.grant(claims).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn shut(&self, claims: &[Claim]) -> Answer<()> {
+        if let Some(permits) = &self.permits {
+            let shut = permits.shut(claims).await;
+            shut.map_err(|error| EngineError::Fault(error.to_string()))?;
+        }
+        Ok(())
+    }
+
     async fn lose(&self, claim: &Claim, by: Option<&str>) -> Answer<()> {
+        self.shut(std::slice::from_ref(claim)).await?;
+        // Its owner gives up.
+        lock(&self.disk).leases.remove(&claim.lease);
         let by = by.map(str::to_owned);
         lock(&self.oracle).lose(self.index, claim.number, by);
         let lost = Claim {
@@ -139,6 +285,8 @@ pub struct SimHost {
     pub boot: u32,
     pub is_paused: bool,
     pub is_down: bool,
+    /// Whether it stays paused or down for long.
+    pub is_gone: bool,
     /// Requests and tendings under way.
     pub doing: Vec<Doing>,
     /// Whether a tending is under way.
@@ -186,6 +334,11 @@ impl SimHost {
         let claims = lock(&self.ground.disk).claims.values().cloned().collect();
         self.ground.book = Arc::new(ClaimBook::default());
         self.ground.book.restore(claims, self.ground.now());
+        if is_reboot {
+            lock(&self.ground.kernels)[self.ground.index].1.clear();
+        }
+        let ground = &self.ground;
+        self.ground.permits = SimGround::permits(ground.index, &ground.kernels, &ground.clock);
         self.session = Arc::default();
         self.is_keeping = Arc::default();
     }
@@ -204,6 +357,11 @@ impl SimHost {
                 stage: ClaimStage::Asked,
                 revision: 0,
                 token: 0,
+                reclaim_s: self
+                    .ground
+                    .permits
+                    .as_ref()
+                    .map_or(0, |_| RECLAIM.as_secs()),
                 is_doubtful: true,
             },
             pool: "edge".into(),
@@ -226,6 +384,18 @@ impl SimHost {
         if oracle.holders.get(&number) == Some(&self.ground.index) {
             oracle.holders.remove(&number);
         }
+    }
+
+    /// Marks and frees what ended sessions had. Two hosts may do so at once.
+    pub fn sweep(&mut self) {
+        let Claimant {
+            engine, keys, host, ..
+        } = self.claimant();
+        let sweeper = Sweeper { engine, keys, host };
+        self.doing.push(Box::pin(async move {
+            // A failure is tried again by the next one.
+            drop(sweeper.sweep().await);
+        }));
     }
 
     /// Renews the session or joins, and tends the claims.
@@ -285,7 +455,7 @@ async fn request(
     let tickets: Vec<ClaimTicket> = held.iter().map(ticket).collect();
     pause().await;
     for claim in &held {
-        lock(&ground.oracle).grant(ground.index, claim.number);
+        lock(&ground.oracle).grant(ground.index, claim.number, &ground.kernels);
         lock(&ground.disk).leases.insert(claim.lease, claim.number);
     }
     pause().await;
@@ -301,6 +471,8 @@ async fn kept(
     let record = |session: &Session<Shaky>| {
         lock(&claimant.ground.disk).record = Some(session.record().clone());
     };
+    let ground = claimant.ground.clone();
+    let sent = ground.now();
     let is_open = lock(open).is_some();
     if is_open && session.renew().await? == Renewed::Gone {
         *lock(open) = None;
@@ -314,11 +486,20 @@ async fn kept(
             session.enter(1).await?;
         }
         record(&session);
+        if let Some(session) = session.id() {
+            ground.prolong(session, Some(sent)).await;
+        }
         *lock(open) = session.id().map(str::to_owned);
     }
     if let Some(session) = session.id() {
+        ground.prolong(session, Some(sent)).await;
         claimant.tend(session, false).await?;
-        assert!(!claimant.look(session).await?, "nothing is missing");
+        let is_missing = claimant.look(session).await?;
+        assert!(
+            !is_missing || ground.permits.is_some(),
+            "nothing is missing"
+        );
+        ground.prolong(session, None).await;
     }
     Ok(())
 }

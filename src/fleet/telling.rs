@@ -58,11 +58,12 @@ impl<E: Engine> Member<E> {
     }
 
     /// Tells the state as it is now.
-    pub(super) fn tell(&self) {
+    pub(super) fn tell(&mut self) {
+        self.watch_fence();
         // Claims are answered in this session, or not at all.
-        let standing = match (self.state, self.session.id()) {
+        let standing = match (self.state, self.session.open_session()) {
             (FleetState::Joining, _) => Standing::Joining,
-            (FleetState::Joined, Some(session)) if self.is_in => Standing::In(session.to_owned()),
+            (FleetState::Joined, Some(open)) if self.is_in => Standing::In(open),
             _ => Standing::Out,
         };
         self.claims.set_standing(standing);
@@ -79,6 +80,7 @@ impl<E: Engine> Member<E> {
             published: self.published.count(),
             pending: self.pending,
             commits: self.commits,
+            ..self.fence_status()
         });
     }
 }

@@ -33,13 +33,23 @@ impl<E: Engine, G: Ground> Claimant<E, G> {
             .filter(|one| one.intent.claim.stage != ClaimStage::Lost)
             .filter(|one| {
                 let claim = &one.intent.claim;
-                is_restored || claim.session != session || claim.stage == ClaimStage::Asked
+                is_restored
+                    || claim.session != session
+                    || claim.stage == ClaimStage::Asked
+                    || self.ground.reclaim_s(claim) != claim.reclaim_s
             })
+            .map(|one| self.with_fence_of_today(one))
             .collect();
         for batch in due.chunks(MOST_NUMBERS) {
             self.claim_again(session, batch, is_restored).await?;
         }
         Ok(())
+    }
+
+    /// A claim as it is to be claimed again: its fence may have come, or gone, with a start.
+    fn with_fence_of_today(&self, mut one: Tended) -> Tended {
+        one.intent.claim.reclaim_s = self.ground.reclaim_s(&one.intent.claim);
+        one
     }
 
     /// Looks whether the engine still has what this host has claimed. What is missing without this host's
@@ -98,6 +108,9 @@ impl<E: Engine, G: Ground> Claimant<E, G> {
         if batch.is_empty() {
             return Ok(());
         }
+        // Shut first: from the commit on another host may have the number.
+        let claims: Vec<Claim> = batch.iter().map(|one| one.claim()).collect();
+        self.ground.shut(&claims).await?;
         let compare = batch.iter().map(|one| self.as_known(&one.intent)).collect();
         let key = |one: &&Tended| self.key(&one.intent);
         let steps = batch.iter().map(|one| Step::Delete { key: key(one) });

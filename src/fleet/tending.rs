@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use super::claim::DOUBT;
-use super::engine::{Answer, Engine, Step};
+use super::engine::{Answer, Engine, EngineError, Step};
 use super::ground::{Ground, Tended};
 use super::member::Member;
-use crate::domain::fleet::FleetState;
+use crate::domain::claim::Number;
+use crate::domain::fleet::{FleetState, HostName};
 use crate::domain::lease::BootTime;
 use crate::engine::fleet::FleetSilence;
 
@@ -40,6 +41,8 @@ impl<E: Engine> Member<E> {
         self.claims.tend_at = None;
         match self.tend_now(&session, is_look_due).await {
             Ok(()) => {
+                // What was claimed again is one of this session now.
+                self.prolong().await;
                 if is_look_due {
                     self.claims.look_at = now.after(LOOK);
                 }
@@ -104,6 +107,18 @@ impl<E: Engine> Member<E> {
         if tended.iter().any(is_left) {
             self.claims.tend_at(now.after(DOUBT / 4));
         }
+    }
+
+    /// Deletes the claims of a host whose session has ended.
+    pub(super) async fn evict(&self, host: &HostName) -> Result<Vec<Number>, FleetSilence> {
+        let away = |error: EngineError| FleetSilence::Away(error.to_string());
+        if !self.may_commit() {
+            return Err(FleetSilence::Away(self.why.clone()));
+        }
+        let evicted = self.claims.sweeper().evict(host).await.map_err(away)?;
+        let evicted = evicted.ok_or_else(|| FleetSilence::Lives(host.clone()))?;
+        tracing::warn!(%host, claims = evicted.len(), "evicted a host from its unique numbers");
+        Ok(evicted)
     }
 
     /// Refuses to leave while leases have unique numbers: others could claim what is in use here.

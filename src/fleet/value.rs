@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::engine::Entry;
 use super::key::{Keys, plain_id};
 use crate::domain::attempt::printable;
-use crate::domain::claim::FleetClaim;
+use crate::domain::claim::{AWAY, FleetClaim, KERNEL_FENCE, LEAST_RECLAIM};
 use crate::domain::fleet::{FleetHost, FleetName, HostName};
 use crate::domain::lease::State;
 use crate::domain::port::{Port, Protocol};
@@ -43,7 +43,7 @@ pub struct SessionValue {
     pub version: String,
     #[serde(default)]
     pub addresses: Vec<String>,
-    /// Guard of numbers that are unique in the fleet: `none`, as this version has none in the kernel.
+    /// Guard of the host's unique numbers. This version writes `none`: each claim tells its own.
     #[serde(default)]
     pub fence: String,
     #[serde(default)]
@@ -194,6 +194,58 @@ pub fn claim(keys: &Keys, entry: &Entry) -> Option<Claimed> {
         },
         session: value.map_or_else(String::new, |value| value.session.clone()),
     })
+}
+
+impl ClaimValue {
+    /// Time in seconds after which the number is taken from a host that is gone. `None` if no clock takes
+    /// it: without a fence the program there may go on. A time that no host would set is not believed.
+    pub fn reclaim_s(&self) -> Option<u64> {
+        let has_fence = self.fence == KERNEL_FENCE;
+        (has_fence && self.reclaim_s >= LEAST_RECLAIM.as_secs()).then_some(self.reclaim_s)
+    }
+}
+
+/// Parts of a value that matter for the sweep, whether it is a claim's or a name's.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub struct Bound {
+    /// Host of a claim. The host of a name is in its key.
+    #[serde(default)]
+    pub host: String,
+    pub session: String,
+    #[serde(default)]
+    state: String,
+    #[serde(default)]
+    is_away: bool,
+}
+
+impl Bound {
+    /// Whether the session was seen to have ended.
+    pub fn is_marked(&self, is_claim: bool) -> bool {
+        if is_claim {
+            return self.state == AWAY;
+        }
+        self.is_away
+    }
+}
+
+/// Reads what the sweep needs. `None` if it does not hold: such a key is left alone.
+pub fn bound(entry: &Entry) -> Option<Bound> {
+    let bound: Bound = read(&entry.value)?;
+    plain_id(&bound.session)?;
+    Some(bound)
+}
+
+/// A value with the mark that its session has ended. Fields that this version does not know are kept.
+pub fn marked(entry: &Entry, is_claim: bool) -> Option<String> {
+    let mut value: serde_json::Map<String, serde_json::Value> = read(&entry.value)?;
+    // A name has a state of its own: that of its lease.
+    let (field, mark) = if is_claim {
+        ("state", AWAY.into())
+    } else {
+        ("is_away", true.into())
+    };
+    value.insert(field.to_owned(), mark);
+    serde_json::to_string(&value).ok()
 }
 
 /// Host of a claim. `None` if it is no name of one.

@@ -112,6 +112,17 @@ pub async fn claimed<E: Engine>(engine: &E, keys: &Keys) -> Answer<Vec<(Number, 
     Ok(read.collect())
 }
 
+/// Reads the entries of a prefix.
+pub async fn entries_of<E: Engine>(engine: &E, prefix: &str) -> Answer<Vec<Entry>> {
+    Ok(all(engine, prefix).await?.entries)
+}
+
+/// Reads the keys of a prefix.
+pub async fn keys_of<E: Engine>(engine: &E, prefix: &str) -> Answer<BTreeSet<String>> {
+    let entries = entries_of(engine, prefix).await?;
+    Ok(entries.into_iter().map(|entry| entry.key).collect())
+}
+
 async fn claims<E: Engine>(engine: &E, keys: &Keys, own: &HostName) -> Answer<FleetView> {
     let listed = all(engine, &keys.claims()).await?;
     let entries = listed.entries.iter();

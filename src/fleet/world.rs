@@ -8,7 +8,7 @@ use super::claim::DOUBT;
 use super::key::Keys;
 use super::memory::Memory;
 use super::shaky::{Shaky, lock, poll_once};
-use super::simulation::{Oracle, PREFIX, SimGround, SimHost};
+use super::simulation::{Kernels, Oracle, PREFIX, SimFence, SimGround, SimHost, has_fence};
 use super::value;
 use crate::domain::claim::Number;
 use crate::domain::port::{Port, Protocol};
@@ -46,10 +46,15 @@ impl World {
         let mut rng = fastrand::Rng::with_seed(seed ^ 1);
         let oracle = Arc::new(Mutex::new(Oracle::default()));
         let ids = Arc::new(Mutex::new(0));
+        let clocks = (0..count).map(|_| (Clock::manual(), BTreeMap::new()));
+        let kernels: Kernels = Arc::new(Mutex::new(clocks.collect()));
+        let clock = |index: usize| lock(&kernels)[index].0.clone();
         let host = |index| SimHost {
             ground: SimGround {
                 index,
-                clock: Clock::manual(),
+                clock: clock(index),
+                permits: SimGround::permits(index, &kernels, &clock(index)),
+                kernels: Arc::clone(&kernels),
                 book: Arc::new(ClaimBook::default()),
                 disk: Arc::default(),
                 oracle: Arc::clone(&oracle),
@@ -58,6 +63,7 @@ impl World {
             boot: 0,
             is_paused: false,
             is_down: false,
+            is_gone: false,
             doing: Vec::new(),
             is_keeping: Arc::default(),
             session: Arc::default(),
@@ -116,11 +122,22 @@ impl World {
                 self.advance(Duration::from_secs(by));
             }
             142..146 => host.is_paused = true,
-            146..160 => host.is_paused = false,
+            146..160 => host.is_paused = host.is_gone,
             160..164 => host.crash(),
-            164..190 if host.is_down => host.start(self.rng.bool()),
+            164..190 if host.is_down && !host.is_gone => host.start(self.rng.bool()),
             190..210 => self.engine.deliver(),
             210..213 => self.engine.memory.end_one(self.rng.u64(0..100)),
+            213..219 if !host.is_down => host.sweep(),
+            219 => {
+                host.is_gone = true;
+                host.is_paused = true;
+                if self.rng.bool() {
+                    host.crash();
+                }
+            }
+            220 => host.is_gone = false,
+            // Each gives the measured times of the gone a new beginning.
+            221 if self.rng.u8(0..20) == 0 => self.engine.memory.fail_over(),
             _ => self.poll(index),
         }
     }
@@ -133,6 +150,7 @@ impl World {
         *lock(&self.engine.has_faults) = false;
         for host in &mut self.hosts {
             host.is_paused = false;
+            host.is_gone = false;
             if host.is_down {
                 host.start(false);
             }
@@ -154,7 +172,12 @@ impl World {
     /// The engine has exactly the claims of the living leases, and no host has another one on record.
     pub fn check(&self) {
         let lost = lock(&self.oracle).lost.clone();
-        assert_eq!(lost, [], "no claim is lost where no operator takes one");
+        let unfenced = lost.iter().filter(|(host, ..)| !has_fence(*host));
+        assert_eq!(
+            unfenced.count(),
+            0,
+            "no clock takes a number without a fence"
+        );
         let nonces = self.check_disks();
         self.check_engine(&nonces);
     }
@@ -178,6 +201,12 @@ impl World {
             }
         }
         assert_eq!(living, lock(&self.oracle).holders);
+        let kernels = lock(&self.hosts[0].ground.kernels);
+        for (number, host) in living {
+            let is_open = SimFence::is_open(&kernels[host], number);
+            let has_fence = self.hosts[host].ground.permits.is_some();
+            assert_eq!(is_open, has_fence, "{number} on host {host}");
+        }
         nonces
     }
 

@@ -26,6 +26,7 @@ impl FromRow<'_, SqliteRow> for Claim {
             stage,
             revision: number("revision")?,
             token: number("token")?,
+            reclaim_s: number("reclaim_s")?,
             is_doubtful: row.try_get("doubtful")?,
         })
     }
@@ -44,6 +45,7 @@ fn columns(claim: &Claim) -> Value {
         claim.revision.cast_signed(),
         claim.token.cast_signed(),
         u8::from(claim.is_doubtful),
+        claim.reclaim_s.cast_signed(),
     ])
 }
 
@@ -56,9 +58,9 @@ async fn all(connection: &mut SqliteConnection) -> Result<Vec<Claim>, StoreError
 async fn put(connection: &mut SqliteConnection, claims: String) -> Result<(), StoreError> {
     sqlx::query(
         "insert or replace into fleet_claim \
-         (protocol, port, lease, nonce, session, stage, revision, token, doubtful) \
+         (protocol, port, lease, nonce, session, stage, revision, token, doubtful, reclaim_s) \
          select value ->> 0, value ->> 1, unhex(value ->> 2), value ->> 3, value ->> 4, \
-         value ->> 5, value ->> 6, value ->> 7, value ->> 8 from json_each(?1)",
+         value ->> 5, value ->> 6, value ->> 7, value ->> 8, value ->> 9 from json_each(?1)",
     )
     .bind(claims)
     .execute(connection)

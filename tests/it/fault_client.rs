@@ -52,6 +52,8 @@ fn stopped_service_is_named_with_the_way_out() {
         #[cfg(feature = "fleet")]
         &["fleet", "claims"],
         #[cfg(feature = "fleet")]
+        &["fleet", "evict", "build-2", "--yes"],
+        #[cfg(feature = "fleet")]
         &["resolve", "web"],
     ] {
         let output = run(&place, arguments);

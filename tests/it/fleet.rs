@@ -1,6 +1,7 @@
 //! Hosts of a fleet over a real etcd: two portbooks with records, names and ports of their own.
 
 mod etcd;
+mod fence;
 mod hostile;
 mod tls;
 mod unique;
@@ -19,8 +20,12 @@ const NOT_FRESH: i32 = 3;
 
 /// A host of the fleet, with sessions that end within seconds.
 fn host(etcd: &Etcd, name: &str) -> Place {
+    place_with(&etcd.address, name)
+}
+
+fn place_with(engine: &str, name: &str) -> Place {
     let mut place = Place::with_ports(3);
-    place.set("PORTBOOK_FLEET__ENGINE", &etcd.address);
+    place.set("PORTBOOK_FLEET__ENGINE", engine);
     place.set("PORTBOOK_FLEET__HOST", name);
     place.set("PORTBOOK_FLEET__SESSION", "2s");
     place.set("PORTBOOK_FLEET__ADDRESS", "192.0.2.1");

@@ -184,6 +184,7 @@ fn every_error_is_a_problem_document() {
         (&["url", "nosuch"], 1, "not_found"),
         (&["fleet", "hosts"], OFF.0, OFF.1),
         (&["fleet", "claims"], OFF.0, OFF.1),
+        (&["fleet", "evict", "build-2", "--yes"], OFF.0, OFF.1),
         (&["resolve", "nosuch"], OFF.0, OFF.1),
         (&["exclude", "70000"], 2, "invalid_request"),
         (&["include", "8"], 1, "not_found"),

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::process::ProcessDocument;
 use crate::domain::address::{http_url, with_port};
 use crate::domain::attempt::Occupant;
-use crate::domain::claim::NO_FENCE;
+use crate::domain::claim::{KERNEL_FENCE, guard};
 use crate::domain::hint::Hint;
 use crate::domain::lease::{AllocationId, Guard, Handover, Lease, LeaseId, Name, Owner, State};
 use crate::domain::outsider::Outsider;
@@ -160,8 +160,8 @@ pub struct LeaseDocument {
     /// of the number on any host. `None` if the number is not unique, or is another host's now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fence_token: Option<u64>,
-    /// Guard that cuts its program off once the number is another host's. It is `none`: no rule of the
-    /// kernel does so. `None` if the number is not unique in the fleet.
+    /// Guard that cuts its program off before the number is another host's: `kernel`, or `none` if no
+    /// rule of the kernel does so. `None` if the number is not unique in the fleet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fence: Option<String>,
     /// Labels: free words of the user.
@@ -222,11 +222,16 @@ impl LeaseDocument {
             outsiders: Vec::new(),
             hint: None,
             fence_token: fence_token(lease),
-            fence: lease.claim.map(|_| NO_FENCE.to_owned()),
+            fence: lease.claim.map(|claim| guard(claim.is_fenced).to_owned()),
             labels: lease.labels.clone(),
             trace_id: lease.trace_id.clone(),
             span_id: lease.span_id.clone(),
         }
+    }
+
+    /// Whether the kernel shuts its number before another host of the fleet can have it.
+    pub fn is_fenced(&self) -> bool {
+        self.fence.as_deref() == Some(KERNEL_FENCE)
     }
 
     /// Whether its number was unique in the fleet, and is another host's now.

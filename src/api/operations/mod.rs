@@ -47,6 +47,7 @@ fn all() -> Vec<Served> {
         answered::<fleet::ResolveFleetName>(),
         answered::<fleet::ListFleetClaims>(),
         answered::<fleet::FleetDiscovery>(),
+        answered::<fleet::EvictFleetHost>(),
         answered::<fleet::LeaveFleet>(),
     ]);
     all

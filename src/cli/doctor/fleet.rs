@@ -1,13 +1,35 @@
 //! The fleet of this host, as its service sees it.
 
+use std::time::Duration;
+
 use crate::answers::document::LeaseDocument;
 use crate::answers::fleet::{FleetStatusDocument, ShowFleet};
 use crate::config::Loaded;
+use crate::domain::claim::KERNEL_FENCE;
+use crate::domain::duration::HumanDuration;
 use crate::domain::fleet::FleetState;
 use crate::library::find;
 
 /// Fence of unique numbers, in words.
-pub(super) const NO_FENCE_SAID: &str = "none: a program that goes on after the fleet gave its number away is not cut off, so no clock does that";
+const NO_FENCE_SAID: &str = "none: a program that goes on after the fleet gave its number away is not cut off, so no clock does that";
+
+/// Says what guards the unique numbers of this host.
+pub(super) async fn fence(loaded: &Loaded) -> String {
+    let status = match find::find(loaded).await {
+        Ok(Some(client)) => client.call::<ShowFleet>(&()).await.ok(),
+        _ => None,
+    };
+    let guard = status.as_ref().and_then(|status| status.fence.as_deref());
+    if guard != Some(KERNEL_FENCE) {
+        return NO_FENCE_SAID.to_owned();
+    }
+    let left = status.and_then(|status| status.fence_s);
+    let open = left.map(|left| {
+        let left = HumanDuration(Duration::from_secs(left));
+        format!("; the first number is shut in {left} unless etcd answers")
+    });
+    format!("kernel{}", open.unwrap_or_default())
+}
 
 /// Leases whose unique numbers other hosts have now.
 pub(super) fn lost(leases: &[LeaseDocument]) -> Vec<(String, String)> {
@@ -37,6 +59,22 @@ pub(super) async fn absent(loaded: &Loaded) -> Vec<(String, String)> {
 }
 
 fn told(status: &FleetStatusDocument) -> Vec<(String, String)> {
+    let mut findings = state_told(status);
+    if let Some(warning) = &status.fence_warning {
+        let command = if status.fence.as_deref() == Some(KERNEL_FENCE) {
+            "portbook fleet join --check"
+        } else {
+            "nft list table inet portbook"
+        };
+        findings.push((
+            format!("fence of unique numbers: {warning}"),
+            command.to_owned(),
+        ));
+    }
+    findings
+}
+
+fn state_told(status: &FleetStatusDocument) -> Vec<(String, String)> {
     let why = status.why.as_deref().unwrap_or_default();
     let finding = match status.state {
         FleetState::Joined | FleetState::Joining => return Vec::new(),

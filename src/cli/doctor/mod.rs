@@ -37,7 +37,7 @@ struct Report {
     /// Ways in which ports are handed over, and why not by the best one.
     hand_over: String,
     /// Fence of unique numbers. `None` if no pool has any.
-    fence: Option<&'static str>,
+    fence: Option<String>,
 }
 
 impl Report {
@@ -91,7 +91,7 @@ pub(super) async fn run(global: &Global, args: &DoctorArgs) -> Result<ExitCode, 
     report.add("folders", folders::gone(&leases, me));
     if pools.iter().any(|pool| pool.is_unique()) {
         report.add("unique numbers", fleet::lost(&leases));
-        report.fence = Some(fleet::NO_FENCE_SAID);
+        report.fence = Some(fleet::fence(&loaded).await);
     }
     let published = containers::published(&mut report.unknown).await;
     report.add(
@@ -124,7 +124,7 @@ fn text(report: &Report) -> String {
         }
     }
     lines.push(format!("hand-over: {}\n", printable(&report.hand_over)));
-    lines.extend(report.fence.map(|fence| format!("fence: {fence}\n")));
+    lines.extend(report.fence.iter().map(|fence| format!("fence: {fence}\n")));
     let unknown = report.unknown.iter();
     lines.extend(unknown.map(|unknown| format!("not looked at: {}\n", printable(unknown))));
     lines.concat()

@@ -1,5 +1,6 @@
 //! `portbook fleet` and `portbook resolve`: this host among others.
 
+mod evict;
 mod join;
 mod resolve;
 mod show;
@@ -38,6 +39,8 @@ enum Action {
     Names(show::NamesArgs),
     /// List the numbers that are unique in the fleet, with the hosts that have them.
     Claims(show::ClaimsArgs),
+    /// Take the unique numbers of a host whose machine is switched off.
+    Evict(evict::EvictArgs),
     /// Check addresses, certificates and rights, and write the settings.
     Join(join::JoinArgs),
     /// Withdraw the names of this host, and end its session.
@@ -58,6 +61,7 @@ pub(super) async fn run(global: &Global, args: &FleetArgs) -> Result<(), Failure
         Action::Hosts => show::hosts(global).await,
         Action::Names(args) => show::names(global, args).await,
         Action::Claims(args) => show::claims(global, args).await,
+        Action::Evict(args) => evict::run(global, args).await,
         Action::Join(args) => join::run(global, args).await,
         Action::Leave => leave(global).await,
         Action::Role { host, viewer } => {

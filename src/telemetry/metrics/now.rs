@@ -69,6 +69,8 @@ pub struct Fleet {
     pub state: &'static str,
     /// Time since the last successful renewal, in seconds. `None` before the first.
     pub renewal_age: Option<f64>,
+    /// Time until the kernel shuts the first unique number, in seconds. `None` if none is open.
+    pub fence: Option<f64>,
     /// Leases that the engine has, and changes that are not sent yet.
     pub names: [(&'static str, u64); 2],
     /// Commits since the start, by outcome.
@@ -100,6 +102,7 @@ type NoLabels = Vec<(&'static str, &'static str)>;
 struct FleetGauges {
     state: Family<State, Gauge>,
     renewal_age: Family<NoLabels, Gauge<f64, AtomicU64>>,
+    fence: Family<NoLabels, Gauge<f64, AtomicU64>>,
     names: Family<State, Gauge>,
     commits: Family<OutcomeLabels, Counter>,
     claims: Family<State, Gauge>,
@@ -114,6 +117,11 @@ impl FleetGauges {
             self.renewal_age.clone(),
         );
         registry.register_with_unit("fleet_renewal_age", help, Unit::Seconds, age);
+        let (help, fence) = (
+            "Time until the kernel shuts the first unique number unless the session is renewed",
+            self.fence.clone(),
+        );
+        registry.register_with_unit("fleet_fence", help, Unit::Seconds, fence);
         let help = "Leases that the fleet has from this host, and changes to be sent";
         registry.register("fleet_names", help, self.names.clone());
         let help = "Commits of names to the fleet by outcome";
@@ -130,6 +138,10 @@ impl FleetGauges {
             self.renewal_age
                 .get_or_create_owned(&NoLabels::new())
                 .set(age);
+        }
+        self.fence.clear();
+        if let Some(left) = fleet.fence {
+            self.fence.get_or_create_owned(&NoLabels::new()).set(left);
         }
         for (state, names) in fleet.names {
             let gauge = self.names.get_or_create_owned(&State { state });

@@ -1,0 +1,103 @@
+//! Eviction: an operator takes the unique numbers of a host that is gone.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::operator;
+use crate::answers::operation::{
+    Answered, Context, Description, Given, Input, Method, Operation, Output, Sent, Tag,
+};
+use crate::answers::problem::{Code, Problem};
+use crate::domain::claim::Number;
+use crate::domain::fleet::HostName;
+use crate::domain::port::{Port, Protocol};
+
+/// A number that a host had.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct EvictedNumber {
+    /// Port.
+    pub port: Port,
+    /// Protocol of the port.
+    pub protocol: Protocol,
+}
+
+/// Numbers that were taken from a host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct EvictionDocument {
+    /// Host that had them.
+    pub host: String,
+    /// Numbers that any host may claim now. Empty if the host had none.
+    pub evicted: Vec<EvictedNumber>,
+}
+
+impl Output for EvictionDocument {}
+
+impl EvictionDocument {
+    fn of(host: &HostName, numbers: Vec<Number>) -> Self {
+        let evicted = numbers.into_iter().map(|number| EvictedNumber {
+            port: number.port,
+            protocol: number.protocol,
+        });
+        Self {
+            host: host.to_string(),
+            evicted: evicted.collect(),
+        }
+    }
+}
+
+/// A host in the path.
+#[derive(Debug, Clone)]
+pub struct HostPath(pub HostName);
+
+impl Input for HostPath {
+    fn read(given: &Given<'_>) -> Result<Self, Problem> {
+        given.path.name.parse().map(Self).map_err(Problem::invalid)
+    }
+
+    fn write(&self, sent: &mut Sent) -> Result<(), Problem> {
+        sent.target = sent.target.replace("{name}", &self.0.to_string());
+        Ok(())
+    }
+}
+
+pub struct EvictFleetHost;
+
+impl Operation for EvictFleetHost {
+    type Input = HostPath;
+    type Output = EvictionDocument;
+    const METHOD: Method = Method::Post;
+    const PATH: &'static str = "/api/v1/fleet/hosts/{name}/evict";
+    const ID: &'static str = "evictFleetHost";
+
+    fn describe(described: Description) -> Description {
+        described
+            .about(Tag::Fleet, "Evict a host that is gone")
+            .says(
+                "Takes all unique numbers from a host whose session has ended, so that other hosts may claim \
+                 them at once. Refused while its session lives. Call it for a machine that is switched off: \
+                 a program there that goes on is not cut off by this. For the user of the service and root.",
+            )
+            .answers::<EvictionDocument>(
+                200,
+                "The numbers.",
+                include_str!("../example/fleet_evicted.json"),
+            )
+            .refused(&[
+                Code::InvalidRequest,
+                Code::FleetOff,
+                Code::FleetAway,
+                Code::Forbidden,
+            ])
+    }
+}
+
+impl Answered for EvictFleetHost {
+    async fn answer(
+        context: Context<'_>,
+        HostPath(host): HostPath,
+    ) -> Result<EvictionDocument, Problem> {
+        operator(&context, "evict hosts")?;
+        let numbers = context.service.fleet().evict(host.clone()).await?;
+        Ok(EvictionDocument::of(&host, numbers))
+    }
+}

@@ -1,0 +1,324 @@
+//! The sweep: what ended sessions had is marked, and freed once its time is over.
+//!
+//! No clock of a host has a say in it. A session id never comes twice, so one that is absent stays absent;
+//! and the time from the mark to the freeing is that of a key, `gone/SESSION/SECONDS`, which the engine
+//! lets go by itself. Every commit compares what was read, and that the session is absent. So any number
+//! of hosts may sweep at once, and a sweep that stops anywhere is simply done again.
+//!
+//! The engine's lease of such a key is never ended, not even after a commit that was refused or had no
+//! answer: that commit may have been done, and without the key the number would be free at once.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::engine::{Answer, Compare, Engine, Entry, MOST_STEPS, Outcome, SessionId, Step};
+use super::key::Keys;
+use super::value;
+use super::view;
+use crate::domain::claim::Number;
+use crate::domain::fleet::HostName;
+
+/// Number of conditions of a commit beside its keys: the session, the key of its time, and the hold.
+const OTHERS: usize = 3;
+
+/// Maximum number of keys of one commit.
+const MOST_KEYS: usize = MOST_STEPS - OTHERS;
+
+/// Time after which a name is deleted whose host is gone.
+const NAMES_KEPT: Duration = Duration::from_hours(24);
+
+/// What one sweep did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// Claims that were marked.
+    pub marked: usize,
+    /// Claims that were freed.
+    pub freed: usize,
+    /// Names that were marked or deleted.
+    pub names: usize,
+    /// Sessions that live.
+    pub sessions: usize,
+}
+
+/// A key whose session has ended.
+#[derive(Debug, Clone)]
+struct Left {
+    entry: Entry,
+    is_claim: bool,
+    is_marked: bool,
+}
+
+/// Keys that share a session and a time: host of the session, its id, and seconds until they are freed.
+/// `None` if no clock frees them.
+type Group = (HostName, String, Option<u64>);
+
+/// Everything that ended sessions had.
+#[derive(Debug, Default)]
+struct Leftovers {
+    groups: BTreeMap<Group, Vec<Left>>,
+    sessions: usize,
+}
+
+/// A host that may sweep.
+#[derive(Debug, Clone)]
+pub struct Sweeper<E> {
+    pub engine: E,
+    pub keys: Keys,
+    pub host: HostName,
+}
+
+impl<E: Engine> Sweeper<E> {
+    /// Takes or keeps the duty, which ends with the session. `false` if another host has it.
+    pub async fn take_duty(&self, session: &str, id: SessionId) -> Answer<bool> {
+        let compare = vec![
+            Compare::absent(self.keys.duty()),
+            Compare::present(self.keys.session(&self.host, session)),
+        ];
+        let put = Step::Put {
+            key: self.keys.duty(),
+            value: session.to_owned(),
+            session: Some(id),
+        };
+        match self.engine.commit(compare, vec![put]).await? {
+            Outcome::Done { .. } => Ok(true),
+            Outcome::Refused { found, .. } => {
+                let duty = found.into_iter().next().flatten();
+                Ok(duty.is_some_and(|duty| duty.value == session.as_bytes()))
+            }
+        }
+    }
+
+    /// Marks and frees what is due.
+    pub async fn sweep(&self) -> Answer<Swept> {
+        let left = self.leftovers().await?;
+        let gone = view::keys_of(&self.engine, &self.keys.all_gone()).await?;
+        let mut swept = Swept {
+            sessions: left.sessions,
+            ..Swept::default()
+        };
+        for (group, keys) in &left.groups {
+            let (marked, unmarked): (Vec<&Left>, Vec<&Left>) =
+                keys.iter().partition(|left| left.is_marked);
+            for batch in unmarked.chunks(MOST_KEYS) {
+                self.mark(group, batch, &gone, &mut swept).await?;
+            }
+            let is_due = group
+                .2
+                .is_some_and(|seconds| !gone.contains(&self.keys.gone(&group.1, seconds)));
+            for batch in marked.chunks(MOST_KEYS) {
+                if is_due {
+                    self.free(group, batch, &mut swept).await?;
+                }
+            }
+        }
+        Ok(swept)
+    }
+
+    /// Claims without a mark whose sessions have ended, by key and revision; and the number of sessions
+    /// that live. For hosts that watch over the one that has the duty.
+    pub async fn unmarked(&self) -> Answer<(BTreeSet<(String, u64)>, usize)> {
+        let left = self.leftovers().await?;
+        let all = left.groups.into_values().flatten();
+        let unmarked = all.filter(|left| left.is_claim && !left.is_marked);
+        let keys = unmarked.map(|left| (left.entry.key, left.entry.modified));
+        Ok((keys.collect(), left.sessions))
+    }
+
+    /// Deletes the claims of a host at once. `None` if its session lives.
+    pub async fn evict(&self, host: &HostName) -> Answer<Option<Vec<Number>>> {
+        // A session that begins after this look claims again what is still there, and loses the rest.
+        let sessions = self.keys.sessions_of(host);
+        if !self
+            .engine
+            .list(&sessions, None, 1)
+            .await?
+            .entries
+            .is_empty()
+        {
+            return Ok(None);
+        }
+        let mut evicted = Vec::new();
+        for ((_, session, _), keys) in self.leftovers_of(Some(host)).await?.groups {
+            let claims: Vec<&Left> = keys.iter().filter(|left| left.is_claim).collect();
+            for batch in claims.chunks(MOST_KEYS) {
+                let session = Compare::absent(self.keys.session(host, &session));
+                let done = self.delete(batch, &[session]).await?;
+                let keys = done.iter().map(|left| &left.entry.key);
+                evicted.extend(keys.filter_map(|key| self.keys.read_claim(key)));
+            }
+        }
+        Ok(Some(evicted))
+    }
+
+    async fn leftovers(&self) -> Answer<Leftovers> {
+        self.leftovers_of(None).await
+    }
+
+    /// Reads what ended sessions had. Claims and names are read before the sessions: one that is absent
+    /// then stays absent.
+    async fn leftovers_of(&self, host: Option<&HostName>) -> Answer<Leftovers> {
+        let claims = view::entries_of(&self.engine, &self.keys.claims()).await?;
+        let names = if host.is_none() {
+            view::entries_of(&self.engine, &self.keys.names()).await?
+        } else {
+            Vec::new()
+        };
+        let sessions = view::keys_of(&self.engine, &self.keys.sessions()).await?;
+        let mut left = Leftovers {
+            sessions: sessions.len(),
+            ..Leftovers::default()
+        };
+        let claims = claims.into_iter().map(|entry| (entry, true));
+        for (entry, is_claim) in claims.chain(names.into_iter().map(|entry| (entry, false))) {
+            let Some((group, is_marked)) = self.group(&entry, is_claim) else {
+                continue;
+            };
+            let is_asked = host.is_none_or(|host| *host == group.0);
+            if is_asked && !sessions.contains(&self.keys.session(&group.0, &group.1)) {
+                left.groups.entry(group).or_default().push(Left {
+                    entry,
+                    is_claim,
+                    is_marked,
+                });
+            }
+        }
+        Ok(left)
+    }
+
+    /// Group of a key, and whether it is marked. `None` if its value does not hold.
+    fn group(&self, entry: &Entry, is_claim: bool) -> Option<(Group, bool)> {
+        let bound = value::bound(entry)?;
+        let (host, seconds) = if is_claim {
+            let reclaim = value::claim_value(entry)?.reclaim_s();
+            (bound.host.parse().ok()?, reclaim)
+        } else {
+            let (_, host, _) = self.keys.read_name(&entry.key)?;
+            (host, Some(NAMES_KEPT.as_secs()))
+        };
+        let is_marked = bound.is_marked(is_claim);
+        Some(((host, bound.session, seconds), is_marked))
+    }
+
+    /// Marks keys, and has their time begin if it has not.
+    async fn mark(
+        &self,
+        (host, session, seconds): &Group,
+        batch: &[&Left],
+        gone: &BTreeSet<String>,
+        swept: &mut Swept,
+    ) -> Answer<()> {
+        let mut others = vec![Compare::absent(self.keys.session(host, session))];
+        let mut more = Vec::new();
+        if let Some(seconds) = seconds {
+            let key = self.keys.gone(session, *seconds);
+            // What an earlier batch began is found as refused, and looked at by the next sweep.
+            if gone.contains(&key) {
+                others.push(Compare::present(key));
+            } else {
+                let time = self.engine.session(Duration::from_secs(*seconds)).await?;
+                others.push(Compare::absent(key.clone()));
+                more.push(Step::Put {
+                    key,
+                    value: host.to_string(),
+                    session: Some(time),
+                });
+            }
+        }
+        let put = |left: &Left| {
+            let value = value::marked(&left.entry, left.is_claim)?;
+            let key = left.entry.key.clone();
+            let session = None;
+            Some(Step::Put {
+                key,
+                value,
+                session,
+            })
+        };
+        let done = self.change(batch, &others, &more, put).await?;
+        for left in done {
+            *swept.of(left) += 1;
+        }
+        Ok(())
+    }
+
+    /// Frees keys whose time is over.
+    async fn free(
+        &self,
+        (host, session, seconds): &Group,
+        batch: &[&Left],
+        swept: &mut Swept,
+    ) -> Answer<()> {
+        let Some(seconds) = seconds else {
+            return Ok(());
+        };
+        let others = [
+            Compare::absent(self.keys.session(host, session)),
+            Compare::absent(self.keys.gone(session, *seconds)),
+            // A restored engine may have forgotten that a host came back.
+            Compare::absent(self.keys.hold()),
+        ];
+        for left in self.delete(batch, &others).await? {
+            if left.is_claim {
+                swept.freed += 1;
+            } else {
+                swept.names += 1;
+            }
+        }
+        Ok(())
+    }
+
+    async fn delete<'b>(&self, batch: &[&'b Left], others: &[Compare]) -> Answer<Vec<&'b Left>> {
+        let delete = |left: &Left| {
+            let key = left.entry.key.clone();
+            Some(Step::Delete { key })
+        };
+        self.change(batch, others, &[], delete).await
+    }
+
+    /// Changes keys that are as they were read, together, or one by one if that is refused. Returns those
+    /// that were changed.
+    async fn change<'b>(
+        &self,
+        batch: &[&'b Left],
+        others: &[Compare],
+        more: &[Step],
+        step: impl Fn(&Left) -> Option<Step>,
+    ) -> Answer<Vec<&'b Left>> {
+        if self.change_all(batch, others, more, &step).await? {
+            return Ok(batch.to_vec());
+        }
+        let mut done = Vec::new();
+        for left in batch.iter().filter(|_| batch.len() > 1) {
+            if self.change_all(&[left], others, more, &step).await? {
+                done.push(*left);
+            }
+        }
+        Ok(done)
+    }
+
+    async fn change_all(
+        &self,
+        batch: &[&Left],
+        others: &[Compare],
+        more: &[Step],
+        step: impl Fn(&Left) -> Option<Step>,
+    ) -> Answer<bool> {
+        let as_read =
+            |left: &&Left| Compare::unchanged(left.entry.key.clone(), left.entry.modified);
+        let mut compare: Vec<Compare> = batch.iter().map(as_read).collect();
+        compare.extend_from_slice(others);
+        let mut steps: Vec<Step> = batch.iter().filter_map(|left| step(left)).collect();
+        steps.extend_from_slice(more);
+        let outcome = self.engine.commit(compare, steps).await?;
+        Ok(matches!(outcome, Outcome::Done { .. }))
+    }
+}
+
+impl Swept {
+    const fn of(&mut self, left: &Left) -> &mut usize {
+        if left.is_claim {
+            return &mut self.marked;
+        }
+        &mut self.names
+    }
+}

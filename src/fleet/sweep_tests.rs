@@ -1,0 +1,145 @@
+//! The sweep on an engine in memory: what it marks and frees, and when.
+
+use std::time::Duration;
+
+use super::engine::{Engine, Step};
+use super::key::Keys;
+use super::memory::Memory;
+use super::sweep::Sweeper;
+use crate::domain::claim::Number;
+use crate::host::clock::Clock;
+
+const TTL: Duration = Duration::from_secs(30);
+const CLAIM: &str = "/f/claim/tcp/9100";
+const NAME: &str = "/f/name/web/gone/l-1";
+
+struct Fleet {
+    clock: Clock,
+    engine: Memory,
+    sweeper: Sweeper<Memory>,
+}
+
+/// A fleet in which the host `gone` has a session, a claim with this guard, and a name.
+async fn fleet(fence: &str, reclaim_s: u64) -> Fleet {
+    let clock = Clock::manual();
+    let engine = Memory::new(clock.clone());
+    let sweeper = Sweeper {
+        engine: engine.clone(),
+        keys: Keys::new("/f/"),
+        host: "own".parse().unwrap(),
+    };
+    let session = engine.session(TTL).await.unwrap();
+    let put = Step::Put {
+        key: "/f/session/gone/s-1".into(),
+        value: "{}".into(),
+        session: Some(session),
+    };
+    engine.commit(Vec::new(), vec![put]).await.unwrap();
+    let value = format!(
+        r#"{{"host":"gone","session":"s-1","nonce":"n","fence":"{fence}","reclaim_s":{reclaim_s},"state":"held"}}"#
+    );
+    engine.put(CLAIM, &value);
+    engine.put(NAME, r#"{"session":"s-1","protocol":"tcp","port":9100}"#);
+    Fleet {
+        clock,
+        engine,
+        sweeper,
+    }
+}
+
+impl Fleet {
+    fn value(&self, key: &str) -> Option<String> {
+        self.engine.entries().get(key).cloned()
+    }
+
+    async fn sweep(&self) {
+        self.sweeper.sweep().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn fenced_claim_is_freed_a_whole_reclaim_after_its_mark() {
+    let fleet = fleet("kernel", 600).await;
+    fleet.sweep().await;
+    assert!(fleet.value(CLAIM).unwrap().contains("held"));
+    fleet.clock.advance(TTL + Duration::from_secs(1));
+    fleet.sweep().await;
+    assert!(fleet.value(CLAIM).unwrap().contains("away"));
+    assert!(fleet.value("/f/gone/s-1/600").is_some());
+    fleet.clock.advance(Duration::from_secs(599));
+    fleet.sweep().await;
+    assert!(fleet.value(CLAIM).is_some());
+    fleet.clock.advance(Duration::from_secs(2));
+    fleet.sweep().await;
+    assert_eq!(fleet.value(CLAIM), None);
+}
+
+#[tokio::test]
+async fn claims_without_a_fence_are_marked_and_freed_by_no_clock() {
+    for (fence, reclaim_s) in [("none", 0), ("none", 600), ("", 0), ("kernel", 599)] {
+        let fleet = fleet(fence, reclaim_s).await;
+        fleet.clock.advance(TTL * 2);
+        fleet.sweep().await;
+        fleet.clock.advance(Duration::from_hours(1000));
+        fleet.sweep().await;
+        assert!(fleet.value(CLAIM).unwrap().contains("away"), "{fence}");
+        assert_eq!(fleet.value(NAME), None);
+    }
+}
+
+#[tokio::test]
+async fn names_of_a_gone_host_are_kept_for_a_day() {
+    let fleet = fleet("none", 0).await;
+    fleet.clock.advance(TTL * 2);
+    fleet.sweep().await;
+    fleet.clock.advance(Duration::from_hours(23));
+    fleet.sweep().await;
+    assert!(fleet.value(NAME).unwrap().contains("is_away"));
+    fleet.clock.advance(Duration::from_hours(2));
+    fleet.sweep().await;
+    assert_eq!(fleet.value(NAME), None);
+}
+
+#[tokio::test]
+async fn time_of_a_mark_without_an_answer_is_kept() {
+    let fleet = fleet("kernel", 600).await;
+    fleet.clock.advance(TTL * 2);
+    fleet.engine.delete(NAME);
+    let lists = fleet.sweeper.unmarked().await.unwrap();
+    assert_eq!(lists.0.len(), 1);
+    fleet.engine.lose_answer_of_next_commit();
+    assert!(fleet.sweeper.sweep().await.is_err());
+    assert!(fleet.value(CLAIM).unwrap().contains("away"));
+    fleet.clock.advance(Duration::from_secs(599));
+    fleet.sweep().await;
+    assert!(fleet.value(CLAIM).is_some(), "its time is not over");
+}
+
+#[tokio::test]
+async fn hold_keeps_claims_from_being_freed() {
+    let fleet = fleet("kernel", 600).await;
+    fleet.clock.advance(TTL * 2);
+    fleet.sweep().await;
+    fleet.clock.advance(Duration::from_secs(700));
+    fleet.engine.put("/f/hold", "restored");
+    fleet.sweep().await;
+    assert!(fleet.value(CLAIM).is_some());
+    fleet.engine.delete("/f/hold");
+    fleet.sweep().await;
+    assert_eq!(fleet.value(CLAIM), None);
+}
+
+#[tokio::test]
+async fn eviction_waits_for_the_end_of_the_session() {
+    let fleet = fleet("none", 0).await;
+    let gone = "gone".parse().unwrap();
+    let other = r#"{"host":"other","session":"s-2"}"#;
+    fleet.engine.put("/f/claim/udp/9101", other);
+    assert_eq!(fleet.sweeper.evict(&gone).await, Ok(None));
+    fleet.clock.advance(TTL * 2);
+    let number: Number = Keys::new("/f/").read_claim(CLAIM).unwrap();
+    assert_eq!(fleet.sweeper.evict(&gone).await, Ok(Some(vec![number])));
+    assert_eq!(fleet.value(CLAIM), None);
+    assert_eq!(fleet.value("/f/claim/udp/9101").as_deref(), Some(other));
+    assert_eq!(fleet.sweeper.evict(&gone).await, Ok(Some(Vec::new())));
+}

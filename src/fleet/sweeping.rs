@@ -1,0 +1,219 @@
+//! Sweeping beside the session loop: one host has the duty, and others watch over it.
+//!
+//! The duty ends with the session of its host. A host that keeps it and does nothing is noticed by the
+//! others: a claim that one of them sees unmarked for [`WAIT`] is swept by that one as well.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::claiming::Open;
+use super::counter::Standing;
+use super::engine::{Answer, Engine, EngineError};
+use super::sweep::{Sweeper, Swept};
+use crate::domain::lease::BootTime;
+use crate::host::clock::Clock;
+
+/// Interval of the sweeps of the host that has the duty.
+const SWEEP: Duration = Duration::from_secs(15);
+
+/// Interval at which the others try to take the duty.
+const TRY: Duration = Duration::from_mins(1);
+
+/// Time for which a claim may be unmarked until another host than that with the duty sweeps.
+const WAIT: Duration = Duration::from_mins(5);
+
+/// Number of hosts that look within [`WAIT`] whether claims are marked.
+const WATCHERS: u32 = 8;
+
+/// The sweep of this host.
+pub(super) struct Sweeping<E> {
+    pub(super) sweeper: Sweeper<E>,
+    pub(super) clock: Clock,
+    pub(super) rng: fastrand::Rng,
+    /// Claims that were seen unmarked, by key and revision, with the time of the first look.
+    unmarked: BTreeMap<(String, u64), BootTime>,
+    look_at: BootTime,
+    is_denied: bool,
+}
+
+impl<E: Engine> Sweeping<E> {
+    pub(super) fn new(sweeper: Sweeper<E>, clock: Clock) -> Self {
+        Self {
+            sweeper,
+            look_at: clock.boot(),
+            clock,
+            rng: fastrand::Rng::new(),
+            unmarked: BTreeMap::new(),
+            is_denied: false,
+        }
+    }
+
+    /// Sweeps while a session is open, for as long as it is polled.
+    pub(super) async fn serve(mut self, mut standing: watch::Receiver<Standing>) {
+        loop {
+            let now = standing.borrow_and_update().clone();
+            let wait = match now {
+                Standing::In(open) => self.round(&open).await,
+                Standing::Joining | Standing::Out => Duration::MAX,
+            };
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                changed = standing.changed() => if changed.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Does what is due. Returns the time until the next round.
+    async fn round(&mut self, open: &Open) -> Duration {
+        match self.act(open).await {
+            Ok(true) => SWEEP,
+            Ok(false) => self.about(TRY),
+            Err(error) => {
+                self.report(&error);
+                self.about(TRY)
+            }
+        }
+    }
+
+    /// Sweeps if this host has the duty, or nobody else seems to do it. `true` if it has the duty.
+    async fn act(&mut self, open: &Open) -> Answer<bool> {
+        if self.sweeper.take_duty(&open.session, open.id).await? {
+            self.unmarked.clear();
+            told(self.sweeper.sweep().await?);
+            return Ok(true);
+        }
+        if self.clock.boot() >= self.look_at && self.look().await? {
+            told(self.sweeper.sweep().await?);
+        }
+        Ok(false)
+    }
+
+    /// Looks whether claims stay unmarked. `true` if one did for long enough.
+    async fn look(&mut self) -> Answer<bool> {
+        let (unmarked, sessions) = self.sweeper.unmarked().await?;
+        let now = self.clock.boot();
+        self.unmarked.retain(|key, _| unmarked.contains(key));
+        for key in unmarked {
+            self.unmarked.entry(key).or_insert(now);
+        }
+        let hosts = u32::try_from(sessions).unwrap_or(u32::MAX);
+        // Of many hosts a few look; one that has seen something looks again.
+        let share = if self.unmarked.is_empty() {
+            (hosts / WATCHERS).max(1)
+        } else {
+            1
+        };
+        let wait = self.about(WAIT.saturating_mul(share));
+        self.look_at = now.after(wait);
+        let is_over = |since: &BootTime| now.since(*since) >= WAIT;
+        Ok(self.unmarked.values().any(is_over))
+    }
+
+    /// This time, or up to a quarter more, so that hosts do not beat in step.
+    fn about(&mut self, time: Duration) -> Duration {
+        time.mul_f64(1.0 + self.rng.f64() / 4.0)
+    }
+
+    fn report(&mut self, error: &EngineError) {
+        // A host with rights of an earlier version is told once.
+        let is_denied = matches!(error, EngineError::Denied(_));
+        if !(is_denied && self.is_denied) {
+            tracing::warn!(%error, "could not sweep what hosts that are gone had; that is tried again within two minutes");
+        }
+        self.is_denied = is_denied;
+    }
+}
+
+fn told(swept: Swept) {
+    let Swept {
+        marked,
+        freed,
+        names,
+        ..
+    } = swept;
+    if marked + freed + names > 0 {
+        tracing::info!(
+            marked,
+            freed,
+            names,
+            "swept claims and names of hosts that are gone"
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fleet::engine::{Compare, Step};
+    use crate::fleet::key::Keys;
+    use crate::fleet::memory::Memory;
+
+    const CLAIM: &str = "/f/claim/tcp/9100";
+
+    struct Fleet {
+        clock: Clock,
+        engine: Memory,
+    }
+
+    async fn host(fleet: &Fleet, name: &str) -> (Sweeping<Memory>, Open) {
+        let keys = Keys::new("/f/");
+        let host = name.parse().unwrap();
+        let id = fleet.engine.session(Duration::from_hours(1)).await.unwrap();
+        let session = format!("s-{name}");
+        let key = keys.session(&host, &session);
+        let put = Step::Put {
+            key: key.clone(),
+            value: "{}".into(),
+            session: Some(id),
+        };
+        let absent = vec![Compare::absent(key)];
+        fleet.engine.commit(absent, vec![put]).await.unwrap();
+        let engine = fleet.engine.clone();
+        let sweeper = Sweeper { engine, keys, host };
+        let open = Open { session, id };
+        (Sweeping::new(sweeper, fleet.clock.clone()), open)
+    }
+
+    fn fleet() -> Fleet {
+        let clock = Clock::manual();
+        Fleet {
+            engine: Memory::new(clock.clone()),
+            clock,
+        }
+    }
+
+    #[tokio::test]
+    async fn duty_has_one_host_until_its_session_ends() {
+        let fleet = fleet();
+        let (mut one, first) = host(&fleet, "one").await;
+        let (mut two, second) = host(&fleet, "two").await;
+        assert_eq!(one.act(&first).await, Ok(true));
+        assert_eq!(one.act(&first).await, Ok(true));
+        assert_eq!(two.act(&second).await, Ok(false));
+        fleet.engine.end(first.id).await.unwrap();
+        assert_eq!(one.act(&first).await, Ok(false));
+        assert_eq!(two.act(&second).await, Ok(true));
+    }
+
+    #[tokio::test]
+    async fn claim_that_stays_unmarked_is_swept_by_another_host() {
+        let fleet = fleet();
+        let (mut two, open) = host(&fleet, "two").await;
+        fleet.engine.put("/f/duty/sweep", "s-of-an-idle-host");
+        fleet
+            .engine
+            .put(CLAIM, r#"{"host":"gone","session":"s-9","later":7}"#);
+        let marked = || fleet.engine.entries()[CLAIM].contains("away");
+        assert_eq!(two.act(&open).await, Ok(false));
+        assert!(!marked());
+        fleet.clock.advance(WAIT.mul_f64(1.3));
+        assert_eq!(two.act(&open).await, Ok(false));
+        assert!(marked());
+        let value = &fleet.engine.entries()[CLAIM];
+        assert!(value.contains(r#""later":7"#), "{value}");
+    }
+}
