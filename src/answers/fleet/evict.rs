@@ -51,11 +51,11 @@ pub struct HostPath(pub HostName);
 
 impl Input for HostPath {
     fn read(given: &Given<'_>) -> Result<Self, Problem> {
-        given.path.name.parse().map(Self).map_err(Problem::invalid)
+        given.path.host.parse().map(Self).map_err(Problem::invalid)
     }
 
     fn write(&self, sent: &mut Sent) -> Result<(), Problem> {
-        sent.target = sent.target.replace("{name}", &self.0.to_string());
+        sent.target = sent.target.replace("{host}", &self.0.to_string());
         Ok(())
     }
 }
@@ -66,7 +66,7 @@ impl Operation for EvictFleetHost {
     type Input = HostPath;
     type Output = EvictionDocument;
     const METHOD: Method = Method::Post;
-    const PATH: &'static str = "/api/v1/fleet/hosts/{name}/evict";
+    const PATH: &'static str = "/api/v1/fleet/hosts/{host}/evict";
     const ID: &'static str = "evictFleetHost";
 
     fn describe(described: Description) -> Description {

@@ -22,6 +22,7 @@ pub struct PathParameters {
     pub protocol: String,
     pub port: String,
     pub name: String,
+    pub host: String,
 }
 
 /// A request as the service received it.

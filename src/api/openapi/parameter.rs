@@ -55,6 +55,11 @@ fn path(name: &str, generator: &mut SchemaGenerator) -> Option<Value> {
             json!("billing"),
             json_schema!({"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]*(@[A-Za-z0-9][A-Za-z0-9._-]*)?$", "maxLength": 64}),
         ),
+        "host" => (
+            "Name of a host.",
+            json!("build-2"),
+            json_schema!({"type": "string", "pattern": "^[A-Za-z0-9_][A-Za-z0-9_-]{0,62}(\\.[A-Za-z0-9_][A-Za-z0-9_-]{0,62})*$", "maxLength": 253}),
+        ),
         "kind" => ("Kind of rows.", json!("endings"), kinds()),
         _ => return None,
     };
