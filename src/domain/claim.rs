@@ -141,7 +141,7 @@ as_text!(Reclaim);
 from_text!(Reclaim);
 
 /// Claim of a lease on its number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct LeaseClaim {
     /// Fencing token: greater than that of each earlier claim on the number. 0 until it is known again
     /// after a crash.
@@ -193,6 +193,17 @@ pub struct Claim {
     pub reclaim_s: u64,
     /// Whether a try to claim it in this session was never answered, so that it may be done late.
     pub is_doubtful: bool,
+}
+
+impl Claim {
+    /// Returns the part that a lease tells.
+    pub fn of_lease(&self) -> LeaseClaim {
+        LeaseClaim {
+            token: self.token,
+            is_lost: self.stage == ClaimStage::Lost,
+            is_fenced: self.reclaim_s > 0,
+        }
+    }
 }
 
 /// Numbers of claims of this host, by state.

@@ -87,11 +87,7 @@ impl ClaimBook {
         self.state.with(|state| {
             let number = state.leases.get(&id)?;
             let entered = state.claims.get(number)?;
-            Some(LeaseClaim {
-                token: entered.claim.token,
-                is_lost: entered.claim.stage == ClaimStage::Lost,
-                is_fenced: entered.claim.reclaim_s > 0,
-            })
+            Some(entered.claim.of_lease())
         })
     }
 
@@ -269,8 +265,7 @@ pub struct ClaimTicket {
     number: Number,
     lease: LeaseId,
     nonce: String,
-    token: u64,
-    is_fenced: bool,
+    claim: LeaseClaim,
     book: Arc<ClaimBook>,
     clock: Clock,
 }
@@ -283,8 +278,7 @@ impl ClaimTicket {
             number: claim.number,
             lease: claim.lease,
             nonce: claim.nonce.clone(),
-            token: claim.token,
-            is_fenced: claim.reclaim_s > 0,
+            claim: claim.of_lease(),
             book,
             clock,
         }
@@ -301,11 +295,7 @@ impl ClaimTicket {
 
     /// Claim as the lease's document has it.
     pub(super) const fn claim(&self) -> LeaseClaim {
-        LeaseClaim {
-            token: self.token,
-            is_lost: false,
-            is_fenced: self.is_fenced,
-        }
+        self.claim
     }
 }
 

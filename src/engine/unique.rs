@@ -14,7 +14,7 @@ use super::giveway;
 use super::refusal::Refusal;
 use super::search::Searched;
 use crate::domain::attempt::{Attempt, Occupant, Outcome};
-use crate::domain::claim::Number;
+use crate::domain::claim::{LeaseClaim, Number};
 use crate::domain::fleet::FleetState;
 use crate::domain::lease::{BootTime, Lease, LeaseId};
 
@@ -266,14 +266,11 @@ pub(super) async fn lose(
     let Some(lease) = engine.leases.living(id) else {
         return Ok(());
     };
-    let claim = lease.claim;
-    let lost = engine.leases.change(id, |lease| {
-        lease.claim = Some(crate::domain::claim::LeaseClaim {
-            token: claim.map_or(0, |claim| claim.token),
-            is_lost: true,
-            is_fenced: claim.is_some_and(|claim| claim.is_fenced),
-        });
-    });
+    let claim = LeaseClaim {
+        is_lost: true,
+        ..lease.claim.unwrap_or_default()
+    };
+    let lost = engine.leases.change(id, |lease| lease.claim = Some(claim));
     let lost = lost.await?;
     if let Some(hold) = engine.leases.hold_of(id) {
         // The number is lost already: who listens there changes nothing.

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::memory::Trouble;
 use super::shaky::lock;
-use super::simulation::{RECLAIM, SimFence};
+use super::sim_kernel::{RECLAIM, SimFence};
 use super::world::{World, number};
 use crate::domain::claim::{Claim, ClaimStage};
 use crate::domain::lease::LeaseId;

@@ -7,7 +7,7 @@ use super::engine::{Answer, EngineError};
 use super::fencing::Fencing;
 use super::ground::{Ground, Tended};
 use super::permit::FenceError;
-use crate::domain::claim::{Claim, ClaimStage, LeaseClaim};
+use crate::domain::claim::{Claim, ClaimStage};
 use crate::domain::fleet::Publish;
 use crate::domain::lease::{BootTime, Name};
 use crate::engine::claims::Entered;
@@ -75,12 +75,7 @@ impl Ground for HostGround {
     async fn note(&self, claims: &[Claim]) {
         self.service.fleet().claims().note(claims);
         for claim in claims {
-            let known = LeaseClaim {
-                token: claim.token,
-                is_lost: claim.stage == ClaimStage::Lost,
-                is_fenced: claim.reclaim_s > 0,
-            };
-            self.service.note_claim(claim.lease, known);
+            self.service.note_claim(claim.lease, claim.of_lease());
         }
         self.record(claims).await;
     }

@@ -39,6 +39,8 @@ mod session_tests;
 #[cfg(test)]
 mod shaky;
 #[cfg(test)]
+mod sim_kernel;
+#[cfg(test)]
 mod simulation;
 mod sweep;
 #[cfg(test)]

@@ -13,9 +13,10 @@ use super::claim::{Claimant, Intent};
 use super::engine::{Answer, EngineError, Renewed};
 use super::ground::{Ground, Tended};
 use super::key::Keys;
-use super::permit::{Change, Changed, Fence, FenceError, Permits};
+use super::permit::{FenceError, Permits};
 use super::session::{Identity, JoinError, Session};
 use super::shaky::{Shaky, lock, pause, poll_once};
+use super::sim_kernel::{Kernels, RECLAIM, SimFence, has_fence};
 use super::sweep::Sweeper;
 use crate::domain::claim::{Claim, ClaimStage, Number};
 use crate::domain::lease::{BootTime, LeaseId};
@@ -37,86 +38,6 @@ pub struct Disk {
     pub claims: BTreeMap<String, Claim>,
     pub leases: BTreeMap<LeaseId, Number>,
     pub record: Option<FleetRecord>,
-}
-
-/// Time of reclaim of hosts with a fence.
-pub const RECLAIM: Duration = Duration::from_mins(10);
-
-/// Permits in the kernels of all hosts, with the clock of each.
-pub type Kernels = Arc<Mutex<Vec<(Clock, BTreeMap<Number, BootTime>)>>>;
-
-/// The kernel of one host. It outlives a crash.
-#[derive(Debug)]
-pub struct SimFence {
-    pub index: usize,
-    pub kernels: Kernels,
-}
-
-impl SimFence {
-    /// Whether a host's kernel lets programs be reached at a number.
-    pub fn is_open((clock, ends): &(Clock, BTreeMap<Number, BootTime>), number: Number) -> bool {
-        ends.get(&number).is_some_and(|end| *end > clock.boot())
-    }
-
-    /// Opens a number. No other kernel may have it open.
-    fn open(
-        &self,
-        kernels: &mut [(Clock, BTreeMap<Number, BootTime>)],
-        number: Number,
-        time: Duration,
-    ) {
-        for (index, kernel) in kernels.iter().enumerate() {
-            assert!(
-                index == self.index || !Self::is_open(kernel, number),
-                "{number} is open on host {index}, and host {} opens it",
-                self.index
-            );
-        }
-        let (clock, ends) = &mut kernels[self.index];
-        ends.insert(number, clock.boot().after(time));
-    }
-
-    fn apply(&self, changes: &[Change]) -> Result<(), FenceError> {
-        let mut kernels = lock(&self.kernels);
-        let is_shut = |change: &Change| match change {
-            Change::Prolong(number, _) => !Self::is_open(&kernels[self.index], *number),
-            _ => false,
-        };
-        if changes.iter().any(is_shut) {
-            return Err(FenceError("a number is shut".into()));
-        }
-        for change in changes {
-            match *change {
-                Change::Open(number, _) if Self::is_open(&kernels[self.index], number) => {}
-                Change::Open(number, time) | Change::Prolong(number, time) => {
-                    self.open(&mut kernels, number, time);
-                }
-                Change::Shut(number) => {
-                    kernels[self.index].1.remove(&number);
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-impl Fence for SimFence {
-    fn change(&self, changes: Vec<Change>) -> Changed<'_> {
-        Box::pin(async move {
-            pause().await;
-            let done = self.apply(&changes);
-            pause().await;
-            done
-        })
-    }
-
-    fn is_loaded(&self) -> Changed<'_> {
-        Box::pin(std::future::ready(Ok(())))
-    }
-
-    fn load_again(&self) -> Changed<'_> {
-        self.is_loaded()
-    }
 }
 
 /// Hosts that were told that they have a number. A claim counts from the record of its lease to its end.
@@ -166,17 +87,17 @@ pub struct SimGround {
     pub permits: Option<Permits>,
 }
 
-/// Whether a host has a fence: one of four has none.
-pub const fn has_fence(index: usize) -> bool {
-    index % 4 != 3
-}
-
 impl SimGround {
     /// The permits of a process that starts.
     pub fn permits(index: usize, kernels: &Kernels, clock: &Clock) -> Option<Permits> {
         let kernels = Arc::clone(kernels);
         let fence = SimFence { index, kernels };
         has_fence(index).then(|| Permits::new(Arc::new(fence), clock.clone()))
+    }
+
+    /// Time of reclaim of its claims in seconds. 0 without a fence.
+    fn fence_s(&self) -> u64 {
+        self.permits.as_ref().map_or(0, |_| RECLAIM.as_secs())
     }
 
     /// Notes a renewal, and prolongs the permits of living leases.
@@ -242,7 +163,7 @@ impl Ground for SimGround {
     }
 
     fn reclaim_s(&self, _: &Claim) -> u64 {
-        self.permits.as_ref().map_or(0, |_| RECLAIM.as_secs())
+        self.fence_s()
     }
 
     async fn permit(&self, claims: &[Claim]) -> Result<(), FenceError> {
@@ -357,11 +278,7 @@ impl SimHost {
                 stage: ClaimStage::Asked,
                 revision: 0,
                 token: 0,
-                reclaim_s: self
-                    .ground
-                    .permits
-                    .as_ref()
-                    .map_or(0, |_| RECLAIM.as_secs()),
+                reclaim_s: self.ground.fence_s(),
                 is_doubtful: true,
             },
             pool: "edge".into(),

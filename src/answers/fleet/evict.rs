@@ -55,7 +55,7 @@ impl Input for HostPath {
     }
 
     fn write(&self, sent: &mut Sent) -> Result<(), Problem> {
-        sent.target = sent.target.replace("{host}", &self.0.to_string());
+        sent.target = sent.target.replace("{host}", self.0.as_str());
         Ok(())
     }
 }
