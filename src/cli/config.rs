@@ -10,7 +10,8 @@ use super::{Failure, Global, file, note, print_json};
 use crate::answers::configuration;
 use crate::answers::document::VERSION;
 use crate::config::{
-    ConfigError, DEFAULT, Finding, Flags, Loaded, PROJECT_FILE, Setting, Sources, template,
+    ConfigError, DEFAULT, Finding, Flags, Loaded, PROJECT_FILE, Setting, Severity, Sources,
+    template,
 };
 use crate::domain::attempt::printable;
 use crate::domain::selector::Selector;
@@ -134,8 +135,12 @@ fn check_settings(sources: &Sources, alone: bool) -> Result<Checked, ConfigError
     let files = files.cloned().collect();
     let settings = loaded.provenance.settings().iter();
     let set = settings.filter(|setting| setting.source != DEFAULT).count();
+    let found = with_host(loaded);
+    if found.iter().any(|one| one.severity == Severity::Error) {
+        return Err(ConfigError { findings: found });
+    }
     Ok(Checked {
-        warnings: with_host(loaded),
+        warnings: found,
         files,
         set,
         what: "setting",
@@ -158,7 +163,7 @@ fn check_project(global: &Global, file: &Path) -> Result<Checked, ConfigError> {
     })
 }
 
-/// Warnings of the settings themselves, and of their conflicts with this host.
+/// Findings of the settings themselves, and of their conflicts with this host.
 fn with_host(loaded: Loaded) -> Vec<Finding> {
     let host = Interfaces::open().current();
     let matches = |selectors: &[Selector]| {

@@ -1,9 +1,12 @@
 //! Checks that compare settings with each other, and with the host.
 
+use std::time::Duration;
+
 use super::finding::{Finding, Problem};
 use super::model::Settings;
 use super::pool::Pool;
 use super::provenance::Provenance;
+use crate::domain::claim::{LEAST_SESSIONS, Reclaim};
 use crate::domain::duration::HumanDuration;
 use crate::domain::port::{PortSet, Protocols};
 use crate::domain::selector::{Selector, SelectorKind};
@@ -38,7 +41,7 @@ pub(super) fn among_themselves(settings: &Settings, provenance: &Provenance) -> 
     findings
 }
 
-/// Warns of settings that do not fit this host. The caller knows the host: `outgoing` are the ports that
+/// Finds settings that do not fit this host: errors where a promise of theirs would not hold, else warnings. The caller knows the host: `outgoing` are the ports that
 /// the kernel gives to outgoing connections, `matches` says whether selectors match an address now.
 pub fn against_host(
     settings: &Settings,
@@ -142,9 +145,31 @@ fn unique(pool: &Pool, settings: &Settings, provenance: &Provenance) -> Option<F
         );
         (key("reclaim"), problem)
     } else {
-        return None;
+        (
+            key("reclaim"),
+            too_short(pool.reclaim?, settings.fleet.session)?,
+        )
     };
     Some(error(provenance, &key, problem))
+}
+
+/// A time of reclaim that renewals of the session are too rare for.
+fn too_short(reclaim: Reclaim, session: Duration) -> Option<Problem> {
+    let (time, least) = (reclaim.time()?, session * LEAST_SESSIONS);
+    let problem = || {
+        Problem::new(
+            format!(
+                "{} is too short for sessions of {}: half of it is the longest outage of etcd until the numbers are shut",
+                HumanDuration(time),
+                HumanDuration(session)
+            ),
+            format!(
+                "write {} or more, or \"manual\"; or make fleet.session shorter",
+                HumanDuration(least)
+            ),
+        )
+    };
+    (time < least).then(problem)
 }
 
 fn pool_alone(pool: &Pool, provenance: &Provenance) -> Option<Finding> {
@@ -254,12 +279,15 @@ fn apart(one: Protocols, other: Protocols) -> bool {
 }
 
 fn among_outgoing(pool: &Pool, outgoing: &PortSet, provenance: &Provenance) -> Option<Finding> {
-    let problem = Problem::new(
-        shared_with_outgoing(pool, outgoing)?,
-        format!("keep clear of {outgoing}, or move that range: `portbook doctor` has the command"),
-    );
+    let shared = shared_with_outgoing(pool, outgoing)?;
+    let way_out =
+        format!("keep clear of {outgoing}, or move that range: `portbook doctor` has the command");
     let key = format!("pools.{}.ranges", pool.name);
-    Some(warning(provenance, &key, problem))
+    if pool.is_fenced() {
+        let problem = format!("{shared}, whose answers the fence of a unique pool would cut off");
+        return Some(error(provenance, &key, Problem::new(problem, way_out)));
+    }
+    Some(warning(provenance, &key, Problem::new(shared, way_out)))
 }
 
 /// Describes the ports of a pool that the kernel gives to outgoing connections too. `None` if there are

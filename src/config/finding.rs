@@ -27,7 +27,7 @@ use crate::domain::words::as_str;
 #[strum(serialize_all = "lowercase")]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
-    /// The service does not start.
+    /// The service does not start, or starts without what the setting promises.
     Error,
     /// The service starts, but perhaps not as the user meant.
     Warning,

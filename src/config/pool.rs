@@ -78,8 +78,8 @@ settings! {
         /// the whole fleet: each grant claims its number there first; see docs/fleet.md).
         fleet: Reach = Reach::Local;
         /// Way in which the fleet gets a number back from a host that is gone: "manual", by an operator, or
-        /// by itself after a time from 10m to 30d, where the kernel has a fence that shuts the number after
-        /// half of it. A pool with fleet = "unique" must say so.
+        /// by itself after a time, where the kernel has a fence that shuts the number after half of it: 30d at
+        /// most, and twenty times fleet.session (10m) at least. A pool with fleet = "unique" must say so.
         reclaim: Option<Reclaim> = None, example "\"24h\"";
     }
 }
@@ -88,6 +88,11 @@ impl Pool {
     /// Whether its numbers are unique in the fleet.
     pub fn is_unique(&self) -> bool {
         self.fleet == Reach::Unique
+    }
+
+    /// Whether its numbers are to have a fence in the kernel.
+    pub fn is_fenced(&self) -> bool {
+        self.is_unique() && self.reclaim.is_some_and(|reclaim| reclaim.time().is_some())
     }
 }
 

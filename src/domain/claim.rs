@@ -30,9 +30,13 @@ pub const fn guard(is_fenced: bool) -> &'static str {
 #[cfg(feature = "fleet")]
 pub const AWAY: &str = "away";
 
-/// Least time after which the fleet takes a number back from a host that is gone. Half of it is the longest
-/// outage of the engine during which the number can still be reached.
-pub const LEAST_RECLAIM: Duration = Duration::from_mins(10);
+/// Least time after which the fleet takes a number back from a host that is gone. A host that stood still
+/// may open a number for ten seconds after its end, which is half of this time.
+pub const LEAST_RECLAIM: Duration = Duration::from_secs(40);
+
+/// Least time of reclaim in sessions. Half of it is the longest outage of the engine during which a number
+/// can still be reached, and a session is renewed three times.
+pub const LEAST_SESSIONS: u32 = 20;
 
 /// Longest such time.
 const MOST_RECLAIM: Duration = Duration::from_hours(24 * 30);
@@ -91,7 +95,8 @@ impl Written for Reach {
 pub enum Reclaim {
     /// None: the host or an operator gives it back.
     Manual,
-    /// This time, of [`LEAST_RECLAIM`] at least, where the kernel has a fence. None where it has none.
+    /// This time, of [`LEAST_RECLAIM`] and [`LEAST_SESSIONS`] at least, where the kernel has a fence. None
+    /// where it has none.
     After(Duration),
 }
 
@@ -256,8 +261,8 @@ mod tests {
         let day = Reclaim::After(Duration::from_hours(24));
         assert_eq!("24h".parse(), Ok(day));
         assert_eq!(day.to_string().parse(), Ok(day));
-        let refused = "9m".parse::<Reclaim>().unwrap_err();
-        assert!(refused.contains("10m"), "{refused}");
+        let refused = "39s".parse::<Reclaim>().unwrap_err();
+        assert!(refused.contains("40s"), "{refused}");
         assert!("never".parse::<Reclaim>().unwrap_err().contains("manual"));
         assert_eq!("unique".parse(), Ok(Reach::Unique));
     }

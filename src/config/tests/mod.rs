@@ -16,6 +16,8 @@ mod findings;
 mod layers;
 mod project;
 mod template;
+#[cfg(feature = "fleet")]
+mod unique;
 
 /// Sources without anything ambient.
 fn bare() -> Sources {
