@@ -12,6 +12,7 @@ use crate::answers::document::{LeaseDocument, VERSION};
 use crate::answers::leases::labelled;
 use crate::api::problem::Code;
 use crate::domain::attempt::{Occupant, printable};
+use crate::domain::claim::KERNEL_FENCE;
 use crate::domain::lease::State;
 use crate::library::Error;
 use crate::library::backend::Backend;
@@ -198,16 +199,20 @@ fn in_words(lease: &LeaseDocument, listener: Option<&Occupant>) -> String {
         Some(_) => format!(" of {}", folder::title(lease)),
         None => String::new(),
     };
+    let then = if lease.fence.as_deref() == Some(KERNEL_FENCE) {
+        "and the fence of the fleet cuts it off"
+    } else {
+        "and nothing guards it any more"
+    };
     let still = match (listener, &lease.owner) {
-        (Some(who), _) => format!("; {who} still listens on it, and nothing guards it any more"),
+        (Some(who), _) => format!("; {who} still listens on it, {then}"),
         // Its last listener is gone, and the next one is another process.
         (None, Some(owner)) if owner.engine => {
-            "; a container that is published there may take it again, and nothing guards it any more"
-                .to_owned()
+            format!("; a container that is published there may take it again, {then}")
         }
         // The program may be about to listen.
         (None, Some(owner)) if lease.state != State::Reserved => format!(
-            "; {} (pid {}) still runs, and nothing guards the port any more",
+            "; {} (pid {}) still runs, {then}",
             printable(&owner.command),
             owner.pid
         ),

@@ -14,6 +14,8 @@
 
 use std::time::Duration;
 
+use tracing::Span;
+
 use super::engine::{Answer, Compare, Engine, EngineError, Entry, MOST_STEPS, Outcome, Step};
 use super::ground::Ground;
 use super::key::Keys;
@@ -70,14 +72,17 @@ enum Found {
 
 impl<E: Engine, G: Ground> Claimant<E, G> {
     /// Claims numbers that are in the book, until `until`. What is claimed stays in hand; what is not is
-    /// left to [`Self::tend`], or forgotten if no commit can have been done.
+    /// left to [`Self::tend`], or forgotten if no commit can have been done: `is_doubtful` says that an
+    /// earlier one can. `slot` is dropped before a second try.
     pub async fn claim(
         &self,
         session: &str,
         intents: &[Intent],
         until: BootTime,
+        mut is_doubtful: bool,
+        slot: impl Send,
     ) -> Result<Vec<Claim>, ClaimError> {
-        let (mut is_doubtful, mut is_held) = (false, false);
+        let (mut slot, mut is_held) = (Some(slot), false);
         let error = loop {
             match self.attempt(session, intents, &mut is_doubtful).await {
                 Ok(Some(held)) => {
@@ -90,7 +95,10 @@ impl<E: Engine, G: Ground> Claimant<E, G> {
                     }
                 }
                 // An answer is missing: the next try finds what was done.
-                Ok(None) if self.ground.now() < until => self.ground.pause().await,
+                Ok(None) if self.ground.now() < until => {
+                    drop(slot.take());
+                    self.ground.pause().await;
+                }
                 Ok(None) => {
                     break ClaimError::Away("the engine gave no answer in time".to_owned());
                 }
@@ -105,6 +113,38 @@ impl<E: Engine, G: Ground> Claimant<E, G> {
         Err(error)
     }
 
+    /// Claims the numbers of several requests in one commit, with a span below each of theirs. `Err` if that
+    /// was not done, or is not known to be, or the numbers stay shut: each request is to be tried alone
+    /// then. The error says whether an earlier commit may be done.
+    pub async fn claim_together(
+        &self,
+        session: &str,
+        intents: &[Intent],
+        spans: &[Span],
+    ) -> Result<Vec<Claim>, bool> {
+        let (compare, steps) = self.ask(session, intents);
+        match self.commit_below(spans, compare, steps).await {
+            Ok(Outcome::Done { revision }) => {
+                let held = |one: &Intent| held(&one.claim, session, (revision, revision), false);
+                let held: Vec<Claim> = intents.iter().map(held).collect();
+                self.ground.note(&held).await;
+                let permitted = self.ground.permit(&held).await;
+                permitted.map(|()| held).map_err(|_| true)
+            }
+            Ok(Outcome::Refused { .. }) => Err(false),
+            Err(error) => Err(!matches!(error, EngineError::Away(_))),
+        }
+    }
+
+    /// The commit that claims numbers.
+    fn ask(&self, session: &str, intents: &[Intent]) -> (Vec<Compare>, Vec<Step>) {
+        let absent = |intent: &Intent| Compare::absent(self.key(intent));
+        let mut compare: Vec<Compare> = intents.iter().map(absent).collect();
+        compare.push(Compare::present(self.keys.session(&self.host, session)));
+        compare.push(Compare::absent(self.keys.hold()));
+        (compare, self.puts(session, intents))
+    }
+
     /// Tries once. `None` if an answer is missing.
     async fn attempt(
         &self,
@@ -112,15 +152,7 @@ impl<E: Engine, G: Ground> Claimant<E, G> {
         intents: &[Intent],
         is_doubtful: &mut bool,
     ) -> Result<Option<Vec<Claim>>, ClaimError> {
-        let mut compare: Vec<Compare> = Vec::with_capacity(intents.len() + OTHERS);
-        compare.extend(
-            intents
-                .iter()
-                .map(|intent| Compare::absent(self.key(intent))),
-        );
-        compare.push(Compare::present(self.keys.session(&self.host, session)));
-        compare.push(Compare::absent(self.keys.hold()));
-        let steps = self.puts(session, intents);
+        let (compare, steps) = self.ask(session, intents);
         match self.commit(compare, steps).await {
             Ok(Outcome::Done { revision }) => {
                 let doubt = *is_doubtful;
@@ -165,9 +197,18 @@ impl<E: Engine, G: Ground> Claimant<E, G> {
 
     /// Sends a commit, with its span and its measure.
     pub(super) async fn commit(&self, compare: Vec<Compare>, steps: Vec<Step>) -> Answer<Outcome> {
+        self.commit_below(&[Span::current()], compare, steps).await
+    }
+
+    async fn commit_below(
+        &self,
+        spans: &[Span],
+        compare: Vec<Compare>,
+        steps: Vec<Step>,
+    ) -> Answer<Outcome> {
         let count = steps.len();
         let sending = self.engine.commit(compare, steps);
-        let (sent, word, took) = measured(count, sending).await;
+        let (sent, word, took) = measured(count, spans, sending).await;
         self.ground.committed(word, took);
         sent
     }

@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
+use super::key::Keys;
 use super::memory::Trouble;
 use super::shaky::lock;
 use super::sim_kernel::{RECLAIM, SimFence};
+use super::simulation::PREFIX;
 use super::world::{World, number};
 use crate::domain::claim::{Claim, ClaimStage};
 use crate::domain::lease::LeaseId;
@@ -97,6 +99,25 @@ fn times_of_a_death(rate: f64) -> (Duration, Duration) {
         now += step;
         world.advance(step);
     }
+}
+
+#[test]
+fn claim_that_a_restore_brought_back_is_withdrawn_and_a_living_one_is_kept() {
+    let mut world = fenced_pair(1.0);
+    let key = |index| Keys::new(PREFIX).claim(number(index));
+    assert!(ask(&mut world, 0, 0) && ask(&mut world, 0, 1));
+    let before = world.engine.memory.entries()[&key(0)].clone();
+    world.hosts[0].release(0);
+    keep_all(&mut world);
+    world.engine.memory.put(&key(0), &before);
+    for index in [1, 0] {
+        assert!(!ask(&mut world, 1, 0));
+        world.hosts[index].look_for_strays();
+        world.hosts[index].finish();
+    }
+    assert!(ask(&mut world, 1, 0));
+    assert!(world.engine.memory.entries().contains_key(&key(1)));
+    world.check();
 }
 
 #[test]

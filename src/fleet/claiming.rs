@@ -35,6 +35,8 @@ pub(super) enum Change {
     Refused,
     /// The engine gave no answer.
     Failed,
+    /// A claim under the name of this host, of which it knows nothing, is in its way.
+    Stray,
 }
 
 /// The open session of this host.
@@ -48,11 +50,16 @@ pub(super) struct Open {
 /// The claims of this host, as the session loop has them.
 pub(super) struct Claims<E> {
     pub(super) claimant: Claimant<E, HostGround>,
+    session_time: Duration,
     session: watch::Sender<Standing>,
     /// Told by a refused claim: this host looks at its own.
     refused: Arc<Notify>,
     /// Told by a claim without an answer: the session loop finds out whether the engine is away.
     failed: Arc<Notify>,
+    /// Told by a claim that one under the name of this host is in the way of.
+    strayed: Arc<Notify>,
+    /// Time of the next look for claims that this host knows nothing of. `None` if none is known of.
+    pub(super) strays_at: Option<BootTime>,
     /// Time of the next tending. `None` if all is settled.
     pub(super) tend_at: Option<BootTime>,
     /// Time of the next look at what the engine has.
@@ -81,9 +88,12 @@ impl<E: Engine> Claims<E> {
                     fencing,
                 },
             },
+            session_time: settings.session,
             session: watch::channel(Standing::Joining).0,
             refused: Arc::default(),
             failed: Arc::default(),
+            strayed: Arc::default(),
+            strays_at: None,
             tend_at: None,
             look_at: service.clock().boot(),
             is_restored: false,
@@ -97,13 +107,15 @@ impl<E: Engine> Claims<E> {
             session: self.session.subscribe(),
             refused: Arc::clone(&self.refused),
             failed: Arc::clone(&self.failed),
+            strayed: Arc::clone(&self.strayed),
         }
     }
 
     /// Sweeps what hosts that are gone had, as long as the future is polled.
     pub(super) fn sweeping(&self) -> impl Future<Output = ()> + use<E> {
         let clock = self.claimant.ground.service.clock().clone();
-        Sweeping::new(self.sweeper(), clock).serve(self.session.subscribe())
+        let session = self.session_time;
+        Sweeping::new(self.sweeper(), clock, session).serve(self.session.subscribe())
     }
 
     /// Returns the sweep of this host.
@@ -134,8 +146,9 @@ impl<E: Engine> Claims<E> {
     }
 
     /// Notes that the engine has lost changes.
-    pub(super) const fn note_restored(&mut self) {
+    pub(super) fn note_restored(&mut self) {
         self.is_restored = true;
+        self.strays_at = Some(self.claimant.ground.now());
     }
 
     /// Notes an event of a lease, or that events were missed: a claim may be to be withdrawn.
@@ -155,6 +168,7 @@ impl<E: Engine> Claims<E> {
             () = book.changed() => Change::LetGo,
             () = self.refused.notified() => Change::Refused,
             () = self.failed.notified() => Change::Failed,
+            () = self.strayed.notified() => Change::Stray,
         }
     }
 
@@ -167,6 +181,10 @@ impl<E: Engine> Claims<E> {
             Change::Refused => {
                 self.look_at = now;
                 self.tend_at(now);
+            }
+            Change::Stray => {
+                // The request that it is in the way of has a hold on the port for a moment.
+                self.strays_at = Some(now.after(SOON));
             }
         }
     }

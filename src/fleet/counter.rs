@@ -3,11 +3,11 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
-use tracing::Instrument;
+use tracing::{Instrument, Span};
 
-use super::claim::{ClaimError, Claimant, Intent};
+use super::claim::{ClaimError, Claimant, Intent, MOST_NUMBERS};
 use super::claiming::Open;
 use super::engine::Engine;
 use super::ground::Ground;
@@ -20,6 +20,10 @@ use crate::store::StoreError;
 
 /// Maximum number of requests that share one write of the record.
 const MOST_AT_ONCE: usize = 64;
+
+/// Maximum number of commits of several requests that are under way. What comes meanwhile is gathered for
+/// the next one.
+const MOST_COMMITS: usize = 2;
 
 /// Where this host stands in the fleet, as far as claims go.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +46,8 @@ pub(super) struct Counter<E> {
     pub(super) refused: Arc<Notify>,
     /// Told by a claim without an answer: the session loop finds out whether the engine is away.
     pub(super) failed: Arc<Notify>,
+    /// Told by a claim that one under the name of this host is in the way of.
+    pub(super) strayed: Arc<Notify>,
 }
 
 /// A request whose claims are in the book.
@@ -56,7 +62,11 @@ impl<E: Engine> Counter<E> {
         let counter = Arc::new(self);
         let mut tasks = JoinSet::new();
         let mut waiting = Vec::with_capacity(MOST_AT_ONCE);
-        while requests.recv_many(&mut waiting, MOST_AT_ONCE).await > 0 {
+        let commits = Arc::new(Semaphore::new(MOST_COMMITS));
+        while let Ok(permit) = Arc::clone(&commits).acquire_owned().await {
+            if requests.recv_many(&mut waiting, MOST_AT_ONCE).await == 0 {
+                return;
+            }
             while tasks.try_join_next().is_some() {}
             let Some(standing) = counter.standing().await else {
                 return;
@@ -71,12 +81,10 @@ impl<E: Engine> Counter<E> {
             let entered = counter.enter(waiting.drain(..), &session);
             match counter.record(&entered).await {
                 Ok(()) => {
-                    for entered in entered {
-                        let (counter, session) = (Arc::clone(&counter), session.clone());
-                        let span = entered.request.span.clone();
-                        let claiming = async move { counter.claim(&session, entered).await };
-                        tasks.spawn(claiming.instrument(span));
-                    }
+                    let counter = Arc::clone(&counter);
+                    tasks.spawn(async move {
+                        counter.claim_all(&session, entered, permit).await;
+                    });
                 }
                 Err(error) => counter.refuse_all(entered, &error),
             }
@@ -146,9 +154,44 @@ impl<E: Engine> Counter<E> {
         }
     }
 
-    async fn claim(&self, session: &str, entered: Entered) {
+    /// Claims for requests in one commit, or for each alone if that is not done. The permit is given back
+    /// after the first.
+    async fn claim_all(&self, session: &str, mut all: Vec<Entered>, permit: OwnedSemaphorePermit) {
+        let mut is_doubtful = false;
+        let numbers: usize = all.iter().map(|one| one.intents.len()).sum();
+        if all.len() > 1 && numbers <= MOST_NUMBERS {
+            let intents: Vec<Intent> = all.iter().flat_map(|one| one.intents.clone()).collect();
+            let spans: Vec<Span> = all.iter().map(|one| one.request.span.clone()).collect();
+            let together = self.claimant.claim_together(session, &intents, &spans);
+            match together.await {
+                Ok(held) => return self.answer_all(all, held),
+                Err(may_be_done) => is_doubtful = may_be_done,
+            }
+        } else if let Some(alone) = (all.len() == 1).then(|| all.pop()).flatten() {
+            return self.claim(session, alone, is_doubtful, permit).await;
+        }
+        drop(permit);
+        let each = all
+            .into_iter()
+            .map(|one| self.claim(session, one, is_doubtful, ()));
+        futures_util::future::join_all(each).await;
+    }
+
+    fn answer_all(&self, all: Vec<Entered>, held: Vec<Claim>) {
+        let mut held = held.into_iter();
+        for Entered { request, intents } in all {
+            let own: Vec<Claim> = held.by_ref().take(intents.len()).collect();
+            answer(request, Ok(self.tickets(&own)));
+        }
+    }
+
+    async fn claim(&self, session: &str, entered: Entered, is_doubtful: bool, slot: impl Send) {
         let Entered { request, intents } = entered;
-        let done = self.claimant.claim(session, &intents, request.until).await;
+        let span = request.span.clone();
+        let claiming = self
+            .claimant
+            .claim(session, &intents, request.until, is_doubtful, slot);
+        let done = claiming.instrument(span).await;
         let done = match done {
             Ok(held) => Ok(self.tickets(&held)),
             Err(ClaimError::Taken(taken)) => {
@@ -173,7 +216,12 @@ impl<E: Engine> Counter<E> {
     /// its own claims.
     async fn note_taken(&self, taken: &[(Number, String)]) {
         self.refused.notify_one();
-        let Claimant { engine, keys, .. } = &self.claimant;
+        let Claimant {
+            engine, keys, host, ..
+        } = &self.claimant;
+        if taken.iter().any(|(_, by)| by == host.as_str()) {
+            self.strayed.notify_one();
+        }
         let now = self.claimant.ground.now();
         match view::claimed(engine, keys).await {
             Ok(others) => self.book().note_others(others, true, now),

@@ -28,6 +28,9 @@ const PROGRAMS: [&str; 2] = ["/usr/sbin/nft", "nft"];
 /// Name of the table, of its sets, and of its chain: `static/fence.nft` has them too.
 const TABLE: &str = include_str!("../../static/fence.nft");
 
+/// Line that lists the rule of the table, in a few hundred bytes.
+const LIST: &str = "list chain inet portbook guard\n";
+
 /// The program `nft`.
 #[derive(Debug)]
 pub struct Nft {
@@ -68,10 +71,11 @@ impl Nft {
             }
         }
         self.table.clone_from(&script);
-        self.run(script).await
+        self.run(script).await.map(drop)
     }
 
-    async fn run(&self, script: String) -> Result<(), FenceError> {
+    /// Runs a script. Returns what it lists.
+    async fn run(&self, script: String) -> Result<String, FenceError> {
         let _turn = self.one_at_a_time.lock().await;
         let commands = Arc::clone(&self.commands);
         let done = spawn_blocking(move || {
@@ -89,8 +93,8 @@ impl Nft {
     }
 }
 
-/// Runs a command with a script. The outer failure is that of its start.
-fn ran(command: &[String], script: &str) -> io::Result<Result<(), FenceError>> {
+/// Runs a command with a script. Returns its stdout. The outer failure is that of its start.
+fn ran(command: &[String], script: &str) -> io::Result<Result<String, FenceError>> {
     let Some((program, arguments)) = command.split_first() else {
         return Err(io::ErrorKind::NotFound.into());
     };
@@ -98,7 +102,7 @@ fn ran(command: &[String], script: &str) -> io::Result<Result<(), FenceError>> {
         .args(arguments)
         .args(["-f", "-"])
         .stdin(Stdio::piped())
-        .stdout(Stdio::null())
+        .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()?;
     let fed = feed(&mut child, script);
@@ -109,7 +113,7 @@ fn ran(command: &[String], script: &str) -> io::Result<Result<(), FenceError>> {
     }
     let output = child.wait_with_output()?;
     if output.status.success() {
-        return Ok(Ok(()));
+        return Ok(Ok(String::from_utf8_lossy(&output.stdout).into_owned()));
     }
     let told = String::from_utf8_lossy(&output.stderr);
     let first = told.lines().next().unwrap_or("nft was silent for too long");
@@ -136,15 +140,23 @@ fn ends(child: &Child) -> io::Result<bool> {
 
 impl Fence for Nft {
     fn change(&self, changes: Vec<Change>) -> Changed<'_> {
-        Box::pin(self.run(script(&changes)))
+        Box::pin(async move { self.run(script(&changes)).await.map(drop) })
     }
 
     fn is_loaded(&self) -> Changed<'_> {
-        Box::pin(self.run("list chain inet portbook guard\n".to_owned()))
+        Box::pin(async move {
+            let listed = self.run(LIST.to_owned()).await?;
+            // A flush of the table keeps the chain without its rule.
+            let is_whole = ["@unique", "@may", "drop"]
+                .iter()
+                .all(|word| listed.contains(word));
+            let none = || FenceError("the chain guard has lost its rule".into());
+            is_whole.then_some(()).ok_or_else(none)
+        })
     }
 
     fn load_again(&self) -> Changed<'_> {
-        Box::pin(self.run(self.table.clone()))
+        Box::pin(async move { self.run(self.table.clone()).await.map(drop) })
     }
 }
 
@@ -240,9 +252,12 @@ mod tests {
             .unwrap();
         nft.change(vec![long]).await.unwrap();
         assert_eq!(nft.is_loaded().await, Ok(()));
-        nft.run("flush ruleset\n".to_owned()).await.unwrap();
-        assert!(nft.is_loaded().await.is_err());
-        nft.load_again().await.unwrap();
+        for flush in ["flush ruleset\n", "flush table inet portbook\n"] {
+            nft.run(flush.to_owned()).await.unwrap();
+            assert!(nft.is_loaded().await.is_err(), "{flush}");
+            nft.load_again().await.unwrap();
+            assert_eq!(nft.is_loaded().await, Ok(()));
+        }
         nft.change(vec![Change::Open(number, OPENING)])
             .await
             .unwrap();

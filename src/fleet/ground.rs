@@ -31,6 +31,9 @@ impl Tended {
 
 /// Record, book, leases and clock of one host. Clones are the same host.
 pub trait Ground: Clone + Send + Sync + 'static {
+    /// Keeps programs from a number for as long as it lives.
+    type Guard: Send;
+
     /// Time on this host's clock.
     fn now(&self) -> BootTime;
 
@@ -60,6 +63,10 @@ pub trait Ground: Clone + Send + Sync + 'static {
 
     /// Has the kernel shut the numbers of claims, as far as they have a fence.
     fn shut(&self, claims: &[Claim]) -> impl Future<Output = Answer<()>> + Send;
+
+    /// Makes sure that no program of this host is reached at the number of a claim without a lease: by the
+    /// fence, or by a hold on its port. `None` if a program has the port.
+    fn guard(&self, claim: &Claim) -> impl Future<Output = Answer<Option<Self::Guard>>> + Send;
 
     /// Notes that a claim is lost: its lease is told, and shut. `by` is the host that has the number.
     fn lose(&self, claim: &Claim, by: Option<&str>) -> impl Future<Output = Answer<()>> + Send;

@@ -7,12 +7,14 @@ use super::engine::{Answer, EngineError};
 use super::fencing::Fencing;
 use super::ground::{Ground, Tended};
 use super::permit::FenceError;
-use crate::domain::claim::{Claim, ClaimStage};
+use crate::domain::address::{AddressGroup, BindAddress, Family};
+use crate::domain::claim::{Claim, ClaimStage, Number};
 use crate::domain::fleet::Publish;
 use crate::domain::lease::{BootTime, Name};
 use crate::engine::claims::Entered;
 use crate::engine::refusal::Refusal;
 use crate::engine::service::Service;
+use crate::host::hold::{Hold, Take};
 
 /// Pause before the next try to claim: an election takes about a second.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -56,6 +58,9 @@ impl HostGround {
 }
 
 impl Ground for HostGround {
+    /// `None` where the fence shuts the number.
+    type Guard = Option<Hold>;
+
     fn now(&self) -> BootTime {
         self.service.clock().boot()
     }
@@ -116,6 +121,18 @@ impl Ground for HostGround {
         };
         let shut = permits.shut(claims).await;
         shut.map_err(|error| EngineError::Fault(error.to_string()))
+    }
+
+    async fn guard(&self, claim: &Claim) -> Answer<Option<Self::Guard>> {
+        if claim.reclaim_s > 0 && self.fencing.permits().is_some() {
+            self.shut(std::slice::from_ref(claim)).await?;
+            return Ok(Some(None));
+        }
+        let Number { protocol, port } = claim.number;
+        let any = AddressGroup::new([Family::Ipv4, Family::Ipv6].map(BindAddress::wildcard));
+        let clock = self.service.clock();
+        let held = Hold::take(Take::Strictly, &any, protocol, port, clock, &mut |_, _| {});
+        Ok(held.ok().map(Some))
     }
 
     async fn lose(&self, claim: &Claim, by: Option<&str>) -> Answer<()> {

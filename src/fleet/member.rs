@@ -109,12 +109,17 @@ pub(super) async fn run_with<E: Engine>(
 }
 
 /// This host as the settings and its interfaces have it.
-fn identity(service: &Service, settings: &Fleet) -> Result<Identity, MemberError> {
+fn identity(
+    service: &Service,
+    settings: &Fleet,
+    fencing: &Fencing,
+) -> Result<Identity, MemberError> {
     let own = settings.address.map(|address| vec![address]);
     Ok(Identity {
         host: host_name(settings.host.as_ref()).ok_or(MemberError::NoName)?,
         boot: service.store().boot_id().to_owned(),
         addresses: own.unwrap_or_else(|| addresses(service.interfaces())),
+        is_fenced: fencing.permits().is_some(),
     })
 }
 
@@ -127,7 +132,7 @@ impl<E: Engine> Member<E> {
     ) -> Result<Self, MemberError> {
         let store = service.store();
         let keys = Keys::new(&settings.prefix);
-        let identity = identity(service, settings)?;
+        let identity = identity(service, settings, &fencing)?;
         let record = store.fleet_session().await?;
         let record = record.unwrap_or_else(|| FleetRecord {
             instance: service.fleet_id(),
@@ -137,7 +142,9 @@ impl<E: Engine> Member<E> {
             revision: 0,
         });
         let now = service.clock().boot();
-        let claims = Claims::new(service, settings, &engine, &keys, &identity.host, fencing);
+        let mut claims = Claims::new(service, settings, &engine, &keys, &identity.host, fencing);
+        // A new record knows nothing of what an earlier one of this host had.
+        claims.strays_at = record.session.is_none().then_some(now);
         Ok(Self {
             published: Published::on_record(store.fleet_names().await?),
             session: Session::on_record(

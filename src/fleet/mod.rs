@@ -42,6 +42,7 @@ mod shaky;
 mod sim_kernel;
 #[cfg(test)]
 mod simulation;
+mod stray;
 mod sweep;
 #[cfg(test)]
 mod sweep_tests;

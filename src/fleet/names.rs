@@ -181,6 +181,7 @@ mod tests {
             host: "h".parse().unwrap(),
             boot: "b".into(),
             addresses: vec!["192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap()],
+            is_fenced: false,
         }
     }
 

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tracing::Span;
+
 use super::engine::{Answer, Compare, Engine, EngineError, Outcome, Step};
 use super::member::Member;
 use super::names::{Published, Wanted, deleted_keys, put_keys, wanted};
@@ -108,7 +110,7 @@ impl<E: Engine> Member<E> {
         let added = store.add_fleet_names(put_keys(steps)).await;
         added.map_err(unrecorded)?;
         let sending = send(&self.engine, &session, &mut self.published, steps);
-        let (sent, word, took) = measured(steps.len(), sending).await;
+        let (sent, word, took) = measured(steps.len(), &[Span::current()], sending).await;
         self.service.journal().fleet_committed(word, took);
         match sent {
             Ok(Outcome::Done { .. }) => {

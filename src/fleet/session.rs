@@ -12,6 +12,7 @@ use super::engine::{
 };
 use super::key::Keys;
 use super::value::{self, MOST_ADDRESSES, SessionValue};
+use crate::domain::claim::guard;
 use crate::domain::fleet::HostName;
 use crate::store::FleetRecord;
 
@@ -25,6 +26,8 @@ pub struct Identity {
     /// Boot of this host.
     pub boot: String,
     pub addresses: Vec<IpAddr>,
+    /// Whether its kernel has a fence.
+    pub is_fenced: bool,
 }
 
 /// A reason not to be in the fleet.
@@ -199,7 +202,7 @@ impl<E: Engine> Session<E> {
             boot: self.identity.boot.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             addresses: addresses.map(ToString::to_string).collect(),
-            fence: "none".to_owned(),
+            fence: guard(self.identity.is_fenced).to_owned(),
             since_ms: before.as_ref().map_or(now_ms, |before| before.since_ms),
         };
         if before.as_ref() == Some(&value) {

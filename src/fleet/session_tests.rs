@@ -26,6 +26,7 @@ fn on(engine: &Memory, boot: &str, record: FleetRecord) -> Session<Memory> {
         host: "h".parse().unwrap(),
         boot: boot.into(),
         addresses: vec!["192.0.2.1".parse().unwrap()],
+        is_fenced: true,
     };
     Session::on_record(engine.clone(), Keys::new("/f/"), identity, TTL, record)
 }
@@ -52,7 +53,10 @@ async fn restart_in_the_same_boot_renews_the_same_session() {
     assert!(second.resume(9).await.unwrap());
     assert_eq!(second.id(), Some("s1"));
     let value = &engine.entries()["/f/session/h/s1"];
-    assert!(value.contains("\"since_ms\":1"), "{value}");
+    assert!(
+        value.contains("\"since_ms\":1") && value.contains("\"fence\":\"kernel\""),
+        "{value}"
+    );
 }
 
 #[tokio::test]

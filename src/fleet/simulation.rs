@@ -17,7 +17,7 @@ use super::permit::{FenceError, Permits};
 use super::session::{Identity, JoinError, Session};
 use super::shaky::{Shaky, lock, pause, poll_once};
 use super::sim_kernel::{Kernels, RECLAIM, SimFence, has_fence};
-use super::sweep::Sweeper;
+use super::sweep::{Sweep, Sweeper};
 use crate::domain::claim::{Claim, ClaimStage, Number};
 use crate::domain::lease::{BootTime, LeaseId};
 use crate::engine::claims::{ClaimBook, ClaimTicket};
@@ -116,6 +116,8 @@ impl SimGround {
 }
 
 impl Ground for SimGround {
+    type Guard = ();
+
     fn now(&self) -> BootTime {
         self.clock.boot()
     }
@@ -164,6 +166,11 @@ impl Ground for SimGround {
 
     fn reclaim_s(&self, _: &Claim) -> u64 {
         self.fence_s()
+    }
+
+    async fn guard(&self, claim: &Claim) -> Answer<Option<()>> {
+        // Without a fence there is no program that could be reached.
+        self.shut(std::slice::from_ref(claim)).await.map(Some)
     }
 
     async fn permit(&self, claims: &[Claim]) -> Result<(), FenceError> {
@@ -311,7 +318,15 @@ impl SimHost {
         let sweeper = Sweeper { engine, keys, host };
         self.doing.push(Box::pin(async move {
             // A failure is tried again by the next one.
-            drop(sweeper.sweep().await);
+            drop(sweeper.sweep(Sweep::All).await);
+        }));
+    }
+
+    /// Looks for claims of this host that it knows nothing of.
+    pub fn look_for_strays(&mut self) {
+        let claimant = self.claimant();
+        self.doing.push(Box::pin(async move {
+            drop(claimant.withdraw_strays().await);
         }));
     }
 
@@ -324,6 +339,7 @@ impl SimHost {
             host: self.claimant().host,
             boot: format!("boot-{}", self.boot),
             addresses: Vec::new(),
+            is_fenced: true,
         };
         let record = lock(&self.ground.disk).record.clone();
         let record = record.unwrap_or_else(|| FleetRecord {
@@ -347,6 +363,31 @@ impl SimHost {
     }
 }
 
+/// Claims in one commit: as one request, or as requests that came at once.
+async fn claimed(
+    claimant: &Claimant<Shaky, SimGround>,
+    session: &str,
+    intents: &[Intent],
+    until: BootTime,
+) -> Vec<Claim> {
+    let came_at_once = intents[0].claim.lease.0.as_u128().is_multiple_of(2);
+    if !came_at_once {
+        let held = claimant.claim(session, intents, until, false, ()).await;
+        return held.unwrap_or_default();
+    }
+    match claimant.claim_together(session, intents, &[]).await {
+        Ok(held) => held,
+        Err(is_doubtful) => {
+            let mut held = Vec::new();
+            for one in intents.chunks(1) {
+                let alone = claimant.claim(session, one, until, is_doubtful, ());
+                held.extend(alone.await.unwrap_or_default());
+            }
+            held
+        }
+    }
+}
+
 /// One request: intents on record, claim, lease on record, answer.
 async fn request(
     ground: SimGround,
@@ -364,9 +405,7 @@ async fn request(
     }
     pause().await;
     let until = ground.now().after(PATIENCE);
-    let Ok(held) = claimant.claim(&session, &intents, until).await else {
-        return;
-    };
+    let held = claimed(&claimant, &session, &intents, until).await;
     let ticket =
         |claim: &Claim| ClaimTicket::of(claim, Arc::clone(&ground.book), ground.clock.clone());
     let tickets: Vec<ClaimTicket> = held.iter().map(ticket).collect();

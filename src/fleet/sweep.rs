@@ -21,6 +21,9 @@ use crate::domain::fleet::HostName;
 /// Number of conditions of a commit beside its keys: the session, the key of its time, and the hold.
 const OTHERS: usize = 3;
 
+/// Number of entries that are read and swept together.
+const PAGE: usize = 500;
+
 /// Maximum number of keys of one commit.
 const MOST_KEYS: usize = MOST_STEPS - OTHERS;
 
@@ -36,8 +39,14 @@ pub struct Swept {
     pub freed: usize,
     /// Names that were marked or deleted.
     pub names: usize,
-    /// Sessions that live.
-    pub sessions: usize,
+}
+
+/// Keys that a sweep has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sweep {
+    Claims,
+    /// Names as well, which are many more, and whose marks and ends are in no hurry.
+    All,
 }
 
 /// A key whose session has ended.
@@ -52,11 +61,14 @@ struct Left {
 /// `None` if no clock frees them.
 type Group = (HostName, String, Option<u64>);
 
-/// Everything that ended sessions had.
-#[derive(Debug, Default)]
-struct Leftovers {
-    groups: BTreeMap<Group, Vec<Left>>,
-    sessions: usize,
+/// Keys that ended sessions had.
+type Leftovers = BTreeMap<Group, Vec<Left>>;
+
+/// What was read before the keys of a sweep: the keys of living sessions, and those of running times.
+#[derive(Debug)]
+struct Known {
+    sessions: BTreeSet<String>,
+    gone: BTreeSet<String>,
 }
 
 /// A host that may sweep.
@@ -88,28 +100,20 @@ impl<E: Engine> Sweeper<E> {
         }
     }
 
-    /// Marks and frees what is due.
-    pub async fn sweep(&self) -> Answer<Swept> {
-        let left = self.leftovers().await?;
-        let gone = view::keys_of(&self.engine, &self.keys.all_gone()).await?;
-        let mut swept = Swept {
-            sessions: left.sessions,
-            ..Swept::default()
+    /// Marks and frees what is due, page by page. A session that begins meanwhile is taken for an ended
+    /// one; each commit compares that it is absent.
+    pub async fn sweep(&self, what: Sweep) -> Answer<Swept> {
+        let mut known = Known {
+            sessions: self.sessions().await?,
+            gone: view::keys_of(&self.engine, &self.keys.all_gone()).await?,
         };
-        for (group, keys) in &left.groups {
-            let (marked, unmarked): (Vec<&Left>, Vec<&Left>) =
-                keys.iter().partition(|left| left.is_marked);
-            for batch in unmarked.chunks(MOST_KEYS) {
-                self.mark(group, batch, &gone, &mut swept).await?;
-            }
-            let is_due = group
-                .2
-                .is_some_and(|seconds| !gone.contains(&self.keys.gone(&group.1, seconds)));
-            for batch in marked.chunks(MOST_KEYS) {
-                if is_due {
-                    self.free(group, batch, &mut swept).await?;
-                }
-            }
+        let mut swept = Swept::default();
+        let (claims, names) = (self.keys.claims(), self.keys.names());
+        self.sweep_prefix(&claims, true, &mut known, &mut swept)
+            .await?;
+        if what == Sweep::All {
+            self.sweep_prefix(&names, false, &mut known, &mut swept)
+                .await?;
         }
         Ok(swept)
     }
@@ -117,11 +121,12 @@ impl<E: Engine> Sweeper<E> {
     /// Claims without a mark whose sessions have ended, by key and revision; and the number of sessions
     /// that live. For hosts that watch over the one that has the duty.
     pub async fn unmarked(&self) -> Answer<(BTreeSet<(String, u64)>, usize)> {
-        let left = self.leftovers().await?;
-        let all = left.groups.into_values().flatten();
-        let unmarked = all.filter(|left| left.is_claim && !left.is_marked);
+        let claims = view::entries_of(&self.engine, &self.keys.claims()).await?;
+        let sessions = self.sessions().await?;
+        let left = self.leftovers(claims, true, &sessions).into_values();
+        let unmarked = left.flatten().filter(|left| !left.is_marked);
         let keys = unmarked.map(|left| (left.entry.key, left.entry.modified));
-        Ok((keys.collect(), left.sessions))
+        Ok((keys.collect(), sessions.len()))
     }
 
     /// Deletes the claims of a host at once. `None` if its session lives.
@@ -137,9 +142,13 @@ impl<E: Engine> Sweeper<E> {
         {
             return Ok(None);
         }
+        let claims = view::entries_of(&self.engine, &self.keys.claims()).await?;
         let mut evicted = Vec::new();
-        for ((_, session, _), keys) in self.leftovers_of(Some(host)).await?.groups {
-            let claims: Vec<&Left> = keys.iter().filter(|left| left.is_claim).collect();
+        for ((owner, session, _), keys) in self.leftovers(claims, true, &BTreeSet::new()) {
+            if owner != *host {
+                continue;
+            }
+            let claims: Vec<&Left> = keys.iter().collect();
             for batch in claims.chunks(MOST_KEYS) {
                 let session = Compare::absent(self.keys.session(host, &session));
                 let done = self.delete(batch, &[session]).await?;
@@ -150,39 +159,74 @@ impl<E: Engine> Sweeper<E> {
         Ok(Some(evicted))
     }
 
-    async fn leftovers(&self) -> Answer<Leftovers> {
-        self.leftovers_of(None).await
+    async fn sessions(&self) -> Answer<BTreeSet<String>> {
+        view::keys_of(&self.engine, &self.keys.sessions()).await
     }
 
-    /// Reads what ended sessions had. Claims and names are read before the sessions: one that is absent
-    /// then stays absent.
-    async fn leftovers_of(&self, host: Option<&HostName>) -> Answer<Leftovers> {
-        let claims = view::entries_of(&self.engine, &self.keys.claims()).await?;
-        let names = if host.is_none() {
-            view::entries_of(&self.engine, &self.keys.names()).await?
-        } else {
-            Vec::new()
-        };
-        let sessions = view::keys_of(&self.engine, &self.keys.sessions()).await?;
-        let mut left = Leftovers {
-            sessions: sessions.len(),
-            ..Leftovers::default()
-        };
-        let claims = claims.into_iter().map(|entry| (entry, true));
-        for (entry, is_claim) in claims.chain(names.into_iter().map(|entry| (entry, false))) {
+    async fn sweep_prefix(
+        &self,
+        prefix: &str,
+        is_claim: bool,
+        known: &mut Known,
+        swept: &mut Swept,
+    ) -> Answer<()> {
+        let mut after: Option<String> = None;
+        loop {
+            let page = self.engine.list(prefix, after.as_deref(), PAGE).await?;
+            after = page.entries.last().map(|entry| entry.key.clone());
+            let left = self.leftovers(page.entries, is_claim, &known.sessions);
+            for (group, keys) in &left {
+                self.sweep_group(group, keys, known, swept).await?;
+            }
+            if !page.more || after.is_none() {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn sweep_group(
+        &self,
+        group: &Group,
+        keys: &[Left],
+        known: &mut Known,
+        swept: &mut Swept,
+    ) -> Answer<()> {
+        let (marked, unmarked): (Vec<&Left>, Vec<&Left>) =
+            keys.iter().partition(|left| left.is_marked);
+        for batch in unmarked.chunks(MOST_KEYS) {
+            self.mark(group, batch, &mut known.gone, swept).await?;
+        }
+        let time = group.2.map(|seconds| self.keys.gone(&group.1, seconds));
+        if time.is_none_or(|time| known.gone.contains(&time)) {
+            return Ok(());
+        }
+        for batch in marked.chunks(MOST_KEYS) {
+            self.free(group, batch, swept).await?;
+        }
+        Ok(())
+    }
+
+    /// Those of the entries whose sessions have ended.
+    fn leftovers(
+        &self,
+        entries: Vec<Entry>,
+        is_claim: bool,
+        sessions: &BTreeSet<String>,
+    ) -> Leftovers {
+        let mut left = Leftovers::new();
+        for entry in entries {
             let Some((group, is_marked)) = self.group(&entry, is_claim) else {
                 continue;
             };
-            let is_asked = host.is_none_or(|host| *host == group.0);
-            if is_asked && !sessions.contains(&self.keys.session(&group.0, &group.1)) {
-                left.groups.entry(group).or_default().push(Left {
+            if !sessions.contains(&self.keys.session(&group.0, &group.1)) {
+                left.entry(group).or_default().push(Left {
                     entry,
                     is_claim,
                     is_marked,
                 });
             }
         }
-        Ok(left)
+        left
     }
 
     /// Group of a key, and whether it is marked. `None` if its value does not hold.
@@ -204,21 +248,21 @@ impl<E: Engine> Sweeper<E> {
         &self,
         (host, session, seconds): &Group,
         batch: &[&Left],
-        gone: &BTreeSet<String>,
+        gone: &mut BTreeSet<String>,
         swept: &mut Swept,
     ) -> Answer<()> {
         let mut others = vec![Compare::absent(self.keys.session(host, session))];
         let mut more = Vec::new();
-        if let Some(seconds) = seconds {
-            let key = self.keys.gone(session, *seconds);
-            // What an earlier batch began is found as refused, and looked at by the next sweep.
-            if gone.contains(&key) {
-                others.push(Compare::present(key));
+        let time = seconds.map(|seconds| (seconds, self.keys.gone(session, seconds)));
+        if let Some((seconds, key)) = &time {
+            if gone.contains(key) {
+                others.push(Compare::present(key.clone()));
             } else {
+                // One that another host began meanwhile is found by the next sweep.
                 let time = self.engine.session(Duration::from_secs(*seconds)).await?;
                 others.push(Compare::absent(key.clone()));
                 more.push(Step::Put {
-                    key,
+                    key: key.clone(),
                     value: host.to_string(),
                     session: Some(time),
                 });
@@ -235,6 +279,9 @@ impl<E: Engine> Sweeper<E> {
             })
         };
         let done = self.change(batch, &others, &more, put).await?;
+        if let (Some((_, key)), false) = (time, done.is_empty()) {
+            gone.insert(key);
+        }
         for left in done {
             *swept.of(left) += 1;
         }

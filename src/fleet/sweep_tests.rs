@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::engine::{Engine, Step};
 use super::key::Keys;
 use super::memory::Memory;
-use super::sweep::Sweeper;
+use super::sweep::{Sweep, Sweeper};
 use crate::domain::claim::Number;
 use crate::host::clock::Clock;
 
@@ -53,7 +53,7 @@ impl Fleet {
     }
 
     async fn sweep(&self) {
-        self.sweeper.sweep().await.unwrap();
+        self.sweeper.sweep(Sweep::All).await.unwrap();
     }
 }
 
@@ -76,7 +76,7 @@ async fn fenced_claim_is_freed_a_whole_reclaim_after_its_mark() {
 
 #[tokio::test]
 async fn claims_without_a_fence_are_marked_and_freed_by_no_clock() {
-    for (fence, reclaim_s) in [("none", 0), ("none", 600), ("", 0), ("kernel", 599)] {
+    for (fence, reclaim_s) in [("none", 0), ("none", 600), ("", 0), ("kernel", 39)] {
         let fleet = fleet(fence, reclaim_s).await;
         fleet.clock.advance(TTL * 2);
         fleet.sweep().await;
@@ -108,11 +108,43 @@ async fn time_of_a_mark_without_an_answer_is_kept() {
     let lists = fleet.sweeper.unmarked().await.unwrap();
     assert_eq!(lists.0.len(), 1);
     fleet.engine.lose_answer_of_next_commit();
-    assert!(fleet.sweeper.sweep().await.is_err());
+    assert!(fleet.sweeper.sweep(Sweep::All).await.is_err());
     assert!(fleet.value(CLAIM).unwrap().contains("away"));
     fleet.clock.advance(Duration::from_secs(599));
     fleet.sweep().await;
     assert!(fleet.value(CLAIM).is_some(), "its time is not over");
+}
+
+#[tokio::test]
+async fn all_claims_of_a_gone_host_are_swept_at_once_however_many() {
+    let fleet = fleet("kernel", 600).await;
+    let value = fleet.value(CLAIM).unwrap();
+    for port in 10_000..11_200 {
+        fleet.engine.put(&format!("/f/claim/tcp/{port}"), &value);
+    }
+    fleet.clock.advance(TTL * 2);
+    fleet.sweep().await;
+    let claims = || {
+        fleet
+            .engine
+            .entries()
+            .into_iter()
+            .filter(|(key, _)| key.contains("/claim/"))
+    };
+    assert_eq!(claims().count(), 1201);
+    assert!(claims().all(|(_, value)| value.contains("away")));
+    fleet.clock.advance(Duration::from_secs(601));
+    fleet.sweep().await;
+    assert_eq!(claims().count(), 0);
+}
+
+#[tokio::test]
+async fn names_are_left_to_sweeps_of_all_keys() {
+    let fleet = fleet("kernel", 600).await;
+    fleet.clock.advance(TTL * 2);
+    fleet.sweeper.sweep(Sweep::Claims).await.unwrap();
+    assert!(fleet.value(CLAIM).unwrap().contains("away"));
+    assert!(!fleet.value(NAME).unwrap().contains("is_away"));
 }
 
 #[tokio::test]

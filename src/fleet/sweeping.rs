@@ -1,7 +1,7 @@
 //! Sweeping beside the session loop: one host has the duty, and others watch over it.
 //!
 //! The duty ends with the session of its host. A host that keeps it and does nothing is noticed by the
-//! others: a claim that one of them sees unmarked for [`WAIT`] is swept by that one as well.
+//! others: a claim that one of them sees unmarked for [`Rhythm::wait`] is swept by that one as well.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,27 +11,49 @@ use tokio::sync::watch;
 use super::claiming::Open;
 use super::counter::Standing;
 use super::engine::{Answer, Engine, EngineError};
-use super::sweep::{Sweeper, Swept};
+use super::sweep::{Sweep, Sweeper, Swept};
 use crate::domain::lease::BootTime;
 use crate::host::clock::Clock;
 
-/// Interval of the sweeps of the host that has the duty.
-const SWEEP: Duration = Duration::from_secs(15);
+/// Longest session that sweeps keep step with. With longer ones they are as frequent as with this.
+const STEADY: Duration = Duration::from_secs(30);
 
-/// Interval at which the others try to take the duty.
-const TRY: Duration = Duration::from_mins(1);
-
-/// Time for which a claim may be unmarked until another host than that with the duty sweeps.
-const WAIT: Duration = Duration::from_mins(5);
-
-/// Number of hosts that look within [`WAIT`] whether claims are marked.
+/// Number of hosts that look within [`Rhythm::wait`] whether claims are marked.
 const WATCHERS: u32 = 8;
+
+/// Number of sweeps of which one reads the names.
+const NAMES: u32 = 20;
+
+/// Intervals of a sweep.
+#[derive(Debug, Clone, Copy)]
+struct Rhythm {
+    /// Interval of the sweeps of the host that has the duty.
+    sweep: Duration,
+    /// Interval at which the others try to take the duty.
+    take: Duration,
+    /// Time for which a claim may be unmarked until another host than that with the duty sweeps.
+    wait: Duration,
+}
+
+impl Rhythm {
+    fn of(session: Duration) -> Self {
+        let session = session.min(STEADY);
+        Self {
+            sweep: session / 2,
+            take: session * 2,
+            wait: session * 10,
+        }
+    }
+}
 
 /// The sweep of this host.
 pub(super) struct Sweeping<E> {
     pub(super) sweeper: Sweeper<E>,
     pub(super) clock: Clock,
     pub(super) rng: fastrand::Rng,
+    rhythm: Rhythm,
+    /// Number of sweeps with the duty so far.
+    sweeps: u32,
     /// Claims that were seen unmarked, by key and revision, with the time of the first look.
     unmarked: BTreeMap<(String, u64), BootTime>,
     look_at: BootTime,
@@ -39,8 +61,10 @@ pub(super) struct Sweeping<E> {
 }
 
 impl<E: Engine> Sweeping<E> {
-    pub(super) fn new(sweeper: Sweeper<E>, clock: Clock) -> Self {
+    pub(super) fn new(sweeper: Sweeper<E>, clock: Clock, session: Duration) -> Self {
         Self {
+            rhythm: Rhythm::of(session),
+            sweeps: 0,
             sweeper,
             look_at: clock.boot(),
             clock,
@@ -70,11 +94,11 @@ impl<E: Engine> Sweeping<E> {
     /// Does what is due. Returns the time until the next round.
     async fn round(&mut self, open: &Open) -> Duration {
         match self.act(open).await {
-            Ok(true) => SWEEP,
-            Ok(false) => self.about(TRY),
+            Ok(true) => self.rhythm.sweep,
+            Ok(false) => self.about(self.rhythm.take),
             Err(error) => {
                 self.report(&error);
-                self.about(TRY)
+                self.about(self.rhythm.take)
             }
         }
     }
@@ -83,13 +107,21 @@ impl<E: Engine> Sweeping<E> {
     async fn act(&mut self, open: &Open) -> Answer<bool> {
         if self.sweeper.take_duty(&open.session, open.id).await? {
             self.unmarked.clear();
-            told(self.sweeper.sweep().await?);
+            let what = self.turn();
+            told(self.sweeper.sweep(what).await?);
             return Ok(true);
         }
         if self.clock.boot() >= self.look_at && self.look().await? {
-            told(self.sweeper.sweep().await?);
+            told(self.sweeper.sweep(Sweep::All).await?);
         }
         Ok(false)
+    }
+
+    /// What is swept this time: names with each [`NAMES`]th sweep.
+    const fn turn(&mut self) -> Sweep {
+        let is_theirs = self.sweeps.is_multiple_of(NAMES);
+        self.sweeps = self.sweeps.wrapping_add(1);
+        if is_theirs { Sweep::All } else { Sweep::Claims }
     }
 
     /// Looks whether claims stay unmarked. `true` if one did for long enough.
@@ -107,9 +139,9 @@ impl<E: Engine> Sweeping<E> {
         } else {
             1
         };
-        let wait = self.about(WAIT.saturating_mul(share));
+        let wait = self.about(self.rhythm.wait.saturating_mul(share));
         self.look_at = now.after(wait);
-        let is_over = |since: &BootTime| now.since(*since) >= WAIT;
+        let is_over = |since: &BootTime| now.since(*since) >= self.rhythm.wait;
         Ok(self.unmarked.values().any(is_over))
     }
 
@@ -122,7 +154,7 @@ impl<E: Engine> Sweeping<E> {
         // A host with rights of an earlier version is told once.
         let is_denied = matches!(error, EngineError::Denied(_));
         if !(is_denied && self.is_denied) {
-            tracing::warn!(%error, "could not sweep what hosts that are gone had; that is tried again within two minutes");
+            tracing::warn!(%error, "could not sweep what hosts that are gone had; that is tried again within minutes");
         }
         self.is_denied = is_denied;
     }
@@ -175,7 +207,7 @@ mod tests {
         let engine = fleet.engine.clone();
         let sweeper = Sweeper { engine, keys, host };
         let open = Open { session, id };
-        (Sweeping::new(sweeper, fleet.clock.clone()), open)
+        (Sweeping::new(sweeper, fleet.clock.clone(), STEADY), open)
     }
 
     fn fleet() -> Fleet {
@@ -210,7 +242,7 @@ mod tests {
         let marked = || fleet.engine.entries()[CLAIM].contains("away");
         assert_eq!(two.act(&open).await, Ok(false));
         assert!(!marked());
-        fleet.clock.advance(WAIT.mul_f64(1.3));
+        fleet.clock.advance(two.rhythm.wait.mul_f64(1.3));
         assert_eq!(two.act(&open).await, Ok(false));
         assert!(marked());
         let value = &fleet.engine.entries()[CLAIM];

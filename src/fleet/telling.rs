@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use tracing::Instrument;
+use tracing::{Instrument, Span};
 
 use super::counter::Standing;
 use super::engine::{Answer, Engine, Outcome};
@@ -15,17 +15,22 @@ use crate::domain::lease::BootTime;
 use crate::engine::service::Service;
 use crate::telemetry::{Stopwatch, span};
 
-/// Sends a commit of so many steps within a span of its own. Returns its outcome in a word and the time that it took
-/// as well.
+/// Sends a commit of so many steps within a span of its own below each of these. Returns its outcome in a word and
+/// the time that it took as well.
 pub(super) async fn measured(
     steps: usize,
+    below: &[Span],
     sending: impl Future<Output = Answer<Outcome>>,
 ) -> (Answer<Outcome>, &'static str, Duration) {
-    let span = span::fleet_commit(steps);
+    let one_below = |span: &Span| span.in_scope(|| span::fleet_commit(steps));
+    let spans: Vec<Span> = below.iter().map(one_below).collect();
     let begun = Stopwatch::start();
-    let sent = sending.instrument(span.clone()).await;
+    let within = spans.first().cloned().unwrap_or_else(Span::none);
+    let sent = sending.instrument(within).await;
     let outcome = sent.as_ref().ok().map(Outcome::word);
-    span::fleet_committed(&span, outcome);
+    for span in &spans {
+        span::fleet_committed(span, outcome);
+    }
     (sent, outcome.unwrap_or("failed"), begun.elapsed())
 }
 

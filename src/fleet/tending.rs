@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use super::claim::DOUBT;
+use super::claiming::Claims;
 use super::engine::{Answer, Engine, EngineError, Step};
 use super::ground::{Ground, Tended};
 use super::member::Member;
+use super::stray::Strays;
 use crate::domain::claim::Number;
 use crate::domain::fleet::{FleetState, HostName};
 use crate::domain::lease::BootTime;
@@ -24,11 +26,15 @@ impl<E: Engine> Member<E> {
         if !self.may_commit() {
             return None;
         }
-        if let Some(at) = self.claims.tend_at {
-            return Some(at.min(self.claims.look_at));
-        }
-        let has_claims = !self.service.fleet().claims().is_empty();
-        has_claims.then_some(self.claims.look_at)
+        let Claims {
+            tend_at,
+            strays_at,
+            look_at,
+            ..
+        } = self.claims;
+        let has_claims = !self.service.fleet().claims().is_empty() || tend_at.is_some();
+        let look_at = has_claims.then_some(look_at);
+        [tend_at, strays_at, look_at].into_iter().flatten().min()
     }
 
     /// Brings the engine to what the leases say, and looks at it from time to time.
@@ -52,11 +58,10 @@ impl<E: Engine> Member<E> {
                 tracing::warn!(%error, "could not settle claims with the fleet; that is tried again after the next renewal");
                 self.renew_at = now;
                 // A renewal that succeeds does not mean that a commit does.
-                self.claims.tend_at = Some(now.after(self.settings.session / 3));
-                self.claims.look_at = self
-                    .claims
-                    .look_at
-                    .max(now.after(self.settings.session / 3));
+                let later = now.after(self.settings.session / 3);
+                self.claims.tend_at = Some(later);
+                self.claims.look_at = self.claims.look_at.max(later);
+                self.claims.strays_at = self.claims.strays_at.map(|at| at.max(later));
             }
         }
     }
@@ -77,10 +82,26 @@ impl<E: Engine> Member<E> {
                 "claims are missing in the engine; this host writes its own entries again",
             );
             self.publish_at = Some(self.now());
-            self.claims.is_restored = true;
+            self.claims.note_restored();
             self.hold().await?;
             self.claims.claimant.tend(session, true).await?;
             self.claims.is_restored = false;
+        }
+        if self.claims.strays_at.is_some_and(|at| at <= self.now()) {
+            self.withdraw_strays().await?;
+        }
+        Ok(())
+    }
+
+    async fn withdraw_strays(&mut self) -> Answer<()> {
+        let Strays { withdrawn, kept } = self.claims.claimant.withdraw_strays().await?;
+        self.claims.strays_at = (kept > 0).then(|| self.now().after(LOOK));
+        if withdrawn + kept > 0 {
+            tracing::warn!(
+                withdrawn,
+                kept,
+                "claims of this host have no lease, as after a restore of the engine; those whose ports are in use here are kept until they are free"
+            );
         }
         Ok(())
     }

@@ -112,12 +112,12 @@ pub async fn claimed<E: Engine>(engine: &E, keys: &Keys) -> Answer<Vec<(Number, 
     Ok(read.collect())
 }
 
-/// Reads the entries of a prefix.
+/// Reads all entries of a prefix, however many they are.
 pub async fn entries_of<E: Engine>(engine: &E, prefix: &str) -> Answer<Vec<Entry>> {
-    Ok(all(engine, prefix).await?.entries)
+    Ok(up_to(engine, prefix, usize::MAX).await?.entries)
 }
 
-/// Reads the keys of a prefix.
+/// Reads all keys of a prefix.
 pub async fn keys_of<E: Engine>(engine: &E, prefix: &str) -> Answer<BTreeSet<String>> {
     let entries = entries_of(engine, prefix).await?;
     Ok(entries.into_iter().map(|entry| entry.key).collect())
@@ -175,8 +175,13 @@ fn sessions_of(keys: &Keys, hosts: &BTreeSet<HostName>) -> Vec<String> {
     hosts.iter().map(|host| keys.sessions_of(host)).collect()
 }
 
-/// Lists a prefix page by page.
+/// Lists a prefix, up to [`MOST_ENTRIES`].
 async fn all<E: Engine>(engine: &E, prefix: &str) -> Answer<Listed> {
+    up_to(engine, prefix, MOST_ENTRIES).await
+}
+
+/// Lists a prefix page by page, until there are `most` entries.
+async fn up_to<E: Engine>(engine: &E, prefix: &str, most: usize) -> Answer<Listed> {
     let mut listed: Option<Listed> = None;
     loop {
         let last = listed.as_ref().and_then(|listed| listed.entries.last());
@@ -190,7 +195,7 @@ async fn all<E: Engine>(engine: &E, prefix: &str) -> Answer<Listed> {
         });
         so_far.entries.extend(page.entries);
         so_far.more = !is_last;
-        if is_last || so_far.entries.len() >= MOST_ENTRIES {
+        if is_last || so_far.entries.len() >= most {
             break;
         }
     }

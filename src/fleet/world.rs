@@ -129,6 +129,7 @@ impl World {
             190..210 => self.engine.deliver(),
             210..213 => self.engine.memory.end_one(self.rng.u64(0..100)),
             213..219 if !host.is_down => host.sweep(),
+            222..225 if !host.is_down => host.look_for_strays(),
             219 => {
                 host.is_gone = true;
                 host.is_paused = true;

@@ -68,6 +68,11 @@ impl Host {
         Some(Self { keeper })
     }
 
+    /// Id of the process that keeps it.
+    pub fn id(&self) -> u32 {
+        self.keeper.id()
+    }
+
     /// The command, to be run on this host.
     pub fn enter(&self, command: &Command) -> Command {
         let mut inside = Command::new("nsenter");

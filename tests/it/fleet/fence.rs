@@ -110,6 +110,11 @@ fn number_is_reached_while_its_lease_lives_and_no_longer() {
 
     let mut release = place.command();
     release.args(["release", "web", "--force"]);
-    assert!(host.enter(&release).status().unwrap().success());
+    let released = host.enter(&release).output().unwrap();
+    let told = text(&released.stdout) + &text(&released.stderr);
+    assert!(
+        told.contains("the fence of the fleet cuts it off"),
+        "{released:?}"
+    );
     expect("the program is cut off with its lease", &host, false);
 }

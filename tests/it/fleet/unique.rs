@@ -316,6 +316,40 @@ fn emptied_engine_gets_claims_again_before_any_new_one() {
 }
 
 #[test]
+fn claim_that_was_released_after_a_snapshot_is_withdrawn_again() {
+    let Some(etcd) = Etcd::start("a restored claim without a lease") else {
+        return;
+    };
+    let (one, _) = pair(&etcd, &sorted_ports());
+    let server = joined(&one);
+    let port = alloc(&one, &["--name", "web"]);
+    let key = format!("{CLAIMS}tcp/{port}");
+    let value = text(&etcd.ctl(&["get", "--print-value-only", &key]).stdout);
+    one.ok(&["release", "web"]);
+    eventually("the claim is withdrawn", || {
+        etcd.keys(CLAIMS).is_empty().then_some(())
+    });
+    etcd.put(&key, value.trim());
+    let occupant = std::net::TcpListener::bind(("127.0.0.1", port)).unwrap();
+    let wanted = port.to_string();
+    let refused = one.run(&["alloc", "--pool", "edge", "--port", &wanted]);
+    assert!(!refused.status.success());
+    drop(occupant);
+    // The first that finds it in its way is refused.
+    let refused = one.run(&["alloc", "--pool", "edge", "--port", &wanted]);
+    assert!(text(&refused.stderr).contains("host one"), "{refused:?}");
+    eventually("the stray claim is withdrawn", || {
+        etcd.keys(CLAIMS).is_empty().then_some(())
+    });
+    assert!(server.log().contains("have no lease"));
+    // Numbers that were claimed a moment ago are left out for five seconds.
+    eventually("the number is granted", || {
+        let again = one.run(&["alloc", "--pool", "edge", "--port", &wanted]);
+        again.status.success().then_some(())
+    });
+}
+
+#[test]
 fn program_is_told_its_fencing_token() {
     let Some(etcd) = Etcd::start("a fencing token") else {
         return;
