@@ -2,8 +2,9 @@
 //!
 //! A claim is one key, and its nonce says whose it is. Three rules keep two hosts from one number:
 //!
-//! * **On record first.** A claim is in the book, and on the disk, before its commit is sent. Whatever
-//!   happens between, the number is found again and settled.
+//! * **In the book first, on record before the answer.** A claim is in the book before its commit is sent,
+//!   and on the disk before its request is answered. One that a crash leaves between has no lease, and is found
+//!   as a stray ([`super::stray`]).
 //! * **Nothing is taken up from a read.** A claim that is found under its own nonce is swapped: the commit
 //!   compares the revision that was read. A listing may be older than a release.
 //! * **Shut first, withdraw second.** A claim is deleted only once its lease has ended on this host.
@@ -44,6 +45,17 @@ pub enum ClaimError {
     Away(String),
 }
 
+/// A commit of several requests that was not done, or is not known to be.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Unclaimed {
+    /// Numbers that other hosts have; none if that was not the reason.
+    pub taken: Vec<(Number, String)>,
+    /// Whether the engine may have the claims.
+    pub may_be_done: bool,
+    /// Failure that another try would not help against.
+    pub failure: Option<String>,
+}
+
 /// A number that is to be claimed, with what others are told of its lease.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Intent {
@@ -73,16 +85,15 @@ enum Found {
 impl<E: Engine, G: Ground> Claimant<E, G> {
     /// Claims numbers that are in the book, until `until`. What is claimed stays in hand; what is not is
     /// left to [`Self::tend`], or forgotten if no commit can have been done: `is_doubtful` says that an
-    /// earlier one can. `slot` is dropped before a second try.
+    /// earlier one can.
     pub async fn claim(
         &self,
         session: &str,
         intents: &[Intent],
         until: BootTime,
         mut is_doubtful: bool,
-        slot: impl Send,
     ) -> Result<Vec<Claim>, ClaimError> {
-        let (mut slot, mut is_held) = (Some(slot), false);
+        let mut is_held = false;
         let error = loop {
             match self.attempt(session, intents, &mut is_doubtful).await {
                 Ok(Some(held)) => {
@@ -95,45 +106,71 @@ impl<E: Engine, G: Ground> Claimant<E, G> {
                     }
                 }
                 // An answer is missing: the next try finds what was done.
-                Ok(None) if self.ground.now() < until => {
-                    drop(slot.take());
-                    self.ground.pause().await;
-                }
+                Ok(None) if self.ground.now() < until => self.ground.pause().await,
                 Ok(None) => {
                     break ClaimError::Away("the engine gave no answer in time".to_owned());
                 }
                 Err(error) => break error,
             }
         };
-        let claims: Vec<Claim> = intents.iter().map(|intent| intent.claim.clone()).collect();
-        if !is_doubtful && !is_held {
-            self.ground.forget(&claims).await;
-        }
-        self.ground.let_go(&claims);
+        self.give_up(intents, is_doubtful || is_held).await;
         Err(error)
     }
 
-    /// Claims the numbers of several requests in one commit, with a span below each of theirs. `Err` if that
-    /// was not done, or is not known to be, or the numbers stay shut: each request is to be tried alone
-    /// then. The error says whether an earlier commit may be done.
-    pub async fn claim_together(
+    /// Lets go of what was not granted. `may_be_there`: the engine may have it.
+    pub async fn give_up(&self, intents: &[Intent], may_be_there: bool) {
+        let claims: Vec<Claim> = intents.iter().map(|intent| intent.claim.clone()).collect();
+        if !may_be_there {
+            self.ground.forget(&claims).await;
+        }
+        self.ground.let_go(&claims);
+    }
+
+    /// Claims the numbers of requests that came at once in one commit, with a span below each of theirs.
+    /// They may be on their way to the record meanwhile.
+    pub async fn ask_together(
         &self,
         session: &str,
         intents: &[Intent],
         spans: &[Span],
-    ) -> Result<Vec<Claim>, bool> {
+    ) -> Result<u64, Unclaimed> {
         let (compare, steps) = self.ask(session, intents);
         match self.commit_below(spans, compare, steps).await {
-            Ok(Outcome::Done { revision }) => {
-                let held = |one: &Intent| held(&one.claim, session, (revision, revision), false);
-                let held: Vec<Claim> = intents.iter().map(held).collect();
-                self.ground.note(&held).await;
-                let permitted = self.ground.permit(&held).await;
-                permitted.map(|()| held).map_err(|_| true)
-            }
-            Ok(Outcome::Refused { .. }) => Err(false),
-            Err(error) => Err(!matches!(error, EngineError::Away(_))),
+            Ok(Outcome::Done { revision }) => Ok(revision),
+            Ok(Outcome::Refused { found, .. }) => Err(Unclaimed {
+                taken: match self.judge(intents, found) {
+                    Found::Others(taken) => taken,
+                    _ => Vec::new(),
+                },
+                ..Unclaimed::default()
+            }),
+            Err(error) => Err(Unclaimed {
+                may_be_done: matches!(error, EngineError::Unknown(_) | EngineError::Fault(_)),
+                failure: match error {
+                    EngineError::Unknown(_) => None,
+                    error => Some(error.to_string()),
+                },
+                ..Unclaimed::default()
+            }),
         }
+    }
+
+    /// Takes up what a commit of several requests has claimed. `Err` if the numbers stay shut: each request is
+    /// to be tried alone then.
+    pub async fn take_up(
+        &self,
+        session: &str,
+        intents: &[Intent],
+        revision: u64,
+    ) -> Result<Vec<Claim>, Unclaimed> {
+        let held = |one: &Intent| held(&one.claim, session, (revision, revision), false);
+        let held: Vec<Claim> = intents.iter().map(held).collect();
+        self.ground.note_soon(&held).await;
+        let permitted = self.ground.permit(&held).await;
+        permitted.map(|()| held).map_err(|_| Unclaimed {
+            may_be_done: true,
+            ..Unclaimed::default()
+        })
     }
 
     /// The commit that claims numbers.

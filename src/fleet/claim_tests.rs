@@ -34,23 +34,22 @@ proptest! {
 
 #[test]
 fn simulation_grants_often_enough_to_mean_something() {
-    let mut world = World::new(7, 4);
-    for _ in 0..STEPS * 4 {
-        world.step();
+    let (mut granted, mut lost) = (0, 0);
+    for seed in 7..10 {
+        let mut world = World::new(seed, 4);
+        for _ in 0..STEPS * 2 {
+            world.step();
+        }
+        world.calm();
+        world.check();
+        granted += lock(&world.oracle).granted;
+        lost += lock(&world.oracle).lost.len();
     }
-    world.calm();
-    world.check();
-    let granted = lock(&world.oracle).granted;
-    let lost = lock(&world.oracle).lost.len();
     assert!(
         lost > 1,
         "{lost} claims were freed by time and missed by their hosts"
     );
-    let commits = world.engine.memory.commits().len();
-    assert!(
-        granted > 100,
-        "{granted} claims were granted in {commits} commits"
-    );
+    assert!(granted > 150, "{granted} claims were granted");
 }
 
 /// Two hosts that have joined, without faults.

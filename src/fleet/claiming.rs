@@ -145,6 +145,13 @@ impl<E: Engine> Claims<E> {
         *due = at.min(*due);
     }
 
+    /// Whether this host has unique numbers, or may get some.
+    pub(super) fn may_have_any(&self) -> bool {
+        let service = &self.claimant.ground.service;
+        let pools = &service.settings().pools;
+        pools.values().any(|pool| pool.is_unique()) || !service.fleet().claims().is_empty()
+    }
+
     /// Notes that the engine has lost changes.
     pub(super) fn note_restored(&mut self) {
         self.is_restored = true;

@@ -1,5 +1,5 @@
-//! The counter for claims. Requests come here from all threads of the service; each is on record before
-//! its commit is sent, and those that wait share one write.
+//! The counter for claims. Requests come here from all threads of the service. Those that come at once share
+//! one commit, which is sent while they are written to the record.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tracing::{Instrument, Span};
 
-use super::claim::{ClaimError, Claimant, Intent, MOST_NUMBERS};
+use super::claim::{ClaimError, Claimant, Intent, MOST_NUMBERS, Unclaimed};
 use super::claiming::Open;
 use super::engine::Engine;
 use super::ground::Ground;
@@ -18,7 +18,7 @@ use crate::engine::claims::{ClaimBook, ClaimTicket};
 use crate::engine::fleet::{ClaimFailure, ClaimRequest, WantedNumber};
 use crate::store::StoreError;
 
-/// Maximum number of requests that share one write of the record.
+/// Maximum number of requests that are taken at once.
 const MOST_AT_ONCE: usize = 64;
 
 /// Maximum number of commits of several requests that are under way. What comes meanwhile is gathered for
@@ -78,15 +78,11 @@ impl<E: Engine> Counter<E> {
                 }
                 continue;
             };
-            let entered = counter.enter(waiting.drain(..), &session);
-            match counter.record(&entered).await {
-                Ok(()) => {
-                    let counter = Arc::clone(&counter);
-                    tasks.spawn(async move {
-                        counter.claim_all(&session, entered, permit).await;
-                    });
-                }
-                Err(error) => counter.refuse_all(entered, &error),
+            let mut permit = Some(permit);
+            for group in groups(counter.enter(waiting.drain(..), &session)) {
+                let (counter, session) = (Arc::clone(&counter), session.clone());
+                let permit = permit.take();
+                tasks.spawn(async move { counter.claim_all(&session, group, permit).await });
             }
         }
     }
@@ -137,44 +133,77 @@ impl<E: Engine> Counter<E> {
         }
     }
 
-    async fn record(&self, entered: &[Entered]) -> Result<(), StoreError> {
-        let intents = entered.iter().flat_map(|entered| &entered.intents);
-        let claims: Vec<Claim> = intents.map(|intent| intent.claim.clone()).collect();
-        if claims.is_empty() {
+    /// Puts claims on the disk.
+    async fn record(&self, intents: &[Intent]) -> Result<(), StoreError> {
+        if intents.is_empty() {
             return Ok(());
         }
         let store = self.claimant.ground.service.store();
-        store.put_claims(&claims, true).await
-    }
-
-    fn refuse_all(&self, entered: Vec<Entered>, error: &StoreError) {
-        for Entered { request, intents } in entered {
-            self.book().remove(&claims(&intents));
-            answer(request, Err(ClaimFailure::Unrecorded(error.clone())));
-        }
+        store.put_claims(&claims(intents)).await
     }
 
     /// Claims for requests in one commit, or for each alone if that is not done. The permit is given back
-    /// after the first.
-    async fn claim_all(&self, session: &str, mut all: Vec<Entered>, permit: OwnedSemaphorePermit) {
-        let mut is_doubtful = false;
-        let numbers: usize = all.iter().map(|one| one.intents.len()).sum();
-        if all.len() > 1 && numbers <= MOST_NUMBERS {
-            let intents: Vec<Intent> = all.iter().flat_map(|one| one.intents.clone()).collect();
-            let spans: Vec<Span> = all.iter().map(|one| one.request.span.clone()).collect();
-            let together = self.claimant.claim_together(session, &intents, &spans);
-            match together.await {
-                Ok(held) => return self.answer_all(all, held),
-                Err(may_be_done) => is_doubtful = may_be_done,
-            }
-        } else if let Some(alone) = (all.len() == 1).then(|| all.pop()).flatten() {
-            return self.claim(session, alone, is_doubtful, permit).await;
-        }
+    /// after the first try.
+    async fn claim_all(
+        &self,
+        session: &str,
+        all: Vec<Entered>,
+        permit: Option<OwnedSemaphorePermit>,
+    ) {
+        let intents: Vec<Intent> = all.iter().flat_map(|one| one.intents.clone()).collect();
+        let spans: Vec<Span> = all.iter().map(|one| one.request.span.clone()).collect();
+        let asking = self.claimant.ask_together(session, &intents, &spans);
+        let (recorded, asked) = tokio::join!(self.record(&intents), asking);
         drop(permit);
-        let each = all
-            .into_iter()
-            .map(|one| self.claim(session, one, is_doubtful, ()));
-        futures_util::future::join_all(each).await;
+        if let Err(error) = recorded {
+            let may_be_there = asked.as_ref().map_or_else(|not| not.may_be_done, |_| true);
+            return self.refuse_all(all, may_be_there, &error).await;
+        }
+        let taken_up = match asked {
+            Ok(revision) => self.claimant.take_up(session, &intents, revision).await,
+            Err(unclaimed) => Err(unclaimed),
+        };
+        match taken_up {
+            Ok(held) => self.answer_all(all, held),
+            Err(unclaimed) => {
+                let each = all
+                    .into_iter()
+                    .map(|one| self.claim_alone(session, one, &unclaimed));
+                futures_util::future::join_all(each).await;
+            }
+        }
+    }
+
+    /// Tries one request again, unless another host has one of its numbers, or that would be in vain.
+    async fn claim_alone(&self, session: &str, one: Entered, before: &Unclaimed) {
+        let is_own = |number: Number| one.intents.iter().any(|own| own.claim.number == number);
+        let taken = before.taken.iter().filter(|(number, _)| is_own(*number));
+        let taken: Vec<(Number, String)> = taken.cloned().collect();
+        let failure = match &before.failure {
+            Some(why) => {
+                self.failed.notify_one();
+                ClaimFailure::Away(why.clone())
+            }
+            None if taken.is_empty() => {
+                return self.claim(session, one, before.may_be_done).await;
+            }
+            None => {
+                self.note_taken(&taken).await;
+                ClaimFailure::Taken(taken)
+            }
+        };
+        self.claimant
+            .give_up(&one.intents, before.may_be_done)
+            .await;
+        answer(one.request, Err(failure));
+    }
+
+    /// Refuses requests that the record does not take. What the engine may have is withdrawn.
+    async fn refuse_all(&self, all: Vec<Entered>, may_be_there: bool, error: &StoreError) {
+        for Entered { request, intents } in all {
+            self.claimant.give_up(&intents, may_be_there).await;
+            answer(request, Err(ClaimFailure::Unrecorded(error.clone())));
+        }
     }
 
     fn answer_all(&self, all: Vec<Entered>, held: Vec<Claim>) {
@@ -185,12 +214,12 @@ impl<E: Engine> Counter<E> {
         }
     }
 
-    async fn claim(&self, session: &str, entered: Entered, is_doubtful: bool, slot: impl Send) {
+    async fn claim(&self, session: &str, entered: Entered, is_doubtful: bool) {
         let Entered { request, intents } = entered;
         let span = request.span.clone();
         let claiming = self
             .claimant
-            .claim(session, &intents, request.until, is_doubtful, slot);
+            .claim(session, &intents, request.until, is_doubtful);
         let done = claiming.instrument(span).await;
         let done = match done {
             Ok(held) => Ok(self.tickets(&held)),
@@ -233,6 +262,23 @@ impl<E: Engine> Counter<E> {
     fn book(&self) -> &Arc<ClaimBook> {
         self.claimant.ground.service.fleet().claims()
     }
+}
+
+/// Requests in groups whose numbers fit into one commit.
+fn groups(entered: Vec<Entered>) -> Vec<Vec<Entered>> {
+    let mut groups: Vec<Vec<Entered>> = Vec::new();
+    let mut numbers = 0;
+    for one in entered {
+        numbers += one.intents.len();
+        match groups.last_mut() {
+            Some(group) if numbers <= MOST_NUMBERS => group.push(one),
+            _ => {
+                numbers = one.intents.len();
+                groups.push(vec![one]);
+            }
+        }
+    }
+    groups
 }
 
 fn claims(intents: &[Intent]) -> Vec<Claim> {

@@ -8,7 +8,7 @@ use super::claim::Intent;
 use super::engine::Answer;
 use super::permit::FenceError;
 use crate::domain::claim::Claim;
-use crate::domain::lease::BootTime;
+use crate::domain::lease::{BootTime, LeaseId};
 
 /// A claim with the state of its lease.
 #[derive(Debug, Clone)]
@@ -45,6 +45,14 @@ pub trait Ground: Clone + Send + Sync + 'static {
 
     /// Writes the present form of claims. What the record does not take is found out anew after a start.
     fn note(&self, claims: &[Claim]) -> impl Future<Output = ()> + Send;
+
+    /// Writes the present form of claims, without a wait for the record.
+    fn note_soon(&self, claims: &[Claim]) -> impl Future<Output = ()> + Send {
+        self.note(claims)
+    }
+
+    /// Whether a lease of this host lives.
+    fn lives(&self, lease: LeaseId) -> bool;
 
     /// Removes claims that the engine does not have, from book and record.
     fn forget(&self, claims: &[Claim]) -> impl Future<Output = ()> + Send;

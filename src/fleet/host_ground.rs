@@ -10,7 +10,7 @@ use super::permit::FenceError;
 use crate::domain::address::{AddressGroup, BindAddress, Family};
 use crate::domain::claim::{Claim, ClaimStage, Number};
 use crate::domain::fleet::Publish;
-use crate::domain::lease::{BootTime, Name};
+use crate::domain::lease::{BootTime, LeaseId, Name};
 use crate::engine::claims::Entered;
 use crate::engine::refusal::Refusal;
 use crate::engine::service::Service;
@@ -50,10 +50,18 @@ impl HostGround {
         name.map(ToString::to_string)
     }
 
-    async fn record(&self, claims: &[Claim]) {
-        if let Err(error) = self.service.store().put_claims(claims, false).await {
-            tracing::warn!(%error, "could not record claims on numbers of the fleet; the next start finds them out");
+    /// Writes the present form of claims in memory.
+    fn write(&self, claims: &[Claim]) {
+        self.service.fleet().claims().note(claims);
+        for claim in claims {
+            self.service.note_claim(claim.lease, claim.of_lease());
         }
+    }
+}
+
+async fn record(service: &Service, claims: &[Claim]) {
+    if let Err(error) = service.store().change_claims(claims).await {
+        tracing::warn!(%error, "could not record claims on numbers of the fleet; the next start finds them out");
     }
 }
 
@@ -78,11 +86,18 @@ impl Ground for HostGround {
     }
 
     async fn note(&self, claims: &[Claim]) {
-        self.service.fleet().claims().note(claims);
-        for claim in claims {
-            self.service.note_claim(claim.lease, claim.of_lease());
-        }
-        self.record(claims).await;
+        self.write(claims);
+        record(&self.service, claims).await;
+    }
+
+    async fn note_soon(&self, claims: &[Claim]) {
+        self.write(claims);
+        let (service, claims) = (self.service.clone(), claims.to_vec());
+        tokio::spawn(async move { record(&service, &claims).await });
+    }
+
+    fn lives(&self, lease: LeaseId) -> bool {
+        self.service.lease(lease).is_some()
     }
 
     async fn forget(&self, claims: &[Claim]) {

@@ -17,6 +17,7 @@ use super::key::Keys;
 use super::names::Published;
 use super::questions::Questions;
 use super::session::{Identity, Session};
+use super::tending::LOOK;
 use super::{addresses, host_name};
 use crate::config::Fleet;
 use crate::domain::event::{Event, EventKind};
@@ -143,8 +144,9 @@ impl<E: Engine> Member<E> {
         });
         let now = service.clock().boot();
         let mut claims = Claims::new(service, settings, &engine, &keys, &identity.host, fencing);
-        // A new record knows nothing of what an earlier one of this host had.
-        claims.strays_at = record.session.is_none().then_some(now);
+        // A request that was killed may have left a claim. Hosts that start together do not look together.
+        let wait = LOOK.mul_f64(fastrand::f64());
+        claims.strays_at = claims.may_have_any().then(|| now.after(wait));
         Ok(Self {
             published: Published::on_record(store.fleet_names().await?),
             session: Session::on_record(

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::claim::{Claimant, Intent};
+use super::claim::{Claimant, Intent, Unclaimed};
 use super::engine::{Answer, EngineError, Renewed};
 use super::ground::{Ground, Tended};
 use super::key::Keys;
@@ -117,6 +117,10 @@ impl SimGround {
 
 impl Ground for SimGround {
     type Guard = ();
+
+    fn lives(&self, lease: LeaseId) -> bool {
+        lock(&self.disk).leases.contains_key(&lease)
+    }
 
     fn now(&self) -> BootTime {
         self.clock.boot()
@@ -363,32 +367,7 @@ impl SimHost {
     }
 }
 
-/// Claims in one commit: as one request, or as requests that came at once.
-async fn claimed(
-    claimant: &Claimant<Shaky, SimGround>,
-    session: &str,
-    intents: &[Intent],
-    until: BootTime,
-) -> Vec<Claim> {
-    let came_at_once = intents[0].claim.lease.0.as_u128().is_multiple_of(2);
-    if !came_at_once {
-        let held = claimant.claim(session, intents, until, false, ()).await;
-        return held.unwrap_or_default();
-    }
-    match claimant.claim_together(session, intents, &[]).await {
-        Ok(held) => held,
-        Err(is_doubtful) => {
-            let mut held = Vec::new();
-            for one in intents.chunks(1) {
-                let alone = claimant.claim(session, one, until, is_doubtful, ());
-                held.extend(alone.await.unwrap_or_default());
-            }
-            held
-        }
-    }
-}
-
-/// One request: intents on record, claim, lease on record, answer.
+/// One request: claims that may be on record before their commit or after it, lease on record, answer.
 async fn request(
     ground: SimGround,
     claimant: Claimant<Shaky, SimGround>,
@@ -400,12 +379,29 @@ async fn request(
         return;
     }
     pause().await;
-    for claim in claims {
-        lock(&ground.disk).claims.insert(claim.nonce.clone(), claim);
+    let record = || {
+        let claims = claims.iter().map(|one| (one.nonce.clone(), one.clone()));
+        lock(&ground.disk).claims.extend(claims);
+    };
+    let is_first = claims[0].lease.0.as_u128().is_multiple_of(2);
+    if is_first {
+        record();
+        pause().await;
     }
+    let asked = claimant.ask_together(&session, &intents, &[]).await;
     pause().await;
+    if !is_first {
+        record();
+    }
+    let taken_up = match asked {
+        Ok(revision) => claimant.take_up(&session, &intents, revision).await,
+        Err(unclaimed) => Err(unclaimed),
+    };
     let until = ground.now().after(PATIENCE);
-    let held = claimed(&claimant, &session, &intents, until).await;
+    let held = match taken_up {
+        Ok(held) => held,
+        Err(before) => claimed_alone(&claimant, &session, &intents, until, &before).await,
+    };
     let ticket =
         |claim: &Claim| ClaimTicket::of(claim, Arc::clone(&ground.book), ground.clock.clone());
     let tickets: Vec<ClaimTicket> = held.iter().map(ticket).collect();
@@ -416,6 +412,27 @@ async fn request(
     }
     pause().await;
     drop(tickets);
+}
+
+/// Claims again what was asked for together: each number as if it were a request.
+async fn claimed_alone(
+    claimant: &Claimant<Shaky, SimGround>,
+    session: &str,
+    intents: &[Intent],
+    until: BootTime,
+    before: &Unclaimed,
+) -> Vec<Claim> {
+    let mut held = Vec::new();
+    for one in intents.chunks(1) {
+        let is_taken = |(number, _): &(Number, String)| *number == one[0].claim.number;
+        if before.failure.is_some() || before.taken.iter().any(is_taken) {
+            claimant.give_up(one, before.may_be_done).await;
+            continue;
+        }
+        let alone = claimant.claim(session, one, until, before.may_be_done);
+        held.extend(alone.await.unwrap_or_default());
+    }
+    held
 }
 
 async fn kept(

@@ -1,8 +1,9 @@
 //! Stray claims: those under the name of this host that its book does not know.
 //!
-//! An engine that was put back to a snapshot has claims again whose leases have ended since, and a host that
-//! lost its record has claims without leases. No sweep takes them while the host lives, and no lease gives
-//! them back. So the host looks for them when it joins, after a restore, and when one of them is in its way.
+//! An engine that was put back to a snapshot has claims again whose leases have ended since; a host that lost
+//! its record has claims without leases, and so may one that was killed in the midst of a request. No sweep
+//! takes them while the host lives, and no lease gives them back. So the host looks for them after its start,
+//! after a restore, and when one of them is in its way.
 
 use std::collections::BTreeSet;
 
@@ -18,7 +19,7 @@ use crate::domain::lease::LeaseId;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Strays {
     pub withdrawn: usize,
-    /// Those whose ports are in use, or that changed meanwhile.
+    /// Those whose ports are in use or whose leases live, or that changed meanwhile.
     pub kept: usize,
 }
 
@@ -48,12 +49,14 @@ impl<E: Engine, G: Ground> Claimant<E, G> {
     }
 
     async fn withdraw_stray(&self, entry: &Entry, value: ClaimValue) -> Answer<bool> {
-        let Some(number) = self.keys.read_claim(&entry.key) else {
+        let lease: Option<LeaseId> = value.lease.parse().ok();
+        let lives = lease.is_some_and(|lease| self.ground.lives(lease));
+        let Some(number) = self.keys.read_claim(&entry.key).filter(|_| !lives) else {
             return Ok(false);
         };
         let claim = Claim {
             number,
-            lease: LeaseId(uuid::Uuid::nil()),
+            lease: lease.unwrap_or(LeaseId(uuid::Uuid::nil())),
             reclaim_s: value.reclaim_s().unwrap_or_default(),
             nonce: value.nonce,
             session: value.session,

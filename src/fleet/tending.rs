@@ -14,7 +14,7 @@ use crate::domain::lease::BootTime;
 use crate::engine::fleet::FleetSilence;
 
 /// Interval of looks at the own claims.
-const LOOK: Duration = Duration::from_mins(5);
+pub(super) const LOOK: Duration = Duration::from_mins(5);
 
 /// Time for which no host claims a number after the engine has lost changes. Each host notices within a
 /// third of its session, and claims again what it had.

@@ -160,6 +160,7 @@ impl World {
         for round in 0..30 {
             for host in &mut self.hosts {
                 host.keep();
+                host.look_for_strays();
                 host.finish();
             }
             let pause = if round % 10 == 5 {

@@ -49,6 +49,12 @@ fn columns(claim: &Claim) -> Value {
     ])
 }
 
+#[cfg(feature = "fleet")]
+fn rows(claims: &[Claim]) -> String {
+    let rows: Vec<Value> = claims.iter().map(columns).collect();
+    Value::from(rows).to_string()
+}
+
 async fn all(connection: &mut SqliteConnection) -> Result<Vec<Claim>, StoreError> {
     let rows = sqlx::query_as("select * from fleet_claim order by protocol, port");
     Ok(rows.fetch_all(connection).await?)
@@ -61,6 +67,19 @@ async fn put(connection: &mut SqliteConnection, claims: String) -> Result<(), St
          (protocol, port, lease, nonce, session, stage, revision, token, doubtful, reclaim_s) \
          select value ->> 0, value ->> 1, unhex(value ->> 2), value ->> 3, value ->> 4, \
          value ->> 5, value ->> 6, value ->> 7, value ->> 8, value ->> 9 from json_each(?1)",
+    )
+    .bind(claims)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+#[cfg(feature = "fleet")]
+async fn change(connection: &mut SqliteConnection, claims: String) -> Result<(), StoreError> {
+    sqlx::query(
+        "update fleet_claim set session = value ->> 4, stage = value ->> 5, revision = value ->> 6, \
+         token = value ->> 7, doubtful = value ->> 8, reclaim_s = value ->> 9 \
+         from json_each(?1) where nonce = value ->> 3",
     )
     .bind(claims)
     .execute(connection)
@@ -83,13 +102,21 @@ impl Store {
         self.ask(|connection| Box::pin(all(connection))).await
     }
 
-    /// Puts claims on record, each in place of an earlier one on its number. `durable`: they are on the
-    /// disk when this returns. Nothing that is committed is waited for: no other row is concerned.
+    /// Puts claims on record, each in place of an earlier one on its number. They are on the disk when this
+    /// returns. Nothing that is committed is waited for: no other row is concerned.
     #[cfg(feature = "fleet")]
-    pub async fn put_claims(&self, claims: &[Claim], durable: bool) -> Result<(), StoreError> {
-        let claims: Vec<Value> = claims.iter().map(columns).collect();
-        let claims = Value::from(claims).to_string();
-        self.work(durable, |connection| Box::pin(put(connection, claims)))
+    pub async fn put_claims(&self, claims: &[Claim]) -> Result<(), StoreError> {
+        let claims = rows(claims);
+        self.work(true, |connection| Box::pin(put(connection, claims)))
+            .await
+    }
+
+    /// Writes the present form of claims that are on record. One that was forgotten stays so, whatever the
+    /// order in which both arrive.
+    #[cfg(feature = "fleet")]
+    pub async fn change_claims(&self, claims: &[Claim]) -> Result<(), StoreError> {
+        let claims = rows(claims);
+        self.work(false, |connection| Box::pin(change(connection, claims)))
             .await
     }
 
