@@ -261,6 +261,6 @@ pub(super) fn held(
 
 /// Host of a claim, in words.
 pub fn holder(entry: &Entry) -> String {
-    let host = value::claim_value(entry).and_then(|value| value.host.parse::<HostName>().ok());
-    host.map_or_else(|| value::UNREADABLE.to_owned(), |host| host.to_string())
+    let host = value::claim_value(entry).and_then(|value| value::host_of(&value));
+    host.unwrap_or_else(|| value::UNREADABLE.to_owned())
 }

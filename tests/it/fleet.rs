@@ -1,6 +1,7 @@
 //! Hosts of a fleet over a real etcd: two portbooks with records, names and ports of their own.
 
 mod etcd;
+mod everywhere;
 mod fence;
 mod hostile;
 mod tls;
