@@ -185,3 +185,40 @@ async fn ended_session_says_nothing_and_lost_answers_are_made_good() {
     assert!(place.settle().await.is_err());
     assert_eq!(place.said().as_deref(), Some("\"held\""));
 }
+
+#[tokio::test]
+async fn answers_are_told_with_the_hosts_that_live() {
+    use crate::domain::everywhere::Stand;
+    use crate::domain::fleet::Question;
+    let mut place = Place::new();
+    // One of an earlier reservation is none to this one.
+    place
+        .engine
+        .put("/f/host/early/everywhere/tcp/9100", "\"held\"");
+    place.engine.put(RESERVED, WEB);
+    place.settle().await.unwrap();
+    for host in ["early", "objects", "silent"] {
+        place.engine.put(&format!("/f/session/{host}/s"), "{}");
+    }
+    let busy = r#"{"busy":"nginx"}"#;
+    place.engine.put("/f/host/gone/everywhere/tcp/9100", busy);
+    place
+        .engine
+        .put("/f/host/objects/everywhere/tcp/9100", busy);
+    let (keys, own) = (Keys::new("/f/"), "one".parse().unwrap());
+    let view = view::read(&place.engine, &keys, &own, &Question::Everywhere);
+    let view = view.await.unwrap();
+    let hosts = view.everywhere[0].hosts.iter();
+    let told: Vec<(&str, Stand, bool)> = hosts
+        .map(|host| (&*host.host, host.state, host.live))
+        .collect();
+    let expected = [
+        ("early", Stand::Away, true),
+        ("gone", Stand::Away, false),
+        ("objects", Stand::Busy, true),
+        ("one", Stand::Held, true),
+        ("silent", Stand::Away, true),
+    ];
+    assert_eq!(told, expected);
+    assert_eq!(view.everywhere[0].objectors().count(), 1);
+}

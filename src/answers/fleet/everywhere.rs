@@ -146,8 +146,9 @@ impl Answered for ListFleetEverywhere {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ReservationRequest {
-    /// Name that it is kept for on every host; needed.
+    /// Name that it is kept for on every host.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(required)]
     pub name: Option<Name>,
     /// Port. If it is left out this host chooses one that no host has claimed.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -221,6 +221,11 @@ fn host_that_joins_later_or_returns_follows_the_reservations() {
         let says_nothing = etcd.keys("/portbook/v1/host/").is_empty();
         (lease(&second, port).is_none() && says_nothing).then_some(())
     });
+    // A host that leaves says nothing any more, and keeps its lease.
+    reserve(&one, port);
+    two.ok(&["fleet", "leave"]);
+    assert_eq!(answers(&one), pairs(&[("one", "held")]));
+    assert!(lease(&second, port).is_some());
 }
 
 #[test]
