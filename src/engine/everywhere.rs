@@ -89,8 +89,14 @@ pub(super) async fn choose(
         )));
     }
     let ranges = of_pool.map(|pool| pool.ranges.without(taken));
+    if ranges.as_ref().is_some_and(PortSet::is_empty) {
+        return Err(Refusal::InvalidRequest(
+            "every number of the pool is claimed in the fleet: name another pool, or a port"
+                .to_owned(),
+        ));
+    }
     let request = Request {
-        ranges: ranges.filter(|ranges| !ranges.is_empty()),
+        ranges,
         protocol: Some(protocol.into()),
         names: vec![name.clone()],
         pool,
@@ -99,9 +105,8 @@ pub(super) async fn choose(
     };
     let caller = Caller::user(service_uid());
     let chosen = queue::allocate(engine, &caller, &request).await?;
-    let port = chosen.leases.first().map(|lease| lease.port);
-    port.filter(|port| !taken.contains(*port))
-        .ok_or(Refusal::NotFound)
+    let lease = chosen.leases.first().ok_or(Refusal::NotFound)?;
+    Ok(lease.port)
 }
 
 /// The pool that reserved numbers are leases of: the default one, else the first whose numbers need not be

@@ -227,15 +227,17 @@ mod tests {
     #[tokio::test]
     async fn chosen_number_is_none_of_those_that_are_taken() {
         let place = place().await;
-        let service = &place.service;
+        let (service, name) = (&place.service, name());
         let choose = async |taken: PortSet| {
-            let name = name();
             let chosen = service.choose_everywhere(None, &name, Protocol::Tcp, &taken);
-            chosen.await.unwrap()
+            chosen.await
         };
-        let first = choose(PortSet::EMPTY).await;
-        let second = choose(PortSet::single(first)).await;
-        assert_ne!(first, second);
+        let one = choose(PortSet::EMPTY).await.unwrap();
+        let all: PortSet = "1-65535".parse().unwrap();
+        let others = all.without(&PortSet::single(one));
+        assert_eq!(choose(others).await.unwrap(), one);
+        let none = choose(all).await.unwrap_err().to_string();
+        assert!(none.contains("claimed in the fleet"), "{none}");
         assert!(service.leases().is_empty());
     }
 }

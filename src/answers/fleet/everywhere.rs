@@ -145,6 +145,7 @@ impl Answered for ListFleetEverywhere {
 /// A number to reserve on every host.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schemars(extend("required" = ["name"]))]
 pub struct ReservationRequest {
     /// Name that it is kept for on every host.
     #[serde(skip_serializing_if = "Option::is_none")]
