@@ -2,6 +2,7 @@
 
 mod claims;
 mod discovery;
+mod everywhere;
 mod evict;
 mod names;
 
@@ -11,6 +12,11 @@ pub use claims::{FleetClaimsDocument, FleetClaimsQuery};
 pub use discovery::FleetDiscovery;
 #[cfg(feature = "fleet")]
 pub use discovery::prometheus;
+#[cfg(any(feature = "fleet", test))]
+pub use everywhere::FleetEverywhereDocument;
+#[cfg(feature = "fleet")]
+pub use everywhere::{FleetEverywhereQuery, ReservationDocument, ReservationRequest};
+pub use everywhere::{ListFleetEverywhere, ReleaseEverywhere, ReserveEverywhere};
 pub use evict::EvictFleetHost;
 #[cfg(feature = "fleet")]
 pub use evict::{EvictionDocument, HostPath};
@@ -38,7 +44,13 @@ impl From<FleetSilence> for Problem {
         let code = match silence {
             FleetSilence::Off => Code::FleetOff,
             FleetSilence::Away(_) => Code::FleetAway,
-            FleetSilence::Claimed(_) | FleetSilence::Lives(_) => Code::InvalidRequest,
+            FleetSilence::Claimed(_) | FleetSilence::Lives(_) | FleetSilence::TooMany(_) => {
+                Code::InvalidRequest
+            }
+            FleetSilence::Taken(..) => Code::PortLeased,
+            FleetSilence::NameTaken(..) => Code::NameTaken,
+            FleetSilence::NotReserved(_) => Code::NotFound,
+            FleetSilence::Denied(_) => Code::Forbidden,
         };
         Self::new(code, silence.to_string())
     }

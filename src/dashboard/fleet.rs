@@ -13,12 +13,16 @@ use crate::answers::fleet::FleetStatusDocument;
 use crate::api::AppState;
 use crate::domain::claim::FleetClaim;
 use crate::domain::duration::coarse;
+use crate::domain::everywhere::{EverywhereNumber, Stand};
 use crate::domain::fleet::{FleetHost, FleetName, FleetState, Question, Told};
 use crate::domain::lease::State;
 use crate::engine::fleet::FleetSilence;
 
 /// Maximum number of names on the page; the filter finds the others.
 const MOST_NAMES: usize = 500;
+
+/// Maximum number of objecting hosts of one number on the page.
+const MOST_OBJECTORS: usize = 50;
 
 #[derive(Debug, Template)]
 #[template(path = "fleet.html")]
@@ -30,6 +34,8 @@ pub(super) struct FleetPage {
     names: Vec<NameRow>,
     /// Numbers that are unique in the fleet.
     claims: Vec<FleetClaim>,
+    /// Numbers that are reserved on every host.
+    everywhere: Vec<EverywhereRow>,
     /// Number of names that fit the filter.
     all: usize,
     /// Part of a name or a host; empty for all of them.
@@ -47,12 +53,23 @@ struct NameRow {
     state: Badge,
 }
 
+/// A number that is reserved on every host, with its answers.
+#[derive(Debug)]
+struct EverywhereRow {
+    number: EverywhereNumber,
+    /// Number of hosts that hold it.
+    held: usize,
+    /// Number of hosts that are away, or have not answered.
+    away: usize,
+}
+
 /// Shows the fleet. It is read for this page; while the engine is away it is the last known one.
 pub(super) async fn show(face: Data<AppState>, frame: Frame, params: Params) -> Page<FleetPage> {
     let service = &face.service;
     let hosts = service.fleet().ask(Question::Hosts).await;
     let names = service.fleet().ask(Question::Names(None)).await;
     let claims = service.fleet().ask(Question::Claims).await;
+    let everywhere = service.fleet().ask(Question::Everywhere).await;
     let status = service.fleet().status();
     let status = FleetStatusDocument {
         claims: service.claim_counts(),
@@ -63,6 +80,7 @@ pub(super) async fn show(face: Data<AppState>, frame: Frame, params: Params) -> 
         hosts,
         names,
         claims,
+        everywhere,
     };
     Page(FleetPage::of(frame, status, told, wanted))
 }
@@ -72,6 +90,7 @@ struct Answers {
     hosts: Result<Told, FleetSilence>,
     names: Result<Told, FleetSilence>,
     claims: Result<Told, FleetSilence>,
+    everywhere: Result<Told, FleetSilence>,
 }
 
 impl FleetPage {
@@ -83,6 +102,7 @@ impl FleetPage {
             told.names.unwrap_or_default(),
         );
         let claims = told.claims.unwrap_or_default();
+        let everywhere = told.everywhere.unwrap_or_default();
         let is_fresh = hosts.is_fresh && names.is_fresh;
         let age = (!is_fresh).then(|| coarse(hosts.age.max(names.age)));
         let fits = |name: &&FleetName| name.name.contains(&wanted) || name.host.contains(&wanted);
@@ -99,6 +119,12 @@ impl FleetPage {
                 .take(MOST_NAMES)
                 .cloned()
                 .collect(),
+            everywhere: everywhere
+                .view
+                .everywhere
+                .iter()
+                .map(EverywhereRow::of)
+                .collect(),
             all: rows.len(),
             names: rows.into_iter().take(MOST_NAMES).map(NameRow::of).collect(),
             wanted,
@@ -110,6 +136,20 @@ impl FleetPage {
     fn renewed(&self) -> Option<String> {
         let age = self.status.renewed_ms?;
         Some(coarse(Duration::from_millis(age)))
+    }
+}
+
+impl EverywhereRow {
+    fn of(number: &EverywhereNumber) -> Self {
+        let count = |state: Stand| {
+            let hosts = number.hosts.iter();
+            hosts.filter(|host| host.state == state).count()
+        };
+        Self {
+            held: count(Stand::Held),
+            away: count(Stand::Away),
+            number: number.clone(),
+        }
     }
 }
 
@@ -173,8 +213,15 @@ mod tests {
             pool: HOSTILE.into(),
             ..claim
         };
+        let everywhere = include_str!("../answers/example/fleet_everywhere.json");
+        let everywhere: crate::answers::fleet::FleetEverywhereDocument =
+            serde_json::from_str(everywhere).unwrap();
+        let mut number = everywhere.everywhere[0].clone();
+        number.name = HOSTILE.into();
+        number.hosts[1].why = Some(HOSTILE.into());
         Told {
             view: Arc::new(FleetView {
+                everywhere: vec![number],
                 hosts: vec![host],
                 names: vec![name],
                 claims: vec![claim],
@@ -189,7 +236,8 @@ mod tests {
         Answers {
             hosts: told.clone(),
             names: told.clone(),
-            claims: told,
+            claims: told.clone(),
+            everywhere: told,
         }
     }
 
@@ -203,7 +251,10 @@ mod tests {
         );
         let html = rendered(&page);
         assert!(
-            html.contains("billing") && html.contains("192.0.2.7") && html.contains("4711"),
+            html.contains("billing")
+                && html.contains("192.0.2.7")
+                && html.contains("4711")
+                && html.contains("9100/tcp"),
             "{html}"
         );
         assert!(!html.contains('\u{1b}'), "{html}");

@@ -231,7 +231,7 @@ pub struct FleetClaim {
     pub port: Port,
     /// Protocol of the port.
     pub protocol: Protocol,
-    /// Host that has it.
+    /// Host that has it; `*` for a number that is reserved on every host.
     pub host: String,
     /// Pool of the lease on that host.
     pub pool: String,
@@ -244,7 +244,7 @@ pub struct FleetClaim {
     pub fence: String,
     /// Fencing token: greater than that of each earlier claim on the number.
     pub fence_token: u64,
-    /// Whether the session of the host lives.
+    /// Whether the session of the host lives. A number that is reserved on every host needs none.
     pub live: bool,
     /// Whether it is this host.
     #[serde(default)]

@@ -63,7 +63,8 @@ pub enum EventKind {
     Inherited,
     /// The program of a lease does not do with the port what the lease is for. The detail is advice.
     Hint,
-    /// This host joined its fleet, lost it, or found it again. The detail is the state and the reason.
+    /// This host joined its fleet, lost it, or found it again: the detail is the state and the reason. Or a
+    /// number that is reserved on every host is kept here, busy, or taken back: the detail names it.
     Fleet,
     /// The fleet has the number of a lease no more. The detail names the host that has it.
     FleetClaimLost,

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use strum::{EnumString, IntoStaticStr, VariantArray};
 
 use super::claim::FleetClaim;
+use super::everywhere::EverywhereNumber;
 use super::lease::Name;
 use super::port::{Port, Protocol};
 use super::text::{as_text, from_text};
@@ -229,6 +230,8 @@ pub enum Question {
     Names(Option<Name>),
     /// Every claimed number.
     Claims,
+    /// Every number that is reserved on all hosts, with their answers.
+    Everywhere,
 }
 
 /// The fleet as it was read from the engine.
@@ -240,6 +243,8 @@ pub struct FleetView {
     pub names: Vec<FleetName>,
     /// Claimed numbers, if they were asked for.
     pub claims: Vec<FleetClaim>,
+    /// Numbers that are reserved on all hosts, if they were asked for.
+    pub everywhere: Vec<EverywhereNumber>,
     /// Revision of the engine at which it was read.
     pub revision: u64,
     /// Whether there were more entries than one answer has.

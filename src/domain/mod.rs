@@ -8,6 +8,7 @@ pub mod claim;
 pub mod container;
 pub mod duration;
 pub mod event;
+pub mod everywhere;
 pub mod exclusion;
 pub mod explanation;
 pub mod fleet;

@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 use super::lock::Guarded;
 use crate::choice::bits::PortBits;
 use crate::domain::claim::{Claim, ClaimCounts, ClaimStage, LeaseClaim, Number};
+use crate::domain::everywhere::claimant;
 use crate::domain::lease::{BootTime, LeaseId};
 use crate::domain::port::Protocol;
 use crate::host::clock::Clock;
@@ -99,7 +100,7 @@ impl ClaimBook {
                 return Some("this host, whose claim is not settled yet".to_owned());
             }
             let host = state.others_at(now)?.get(&number)?;
-            Some(format!("host {host} of the fleet"))
+            Some(format!("{} of the fleet", claimant(host)))
         })
     }
 

@@ -4,6 +4,7 @@
 //! API and metrics read. Of all grants only those of unique numbers (`unique.rs`) wait for it, at a
 //! counter of their own.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot, watch};
@@ -11,6 +12,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::claims::{ClaimBook, ClaimTicket};
 use super::lock::Guarded;
 use crate::domain::claim::Number;
+use crate::domain::everywhere::Kept;
 use crate::domain::fleet::{FleetState, FleetStatus, HostName, Question, Told};
 use crate::domain::lease::{BootTime, LeaseId, Name};
 use crate::domain::words::counted;
@@ -36,6 +38,23 @@ pub enum FleetSilence {
         "the session of {0} lives: release its numbers there, or stop the machine and wait until `portbook fleet hosts` lists it no more"
     )]
     Lives(HostName),
+    /// A number that is to be reserved on every host has a host, or another name.
+    #[error("{0} is {1}")]
+    Taken(Number, String),
+    /// A name that a number is to be reserved for has another one.
+    #[error("{0} has {1} on every host: release that first, or choose another name")]
+    NameTaken(Name, Number),
+    /// The fleet has as many reservations as it may.
+    #[error("{0} numbers are reserved on every host, which is the most: release one first")]
+    TooMany(usize),
+    /// No reservation of this number is there.
+    #[error("{0} is not reserved on every host; `portbook fleet everywhere` lists what is")]
+    NotReserved(Number),
+    /// The rights of this host in the engine are not those of an operator.
+    #[error(
+        "this host may not reserve numbers on every host: `portbook fleet role {0} --operator` prints the rights that it needs"
+    )]
+    Denied(HostName),
     /// The engine is away, and never answered this question.
     #[error("the fleet does not answer: {0}")]
     Away(String),
@@ -44,6 +63,15 @@ pub enum FleetSilence {
 fn unique(count: u64) -> String {
     let verb = if count == 1 { "is" } else { "are" };
     format!("{} of this host {verb}", counted(count, "number"))
+}
+
+/// Result of a reservation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reserved {
+    /// The number is reserved from now on.
+    New,
+    /// It was reserved for this name before.
+    Again,
 }
 
 /// A request to the session loop.
@@ -72,6 +100,17 @@ pub enum FleetRequest {
     Evict {
         host: HostName,
         reply: oneshot::Sender<Result<Vec<Number>, FleetSilence>>,
+    },
+    /// Reserve a number on every host for a name.
+    Reserve {
+        number: Number,
+        name: Name,
+        reply: oneshot::Sender<Result<Reserved, FleetSilence>>,
+    },
+    /// Take the reservation of a number back.
+    Release {
+        number: Number,
+        reply: oneshot::Sender<Result<(), FleetSilence>>,
     },
     /// Withdraw the names and end the session.
     Leave {
@@ -160,6 +199,8 @@ pub struct FleetDesk {
     /// `None` if no session loop runs.
     requests: Guarded<Option<mpsc::Sender<FleetRequest>>>,
     is_leaving: watch::Sender<bool>,
+    /// Numbers that are reserved on every host, as this host keeps them.
+    kept: Guarded<Arc<BTreeMap<Number, Kept>>>,
 }
 
 impl FleetDesk {
@@ -222,6 +263,45 @@ impl FleetDesk {
         let (reply, answer) = oneshot::channel();
         self.send(FleetRequest::Evict { host, reply }).await?;
         answer.await.unwrap_or(Err(FleetSilence::Off))
+    }
+
+    /// Reserves a number on every host for a name.
+    pub async fn reserve(&self, number: Number, name: Name) -> Result<Reserved, FleetSilence> {
+        let (reply, answer) = oneshot::channel();
+        let request = FleetRequest::Reserve {
+            number,
+            name,
+            reply,
+        };
+        self.send(request).await?;
+        answer.await.unwrap_or(Err(FleetSilence::Off))
+    }
+
+    /// Takes the reservation of a number back. The hosts let go of it once they hear of that.
+    pub async fn release(&self, number: Number) -> Result<(), FleetSilence> {
+        let (reply, answer) = oneshot::channel();
+        self.send(FleetRequest::Release { number, reply }).await?;
+        answer.await.unwrap_or(Err(FleetSilence::Off))
+    }
+
+    /// Returns the numbers that are reserved on every host, as this host keeps them.
+    pub fn kept(&self) -> Arc<BTreeMap<Number, Kept>> {
+        self.kept.with(|kept| Arc::clone(kept))
+    }
+
+    /// Sets them.
+    #[cfg(feature = "fleet")]
+    pub fn set_kept(&self, numbers: BTreeMap<Number, Kept>) {
+        let numbers = Arc::new(numbers);
+        self.kept.with(|kept| *kept = numbers);
+    }
+
+    /// Returns the number that this host keeps for a name. `None` if it keeps none.
+    pub(super) fn reserved_for(&self, name: &Name) -> Option<Number> {
+        let kept = self.kept();
+        let of_name = |(_, kept): &(&Number, &Kept)| kept.name == *name && kept.busy.is_none();
+        let found = kept.iter().find(of_name);
+        found.map(|(number, _)| *number)
     }
 
     /// Has requests that wait for a change answer at once, or wait again: a service that ends or is taken

@@ -16,7 +16,7 @@ use crate::engine::{
     allocated::Allocated, context::RequestContext, draft, engine::Engine, known, name, plan::Plan,
     refusal::Refusal, retry, row, search::Searched,
 };
-use crate::engine::{commit, giveway, quota, unique};
+use crate::engine::{commit, everywhere, giveway, quota, unique};
 use crate::host::process::{self, Identity, ProcessError};
 use crate::store::AllocationRecord;
 use crate::telemetry::propagation::{self, Ids};
@@ -61,7 +61,9 @@ async fn answer(
     // A key belongs to the user alone, in no scope.
     let key = request.repeated_by();
     let key = key.map(|key| (caller.uid, &Scope::User, key.as_str()));
-    let turn = Arc::new(engine.leases.names_turn(names.chain(key)).await);
+    let reserved = everywhere::reserved_names(engine, caller.uid, &request.scope, &request.names);
+    let names = names.chain(key).chain(reserved);
+    let turn = Arc::new(engine.leases.names_turn(names).await);
     let asked = RequestContext {
         id: AllocationId(engine.new_id()),
         owner: owner(engine, caller, request)?,

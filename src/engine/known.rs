@@ -12,8 +12,8 @@ use crate::domain::precedence::Skipped;
 use crate::domain::reason::Reason;
 use crate::engine::{
     allocator::Wish, at_work, at_work::is_at_work, context::RequestContext, engine::Engine,
-    fate::Fate, fate::Known, instance, keeper::ending, look::listeners_of, name, observer,
-    refusal::Refusal, told::held_text, told::owner_text,
+    everywhere, fate::Fate, fate::Known, instance, keeper::ending, look::listeners_of, name,
+    observer, refusal::Refusal, told::held_text, told::owner_text,
 };
 use crate::host::redirect::redirected_at;
 
@@ -43,6 +43,9 @@ async fn known_name(
         leases = name::leases_named(engine, asked, name).await;
     }
     let Some(port) = leases.first().map(|lease| lease.port) else {
+        if let Some(port) = everywhere::let_pass(engine, asked, name).await? {
+            return Ok(seeks(Vec::new(), Some(port), Some(port)));
+        }
         let last = last_port(engine, asked, name).await?;
         return Ok(seeks(Vec::new(), preferred, last));
     };

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::Pool;
+use crate::domain::everywhere::Stand;
 use crate::domain::health::{Check, Condition};
 use crate::domain::lease::Lease;
 use crate::domain::pool::DEFAULT_POOL;
@@ -79,6 +80,8 @@ fn fleet(engine: &Arc<Engine>) -> Option<Fleet> {
     let commits = status.commits;
     let lives = |id| engine.leases.get(id).is_some();
     let claims = engine.fleet.claims().counts(lives);
+    let kept = engine.fleet.kept();
+    let busy = kept.values().filter(|kept| kept.busy.is_some()).count();
     Some(Fleet {
         state: status.state.as_str(),
         renewal_age: status.renewed_boot_ms.map(|at_ms| age(at_ms).as_secs_f64()),
@@ -100,6 +103,10 @@ fn fleet(engine: &Arc<Engine>) -> Option<Fleet> {
             ("asked", claims.asked),
             ("releasing", claims.releasing),
             ("lost", claims.lost),
+        ],
+        everywhere: [
+            (Stand::Held.as_str(), (kept.len() - busy) as u64),
+            (Stand::Busy.as_str(), busy as u64),
         ],
     })
 }

@@ -18,6 +18,7 @@ mod draft;
 mod elsewhere;
 #[expect(clippy::module_inception, reason = "the engine's one struct of owners")]
 mod engine;
+mod everywhere;
 pub mod exclusion;
 mod fate;
 pub mod fleet;
@@ -29,6 +30,8 @@ mod ignored;
 mod instance;
 pub mod journal;
 mod keeper;
+#[cfg(feature = "fleet")]
+mod kept;
 pub mod kin;
 mod known;
 mod learning;

@@ -15,6 +15,7 @@ use super::refusal::Refusal;
 use super::search::Searched;
 use crate::domain::attempt::{Attempt, Occupant, Outcome};
 use crate::domain::claim::{LeaseClaim, Number};
+use crate::domain::everywhere::claimant;
 use crate::domain::fleet::FleetState;
 use crate::domain::lease::{BootTime, Lease, LeaseId};
 
@@ -133,7 +134,7 @@ fn refusal(engine: &Engine, pool: &str, failure: ClaimFailure) -> Refusal {
             Some((number, host)) => Refusal::PortLeased {
                 port: number.port,
                 protocol: number.protocol,
-                holder: format!("host {host} of the fleet"),
+                holder: format!("{} of the fleet", claimant(&host)),
                 whose: None,
             },
             None => Refusal::NotFound,
@@ -219,7 +220,7 @@ fn attempt(
         errno: None,
         duration: std::time::Duration::ZERO,
         occupant: Some(Occupant {
-            command: Some(format!("host {host}")),
+            command: Some(claimant(host)),
             ..Occupant::default()
         }),
         span_id: None,

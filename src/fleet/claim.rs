@@ -32,6 +32,9 @@ const OTHERS: usize = 2;
 /// Maximum number of numbers that are claimed at once.
 pub const MOST_NUMBERS: usize = MOST_STEPS - OTHERS;
 
+/// Reason for which nothing can be claimed.
+const SESSION_ENDED: &str = "the session of this host has ended";
+
 /// Time for which a commit without an answer may still be done. A connection that is silent is closed
 /// within 12 seconds, and etcd gives a proposal up after 7.
 pub const DOUBT: Duration = Duration::from_mins(2);
@@ -227,7 +230,10 @@ impl<E: Engine, G: Ground> Claimant<E, G> {
                 };
                 Ok(Some(intents.iter().zip(entries).map(held).collect()))
             }
-            Ok(Outcome::Refused { .. }) => Ok(None),
+            Ok(Outcome::Refused { found, .. }) => match found.last() {
+                Some(Some(_)) => Ok(None),
+                _ => Err(ClaimError::Away(SESSION_ENDED.to_owned())),
+            },
             Err(error) => unanswered(&error, is_doubtful),
         }
     }
@@ -265,7 +271,7 @@ impl<E: Engine, G: Ground> Claimant<E, G> {
         match (others.is_empty(), own.len() == count, has_session) {
             (false, ..) => Found::Others(others),
             (true, true, _) => Found::Own(own),
-            (true, false, false) => Found::Barred("the session of this host has ended"),
+            (true, false, false) => Found::Barred(SESSION_ENDED),
             (true, false, true) => Found::Barred(
                 "the engine was restored, and hosts claim again what they had; new numbers are granted after that",
             ),
@@ -339,6 +345,6 @@ pub(super) fn held(
 
 /// Host of a claim, in words.
 pub fn holder(entry: &Entry) -> String {
-    let host = value::claim_value(entry).and_then(|value| value.host.parse::<HostName>().ok());
-    host.map_or_else(|| value::UNREADABLE.to_owned(), |host| host.to_string())
+    let host = value::claim_value(entry).and_then(|value| value::host_of(&value));
+    host.unwrap_or_else(|| value::UNREADABLE.to_owned())
 }

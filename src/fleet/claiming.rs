@@ -9,10 +9,12 @@ use tokio::sync::{Notify, watch};
 use super::claim::Claimant;
 use super::counter::{Counter, Standing};
 use super::engine::{Engine, SessionId};
+use super::everywhere::Everywhere;
 use super::fencing::Fencing;
 use super::ground::Ground;
 use super::host_ground::HostGround;
 use super::key::Keys;
+use super::lessor::HostLessor;
 use super::sweep::Sweeper;
 use super::sweeping::Sweeping;
 use crate::config::Fleet;
@@ -116,6 +118,18 @@ impl<E: Engine> Claims<E> {
         let clock = self.claimant.ground.service.clock().clone();
         let session = self.session_time;
         Sweeping::new(self.sweeper(), clock, session).serve(self.session.subscribe())
+    }
+
+    /// Keeps the numbers that are reserved on every host, as long as the future is polled.
+    pub(super) fn everywhere(&self) -> impl Future<Output = ()> + use<E> {
+        let Claimant {
+            engine, keys, host, ..
+        } = &self.claimant;
+        let service = self.claimant.ground.service.clone();
+        let events = service.journal().since(u64::MAX).live;
+        let lessor = HostLessor(service);
+        let everywhere = Everywhere::new(engine.clone(), keys.clone(), host.clone(), lessor);
+        everywhere.serve(self.session.subscribe(), events)
     }
 
     /// Returns the sweep of this host.

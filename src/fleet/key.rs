@@ -58,6 +58,36 @@ impl Keys {
         format!("{}{}/{}", self.claims(), number.protocol, number.port)
     }
 
+    /// Beginning of the keys of numbers that are reserved on every host.
+    pub fn everywhere(&self) -> String {
+        format!("{}everywhere/", self.prefix)
+    }
+
+    /// Key of a number that is reserved on every host.
+    pub fn everywhere_of(&self, number: Number) -> String {
+        format!("{}{}/{}", self.everywhere(), number.protocol, number.port)
+    }
+
+    /// Beginning of the keys of what hosts say.
+    pub fn hosts(&self) -> String {
+        format!("{}host/", self.prefix)
+    }
+
+    /// Beginning of the keys of what one host says of reserved numbers.
+    pub fn stands_of(&self, host: &HostName) -> String {
+        format!("{}{host}/everywhere/", self.hosts())
+    }
+
+    /// Key of what a host says of a reserved number.
+    pub fn stand(&self, host: &HostName, number: Number) -> String {
+        format!(
+            "{}{}/{}",
+            self.stands_of(host),
+            number.protocol,
+            number.port
+        )
+    }
+
     /// Key that keeps all hosts from new claims for as long as it is there.
     pub fn hold(&self) -> String {
         format!("{}hold", self.prefix)
@@ -78,14 +108,24 @@ impl Keys {
         format!("{}{session}/{seconds}", self.all_gone())
     }
 
+    /// Number of a key. `None` if it is no key of a number that is reserved on every host.
+    pub fn read_everywhere(&self, key: &str) -> Option<Number> {
+        let number = number(key.strip_prefix(&self.everywhere())?)?;
+        // Another spelling of a number is no second one.
+        (self.everywhere_of(number) == key).then_some(number)
+    }
+
+    /// Host and number of a key. `None` if it is not that of what a host says of a reserved number.
+    pub fn read_stand(&self, key: &str) -> Option<(HostName, Number)> {
+        let (host, rest) = key.strip_prefix(&self.hosts())?.split_once('/')?;
+        let host: HostName = host.parse().ok()?;
+        let number = number(rest.strip_prefix("everywhere/")?)?;
+        (self.stand(&host, number) == key).then_some((host, number))
+    }
+
     /// Number of a key. `None` if it is no key of a claim.
     pub fn read_claim(&self, key: &str) -> Option<Number> {
-        let rest = key.strip_prefix(&self.prefix)?.strip_prefix("claim/")?;
-        let (protocol, port) = rest.split_once('/')?;
-        Some(Number {
-            protocol: protocol.parse().ok()?,
-            port: port.parse().ok()?,
-        })
+        number(key.strip_prefix(&self.claims())?)
     }
 
     /// Host and session of a key. `None` if it is no key of a session.
@@ -102,6 +142,15 @@ impl Keys {
         let (host, lease) = rest.split_once('/')?;
         Some((name.parse().ok()?, host.parse().ok()?, plain_id(lease)?))
     }
+}
+
+/// Number of a protocol and a port with a `/` between them.
+fn number(text: &str) -> Option<Number> {
+    let (protocol, port) = text.split_once('/')?;
+    Some(Number {
+        protocol: protocol.parse().ok()?,
+        port: port.parse().ok()?,
+    })
 }
 
 /// An id of another host: 1 to 64 letters, digits and dashes.
@@ -156,6 +205,29 @@ mod tests {
             "/f/claim/",
         ] {
             assert_eq!(keys.read_claim(strange), None, "{strange}");
+        }
+    }
+
+    #[test]
+    fn keys_of_reserved_numbers_are_read_as_they_were_made() {
+        let keys = Keys::new("/f/");
+        let host: HostName = "a.lan".parse().unwrap();
+        let number = Number {
+            protocol: Protocol::Tcp,
+            port: "9100".parse().unwrap(),
+        };
+        assert_eq!(keys.everywhere_of(number), "/f/everywhere/tcp/9100");
+        assert_eq!(keys.read_everywhere("/f/everywhere/tcp/9100"), Some(number));
+        let said = keys.stand(&host, number);
+        assert_eq!(said, "/f/host/a.lan/everywhere/tcp/9100");
+        assert_eq!(keys.read_stand(&said), Some((host, number)));
+        for strange in [
+            "/f/everywhere/tcp/+9100",
+            "/f/host/a/b/everywhere/tcp/1",
+            "/f/host/a/state",
+        ] {
+            assert_eq!(keys.read_everywhere(strange), None, "{strange}");
+            assert_eq!(keys.read_stand(strange), None, "{strange}");
         }
     }
 }

@@ -100,11 +100,13 @@ pub(super) async fn run_with<E: Engine>(
     member.tell();
     let claiming = Box::pin(member.claims.counter().serve(claims));
     let sweeping = Box::pin(member.claims.sweeping());
+    let everywhere = Box::pin(member.claims.everywhere());
     tokio::select! {
         () = Box::pin(member.serve(own, requests)) => {}
         // They end with the desk as well.
         () = claiming => {}
         () = sweeping => {}
+        () = everywhere => {}
     }
     Ok(())
 }
@@ -204,6 +206,9 @@ impl<E: Engine> Member<E> {
                     Some(FleetRequest::Evict { host, reply }) => {
                         let _ = reply.send(self.evict(&host).await);
                     }
+                    Some(request @ (FleetRequest::Reserve { .. } | FleetRequest::Release { .. })) => {
+                        self.operate(request);
+                    }
                     Some(request) => questions.take(request, self.silence()),
                     None => return,
                 },
@@ -247,7 +252,7 @@ impl<E: Engine> Member<E> {
     }
 
     /// Reason for which questions are answered from memory. `None` while the engine is worth asking.
-    fn silence(&self) -> Option<FleetSilence> {
+    pub(super) fn silence(&self) -> Option<FleetSilence> {
         match self.state {
             FleetState::Off => Some(FleetSilence::Off),
             FleetState::Alone => Some(FleetSilence::Away(self.why.clone())),
@@ -306,6 +311,9 @@ impl<E: Engine> Member<E> {
         self.check_may_leave()?;
         self.withdraw().await.map_err(away)?;
         self.session.leave().await.map_err(away)?;
+        if let Err(error) = self.forget_stands().await {
+            tracing::warn!(%error, "could not delete what this host said of numbers that are reserved on every host; others list it as away");
+        }
         self.put_on_record().await.map_err(away)?;
         self.is_in = false;
         self.has_left = true;

@@ -8,12 +8,16 @@ use tokio::task::JoinHandle;
 
 use super::connect::connect;
 use super::engine::{Compare, Engine, Step};
+use super::everywhere::Lessor;
 use super::fencing::Fencing;
+use super::lessor::HostLessor;
 use super::member::run_with;
 use super::memory::Memory;
 use crate::config::{self, Sources};
-use crate::domain::fleet::{FleetState, Question};
+use crate::domain::claim::Number;
+use crate::domain::fleet::{FleetState, FleetStatus, Question};
 use crate::domain::lease::State;
+use crate::domain::port::{Port, Protocol};
 use crate::domain::request::Request;
 use crate::engine::fleet::FleetCounters;
 use crate::engine::service::{Caller, Mode, Service};
@@ -34,6 +38,10 @@ struct Place {
 }
 
 async fn place(engine: &str, ranges: &str) -> Place {
+    place_with(engine, ranges, "manual").await
+}
+
+async fn place_with(engine: &str, ranges: &str, reclaim: &str) -> Place {
     let folder = TempDir::new().unwrap();
     let settings = [
         ("FLEET__ENGINE", engine),
@@ -43,7 +51,7 @@ async fn place(engine: &str, ranges: &str) -> Place {
         ("POOLS__EDGE__RANGES", ranges),
         ("POOLS__EDGE__INTERFACES", "127.0.0.1"),
         ("POOLS__EDGE__FLEET", "unique"),
-        ("POOLS__EDGE__RECLAIM", "manual"),
+        ("POOLS__EDGE__RECLAIM", reclaim),
     ];
     let environment = settings.map(|(key, value)| (format!("PORTBOOK_{key}"), value.to_owned()));
     let sources = Sources {
@@ -198,6 +206,31 @@ async fn requests_before_the_first_session_wait_for_it() {
     let refused = claim.await.unwrap().unwrap_err();
     assert_eq!(refused.code(), "fleet_away");
     serving.abort();
+}
+
+#[tokio::test]
+async fn reserved_number_in_a_fenced_range_is_refused() {
+    let place = place_with("http://127.0.0.1:1", "9434-9435", "24h").await;
+    let lessor = HostLessor(place.service.clone());
+    let number = |port| Number {
+        protocol: Protocol::Tcp,
+        port: Port::new(port).unwrap(),
+    };
+    let name = "web".parse().unwrap();
+    let status = |has_fence| FleetStatus {
+        has_fence,
+        ..FleetStatus::default()
+    };
+    place.service.fleet().set(status(Some(true)));
+    let why = lessor.keep(number(9434), &name).await.unwrap_err();
+    assert!(why.contains("fence"), "{why}");
+    let console = "portbook-console".parse().unwrap();
+    assert!(lessor.keep(number(9436), &console).await.is_err());
+    lessor.keep(number(9436), &name).await.unwrap();
+    // Without the fence nothing shuts it.
+    place.service.fleet().set(status(Some(false)));
+    lessor.let_go(number(9436), Some(&name)).await.unwrap();
+    lessor.keep(number(9434), &name).await.unwrap();
 }
 
 #[expect(clippy::cast_precision_loss, reason = "the counts are small")]

@@ -3,6 +3,8 @@
 //! One task, on a thread of its own, does all of it ([`member`]): it holds the [`session`], publishes
 //! [`names`], and answers questions ([`questions`]) that arrive at the engine's desk
 //! (`crate::engine::fleet`). The rest of the service reads the desk and never waits for the fleet.
+//! Beside it, [`counter`] claims unique numbers, [`sweeping`] sweeps, and [`everywhere`] keeps numbers that an
+//! operator ([`reserving`]) reserves on every host.
 //! [`engine`] is all that is asked of an engine; [`etcd`] is one.
 
 mod claim;
@@ -14,6 +16,7 @@ mod counter;
 mod engine;
 mod etcd;
 mod etcd_error;
+mod everywhere;
 mod fence;
 mod fencing;
 mod follow;
@@ -22,6 +25,7 @@ mod host_ground;
 mod join;
 mod keeping;
 mod key;
+mod lessor;
 mod member;
 #[cfg(test)]
 mod member_tests;
@@ -32,6 +36,7 @@ mod permit;
 mod publishing;
 mod questions;
 mod reader;
+mod reserving;
 mod role;
 mod session;
 #[cfg(test)]
@@ -63,7 +68,7 @@ use crate::engine::service::Service;
 use crate::host::interface::Interfaces;
 
 pub use join::probe;
-pub use role::role;
+pub use role::{Rights, role};
 
 /// Keeps this host in its fleet for as long as it is polled, and answers what comes to the counters.
 pub async fn run(service: Service, counters: FleetCounters) {

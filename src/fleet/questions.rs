@@ -79,7 +79,10 @@ impl<E: Engine> Questions<E> {
             }
             FleetRequest::Unfollow { question } => self.unfollow(&question),
             // The session loop answers these itself.
-            FleetRequest::Leave { .. } | FleetRequest::Evict { .. } => {}
+            FleetRequest::Leave { .. }
+            | FleetRequest::Evict { .. }
+            | FleetRequest::Reserve { .. }
+            | FleetRequest::Release { .. } => {}
         }
     }
 
@@ -119,10 +122,12 @@ impl<E: Engine> Questions<E> {
     }
 
     fn ask(&mut self, question: Question, reply: Reply, silence: Option<FleetSilence>) {
+        // Who has just reserved a number asks what became of it.
+        let may_be_old = question != Question::Everywhere;
         let is_new = self
             .kept
             .get(&question)
-            .is_some_and(|kept| self.age(kept) < STILL_NEW);
+            .is_some_and(|kept| may_be_old && self.age(kept) < STILL_NEW);
         if silence.is_some() || is_new {
             let _ = reply.send(self.known(&question, silence));
             return;

@@ -10,7 +10,7 @@ use crate::domain::claim::{Claim, ClaimStage};
 const SWAPS: usize = 4;
 
 /// A revision that no key has, so that a commit tells what it found.
-const NEVER: u64 = i64::MAX.cast_unsigned();
+pub(super) const NEVER: u64 = i64::MAX.cast_unsigned();
 
 fn session_ended() -> EngineError {
     EngineError::Fault("the session of this host has ended".into())

@@ -9,9 +9,10 @@ use serde::{Deserialize, Serialize};
 use super::engine::Entry;
 use super::key::{Keys, plain_id};
 use crate::domain::attempt::printable;
-use crate::domain::claim::{AWAY, FleetClaim, KERNEL_FENCE, LEAST_RECLAIM};
+use crate::domain::claim::{AWAY, FleetClaim, KERNEL_FENCE, LEAST_RECLAIM, Number};
+use crate::domain::everywhere::EVERYWHERE;
 use crate::domain::fleet::{FleetHost, FleetName, HostName};
-use crate::domain::lease::State;
+use crate::domain::lease::{Name, State};
 use crate::domain::port::{Port, Protocol};
 
 /// Maximum length of a value in bytes.
@@ -93,6 +94,23 @@ pub struct ClaimValue {
     pub state: String,
 }
 
+/// Value of the key of a number that is reserved on every host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EverywhereValue {
+    pub name: Name,
+    #[serde(default)]
+    pub since_ms: i64,
+}
+
+/// Value of the key of what a host says of a reserved number: `"held"`, or `{"busy": "nginx"}`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StandValue {
+    Held,
+    /// Program that has the number there, or another reason in a few words.
+    Busy(String),
+}
+
 /// A claim of which it is not known yet whether its session lives.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claimed {
@@ -158,6 +176,27 @@ pub fn name(keys: &Keys, entry: &Entry) -> Option<Published> {
         },
         session,
     })
+}
+
+/// Reads a number that is reserved on every host from its key and its value, without the answers of hosts.
+pub fn everywhere(keys: &Keys, entry: &Entry) -> Option<(Number, EverywhereValue)> {
+    let number = keys.read_everywhere(&entry.key)?;
+    Some((number, read(&entry.value)?))
+}
+
+/// Reads what a host says of a reserved number.
+pub fn stand(keys: &Keys, entry: &Entry) -> Option<(HostName, Number, StandValue)> {
+    let (host, number) = keys.read_stand(&entry.key)?;
+    let value = match read(&entry.value)? {
+        StandValue::Busy(why) => StandValue::Busy(reason(&why)),
+        StandValue::Held => StandValue::Held,
+    };
+    Some((host, number, value))
+}
+
+/// A reason of a host as others are told it.
+pub fn reason(why: &str) -> String {
+    printable(why).chars().take(LONGEST_TEXT).collect()
 }
 
 /// Reads the value of a claim. `None` if it does not hold: the number is claimed all the same.
@@ -248,8 +287,11 @@ pub fn marked(entry: &Entry, is_claim: bool) -> Option<String> {
     serde_json::to_string(&value).ok()
 }
 
-/// Host of a claim. `None` if it is no name of one.
-fn host_of(value: &ClaimValue) -> Option<String> {
+/// Host of a claim. `None` if it is no name of one, nor the sign of all hosts.
+pub fn host_of(value: &ClaimValue) -> Option<String> {
+    if value.host == EVERYWHERE {
+        return Some(EVERYWHERE.to_owned());
+    }
     let host: HostName = value.host.parse().ok()?;
     Some(host.to_string())
 }
@@ -330,6 +372,47 @@ mod tests {
         );
         assert!(!read.pool.contains('\u{1b}'));
         assert_eq!(claim(&keys, &entry("claim/tcp/0", "{}")), None);
+    }
+
+    #[test]
+    fn reserved_numbers_and_answers_of_hosts_hold_or_are_left_out() {
+        let keys = Keys::new("/f/");
+        let good = entry(
+            "everywhere/tcp/9100",
+            r#"{"name":"node-exporter","later":1}"#,
+        );
+        let (number, value) = everywhere(&keys, &good).unwrap();
+        assert_eq!(
+            (number.port.get(), value.name.as_str()),
+            (9100, "node-exporter")
+        );
+        let bad = [
+            ("everywhere/tcp/9100", r#"{"name":"a b"}"#),
+            ("everywhere/tcp/9100", r#"{"since_ms":1}"#),
+            ("everywhere/tcp/09100", r#"{"name":"n"}"#),
+            ("everywhere/tcp/0", r#"{"name":"n"}"#),
+            ("everywhere/sctp/1", r#"{"name":"n"}"#),
+            ("everywhere/tcp/1/2", r#"{"name":"n"}"#),
+        ];
+        for (key, value) in bad {
+            assert_eq!(everywhere(&keys, &entry(key, value)), None, "{key} {value}");
+        }
+        let said = |value| stand(&keys, &entry("host/b/everywhere/udp/53", value));
+        assert_eq!(said(r#""held""#).unwrap().2, StandValue::Held);
+        let long = format!(r#"{{"busy":"\u001b{}"}}"#, "n".repeat(500));
+        let StandValue::Busy(why) = said(&long).unwrap().2 else {
+            panic!("the host objects");
+        };
+        assert_eq!(why.chars().count(), LONGEST_TEXT);
+        assert!(!why.contains('\u{1b}'));
+        for value in ["held", r#""away""#, r#"{"busy":1}"#, "{}", "", "[]"] {
+            assert_eq!(said(value), None, "{value}");
+        }
+        assert_eq!(stand(&keys, &entry("host/b/state", r#""held""#)), None);
+        assert_eq!(
+            stand(&keys, &entry("host/B/everywhere/udp/53", r#""held""#)),
+            None
+        );
     }
 
     #[test]

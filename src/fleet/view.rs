@@ -3,12 +3,13 @@
 //! Names are read before the sessions. A session that is absent then stays absent, since no id comes
 //! twice; so a name is never told as live longer than its host.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::engine::{Answer, Engine, Entry};
 use super::key::Keys;
-use super::value;
+use super::value::{self, EverywhereValue, StandValue};
 use crate::domain::claim::{FleetClaim, Number};
+use crate::domain::everywhere::{EVERYWHERE, EverywhereHost, EverywhereNumber, Stand};
 use crate::domain::fleet::{FleetHost, FleetName, FleetView, HostName, Question};
 use crate::domain::lease::Name;
 
@@ -22,10 +23,10 @@ pub const MOST_ENTRIES: usize = 20_000;
 const FEW_HOSTS: usize = 4;
 
 /// Entries of a prefix.
-struct Listed {
-    entries: Vec<Entry>,
+pub struct Listed {
+    pub entries: Vec<Entry>,
     /// Revision of the first page: a watch from there misses nothing.
-    revision: u64,
+    pub revision: u64,
     more: bool,
 }
 
@@ -40,6 +41,7 @@ pub async fn read<E: Engine>(
         Question::Hosts => hosts(engine, keys, own).await,
         Question::Names(name) => names(engine, keys, name.as_ref()).await,
         Question::Claims => claims(engine, keys, own).await,
+        Question::Everywhere => everywhere(engine, keys, own).await,
     }
 }
 
@@ -48,6 +50,7 @@ pub fn prefixes(keys: &Keys, question: &Question, view: &FleetView) -> Vec<Strin
     match question {
         Question::Hosts => vec![keys.sessions()],
         Question::Claims => vec![keys.claims(), keys.sessions()],
+        Question::Everywhere => vec![keys.everywhere(), keys.hosts(), keys.sessions()],
         Question::Names(name) => {
             let names = name
                 .as_ref()
@@ -117,6 +120,11 @@ pub async fn entries_of<E: Engine>(engine: &E, prefix: &str) -> Answer<Vec<Entry
     Ok(up_to(engine, prefix, usize::MAX).await?.entries)
 }
 
+/// Reads the entries of a prefix, with the revision.
+pub async fn listed<E: Engine>(engine: &E, prefix: &str) -> Answer<Listed> {
+    all(engine, prefix).await
+}
+
 /// Reads all keys of a prefix.
 pub async fn keys_of<E: Engine>(engine: &E, prefix: &str) -> Answer<BTreeSet<String>> {
     let entries = entries_of(engine, prefix).await?;
@@ -132,7 +140,7 @@ async fn claims<E: Engine>(engine: &E, keys: &Keys, own: &HostName) -> Answer<Fl
     let hosts = hosts_of(read.iter().map(|one| one.claim.host.as_str()));
     let living = living(engine, keys, &hosts).await?;
     let claims = read.into_iter().map(|one| FleetClaim {
-        live: is_live(keys, &living, &one.claim.host, &one.session),
+        live: one.claim.host == EVERYWHERE || is_live(keys, &living, &one.claim.host, &one.session),
         own: one.claim.host == own.as_str(),
         ..one.claim
     });
@@ -142,6 +150,99 @@ async fn claims<E: Engine>(engine: &E, keys: &Keys, own: &HostName) -> Answer<Fl
         more: listed.more,
         ..FleetView::default()
     })
+}
+
+/// Reads the numbers that are reserved on every host, then what hosts say of them, then which hosts live.
+async fn everywhere<E: Engine>(engine: &E, keys: &Keys, own: &HostName) -> Answer<FleetView> {
+    let listed = all(engine, &keys.everywhere()).await?;
+    let entries = listed.entries.iter();
+    let reserved: Vec<(Number, EverywhereValue, u64)> = entries
+        .filter_map(|entry| {
+            let (number, value) = value::everywhere(keys, entry)?;
+            Some((number, value, entry.created))
+        })
+        .collect();
+    let mut view = FleetView {
+        revision: listed.revision,
+        more: listed.more,
+        ..FleetView::default()
+    };
+    if reserved.is_empty() {
+        return Ok(view);
+    }
+    let said = entries_of(engine, &keys.hosts()).await?;
+    let said: Vec<Said> = said
+        .iter()
+        .filter_map(|entry| Said::of(keys, entry))
+        .collect();
+    let sessions = keys_of(engine, &keys.sessions()).await?;
+    let living = sessions.iter().filter_map(|key| keys.read_session(key));
+    let living: BTreeSet<HostName> = living.map(|(host, _)| host).collect();
+    view.everywhere = reserved
+        .into_iter()
+        .map(|(number, value, since)| EverywhereNumber {
+            port: number.port,
+            protocol: number.protocol,
+            name: value.name.to_string(),
+            since_ms: value.since_ms,
+            hosts: stands(&said_since(&said, number, since), &living, own),
+        })
+        .collect();
+    Ok(view)
+}
+
+/// Answer of a host to a reservation of a number.
+struct Said {
+    host: HostName,
+    number: Number,
+    value: StandValue,
+    /// Revision of the answer.
+    at: u64,
+}
+
+impl Said {
+    fn of(keys: &Keys, entry: &Entry) -> Option<Self> {
+        let (host, number, value) = value::stand(keys, entry)?;
+        Some(Self {
+            host,
+            number,
+            value,
+            at: entry.modified,
+        })
+    }
+}
+
+/// Answers to the reservation of a number that was made at this revision. Earlier ones are to another.
+fn said_since(said: &[Said], number: Number, since: u64) -> BTreeMap<&HostName, &StandValue> {
+    let said = said
+        .iter()
+        .filter(|said| said.number == number && said.at >= since);
+    said.map(|said| (&said.host, &said.value)).collect()
+}
+
+/// Every host that lives, or has said something of a number, with its answer.
+fn stands(
+    said: &BTreeMap<&HostName, &StandValue>,
+    living: &BTreeSet<HostName>,
+    own: &HostName,
+) -> Vec<EverywhereHost> {
+    let hosts: BTreeSet<&HostName> = living.iter().chain(said.keys().copied()).collect();
+    let host = |host: &HostName| {
+        let live = living.contains(host);
+        let (state, why) = match said.get(host).filter(|_| live) {
+            Some(StandValue::Held) => (Stand::Held, None),
+            Some(StandValue::Busy(why)) => (Stand::Busy, Some(why.clone())),
+            None => (Stand::Away, None),
+        };
+        EverywhereHost {
+            host: host.to_string(),
+            state,
+            why,
+            live,
+            own: host == own,
+        }
+    };
+    hosts.into_iter().map(host).collect()
 }
 
 /// Keys of the living sessions of these hosts.

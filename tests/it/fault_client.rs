@@ -54,6 +54,12 @@ fn stopped_service_is_named_with_the_way_out() {
         #[cfg(feature = "fleet")]
         &["fleet", "evict", "build-2", "--yes"],
         #[cfg(feature = "fleet")]
+        &["fleet", "everywhere"],
+        #[cfg(feature = "fleet")]
+        &["fleet", "reserve", "9100", "--name", "a"],
+        #[cfg(feature = "fleet")]
+        &["fleet", "release", "a"],
+        #[cfg(feature = "fleet")]
         &["resolve", "web"],
     ] {
         let output = run(&place, arguments);

@@ -2,6 +2,7 @@
 
 mod drill;
 mod etcd;
+mod everywhere;
 mod fence;
 mod hostile;
 mod tls;

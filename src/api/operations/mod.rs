@@ -48,6 +48,9 @@ fn all() -> Vec<Served> {
         answered::<fleet::ListFleetClaims>(),
         answered::<fleet::FleetDiscovery>(),
         answered::<fleet::EvictFleetHost>(),
+        answered::<fleet::ListFleetEverywhere>(),
+        answered::<fleet::ReserveEverywhere>(),
+        answered::<fleet::ReleaseEverywhere>(),
         answered::<fleet::LeaveFleet>(),
     ]);
     all

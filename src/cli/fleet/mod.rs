@@ -2,6 +2,7 @@
 
 mod evict;
 mod join;
+mod reserve;
 mod resolve;
 mod show;
 
@@ -12,7 +13,7 @@ use super::{Failure, Global, note, print_json, with_backend};
 use crate::answers::document::VERSION;
 use crate::answers::fleet::LeaveFleet;
 use crate::domain::fleet::HostName;
-use crate::fleet::role;
+use crate::fleet::{Rights, role};
 
 pub(super) use resolve::{ResolveArgs, resolve};
 pub(super) use show::{list, on_ports};
@@ -23,6 +24,7 @@ Examples:
   portbook fleet join http://127.0.0.1:2379     with an etcd on this host
   portbook fleet status                         whether this host is in its fleet
   portbook fleet names --live                   what the others serve
+  portbook fleet reserve 9100 --name node-exporter  one number on every host
   portbook fleet role build-2                   the rights of another host, as commands for etcdctl")]
 pub struct FleetArgs {
     #[command(subcommand)]
@@ -39,6 +41,12 @@ enum Action {
     Names(show::NamesArgs),
     /// List the numbers that are unique in the fleet, with the hosts that have them.
     Claims(show::ClaimsArgs),
+    /// Reserve one number on every host for a name; exit code 1 if a host objects.
+    Reserve(reserve::ReserveArgs),
+    /// Take the reservation of a number on every host back.
+    Release(reserve::ReleaseArgs),
+    /// List the numbers that are reserved on every host, with what each host says.
+    Everywhere,
     /// Take the unique numbers of a host whose machine is switched off.
     Evict(evict::EvictArgs),
     /// Check addresses, certificates and rights, and write the settings.
@@ -52,6 +60,9 @@ enum Action {
         /// Rights to read alone.
         #[arg(long)]
         viewer: bool,
+        /// Rights to reserve numbers on every host as well.
+        #[arg(long, conflicts_with = "viewer")]
+        operator: bool,
     },
 }
 
@@ -61,12 +72,24 @@ pub(super) async fn run(global: &Global, args: &FleetArgs) -> Result<(), Failure
         Action::Hosts => show::hosts(global).await,
         Action::Names(args) => show::names(global, args).await,
         Action::Claims(args) => show::claims(global, args).await,
+        Action::Reserve(args) => reserve::reserve(global, args).await,
+        Action::Release(args) => reserve::release(global, args).await,
+        Action::Everywhere => reserve::everywhere(global).await,
         Action::Evict(args) => evict::run(global, args).await,
         Action::Join(args) => join::run(global, args).await,
         Action::Leave => leave(global).await,
-        Action::Role { host, viewer } => {
+        Action::Role {
+            host,
+            viewer,
+            operator,
+        } => {
             let loaded = global.load()?;
-            let commands = role(host, &loaded.settings.fleet.prefix, *viewer);
+            let rights = match (viewer, operator) {
+                (true, _) => Rights::Viewer,
+                (false, true) => Rights::Operator,
+                (false, false) => Rights::Host,
+            };
+            let commands = role(host, &loaded.settings.fleet.prefix, rights);
             let lines: Vec<&str> = commands.lines().collect();
             global.answer(&json!({ "version": VERSION, "commands": lines }), || {
                 commands.clone()

@@ -259,7 +259,7 @@ pub(super) fn tell(
     Ok(())
 }
 
-fn tell_age(is_fresh: bool, age_ms: u64) {
+pub(super) fn tell_age(is_fresh: bool, age_ms: u64) {
     if !is_fresh {
         let age = coarse(Duration::from_millis(age_ms));
         note(&format!(

@@ -4,7 +4,11 @@ use std::time::Duration;
 
 use super::Journal;
 use crate::domain::attempt::{Attempt, printable};
+#[cfg(feature = "fleet")]
+use crate::domain::claim::Number;
 use crate::domain::event::EventKind;
+#[cfg(feature = "fleet")]
+use crate::domain::everywhere::{Kept, claimant};
 #[cfg(feature = "fleet")]
 use crate::domain::fleet::{FleetState, HostName};
 use crate::domain::hint::Hint;
@@ -256,7 +260,7 @@ impl Journal {
     /// Reports that another host has the number of a lease now, or that it was given away.
     pub(in crate::engine) fn claim_lost(&self, lease: &Lease, by: Option<&str>) {
         let detail = match by {
-            Some(host) => format!("taken by host {host} of the fleet"),
+            Some(host) => format!("taken by {} of the fleet", claimant(host)),
             None => "its claim is not in the fleet any more".to_owned(),
         };
         tracing::error!(
@@ -264,6 +268,27 @@ impl Journal {
             "the fleet has the number of a lease no more: {detail}; the port is shut to new programs, and a program that listens there should be stopped"
         );
         self.lease(EventKind::FleetClaimLost, lease, detail);
+    }
+
+    /// Reports what became of a number that is reserved on every host. `None`: the reservation was taken back.
+    pub fn everywhere(&self, number: Number, kept: Option<&Kept>) {
+        let detail = match kept {
+            None => format!("everywhere: {number} was taken back"),
+            Some(Kept { name, busy: None }) => format!("everywhere: {number} is kept for {name}"),
+            Some(Kept {
+                name,
+                busy: Some(why),
+            }) => format!(
+                "everywhere: {number} for {name} is busy: {}",
+                printable(why)
+            ),
+        };
+        if kept.is_some_and(|kept| kept.busy.is_some()) {
+            tracing::warn!(port = %number.port, "fleet: {detail}; that is tried again");
+        } else {
+            tracing::info!(port = %number.port, "fleet: {detail}");
+        }
+        self.port(EventKind::Fleet, number.protocol, number.port, &detail);
     }
 
     /// Counts a commit to the fleet, by the word of its outcome.

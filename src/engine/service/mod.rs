@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::allocated::Allocated;
 pub use super::caller::{Caller, Mode};
 use super::engine::Engine;
+use super::everywhere;
 use super::exclusion::{self, Excluded};
 pub use super::keeper::descriptor::Terms;
 use super::keeper::descriptor::{self, Given};
@@ -17,12 +18,12 @@ use super::queue;
 use super::refusal::Refusal;
 use super::retention::{self, Limits};
 #[cfg(feature = "fleet")]
-use super::unique;
+use super::{kept, unique};
 use crate::config::Settings;
 #[cfg(feature = "fleet")]
-use crate::domain::claim::LeaseClaim;
-use crate::domain::lease::{Lease, LeaseId};
-use crate::domain::port::{PortSet, Protocols};
+use crate::domain::claim::{LeaseClaim, Number};
+use crate::domain::lease::{Lease, LeaseId, Name};
+use crate::domain::port::{Port, PortSet, Protocol, Protocols};
 use crate::domain::request::Request;
 use crate::host::clock::Clock;
 use crate::host::process::Place;
@@ -120,6 +121,33 @@ impl Service {
     #[cfg(feature = "fleet")]
     pub fn note_claim(&self, id: LeaseId, claim: LeaseClaim) {
         self.0.leases.set_claim(id, claim);
+    }
+
+    /// Keeps a number for a name, as it is reserved on every host.
+    #[cfg(feature = "fleet")]
+    pub async fn keep_everywhere(&self, number: Number, name: &Name) -> Result<(), Refusal> {
+        kept::keep(&self.0, number, name).await
+    }
+
+    /// Lets go of a number that is reserved on every host no more. `name`: the one it was kept for, if that is known.
+    #[cfg(feature = "fleet")]
+    pub async fn let_everywhere_go(
+        &self,
+        number: Number,
+        name: Option<&Name>,
+    ) -> Result<(), Refusal> {
+        kept::let_go(&self.0, number, name).await
+    }
+
+    /// Chooses a number that is to be reserved on every host, without the ports in `taken`.
+    pub async fn choose_everywhere(
+        &self,
+        pool: Option<&str>,
+        name: &Name,
+        protocol: Protocol,
+        taken: &PortSet,
+    ) -> Result<Port, Refusal> {
+        everywhere::choose(&self.0, pool, name, protocol, taken).await
     }
 
     /// Excludes ports, all or none. Leases on them stay until their names are asked for again.

@@ -77,6 +77,8 @@ pub struct Fleet {
     pub commits: [(&'static str, u64); 3],
     /// Claims on unique numbers by state.
     pub claims: [(&'static str, u64); 4],
+    /// Numbers that are reserved on every host, by what this one says of them.
+    pub everywhere: [(&'static str, u64); 2],
 }
 
 #[derive(Debug, Default)]
@@ -106,6 +108,7 @@ struct FleetGauges {
     names: Family<State, Gauge>,
     commits: Family<OutcomeLabels, Counter>,
     claims: Family<State, Gauge>,
+    everywhere: Family<State, Gauge>,
 }
 
 impl FleetGauges {
@@ -128,6 +131,8 @@ impl FleetGauges {
         registry.register("fleet_commits", help, self.commits.clone());
         let help = "Claims of this host on unique numbers of the fleet by state";
         registry.register("fleet_claims", help, self.claims.clone());
+        let help = "Numbers that are reserved on every host, held or busy on this one";
+        registry.register("fleet_everywhere", help, self.everywhere.clone());
     }
 
     fn set(&self, fleet: &Fleet) {
@@ -154,6 +159,10 @@ impl FleetGauges {
         for (state, claims) in fleet.claims {
             let gauge = self.claims.get_or_create_owned(&State { state });
             gauge.set(whole(claims));
+        }
+        for (state, numbers) in fleet.everywhere {
+            let gauge = self.everywhere.get_or_create_owned(&State { state });
+            gauge.set(whole(numbers));
         }
     }
 }

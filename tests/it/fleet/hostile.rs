@@ -26,6 +26,9 @@ fn hostile_entries_are_left_out_and_texts_steer_nothing() {
     let server = place.serve();
     reaches(&server, "joined");
     let mark = "\u{1b}[2J<script>alert(1)</script>";
+    let port = crate::support::ports(1)[0];
+    let good = format!("everywhere/tcp/{port}");
+    let objection = format!("host/evil/{good}");
     let entries = [
         ("session/evil/s1", json!({"instance": "i", "boot": "b", "version": mark, "addresses": [mark, "192.0.2.66"]}).to_string()),
         ("session/evil/s2", "not json".to_owned()),
@@ -39,6 +42,14 @@ fn hostile_entries_are_left_out_and_texts_steer_nothing() {
         ("name/web/evil/\u{1b}[2J", value(&json!({}))),
         ("name/web/evil/l6", "\u{0}\u{ff}".to_owned().replace('\u{0}', "")),
         ("later/kind/of/key", "{}".to_owned()),
+        ("everywhere/tcp/0", json!({"name": "a"}).to_string()),
+        ("everywhere/tcp/9", json!({"name": mark}).to_string()),
+        ("everywhere/tcp/9/9", json!({"name": "a"}).to_string()),
+        ("everywhere/udp/10", json!({"name": "a", "more": "v".repeat(1100)}).to_string()),
+        (&good, json!({"name": "kept"}).to_string()),
+        (&objection, json!({"busy": mark}).to_string()),
+        ("host/evil/everywhere/tcp/9", json!("held").to_string()),
+        ("host/e vil/everywhere/tcp/9", "[]".to_owned()),
     ];
     for (key, value) in &entries {
         etcd.put(&format!("/portbook/v1/{key}"), value);
@@ -53,6 +64,7 @@ fn hostile_entries_are_left_out_and_texts_steer_nothing() {
     );
     for arguments in [
         &["fleet", "hosts"][..],
+        &["fleet", "everywhere"],
         &["fleet", "names"],
         &["resolve", "web"],
         &["list", "--fleet"],
@@ -66,6 +78,10 @@ fn hostile_entries_are_left_out_and_texts_steer_nothing() {
             );
         }
     }
+    let everywhere = place.json(&["fleet", "everywhere"]);
+    let numbers = everywhere["everywhere"].as_array().unwrap();
+    assert_eq!(numbers.len(), 1, "{everywhere}");
+    assert_eq!(numbers[0]["hosts"][0]["state"], "busy", "{everywhere}");
     let hosts = place.json(&["fleet", "hosts"]);
     assert_eq!(hosts["hosts"].as_array().unwrap().len(), 2, "{hosts}");
     let targets = server.get("/api/v1/fleet/discovery/prometheus").json();

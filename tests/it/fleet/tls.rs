@@ -90,6 +90,16 @@ fn rights_are_those_of_the_certificate() {
     });
     let shown = place.ok(&["config", "show"]);
     assert!(!shown.contains("PRIVATE KEY"), "{shown}");
+    // The right of an operator is one more.
+    let reserve = ["fleet", "reserve", "--name", "agent"];
+    let denied = place.run(&reserve);
+    let way_out = "fleet role one --operator";
+    assert!(text(&denied.stderr).contains(way_out), "{denied:?}");
+    let operator = place.ok(&["fleet", "role", "one", "--operator"]);
+    let more = operator.lines().find(|line| line.contains("/everywhere/"));
+    let words: Vec<&str> = more.unwrap().split_whitespace().skip(1).collect();
+    assert!(etcd.ctl(&words).status.success());
+    assert_eq!(place.json(&reserve)["hosts"][0]["state"], "held");
     // A certificate without rights is denied, and told what is missing.
     let stranger = certified(&etcd, "two").run(&["fleet", "join"]);
     assert!(
