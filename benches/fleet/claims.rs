@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::common::api::Api;
 use crate::common::place::Place;
 use crate::common::{figure, now};
-use crate::engine::{ADDRESS, Engine};
+use crate::engine::ADDRESSES;
 
 const CLIENTS: usize = 8;
 
@@ -22,7 +22,7 @@ const ROUNDS: usize = 7;
 const VALUE: usize = 260;
 
 /// Measures and prints.
-pub fn measure(_engine: &Engine) -> Result<()> {
+pub fn measure() -> Result<()> {
     let mut place = crate::member("10000-10999", "one")?;
     place.set("PORTBOOK_POOLS__EDGE__RANGES", "20000-31999");
     place.set("PORTBOOK_POOLS__EDGE__FLEET", "unique");
@@ -65,7 +65,7 @@ pub fn measure(_engine: &Engine) -> Result<()> {
 /// Puts keys that are absent, while another one is there, with clients that do nothing else. Returns the
 /// rate.
 async fn put(round: usize) -> Result<f64> {
-    let mut client = Client::connect([ADDRESS], None).await?;
+    let mut client = Client::connect([ADDRESSES[0]], None).await?;
     let lease = client.lease_grant(60, None).await?.id();
     let bound = PutOptions::new().with_lease(lease);
     client.put("/bare/session", "{}", Some(bound)).await?;

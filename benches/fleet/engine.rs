@@ -1,4 +1,4 @@
-//! One member of etcd on the loopback of this namespace.
+//! Three members of etcd on the loopback of this namespace.
 
 use std::process::{Child, Command, Stdio};
 
@@ -6,50 +6,71 @@ use anyhow::{Context, Result};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-/// Address of the member for clients.
-pub const ADDRESS: &str = "http://127.0.0.1:2379";
+/// Addresses of the members for clients.
+pub const ADDRESSES: [&str; 3] = [
+    "http://127.0.0.1:2379",
+    "http://127.0.0.1:2389",
+    "http://127.0.0.1:2399",
+];
 
-/// The member, which ends when it is dropped.
+/// Their addresses for each other, by name.
+const PEERS: [&str; 3] = [
+    "a=http://127.0.0.1:2380",
+    "b=http://127.0.0.1:2390",
+    "c=http://127.0.0.1:2400",
+];
+
+/// The members, which end when this is dropped.
 pub struct Engine {
     folder: TempDir,
-    child: Option<Child>,
+    children: Vec<Child>,
 }
 
 impl Engine {
-    /// Starts one. `None` if etcd is not installed.
+    /// Starts them. `None` if etcd is not installed.
     pub fn start() -> Result<Option<Self>> {
         if Command::new("etcd").arg("--version").output().is_err() {
             return Ok(None);
         }
         let mut engine = Self {
             folder: TempDir::new()?,
-            child: None,
+            children: Vec::new(),
         };
         engine.begin()?;
         Ok(Some(engine))
     }
 
-    /// Starts it on the data that it has.
+    /// Starts all members on the data that they have.
     pub fn begin(&mut self) -> Result<()> {
-        let mut command = Command::new("etcd");
-        command.arg("--data-dir").arg(self.folder.path());
-        command.stdout(Stdio::null()).stderr(Stdio::null());
-        self.child = Some(command.spawn().context("etcd")?);
+        for (address, peer) in ADDRESSES.into_iter().zip(PEERS) {
+            let (name, peer) = peer.split_once('=').context("a name and an address")?;
+            let mut command = Command::new("etcd");
+            command.arg("--data-dir").arg(self.folder.path().join(name));
+            command.args(["--name", name, "--initial-cluster", &PEERS.join(",")]);
+            command.args(["--listen-client-urls", address]);
+            command.args(["--advertise-client-urls", address]);
+            command.args(["--listen-peer-urls", peer]);
+            command.args(["--initial-advertise-peer-urls", peer]);
+            command.stdout(Stdio::null()).stderr(Stdio::null());
+            self.children.push(command.spawn().context("etcd")?);
+        }
         Ok(())
     }
 
-    /// Ends it with SIGKILL.
+    /// Ends all members with SIGKILL.
     pub fn kill(&mut self) {
-        if let Some(mut child) = self.child.take() {
+        for mut child in self.children.drain(..) {
             drop(child.kill());
             drop(child.wait());
         }
     }
 
-    /// Has it stand still, or go on.
+    /// Has all members stand still, or go on.
     pub fn signal(&self, signal: Signal) -> Result<()> {
-        let child = self.child.as_ref().context("etcd does not run")?;
-        Ok(kill_process(Pid::from_child(child), signal)?)
+        for child in &self.children {
+            kill_process(Pid::from_child(child), signal)?;
+        }
+        Ok(())
     }
 }
 

@@ -1,4 +1,4 @@
-//! The price of a fleet, on one member of etcd: `cargo bench --features fleet --bench fleet [-- claims|local]`.
+//! The price of a fleet on three members of etcd: `cargo bench --features fleet --bench fleet [-- claims|local]`.
 //!
 //! * `claims`: unique numbers that eight clients get in a second, over the API, beside keys that eight bare
 //!   clients of etcd put in the same way, in turns.
@@ -46,7 +46,7 @@ fn main() -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     };
     if is_wanted("claims") {
-        claims::measure(&engine)?;
+        claims::measure()?;
     }
     if is_wanted("local") {
         local::measure(&mut engine)?;
@@ -57,7 +57,7 @@ fn main() -> Result<ExitCode> {
 /// A place whose host is in the fleet.
 fn member(ranges: &str, name: &str) -> Result<Place> {
     let mut place = Place::new(ranges)?;
-    place.set("PORTBOOK_FLEET__ENGINE", engine::ADDRESS);
+    place.set("PORTBOOK_FLEET__ENGINE", &engine::ADDRESSES.join(","));
     place.set("PORTBOOK_FLEET__HOST", name);
     Ok(place)
 }
