@@ -104,8 +104,7 @@ impl Ground for HostGround {
         if claims.is_empty() {
             return;
         }
-        let nonces: Vec<String> = claims.iter().map(|claim| claim.nonce.clone()).collect();
-        if let Err(error) = self.service.store().remove_claims(&nonces).await {
+        if let Err(error) = self.service.store().remove_claims(claims).await {
             tracing::warn!(%error, "could not forget withdrawn claims; they are withdrawn again at the next start");
         }
         self.service.fleet().claims().remove(claims);

@@ -74,25 +74,27 @@ async fn put(connection: &mut SqliteConnection, claims: String) -> Result<(), St
     Ok(())
 }
 
+/// Changes claims by their primary key: a look through all would cost more with each claim.
 #[cfg(feature = "fleet")]
-async fn change(connection: &mut SqliteConnection, claims: String) -> Result<(), StoreError> {
-    sqlx::query(
-        "update fleet_claim set session = value ->> 4, stage = value ->> 5, revision = value ->> 6, \
-         token = value ->> 7, doubtful = value ->> 8, reclaim_s = value ->> 9 \
-         from json_each(?1) where nonce = value ->> 3",
-    )
-    .bind(claims)
-    .execute(connection)
-    .await?;
-    Ok(())
-}
+pub(super) const CHANGE: &str = "update fleet_claim set session = value ->> 4, stage = value ->> 5, \
+     revision = value ->> 6, token = value ->> 7, doubtful = value ->> 8, reclaim_s = value ->> 9 \
+     from json_each(?1) \
+     where protocol = value ->> 0 and port = value ->> 1 and nonce = value ->> 3";
+
+/// Removes claims in the same way. A nonce has one number alone.
+#[cfg(feature = "fleet")]
+pub(super) const REMOVE: &str = "delete from fleet_claim \
+     where protocol in (select value ->> 0 from json_each(?1)) \
+     and port in (select value ->> 1 from json_each(?1)) \
+     and nonce in (select value ->> 3 from json_each(?1))";
 
 #[cfg(feature = "fleet")]
-async fn remove(connection: &mut SqliteConnection, nonces: String) -> Result<(), StoreError> {
-    sqlx::query("delete from fleet_claim where nonce in (select value from json_each(?1))")
-        .bind(nonces)
-        .execute(connection)
-        .await?;
+async fn act(
+    connection: &mut SqliteConnection,
+    query: &'static str,
+    claims: String,
+) -> Result<(), StoreError> {
+    sqlx::query(query).bind(claims).execute(connection).await?;
     Ok(())
 }
 
@@ -116,15 +118,19 @@ impl Store {
     #[cfg(feature = "fleet")]
     pub async fn change_claims(&self, claims: &[Claim]) -> Result<(), StoreError> {
         let claims = rows(claims);
-        self.work(false, |connection| Box::pin(change(connection, claims)))
-            .await
+        self.work(false, |connection| {
+            Box::pin(act(connection, CHANGE, claims))
+        })
+        .await
     }
 
-    /// Forgets claims, which are named by their nonces.
+    /// Forgets claims. A later one on the same number, which has another nonce, stays.
     #[cfg(feature = "fleet")]
-    pub async fn remove_claims(&self, nonces: &[String]) -> Result<(), StoreError> {
-        let nonces = json!(nonces).to_string();
-        self.work(false, |connection| Box::pin(remove(connection, nonces)))
-            .await
+    pub async fn remove_claims(&self, claims: &[Claim]) -> Result<(), StoreError> {
+        let claims = rows(claims);
+        self.work(false, |connection| {
+            Box::pin(act(connection, REMOVE, claims))
+        })
+        .await
     }
 }

@@ -1,6 +1,8 @@
 //! The record against a real SQLite file.
 
 mod asking;
+#[cfg(feature = "fleet")]
+mod claims;
 mod converting;
 mod counting;
 mod indexes;
