@@ -71,6 +71,10 @@ pub(super) fn with(flags: Flags, start: Start, json: bool) -> Result<(), Failure
     let by_supervisor = handover::given_by_supervisor();
     let sources = Sources::from_process(flags);
     let loaded = crate::config::load(&sources)?;
+    // Before the first thread: a table that threads share takes milliseconds to grow.
+    if let Ok(limit) = kernel::raise_fd_limit() {
+        kernel::enlarge_fd_table(limit);
+    }
     // Started before any runtime, and shut down after it: the exporter has a thread of its own.
     let telemetry = telemetry::start(&trace::options(&loaded))
         .map_err(|error| Failure::usage(error.to_string()))?;

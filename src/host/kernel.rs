@@ -2,6 +2,7 @@
 
 use std::io;
 
+use rustix::io::fcntl_dupfd_cloexec;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::domain::port::{Port, PortSet};
@@ -54,6 +55,19 @@ pub fn raise_fd_limit() -> io::Result<u64> {
         setrlimit(Resource::Nofile, raised)?;
     }
     Ok(hard.unwrap_or(u64::MAX))
+}
+
+/// Room of a table of descriptors that is made at once: half a megabyte of the kernel's memory.
+const FD_TABLE: u64 = 65_536;
+
+/// Enlarges the table of descriptors, as far as `limit` allows, before the first thread starts. Where threads
+/// share a full table the kernel waits for a grace period of RCU before it doubles it (`expand_fdtable`, 10 ms
+/// on Linux 6.18), in the midst of a request. A table never becomes smaller.
+pub fn enlarge_fd_table(limit: u64) {
+    let last = limit.min(FD_TABLE).saturating_sub(1);
+    let last = i32::try_from(last).unwrap_or(i32::MAX);
+    // A failure makes a few requests slower, and no more than that.
+    drop(fcntl_dupfd_cloexec(std::io::stderr(), last));
 }
 
 /// Number of connections that all other users of a door may have, under a limit on open descriptors.
@@ -173,6 +187,18 @@ mod tests {
         let port = Port::new(socket.local_addr().unwrap().port()).unwrap();
         assert!(range.contains(port), "{port} is outside {range}");
         assert!(!reserved_ports().contains(port));
+    }
+
+    #[test]
+    fn table_of_descriptors_has_room_before_it_is_needed() {
+        let size = || {
+            let status = std::fs::read_to_string("/proc/self/status").unwrap();
+            let line = status.lines().find_map(|line| line.strip_prefix("FDSize:"));
+            line.unwrap().trim().parse::<u64>().unwrap()
+        };
+        let limit = raise_fd_limit().unwrap();
+        enlarge_fd_table(limit);
+        assert!(size() >= limit.min(FD_TABLE), "{}", size());
     }
 
     #[test]
