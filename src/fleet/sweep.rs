@@ -76,7 +76,7 @@ impl<E: Engine> Sweeper<E> {
         ];
         let put = Step::Put {
             key: self.keys.duty(),
-            value: session.to_owned(),
+            value: session.into(),
             session: Some(id),
         };
         match self.engine.commit(compare, vec![put]).await? {
@@ -219,7 +219,7 @@ impl<E: Engine> Sweeper<E> {
                 others.push(Compare::absent(key.clone()));
                 more.push(Step::Put {
                     key,
-                    value: host.to_string(),
+                    value: host.to_string().into(),
                     session: Some(time),
                 });
             }
@@ -230,7 +230,7 @@ impl<E: Engine> Sweeper<E> {
             let session = None;
             Some(Step::Put {
                 key,
-                value,
+                value: value.into(),
                 session,
             })
         };
