@@ -110,8 +110,11 @@ class History:
         }
 
 
-def cost(known):
-    prior_free = (9 + known["block_good"]) / (10 + known["block_good"] + known["block_failed"])
+def cost(known, hosts=0, busy=0):
+    """The cost by the formula of docs/how-it-works.md. hosts, busy: hosts of a fleet that were looked at."""
+    weight = min(hosts / 5, 10)
+    good = weight * (1 - busy / hosts) if hosts else 0
+    prior_free = (9 + known["block_good"] + good) / (10 + known["block_good"] + known["block_failed"] + weight)
     checks = min(known["checks"], 200)
     busy = known["busy"] * checks / known["checks"] if known["checks"] else 0
     p_busy = (3 * (1 - prior_free) + known["failed"] + 0.05 * busy) / (
@@ -139,7 +142,7 @@ def main():
                 for what in ("good", "failed", "busy", "checks", "late", "block_good", "block_failed"):
                     check(port, what, told.get(what, 0.0), known[what])
                 check(port, "seen_now", told.get("seen_now", False), known["seen_now"])
-                total += cost(known)
+                total += cost(known, told.get("fleet_hosts", 0), told.get("fleet_busy", 0))
             total += sum(penalty["cost"] for penalty in candidate.get("penalties", []))
             check(port, "cost", candidate["cost"], total)
             compared += 1

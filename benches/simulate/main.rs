@@ -6,12 +6,16 @@
 //! A **conflict** is a bind that was refused because an occupant was there, or a late one: an
 //! occupant that comes for a port while it is leased. A policy sees what the service would see: its
 //! own attempts, the late conflicts that can be noticed, and a snapshot a minute where it takes any.
+//!
+//! `-- --fleet [--seed N] [--hosts N]` simulates a fleet instead: the first day of new hosts, without and with what
+//! other hosts know of their ports.
 
 #![expect(
     clippy::cast_precision_loss,
     reason = "counts that are small beside what a float holds"
 )]
 
+mod fleet;
 mod host;
 mod policy;
 mod report;
@@ -32,6 +36,9 @@ struct Wanted {
     days: u32,
     kinds: Vec<Kind>,
     sizes: Vec<u16>,
+    /// Whether a fleet is simulated, and its number of new hosts.
+    fleet: bool,
+    hosts: u32,
 }
 
 impl Wanted {
@@ -42,6 +49,8 @@ impl Wanted {
             days: 10,
             kinds: Kind::ALL.to_vec(),
             sizes: vec![500, 2_000, 64_000],
+            fleet: false,
+            hosts: 150,
         };
         let mut arguments = std::env::args().skip(1);
         while let Some(argument) = arguments.next() {
@@ -60,6 +69,8 @@ impl Wanted {
                     let sizes = words.split(',').map(number);
                     wanted.sizes = sizes.collect::<std::result::Result<_, _>>()?;
                 }
+                "--fleet" => wanted.fleet = true,
+                "--hosts" => wanted.hosts = number(&value()?)?,
                 "--quick" => {
                     (wanted.seeds, wanted.sizes) = (2, vec![500, 2_000]);
                 }
@@ -86,6 +97,7 @@ fn main() {
         return;
     }
     match Wanted::parse() {
+        Ok(wanted) if wanted.fleet => fleet::print(wanted.seed, wanted.hosts),
         Ok(wanted) => report::print(&wanted.kinds, &wanted.sizes, &simulate(&wanted)),
         Err(wrong) => println!("simulate: {wrong}"),
     }

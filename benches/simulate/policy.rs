@@ -9,6 +9,7 @@ use portbook::choice::weigh::Weigher;
 use portbook::domain::address::{AddressGroup, BindAddress, Family};
 use portbook::domain::pool::Strategy;
 use portbook::domain::port::{Port, PortSet, Protocol};
+use portbook::domain::prior::{Prior, Report};
 use portbook::domain::sighting::Sighting;
 
 use crate::host::Host;
@@ -90,6 +91,19 @@ impl Chooser {
             group,
             last: None,
         }
+    }
+
+    /// What it tells other hosts of a fleet.
+    pub fn report(&self, now: Time) -> Report {
+        Report {
+            groups: self.history.report(ms(now)),
+            commands: Vec::new(),
+        }
+    }
+
+    /// Takes what other hosts of a fleet have told.
+    pub fn set_prior(&mut self, prior: &Prior) {
+        self.history.set_prior(prior);
     }
 
     /// The order of one request's candidates.

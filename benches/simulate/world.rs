@@ -123,6 +123,20 @@ impl World {
     }
 }
 
+impl World {
+    /// A host of a fleet, with the stays that it draws.
+    pub fn with_stays(ports: PortSet, seed: u64, days: u32, mut stays: Vec<Stay>) -> Self {
+        stays.sort_unstable_by_key(|stay| (stay.from, stay.port));
+        Self {
+            kind: Kind::Recurring,
+            ports,
+            days,
+            seed,
+            stays,
+        }
+    }
+}
+
 struct Drawn {
     rng: fastrand::Rng,
     all: Vec<Port>,

@@ -9,6 +9,10 @@ use crate::domain::candidate::{Cost, Evidence};
 const PRIOR_FREE: f64 = 9.0;
 const PRIOR_ALL: f64 = 10.0;
 
+/// Binds that each host of the fleet that was looked at stands for, and the maximum of all of them together.
+const FLEET_HOST: f64 = 0.2;
+const MOST_FLEET: f64 = 10.0;
+
 /// Weight of the block, in binds of the port itself.
 const PRIOR_WEIGHT: f64 = 3.0;
 
@@ -31,8 +35,9 @@ const RELEASED: f64 = 0.05;
 /// Terms of the cost. A port is dearer for `rests_ms` after a lease on it has ended: the pool's
 /// `release_cool_down`, or 0 for the name that had the port.
 pub fn of(evidence: &Evidence, rests_ms: u64) -> Cost {
-    let prior_free = (PRIOR_FREE + evidence.block_good)
-        / (PRIOR_ALL + evidence.block_good + evidence.block_failed);
+    let fleet = fleet(evidence);
+    let prior_free = (PRIOR_FREE + evidence.block_good + fleet.good)
+        / (PRIOR_ALL + evidence.block_good + evidence.block_failed + fleet.all);
     let checks = evidence.checks.min(MOST_CHECKS);
     // Beyond the maximum, the share of snapshots with an occupant is kept.
     let busy = if evidence.checks > MOST_CHECKS {
@@ -52,6 +57,29 @@ pub fn of(evidence: &Evidence, rests_ms: u64) -> Cost {
     }
 }
 
+/// Binds that the fleet stands for.
+struct Fleet {
+    good: f64,
+    all: f64,
+}
+
+/// Binds that the hosts of the fleet stand for: none without a fleet.
+fn fleet(evidence: &Evidence) -> Fleet {
+    let (hosts, busy) = (evidence.fleet_hosts, evidence.fleet_busy);
+    if hosts == 0 {
+        return Fleet {
+            good: 0.0,
+            all: 0.0,
+        };
+    }
+    let all = (f64::from(hosts) * FLEET_HOST).min(MOST_FLEET);
+    let busy = f64::from(busy.min(hosts)) / f64::from(hosts);
+    Fleet {
+        good: all * (1.0 - busy),
+        all,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -67,6 +95,44 @@ mod tests {
     fn unknown_port_costs_a_tenth_of_a_refused_bind() {
         let cost = of(&Evidence::default(), MINUTE_MS);
         assert!(near(cost.total(), 0.1), "{cost:?}");
+    }
+
+    fn prior(fleet_hosts: u32, fleet_busy: u32) -> f64 {
+        let evidence = Evidence {
+            block_good: 11.0,
+            block_failed: 9.0,
+            fleet_hosts,
+            fleet_busy,
+            ..Evidence::default()
+        };
+        of(&evidence, 0).prior_free
+    }
+
+    #[test]
+    fn hosts_of_the_fleet_weigh_a_fifth_of_a_bind_each_and_ten_together() {
+        assert!(near(prior(0, 0), 20.0 / 30.0));
+        assert!(near(prior(5, 0), 21.0 / 31.0), "{}", prior(5, 0));
+        assert!(near(prior(20, 5), 23.0 / 34.0), "{}", prior(20, 5));
+        assert!(near(prior(50, 17), (20.0 + 10.0 * 33.0 / 50.0) / 40.0));
+        assert!(near(prior(500, 500), 20.0 / 40.0));
+        assert!(near(prior(5, 900), prior(5, 5)), "no more than all");
+    }
+
+    #[test]
+    fn few_binds_of_its_own_outweigh_the_fleet() {
+        let doubted = Evidence {
+            fleet_hosts: 50,
+            fleet_busy: 50,
+            ..Evidence::default()
+        };
+        let unknown = of(&Evidence::default(), 0).total();
+        assert!(of(&doubted, 0).total() > 5.0 * unknown);
+        let proven = Evidence {
+            good: 16.0,
+            block_good: 16.0,
+            ..doubted
+        };
+        assert!(of(&proven, 0).total() < unknown);
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //! every address that it overlaps.
 
 mod decayed;
+mod fleet;
 mod hash;
 mod page;
 mod record;
@@ -22,6 +23,7 @@ use crate::domain::port::{Port, Protocol};
 use crate::domain::sighting::Sighting;
 
 use decayed::HalfLife;
+use fleet::FleetTables;
 pub use page::Page;
 
 /// Default time after which a count is worth half.
@@ -38,6 +40,7 @@ pub struct History {
     pages: Vec<Page>,
     dropped: Vec<i64>,
     last_id: i64,
+    fleet: FleetTables,
 }
 
 impl History {
@@ -48,6 +51,7 @@ impl History {
             pages: Vec::new(),
             dropped: Vec::new(),
             last_id: 0,
+            fleet: FleetTables::default(),
         }
     }
 
@@ -74,14 +78,14 @@ impl History {
             }
         }
         self.last_id += 1;
-        let page = Page::new(
-            self.last_id,
-            group.clone(),
-            protocol,
-            self.half_life,
-            now_ms,
-        );
+        let page = self.new_page(self.last_id, group.clone(), protocol, now_ms);
         self.pages.push(page);
+    }
+
+    fn new_page(&self, id: i64, group: AddressGroup, protocol: Protocol, now_ms: i64) -> Page {
+        let mut page = Page::new(id, group, protocol, self.half_life, now_ms);
+        page.fleet = self.fleet.of(&page.group, protocol);
+        page
     }
 
     /// Page of a group and protocol. `None` before it is opened.

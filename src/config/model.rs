@@ -18,6 +18,7 @@ use crate::domain::fleet::{HostName, Publish};
 use crate::domain::local::LocalAddress;
 use crate::domain::pool::{CONSOLE_POOL, PORTSERVER_POOL};
 use crate::domain::port::PortSet;
+use crate::domain::prior::PriorSharing;
 use crate::telemetry::LogFormat;
 
 /// Every setting of the service.
@@ -116,6 +117,9 @@ settings! {
         session: Duration = Duration::from_secs(30), rule session_time;
         /// Leases that others may find: "named", "all" or "nothing".
         publish: Publish = Publish::Named;
+        /// Knowledge of busy ports that the hosts share: "commands" (ports, and the names of the commonest programs
+        /// on them), "ports" or "nothing", which reads nothing either.
+        prior: PriorSharing = PriorSharing::Commands;
         /// Address of this host that others are told. All of its own ones unless set.
         address: Option<IpAddr> = None, example "\"192.0.2.7\"";
     }

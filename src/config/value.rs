@@ -18,6 +18,7 @@ use crate::domain::lease::Handover;
 use crate::domain::local::LocalAddress;
 use crate::domain::pool::Strategy;
 use crate::domain::port::{Port, PortSet, Protocols};
+use crate::domain::prior::PriorSharing;
 use crate::domain::selector::Selector;
 use crate::domain::text::from_text;
 use crate::domain::variable::Variable;
@@ -115,6 +116,7 @@ scalars! {
     SocketMode => SOCKET_MODES,
     HostName => "the name of a host, such as \"build-1\"",
     Publish => "\"named\", \"all\" or \"nothing\"",
+    PriorSharing => "\"commands\", \"ports\" or \"nothing\"",
     Reach => "\"local\" or \"unique\"",
     Reclaim => "\"manual\", or a time such as \"24h\"",
     LogFormat => "\"text\" or \"json\"",

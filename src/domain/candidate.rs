@@ -39,6 +39,12 @@ pub struct Evidence {
     /// Whether the latest snapshot saw an occupant.
     #[serde(skip_serializing_if = "is_false")]
     pub seen_now: bool,
+    /// Hosts of the fleet that were looked at.
+    #[serde(skip_serializing_if = "is_nought")]
+    pub fleet_hosts: u32,
+    /// Hosts of them on which the port was busy.
+    #[serde(skip_serializing_if = "is_nought")]
+    pub fleet_busy: u32,
     /// Milliseconds since a lease on it ended. `None` if none did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub released_ago_ms: Option<u64>,
@@ -75,7 +81,7 @@ pub struct Totals {
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Cost {
-    /// Probability that a port of this block is free, before its own evidence.
+    /// Probability that a port of this block is free, and on hosts of the fleet, before its own evidence.
     #[serde(serialize_with = "six_digits")]
     pub prior_free: f64,
     /// Probability that the port has an occupant.
@@ -215,6 +221,14 @@ fn is_nil(value: &f64) -> bool {
     reason = "the signature serde asks for"
 )]
 fn is_zero(value: &u64) -> bool {
+    *value == 0
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the signature serde asks for"
+)]
+fn is_nought(value: &u32) -> bool {
     *value == 0
 }
 

@@ -24,6 +24,7 @@ pub mod placeholder;
 pub mod pool;
 pub mod port;
 pub mod precedence;
+pub mod prior;
 pub mod reason;
 pub mod relation;
 pub mod request;

@@ -137,6 +137,7 @@ fn known(weighed: &Weighed) -> String {
     if totals.good == 0 {
         parts.extend(nearby(evidence));
     }
+    parts.extend(elsewhere(evidence));
     parts.join(", ")
 }
 
@@ -183,6 +184,16 @@ fn nearby(evidence: &Evidence) -> Option<String> {
     }
     let good = counted(good, "good bind");
     Some(format!("near it {good} and {failed} refused"))
+}
+
+/// Tells on how many hosts of the fleet the port was busy. `None` if none was looked at.
+fn elsewhere(evidence: &Evidence) -> Option<String> {
+    let hosts = u64::from(evidence.fleet_hosts);
+    let busy = match evidence.fleet_busy {
+        0 => "none".to_owned(),
+        busy => busy.to_string(),
+    };
+    (hosts > 0).then(|| format!("busy on {busy} of {} looked at", counted(hosts, "host")))
 }
 
 #[cfg(test)]
@@ -245,6 +256,22 @@ mod tests {
             ..Evidence::default()
         };
         assert!(!sentence(&candidate(24_500, 0.1, bound)).contains("near it"));
+    }
+
+    #[test]
+    fn hosts_of_the_fleet_are_told_if_some_were_looked_at() {
+        let told = |fleet_hosts, fleet_busy| {
+            let evidence = Evidence {
+                fleet_hosts,
+                fleet_busy,
+                ..Evidence::default()
+            };
+            sentence(&candidate(24_500, 0.1, evidence))
+        };
+        let said = told(50, 17);
+        assert!(said.ends_with("busy on 17 of 50 hosts looked at"), "{said}");
+        assert!(told(1, 0).ends_with("busy on none of 1 host looked at"));
+        assert!(!told(0, 0).contains("looked at"));
     }
 
     #[test]

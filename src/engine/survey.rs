@@ -98,7 +98,7 @@ pub struct Opinion {
 struct Known {
     snapshots: Option<u64>,
     blocks: Vec<Evidence>,
-    ports: HashMap<Port, (Evidence, i64)>,
+    ports: HashMap<Port, (Evidence, Option<i64>)>,
 }
 
 /// The rules of all pools for all ports.
@@ -248,7 +248,7 @@ impl Known {
             cost: cost::of(evidence, penalties.rests_ms).total() + of_rules,
             penalties: dearer.iter().map(|penalty| penalty.reason).collect(),
             conflicts: evidence.totals.failed + evidence.totals.late,
-            news_ms: known.map(|(_, news_ms)| *news_ms),
+            news_ms: known.and_then(|(_, news_ms)| *news_ms),
             ..PortView::default()
         }
     }

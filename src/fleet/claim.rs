@@ -290,7 +290,7 @@ impl<E: Engine, G: Ground> Claimant<E, G> {
     pub(super) fn puts(&self, session: &str, intents: &[Intent]) -> Vec<Step> {
         let puts = intents.iter().map(|intent| Step::Put {
             key: self.key(intent),
-            value: self.value(session, intent),
+            value: self.value(session, intent).into(),
             session: None,
         });
         puts.collect()

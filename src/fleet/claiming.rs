@@ -15,11 +15,13 @@ use super::ground::Ground;
 use super::host_ground::HostGround;
 use super::key::Keys;
 use super::lessor::HostLessor;
+use super::sharing::{Place, Sharing};
 use super::sweep::Sweeper;
 use super::sweeping::Sweeping;
 use crate::config::Fleet;
 use crate::domain::fleet::HostName;
 use crate::domain::lease::{BootTime, LeaseId};
+use crate::domain::prior::PriorSharing;
 use crate::engine::service::Service;
 
 /// Time for which ended leases are gathered into one commit.
@@ -130,6 +132,25 @@ impl<E: Engine> Claims<E> {
         let lessor = HostLessor(service);
         let everywhere = Everywhere::new(engine.clone(), keys.clone(), host.clone(), lessor);
         everywhere.serve(self.session.subscribe(), events)
+    }
+
+    /// Tells others of busy ports, and reads what they tell, as long as the future is polled.
+    pub(super) fn sharing(&self, what: PriorSharing) -> impl Future<Output = ()> + use<E> {
+        let Claimant {
+            engine, keys, host, ..
+        } = &self.claimant;
+        let service = self.claimant.ground.service.clone();
+        let store = service.store().clone();
+        let clock = service.clock().clone();
+        let place = Place {
+            engine: engine.clone(),
+            keys: keys.clone(),
+            host: host.clone(),
+            learner: service,
+            store,
+            clock,
+        };
+        Sharing::new(place, what).serve(self.session.subscribe())
     }
 
     /// Returns the sweep of this host.

@@ -97,7 +97,8 @@ impl Compare {
 pub enum Step {
     Put {
         key: String,
-        value: String,
+        /// JSON, deflated or not.
+        value: Vec<u8>,
         /// Session that the key ends with. `None` if it stays until it is deleted.
         session: Option<SessionId>,
     },

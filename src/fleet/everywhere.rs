@@ -221,7 +221,7 @@ impl<E: Engine, L: Lessor> Everywhere<E, L> {
         let step = Step::Put {
             key: self.keys.stand(&self.host, number),
             // Plain values: this cannot fail.
-            value: serde_json::to_string(stand).unwrap_or_default(),
+            value: serde_json::to_vec(stand).unwrap_or_default(),
             session: None,
         };
         let compare = vec![

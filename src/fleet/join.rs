@@ -63,7 +63,7 @@ async fn try_rights<E: Engine>(
     let key = keys.session(host, "probe");
     let put = Step::Put {
         key: key.clone(),
-        value: "{}".to_owned(),
+        value: "{}".into(),
         session: Some(session),
     };
     engine.commit(Vec::new(), vec![put]).await?;

@@ -88,6 +88,11 @@ impl Keys {
         )
     }
 
+    /// Key of what a host knows of its ports.
+    pub fn prior(&self, host: &HostName) -> String {
+        format!("{}{host}/prior", self.hosts())
+    }
+
     /// Key that keeps all hosts from new claims for as long as it is there.
     pub fn hold(&self) -> String {
         format!("{}hold", self.prefix)

@@ -101,12 +101,14 @@ pub(super) async fn run_with<E: Engine>(
     let claiming = Box::pin(member.claims.counter().serve(claims));
     let sweeping = Box::pin(member.claims.sweeping());
     let everywhere = Box::pin(member.claims.everywhere());
+    let sharing = Box::pin(member.claims.sharing(settings.prior));
     tokio::select! {
         () = Box::pin(member.serve(own, requests)) => {}
         // They end with the desk as well.
         () = claiming => {}
         () = sweeping => {}
         () = everywhere => {}
+        () = sharing => {}
     }
     Ok(())
 }
@@ -313,6 +315,9 @@ impl<E: Engine> Member<E> {
         self.session.leave().await.map_err(away)?;
         if let Err(error) = self.forget_stands().await {
             tracing::warn!(%error, "could not delete what this host said of numbers that are reserved on every host; others list it as away");
+        }
+        if let Err(error) = self.forget_told_prior().await {
+            tracing::warn!(%error, "could not delete what this host told others of its ports; they may read it on");
         }
         self.put_on_record().await.map_err(away)?;
         self.is_in = false;

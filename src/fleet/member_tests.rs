@@ -277,7 +277,7 @@ async fn bare(engine: impl Engine, round: usize, client: usize) {
         let key = format!("/bare-{}/{round}/{client}/{index}", std::process::id());
         let put = Step::Put {
             key: key.clone(),
-            value: "v".repeat(200),
+            value: "v".repeat(200).into(),
             session: None,
         };
         engine

@@ -52,7 +52,7 @@ struct State {
 
 #[derive(Debug, Clone)]
 struct Kept {
-    value: String,
+    value: Vec<u8>,
     created: u64,
     modified: u64,
     session: Option<u64>,
@@ -62,7 +62,7 @@ impl Kept {
     fn entry(&self, key: &str) -> Entry {
         Entry {
             key: key.to_owned(),
-            value: self.value.clone().into_bytes(),
+            value: self.value.clone(),
             created: self.created,
             modified: self.modified,
         }
@@ -141,15 +141,20 @@ impl Memory {
         let state = self.lock();
         let entries = state.entries.iter();
         entries
-            .map(|(key, kept)| (key.clone(), kept.value.clone()))
+            .map(|(key, kept)| {
+                (
+                    key.clone(),
+                    String::from_utf8_lossy(&kept.value).into_owned(),
+                )
+            })
             .collect()
     }
 
     /// Puts a key as any other program might.
-    pub fn put(&self, key: &str, value: &str) {
+    pub fn put(&self, key: &str, value: impl AsRef<[u8]>) {
         let mut state = self.lock();
         state.revision += 1;
-        put(&mut state, key, value, None);
+        put(&mut state, key, value.as_ref(), None);
     }
 
     /// Deletes a key as an operator might.
@@ -207,7 +212,7 @@ fn end(state: &mut State, id: u64) {
     }
 }
 
-fn put(state: &mut State, key: &str, value: &str, session: Option<u64>) {
+fn put(state: &mut State, key: &str, value: &[u8], session: Option<u64>) {
     let created = state
         .entries
         .get(key)

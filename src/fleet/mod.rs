@@ -4,7 +4,7 @@
 //! [`names`], and answers questions ([`questions`]) that arrive at the engine's desk
 //! (`crate::engine::fleet`). The rest of the service reads the desk and never waits for the fleet.
 //! Beside it, [`counter`] claims unique numbers, [`sweeping`] sweeps, and [`everywhere`] keeps numbers that an
-//! operator ([`reserving`]) reserves on every host.
+//! operator ([`reserving`]) reserves on every host. [`sharing`] tells and reads once a day which ports are busy.
 //! [`engine`] is all that is asked of an engine; [`etcd`] is one.
 
 mod claim;
@@ -13,6 +13,7 @@ mod claim_tests;
 mod claiming;
 mod connect;
 mod counter;
+mod draw;
 mod engine;
 mod etcd;
 mod etcd_error;
@@ -33,6 +34,7 @@ mod member_tests;
 mod memory;
 mod names;
 mod permit;
+mod prior;
 mod publishing;
 mod questions;
 mod reader;
@@ -43,6 +45,9 @@ mod session;
 mod session_tests;
 #[cfg(test)]
 mod shaky;
+mod sharing;
+#[cfg(test)]
+mod sharing_tests;
 #[cfg(test)]
 mod sim_kernel;
 #[cfg(test)]

@@ -113,7 +113,7 @@ impl Published {
     pub fn next_steps(&self, wanted: &Wanted) -> Vec<Step> {
         let puts = self.puts(wanted).map(|(key, value)| Step::Put {
             key: key.clone(),
-            value: value.clone(),
+            value: value.clone().into(),
             session: None,
         });
         let deletes = self
@@ -135,7 +135,8 @@ impl Published {
         for step in steps {
             match step {
                 Step::Put { key, value, .. } => {
-                    self.keys.insert(key.clone(), Some(value.clone()));
+                    let value = String::from_utf8(value.clone());
+                    self.keys.insert(key.clone(), value.ok());
                 }
                 Step::Delete { key } => {
                     self.keys.remove(key);

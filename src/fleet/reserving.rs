@@ -307,7 +307,7 @@ fn put(key: String, value: &impl serde::Serialize) -> Step {
     Step::Put {
         key,
         // Plain values: this cannot fail.
-        value: serde_json::to_string(value).unwrap_or_default(),
+        value: serde_json::to_vec(value).unwrap_or_default(),
         session: None,
     }
 }

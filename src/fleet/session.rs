@@ -209,7 +209,7 @@ impl<E: Engine> Session<E> {
             return Ok(());
         }
         // Plain values: this cannot fail.
-        let value = serde_json::to_string(&value).unwrap_or_default();
+        let value = serde_json::to_vec(&value).unwrap_or_default();
         // A new key is put once: an id never comes twice.
         let new = Compare::absent(key.clone());
         let compare = if is_new { vec![new] } else { Vec::new() };

@@ -88,7 +88,7 @@ impl<E: Engine> Sweeper<E> {
         ];
         let put = Step::Put {
             key: self.keys.duty(),
-            value: session.to_owned(),
+            value: session.into(),
             session: Some(id),
         };
         match self.engine.commit(compare, vec![put]).await? {
@@ -263,7 +263,7 @@ impl<E: Engine> Sweeper<E> {
                 others.push(Compare::absent(key.clone()));
                 more.push(Step::Put {
                     key: key.clone(),
-                    value: host.to_string(),
+                    value: host.to_string().into(),
                     session: Some(time),
                 });
             }
@@ -274,7 +274,7 @@ impl<E: Engine> Sweeper<E> {
             let session = None;
             Some(Step::Put {
                 key,
-                value,
+                value: value.into(),
                 session,
             })
         };

@@ -114,7 +114,7 @@ impl<E: Engine> Member<E> {
         let session = self.engine.session(HOLD).await?;
         let put = Step::Put {
             key: self.keys.hold(),
-            value: format!("{} claims again what it had", self.identity.host),
+            value: format!("{} claims again what it had", self.identity.host).into(),
             session: Some(session),
         };
         self.engine.commit(Vec::new(), vec![put]).await?;

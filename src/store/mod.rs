@@ -37,6 +37,8 @@ mod open;
 mod overlay;
 mod past;
 mod pause;
+#[cfg(feature = "fleet")]
+mod prior;
 mod prune;
 mod reader;
 mod remembered;
@@ -65,6 +67,8 @@ pub use late::{LateRecord, LateTotal};
 pub use lease::{LeaseFilter, StoredLease};
 pub use past::Seen;
 pub use pause::Paused;
+#[cfg(feature = "fleet")]
+pub use prior::PriorRecord;
 pub use prune::Cursor;
 pub use reader::Reader;
 pub use removable::{Bounds, Kind, Removed};

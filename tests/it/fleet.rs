@@ -5,6 +5,7 @@ mod etcd;
 mod everywhere;
 mod fence;
 mod hostile;
+mod prior;
 mod tls;
 mod unique;
 

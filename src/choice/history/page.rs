@@ -1,8 +1,10 @@
 //! One page of history: the evidence of one address group and protocol.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use super::decayed::{Decayed, HalfLife};
+use super::fleet::FleetTable;
 use super::hash::ByNumber;
 use super::record::{Block, Record, Run, block_of};
 use crate::choice::bits::PortBits;
@@ -27,6 +29,8 @@ pub struct Page {
     /// Boxed, as a table that grows has as many empty places as full ones.
     pub(super) ports: HashMap<Port, Box<Record>, ByNumber>,
     pub(super) blocks: HashMap<u16, Block, ByNumber>,
+    /// Ports that were busy on other hosts. `None` unless some were looked at.
+    pub(super) fleet: Option<Arc<FleetTable>>,
     /// Ports whose present form is not on record.
     pub(super) changed: HashSet<Port>,
     /// Whether the page itself must be written.
@@ -52,6 +56,7 @@ impl Page {
             seen: PortBits::default(),
             ports: HashMap::default(),
             blocks: HashMap::default(),
+            fleet: None,
             changed: HashSet::new(),
             is_new: true,
         }
@@ -109,6 +114,7 @@ impl Page {
             checks: self.checks.at(half_life, now_ms),
             block_good: block.good * left,
             block_failed: block.failed * left,
+            fleet_hosts: self.fleet.as_ref().map_or(0, |fleet| fleet.hosts),
             totals: Totals {
                 checks: self.checks_total,
                 ..Totals::default()
@@ -117,11 +123,14 @@ impl Page {
         }
     }
 
-    /// Ports with evidence of their own, each with the time of its last news.
-    pub fn known(&self) -> impl Iterator<Item = (Port, i64)> {
-        self.ports
-            .iter()
-            .map(|(port, record)| (*port, record.at_ms))
+    /// Ports with evidence of their own, each with the time of its last news, and those without news here that
+    /// were busy on other hosts.
+    pub fn known(&self) -> impl Iterator<Item = (Port, Option<i64>)> {
+        let own = self.ports.iter();
+        let own = own.map(|(port, record)| (*port, Some(record.at_ms)));
+        let fleet = self.fleet.iter().flat_map(|fleet| fleet.busy.keys());
+        let fleet = fleet.filter(|port| !self.ports.contains_key(port));
+        own.chain(fleet.map(|port| (*port, None)))
     }
 
     /// Evidence of a port.
@@ -129,6 +138,7 @@ impl Page {
         let half_life = self.half_life;
         let mut evidence = Evidence {
             seen_now: self.seen.contains(port),
+            fleet_busy: self.fleet.as_ref().map_or(0, |fleet| fleet.on(port)),
             ..self.of_block(block_of(port), now_ms)
         };
         if let Some(record) = self.ports.get(&port) {

@@ -59,13 +59,7 @@ impl History {
     pub fn load(&mut self, pages: Vec<PageRow>, ports: Vec<PortRow>) {
         for row in pages {
             self.last_id = self.last_id.max(row.id);
-            let mut page = Page::new(
-                row.id,
-                row.addresses,
-                row.protocol,
-                self.half_life,
-                row.at_ms,
-            );
+            let mut page = self.new_page(row.id, row.addresses, row.protocol, row.at_ms);
             page.checks = Decayed {
                 value: row.checks,
                 at_ms: row.at_ms,

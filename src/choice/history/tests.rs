@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::choice::cost;
 use crate::domain::attempt::{Occupant, Outcome, SocketState};
+use crate::domain::prior::{PortReport, Prior, Table, kinds_of};
 
 const TCP: Protocol = Protocol::Tcp;
 const HOUR: i64 = 3_600_000;
@@ -157,6 +158,76 @@ fn neighbours_in_a_block_make_each_other_dearer() {
     let prior = |number| cost::of(&known(&history, &["0.0.0.0"], number, 0), 0).prior_free;
     assert!(near(prior(6463), 9.0 / 30.0), "{}", prior(6463));
     assert!(near(prior(6464), 0.9) && near(prior(6399), 0.9));
+}
+
+#[test]
+fn prior_of_the_fleet_reaches_pages_of_its_kind_before_and_after_they_open() {
+    let table = |ports: &[u16]| Table {
+        hosts: 50,
+        busy: ports.iter().map(|number| (port(*number), 17)).collect(),
+    };
+    let loopback = (kinds_of(&group(&["127.0.0.9"])), TCP);
+    let any = (kinds_of(&group(&["0.0.0.0"])), TCP);
+    let prior = Prior {
+        tables: [(loopback, table(&[80])), (any, table(&[81]))].into(),
+    };
+    let mut history = History::new(HALF_LIFE);
+    history.open(&group(&["127.0.0.1"]), TCP, 0);
+    history.set_prior(&prior);
+    history.open(&group(&["0.0.0.0"]), TCP, 0);
+    history.open(&group(&["10.0.0.7"]), TCP, 0);
+    let said = |ip: &str, number| {
+        let evidence = known(&history, &[ip], number, 0);
+        (evidence.fleet_busy, evidence.fleet_hosts)
+    };
+    assert_eq!(
+        (said("127.0.0.1", 80), said("127.0.0.1", 81)),
+        ((17, 50), (0, 50))
+    );
+    assert_eq!(
+        (said("0.0.0.0", 80), said("0.0.0.0", 81)),
+        ((0, 50), (17, 50))
+    );
+    assert_eq!(said("10.0.0.7", 80), (0, 0));
+    let page = history.page(&group(&["0.0.0.0"]), TCP).unwrap();
+    assert_eq!(page.known().collect::<Vec<_>>(), [(port(81), None)]);
+    history.set_prior(&Prior::default());
+    assert_eq!(known(&history, &["0.0.0.0"], 81, 0).fleet_hosts, 0);
+}
+
+#[test]
+fn report_has_ports_that_are_not_always_free() {
+    let mut history = History::new(HALF_LIFE);
+    let any = group(&["0.0.0.0"]);
+    history.open(&any, TCP, 0);
+    for at_ms in 0..20 {
+        assert!(history.report(0).is_empty(), "few snapshots");
+        let seen = if at_ms < 4 {
+            vec![sighting("10.0.0.7", 80)]
+        } else {
+            Vec::new()
+        };
+        history.snapshot(&seen, at_ms);
+    }
+    history.refused(&on("0.0.0.0"), TCP, port(90), Some("node"), 10);
+    history.late(&any, TCP, port(85), 10);
+    history.bound(&any, TCP, port(70), 10);
+    let report = history.report(10);
+    let ports = [(80, 0, 4, 0), (85, 0, 0, 1), (90, 1, 0, 0)];
+    let ports =
+        ports.map(|(number, refused, busy, late)| PortReport(port(number), refused, busy, late));
+    assert_eq!((report.len(), report[0].snapshots), (1, 20));
+    assert_eq!(report[0].ports, ports);
+    assert_eq!(history.occupants().collect::<Vec<_>>(), ["node"]);
+    // Four days later less than half of a refusal is left.
+    assert!(history.report(96 * HOUR).is_empty());
+    for at_ms in 0..30 {
+        history.snapshot(&[], 96 * HOUR + at_ms);
+    }
+    assert_eq!(
+        history.report(96 * HOUR)[0].ports,
+        [PortReport(port(80), 0, 2, 0)]
+    );
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! The cost of a port for one pool, term by term.
 
+use std::fmt::Write;
+
 use crate::engine::survey::Opinion;
 
 /// One term of a cost.
@@ -20,7 +22,7 @@ pub(super) fn terms(opinion: &Opinion) -> Vec<Term> {
     let mut terms = Vec::new();
     for weighed in &opinion.candidate.weighed {
         let (known, cost) = (&weighed.evidence, &weighed.cost);
-        let from = format!(
+        let mut from = format!(
             "{:.1} binds worked and {:.1} were refused, {:.1} of {:.1} snapshots saw an occupant; in its block of 64 \
              ports {:.1} binds worked and {:.1} were refused; the older, the less each counts",
             known.good,
@@ -30,6 +32,13 @@ pub(super) fn terms(opinion: &Opinion) -> Vec<Term> {
             known.block_good,
             known.block_failed
         );
+        if known.fleet_hosts > 0 {
+            let (busy, hosts) = (known.fleet_busy, known.fleet_hosts);
+            let _ = write!(
+                from,
+                "; it was busy on {busy} of the {hosts} hosts of the fleet looked at"
+            );
+        }
         terms.push(term("probability that it is in use", cost.p_busy, from));
         let seen = "the latest snapshot saw an occupant".to_owned();
         let late = format!("{:.1} outsiders while it was leased", known.late);

@@ -143,6 +143,12 @@ impl SnapshotLog {
         found.into_values().collect()
     }
 
+    /// Returns the names of the programs that the latest snapshot saw, one for each socket.
+    pub(super) fn commands(&self) -> impl Iterator<Item = &str> {
+        let running = self.running.values();
+        running.filter_map(|run| run.visitor.command.as_deref())
+    }
+
     /// Whether every row was taken to be written.
     pub(super) fn is_written(&self) -> bool {
         self.snapshots.is_empty() && self.sightings.is_empty()

@@ -27,6 +27,7 @@ use crate::domain::history::LateRow;
 use crate::domain::lease::{Lease, LeaseId};
 use crate::domain::outsider::Outsider;
 use crate::domain::port::Protocol;
+use crate::domain::prior::{Prior, Report, commonest};
 use crate::domain::sighting::Sighting;
 use crate::host::clock::Clock;
 use crate::host::occupancy::Entry;
@@ -176,6 +177,27 @@ impl Learning {
     ) -> Option<R> {
         self.state
             .with(|learned| learned.history.page(group, protocol).map(read))
+    }
+
+    /// Returns what other hosts of a fleet may learn from this one. `commands`: with the names of programs.
+    pub(super) fn report(&self, commands: bool) -> Report {
+        let now_ms = self.now_ms();
+        self.state.with(|learned| {
+            let groups = learned.history.report(now_ms);
+            let names = learned.history.occupants();
+            let names = names.chain(learned.snapshots.commands());
+            let commands = if commands {
+                commonest(names)
+            } else {
+                Vec::new()
+            };
+            Report { groups, commands }
+        })
+    }
+
+    /// Sets what other hosts of a fleet have seen.
+    pub(super) fn set_prior(&self, prior: &Prior) {
+        self.state.with(|learned| learned.history.set_prior(prior));
     }
 
     /// Returns a view of occupants for one search.

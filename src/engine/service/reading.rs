@@ -12,6 +12,7 @@ use crate::domain::hint::Hint;
 use crate::domain::lease::{Lease, LeaseId};
 use crate::domain::outsider::Outsider;
 use crate::domain::port::{Port, Protocol};
+use crate::domain::prior::{Prior, Report};
 use crate::domain::selector::Selector;
 use crate::engine::capacity::{self, Capacity, OnInterface};
 use crate::engine::containers;
@@ -66,6 +67,17 @@ impl Service {
     #[cfg(feature = "fleet")]
     pub fn fleet_id(&self) -> String {
         self.0.new_id().to_string()
+    }
+
+    /// Returns what other hosts of a fleet may learn of this host's ports. `commands`: with the names of the
+    /// commonest programs on them.
+    pub fn report_for_fleet(&self, commands: bool) -> Report {
+        self.0.learning.report(commands)
+    }
+
+    /// Sets what other hosts of a fleet have seen on their ports, in place of what was set before.
+    pub fn set_fleet_prior(&self, prior: &Prior) {
+        self.0.learning.set_prior(prior);
     }
 
     /// Returns the clock.

@@ -37,6 +37,8 @@ fn weighed(numbers: &[f64], totals: &[u64], released_ago_ms: Option<u64>) -> Wei
             block_good: numbers[5],
             block_failed: numbers[6],
             seen_now: totals[1].is_multiple_of(2),
+            fleet_hosts: u32::try_from(totals[3] % 51).unwrap(),
+            fleet_busy: u32::try_from(totals[4] % 51).unwrap(),
             released_ago_ms,
             totals: Totals {
                 good: totals[0],
@@ -67,7 +69,7 @@ fn full() -> Explanation {
              "released_ago_ms":2796,"good_total":5,"checks_total":1,"prior_free":0.994047,
              "p_busy":0.002218,"released_cost":0.05},
             {"protocol":"udp","checks":0.999956,"checks_total":1,"prior_free":0.9,"p_busy":0.1,
-             "occupant":"node"}],
+             "fleet_hosts":50,"fleet_busy":17,"occupant":"node"}],
             "penalties":[{"reason":"ephemeral_range","cost":0.123456789}]}]],
         "random_would_meet":0.0306122448979592,"tried":[26546,8000],"granted":[8000],
         "steps":["upwards"],

@@ -1,7 +1,7 @@
 //! One protocol's evidence and cost of a candidate as bytes.
 //!
 //! A mask tells which of the [`COUNT`] numbers below differ from their expected value; only these
-//! follow, as differences. Expected are the numbers of the candidate before for snapshots, the counts
+//! follow, as differences. Expected are the numbers of the candidate before for snapshots and hosts of the fleet, the counts
 //! without decay for decayed ones, and for costs a formula. The error of a formula is stored, so every
 //! number comes back exactly.
 
@@ -11,10 +11,11 @@ use crate::domain::candidate::{Cost, Evidence, Totals, Weighed};
 use crate::domain::port::Protocol;
 
 /// Number of numbers.
-const COUNT: usize = 21;
+const COUNT: usize = 23;
 
-/// Index of the snapshots, decayed and in all, within the numbers.
-const CHECKS: [usize; 2] = [6, 7];
+/// Indices of numbers that are mostly those of the candidate before: snapshots, decayed and in all, and hosts of
+/// the fleet.
+const KEPT: [usize; 3] = [6, 7, 21];
 
 /// Index of the number that tells whether the name of an occupant follows.
 const OCCUPANT: usize = 20;
@@ -57,7 +58,7 @@ impl Before {
     }
 
     fn keep(&mut self, numbers: &[i64; COUNT]) {
-        for index in CHECKS {
+        for index in KEPT {
             self.0[index] = numbers[index];
         }
     }
@@ -93,6 +94,8 @@ fn numbers(weighed: &Weighed) -> [i64; COUNT] {
         beyond(cost.released, expected.released),
         i64::from(weighed.protocol == Protocol::Udp),
         i64::from(known.occupant.is_some()),
+        i64::from(known.fleet_hosts),
+        i64::from(known.fleet_busy),
     ]
 }
 
@@ -116,6 +119,8 @@ fn weighed(numbers: &[i64; COUNT]) -> Weighed {
         block_good: from_millionths(numbers[2]),
         block_failed: from_millionths(numbers[8]),
         seen_now: numbers[9] != 0,
+        fleet_hosts: u32::try_from(numbers[21]).unwrap_or_default(),
+        fleet_busy: u32::try_from(numbers[22]).unwrap_or_default(),
         released_ago_ms: (numbers[3] != 0).then(|| numbers[3].cast_unsigned().wrapping_sub(1)),
         totals,
         occupant: None,
