@@ -200,6 +200,7 @@ impl Operation for ReserveEverywhere {
                  host needs the rights of an operator in the engine. For the user of the service and root.",
             )
             .body_example(include_str!("../example/reservation_request.json"))
+            .needing_body()
             .answers::<ReservationDocument>(
                 201,
                 "The number is reserved.",
