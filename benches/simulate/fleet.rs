@@ -103,7 +103,9 @@ pub fn print(seed: u64, hosts: u32) {
 
 fn line(fleet: usize, days: &[Day], without: &[Day]) {
     let mut all = Day::default();
-    days.iter().for_each(|day| all.add(*day));
+    for day in days {
+        all.add(*day);
+    }
     let pairs = || {
         days.iter()
             .map(|day| day.percent())

@@ -142,7 +142,7 @@ async fn reservations_have_an_end_in_number() {
     let (operator, engine) = operator();
     for port in 1..=u16::try_from(MOST_RESERVED).unwrap() {
         let key = format!("/f/everywhere/udp/{port}");
-        engine.put(&key, &format!(r#"{{"name":"n{port}"}}"#));
+        engine.put(&key, format!(r#"{{"name":"n{port}"}}"#));
     }
     let refused = reserve(&operator, 9100, "web").await;
     assert_eq!(refused, Err(FleetSilence::TooMany(MOST_RESERVED)));

@@ -107,7 +107,7 @@ impl Fleet {
 }
 
 struct Host {
-    host: HostName,
+    name: HostName,
     engine: Memory,
     clock: Clock,
     learner: Told,
@@ -141,7 +141,7 @@ async fn host(fleet: &Fleet, name: &str, what: PriorSharing) -> Host {
     let file = folder.path().join("portbook.db");
     let (store, _) = Store::open(&file, options).await.unwrap();
     let mut host = Host {
-        host: name.parse().unwrap(),
+        name: name.parse().unwrap(),
         engine: fleet.engine.clone(),
         clock: fleet.clock.clone(),
         learner: Told::default(),
@@ -181,7 +181,7 @@ impl Host {
         };
         let learner = self.learner.clone();
         learner.set_prior(&Prior::default());
-        self.sharing = sharing(&fleet, self.host.as_str(), &self.store, learner, what);
+        self.sharing = sharing(&fleet, self.name.as_str(), &self.store, learner, what);
         self.sharing.remember().await.unwrap();
     }
 
@@ -216,7 +216,7 @@ async fn host_tells_and_reads_once_a_day_at_its_time() {
     one.learner.learns(report(&[BUSY]));
     let wait = one.round().await;
     let now_ms = fleet.clock.now().as_millisecond();
-    let at_ms = next_time(&one.host, now_ms);
+    let at_ms = next_time(&one.name, now_ms);
     assert_eq!(
         wait.as_millis(),
         u128::from((at_ms - now_ms).unsigned_abs())
