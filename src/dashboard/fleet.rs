@@ -13,7 +13,7 @@ use crate::answers::fleet::FleetStatusDocument;
 use crate::api::AppState;
 use crate::domain::claim::FleetClaim;
 use crate::domain::duration::coarse;
-use crate::domain::everywhere::{EverywhereNumber, Stand};
+use crate::domain::everywhere::{EVERYWHERE, EverywhereNumber, Stand};
 use crate::domain::fleet::{FleetHost, FleetName, FleetState, Question, Told};
 use crate::domain::lease::State;
 use crate::engine::fleet::FleetSilence;
@@ -116,6 +116,8 @@ impl FleetPage {
                 .view
                 .claims
                 .iter()
+                // Numbers of every host have a table of their own.
+                .filter(|claim| claim.host != EVERYWHERE)
                 .take(MOST_NAMES)
                 .cloned()
                 .collect(),
@@ -219,12 +221,17 @@ mod tests {
         let mut number = everywhere.everywhere[0].clone();
         number.name = HOSTILE.into();
         number.hosts[1].why = Some(HOSTILE.into());
+        let of_all = FleetClaim {
+            host: EVERYWHERE.into(),
+            pool: "of no host".into(),
+            ..claim.clone()
+        };
         Told {
             view: Arc::new(FleetView {
                 everywhere: vec![number],
                 hosts: vec![host],
                 names: vec![name],
-                claims: vec![claim],
+                claims: vec![claim, of_all],
                 ..FleetView::default()
             }),
             is_fresh: true,
@@ -258,6 +265,7 @@ mod tests {
             "{html}"
         );
         assert!(!html.contains('\u{1b}'), "{html}");
+        assert!(!html.contains("of no host"), "{html}");
     }
 
     #[test]
