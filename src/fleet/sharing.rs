@@ -196,7 +196,7 @@ impl<E: Engine, L: Learner> Sharing<E, L> {
     /// Time at which something is to be done again that was done last at `last_ms`.
     fn due_ms(&self, last_ms: Option<i64>) -> i64 {
         let now_ms = self.now_ms();
-        // A clock that went back makes nobody wait for more than a day.
+        // A clock that went back makes no host wait for more than a day.
         last_ms.map_or(now_ms, |last| next_time(&self.place.host, last.min(now_ms)))
     }
 
