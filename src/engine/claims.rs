@@ -1,8 +1,8 @@
 //! The book of claims: numbers that this host has claimed in its fleet, or may have, and those that other
 //! hosts were seen to have a moment ago.
 //!
-//! A claim is entered before its commit is sent, on record first, and leaves once the engine is known not
-//! to have it. In between the number is left out of searches, so that a host never has two claims on one.
+//! A claim is entered before its commit is sent, is on record with its lease, and leaves once the engine is
+//! known not to have it. In between the number is left out of searches, so that a host never has two claims on one.
 //! Whether a claim is to stay follows from its lease alone: without a living one it is withdrawn.
 
 use std::collections::{BTreeMap, HashMap};
@@ -263,10 +263,7 @@ impl State {
 /// lease the claim is withdrawn then.
 #[derive(Debug)]
 pub struct ClaimTicket {
-    number: Number,
-    lease: LeaseId,
-    nonce: String,
-    claim: LeaseClaim,
+    claim: Claim,
     book: Arc<ClaimBook>,
     clock: Clock,
 }
@@ -276,34 +273,37 @@ impl ClaimTicket {
     #[cfg(feature = "fleet")]
     pub fn of(claim: &Claim, book: Arc<ClaimBook>, clock: Clock) -> Self {
         Self {
-            number: claim.number,
-            lease: claim.lease,
-            nonce: claim.nonce.clone(),
-            claim: claim.of_lease(),
+            claim: claim.clone(),
             book,
             clock,
         }
     }
 
     pub(super) const fn number(&self) -> Number {
-        self.number
+        self.claim.number
     }
 
     /// Lease that is to have the number.
     pub(super) const fn lease(&self) -> LeaseId {
-        self.lease
+        self.claim.lease
     }
 
     /// Claim as the lease's document has it.
-    pub(super) const fn claim(&self) -> LeaseClaim {
-        self.claim
+    pub(super) fn of_lease(&self) -> LeaseClaim {
+        self.claim.of_lease()
+    }
+
+    /// Claim for the record of its lease.
+    pub(super) const fn claim(&self) -> &Claim {
+        &self.claim
     }
 }
 
 impl Drop for ClaimTicket {
     fn drop(&mut self) {
         let now = self.clock.boot();
-        self.book.let_go(self.number, &self.nonce, now);
+        let Claim { number, nonce, .. } = &self.claim;
+        self.book.let_go(*number, nonce, now);
     }
 }
 

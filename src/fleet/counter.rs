@@ -1,5 +1,5 @@
 //! The counter for claims. Requests come here from all threads of the service. Those that come at once share
-//! one commit, which is sent while they are written to the record.
+//! one commit.
 
 use std::sync::Arc;
 
@@ -133,11 +133,8 @@ impl<E: Engine> Counter<E> {
         }
     }
 
-    /// Puts claims on the disk.
+    /// Puts claims on the disk that the engine may have: they take longer now, and a crash is to leave none.
     async fn record(&self, intents: &[Intent]) -> Result<(), StoreError> {
-        if intents.is_empty() {
-            return Ok(());
-        }
         let store = self.claimant.ground.service.store();
         store.put_claims(&claims(intents)).await
     }
@@ -152,13 +149,8 @@ impl<E: Engine> Counter<E> {
     ) {
         let intents: Vec<Intent> = all.iter().flat_map(|one| one.intents.clone()).collect();
         let spans: Vec<Span> = all.iter().map(|one| one.request.span.clone()).collect();
-        let asking = self.claimant.ask_together(session, &intents, &spans);
-        let (recorded, asked) = tokio::join!(self.record(&intents), asking);
+        let asked = self.claimant.ask_together(session, &intents, &spans).await;
         drop(permit);
-        if let Err(error) = recorded {
-            let may_be_there = asked.as_ref().map_or_else(|not| not.may_be_done, |_| true);
-            return self.refuse_all(all, may_be_there, &error).await;
-        }
         let taken_up = match asked {
             Ok(revision) => self.claimant.take_up(session, &intents, revision).await,
             Err(unclaimed) => Err(unclaimed),
@@ -166,6 +158,11 @@ impl<E: Engine> Counter<E> {
         match taken_up {
             Ok(held) => self.answer_all(all, held),
             Err(unclaimed) => {
+                if unclaimed.may_be_done
+                    && let Err(error) = self.record(&intents).await
+                {
+                    return self.refuse_all(all, &error).await;
+                }
                 let each = all
                     .into_iter()
                     .map(|one| self.claim_alone(session, one, &unclaimed));
@@ -198,10 +195,10 @@ impl<E: Engine> Counter<E> {
         answer(one.request, Err(failure));
     }
 
-    /// Refuses requests that the record does not take. What the engine may have is withdrawn.
-    async fn refuse_all(&self, all: Vec<Entered>, may_be_there: bool, error: &StoreError) {
+    /// Refuses requests that the record does not take. The engine may have their claims: they are withdrawn.
+    async fn refuse_all(&self, all: Vec<Entered>, error: &StoreError) {
         for Entered { request, intents } in all {
-            self.claimant.give_up(&intents, may_be_there).await;
+            self.claimant.give_up(&intents, true).await;
             answer(request, Err(ClaimFailure::Unrecorded(error.clone())));
         }
     }

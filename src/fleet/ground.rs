@@ -46,10 +46,8 @@ pub trait Ground: Clone + Send + Sync + 'static {
     /// Writes the present form of claims. What the record does not take is found out anew after a start.
     fn note(&self, claims: &[Claim]) -> impl Future<Output = ()> + Send;
 
-    /// Writes the present form of claims, without a wait for the record.
-    fn note_soon(&self, claims: &[Claim]) -> impl Future<Output = ()> + Send {
-        self.note(claims)
-    }
+    /// Writes the present form of claims whose leases come on record next, and they with them.
+    fn remember(&self, claims: &[Claim]);
 
     /// Whether a lease of this host lives.
     fn lives(&self, lease: LeaseId) -> bool;

@@ -90,10 +90,8 @@ impl Ground for HostGround {
         record(&self.service, claims).await;
     }
 
-    async fn note_soon(&self, claims: &[Claim]) {
-        self.write(claims);
-        let (service, claims) = (self.service.clone(), claims.to_vec());
-        tokio::spawn(async move { record(&service, &claims).await });
+    fn remember(&self, claims: &[Claim]) {
+        self.service.fleet().claims().note(claims);
     }
 
     fn lives(&self, lease: LeaseId) -> bool {

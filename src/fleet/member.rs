@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
 
+use super::claim::LATE;
 use super::claiming::{Change, Claims};
 use super::connect::{ConnectError, connect};
 use super::engine::{Engine, EngineError};
@@ -149,7 +150,7 @@ impl<E: Engine> Member<E> {
         let now = service.clock().boot();
         let mut claims = Claims::new(service, settings, &engine, &keys, &identity.host, fencing);
         // A request that was killed may have left a claim. Hosts that start together do not look together.
-        let wait = LOOK.mul_f64(fastrand::f64());
+        let wait = LATE + LOOK.mul_f64(fastrand::f64());
         claims.strays_at = claims.may_have_any().then(|| now.after(wait));
         Ok(Self {
             published: Published::on_record(store.fleet_names().await?),
