@@ -61,8 +61,8 @@ impl Ports {
 /// A claim with what is known in memory alone.
 #[derive(Debug, Clone)]
 pub struct Entered {
-    /// The claim.
-    pub claim: Claim,
+    /// The claim. Shared: the book is looked through often.
+    pub claim: Arc<Claim>,
     /// Whether a request has it in hand, so that its lease is not on record yet.
     pub is_in_hand: bool,
     /// Time at which no request had it in hand any more: after a restart, that of the start.
@@ -75,7 +75,7 @@ impl ClaimBook {
         self.state.with(|state| {
             for claim in claims {
                 state.put(Entered {
-                    claim,
+                    claim: Arc::new(claim),
                     is_in_hand: false,
                     since: now,
                 });
@@ -167,7 +167,7 @@ impl ClaimBook {
             }
             for claim in claims {
                 let entered = Entered {
-                    claim: claim.clone(),
+                    claim: Arc::new(claim.clone()),
                     is_in_hand: true,
                     since: now,
                 };
@@ -182,7 +182,7 @@ impl ClaimBook {
         self.state.with(|state| {
             for claim in claims {
                 if let Some(entered) = state.of(claim.number, &claim.nonce) {
-                    entered.claim = claim.clone();
+                    entered.claim = Arc::new(claim.clone());
                 }
             }
         });
@@ -360,7 +360,7 @@ mod tests {
         };
         book.remove(std::slice::from_ref(&earlier));
         book.note(&[earlier]);
-        assert_eq!(book.all()[0].claim, claim(1));
+        assert_eq!(*book.all()[0].claim, claim(1));
         book.remove(&[claim(1)]);
         assert_eq!(book.all().len(), 0);
     }

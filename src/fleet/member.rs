@@ -200,7 +200,10 @@ impl<E: Engine> Member<E> {
             let wait = self.next_due().since(self.now());
             tokio::select! {
                 () = tokio::time::sleep(wait) => self.act().await,
-                event = events.recv() => self.hear(event),
+                // With each grant come some of them: what they bring is told when it is done.
+                event = events.recv() => if !self.hear(event) {
+                    continue;
+                },
                 request = requests.recv() => match request {
                     Some(FleetRequest::Leave { reply }) => {
                         // That the asker has gone changes nothing.
@@ -220,6 +223,7 @@ impl<E: Engine> Member<E> {
                     if change == Change::Failed {
                         self.renew_at = self.now();
                     }
+                    continue;
                 }
                 done = questions.read() => {
                     if questions.answer(done, &self.why) {
@@ -281,10 +285,10 @@ impl<E: Engine> Member<E> {
         Duration::from_secs_f64(third * (0.9 + 0.2 * self.rng.f64()))
     }
 
-    /// Gathers changes of leases, and of this host's addresses.
-    fn hear(&mut self, event: Result<Event, RecvError>) {
+    /// Gathers changes of leases, and of this host's addresses. Returns whether its state has changed.
+    fn hear(&mut self, event: Result<Event, RecvError>) -> bool {
         match event {
-            Ok(event) if event.kind == EventKind::Interfaces => self.look_at_addresses(),
+            Ok(event) if event.kind == EventKind::Interfaces => return self.look_at_addresses(),
             Ok(event) if event.lease.is_none() => {}
             // Missed events are changes too.
             Ok(_) | Err(RecvError::Lagged(_)) => {
@@ -296,17 +300,20 @@ impl<E: Engine> Member<E> {
             // The journal lives as long as the service.
             Err(RecvError::Closed) => {}
         }
+        false
     }
 
-    fn look_at_addresses(&mut self) {
+    fn look_at_addresses(&mut self) -> bool {
         let now = addresses(self.service.interfaces());
-        if self.settings.address.is_none() && self.identity.addresses != now {
+        let has_changed = self.settings.address.is_none() && self.identity.addresses != now;
+        if has_changed {
             self.identity.addresses.clone_from(&now);
             self.session.set_addresses(now);
             // The session's key is written again, and the names after it.
             self.is_in = false;
             self.renew_at = self.now();
         }
+        has_changed
     }
 
     async fn leave(&mut self) -> Result<(), FleetSilence> {

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::claim::{Claimant, Intent, Unclaimed};
 use super::engine::{Answer, EngineError, Renewed};
-use super::ground::{Ground, Tended};
+use super::ground::{Ground, Seen, Tended, is_held};
 use super::key::Keys;
 use super::permit::{FenceError, Permits};
 use super::session::{Identity, JoinError, Session};
@@ -112,10 +112,8 @@ impl SimGround {
         if let Some(sent) = sent {
             permits.renewed(session, sent);
         }
-        let fenced = self.tended().into_iter().filter(|one| {
-            one.is_living && !one.is_in_hand && one.intent.claim.stage == ClaimStage::Held
-        });
-        let claims: Vec<Claim> = fenced.map(|one| one.claim()).collect();
+        let fenced = self.tended(is_held);
+        let claims: Vec<Claim> = fenced.iter().map(Tended::claim).collect();
         drop(permits.shut_late().await);
         drop(permits.grant(&claims).await);
     }
@@ -136,14 +134,21 @@ impl Ground for SimGround {
         pause().await;
     }
 
-    fn tended(&self) -> Vec<Tended> {
+    fn tended(&self, wanted: impl Fn(Seen<'_>) -> bool) -> Vec<Tended> {
         let disk = lock(&self.disk);
-        let tended = self.book.all().into_iter().map(|entered| Tended {
-            is_in_hand: entered.is_in_hand,
+        let entered = self.book.all().into_iter();
+        let wanted = entered.filter(|one| {
+            wanted(Seen {
+                claim: &one.claim,
+                is_in_hand: one.is_in_hand,
+                is_living: disk.leases.contains_key(&one.claim.lease),
+            })
+        });
+        let tended = wanted.map(|entered| Tended {
             is_living: disk.leases.contains_key(&entered.claim.lease),
             since: entered.since,
             intent: Intent {
-                claim: entered.claim,
+                claim: Claim::clone(&entered.claim),
                 pool: "edge".into(),
                 name: None,
             },
