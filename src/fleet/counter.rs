@@ -10,6 +10,7 @@ use tracing::{Instrument, Span};
 use super::claim::{ClaimError, Claimant, Intent, MOST_NUMBERS, Unclaimed};
 use super::claiming::Open;
 use super::engine::Engine;
+use super::gathering::Gathering;
 use super::ground::Ground;
 use super::host_ground::HostGround;
 use super::view;
@@ -17,13 +18,6 @@ use crate::domain::claim::{Claim, ClaimStage, Number};
 use crate::engine::claims::{ClaimBook, ClaimTicket};
 use crate::engine::fleet::{ClaimFailure, ClaimRequest, WantedNumber};
 use crate::store::StoreError;
-
-/// Maximum number of requests that are taken at once.
-const MOST_AT_ONCE: usize = 64;
-
-/// Maximum number of commits of several requests that are under way. What comes meanwhile is gathered for
-/// the next one.
-const MOST_COMMITS: usize = 2;
 
 /// Where this host stands in the fleet, as far as claims go.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,13 +52,15 @@ struct Entered {
 
 impl<E: Engine> Counter<E> {
     /// Answers requests until the desk is dropped.
-    pub(super) async fn serve(self, mut requests: mpsc::Receiver<ClaimRequest>) {
+    pub(super) async fn serve(self, requests: mpsc::Receiver<ClaimRequest>) {
         let counter = Arc::new(self);
         let mut tasks = JoinSet::new();
-        let mut waiting = Vec::with_capacity(MOST_AT_ONCE);
-        let commits = Arc::new(Semaphore::new(MOST_COMMITS));
+        let mut requests = Gathering::new(requests);
+        // What comes while a commit is under way is gathered for the next one.
+        let commits = Arc::new(Semaphore::new(1));
         while let Ok(permit) = Arc::clone(&commits).acquire_owned().await {
-            if requests.recv_many(&mut waiting, MOST_AT_ONCE).await == 0 {
+            let gathered = requests.next().await;
+            if gathered.is_empty() {
                 return;
             }
             while tasks.try_join_next().is_some() {}
@@ -73,13 +69,13 @@ impl<E: Engine> Counter<E> {
             };
             let Standing::In(Open { session, .. }) = standing else {
                 let why = "this host has no session there at this moment";
-                for request in waiting.drain(..) {
+                for request in gathered {
                     answer(request, Err(ClaimFailure::Away(why.to_owned())));
                 }
                 continue;
             };
             let mut permit = Some(permit);
-            for group in groups(counter.enter(waiting.drain(..), &session)) {
+            for group in groups(counter.enter(gathered, &session)) {
                 let (counter, session) = (Arc::clone(&counter), session.clone());
                 let permit = permit.take();
                 tasks.spawn(async move { counter.claim_all(&session, group, permit).await });
@@ -95,7 +91,7 @@ impl<E: Engine> Counter<E> {
     }
 
     /// Enters requests in the book. One for a number that is there already is refused.
-    fn enter(&self, requests: impl Iterator<Item = ClaimRequest>, session: &str) -> Vec<Entered> {
+    fn enter(&self, requests: Vec<ClaimRequest>, session: &str) -> Vec<Entered> {
         let mut all = Vec::new();
         for request in requests {
             let wanted = request.numbers.iter();

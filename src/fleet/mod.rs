@@ -21,6 +21,7 @@ mod everywhere;
 mod fence;
 mod fencing;
 mod follow;
+mod gathering;
 mod ground;
 mod host_ground;
 mod join;
