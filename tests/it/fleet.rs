@@ -3,6 +3,7 @@
 mod drill;
 mod etcd;
 mod everywhere;
+mod faults;
 mod fence;
 mod hostile;
 mod prior;
