@@ -58,14 +58,16 @@ const TEXTS: [&str; 3] = [
 /// All of some faults in an order of chance, again and again.
 pub struct Deck {
     faults: &'static [Fault],
+    longest: Duration,
     rest: Vec<Fault>,
     pub rng: fastrand::Rng,
 }
 
 impl Deck {
-    pub fn new(faults: &'static [Fault], rng: fastrand::Rng) -> Self {
+    pub fn new(faults: &'static [Fault], longest: Duration, rng: fastrand::Rng) -> Self {
         Self {
             faults,
+            longest,
             rest: Vec::new(),
             rng,
         }
@@ -79,9 +81,15 @@ impl Deck {
         self.rest.pop().expect("a deck is never empty")
     }
 
-    /// Time between these bounds in milliseconds.
-    pub fn time(&mut self, from: u64, to: u64) -> Duration {
-        Duration::from_millis(self.rng.u64(from..to))
+    /// Time for which a fault lasts.
+    fn time(&mut self) -> Duration {
+        let tenth = self.longest / 10;
+        tenth + (self.longest * 9 / 10).mul_f64(self.rng.f64())
+    }
+
+    /// Time until the next fault.
+    pub fn pause(&mut self) -> Duration {
+        Duration::from_millis(self.rng.u64(..500))
     }
 }
 
@@ -89,7 +97,7 @@ impl Deck {
 pub fn harm_members(members: &mut Members, fault: Fault, deck: &mut Deck) {
     let leader = members.console.leader();
     let follower = (leader + 1) % MEMBERS;
-    let time = deck.time(100, 2500);
+    let time = deck.time();
     match fault {
         Fault::LeaderKilled => kill(members, &[leader], time),
         Fault::FollowerKilled => kill(members, &[follower], time),
@@ -123,7 +131,7 @@ fn kill(members: &mut Members, killed: &[usize], time: Duration) {
 
 /// Does a fault of a host's connections, and ends it.
 pub fn harm_links(links: &mut Links, console: &Console, fault: Fault, deck: &mut Deck) {
-    let time = deck.time(200, 4000);
+    let time = deck.time();
     match fault {
         Fault::CutBefore => cut(links, Cut::Before, deck),
         Fault::AnswerLost => cut(links, Cut::Answer, deck),

@@ -1,6 +1,6 @@
 //! Comparison of the account with what the engine has.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::account::Grant;
 use super::members::{Key, Keys};
@@ -25,35 +25,38 @@ fn is_of(key: &Key, grant: &Grant) -> bool {
     is_own && Some(key.created) == grant.token
 }
 
-/// Everything that is not settled yet: claims and names without a lease, claims and names of an ended session,
-/// and names that are not published.
-pub fn unsettled(held: &[Grant], keys: &Keys) -> Vec<String> {
-    let mut found = Vec::new();
-    let mut wanted = BTreeSet::new();
-    for grant in held {
-        if grant.token.is_some() {
-            wanted.insert(format!("{CLAIM}{}", grant.port));
-        }
-        if let Some(name) = &grant.name {
-            let key = format!("{NAME}{name}/{}/{}", grant.host, grant.lease);
-            let port = keys.get(&key).map(|key| &key.value["port"]);
-            if port.is_none_or(|port| *port != grant.port) {
-                found.push(format!("{key} of {} says {port:?}", grant.port));
-            }
-            wanted.insert(key);
-        }
-    }
-    for (key, value) in keys {
-        if !key.starts_with(CLAIM) && !key.starts_with(NAME) {
-            continue;
-        }
-        if !wanted.contains(key) {
-            found.push(format!("{key} has no lease: {value:?}"));
-        } else if !is_live(value, keys) {
-            found.push(format!("{key} has no session: {value:?}"));
+/// Claims without a lease, or of a session that has ended.
+pub fn left_over(held: &[Grant], keys: &Keys) -> Vec<String> {
+    let unique = held.iter().filter(|grant| grant.token.is_some());
+    let wanted = unique.map(|grant| format!("{CLAIM}{}", grant.port));
+    beside(CLAIM, &wanted.collect(), keys)
+}
+
+/// Names without a lease, or of a session that has ended, and names that are not published.
+pub fn unpublished(held: &[Grant], keys: &Keys) -> Vec<String> {
+    let named = held.iter().filter_map(|grant| {
+        let name = grant.name.as_ref()?;
+        let key = format!("{NAME}{name}/{}/{}", grant.host, grant.lease);
+        Some((key, grant.port))
+    });
+    let wanted: BTreeMap<String, u64> = named.collect();
+    let mut found = beside(NAME, &wanted.keys().cloned().collect(), keys);
+    for (key, port) in wanted {
+        let told = keys.get(&key).map(|key| &key.value["port"]);
+        if told.is_none_or(|told| *told != port) {
+            found.push(format!("{key} of {port} says {told:?}"));
         }
     }
     found
+}
+
+/// Keys of a kind that are not wanted, or whose session has ended.
+fn beside(kind: &str, wanted: &BTreeSet<String>, keys: &Keys) -> Vec<String> {
+    let of_kind = keys.iter().filter(|(key, _)| key.starts_with(kind));
+    let beside = of_kind.filter(|(key, value)| !wanted.contains(*key) || !is_live(value, keys));
+    beside
+        .map(|(key, value)| format!("{key} has no lease or session: {value:?}"))
+        .collect()
 }
 
 /// Whether a key is one of a session that lives, and not marked as one of an ended one.
@@ -115,7 +118,8 @@ mod tests {
     #[test]
     fn engine_with_every_grant_and_nothing_else_is_settled() {
         assert_eq!(missing(&held(), &settled()), [""; 0]);
-        assert_eq!(unsettled(&held(), &settled()), [""; 0]);
+        assert_eq!(unpublished(&held(), &settled()), [""; 0]);
+        assert_eq!(left_over(&held(), &settled()), [""; 0]);
     }
 
     #[test]
@@ -134,28 +138,38 @@ mod tests {
     }
 
     #[test]
-    fn claims_and_names_without_lease_or_session_are_unsettled() {
+    fn claims_without_lease_or_session_are_left_over() {
         let mut keys = settled();
         put(&mut keys, "claim/tcp/81", 9, claim("one", "d"));
+        assert_eq!(left_over(&held(), &keys).len(), 1);
+        let mut away = claim("one", "a");
+        away["state"] = "away".into();
+        put(&mut keys, "claim/tcp/80", 5, away);
+        assert_eq!(left_over(&held(), &keys).len(), 2);
+        let mut keys = settled();
+        keys.remove("/portbook/v1/session/one/s");
+        assert_eq!(left_over(&held(), &keys).len(), 1);
+    }
+
+    #[test]
+    fn names_that_are_missing_or_have_no_lease_are_unpublished() {
+        let mut keys = settled();
         put(
             &mut keys,
             "name/web/one/d",
             9,
-            json!({"port": 81, "session": "s"}),
+            json!({"port": 80, "session": "s"}),
         );
+        assert_eq!(unpublished(&held(), &keys).len(), 1);
         put(
             &mut keys,
             "name/local/one/b",
             7,
-            json!({"port": 91, "session": "s", "is_away": true}),
+            json!({"port": 91, "session": "s"}),
         );
-        // The port of the third and its mark are two things that are not settled.
-        assert_eq!(unsettled(&held(), &keys).len(), 4, "{keys:?}");
+        assert_eq!(unpublished(&held(), &keys).len(), 2);
         let mut keys = settled();
         keys.remove("/portbook/v1/name/web/one/a");
-        assert_eq!(unsettled(&held(), &keys).len(), 1);
-        let mut keys = settled();
-        keys.remove("/portbook/v1/session/one/s");
-        assert_eq!(unsettled(&held(), &keys).len(), 3);
+        assert_eq!(unpublished(&held(), &keys).len(), 1);
     }
 }
