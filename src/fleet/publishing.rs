@@ -112,14 +112,14 @@ impl<E: Engine> Member<E> {
         let (Some(key), Some(open)) = open else {
             return Err(EngineError::Fault("no session is open".into()));
         };
-        let seat = Seat::of(key, &open);
+        let own = Seat::of(key, &open);
         let store = self.service.store().clone();
         let unrecorded =
             |error: StoreError| EngineError::Fault(format!("names cannot be recorded: {error}"));
         // On record first: a key that nothing knows of would never be deleted.
         let added = store.add_fleet_names(put_keys(steps)).await;
         added.map_err(unrecorded)?;
-        let sending = send(&self.engine, &seat, &mut self.published, steps);
+        let sending = send(&self.engine, &own, &mut self.published, steps);
         let (sent, word, took) = measured(steps.len(), &[Span::current()], sending).await;
         self.service.journal().fleet_committed(word, took);
         match sent {
