@@ -15,6 +15,7 @@ mod connect;
 mod counter;
 mod draw;
 mod engine;
+mod epoch;
 mod etcd;
 mod etcd_error;
 mod everywhere;

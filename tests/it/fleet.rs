@@ -4,6 +4,7 @@ mod boot;
 mod drill;
 mod etcd;
 mod everywhere;
+mod faults;
 mod fence;
 mod hostile;
 mod prior;
