@@ -122,11 +122,13 @@ pub fn harm_members(members: &mut Members, fault: Fault, deck: &mut Deck) {
 }
 
 fn kill(members: &mut Members, killed: &[usize], time: Duration) {
-    killed.iter().for_each(|member| members.kill(*member));
+    for member in killed {
+        members.kill(*member);
+    }
     thread::sleep(time);
-    killed
-        .iter()
-        .for_each(|member| members.start_again(*member));
+    for member in killed {
+        members.start_again(*member);
+    }
 }
 
 /// Does a fault of a host's connections, and ends it.

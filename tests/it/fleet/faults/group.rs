@@ -53,14 +53,8 @@ pub struct Group {
 impl Group {
     /// Starts all. `None`, reported on stderr, if etcd is not installed.
     pub fn start(test: &str, seed: u64, longest: Duration) -> Option<Self> {
-        for tool in ["etcd", "etcdctl"] {
-            let mut command = Command::new(tool);
-            command.arg("--help");
-            command.stdout(Stdio::null()).stderr(Stdio::null());
-            if command.status().is_err() {
-                skipped(test, &format!("{tool} is not installed"));
-                return None;
-            }
+        if !has_etcd(test) {
+            return None;
         }
         let members = Members::start();
         let numbers = ports(PORTS);
@@ -158,6 +152,20 @@ impl Group {
         self.watch
             .tell(&format!("settled within {:.1?}", waiting.elapsed()));
     }
+}
+
+/// Whether etcd is installed. Reported on stderr if not.
+fn has_etcd(test: &str) -> bool {
+    ["etcd", "etcdctl"].iter().all(|tool| {
+        let mut command = Command::new(tool);
+        command.arg("--help");
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        let is_there = command.status().is_ok();
+        if !is_there {
+            skipped(test, &format!("{tool} is not installed"));
+        }
+        is_there
+    })
 }
 
 /// Ends the clients, whatever becomes of the faults.

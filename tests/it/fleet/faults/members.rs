@@ -114,7 +114,7 @@ impl Console {
     /// Waits until a majority takes writes.
     pub fn wait(&self) {
         eventually("the members of etcd answer", || {
-            let put = self.ctl(&self.endpoints(), &["put", "faults", "on"]);
+            let put = etcdctl(&self.endpoints(), &["put", "faults", "on"]);
             put.status.success().then_some(())
         });
     }
@@ -138,7 +138,7 @@ impl Console {
             .iter()
             .find(|one| one["Endpoint"] == endpoint.as_str())?;
         let to = to["Status"]["header"]["member_id"].as_u64()?;
-        let moved = self.ctl(&self.endpoint(from), &["move-leader", &format!("{to:x}")]);
+        let moved = etcdctl(&self.endpoint(from), &["move-leader", &format!("{to:x}")]);
         moved.status.success().then_some(())
     }
 
@@ -147,12 +147,12 @@ impl Console {
         let all = self.status()?;
         let revisions = all.iter().map(|one| &one["Status"]["header"]["revision"]);
         let revision = revisions.filter_map(Value::as_u64).max()?.to_string();
-        let compacted = self.ctl(&self.endpoints(), &["compact", &revision]);
+        let compacted = etcdctl(&self.endpoints(), &["compact", &revision]);
         compacted.status.success().then_some(())
     }
 
     pub fn defragment(&self, member: usize) -> Option<()> {
-        let done = self.ctl(&self.endpoint(member), &["defrag"]);
+        let done = etcdctl(&self.endpoint(member), &["defrag"]);
         done.status.success().then_some(())
     }
 
@@ -160,24 +160,24 @@ impl Console {
     pub fn keys(&self) -> Keys {
         let read = ["get", "--prefix", "/portbook/v1/", "-w", "fields"];
         let output = eventually("the engine can be read", || {
-            let output = self.ctl(&self.endpoints(), &read);
+            let output = etcdctl(&self.endpoints(), &read);
             output.status.success().then_some(output)
         });
         fields(&text(&output.stdout))
     }
 
     fn status(&self) -> Option<Vec<Value>> {
-        let told = self.ctl(&self.endpoints(), &["endpoint", "status", "-w", "json"]);
+        let told = etcdctl(&self.endpoints(), &["endpoint", "status", "-w", "json"]);
         serde_json::from_slice(&told.stdout).ok()
     }
+}
 
-    fn ctl(&self, endpoints: &str, arguments: &[&str]) -> Output {
-        let mut command = Command::new("etcdctl");
-        command.env_clear().env("PATH", path());
-        command.env("ETCDCTL_API", "3");
-        command.args(["--endpoints", endpoints, "--command-timeout", "2s"]);
-        command.args(arguments).output().unwrap()
-    }
+fn etcdctl(endpoints: &str, arguments: &[&str]) -> Output {
+    let mut command = Command::new("etcdctl");
+    command.env_clear().env("PATH", path());
+    command.env("ETCDCTL_API", "3");
+    command.args(["--endpoints", endpoints, "--command-timeout", "2s"]);
+    command.args(arguments).output().unwrap()
 }
 
 /// Reads keys from lines such as `"CreateRevision" : 7`.
