@@ -12,7 +12,7 @@ use crate::domain::fleet::FleetState;
 use crate::store::StoreError;
 
 /// Pause between two commits of one host: two a second at most.
-const BETWEEN: Duration = Duration::from_millis(500);
+pub(super) const BETWEEN: Duration = Duration::from_millis(500);
 
 /// Sends steps under the condition that the session lives: a commit that arrives late, after the session
 /// has ended, fails by itself.

@@ -1,0 +1,158 @@
+//! Reports of busy ports, and a number that an operator reserves on every host of a crowd.
+
+use std::time::Duration;
+
+use futures_util::stream::{self, StreamExt};
+
+use super::super::Seat;
+use super::super::ground::History;
+use super::super::host::number;
+use super::super::report::Meter;
+use super::{Course, KB, MB};
+use crate::domain::everywhere::Stand;
+use crate::domain::fleet::Question;
+use crate::domain::port::Protocol;
+use crate::domain::prior::{MOST_HOSTS, PriorSharing};
+use crate::fleet::counter::Standing;
+use crate::fleet::engine::{Compare, Engine, Outcome, Step};
+use crate::fleet::etcd::Etcd;
+use crate::fleet::sharing::{Place, Sharing};
+use crate::fleet::value::EverywhereValue;
+use crate::fleet::view;
+use crate::host::clock::Clock;
+use crate::host::process;
+use crate::store::{Store, StoreOptions};
+use crate::telemetry::Stopwatch;
+
+/// Number of hosts that do at once what each does at a time of day of its own.
+const AT_ONCE: usize = 16;
+
+/// Pause between two looks whether all hosts have answered a reservation.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+
+/// Number of such looks.
+const LOOKS: usize = 240;
+
+impl Course {
+    /// Each host tells which ports are busy, and a day later reads what others tell.
+    pub(super) async fn share(&self) {
+        let options = StoreOptions {
+            boot_id: process::boot_id().unwrap(),
+            machine_id: None,
+            batch_max: 16,
+            checkpoint_interval: None,
+        };
+        let file = self.crowd.folder.path().join("portbook.db");
+        let (store, _) = Store::open(&file, options).await.unwrap();
+        let clock = Clock::manual();
+        let mut sharing: Vec<_> = (self.crowd.seats.iter())
+            .map(|seat| self.sharing(seat, &store, &clock))
+            .collect();
+        self.report.part("Reports of busy ports");
+        for day in 0..2 {
+            let meter = Meter::start(&self.crowd.server).await;
+            let rounds = sharing.iter_mut().map(|(host, _, seat)| {
+                let standing = seat.standing.borrow().clone();
+                async move {
+                    let Standing::In(open) = standing else {
+                        panic!("{} is not in the fleet", seat.name);
+                    };
+                    host.round(&open).await;
+                }
+            });
+            stream::iter(rounds)
+                .buffer_unordered(AT_ONCE)
+                .collect::<Vec<()>>()
+                .await;
+            let stretch = meter.stop(&self.crowd.server).await;
+            if day > 0 {
+                let hosts = f64::from(self.pace.hosts);
+                let sent = stretch.grown(|at| at.sent_bytes);
+                self.report.tell(
+                    "reads of a host a day",
+                    stretch.grown(|at| at.reads) / hosts,
+                    "",
+                );
+                self.report.compare("sent in a day", sent / MB, "MB", 350.0);
+                self.report
+                    .compare("sent", sent / 86_400.0 / KB, "KB a second", 4.0);
+            }
+            clock.advance(Duration::from_hours(24));
+        }
+        let most = u32::try_from((self.hosts() - 1).min(MOST_HOSTS)).unwrap();
+        for (_, history, seat) in &sharing {
+            assert_eq!(history.hosts(), most, "{}", seat.name);
+        }
+    }
+
+    fn sharing<'s>(
+        &self,
+        seat: &'s Seat,
+        store: &Store,
+        clock: &Clock,
+    ) -> (Sharing<Etcd, History>, History, &'s Seat) {
+        let history = History::default();
+        let place = Place {
+            engine: seat.engine.clone(),
+            keys: self.crowd.keys.clone(),
+            host: seat.name.clone(),
+            learner: history.clone(),
+            store: store.clone(),
+            clock: clock.clone(),
+        };
+        (Sharing::new(place, PriorSharing::Commands), history, seat)
+    }
+
+    /// An operator reserves a number on every host, and asks until all have it.
+    pub(super) async fn reserve(&self) {
+        self.report.part("A number reserved on every host");
+        let seat = &self.crowd.seats[0];
+        let value = EverywhereValue {
+            name: "node-exporter".parse().unwrap(),
+            since_ms: 1,
+        };
+        let key = self.crowd.keys.everywhere_of(number(Protocol::Tcp, 9100));
+        let put = Step::Put {
+            key: key.clone(),
+            value: serde_json::to_vec(&value).unwrap(),
+            session: None,
+        };
+        let begun = Stopwatch::start();
+        let done = seat
+            .engine
+            .commit(vec![Compare::absent(key)], vec![put])
+            .await;
+        assert!(matches!(done, Ok(Outcome::Done { .. })), "{done:?}");
+        let mut held = 0;
+        for _ in 0..LOOKS {
+            held = self.held_everywhere(seat).await;
+            if held == self.hosts() {
+                break;
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+        assert_eq!(held, self.hosts(), "hosts that hold the number");
+        self.report.seconds("held by all after", begun.elapsed());
+        let meter = Meter::start(&self.crowd.server).await;
+        self.held_everywhere(seat).await;
+        let stretch = meter.stop(&self.crowd.server).await;
+        self.report.tell(
+            "sent for one look at it",
+            stretch.grown(|at| at.sent_bytes) / KB,
+            "KB",
+        );
+    }
+
+    async fn held_everywhere(&self, seat: &Seat) -> usize {
+        let read = view::read(
+            &seat.engine,
+            &self.crowd.keys,
+            &seat.name,
+            &Question::Everywhere,
+        );
+        // A read that is late is none.
+        let Ok(view) = read.await else { return 0 };
+        let hosts = view.everywhere.iter().flat_map(|one| &one.hosts);
+        hosts.filter(|host| host.state == Stand::Held).count()
+    }
+}
