@@ -61,13 +61,6 @@ impl Course {
         self.come_back(false).await;
         self.come_back(true).await;
         drop(listeners);
-        let failures = self.crowd.tally.counts().failures;
-        self.report.part("All parts");
-        self.report.tell(
-            "tries that failed",
-            f64::from(u32::try_from(failures).unwrap()),
-            "",
-        );
     }
 
     fn hosts(&self) -> usize {
@@ -114,6 +107,8 @@ impl Course {
         self.report
             .tell("logged changes", changes / stretch.seconds, "a second");
         self.report
+            .tell("commits a host", stretch.grown(|at| at.commits) / hosts, "");
+        self.report
             .tell("reads a host", stretch.grown(|at| at.reads) / hosts, "");
         self.report.tell(
             "sent to a host",
@@ -122,7 +117,16 @@ impl Course {
         );
         self.report
             .tell("cores of the engine", stretch.rate(|at| at.cpu_s), "");
+        self.tell_failures();
         self.tell_memory(&stretch.end);
+    }
+
+    /// Tells tries that failed in all parts so far: each is done again.
+    fn tell_failures(&self) {
+        let failures = self.crowd.tally.counts().failures;
+        let failures = u32::try_from(failures).unwrap();
+        self.report
+            .tell("tries that failed so far", f64::from(failures), "");
     }
 
     fn tell_memory(&self, at: &Moment) {

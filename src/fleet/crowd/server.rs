@@ -130,7 +130,6 @@ pub struct Moment {
     pub store_bytes: f64,
     pub live_bytes: f64,
     pub watches: f64,
-    pub events: f64,
     /// Resident memory of this process, with all hosts.
     pub own_bytes: f64,
 }
@@ -151,7 +150,6 @@ impl Moment {
             store_bytes: sum("etcd_mvcc_db_total_size_in_bytes", ""),
             live_bytes: sum("etcd_mvcc_db_total_size_in_use_in_bytes", ""),
             watches: sum("etcd_debugging_mvcc_watcher_total", ""),
-            events: sum("etcd_debugging_mvcc_events_total", ""),
             own_bytes: own_bytes(),
         }
     }
