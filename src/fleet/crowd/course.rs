@@ -162,7 +162,7 @@ impl Course {
             server.wipe();
         }
         server.start_again().await;
-        let meter = Meter::at_start();
+        let meter = Meter::at_start(server).await;
         let all = self.hosts();
         let back = |counts: &Counts| counts.back == all;
         self.crowd.tally.until("hosts come back", back).await;

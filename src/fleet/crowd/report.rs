@@ -32,12 +32,15 @@ impl Meter {
         }
     }
 
-    /// Begins with an engine that has just been started.
-    pub fn at_start() -> Self {
-        Self {
-            from: Moment::default(),
-            begun: Stopwatch::start(),
-        }
+    /// Begins with an engine that has just been started: only its log counts on.
+    pub async fn at_start(server: &Server) -> Self {
+        let begun = Stopwatch::start();
+        let logged = server.read().await.map_or(0.0, |now| now.logged);
+        let from = Moment {
+            logged,
+            ..Moment::default()
+        };
+        Self { from, begun }
     }
 
     pub async fn stop(&self, server: &Server) -> Stretch {

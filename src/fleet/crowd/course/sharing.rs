@@ -7,16 +7,18 @@ use futures_util::stream::{self, StreamExt};
 use super::super::Seat;
 use super::super::ground::History;
 use super::super::host::number;
-use super::super::report::Meter;
+use super::super::report::{Meter, Stretch};
 use super::{Course, KB, MB};
 use crate::domain::everywhere::Stand;
 use crate::domain::fleet::Question;
 use crate::domain::port::Protocol;
 use crate::domain::prior::{MOST_HOSTS, PriorSharing};
+use crate::fleet::claiming::Open;
 use crate::fleet::counter::Standing;
 use crate::fleet::engine::{Compare, Engine, Outcome, Step};
 use crate::fleet::etcd::Etcd;
-use crate::fleet::sharing::{Place, Sharing};
+use crate::fleet::prior::encode;
+use crate::fleet::sharing::{Learner, Place, Sharing};
 use crate::fleet::value::EverywhereValue;
 use crate::fleet::view;
 use crate::host::clock::Clock;
@@ -45,44 +47,47 @@ impl Course {
         let file = self.crowd.folder.path().join("portbook.db");
         let (store, _) = Store::open(&file, options).await.unwrap();
         let clock = Clock::manual();
+        self.tell_first().await;
         let mut sharing: Vec<_> = (self.crowd.seats.iter())
             .map(|seat| self.sharing(seat, &store, &clock))
             .collect();
-        self.report.part("Reports of busy ports");
-        for day in 0..2 {
-            let meter = Meter::start(&self.crowd.server).await;
-            let rounds = sharing.iter_mut().map(|(host, _, seat)| {
-                let standing = seat.standing.borrow().clone();
-                async move {
-                    let Standing::In(open) = standing else {
-                        panic!("{} is not in the fleet", seat.name);
-                    };
-                    host.round(&open).await;
-                }
-            });
-            stream::iter(rounds)
-                .buffer_unordered(AT_ONCE)
-                .collect::<Vec<()>>()
-                .await;
-            let stretch = meter.stop(&self.crowd.server).await;
-            if day > 0 {
-                let hosts = f64::from(self.pace.hosts);
-                let sent = stretch.grown(|at| at.sent_bytes);
-                self.report.tell(
-                    "reads of a host a day",
-                    stretch.grown(|at| at.reads) / hosts,
-                    "",
-                );
-                self.report.compare("sent in a day", sent / MB, "MB", 350.0);
-                self.report
-                    .compare("sent", sent / 86_400.0 / KB, "KB a second", 4.0);
-            }
-            clock.advance(Duration::from_hours(24));
-        }
+        let meter = Meter::start(&self.crowd.server).await;
+        let rounds = sharing.iter_mut().map(|(host, _, seat)| async move {
+            host.round(&open(seat).await).await;
+        });
+        at_once(rounds).await;
+        self.tell_sharing(&meter.stop(&self.crowd.server).await);
         let most = u32::try_from((self.hosts() - 1).min(MOST_HOSTS)).unwrap();
         for (_, history, seat) in &sharing {
             assert_eq!(history.hosts(), most, "{}", seat.name);
         }
+    }
+
+    /// Has every host tell a first report, so that all find what they read.
+    async fn tell_first(&self) {
+        let history = History::default();
+        let telling = self.crowd.seats.iter().map(|seat| {
+            let put = Step::Put {
+                key: self.crowd.keys.prior(&seat.name),
+                value: encode(history.report(true)),
+                session: None,
+            };
+            async move { drop(seat.engine.commit(Vec::new(), vec![put]).await.unwrap()) }
+        });
+        at_once(telling).await;
+    }
+
+    fn tell_sharing(&self, stretch: &Stretch) {
+        let hosts = f64::from(self.pace.hosts);
+        let sent = stretch.grown(|at| at.sent_bytes);
+        let reads = stretch.grown(|at| at.reads);
+        self.report.part("Reports of busy ports");
+        self.report.tell("reads of a host a day", reads / hosts, "");
+        self.report.compare("sent in a day", sent / MB, "MB", 350.0);
+        self.report
+            .compare("sent", sent / 86_400.0 / KB, "KB a second", 4.0);
+        self.report
+            .tell("reads", reads / stretch.seconds, "a second");
     }
 
     fn sharing<'s>(
@@ -155,4 +160,21 @@ impl Course {
         let hosts = view.everywhere.iter().flat_map(|one| &one.hosts);
         hosts.filter(|host| host.state == Stand::Held).count()
     }
+}
+
+/// Session of a host, once it has one.
+async fn open(seat: &Seat) -> Open {
+    let mut standing = seat.standing.clone();
+    let is_in = |standing: &Standing| matches!(standing, Standing::In(_));
+    let standing = standing.wait_for(is_in).await.unwrap().clone();
+    match standing {
+        Standing::In(open) => open,
+        Standing::Joining | Standing::Out => unreachable!(),
+    }
+}
+
+/// Does what all hosts do once a day, some at a time.
+async fn at_once(all: impl Iterator<Item = impl Future<Output = ()>>) {
+    let mut doing = stream::iter(all).buffer_unordered(AT_ONCE);
+    while doing.next().await.is_some() {}
 }
