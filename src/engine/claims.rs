@@ -1,8 +1,8 @@
 //! The book of claims: numbers that this host has claimed in its fleet, or may have, and those that other
 //! hosts were seen to have a moment ago.
 //!
-//! A claim is entered before its commit is sent, on record first, and leaves once the engine is known not
-//! to have it. In between the number is left out of searches, so that a host never has two claims on one.
+//! A claim is entered before its commit is sent, is on record with its lease, and leaves once the engine is
+//! known not to have it. In between the number is left out of searches, so that a host never has two claims on one.
 //! Whether a claim is to stay follows from its lease alone: without a living one it is withdrawn.
 
 use std::collections::{BTreeMap, HashMap};
@@ -61,8 +61,8 @@ impl Ports {
 /// A claim with what is known in memory alone.
 #[derive(Debug, Clone)]
 pub struct Entered {
-    /// The claim.
-    pub claim: Claim,
+    /// The claim. Shared: the book is looked through often.
+    pub claim: Arc<Claim>,
     /// Whether a request has it in hand, so that its lease is not on record yet.
     pub is_in_hand: bool,
     /// Time at which no request had it in hand any more: after a restart, that of the start.
@@ -75,7 +75,7 @@ impl ClaimBook {
         self.state.with(|state| {
             for claim in claims {
                 state.put(Entered {
-                    claim,
+                    claim: Arc::new(claim),
                     is_in_hand: false,
                     since: now,
                 });
@@ -167,7 +167,7 @@ impl ClaimBook {
             }
             for claim in claims {
                 let entered = Entered {
-                    claim: claim.clone(),
+                    claim: Arc::new(claim.clone()),
                     is_in_hand: true,
                     since: now,
                 };
@@ -182,7 +182,7 @@ impl ClaimBook {
         self.state.with(|state| {
             for claim in claims {
                 if let Some(entered) = state.of(claim.number, &claim.nonce) {
-                    entered.claim = claim.clone();
+                    entered.claim = Arc::new(claim.clone());
                 }
             }
         });
@@ -263,10 +263,7 @@ impl State {
 /// lease the claim is withdrawn then.
 #[derive(Debug)]
 pub struct ClaimTicket {
-    number: Number,
-    lease: LeaseId,
-    nonce: String,
-    claim: LeaseClaim,
+    claim: Claim,
     book: Arc<ClaimBook>,
     clock: Clock,
 }
@@ -276,34 +273,37 @@ impl ClaimTicket {
     #[cfg(feature = "fleet")]
     pub fn of(claim: &Claim, book: Arc<ClaimBook>, clock: Clock) -> Self {
         Self {
-            number: claim.number,
-            lease: claim.lease,
-            nonce: claim.nonce.clone(),
-            claim: claim.of_lease(),
+            claim: claim.clone(),
             book,
             clock,
         }
     }
 
     pub(super) const fn number(&self) -> Number {
-        self.number
+        self.claim.number
     }
 
     /// Lease that is to have the number.
     pub(super) const fn lease(&self) -> LeaseId {
-        self.lease
+        self.claim.lease
     }
 
     /// Claim as the lease's document has it.
-    pub(super) const fn claim(&self) -> LeaseClaim {
-        self.claim
+    pub(super) fn of_lease(&self) -> LeaseClaim {
+        self.claim.of_lease()
+    }
+
+    /// Claim for the record of its lease.
+    pub(super) const fn claim(&self) -> &Claim {
+        &self.claim
     }
 }
 
 impl Drop for ClaimTicket {
     fn drop(&mut self) {
         let now = self.clock.boot();
-        self.book.let_go(self.number, &self.nonce, now);
+        let Claim { number, nonce, .. } = &self.claim;
+        self.book.let_go(*number, nonce, now);
     }
 }
 
@@ -360,7 +360,7 @@ mod tests {
         };
         book.remove(std::slice::from_ref(&earlier));
         book.note(&[earlier]);
-        assert_eq!(book.all()[0].claim, claim(1));
+        assert_eq!(*book.all()[0].claim, claim(1));
         book.remove(&[claim(1)]);
         assert_eq!(book.all().len(), 0);
     }

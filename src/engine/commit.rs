@@ -119,7 +119,7 @@ fn fresh_leases(
         let claim = claim.map(|index| claims.swap_remove(index));
         if let Some(claim) = &claim {
             lease.id = claim.lease();
-            lease.claim = Some(claim.claim());
+            lease.claim = Some(claim.of_lease());
         }
         lease.moved = moved.map(|moved| asked.on_record(moved));
         if let Some(before) = before {

@@ -2,9 +2,9 @@
 //!
 //! A claim is one key, and its nonce says whose it is. Three rules keep two hosts from one number:
 //!
-//! * **In the book first, on record before the answer.** A claim is in the book before its commit is sent,
-//!   and on the disk before its request is answered. One that a crash leaves between has no lease, and is found
-//!   as a stray ([`super::stray`]).
+//! * **In the book first, on record with its lease.** A claim is in the book before its commit is sent. It goes
+//!   on record in the commit of its lease, before the request is answered. One that a crash leaves between has
+//!   no lease, and is found as a stray ([`super::stray`]).
 //! * **Nothing is taken up from a read.** A claim that is found under its own nonce is swapped: the commit
 //!   compares the revision that was read. A listing may be older than a release.
 //! * **Shut first, withdraw second.** A claim is deleted only once its lease has ended on this host.
@@ -38,6 +38,9 @@ const SESSION_ENDED: &str = "the session of this host has ended";
 /// Time for which a commit without an answer may still be done. A connection that is silent is closed
 /// within 12 seconds, and etcd gives a proposal up after 7.
 pub const DOUBT: Duration = Duration::from_mins(2);
+
+/// Time after which a commit that a killed process had sent is done, or is done never.
+pub const LATE: Duration = Duration::from_secs(20);
 
 /// A claim that was not granted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,7 +104,7 @@ impl<E: Engine, G: Ground> Claimant<E, G> {
             match self.attempt(session, intents, &mut is_doubtful).await {
                 Ok(Some(held)) => {
                     is_held = true;
-                    self.ground.note(&held).await;
+                    self.ground.remember(&held);
                     match self.ground.permit(&held).await {
                         Ok(()) => return Ok(held),
                         // The claims have no lease, and so they are given back.
@@ -130,7 +133,6 @@ impl<E: Engine, G: Ground> Claimant<E, G> {
     }
 
     /// Claims the numbers of requests that came at once in one commit, with a span below each of theirs.
-    /// They may be on their way to the record meanwhile.
     pub async fn ask_together(
         &self,
         session: &str,
@@ -168,7 +170,7 @@ impl<E: Engine, G: Ground> Claimant<E, G> {
     ) -> Result<Vec<Claim>, Unclaimed> {
         let held = |one: &Intent| held(&one.claim, session, (revision, revision), false);
         let held: Vec<Claim> = intents.iter().map(held).collect();
-        self.ground.note_soon(&held).await;
+        self.ground.remember(&held);
         let permitted = self.ground.permit(&held).await;
         permitted.map(|()| held).map_err(|_| Unclaimed {
             may_be_done: true,

@@ -199,7 +199,10 @@ impl<E: Engine> Claims<E> {
         let claims = ground.service.fleet().claims();
         let concerns = lease.is_none_or(|id| claims.of_lease(id).is_some());
         if concerns && !claims.is_empty() {
-            self.tend_at(ground.now().after(GATHER));
+            // Of a lease that lives, nothing is to be done as a rule.
+            let lives = lease.is_some_and(|id| ground.lives(id));
+            let wait = if lives { SOON } else { GATHER };
+            self.tend_at(ground.now().after(wait));
         }
     }
 

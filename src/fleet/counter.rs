@@ -1,5 +1,5 @@
 //! The counter for claims. Requests come here from all threads of the service. Those that come at once share
-//! one commit, which is sent while they are written to the record.
+//! one commit.
 
 use std::sync::Arc;
 
@@ -10,6 +10,7 @@ use tracing::{Instrument, Span};
 use super::claim::{ClaimError, Claimant, Intent, MOST_NUMBERS, Unclaimed};
 use super::claiming::Open;
 use super::engine::Engine;
+use super::gathering::Gathering;
 use super::ground::Ground;
 use super::host_ground::HostGround;
 use super::view;
@@ -17,13 +18,6 @@ use crate::domain::claim::{Claim, ClaimStage, Number};
 use crate::engine::claims::{ClaimBook, ClaimTicket};
 use crate::engine::fleet::{ClaimFailure, ClaimRequest, WantedNumber};
 use crate::store::StoreError;
-
-/// Maximum number of requests that are taken at once.
-const MOST_AT_ONCE: usize = 64;
-
-/// Maximum number of commits of several requests that are under way. What comes meanwhile is gathered for
-/// the next one.
-const MOST_COMMITS: usize = 2;
 
 /// Where this host stands in the fleet, as far as claims go.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,13 +52,15 @@ struct Entered {
 
 impl<E: Engine> Counter<E> {
     /// Answers requests until the desk is dropped.
-    pub(super) async fn serve(self, mut requests: mpsc::Receiver<ClaimRequest>) {
+    pub(super) async fn serve(self, requests: mpsc::Receiver<ClaimRequest>) {
         let counter = Arc::new(self);
         let mut tasks = JoinSet::new();
-        let mut waiting = Vec::with_capacity(MOST_AT_ONCE);
-        let commits = Arc::new(Semaphore::new(MOST_COMMITS));
+        let mut requests = Gathering::new(requests);
+        // What comes while a commit is under way is gathered for the next one.
+        let commits = Arc::new(Semaphore::new(1));
         while let Ok(permit) = Arc::clone(&commits).acquire_owned().await {
-            if requests.recv_many(&mut waiting, MOST_AT_ONCE).await == 0 {
+            let gathered = requests.next().await;
+            if gathered.is_empty() {
                 return;
             }
             while tasks.try_join_next().is_some() {}
@@ -73,13 +69,13 @@ impl<E: Engine> Counter<E> {
             };
             let Standing::In(Open { session, .. }) = standing else {
                 let why = "this host has no session there at this moment";
-                for request in waiting.drain(..) {
+                for request in gathered {
                     answer(request, Err(ClaimFailure::Away(why.to_owned())));
                 }
                 continue;
             };
             let mut permit = Some(permit);
-            for group in groups(counter.enter(waiting.drain(..), &session)) {
+            for group in groups(counter.enter(gathered, &session)) {
                 let (counter, session) = (Arc::clone(&counter), session.clone());
                 let permit = permit.take();
                 tasks.spawn(async move { counter.claim_all(&session, group, permit).await });
@@ -95,7 +91,7 @@ impl<E: Engine> Counter<E> {
     }
 
     /// Enters requests in the book. One for a number that is there already is refused.
-    fn enter(&self, requests: impl Iterator<Item = ClaimRequest>, session: &str) -> Vec<Entered> {
+    fn enter(&self, requests: Vec<ClaimRequest>, session: &str) -> Vec<Entered> {
         let mut all = Vec::new();
         for request in requests {
             let wanted = request.numbers.iter();
@@ -133,11 +129,8 @@ impl<E: Engine> Counter<E> {
         }
     }
 
-    /// Puts claims on the disk.
+    /// Puts claims on the disk that the engine may have: they take longer now, and a crash is to leave none.
     async fn record(&self, intents: &[Intent]) -> Result<(), StoreError> {
-        if intents.is_empty() {
-            return Ok(());
-        }
         let store = self.claimant.ground.service.store();
         store.put_claims(&claims(intents)).await
     }
@@ -152,13 +145,8 @@ impl<E: Engine> Counter<E> {
     ) {
         let intents: Vec<Intent> = all.iter().flat_map(|one| one.intents.clone()).collect();
         let spans: Vec<Span> = all.iter().map(|one| one.request.span.clone()).collect();
-        let asking = self.claimant.ask_together(session, &intents, &spans);
-        let (recorded, asked) = tokio::join!(self.record(&intents), asking);
+        let asked = self.claimant.ask_together(session, &intents, &spans).await;
         drop(permit);
-        if let Err(error) = recorded {
-            let may_be_there = asked.as_ref().map_or_else(|not| not.may_be_done, |_| true);
-            return self.refuse_all(all, may_be_there, &error).await;
-        }
         let taken_up = match asked {
             Ok(revision) => self.claimant.take_up(session, &intents, revision).await,
             Err(unclaimed) => Err(unclaimed),
@@ -166,6 +154,11 @@ impl<E: Engine> Counter<E> {
         match taken_up {
             Ok(held) => self.answer_all(all, held),
             Err(unclaimed) => {
+                if unclaimed.may_be_done
+                    && let Err(error) = self.record(&intents).await
+                {
+                    return self.refuse_all(all, &error).await;
+                }
                 let each = all
                     .into_iter()
                     .map(|one| self.claim_alone(session, one, &unclaimed));
@@ -198,10 +191,10 @@ impl<E: Engine> Counter<E> {
         answer(one.request, Err(failure));
     }
 
-    /// Refuses requests that the record does not take. What the engine may have is withdrawn.
-    async fn refuse_all(&self, all: Vec<Entered>, may_be_there: bool, error: &StoreError) {
+    /// Refuses requests that the record does not take. The engine may have their claims: they are withdrawn.
+    async fn refuse_all(&self, all: Vec<Entered>, error: &StoreError) {
         for Entered { request, intents } in all {
-            self.claimant.give_up(&intents, may_be_there).await;
+            self.claimant.give_up(&intents, true).await;
             answer(request, Err(ClaimFailure::Unrecorded(error.clone())));
         }
     }

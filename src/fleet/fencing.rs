@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use super::engine::Engine;
 use super::fence::Nft;
-use super::ground::{Ground, Tended};
+use super::ground::{Ground, Tended, is_held};
 use super::member::Member;
 use super::permit::{FenceError, Permits};
-use crate::domain::claim::{Claim, ClaimStage, Reclaim};
+use crate::domain::claim::{Claim, Reclaim};
 use crate::domain::fleet::FleetStatus;
 use crate::domain::lease::BootTime;
 use crate::domain::port::{PortSet, Protocol};
@@ -220,12 +220,7 @@ impl<E: Engine> Member<E> {
         if ground.fencing.permits.is_none() {
             return Vec::new();
         }
-        let is_fenced = |one: &Tended| {
-            let claim = &one.intent.claim;
-            let is_held = claim.stage == ClaimStage::Held && claim.reclaim_s > 0;
-            one.is_living && !one.is_in_hand && is_held
-        };
-        let all = ground.tended().into_iter().filter(is_fenced);
-        all.map(|one| one.claim()).collect()
+        let all = ground.tended(|one| is_held(one) && one.claim.reclaim_s > 0);
+        all.iter().map(Tended::claim).collect()
     }
 }

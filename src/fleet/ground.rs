@@ -7,15 +7,28 @@ use std::time::Duration;
 use super::claim::Intent;
 use super::engine::Answer;
 use super::permit::FenceError;
-use crate::domain::claim::Claim;
+use crate::domain::claim::{Claim, ClaimStage};
 use crate::domain::lease::{BootTime, LeaseId};
+
+/// A claim of the book as it is looked at.
+#[derive(Debug, Clone, Copy)]
+pub struct Seen<'a> {
+    pub claim: &'a Claim,
+    /// Whether a request has it in hand.
+    pub is_in_hand: bool,
+    /// Whether its lease lives.
+    pub is_living: bool,
+}
+
+/// Whether a living lease has the number of a claim, as far as is known.
+pub fn is_held(one: Seen<'_>) -> bool {
+    one.is_living && !one.is_in_hand && one.claim.stage == ClaimStage::Held
+}
 
 /// A claim with the state of its lease.
 #[derive(Debug, Clone)]
 pub struct Tended {
     pub intent: Intent,
-    /// Whether a request has it in hand.
-    pub is_in_hand: bool,
     /// Whether its lease lives.
     pub is_living: bool,
     /// Time at which no request had it in hand any more.
@@ -40,16 +53,14 @@ pub trait Ground: Clone + Send + Sync + 'static {
     /// Waits a moment before the next try.
     fn pause(&self) -> impl Future<Output = ()> + Send;
 
-    /// Returns every claim in the book.
-    fn tended(&self) -> Vec<Tended>;
+    /// Returns the wanted claims in the book. No others are copied: there may be thousands.
+    fn tended(&self, wanted: impl Fn(Seen<'_>) -> bool) -> Vec<Tended>;
 
     /// Writes the present form of claims. What the record does not take is found out anew after a start.
     fn note(&self, claims: &[Claim]) -> impl Future<Output = ()> + Send;
 
-    /// Writes the present form of claims, without a wait for the record.
-    fn note_soon(&self, claims: &[Claim]) -> impl Future<Output = ()> + Send {
-        self.note(claims)
-    }
+    /// Writes the present form of claims whose leases come on record next, and they with them.
+    fn remember(&self, claims: &[Claim]);
 
     /// Whether a lease of this host lives.
     fn lives(&self, lease: LeaseId) -> bool;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::claim::Intent;
 use super::engine::{Answer, EngineError};
 use super::fencing::Fencing;
-use super::ground::{Ground, Tended};
+use super::ground::{Ground, Seen, Tended};
 use super::permit::FenceError;
 use crate::domain::address::{AddressGroup, BindAddress, Family};
 use crate::domain::claim::{Claim, ClaimStage, Number};
@@ -28,14 +28,13 @@ pub struct HostGround {
 }
 
 impl HostGround {
-    fn tended_one(&self, entered: Entered) -> Tended {
+    fn tended_one(&self, entered: &Entered) -> Tended {
         let lease = self.service.lease(entered.claim.lease);
         Tended {
-            is_in_hand: entered.is_in_hand,
             is_living: lease.is_some(),
             since: entered.since,
             intent: Intent {
-                claim: entered.claim,
+                claim: Claim::clone(&entered.claim),
                 pool: lease
                     .as_ref()
                     .map_or_else(String::new, |lease| lease.pool.to_string()),
@@ -77,12 +76,16 @@ impl Ground for HostGround {
         tokio::time::sleep(PAUSE).await;
     }
 
-    fn tended(&self) -> Vec<Tended> {
-        let entered = self.service.fleet().claims().all();
-        entered
-            .into_iter()
-            .map(|one| self.tended_one(one))
-            .collect()
+    fn tended(&self, wanted: impl Fn(Seen<'_>) -> bool) -> Vec<Tended> {
+        let entered = self.service.fleet().claims().all().into_iter();
+        let wanted = entered.filter(|one| {
+            wanted(Seen {
+                claim: &one.claim,
+                is_in_hand: one.is_in_hand,
+                is_living: self.lives(one.claim.lease),
+            })
+        });
+        wanted.map(|one| self.tended_one(&one)).collect()
     }
 
     async fn note(&self, claims: &[Claim]) {
@@ -90,10 +93,8 @@ impl Ground for HostGround {
         record(&self.service, claims).await;
     }
 
-    async fn note_soon(&self, claims: &[Claim]) {
-        self.write(claims);
-        let (service, claims) = (self.service.clone(), claims.to_vec());
-        tokio::spawn(async move { record(&service, &claims).await });
+    fn remember(&self, claims: &[Claim]) {
+        self.service.fleet().claims().note(claims);
     }
 
     fn lives(&self, lease: LeaseId) -> bool {

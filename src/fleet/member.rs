@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
 
+use super::claim::LATE;
 use super::claiming::{Change, Claims};
 use super::connect::{ConnectError, connect};
 use super::engine::{Engine, EngineError};
@@ -154,7 +155,7 @@ impl<E: Engine> Member<E> {
         let now = service.clock().boot();
         let mut claims = Claims::new(service, settings, &engine, &keys, &identity.host, fencing);
         // A request that was killed may have left a claim. Hosts that start together do not look together.
-        let wait = LOOK.mul_f64(fastrand::f64());
+        let wait = LATE + LOOK.mul_f64(fastrand::f64());
         claims.strays_at = claims.may_have_any().then(|| now.after(wait));
         Ok(Self {
             published: Published::on_record(store.fleet_names().await?),
@@ -204,7 +205,10 @@ impl<E: Engine> Member<E> {
             let wait = self.next_due().since(self.now());
             tokio::select! {
                 () = tokio::time::sleep(wait) => self.act().await,
-                event = events.recv() => self.hear(event),
+                // With each grant come some of them: what they bring is told when it is done.
+                event = events.recv() => if !self.hear(event) {
+                    continue;
+                },
                 request = requests.recv() => match request {
                     Some(FleetRequest::Leave { reply }) => {
                         // That the asker has gone changes nothing.
@@ -224,6 +228,7 @@ impl<E: Engine> Member<E> {
                     if change == Change::Failed {
                         self.renew_at = self.now();
                     }
+                    continue;
                 }
                 done = questions.read() => {
                     if questions.answer(done, &self.why) {
@@ -284,10 +289,10 @@ impl<E: Engine> Member<E> {
         interval(self.settings.session, &mut self.rng)
     }
 
-    /// Gathers changes of leases, and of this host's addresses.
-    fn hear(&mut self, event: Result<Event, RecvError>) {
+    /// Gathers changes of leases, and of this host's addresses. Returns whether its state has changed.
+    fn hear(&mut self, event: Result<Event, RecvError>) -> bool {
         match event {
-            Ok(event) if event.kind == EventKind::Interfaces => self.look_at_addresses(),
+            Ok(event) if event.kind == EventKind::Interfaces => return self.look_at_addresses(),
             Ok(event) if event.lease.is_none() => {}
             // Missed events are changes too.
             Ok(_) | Err(RecvError::Lagged(_)) => {
@@ -299,17 +304,20 @@ impl<E: Engine> Member<E> {
             // The journal lives as long as the service.
             Err(RecvError::Closed) => {}
         }
+        false
     }
 
-    fn look_at_addresses(&mut self) {
+    fn look_at_addresses(&mut self) -> bool {
         let now = addresses(self.service.interfaces());
-        if self.settings.address.is_none() && self.identity.addresses != now {
+        let has_changed = self.settings.address.is_none() && self.identity.addresses != now;
+        if has_changed {
             self.identity.addresses.clone_from(&now);
             self.session.set_addresses(now);
             // The session's key is written again, and the names after it.
             self.is_in = false;
             self.renew_at = self.now();
         }
+        has_changed
     }
 
     async fn leave(&mut self) -> Result<(), FleetSilence> {

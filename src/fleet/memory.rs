@@ -22,6 +22,8 @@ pub enum Trouble {
     AnswerLost,
     /// It is not done, and the caller does not know.
     RequestLost,
+    /// It is a commit that is done by [`Memory::deliver`], and the caller does not know.
+    Late,
     Denied,
 }
 
@@ -44,6 +46,8 @@ struct State {
     is_away: bool,
     /// Whether the answer of the next commit is lost.
     loses_answer: bool,
+    /// Commits on their way.
+    late: Vec<(Vec<Compare>, Vec<Step>)>,
     /// Watches from an earlier revision are behind.
     compacted: u64,
     /// Commits so far, each with the number of its steps.
@@ -91,6 +95,14 @@ impl Memory {
     /// Has the next commit be done without an answer.
     pub fn lose_answer_of_next_commit(&self) {
         self.lock().loses_answer = true;
+    }
+
+    /// Does the commits that are on their way, and returns their outcomes.
+    pub fn deliver(&self) -> Vec<Answer<Outcome>> {
+        let mut state = self.lock();
+        let late = std::mem::take(&mut state.late).into_iter();
+        late.map(|(compare, steps)| commit(&mut state, &compare, &steps))
+            .collect()
     }
 
     /// Takes the engine away, or brings it back.
@@ -299,6 +311,13 @@ impl Engine for Memory {
     }
 
     async fn commit(&self, compare: Vec<Compare>, steps: Vec<Step>) -> Answer<Outcome> {
+        let mut state = self.lock();
+        if state.troubles.front() == Some(&Trouble::Late) {
+            state.troubles.pop_front();
+            state.late.push((compare, steps));
+            return Err(EngineError::Unknown("time-out".into()));
+        }
+        drop(state);
         self.act(|state| {
             let done = commit(state, &compare, &steps);
             if std::mem::take(&mut state.loses_answer) {

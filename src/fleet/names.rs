@@ -84,6 +84,8 @@ fn addresses(lease: &Lease, identity: &Identity) -> Vec<String> {
 pub struct Published {
     /// `None` if the key may be there, with an unknown value.
     keys: BTreeMap<String, Option<String>>,
+    /// Epoch of the session ([`super::epoch`]). `None` if a new one is to begin before the next commit.
+    epoch: Option<u64>,
 }
 
 impl Published {
@@ -91,6 +93,7 @@ impl Published {
     pub fn on_record(keys: impl IntoIterator<Item = String>) -> Self {
         Self {
             keys: keys.into_iter().map(|key| (key, None)).collect(),
+            epoch: None,
         }
     }
 
@@ -99,8 +102,14 @@ impl Published {
         self.keys.values().flatten().count()
     }
 
-    /// Forgets all values: each is put again.
+    /// Epoch in which the next commit is sent. `None` if a new one is to begin.
+    pub fn epoch(&self) -> Option<u64> {
+        self.epoch
+    }
+
+    /// Forgets all values, and the epoch: each is put again.
     pub fn doubt_all(&mut self) {
+        self.epoch = None;
         self.keys.values_mut().for_each(|value| *value = None);
     }
 
@@ -125,13 +134,15 @@ impl Published {
 
     /// Notes that steps are about to be sent: whether they are done is unknown until [`Self::done`].
     pub fn sent(&mut self, steps: &[Step]) {
+        self.epoch = None;
         for step in steps {
             self.keys.insert(step.key().to_owned(), None);
         }
     }
 
-    /// Notes that steps are done.
-    pub fn done(&mut self, steps: &[Step]) {
+    /// Notes that steps are done in an epoch.
+    pub fn done(&mut self, steps: &[Step], epoch: u64) {
+        self.epoch = Some(epoch);
         for step in steps {
             match step {
                 Step::Put { key, value, .. } => {
@@ -251,10 +262,10 @@ mod tests {
             MOST_STEPS,
             "no answer yet"
         );
-        published.done(&first);
+        published.done(&first, 1);
         let second = published.next_steps(&all);
         assert_eq!(second.len(), 100 - MOST_STEPS);
-        published.done(&second);
+        published.done(&second, 1);
         assert_eq!(published.next_steps(&all), []);
         let gone = published.next_steps(&Wanted::new());
         assert!(gone.iter().all(|step| matches!(step, Step::Delete { .. })));

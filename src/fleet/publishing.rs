@@ -5,6 +5,7 @@ use std::time::Duration;
 use tracing::Span;
 
 use super::engine::{Answer, Compare, Engine, EngineError, Outcome, Step};
+use super::epoch::{self, Seat};
 use super::member::Member;
 use super::names::{Published, Wanted, deleted_keys, put_keys, wanted};
 use super::telling::measured;
@@ -14,19 +15,26 @@ use crate::store::StoreError;
 /// Pause between two commits of one host: two a second at most.
 pub(super) const BETWEEN: Duration = Duration::from_millis(500);
 
-/// Sends steps under the condition that the session lives: a commit that arrives late, after the session
-/// has ended, fails by itself.
+/// Sends steps under the condition that the epoch of the session lasts: a commit that arrives late, after the
+/// session has ended or a later commit was sent, fails by itself.
 pub(super) async fn send<E: Engine>(
     engine: &E,
-    session: &str,
+    seat: &Seat,
     published: &mut Published,
     steps: &[Step],
 ) -> Answer<Outcome> {
+    let epoch = match published.epoch() {
+        Some(epoch) => epoch,
+        None => match epoch::begin(engine, seat).await? {
+            Outcome::Done { revision } => revision,
+            refused @ Outcome::Refused { .. } => return Ok(refused),
+        },
+    };
     published.sent(steps);
-    let compare = vec![Compare::present(session.to_owned())];
+    let compare = vec![Compare::unchanged(seat.key.clone(), epoch)];
     let outcome = engine.commit(compare, steps.to_vec()).await?;
     if let Outcome::Done { .. } = outcome {
-        published.done(steps);
+        published.done(steps, epoch);
     }
     Ok(outcome)
 }
@@ -100,16 +108,18 @@ impl<E: Engine> Member<E> {
     }
 
     async fn commit(&mut self, steps: &[Step]) -> Answer<Outcome> {
-        let Some(session) = self.session.key() else {
+        let open = (self.session.key(), self.session.open_session());
+        let (Some(key), Some(open)) = open else {
             return Err(EngineError::Fault("no session is open".into()));
         };
+        let own = Seat::of(key, &open);
         let store = self.service.store().clone();
         let unrecorded =
             |error: StoreError| EngineError::Fault(format!("names cannot be recorded: {error}"));
         // On record first: a key that nothing knows of would never be deleted.
         let added = store.add_fleet_names(put_keys(steps)).await;
         added.map_err(unrecorded)?;
-        let sending = send(&self.engine, &session, &mut self.published, steps);
+        let sending = send(&self.engine, &own, &mut self.published, steps);
         let (sent, word, took) = measured(steps.len(), &[Span::current()], sending).await;
         self.service.journal().fleet_committed(word, took);
         match sent {
@@ -130,12 +140,40 @@ impl<E: Engine> Member<E> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fleet::engine::SessionId;
     use crate::fleet::memory::{Memory, Trouble};
     use crate::host::clock::Clock;
+
+    const SESSION: &str = "/f/session/h/s";
 
     fn wanted(count: usize) -> Wanted {
         let pairs = (0..count).map(|n| (format!("/f/name/n{n:03}/h/l"), "v".to_owned()));
         pairs.collect()
+    }
+
+    /// Engine with a session.
+    async fn engine() -> Memory {
+        let engine = Memory::new(Clock::manual());
+        let session = engine.session(Duration::from_secs(30)).await.unwrap();
+        let put = Step::Put {
+            key: SESSION.to_owned(),
+            value: "{}".into(),
+            session: Some(session),
+        };
+        engine.commit(Vec::new(), vec![put]).await.unwrap();
+        engine
+    }
+
+    async fn send_to(
+        engine: &Memory,
+        published: &mut Published,
+        steps: &[Step],
+    ) -> Answer<Outcome> {
+        let seat = Seat {
+            key: SESSION.to_owned(),
+            id: SessionId(1),
+        };
+        send(engine, &seat, published, steps).await
     }
 
     async fn published(engine: &Memory, published: &mut Published, wanted: &Wanted) {
@@ -145,17 +183,36 @@ mod tests {
                 return;
             }
             // An answer that is lost is asked for again.
-            let _ = send(engine, "/f/session/h/s", published, &steps).await;
+            let _ = send_to(engine, published, &steps).await;
         }
     }
 
     #[tokio::test]
+    async fn commit_that_arrives_late_brings_no_name_back() {
+        let engine = engine().await;
+        let mut known = Published::default();
+        published(&engine, &mut known, &wanted(1)).await;
+        let all = wanted(2);
+        let steps = known.next_steps(&all);
+        engine.trouble(&[Trouble::Late]);
+        assert!(send_to(&engine, &mut known, &steps).await.is_err());
+        published(&engine, &mut known, &all).await;
+        published(&engine, &mut known, &wanted(1)).await;
+        let late = engine.deliver();
+        assert!(
+            matches!(late[..], [Ok(Outcome::Refused { .. })]),
+            "{late:?}"
+        );
+        assert_eq!(engine.entries().len(), 2);
+    }
+
+    #[tokio::test]
     async fn names_arrive_in_few_commits_and_each_once() {
-        let engine = Memory::new(Clock::manual());
-        engine.put("/f/session/h/s", "{}");
+        let engine = engine().await;
         let mut known = Published::default();
         published(&engine, &mut known, &wanted(150)).await;
-        assert_eq!(engine.commits(), [64, 64, 22]);
+        // The session, and its epoch.
+        assert_eq!(engine.commits(), [1, 1, 64, 64, 22]);
         assert_eq!(known.count(), 150);
         published(&engine, &mut known, &wanted(1)).await;
         assert_eq!(engine.entries().len(), 2);
@@ -164,8 +221,7 @@ mod tests {
     #[tokio::test]
     async fn lost_answers_and_requests_are_sent_again_with_the_same_result() {
         for trouble in [Trouble::AnswerLost, Trouble::RequestLost, Trouble::Away] {
-            let engine = Memory::new(Clock::manual());
-            engine.put("/f/session/h/s", "{}");
+            let engine = engine().await;
             engine.trouble(&[trouble, trouble]);
             let mut known = Published::default();
             published(&engine, &mut known, &wanted(3)).await;
@@ -182,15 +238,14 @@ mod tests {
         let engine = Memory::new(Clock::manual());
         let mut known = Published::default();
         let steps = known.next_steps(&wanted(3));
-        let sent = send(&engine, "/f/session/h/s", &mut known, &steps).await;
+        let sent = send_to(&engine, &mut known, &steps).await;
         assert!(matches!(sent, Ok(Outcome::Refused { .. })));
         assert_eq!((engine.entries().len(), known.count()), (0, 0));
     }
 
     #[tokio::test]
     async fn restored_engine_gets_every_name_again() {
-        let engine = Memory::new(Clock::manual());
-        engine.put("/f/session/h/s", "{}");
+        let engine = engine().await;
         let before = engine.copy();
         let mut known = Published::default();
         published(&engine, &mut known, &wanted(3)).await;

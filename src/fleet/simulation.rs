@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::claim::{Claimant, Intent, Unclaimed};
 use super::engine::{Answer, EngineError, Renewed};
-use super::ground::{Ground, Tended};
+use super::ground::{Ground, Seen, Tended, is_held};
 use super::key::Keys;
 use super::permit::{FenceError, Permits};
 use super::session::{Identity, JoinError, Session};
@@ -100,16 +100,20 @@ impl SimGround {
         self.permits.as_ref().map_or(0, |_| RECLAIM.as_secs())
     }
 
+    /// Puts claims on the disk.
+    fn record(&self, claims: &[Claim]) {
+        let claims = claims.iter().map(|one| (one.nonce.clone(), one.clone()));
+        lock(&self.disk).claims.extend(claims);
+    }
+
     /// Notes a renewal, and prolongs the permits of living leases.
     async fn prolong(&self, session: &str, sent: Option<BootTime>) {
         let Some(permits) = &self.permits else { return };
         if let Some(sent) = sent {
             permits.renewed(session, sent);
         }
-        let fenced = self.tended().into_iter().filter(|one| {
-            one.is_living && !one.is_in_hand && one.intent.claim.stage == ClaimStage::Held
-        });
-        let claims: Vec<Claim> = fenced.map(|one| one.claim()).collect();
+        let fenced = self.tended(is_held);
+        let claims: Vec<Claim> = fenced.iter().map(Tended::claim).collect();
         drop(permits.shut_late().await);
         drop(permits.grant(&claims).await);
     }
@@ -130,14 +134,21 @@ impl Ground for SimGround {
         pause().await;
     }
 
-    fn tended(&self) -> Vec<Tended> {
+    fn tended(&self, wanted: impl Fn(Seen<'_>) -> bool) -> Vec<Tended> {
         let disk = lock(&self.disk);
-        let tended = self.book.all().into_iter().map(|entered| Tended {
-            is_in_hand: entered.is_in_hand,
+        let entered = self.book.all().into_iter();
+        let wanted = entered.filter(|one| {
+            wanted(Seen {
+                claim: &one.claim,
+                is_in_hand: one.is_in_hand,
+                is_living: disk.leases.contains_key(&one.claim.lease),
+            })
+        });
+        let tended = wanted.map(|entered| Tended {
             is_living: disk.leases.contains_key(&entered.claim.lease),
             since: entered.since,
             intent: Intent {
-                claim: entered.claim,
+                claim: Claim::clone(&entered.claim),
                 pool: "edge".into(),
                 name: None,
             },
@@ -154,6 +165,10 @@ impl Ground for SimGround {
                 *known = claim.clone();
             }
         }
+    }
+
+    fn remember(&self, claims: &[Claim]) {
+        self.book.note(claims);
     }
 
     async fn forget(&self, claims: &[Claim]) {
@@ -367,7 +382,8 @@ impl SimHost {
     }
 }
 
-/// One request: claims that may be on record before their commit or after it, lease on record, answer.
+/// One request: claims, on record before the next try if an answer is missing; then claims and leases on
+/// record together; answer.
 async fn request(
     ground: SimGround,
     claimant: Claimant<Shaky, SimGround>,
@@ -379,20 +395,8 @@ async fn request(
         return;
     }
     pause().await;
-    let record = || {
-        let claims = claims.iter().map(|one| (one.nonce.clone(), one.clone()));
-        lock(&ground.disk).claims.extend(claims);
-    };
-    let is_first = claims[0].lease.0.as_u128().is_multiple_of(2);
-    if is_first {
-        record();
-        pause().await;
-    }
     let asked = claimant.ask_together(&session, &intents, &[]).await;
     pause().await;
-    if !is_first {
-        record();
-    }
     let taken_up = match asked {
         Ok(revision) => claimant.take_up(&session, &intents, revision).await,
         Err(unclaimed) => Err(unclaimed),
@@ -400,12 +404,19 @@ async fn request(
     let until = ground.now().after(PATIENCE);
     let held = match taken_up {
         Ok(held) => held,
-        Err(before) => claimed_alone(&claimant, &session, &intents, until, &before).await,
+        Err(before) => {
+            if before.may_be_done {
+                ground.record(&claims);
+                pause().await;
+            }
+            claimed_alone(&claimant, &session, &intents, until, &before).await
+        }
     };
     let ticket =
         |claim: &Claim| ClaimTicket::of(claim, Arc::clone(&ground.book), ground.clock.clone());
     let tickets: Vec<ClaimTicket> = held.iter().map(ticket).collect();
     pause().await;
+    ground.record(&held);
     for claim in &held {
         lock(&ground.oracle).grant(ground.index, claim.number, &ground.kernels);
         lock(&ground.disk).leases.insert(claim.lease, claim.number);

@@ -28,7 +28,7 @@ impl<E: Engine, G: Ground> Claimant<E, G> {
     pub async fn withdraw_strays(&self) -> Answer<Strays> {
         let entries = view::entries_of(&self.engine, &self.keys.claims()).await?;
         // The book is read second: a claim is in it before it is in the engine.
-        let tended = self.ground.tended().into_iter();
+        let tended = self.ground.tended(|_| true).into_iter();
         let known: BTreeSet<String> = tended.map(|one| one.intent.claim.nonce).collect();
         let mut strays = Strays::default();
         for entry in entries {

@@ -3,7 +3,7 @@
 
 use super::claim::{Claimant, DOUBT, Intent, MOST_NUMBERS, held, holder};
 use super::engine::{Answer, Compare, Engine, EngineError, Entry, Outcome, Step};
-use super::ground::{Ground, Tended};
+use super::ground::{Ground, Tended, is_held};
 use crate::domain::claim::{Claim, ClaimStage};
 
 /// Number of tries to swap a claim that changes meanwhile.
@@ -21,29 +21,31 @@ impl<E: Engine, G: Ground> Claimant<E, G> {
     /// lease, and claims again what an earlier session had. `is_restored`: the engine has lost changes, so
     /// that a claim that is absent may be made anew.
     pub async fn tend(&self, session: &str, is_restored: bool) -> Answer<()> {
-        let mut tended = self.ground.tended();
-        tended.retain(|one| !one.is_in_hand);
+        let tended = self.ground.tended(|one| {
+            !one.is_in_hand && (!one.is_living || self.is_due(one.claim, session, is_restored))
+        });
         let (living, over): (Vec<Tended>, Vec<Tended>) =
             tended.into_iter().partition(|one| one.is_living);
         for batch in over.chunks(MOST_NUMBERS) {
             self.give_back(session, batch).await?;
         }
-        let due: Vec<Tended> = living
-            .into_iter()
-            .filter(|one| one.intent.claim.stage != ClaimStage::Lost)
-            .filter(|one| {
-                let claim = &one.intent.claim;
-                is_restored
-                    || claim.session != session
-                    || claim.stage == ClaimStage::Asked
-                    || self.ground.reclaim_s(claim) != claim.reclaim_s
-            })
-            .map(|one| self.with_fence_of_today(one))
-            .collect();
+        let due = living.into_iter().map(|one| self.with_fence_of_today(one));
+        let due: Vec<Tended> = due.collect();
         for batch in due.chunks(MOST_NUMBERS) {
             self.claim_again(session, batch, is_restored).await?;
         }
         Ok(())
+    }
+
+    /// Whether the claim of a living lease is to be claimed again.
+    fn is_due(&self, claim: &Claim, session: &str, is_restored: bool) -> bool {
+        let has_changed = || {
+            is_restored
+                || claim.session != session
+                || claim.stage == ClaimStage::Asked
+                || self.ground.reclaim_s(claim) != claim.reclaim_s
+        };
+        claim.stage != ClaimStage::Lost && has_changed()
     }
 
     /// A claim as it is to be claimed again: its fence may have come, or gone, with a start.
@@ -55,11 +57,7 @@ impl<E: Engine, G: Ground> Claimant<E, G> {
     /// Looks whether the engine still has what this host has claimed. What is missing without this host's
     /// doing was lost by the engine: `true` if there is some, and it is to be claimed again.
     pub async fn look(&self, session: &str) -> Answer<bool> {
-        let mut held = self.ground.tended();
-        held.retain(|one| {
-            let is_held = one.intent.claim.stage == ClaimStage::Held;
-            one.is_living && !one.is_in_hand && is_held
-        });
+        let held = self.ground.tended(is_held);
         for batch in held.chunks(MOST_NUMBERS) {
             let compare = batch.iter().map(|one| self.as_known(&one.intent)).collect();
             let Outcome::Refused { found, .. } = self.commit(compare, Vec::new()).await? else {

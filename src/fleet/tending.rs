@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::claim::DOUBT;
 use super::claiming::Claims;
 use super::engine::{Answer, Engine, EngineError, Step};
-use super::ground::{Ground, Tended};
+use super::ground::{Ground, Seen};
 use super::member::Member;
 use super::stray::Strays;
 use crate::domain::claim::Number;
@@ -123,9 +123,9 @@ impl<E: Engine> Member<E> {
 
     /// Has claims without a lease looked at again, until none can be done late any more.
     fn tend_doubtful(&mut self, now: BootTime) {
-        let tended = self.claims.claimant.ground.tended();
-        let is_left = |one: &Tended| !one.is_living && !one.is_in_hand;
-        if tended.iter().any(is_left) {
+        let is_left = |one: Seen<'_>| !one.is_living && !one.is_in_hand;
+        let left = self.claims.claimant.ground.tended(is_left);
+        if !left.is_empty() {
             self.claims.tend_at(now.after(DOUBT / 4));
         }
     }

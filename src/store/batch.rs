@@ -7,21 +7,21 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::entry::{self, AllocationRow, AttemptRow, Encoded, LeaseRow, Search};
+use super::claim::{ClaimRow, Does};
+use super::entry::{self, AllocationRow, AttemptRow, Kinds, LeaseRow, Search};
 use super::explained::{self, Packed};
 use super::ledger::Frame;
 use super::{AllocationRecord, StoreError};
 use crate::domain::attempt::Attempt;
+use crate::domain::claim::Claim;
 use crate::domain::lease::{BootTime, Lease};
 
-/// Allocations, leases and attempts to be written together. The caller encodes them, so that this work is
+/// Allocations, leases, claims and attempts to be written together. The caller encodes them, so that this work is
 /// spread over the callers' threads.
 #[derive(Debug)]
 pub struct Batch {
     boot_id: Arc<str>,
-    allocations: Encoded,
-    searches: Encoded,
-    leases: Encoded,
+    rows: Kinds,
     durable: bool,
     /// First row that cannot be written; it refuses the batch.
     refused: Option<StoreError>,
@@ -31,9 +31,7 @@ impl Batch {
     pub(super) fn new(boot_id: Arc<str>) -> Self {
         Self {
             boot_id,
-            allocations: Encoded::default(),
-            searches: Encoded::default(),
-            leases: Encoded::default(),
+            rows: Kinds::default(),
             durable: false,
             refused: None,
         }
@@ -43,7 +41,7 @@ impl Batch {
     #[must_use]
     pub fn allocation(mut self, record: &AllocationRecord) -> Self {
         let packed = explained::pack(&record.explanation);
-        let added = self.allocations.add(&allocation_row(record, &packed));
+        let added = self.rows.allocations.add(&allocation_row(record, &packed));
         self.note(added);
         self
     }
@@ -52,7 +50,7 @@ impl Batch {
     #[must_use]
     pub fn lease(mut self, lease: &Lease) -> Self {
         self.durable |= lease.name.is_some();
-        let added = lease_row(lease, &self.boot_id).and_then(|row| self.leases.add(&row));
+        let added = lease_row(lease, &self.boot_id).and_then(|row| self.rows.leases.add(&row));
         self.note(added);
         self
     }
@@ -60,8 +58,27 @@ impl Batch {
     /// Adds the attempts of one allocation.
     #[must_use]
     pub fn attempts(mut self, allocation: &AllocationRecord, attempts: &[Attempt]) -> Self {
-        let added = search(allocation, attempts).and_then(|search| self.searches.add(&search));
+        let added = search(allocation, attempts).and_then(|search| self.rows.searches.add(&search));
         self.note(added);
+        self
+    }
+
+    /// Adds a claim, in place of an earlier one on its number.
+    #[must_use]
+    pub fn claim(self, claim: &Claim) -> Self {
+        self.claim_row(Does::Put, claim)
+    }
+
+    pub(super) fn claim_row(mut self, does: Does, claim: &Claim) -> Self {
+        let added = self.rows.claims.add(&ClaimRow::of(does, claim));
+        self.note(added);
+        self
+    }
+
+    /// Has the commit reach the disk before it is answered.
+    #[cfg(feature = "fleet")]
+    pub(super) const fn onto_disk(mut self) -> Self {
+        self.durable = true;
         self
     }
 
@@ -81,8 +98,7 @@ impl Batch {
         if let Some(error) = self.refused {
             return Err(error);
         }
-        let kinds = [&self.allocations, &self.searches, &self.leases];
-        Frame::of(|bytes| entry::encode(kinds, bytes))
+        Frame::of(|bytes| entry::encode(&self.rows, bytes))
     }
 }
 

@@ -10,10 +10,15 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::StoreError;
+use super::claim::ClaimRow;
 
 /// Version of the layout. Every change of a struct in this file needs a new one, and a reader of the old
 /// one: an entry may outlive the program that wrote it.
 const VERSION: u8 = 1;
+
+/// Version of an entry with claims, which are a list behind the others. The portbook of before reads an
+/// entry without claims, as nearly all are.
+const WITH_CLAIMS: u8 = 2;
 
 /// Rows of one commit.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -24,6 +29,9 @@ pub(super) struct Entry<'a> {
     pub(super) searches: Vec<Search<'a>>,
     #[serde(borrow)]
     pub(super) leases: Vec<LeaseRow<'a>>,
+    /// Changes of claims, in their order.
+    #[serde(skip)]
+    pub(super) claims: Vec<ClaimRow<'a>>,
 }
 
 /// Row of the table `allocation_row`, with words as texts, and facts that go into totals.
@@ -141,10 +149,21 @@ impl Encoded {
     }
 }
 
+/// Rows of all kinds on their way into an entry.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Kinds {
+    pub(super) allocations: Encoded,
+    pub(super) searches: Encoded,
+    pub(super) leases: Encoded,
+    pub(super) claims: Encoded,
+}
+
 /// Appends the entry of these rows to `bytes`, in the order of [`Entry`].
-pub(super) fn encode(kinds: [&Encoded; 3], mut bytes: Vec<u8>) -> Result<Vec<u8>, StoreError> {
-    bytes.push(VERSION);
-    for kind in kinds {
+pub(super) fn encode(kinds: &Kinds, mut bytes: Vec<u8>) -> Result<Vec<u8>, StoreError> {
+    let rows = [&kinds.allocations, &kinds.searches, &kinds.leases];
+    let claims = Some(&kinds.claims).filter(|claims| claims.count > 0);
+    bytes.push(claims.map_or(VERSION, |_| WITH_CLAIMS));
+    for kind in rows.into_iter().chain(claims) {
         // A list is its length as a varint, then its items.
         bytes = postcard::to_extend(&kind.count, bytes)
             .map_err(|error| StoreError::unwritable("an entry", error))?;
@@ -156,17 +175,27 @@ pub(super) fn encode(kinds: [&Encoded; 3], mut bytes: Vec<u8>) -> Result<Vec<u8>
 /// Reads an entry. Texts are borrowed from its bytes.
 pub(super) fn decode(bytes: &[u8]) -> Result<Entry<'_>, StoreError> {
     let unreadable = |reason: String| StoreError::unreadable("an entry of the ledger", reason);
-    match bytes.split_first() {
-        Some((&VERSION, rows)) => match postcard::take_from_bytes(rows) {
-            Ok((entry, [])) => Ok(entry),
-            Ok((_, rest)) => Err(unreadable(format!("{} bytes follow its end", rest.len()))),
-            Err(error) => Err(unreadable(error.to_string())),
-        },
-        Some((version, _)) => Err(unreadable(format!(
-            "its layout is version {version}, this portbook knows {VERSION}: use the portbook that wrote it"
-        ))),
-        None => Err(unreadable("it is empty".to_owned())),
+    let read = match bytes.split_first() {
+        Some((&VERSION, rows)) => postcard::take_from_bytes(rows),
+        Some((&WITH_CLAIMS, rows)) => with_claims(rows),
+        Some((version, _)) => {
+            return Err(unreadable(format!(
+                "its layout is version {version}, this portbook knows up to {WITH_CLAIMS}: use the portbook that wrote it"
+            )));
+        }
+        None => return Err(unreadable("it is empty".to_owned())),
+    };
+    match read {
+        Ok((entry, [])) => Ok(entry),
+        Ok((_, rest)) => Err(unreadable(format!("{} bytes follow its end", rest.len()))),
+        Err(error) => Err(unreadable(error.to_string())),
     }
+}
+
+fn with_claims(rows: &[u8]) -> postcard::Result<(Entry<'_>, &[u8])> {
+    let (entry, rest) = postcard::take_from_bytes::<Entry<'_>>(rows)?;
+    let (claims, rest) = postcard::take_from_bytes(rest)?;
+    Ok((Entry { claims, ..entry }, rest))
 }
 
 #[cfg(test)]
@@ -174,6 +203,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::store::claim::Does;
 
     type Text = Cow<'static, str>;
 
@@ -250,6 +280,18 @@ mod tests {
         }
     }
 
+    prop_compose! {
+        fn claim()(
+            does in prop::sample::select(vec![Does::Put, Does::Change, Does::Remove]), port: u16,
+            lease in id(), texts in [text(), text(), text(), text()], numbers: [i64; 3], is_doubtful: bool,
+        ) -> ClaimRow<'static> {
+            let ([protocol, nonce, session, stage], [revision, token, reclaim_s]) = (texts, numbers);
+            ClaimRow {
+                does, protocol, port, lease, nonce, session, stage, revision, token, reclaim_s, is_doubtful,
+            }
+        }
+    }
+
     fn encoded<T: Serialize>(rows: &[T]) -> Encoded {
         let mut encoded = Encoded::default();
         for row in rows {
@@ -259,12 +301,13 @@ mod tests {
     }
 
     fn bytes(entry: &Entry<'_>) -> Vec<u8> {
-        let kinds = [
-            &encoded(&entry.allocations),
-            &encoded(&entry.searches),
-            &encoded(&entry.leases),
-        ];
-        encode(kinds, Vec::new()).unwrap()
+        let kinds = Kinds {
+            allocations: encoded(&entry.allocations),
+            searches: encoded(&entry.searches),
+            leases: encoded(&entry.leases),
+            claims: encoded(&entry.claims),
+        };
+        encode(&kinds, Vec::new()).unwrap()
     }
 
     proptest! {
@@ -273,13 +316,19 @@ mod tests {
             allocations in prop::collection::vec(allocation(), 0..3),
             searches in prop::collection::vec(search(), 0..3),
             leases in prop::collection::vec(lease(), 0..3),
+            claims in prop::collection::vec(claim(), 0..3),
             cut in any::<prop::sample::Index>(),
         ) {
-            let entry = Entry { allocations, searches, leases };
+            let entry = Entry { allocations, searches, leases, claims };
             let bytes = bytes(&entry);
             prop_assert_eq!(&decode(&bytes).unwrap(), &entry);
             prop_assert!(decode(&bytes[..cut.index(bytes.len())]).is_err());
         }
+    }
+
+    #[test]
+    fn entry_without_claims_is_one_that_the_portbook_of_before_reads() {
+        assert_eq!(bytes(&Entry::default()), [VERSION, 0, 0, 0]);
     }
 
     #[test]

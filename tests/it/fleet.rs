@@ -1,8 +1,10 @@
 //! Hosts of a fleet over a real etcd: two portbooks with records, names and ports of their own.
 
+mod boot;
 mod drill;
 mod etcd;
 mod everywhere;
+mod faults;
 mod fence;
 mod hostile;
 mod prior;

@@ -3,10 +3,14 @@
 use std::time::Duration;
 
 use crate::answers::document::LeaseDocument;
-use crate::answers::fleet::{FleetStatusDocument, ShowFleet};
+use crate::answers::fleet::{
+    FleetEverywhereQuery, FleetStatusDocument, ListFleetEverywhere, ShowFleet,
+};
+use crate::answers::operation::Query;
 use crate::config::Loaded;
 use crate::domain::claim::KERNEL_FENCE;
 use crate::domain::duration::HumanDuration;
+use crate::domain::everywhere::{EverywhereHost, EverywhereNumber, Stand};
 use crate::domain::fleet::FleetState;
 use crate::library::find;
 
@@ -44,6 +48,37 @@ pub(super) fn lost(leases: &[LeaseDocument]) -> Vec<(String, String)> {
         (message, format!("portbook release {id}"))
     };
     lost.map(told).collect()
+}
+
+/// Numbers that are reserved on every host and that this one cannot keep.
+pub(super) async fn objections(loaded: &Loaded) -> Vec<(String, String)> {
+    let Ok(Some(client)) = find::find(loaded).await else {
+        return Vec::new();
+    };
+    let query = Query(FleetEverywhereQuery::default());
+    match client.call::<ListFleetEverywhere>(&query).await {
+        Ok(listed) => listed.everywhere.iter().filter_map(objection).collect(),
+        // That this host is in no fleet, or alone, is a finding of its own.
+        Err(_) => Vec::new(),
+    }
+}
+
+fn objection(number: &EverywhereNumber) -> Option<(String, String)> {
+    let is_own = |host: &&EverywhereHost| host.own && host.state == Stand::Busy;
+    let own = number.hosts.iter().find(is_own)?;
+    let EverywhereNumber {
+        port,
+        protocol,
+        name,
+        ..
+    } = number;
+    let why = own.why.as_deref().unwrap_or("it is in use");
+    Some((
+        format!(
+            "port {port}/{protocol} is reserved on every host for {name}, and this one cannot keep it: {why}"
+        ),
+        format!("portbook who {port}"),
+    ))
 }
 
 /// Says why this host is not in the fleet of its settings.

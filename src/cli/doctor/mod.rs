@@ -85,6 +85,7 @@ pub(super) async fn run(global: &Global, args: &DoctorArgs) -> Result<ExitCode, 
     report.add("services", silent);
     if !loaded.settings.fleet.engine.is_empty() {
         report.add("fleet", fleet::absent(&loaded).await);
+        report.add("numbers of every host", fleet::objections(&loaded).await);
     }
     let leases = services::leases(&loaded).await;
     let me = rustix::process::geteuid().as_raw();

@@ -96,8 +96,15 @@ async fn revive(
     }
     let claim = unique::claim_again(engine, &lease).await?;
     let mut lease = lease;
-    lease.claim = claim.as_ref().map(ClaimTicket::claim);
-    engine.store.record(&lease).await?;
+    lease.claim = claim.as_ref().map(ClaimTicket::of_lease);
+    match &claim {
+        // Without its claim on record it would not be claimed again after a restart.
+        Some(claim) => {
+            let batch = engine.store.batch().lease(&lease).claim(claim.claim());
+            engine.store.commit(batch).await?;
+        }
+        None => engine.store.record(&lease).await?,
+    }
     engine.leases.enter_recorded(lease.clone());
     drop((reserved, claim));
     engine.journal.taken_back(&lease);

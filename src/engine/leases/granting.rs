@@ -37,6 +37,9 @@ impl Leases {
         let leases = fresh.iter().map(|fresh| &fresh.lease);
         let leases = leases.chain(set_aside.ended());
         let batch = leases.fold(batch, Batch::lease);
+        let claims = fresh.iter().filter_map(|fresh| fresh.claim.as_ref());
+        let claims = claims.map(ClaimTicket::claim);
+        let batch = claims.fold(batch, Batch::claim);
         match self.store.commit(batch).await {
             Ok(done) => {
                 let span = tracing::Span::current();

@@ -11,7 +11,7 @@ use crate::domain::port::{Port, Protocol};
 use crate::domain::prior::{AddressKind, GroupReport, Kinds, PortReport, Prior, Report};
 use crate::fleet::engine::Answer;
 use crate::fleet::everywhere::Lessor;
-use crate::fleet::ground::{Ground, Tended};
+use crate::fleet::ground::{Ground, Seen, Tended};
 use crate::fleet::permit::FenceError;
 use crate::fleet::sharing::Learner;
 use crate::host::clock::Clock;
@@ -25,31 +25,45 @@ const DOCUMENT_PORTS: u16 = 100;
 /// Books of a host.
 #[derive(Debug, Clone, Default)]
 pub struct Books {
-    claims: Arc<Mutex<BTreeMap<Number, Tended>>>,
+    claims: Arc<Mutex<BTreeMap<Number, Entered>>>,
     clock: Clock,
 }
 
+/// A claim in the books.
+#[derive(Debug)]
+struct Entered {
+    tended: Tended,
+    is_in_hand: bool,
+}
+
 impl Books {
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Number, Tended>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Number, Entered>> {
         self.claims.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Enters a claim that is to be made.
-    pub fn enter(&self, one: Tended) {
-        self.lock().insert(one.intent.claim.number, one);
+    pub fn enter(&self, tended: Tended) {
+        let number = tended.intent.claim.number;
+        let is_in_hand = true;
+        self.lock().insert(number, Entered { tended, is_in_hand });
+    }
+
+    /// Whether there is no claim.
+    pub fn is_empty(&self) -> bool {
+        self.lock().is_empty()
     }
 
     /// Ends the lease of a claim.
     pub fn end(&self, number: Number) {
         if let Some(one) = self.lock().get_mut(&number) {
-            one.is_living = false;
+            one.tended.is_living = false;
         }
     }
 
     /// Number of claims that the engine has, in this session.
     pub fn held(&self, session: &str) -> usize {
-        let held = |one: &&Tended| {
-            let claim = &one.intent.claim;
+        let held = |one: &&Entered| {
+            let claim = &one.tended.intent.claim;
             claim.stage == ClaimStage::Held && claim.session == session
         };
         self.lock().values().filter(held).count()
@@ -67,22 +81,35 @@ impl Ground for Books {
         tokio::time::sleep(PAUSE).await;
     }
 
-    fn tended(&self) -> Vec<Tended> {
-        self.lock().values().cloned().collect()
+    fn tended(&self, wanted: impl Fn(Seen<'_>) -> bool) -> Vec<Tended> {
+        let known = self.lock();
+        let wanted = known.values().filter(|one| {
+            wanted(Seen {
+                claim: &one.tended.intent.claim,
+                is_in_hand: one.is_in_hand,
+                is_living: one.tended.is_living,
+            })
+        });
+        wanted.map(|one| one.tended.clone()).collect()
     }
 
     async fn note(&self, claims: &[Claim]) {
+        self.remember(claims);
+    }
+
+    fn remember(&self, claims: &[Claim]) {
         let mut known = self.lock();
         for claim in claims {
             if let Some(one) = known.get_mut(&claim.number) {
-                one.intent.claim.clone_from(claim);
+                one.tended.intent.claim.clone_from(claim);
             }
         }
     }
 
     fn lives(&self, lease: LeaseId) -> bool {
         let known = self.lock();
-        let mut living = known.values().filter(|one| one.is_living);
+        let tended = known.values().map(|one| &one.tended);
+        let mut living = tended.filter(|one| one.is_living);
         living.any(|one| one.intent.claim.lease == lease)
     }
 
@@ -98,7 +125,7 @@ impl Ground for Books {
         for claim in claims {
             if let Some(one) = known.get_mut(&claim.number) {
                 one.is_in_hand = false;
-                one.since = self.clock.boot();
+                one.tended.since = self.clock.boot();
             }
         }
     }

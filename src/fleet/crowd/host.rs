@@ -22,6 +22,7 @@ use crate::domain::lease::{BootTime, Lease, LeaseId};
 use crate::fleet::claim::Claimant;
 use crate::fleet::counter::Standing;
 use crate::fleet::engine::{Outcome, Renewed};
+use crate::fleet::epoch::Seat;
 use crate::fleet::etcd::Etcd;
 use crate::fleet::keeping::{jitter, pause_after};
 use crate::fleet::member::{GATHER, interval};
@@ -240,9 +241,12 @@ impl Host {
         if steps.is_empty() {
             return self.note_settled(true);
         }
-        let own = keys.session(&self.identity.host, session);
+        let Some(open) = self.session.open_session() else {
+            return;
+        };
+        let seat = Seat::of(keys.session(&self.identity.host, session), &open);
         let engine = &self.claimant.engine;
-        match send(engine, &own, &mut self.published, &steps).await {
+        match send(engine, &seat, &mut self.published, &steps).await {
             Ok(Outcome::Done { .. }) => {
                 let is_last = self.published.pending(&all) == 0;
                 self.note_settled(is_last);

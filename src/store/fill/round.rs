@@ -93,6 +93,9 @@ fn write_rows(
     for row in last_forms(entries) {
         tables.lease(row)?;
     }
+    for row in entries.iter().flat_map(|entry| &entry.claims) {
+        row.write(connection)?;
+    }
     tables.finish()
 }
 

@@ -69,6 +69,19 @@ async fn scalar(store: &Store, query: &'static str) -> i64 {
     answer.await.unwrap()
 }
 
+#[cfg(feature = "fleet")]
+#[tokio::test]
+async fn claim_is_on_record_with_its_lease_after_a_kill() {
+    let folder = tempfile::tempdir().unwrap();
+    let id = make(folder.path()).await;
+    let claim = super::claims::claim(9100, "a");
+    let granted = batch().lease(&full_lease()).claim(&claim);
+    append(folder.path(), id, 0, vec![granted]).await;
+    let (store, _filler) = open(folder.path()).await;
+    assert_eq!(store.claims().await.unwrap(), [claim]);
+    assert_eq!(store.live_leases().await.unwrap().len(), 1);
+}
+
 #[tokio::test]
 async fn entries_of_a_killed_service_are_in_the_tables_after_the_next_start() {
     let folder = tempfile::tempdir().unwrap();

@@ -10,7 +10,7 @@
 
 mod client;
 mod cluster;
-mod course;
+pub(super) mod course;
 mod fault;
 mod machine;
 mod oracle;

@@ -182,6 +182,9 @@ fn busy_host_objects_and_takes_the_number_once_it_is_free() {
         page.contains("id=\"everywhere\"") && page.contains(NAME),
         "{page}"
     );
+    let doctor = text(&two.run(&["doctor"]).stdout);
+    let finding = format!("port {port}/tcp is reserved on every host for {NAME}");
+    assert!(doctor.contains(&finding), "{doctor}");
     // Tries that fail are on no record.
     let refused = second.get("/api/v1/attempts?outcome=in_use").json();
     assert_eq!(refused["attempts"], json!([]));

@@ -42,7 +42,7 @@ impl Host {
     }
 
     async fn tend(&mut self, session: &str) -> Answer<()> {
-        if self.claimant.ground.tended().is_empty() {
+        if self.claimant.ground.is_empty() {
             let first = 10_000 + self.index * NUMBERS;
             let number = |port| number(Protocol::Tcp, port);
             let numbers = (first..first + NUMBERS).map(number);
@@ -66,7 +66,6 @@ impl Host {
         for intent in &intents {
             ground.enter(Tended {
                 intent: intent.clone(),
-                is_in_hand: true,
                 is_living: true,
                 since: ground.now(),
             });
