@@ -15,13 +15,15 @@ pub(super) fn next_time(host: &HostName, after_ms: i64) -> i64 {
         .saturating_add(time_of_day)
 }
 
-/// Hosts in the order in which this host reads them on a day.
-pub(super) fn order(own: &HostName, now_ms: i64, mut hosts: Vec<HostName>) -> Vec<HostName> {
+/// Place of a host among all.
+pub(super) fn place(host: &HostName) -> u64 {
+    hash(&[host.as_str()])
+}
+
+/// Place at which a host begins to read others on a day.
+pub(super) fn point(own: &HostName, now_ms: i64) -> u64 {
     let day = now_ms.div_euclid(DAY_MS).to_string();
-    hosts.retain(|host| host != own);
-    hosts.sort_by_cached_key(|host| (hash(&[own.as_str(), &day, host.as_str()]), host.clone()));
-    hosts.dedup();
-    hosts
+    hash(&[own.as_str(), &day])
 }
 
 /// FNV-1a of some texts, mixed so that names that differ in one letter lie far apart.
@@ -63,27 +65,24 @@ mod tests {
     }
 
     #[test]
-    fn draw_is_the_same_all_day_and_another_one_for_each_day_and_host() {
+    fn point_is_the_same_all_day_and_another_one_for_each_day_and_host() {
         let own: HostName = "build-7".parse().unwrap();
         let other: HostName = "build-8".parse().unwrap();
-        let mut backwards = hosts(300);
-        backwards.reverse();
-        let today = order(&own, 5, hosts(300));
-        assert_eq!(today, order(&own, DAY_MS - 1, backwards));
-        assert_eq!(today.len(), 299);
-        assert!(!today.contains(&own));
-        assert_ne!(today, order(&own, DAY_MS, hosts(300)));
-        assert_ne!(today[..50], order(&other, 5, hosts(300))[..50]);
+        let today = point(&own, 5);
+        assert_eq!(today, point(&own, DAY_MS - 1));
+        assert_ne!(today, point(&own, DAY_MS));
+        assert_ne!(today, point(&other, 5));
     }
 
     #[test]
     fn every_host_is_drawn_about_as_often_as_any_other() {
-        let all = hosts(200);
+        let mut all: Vec<u64> = hosts(200).iter().map(place).collect();
+        all.sort_unstable();
         let mut drawn = vec![0_u32; all.len()];
-        for own in &all {
-            for host in order(own, 0, all.clone()).iter().take(50) {
-                let index = all.iter().position(|one| one == host).unwrap();
-                drawn[index] += 1;
+        for own in hosts(200) {
+            let first = all.partition_point(|place| *place < point(&own, 0));
+            for step in 0..50 {
+                drawn[(first + step) % all.len()] += 1;
             }
         }
         let (least, most) = (drawn.iter().min().unwrap(), drawn.iter().max().unwrap());

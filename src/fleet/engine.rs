@@ -158,6 +158,8 @@ pub struct Page {
     pub revision: u64,
     /// Whether more keys follow.
     pub more: bool,
+    /// Number of keys in all, with those that follow.
+    pub total: usize,
 }
 
 /// News of a watched prefix.
@@ -191,6 +193,14 @@ pub trait Engine: Clone + Send + Sync + 'static {
 
     /// Lists keys that begin with `prefix` and come after the key `after`, as a majority has them.
     fn list(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> impl Future<Output = Answer<Page>> + Send;
+
+    /// Lists keys as [`Self::list`] does, with empty values.
+    fn list_keys(
         &self,
         prefix: &str,
         after: Option<&str>,

@@ -122,6 +122,34 @@ impl Etcd {
         })
     }
 
+    /// Lists keys, with these options beside the range and the limit.
+    async fn range(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+        options: GetOptions,
+    ) -> Answer<Page> {
+        // The least key behind another one is that with a zero byte at its end.
+        let from = after.map_or_else(
+            || prefix.as_bytes().to_vec(),
+            |after| [after.as_bytes(), &[0]].concat(),
+        );
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let options = options.with_range(end_of(prefix)).with_limit(limit);
+        let found = self.call(true, |client| {
+            let (from, options) = (from.clone(), options.clone());
+            async move { client.kv_client().get(from, Some(options)).await }
+        });
+        let found = found.await?;
+        Ok(Page {
+            entries: found.kvs().iter().filter_map(entry).collect(),
+            revision: revision(found.header()),
+            more: found.more(),
+            total: usize::try_from(found.count()).unwrap_or_default(),
+        })
+    }
+
     async fn begin_keeping(&self, id: SessionId) -> Answer<Option<Keeping>> {
         let number = id.0.cast_signed();
         let begun = self.call(true, |client| async move {
@@ -200,25 +228,12 @@ impl Engine for Etcd {
     }
 
     async fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> Answer<Page> {
-        // The least key behind another one is that with a zero byte at its end.
-        let from = after.map_or_else(
-            || prefix.as_bytes().to_vec(),
-            |after| [after.as_bytes(), &[0]].concat(),
-        );
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let options = GetOptions::new()
-            .with_range(end_of(prefix))
-            .with_limit(limit);
-        let found = self.call(true, |client| {
-            let (from, options) = (from.clone(), options.clone());
-            async move { client.kv_client().get(from, Some(options)).await }
-        });
-        let found = found.await?;
-        Ok(Page {
-            entries: found.kvs().iter().filter_map(entry).collect(),
-            revision: revision(found.header()),
-            more: found.more(),
-        })
+        self.range(prefix, after, limit, GetOptions::new()).await
+    }
+
+    async fn list_keys(&self, prefix: &str, after: Option<&str>, limit: usize) -> Answer<Page> {
+        let keys_only = GetOptions::new().with_keys_only();
+        self.range(prefix, after, limit, keys_only).await
     }
 
     async fn watch(&self, prefix: &str, from: u64) -> Answer<EtcdWatch> {

@@ -10,6 +10,18 @@ use crate::domain::fleet::FleetState;
 /// Pause after the first failure.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 
+/// Pause after a failure that comes behind a number of others.
+pub(super) fn pause_after(failures: u32, longest: Duration) -> Duration {
+    FIRST_PAUSE
+        .saturating_mul(1 << failures.min(8))
+        .min(longest)
+}
+
+/// Wait of a host before it publishes to an engine that has come back.
+pub(super) fn jitter(session: Duration, rng: &mut fastrand::Rng) -> Duration {
+    session.mul_f64(rng.f64())
+}
+
 impl<E: Engine> Member<E> {
     /// Renews the session, or joins.
     pub(super) async fn keep_session(&mut self) {
@@ -98,8 +110,7 @@ impl<E: Engine> Member<E> {
             }
             FleetState::Alone => {
                 // All hosts come back at once: each waits a while of its own.
-                let longest = self.settings.session.as_secs_f64();
-                let jitter = Duration::from_secs_f64(self.rng.f64() * longest);
+                let jitter = jitter(self.settings.session, &mut self.rng);
                 self.publish_at = Some(now.after(jitter));
                 self.be(FleetState::Joined, "");
             }
@@ -112,9 +123,9 @@ impl<E: Engine> Member<E> {
             self.is_in = false;
         }
         let longest = self.interval();
-        let pause = FIRST_PAUSE.saturating_mul(1 << self.failures.min(8));
+        let pause = pause_after(self.failures, longest);
         self.failures = self.failures.saturating_add(1);
-        self.renew_at = self.now().after(pause.min(longest));
+        self.renew_at = self.now().after(pause);
         self.be(FleetState::Alone, &error.to_string());
     }
 }

@@ -1,5 +1,6 @@
 //! Keys in the engine, below the prefix of the fleet.
 
+use super::draw::place;
 use crate::domain::claim::Number;
 use crate::domain::fleet::HostName;
 use crate::domain::lease::Name;
@@ -88,9 +89,32 @@ impl Keys {
         )
     }
 
-    /// Key of what a host knows of its ports.
+    /// Beginning of the keys of what hosts know of their ports.
+    pub fn priors(&self) -> String {
+        format!("{}prior/", self.prefix)
+    }
+
+    /// Beginning of the keys of hosts that have this place among the others.
+    pub fn priors_at(&self, place: u64) -> String {
+        format!("{}{place:016x}/", self.priors())
+    }
+
+    /// Key of what a host knows of its ports. Its place follows from the host's name, so that neighbours have
+    /// nothing else in common, and a host that begins anywhere reads any hosts.
     pub fn prior(&self, host: &HostName) -> String {
-        format!("{}{host}/prior", self.hosts())
+        format!("{}{host}", self.priors_at(place(host)))
+    }
+
+    /// Host of a key. `None` if it is not that of what a host knows of its ports.
+    pub fn read_prior(&self, key: &str) -> Option<HostName> {
+        let host: HostName = key
+            .strip_prefix(&self.priors())?
+            .split_once('/')?
+            .1
+            .parse()
+            .ok()?;
+        // Nothing is read at a place that the name does not lead to.
+        (self.prior(&host) == key).then_some(host)
     }
 
     /// Key that keeps all hosts from new claims for as long as it is there.
@@ -191,6 +215,24 @@ mod tests {
             assert_eq!(keys.read_session(strange), None, "{strange}");
             assert_eq!(keys.read_name(strange), None, "{strange}");
             assert_eq!(keys.read_claim(strange), None, "{strange}");
+        }
+    }
+
+    #[test]
+    fn documents_are_read_at_the_place_of_their_host_alone() {
+        let keys = Keys::new("/f/");
+        let host: HostName = "a.lan".parse().unwrap();
+        let key = keys.prior(&host);
+        assert_eq!(keys.read_prior(&key), Some(host));
+        assert!(key.starts_with(&keys.priors()) && !key.starts_with(&keys.hosts()));
+        for strange in [
+            key.replace("a.lan", "b.lan"),
+            key.replace("a.lan", "A.lan"),
+            format!("{key}/x"),
+            "/f/prior/a.lan".to_owned(),
+            "/f/host/a.lan/prior".to_owned(),
+        ] {
+            assert_eq!(keys.read_prior(&strange), None, "{strange}");
         }
     }
 

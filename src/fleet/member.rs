@@ -29,7 +29,7 @@ use crate::engine::service::Service;
 use crate::store::{FleetRecord, StoreError};
 
 /// Time for which changes of leases are gathered into one commit.
-const GATHER: Duration = Duration::from_secs(1);
+pub(super) const GATHER: Duration = Duration::from_secs(1);
 
 /// A reason for this host not to take part until the next start.
 #[derive(Debug, thiserror::Error)]
@@ -112,6 +112,11 @@ pub(super) async fn run_with<E: Engine>(
         () = sharing => {}
     }
     Ok(())
+}
+
+/// A third of a session, and a tenth more or less, so that hosts do not beat in step.
+pub(super) fn interval(session: Duration, rng: &mut fastrand::Rng) -> Duration {
+    session.mul_f64((0.9 + 0.2 * rng.f64()) / 3.0)
 }
 
 /// This host as the settings and its interfaces have it.
@@ -279,10 +284,9 @@ impl<E: Engine> Member<E> {
         }
     }
 
-    /// A third of the session, and a tenth more or less, so that hosts do not beat in step.
+    /// Time until the next renewal.
     pub(super) fn interval(&mut self) -> Duration {
-        let third = self.settings.session.as_secs_f64() / 3.0;
-        Duration::from_secs_f64(third * (0.9 + 0.2 * self.rng.f64()))
+        interval(self.settings.session, &mut self.rng)
     }
 
     /// Gathers changes of leases, and of this host's addresses. Returns whether its state has changed.

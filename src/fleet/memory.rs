@@ -333,14 +333,24 @@ impl Engine for Memory {
                 key.starts_with(prefix) && after.is_none_or(|after| key.as_str() > after)
             });
             let mut entries: Vec<Entry> = found.map(|(key, kept)| kept.entry(key)).collect();
-            let more = entries.len() > limit;
+            let total = entries.len();
+            let more = total > limit;
             entries.truncate(limit);
             Ok(Page {
                 entries,
                 revision: state.revision,
                 more,
+                total,
             })
         })
+    }
+
+    async fn list_keys(&self, prefix: &str, after: Option<&str>, limit: usize) -> Answer<Page> {
+        let mut page = self.list(prefix, after, limit).await?;
+        page.entries
+            .iter_mut()
+            .for_each(|entry| entry.value.clear());
+        Ok(page)
     }
 
     async fn watch(&self, _: &str, from: u64) -> Answer<Changes> {

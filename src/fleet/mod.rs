@@ -13,6 +13,8 @@ mod claim_tests;
 mod claiming;
 mod connect;
 mod counter;
+#[cfg(test)]
+mod crowd;
 mod draw;
 mod engine;
 mod epoch;

@@ -13,7 +13,7 @@ use crate::domain::fleet::FleetState;
 use crate::store::StoreError;
 
 /// Pause between two commits of one host: two a second at most.
-const BETWEEN: Duration = Duration::from_millis(500);
+pub(super) const BETWEEN: Duration = Duration::from_millis(500);
 
 /// Sends steps under the condition that the epoch of the session lasts: a commit that arrives late, after the
 /// session has ended or a later commit was sent, fails by itself.

@@ -150,7 +150,7 @@ async fn reservations_have_an_end_in_number() {
 
 #[tokio::test]
 async fn sweep_and_eviction_leave_reservations_alone() {
-    use crate::fleet::sweep::{Sweep, Sweeper};
+    use crate::fleet::sweep::{Last, Sweep, Sweeper};
     let (operator, engine) = operator();
     reserve(&operator, 9100, "web").await.unwrap();
     // As a hostile host might write it.
@@ -165,7 +165,10 @@ async fn sweep_and_eviction_leave_reservations_alone() {
         host: operator.host.clone(),
     };
     for _ in 0..2 {
-        let swept = sweeper.sweep(Sweep::All).await.unwrap();
+        let swept = sweeper
+            .sweep(Sweep::All, &mut Last::default())
+            .await
+            .unwrap();
         assert_eq!((swept.marked, swept.freed), (0, 0));
         engine.end_sessions();
     }

@@ -1,5 +1,6 @@
 //! Rights of a host in etcd, as commands for its administrator.
 
+use super::key::Keys;
 use crate::domain::fleet::HostName;
 
 /// Extent of the rights that are given.
@@ -24,6 +25,10 @@ pub fn role(host: &HostName, prefix: &str, rights: Rights) -> String {
     if rights != Rights::Viewer {
         lines += &grant("write", &format!("session/{host}/"));
         lines += &grant("write", &format!("host/{host}/"));
+        lines += &format!(
+            "etcdctl role grant-permission {name} write {}\n",
+            Keys::new(prefix).prior(host)
+        );
         lines += &grant("write", "name/");
         lines += &grant("write", "claim/");
         lines += &grant("write", "gone/");
@@ -51,7 +56,9 @@ mod tests {
             own.contains(" write /portbook/v1/session/build-1/\n"),
             "{own}"
         );
-        assert_eq!(own.matches("write").count(), 7);
+        assert_eq!(own.matches("write").count(), 8);
+        let document = Keys::new("/portbook/v1/").prior(&host);
+        assert!(own.contains(&format!(" write {document}\n")), "{own}");
         assert!(!own.contains("v1/everywhere/"), "{own}");
         let operator = role(&host, "/portbook/v1/", Rights::Operator);
         let right = " write /portbook/v1/everywhere/\n";

@@ -163,6 +163,10 @@ impl Engine for Shaky {
         self.act(self.memory.list(prefix, after, limit)).await
     }
 
+    async fn list_keys(&self, prefix: &str, after: Option<&str>, limit: usize) -> Answer<Page> {
+        self.act(self.memory.list_keys(prefix, after, limit)).await
+    }
+
     async fn watch(&self, prefix: &str, from: u64) -> Answer<Changes> {
         self.memory.watch(prefix, from).await
     }

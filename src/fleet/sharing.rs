@@ -11,13 +11,12 @@ use tokio::sync::watch;
 
 use super::claiming::Open;
 use super::counter::Standing;
-use super::draw::{DAY_MS, next_time, order};
+use super::draw::{DAY_MS, next_time, point};
 use super::engine::{Answer, Compare, Engine, EngineError, Outcome, Step};
 use super::key::Keys;
 use super::member::Member;
 use super::prior::{decode, encode};
 use super::telling::measured;
-use super::view;
 use crate::domain::fleet::HostName;
 use crate::domain::lease::BootTime;
 use crate::domain::prior::{MOST_HOSTS, Prior, PriorSharing, Report};
@@ -291,22 +290,16 @@ impl<E: Engine, L: Learner> Sharing<E, L> {
         Ok(())
     }
 
-    /// Reads the documents of living hosts.
+    /// Reads the documents of living hosts, in the order of their places from that of the day on.
     async fn read(&mut self, now_ms: i64) -> Answer<()> {
-        let Place {
-            engine, keys, host, ..
-        } = &self.place;
-        let sessions = view::entries_of(engine, &keys.sessions()).await?;
-        let hosts = sessions.iter();
-        let hosts = hosts.filter_map(|entry| Some(keys.read_session(&entry.key)?.0));
+        let (hosts, are_all) = self.hosts(now_ms).await?;
+        if are_all {
+            let told = |host: &String| hosts.iter().any(|other| other.as_str() == host);
+            self.known.retain(|host, _| told(host));
+        }
         let mut count = 0;
-        for other in order(host, now_ms, hosts.collect())
-            .into_iter()
-            .take(MOST_ASKED)
-        {
-            let document = document_of(engine, &keys.prior(&other)).await?;
-            let document = document.filter(|document| decode(document).is_some());
-            let Some(document) = document else {
+        for other in hosts {
+            let Some(document) = self.document_of(&other).await? else {
                 self.known.remove(other.as_str());
                 continue;
             };
@@ -322,6 +315,43 @@ impl<E: Engine, L: Learner> Sharing<E, L> {
             }
         }
         Ok(())
+    }
+
+    /// Other hosts with a document that are to be read on a day, and whether these are all.
+    async fn hosts(&self, now_ms: i64) -> Answer<(Vec<HostName>, bool)> {
+        let Place {
+            engine, keys, host, ..
+        } = &self.place;
+        let (priors, point) = (keys.priors(), keys.priors_at(point(host, now_ms)));
+        let mut found = engine.list_keys(&priors, Some(&point), MOST_ASKED).await?;
+        // Behind the last place comes the first one.
+        let mut are_all = false;
+        if !found.more {
+            let first = engine.list_keys(&priors, None, MOST_ASKED).await?;
+            are_all = !first.more;
+            let before = first.entries.into_iter();
+            found
+                .entries
+                .extend(before.take_while(|entry| entry.key < point));
+        }
+        let hosts = found.entries.iter();
+        let hosts = hosts.filter_map(|entry| keys.read_prior(&entry.key));
+        let others = hosts.filter(|other| other != host);
+        Ok((others.take(MOST_ASKED).collect(), are_all))
+    }
+
+    /// Document of a host. `None` if it has none that holds, or does not live.
+    async fn document_of(&self, host: &HostName) -> Answer<Option<Vec<u8>>> {
+        let Place { engine, keys, .. } = &self.place;
+        let sessions = engine.list_keys(&keys.sessions_of(host), None, 1).await?;
+        if sessions.entries.is_empty() {
+            return Ok(None);
+        }
+        let key = keys.prior(host);
+        let page = engine.list(&key, None, 1).await?;
+        let mut entries = page.entries.into_iter().filter(|entry| entry.key == key);
+        let document = entries.next().map(|entry| entry.value);
+        Ok(document.filter(|document| decode(document).is_some()))
     }
 
     /// Forgets documents that were read too long ago. `true` if there were some.
@@ -357,13 +387,6 @@ impl<E: Engine, L: Learner> Sharing<E, L> {
         let own = self.place.host.to_string();
         self.place.store.set_fleet_priors(own, records).await
     }
-}
-
-/// Document of a key. `None` if there is none.
-async fn document_of<E: Engine>(engine: &E, key: &str) -> Answer<Option<Vec<u8>>> {
-    let page = engine.list(key, None, 1).await?;
-    let mut entries = page.entries.into_iter().filter(|entry| entry.key == key);
-    Ok(entries.next().map(|entry| entry.value))
 }
 
 /// Deletes the document of this host.

@@ -95,7 +95,8 @@ impl Fleet {
     /// Keys with a document.
     fn documents(&self) -> Vec<String> {
         let keys = self.engine.entries().into_keys();
-        keys.filter(|key| key.ends_with("/prior")).collect()
+        let keys = keys.filter(|key| key.starts_with("/f/prior/"));
+        keys.collect()
     }
 
     /// A living host with a document of another build's making.
@@ -104,6 +105,10 @@ impl Fleet {
         let key = Keys::new("/f/").prior(&name.parse().unwrap());
         self.engine.put(&key, document);
     }
+}
+
+fn document_key(host: &str) -> String {
+    Keys::new("/f/").prior(&host.parse().unwrap())
 }
 
 struct Host {
@@ -282,7 +287,7 @@ async fn failures_are_followed_by_longer_and_longer_pauses() {
     assert!((120..=240).contains(&one.round().await.as_secs()));
     fleet.clock.advance(DAY);
     one.round().await;
-    assert_eq!(fleet.documents(), ["/f/host/one/prior"]);
+    assert_eq!(fleet.documents(), [document_key("one")]);
 }
 
 #[tokio::test]
@@ -293,10 +298,8 @@ async fn hostile_documents_and_those_of_dead_hosts_are_left_out() {
     fleet.stranger("long", &vec![0; 1_000_000]).await;
     fleet
         .engine
-        .put("/f/host/dead/prior", encode(report(&[BUSY])));
-    fleet
-        .engine
-        .put("/f/host/good/prior2", encode(report(&[9090])));
+        .put(&document_key("dead"), encode(report(&[BUSY])));
+    fleet.engine.put("/f/prior/0/good", encode(report(&[9090])));
     open(&fleet.engine, "silent").await;
     let mut new = host(&fleet, "new", PriorSharing::Ports).await;
     new.round().await;
@@ -305,7 +308,7 @@ async fn hostile_documents_and_those_of_dead_hosts_are_left_out() {
         ((1, 1), (1, 0))
     );
     // A host that takes its document back is forgotten with the next reading.
-    fleet.engine.delete("/f/host/good/prior");
+    fleet.engine.delete(&document_key("good"));
     fleet.clock.advance(DAY);
     new.round().await;
     assert_eq!(new.learner.knows(BUSY), (0, 0));
@@ -345,7 +348,7 @@ async fn nothing_is_shared_if_the_setting_says_so_and_what_was_told_is_deleted()
     assert_eq!(fleet.documents().len(), 2);
     one.start_again(PriorSharing::Nothing).await;
     assert_eq!(one.round().await, Duration::MAX);
-    assert_eq!(fleet.documents(), ["/f/host/other/prior"]);
+    assert_eq!(fleet.documents(), [document_key("other")]);
     assert_eq!(one.learner.knows(BUSY), (0, 0));
     assert!(one.store.fleet_priors().await.unwrap().is_empty());
 }

@@ -17,7 +17,7 @@ use super::permit::{FenceError, Permits};
 use super::session::{Identity, JoinError, Session};
 use super::shaky::{Shaky, lock, pause, poll_once};
 use super::sim_kernel::{Kernels, RECLAIM, SimFence, has_fence};
-use super::sweep::{Sweep, Sweeper};
+use super::sweep::{Last, Sweep, Sweeper};
 use crate::domain::claim::{Claim, ClaimStage, Number};
 use crate::domain::lease::{BootTime, LeaseId};
 use crate::engine::claims::{ClaimBook, ClaimTicket};
@@ -337,7 +337,7 @@ impl SimHost {
         let sweeper = Sweeper { engine, keys, host };
         self.doing.push(Box::pin(async move {
             // A failure is tried again by the next one.
-            drop(sweeper.sweep(Sweep::All).await);
+            drop(sweeper.sweep(Sweep::All, &mut Last::default()).await);
         }));
     }
 

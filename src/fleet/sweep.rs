@@ -39,13 +39,16 @@ pub struct Swept {
     pub freed: usize,
     /// Names that were marked or deleted.
     pub names: usize,
+    /// Whether there was something to do.
+    has_tried: bool,
 }
 
 /// Keys that a sweep has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sweep {
+    /// Claims, if something has ended since the last sweep.
     Claims,
-    /// Names as well, which are many more, and whose marks and ends are in no hurry.
+    /// All claims; and names as well, which are many more, and whose marks and ends are in no hurry.
     All,
 }
 
@@ -65,10 +68,30 @@ type Group = (HostName, String, Option<u64>);
 type Leftovers = BTreeMap<Group, Vec<Left>>;
 
 /// What was read before the keys of a sweep: the keys of living sessions, and those of running times.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Known {
     sessions: BTreeSet<String>,
     gone: BTreeSet<String>,
+}
+
+/// What a sweep leaves to the next one of this host.
+#[derive(Debug, Default)]
+pub struct Last {
+    /// `None` if claims are to be read again whatever has ended.
+    known: Option<Known>,
+    /// Number of pages that the last sweep of all keys read.
+    pub pages: u32,
+}
+
+impl Last {
+    /// Whether claims may be to be marked or freed: only then a sweep reads them. A claim is made in a living
+    /// session, which lasts for two sweeps at least; so what is to be marked belongs to a session that an earlier
+    /// sweep saw. Sessions of other settings and late sweeps may break that rule, and wait for a sweep of all keys.
+    fn has_ended(&self, now: &Known) -> bool {
+        self.known.as_ref().is_none_or(|known| {
+            !known.sessions.is_subset(&now.sessions) || !known.gone.is_subset(&now.gone)
+        })
+    }
 }
 
 /// A host that may sweep.
@@ -82,6 +105,13 @@ pub struct Sweeper<E> {
 impl<E: Engine> Sweeper<E> {
     /// Takes or keeps the duty, which ends with the session. `false` if another host has it.
     pub async fn take_duty(&self, session: &str, id: SessionId) -> Answer<bool> {
+        let key = self.keys.duty();
+        let page = self.engine.list(&key, None, 1).await?;
+        let duty = page.entries.iter().find(|entry| entry.key == key);
+        // A commit writes to the engine's disk even if it is refused, and every host of the fleet asks.
+        if let Some(duty) = duty {
+            return Ok(duty.value == session.as_bytes());
+        }
         let compare = vec![
             Compare::absent(self.keys.duty()),
             Compare::present(self.keys.session(&self.host, session)),
@@ -102,20 +132,38 @@ impl<E: Engine> Sweeper<E> {
 
     /// Marks and frees what is due, page by page. A session that begins meanwhile is taken for an ended
     /// one; each commit compares that it is absent.
-    pub async fn sweep(&self, what: Sweep) -> Answer<Swept> {
+    pub async fn sweep(&self, what: Sweep, last: &mut Last) -> Answer<Swept> {
         let mut known = Known {
             sessions: self.sessions().await?,
             gone: view::keys_of(&self.engine, &self.keys.all_gone()).await?,
         };
         let mut swept = Swept::default();
-        let (claims, names) = (self.keys.claims(), self.keys.names());
-        self.sweep_prefix(&claims, true, &mut known, &mut swept)
-            .await?;
-        if what == Sweep::All {
-            self.sweep_prefix(&names, false, &mut known, &mut swept)
-                .await?;
+        if what == Sweep::Claims && !last.has_ended(&known) {
+            last.known = Some(known);
+            return Ok(swept);
         }
+        let read = known.clone();
+        // One that fails on its way is done again.
+        last.known = None;
+        let (claims, names) = (self.keys.claims(), self.keys.names());
+        let mut pages = self
+            .sweep_prefix(&claims, true, &mut known, &mut swept)
+            .await?;
+        let is_settled = !swept.has_tried;
+        if what == Sweep::All {
+            pages += self
+                .sweep_prefix(&names, false, &mut known, &mut swept)
+                .await?;
+            last.pages = pages;
+        }
+        last.known = is_settled.then_some(read);
         Ok(swept)
+    }
+
+    /// Number of sessions that live.
+    pub async fn count_sessions(&self) -> Answer<usize> {
+        let sessions = self.keys.sessions();
+        Ok(self.engine.list_keys(&sessions, None, 1).await?.total)
     }
 
     /// Claims without a mark whose sessions have ended, by key and revision; and the number of sessions
@@ -169,9 +217,11 @@ impl<E: Engine> Sweeper<E> {
         is_claim: bool,
         known: &mut Known,
         swept: &mut Swept,
-    ) -> Answer<()> {
+    ) -> Answer<u32> {
         let mut after: Option<String> = None;
+        let mut pages = 0;
         loop {
+            pages += 1;
             let page = self.engine.list(prefix, after.as_deref(), PAGE).await?;
             after = page.entries.last().map(|entry| entry.key.clone());
             let left = self.leftovers(page.entries, is_claim, &known.sessions);
@@ -179,7 +229,7 @@ impl<E: Engine> Sweeper<E> {
                 self.sweep_group(group, keys, known, swept).await?;
             }
             if !page.more || after.is_none() {
-                return Ok(());
+                return Ok(pages);
             }
         }
     }
@@ -193,6 +243,7 @@ impl<E: Engine> Sweeper<E> {
     ) -> Answer<()> {
         let (marked, unmarked): (Vec<&Left>, Vec<&Left>) =
             keys.iter().partition(|left| left.is_marked);
+        swept.has_tried |= !unmarked.is_empty();
         for batch in unmarked.chunks(MOST_KEYS) {
             self.mark(group, batch, &mut known.gone, swept).await?;
         }
@@ -200,6 +251,7 @@ impl<E: Engine> Sweeper<E> {
         if time.is_none_or(|time| known.gone.contains(&time)) {
             return Ok(());
         }
+        swept.has_tried |= !marked.is_empty();
         for batch in marked.chunks(MOST_KEYS) {
             self.free(group, batch, swept).await?;
         }

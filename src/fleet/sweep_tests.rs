@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::engine::{Engine, Step};
 use super::key::Keys;
 use super::memory::Memory;
-use super::sweep::{Sweep, Sweeper};
+use super::sweep::{Last, Sweep, Sweeper};
 use crate::domain::claim::Number;
 use crate::host::clock::Clock;
 
@@ -53,7 +53,10 @@ impl Fleet {
     }
 
     async fn sweep(&self) {
-        self.sweeper.sweep(Sweep::All).await.unwrap();
+        self.sweeper
+            .sweep(Sweep::All, &mut Last::default())
+            .await
+            .unwrap();
     }
 }
 
@@ -108,7 +111,13 @@ async fn time_of_a_mark_without_an_answer_is_kept() {
     let lists = fleet.sweeper.unmarked().await.unwrap();
     assert_eq!(lists.0.len(), 1);
     fleet.engine.lose_answer_of_next_commit();
-    assert!(fleet.sweeper.sweep(Sweep::All).await.is_err());
+    assert!(
+        fleet
+            .sweeper
+            .sweep(Sweep::All, &mut Last::default())
+            .await
+            .is_err()
+    );
     assert!(fleet.value(CLAIM).unwrap().contains("away"));
     fleet.clock.advance(Duration::from_secs(599));
     fleet.sweep().await;
@@ -142,9 +151,55 @@ async fn all_claims_of_a_gone_host_are_swept_at_once_however_many() {
 async fn names_are_left_to_sweeps_of_all_keys() {
     let fleet = fleet("kernel", 600).await;
     fleet.clock.advance(TTL * 2);
-    fleet.sweeper.sweep(Sweep::Claims).await.unwrap();
+    fleet
+        .sweeper
+        .sweep(Sweep::Claims, &mut Last::default())
+        .await
+        .unwrap();
     assert!(fleet.value(CLAIM).unwrap().contains("away"));
     assert!(!fleet.value(NAME).unwrap().contains("is_away"));
+}
+
+#[tokio::test]
+async fn claims_are_read_again_once_a_session_or_a_time_has_ended() {
+    let fleet = fleet("kernel", 600).await;
+    let mut last = Last::default();
+    let mut sweep = async || {
+        let swept = fleet.sweeper.sweep(Sweep::Claims, &mut last).await;
+        swept.unwrap()
+    };
+    sweep().await;
+    // A claim that no host makes: its session was never seen.
+    let strange = r#"{"host":"gone","session":"s-0","state":"held"}"#;
+    fleet.engine.put("/f/claim/tcp/9200", strange);
+    let is_marked = |key| fleet.value(key).unwrap().contains("away");
+    sweep().await;
+    assert!(!is_marked("/f/claim/tcp/9200"), "nothing has ended");
+    fleet.clock.advance(TTL + Duration::from_secs(1));
+    sweep().await;
+    assert!(is_marked(CLAIM) && is_marked("/f/claim/tcp/9200"));
+    fleet.clock.advance(Duration::from_secs(601));
+    sweep().await;
+    assert_eq!(fleet.value(CLAIM), None);
+}
+
+#[tokio::test]
+async fn claim_that_could_not_be_freed_is_tried_again_though_nothing_ends() {
+    let fleet = fleet("kernel", 600).await;
+    let mut last = Last::default();
+    let mut sweep = async || {
+        let swept = fleet.sweeper.sweep(Sweep::Claims, &mut last).await;
+        swept.unwrap()
+    };
+    fleet.clock.advance(TTL * 2);
+    sweep().await;
+    fleet.clock.advance(Duration::from_secs(601));
+    fleet.engine.put("/f/hold", "restored");
+    sweep().await;
+    sweep().await;
+    fleet.engine.delete("/f/hold");
+    sweep().await;
+    assert_eq!(fleet.value(CLAIM), None);
 }
 
 #[tokio::test]

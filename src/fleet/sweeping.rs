@@ -11,24 +11,26 @@ use tokio::sync::watch;
 use super::claiming::Open;
 use super::counter::Standing;
 use super::engine::{Answer, Engine, EngineError};
-use super::sweep::{Sweep, Sweeper, Swept};
+use super::sweep::{Last, Sweep, Sweeper, Swept};
 use crate::domain::lease::BootTime;
 use crate::host::clock::Clock;
 
 /// Longest session that sweeps keep step with. With longer ones they are as frequent as with this.
 const STEADY: Duration = Duration::from_secs(30);
 
-/// Number of hosts that look within [`Rhythm::wait`] whether claims are marked.
-const WATCHERS: u32 = 8;
+/// Number of hosts that look within [`Rhythm::wait`] whether claims are marked. Each reads every claim, as a sweep
+/// does.
+const WATCHERS: u32 = 2;
 
-/// Number of sweeps of which one reads the names.
-const NAMES: u32 = 20;
+/// Number of sweeps of which one reads all keys. With more pages than that it is one of as many, so that a large
+/// fleet is read at a page a sweep.
+const ALL: u32 = 20;
 
 /// Intervals of a sweep.
 #[derive(Debug, Clone, Copy)]
-struct Rhythm {
+pub(super) struct Rhythm {
     /// Interval of the sweeps of the host that has the duty.
-    sweep: Duration,
+    pub(super) sweep: Duration,
     /// Interval at which the others try to take the duty.
     take: Duration,
     /// Time for which a claim may be unmarked until another host than that with the duty sweeps.
@@ -36,7 +38,7 @@ struct Rhythm {
 }
 
 impl Rhythm {
-    fn of(session: Duration) -> Self {
+    pub(super) fn of(session: Duration) -> Self {
         let session = session.min(STEADY);
         Self {
             sweep: session / 2,
@@ -52,11 +54,14 @@ pub(super) struct Sweeping<E> {
     pub(super) clock: Clock,
     pub(super) rng: fastrand::Rng,
     rhythm: Rhythm,
-    /// Number of sweeps with the duty so far.
-    sweeps: u32,
+    /// Number of sweeps with the duty since the one that read all keys. `None` before that.
+    since_all: Option<u32>,
+    /// What the last sweep left to the next one.
+    last: Last,
     /// Claims that were seen unmarked, by key and revision, with the time of the first look.
     unmarked: BTreeMap<(String, u64), BootTime>,
-    look_at: BootTime,
+    /// Time of the next look whether claims are marked. `None` before the number of hosts is known.
+    look_at: Option<BootTime>,
     is_denied: bool,
 }
 
@@ -64,9 +69,10 @@ impl<E: Engine> Sweeping<E> {
     pub(super) fn new(sweeper: Sweeper<E>, clock: Clock, session: Duration) -> Self {
         Self {
             rhythm: Rhythm::of(session),
-            sweeps: 0,
+            since_all: None,
+            last: Last::default(),
             sweeper,
-            look_at: clock.boot(),
+            look_at: None,
             clock,
             rng: fastrand::Rng::new(),
             unmarked: BTreeMap::new(),
@@ -108,20 +114,46 @@ impl<E: Engine> Sweeping<E> {
         if self.sweeper.take_duty(&open.session, open.id).await? {
             self.unmarked.clear();
             let what = self.turn();
-            told(self.sweeper.sweep(what).await?);
+            let swept = self.sweeper.sweep(what, &mut self.last).await?;
+            self.since_all = Some(match what {
+                Sweep::All => 0,
+                Sweep::Claims => self.since_all.map_or(0, |sweeps| sweeps + 1),
+            });
+            told(swept);
             return Ok(true);
         }
-        if self.clock.boot() >= self.look_at && self.look().await? {
-            told(self.sweeper.sweep(Sweep::All).await?);
+        // Another host sweeps meanwhile.
+        (self.since_all, self.last) = (None, Last::default());
+        if self.is_look_due().await? && self.look().await? {
+            let mut last = Last::default();
+            told(self.sweeper.sweep(Sweep::All, &mut last).await?);
         }
         Ok(false)
     }
 
-    /// What is swept this time: names with each [`NAMES`]th sweep.
-    const fn turn(&mut self) -> Sweep {
-        let is_theirs = self.sweeps.is_multiple_of(NAMES);
-        self.sweeps = self.sweeps.wrapping_add(1);
-        if is_theirs { Sweep::All } else { Sweep::Claims }
+    /// What is swept this time: all keys first, and then with one of so many sweeps.
+    fn turn(&self) -> Sweep {
+        let wait = sweeps_of_one(self.last.pages);
+        match self.since_all {
+            Some(sweeps) if sweeps + 1 < wait => Sweep::Claims,
+            _ => Sweep::All,
+        }
+    }
+
+    /// Whether it is time for a look. Each reads every claim, so that not all hosts of a large fleet that has just
+    /// started look at once.
+    async fn is_look_due(&mut self) -> Answer<bool> {
+        let now = self.clock.boot();
+        if let Some(at) = self.look_at {
+            return Ok(at <= now);
+        }
+        let share = share(self.sweeper.count_sessions().await?);
+        if share == 1 {
+            return Ok(true);
+        }
+        let longest = self.rhythm.wait.saturating_mul(share);
+        self.look_at = Some(now.after(longest.mul_f64(self.rng.f64())));
+        Ok(false)
     }
 
     /// Looks whether claims stay unmarked. `true` if one did for long enough.
@@ -132,15 +164,14 @@ impl<E: Engine> Sweeping<E> {
         for key in unmarked {
             self.unmarked.entry(key).or_insert(now);
         }
-        let hosts = u32::try_from(sessions).unwrap_or(u32::MAX);
         // Of many hosts a few look; one that has seen something looks again.
         let share = if self.unmarked.is_empty() {
-            (hosts / WATCHERS).max(1)
+            share(sessions)
         } else {
             1
         };
         let wait = self.about(self.rhythm.wait.saturating_mul(share));
-        self.look_at = now.after(wait);
+        self.look_at = Some(now.after(wait));
         let is_over = |since: &BootTime| now.since(*since) >= self.rhythm.wait;
         Ok(self.unmarked.values().any(is_over))
     }
@@ -158,6 +189,17 @@ impl<E: Engine> Sweeping<E> {
         }
         self.is_denied = is_denied;
     }
+}
+
+/// Number of sweeps of which one reads all keys, which have this number of pages.
+pub(super) fn sweeps_of_one(pages: u32) -> u32 {
+    ALL.max(pages)
+}
+
+/// Number of hosts of which one looks within [`Rhythm::wait`].
+fn share(hosts: usize) -> u32 {
+    let hosts = u32::try_from(hosts).unwrap_or(u32::MAX);
+    (hosts / WATCHERS).max(1)
 }
 
 fn told(swept: Swept) {
@@ -224,11 +266,60 @@ mod tests {
         let (mut one, first) = host(&fleet, "one").await;
         let (mut two, second) = host(&fleet, "two").await;
         assert_eq!(one.act(&first).await, Ok(true));
+        let commits = fleet.engine.commits();
         assert_eq!(one.act(&first).await, Ok(true));
         assert_eq!(two.act(&second).await, Ok(false));
+        assert_eq!(fleet.engine.commits(), commits, "a question is no commit");
         fleet.engine.end(first.id).await.unwrap();
         assert_eq!(one.act(&first).await, Ok(false));
         assert_eq!(two.act(&second).await, Ok(true));
+    }
+
+    #[tokio::test]
+    async fn few_hosts_of_a_large_fleet_look_within_the_same_time() {
+        let fleet = fleet();
+        let mut hosts = Vec::new();
+        for number in 0..80 {
+            let (mut sweeping, open) = host(&fleet, &format!("h{number}")).await;
+            sweeping.rng = fastrand::Rng::with_seed(number);
+            hosts.push((sweeping, open));
+        }
+        fleet.engine.put("/f/duty/sweep", "s-of-an-idle-host");
+        fleet
+            .engine
+            .put(CLAIM, r#"{"host":"gone","session":"s-9"}"#);
+        let wait = hosts[0].0.rhythm.wait;
+        for _ in 0..3 {
+            for (sweeping, open) in &mut hosts {
+                assert_eq!(sweeping.act(open).await, Ok(false));
+            }
+            fleet.clock.advance(wait);
+        }
+        let looked = |(sweeping, _): &&(Sweeping<Memory>, Open)| !sweeping.unmarked.is_empty();
+        let looked = hosts.iter().filter(looked).count();
+        // Four are expected.
+        assert!((1..20).contains(&looked), "{looked} of 80 hosts");
+    }
+
+    #[tokio::test]
+    async fn sweeps_of_all_keys_are_rarer_where_there_are_many() {
+        let fleet = fleet();
+        let (mut one, open) = host(&fleet, "one").await;
+        let mut sweeps = async |count: usize| {
+            let mut all = 0;
+            for _ in 0..count {
+                all += usize::from(one.turn() == Sweep::All);
+                assert_eq!(one.act(&open).await, Ok(true));
+            }
+            all
+        };
+        assert_eq!(sweeps(40).await, 2);
+        for number in 0..20_000 {
+            fleet.engine.put(&format!("/f/name/n{number}/h/l"), "{}");
+        }
+        // Two more find that there are 40 pages of names, and one of claims.
+        assert_eq!(sweeps(1).await, 1);
+        assert_eq!(sweeps(41).await, 1);
     }
 
     #[tokio::test]

@@ -16,6 +16,9 @@ use crate::domain::lease::Name;
 /// Number of entries of one page.
 const PAGE: usize = 500;
 
+/// Number of keys of one page without values.
+const KEYS_PAGE: usize = 2_000;
+
 /// Maximum number of entries of one answer.
 pub const MOST_ENTRIES: usize = 20_000;
 
@@ -127,8 +130,18 @@ pub async fn listed<E: Engine>(engine: &E, prefix: &str) -> Answer<Listed> {
 
 /// Reads all keys of a prefix.
 pub async fn keys_of<E: Engine>(engine: &E, prefix: &str) -> Answer<BTreeSet<String>> {
-    let entries = entries_of(engine, prefix).await?;
-    Ok(entries.into_iter().map(|entry| entry.key).collect())
+    let mut keys = BTreeSet::new();
+    let mut after: Option<String> = None;
+    loop {
+        let page = engine
+            .list_keys(prefix, after.as_deref(), KEYS_PAGE)
+            .await?;
+        after = page.entries.last().map(|entry| entry.key.clone());
+        keys.extend(page.entries.into_iter().map(|entry| entry.key));
+        if !page.more || after.is_none() {
+            return Ok(keys);
+        }
+    }
 }
 
 async fn claims<E: Engine>(engine: &E, keys: &Keys, own: &HostName) -> Answer<FleetView> {
@@ -253,8 +266,7 @@ async fn living<E: Engine>(
 ) -> Answer<BTreeSet<String>> {
     let mut living = BTreeSet::new();
     for prefix in sessions_of(keys, hosts) {
-        let sessions = all(engine, &prefix).await?;
-        living.extend(sessions.entries.into_iter().map(|entry| entry.key));
+        living.extend(keys_of(engine, &prefix).await?);
     }
     Ok(living)
 }

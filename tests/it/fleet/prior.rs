@@ -10,7 +10,7 @@ use super::{host, reaches};
 use crate::support::{Place, Server};
 use crate::tools::eventually;
 
-const DOCUMENT: &str = "/portbook/v1/host/one/prior";
+const DOCUMENTS: &str = "/portbook/v1/prior/";
 
 /// Snapshots of a host that has something to tell, and a few more.
 const SNAPSHOTS: u32 = 25;
@@ -38,8 +38,8 @@ fn learns(place: &Place) -> Server {
 }
 
 fn is_told(etcd: &Etcd) -> bool {
-    etcd.keys("/portbook/v1/host/")
-        .contains(&DOCUMENT.to_owned())
+    let keys = etcd.keys(DOCUMENTS);
+    keys.iter().any(|key| key.ends_with("/one"))
 }
 
 /// The page of a port, with what the cost is computed from.
