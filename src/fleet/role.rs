@@ -21,14 +21,13 @@ pub fn role(host: &HostName, prefix: &str, rights: Rights) -> String {
     let grant = |right: &str, below: &str| {
         format!("etcdctl role grant-permission {name} --prefix=true {right} {prefix}{below}\n")
     };
+    let one = |key: &str| format!("etcdctl role grant-permission {name} write {key}\n");
     let mut lines = format!("etcdctl role add {name}\n") + &grant("read", "");
     if rights != Rights::Viewer {
         lines += &grant("write", &format!("session/{host}/"));
         lines += &grant("write", &format!("host/{host}/"));
-        lines += &format!(
-            "etcdctl role grant-permission {name} write {}\n",
-            Keys::new(prefix).prior(host)
-        );
+        let document = Keys::new(prefix).prior(host);
+        lines += &one(&document);
         lines += &grant("write", "name/");
         lines += &grant("write", "claim/");
         lines += &grant("write", "gone/");

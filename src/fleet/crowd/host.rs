@@ -62,6 +62,7 @@ pub struct Host {
 
 /// State of the loop.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct State {
     renew_at: BootTime,
     publish_at: Option<BootTime>,

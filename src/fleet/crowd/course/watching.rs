@@ -67,12 +67,14 @@ impl Course {
     }
 
     async fn change_for_all(&self, listeners: &mut Listeners) {
-        let before = version(&listeners[0].1.borrow());
+        let before = version(listeners[0].1.borrow().as_ref());
         let meter = Meter::start(&self.crowd.server).await;
         let changing = &self.crowd.seats[0].orders;
         changing.send(Order::Change(0)).await.unwrap();
         let seeing = listeners.iter_mut().map(|(_, told)| async move {
-            told.wait_for(|told| version(told) > before).await.unwrap();
+            told.wait_for(|told| version(told.as_ref()) > before)
+                .await
+                .unwrap();
         });
         join_all(seeing).await;
         let stretch = meter.stop(&self.crowd.server).await;
@@ -93,8 +95,8 @@ impl Course {
 }
 
 /// Changes of a watched lease so far.
-fn version(told: &Option<Told>) -> u32 {
-    let names = told.iter().flat_map(|told| &told.view.names);
+fn version(told: Option<&Told>) -> u32 {
+    let names = told.into_iter().flat_map(|told| &told.view.names);
     let mut versions = names.filter_map(|name| name.labels.get("version")?.parse().ok());
     versions.next().unwrap_or_default()
 }
