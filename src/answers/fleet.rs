@@ -14,9 +14,11 @@ pub use discovery::FleetDiscovery;
 pub use discovery::prometheus;
 #[cfg(any(feature = "fleet", test))]
 pub use everywhere::FleetEverywhereDocument;
+pub use everywhere::{
+    FleetEverywhereQuery, ListFleetEverywhere, ReleaseEverywhere, ReserveEverywhere,
+};
 #[cfg(feature = "fleet")]
-pub use everywhere::{FleetEverywhereQuery, ReservationDocument, ReservationRequest};
-pub use everywhere::{ListFleetEverywhere, ReleaseEverywhere, ReserveEverywhere};
+pub use everywhere::{ReservationDocument, ReservationRequest};
 pub use evict::EvictFleetHost;
 #[cfg(feature = "fleet")]
 pub use evict::{EvictionDocument, HostPath};

@@ -14,7 +14,9 @@ use super::giveway;
 use super::refusal::Refusal;
 use super::search::Searched;
 use crate::domain::attempt::{Attempt, Occupant, Outcome};
-use crate::domain::claim::{LeaseClaim, Number};
+#[cfg(feature = "fleet")]
+use crate::domain::claim::LeaseClaim;
+use crate::domain::claim::Number;
 use crate::domain::everywhere::claimant;
 use crate::domain::fleet::FleetState;
 use crate::domain::lease::{BootTime, Lease, LeaseId};

@@ -144,6 +144,7 @@ impl SnapshotLog {
     }
 
     /// Returns the names of the programs that the latest snapshot saw, one for each socket.
+    #[cfg(feature = "fleet")]
     pub(super) fn commands(&self) -> impl Iterator<Item = &str> {
         let running = self.running.values();
         running.filter_map(|run| run.visitor.command.as_deref())

@@ -27,6 +27,7 @@ use crate::domain::history::LateRow;
 use crate::domain::lease::{Lease, LeaseId};
 use crate::domain::outsider::Outsider;
 use crate::domain::port::Protocol;
+#[cfg(feature = "fleet")]
 use crate::domain::prior::{Prior, Report, commonest};
 use crate::domain::sighting::Sighting;
 use crate::host::clock::Clock;
@@ -180,6 +181,7 @@ impl Learning {
     }
 
     /// Returns what other hosts of a fleet may learn from this one. `commands`: with the names of programs.
+    #[cfg(feature = "fleet")]
     pub(super) fn report(&self, commands: bool) -> Report {
         let now_ms = self.now_ms();
         self.state.with(|learned| {
@@ -196,6 +198,7 @@ impl Learning {
     }
 
     /// Sets what other hosts of a fleet have seen.
+    #[cfg(feature = "fleet")]
     pub(super) fn set_prior(&self, prior: &Prior) {
         self.state.with(|learned| learned.history.set_prior(prior));
     }

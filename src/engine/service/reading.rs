@@ -12,6 +12,7 @@ use crate::domain::hint::Hint;
 use crate::domain::lease::{Lease, LeaseId};
 use crate::domain::outsider::Outsider;
 use crate::domain::port::{Port, Protocol};
+#[cfg(feature = "fleet")]
 use crate::domain::prior::{Prior, Report};
 use crate::domain::selector::Selector;
 use crate::engine::capacity::{self, Capacity, OnInterface};
@@ -71,11 +72,13 @@ impl Service {
 
     /// Returns what other hosts of a fleet may learn of this host's ports. `commands`: with the names of the
     /// commonest programs on them.
+    #[cfg(feature = "fleet")]
     pub fn report_for_fleet(&self, commands: bool) -> Report {
         self.0.learning.report(commands)
     }
 
     /// Sets what other hosts of a fleet have seen on their ports, in place of what was set before.
+    #[cfg(feature = "fleet")]
     pub fn set_fleet_prior(&self, prior: &Prior) {
         self.0.learning.set_prior(prior);
     }
