@@ -9,6 +9,7 @@ use std::time::Duration;
 use etcd_client::{Certificate, Client, ConnectOptions, Identity, TlsOptions};
 
 use super::etcd::Etcd;
+use super::etcd_error;
 use crate::config::Fleet;
 
 /// Limit on a connection attempt.
@@ -33,7 +34,7 @@ pub enum ConnectError {
         file.display()
     )]
     OpenKey { file: PathBuf, mode: u32 },
-    #[error("cannot use the addresses or certificates of etcd: {0}")]
+    #[error("cannot use the addresses of etcd, or its certificates and key: {}", etcd_error::text(.0))]
     Client(#[from] etcd_client::Error),
 }
 

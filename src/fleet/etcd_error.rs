@@ -85,7 +85,7 @@ fn causes<'e>(error: &'e (dyn StdError + 'static)) -> Vec<&'e (dyn StdError + 's
 }
 
 /// The message with its causes, each once, printable and not endless.
-fn text(error: &Error) -> String {
+pub fn text(error: &Error) -> String {
     let told: Vec<String> = match error {
         Error::GRpcStatus(status) => {
             let below = causes(status).into_iter().skip(1).map(ToString::to_string);

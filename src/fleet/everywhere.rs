@@ -60,6 +60,8 @@ pub struct Everywhere<E, L> {
     pub lessor: L,
     /// What was told last.
     told: BTreeMap<Number, Kept>,
+    /// Numbers that this host has taken, with their names, and of which the engine may not know.
+    unsaid: BTreeMap<Number, Name>,
     rng: fastrand::Rng,
 }
 
@@ -83,6 +85,7 @@ impl<E: Engine, L: Lessor> Everywhere<E, L> {
             host,
             lessor,
             told: BTreeMap::new(),
+            unsaid: BTreeMap::new(),
             rng: fastrand::Rng::new(),
         }
     }
@@ -147,6 +150,7 @@ impl<E: Engine, L: Lessor> Everywhere<E, L> {
         for (number, (said, _)) in gone {
             self.let_go(session, *number, said).await?;
         }
+        self.let_go_unsaid(&read).await?;
         self.told
             .retain(|number, _| read.reserved.contains_key(number));
         let mut names = BTreeSet::new();
@@ -167,11 +171,29 @@ impl<E: Engine, L: Lessor> Everywhere<E, L> {
             let said = read.said.get(number);
             // An answer to an earlier reservation of the number is none to this one.
             if said.is_none_or(|(said, at)| *said != stand || at < reserved_at) {
+                if stand == StandValue::Held {
+                    self.unsaid.insert(*number, name.clone());
+                }
                 self.say(session, *number, &stand).await?;
             }
+            self.unsaid.remove(number);
         }
         self.lessor.tell(&self.told);
         Ok(read.revision)
+    }
+
+    /// Lets go of numbers whose reservations were taken back before this host could say that it has them.
+    async fn let_go_unsaid(&mut self, read: &Read) -> Answer<()> {
+        while let Some(entry) = self.unsaid.first_entry() {
+            let (number, name) = (*entry.key(), entry.get().clone());
+            if !read.present.contains(&number) {
+                let let_go = self.lessor.let_go(number, Some(&name)).await;
+                let_go.map_err(EngineError::Fault)?;
+            }
+            // One that is reserved still is kept, and said, next.
+            self.unsaid.remove(&number);
+        }
+        Ok(())
     }
 
     async fn read(&self) -> Answer<Read> {

@@ -19,6 +19,8 @@ struct State {
     busy: BTreeMap<u16, String>,
     kept: BTreeMap<u16, String>,
     told: usize,
+    /// Engine in which an operator takes the number back in the moment in which it is kept.
+    taken_back_in: Option<Memory>,
 }
 
 impl Lessor for Books {
@@ -28,6 +30,9 @@ impl Lessor for Books {
             return Err(program.clone());
         }
         state.kept.insert(number.port.get(), name.to_string());
+        if let Some(engine) = state.taken_back_in.take() {
+            engine.delete(RESERVED);
+        }
         Ok(())
     }
 
@@ -120,6 +125,25 @@ async fn host_objects_and_takes_the_number_once_it_is_free() {
     place.settle().await.unwrap();
     assert_eq!(place.said().as_deref(), Some("\"held\""));
     assert_eq!(place.books.0.lock().unwrap().told, 1);
+}
+
+#[tokio::test]
+async fn number_that_is_taken_back_before_the_host_has_said_held_is_let_go() {
+    for busy in [None, Some("nginx")] {
+        let mut place = Place::new();
+        place.engine.put(RESERVED, WEB);
+        if let Some(program) = busy {
+            let busy = (9100, program.into());
+            place.books.0.lock().unwrap().busy.extend([busy]);
+            place.settle().await.unwrap();
+            place.books.0.lock().unwrap().busy.clear();
+        }
+        place.books.0.lock().unwrap().taken_back_in = Some(place.engine.clone());
+        assert!(place.settle().await.is_err(), "its answer is refused");
+        assert_eq!(place.kept(), [9100]);
+        place.settle().await.unwrap();
+        assert_eq!((place.said(), place.kept()), (None, vec![]), "{busy:?}");
+    }
 }
 
 #[tokio::test]

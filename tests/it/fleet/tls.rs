@@ -142,3 +142,17 @@ fn open_keys_and_missing_certificates_are_refused_with_the_way_out() {
         "etcd wants a certificate"
     );
 }
+
+#[test]
+fn key_of_another_certificate_is_refused_with_the_reason() {
+    let Some(etcd) = with_tls("a key of another certificate") else {
+        return;
+    };
+    let mut place = certified(&etcd, "one");
+    let other = etcd.folder.path().join("two.key");
+    place.set("PORTBOOK_FLEET__KEY", other.to_str().unwrap());
+    let refused = place.run(&["fleet", "join", "--check", &etcd.address]);
+    let told = text(&refused.stderr);
+    assert!(told.to_lowercase().contains("key"), "{told}");
+    assert!(!told.trim_end().ends_with("transport error"), "{told}");
+}
