@@ -75,6 +75,17 @@ enum Fate {
 }
 
 impl Shaky {
+    /// A connection without faults, at which a host can stop all the same.
+    pub fn calm(memory: Memory, clock: Clock) -> Self {
+        Self {
+            memory,
+            clock,
+            rng: Arc::new(Mutex::new(fastrand::Rng::with_seed(0))),
+            late: Arc::default(),
+            has_faults: Arc::default(),
+        }
+    }
+
     fn fate(&self) -> Fate {
         if !*lock(&self.has_faults) {
             return Fate::Done;

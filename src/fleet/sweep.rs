@@ -130,8 +130,8 @@ impl<E: Engine> Sweeper<E> {
         }
     }
 
-    /// Marks and frees what is due, page by page. A session that begins meanwhile is taken for an ended
-    /// one; each commit compares that it is absent.
+    /// Marks and frees what is due, page by page. A session that begins meanwhile is looked for before the first
+    /// change; each commit compares that it is absent.
     pub async fn sweep(&self, what: Sweep, last: &mut Last) -> Answer<Swept> {
         let mut known = Known {
             sessions: self.sessions().await?,
@@ -243,19 +243,36 @@ impl<E: Engine> Sweeper<E> {
     ) -> Answer<()> {
         let (marked, unmarked): (Vec<&Left>, Vec<&Left>) =
             keys.iter().partition(|left| left.is_marked);
-        swept.has_tried |= !unmarked.is_empty();
+        let time = group.2.map(|seconds| self.keys.gone(&group.1, seconds));
+        let is_over = |gone: &BTreeSet<String>| time.as_ref().is_some_and(|it| !gone.contains(it));
+        if unmarked.is_empty() && !is_over(&known.gone) {
+            return Ok(());
+        }
+        swept.has_tried = true;
+        if self.has_begun(group, known).await? {
+            return Ok(());
+        }
         for batch in unmarked.chunks(MOST_KEYS) {
             self.mark(group, batch, &mut known.gone, swept).await?;
         }
-        let time = group.2.map(|seconds| self.keys.gone(&group.1, seconds));
-        if time.is_none_or(|time| known.gone.contains(&time)) {
-            return Ok(());
-        }
-        swept.has_tried |= !marked.is_empty();
-        for batch in marked.chunks(MOST_KEYS) {
-            self.free(group, batch, swept).await?;
+        if is_over(&known.gone) {
+            for batch in marked.chunks(MOST_KEYS) {
+                self.free(group, batch, swept).await?;
+            }
         }
         Ok(())
+    }
+
+    /// Whether the session of a group began after the sessions were read. In a fleet that has just started many do;
+    /// each would cost a refused commit a key, and a time that is left to run in the engine.
+    async fn has_begun(&self, group: &Group, known: &mut Known) -> Answer<bool> {
+        let session = self.keys.session(&group.0, &group.1);
+        let page = self.engine.list_keys(&session, None, 1).await?;
+        let has_begun = page.entries.iter().any(|entry| entry.key == session);
+        if has_begun {
+            known.sessions.insert(session);
+        }
+        Ok(has_begun)
     }
 
     /// Those of the entries whose sessions have ended.

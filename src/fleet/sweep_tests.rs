@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::engine::{Engine, Step};
 use super::key::Keys;
 use super::memory::Memory;
+use super::shaky::{Shaky, poll_once};
 use super::sweep::{Last, Sweep, Sweeper};
 use crate::domain::claim::Number;
 use crate::host::clock::Clock;
@@ -158,6 +159,36 @@ async fn names_are_left_to_sweeps_of_all_keys() {
         .unwrap();
     assert!(fleet.value(CLAIM).unwrap().contains("away"));
     assert!(!fleet.value(NAME).unwrap().contains("is_away"));
+}
+
+#[tokio::test]
+async fn session_that_begins_during_a_sweep_costs_one_look() {
+    let fleet = fleet("kernel", 600).await;
+    let engine = Shaky::calm(fleet.engine.clone(), fleet.clock.clone());
+    let sweeper = Sweeper {
+        engine,
+        keys: Keys::new("/f/"),
+        host: "own".parse().unwrap(),
+    };
+    let mut last = Last::default();
+    let mut sweeping = Box::pin(sweeper.sweep(Sweep::All, &mut last));
+    // It stops before and behind each operation, of which the first reads the sessions.
+    for _ in 0..2 {
+        assert_eq!(poll_once(&mut sweeping), None);
+    }
+    fleet.engine.put("/f/session/new/s-2", "{}");
+    for port in 9201..9205 {
+        let claim = r#"{"host":"new","session":"s-2","fence":"kernel","reclaim_s":600}"#;
+        fleet.engine.put(&format!("/f/claim/tcp/{port}"), claim);
+    }
+    let commits = fleet.engine.commits();
+    let swept = loop {
+        if let Some(swept) = poll_once(&mut sweeping) {
+            break swept.unwrap();
+        }
+    };
+    assert_eq!(swept.marked, 0);
+    assert_eq!(fleet.engine.commits(), commits, "none is refused");
 }
 
 #[tokio::test]
