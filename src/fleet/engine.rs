@@ -166,7 +166,10 @@ pub struct Page {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum News {
     /// A key was put or deleted.
-    Changed,
+    Changed {
+        /// Revision up to which the watch has told all changes.
+        revision: u64,
+    },
     /// Changes were missed: list again, and watch from there.
     Behind,
 }

@@ -305,7 +305,8 @@ impl Watch for EtcdWatch {
                 return Ok(News::Behind);
             }
             if !message.events().is_empty() {
-                return Ok(News::Changed);
+                let revision = revision(message.header());
+                return Ok(News::Changed { revision });
             }
         }
     }

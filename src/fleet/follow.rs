@@ -1,6 +1,7 @@
 //! Followers: one for each question that local clients wait on, with one watch for each prefix that
 //! matters to it. A follower ends when its last listener has gone.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,14 +9,15 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
 
-use super::engine::{Answer, Engine, Watch};
+use super::engine::{Answer, Engine, News, Watch};
+use super::keeping::pause_after;
 use super::reader::Reader;
 use super::view;
 use crate::domain::fleet::{FleetView, Question, Told};
 use crate::engine::fleet::FleetRequest;
 
-/// Pause after a failure. No event tells of the engine's return.
-const PAUSE: Duration = Duration::from_secs(1);
+/// Longest pause after several failures. No event tells of the engine's return.
+const LONGEST_PAUSE: Duration = Duration::from_secs(8);
 
 /// A task that follows a question. It ends when this is dropped.
 #[derive(Debug)]
@@ -81,6 +83,8 @@ async fn keep_telling<E: Engine>(
     question: &Question,
     told: &watch::Sender<Option<Told>>,
 ) {
+    let mut watches = Watches(BTreeMap::new());
+    let (mut failures, mut rng) = (0, fastrand::Rng::new());
     loop {
         let changed = match reader.read(question).await {
             Ok(view) => {
@@ -89,18 +93,23 @@ async fn keep_telling<E: Engine>(
                     view.revision + 1,
                 );
                 told.send_replace(Some(fresh(view)));
-                change(&reader.engine, &prefixes, from).await
+                watches.change(&reader.engine, &prefixes, from).await
             }
             Err(error) => Err(error),
         };
-        if changed.is_err() {
-            told.send_modify(|told| {
-                if let Some(told) = told {
-                    told.is_fresh = false;
-                }
-            });
-            tokio::time::sleep(PAUSE).await;
+        if changed.is_ok() {
+            failures = 0;
+            continue;
         }
+        told.send_modify(|told| {
+            if let Some(told) = told {
+                told.is_fresh = false;
+            }
+        });
+        // Followers of one name fail together where the engine is overrun by them, and must not return together.
+        let pause = pause_after(failures, LONGEST_PAUSE);
+        tokio::time::sleep(pause.mul_f64(0.5 + rng.f64())).await;
+        failures += 1;
     }
 }
 
@@ -112,16 +121,44 @@ fn fresh(view: FleetView) -> Told {
     }
 }
 
-/// Waits for news of any of these prefixes. Being behind is news: the caller reads again.
-async fn change<E: Engine>(engine: &E, prefixes: &[String], from: u64) -> Answer<()> {
-    let mut watches = Vec::with_capacity(prefixes.len());
-    for prefix in prefixes {
-        watches.push(engine.watch(prefix, from).await?);
+/// Watches of a question, by prefix.
+struct Watches<E: Engine>(BTreeMap<String, E::Watch>);
+
+impl<E: Engine> Watches<E> {
+    /// Waits for news of any of these prefixes from a revision on. Being behind is news: the caller reads again. A
+    /// watch stays for the next time unless it is behind or fails: where many hosts follow one name, new ones cost
+    /// etcd more than the reading.
+    async fn change(&mut self, engine: &E, prefixes: &[String], from: u64) -> Answer<()> {
+        self.0.retain(|prefix, _| prefixes.contains(prefix));
+        for prefix in prefixes {
+            if !self.0.contains_key(prefix) {
+                let watch = engine.watch(prefix, from).await?;
+                self.0.insert(prefix.clone(), watch);
+            }
+        }
+        let watching = self
+            .0
+            .iter_mut()
+            .map(|(prefix, watch)| async move { (prefix.clone(), later(watch, from).await) });
+        let mut news: FuturesUnordered<_> = watching.collect();
+        let Some((prefix, first)) = news.next().await else {
+            return std::future::pending().await;
+        };
+        drop(news);
+        if !matches!(first, Ok(News::Changed { .. })) {
+            self.0.remove(&prefix);
+        }
+        first.map(drop)
     }
-    let mut news: FuturesUnordered<_> = watches.iter_mut().map(Watch::next).collect();
-    match news.next().await {
-        Some(news) => news.map(drop),
-        None => std::future::pending().await,
+}
+
+/// Waits for news that a reading of the revision before `from` does not have.
+async fn later(watch: &mut impl Watch, from: u64) -> Answer<News> {
+    loop {
+        match watch.next().await {
+            Ok(News::Changed { revision }) if revision < from => {}
+            news => return news,
+        }
     }
 }
 
@@ -129,6 +166,7 @@ async fn change<E: Engine>(engine: &E, prefixes: &[String], from: u64) -> Answer
 mod tests {
     use super::*;
     use crate::fleet::memory::Memory;
+    use crate::fleet::shaky::poll_once;
     use crate::host::clock::Clock;
 
     #[tokio::test]
@@ -136,8 +174,40 @@ mod tests {
         let engine = Memory::new(Clock::manual());
         engine.put("/f/a", "1");
         engine.compact();
-        assert_eq!(change(&engine, &["/f/".into()], 1).await, Ok(()));
+        let mut watches = Watches(BTreeMap::new());
+        let prefixes = ["/f/".to_owned()];
+        assert_eq!(watches.change(&engine, &prefixes, 1).await, Ok(()));
         engine.set_away(true);
-        assert!(change(&engine, &["/f/".into()], 2).await.is_err());
+        assert!(watches.change(&engine, &prefixes, 2).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn watches_stay_and_tell_no_change_that_was_read() {
+        let engine = Memory::new(Clock::manual());
+        let mut watches = Watches(BTreeMap::new());
+        let prefixes = ["/f/".to_owned()];
+        let session = || engine.session(Duration::from_secs(30));
+        engine.put("/f/a", "1");
+        assert_eq!(watches.change(&engine, &prefixes, 1).await, Ok(()));
+        engine.put("/f/a", "2");
+        engine.put("/f/a", "3");
+        // A new watch from here would be behind.
+        engine.compact();
+        session().await.unwrap();
+        {
+            let mut waiting = Box::pin(watches.change(&engine, &prefixes, 4));
+            assert_eq!(poll_once(&mut waiting), None, "both changes were read");
+            let mut waiting = Box::pin(watches_of_nothing(&engine));
+            assert_eq!(poll_once(&mut waiting), None, "nothing is watched");
+        }
+        let mut waiting = Box::pin(watches.change(&engine, &prefixes, 3));
+        assert_eq!(poll_once(&mut waiting), None, "the watch is that of before");
+        engine.put("/f/a", "4");
+        session().await.unwrap();
+        assert_eq!(poll_once(&mut waiting), Some(Ok(())));
+    }
+
+    async fn watches_of_nothing(engine: &Memory) -> Answer<()> {
+        Watches(BTreeMap::new()).change(engine, &[], 1).await
     }
 }

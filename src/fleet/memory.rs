@@ -380,7 +380,8 @@ impl Watch for Changes {
             return Ok(News::Behind);
         }
         let changed = self.changes.changed().await;
-        let gone = |_| EngineError::Away("the engine is gone".into());
-        changed.map(|()| News::Changed).map_err(gone)
+        changed.map_err(|_| EngineError::Away("the engine is gone".into()))?;
+        let revision = *self.changes.borrow_and_update();
+        Ok(News::Changed { revision })
     }
 }
