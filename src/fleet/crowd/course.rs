@@ -13,6 +13,9 @@ use super::server::Moment;
 use super::tally::Counts;
 use crate::fleet::view;
 
+/// Pause before a look at all keys is tried again.
+const PAUSE: Duration = Duration::from_secs(1);
+
 const KB: f64 = 1_000.0;
 const MB: f64 = 1_000_000.0;
 
@@ -147,7 +150,14 @@ impl Course {
             (keys.names(), hosts * usize::from(NAMES)),
             (keys.claims(), hosts * usize::from(NUMBERS)),
         ] {
-            let found = view::entries_of(engine, &prefix).await.unwrap();
+            let found = loop {
+                match view::keys_of(engine, &prefix).await {
+                    Ok(found) => break found,
+                    // Hosts that have just come back overrun the engine for a while.
+                    Err(error) if error.may_pass() => tokio::time::sleep(PAUSE).await,
+                    Err(error) => panic!("{error}"),
+                }
+            };
             assert_eq!(found.len(), count, "{prefix}");
         }
     }

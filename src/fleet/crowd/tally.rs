@@ -6,8 +6,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-/// Longest wait for a count.
-const LONGEST: Duration = Duration::from_mins(5);
+/// Longest wait for what all hosts do.
+pub const LONGEST: Duration = Duration::from_mins(5);
 
 /// Numbers of hosts, but for the failures.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! The daily work of a crowd: renewals, changes, claims and sweeps; and what the engine keeps.
 
 use super::super::host::{NAMES, Order, number};
-use super::super::report::Meter;
+use super::super::report::{Meter, Stretch};
 use super::{Course, KB, MB};
 use crate::domain::port::Protocol;
 use crate::fleet::engine::Engine;
@@ -28,6 +28,12 @@ impl Course {
         tokio::time::sleep(self.pace.steady.saturating_sub(begun.elapsed())).await;
         let stretch = meter.stop(&self.crowd.server).await;
         self.all_are_there("names that changed are there").await;
+        let churned = self.crowd.tally.counts().churned;
+        assert!(churned > 0, "no number was claimed");
+        self.tell_steady(&stretch);
+    }
+
+    fn tell_steady(&self, stretch: &Stretch) {
         self.report.part("Steady");
         let third = self.pace.session.as_secs_f64() / 3.0;
         self.report.compare(
@@ -54,8 +60,6 @@ impl Course {
             stretch.rate(|at| at.received_bytes) / KB,
             "KB a second",
         );
-        let churned = self.crowd.tally.counts().churned;
-        assert!(churned > 0, "no number was claimed");
     }
 
     /// Gives orders to hosts at random, so many a second, for as long as the steady part is.

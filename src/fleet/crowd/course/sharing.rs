@@ -16,7 +16,6 @@ use crate::domain::prior::{MOST_HOSTS, PriorSharing};
 use crate::fleet::claiming::Open;
 use crate::fleet::counter::Standing;
 use crate::fleet::engine::{Compare, Engine, Outcome, Step};
-use crate::fleet::etcd::Etcd;
 use crate::fleet::prior::encode;
 use crate::fleet::sharing::{Learner, Place, Sharing};
 use crate::fleet::value::EverywhereValue;
@@ -29,6 +28,12 @@ use crate::telemetry::Stopwatch;
 /// Number of hosts that do at once what each does at a time of day of its own.
 const AT_ONCE: usize = 16;
 
+/// Maximum number of tries of what has a second.
+const TRIES: usize = 8;
+
+/// Longest pause after a failure of sharing.
+const LONGEST_PAUSE: Duration = Duration::from_hours(2);
+
 /// Pause between two looks whether all hosts have answered a reservation.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
@@ -36,7 +41,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(500);
 const LOOKS: usize = 240;
 
 impl Course {
-    /// Each host tells which ports are busy, and a day later reads what others tell.
+    /// Each host reads what others tell of busy ports, and tells its own, as once a day.
     pub(super) async fn share(&self) {
         let options = StoreOptions {
             boot_id: process::boot_id().unwrap(),
@@ -46,21 +51,35 @@ impl Course {
         };
         let file = self.crowd.folder.path().join("portbook.db");
         let (store, _) = Store::open(&file, options).await.unwrap();
-        let clock = Clock::manual();
         self.tell_first().await;
-        let mut sharing: Vec<_> = (self.crowd.seats.iter())
-            .map(|seat| self.sharing(seat, &store, &clock))
-            .collect();
+        let most = u32::try_from((self.hosts() - 1).min(MOST_HOSTS)).unwrap();
         let meter = Meter::start(&self.crowd.server).await;
-        let rounds = sharing.iter_mut().map(|(host, _, seat)| async move {
-            host.round(&open(seat).await).await;
-        });
+        let rounds = (self.crowd.seats.iter()).map(|seat| self.share_one(seat, &store, most));
         at_once(rounds).await;
         self.tell_sharing(&meter.stop(&self.crowd.server).await);
-        let most = u32::try_from((self.hosts() - 1).min(MOST_HOSTS)).unwrap();
-        for (_, history, seat) in &sharing {
-            assert_eq!(history.hosts(), most, "{}", seat.name);
+    }
+
+    /// Has one host share, and again after a failure. All hosts have one record, from which none reads.
+    async fn share_one(&self, seat: &Seat, store: &Store, most: u32) {
+        let (history, clock) = (History::default(), Clock::manual());
+        let place = Place {
+            engine: seat.engine.clone(),
+            keys: self.crowd.keys.clone(),
+            host: seat.name.clone(),
+            learner: history.clone(),
+            store: store.clone(),
+            clock: clock.clone(),
+        };
+        let mut sharing = Sharing::new(place, PriorSharing::Commands);
+        for _ in 0..TRIES {
+            sharing.round(&open(seat).await).await;
+            if history.hosts() > 0 {
+                break;
+            }
+            self.crowd.tally.change(|counts| counts.failures += 1);
+            clock.advance(LONGEST_PAUSE);
         }
+        assert_eq!(history.hosts(), most, "{}", seat.name);
     }
 
     /// Has every host tell a first report, so that all find what they read.
@@ -72,7 +91,19 @@ impl Course {
                 value: encode(history.report(true)),
                 session: None,
             };
-            async move { drop(seat.engine.commit(Vec::new(), vec![put]).await.unwrap()) }
+            async move {
+                for _ in 0..TRIES {
+                    if seat
+                        .engine
+                        .commit(Vec::new(), vec![put.clone()])
+                        .await
+                        .is_ok()
+                    {
+                        return;
+                    }
+                }
+                panic!("{} cannot tell its ports", seat.name);
+            }
         });
         at_once(telling).await;
     }
@@ -88,24 +119,6 @@ impl Course {
             .compare("sent", sent / 86_400.0 / KB, "KB a second", 4.0);
         self.report
             .tell("reads", reads / stretch.seconds, "a second");
-    }
-
-    fn sharing<'s>(
-        &self,
-        seat: &'s Seat,
-        store: &Store,
-        clock: &Clock,
-    ) -> (Sharing<Etcd, History>, History, &'s Seat) {
-        let history = History::default();
-        let place = Place {
-            engine: seat.engine.clone(),
-            keys: self.crowd.keys.clone(),
-            host: seat.name.clone(),
-            learner: history.clone(),
-            store: store.clone(),
-            clock: clock.clone(),
-        };
-        (Sharing::new(place, PriorSharing::Commands), history, seat)
     }
 
     /// An operator reserves a number on every host, and asks until all have it.

@@ -2,10 +2,12 @@
 
 use futures_util::future::join_all;
 use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
 
 use super::super::Seat;
 use super::super::host::Order;
 use super::super::report::Meter;
+use super::super::tally::LONGEST;
 use super::{Course, KB, MB};
 use crate::domain::fleet::{Question, Told};
 use crate::domain::lease::Name;
@@ -76,7 +78,8 @@ impl Course {
                 .await
                 .unwrap();
         });
-        join_all(seeing).await;
+        let seen = timeout(LONGEST, join_all(seeing)).await;
+        assert!(seen.is_ok(), "a host has not seen the change");
         let stretch = meter.stop(&self.crowd.server).await;
         self.report.tell(
             "change seen by all hosts after",
