@@ -6,8 +6,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
-use super::connect::connect;
-use super::engine::{Compare, Engine, Step};
+use super::engine::Engine;
 use super::everywhere::Lessor;
 use super::fencing::Fencing;
 use super::lessor::HostLessor;
@@ -24,13 +23,8 @@ use crate::engine::service::{Caller, Mode, Service};
 use crate::host::clock::Clock;
 use crate::host::process;
 use crate::store::{Store, StoreOptions};
-use crate::telemetry::Stopwatch;
 
 const ME: Caller = Caller::user(0);
-
-/// Number of claims of one measurement, and of clients that make them.
-const CLAIMS: usize = 400;
-const CLIENTS: usize = 8;
 
 struct Place {
     service: Service,
@@ -231,64 +225,4 @@ async fn reserved_number_in_a_fenced_range_is_refused() {
     place.service.fleet().set(status(Some(false)));
     lessor.let_go(number(9436), Some(&name)).await.unwrap();
     lessor.keep(number(9434), &name).await.unwrap();
-}
-
-#[expect(clippy::cast_precision_loss, reason = "the counts are small")]
-fn rate(took: Duration) -> f64 {
-    CLAIMS as f64 / took.as_secs_f64()
-}
-
-/// Claims a second of this service with eight clients, beside as many clients that put keys and do nothing
-/// else. `ETCD=http://127.0.0.1:2379 cargo test --features fleet --lib claims_a_second -- --ignored --nocapture`
-#[tokio::test]
-#[ignore = "measures, and needs an etcd"]
-async fn claims_a_second_beside_bare_clients() {
-    let address = std::env::var("ETCD").unwrap();
-    let place = place(&address, "42000-43999").await;
-    let engine = connect(&place.service.settings().fleet).await.unwrap();
-    let running = place.join(engine.clone());
-    place.reaches(FleetState::Joined).await;
-    for round in 0..3 {
-        let begun = Stopwatch::start();
-        let bare = (0..CLIENTS).map(|client| bare(engine.clone(), round, client));
-        futures_util::future::join_all(bare).await;
-        let bare = begun.elapsed();
-        let begun = Stopwatch::start();
-        let own = (0..CLIENTS).map(|_| allocating(place.service.clone()));
-        futures_util::future::join_all(own).await;
-        let own = begun.elapsed();
-        println!(
-            "bare {:.0}/s, portbook {:.0}/s, ratio {:.2}",
-            rate(bare),
-            rate(own),
-            bare.as_secs_f64() / own.as_secs_f64()
-        );
-    }
-    for lease in place.service.leases() {
-        place.service.release(&ME, lease.id).await.unwrap();
-    }
-    let claims = place.service.fleet().claims();
-    place.eventually(|| claims.is_empty()).await;
-    running.abort();
-}
-
-async fn bare(engine: impl Engine, round: usize, client: usize) {
-    for index in 0..CLAIMS / CLIENTS {
-        let key = format!("/bare-{}/{round}/{client}/{index}", std::process::id());
-        let put = Step::Put {
-            key: key.clone(),
-            value: "v".repeat(200).into(),
-            session: None,
-        };
-        engine
-            .commit(vec![Compare::absent(key)], vec![put])
-            .await
-            .unwrap();
-    }
-}
-
-async fn allocating(service: Service) {
-    for _ in 0..CLAIMS / CLIENTS {
-        service.allocate(&ME, &request()).await.unwrap();
-    }
 }

@@ -31,6 +31,7 @@ mod join;
 mod keeping;
 mod key;
 mod lessor;
+mod marking;
 mod member;
 #[cfg(test)]
 mod member_tests;
