@@ -27,6 +27,11 @@ def is_name(value):
     return isinstance(value, str) and re.fullmatch("[A-Za-z0-9][A-Za-z0-9._-]{0,63}", value)
 
 
+def is_instance(value):
+    """A name, alone or with an instance behind it."""
+    return isinstance(value, str) and all(is_name(part) for part in value.split("@", 1))
+
+
 def is_plain_name(value):
     """A name, short enough for an instance behind it."""
     return is_name(value) and len(value) <= 40
@@ -66,8 +71,8 @@ def before_call(context, case, kwargs):
         body["owner_pid"] = os.getpid()
     # That no two names give one variable.
     names = body.get("names")
-    if isinstance(names, list) and all(is_name(name) for name in names):
-        folded = [re.sub("[^A-Z0-9]", "_", name.upper()) for name in names]
+    if isinstance(names, list) and all(is_instance(name) for name in names):
+        folded = [re.sub("[^A-Z0-9]", "_", name.split("@")[0].upper()) for name in names]
         for index, name in enumerate(names):
             if folded[index] in folded[:index] and name not in names[:index]:
                 names[index] = f"other{index}"
