@@ -37,8 +37,10 @@ use serde::{Deserialize, Serialize};
 use super::operation::{Answered, Context, Description, Method, Operation, Output, Tag};
 use super::problem::{Code, Problem};
 use crate::domain::claim::{ClaimCounts, guard};
-use crate::domain::fleet::{FleetHost, FleetState, FleetStatus, Question};
+use crate::domain::duration::coarse;
+use crate::domain::fleet::{FenceSummary, FleetHost, FleetState, FleetStatus, Question};
 use crate::domain::lease::BootTime;
+use crate::domain::words::counted;
 use crate::engine::fleet::FleetSilence;
 
 impl From<FleetSilence> for Problem {
@@ -92,6 +94,12 @@ pub struct FleetStatusDocument {
     /// none is open.
     #[serde(default)]
     pub fence_s: Option<u64>,
+    /// Number of unique numbers of this host that the kernel shuts now.
+    #[serde(default)]
+    pub fence_shut: usize,
+    /// Time since which the first of them is shut, in milliseconds. `None` if none is.
+    #[serde(default)]
+    pub fence_shut_ms: Option<u64>,
     /// Numbers of claims of this host by state.
     #[serde(default)]
     pub claims: ClaimCounts,
@@ -101,11 +109,9 @@ impl Output for FleetStatusDocument {}
 
 impl FleetStatusDocument {
     /// The status at this time of the host's clock.
-    pub fn of(status: &FleetStatus, now: BootTime) -> Self {
-        let age = |at_ms: u64| {
-            let at = BootTime(Duration::from_millis(at_ms));
-            u64::try_from(now.since(at).as_millis()).unwrap_or(u64::MAX)
-        };
+    pub fn of(status: &FleetStatus, guarded: &FenceSummary, now: BootTime) -> Self {
+        let since = |at: BootTime| u64::try_from(now.since(at).as_millis()).unwrap_or(u64::MAX);
+        let age = |at_ms: u64| since(BootTime(Duration::from_millis(at_ms)));
         let is_off = status.host.is_none();
         Self {
             state: status.state,
@@ -120,12 +126,20 @@ impl FleetStatusDocument {
             pending: status.pending,
             fence: status.has_fence.map(|has| guard(has).to_owned()),
             fence_warning: Some(status.fence_warning.clone()).filter(|why| !why.is_empty()),
-            fence_s: status.fence_end_boot_ms.map(|at_ms| {
-                let end = BootTime(Duration::from_millis(at_ms));
-                end.since(now).as_secs()
-            }),
+            fence_s: guarded.first_end.map(|end| end.since(now).as_secs()),
+            fence_shut: guarded.shut,
+            fence_shut_ms: guarded.shut_since.map(since),
             claims: ClaimCounts::default(),
         }
+    }
+
+    /// Numbers that the kernel shuts, in words. `None` if there are none.
+    pub fn shut_in_words(&self) -> Option<String> {
+        let since = coarse(Duration::from_millis(self.fence_shut_ms?));
+        let shut = counted(self.fence_shut as u64, "unique number");
+        Some(format!(
+            "shut: the kernel shuts {shut} of this host, the first for {since}; they open once its session is renewed"
+        ))
     }
 }
 
@@ -156,7 +170,7 @@ impl Answered for ShowFleet {
         let now = context.service.clock().boot();
         Ok(FleetStatusDocument {
             claims: context.service.claim_counts(),
-            ..FleetStatusDocument::of(&status, now)
+            ..FleetStatusDocument::of(&status, &context.service.fleet().fence_summary(now), now)
         })
     }
 }

@@ -32,7 +32,10 @@ pub(super) fn tell_all(leases: &[LeaseDocument]) {
 pub(super) fn tell_before_start(lease: &LeaseDocument) {
     let is_due = lease.hint.as_ref().is_some_and(|hint| match hint.kind {
         HintKind::NeverListened => hint.times > 1 || stderr().is_terminal(),
-        HintKind::Elsewhere | HintKind::Neighbours | HintKind::SocketsIgnored => true,
+        HintKind::Elsewhere
+        | HintKind::Neighbours
+        | HintKind::SocketsIgnored
+        | HintKind::ShutByFence => true,
     });
     if let Some(told) = hint(lease).filter(|_| is_due) {
         note(&format!("last time: {told}"));

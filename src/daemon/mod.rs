@@ -182,6 +182,9 @@ impl Daemon {
         let mut tasks = chores::start(&service);
         tasks.push(actix_web::rt::spawn(record.keep()));
         let fleet = self.fleet.take();
+        if fleet.is_none() {
+            tasks.push(start::unload_fence(&service));
+        }
         let fleet = fleet.map(|counters| start::fleet(&service, counters));
         let fleet = fleet.transpose()?;
         let (doors, files) = (&self.entrance.doors, &self.entrance.files);

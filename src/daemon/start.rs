@@ -81,6 +81,11 @@ pub(super) fn fleet(service: &Service, counters: FleetCounters) -> Result<OwnThr
     Ok(thread)
 }
 
+/// Deletes the fence that an earlier start of this service has loaded: it is in no fleet any more.
+pub(super) fn unload_fence(service: &Service) -> JoinHandle<()> {
+    tokio::spawn(fleet::unload_fence(service.clone()))
+}
+
 /// Takes up the leases on record, with the holds among the given sockets, and looks at the ports.
 pub(super) async fn take_up_leases(service: &Service, given: Given) -> Result<(), StartError> {
     if let Some(obstacle) = hold::obstacle() {

@@ -71,9 +71,10 @@ pub(super) async fn show(face: Data<AppState>, frame: Frame, params: Params) -> 
     let claims = service.fleet().ask(Question::Claims).await;
     let everywhere = service.fleet().ask(Question::Everywhere).await;
     let status = service.fleet().status();
+    let now = service.clock().boot();
     let status = FleetStatusDocument {
         claims: service.claim_counts(),
-        ..FleetStatusDocument::of(&status, service.clock().boot())
+        ..FleetStatusDocument::of(&status, &service.fleet().fence_summary(now), now)
     };
     let wanted = params.get("name").unwrap_or_default().to_owned();
     let told = Answers {
@@ -185,7 +186,7 @@ mod tests {
 
     use super::*;
     use crate::dashboard::tests_support::{HOSTILE, rendered};
-    use crate::domain::fleet::{FleetStatus, FleetView};
+    use crate::domain::fleet::{FenceSummary, FleetStatus, FleetView};
     use crate::domain::lease::BootTime;
 
     fn status() -> FleetStatusDocument {
@@ -195,7 +196,8 @@ mod tests {
             engine: vec![HOSTILE.into()],
             ..FleetStatus::default()
         };
-        FleetStatusDocument::of(&status, BootTime(Duration::from_secs(1)))
+        let now = BootTime(Duration::from_secs(1));
+        FleetStatusDocument::of(&status, &FenceSummary::default(), now)
     }
 
     fn told() -> Told {

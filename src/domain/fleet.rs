@@ -14,7 +14,7 @@ use strum::{EnumString, IntoStaticStr, VariantArray};
 
 use super::claim::FleetClaim;
 use super::everywhere::EverywhereNumber;
-use super::lease::Name;
+use super::lease::{BootTime, Name};
 use super::port::{Port, Protocol};
 use super::text::{as_text, from_text};
 use super::words::{UnknownWord, Written, as_str};
@@ -162,8 +162,17 @@ pub struct FleetStatus {
     pub has_fence: Option<bool>,
     /// Reason for which the kernel does not, or shuts numbers soon. Empty while all is well.
     pub fence_warning: String,
-    /// Time at which the kernel shuts the first number unless the session is renewed, on the same clock.
-    pub fence_end_boot_ms: Option<u64>,
+}
+
+/// Numbers of this host as its kernel has them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct FenceSummary {
+    /// Time at which the kernel shuts the first number unless the session is renewed. `None` if none is open.
+    pub first_end: Option<BootTime>,
+    /// Number of claimed numbers that the kernel shuts.
+    pub shut: usize,
+    /// Time since which the first of them is shut. `None` if none is.
+    pub shut_since: Option<BootTime>,
 }
 
 /// Commits of this host since its start, by outcome.

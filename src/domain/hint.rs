@@ -1,6 +1,8 @@
 //! Hints: advice on a program that does not do with the port of its lease what the lease is for.
 
 use jiff::SignedDuration;
+#[cfg(feature = "fleet")]
+use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -19,6 +21,8 @@ pub enum HintKind {
     NeverListened,
     /// The program was given sockets, and does not take them.
     SocketsIgnored,
+    /// The kernel shuts the port: it is of a unique pool with a fence, and has no permit.
+    ShutByFence,
 }
 
 /// Advice on the program of a lease.
@@ -110,6 +114,39 @@ impl Hint {
                 ),
             },
             times,
+        }
+    }
+
+    /// Hint on a unique number whose permit in the kernel has run out.
+    #[cfg(feature = "fleet")]
+    pub fn shut_by_fence(own: Port, since: Timestamp) -> Self {
+        Self::of_fence(format!(
+            "the kernel shuts {own} since {since:.0}, as the session of this host was not renewed for half of the pool's reclaim: it opens once the fleet answers, see `portbook fleet status`"
+        ))
+    }
+
+    /// Hint on a unique number that has had no permit in the kernel yet.
+    #[cfg(feature = "fleet")]
+    pub fn shut_until_joined(own: Port) -> Self {
+        Self::of_fence(format!(
+            "the kernel shuts {own} until this host has claimed it anew in the fleet, see `portbook fleet status`"
+        ))
+    }
+
+    /// Hint on a port in the range of a unique pool, which the fleet does not know.
+    #[cfg(feature = "fleet")]
+    pub fn without_claim(own: Port) -> Self {
+        Self::of_fence(format!(
+            "the kernel shuts {own}: the fence of a unique pool has it, and it has no claim in the fleet; release it and ask for a port of that pool, or of another range"
+        ))
+    }
+
+    #[cfg(feature = "fleet")]
+    const fn of_fence(says: String) -> Self {
+        Self {
+            kind: HintKind::ShutByFence,
+            says,
+            times: 1,
         }
     }
 

@@ -10,10 +10,12 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::claims::{ClaimBook, ClaimTicket};
+#[cfg(feature = "fleet")]
+use super::fence::FenceBook;
 use super::lock::Guarded;
 use crate::domain::claim::Number;
 use crate::domain::everywhere::Kept;
-use crate::domain::fleet::{FleetState, FleetStatus, HostName, Question, Told};
+use crate::domain::fleet::{FenceSummary, FleetState, FleetStatus, HostName, Question, Told};
 use crate::domain::lease::{BootTime, LeaseId, Name};
 use crate::domain::words::counted;
 use crate::store::StoreError;
@@ -193,6 +195,8 @@ pub struct FleetCounters {
 #[derive(Debug, Default)]
 pub struct FleetDesk {
     claims: Arc<ClaimBook>,
+    #[cfg(feature = "fleet")]
+    fence: Arc<FenceBook>,
     /// `None` if no session loop runs.
     claiming: Guarded<Option<mpsc::Sender<ClaimRequest>>>,
     status: Guarded<Arc<FleetStatus>>,
@@ -207,6 +211,28 @@ impl FleetDesk {
     /// Returns the status, which later changes do not affect.
     pub fn status(&self) -> Arc<FleetStatus> {
         self.status.with(|status| Arc::clone(status))
+    }
+
+    /// Returns what the kernel shuts, which later changes do not affect.
+    #[cfg(feature = "fleet")]
+    pub fn fence_summary(&self, now: BootTime) -> FenceSummary {
+        self.fence.summary(now)
+    }
+
+    /// Returns that the kernel shuts nothing, as this build has no fence.
+    #[cfg(not(feature = "fleet"))]
+    #[expect(
+        clippy::unused_self,
+        reason = "it is asked like that of a build with a fence"
+    )]
+    pub fn fence_summary(&self, _: BootTime) -> FenceSummary {
+        FenceSummary::default()
+    }
+
+    /// Returns the book of the fence.
+    #[cfg(feature = "fleet")]
+    pub fn fence(&self) -> &Arc<FenceBook> {
+        &self.fence
     }
 
     /// Returns the book of claims.

@@ -78,6 +78,7 @@ fn fleet(engine: &Arc<Engine>) -> Option<Fleet> {
             .saturating_sub(Duration::from_millis(at_ms))
     };
     let commits = status.commits;
+    let fence = engine.fleet.fence_summary(engine.clock.boot());
     let lives = |id| engine.leases.get(id).is_some();
     let claims = engine.fleet.claims().counts(lives);
     let kept = engine.fleet.kept();
@@ -85,10 +86,10 @@ fn fleet(engine: &Arc<Engine>) -> Option<Fleet> {
     Some(Fleet {
         state: status.state.as_str(),
         renewal_age: status.renewed_boot_ms.map(|at_ms| age(at_ms).as_secs_f64()),
-        fence: status
-            .fence_end_boot_ms
-            .map(|at_ms| Duration::from_millis(at_ms).saturating_sub(engine.clock.boot().0))
-            .map(|left| left.as_secs_f64()),
+        fence: fence
+            .first_end
+            .map(|end| end.since(engine.clock.boot()).as_secs_f64()),
+        fence_shut: fence.shut as u64,
         names: [
             ("published", status.published as u64),
             ("pending", status.pending as u64),

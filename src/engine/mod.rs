@@ -21,6 +21,8 @@ mod engine;
 mod everywhere;
 pub mod exclusion;
 mod fate;
+#[cfg(feature = "fleet")]
+pub mod fence;
 pub mod fleet;
 mod giveway;
 mod grant;

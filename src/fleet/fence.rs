@@ -15,7 +15,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use tokio::sync::Mutex;
 use tokio::task::spawn_blocking;
 
-use super::permit::{Change, Changed, Fence, FenceError, OPENING};
+use super::permit::{Change, Changed, Fence, FenceError, OPENING, OpenNumbers};
 use crate::domain::claim::Number;
 use crate::domain::port::{PortSet, Protocol};
 
@@ -30,6 +30,12 @@ const TABLE: &str = include_str!("../../static/fence.nft");
 
 /// Line that lists the rule of the table, in a few hundred bytes.
 const LIST: &str = "list chain inet portbook guard\n";
+
+/// Line that lists what is permitted.
+const LIST_OPEN: &str = "list set inet portbook may\n";
+
+/// Lines that delete the table. To delete an absent one would be an error.
+const UNLOAD: &str = "add table inet portbook\ndelete table inet portbook\n";
 
 /// The program `nft`.
 #[derive(Debug)]
@@ -72,6 +78,20 @@ impl Nft {
         }
         self.table.clone_from(&script);
         self.run(script).await.map(drop)
+    }
+
+    /// Deletes the table, if there is one.
+    pub async fn unload(&self) -> Result<(), FenceError> {
+        self.run(UNLOAD.to_owned()).await.map(drop)
+    }
+
+    /// Reads what is permitted.
+    pub async fn open_numbers(&self) -> Result<OpenNumbers, FenceError> {
+        let listed = self.run(LIST_OPEN.to_owned()).await?;
+        Ok(listed
+            .split(['{', '}', ',', '\n'])
+            .filter_map(open_number)
+            .collect())
     }
 
     /// Runs a script. Returns what it lists.
@@ -160,13 +180,54 @@ impl Fence for Nft {
     }
 }
 
+/// A time as `nft` takes it, a millisecond at least. It refuses numbers of more than eight digits, as the
+/// milliseconds of 28 hours have.
+fn written_time(time: Duration) -> String {
+    let time = time.max(Duration::from_millis(1));
+    format!("{}s{}ms", time.as_secs(), time.subsec_millis())
+}
+
+/// A permit as `nft` lists it: `tcp . 30001 timeout 12h expires 11h59m59s996ms`.
+fn open_number(element: &str) -> Option<(Number, Duration)> {
+    let (key, times) = element.trim().split_once(" timeout ")?;
+    let (protocol, port) = key.split_once(" . ")?;
+    let (_, left) = times.split_once(" expires ")?;
+    let number = Number {
+        protocol: protocol.parse().ok()?,
+        port: port.parse().ok()?,
+    };
+    Some((number, listed_time(left)?))
+}
+
+/// A time as `nft` lists it, such as `1d2h3m4s5ms`. `None` if it is none.
+fn listed_time(mut text: &str) -> Option<Duration> {
+    let mut time = Duration::ZERO;
+    while !text.is_empty() {
+        let (count, rest) = text.split_at(text.find(|sign: char| !sign.is_ascii_digit())?);
+        let next = rest.find(|sign: char| sign.is_ascii_digit());
+        let (unit, rest) = rest.split_at(next.unwrap_or(rest.len()));
+        let ms = match unit {
+            "d" => 86_400_000,
+            "h" => 3_600_000,
+            "m" => 60_000,
+            "s" => 1_000,
+            "ms" => 1,
+            _ => return None,
+        };
+        let part = count.parse::<u64>().ok()?.checked_mul(ms)?;
+        time = time.checked_add(Duration::from_millis(part))?;
+        text = rest;
+    }
+    Some(time)
+}
+
 /// Lines for `nft`, which does all or none. To delete what is absent is an error there: so what is to be
 /// shut is opened in the same breath, and what is to be prolonged is not.
 fn script(changes: &[Change]) -> String {
     let mut script = String::new();
     let mut line = |verb: &str, number: &Number, time: Option<Duration>| {
         let Number { protocol, port } = number;
-        let time = time.map(|time| format!(" timeout {}ms", time.as_millis().max(1)));
+        let time = time.map(|time| format!(" timeout {}", written_time(time)));
         let time = time.unwrap_or_default();
         let _ = writeln!(
             script,
@@ -271,6 +332,50 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn kernel_tells_what_is_open_until_the_table_is_deleted() {
+        let Some(namespace) = Namespace::new() else {
+            eprintln!("skipped: a network namespace and nft are needed");
+            return;
+        };
+        let mut nft = namespace.nft();
+        nft.unload().await.unwrap();
+        let ports: PortSet = "30000-30999".parse().unwrap();
+        let guarded = BTreeMap::from([(Protocol::Tcp, ports)]);
+        nft.load(&guarded).await.unwrap();
+        assert_eq!(nft.open_numbers().await, Ok(OpenNumbers::new()));
+        let number = |port: &str| Number {
+            protocol: Protocol::Tcp,
+            port: port.parse().unwrap(),
+        };
+        // Half of the longest time of reclaim.
+        let long = Duration::from_hours(24 * 15);
+        let opened = vec![
+            Change::Open(number("30001"), long),
+            Change::Open(number("30002"), OPENING),
+        ];
+        nft.change(opened).await.unwrap();
+        let open = nft.open_numbers().await.unwrap();
+        assert_eq!(open.len(), 2);
+        let left = open[&number("30001")];
+        assert!(
+            left <= long && left > Duration::from_hours(24 * 15 - 1),
+            "{left:?}"
+        );
+        assert!(open[&number("30002")] <= OPENING);
+        nft.unload().await.unwrap();
+        assert!(nft.is_loaded().await.is_err());
+    }
+
+    #[test]
+    fn times_are_read_as_they_are_listed() {
+        let day = Duration::from_millis(86_400_000 + 7_200_000 + 180_000 + 4_005);
+        assert_eq!(listed_time("1d2h3m4s5ms"), Some(day));
+        for wrong in ["5", "h", "1w", "99999999999999999999s", "-1s"] {
+            assert_eq!(listed_time(wrong), None, "{wrong}");
+        }
+    }
+
+    #[tokio::test]
     async fn absent_program_is_told() {
         let nft = Nft::of(&[&["/nonexistent/nft"]]);
         let failed = nft.change(Vec::new()).await.unwrap_err();
@@ -287,7 +392,7 @@ mod tests {
         assert_eq!(
             prolong,
             "delete element inet portbook may { udp . 9100 }\n\
-             add element inet portbook may { udp . 9100 timeout 60000ms }\n"
+             add element inet portbook may { udp . 9100 timeout 60s0ms }\n"
         );
         let shut = script(&[Change::Shut(number)]);
         assert!(

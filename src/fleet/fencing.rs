@@ -4,20 +4,17 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::engine::Engine;
 use super::fence::Nft;
-use super::ground::{Ground, Tended, is_held};
-use super::member::Member;
 use super::permit::{FenceError, Permits};
-use crate::domain::claim::{Claim, Reclaim};
+use crate::domain::claim::{Claim, Number, Reclaim};
 use crate::domain::fleet::FleetStatus;
-use crate::domain::lease::BootTime;
 use crate::domain::port::{PortSet, Protocol};
 use crate::engine::service::Service;
 use crate::host::kernel::outgoing_ports;
+use crate::store::FenceTable;
 
-/// Part of the time of reclaim that a number must be open for: with less it is told.
-const NEAR: u32 = 4;
+/// Ports that the kernel guards, by protocol.
+type Guarded = BTreeMap<Protocol, PortSet>;
 
 /// What the kernel guards since the start of the service.
 #[derive(Debug, Clone, Default)]
@@ -26,65 +23,101 @@ pub struct Fencing {
     permits: Option<Permits>,
     /// Ports of pools with a time of reclaim, and that time.
     pools: Arc<Vec<(PortSet, Duration)>>,
-    /// Reason for which the kernel guards nothing though pools ask for it. Empty otherwise.
+    /// Times of reclaim in seconds of the claims at the start, whose pools may have none any more: the kernel
+    /// guards their numbers until the next start.
+    earlier: Arc<BTreeMap<Number, u64>>,
+    /// Reason for which the kernel guards nothing though pools ask for it, or guards numbers that it should
+    /// not. Empty otherwise.
     why: Arc<str>,
 }
 
 impl Fencing {
-    /// Loads the table of the kernel for the pools that ask for it, and for claims of earlier ones.
+    /// Loads the table of the kernel for the pools that ask for it, and for claims of earlier ones. If there are
+    /// none, deletes the one that an earlier start has loaded.
     pub async fn load(service: &Service) -> Self {
-        let settings = service.settings();
-        let unique = settings.pools.values().filter(|pool| pool.is_unique());
-        let pools: Vec<(PortSet, Duration)> = unique
-            .filter_map(|pool| Some((pool.ranges.clone(), pool.reclaim.and_then(Reclaim::time)?)))
-            .collect();
-        let claims = service.fleet().claims().all();
-        let fenced = claims.iter().filter(|one| one.claim.reclaim_s > 0);
-        let mut guarded: BTreeMap<Protocol, PortSet> = BTreeMap::new();
-        let mut guard = |protocol, ports: &PortSet| {
-            let known = guarded.entry(protocol).or_insert(PortSet::EMPTY);
-            *known = known.union(ports);
-        };
-        for (ports, _) in &pools {
-            guard(Protocol::Tcp, ports);
-            guard(Protocol::Udp, ports);
-        }
-        for one in fenced {
-            let number = one.claim.number;
-            guard(number.protocol, &PortSet::single(number.port));
-        }
+        let (pools, earlier) = (pools(service), earlier(service));
+        let guarded = guarded(&pools, &earlier);
         if guarded.is_empty() {
-            return Self::default();
+            return Self::unload(service).await;
         }
-        let mut nft = Nft::default();
+        let before = left_behind(service).await;
         let loaded = match overlap(&pools) {
             Some(error) => Err(error),
-            None => nft.load(&guarded).await.map(|()| nft),
+            None => load(service, &guarded).await,
         };
-        Self::of(service, pools, loaded)
-    }
-
-    fn of(
-        service: &Service,
-        pools: Vec<(PortSet, Duration)>,
-        loaded: Result<Nft, FenceError>,
-    ) -> Self {
-        let pools = Arc::new(pools);
+        let fencing = Self {
+            pools: Arc::new(pools),
+            earlier: Arc::new(earlier),
+            ..Self::default()
+        };
         match loaded {
-            Ok(nft) => Self {
-                permits: Some(Permits::new(Arc::new(nft), service.clock().clone())),
-                pools,
-                why: "".into(),
-            },
+            Ok(nft) => fencing.with(service, nft, guarded).await,
             Err(error) => {
-                tracing::warn!(%error, "unique numbers have no fence in the kernel, so no clock takes them from this host");
-                Self {
-                    permits: None,
-                    pools,
-                    why: error.to_string().into(),
-                }
+                // A claim with a fence keeps it until the fleet knows that there is none.
+                let may_go = before.is_some() && fencing.earlier.is_empty();
+                let is_gone = may_go && unload(service).await.is_ok();
+                fencing.without(service, &error, before.filter(|_| !is_gone))
             }
         }
+    }
+
+    /// Deletes the table that an earlier start of this service has loaded: nothing is guarded any more.
+    pub async fn unload(service: &Service) -> Self {
+        let Some(before) = left_behind(service).await else {
+            return Self::default();
+        };
+        service.fleet().fence().guard(Guarded::new());
+        match unload(service).await {
+            Ok(()) => {
+                tracing::info!(
+                    "no unique number has a fence any more: the table portbook of the packet filter is deleted"
+                );
+                Self::default()
+            }
+            // Its kernel has forgotten the table with the boot, unless the boot has loaded it again.
+            Err(error) if before.boot != service.store().boot_id() => {
+                tracing::info!(%error, "could not look for a table portbook of the packet filter; if portbook-fence.service loads it at boot, disable that");
+                Self::default()
+            }
+            Err(error) => Self::default().without(service, &error, Some(before)),
+        }
+    }
+
+    async fn with(mut self, service: &Service, nft: Nft, guarded: Guarded) -> Self {
+        let book = service.fleet().fence();
+        book.guard(guarded);
+        let open = nft.open_numbers().await.unwrap_or_default();
+        let permits = Permits::new(Arc::new(nft), service.clock().clone(), Arc::clone(book));
+        let claimed: Vec<Number> = self.earlier.keys().copied().collect();
+        permits.note_open(&claimed, &open);
+        self.permits = Some(permits);
+        self
+    }
+
+    fn without(
+        mut self,
+        service: &Service,
+        error: &FenceError,
+        before: Option<FenceTable>,
+    ) -> Self {
+        let boot = service.store().boot_id();
+        let loaded = before.filter(|before| before.boot == boot);
+        self.why = match loaded {
+            None => error.to_string().into(),
+            Some(before) => {
+                let why = still_loaded(error, &before);
+                // Its permits run out, and none comes any more.
+                service.fleet().fence().guard(before.ports);
+                why.into()
+            }
+        };
+        tracing::warn!(error = %self.why, "unique numbers have no fence in the kernel, so no clock takes them from this host");
+        self
+    }
+
+    /// Whether the kernel guards something.
+    pub fn is_on(&self) -> bool {
+        self.permits.is_some()
     }
 
     /// Returns the permits. `None` if the kernel guards nothing.
@@ -102,8 +135,97 @@ impl Fencing {
         }
         let mut pools = self.pools.iter();
         let pool = pools.find(|(ports, _)| ports.contains(claim.number.port));
-        pool.map_or(0, |(_, time)| time.as_secs())
+        let earlier = || self.earlier.get(&claim.number).copied();
+        pool.map_or_else(|| earlier().unwrap_or(0), |(_, time)| time.as_secs())
     }
+
+    /// The part of the status that tells of the fence, with a warning of another reason.
+    pub fn status(&self, warning: Option<String>) -> FleetStatus {
+        let trouble = self.permits().and_then(Permits::trouble);
+        let trouble = trouble.map(|error| error.to_string());
+        let why = Some(self.why.to_string()).filter(|why| !why.is_empty());
+        let all: Vec<String> = [why, trouble, warning].into_iter().flatten().collect();
+        let asks = self.permits.is_some() || !self.pools.is_empty();
+        FleetStatus {
+            has_fence: asks.then_some(self.permits.is_some()),
+            fence_warning: all.join("; "),
+            ..FleetStatus::default()
+        }
+    }
+}
+
+/// Ports of pools with a time of reclaim, and that time.
+fn pools(service: &Service) -> Vec<(PortSet, Duration)> {
+    let settings = service.settings();
+    let unique = settings.pools.values().filter(|pool| pool.is_unique());
+    unique
+        .filter_map(|pool| Some((pool.ranges.clone(), pool.reclaim.and_then(Reclaim::time)?)))
+        .collect()
+}
+
+/// Claims that have a fence, with their times of reclaim in seconds.
+fn earlier(service: &Service) -> BTreeMap<Number, u64> {
+    let claims = service.fleet().claims().all().into_iter();
+    let fenced = claims.filter(|one| one.claim.reclaim_s > 0);
+    fenced
+        .map(|one| (one.claim.number, one.claim.reclaim_s))
+        .collect()
+}
+
+fn guarded(pools: &[(PortSet, Duration)], earlier: &BTreeMap<Number, u64>) -> Guarded {
+    let mut guarded = Guarded::new();
+    let mut guard = |protocol, ports: &PortSet| {
+        let known = guarded.entry(protocol).or_insert(PortSet::EMPTY);
+        *known = known.union(ports);
+    };
+    for (ports, _) in pools {
+        guard(Protocol::Tcp, ports);
+        guard(Protocol::Udp, ports);
+    }
+    for number in earlier.keys() {
+        guard(number.protocol, &PortSet::single(number.port));
+    }
+    guarded
+}
+
+/// The table that an earlier start of this service has loaded, and none has deleted.
+async fn left_behind(service: &Service) -> Option<FenceTable> {
+    let found = service.store().fence_table().await;
+    found.unwrap_or_else(|error| {
+        tracing::warn!(%error, "could not read whether an earlier start has loaded the table portbook of the packet filter");
+        None
+    })
+}
+
+/// Loads the table. It is on record first, so that a later start can delete it.
+async fn load(service: &Service, guarded: &Guarded) -> Result<Nft, FenceError> {
+    let mut nft = Nft::default();
+    service
+        .store()
+        .set_fence_table(guarded)
+        .await
+        .map_err(|error| FenceError(format!("it cannot be recorded: {error}")))?;
+    nft.load(guarded).await?;
+    Ok(nft)
+}
+
+async fn unload(service: &Service) -> Result<(), FenceError> {
+    Nft::default().unload().await?;
+    if let Err(error) = service.store().forget_fence_table().await {
+        tracing::warn!(%error, "could not record that the table portbook of the packet filter is deleted; the next start deletes it again");
+    }
+    Ok(())
+}
+
+fn still_loaded(error: &FenceError, before: &FenceTable) -> String {
+    let ports = before
+        .ports
+        .values()
+        .fold(PortSet::EMPTY, |all, ports| all.union(ports));
+    format!(
+        "{error}. The table portbook of the packet filter, which an earlier start has loaded, still shuts {}: once `portbook fleet claims` lists no number of this host with a fence, run `nft delete table inet portbook` as root, and start the service again",
+        ports.in_words()
+    )
 }
 
 /// The failure of pools whose numbers outgoing connections get: their answers would be cut off.
@@ -114,113 +236,4 @@ fn overlap(pools: &[(PortSet, Duration)]) -> Option<FenceError> {
     Some(FenceError(format!(
         "outgoing connections get the ports {both} of a unique pool: choose ranges outside net.ipv4.ip_local_port_range"
     )))
-}
-
-impl<E: Engine> Member<E> {
-    /// Notes a renewal that succeeded, and prolongs what the kernel permits.
-    pub(super) async fn note_renewal(&mut self, sent: BootTime) {
-        if let (Some(permits), Some(session)) = (self.permits(), self.session.id()) {
-            permits.renewed(session, sent);
-        }
-        self.prolong().await;
-    }
-
-    /// Looks whether the table is still there: other programs flush all rules.
-    pub(super) async fn keep_fence(&self) {
-        let Some(permits) = self.permits() else {
-            return;
-        };
-        match permits.keep_loaded().await {
-            Ok(false) => {}
-            Ok(true) => tracing::warn!(
-                "the table portbook of the packet filter was gone, and is loaded again"
-            ),
-            Err(error) => {
-                tracing::error!(%error, "the table portbook of the packet filter is gone: unique numbers are open without a fence");
-            }
-        }
-    }
-
-    /// Prolongs what the kernel permits to the leases of this host.
-    pub(super) async fn prolong(&mut self) {
-        let Some(permits) = self.permits() else {
-            return;
-        };
-        if let Err(error) = permits.grant(&self.fenced()).await {
-            tracing::warn!(%error, "could not keep unique numbers open; that is tried again after the next renewal");
-        }
-    }
-
-    /// Shuts what is over, where the kernel's own clock stood still.
-    pub(super) async fn shut_late(&self) {
-        let Some(permits) = self.permits() else {
-            return;
-        };
-        if permits.first_end().is_none_or(|end| end > self.now()) {
-            return;
-        }
-        if let Err(error) = permits.shut_late().await {
-            tracing::warn!(%error, "could not shut unique numbers whose time is over; the kernel does so by itself");
-        }
-    }
-
-    /// Tells once if numbers are shut soon.
-    pub(super) fn watch_fence(&mut self) {
-        let is_near = self.is_near();
-        if is_near && !self.is_fence_near {
-            let why = "the kernel shuts the unique numbers of this host soon, as the fleet does not answer";
-            tracing::warn!("{why}");
-            self.service
-                .journal()
-                .fleet(&self.identity.host, self.state, why);
-        }
-        self.is_fence_near = is_near;
-    }
-
-    /// The part of the status that tells of the fence.
-    pub(super) fn fence_status(&self) -> FleetStatus {
-        let fencing = &self.claims.claimant.ground.fencing;
-        let end = fencing.permits().and_then(Permits::first_end);
-        let ms = |end: BootTime| u64::try_from(end.0.as_millis()).unwrap_or(u64::MAX);
-        let near = "the session was not renewed for long: the kernel shuts unique numbers of this host soon";
-        let asks = fencing.permits.is_some() || !fencing.pools.is_empty();
-        FleetStatus {
-            has_fence: asks.then_some(fencing.permits.is_some()),
-            fence_warning: if self.is_fence_near {
-                near.to_owned()
-            } else {
-                fencing.why.to_string()
-            },
-            fence_end_boot_ms: end.map(ms),
-            ..FleetStatus::default()
-        }
-    }
-
-    fn is_near(&self) -> bool {
-        let Some(permits) = self.permits() else {
-            return false;
-        };
-        let now = self.now();
-        let claims = self.fenced();
-        claims.iter().any(|claim| {
-            let least = Duration::from_secs(claim.reclaim_s) / NEAR;
-            permits
-                .written_end(claim.number)
-                .is_some_and(|end| end.since(now) < least)
-        })
-    }
-
-    fn permits(&self) -> Option<&Permits> {
-        self.claims.claimant.ground.fencing.permits()
-    }
-
-    /// Claims with a fence whose leases live.
-    fn fenced(&self) -> Vec<Claim> {
-        let ground = &self.claims.claimant.ground;
-        if ground.fencing.permits.is_none() {
-            return Vec::new();
-        }
-        let all = ground.tended(|one| is_held(one) && one.claim.reclaim_s > 0);
-        all.iter().map(Tended::claim).collect()
-    }
 }

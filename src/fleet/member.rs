@@ -21,6 +21,7 @@ use super::session::{Identity, Session};
 use super::tending::LOOK;
 use super::{addresses, host_name};
 use crate::config::Fleet;
+use crate::domain::claim::Number;
 use crate::domain::event::{Event, EventKind};
 use crate::domain::fleet::{Commits, FleetState};
 use crate::domain::lease::BootTime;
@@ -69,6 +70,8 @@ pub(super) struct Member<E: Engine> {
     pub(super) claims: Claims<E>,
     /// Whether a number is shut soon, and that was told.
     pub(super) is_fence_near: bool,
+    /// Numbers that the kernel shuts, as they were told last.
+    pub(super) shut: Vec<Number>,
     pub(super) rng: fastrand::Rng,
 }
 
@@ -77,9 +80,8 @@ pub(super) async fn run(
     service: &Service,
     settings: &Fleet,
     counters: FleetCounters,
+    fencing: Fencing,
 ) -> Result<(), MemberError> {
-    // Numbers of this host are guarded even if its settings of the engine are wrong.
-    let fencing = Fencing::load(service).await;
     let engine = connect(settings).await?;
     run_with(service, settings, engine, fencing, counters).await
 }
@@ -184,6 +186,7 @@ impl<E: Engine> Member<E> {
             publish_at: None,
             claims,
             is_fence_near: false,
+            shut: Vec::new(),
             rng: fastrand::Rng::new(),
         })
     }
@@ -248,7 +251,7 @@ impl<E: Engine> Member<E> {
         if self.has_left {
             return BootTime(Duration::MAX);
         }
-        let others = [self.publish_due(), self.claims_due()];
+        let others = [self.publish_due(), self.claims_due(), self.fence_due()];
         let next = others.into_iter().flatten().min();
         next.map_or(self.renew_at, |at| at.min(self.renew_at))
     }
@@ -332,6 +335,7 @@ impl<E: Engine> Member<E> {
             tracing::warn!(%error, "could not delete what this host told others of its ports; they may read it on");
         }
         self.put_on_record().await.map_err(away)?;
+        self.leave_fence().await;
         self.is_in = false;
         self.has_left = true;
         self.be(FleetState::Off, "this host has left the fleet; it joins again at the next start if fleet.engine is still set");

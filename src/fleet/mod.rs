@@ -26,6 +26,7 @@ mod fencing;
 mod follow;
 mod gathering;
 mod ground;
+mod guarding;
 mod host_ground;
 mod join;
 mod keeping;
@@ -72,6 +73,8 @@ mod world;
 
 use std::net::IpAddr;
 
+use self::fencing::Fencing;
+
 use crate::domain::fleet::HostName;
 use crate::engine::fleet::FleetCounters;
 use crate::engine::service::Service;
@@ -83,10 +86,21 @@ pub use role::{Rights, role};
 /// Keeps this host in its fleet for as long as it is polled, and answers what comes to the counters.
 pub async fn run(service: Service, counters: FleetCounters) {
     let settings = service.settings();
+    // Numbers of this host are guarded even if its settings of the engine are wrong.
+    let fencing = Fencing::load(&service).await;
+    let member = member::run(&service, &settings.fleet, counters, fencing.clone());
     // The loop's future is large, and it lasts as long as the service.
-    if let Err(error) = Box::pin(member::run(&service, &settings.fleet, counters)).await {
+    if let Err(error) = Box::pin(member).await {
         tracing::error!(%error, "this host is in no fleet until the next start; all local work goes on");
-        telling::tell_failure(&service, &settings.fleet, &error);
+        telling::tell_failure(&service, &settings.fleet, &error, &fencing);
+    }
+}
+
+/// Deletes the fence of a service that is in no fleet any more, if it has one.
+pub async fn unload_fence(service: Service) {
+    let left = Fencing::unload(&service).await.status(None);
+    if !left.fence_warning.is_empty() {
+        service.fleet().set(left);
     }
 }
 

@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use crate::domain::claim::{Claim, Number};
 use crate::domain::lease::BootTime;
+use crate::engine::fence::{FenceBook, Known, Permit};
 use crate::host::clock::Clock;
 
 /// Time of a permit before it is known not to be late.
@@ -56,11 +57,16 @@ pub trait Fence: Send + Sync + std::fmt::Debug {
     fn load_again(&self) -> Changed<'_>;
 }
 
+/// Numbers that the kernel has open, each with the time that is left.
+pub type OpenNumbers = BTreeMap<Number, Duration>;
+
 /// The permits of this host. Clones are the same.
 #[derive(Debug, Clone)]
 pub struct Permits {
     fence: Arc<dyn Fence>,
     clock: Clock,
+    /// Permits that are known, which others read.
+    book: Arc<FenceBook>,
     /// Held for no wait. The session loop and requests for claims write it.
     state: Arc<Mutex<State>>,
 }
@@ -69,18 +75,38 @@ pub struct Permits {
 struct State {
     /// Session with the time at which its last successful renewal was sent.
     renewed: Option<(String, BootTime)>,
-    /// Ends of the permits that were written since the start.
-    ends: BTreeMap<Number, BootTime>,
+    /// Reason for which the last change failed. `None` if it was done.
+    trouble: Option<FenceError>,
 }
 
 impl Permits {
-    /// Returns the permits of a fence that is loaded.
-    pub fn new(fence: Arc<dyn Fence>, clock: Clock) -> Self {
+    /// Returns the permits of a fence that is loaded, with the book that they are written to.
+    pub fn new(fence: Arc<dyn Fence>, clock: Clock, book: Arc<FenceBook>) -> Self {
         Self {
             fence,
             clock,
+            book,
             state: Arc::default(),
         }
+    }
+
+    /// Notes at a start what the kernel has open of claimed numbers. All others of them are shut.
+    pub fn note_open(&self, claimed: &[Number], open: &OpenNumbers) {
+        let now = self.clock.boot();
+        let permit = |number: &Number| {
+            let permit = match open.get(number) {
+                Some(left) => Permit {
+                    end: now.after(*left),
+                    known: Known::Doubtful,
+                },
+                None => Permit {
+                    end: now,
+                    known: Known::Gone,
+                },
+            };
+            (*number, permit)
+        };
+        self.book.put(claimed.iter().map(permit));
     }
 
     /// Notes that a renewal of a session succeeded, and when it was sent.
@@ -108,18 +134,17 @@ impl Permits {
         if due.is_empty() {
             return Ok(());
         }
-        let is_shut = |(number, _): &&(Number, BootTime)| {
-            self.state().ends.get(number).is_none_or(|end| *end <= now)
-        };
         let open = |(number, _): &(Number, BootTime)| Change::Open(*number, OPENING);
-        let opened: Vec<Change> = due.iter().filter(is_shut).map(open).collect();
+        let is_open = |number| self.book.of(number).is_some_and(|known| known.is_open(now));
+        let opened = due.iter().filter(|(number, _)| !is_open(*number));
+        let opened: Vec<Change> = opened.map(open).collect();
         if !opened.is_empty() {
-            self.fence.change(opened).await?;
+            self.change(opened).await?;
         }
         let written = self.prolong(&due).await;
         if written.is_err() {
-            // What is open is not known any more.
-            self.forget(due.iter().map(|(number, _)| *number));
+            let numbers: Vec<Number> = due.iter().map(|(number, _)| *number).collect();
+            self.book.doubt(&numbers, self.clock.boot());
         }
         written
     }
@@ -129,35 +154,54 @@ impl Permits {
         if self.fence.is_loaded().await.is_ok() {
             return Ok(false);
         }
-        self.state().ends.clear();
-        self.fence.load_again().await?;
-        Ok(true)
+        let loaded = self.fence.load_again().await;
+        if loaded.is_ok() {
+            self.book.all_gone(self.clock.boot());
+        }
+        self.noted(loaded).map(|()| true)
     }
 
-    /// Shuts the numbers of claims.
+    /// Reason for which the last change of the kernel failed. `None` if it was done.
+    pub fn trouble(&self) -> Option<FenceError> {
+        self.state().trouble.clone()
+    }
+
+    /// Shuts the numbers of claims, which are given back.
     pub async fn shut(&self, claims: &[Claim]) -> Result<(), FenceError> {
         let fenced = claims.iter().filter(|claim| claim.reclaim_s > 0);
         let numbers: Vec<Number> = fenced.map(|claim| claim.number).collect();
-        self.shut_numbers(&numbers).await
+        self.shut_numbers(&numbers).await?;
+        self.book.forget(&numbers);
+        Ok(())
     }
 
     /// Shuts what is over on this clock: the kernel's own does not run while the machine is suspended.
     pub async fn shut_late(&self) -> Result<(), FenceError> {
-        let now = self.clock.boot();
-        let state_ends = self.state().ends.clone();
-        let late = state_ends.into_iter().filter(|(_, end)| *end <= now);
-        let numbers: Vec<Number> = late.map(|(number, _)| number).collect();
-        self.shut_numbers(&numbers).await
+        let late = self.book.late(self.clock.boot());
+        self.shut_numbers(&late).await?;
+        self.book.gone(&late, self.clock.boot());
+        Ok(())
     }
 
     /// End of the permit of a number, as it was written. `None` if it is not known to be open.
     pub fn written_end(&self, number: Number) -> Option<BootTime> {
-        self.state().ends.get(&number).copied()
+        let permit = self.book.of(number)?;
+        (permit.known != Known::Gone).then_some(permit.end)
+    }
+
+    /// Numbers that are shut.
+    pub fn shut_now(&self) -> Vec<Number> {
+        self.book.shut(self.clock.boot())
     }
 
     /// Time of the first end. `None` if no number is open.
     pub fn first_end(&self) -> Option<BootTime> {
-        self.state().ends.values().min().copied()
+        self.book.summary(self.clock.boot()).first_end
+    }
+
+    /// Whether something is over that was not found to be shut yet.
+    pub fn has_late(&self) -> bool {
+        !self.book.late(self.clock.boot()).is_empty()
     }
 
     async fn prolong(&self, due: &[(Number, BootTime)]) -> Result<(), FenceError> {
@@ -173,9 +217,16 @@ impl Permits {
                 "the session was not renewed for too long".into(),
             ));
         }
-        let prolong = |(number, end): &(Number, BootTime)| Change::Prolong(*number, end.since(now));
-        self.fence.change(due.iter().map(prolong).collect()).await?;
-        self.state().ends.extend(due.iter().copied());
+        let longer = |(number, end): &(Number, BootTime)| Change::Prolong(*number, end.since(now));
+        self.change(due.iter().map(longer).collect()).await?;
+        let written = |(number, end): &(Number, BootTime)| {
+            let permit = Permit {
+                end: *end,
+                known: Known::Written,
+            };
+            (*number, permit)
+        };
+        self.book.put(due.iter().map(written));
         // This process may have stood still since it read the clock.
         self.shut_late().await
     }
@@ -185,23 +236,26 @@ impl Permits {
             return Ok(());
         }
         let shut = numbers.iter().map(|number| Change::Shut(*number));
-        self.fence.change(shut.collect()).await?;
-        self.forget(numbers.iter().copied());
-        Ok(())
+        self.change(shut.collect()).await
     }
 
-    fn forget(&self, numbers: impl Iterator<Item = Number>) {
-        let mut state = self.state();
-        for number in numbers {
-            state.ends.remove(&number);
-        }
+    async fn change(&self, changes: Vec<Change>) -> Result<(), FenceError> {
+        let done = self.fence.change(changes).await;
+        self.noted(done)
+    }
+
+    fn noted(&self, done: Result<(), FenceError>) -> Result<(), FenceError> {
+        self.state().trouble = done.clone().err();
+        done
     }
 
     /// Whether a tenth of a permit is used, or it is not open.
     fn is_due(&self, claim: &Claim, end: BootTime, now: BootTime) -> bool {
-        let known = self.state().ends.get(&claim.number).copied();
-        let part = Duration::from_secs(claim.reclaim_s) / 2 / USED;
-        known.is_none_or(|known| known <= now || end.since(known) >= part)
+        let tenth = Duration::from_secs(claim.reclaim_s) / 2 / USED;
+        match self.book.of(claim.number) {
+            Some(known) if known.is_open(now) => end.since(known.end) >= tenth,
+            _ => true,
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -92,7 +92,7 @@ impl SimGround {
     pub fn permits(index: usize, kernels: &Kernels, clock: &Clock) -> Option<Permits> {
         let kernels = Arc::clone(kernels);
         let fence = SimFence { index, kernels };
-        has_fence(index).then(|| Permits::new(Arc::new(fence), clock.clone()))
+        has_fence(index).then(|| Permits::new(Arc::new(fence), clock.clone(), Arc::default()))
     }
 
     /// Time of reclaim of its claims in seconds. 0 without a fence.

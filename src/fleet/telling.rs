@@ -7,6 +7,7 @@ use tracing::{Instrument, Span};
 
 use super::counter::Standing;
 use super::engine::{Answer, Engine, Outcome};
+use super::fencing::Fencing;
 use super::host_name;
 use super::member::{Member, MemberError};
 use crate::config::Fleet;
@@ -35,13 +36,18 @@ pub(super) async fn measured(
 }
 
 /// Tells the desk why there is no loop.
-pub(super) fn tell_failure(service: &Service, settings: &Fleet, error: &MemberError) {
+pub(super) fn tell_failure(
+    service: &Service,
+    settings: &Fleet,
+    error: &MemberError,
+    fencing: &Fencing,
+) {
     service.fleet().set(FleetStatus {
         state: FleetState::Alone,
         why: error.to_string(),
         host: host_name(settings.host.as_ref()),
         engine: settings.engine.clone(),
-        ..FleetStatus::default()
+        ..fencing.status(None)
     });
 }
 

@@ -63,8 +63,13 @@ impl Clock {
 
     /// Time of day at which a deadline on the boot-time clock is due, as the wall clock stands now.
     pub fn wall_time_of(&self, deadline: BootTime) -> Timestamp {
-        let ahead = deadline.since(self.boot());
-        self.now().saturating_add(ahead).unwrap_or(Timestamp::MAX)
+        let (now, boot) = (self.now(), self.boot());
+        let moved = if deadline >= boot {
+            now.saturating_add(deadline.since(boot))
+        } else {
+            now.saturating_sub(boot.since(deadline))
+        };
+        moved.unwrap_or(Timestamp::MAX)
     }
 
     /// Moves both readings of a manual clock forward. The system's clocks stay as they are.

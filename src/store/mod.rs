@@ -20,6 +20,8 @@ mod error;
 mod exclusion;
 mod explained;
 mod export;
+#[cfg(feature = "fleet")]
+mod fence_table;
 mod fill;
 mod filter;
 #[cfg(feature = "fleet")]
@@ -57,6 +59,8 @@ pub use attempt::AttemptRecord;
 pub use batch::Batch;
 pub use error::StoreError;
 pub use export::{ExportFilter, ExportRow, ExportTable};
+#[cfg(feature = "fleet")]
+pub use fence_table::FenceTable;
 pub use filter::AttemptFilter;
 #[cfg(feature = "fleet")]
 pub use fleet::FleetRecord;

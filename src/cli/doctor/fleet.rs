@@ -27,12 +27,16 @@ pub(super) async fn fence(loaded: &Loaded) -> String {
     if guard != Some(KERNEL_FENCE) {
         return NO_FENCE_SAID.to_owned();
     }
+    let shut = status.as_ref().and_then(FleetStatusDocument::shut_in_words);
     let left = status.and_then(|status| status.fence_s);
-    let open = left.map(|left| {
+    let open = left.filter(|_| shut.is_none()).map(|left| {
         let left = HumanDuration(Duration::from_secs(left));
         format!("; the first number is shut in {left} unless etcd answers")
     });
-    format!("kernel{}", open.unwrap_or_default())
+    match shut {
+        Some(shut) => format!("kernel; {shut}"),
+        None => format!("kernel{}", open.unwrap_or_default()),
+    }
 }
 
 /// Leases whose unique numbers other hosts have now.
@@ -95,6 +99,10 @@ pub(super) async fn absent(loaded: &Loaded) -> Vec<(String, String)> {
 
 fn told(status: &FleetStatusDocument) -> Vec<(String, String)> {
     let mut findings = state_told(status);
+    if let Some(shut) = status.shut_in_words() {
+        let command = "portbook fleet join --check".to_owned();
+        findings.push((format!("fence of unique numbers, {shut}"), command));
+    }
     if let Some(warning) = &status.fence_warning {
         let command = if status.fence.as_deref() == Some(KERNEL_FENCE) {
             "portbook fleet join --check"

@@ -95,8 +95,9 @@ fn status_text(status: &FleetStatusDocument) -> String {
         lines.push(format!("names: {names}"));
         lines.extend(claims_line(&status.claims));
         lines.extend(status.fence.as_ref().map(|fence| format!("fence: {fence}")));
-        lines.extend(status.fence_warning.clone());
+        lines.extend(status.shut_in_words());
     }
+    lines.extend(status.fence_warning.clone());
     lines.join("\n") + "\n"
 }
 

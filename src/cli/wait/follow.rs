@@ -10,10 +10,11 @@ use super::Subject;
 use super::events::{Events, News};
 use super::owner::{any_ends, has_ended, owner_of};
 use crate::answers::document::LeaseDocument;
-use crate::cli::{Failure, note, target};
+use crate::cli::{Failure, advice, note, target};
 use crate::client::Client;
 use crate::config::Loaded;
 use crate::domain::event::EventKind;
+use crate::domain::hint::HintKind;
 use crate::domain::lease::{LeaseId, State};
 use crate::domain::port::Protocols;
 use crate::host::readiness::Readiness;
@@ -47,7 +48,14 @@ pub(super) struct Follow<'a> {
     /// Whether a service or a record is needed, as for a name.
     is_needed: bool,
     is_first: bool,
-    is_told: bool,
+    told: Told,
+}
+
+/// Notes that were printed.
+#[derive(Debug, Default)]
+struct Told {
+    of_none: bool,
+    of_shut: bool,
 }
 
 enum Source {
@@ -66,7 +74,7 @@ impl<'a> Follow<'a> {
             leaving: HashSet::new(),
             is_needed,
             is_first: true,
-            is_told: false,
+            told: Told::default(),
         }
     }
 
@@ -207,8 +215,20 @@ impl<'a> Follow<'a> {
         } else {
             return;
         };
-        if !std::mem::replace(&mut self.is_told, true) {
+        if !std::mem::replace(&mut self.told.of_none, true) {
             note(&missing);
+        }
+    }
+
+    /// Prints a note, once, on a port that nothing reaches, whether its program listens or not.
+    pub(super) fn tell_of_shut(&mut self, living: &[LeaseDocument]) {
+        let is_shut = |lease: &LeaseDocument| {
+            let hint = lease.hint.as_ref();
+            hint.is_some_and(|hint| hint.kind == HintKind::ShutByFence)
+        };
+        let shut: Vec<LeaseDocument> = living.iter().filter(|one| is_shut(one)).cloned().collect();
+        if !shut.is_empty() && !std::mem::replace(&mut self.told.of_shut, true) {
+            advice::tell_all(&shut);
         }
     }
 

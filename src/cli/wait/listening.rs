@@ -82,6 +82,7 @@ impl<'w, 'a> Vigil<'w, 'a> {
         self.waiting.find_places(&look.living);
         let waiting = &mut *self.waiting;
         waiting.follow.tell_of_none(&waiting.subject, &look.living);
+        waiting.follow.tell_of_shut(&look.living);
         self.living = look.living;
         // A child of its program may listen.
         let ending = match ending {

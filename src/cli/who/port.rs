@@ -61,6 +61,8 @@ fn on_it(found: &PortDocument) -> String {
     for lease in &found.leases {
         let _ = writeln!(text, "{at} is leased{}", leased(lease));
         text.extend(lease.owner.as_ref().map(|owner| more(&owner.process)));
+        let hint = lease.hint.as_ref();
+        text.extend(hint.map(|hint| format!("  hint: {}\n", printable(&hint.says))));
     }
     for occupant in &found.occupants {
         let _ = writeln!(text, "{at} is {}", occupied(occupant));

@@ -19,6 +19,10 @@ use crate::domain::port::{PortSet, Protocols};
 use crate::engine::refusal::Refusal;
 use crate::telemetry::span;
 
+/// Maximum number of ports that one report lists.
+#[cfg(feature = "fleet")]
+const MOST_LISTED: usize = 10;
+
 /// Leases.
 impl Journal {
     pub(in crate::engine) fn granted(&self, lease: &Lease) {
@@ -289,6 +293,29 @@ impl Journal {
             tracing::info!(port = %number.port, "fleet: {detail}");
         }
         self.port(EventKind::Fleet, number.protocol, number.port, &detail);
+    }
+
+    /// Reports which unique numbers the kernel shuts now.
+    pub fn fence(&self, shut: &[Number]) {
+        if shut.is_empty() {
+            tracing::info!("fleet: the kernel has the unique numbers of this host open again");
+            let detail = "fence: all unique numbers of this host are open again".to_owned();
+            return self.other(EventKind::Fleet, None, detail);
+        }
+        let listed: Vec<String> = shut
+            .iter()
+            .take(MOST_LISTED)
+            .map(Number::to_string)
+            .collect();
+        let more = match shut.len().saturating_sub(listed.len()) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let detail = format!("fence: the kernel shuts {}{more}", listed.join(", "));
+        tracing::error!(
+            "fleet: {detail}: nothing reaches these unique numbers until the session of this host is renewed"
+        );
+        self.other(EventKind::Fleet, None, detail);
     }
 
     /// Counts a commit to the fleet, by the word of its outcome.

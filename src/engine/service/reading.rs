@@ -133,9 +133,15 @@ impl Service {
         self.0.leases.outsiders(id)
     }
 
-    /// Returns the hint on the program of a lease.
+    /// Returns the hint on a lease: that nothing reaches its port, else one on its program.
     pub fn hint(&self, id: LeaseId) -> Option<Hint> {
-        self.0.leases.hint(id)
+        let on_port = || {
+            #[cfg(feature = "fleet")]
+            return self.0.fleet.fence().hint(&*self.lease(id)?, self.clock());
+            #[cfg(not(feature = "fleet"))]
+            None
+        };
+        on_port().or_else(|| self.0.leases.hint(id))
     }
 
     /// Returns the inodes of portbook's own sockets on a port, which occupy it for no other program.

@@ -71,6 +71,8 @@ pub struct Fleet {
     pub renewal_age: Option<f64>,
     /// Time until the kernel shuts the first unique number, in seconds. `None` if none is open.
     pub fence: Option<f64>,
+    /// Number of unique numbers that the kernel shuts now.
+    pub fence_shut: u64,
     /// Leases that the engine has, and changes that are not sent yet.
     pub names: [(&'static str, u64); 2],
     /// Commits since the start, by outcome.
@@ -105,6 +107,7 @@ struct FleetGauges {
     state: Family<State, Gauge>,
     renewal_age: Family<NoLabels, Gauge<f64, AtomicU64>>,
     fence: Family<NoLabels, Gauge<f64, AtomicU64>>,
+    fence_shut: Family<NoLabels, Gauge>,
     names: Family<State, Gauge>,
     commits: Family<OutcomeLabels, Counter>,
     claims: Family<State, Gauge>,
@@ -125,6 +128,9 @@ impl FleetGauges {
             self.fence.clone(),
         );
         registry.register_with_unit("fleet_fence", help, Unit::Seconds, fence);
+        let help =
+            "Unique numbers of this host that the kernel shuts, as its session was not renewed";
+        registry.register("fleet_fence_shut", help, self.fence_shut.clone());
         let help = "Leases that the fleet has from this host, and changes to be sent";
         registry.register("fleet_names", help, self.names.clone());
         let help = "Commits of names to the fleet by outcome";
@@ -148,6 +154,8 @@ impl FleetGauges {
         if let Some(left) = fleet.fence {
             self.fence.get_or_create_owned(&NoLabels::new()).set(left);
         }
+        let shut = self.fence_shut.get_or_create_owned(&NoLabels::new());
+        shut.set(whole(fleet.fence_shut));
         for (state, names) in fleet.names {
             let gauge = self.names.get_or_create_owned(&State { state });
             gauge.set(whole(names));

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::reaches;
+use super::{reaches, status};
 use crate::host::Host;
 use crate::support::{Place, Server, text};
 use crate::tools::{Running, eventually};
@@ -59,27 +59,67 @@ fn expect(what: &str, host: &Host, leased: bool) {
     });
 }
 
+/// A host with etcd whose pool `edge` has a fence, or what is to be said of its absence.
+struct Fenced {
+    host: Host,
+    place: Place,
+    folder: TempDir,
+    etcd: Option<Running>,
+}
+
+impl Fenced {
+    /// `None`, reported on stderr, if this machine cannot have it.
+    fn new(test: &str, reclaim: &str) -> Option<Self> {
+        let host = Host::plain(test)?;
+        let tools = [("etcd", "--version"), ("nft", "--version")];
+        let is_absent =
+            |(tool, option): &(&str, &str)| Command::new(tool).arg(option).output().is_err();
+        if tools.iter().any(is_absent) {
+            crate::host::skipped(test, "etcd or nft is not installed");
+            return None;
+        }
+        let folder = TempDir::new().unwrap();
+        let etcd = Some(etcd(&host, &folder));
+        let mut place = super::place_with(ENGINE, "one");
+        place.set("PORTBOOK_POOLS__EDGE__RANGES", &format!("{LEASED}-{OTHER}"));
+        place.set("PORTBOOK_POOLS__EDGE__INTERFACES", "127.0.0.1");
+        place.set("PORTBOOK_POOLS__EDGE__STRATEGY", "ordered");
+        place.set("PORTBOOK_POOLS__EDGE__FLEET", "unique");
+        place.set("PORTBOOK_POOLS__EDGE__RECLAIM", reclaim);
+        Some(Self {
+            host,
+            place,
+            folder,
+            etcd,
+        })
+    }
+
+    /// Output of a command of this host, and whether it succeeded.
+    fn ask(&self, words: &[&str]) -> (bool, String) {
+        let mut command = self.place.command();
+        command.args(words);
+        let output = self.host.enter(&command).output().unwrap();
+        let told = text(&output.stdout) + &text(&output.stderr);
+        (output.status.success(), told)
+    }
+
+    fn has_table(&self) -> bool {
+        let listed = self.host.ok("nft", &["list", "tables"]);
+        listed.contains("inet portbook")
+    }
+}
+
 #[test]
 fn number_is_reached_while_its_lease_lives_and_no_longer() {
-    let test = "the fence of unique numbers";
-    let Some(host) = Host::plain(test) else {
+    let Some(fenced) = Fenced::new("the fence of unique numbers", "10m") else {
         return;
     };
-    let tools = [("etcd", "--version"), ("nft", "--version")];
-    let is_absent =
-        |(tool, option): &(&str, &str)| Command::new(tool).arg(option).output().is_err();
-    if tools.iter().any(is_absent) {
-        crate::host::skipped(test, "etcd or nft is not installed");
-        return;
-    }
-    let folder = TempDir::new().unwrap();
-    let _etcd = etcd(&host, &folder);
-    let mut place = super::place_with(ENGINE, "one");
-    place.set("PORTBOOK_POOLS__EDGE__RANGES", &format!("{LEASED}-{OTHER}"));
-    place.set("PORTBOOK_POOLS__EDGE__INTERFACES", "127.0.0.1");
-    place.set("PORTBOOK_POOLS__EDGE__STRATEGY", "ordered");
-    place.set("PORTBOOK_POOLS__EDGE__FLEET", "unique");
-    place.set("PORTBOOK_POOLS__EDGE__RECLAIM", "10m");
+    let Fenced {
+        host,
+        place,
+        folder: _folder,
+        etcd: _etcd,
+    } = fenced;
     let server = serve(&host, &place);
     let status = reaches(&server, "joined");
     assert_eq!(status["fence"], "kernel", "{status}");
@@ -117,4 +157,113 @@ fn number_is_reached_while_its_lease_lives_and_no_longer() {
         "{released:?}"
     );
     expect("the program is cut off with its lease", &host, false);
+}
+
+#[test]
+fn number_that_is_shut_says_so_everywhere() {
+    let Some(mut fenced) = Fenced::new("a number that the fence has shut", "40s") else {
+        return;
+    };
+    // The shortest time of reclaim is twenty sessions.
+    fenced.place.set("PORTBOOK_FLEET__SESSION", "2s");
+    let server = serve(&fenced.host, &fenced.place);
+    reaches(&server, "joined");
+    let (is_done, told) = fenced.ask(&["alloc", "--pool", "edge", "--name", "web"]);
+    assert!(is_done, "{told}");
+    let before = fenced.ask(&["list"]).1;
+    assert!(!before.contains("the kernel shuts"), "{before}");
+
+    drop(fenced.etcd.take());
+    let shut = eventually("the kernel has shut the number", || {
+        Some(status(&server)).filter(|status| status["fence_shut"] == 1)
+    });
+    assert!(
+        shut["fence_shut_ms"].is_u64() && shut["fence_s"].is_null(),
+        "{shut}"
+    );
+    for words in [
+        &["fleet", "status"][..],
+        &["doctor"],
+        &["list"],
+        &["who", "20000"],
+        &["explain", "web"],
+        &["wait", "web", "--timeout", "1s"],
+    ] {
+        let told = fenced.ask(words).1;
+        assert!(told.contains("the kernel shuts"), "{words:?}: {told}");
+    }
+    let metrics = server.get("/metrics").body;
+    assert!(metrics.contains("portbook_fleet_fence_shut 1"), "{metrics}");
+    eventually("the log tells it", || {
+        let log = server.log();
+        log.contains("fence: the kernel shuts 20000/tcp")
+            .then_some(())
+    });
+
+    // A start reads from the kernel what is open.
+    server.kill();
+    let server = serve(&fenced.host, &fenced.place);
+    eventually("a start without etcd tells it", || {
+        (status(&server)["fence_shut"] == 1).then_some(())
+    });
+
+    fenced.etcd = Some(etcd(&fenced.host, &fenced.folder));
+    eventually("it is open again", || {
+        let told = status(&server);
+        (told["state"] == "joined" && told["fence_shut"] == 0).then_some(())
+    });
+    let after = fenced.ask(&["list"]).1;
+    assert!(!after.contains("the kernel shuts"), "{after}");
+}
+
+#[test]
+fn table_goes_with_the_last_pool_that_has_a_fence() {
+    let Some(mut fenced) = Fenced::new("a fence that is given up", "10m") else {
+        return;
+    };
+    let server = serve(&fenced.host, &fenced.place);
+    reaches(&server, "joined");
+    assert!(fenced.has_table());
+    server.stop();
+    fenced.place.set("PORTBOOK_POOLS__EDGE__RECLAIM", "manual");
+    let server = serve(&fenced.host, &fenced.place);
+    reaches(&server, "joined");
+    eventually("the table is deleted", || {
+        (!fenced.has_table()).then_some(())
+    });
+    server.stop();
+
+    // The service may not delete it: that is told, and so is each lease there.
+    fenced.place.set("PORTBOOK_POOLS__EDGE__RECLAIM", "10m");
+    let server = serve(&fenced.host, &fenced.place);
+    reaches(&server, "joined");
+    server.stop();
+    fenced.place.set("PORTBOOK_POOLS__EDGE__RECLAIM", "manual");
+    let mut command = fenced.place.command();
+    command.arg("serve");
+    let mut powerless = Command::new("setpriv");
+    powerless.args(["--bounding-set=-net_admin", "--inh-caps=-net_admin"]);
+    powerless
+        .arg(command.get_program())
+        .args(command.get_args());
+    for (key, value) in command.get_envs() {
+        match value {
+            Some(value) => powerless.env(key, value),
+            None => powerless.env_remove(key),
+        };
+    }
+    let server = Server::start(fenced.host.enter(&powerless), &fenced.place.data_dir());
+    reaches(&server, "joined");
+    let told = status(&server);
+    let warning = told["fence_warning"].as_str().unwrap_or_default();
+    assert!(warning.contains("nft delete table inet portbook"), "{told}");
+    assert!(
+        fenced
+            .ask(&["doctor"])
+            .1
+            .contains("nft delete table inet portbook")
+    );
+    let told = fenced.ask(&["alloc", "--pool", "edge", "--name", "web"]).1;
+    assert!(told.contains("the kernel shuts"), "{told}");
+    assert!(fenced.has_table());
 }
