@@ -22,6 +22,7 @@ use actix_web::http::uri::Authority;
 use actix_web::middleware::Next;
 use actix_web::web::Data;
 use actix_web::{HttpMessage, HttpRequest, ResponseError};
+use futures_util::StreamExt;
 use tokio::net::unix::UCred;
 
 pub use self::hosts::is_foreign;
@@ -97,9 +98,25 @@ pub fn peer(credentials: &UCred) -> Caller {
     Caller::peer(credentials.uid(), pid, Place::of)
 }
 
+/// Most of the body of a refused request that is read, in bytes.
+const MOST_READ: usize = 64 * 1024;
+
+/// Reads the body of a request that is refused, and leaves it: a client that still sends when the connection is
+/// closed gets an error in place of the answer. A longer one is not read to its end.
+async fn leave_body(request: &mut ServiceRequest) {
+    let mut body = request.take_payload();
+    let mut read = 0;
+    while let Some(Ok(piece)) = body.next().await {
+        read += piece.len();
+        if read > MOST_READ {
+            return;
+        }
+    }
+}
+
 /// Middleware that identifies the viewer, or refuses the request.
 pub async fn check<B: MessageBody + 'static>(
-    request: ServiceRequest,
+    mut request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
     let mut response = match viewer_of(&request) {
@@ -108,6 +125,7 @@ pub async fn check<B: MessageBody + 'static>(
             next.call(request).await?.map_into_left_body()
         }
         Err(problem) => {
+            leave_body(&mut request).await;
             let mut answer = problem.error_response();
             if problem.code == Code::Unauthorized.as_str() {
                 // A session that is not accepted must not stay in the way of the next page.

@@ -1,8 +1,11 @@
 //! The guard of console and API: Host names, tokens, foreign pages, bodies, file modes, and the security
 //! headers of every answer.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -403,4 +406,32 @@ fn page_of_another_site_logs_the_browser_in_as_its_own_user_alone() {
     assert_eq!(opens(&theirs, "none").status, 200);
     // `dashboard` opens a page on disk, which leads on.
     assert_eq!(opens(&login(&["env"]), "cross-site").status, 200);
+}
+
+/// A client that sends its body later than its headers reads why it is refused, and goes on with the connection.
+#[test]
+fn refusal_waits_for_the_rest_of_the_request() {
+    let server = Place::with_ports(1).serve();
+    let mut stream = TcpStream::connect(("127.0.0.1", server.console_port())).unwrap();
+    stream
+        .set_read_timeout(Some(Duration::from_millis(300)))
+        .unwrap();
+    let head = "POST /api/v1/leases HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer wrong\r\n\
+                Content-Type: application/json\r\nContent-Length: 2\r\n\r\n";
+    let mut answer = [0; 8192];
+    for _ in 0..2 {
+        stream.write_all(head.as_bytes()).unwrap();
+        let early = stream.read(&mut answer);
+        assert!(early.is_err(), "an answer before the body: {early:?}");
+        stream.write_all(b"{}").unwrap();
+        stream
+            .set_read_timeout(Some(Duration::from_secs(20)))
+            .unwrap();
+        let length = stream.read(&mut answer).unwrap();
+        let told = String::from_utf8_lossy(&answer[..length]);
+        assert!(told.starts_with("HTTP/1.1 401"), "{told}");
+        stream
+            .set_read_timeout(Some(Duration::from_millis(300)))
+            .unwrap();
+    }
 }
