@@ -7,24 +7,17 @@ mod evict;
 mod names;
 
 pub use claims::ListFleetClaims;
-#[cfg(feature = "fleet")]
 pub use claims::{FleetClaimsDocument, FleetClaimsQuery};
 pub use discovery::FleetDiscovery;
-#[cfg(feature = "fleet")]
 pub use discovery::prometheus;
-#[cfg(any(feature = "fleet", test))]
 pub use everywhere::FleetEverywhereDocument;
 pub use everywhere::{
     FleetEverywhereQuery, ListFleetEverywhere, ReleaseEverywhere, ReserveEverywhere,
 };
-#[cfg(feature = "fleet")]
 pub use everywhere::{ReservationDocument, ReservationRequest};
 pub use evict::EvictFleetHost;
-#[cfg(feature = "fleet")]
 pub use evict::{EvictionDocument, HostPath};
-#[cfg(any(feature = "fleet", test))]
 pub use names::FleetNamesDocument;
-#[cfg(feature = "fleet")]
 pub use names::{FleetNameQuery, FleetNamesQuery, NamePath};
 pub use names::{ListFleetNames, ResolveFleetName};
 

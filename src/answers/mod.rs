@@ -6,6 +6,7 @@ pub mod configuration;
 pub mod discovery;
 pub mod document;
 pub mod exclusions;
+#[cfg(feature = "fleet")]
 pub mod fleet;
 pub mod interfaces;
 pub mod leases;

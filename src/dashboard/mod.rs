@@ -14,6 +14,7 @@ mod configuration;
 mod conflicts;
 mod errors;
 mod filters;
+#[cfg(feature = "fleet")]
 mod fleet;
 mod format;
 mod frame;
@@ -64,7 +65,6 @@ pub fn routes(config: &mut ServiceConfig) {
         .service(page("/", READING, overview::show))
         .service(page("/interfaces", READING, interfaces::show))
         .service(page("/search", READING, search::find))
-        .service(page("/fleet", READING, fleet::show))
         .service(page("/status", READING, status::show))
         .service(page("/config", READING, configuration::show))
         .service(page("/attempts", READING, attempts::show))
@@ -77,6 +77,8 @@ pub fn routes(config: &mut ServiceConfig) {
         .service(page("/errors/{code}", READING, errors::show))
         .configure(ports)
         .configure(leases_and_logins);
+    #[cfg(feature = "fleet")]
+    config.service(page("/fleet", READING, fleet::show));
 }
 
 fn ports(config: &mut ServiceConfig) {

@@ -24,6 +24,10 @@ use crate::store::StoreError;
 const WAITING: usize = 1024;
 
 /// A reason for no answer.
+#[cfg_attr(
+    not(feature = "fleet"),
+    expect(dead_code, reason = "this build asks nothing of a fleet")
+)]
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FleetSilence {
     /// The service has no fleet, or no service runs.
@@ -68,6 +72,10 @@ fn unique(count: u64) -> String {
 }
 
 /// Result of a reservation.
+#[cfg_attr(
+    not(feature = "fleet"),
+    expect(dead_code, reason = "this build asks nothing of a fleet")
+)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reserved {
     /// The number is reserved from now on.
@@ -259,7 +267,11 @@ impl FleetDesk {
         claiming.send(request).await.map_err(gone)?;
         answer.await.unwrap_or(Err(ClaimFailure::Off))
     }
+}
 
+/// Requests to the session loop.
+#[cfg(feature = "fleet")]
+impl FleetDesk {
     /// Asks a question. The last known answer, with its age, if the engine is away.
     pub async fn ask(&self, question: Question) -> Result<Told, FleetSilence> {
         let (reply, answer) = oneshot::channel();
@@ -310,6 +322,14 @@ impl FleetDesk {
         answer.await.unwrap_or(Err(FleetSilence::Off))
     }
 
+    async fn send(&self, request: FleetRequest) -> Result<(), FleetSilence> {
+        let requests = self.requests.with(|requests| requests.clone());
+        let requests = requests.ok_or(FleetSilence::Off)?;
+        requests.send(request).await.map_err(|_| FleetSilence::Off)
+    }
+}
+
+impl FleetDesk {
     /// Returns the numbers that are reserved on every host, as this host keeps them.
     pub fn kept(&self) -> Arc<BTreeMap<Number, Kept>> {
         self.kept.with(|kept| Arc::clone(kept))
@@ -337,15 +357,10 @@ impl FleetDesk {
     }
 
     /// Waits until requests are not to wait any more.
+    #[cfg(feature = "fleet")]
     pub async fn left(&self) {
         // The sender lives as long as `self`.
         drop(self.is_leaving.subscribe().wait_for(|is| *is).await);
-    }
-
-    async fn send(&self, request: FleetRequest) -> Result<(), FleetSilence> {
-        let requests = self.requests.with(|requests| requests.clone());
-        let requests = requests.ok_or(FleetSilence::Off)?;
-        requests.send(request).await.map_err(|_| FleetSilence::Off)
     }
 
     /// Opens the counters, before the service answers its first request: those that come before the

@@ -5,12 +5,15 @@ use std::sync::Arc;
 
 use super::caller::Caller;
 use super::engine::Engine;
-use super::everywhere::{local_pool, service_uid};
+use super::everywhere::service_uid;
 use super::keeper::ending;
 use super::queue;
 use super::refusal::Refusal;
+use crate::config::Pool;
 use crate::domain::claim::Number;
 use crate::domain::lease::{Guard, Lease, Name, State};
+use crate::domain::pool::DEFAULT_POOL;
+use crate::domain::port::{Port, PortSet, Protocol};
 use crate::domain::request::Request;
 
 /// Keeps a number for a name. Nothing is on record of a try that fails.
@@ -93,6 +96,61 @@ fn leases_on(engine: &Engine, number: Number, name: Option<&Name>) -> Vec<Arc<Le
         is_named && lease.name.is_some() && !lease.state.is_ended()
     });
     leases
+}
+
+/// Chooses a number for a name as if it were asked for on this host, without the ports in `taken`.
+pub(super) async fn choose(
+    engine: &Arc<Engine>,
+    pool: Option<&str>,
+    name: &Name,
+    protocol: Protocol,
+    taken: &PortSet,
+) -> Result<Port, Refusal> {
+    let pool = pool.map(str::to_owned).or_else(|| local_pool(engine));
+    let settings = engine.settings();
+    let of_pool = settings.pools.get(pool.as_deref().unwrap_or(DEFAULT_POOL));
+    if let Some(pool) = of_pool.filter(|pool| pool.is_unique()) {
+        return Err(Refusal::InvalidRequest(format!(
+            "the numbers of pool {} are for one host each: name another pool, or a port",
+            pool.name
+        )));
+    }
+    let ranges = of_pool.map(|pool| pool.ranges.without(taken));
+    if ranges.as_ref().is_some_and(PortSet::is_empty) {
+        return Err(Refusal::InvalidRequest(
+            "every number of the pool is claimed in the fleet: name another pool, or a port"
+                .to_owned(),
+        ));
+    }
+    let request = Request {
+        ranges,
+        protocol: Some(protocol.into()),
+        names: vec![name.clone()],
+        pool,
+        dry_run: true,
+        ..Request::default()
+    };
+    let caller = Caller::user(service_uid());
+    let chosen = queue::allocate(engine, &caller, &request).await?;
+    let lease = chosen.leases.first().ok_or(Refusal::NotFound)?;
+    Ok(lease.port)
+}
+
+/// The pool that reserved numbers are leases of: the default one, else the first whose numbers need not be
+/// unique. `None` for the default one.
+fn local_pool(engine: &Engine) -> Option<String> {
+    let settings = engine.settings();
+    let is_local = |pool: &&Arc<Pool>| !pool.is_unique();
+    if settings
+        .pools
+        .get(DEFAULT_POOL)
+        .as_ref()
+        .is_some_and(is_local)
+    {
+        return None;
+    }
+    let first = settings.pools.values().find(is_local)?;
+    Some(first.name.to_string())
 }
 
 #[cfg(test)]

@@ -4,10 +4,11 @@ mod history;
 mod serve;
 mod service;
 
+#[cfg(feature = "fleet")]
+use crate::answers::fleet;
 use crate::answers::operation::Description;
 use crate::answers::{
-    allocations, discovery, exclusions, fleet, interfaces, leases, listeners, pools, ports,
-    snapshots,
+    allocations, discovery, exclusions, interfaces, leases, listeners, pools, ports, snapshots,
 };
 use actix_web::Resource;
 pub(super) use service::OpenApi;
@@ -40,6 +41,7 @@ fn all() -> Vec<Served> {
     ];
     all.extend(history::operations());
     all.extend(service::operations());
+    #[cfg(feature = "fleet")]
     all.extend([
         answered::<fleet::ShowFleet>(),
         answered::<fleet::ListFleetHosts>(),

@@ -2,6 +2,7 @@
 
 mod containers;
 mod files;
+#[cfg(feature = "fleet")]
 mod fleet;
 mod folders;
 mod handover;
@@ -83,6 +84,7 @@ pub(super) async fn run(global: &Global, args: &DoctorArgs) -> Result<ExitCode, 
     report.add("permissions", files::permissions(&loaded.settings));
     silent.extend(services::several(&running));
     report.add("services", silent);
+    #[cfg(feature = "fleet")]
     if !loaded.settings.fleet.engine.is_empty() {
         report.add("fleet", fleet::absent(&loaded).await);
         report.add("numbers of every host", fleet::objections(&loaded).await);
@@ -90,6 +92,7 @@ pub(super) async fn run(global: &Global, args: &DoctorArgs) -> Result<ExitCode, 
     let leases = services::leases(&loaded).await;
     let me = rustix::process::geteuid().as_raw();
     report.add("folders", folders::gone(&leases, me));
+    #[cfg(feature = "fleet")]
     if pools.iter().any(|pool| pool.is_unique()) {
         report.add("unique numbers", fleet::lost(&leases));
         report.fence = Some(fleet::fence(&loaded).await);

@@ -9,7 +9,6 @@ use std::time::Duration;
 use super::allocated::Allocated;
 pub use super::caller::{Caller, Mode};
 use super::engine::Engine;
-use super::everywhere;
 use super::exclusion::{self, Excluded};
 pub use super::keeper::descriptor::Terms;
 use super::keeper::descriptor::{self, Given};
@@ -22,8 +21,12 @@ use super::{kept, unique};
 use crate::config::Settings;
 #[cfg(feature = "fleet")]
 use crate::domain::claim::{LeaseClaim, Number};
-use crate::domain::lease::{Lease, LeaseId, Name};
-use crate::domain::port::{Port, PortSet, Protocol, Protocols};
+#[cfg(feature = "fleet")]
+use crate::domain::lease::Name;
+use crate::domain::lease::{Lease, LeaseId};
+#[cfg(feature = "fleet")]
+use crate::domain::port::{Port, Protocol};
+use crate::domain::port::{PortSet, Protocols};
 use crate::domain::request::Request;
 use crate::host::clock::Clock;
 use crate::host::process::Place;
@@ -140,6 +143,7 @@ impl Service {
     }
 
     /// Chooses a number that is to be reserved on every host, without the ports in `taken`.
+    #[cfg(feature = "fleet")]
     pub async fn choose_everywhere(
         &self,
         pool: Option<&str>,
@@ -147,7 +151,7 @@ impl Service {
         protocol: Protocol,
         taken: &PortSet,
     ) -> Result<Port, Refusal> {
-        everywhere::choose(&self.0, pool, name, protocol, taken).await
+        kept::choose(&self.0, pool, name, protocol, taken).await
     }
 
     /// Excludes ports, all or none. Leases on them stay until their names are asked for again.

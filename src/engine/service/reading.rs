@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::Service;
 use crate::config::Settings;
+#[cfg(feature = "fleet")]
 use crate::domain::claim::ClaimCounts;
 use crate::domain::exclusion::Exclusions;
 use crate::domain::health::Check;
@@ -59,6 +60,7 @@ impl Service {
     }
 
     /// Counts the claims of this host on unique numbers by state.
+    #[cfg(feature = "fleet")]
     pub fn claim_counts(&self) -> ClaimCounts {
         let lives = |id| self.0.leases.get(id).is_some();
         self.0.fleet.claims().counts(lives)
