@@ -224,6 +224,12 @@ fn table_goes_with_the_last_pool_that_has_a_fence() {
     let server = serve(&fenced.host, &fenced.place);
     reaches(&server, "joined");
     assert!(fenced.has_table());
+    let (has_left, told) = fenced.ask(&["fleet", "leave"]);
+    assert!(has_left && !fenced.has_table(), "{told}");
+    server.stop();
+    let server = serve(&fenced.host, &fenced.place);
+    reaches(&server, "joined");
+    assert!(fenced.has_table());
     server.stop();
     fenced.place.set("PORTBOOK_POOLS__EDGE__RECLAIM", "manual");
     let server = serve(&fenced.host, &fenced.place);
