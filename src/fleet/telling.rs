@@ -47,8 +47,13 @@ pub(super) fn tell_failure(
         why: error.to_string(),
         host: host_name(settings.host.as_ref()),
         engine: settings.engine.clone(),
+        since_boot_ms: ms(service.clock().boot()),
         ..fencing.status(None)
     });
+}
+
+fn ms(time: BootTime) -> u64 {
+    u64::try_from(time.0.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl<E: Engine> Member<E> {
@@ -78,7 +83,6 @@ impl<E: Engine> Member<E> {
             _ => Standing::Out,
         };
         self.claims.set_standing(standing);
-        let ms = |time: BootTime| u64::try_from(time.0.as_millis()).unwrap_or(u64::MAX);
         self.service.fleet().set(FleetStatus {
             state: self.state,
             why: self.why.clone(),

@@ -3,6 +3,7 @@
 mod boot;
 mod drill;
 mod etcd;
+mod everyday;
 mod everywhere;
 mod faults;
 mod fence;

@@ -6,9 +6,10 @@ use clap::Args;
 use serde_json::json;
 use toml_edit::{Array, DocumentMut, Item, Table, value};
 
-use super::super::{Failure, Global, file, note, print_json, with_backend};
+use super::super::{Failure, Global, file, note, print_json};
+use super::show::{next_step, standing};
 use crate::answers::document::VERSION;
-use crate::answers::fleet::ShowFleet;
+use crate::answers::fleet::FleetStatusDocument;
 use crate::config::{Fleet, Loaded, Sources, engine_address};
 use crate::domain::fleet::HostName;
 use crate::fleet::{host_name, probe};
@@ -49,8 +50,10 @@ pub(super) async fn run(global: &Global, args: &JoinArgs) -> Result<(), Failure>
     let loaded = global.load()?;
     let fleet = wanted(&loaded, args)?;
     let failed = |error: &dyn std::fmt::Display| Failure::other(format!("cannot join: {error}"));
-    let own = own_session(&loaded).await;
-    let host = probe(&fleet, own.as_deref())
+    // Its session is no reason against joining.
+    let own = standing(&loaded).await.ok();
+    let session = own.as_ref().and_then(|own| own.status.session.as_deref());
+    let host = probe(&fleet, session)
         .await
         .map_err(|error| failed(&error))?;
     let engine = fleet.engine.join(" ");
@@ -65,13 +68,23 @@ pub(super) async fn run(global: &Global, args: &JoinArgs) -> Result<(), Failure>
             &json!({ "version": VERSION, "host": host, "engine": fleet.engine, "written": written }),
         )?;
     }
-    if let Some(file) = written {
+    if let Some(file) = &written {
         note(&format!("wrote {}", file.display()));
-        note(
-            "this host joins at the next start of its service: `systemctl restart portbook`, or `portbook serve --takeover`",
-        );
+    }
+    let is_in = own.as_ref().is_some_and(|own| is_in(&own.status, &fleet));
+    if !args.check && (written.is_some() || !is_in) {
+        let has_service = own.is_some_and(|own| own.has_service);
+        note(&format!(
+            "this host joins at the next start of its service: {}",
+            next_step(has_service)
+        ));
     }
     Ok(())
+}
+
+/// Whether the service that runs is in the fleet of these settings already.
+fn is_in(status: &FleetStatusDocument, fleet: &Fleet) -> bool {
+    status.session.is_some() && status.engine == fleet.engine
 }
 
 /// The settings with those of the command line.
@@ -106,13 +119,6 @@ fn wanted(loaded: &Loaded, args: &JoinArgs) -> Result<Fleet, Failure> {
 fn absolute(file: Option<&PathBuf>) -> Result<Option<PathBuf>, Failure> {
     let absolute = file.map(std::path::absolute).transpose();
     absolute.map_err(|error| Failure::usage(error.to_string()))
-}
-
-/// Session of the running service, which is no reason against joining. `None` if there is none.
-async fn own_session(loaded: &Loaded) -> Option<String> {
-    let asked =
-        async |backend: &crate::library::backend::Backend| backend.call::<ShowFleet>(()).await;
-    with_backend(loaded, asked).await.ok()?.session
 }
 
 /// Writes the settings into the file of `--config`, or the customary one.

@@ -13,10 +13,13 @@ use crate::answers::fleet::{
     FleetStatusDocument, ListFleetClaims, ListFleetHosts, ListFleetNames, ShowFleet, prometheus,
 };
 use crate::answers::operation::Query;
+use crate::config::Loaded;
 use crate::domain::claim::{ClaimCounts, FleetClaim};
 use crate::domain::duration::coarse;
 use crate::domain::fleet::{FleetHost, FleetName, FleetState};
 use crate::domain::port::{PortSet, Protocol};
+use crate::library::Error;
+use crate::library::backend::Backend;
 
 /// Exit code of an answer that does not come from the engine.
 const NOT_FRESH: u8 = 3;
@@ -45,12 +48,18 @@ pub struct ClaimsArgs {
 
 pub(super) async fn status(global: &Global) -> Result<(), Failure> {
     let loaded = global.load()?;
-    let status = with_backend(&loaded, async |backend| backend.call::<ShowFleet>(()).await).await?;
+    let Standing {
+        mut status,
+        has_service,
+    } = standing(&loaded).await?;
+    if status.state == FleetState::Off {
+        status.why.get_or_insert_with(|| off(&loaded, has_service));
+    }
     global.answer(&status, || status_text(&status))?;
     match status.state {
         FleetState::Joined | FleetState::Quarantined => Ok(()),
         state => {
-            let why = status.why.as_deref().unwrap_or("fleet.engine is not set");
+            let why = status.why.as_deref().unwrap_or("no session is open yet");
             let message = format!("the fleet is {}: {why}", state.as_str());
             Err(Failure::other(message)
                 .with_code(NOT_FRESH)
@@ -59,13 +68,51 @@ pub(super) async fn status(global: &Global) -> Result<(), Failure> {
     }
 }
 
+/// This host in its fleet, by its service or, if there is none, by the record alone.
+pub(super) struct Standing {
+    pub(super) status: FleetStatusDocument,
+    pub(super) has_service: bool,
+}
+
+pub(super) async fn standing(loaded: &Loaded) -> Result<Standing, Failure> {
+    with_backend(loaded, async |backend: &Backend| {
+        let status = backend.call::<ShowFleet>(()).await?;
+        let has_service = matches!(backend, Backend::Service(_));
+        Ok::<_, Error>(Standing {
+            status,
+            has_service,
+        })
+    })
+    .await
+}
+
+/// Reason for which this host never was in a fleet.
+fn off(loaded: &Loaded, has_service: bool) -> String {
+    if loaded.settings.fleet.engine.is_empty() {
+        return "fleet.engine is not set".to_owned();
+    }
+    let source = loaded.provenance.source("fleet.engine");
+    let next = next_step(has_service);
+    format!("the settings name a fleet ({source}), which a service reads at its start: {next}")
+}
+
+/// Words for what brings settings of the fleet into force.
+pub(super) const fn next_step(has_service: bool) -> &'static str {
+    if has_service {
+        "restart the one that runs with `systemctl restart portbook`, or `portbook serve --takeover`"
+    } else {
+        "none runs, so start it with `systemctl start portbook`, or `portbook serve`"
+    }
+}
+
 fn status_text(status: &FleetStatusDocument) -> String {
     let age = |ms: u64| coarse(Duration::from_millis(ms));
-    let mut lines = vec![format!(
-        "state: {} for {}",
-        status.state.as_str(),
-        age(status.for_ms)
-    )];
+    let state = status.state.as_str();
+    let mut lines = vec![match status.host {
+        Some(_) => format!("state: {state} for {}", age(status.for_ms)),
+        // It has no age: it was never in one.
+        None => format!("state: {state}"),
+    }];
     let mut line = |name: &str, value: Option<String>| {
         if let Some(value) = value {
             lines.push(format!("{name}: {value}"));
