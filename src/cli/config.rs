@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::{Failure, Global, file, note, print_json};
+use super::{Failure, Global, file, fleet_files, note, print_json};
 use crate::answers::configuration;
 use crate::answers::document::VERSION;
 use crate::config::{
@@ -173,7 +173,9 @@ fn with_host(loaded: Loaded) -> Vec<Finding> {
     let outgoing = kernel::outgoing_ports();
     let (settings, provenance) = (&loaded.settings, &loaded.provenance);
     let found = crate::config::against_host(settings, provenance, &outgoing, &matches);
-    loaded.warnings.into_iter().chain(found).collect()
+    let of_fleet = fleet_files::findings(&loaded);
+    let all = loaded.warnings.into_iter().chain(found);
+    all.chain(of_fleet).collect()
 }
 
 fn begin(global: &Global, file: Option<&Path>, force: bool) -> Result<(), Failure> {

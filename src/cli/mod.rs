@@ -18,6 +18,7 @@ mod fleet;
 #[cfg(not(feature = "fleet"))]
 #[path = "no_fleet.rs"]
 mod fleet;
+mod fleet_files;
 mod folder;
 mod format;
 mod help;
@@ -52,6 +53,7 @@ mod table;
 mod target;
 mod token;
 mod trace;
+mod unit;
 mod url;
 mod variables;
 mod wait;

@@ -34,7 +34,7 @@ mod value;
 mod wishes;
 
 pub use check::{against_host, shared_with_outgoing};
-pub use finding::{ConfigError, Finding, Severity};
+pub use finding::{ConfigError, Finding, Problem, Severity};
 #[cfg(feature = "fleet")]
 pub use model::Fleet;
 pub use model::{InterfaceRule, Settings, Telemetry};

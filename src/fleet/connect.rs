@@ -69,7 +69,7 @@ fn tls(settings: &Fleet) -> Result<TlsOptions, ConnectError> {
 }
 
 /// Reads a file. A secret one must be closed to other users.
-fn read(file: &Path, is_secret: bool) -> Result<Vec<u8>, ConnectError> {
+pub(super) fn read(file: &Path, is_secret: bool) -> Result<Vec<u8>, ConnectError> {
     let failed = |source| ConnectError::File {
         file: file.to_owned(),
         source,

@@ -1,6 +1,9 @@
 //! The look before a host joins: address, certificate, rights, and whether its name is free.
 
-use super::connect::{ConnectError, connect};
+use futures_util::future::try_join_all;
+
+use super::common_name::common_name;
+use super::connect::{ConnectError, connect, read};
 use super::engine::{Engine, EngineError, SessionId, Step};
 use super::host_name;
 use super::key::Keys;
@@ -22,6 +25,30 @@ pub enum JoinFailure {
         "a host called {host} is in the fleet, at {addresses}; give this host another name with --host"
     )]
     Taken { host: HostName, addresses: String },
+}
+
+/// Asks etcd at each address of the settings. Returns the addresses with the reason for which there was no
+/// answer; `None` if there was one, even a refusal.
+pub async fn look(settings: &Fleet) -> Result<Vec<(String, Option<String>)>, JoinFailure> {
+    let host = host_name(settings.host.as_ref()).ok_or(JoinFailure::NoName)?;
+    let sessions = Keys::new(&settings.prefix).sessions_of(&host);
+    let asked = settings.engine.iter().map(async |address| {
+        let alone = Fleet {
+            engine: vec![address.clone()],
+            ..settings.clone()
+        };
+        let answer = connect(&alone).await?.list(&sessions, None, 1).await;
+        let silence = answer.err().filter(EngineError::may_pass);
+        Ok((address.clone(), silence.map(|error| error.to_string())))
+    });
+    try_join_all(asked).await
+}
+
+/// Returns the name by which etcd knows this host: the common name of its certificate. `None` if there is no
+/// certificate, or no such name in it.
+pub fn certified_as(settings: &Fleet) -> Option<String> {
+    let pem = read(settings.certificate.as_ref()?, false).ok()?;
+    common_name(std::str::from_utf8(&pem).ok()?)
 }
 
 /// Writes and deletes a key below the own session, as this host will. Returns the name of the host.

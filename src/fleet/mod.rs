@@ -11,6 +11,7 @@ mod claim;
 #[cfg(test)]
 mod claim_tests;
 mod claiming;
+mod common_name;
 mod connect;
 mod counter;
 #[cfg(test)]
@@ -80,7 +81,7 @@ use crate::engine::fleet::FleetCounters;
 use crate::engine::service::Service;
 use crate::host::interface::Interfaces;
 
-pub use join::probe;
+pub use join::{JoinFailure, certified_as, look, probe};
 pub use role::{Rights, role};
 
 /// Keeps this host in its fleet for as long as it is polled, and answers what comes to the counters.

@@ -1,18 +1,20 @@
 //! `portbook fleet join`: a look at the engine, and the settings that lead to it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
+use serde::Serialize;
 use serde_json::json;
 use toml_edit::{Array, DocumentMut, Item, Table, value};
 
-use super::super::{Failure, Global, file, note, print_json};
-use super::show::{next_step, standing};
+use super::super::{Failure, Global, file, fleet_files, note, print_json};
+use super::status::{next_step, standing};
 use crate::answers::document::VERSION;
 use crate::answers::fleet::FleetStatusDocument;
 use crate::config::{Fleet, Loaded, Sources, engine_address};
+use crate::domain::attempt::printable;
 use crate::domain::fleet::HostName;
-use crate::fleet::{host_name, probe};
+use crate::fleet::{JoinFailure, certified_as, host_name, look, probe};
 
 #[derive(Debug, Args)]
 pub struct JoinArgs {
@@ -47,25 +49,22 @@ fn address(text: &str) -> Result<String, String> {
 }
 
 pub(super) async fn run(global: &Global, args: &JoinArgs) -> Result<(), Failure> {
-    let loaded = global.load()?;
+    let sources = sources(global);
+    let loaded = crate::config::load(&sources)?;
     let fleet = wanted(&loaded, args)?;
-    let failed = |error: &dyn std::fmt::Display| Failure::other(format!("cannot join: {error}"));
     // Its session is no reason against joining.
     let own = standing(&loaded).await.ok();
     let session = own.as_ref().and_then(|own| own.status.session.as_deref());
-    let host = probe(&fleet, session)
-        .await
-        .map_err(|error| failed(&error))?;
-    let engine = fleet.engine.join(" ");
-    note(&format!("{engine} answers, and {host} may write there"));
+    let (host, tried) = try_out(&fleet, session).await?;
     let written = if args.check || args.engine.is_empty() {
         None
     } else {
         Some(write(global, args)?)
     };
+    warn(&fleet, &host);
     if global.json {
         print_json(
-            &json!({ "version": VERSION, "host": host, "engine": fleet.engine, "written": written }),
+            &json!({ "version": VERSION, "host": host, "engine": fleet.engine, "tried": tried, "written": written }),
         )?;
     }
     if let Some(file) = &written {
@@ -80,6 +79,54 @@ pub(super) async fn run(global: &Global, args: &JoinArgs) -> Result<(), Failure>
         ));
     }
     Ok(())
+}
+
+/// Sources of the settings. A file of `--config` is made if it is missing, in a folder that is there.
+fn sources(global: &Global) -> Sources {
+    let mut sources = Sources::from_process(global.flags());
+    let is_to_be_made =
+        |file: &mut PathBuf| !file.exists() && file.parent().is_some_and(Path::is_dir);
+    sources.explicit_file.take_if(is_to_be_made);
+    sources
+}
+
+/// An address of etcd with what came of a question.
+#[derive(Debug, Serialize)]
+struct Tried {
+    address: String,
+    /// Reason for which there was no answer.
+    problem: Option<String>,
+}
+
+/// Asks each address, and then tries what this host will do. Returns its name.
+async fn try_out(fleet: &Fleet, session: Option<&str>) -> Result<(HostName, Vec<Tried>), Failure> {
+    let failed = |error: JoinFailure| Failure::other(format!("cannot join: {error}"));
+    let mut tried = Vec::new();
+    for (address, problem) in look(fleet).await.map_err(failed)? {
+        match &problem {
+            None => note(&format!("{address} answers")),
+            Some(why) => note(&format!("{address} does not answer: {why}")),
+        }
+        tried.push(Tried { address, problem });
+    }
+    let host = probe(fleet, session).await.map_err(failed)?;
+    note(&format!("{host} may write there"));
+    Ok((host, tried))
+}
+
+/// Warns of what is no reason against joining, and fails later.
+fn warn(fleet: &Fleet, host: &HostName) {
+    if let Some(name) = certified_as(fleet).filter(|name| name != host.as_str()) {
+        let name = printable(&name);
+        note(&format!(
+            "warning: the certificate is that of {name}, and this host is {host}: rights in etcd go by the certificate, so that those of `portbook fleet role {host}` do not count for it; make a certificate with the common name {host}, or choose --host"
+        ));
+    }
+    let files = [&fleet.ca, &fleet.certificate, &fleet.key];
+    let files = files.into_iter().flatten().map(PathBuf::as_path);
+    for problem in fleet_files::unreadable(files) {
+        note(&format!("warning: {problem}"));
+    }
 }
 
 /// Whether the service that runs is in the fleet of these settings already.

@@ -5,6 +5,7 @@ mod join;
 mod reserve;
 mod resolve;
 mod show;
+mod status;
 
 use clap::{Args, Subcommand};
 use serde_json::json;
@@ -68,7 +69,7 @@ enum Action {
 
 pub(super) async fn run(global: &Global, args: &FleetArgs) -> Result<(), Failure> {
     match &args.action {
-        Action::Status => show::status(global).await,
+        Action::Status => status::status(global).await,
         Action::Hosts => show::hosts(global).await,
         Action::Names(args) => show::names(global, args).await,
         Action::Claims(args) => show::claims(global, args).await,

@@ -1,8 +1,9 @@
-//! State, hosts and names of the fleet as tables.
+//! Hosts, claims and names of the fleet as tables.
 
 use std::time::Duration;
 
 use clap::Args;
+use serde::Serialize;
 use serde_json::json;
 
 use super::super::table::table;
@@ -10,19 +11,16 @@ use super::super::{Failure, Global, note, print_json, with_backend};
 use crate::answers::document::VERSION;
 use crate::answers::fleet::{
     FleetClaimsDocument, FleetClaimsQuery, FleetHostsDocument, FleetNamesDocument, FleetNamesQuery,
-    FleetStatusDocument, ListFleetClaims, ListFleetHosts, ListFleetNames, ShowFleet, prometheus,
+    ListFleetClaims, ListFleetHosts, ListFleetNames, prometheus,
 };
 use crate::answers::operation::Query;
-use crate::config::Loaded;
-use crate::domain::claim::{ClaimCounts, FleetClaim};
+use crate::domain::claim::FleetClaim;
 use crate::domain::duration::coarse;
-use crate::domain::fleet::{FleetHost, FleetName, FleetState};
+use crate::domain::fleet::{FleetHost, FleetName};
 use crate::domain::port::{PortSet, Protocol};
-use crate::library::Error;
-use crate::library::backend::Backend;
 
 /// Exit code of an answer that does not come from the engine.
-const NOT_FRESH: u8 = 3;
+pub(super) const NOT_FRESH: u8 = 3;
 
 #[derive(Debug, Args)]
 pub struct NamesArgs {
@@ -44,123 +42,6 @@ pub struct ClaimsArgs {
     host: Option<String>,
     /// Only these ports, such as 9100 or 9000-9100.
     ports: Option<PortSet>,
-}
-
-pub(super) async fn status(global: &Global) -> Result<(), Failure> {
-    let loaded = global.load()?;
-    let Standing {
-        mut status,
-        has_service,
-    } = standing(&loaded).await?;
-    if status.state == FleetState::Off {
-        status.why.get_or_insert_with(|| off(&loaded, has_service));
-    }
-    global.answer(&status, || status_text(&status))?;
-    match status.state {
-        FleetState::Joined | FleetState::Quarantined => Ok(()),
-        state => {
-            let why = status.why.as_deref().unwrap_or("no session is open yet");
-            let message = format!("the fleet is {}: {why}", state.as_str());
-            Err(Failure::other(message)
-                .with_code(NOT_FRESH)
-                .already_printed())
-        }
-    }
-}
-
-/// This host in its fleet, by its service or, if there is none, by the record alone.
-pub(super) struct Standing {
-    pub(super) status: FleetStatusDocument,
-    pub(super) has_service: bool,
-}
-
-pub(super) async fn standing(loaded: &Loaded) -> Result<Standing, Failure> {
-    with_backend(loaded, async |backend: &Backend| {
-        let status = backend.call::<ShowFleet>(()).await?;
-        let has_service = matches!(backend, Backend::Service(_));
-        Ok::<_, Error>(Standing {
-            status,
-            has_service,
-        })
-    })
-    .await
-}
-
-/// Reason for which this host never was in a fleet.
-fn off(loaded: &Loaded, has_service: bool) -> String {
-    if loaded.settings.fleet.engine.is_empty() {
-        return "fleet.engine is not set".to_owned();
-    }
-    let source = loaded.provenance.source("fleet.engine");
-    let next = next_step(has_service);
-    format!("the settings name a fleet ({source}), which a service reads at its start: {next}")
-}
-
-/// Words for what brings settings of the fleet into force.
-pub(super) const fn next_step(has_service: bool) -> &'static str {
-    if has_service {
-        "restart the one that runs with `systemctl restart portbook`, or `portbook serve --takeover`"
-    } else {
-        "none runs, so start it with `systemctl start portbook`, or `portbook serve`"
-    }
-}
-
-fn status_text(status: &FleetStatusDocument) -> String {
-    let age = |ms: u64| coarse(Duration::from_millis(ms));
-    let state = status.state.as_str();
-    let mut lines = vec![match status.host {
-        Some(_) => format!("state: {state} for {}", age(status.for_ms)),
-        // It has no age: it was never in one.
-        None => format!("state: {state}"),
-    }];
-    let mut line = |name: &str, value: Option<String>| {
-        if let Some(value) = value {
-            lines.push(format!("{name}: {value}"));
-        }
-    };
-    line("why", status.why.clone());
-    line("host", status.host.clone());
-    let addresses: Vec<String> = status.addresses.iter().map(ToString::to_string).collect();
-    line(
-        "addresses",
-        (!addresses.is_empty()).then(|| addresses.join(" ")),
-    );
-    line(
-        "engine",
-        (!status.engine.is_empty()).then(|| status.engine.join(" ")),
-    );
-    line("session", status.session.clone());
-    line(
-        "renewed",
-        status.renewed_ms.map(|ms| format!("{} ago", age(ms))),
-    );
-    if status.host.is_some() {
-        let names = format!(
-            "{} published, {} to be sent",
-            status.published, status.pending
-        );
-        lines.push(format!("names: {names}"));
-        lines.extend(claims_line(&status.claims));
-        lines.extend(status.fence.as_ref().map(|fence| format!("fence: {fence}")));
-        lines.extend(status.shut_in_words());
-    }
-    lines.extend(status.fence_warning.clone());
-    lines.join("\n") + "\n"
-}
-
-/// Unique numbers of this host by state. `None` if it has none.
-fn claims_line(claims: &ClaimCounts) -> Option<String> {
-    let counts = [
-        (claims.held, "held"),
-        (claims.asked, "asked for"),
-        (claims.releasing, "to be given back"),
-        (claims.lost, "lost"),
-    ];
-    let counts = counts.iter().filter(|(count, _)| *count > 0);
-    let counts: Vec<String> = counts
-        .map(|(count, word)| format!("{count} {word}"))
-        .collect();
-    (!counts.is_empty()).then(|| format!("unique numbers: {}", counts.join(", ")))
 }
 
 pub(super) async fn hosts(global: &Global) -> Result<(), Failure> {
@@ -215,7 +96,10 @@ pub(super) async fn claims(global: &Global, args: &ClaimsArgs) -> Result<(), Fai
         note("there are more numbers than one answer has");
     }
     tell_age(claims.fresh, claims.age_ms);
-    global.answer(&claims, || claims_text(&claims))
+    let nothing = "no number of the fleet is like this";
+    answer_rows(global, &claims, claims.claims.is_empty(), nothing, || {
+        claims_text(&claims)
+    })
 }
 
 fn claims_text(document: &FleetClaimsDocument) -> String {
@@ -274,6 +158,21 @@ pub(in crate::cli) async fn on_ports(
     tell(global, &names, false)
 }
 
+/// Prints a table, or a note instead of an empty one.
+fn answer_rows(
+    global: &Global,
+    document: &impl Serialize,
+    is_empty: bool,
+    nothing: &str,
+    text: impl FnOnce() -> String,
+) -> Result<(), Failure> {
+    if is_empty && !global.json {
+        note(nothing);
+        return Ok(());
+    }
+    global.answer(document, text)
+}
+
 async fn ask(global: &Global, query: FleetNamesQuery) -> Result<FleetNamesDocument, Failure> {
     let loaded = global.load()?;
     with_backend(&loaded, async |backend| {
@@ -295,15 +194,23 @@ pub(super) fn tell(
         "version": VERSION, "names": names.names, "fresh": names.fresh, "age_ms": names.age_ms,
         "more": names.more,
     });
-    global.answer(&document, || text(&names.names))?;
-    if is_strict && !names.fresh {
-        let age = coarse(Duration::from_millis(names.age_ms));
+    let nothing = "no host of the fleet publishes such a lease";
+    answer_rows(global, &document, names.names.is_empty(), nothing, || {
+        text(&names.names)
+    })?;
+    judge_age(names.fresh, names.age_ms, is_strict)
+}
+
+/// Tells the age of an answer that is not fresh. `is_strict`: such an answer is a failure.
+pub(super) fn judge_age(is_fresh: bool, age_ms: u64, is_strict: bool) -> Result<(), Failure> {
+    if is_strict && !is_fresh {
+        let age = coarse(Duration::from_millis(age_ms));
         let message = format!("the fleet does not answer; this was read {age} ago");
         return Err(Failure::other(message)
             .with_code(NOT_FRESH)
             .already_printed());
     }
-    tell_age(names.fresh, names.age_ms);
+    tell_age(is_fresh, age_ms);
     Ok(())
 }
 

@@ -57,3 +57,31 @@ fn join_after_leave_tells_to_restart() {
     let told = join();
     assert!(told.contains("serve --takeover"), "{told}");
 }
+
+#[test]
+fn join_tries_each_address_and_makes_a_missing_file() {
+    let Some(etcd) = Etcd::start("fleet join with a dead address") else {
+        return;
+    };
+    let place = Place::with_ports(1);
+    let file = place.folder().join("new.toml");
+    let join = |file: &std::path::Path| {
+        let file = file.to_str().unwrap();
+        let words = ["--config", file, "fleet", "join", "http://127.0.0.1:1"];
+        place.run(&[&words[..], &[&etcd.address, "--host", "one"]].concat())
+    };
+    let done = join(&file);
+    assert_eq!(done.status.code(), Some(0), "{done:?}");
+    let told = text(&done.stderr);
+    assert!(
+        told.contains("http://127.0.0.1:1 does not answer"),
+        "{told}"
+    );
+    assert!(
+        told.contains(&format!("{} answers", etcd.address)),
+        "{told}"
+    );
+    assert!(std::fs::read_to_string(&file).unwrap().contains("[fleet]"));
+    let nowhere = join(&place.folder().join("none/new.toml"));
+    assert_eq!(nowhere.status.code(), Some(2), "{nowhere:?}");
+}

@@ -144,6 +144,27 @@ fn open_keys_and_missing_certificates_are_refused_with_the_way_out() {
 }
 
 #[test]
+fn certificate_of_another_name_is_told() {
+    let Some(etcd) = with_tls("a certificate of another name") else {
+        return;
+    };
+    let mut place = certified(&etcd, "one");
+    let told = |place: &crate::support::Place| text(&place.run(&["fleet", "join"]).stderr);
+    let same = told(&place);
+    assert!(
+        same.contains("one may write") && !same.contains("warning"),
+        "{same}"
+    );
+    place.set("PORTBOOK_FLEET__HOST", "elsewhere");
+    let other = told(&place);
+    assert!(other.contains("certificate is that of one"), "{other}");
+    place.set("PORTBOOK_FLEET__CA", "/nonexistent/ca.pem");
+    let checked = place.run(&["config", "check"]);
+    assert_eq!(checked.status.code(), Some(2), "{checked:?}");
+    assert!(text(&checked.stdout).contains("fleet.ca"), "{checked:?}");
+}
+
+#[test]
 fn key_of_another_certificate_is_refused_with_the_reason() {
     let Some(etcd) = with_tls("a key of another certificate") else {
         return;
