@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 use serde_json::json;
 
+use super::unit::{Access, Unit as OfService};
 use super::{Failure, Global, file, note, print_json};
 use crate::answers::document::VERSION;
 
@@ -13,6 +14,9 @@ const PACKAGED: &str = "/usr/bin/portbook";
 
 /// Folder of the administrator's units (`systemd.unit(5)`).
 const SYSTEM_UNITS: &str = "/etc/systemd/system";
+
+/// Place for a program that every user reaches.
+const OPEN: &str = "/usr/local/bin/portbook";
 
 /// File name and text of a unit.
 type Unit<Text = &'static str> = (&'static str, Text);
@@ -72,11 +76,32 @@ pub(super) fn run(global: &Global, args: &ServiceArgs) -> Result<(), Failure> {
     })?;
     let units = if user { OF_A_USER } else { OF_THE_SYSTEM };
     let units = units.map(|(name, text)| (name, for_program(text, &program)));
+    // A user's own service reaches what its user does.
+    let problem = if user {
+        None
+    } else {
+        out_of_reach(&program, &units)
+    };
+    match problem {
+        Some(problem) if only_print => note(&format!("warning: {problem}")),
+        Some(problem) => return Err(Failure::other(problem)),
+        None => {}
+    }
     if only_print {
         show(global, &units)
     } else {
         install(global, &units, user, force)
     }
+}
+
+/// A reason for which the units could not start this program, with the way out.
+fn out_of_reach(program: &Path, units: &[Unit<String>]) -> Option<String> {
+    let (_, text) = units.iter().find(|(name, _)| name.ends_with(".service"))?;
+    let obstacle = OfService::of(text).obstacle(program, Access::Execute)?;
+    let program = program.display();
+    Some(format!(
+        "the service could not start {program}, as {obstacle}: run `install {program} {OPEN}`, and then `{OPEN} service install`"
+    ))
 }
 
 fn show(global: &Global, units: &[Unit<String>]) -> Result<(), Failure> {
@@ -147,6 +172,17 @@ fn folder(user: bool) -> Result<PathBuf, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn program_that_the_service_does_not_reach_is_refused_with_the_way_out() {
+        let units = OF_THE_SYSTEM.map(|(name, text)| (name, text.to_owned()));
+        let folder = tempfile::tempdir_in("/var/tmp").unwrap();
+        let program = folder.path().join("portbook");
+        std::fs::write(&program, "").unwrap();
+        let told = out_of_reach(&program, &units).unwrap();
+        assert!(told.contains("PrivateTmp") && told.contains(OPEN), "{told}");
+        assert_eq!(out_of_reach(Path::new("/bin/sh"), &units), None);
+    }
 
     #[test]
     fn every_unit_starts_the_program_that_wrote_it() {
