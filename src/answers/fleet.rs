@@ -46,7 +46,7 @@ impl From<FleetSilence> for Problem {
             }
             FleetSilence::Taken(..) => Code::PortLeased,
             FleetSilence::NameTaken(..) => Code::NameTaken,
-            FleetSilence::NotReserved(_) => Code::NotFound,
+            FleetSilence::NotReserved(_) | FleetSilence::HasNone(_) => Code::NotFound,
             FleetSilence::Denied(_) => Code::Forbidden,
         };
         Self::new(code, silence.to_string())

@@ -38,8 +38,9 @@ pub const LEAST_RECLAIM: Duration = Duration::from_secs(40);
 /// can still be reached, and a session is renewed three times.
 pub const LEAST_SESSIONS: u32 = 20;
 
-/// Longest such time.
-const MOST_RECLAIM: Duration = Duration::from_hours(24 * 30);
+/// Longest such time, in days.
+const MOST_DAYS: u32 = 30;
+const MOST_RECLAIM: Duration = Duration::from_hours(24 * MOST_DAYS as u64);
 
 /// Variable with the fencing token of a lease, for programs that `portbook run` starts.
 pub const FENCE_VARIABLE: &str = "PORTBOOK_FENCE";
@@ -135,9 +136,8 @@ impl FromStr for Reclaim {
             return Ok(Self::After(time));
         }
         Err(format!(
-            "\"{text}\" is no time of reclaim: write {} to {}; an outage of etcd that is longer than half of it shuts the numbers",
-            HumanDuration(LEAST_RECLAIM),
-            HumanDuration(MOST_RECLAIM)
+            "\"{text}\" is no time of reclaim: write {} to {MOST_DAYS}d; an outage of etcd that is longer than half of it shuts the numbers",
+            HumanDuration(LEAST_RECLAIM)
         ))
     }
 }
@@ -263,6 +263,8 @@ mod tests {
         assert_eq!(day.to_string().parse(), Ok(day));
         let refused = "39s".parse::<Reclaim>().unwrap_err();
         assert!(refused.contains("40s"), "{refused}");
+        let refused = "31d".parse::<Reclaim>().unwrap_err();
+        assert!(refused.contains("to 30d"), "{refused}");
         assert!("never".parse::<Reclaim>().unwrap_err().contains("manual"));
         assert_eq!("unique".parse(), Ok(Reach::Unique));
     }

@@ -44,6 +44,11 @@ pub enum FleetSilence {
         "the session of {0} lives: release its numbers there, or stop the machine and wait until `portbook fleet hosts` lists it no more"
     )]
     Lives(HostName),
+    /// A host that is to be evicted has nothing.
+    #[error(
+        "no unique number of the fleet is one of {0}; `portbook fleet claims` lists the hosts that have some"
+    )]
+    HasNone(HostName),
     /// A number that is to be reserved on every host has a host, or another name.
     #[error("{0} is {1}")]
     Taken(Number, String),

@@ -138,6 +138,9 @@ impl<E: Engine> Member<E> {
         }
         let evicted = self.claims.sweeper().evict(host).await.map_err(away)?;
         let evicted = evicted.ok_or_else(|| FleetSilence::Lives(host.clone()))?;
+        if evicted.is_empty() {
+            return Err(FleetSilence::HasNone(host.clone()));
+        }
         tracing::warn!(%host, claims = evicted.len(), "evicted a host from its unique numbers");
         Ok(evicted)
     }

@@ -26,7 +26,7 @@ pub struct EvictedNumber {
 pub struct EvictionDocument {
     /// Host that had them.
     pub host: String,
-    /// Numbers that any host may claim now. Empty if the host had none.
+    /// Numbers that any host may claim now.
     pub evicted: Vec<EvictedNumber>,
 }
 
@@ -74,7 +74,7 @@ impl Operation for EvictFleetHost {
             .about(Tag::Fleet, "Evict a host that is gone")
             .says(
                 "Takes all unique numbers from a host whose session has ended, so that other hosts may claim \
-                 them at once. Refused while its session lives. Call it for a machine that is switched off: \
+                 them at once. Refused while its session lives, and if it has none. Call it for a machine that is switched off: \
                  a program there that goes on is not cut off by this. For the user of the service and root.",
             )
             .answers::<EvictionDocument>(
@@ -84,6 +84,7 @@ impl Operation for EvictFleetHost {
             )
             .refused(&[
                 Code::InvalidRequest,
+                Code::NotFound,
                 Code::FleetOff,
                 Code::FleetAway,
                 Code::Forbidden,

@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use crate::answers::document::LeaseDocument;
 use crate::answers::fleet::{
-    FleetEverywhereQuery, FleetStatusDocument, ListFleetEverywhere, ShowFleet,
+    FleetClaimsQuery, FleetEverywhereQuery, FleetStatusDocument, ListFleetClaims,
+    ListFleetEverywhere, ShowFleet,
 };
 use crate::answers::operation::Query;
 use crate::config::Loaded;
-use crate::domain::claim::KERNEL_FENCE;
+use crate::domain::claim::{FleetClaim, KERNEL_FENCE};
 use crate::domain::duration::HumanDuration;
-use crate::domain::everywhere::{EverywhereHost, EverywhereNumber, Stand};
+use crate::domain::everywhere::{EverywhereHost, EverywhereNumber, Stand, claimant};
 use crate::domain::fleet::FleetState;
 use crate::library::find;
 
@@ -39,19 +40,47 @@ pub(super) async fn fence(loaded: &Loaded) -> String {
     }
 }
 
-/// Leases whose unique numbers other hosts have now.
-pub(super) fn lost(leases: &[LeaseDocument]) -> Vec<(String, String)> {
-    let lost = leases.iter().filter(|lease| lease.has_lost_claim());
-    let told = |lease: &LeaseDocument| {
+/// Leases whose unique numbers this host has no more.
+pub(super) async fn lost(loaded: &Loaded, leases: &[LeaseDocument]) -> Vec<(String, String)> {
+    let lost: Vec<&LeaseDocument> = leases.iter().filter(|one| one.has_lost_claim()).collect();
+    if lost.is_empty() {
+        return Vec::new();
+    }
+    let claims = claims(loaded).await;
+    let told = |lease: &&LeaseDocument| {
         let LeaseDocument {
             port, protocol, id, ..
         } = lease;
+        let now = loss(lease, claims.as_deref());
         let message = format!(
-            "port {port}/{protocol} was unique in the fleet, and is another host's now: stop the program there"
+            "port {port}/{protocol} was unique in the fleet, and {now}: stop the program there"
         );
         (message, format!("portbook release {id}"))
     };
-    lost.map(told).collect()
+    lost.iter().map(told).collect()
+}
+
+/// Claims of the fleet. `None` if it does not say so now.
+async fn claims(loaded: &Loaded) -> Option<Vec<FleetClaim>> {
+    let client = find::find(loaded).await.ok()??;
+    let query = Query(FleetClaimsQuery::default());
+    let listed = client.call::<ListFleetClaims>(&query).await.ok()?;
+    (listed.fresh && !listed.more).then_some(listed.claims)
+}
+
+/// Says in which way a number was lost, as far as the claims of the fleet tell.
+fn loss(lease: &LeaseDocument, claims: Option<&[FleetClaim]>) -> String {
+    let is_of_number =
+        |claim: &&FleetClaim| claim.port == lease.port && claim.protocol == lease.protocol;
+    match claims.map(|claims| claims.iter().find(is_of_number)) {
+        None => "another host or an operator took it".to_owned(),
+        Some(Some(claim)) => format!("{} has it now", claimant(&claim.host)),
+        // Its clock takes such numbers too.
+        Some(None) if lease.is_fenced() => {
+            "an operator took it, or the fleet did after its time of reclaim".to_owned()
+        }
+        Some(None) => "an operator took it with `portbook fleet evict`".to_owned(),
+    }
 }
 
 /// Numbers that are reserved on every host and that this one cannot keep.

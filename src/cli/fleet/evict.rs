@@ -33,7 +33,11 @@ pub(super) async fn run(global: &Global, args: &EvictArgs) -> Result<(), Failure
             backend.call::<ListFleetClaims>(Query(query)).await
         })
         .await?;
-        ask(&args.host, claims.claims.len())?;
+        // What is refused without a question, the service refuses.
+        let is_to_be_asked = !claims.claims.is_empty() && !claims.claims.iter().any(|one| one.live);
+        if is_to_be_asked || !claims.fresh {
+            ask(&args.host, claims.claims.len())?;
+        }
     }
     let evicted = with_backend(&loaded, async |backend| {
         let host = HostPath(args.host.clone());
