@@ -92,13 +92,19 @@ impl ClaimBook {
         })
     }
 
+    /// Returns this host in words if it has a claim on a number. A second one would be in its way.
+    pub(super) fn unsettled(&self, number: Number) -> Option<String> {
+        let is_own = self.state.with(|state| state.claims.contains_key(&number));
+        is_own.then(|| "this host, whose claim is not settled yet".to_owned())
+    }
+
     /// Returns the host that has a number, as far as it was seen a moment ago; this host's own claims
     /// count for ever. `None` if it may be free.
     pub(super) fn holder(&self, number: Number, now: BootTime) -> Option<String> {
+        if let Some(own) = self.unsettled(number) {
+            return Some(own);
+        }
         self.state.with(|state| {
-            if state.claims.contains_key(&number) {
-                return Some("this host, whose claim is not settled yet".to_owned());
-            }
             let host = state.others_at(now)?.get(&number)?;
             Some(format!("{} of the fleet", claimant(host)))
         })

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
-use super::engine::{Answer, Engine};
+use super::engine::{Answer, Engine, EngineError};
 use super::follow::{Follower, follow};
 use super::key::Keys;
 use super::reader::Reader;
@@ -19,6 +19,10 @@ use crate::host::clock::Clock;
 
 /// Age up to which an answer is given again without a question to the engine.
 const STILL_NEW: Duration = Duration::from_millis(500);
+
+/// Limit on the reads of one answer together. Each call has a second at one address: two that hang do not keep a
+/// third from its answer, and that all hang is known before each of several reads has tried every one.
+const LIMIT: Duration = Duration::from_millis(2_500);
 
 /// Number of answers that are kept; the oldest goes first.
 const KEPT: usize = 64;
@@ -122,8 +126,8 @@ impl<E: Engine> Questions<E> {
     }
 
     fn ask(&mut self, question: Question, reply: Reply, silence: Option<FleetSilence>) {
-        // Who has just reserved a number asks what became of it.
-        let may_be_old = question != Question::Everywhere;
+        // A user who has just claimed, released or reserved a number asks what became of it.
+        let may_be_old = !matches!(question, Question::Everywhere | Question::Claims);
         let is_new = self
             .kept
             .get(&question)
@@ -137,8 +141,9 @@ impl<E: Engine> Questions<E> {
         if waiting.len() == 1 {
             let reader = self.reader.clone();
             self.reads.spawn(async move {
-                let read = reader.read(&question).await;
-                (question, read)
+                let read = tokio::time::timeout(LIMIT, reader.read(&question)).await;
+                let silent = || EngineError::Unknown("nothing came within two seconds".into());
+                (question, read.unwrap_or_else(|_| Err(silent())))
             });
         }
     }

@@ -1,7 +1,8 @@
 //! Questions on an engine in memory: fresh and old answers, pages, followers.
 
 use super::*;
-use crate::fleet::memory::Memory;
+use crate::fleet::engine::{Compare, Outcome, Page, Renewed, SessionId, Step};
+use crate::fleet::memory::{Changes, Memory};
 
 fn questions(engine: &Memory, clock: &Clock) -> Questions<Memory> {
     let (own, _) = mpsc::channel(1);
@@ -83,7 +84,7 @@ async fn followers_hear_of_each_change_and_end_without_a_listener() {
     let mut told = questions.follow(name.clone());
     let names = |told: &Option<Told>| told.as_ref().map(|told| told.view.names.len());
     told.wait_for(|told| names(told) == Some(0)).await.unwrap();
-    let put = vec![crate::fleet::engine::Step::Put {
+    let put = vec![Step::Put {
         key: "/f/name/web/a/l1".into(),
         value: NAME.into(),
         session: None,
@@ -94,4 +95,55 @@ async fn followers_hear_of_each_change_and_end_without_a_listener() {
     let request = requests.recv().await.unwrap();
     questions.take(request, None);
     assert!(questions.followers.is_empty());
+}
+
+/// An engine whose members all hang.
+#[derive(Clone)]
+struct Hung;
+
+impl Engine for Hung {
+    type Watch = Changes;
+
+    async fn session(&self, _: Duration) -> Answer<SessionId> {
+        std::future::pending().await
+    }
+
+    async fn renew(&self, _: SessionId) -> Answer<Renewed> {
+        std::future::pending().await
+    }
+
+    async fn end(&self, _: SessionId) -> Answer<()> {
+        std::future::pending().await
+    }
+
+    async fn commit(&self, _: Vec<Compare>, _: Vec<Step>) -> Answer<Outcome> {
+        std::future::pending().await
+    }
+
+    async fn list(&self, _: &str, _: Option<&str>, _: usize) -> Answer<Page> {
+        std::future::pending().await
+    }
+
+    async fn list_keys(&self, _: &str, _: Option<&str>, _: usize) -> Answer<Page> {
+        std::future::pending().await
+    }
+
+    async fn watch(&self, _: &str, _: u64) -> Answer<Changes> {
+        std::future::pending().await
+    }
+}
+
+#[tokio::test]
+async fn answer_has_a_limit_however_many_reads_it_takes() {
+    let (own, _) = mpsc::channel(1);
+    let (keys, host) = (Keys::new("/f/"), "h".parse().unwrap());
+    let mut questions = Questions::new(Hung, keys, host, Clock::manual(), own);
+    let (reply, answer) = oneshot::channel();
+    let question = Question::Hosts;
+    questions.take(FleetRequest::Ask { question, reply }, None);
+    let done = tokio::time::timeout(LIMIT * 10, questions.read()).await;
+    let seems_away = questions.answer(done.expect("the read has ended"), "");
+    assert!(seems_away, "the session loop is to find out");
+    let silence = answer.await.unwrap().unwrap_err();
+    assert!(silence.to_string().contains("two seconds"), "{silence}");
 }

@@ -1,5 +1,7 @@
 //! Unique numbers of the fleet.
 
+use std::collections::BTreeSet;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -8,9 +10,11 @@ use crate::answers::operation::{
     Answered, Context, Description, Method, Operation, Output, Query, Tag,
 };
 use crate::answers::problem::{Code, Problem};
-use crate::domain::claim::FleetClaim;
-use crate::domain::fleet::Question;
+use crate::domain::claim::{ClaimStage, FleetClaim, Number, guard};
+use crate::domain::fleet::{FleetState, Publish, Question};
+use crate::domain::lease::Name;
 use crate::domain::port::{PortSet, ports_in_text};
+use crate::engine::service::Service;
 
 /// Claimed numbers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -46,6 +50,69 @@ impl FleetClaimsQuery {
     }
 }
 
+/// Claims of this host by its own book, which knows of a change before a list of the engine does.
+#[derive(Debug, Default)]
+struct Own {
+    held: Vec<FleetClaim>,
+    /// Numbers whose leases have ended: the engine is about to have them no more.
+    over: Vec<Number>,
+}
+
+impl Own {
+    fn of(service: &Service) -> Self {
+        let status = service.fleet().status();
+        let Some(host) = &status.host else {
+            return Self::default();
+        };
+        let is_in = status.state == FleetState::Joined;
+        let is_told = service.settings().fleet.publish != Publish::Nothing;
+        let mut own = Self::default();
+        for entered in service.fleet().claims().all() {
+            let claim = &entered.claim;
+            match service.lease(claim.lease) {
+                Some(lease) if claim.stage == ClaimStage::Held => own.held.push(FleetClaim {
+                    port: claim.number.port,
+                    protocol: claim.number.protocol,
+                    host: host.to_string(),
+                    pool: lease.pool.to_string(),
+                    name: lease.name.as_ref().filter(|_| is_told).map(Name::to_string),
+                    lease: claim.lease.to_string(),
+                    fence: guard(claim.reclaim_s > 0).to_owned(),
+                    fence_token: claim.token,
+                    live: is_in,
+                    own: true,
+                }),
+                None if !entered.is_in_hand => own.over.push(claim.number),
+                _ => {}
+            }
+        }
+        own
+    }
+
+    /// Takes out of a list what this host has given back.
+    fn take_out(&self, claims: &mut Vec<FleetClaim>) {
+        claims.retain(|claim| !(claim.own && self.over.contains(&number(claim))));
+    }
+
+    /// Adds what a list does not have yet.
+    fn put_in(self, claims: &mut Vec<FleetClaim>) {
+        let listed: BTreeSet<Number> = claims.iter().map(number).collect();
+        let new = self.held.into_iter();
+        let before = claims.len();
+        claims.extend(new.filter(|claim| !listed.contains(&number(claim))));
+        if claims.len() > before {
+            claims.sort_by_key(number);
+        }
+    }
+}
+
+fn number(claim: &FleetClaim) -> Number {
+    Number {
+        protocol: claim.protocol,
+        port: claim.port,
+    }
+}
+
 pub struct ListFleetClaims;
 
 impl Operation for ListFleetClaims {
@@ -77,10 +144,21 @@ impl Answered for ListFleetClaims {
         context: Context<'_>,
         Query(query): Query<FleetClaimsQuery>,
     ) -> Result<FleetClaimsDocument, Problem> {
+        // What this host gives back while the list is read may be in it still.
+        let before = Own::of(context.service);
         let told = context.service.fleet().ask(Question::Claims).await?;
-        let claims = told.view.claims.iter().filter(|claim| query.matches(claim));
+        let mut claims = told.view.claims.clone();
+        if told.is_fresh {
+            before.take_out(&mut claims);
+        }
+        let now = Own::of(context.service);
+        if told.is_fresh {
+            now.take_out(&mut claims);
+        }
+        now.put_in(&mut claims);
+        claims.retain(|claim| query.matches(claim));
         Ok(FleetClaimsDocument {
-            claims: claims.cloned().collect(),
+            claims,
             fresh: told.is_fresh,
             age_ms: millis(told.age),
             more: told.view.more,

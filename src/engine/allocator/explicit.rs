@@ -9,8 +9,10 @@ use crate::engine::refusal::Refusal;
 impl Search<'_> {
     pub(super) async fn explicit(&mut self, port: Port) -> Result<Found, Refusal> {
         self.check_rules(port)?;
+        // That another host had the number a moment ago does not count: there is no other one to try, and it
+        // may be released since.
         if self.holder_in_books(port).is_none()
-            && let Some(holder) = self.claimed_by(port)
+            && let Some(holder) = self.unsettled(port)
         {
             return Err(Refusal::PortLeased {
                 port,

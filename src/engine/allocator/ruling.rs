@@ -67,6 +67,16 @@ impl Search<'_> {
         })
     }
 
+    /// This host, if its own claim on a number is not settled.
+    pub(super) fn unsettled(&self, port: Port) -> Option<String> {
+        let book = self.claimed?;
+        let mut protocols = self.plan.protocols.each().iter();
+        protocols.find_map(|protocol| {
+            let protocol = *protocol;
+            book.unsettled(Number { protocol, port })
+        })
+    }
+
     /// The reasons that count for numbers above a preferred port alone.
     fn left_alone(&self, port: Port) -> Option<Skipped> {
         let skipped = |reason| Some(Skipped::new(port, reason, None));

@@ -2,9 +2,13 @@
 
 use std::time::Duration;
 
+use serde_json::json;
+
 use super::etcd::Etcd;
-use super::{NOT_FRESH, host, place_with, reaches, status};
+use super::unique::{alloc, joined, pair, sorted_ports};
+use super::{NOT_FRESH, host, place_with, reaches, resolved, status};
 use crate::support::{Place, text};
+use crate::tools::eventually;
 
 #[test]
 fn status_tells_what_brings_the_settings_into_force() {
@@ -84,4 +88,95 @@ fn join_tries_each_address_and_makes_a_missing_file() {
     assert!(std::fs::read_to_string(&file).unwrap().contains("[fleet]"));
     let nowhere = join(&place.folder().join("none/new.toml"));
     assert_eq!(nowhere.status.code(), Some(2), "{nowhere:?}");
+}
+
+#[test]
+fn host_that_has_nothing_is_not_evicted_and_not_asked_about() {
+    let Some(etcd) = Etcd::start("an eviction of a host that has nothing") else {
+        return;
+    };
+    let place = host(&etcd, "one");
+    let server = place.serve();
+    reaches(&server, "joined");
+    for more in [&[][..], &["--yes"]] {
+        let told = place.run(&[&["fleet", "evict", "nobody"], more].concat());
+        assert_eq!(told.status.code(), Some(1), "{told:?}");
+        let told = text(&told.stderr);
+        assert!(
+            told.contains("one of nobody") && !told.contains("--yes"),
+            "{told}"
+        );
+    }
+}
+
+#[test]
+fn own_claims_are_listed_as_soon_as_they_are_there_and_no_longer() {
+    let Some(etcd) = Etcd::start("claims of this host at once") else {
+        return;
+    };
+    let (one, _) = pair(&etcd, &sorted_ports());
+    let _server = joined(&one);
+    for number in 0..5 {
+        let name = format!("n{number}");
+        let port = alloc(&one, &["--name", &name]);
+        let listed = || one.json(&["fleet", "claims"])["claims"].clone();
+        let claims = listed();
+        assert_eq!(claims[0]["port"], port, "{claims}");
+        assert_eq!(
+            (&claims[0]["pool"], &claims[0]["name"]),
+            (&json!("edge"), &json!(name))
+        );
+        one.ok(&["release", &name]);
+        assert_eq!(listed(), json!([]));
+    }
+    let empty = one.run(&["fleet", "claims"]);
+    assert_eq!(text(&empty.stdout), "", "{empty:?}");
+}
+
+#[test]
+fn number_that_was_released_elsewhere_is_granted_at_once() {
+    let Some(etcd) = Etcd::start("a number that was just released") else {
+        return;
+    };
+    let (one, two) = pair(&etcd, &sorted_ports());
+    let (_first, _second) = (joined(&one), joined(&two));
+    let port = alloc(&one, &["--name", "web"]).to_string();
+    let refused = two.run(&["alloc", "--pool", "edge", "--port", &port]);
+    assert!(text(&refused.stderr).contains("host one"), "{refused:?}");
+    one.ok(&["release", "web"]);
+    eventually("the claim is withdrawn", || {
+        etcd.keys("/portbook/v1/claim/").is_empty().then_some(())
+    });
+    assert_eq!(alloc(&two, &["--port", &port]).to_string(), port);
+}
+
+#[test]
+fn answers_are_for_scripts_and_say_if_there_is_nothing() {
+    let Some(mut etcd) = Etcd::start("resolve for scripts") else {
+        return;
+    };
+    let place = host(&etcd, "one");
+    let server = place.serve();
+    reaches(&server, "joined");
+    let port = place.ok(&["alloc", "--name", "web"]);
+    resolved(&server, "web", |rows| !rows.is_empty());
+    let lines = place.ok(&["resolve", "web", "--format", "address"]);
+    assert_eq!(lines, format!("192.0.2.1:{}\n", port.trim()));
+    for words in [
+        &["who", "--fleet", "1"][..],
+        &["fleet", "names", "--host", "none"],
+    ] {
+        let nothing = place.run(words);
+        assert_eq!(nothing.status.code(), Some(0), "{nothing:?}");
+        assert_eq!(text(&nothing.stdout), "");
+        assert!(text(&nothing.stderr).contains("no host"), "{nothing:?}");
+    }
+    let nowhere = place.run(&["resolve", "nosuch", "--live"]);
+    assert_eq!(nowhere.status.code(), Some(1));
+    assert!(!text(&nowhere.stderr).contains("ago"), "{nowhere:?}");
+    etcd.stop();
+    reaches(&server, "alone");
+    let nowhere = place.run(&["resolve", "nosuch", "--live"]);
+    assert_eq!(nowhere.status.code(), Some(1), "{nowhere:?}");
+    assert!(text(&nowhere.stderr).contains("ago"), "{nowhere:?}");
 }
