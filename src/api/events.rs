@@ -11,7 +11,7 @@ use tokio::sync::broadcast::error::RecvError;
 
 use super::AppState;
 use crate::access::Viewer;
-use crate::domain::event::{Event, LATEST_EVENT};
+use crate::domain::event::{Event, EventKind, LATEST_EVENT};
 use crate::engine::journal::Journal;
 
 /// Interval of comments, so that proxies and browsers keep the connection.
@@ -23,6 +23,8 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 pub struct Beginning {
     /// Id of the last event that the client knows.
     after: Option<String>,
+    /// Kind of the only events that are wanted.
+    kind: Option<EventKind>,
 }
 
 /// The id of the latest event: a stream after it has every event from now on.
@@ -55,8 +57,11 @@ pub async fn stream(
     let told = missed
         .chain(following(since.live))
         .take_until(Box::pin(end));
+    let wanted = beginning.kind;
+    let is_wanted = move |event: &Event| wanted.is_none_or(|kind| kind == event.kind);
     let frames = told.filter_map(move |told| {
         let frame = match told {
+            Told::Event(event) if !is_wanted(&event) => None,
             Told::Event(event) => event
                 .shown(|uid| viewer.sees(uid))
                 .and_then(|event| frame(run, &event)),

@@ -182,3 +182,27 @@ fn a_stream_without_events_is_kept_alive() {
     let told = lines.find(|line| !line.chars().all(|c| c.is_ascii_hexdigit()));
     assert_eq!(told.as_deref(), Some(": alive"));
 }
+
+#[test]
+fn stream_of_one_kind_has_no_other() {
+    use portbook::domain::event::EventKind;
+    use strum::VariantArray as _;
+    let place = Place::with_ports(60);
+    let server = place.serve();
+    let begin = |kind: &str| {
+        let path = format!("{EVENTS}?kind={kind}");
+        let mut lines = lines(&server, &path, None, Duration::from_secs(10));
+        lines.next().unwrap()
+    };
+    for kind in EventKind::VARIANTS {
+        let status = begin(kind.as_str());
+        assert!(status.contains(" 200 "), "{kind:?}: {status}");
+    }
+    assert!(begin("nosuch").contains(" 400 "));
+    let id = first_id(&server);
+    let granted = server.allocate(&json!({"name": "web"})).json();
+    let lease = granted["leases"][0]["id"].as_str().unwrap();
+    server.release(lease);
+    let ended = frames_of(&server, &format!("{EVENTS}?kind=ended"), Some(&id), 1);
+    assert_eq!(ended[0].1, "ended");
+}

@@ -10,6 +10,7 @@ use super::serve::{Served, described, handled};
 use crate::answers::configuration::ShowConfiguration;
 use crate::answers::logins::CreateLogin;
 use crate::answers::operation::{Description, Method, Tag};
+use crate::answers::problem::Code;
 use crate::answers::status::ShowStatus;
 use crate::api::{events, health, logins, metrics};
 use crate::telemetry::metrics::{OPEN_METRICS_TYPE, TEXT_TYPE};
@@ -54,11 +55,17 @@ fn events() -> Description {
             "after",
             "The last known `id`, for clients that cannot set the header; the header wins.",
         )
+        .parameter(
+            "query",
+            "kind",
+            "Only events of this kind, such as `fleet`, and `resync`.",
+        )
         .answers_text(
             200,
             "The events.",
             &[("text/event-stream", include_str!("../../answers/example/events.txt"))],
         )
+        .refused(&[Code::InvalidRequest])
 }
 
 fn description() -> Description {
