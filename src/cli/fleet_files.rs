@@ -70,13 +70,12 @@ fn mistakes<'a>(files: impl IntoIterator<Item = Named<'a>>, unit: Option<&Unit>)
     let files = files.into_iter();
     let mistake = |(key, file): Named<'_>| {
         let file = file?;
-        let (is_certain, problem) = match unusable(key, file) {
-            Some(problem) => (true, problem),
-            None => {
-                let unit = unit?;
-                let obstacle = unit.obstacle(file, Access::Read)?;
-                (false, out_of_reach(file, unit, &obstacle))
-            }
+        let (is_certain, problem) = if let Some(problem) = unusable(key, file) {
+            (true, problem)
+        } else {
+            let unit = unit?;
+            let obstacle = unit.obstacle(file, Access::Read)?;
+            (false, out_of_reach(file, unit, &obstacle))
         };
         Some(Mistake {
             key,

@@ -94,8 +94,8 @@ impl Unit {
     pub(super) fn of(unit: &str) -> Self {
         let value = |key: &str| {
             let lines = unit.lines().filter_map(|line| line.split_once('='));
-            let of_key = lines.filter(|(name, _)| name.trim() == key);
-            of_key.last().map(|(_, value)| value.trim())
+            let mut of_key = lines.filter(|(name, _)| name.trim() == key);
+            of_key.next_back().map(|(_, value)| value.trim())
         };
         let hides = |setting: &str| {
             let words = ["yes", "true", "on", "1", "tmpfs", "disconnected"];

@@ -267,6 +267,14 @@ fn configuration_examples_pass_the_check() {
             if code.contains("fleet = \"unique\"") && !cfg!(feature = "fleet") {
                 continue;
             }
+            // The guide has it written by `fleet join`.
+            let is_joined = code.contains("fleet = \"unique\"") && !code.contains("[fleet]");
+            let joined = if is_joined {
+                "[fleet]\nengine = [\"http://127.0.0.1:2379\"]\n"
+            } else {
+                ""
+            };
+            let code = format!("{joined}{code}");
             let project = code.contains("[services.");
             let name = if project {
                 "portbook.toml"
