@@ -15,8 +15,8 @@ pub use everywhere::{
     FleetEverywhereQuery, ListFleetEverywhere, ReleaseEverywhere, ReserveEverywhere,
 };
 pub use everywhere::{ReservationDocument, ReservationRequest};
-pub use evict::EvictFleetHost;
-pub use evict::{EvictionDocument, HostPath};
+pub use evict::{EvictFleetHost, EvictUnreadableClaims};
+pub use evict::{EvictionDocument, HostPath, UnreadableQuery};
 pub use names::FleetNamesDocument;
 pub use names::{FleetNameQuery, FleetNamesQuery, NamePath};
 pub use names::{ListFleetNames, ResolveFleetName};

@@ -12,7 +12,7 @@ use super::duration::HumanDuration;
 use super::lease::LeaseId;
 use super::port::{Port, Protocol};
 use super::text::{as_text, from_text};
-use super::words::{UnknownWord, Written, as_str};
+use super::words::{UnknownWord, Written, as_str, counted};
 
 /// Guard of a claimed number on its host: the record of its portbook alone. No rule in the kernel cuts the
 /// program off if the claim is lost.
@@ -25,6 +25,15 @@ pub const KERNEL_FENCE: &str = "kernel";
 pub const fn guard(is_fenced: bool) -> &'static str {
     if is_fenced { KERNEL_FENCE } else { NO_FENCE }
 }
+
+/// Host of a claim whose value cannot be read.
+pub const UNREADABLE: &str = "?";
+
+/// Command that deletes claims that cannot be read.
+pub const EVICT_UNREADABLE: &str = "portbook fleet evict '?'";
+
+/// Maximum number of numbers in a sentence.
+const MOST_SHOWN: usize = 8;
 
 /// State of a claim whose host's session was seen to have ended.
 #[cfg(feature = "fleet")]
@@ -249,6 +258,20 @@ pub struct FleetClaim {
     /// Whether it is this host.
     #[serde(default)]
     pub own: bool,
+}
+
+/// Claims of these that cannot be read, in words. `None` if there are none.
+pub fn unreadable_told(claims: &[FleetClaim]) -> Option<String> {
+    let unreadable = claims.iter().filter(|claim| claim.host == UNREADABLE);
+    let numbers: Vec<String> = unreadable
+        .map(|claim| format!("{}/{}", claim.port, claim.protocol))
+        .collect();
+    let shown = numbers.iter().take(MOST_SHOWN).cloned();
+    let shown = shown.collect::<Vec<String>>().join(", ");
+    let count = counted(numbers.len() as u64, "claim");
+    (!numbers.is_empty()).then(|| {
+        format!("{count} of the fleet cannot be read, so that no host gets the number: {shown}")
+    })
 }
 
 #[cfg(test)]

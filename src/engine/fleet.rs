@@ -17,6 +17,7 @@ use crate::domain::claim::Number;
 use crate::domain::everywhere::Kept;
 use crate::domain::fleet::{FenceSummary, FleetState, FleetStatus, HostName, Question, Told};
 use crate::domain::lease::{BootTime, LeaseId, Name};
+use crate::domain::port::PortSet;
 use crate::domain::words::counted;
 use crate::store::StoreError;
 
@@ -114,6 +115,12 @@ pub enum FleetRequest {
     /// Delete the claims of a host that is gone.
     Evict {
         host: HostName,
+        reply: oneshot::Sender<Result<Vec<Number>, FleetSilence>>,
+    },
+    /// Delete the claims on these ports whose values cannot be read.
+    EvictUnreadable {
+        /// `None` for all.
+        ports: Option<PortSet>,
         reply: oneshot::Sender<Result<Vec<Number>, FleetSilence>>,
     },
     /// Reserve a number on every host for a name.
@@ -305,6 +312,17 @@ impl FleetDesk {
     pub async fn evict(&self, host: HostName) -> Result<Vec<Number>, FleetSilence> {
         let (reply, answer) = oneshot::channel();
         self.send(FleetRequest::Evict { host, reply }).await?;
+        answer.await.unwrap_or(Err(FleetSilence::Off))
+    }
+
+    /// Deletes the claims whose values cannot be read, on these ports or on all, and returns their numbers.
+    pub async fn evict_unreadable(
+        &self,
+        ports: Option<PortSet>,
+    ) -> Result<Vec<Number>, FleetSilence> {
+        let (reply, answer) = oneshot::channel();
+        let request = FleetRequest::EvictUnreadable { ports, reply };
+        self.send(request).await?;
         answer.await.unwrap_or(Err(FleetSilence::Off))
     }
 

@@ -22,7 +22,7 @@ use super::ground::Ground;
 use super::key::Keys;
 use super::telling::measured;
 use super::value::{self, ClaimValue};
-use crate::domain::claim::{Claim, ClaimStage, Number, guard};
+use crate::domain::claim::{Claim, ClaimStage, Number, UNREADABLE, guard};
 use crate::domain::fleet::HostName;
 use crate::domain::lease::BootTime;
 
@@ -347,6 +347,5 @@ pub(super) fn held(
 
 /// Host of a claim, in words.
 pub fn holder(entry: &Entry) -> String {
-    let host = value::claim_value(entry).and_then(|value| value::host_of(&value));
-    host.unwrap_or_else(|| value::UNREADABLE.to_owned())
+    value::holder(entry).unwrap_or_else(|| UNREADABLE.to_owned())
 }

@@ -119,7 +119,7 @@ impl<E: Engine> Member<E> {
     }
 
     fn fail(&mut self, error: &JoinError) {
-        if matches!(error, JoinError::Twin { .. }) {
+        if matches!(error, JoinError::Twin { .. } | JoinError::Unreadable { .. }) {
             self.is_in = false;
         }
         let longest = self.interval();

@@ -154,7 +154,9 @@ impl Keys {
 
     /// Number of a key. `None` if it is no key of a claim.
     pub fn read_claim(&self, key: &str) -> Option<Number> {
-        number(key.strip_prefix(&self.claims())?)
+        let number = number(key.strip_prefix(&self.claims())?)?;
+        // Another spelling of a number claims nothing.
+        (self.claim(number) == key).then_some(number)
     }
 
     /// Host and session of a key. `None` if it is no key of a session.
@@ -249,6 +251,7 @@ mod tests {
             "/f/claim/udp/0",
             "/f/claim/icmp/1",
             "/f/claim/udp/1/2",
+            "/f/claim/udp/+9100",
             "/f/claim/",
         ] {
             assert_eq!(keys.read_claim(strange), None, "{strange}");

@@ -220,6 +220,9 @@ impl<E: Engine> Member<E> {
                     Some(FleetRequest::Evict { host, reply }) => {
                         let _ = reply.send(self.evict(&host).await);
                     }
+                    Some(FleetRequest::EvictUnreadable { ports, reply }) => {
+                        let _ = reply.send(self.evict_unreadable(ports.as_ref()).await);
+                    }
                     Some(request @ (FleetRequest::Reserve { .. } | FleetRequest::Release { .. })) => {
                         self.operate(request);
                     }

@@ -85,6 +85,7 @@ impl<E: Engine> Questions<E> {
             // The session loop answers these itself.
             FleetRequest::Leave { .. }
             | FleetRequest::Evict { .. }
+            | FleetRequest::EvictUnreadable { .. }
             | FleetRequest::Reserve { .. }
             | FleetRequest::Release { .. } => {}
         }

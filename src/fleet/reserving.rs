@@ -173,7 +173,10 @@ impl<E: Engine> Operator<E> {
                     return taken(format!("reserved on every host for {}", value.name));
                 }
                 None => {
-                    return taken("reserved on every host in a way that cannot be read".to_owned());
+                    return taken(format!(
+                        "reserved on every host in a way that cannot be read: `portbook fleet release {} --protocol {}` takes it back",
+                        number.port, number.protocol
+                    ));
                 }
             }
         }
@@ -184,8 +187,13 @@ impl<E: Engine> Operator<E> {
             let is_ours =
                 host.as_deref() == Some(EVERYWHERE) && of_name.as_deref() == Some(name.as_str());
             if !is_ours {
-                let host = host.unwrap_or_else(|| value::UNREADABLE.to_owned());
-                return taken(format!("claimed by {} of the fleet", claimant(&host)));
+                return taken(match value::holder(entry) {
+                    Some(host) => format!("claimed by {} of the fleet", claimant(&host)),
+                    None => {
+                        "claimed in a way that cannot be read: `portbook fleet evict '?'` takes it"
+                            .to_owned()
+                    }
+                });
             }
         }
         if !has_session {

@@ -40,6 +40,11 @@ pub enum JoinError {
         "another portbook is in the fleet as {host}, at {addresses}; set fleet.host to a name of this host's own"
     )]
     Twin { host: HostName, addresses: String },
+    /// A session of this host's name cannot be read.
+    #[error(
+        "a session of {host} in the fleet cannot be read: if no other portbook has that name, delete it with `etcdctl del {key}`"
+    )]
+    Unreadable { host: HostName, key: String },
 }
 
 /// The session of this host, open or not.
@@ -141,8 +146,8 @@ impl<E: Engine> Session<E> {
         // A session of an earlier boot ends by itself within its time. If it does not, another machine
         // has a copy of this record, and renews it.
         for (entry, value) in self.sessions().await? {
-            if !self.is_left_over(&value) {
-                return Err(self.twin(&value));
+            if !value.as_ref().is_some_and(|value| self.is_left_over(value)) {
+                return Err(self.twin(&entry.key, value.as_ref()));
             }
             let steps = vec![Step::Delete { key: entry.key }];
             self.engine.commit(Vec::new(), steps).await?;
@@ -240,28 +245,21 @@ impl<E: Engine> Session<E> {
         let older = sessions
             .iter()
             .find(|(entry, _)| entry.key != own && entry.created < created);
-        let Some((_, value)) = older else {
+        let Some((entry, value)) = older else {
             return Ok(());
         };
-        let twin = self.twin(value);
+        let twin = self.twin(&entry.key, value.as_ref());
         self.leave().await?;
         Err(twin)
     }
 
     /// Sessions of this host's name.
-    async fn sessions(&self) -> Answer<Vec<(Entry, SessionValue)>> {
+    async fn sessions(&self) -> Answer<Vec<(Entry, Option<SessionValue>)>> {
         let prefix = self.keys.sessions_of(&self.identity.host);
         let page = self.engine.list(&prefix, None, MOST_TWINS).await?;
         let read = page.entries.into_iter().map(|entry| {
             // A value that does not hold is another's all the same.
-            let value = value::session(&entry).unwrap_or_else(|| SessionValue {
-                instance: String::new(),
-                boot: String::new(),
-                version: String::new(),
-                addresses: Vec::new(),
-                fence: String::new(),
-                since_ms: 0,
-            });
+            let value = value::session(&entry);
             (entry, value)
         });
         Ok(read.collect())
@@ -272,12 +270,17 @@ impl<E: Engine> Session<E> {
         value.instance == self.record.instance && value.boot == self.identity.boot
     }
 
-    fn twin(&self, value: &SessionValue) -> JoinError {
+    fn twin(&self, key: &str, value: Option<&SessionValue>) -> JoinError {
+        let host = self.identity.host.clone();
+        let Some(value) = value else {
+            let key = key.to_owned();
+            return JoinError::Unreadable { host, key };
+        };
         let parsed = value.addresses.iter().take(MOST_ADDRESSES);
         let parsed = parsed.filter_map(|text| text.parse::<IpAddr>().ok());
         let addresses: Vec<String> = parsed.map(|ip| ip.to_string()).collect();
         JoinError::Twin {
-            host: self.identity.host.clone(),
+            host,
             addresses: if addresses.is_empty() {
                 "unknown addresses".to_owned()
             } else {

@@ -17,6 +17,7 @@ use super::value;
 use super::view;
 use crate::domain::claim::Number;
 use crate::domain::fleet::HostName;
+use crate::domain::port::PortSet;
 
 /// Number of conditions of a commit beside its keys: the session, the key of its time, and the hold.
 const OTHERS: usize = 3;
@@ -205,6 +206,33 @@ impl<E: Engine> Sweeper<E> {
             }
         }
         Ok(Some(evicted))
+    }
+
+    /// Deletes claims on these ports, or all, that nothing else takes, since their values do not hold. One that a host has
+    /// written anew since it was read stays.
+    pub async fn evict_unreadable(&self, ports: Option<&PortSet>) -> Answer<Vec<Number>> {
+        let claims = view::entries_of(&self.engine, &self.keys.claims()).await?;
+        let is_meant = |entry: &Entry| {
+            let number = self.keys.read_claim(&entry.key);
+            number.is_some_and(|number| ports.is_none_or(|ports| ports.contains(number.port)))
+                && value::holder(entry).is_none()
+        };
+        let meant = claims.into_iter().filter(is_meant);
+        let claims: Vec<Left> = meant
+            .map(|entry| Left {
+                entry,
+                is_claim: true,
+                is_marked: false,
+            })
+            .collect();
+        let mut evicted = Vec::new();
+        for batch in claims.chunks(MOST_KEYS) {
+            let batch: Vec<&Left> = batch.iter().collect();
+            let done = self.delete(&batch, &[]).await?;
+            let keys = done.iter().map(|left| &left.entry.key);
+            evicted.extend(keys.filter_map(|key| self.keys.read_claim(key)));
+        }
+        Ok(evicted)
     }
 
     async fn sessions(&self) -> Answer<BTreeSet<String>> {

@@ -8,6 +8,7 @@ use super::memory::Memory;
 use super::shaky::{Shaky, poll_once};
 use super::sweep::{Last, Sweep, Sweeper};
 use crate::domain::claim::Number;
+use crate::domain::port::PortSet;
 use crate::host::clock::Clock;
 
 const TTL: Duration = Duration::from_secs(30);
@@ -260,4 +261,35 @@ async fn eviction_waits_for_the_end_of_the_session() {
     assert_eq!(fleet.value(CLAIM), None);
     assert_eq!(fleet.value("/f/claim/udp/9101").as_deref(), Some(other));
     assert_eq!(fleet.sweeper.evict(&gone).await, Ok(Some(Vec::new())));
+}
+
+#[tokio::test]
+async fn claims_that_cannot_be_read_are_deleted_as_they_were_read() {
+    let fleet = fleet("none", 0).await;
+    let port = |port: u16| port.to_string().parse::<PortSet>().unwrap();
+    let strange = [
+        ("/f/claim/tcp/9101", "not json"),
+        ("/f/claim/tcp/9102", r#"{"host":"a b","session":"s"}"#),
+        ("/f/claim/tcp/9103", r#"{"host":"two","session":""}"#),
+        ("/f/claim/udp/9101", r#"{"version":2}"#),
+    ];
+    for (key, value) in strange {
+        fleet.engine.put(key, value);
+    }
+    fleet
+        .engine
+        .put("/f/claim/tcp/9104", r#"{"host":"*","session":""}"#);
+    fleet.clock.advance(TTL * 2);
+    fleet.sweep().await;
+    let evicted = fleet.sweeper.evict_unreadable(Some(&port(9102))).await;
+    let number = |port: &str| Number {
+        protocol: "tcp".parse().unwrap(),
+        port: port.parse().unwrap(),
+    };
+    assert_eq!(evicted, Ok(vec![number("9102")]));
+    let evicted = fleet.sweeper.evict_unreadable(None).await.unwrap();
+    assert_eq!(evicted.len(), 3, "{evicted:?}");
+    let left = fleet.engine.entries();
+    let left: Vec<&String> = left.keys().filter(|key| key.contains("/claim/")).collect();
+    assert_eq!(left, [CLAIM, "/f/claim/tcp/9104"]);
 }

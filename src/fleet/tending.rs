@@ -11,6 +11,7 @@ use super::stray::Strays;
 use crate::domain::claim::Number;
 use crate::domain::fleet::{FleetState, HostName};
 use crate::domain::lease::BootTime;
+use crate::domain::port::PortSet;
 use crate::engine::fleet::FleetSilence;
 
 /// Interval of looks at the own claims.
@@ -142,6 +143,24 @@ impl<E: Engine> Member<E> {
             return Err(FleetSilence::HasNone(host.clone()));
         }
         tracing::warn!(%host, claims = evicted.len(), "evicted a host from its unique numbers");
+        Ok(evicted)
+    }
+
+    /// Deletes claims whose values cannot be read.
+    pub(super) async fn evict_unreadable(
+        &self,
+        ports: Option<&PortSet>,
+    ) -> Result<Vec<Number>, FleetSilence> {
+        let away = |error: EngineError| FleetSilence::Away(error.to_string());
+        if !self.may_commit() {
+            return Err(FleetSilence::Away(self.why.clone()));
+        }
+        let sweeper = self.claims.sweeper();
+        let evicted = sweeper.evict_unreadable(ports).await.map_err(away)?;
+        tracing::warn!(
+            claims = evicted.len(),
+            "deleted claims that could not be read"
+        );
         Ok(evicted)
     }
 

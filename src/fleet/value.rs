@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::engine::Entry;
 use super::key::{Keys, plain_id};
 use crate::domain::attempt::printable;
-use crate::domain::claim::{AWAY, FleetClaim, KERNEL_FENCE, LEAST_RECLAIM, Number};
+use crate::domain::claim::{AWAY, FleetClaim, KERNEL_FENCE, LEAST_RECLAIM, Number, UNREADABLE};
 use crate::domain::everywhere::EVERYWHERE;
 use crate::domain::fleet::{FleetHost, FleetName, HostName};
 use crate::domain::lease::{Name, State};
@@ -26,9 +26,6 @@ const LONGEST_VERSION: usize = 32;
 
 /// Maximum length of a text of a claim in characters.
 const LONGEST_TEXT: usize = 128;
-
-/// Host of a claim whose value cannot be read.
-pub const UNREADABLE: &str = "?";
 
 /// State of a lease that this version does not know.
 const OTHER_STATE: &str = "other";
@@ -214,7 +211,7 @@ pub fn claim(keys: &Keys, entry: &Entry) -> Option<Claimed> {
             .take(LONGEST_TEXT)
             .collect::<String>()
     };
-    let host = value.as_ref().and_then(host_of);
+    let host = holder(entry);
     let value = value.as_ref();
     let text =
         |field: fn(&ClaimValue) -> &str| value.map_or_else(String::new, |it| short(field(it)));
@@ -285,6 +282,13 @@ pub fn marked(entry: &Entry, is_claim: bool) -> Option<String> {
     };
     value.insert(field.to_owned(), mark);
     serde_json::to_string(&value).ok()
+}
+
+/// Host of a claim as it is listed. `None` if neither a sweep nor an eviction of that host could take it, since
+/// they do not read its value.
+pub fn holder(entry: &Entry) -> Option<String> {
+    let host = host_of(&claim_value(entry)?)?;
+    (host == EVERYWHERE || bound(entry).is_some()).then_some(host)
 }
 
 /// Host of a claim. `None` if it is no name of one, nor the sign of all hosts.

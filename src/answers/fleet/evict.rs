@@ -5,12 +5,12 @@ use serde::{Deserialize, Serialize};
 
 use super::operator;
 use crate::answers::operation::{
-    Answered, Context, Description, Given, Input, Method, Operation, Output, Sent, Tag,
+    Answered, Context, Description, Given, Input, Method, Operation, Output, Query, Sent, Tag,
 };
 use crate::answers::problem::{Code, Problem};
-use crate::domain::claim::Number;
+use crate::domain::claim::{Number, UNREADABLE};
 use crate::domain::fleet::HostName;
-use crate::domain::port::{Port, Protocol};
+use crate::domain::port::{Port, PortSet, Protocol, ports_in_text};
 
 /// A number that a host had.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -24,7 +24,7 @@ pub struct EvictedNumber {
 /// Numbers that were taken from a host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct EvictionDocument {
-    /// Host that had them.
+    /// Host that had them; `?` for claims that could not be read.
     pub host: String,
     /// Numbers that any host may claim now.
     pub evicted: Vec<EvictedNumber>,
@@ -33,13 +33,13 @@ pub struct EvictionDocument {
 impl Output for EvictionDocument {}
 
 impl EvictionDocument {
-    fn of(host: &HostName, numbers: Vec<Number>) -> Self {
+    fn of(host: &str, numbers: Vec<Number>) -> Self {
         let evicted = numbers.into_iter().map(|number| EvictedNumber {
             port: number.port,
             protocol: number.protocol,
         });
         Self {
-            host: host.to_string(),
+            host: host.to_owned(),
             evicted: evicted.collect(),
         }
     }
@@ -99,6 +99,59 @@ impl Answered for EvictFleetHost {
     ) -> Result<EvictionDocument, Problem> {
         operator(&context, "evict hosts")?;
         let numbers = context.service.fleet().evict(host.clone()).await?;
-        Ok(EvictionDocument::of(&host, numbers))
+        Ok(EvictionDocument::of(host.as_str(), numbers))
+    }
+}
+
+/// Ports whose unreadable claims are to be deleted.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct UnreadableQuery {
+    /// These ports: `3000`, `3000-3010`, or several with commas between them; all if left out.
+    #[schemars(schema_with = "ports_in_text")]
+    pub ports: Option<PortSet>,
+}
+
+pub struct EvictUnreadableClaims;
+
+impl Operation for EvictUnreadableClaims {
+    type Input = Query<UnreadableQuery>;
+    type Output = EvictionDocument;
+    const METHOD: Method = Method::Post;
+    const PATH: &'static str = "/api/v1/fleet/claims/unreadable/evict";
+    const ID: &'static str = "evictUnreadableClaims";
+
+    fn describe(described: Description) -> Description {
+        described
+            .about(Tag::Fleet, "Delete claims that cannot be read")
+            .says(
+                "Deletes the claims that `listFleetClaims` lists with the host `?`, so that hosts may claim \
+                 their numbers: no sweep and no eviction of a host takes them. A host of a later build may \
+                 have written one, and a program there that goes on is not cut off. A claim that changes \
+                 meanwhile stays. For the user of the service and root.",
+            )
+            .answers::<EvictionDocument>(
+                200,
+                "The numbers.",
+                include_str!("../example/fleet_evicted_unreadable.json"),
+            )
+            .refused(&[
+                Code::InvalidRequest,
+                Code::FleetOff,
+                Code::FleetAway,
+                Code::Forbidden,
+            ])
+    }
+}
+
+impl Answered for EvictUnreadableClaims {
+    async fn answer(
+        context: Context<'_>,
+        Query(query): Query<UnreadableQuery>,
+    ) -> Result<EvictionDocument, Problem> {
+        operator(&context, "evict hosts")?;
+        let fleet = context.service.fleet();
+        let numbers = fleet.evict_unreadable(query.ports).await?;
+        Ok(EvictionDocument::of(UNREADABLE, numbers))
     }
 }

@@ -50,6 +50,7 @@ fn all() -> Vec<Served> {
         answered::<fleet::ListFleetClaims>(),
         answered::<fleet::FleetDiscovery>(),
         answered::<fleet::EvictFleetHost>(),
+        answered::<fleet::EvictUnreadableClaims>(),
         answered::<fleet::ListFleetEverywhere>(),
         answered::<fleet::ReserveEverywhere>(),
         answered::<fleet::ReleaseEverywhere>(),

@@ -9,7 +9,9 @@ use crate::answers::fleet::{
 };
 use crate::answers::operation::Query;
 use crate::config::Loaded;
-use crate::domain::claim::{FleetClaim, KERNEL_FENCE};
+use crate::domain::claim::{
+    EVICT_UNREADABLE, FleetClaim, KERNEL_FENCE, UNREADABLE, unreadable_told,
+};
 use crate::domain::duration::HumanDuration;
 use crate::domain::everywhere::{EverywhereHost, EverywhereNumber, Stand, claimant};
 use crate::domain::fleet::FleetState;
@@ -94,6 +96,21 @@ pub(super) async fn objections(loaded: &Loaded) -> Vec<(String, String)> {
         // That this host is in no fleet, or alone, is a finding of its own.
         Err(_) => Vec::new(),
     }
+}
+
+/// Claims that keep their numbers from all hosts.
+pub(super) async fn unreadable(loaded: &Loaded) -> Vec<(String, String)> {
+    let Ok(Some(client)) = find::find(loaded).await else {
+        return Vec::new();
+    };
+    let query = Query(FleetClaimsQuery {
+        host: Some(UNREADABLE.to_owned()),
+        ports: None,
+    });
+    let listed = client.call::<ListFleetClaims>(&query).await.ok();
+    let told = listed.and_then(|listed| unreadable_told(&listed.claims));
+    let finding = told.map(|told| (told, EVICT_UNREADABLE.to_owned()));
+    finding.into_iter().collect()
 }
 
 fn objection(number: &EverywhereNumber) -> Option<(String, String)> {

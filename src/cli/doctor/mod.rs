@@ -94,7 +94,9 @@ pub(super) async fn run(global: &Global, args: &DoctorArgs) -> Result<ExitCode, 
     report.add("folders", folders::gone(&leases, me));
     #[cfg(feature = "fleet")]
     if pools.iter().any(|pool| pool.is_unique()) {
-        report.add("unique numbers", fleet::lost(&loaded, &leases).await);
+        let mut numbers = fleet::lost(&loaded, &leases).await;
+        numbers.extend(fleet::unreadable(&loaded).await);
+        report.add("unique numbers", numbers);
         report.fence = Some(fleet::fence(&loaded).await);
     }
     let published = containers::published(&mut report.unknown).await;

@@ -48,7 +48,7 @@ enum Action {
     Release(reserve::ReleaseArgs),
     /// List the numbers that are reserved on every host, with what each host says.
     Everywhere,
-    /// Take the unique numbers of a host whose machine is switched off.
+    /// Take the unique numbers of a host whose machine is switched off, or claims that cannot be read.
     Evict(evict::EvictArgs),
     /// Check addresses, certificates and rights, and write the settings.
     Join(join::JoinArgs),

@@ -14,7 +14,7 @@ use crate::answers::fleet::{
     ListFleetClaims, ListFleetHosts, ListFleetNames, prometheus,
 };
 use crate::answers::operation::Query;
-use crate::domain::claim::FleetClaim;
+use crate::domain::claim::{EVICT_UNREADABLE, FleetClaim, unreadable_told};
 use crate::domain::duration::coarse;
 use crate::domain::fleet::{FleetHost, FleetName};
 use crate::domain::port::{PortSet, Protocol};
@@ -96,6 +96,11 @@ pub(super) async fn claims(global: &Global, args: &ClaimsArgs) -> Result<(), Fai
         note("there are more numbers than one answer has");
     }
     tell_age(claims.fresh, claims.age_ms);
+    if let Some(unreadable) = unreadable_told(&claims.claims) {
+        note(&format!(
+            "{unreadable}; `{EVICT_UNREADABLE}` deletes such claims"
+        ));
+    }
     let nothing = "no number of the fleet is like this";
     answer_rows(global, &claims, claims.claims.is_empty(), nothing, || {
         claims_text(&claims)

@@ -398,3 +398,35 @@ fn settings_that_promise_too_much_are_refused() {
     let times = said(&place);
     assert!(times.contains("10m"), "{times}");
 }
+
+#[test]
+fn claim_that_cannot_be_read_is_told_and_taken_by_an_operator() {
+    let Some(etcd) = Etcd::start("a claim that cannot be read") else {
+        return;
+    };
+    let ports = sorted_ports();
+    let (one, _) = pair(&etcd, &ports);
+    let _server = joined(&one);
+    let key = format!("{CLAIMS}tcp/{}", ports[0]);
+    etcd.put(&key, "not json");
+    let way_out = "portbook fleet evict '?'";
+    let number = ports[0].to_string();
+    let told = one.run(&["fleet", "claims"]);
+    let said = text(&told.stderr);
+    assert!(said.contains(way_out) && said.contains(&number), "{told:?}");
+    let doctor = text(&one.run(&["doctor"]).stdout);
+    assert!(doctor.contains(way_out), "{doctor}");
+    let reserve = one.run(&["fleet", "reserve", &number, "--name", "agent"]);
+    assert!(text(&reserve.stderr).contains(way_out), "{reserve:?}");
+    assert_eq!(alloc(&one, &[]), ports[1]);
+    let unasked = one.run(&["fleet", "evict", "?"]);
+    assert!(text(&unasked.stderr).contains("--yes"), "{unasked:?}");
+    assert_eq!(etcd.keys(&key).len(), 1);
+    let evicted = one.json(&["fleet", "evict", "?", "--yes"]);
+    assert_eq!(
+        evicted["evicted"],
+        json!([{"port": ports[0], "protocol": "tcp"}])
+    );
+    assert_eq!(etcd.keys(CLAIMS).len(), 1, "the claim of the host stays");
+    assert_eq!(alloc(&one, &["--port", &number]), ports[0]);
+}
