@@ -96,6 +96,10 @@ pub struct FleetStatusDocument {
     /// Numbers of claims of this host by state.
     #[serde(default)]
     pub claims: ClaimCounts,
+    /// Troubles while the session lives, each with the way out: a key keeps all hosts from new claims, or the
+    /// engine refuses this host.
+    #[serde(default)]
+    pub troubles: Vec<String>,
 }
 
 impl Output for FleetStatusDocument {}
@@ -123,6 +127,7 @@ impl FleetStatusDocument {
             fence_shut: guarded.shut,
             fence_shut_ms: guarded.shut_since.map(since),
             claims: ClaimCounts::default(),
+            troubles: Vec::new(),
         }
     }
 
@@ -163,6 +168,7 @@ impl Answered for ShowFleet {
         let now = context.service.clock().boot();
         Ok(FleetStatusDocument {
             claims: context.service.claim_counts(),
+            troubles: context.service.fleet().troubles().told(),
             ..FleetStatusDocument::of(&status, &context.service.fleet().fence_summary(now), now)
         })
     }

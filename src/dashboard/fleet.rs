@@ -74,6 +74,7 @@ pub(super) async fn show(face: Data<AppState>, frame: Frame, params: Params) -> 
     let now = service.clock().boot();
     let status = FleetStatusDocument {
         claims: service.claim_counts(),
+        troubles: service.fleet().troubles().told(),
         ..FleetStatusDocument::of(&status, &service.fleet().fence_summary(now), now)
     };
     let wanted = params.get("name").unwrap_or_default().to_owned();

@@ -13,6 +13,7 @@ use super::claims::{ClaimBook, ClaimTicket};
 #[cfg(feature = "fleet")]
 use super::fence::FenceBook;
 use super::lock::Guarded;
+use super::troubles::Troubles;
 use crate::domain::claim::Number;
 use crate::domain::everywhere::Kept;
 use crate::domain::fleet::{FenceSummary, FleetState, FleetStatus, HostName, Question, Told};
@@ -223,6 +224,7 @@ pub struct FleetDesk {
     /// `None` if no session loop runs.
     requests: Guarded<Option<mpsc::Sender<FleetRequest>>>,
     is_leaving: watch::Sender<bool>,
+    troubles: Arc<Troubles>,
     /// Numbers that are reserved on every host, as this host keeps them.
     kept: Guarded<Arc<BTreeMap<Number, Kept>>>,
 }
@@ -258,6 +260,11 @@ impl FleetDesk {
     /// Returns the book of claims.
     pub fn claims(&self) -> &Arc<ClaimBook> {
         &self.claims
+    }
+
+    /// Returns the troubles of this host with its fleet.
+    pub fn troubles(&self) -> &Arc<Troubles> {
+        &self.troubles
     }
 
     /// Claims numbers, all or none. Each ticket is to be kept until its lease is on record.

@@ -19,6 +19,7 @@ use tracing::Span;
 
 use super::engine::{Answer, Compare, Engine, EngineError, Entry, MOST_STEPS, Outcome, Step};
 use super::ground::Ground;
+use super::holding;
 use super::key::Keys;
 use super::telling::measured;
 use super::value::{self, ClaimValue};
@@ -85,7 +86,7 @@ enum Found {
     Own(Vec<Entry>),
     Others(Vec<(Number, String)>),
     /// No number is taken; this is in the way.
-    Barred(&'static str),
+    Barred(String),
 }
 
 impl<E: Engine, G: Ground> Claimant<E, G> {
@@ -204,7 +205,7 @@ impl<E: Engine, G: Ground> Claimant<E, G> {
             Ok(Outcome::Refused { found, .. }) => match self.judge(intents, found) {
                 Found::Own(entries) => self.swap(session, intents, &entries, is_doubtful).await,
                 Found::Others(taken) => Err(ClaimError::Taken(taken)),
-                Found::Barred(why) => Err(ClaimError::Away(why.to_owned())),
+                Found::Barred(why) => Err(ClaimError::Away(why)),
             },
             Err(error) => unanswered(&error, is_doubtful),
         }
@@ -261,6 +262,7 @@ impl<E: Engine, G: Ground> Claimant<E, G> {
     fn judge(&self, intents: &[Intent], found: Vec<Option<Entry>>) -> Found {
         let count = intents.len();
         let has_session = found.get(count).is_some_and(Option::is_some);
+        let hold = found.get(count + 1).cloned().flatten();
         let mut own = Vec::new();
         let mut others = Vec::new();
         for (intent, entry) in intents.iter().zip(found) {
@@ -273,10 +275,15 @@ impl<E: Engine, G: Ground> Claimant<E, G> {
         match (others.is_empty(), own.len() == count, has_session) {
             (false, ..) => Found::Others(others),
             (true, true, _) => Found::Own(own),
-            (true, false, false) => Found::Barred(SESSION_ENDED),
-            (true, false, true) => Found::Barred(
-                "the engine was restored, and hosts claim again what they had; new numbers are granted after that",
-            ),
+            (true, false, false) => Found::Barred(SESSION_ENDED.to_owned()),
+            (true, false, true) => {
+                let why = hold.map_or_else(
+                    || "the claims have changed meanwhile; ask again".to_owned(),
+                    |hold| holding::told(&self.keys, &hold),
+                );
+                self.ground.held_up(&why);
+                Found::Barred(why)
+            }
         }
     }
 

@@ -119,7 +119,9 @@ impl<E: Engine> Claims<E> {
     pub(super) fn sweeping(&self) -> impl Future<Output = ()> + use<E> {
         let clock = self.claimant.ground.service.clock().clone();
         let session = self.session_time;
-        Sweeping::new(self.sweeper(), clock, session).serve(self.session.subscribe())
+        let troubles = Arc::clone(self.claimant.ground.service.fleet().troubles());
+        let sweeping = Sweeping::new(self.sweeper(), clock, session).telling(troubles);
+        sweeping.serve(self.session.subscribe())
     }
 
     /// Keeps the numbers that are reserved on every host, as long as the future is polled.

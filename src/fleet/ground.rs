@@ -74,6 +74,9 @@ pub trait Ground: Clone + Send + Sync + 'static {
     /// Measures a commit by the word of its outcome.
     fn committed(&self, _outcome: &'static str, _took: Duration) {}
 
+    /// Notes the reason for which no host claims numbers.
+    fn held_up(&self, _why: &str) {}
+
     /// Time of reclaim that a claim is to have, in seconds: 0 while the kernel has no fence.
     fn reclaim_s(&self, claim: &Claim) -> u64;
 

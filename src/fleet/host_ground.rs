@@ -14,6 +14,7 @@ use crate::domain::lease::{BootTime, LeaseId, Name};
 use crate::engine::claims::Entered;
 use crate::engine::refusal::Refusal;
 use crate::engine::service::Service;
+use crate::engine::troubles::TroubleKind;
 use crate::host::hold::{Hold, Take};
 
 /// Pause before the next try to claim: an election takes about a second.
@@ -117,6 +118,11 @@ impl Ground for HostGround {
 
     fn committed(&self, outcome: &'static str, took: Duration) {
         self.service.journal().fleet_committed(outcome, took);
+    }
+
+    fn held_up(&self, why: &str) {
+        let troubles = self.service.fleet().troubles();
+        troubles.set(TroubleKind::Hold, Some(why.to_owned()));
     }
 
     fn reclaim_s(&self, claim: &Claim) -> u64 {

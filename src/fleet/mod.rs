@@ -28,6 +28,7 @@ mod follow;
 mod gathering;
 mod ground;
 mod guarding;
+mod holding;
 mod host_ground;
 mod join;
 mod keeping;

@@ -6,6 +6,7 @@
 //! answer or a host that deleted the claim, is made whole by the next one.
 
 use super::engine::{Answer, Compare, Engine, EngineError, Entry, MOST_STEPS, Outcome, Step};
+use super::holding;
 use super::key::Keys;
 use super::member::Member;
 use super::telling::measured;
@@ -200,9 +201,8 @@ impl<E: Engine> Operator<E> {
             let why = "the session of this host has ended; it opens another one by itself";
             return Err(FleetSilence::Away(why.to_owned()));
         }
-        if found.next().flatten().is_some() {
-            let why = "the engine was restored, and hosts claim again what they had; ask again in two minutes";
-            return Err(FleetSilence::Away(why.to_owned()));
+        if let Some(hold) = found.next().flatten() {
+            return Err(FleetSilence::Away(holding::told(&self.keys, &hold)));
         }
         Ok(Found { claim, everywhere })
     }

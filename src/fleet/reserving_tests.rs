@@ -120,7 +120,7 @@ async fn missing_rights_sessions_and_restored_engines_are_told() {
         .unwrap_err()
         .to_string();
     assert!(denied.contains("fleet role one --operator"), "{denied}");
-    engine.put("/f/hold", "restored");
+    engine.put("/f/hold", "two claims again what it had");
     let held = reserve(&operator, 9101, "db")
         .await
         .unwrap_err()

@@ -4,6 +4,7 @@
 //! others: a claim that one of them sees unmarked for [`Rhythm::wait`] is swept by that one as well.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -11,8 +12,10 @@ use tokio::sync::watch;
 use super::claiming::Open;
 use super::counter::Standing;
 use super::engine::{Answer, Engine, EngineError};
+use super::holding::SeenHold;
 use super::sweep::{Last, Sweep, Sweeper, Swept};
 use crate::domain::lease::BootTime;
+use crate::engine::troubles::{TroubleKind, Troubles};
 use crate::host::clock::Clock;
 
 /// Longest session that sweeps keep step with. With longer ones they are as frequent as with this.
@@ -63,6 +66,9 @@ pub(super) struct Sweeping<E> {
     /// Time of the next look whether claims are marked. `None` before the number of hosts is known.
     look_at: Option<BootTime>,
     is_denied: bool,
+    /// Hold as it was seen first. `None` if none is known of.
+    hold: Option<SeenHold>,
+    troubles: Arc<Troubles>,
 }
 
 impl<E: Engine> Sweeping<E> {
@@ -77,7 +83,15 @@ impl<E: Engine> Sweeping<E> {
             rng: fastrand::Rng::new(),
             unmarked: BTreeMap::new(),
             is_denied: false,
+            hold: None,
+            troubles: Arc::default(),
         }
+    }
+
+    /// Has troubles told there.
+    pub(super) fn telling(mut self, troubles: Arc<Troubles>) -> Self {
+        self.troubles = troubles;
+        self
     }
 
     /// Sweeps while a session is open, for as long as it is polled.
@@ -86,7 +100,10 @@ impl<E: Engine> Sweeping<E> {
             let now = standing.borrow_and_update().clone();
             let wait = match now {
                 Standing::In(open) => self.round(&open).await,
-                Standing::Joining | Standing::Out => Duration::MAX,
+                Standing::Joining | Standing::Out => {
+                    self.hold = None;
+                    Duration::MAX
+                }
             };
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
@@ -113,6 +130,7 @@ impl<E: Engine> Sweeping<E> {
     async fn act(&mut self, open: &Open) -> Answer<bool> {
         if self.sweeper.take_duty(&open.session, open.id).await? {
             self.unmarked.clear();
+            self.look_at_hold().await?;
             let what = self.turn();
             let swept = self.sweeper.sweep(what, &mut self.last).await?;
             self.since_all = Some(match what {
@@ -124,11 +142,22 @@ impl<E: Engine> Sweeping<E> {
         }
         // Another host sweeps meanwhile.
         (self.since_all, self.last) = (None, Last::default());
+        // A host that was kept from a claim looks as well: the one that has the duty may do nothing.
+        if self.troubles.has(TroubleKind::Hold) {
+            self.look_at_hold().await?;
+        }
         if self.is_look_due().await? && self.look().await? {
             let mut last = Last::default();
             told(self.sweeper.sweep(Sweep::All, &mut last).await?);
         }
         Ok(false)
+    }
+
+    async fn look_at_hold(&mut self) -> Answer<()> {
+        let now = self.clock.boot();
+        let why = self.sweeper.look_at_hold(&mut self.hold, now).await?;
+        self.troubles.set(TroubleKind::Hold, why);
+        Ok(())
     }
 
     /// What is swept this time: all keys first, and then with one of so many sweeps.

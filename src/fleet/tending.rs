@@ -6,6 +6,7 @@ use super::claim::DOUBT;
 use super::claiming::Claims;
 use super::engine::{Answer, Engine, EngineError, Step};
 use super::ground::{Ground, Seen};
+use super::holding;
 use super::member::Member;
 use super::stray::Strays;
 use crate::domain::claim::Number;
@@ -16,10 +17,6 @@ use crate::engine::fleet::FleetSilence;
 
 /// Interval of looks at the own claims.
 pub(super) const LOOK: Duration = Duration::from_mins(5);
-
-/// Time for which no host claims a number after the engine has lost changes. Each host notices within a
-/// third of its session, and claims again what it had.
-const HOLD: Duration = Duration::from_mins(2);
 
 impl<E: Engine> Member<E> {
     /// Time of the next tending or look. `None` while there is nothing to tend, or it would be in vain.
@@ -112,10 +109,10 @@ impl<E: Engine> Member<E> {
         if self.service.fleet().claims().is_empty() {
             return Ok(());
         }
-        let session = self.engine.session(HOLD).await?;
+        let session = self.engine.session(holding::HOLD).await?;
         let put = Step::Put {
             key: self.keys.hold(),
-            value: format!("{} claims again what it had", self.identity.host).into(),
+            value: holding::value(&self.identity.host).into(),
             session: Some(session),
         };
         self.engine.commit(Vec::new(), vec![put]).await?;

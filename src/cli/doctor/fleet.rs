@@ -149,6 +149,8 @@ fn told(status: &FleetStatusDocument) -> Vec<(String, String)> {
         let command = "portbook fleet join --check".to_owned();
         findings.push((format!("fence of unique numbers, {shut}"), command));
     }
+    let trouble = |why: &String| (why.clone(), "portbook fleet status".to_owned());
+    findings.extend(status.troubles.iter().map(trouble));
     if let Some(warning) = &status.fence_warning {
         let command = if status.fence.as_deref() == Some(KERNEL_FENCE) {
             "portbook fleet join --check"

@@ -6,6 +6,7 @@ use super::super::{Failure, Global, with_backend};
 use super::show::NOT_FRESH;
 use crate::answers::fleet::{FleetStatusDocument, ShowFleet};
 use crate::config::Loaded;
+use crate::domain::attempt::printable;
 use crate::domain::claim::ClaimCounts;
 use crate::domain::duration::coarse;
 use crate::domain::fleet::FleetState;
@@ -109,6 +110,8 @@ fn status_text(status: &FleetStatusDocument) -> String {
         lines.extend(claims_line(&status.claims));
         lines.extend(status.fence.as_ref().map(|fence| format!("fence: {fence}")));
         lines.extend(status.shut_in_words());
+        let troubles = status.troubles.iter();
+        lines.extend(troubles.map(|trouble| format!("trouble: {}", printable(trouble))));
     }
     lines.extend(status.fence_warning.clone());
     lines.join("\n") + "\n"

@@ -430,3 +430,25 @@ fn claim_that_cannot_be_read_is_told_and_taken_by_an_operator() {
     assert_eq!(etcd.keys(CLAIMS).len(), 1, "the claim of the host stays");
     assert_eq!(alloc(&one, &["--port", &number]), ports[0]);
 }
+
+#[test]
+fn hold_that_no_host_wrote_is_told_with_the_way_out() {
+    let Some(etcd) = Etcd::start("a hold that no host wrote") else {
+        return;
+    };
+    let (one, _) = pair(&etcd, &sorted_ports());
+    let server = joined(&one);
+    etcd.put("/portbook/v1/hold", "not json");
+    let way_out = "etcdctl del /portbook/v1/hold";
+    let refused = one.run(&["alloc", "--pool", "edge"]);
+    assert!(text(&refused.stderr).contains(way_out), "{refused:?}");
+    let told = one.ok(&["fleet", "status"]);
+    assert!(told.contains(way_out), "{told}");
+    let doctor = text(&one.run(&["doctor"]).stdout);
+    assert!(doctor.contains(way_out), "{doctor}");
+    assert!(etcd.ctl(&["del", "/portbook/v1/hold"]).status.success());
+    alloc(&one, &[]);
+    eventually("the trouble is over", || {
+        (status(&server)["troubles"] == json!([])).then_some(())
+    });
+}
