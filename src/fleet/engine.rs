@@ -212,6 +212,12 @@ pub trait Engine: Clone + Send + Sync + 'static {
 
     /// Watches keys that begin with `prefix`, beginning with the change of revision `from`.
     fn watch(&self, prefix: &str, from: u64) -> impl Future<Output = Answer<Self::Watch>> + Send;
+
+    /// Looks whether the engine refuses this host, after a refusal or if that is due, and tells it. An engine that
+    /// notes no refusals does nothing.
+    fn look_at_rights(&self, _is_due: bool) -> impl Future<Output = ()> + Send {
+        std::future::ready(())
+    }
 }
 
 /// A watch. It ends when it is dropped.

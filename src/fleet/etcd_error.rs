@@ -12,6 +12,7 @@ use crate::domain::attempt::printable;
 
 const CANCELLED: i32 = 1;
 const UNKNOWN: i32 = 2;
+const INVALID_ARGUMENT: i32 = 3;
 const DEADLINE_EXCEEDED: i32 = 4;
 const NOT_FOUND: i32 = 5;
 const PERMISSION_DENIED: i32 = 7;
@@ -23,6 +24,9 @@ const UNAUTHENTICATED: i32 = 16;
 /// Maximum length of a text of etcd in characters.
 const LONGEST: usize = 300;
 
+/// Part of etcd's text for a caller that names no user while rights are on.
+const NO_USER: &str = "user name is empty";
+
 /// Text of the crate for a lease that has ended.
 const LEASE_GONE: &str = "lease not found";
 
@@ -32,6 +36,8 @@ pub fn told(error: &Error) -> EngineError {
     match error {
         Error::GRpcStatus(status) => match i32::from(status.code()) {
             PERMISSION_DENIED | UNAUTHENTICATED => EngineError::Denied(text),
+            // Rights were turned on, and this host has no certificate.
+            INVALID_ARGUMENT if status.message().contains(NO_USER) => EngineError::Denied(text),
             RESOURCE_EXHAUSTED => EngineError::Full(text),
             _ if is_unreached(status) => EngineError::Away(text),
             CANCELLED | UNKNOWN | DEADLINE_EXCEEDED | INTERNAL | UNAVAILABLE => {

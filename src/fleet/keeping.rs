@@ -6,9 +6,13 @@ use super::engine::{Engine, EngineError, Renewed};
 use super::member::Member;
 use super::session::JoinError;
 use crate::domain::fleet::FleetState;
+use crate::domain::lease::BootTime;
 
 /// Pause after the first failure.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
+
+/// Interval of looks at the rights of a host that is refused nothing: one commit that changes nothing.
+const RIGHTS: Duration = Duration::from_mins(15);
 
 /// Pause after a failure that comes behind a number of others.
 pub(super) fn pause_after(failures: u32, longest: Duration) -> Duration {
@@ -38,9 +42,19 @@ impl<E: Engine> Member<E> {
                 self.note_renewal(sent).await;
                 self.renew_at = sent.after(self.interval());
                 self.back_again();
+                self.look_at_rights(sent).await;
             }
             Err(error) => self.fail(&error),
         }
+    }
+
+    /// Looks at the rights of this host if that is due, or if something was refused.
+    async fn look_at_rights(&mut self, now: BootTime) {
+        let is_due = self.rights_at <= now;
+        if is_due {
+            self.rights_at = now.after(RIGHTS);
+        }
+        self.engine.look_at_rights(is_due).await;
     }
 
     async fn renew(&mut self) -> Result<(), JoinError> {

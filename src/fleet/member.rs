@@ -4,6 +4,7 @@
 //! the engine is away does it try again by the clock, since no event tells of its return: first after a
 //! second, then after twice as long, up to the interval of renewals.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::broadcast::error::RecvError;
@@ -17,6 +18,7 @@ use super::fencing::Fencing;
 use super::key::Keys;
 use super::names::Published;
 use super::questions::Questions;
+use super::refused::Refusing;
 use super::session::{Identity, Session};
 use super::tending::LOOK;
 use super::{addresses, host_name};
@@ -63,6 +65,8 @@ pub(super) struct Member<E: Engine> {
     pub(super) is_in: bool,
     pub(super) has_left: bool,
     pub(super) renewed: Option<BootTime>,
+    /// Time of the next look at the rights of this host without a refusal.
+    pub(super) rights_at: BootTime,
     pub(super) failures: u32,
     pub(super) renew_at: BootTime,
     /// Time of the next commit of names. `None` if nothing has changed.
@@ -82,7 +86,12 @@ pub(super) async fn run(
     counters: FleetCounters,
     fencing: Fencing,
 ) -> Result<(), MemberError> {
-    let engine = connect(settings).await?;
+    let engine = Refusing::new(
+        connect(settings).await?,
+        Keys::new(&settings.prefix),
+        host_name(settings.host.as_ref()).ok_or(MemberError::NoName)?,
+        Arc::clone(service.fleet().troubles()),
+    );
     run_with(service, settings, engine, fencing, counters).await
 }
 
@@ -181,6 +190,7 @@ impl<E: Engine> Member<E> {
             is_in: false,
             has_left: false,
             renewed: None,
+            rights_at: now,
             failures: 0,
             renew_at: now,
             publish_at: None,

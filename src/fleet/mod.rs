@@ -46,6 +46,7 @@ mod prior;
 mod publishing;
 mod questions;
 mod reader;
+mod refused;
 mod reserving;
 mod role;
 mod session;

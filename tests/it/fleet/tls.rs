@@ -100,6 +100,44 @@ fn rights_are_those_of_the_certificate() {
     let words: Vec<&str> = more.unwrap().split_whitespace().skip(1).collect();
     assert!(etcd.ctl(&words).status.success());
     assert_eq!(place.json(&reserve)["hosts"][0]["state"], "held");
+    // Rights that are taken away are told, though the session lives.
+    let keys = ["/portbook/v1/claim/", "--prefix"];
+    let role = "portbook-one";
+    let revoke = [&["role", "revoke-permission", role][..], &keys].concat();
+    assert!(etcd.ctl(&revoke).status.success());
+    let revoke = [
+        "role",
+        "revoke-permission",
+        role,
+        "/portbook/v1/name/",
+        "--prefix",
+    ];
+    assert!(etcd.ctl(&revoke).status.success());
+    place.ok(&["alloc", "--name", "late"]);
+    let told = eventually("the refusal is told", || {
+        let status = place.ok(&["fleet", "status"]);
+        status.contains("etcd refuses").then_some(status)
+    });
+    for part in [
+        "permission denied",
+        "/portbook/v1/name/",
+        "/portbook/v1/claim/",
+        "fleet role one",
+    ] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+    let doctor = text(&place.run(&["doctor"]).stdout);
+    assert!(doctor.contains("etcd refuses this host"), "{doctor}");
+    let log = server.log();
+    assert_eq!(log.matches("etcd refuses this host").count(), 1, "{log}");
+    for line in place.ok(&["fleet", "role", "one"]).lines() {
+        // Complaints of what exists mean nothing.
+        etcd.ctl(&line.split_whitespace().skip(1).collect::<Vec<_>>());
+    }
+    eventually("the refusal is over", || {
+        let status = place.ok(&["fleet", "status"]);
+        (!status.contains("etcd refuses")).then_some(())
+    });
     // A certificate without rights is denied, and told what is missing.
     let stranger = certified(&etcd, "two").run(&["fleet", "join"]);
     assert!(
