@@ -9,6 +9,7 @@ use super::ground::{Ground, Seen};
 use super::holding;
 use super::member::Member;
 use super::stray::Strays;
+use super::view;
 use crate::domain::claim::Number;
 use crate::domain::fleet::{FleetState, HostName};
 use crate::domain::lease::BootTime;
@@ -139,6 +140,7 @@ impl<E: Engine> Member<E> {
         if evicted.is_empty() {
             return Err(FleetSilence::HasNone(host.clone()));
         }
+        self.read_others().await;
         tracing::warn!(%host, claims = evicted.len(), "evicted a host from its unique numbers");
         Ok(evicted)
     }
@@ -154,11 +156,21 @@ impl<E: Engine> Member<E> {
         }
         let sweeper = self.claims.sweeper();
         let evicted = sweeper.evict_unreadable(ports).await.map_err(away)?;
+        self.read_others().await;
         tracing::warn!(
             claims = evicted.len(),
             "deleted claims that could not be read"
         );
         Ok(evicted)
+    }
+
+    /// Reads which numbers are claimed: one that was evicted may be asked for here next.
+    async fn read_others(&self) {
+        // What is known is forgotten within seconds.
+        if let Ok(others) = view::claimed(&self.engine, &self.keys).await {
+            let claims = self.service.fleet().claims();
+            claims.note_others(others, true, self.now());
+        }
     }
 
     /// Refuses to leave while leases have unique numbers: others could claim what is in use here.
