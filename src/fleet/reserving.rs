@@ -42,6 +42,19 @@ struct Found {
     everywhere: Option<Entry>,
 }
 
+impl Found {
+    /// Whether the number was reserved before a request of this value.
+    fn reserved(&self, is_doubtful: bool, own: &EverywhereValue) -> Reserved {
+        let is_own = |entry: &Entry| {
+            is_doubtful && serde_json::to_vec(own).is_ok_and(|own| own == entry.value)
+        };
+        match &self.everywhere {
+            Some(entry) if !is_own(entry) => Reserved::Again,
+            _ => Reserved::New,
+        }
+    }
+}
+
 impl<E: Engine> Operator<E> {
     /// Reserves a number for a name.
     pub async fn reserve(
@@ -55,10 +68,10 @@ impl<E: Engine> Operator<E> {
             name: name.clone(),
             since_ms: now_ms,
         };
-        let steps = vec![
-            put(self.keys.claim(number), &claim_for(name)),
-            put(self.keys.everywhere_of(number), &value),
-        ];
+        let claim = put(self.keys.claim(number), &claim_for(name));
+        let both = [claim, put(self.keys.everywhere_of(number), &value)];
+        // An answer that was lost may be that of a commit of this request.
+        let mut is_doubtful = false;
         let mut found = Found {
             claim: None,
             everywhere: None,
@@ -71,15 +84,21 @@ impl<E: Engine> Operator<E> {
             ];
             // A restored engine gives nothing to anybody new before its hosts have what they had.
             compare.push(Compare::absent(self.keys.hold()));
-            match self.commit(compare, steps.clone()).await {
-                Ok(Outcome::Done { .. }) => return Ok(Reserved::New),
+            // An earlier reservation stays as it is.
+            let count = if found.everywhere.is_some() { 1 } else { 2 };
+            let steps = both.iter().take(count).cloned().collect();
+            match self.commit(compare, steps).await {
+                Ok(Outcome::Done { .. }) => return Ok(found.reserved(is_doubtful, &value)),
                 Ok(Outcome::Refused { found: all, .. }) => {
                     found = self.judge(number, name, all)?;
                     if found.claim.is_some() && found.everywhere.is_some() {
-                        return Ok(Reserved::Again);
+                        return Ok(found.reserved(is_doubtful, &value));
                     }
                 }
-                Err(error) => self.unanswered(error)?,
+                Err(error) => {
+                    self.unanswered(error)?;
+                    is_doubtful = true;
+                }
             }
         }
         Err(no_answer())

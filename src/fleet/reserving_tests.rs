@@ -86,7 +86,8 @@ async fn lost_answers_are_asked_for_again() {
     for trouble in [Trouble::AnswerLost, Trouble::RequestLost] {
         let (operator, engine) = operator();
         engine.lose_answer_of_next_commit();
-        reserve(&operator, 9100, "web").await.unwrap();
+        let reserved = reserve(&operator, 9100, "web").await;
+        assert_eq!(reserved, Ok(Reserved::New), "it was not there before");
         assert_eq!(engine.entries().len(), 3, "{trouble:?}");
         engine.trouble(&[trouble, trouble]);
         assert_eq!(operator.release(number(9100)).await, Ok(()), "{trouble:?}");
@@ -100,7 +101,15 @@ async fn half_a_reservation_is_made_whole() {
         let (operator, engine) = operator();
         reserve(&operator, 9100, "web").await.unwrap();
         engine.delete(lost);
-        assert_eq!(reserve(&operator, 9100, "web").await, Ok(Reserved::New));
+        let known = engine.entries().get(EVERYWHERE_KEY).cloned();
+        let reserved = operator.reserve(number(9100), &name("web"), 8).await;
+        let (earlier, expected) = match lost {
+            CLAIM => (known.clone(), Reserved::Again),
+            _ => (None, Reserved::New),
+        };
+        assert_eq!(reserved, Ok(expected));
+        let now = engine.entries().get(EVERYWHERE_KEY).cloned();
+        assert!(earlier.is_none() || now == known, "it stays as it was");
         assert!(engine.entries().contains_key(lost));
         engine.delete(lost);
         assert_eq!(operator.release(number(9100)).await, Ok(()));

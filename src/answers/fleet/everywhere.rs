@@ -171,14 +171,14 @@ pub struct ReservationDocument {
     pub protocol: Protocol,
     /// Name that it is kept for.
     pub name: Name,
-    /// Whether it was not reserved for the name before; the HTTP status tells it.
-    #[serde(skip)]
-    pub is_new: bool,
+    /// Whether it was reserved for the name before.
+    #[serde(default)]
+    pub reserved_before: bool,
 }
 
 impl Output for ReservationDocument {
     fn status(&self) -> u16 {
-        if self.is_new { 201 } else { 200 }
+        if self.reserved_before { 200 } else { 201 }
     }
 }
 
@@ -209,7 +209,7 @@ impl Operation for ReserveEverywhere {
             .answers::<ReservationDocument>(
                 200,
                 "It was reserved for this name before.",
-                include_str!("../example/reservation.json"),
+                include_str!("../example/reservation_again.json"),
             )
             .refused(&[
                 Code::InvalidRequest,
@@ -248,7 +248,7 @@ impl Answered for ReserveEverywhere {
             port: reserved.0,
             protocol,
             name,
-            is_new: reserved.1 == Reserved::New,
+            reserved_before: reserved.1 == Reserved::Again,
         })
     }
 }

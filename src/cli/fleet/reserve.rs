@@ -49,7 +49,7 @@ pub struct ReserveArgs {
     /// Longest wait for the answers of hosts.
     #[arg(long, value_name = "TIME", default_value = "60s")]
     wait: HumanDuration,
-    /// Take the reservation back if a host objects.
+    /// Take the reservation back if a host objects, unless it was there before.
     #[arg(long)]
     all_or_nothing: bool,
 }
@@ -85,10 +85,11 @@ pub(super) async fn reserve(global: &Global, args: &ReserveArgs) -> Result<(), F
     let document = json!({
         "version": VERSION, "port": answers.port, "protocol": answers.protocol,
         "name": answers.name, "hosts": answers.hosts, "taken_back": is_taken_back,
+        "reserved_before": reserved.reserved_before,
     });
     global.answer(&document, || in_words(&answers))?;
     tell_silent(&answers);
-    judge(&answers, is_taken_back)
+    judge(&answers, then(args, &reserved, is_taken_back))
 }
 
 /// Waits for the answers, and takes the reservation back if that is wanted after an objection.
@@ -98,25 +99,33 @@ async fn settle(
     reserved: &ReservationDocument,
 ) -> Result<(EverywhereNumber, bool), Failure> {
     let answers = answers(backend, reserved, args.wait.0).await?;
-    let is_taken_back = args.all_or_nothing && answers.objectors().next().is_some();
+    // What this command did not make is not its to take back.
+    let may_take_back = args.all_or_nothing && !reserved.reserved_before;
+    let is_taken_back = may_take_back && answers.objectors().next().is_some();
     if is_taken_back {
         release_at(backend, reserved.protocol, reserved.port).await?;
     }
     Ok((answers, is_taken_back))
 }
 
+/// Says what becomes of a reservation to which a host objects.
+fn then(args: &ReserveArgs, reserved: &ReservationDocument, is_taken_back: bool) -> &'static str {
+    if is_taken_back {
+        "the reservation was taken back"
+    } else if args.all_or_nothing && reserved.reserved_before {
+        "it was reserved before, and stays so; `portbook fleet release` takes it back"
+    } else {
+        "the others keep the number, and these try again"
+    }
+}
+
 /// Fails if a host objects.
-fn judge(answers: &EverywhereNumber, is_taken_back: bool) -> Result<(), Failure> {
+fn judge(answers: &EverywhereNumber, then: &str) -> Result<(), Failure> {
     let (number, objectors) = (answers.number(), answers.objectors().count());
     if objectors == 0 {
         return Ok(());
     }
     let object = if objectors == 1 { "objects" } else { "object" };
-    let then = if is_taken_back {
-        "the reservation was taken back"
-    } else {
-        "the others keep the number, and these try again"
-    };
     let hosts = counted(objectors as u64, "host");
     let message = format!("{hosts} {object} to {number}: {then}");
     Err(Failure::other(message).already_printed())

@@ -167,6 +167,10 @@ fn busy_host_objects_and_takes_the_number_once_it_is_free() {
         text(&objected.stderr).contains("1 host objects"),
         "{objected:?}"
     );
+    // One that was there before stays.
+    let again = one.run(&[&arguments[..], &["--all-or-nothing"]].concat());
+    assert!(text(&again.stderr).contains("stays so"), "{again:?}");
+    assert_eq!(etcd.keys("/portbook/v1/everywhere/").len(), 1);
     let told: Value = serde_json::from_str(&text(&objected.stdout)).unwrap();
     let hosts = told["hosts"].as_array().unwrap();
     let states: Vec<&Value> = hosts.iter().map(|host| &host["state"]).collect();
