@@ -41,9 +41,10 @@ impl From<FleetSilence> for Problem {
         let code = match silence {
             FleetSilence::Off => Code::FleetOff,
             FleetSilence::Away(_) => Code::FleetAway,
-            FleetSilence::Claimed(_) | FleetSilence::Lives(_) | FleetSilence::TooMany(_) => {
-                Code::InvalidRequest
-            }
+            FleetSilence::Claimed(_)
+            | FleetSilence::Lives(_)
+            | FleetSilence::TooMany(_)
+            | FleetSilence::Fenced(..) => Code::InvalidRequest,
             FleetSilence::Taken(..) => Code::PortLeased,
             FleetSilence::NameTaken(..) => Code::NameTaken,
             FleetSilence::NotReserved(_) | FleetSilence::HasNone(_) => Code::NotFound,

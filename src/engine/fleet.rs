@@ -54,6 +54,11 @@ pub enum FleetSilence {
     /// A number that is to be reserved on every host has a host, or another name.
     #[error("{0} is {1}")]
     Taken(Number, String),
+    /// A number that is to be reserved on every host is one of a pool of this host with a fence.
+    #[error(
+        "{0} is in the range of pool {1} of this host, whose fence shuts numbers without a claim of the host's own: choose a number outside of it"
+    )]
+    Fenced(Number, String),
     /// A name that a number is to be reserved for has another one.
     #[error("{0} has {1} on every host: release that first, or choose another name")]
     NameTaken(Name, Number),

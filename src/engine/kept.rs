@@ -10,7 +10,7 @@ use super::keeper::ending;
 use super::queue;
 use super::refusal::Refusal;
 use crate::config::Pool;
-use crate::domain::claim::Number;
+use crate::domain::claim::{Number, Reclaim};
 use crate::domain::lease::{Guard, Lease, Name, State};
 use crate::domain::pool::DEFAULT_POOL;
 use crate::domain::port::{Port, PortSet, Protocol};
@@ -134,6 +134,20 @@ pub(super) async fn choose(
     let chosen = queue::allocate(engine, &caller, &request).await?;
     let lease = chosen.leases.first().ok_or(Refusal::NotFound)?;
     Ok(lease.port)
+}
+
+/// Name of the pool whose fence shuts a number of this host to all that have no claim on it. `None` if none does.
+pub(super) fn fenced_pool(engine: &Engine, port: Port) -> Option<String> {
+    if engine.fleet.status().has_fence != Some(true) {
+        return None;
+    }
+    let settings = engine.settings();
+    let mut pools = settings.pools.values();
+    let fenced = pools.find(|pool| {
+        let has_time = pool.reclaim.and_then(Reclaim::time).is_some();
+        pool.is_unique() && has_time && pool.ranges.contains(port)
+    });
+    fenced.map(|pool| pool.name.to_string())
 }
 
 /// The pool that reserved numbers are leases of: the default one, else the first whose numbers need not be

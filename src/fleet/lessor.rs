@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::everywhere::Lessor;
-use crate::domain::claim::{Number, Reclaim};
+use crate::domain::claim::Number;
 use crate::domain::everywhere::Kept;
 use crate::domain::lease::{CONSOLE_NAME, Name};
 use crate::engine::refusal::Refusal;
@@ -21,8 +21,8 @@ impl Lessor for HostLessor {
         if name.as_str() == CONSOLE_NAME {
             return Err("the name of the console".to_owned());
         }
-        if let Some(why) = self.shut_by_fence(number) {
-            return Err(why);
+        if self.0.fenced_pool(number.port).is_some() {
+            return Err("the range of a pool with a fence".to_owned());
         }
         let kept = self.0.keep_everywhere(number, name).await;
         kept.map_err(|refusal| objection(&refusal))
@@ -48,22 +48,6 @@ impl Lessor for HostLessor {
                 self.0.journal().everywhere(*number, Some(kept));
             }
         }
-    }
-}
-
-impl HostLessor {
-    /// The reason if the kernel shuts a number to all that have no claim of their own on it.
-    fn shut_by_fence(&self, number: Number) -> Option<String> {
-        if self.0.fleet().status().has_fence != Some(true) {
-            return None;
-        }
-        let settings = self.0.settings();
-        let mut pools = settings.pools.values();
-        let is_fenced = pools.any(|pool| {
-            let has_time = pool.reclaim.and_then(Reclaim::time).is_some();
-            pool.is_unique() && has_time && pool.ranges.contains(number.port)
-        });
-        is_fenced.then(|| "the range of a pool with a fence".to_owned())
     }
 }
 

@@ -235,12 +235,7 @@ impl Answered for ReserveEverywhere {
         let reserved = match request.port {
             Some(port) => {
                 let number = Number { protocol, port };
-                let reserved = context
-                    .service
-                    .fleet()
-                    .reserve(number, name.clone())
-                    .await?;
-                (port, reserved)
+                (port, reserve(context.service, number, &name).await?)
             }
             None => choose_and_reserve(context.service, &request, &name).await?,
         };
@@ -251,6 +246,14 @@ impl Answered for ReserveEverywhere {
             reserved_before: reserved.1 == Reserved::Again,
         })
     }
+}
+
+/// Reserves a number, unless this host is one that would object for as long as its settings stay.
+async fn reserve(service: &Service, number: Number, name: &Name) -> Result<Reserved, FleetSilence> {
+    if let Some(pool) = service.fenced_pool(number.port) {
+        return Err(FleetSilence::Fenced(number, pool));
+    }
+    service.fleet().reserve(number, name.clone()).await
 }
 
 /// The name of a request, which is not that of a console's own lease.
@@ -291,9 +294,11 @@ async fn choose_and_reserve(
         let pool = request.pool.as_deref();
         let chosen = service.choose_everywhere(pool, name, protocol, &without);
         let port = chosen.await?;
-        match fleet.reserve(Number { protocol, port }, name.clone()).await {
+        match reserve(service, Number { protocol, port }, name).await {
             Ok(reserved) => return Ok((port, reserved)),
-            Err(FleetSilence::Taken(..)) if tries.next().is_some() => drop(taken.insert(port)),
+            Err(FleetSilence::Taken(..) | FleetSilence::Fenced(..)) if tries.next().is_some() => {
+                taken.insert(port);
+            }
             Err(silence) => return Err(silence.into()),
         }
     }

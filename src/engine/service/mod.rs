@@ -126,6 +126,12 @@ impl Service {
         self.0.leases.set_claim(id, claim);
     }
 
+    /// Returns the name of the pool whose fence shuts a number to all that have no claim on it. `None` if none does.
+    #[cfg(feature = "fleet")]
+    pub fn fenced_pool(&self, port: Port) -> Option<String> {
+        kept::fenced_pool(&self.0, port)
+    }
+
     /// Keeps a number for a name, as it is reserved on every host.
     #[cfg(feature = "fleet")]
     pub async fn keep_everywhere(&self, number: Number, name: &Name) -> Result<(), Refusal> {

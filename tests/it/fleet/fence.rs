@@ -124,6 +124,12 @@ fn number_is_reached_while_its_lease_lives_and_no_longer() {
     let status = reaches(&server, "joined");
     assert_eq!(status["fence"], "kernel", "{status}");
 
+    let mut reserve = place.command();
+    reserve.args(["fleet", "reserve", &LEASED.to_string(), "--name", "agent"]);
+    let refused = host.enter(&reserve).output().unwrap();
+    let told = text(&refused.stderr);
+    assert!(told.contains("in the range of pool edge"), "{refused:?}");
+
     let mut run = place.command();
     run.args(["run", "--pool", "edge", "--name", "web", "--ttl", "1h"]);
     run.args(["--handover", "release", "--", "python3", "-c", LISTEN]);
