@@ -217,7 +217,7 @@ mod tests {
     }
 
     /// A unit of a user that exists nowhere, which hides nothing.
-    fn of_nobody() -> Unit {
+    fn of_a_stranger() -> Unit {
         Unit::of("[Service]\nUser=no-such-user\n")
     }
 
@@ -241,7 +241,7 @@ mod tests {
         let file = folder.path().join("key");
         std::fs::write(&file, "").unwrap();
         set_mode(&file, 0o644);
-        let obstacle = |access| of_nobody().obstacle(&file, access);
+        let obstacle = |access| of_a_stranger().obstacle(&file, access);
         assert_eq!(obstacle(Access::Read), None);
         assert!(matches!(
             obstacle(Access::Execute),

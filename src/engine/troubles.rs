@@ -7,13 +7,6 @@ use super::lock::Guarded;
 /// A kind of trouble.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, strum::IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
-#[cfg_attr(
-    not(feature = "fleet"),
-    expect(
-        dead_code,
-        reason = "the session loop makes them, and this build has none"
-    )
-)]
 pub enum TroubleKind {
     /// A key keeps all hosts from new claims.
     Hold,

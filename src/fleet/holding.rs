@@ -128,13 +128,13 @@ mod tests {
             let why = sweeper.look_at_hold(&mut seen, clock.boot()).await;
             let why = why.unwrap().unwrap();
             assert!(why.contains("etcdctl del /f/hold"), "{why}");
-            clock.advance(STUCK - HOLD / 2);
+            clock.advance(STUCK.mul_f64(0.75));
             if round < 2 {
                 sweeper.engine.put(KEY, "not json");
             }
         }
         assert!(sweeper.engine.entries().contains_key(KEY));
-        clock.advance(HOLD / 2);
+        clock.advance(STUCK / 4);
         assert_eq!(
             sweeper.look_at_hold(&mut seen, clock.boot()).await,
             Ok(None)

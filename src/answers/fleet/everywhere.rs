@@ -243,7 +243,7 @@ impl Answered for ReserveEverywhere {
             port: reserved.0,
             protocol,
             name,
-            reserved_before: reserved.1 == Reserved::Again,
+            reserved_before: reserved.1 != Reserved::New,
         })
     }
 }

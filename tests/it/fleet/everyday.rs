@@ -99,11 +99,11 @@ fn host_that_has_nothing_is_not_evicted_and_not_asked_about() {
     let server = place.serve();
     reaches(&server, "joined");
     for more in [&[][..], &["--yes"]] {
-        let told = place.run(&[&["fleet", "evict", "nobody"], more].concat());
+        let told = place.run(&[&["fleet", "evict", "build-9"], more].concat());
         assert_eq!(told.status.code(), Some(1), "{told:?}");
         let told = text(&told.stderr);
         assert!(
-            told.contains("one of nobody") && !told.contains("--yes"),
+            told.contains("one of build-9") && !told.contains("--yes"),
             "{told}"
         );
     }
