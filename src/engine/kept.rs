@@ -16,12 +16,38 @@ use crate::domain::pool::DEFAULT_POOL;
 use crate::domain::port::{Port, PortSet, Protocol};
 use crate::domain::request::Request;
 
-/// Keeps a number for a name. Nothing is on record of a try that fails.
+/// Looks whether a number could be kept for a name. Nothing is changed, nor on record.
+pub(super) async fn check(
+    engine: &Arc<Engine>,
+    number: Number,
+    name: &Name,
+) -> Result<(), Refusal> {
+    let known = leases_on(engine, number, Some(name));
+    if known.iter().any(|lease| is_kept(lease)) {
+        return Ok(());
+    }
+    let caller = Caller::user(service_uid());
+    let request = request(engine, number, name, true);
+    queue::allocate(engine, &caller, &request).await.map(drop)
+}
+
+/// Keeps a number for a name, once [`check`] has found nothing against it.
 pub(super) async fn keep(engine: &Arc<Engine>, number: Number, name: &Name) -> Result<(), Refusal> {
     if keep_known(engine, number, name).await? {
         return Ok(());
     }
-    let reserve = |dry_run| Request {
+    let caller = Caller::user(service_uid());
+    let request = request(engine, number, name, false);
+    match queue::allocate(engine, &caller, &request).await {
+        Ok(_) => Ok(()),
+        // It may have passed to a user meanwhile.
+        Err(_) if keep_known(engine, number, name).await? => Ok(()),
+        Err(refusal) => Err(refusal),
+    }
+}
+
+fn request(engine: &Engine, number: Number, name: &Name, dry_run: bool) -> Request {
+    Request {
         port: Some(number.port),
         protocol: Some(number.protocol.into()),
         names: vec![name.clone()],
@@ -29,18 +55,13 @@ pub(super) async fn keep(engine: &Arc<Engine>, number: Number, name: &Name) -> R
         reserve: true,
         dry_run,
         ..Request::default()
-    };
-    let caller = Caller::user(service_uid());
-    let mut kept = queue::allocate(engine, &caller, &reserve(true)).await;
-    if kept.is_ok() {
-        kept = queue::allocate(engine, &caller, &reserve(false)).await;
     }
-    match kept {
-        Ok(_) => Ok(()),
-        // It may have passed to a user meanwhile.
-        Err(_) if keep_known(engine, number, name).await? => Ok(()),
-        Err(refusal) => Err(refusal),
-    }
+}
+
+/// Whether a lease keeps its number from other programs.
+fn is_kept(lease: &Lease) -> bool {
+    let is_guarded = lease.owner.is_some() || lease.guard != Guard::None;
+    lease.state != State::Lost && is_guarded
 }
 
 /// Has the lease that a name has on its number never give way. `false` if there is none.
@@ -50,8 +71,7 @@ async fn keep_known(engine: &Arc<Engine>, number: Number, name: &Name) -> Result
         let Some(lease) = engine.leases.living(lease.id) else {
             continue;
         };
-        let is_kept = lease.owner.is_some() || lease.guard != Guard::None;
-        if lease.state == State::Lost || !is_kept {
+        if !is_kept(&lease) {
             continue;
         }
         if !lease.by_hand {
@@ -205,6 +225,7 @@ mod tests {
 
     /// Keeps a number as the session loop does.
     async fn keep(place: &Place, number: Number) -> Result<(), Refusal> {
+        place.service.check_everywhere(number, &name()).await?;
         place.service.keep_everywhere(number, &name()).await?;
         let kept = Kept {
             name: name(),

@@ -5,6 +5,9 @@
 //! operator. An engine that was emptied has forgotten both, and so the number stays with its name until an
 //! operator says something else. No host ever writes a reservation.
 //!
+//! A host says that it takes a number before it does. One that is killed before it can say that it has the number finds
+//! that after its start, and lets go of it if it was taken back meanwhile.
+//!
 //! A host wakes when a reservation changes, when a lease on such a number ends, and, while it objects, from time
 //! to time, since no event tells of the end of programs outside of portbook.
 
@@ -38,6 +41,10 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// The leases of a host, as far as reserved numbers need them.
 pub trait Lessor: Send + Sync + 'static {
+    /// Returns the reason for which a number could not be kept for a name at this moment. Nothing is changed.
+    fn check(&self, number: Number, name: &Name)
+    -> impl Future<Output = Result<(), String>> + Send;
+
     /// Keeps a number for a name. Returns the reason if it cannot, in a few words.
     fn keep(&self, number: Number, name: &Name) -> impl Future<Output = Result<(), String>> + Send;
 
@@ -60,8 +67,6 @@ pub struct Everywhere<E, L> {
     pub lessor: L,
     /// What was told last.
     told: BTreeMap<Number, Kept>,
-    /// Numbers that this host has taken, with their names, and of which the engine may not know.
-    unsaid: BTreeMap<Number, Name>,
     rng: fastrand::Rng,
 }
 
@@ -85,7 +90,6 @@ impl<E: Engine, L: Lessor> Everywhere<E, L> {
             host,
             lessor,
             told: BTreeMap::new(),
-            unsaid: BTreeMap::new(),
             rng: fastrand::Rng::new(),
         }
     }
@@ -150,14 +154,14 @@ impl<E: Engine, L: Lessor> Everywhere<E, L> {
         for (number, (said, _)) in gone {
             self.let_go(session, *number, said).await?;
         }
-        self.let_go_unsaid(&read).await?;
         self.told
             .retain(|number, _| read.reserved.contains_key(number));
         let mut names = BTreeSet::new();
         for (number, (name, reserved_at)) in &read.reserved {
             let is_first = names.insert(name);
+            let mut said = read.said.get(number);
             let busy = if is_first {
-                self.lessor.keep(*number, name).await.err()
+                self.keep(session, *number, name, &mut said).await?
             } else {
                 Some("its name has another number".to_owned())
             };
@@ -168,32 +172,39 @@ impl<E: Engine, L: Lessor> Everywhere<E, L> {
             self.told.insert(*number, kept.clone());
             self.lessor.tell(&self.told);
             let stand = kept.busy.map_or(StandValue::Held, StandValue::Busy);
-            let said = read.said.get(number);
             // An answer to an earlier reservation of the number is none to this one.
             if said.is_none_or(|(said, at)| *said != stand || at < reserved_at) {
-                if stand == StandValue::Held {
-                    self.unsaid.insert(*number, name.clone());
-                }
                 self.say(session, *number, &stand).await?;
             }
-            self.unsaid.remove(number);
         }
         self.lessor.tell(&self.told);
         Ok(read.revision)
     }
 
-    /// Lets go of numbers whose reservations were taken back before this host could say that it has them.
-    async fn let_go_unsaid(&mut self, read: &Read) -> Answer<()> {
-        while let Some(entry) = self.unsaid.first_entry() {
-            let (number, name) = (*entry.key(), entry.get().clone());
-            if !read.present.contains(&number) {
-                let let_go = self.lessor.let_go(number, Some(&name)).await;
-                let_go.map_err(EngineError::Fault)?;
+    /// Keeps a number, and says before that it does. Returns the reason if it cannot. `said` is what this host said
+    /// last.
+    async fn keep(
+        &self,
+        session: &str,
+        number: Number,
+        name: &Name,
+        said: &mut Option<&(StandValue, u64)>,
+    ) -> Answer<Option<String>> {
+        let is_said = match said {
+            Some((StandValue::Held, _)) => true,
+            Some((StandValue::Taking(of), _)) => of == name,
+            _ => false,
+        };
+        if !is_said {
+            // A host that objects is to say nothing new each time that it tries again.
+            if let Err(why) = self.lessor.check(number, name).await {
+                return Ok(Some(why));
             }
-            // One that is reserved still is kept, and said, next.
-            self.unsaid.remove(&number);
+            let taking = StandValue::Taking(name.clone());
+            self.say(session, number, &taking).await?;
+            *said = None;
         }
-        Ok(())
+        Ok(self.lessor.keep(number, name).await.err())
     }
 
     async fn read(&self) -> Answer<Read> {
@@ -223,8 +234,12 @@ impl<E: Engine, L: Lessor> Everywhere<E, L> {
 
     /// Lets go of a number that was taken back, and then of what this host has said of it.
     async fn let_go(&mut self, session: &str, number: Number, said: &StandValue) -> Answer<()> {
-        if *said == StandValue::Held {
-            let name = self.told.get(&number).map(|kept| &kept.name);
+        let name = match said {
+            StandValue::Held => Some(self.told.get(&number).map(|kept| &kept.name)),
+            StandValue::Taking(name) => Some(Some(name)),
+            StandValue::Busy(_) => None,
+        };
+        if let Some(name) = name {
             let let_go = self.lessor.let_go(number, name).await;
             let_go.map_err(EngineError::Fault)?;
         }

@@ -24,6 +24,11 @@ struct State {
 }
 
 impl Lessor for Books {
+    async fn check(&self, number: Number, _: &Name) -> Result<(), String> {
+        let busy = self.0.lock().unwrap().busy.get(&number.port.get()).cloned();
+        busy.map_or(Ok(()), Err)
+    }
+
     async fn keep(&self, number: Number, name: &Name) -> Result<(), String> {
         let mut state = self.0.lock().unwrap();
         if let Some(program) = state.busy.get(&number.port.get()) {
@@ -129,7 +134,9 @@ async fn host_objects_and_takes_the_number_once_it_is_free() {
 
 #[tokio::test]
 async fn number_that_is_taken_back_before_the_host_has_said_held_is_let_go() {
-    for busy in [None, Some("nginx")] {
+    // A host that was killed remembers nothing.
+    let cases = [(None, false), (Some("nginx"), false), (None, true)];
+    for (busy, is_killed) in cases {
         let mut place = Place::new();
         place.engine.put(RESERVED, WEB);
         if let Some(program) = busy {
@@ -141,6 +148,9 @@ async fn number_that_is_taken_back_before_the_host_has_said_held_is_let_go() {
         place.books.0.lock().unwrap().taken_back_in = Some(place.engine.clone());
         assert!(place.settle().await.is_err(), "its answer is refused");
         assert_eq!(place.kept(), [9100]);
+        if is_killed {
+            place.host = host(&place.engine, &place.books);
+        }
         place.settle().await.unwrap();
         assert_eq!((place.said(), place.kept()), (None, vec![]), "{busy:?}");
     }

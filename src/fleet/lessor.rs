@@ -17,13 +17,19 @@ use crate::engine::service::Service;
 pub(super) struct HostLessor(pub(super) Service);
 
 impl Lessor for HostLessor {
-    async fn keep(&self, number: Number, name: &Name) -> Result<(), String> {
+    async fn check(&self, number: Number, name: &Name) -> Result<(), String> {
         if name.as_str() == CONSOLE_NAME {
             return Err("the name of the console".to_owned());
         }
         if self.0.fenced_pool(number.port).is_some() {
             return Err("the range of a pool with a fence".to_owned());
         }
+        let checked = self.0.check_everywhere(number, name).await;
+        checked.map_err(|refusal| objection(&refusal))
+    }
+
+    async fn keep(&self, number: Number, name: &Name) -> Result<(), String> {
+        self.check(number, name).await?;
         let kept = self.0.keep_everywhere(number, name).await;
         kept.map_err(|refusal| objection(&refusal))
     }

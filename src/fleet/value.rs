@@ -99,13 +99,16 @@ pub struct EverywhereValue {
     pub since_ms: i64,
 }
 
-/// Value of the key of what a host says of a reserved number: `"held"`, or `{"busy": "nginx"}`.
+/// Value of the key of what a host says of a reserved number: `"held"`, or `{"busy": "nginx"}`. No answer yet is
+/// `{"taking": "node-exporter"}`; hosts of earlier versions leave it out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum StandValue {
     Held,
     /// Program that has the number there, or another reason in a few words.
     Busy(String),
+    /// The host takes the number for this name at this moment, or was killed at that.
+    Taking(Name),
 }
 
 /// A claim of which it is not known yet whether its session lives.
@@ -186,7 +189,7 @@ pub fn stand(keys: &Keys, entry: &Entry) -> Option<(HostName, Number, StandValue
     let (host, number) = keys.read_stand(&entry.key)?;
     let value = match read(&entry.value)? {
         StandValue::Busy(why) => StandValue::Busy(reason(&why)),
-        StandValue::Held => StandValue::Held,
+        other => other,
     };
     Some((host, number, value))
 }

@@ -245,7 +245,7 @@ fn stands(
         let (state, why) = match said.get(host).filter(|_| live) {
             Some(StandValue::Held) => (Stand::Held, None),
             Some(StandValue::Busy(why)) => (Stand::Busy, Some(why.clone())),
-            None => (Stand::Away, None),
+            Some(StandValue::Taking(_)) | None => (Stand::Away, None),
         };
         EverywhereHost {
             host: host.to_string(),

@@ -132,6 +132,12 @@ impl Service {
         kept::fenced_pool(&self.0, port)
     }
 
+    /// Looks whether a number could be kept for a name.
+    #[cfg(feature = "fleet")]
+    pub async fn check_everywhere(&self, number: Number, name: &Name) -> Result<(), Refusal> {
+        kept::check(&self.0, number, name).await
+    }
+
     /// Keeps a number for a name, as it is reserved on every host.
     #[cfg(feature = "fleet")]
     pub async fn keep_everywhere(&self, number: Number, name: &Name) -> Result<(), Refusal> {
