@@ -13,7 +13,7 @@ mod course;
 mod ground;
 mod host;
 mod report;
-mod server;
+pub mod server;
 mod tally;
 
 use std::sync::Arc;
@@ -73,22 +73,11 @@ struct Crowd {
 
 impl Crowd {
     /// `None`, reported on stderr, if this machine has no etcd.
-    async fn prepare(test: &str, session: Duration) -> Option<Self> {
+    async fn prepare(test: &str, session: Duration, has_tls: bool) -> Option<Self> {
         raise_fd_limit().unwrap();
-        let server = Server::start(test).await?;
+        let server = Server::start(test, has_tls).await?;
         let folder = TempDir::new().unwrap();
-        let environment = [
-            ("PORTBOOK_FLEET__ENGINE", server.address.clone()),
-            ("PORTBOOK_FLEET__SESSION", format!("{}s", session.as_secs())),
-        ];
-        let sources = Sources {
-            home: Some(folder.path().to_owned()),
-            environment: environment
-                .map(|(key, value)| (key.to_owned(), value))
-                .to_vec(),
-            ..Sources::default()
-        };
-        let settings = config::load(&sources).unwrap().settings.fleet.clone();
+        let settings = settings(&server, session, &folder);
         Some(Self {
             keys: Keys::new(&settings.prefix),
             server,
@@ -179,6 +168,26 @@ impl Crowd {
     }
 }
 
+/// Settings of the hosts of a server.
+pub fn settings(server: &Server, session: Duration, home: &TempDir) -> Fleet {
+    let mut environment = vec![
+        ("ENGINE", server.address.clone()),
+        ("SESSION", format!("{}s", session.as_secs())),
+    ];
+    if let Some(files) = server.certificates() {
+        environment.extend(["CA", "CERTIFICATE", "KEY"].into_iter().zip(files));
+    }
+    let environment = environment.into_iter();
+    let sources = Sources {
+        home: Some(home.path().to_owned()),
+        environment: environment
+            .map(|(key, value)| (format!("PORTBOOK_FLEET__{key}"), value))
+            .collect(),
+        ..Sources::default()
+    };
+    config::load(&sources).unwrap().settings.fleet.clone()
+}
+
 fn name(index: u16) -> HostName {
     format!("build-{index:05}.example").parse().unwrap()
 }
@@ -193,7 +202,7 @@ async fn small_crowd_joins_publishes_watches_shares_and_comes_back() {
         outage: Duration::from_secs(1),
         changes: 2,
     };
-    let Some(crowd) = Crowd::prepare("small_crowd", pace.session).await else {
+    let Some(crowd) = Crowd::prepare("small_crowd", pace.session, false).await else {
         return;
     };
     Course::new(crowd, pace).run().await;
@@ -214,7 +223,7 @@ async fn figures_of_a_large_crowd() {
         outage: Duration::from_secs(10),
         changes: 5,
     };
-    let Some(crowd) = Crowd::prepare("large_crowd", pace.session).await else {
+    let Some(crowd) = Crowd::prepare("large_crowd", pace.session, true).await else {
         return;
     };
     Course::new(crowd, pace).run().await;

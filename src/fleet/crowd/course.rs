@@ -135,9 +135,12 @@ impl Course {
     fn tell_memory(&self, at: &Moment) {
         self.report
             .tell("memory of the engine", at.resident_bytes / MB, "MB");
+        self.report.tell("… objects", at.heap_bytes / MB, "MB");
+        self.report.tell("… stacks", at.stack_bytes / MB, "MB");
         self.report
             .tell("memory of all hosts", at.own_bytes / MB, "MB");
         self.report.tell("watches", at.watches, "");
+        self.report.tell("streams", at.streams, "");
     }
 
     /// The engine has every session, name and claim.

@@ -15,52 +15,97 @@ const PORTS: std::ops::Range<u16> = 21_000..31_000;
 /// Pause between two looks for an answer. No event tells that etcd has started.
 const PAUSE: Duration = Duration::from_millis(50);
 
+/// Maker of an authority, and of a certificate that etcd and all hosts have.
+const CERTIFICATES: &str = r#"
+set -e
+cd "$1"
+new='openssl req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes'
+$new -x509 -days 2 -subj /CN=test-ca -keyout ca.key -out ca.pem
+$new -subj /CN=crowd -keyout crowd.key -out crowd.csr
+printf 'subjectAltName=IP:127.0.0.1\nextendedKeyUsage=serverAuth,clientAuth\n' >ext
+openssl x509 -req -in crowd.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile ext -out crowd.pem
+chmod 600 ./*.key
+"#;
+
 /// A server with one member on loopback. It ends with the test.
 pub struct Server {
     pub address: String,
-    client: u16,
+    /// Port at which it tells its figures, without TLS.
+    metrics: u16,
     peer: u16,
     folder: TempDir,
+    has_tls: bool,
     child: Option<Child>,
 }
 
 impl Server {
-    /// Starts one. `None`, reported on stderr, if etcd is not installed.
-    pub async fn start(test: &str) -> Option<Self> {
+    /// Starts one, with certificates or without. `None`, reported on stderr, if etcd is not installed, or openssl.
+    pub async fn start(test: &str, has_tls: bool) -> Option<Self> {
+        let skipped = |what: &str| {
+            let _ = writeln!(std::io::stderr(), "SKIPPED: {test}: {what}");
+            None
+        };
         if Command::new("etcd").arg("--version").output().is_err() {
-            let _ = writeln!(std::io::stderr(), "SKIPPED: {test}: etcd is not installed");
-            return None;
+            return skipped("etcd is not installed");
         }
-        let (client, peer) = (free_port(), free_port());
+        let [client, metrics, peer] = std::array::from_fn(|_| free_port());
+        let scheme = if has_tls { "https" } else { "http" };
         let mut server = Self {
-            address: format!("http://127.0.0.1:{client}"),
-            client,
+            address: format!("{scheme}://127.0.0.1:{client}"),
+            metrics,
             peer,
             folder: TempDir::new().unwrap(),
+            has_tls,
             child: None,
         };
+        if has_tls && !server.make_certificates() {
+            return skipped("openssl makes no certificates");
+        }
         server.start_again().await;
         Some(server)
+    }
+
+    fn make_certificates(&self) -> bool {
+        let made = Command::new("sh")
+            .args(["-c", CERTIFICATES, "sh"])
+            .arg(self.folder.path())
+            .output();
+        made.is_ok_and(|made| made.status.success())
+    }
+
+    /// Certificate of the authority, certificate, and key of its clients. `None` without TLS.
+    pub fn certificates(&self) -> Option<[String; 3]> {
+        let file = |name| self.folder.path().join(name).to_str().unwrap().to_owned();
+        self.has_tls
+            .then(|| ["ca.pem", "crowd.pem", "crowd.key"].map(file))
     }
 
     /// Starts it on the data that it has, and waits until it answers.
     pub async fn start_again(&mut self) {
         let peer = format!("http://127.0.0.1:{}", self.peer);
-        let child = Command::new("etcd")
+        let mut command = Command::new("etcd");
+        command
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .envs(std::env::var("GOGC").map(|value| ("GOGC", value)))
             .args(["--name", "crowd", "--data-dir"])
             .arg(self.folder.path().join("etcd"))
             .args(["--listen-client-urls", &self.address])
             .args(["--advertise-client-urls", &self.address])
+            .arg("--listen-metrics-urls")
+            .arg(format!("http://127.0.0.1:{}", self.metrics))
             .args(["--listen-peer-urls", &peer])
             .args(["--initial-advertise-peer-urls", &peer])
             .args(["--initial-cluster", &format!("crowd={peer}")])
             .args(["--auto-compaction-retention", "1h"])
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn();
-        self.child = Some(child.unwrap());
+            .stderr(Stdio::null());
+        if let Some([ca, certificate, key]) = self.certificates() {
+            command
+                .args(["--trusted-ca-file", &ca, "--cert-file", &certificate])
+                .args(["--key-file", &key, "--client-cert-auth"]);
+        }
+        self.child = Some(command.spawn().unwrap());
         while self.read().await.is_none() {
             tokio::time::sleep(PAUSE).await;
         }
@@ -81,18 +126,23 @@ impl Server {
 
     /// Has it forget all history.
     pub fn compact(&self, revision: u64) {
-        let compacted = Command::new("etcdctl")
+        let mut command = Command::new("etcdctl");
+        command
             .env("ETCDCTL_API", "3")
             .args(["--endpoints", &self.address, "compact", "--physical"])
-            .arg(revision.to_string())
-            .output();
-        let compacted = compacted.unwrap();
+            .arg(revision.to_string());
+        if let Some([ca, certificate, key]) = self.certificates() {
+            command
+                .args(["--cacert", &ca, "--cert", &certificate])
+                .args(["--key", &key]);
+        }
+        let compacted = command.output().unwrap();
         assert!(compacted.status.success(), "{compacted:?}");
     }
 
     /// Reads its figures. `None` while it does not answer, or has no leader.
     pub async fn read(&self) -> Option<Moment> {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.client)).await.ok()?;
+        let mut stream = TcpStream::connect(("127.0.0.1", self.metrics)).await.ok()?;
         let request = b"GET /metrics HTTP/1.0\r\n\r\n";
         stream.write_all(request).await.ok()?;
         let mut text = String::new();
@@ -127,9 +177,14 @@ pub struct Moment {
     pub received_bytes: f64,
     pub cpu_s: f64,
     pub resident_bytes: f64,
+    /// Memory that its objects had at the last collection, or have got since.
+    pub heap_bytes: f64,
+    pub stack_bytes: f64,
     pub store_bytes: f64,
     pub live_bytes: f64,
     pub watches: f64,
+    /// Streams that are open: those of watches, and of renewals.
+    pub streams: f64,
     /// Resident memory of this process, with all hosts.
     pub own_bytes: f64,
 }
@@ -147,9 +202,13 @@ impl Moment {
             received_bytes: sum("etcd_network_client_grpc_received_bytes_total", ""),
             cpu_s: sum("process_cpu_seconds_total", ""),
             resident_bytes: sum("process_resident_memory_bytes", ""),
+            heap_bytes: sum("go_memstats_heap_alloc_bytes", ""),
+            stack_bytes: sum("go_memstats_stack_inuse_bytes", ""),
             store_bytes: sum("etcd_mvcc_db_total_size_in_bytes", ""),
             live_bytes: sum("etcd_mvcc_db_total_size_in_use_in_bytes", ""),
             watches: sum("etcd_debugging_mvcc_watcher_total", ""),
+            streams: sum("grpc_server_started_total", "_stream\"")
+                - sum("grpc_server_handled_total", "_stream\""),
             own_bytes: own_bytes(),
         }
     }
