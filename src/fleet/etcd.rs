@@ -10,16 +10,16 @@ use std::time::Duration;
 
 use etcd_client::{
     Client, Compare as EtcdCompare, CompareOp, Error, GetOptions, KeyValue, LeaseKeepAliveStream,
-    LeaseKeeper, PutOptions, ResponseHeader, Txn, TxnOp, TxnOpResponse, WatchOptions, WatchStream,
+    LeaseKeeper, PutOptions, ResponseHeader, Txn, TxnOp, TxnOpResponse,
 };
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 use super::engine::{
-    Answer, Compare, Condition, Engine, EngineError, Entry, News, Outcome, Page, Renewed,
-    SessionId, Step, Watch,
+    Answer, Compare, Condition, Engine, EngineError, Entry, Outcome, Page, Renewed, SessionId, Step,
 };
 use super::etcd_error::{is_absent, is_gone, told};
+use super::watching::{EtcdWatch, Watches};
 
 /// Limit on one call at one address.
 const LIMIT: Duration = Duration::from_secs(1);
@@ -29,12 +29,19 @@ const LIMIT: Duration = Duration::from_secs(1);
 pub struct Etcd(Arc<Members>);
 
 struct Members {
-    clients: Vec<Client>,
+    links: Vec<Link>,
     /// Index of the member that answered last.
     current: AtomicUsize,
     /// Stream of renewals. `None` before the first one, and after each failure: a stream that failed once
     /// is dead.
     keeping: Mutex<Option<Keeping>>,
+}
+
+/// A connection to one member.
+#[derive(Clone)]
+struct Link {
+    client: Client,
+    watches: Watches,
 }
 
 struct Keeping {
@@ -46,8 +53,12 @@ struct Keeping {
 impl Etcd {
     /// Returns connections of these clients, at least one, each to one member.
     pub fn of(clients: Vec<Client>) -> Self {
+        let link = |client| Link {
+            client,
+            watches: Watches::default(),
+        };
         Self(Arc::new(Members {
-            clients,
+            links: clients.into_iter().map(link).collect(),
             current: AtomicUsize::new(0),
             keeping: Mutex::new(None),
         }))
@@ -59,16 +70,23 @@ impl Etcd {
     where
         F: Future<Output = Result<T, Error>>,
     {
+        self.call_over(again, |link| call(link.client)).await
+    }
+
+    async fn call_over<T, F>(&self, again: bool, call: impl Fn(Link) -> F) -> Answer<T>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
         let members = &self.0;
         let first = members.current.load(Ordering::Relaxed);
-        let count = members.clients.len();
+        let count = members.links.len();
         let mut failure = EngineError::Away("it has no address".into());
         for step in 0..count {
             let index = (first + step) % count;
-            let Some(client) = members.clients.get(index) else {
+            let Some(link) = members.links.get(index) else {
                 continue;
             };
-            failure = match timeout(LIMIT, call(client.clone())).await {
+            failure = match timeout(LIMIT, call(link.clone())).await {
                 Ok(Ok(done)) => {
                     members.current.store(index, Ordering::Relaxed);
                     return Ok(done);
@@ -237,14 +255,10 @@ impl Engine for Etcd {
     }
 
     async fn watch(&self, prefix: &str, from: u64) -> Answer<EtcdWatch> {
-        let options = WatchOptions::new()
-            .with_prefix()
-            .with_start_revision(from.cast_signed());
-        let watch = self.call(true, |client| {
-            let options = options.clone();
-            async move { client.watch_client().watch(prefix, Some(options)).await }
+        let watch = self.call_over(true, |link| async move {
+            link.watches.watch(link.client, prefix, from).await
         });
-        Ok(EtcdWatch(watch.await?))
+        watch.await
     }
 }
 
@@ -288,27 +302,6 @@ fn step(step: Step) -> TxnOp {
             TxnOp::put(key, value, bound)
         }
         Step::Delete { key } => TxnOp::delete(key, None),
-    }
-}
-
-/// A watch of etcd.
-pub struct EtcdWatch(WatchStream);
-
-impl Watch for EtcdWatch {
-    async fn next(&mut self) -> Answer<News> {
-        loop {
-            let message = self.0.message().await.map_err(|error| told(&error))?;
-            let Some(message) = message else {
-                return Err(EngineError::Away("the watch ended".into()));
-            };
-            if message.canceled() {
-                return Ok(News::Behind);
-            }
-            if !message.events().is_empty() {
-                let revision = revision(message.header());
-                return Ok(News::Changed { revision });
-            }
-        }
     }
 }
 

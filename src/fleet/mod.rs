@@ -21,6 +21,8 @@ mod engine;
 mod epoch;
 mod etcd;
 mod etcd_error;
+#[cfg(test)]
+mod etcd_tests;
 mod everywhere;
 mod fence;
 mod fencing;
@@ -71,6 +73,7 @@ mod tend;
 mod tending;
 mod value;
 mod view;
+mod watching;
 #[cfg(test)]
 mod world;
 
