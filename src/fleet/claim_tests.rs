@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
+use super::claim::Claimant;
+use super::ground::Ground;
 use super::key::Keys;
 use super::memory::Trouble;
-use super::shaky::lock;
+use super::shaky::{Shaky, lock};
 use super::sim_kernel::{RECLAIM, SimFence};
-use super::simulation::PREFIX;
+use super::simulation::{PREFIX, SimGround};
 use super::world::{World, number};
 use crate::domain::claim::{Claim, ClaimStage};
 use crate::domain::lease::LeaseId;
@@ -254,6 +256,52 @@ fn restored_engine_gets_the_claims_that_no_other_host_took() {
     assert!(entries["/f/claim/tcp/9100"].contains("h0"));
     let lost = lock(&world.oracle).lost.clone();
     assert_eq!(lost, [(0, number(1), Some("h1".to_owned()))]);
+}
+
+/// Has a host do something with its claims in its session.
+fn with_claims<F>(world: &mut World, doing: impl FnOnce(Claimant<Shaky, SimGround>, String) -> F)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let claimant = world.hosts[0].claimant();
+    let session = lock(&world.hosts[0].session).clone().unwrap();
+    world.hosts[0]
+        .doing
+        .push(Box::pin(doing(claimant, session)));
+    world.hosts[0].finish();
+}
+
+#[test]
+fn emptied_engine_gets_all_claims_of_a_host_in_one_commit() {
+    let mut world = pair();
+    let copy = world.engine.memory.copy();
+    assert!((0..3).all(|index| ask(&mut world, 0, index)));
+    world.engine.memory.restore(copy);
+    let before = world.engine.memory.commits().len();
+    with_claims(&mut world, |claimant, session| async move {
+        claimant.tend(&session, true).await.unwrap();
+    });
+    // One looks, and finds that they are not there.
+    assert_eq!(world.engine.memory.commits()[before..], [0, 3]);
+    world.check();
+}
+
+#[test]
+fn claims_that_change_while_they_are_claimed_again_are_claimed_one_by_one() {
+    let mut world = pair();
+    assert!(ask(&mut world, 0, 0) && ask(&mut world, 0, 1));
+    let before = world.engine.memory.commits().len();
+    with_claims(&mut world, |claimant, session| async move {
+        let tended = claimant.ground.tended(|_| true).into_iter();
+        // They were not there when they were looked at.
+        let seen = tended.map(|one| (one.intent, None)).collect();
+        claimant.regain(&session, seen, true).await.unwrap();
+        assert_eq!(claimant.look(&session).await, Ok(false));
+    });
+    let commits = world.engine.memory.commits();
+    // All at once, each alone, and the look.
+    assert_eq!(commits[before..], [2, 1, 1, 0]);
+    world.check();
 }
 
 #[test]

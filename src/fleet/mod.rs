@@ -49,6 +49,7 @@ mod publishing;
 mod questions;
 mod reader;
 mod refused;
+mod regain;
 mod reserving;
 mod role;
 mod session;

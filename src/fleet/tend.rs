@@ -1,20 +1,14 @@
 //! Tending claims: giving back those whose leases have ended, and claiming again what the leases of this
 //! host have. Nothing here is remembered but the book: a tending that fails is simply done again.
 
-use super::claim::{Claimant, DOUBT, Intent, MOST_NUMBERS, held, holder};
-use super::engine::{Answer, Compare, Engine, EngineError, Entry, Outcome, Step};
+use super::claim::{Claimant, DOUBT, Intent, MOST_NUMBERS, held};
+use super::engine::{Answer, Compare, Engine, Entry, Outcome, Step};
 use super::ground::{Ground, Tended, is_held};
+use super::regain::{Seen, session_ended};
 use crate::domain::claim::{Claim, ClaimStage};
-
-/// Number of tries to swap a claim that changes meanwhile.
-const SWAPS: usize = 4;
 
 /// A revision that no key has, so that a commit tells what it found.
 pub(super) const NEVER: u64 = i64::MAX.cast_unsigned();
-
-fn session_ended() -> EngineError {
-    EngineError::Fault("the session of this host has ended".into())
-}
 
 impl<E: Engine, G: Ground> Claimant<E, G> {
     /// Brings the engine to what the leases of this host say, in this session: withdraws claims without a
@@ -63,18 +57,20 @@ impl<E: Engine, G: Ground> Claimant<E, G> {
             let Outcome::Refused { found, .. } = self.commit(compare, Vec::new()).await? else {
                 continue;
             };
-            for (one, entry) in batch.iter().zip(found) {
-                let is_as_known = entry
-                    .as_ref()
-                    .is_some_and(|entry| entry.modified == one.intent.claim.revision);
-                if entry.is_none() {
-                    return Ok(true);
-                }
-                if is_as_known {
-                    continue;
-                }
-                self.regain(session, &one.intent, entry, false).await?;
+            let seen: Vec<Seen> = batch
+                .iter()
+                .map(|one| one.intent.clone())
+                .zip(found)
+                .collect();
+            if seen.iter().any(|(_, entry)| entry.is_none()) {
+                return Ok(true);
             }
+            let has_changed = |(intent, entry): &Seen| {
+                let modified = entry.as_ref().map(|entry| entry.modified);
+                modified != Some(intent.claim.revision)
+            };
+            let changed = seen.into_iter().filter(has_changed).collect();
+            self.regain(session, changed, false).await?;
         }
         Ok(false)
     }
@@ -168,7 +164,12 @@ impl<E: Engine, G: Ground> Claimant<E, G> {
         let before = |one: &Intent| self.as_before(one, may_be_absent);
         let mut compare: Vec<Compare> = intents.iter().map(before).collect();
         compare.push(Compare::present(self.keys.session(&self.host, session)));
-        let steps = self.puts(session, &intents);
+        // What only looks is not written into the engine's log.
+        let steps = if may_be_absent {
+            Vec::new()
+        } else {
+            self.puts(session, &intents)
+        };
         match self.commit(compare, steps).await? {
             Outcome::Done { revision } => {
                 let held = |one: &Intent| again(&one.claim, session, revision, one.claim.token);
@@ -179,80 +180,16 @@ impl<E: Engine, G: Ground> Claimant<E, G> {
                 if found.last().is_none_or(Option::is_none) {
                     return Err(session_ended());
                 }
-                for (intent, entry) in intents.iter().zip(found) {
-                    self.regain(session, intent, entry, may_be_absent).await?;
-                }
+                let seen = intents.into_iter().zip(found).collect();
+                self.regain(session, seen, may_be_absent).await?;
             }
         }
         Ok(())
     }
-
-    /// Claims one number again that was found to be so, or notes that it is lost.
-    async fn regain(
-        &self,
-        session: &str,
-        intent: &Intent,
-        mut entry: Option<Entry>,
-        may_be_absent: bool,
-    ) -> Answer<()> {
-        for _ in 0..SWAPS {
-            let condition = match &entry {
-                Some(entry) if self.is_own(&intent.claim, entry) => {
-                    Compare::unchanged(entry.key.clone(), entry.modified)
-                }
-                None if may_be_absent => {
-                    // The answer may be lost, and the commit be done late.
-                    self.ground.note(&[asked(&intent.claim, session)]).await;
-                    Compare::absent(self.key(intent))
-                }
-                other => {
-                    let by = other.as_ref().map(holder);
-                    return self.ground.lose(&intent.claim, by.as_deref()).await;
-                }
-            };
-            let token = entry.as_ref().map(|entry| entry.created);
-            match self.swap_one(session, intent, condition, token).await? {
-                None => return Ok(()),
-                Some(found) => entry = found,
-            }
-        }
-        let number = intent.claim.number;
-        Err(EngineError::Fault(format!(
-            "the claim on {number} changes all the time"
-        )))
-    }
-
-    /// Puts one claim under a condition. What was found instead, if it does not hold.
-    async fn swap_one(
-        &self,
-        session: &str,
-        intent: &Intent,
-        condition: Compare,
-        token: Option<u64>,
-    ) -> Answer<Option<Option<Entry>>> {
-        let own = Compare::present(self.keys.session(&self.host, session));
-        let steps = self.puts(session, std::slice::from_ref(intent));
-        match self.commit(vec![condition, own], steps).await? {
-            Outcome::Done { revision } => {
-                let token = token.unwrap_or(revision);
-                let held = again(&intent.claim, session, revision, token);
-                self.ground.note(std::slice::from_ref(&held)).await;
-                Ok(None)
-            }
-            Outcome::Refused { found, .. } => {
-                let mut found = found.into_iter();
-                let entry = found.next().flatten();
-                if found.next().flatten().is_none() {
-                    return Err(session_ended());
-                }
-                Ok(Some(entry))
-            }
-        }
-    }
 }
 
 /// A claim of which it is not known whether the engine has it, or comes to have it.
-fn asked(claim: &Claim, session: &str) -> Claim {
+pub(super) fn asked(claim: &Claim, session: &str) -> Claim {
     Claim {
         session: session.to_owned(),
         stage: ClaimStage::Asked,
@@ -263,7 +200,7 @@ fn asked(claim: &Claim, session: &str) -> Claim {
 }
 
 /// A claim that was claimed again. Late commits of another session are refused.
-fn again(claim: &Claim, session: &str, revision: u64, token: u64) -> Claim {
+pub(super) fn again(claim: &Claim, session: &str, revision: u64, token: u64) -> Claim {
     let is_doubtful = claim.is_doubtful && claim.session == session;
     held(claim, session, (revision, token), is_doubtful)
 }
