@@ -21,9 +21,24 @@ pub(super) fn pause_after(failures: u32, longest: Duration) -> Duration {
         .min(longest)
 }
 
-/// Wait of a host before it publishes to an engine that has come back.
-pub(super) fn jitter(session: Duration, rng: &mut fastrand::Rng) -> Duration {
-    session.mul_f64(rng.f64())
+/// Wait of a host before it publishes to an engine that has come back: up to the length of a session. One that does not
+/// reach it for a moment within that time, as where all hosts come back at once, does not begin to wait anew.
+#[derive(Debug, Default)]
+pub(super) struct Wait(Option<BootTime>);
+
+impl Wait {
+    /// Returns the end of the wait of a host that is back now.
+    pub(super) fn end(
+        &mut self,
+        now: BootTime,
+        session: Duration,
+        rng: &mut fastrand::Rng,
+    ) -> BootTime {
+        let drawn = now.after(session.mul_f64(rng.f64()));
+        let end = self.0.filter(|end| *end > now).unwrap_or(drawn);
+        self.0 = Some(end);
+        end
+    }
 }
 
 impl<E: Engine> Member<E> {
@@ -124,8 +139,8 @@ impl<E: Engine> Member<E> {
             }
             FleetState::Alone => {
                 // All hosts come back at once: each waits a while of its own.
-                let jitter = jitter(self.settings.session, &mut self.rng);
-                self.publish_at = Some(now.after(jitter));
+                let wait = self.wait.end(now, self.settings.session, &mut self.rng);
+                self.publish_at = Some(wait);
                 self.be(FleetState::Joined, "");
             }
             FleetState::Joining | FleetState::Off => self.be(FleetState::Joined, ""),
@@ -141,5 +156,23 @@ impl<E: Engine> Member<E> {
         self.failures = self.failures.saturating_add(1);
         self.renew_at = self.now().after(pause);
         self.be(FleetState::Alone, &error.to_string());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn host_that_is_away_again_while_it_waits_waits_no_longer() {
+        let session = Duration::from_secs(30);
+        let (mut wait, mut rng) = (Wait::default(), fastrand::Rng::with_seed(7));
+        let start = BootTime(Duration::from_secs(100));
+        let mut end = |now| wait.end(now, session, &mut rng);
+        let first = end(start);
+        assert!(first > start && first <= start.after(session));
+        let within = start.after(first.since(start) / 2);
+        assert_eq!(end(within), first);
+        assert!(end(first) > first, "another outage has a wait of its own");
     }
 }

@@ -15,6 +15,7 @@ use super::claiming::{Change, Claims};
 use super::connect::{ConnectError, connect};
 use super::engine::{Engine, EngineError};
 use super::fencing::Fencing;
+use super::keeping::Wait;
 use super::key::Keys;
 use super::names::Published;
 use super::questions::Questions;
@@ -71,6 +72,8 @@ pub(super) struct Member<E: Engine> {
     pub(super) renew_at: BootTime,
     /// Time of the next commit of names. `None` if nothing has changed.
     pub(super) publish_at: Option<BootTime>,
+    /// Wait after an outage.
+    pub(super) wait: Wait,
     pub(super) claims: Claims<E>,
     /// Whether a number is shut soon, and that was told.
     pub(super) is_fence_near: bool,
@@ -194,6 +197,7 @@ impl<E: Engine> Member<E> {
             failures: 0,
             renew_at: now,
             publish_at: None,
+            wait: Wait::default(),
             claims,
             is_fence_near: false,
             shut: Vec::new(),

@@ -24,7 +24,7 @@ use crate::fleet::counter::Standing;
 use crate::fleet::engine::{Outcome, Renewed};
 use crate::fleet::epoch::Seat;
 use crate::fleet::etcd::Etcd;
-use crate::fleet::keeping::{jitter, pause_after};
+use crate::fleet::keeping::{Wait, pause_after};
 use crate::fleet::member::{GATHER, interval};
 use crate::fleet::names::{Published, wanted};
 use crate::fleet::publishing::{BETWEEN, send};
@@ -66,6 +66,7 @@ pub struct Host {
 pub struct State {
     renew_at: BootTime,
     publish_at: Option<BootTime>,
+    wait: Wait,
     look_at: BootTime,
     failures: u32,
     is_alone: bool,
@@ -83,6 +84,7 @@ impl Default for State {
         Self {
             renew_at: start,
             publish_at: None,
+            wait: Wait::default(),
             look_at: start,
             failures: 0,
             is_alone: false,
@@ -152,8 +154,9 @@ impl Host {
         self.state.failures = 0;
         self.state.renew_at = sent.after(interval(self.ttl, &mut self.rng));
         if std::mem::take(&mut self.state.is_alone) {
-            let wait = jitter(self.ttl, &mut self.rng);
-            self.state.publish_at = Some(self.clock.boot().after(wait));
+            let now = self.clock.boot();
+            let end = self.state.wait.end(now, self.ttl, &mut self.rng);
+            self.state.publish_at = Some(end);
         }
         self.stand();
         let returns = self.tally.returns();
