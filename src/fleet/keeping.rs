@@ -95,16 +95,18 @@ impl<E: Engine> Member<E> {
         if self.session.has_gone_back().await? {
             self.claims.note_restored();
         }
+        let mut epoch = None;
         if !self.session.resume(now_ms).await? {
             let id = self.service.fleet_id();
             self.session.open(id).await?;
             self.put_on_record().await?;
-            self.session.enter(now_ms).await?;
+            // No commit of names was made for the key of a session that is new.
+            epoch = self.session.enter(now_ms).await?;
         }
         self.put_on_record().await?;
         self.is_in = true;
         self.claims.tend_at(self.now());
-        self.published.doubt_all();
+        self.published.doubt_all(epoch);
         self.publish_at = Some(self.now());
         Ok(())
     }

@@ -107,9 +107,9 @@ impl Published {
         self.epoch
     }
 
-    /// Forgets all values, and the epoch: each is put again.
-    pub fn doubt_all(&mut self) {
-        self.epoch = None;
+    /// Forgets all values: each is put again, in this epoch, or in a new one.
+    pub fn doubt_all(&mut self, epoch: Option<u64>) {
+        self.epoch = epoch;
         self.keys.values_mut().for_each(|value| *value = None);
     }
 
@@ -269,7 +269,7 @@ mod tests {
         assert_eq!(published.next_steps(&all), []);
         let gone = published.next_steps(&Wanted::new());
         assert!(gone.iter().all(|step| matches!(step, Step::Delete { .. })));
-        published.doubt_all();
+        published.doubt_all(None);
         assert_eq!((published.pending(&all), published.count()), (100, 0));
     }
 

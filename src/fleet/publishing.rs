@@ -219,6 +219,20 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn new_session_is_the_first_epoch_of_its_names() {
+        let engine = engine().await;
+        let mut known = Published::default();
+        let session = engine.list(SESSION, None, 1).await.unwrap();
+        known.doubt_all(Some(session.entries[0].modified));
+        published(&engine, &mut known, &wanted(3)).await;
+        assert_eq!(engine.commits(), [1, 3], "the session, and the names");
+        // A commit whose answer is lost is followed by an epoch of its own.
+        engine.trouble(&[Trouble::AnswerLost]);
+        published(&engine, &mut known, &wanted(4)).await;
+        assert_eq!(engine.commits()[2..], [1, 1, 1]);
+    }
+
+    #[tokio::test]
     async fn lost_answers_and_requests_are_sent_again_with_the_same_result() {
         for trouble in [Trouble::AnswerLost, Trouble::RequestLost, Trouble::Away] {
             let engine = engine().await;
@@ -251,7 +265,7 @@ mod tests {
         published(&engine, &mut known, &wanted(3)).await;
         engine.restore(before);
         assert_eq!(engine.entries().len(), 1);
-        known.doubt_all();
+        known.doubt_all(None);
         published(&engine, &mut known, &wanted(3)).await;
         assert_eq!(engine.entries().len(), 4);
     }

@@ -136,7 +136,8 @@ impl<E: Engine> Session<E> {
         {
             return Ok(false);
         }
-        self.write(SessionId(id), now_ms).await?;
+        let found = self.written().await?;
+        self.write(SessionId(id), found, now_ms).await?;
         self.give_way_to_older().await?;
         Ok(true)
     }
@@ -162,13 +163,16 @@ impl<E: Engine> Session<E> {
         Ok(())
     }
 
-    /// Tells the fleet of the session that was opened.
-    pub async fn enter(&mut self, now_ms: i64) -> Result<(), JoinError> {
+    /// Tells the fleet of the session that was opened. Returns the revision at which its key was made, as far as it
+    /// is known.
+    pub async fn enter(&mut self, now_ms: i64) -> Result<Option<u64>, JoinError> {
         let Some(id) = self.record.engine_session else {
-            return Ok(());
+            return Ok(None);
         };
-        self.write(SessionId(id), now_ms).await?;
-        self.give_way_to_older().await
+        // An id never comes twice: there is no key of it.
+        let made = self.write(SessionId(id), None, now_ms).await?;
+        self.give_way_to_older().await?;
+        Ok(made)
     }
 
     /// Renews the session.
@@ -194,13 +198,27 @@ impl<E: Engine> Session<E> {
         self.record.engine_session = None;
     }
 
-    /// Writes the session's key, unless it says the same already.
-    async fn write(&mut self, id: SessionId, now_ms: i64) -> Result<(), JoinError> {
-        let Some(key) = self.key() else { return Ok(()) };
+    /// Key of the session, as the engine has it.
+    async fn written(&self) -> Answer<Option<Entry>> {
+        let Some(key) = self.key() else {
+            return Ok(None);
+        };
         let page = self.engine.list(&key, None, 1).await?;
-        let found = page.entries.iter().find(|entry| entry.key == key);
+        Ok(page.entries.into_iter().find(|entry| entry.key == key))
+    }
+
+    /// Writes the session's key, unless it says the same already. Returns the revision of that.
+    async fn write(
+        &mut self,
+        id: SessionId,
+        found: Option<Entry>,
+        now_ms: i64,
+    ) -> Result<Option<u64>, JoinError> {
+        let Some(key) = self.key() else {
+            return Ok(None);
+        };
         let is_new = found.is_none();
-        let before = found.and_then(value::session);
+        let before = found.as_ref().and_then(value::session);
         let addresses = self.identity.addresses.iter().take(MOST_ADDRESSES);
         let value = SessionValue {
             instance: self.record.instance.clone(),
@@ -211,7 +229,7 @@ impl<E: Engine> Session<E> {
             since_ms: before.as_ref().map_or(now_ms, |before| before.since_ms),
         };
         if before.as_ref() == Some(&value) {
-            return Ok(());
+            return Ok(None);
         }
         // Plain values: this cannot fail.
         let value = serde_json::to_vec(&value).unwrap_or_default();
@@ -224,11 +242,11 @@ impl<E: Engine> Session<E> {
             value,
             session,
         };
-        // Refused is a put whose answer was lost: it is there.
-        let (Outcome::Done { revision } | Outcome::Refused { revision, .. }) =
-            self.engine.commit(compare, vec![put]).await?;
+        let outcome = self.engine.commit(compare, vec![put]).await?;
+        let (Outcome::Done { revision } | Outcome::Refused { revision, .. }) = outcome;
         self.record.revision = self.record.revision.max(revision);
-        Ok(())
+        // Refused is a put whose answer was lost: it is there.
+        Ok(matches!(outcome, Outcome::Done { .. }).then_some(revision))
     }
 
     /// Ends this session if an older one of the same host lives: of two the younger leaves.

@@ -42,7 +42,17 @@ async fn join(session: &mut Session<Memory>, id: &str) -> Result<(), JoinError> 
         return Ok(());
     }
     session.open(id.into()).await?;
-    session.enter(1).await
+    session.enter(1).await.map(drop)
+}
+
+#[tokio::test]
+async fn new_session_tells_the_revision_of_its_key() {
+    let engine = Memory::new(Clock::manual());
+    let mut session = on(&engine, "boot-1", record("a"));
+    session.open("s1".into()).await.unwrap();
+    let made = session.enter(1).await.unwrap();
+    let page = engine.list("/f/session/h/s1", None, 1).await.unwrap();
+    assert_eq!(made, Some(page.entries[0].created));
 }
 
 #[tokio::test]

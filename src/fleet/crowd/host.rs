@@ -187,14 +187,15 @@ impl Host {
         if self.session.has_gone_back().await? {
             self.state.is_restored = true;
         }
+        let mut epoch = None;
         if !self.session.resume(now_ms).await? {
             let id = Uuid::from_u128(self.rng.u128(..)).to_string();
             self.session.open(id).await?;
-            self.session.enter(now_ms).await?;
+            epoch = self.session.enter(now_ms).await?;
         }
         self.note_present(true);
         self.note_settled(false);
-        self.published.doubt_all();
+        self.published.doubt_all(epoch);
         let now = self.clock.boot();
         self.state.publish_at = Some(now);
         self.state.look_at = now;
