@@ -107,7 +107,7 @@ impl Crowd {
         });
         self.tasks.spawn(async move {
             tokio::time::sleep(wait).await;
-            host.live(receiver).await;
+            Box::pin(host.live(receiver)).await;
         });
     }
 

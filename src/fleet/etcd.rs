@@ -255,8 +255,9 @@ impl Engine for Etcd {
     }
 
     async fn watch(&self, prefix: &str, from: u64) -> Answer<EtcdWatch> {
-        let watch = self.call_over(true, |link| async move {
-            link.watches.watch(link.client, prefix, from).await
+        // Clients are large.
+        let watch = self.call_over(true, |link| {
+            Box::pin(async move { link.watches.watch(link.client, prefix, from).await })
         });
         watch.await
     }

@@ -15,7 +15,7 @@ use super::shaky::poll_once;
 const LONG: Duration = Duration::from_secs(20);
 
 /// A session.
-const TTL: Duration = Duration::from_secs(60);
+const TTL: Duration = Duration::from_mins(1);
 
 async fn of(server: &Server) -> Etcd {
     let home = TempDir::new().unwrap();
