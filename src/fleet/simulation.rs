@@ -44,16 +44,29 @@ pub struct Disk {
 #[derive(Default)]
 pub struct Oracle {
     pub holders: BTreeMap<Number, usize>,
+    /// Hosts whose fence was shut when they were granted a number that another one had in the books. Each loses it
+    /// soon, or has it if that one loses it.
+    late: BTreeMap<Number, usize>,
     pub granted: usize,
     pub lost: Vec<(usize, Number, Option<String>)>,
 }
 
 impl Oracle {
     fn lose(&mut self, host: usize, number: Number, by: Option<String>) {
+        self.give_up(host, number);
+        self.lost.push((host, number, by));
+    }
+
+    fn give_up(&mut self, host: usize, number: Number) {
+        if self.late.get(&number) == Some(&host) {
+            self.late.remove(&number);
+        }
         if self.holders.get(&number) == Some(&host) {
             self.holders.remove(&number);
+            if let Some(late) = self.late.remove(&number) {
+                self.holders.insert(number, late);
+            }
         }
-        self.lost.push((host, number, by));
     }
 
     /// A host without a fence keeps its number until it gives it back. Of one with a fence the kernel
@@ -63,7 +76,8 @@ impl Oracle {
         let kernels = lock(kernels);
         let is_open = |index: usize| SimFence::is_open(&kernels[index], number);
         if has_fence(host) && !is_open(host) && self.holders.contains_key(&number) {
-            // It stood still for so long that its answer is worth nothing: it is told that it lost.
+            // It stood still for so long that its answer is worth nothing until its fence is open again.
+            self.late.insert(number, host);
             return;
         }
         let mut others = (0..kernels.len()).filter(|index| *index != host);
@@ -323,10 +337,7 @@ impl SimHost {
             return;
         };
         disk.leases.remove(&lease);
-        let mut oracle = lock(&self.ground.oracle);
-        if oracle.holders.get(&number) == Some(&self.ground.index) {
-            oracle.holders.remove(&number);
-        }
+        lock(&self.ground.oracle).give_up(self.ground.index, number);
     }
 
     /// Marks and frees what ended sessions had. Two hosts may do so at once.
