@@ -353,7 +353,10 @@ fn claim_that_was_released_after_a_snapshot_is_withdrawn_again() {
     eventually("the stray claim is withdrawn", || {
         etcd.keys(CLAIMS).is_empty().then_some(())
     });
-    assert!(server.log().contains("have no lease"));
+    // The log tells it after etcd.
+    eventually("that is told", || {
+        server.log().contains("have no lease").then_some(())
+    });
     eventually("the number is granted", || {
         let again = one.run(&["alloc", "--pool", "edge", "--port", &wanted]);
         again.status.success().then_some(())
