@@ -13,6 +13,7 @@ use super::claims::{ClaimBook, ClaimTicket};
 #[cfg(feature = "fleet")]
 use super::fence::FenceBook;
 use super::lock::Guarded;
+#[cfg(feature = "fleet")]
 use super::troubles::Troubles;
 use crate::domain::claim::Number;
 use crate::domain::everywhere::Kept;
@@ -229,6 +230,7 @@ pub struct FleetDesk {
     /// `None` if no session loop runs.
     requests: Guarded<Option<mpsc::Sender<FleetRequest>>>,
     is_leaving: watch::Sender<bool>,
+    #[cfg(feature = "fleet")]
     troubles: Arc<Troubles>,
     /// Numbers that are reserved on every host, as this host keeps them.
     kept: Guarded<Arc<BTreeMap<Number, Kept>>>,
@@ -268,6 +270,7 @@ impl FleetDesk {
     }
 
     /// Returns the troubles of this host with its fleet.
+    #[cfg(feature = "fleet")]
     pub fn troubles(&self) -> &Arc<Troubles> {
         &self.troubles
     }

@@ -64,6 +64,7 @@ pub mod survey;
 mod tables;
 mod taking;
 mod told;
+#[cfg(feature = "fleet")]
 pub mod troubles;
 mod unique;
 mod whose;

@@ -20,7 +20,6 @@ pub struct Troubles(Guarded<BTreeMap<TroubleKind, String>>);
 
 impl Troubles {
     /// Sets a trouble, or that there is none of this kind, and reports that if it has changed.
-    #[cfg(feature = "fleet")]
     pub fn set(&self, kind: TroubleKind, why: Option<String>) {
         let word: &'static str = kind.into();
         let has_changed = self.0.with(|troubles| {
@@ -38,7 +37,6 @@ impl Troubles {
     }
 
     /// Whether there is a trouble of this kind.
-    #[cfg(feature = "fleet")]
     pub fn has(&self, kind: TroubleKind) -> bool {
         self.0.with(|troubles| troubles.contains_key(&kind))
     }
