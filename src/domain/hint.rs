@@ -121,7 +121,7 @@ impl Hint {
     #[cfg(feature = "fleet")]
     pub fn shut_by_fence(own: Port, since: Timestamp) -> Self {
         Self::of_fence(format!(
-            "the kernel shuts {own} since {since:.0}, as the session of this host was not renewed for half of the pool's reclaim: it opens once the fleet answers, see `portbook fleet status`"
+            "the kernel has shut {own} since {since:.0}, as the session of this host was not renewed for half of the pool's reclaim: it opens once the fleet answers, see `portbook fleet status`"
         ))
     }
 

@@ -48,9 +48,7 @@ pub enum FleetSilence {
     )]
     Lives(HostName),
     /// A host that is to be evicted has nothing.
-    #[error(
-        "no unique number of the fleet is one of {0}; `portbook fleet claims` lists the hosts that have some"
-    )]
+    #[error("{0} has no unique number; `portbook fleet claims` lists the hosts that have some")]
     HasNone(HostName),
     /// A number that is to be reserved on every host has a host, or another name.
     #[error("{0} is {1}")]

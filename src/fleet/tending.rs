@@ -156,6 +156,9 @@ impl<E: Engine> Member<E> {
         }
         let sweeper = self.claims.sweeper();
         let evicted = sweeper.evict_unreadable(ports).await.map_err(away)?;
+        if evicted.is_empty() {
+            return Ok(evicted);
+        }
         self.read_others().await;
         tracing::warn!(
             claims = evicted.len(),

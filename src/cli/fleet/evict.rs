@@ -99,6 +99,13 @@ pub(super) async fn run(global: &Global, args: &EvictArgs) -> Result<(), Failure
         if is_to_be_asked || !claims.fresh {
             ask(&args.host, claims.claims.len())?;
         }
+        if claims.claims.is_empty() && matches!(args.host, Evictee::Unreadable) {
+            let none = EvictionDocument {
+                host: UNREADABLE.to_owned(),
+                evicted: Vec::new(),
+            };
+            return tell(global, &none);
+        }
         // What came after the question was not agreed to.
         ports = Some(claims.claims.iter().map(|claim| claim.port).collect());
     }
@@ -113,7 +120,15 @@ pub(super) async fn run(global: &Global, args: &EvictArgs) -> Result<(), Failure
         }
     })
     .await?;
-    global.answer(&evicted, || in_words(&evicted))
+    tell(global, &evicted)
+}
+
+/// Prints what was taken; a host that has nothing is refused before.
+fn tell(global: &Global, evicted: &EvictionDocument) -> Result<(), Failure> {
+    if evicted.evicted.is_empty() {
+        note("every claim of the fleet can be read: none was deleted");
+    }
+    global.answer(evicted, || in_words(evicted))
 }
 
 /// Asks the user at the terminal; without a terminal it refuses.

@@ -103,7 +103,7 @@ fn host_that_has_nothing_is_not_evicted_and_not_asked_about() {
         assert_eq!(told.status.code(), Some(1), "{told:?}");
         let told = text(&told.stderr);
         assert!(
-            told.contains("one of build-9") && !told.contains("--yes"),
+            told.contains("build-9 has no unique number") && !told.contains("--yes"),
             "{told}"
         );
     }

@@ -432,6 +432,12 @@ fn claim_that_cannot_be_read_is_told_and_taken_by_an_operator() {
     );
     assert_eq!(etcd.keys(CLAIMS).len(), 1, "the claim of the host stays");
     assert_eq!(alloc(&one, &["--port", &number]), ports[0]);
+    let none = one.run(&["fleet", "evict", "?"]);
+    let said = text(&none.stderr);
+    assert!(
+        none.status.success() && said.contains("none was deleted"),
+        "{none:?}"
+    );
 }
 
 #[test]
