@@ -39,7 +39,7 @@ add rule ip cut out ip daddr 10.88.0.0/24 drop
 /// An `nft` whose permits never end: then the service alone shuts a number.
 const ENDLESS: &str = "#!/bin/sh
 [ \"$*\" = '-f -' ] || exit 1
-sed 's/ timeout [0-9]*ms//' | FOLDER/nft -f -
+sed 's/ timeout [0-9]*s[0-9]*ms//' | FOLDER/nft -f -
 ";
 
 /// Runs a command with another program in the place of one.
