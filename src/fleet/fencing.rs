@@ -86,10 +86,15 @@ impl Fencing {
     async fn with(mut self, service: &Service, nft: Nft, guarded: Guarded) -> Self {
         let book = service.fleet().fence();
         book.guard(guarded);
-        let open = nft.open_numbers().await.unwrap_or_default();
+        let open = nft.open_numbers().await;
         let permits = Permits::new(Arc::new(nft), service.clock().clone(), Arc::clone(book));
         let claimed: Vec<Number> = self.earlier.keys().copied().collect();
-        permits.note_open(&claimed, &open);
+        match open {
+            Ok(open) => permits.note_open(&claimed, &open),
+            Err(error) => {
+                tracing::warn!(%error, "could not read which unique numbers the kernel has open; the next renewal opens them");
+            }
+        }
         self.permits = Some(permits);
         self
     }

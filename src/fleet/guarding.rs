@@ -8,7 +8,7 @@ use super::ground::{Ground, Tended, is_held};
 use super::member::Member;
 use super::permit::Permits;
 use crate::domain::claim::Claim;
-use crate::domain::fleet::FleetStatus;
+use crate::domain::fleet::{FleetState, FleetStatus};
 use crate::domain::lease::BootTime;
 
 /// Part of the time of reclaim that a number must be open for: with less it is told.
@@ -76,7 +76,9 @@ impl<E: Engine> Member<E> {
                 .fleet(&self.identity.host, self.state, why);
         }
         self.is_fence_near = is_near;
-        let shut = self.permits().map(Permits::shut_now).unwrap_or_default();
+        // The first renewal of a start opens them again, or fails.
+        let permits = self.permits().filter(|_| self.state != FleetState::Joining);
+        let shut = permits.map(Permits::shut_now).unwrap_or_default();
         if shut != self.shut {
             self.service.journal().fence(&shut);
             self.shut = shut;
