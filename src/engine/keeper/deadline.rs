@@ -34,6 +34,8 @@ pub(in crate::engine) async fn run(engine: &Arc<Engine>) {
     loop {
         let next = engine.leases.next_deadline();
         let now = engine.clock.boot();
+        // A deadline of just before a stall is seen for the first time after it.
+        let overdue = next.map_or(Duration::ZERO, |at| now.since(at));
         let wait = next.map_or(LONGEST_SLEEP, |at| at.since(now));
         let wait = wait.min(LONGEST_SLEEP);
         let is_time = tokio::select! {
@@ -41,7 +43,7 @@ pub(in crate::engine) async fn run(engine: &Arc<Engine>) {
             () = engine.leases.deadline_moved() => false,
         };
         // The first renewal after a stall wakes the loop as well, before the others are heard.
-        let late = engine.clock.boot().since(now.after(wait));
+        let late = engine.clock.boot().since(now.after(wait)).max(overdue);
         let has_stalled = late > STALL;
         if has_stalled {
             let late_ms = u64::try_from(late.as_millis()).unwrap_or(u64::MAX);

@@ -224,6 +224,34 @@ async fn first_renewal_after_a_stall_ends_no_other_lease() {
 }
 
 #[tokio::test]
+async fn deadline_that_passed_in_a_stall_before_it_was_seen_has_a_grace() {
+    let place = place().await;
+    let service = place.service.clone();
+    let deadlines = tokio::spawn(async move { service.run_deadlines().await });
+    let hour = Some(Duration::from_hours(1));
+    let request = Request {
+        ttl: hour,
+        ..Request::default()
+    };
+    let lease = place.lease(&request).await;
+    // It sleeps for an hour.
+    tokio::task::yield_now().await;
+    let soon = place.clock.boot().after(Duration::from_secs(8));
+    let sooner = Lease {
+        expires: Some(soon),
+        ..Lease::clone(&lease)
+    };
+    place.service.0.leases.enter_recorded(sooner);
+    let mut freed = std::pin::pin!(place.service.0.leases.freed());
+    freed.as_mut().enable();
+    place.clock.advance(Duration::from_secs(20));
+    let ended = tokio::time::timeout(Duration::from_secs(1), freed).await;
+    assert!(ended.is_err(), "the lease had no grace");
+    place.service.renew(&ME, lease.id, hour).await.unwrap();
+    deadlines.abort();
+}
+
+#[tokio::test]
 async fn a_reserved_name_gets_its_hold_back() {
     let place = place().await;
     let lease = place.lease(&named("web")).await;
