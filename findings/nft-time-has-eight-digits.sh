@@ -16,11 +16,11 @@ cd "$folder"
 
 apt-get download --quiet --quiet nftables=1.0.6-2+deb12u2 libnftables1=1.0.6-2+deb12u2 \
   libnftnl11=1.2.4-2 libmnl0=1.0.4-3 libjansson4=2.14-2 libxtables12=1.8.9-2
-for package in *.deb; do dpkg-deb --extract "$package" root; done
-libraries=$(dirname "$(find "$folder/root" -name 'libnftables.so.1')")
+for package in *.deb; do dpkg-deb --extract "$package" tree; done
+libraries=$(dirname "$(find "$folder/tree" -name 'libnftables.so.1')")
 
 cat > times.sh <<'SHELL'
-nft() { LD_LIBRARY_PATH="$1" "$2/root/usr/sbin/nft" "$3" 2>&1 | head -1; }
+nft() { LD_LIBRARY_PATH="$1" "$2/tree/usr/sbin/nft" "$3" 2>&1 | head -1; }
 nft "$1" "$2" 'add table inet t; add set inet t s { type inet_service; flags timeout; }'
 for time in 99999999ms 100000000ms 129600000ms 129600s0ms 99999999s; do
   echo "$time: $(nft "$1" "$2" "add element inet t s { 80 timeout $time }; flush set inet t s")"

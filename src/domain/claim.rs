@@ -33,7 +33,7 @@ pub const UNREADABLE: &str = "?";
 pub const EVICT_UNREADABLE: &str = "portbook fleet evict '?'";
 
 /// Maximum number of numbers in a sentence.
-const MOST_SHOWN: usize = 8;
+const MOST_SHOWN: usize = 10;
 
 /// State of a claim whose host's session was seen to have ended.
 #[cfg(feature = "fleet")]
@@ -260,23 +260,55 @@ pub struct FleetClaim {
     pub own: bool,
 }
 
+impl FleetClaim {
+    /// Claimed number.
+    pub const fn number(&self) -> Number {
+        Number {
+            protocol: self.protocol,
+            port: self.port,
+        }
+    }
+}
+
 /// Claims of these that cannot be read, in words. `None` if there are none.
 pub fn unreadable_told(claims: &[FleetClaim]) -> Option<String> {
     let unreadable = claims.iter().filter(|claim| claim.host == UNREADABLE);
-    let numbers: Vec<String> = unreadable
-        .map(|claim| format!("{}/{}", claim.port, claim.protocol))
-        .collect();
-    let shown = numbers.iter().take(MOST_SHOWN).cloned();
-    let shown = shown.collect::<Vec<String>>().join(", ");
+    let numbers: Vec<Number> = unreadable.map(FleetClaim::number).collect();
     let count = counted(numbers.len() as u64, "claim");
     (!numbers.is_empty()).then(|| {
+        let shown = listed(&numbers);
         format!("{count} of the fleet cannot be read, so that no host gets the number: {shown}")
     })
+}
+
+/// The first of some numbers in words, and how many more there are.
+pub fn listed(numbers: &[Number]) -> String {
+    let shown: Vec<String> = numbers
+        .iter()
+        .take(MOST_SHOWN)
+        .map(Number::to_string)
+        .collect();
+    let more = match numbers.len().saturating_sub(MOST_SHOWN) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    format!("{}{more}", shown.join(", "))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn long_lists_of_numbers_are_cut() {
+        let number = |port: u16| Number {
+            protocol: Protocol::Tcp,
+            port: port.to_string().parse().unwrap(),
+        };
+        let all: Vec<Number> = (9000..9012).map(number).collect();
+        assert_eq!(listed(&all[..2]), "9000/tcp, 9001/tcp");
+        assert!(listed(&all).ends_with("9009/tcp and 2 more"));
+    }
 
     #[test]
     fn times_of_reclaim_are_long_enough_for_an_outage() {

@@ -4,6 +4,9 @@
 //! API and metrics read. Of all grants only those of unique numbers (`unique.rs`) wait for it, at a
 //! counter of their own.
 
+mod request;
+mod silence;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -17,133 +20,15 @@ use super::lock::Guarded;
 use super::troubles::Troubles;
 use crate::domain::claim::Number;
 use crate::domain::everywhere::Kept;
-use crate::domain::fleet::{FenceSummary, FleetState, FleetStatus, HostName, Question, Told};
+use crate::domain::fleet::{FenceSummary, FleetState, FleetStatus};
 use crate::domain::lease::{BootTime, LeaseId, Name};
-use crate::domain::port::PortSet;
-use crate::domain::words::counted;
 use crate::store::StoreError;
+
+pub use request::FleetRequest;
+pub use silence::{FleetSilence, Reserved};
 
 /// Maximum number of questions that wait for the session loop.
 const WAITING: usize = 1024;
-
-/// A reason for no answer.
-#[cfg_attr(
-    not(feature = "fleet"),
-    expect(dead_code, reason = "this build asks nothing of a fleet")
-)]
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum FleetSilence {
-    /// The service has no fleet, or no service runs.
-    #[error("this host is in no fleet: `portbook fleet join` enters one, and a service has to run")]
-    Off,
-    /// Leases have unique numbers, so that this host does not leave.
-    #[error(
-        "{} unique in the fleet: release what has it first, as others could claim numbers that are in use here",
-        unique(*.0)
-    )]
-    Claimed(u64),
-    /// A host that is to be evicted renews its session.
-    #[error(
-        "the session of {0} lives: release its numbers there, or stop the machine and wait until `portbook fleet hosts` lists it no more"
-    )]
-    Lives(HostName),
-    /// A host that is to be evicted has nothing.
-    #[error("{0} has no unique number; `portbook fleet claims` lists the hosts that have some")]
-    HasNone(HostName),
-    /// A number that is to be reserved on every host has a host, or another name.
-    #[error("{0} is {1}")]
-    Taken(Number, String),
-    /// A number that is to be reserved on every host is one of a pool of this host with a fence.
-    #[error(
-        "{0} is in the range of pool {1} of this host, whose fence shuts numbers without a claim of the host's own: choose a number outside of it"
-    )]
-    Fenced(Number, String),
-    /// A name that a number is to be reserved for has another one.
-    #[error("{0} has {1} on every host: release that first, or choose another name")]
-    NameTaken(Name, Number),
-    /// The fleet has as many reservations as it may.
-    #[error("{0} numbers are reserved on every host, which is the most: release one first")]
-    TooMany(usize),
-    /// No reservation of this number is there.
-    #[error("{0} is not reserved on every host; `portbook fleet everywhere` lists what is")]
-    NotReserved(Number),
-    /// The rights of this host in the engine are not those of an operator.
-    #[error(
-        "this host may not reserve numbers on every host: `portbook fleet role {0} --operator` prints the rights that it needs"
-    )]
-    Denied(HostName),
-    /// The engine is away, and never answered this question.
-    #[error("the fleet does not answer: {0}")]
-    Away(String),
-}
-
-fn unique(count: u64) -> String {
-    let verb = if count == 1 { "is" } else { "are" };
-    format!("{} of this host {verb}", counted(count, "number"))
-}
-
-/// Result of a reservation.
-#[cfg_attr(
-    not(feature = "fleet"),
-    expect(dead_code, reason = "this build asks nothing of a fleet")
-)]
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reserved {
-    /// The number is reserved from now on.
-    New,
-    /// It was reserved for this name before.
-    Again,
-}
-
-/// A request to the session loop.
-#[derive(Debug)]
-#[cfg_attr(
-    not(feature = "fleet"),
-    expect(
-        dead_code,
-        reason = "the session loop reads it, and this build has none"
-    )
-)]
-pub enum FleetRequest {
-    /// Answer once.
-    Ask {
-        question: Question,
-        reply: oneshot::Sender<Result<Told, FleetSilence>>,
-    },
-    /// Answer again at each change, until the receiver is dropped.
-    Follow {
-        question: Question,
-        reply: oneshot::Sender<watch::Receiver<Option<Told>>>,
-    },
-    /// A follower of this question has no listener any more.
-    Unfollow { question: Question },
-    /// Delete the claims of a host that is gone.
-    Evict {
-        host: HostName,
-        reply: oneshot::Sender<Result<Vec<Number>, FleetSilence>>,
-    },
-    /// Delete the claims on these ports whose values cannot be read.
-    EvictUnreadable {
-        /// `None` for all.
-        ports: Option<PortSet>,
-        reply: oneshot::Sender<Result<Vec<Number>, FleetSilence>>,
-    },
-    /// Reserve a number on every host for a name.
-    Reserve {
-        number: Number,
-        name: Name,
-        reply: oneshot::Sender<Result<Reserved, FleetSilence>>,
-    },
-    /// Take the reservation of a number back.
-    Release {
-        number: Number,
-        reply: oneshot::Sender<Result<(), FleetSilence>>,
-    },
-    /// Withdraw the names and end the session.
-    Leave {
-        reply: oneshot::Sender<Result<(), FleetSilence>>,
-    },
-}
 
 /// A number that a request has found, held, and wants to be unique.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -292,80 +177,7 @@ impl FleetDesk {
         claiming.send(request).await.map_err(gone)?;
         answer.await.unwrap_or(Err(ClaimFailure::Off))
     }
-}
 
-/// Requests to the session loop.
-#[cfg(feature = "fleet")]
-impl FleetDesk {
-    /// Asks a question. The last known answer, with its age, if the engine is away.
-    pub async fn ask(&self, question: Question) -> Result<Told, FleetSilence> {
-        let (reply, answer) = oneshot::channel();
-        self.send(FleetRequest::Ask { question, reply }).await?;
-        answer.await.unwrap_or(Err(FleetSilence::Off))
-    }
-
-    /// Returns the answer to a question, as it is and as it changes. `None` before the first answer.
-    pub async fn follow(
-        &self,
-        question: Question,
-    ) -> Result<watch::Receiver<Option<Told>>, FleetSilence> {
-        let (reply, answer) = oneshot::channel();
-        self.send(FleetRequest::Follow { question, reply }).await?;
-        answer.await.map_err(|_| FleetSilence::Off)
-    }
-
-    /// Withdraws the names of this host, and ends its session until the next start.
-    pub async fn leave(&self) -> Result<(), FleetSilence> {
-        let (reply, answer) = oneshot::channel();
-        self.send(FleetRequest::Leave { reply }).await?;
-        answer.await.unwrap_or(Err(FleetSilence::Off))
-    }
-
-    /// Deletes the claims of a host whose session has ended, and returns their numbers.
-    pub async fn evict(&self, host: HostName) -> Result<Vec<Number>, FleetSilence> {
-        let (reply, answer) = oneshot::channel();
-        self.send(FleetRequest::Evict { host, reply }).await?;
-        answer.await.unwrap_or(Err(FleetSilence::Off))
-    }
-
-    /// Deletes the claims whose values cannot be read, on these ports or on all, and returns their numbers.
-    pub async fn evict_unreadable(
-        &self,
-        ports: Option<PortSet>,
-    ) -> Result<Vec<Number>, FleetSilence> {
-        let (reply, answer) = oneshot::channel();
-        let request = FleetRequest::EvictUnreadable { ports, reply };
-        self.send(request).await?;
-        answer.await.unwrap_or(Err(FleetSilence::Off))
-    }
-
-    /// Reserves a number on every host for a name.
-    pub async fn reserve(&self, number: Number, name: Name) -> Result<Reserved, FleetSilence> {
-        let (reply, answer) = oneshot::channel();
-        let request = FleetRequest::Reserve {
-            number,
-            name,
-            reply,
-        };
-        self.send(request).await?;
-        answer.await.unwrap_or(Err(FleetSilence::Off))
-    }
-
-    /// Takes the reservation of a number back. The hosts let go of it once they hear of that.
-    pub async fn release(&self, number: Number) -> Result<(), FleetSilence> {
-        let (reply, answer) = oneshot::channel();
-        self.send(FleetRequest::Release { number, reply }).await?;
-        answer.await.unwrap_or(Err(FleetSilence::Off))
-    }
-
-    async fn send(&self, request: FleetRequest) -> Result<(), FleetSilence> {
-        let requests = self.requests.with(|requests| requests.clone());
-        let requests = requests.ok_or(FleetSilence::Off)?;
-        requests.send(request).await.map_err(|_| FleetSilence::Off)
-    }
-}
-
-impl FleetDesk {
     /// Returns the numbers that are reserved on every host, as this host keeps them.
     pub fn kept(&self) -> Arc<BTreeMap<Number, Kept>> {
         self.kept.with(|kept| Arc::clone(kept))

@@ -10,7 +10,7 @@ use super::keeper::ending;
 use super::queue;
 use super::refusal::Refusal;
 use crate::config::Pool;
-use crate::domain::claim::{Number, Reclaim};
+use crate::domain::claim::Number;
 use crate::domain::lease::{Guard, Lease, Name, State};
 use crate::domain::pool::DEFAULT_POOL;
 use crate::domain::port::{Port, PortSet, Protocol};
@@ -163,10 +163,7 @@ pub(super) fn fenced_pool(engine: &Engine, port: Port) -> Option<String> {
     }
     let settings = engine.settings();
     let mut pools = settings.pools.values();
-    let fenced = pools.find(|pool| {
-        let has_time = pool.reclaim.and_then(Reclaim::time).is_some();
-        pool.is_unique() && has_time && pool.ranges.contains(port)
-    });
+    let fenced = pools.find(|pool| pool.is_fenced() && pool.ranges.contains(port));
     fenced.map(|pool| pool.name.to_string())
 }
 

@@ -50,11 +50,13 @@ pub(super) async fn search_and_claim(
     for _ in 1..ROUNDS {
         let (mut searched, taken) = round(engine, asked, wishes, &notes, deadline).await;
         earlier.append(&mut searched.attempts);
-        if taken.is_empty() || engine.clock.boot() >= deadline {
+        earlier.extend(taken.iter().map(|taken| attempt(engine, asked, taken)));
+        // There is no other port to try in place of one that was asked for by number.
+        let is_last = taken.is_empty() || asked.plan.explicit.is_some();
+        if is_last || engine.clock.boot() >= deadline {
             searched.attempts = earlier;
             return searched;
         }
-        earlier.extend(taken.iter().map(|taken| attempt(engine, asked, taken)));
     }
     let (mut searched, _) = round(engine, asked, wishes, &notes, deadline).await;
     searched.attempts.splice(0..0, earlier);
@@ -74,9 +76,14 @@ async fn round(
         Ok(()) => (searched, Vec::new()),
         Err(ClaimFailure::Taken(taken)) => {
             // The answer if no round follows.
-            searched.result = Err(Refusal::TimedOut {
-                limit: asked.plan.timeout,
-                attempts: Vec::new(),
+            searched.result = Err(if asked.plan.explicit.is_some() {
+                let failure = ClaimFailure::Taken(taken.clone());
+                refusal(engine, &asked.plan.pool.name, failure)
+            } else {
+                Refusal::TimedOut {
+                    limit: asked.plan.timeout,
+                    attempts: Vec::new(),
+                }
             });
             (searched, taken)
         }

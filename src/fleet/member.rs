@@ -268,14 +268,9 @@ impl<E: Engine> Member<E> {
         if self.has_left {
             return BootTime(Duration::MAX);
         }
-        let others = [self.publish_due(), self.claims_due(), self.fence_due()];
+        let others = [self.publish_at, self.claims_due(), self.fence_due()];
         let next = others.into_iter().flatten().min();
         next.map_or(self.renew_at, |at| at.min(self.renew_at))
-    }
-
-    /// Time of the next commit. `None` as well while it would be in vain.
-    fn publish_due(&self) -> Option<BootTime> {
-        self.publish_at.filter(|_| self.may_commit())
     }
 
     /// Whether the engine has the session and answers, as far as it is known.
@@ -299,7 +294,7 @@ impl<E: Engine> Member<E> {
             self.keep_session().await;
         } else if self.claims_due().is_some_and(|at| at <= now) {
             self.tend().await;
-        } else if self.publish_due().is_some_and(|at| at <= now) {
+        } else if self.publish_at.is_some_and(|at| at <= now) {
             self.publish().await;
         }
     }

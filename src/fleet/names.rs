@@ -28,9 +28,10 @@ pub fn wanted(
     identity: &Identity,
     session: &str,
 ) -> Wanted {
-    let published = leases
-        .iter()
-        .filter(|lease| !lease.state.is_ended() && !lease.is_console());
+    // A number that this host has lost is shut, and another host's by now or soon.
+    let is_out =
+        |lease: &Lease| lease.state.is_ended() || lease.is_console() || lease.has_lost_claim();
+    let published = leases.iter().filter(|lease| !is_out(lease));
     let named = published.filter_map(|lease| Some((name(lease, publish)?, lease)));
     named
         .map(|(name, lease)| {

@@ -55,10 +55,15 @@ impl<E: Engine> Member<E> {
         self.pending > 0
     }
 
-    /// Sends the next commit, and says when the one after it is due.
+    /// Sends the next commit, and says when the one after it is due. While the engine is away it counts what
+    /// waits: a host that is back publishes without being asked.
     pub(super) async fn publish(&mut self) {
         self.publish_at = None;
         let wanted = self.wanted();
+        if !self.may_commit() {
+            self.pending = self.published.pending(&wanted);
+            return;
+        }
         let steps = self.published.next_steps(&wanted);
         if steps.is_empty() {
             self.pending = 0;

@@ -102,7 +102,7 @@ impl Watches {
         let has_begun = |heard: &Heard| heard.has_begun || heard.last.is_some();
         match receiver.wait_for(has_begun).await {
             Ok(_) => Ok(watch),
-            Err(_) => Err(Error::WatchError("the stream of watches ended".to_owned())),
+            Err(_) => Err(ended()),
         }
     }
 
@@ -118,7 +118,8 @@ impl Watches {
             match orders.send(Order::Begin(asked)) {
                 Ok(()) => return Ok(orders.clone()),
                 Err(mpsc::error::SendError(Order::Begin(back))) => asked = back,
-                Err(_) => unreachable!("it is the order that was sent"),
+                // It is the order that was sent, and that begins a watch.
+                Err(mpsc::error::SendError(Order::End(_))) => return Err(ended()),
             }
         }
         let options = Some(asked.options.clone());
@@ -138,6 +139,10 @@ impl Watches {
         *slot = Some(orders.clone());
         Ok(orders)
     }
+}
+
+fn ended() -> Error {
+    Error::WatchError("the stream of watches ended".to_owned())
 }
 
 /// A stream with its watches.
@@ -160,7 +165,7 @@ impl Shared {
                 Some(order) = self.orders.recv() => self.follow(order).await,
                 message = self.stream.message() => match message {
                     Ok(Some(message)) => self.hear(&message).await,
-                    Ok(None) => Err(Error::WatchError("the watch ended".to_owned())),
+                    Ok(None) => Err(ended()),
                     Err(error) => Err(error),
                 },
             };

@@ -115,6 +115,9 @@ fn host_without_its_engine_is_alone_and_works_on() {
     let alone = reaches(&server, "alone");
     assert!(alone["why"].as_str().unwrap().contains("engine"), "{alone}");
     place.ok(&["alloc", "--name", "late"]);
+    eventually("the name that waits is counted", || {
+        (status(&server)["pending"] == 1).then_some(())
+    });
     let stale = place.run(&["resolve", "web", "--fresh"]);
     assert_eq!(stale.status.code(), Some(NOT_FRESH), "{stale:?}");
     assert!(

@@ -55,7 +55,7 @@ impl FleetClaimsQuery {
 struct Own {
     held: Vec<FleetClaim>,
     /// Numbers whose leases have ended: the engine is about to have them no more.
-    over: Vec<Number>,
+    over: BTreeSet<Number>,
 }
 
 impl Own {
@@ -82,7 +82,7 @@ impl Own {
                     live: is_in,
                     own: true,
                 }),
-                None if !entered.is_in_hand => own.over.push(claim.number),
+                None if !entered.is_in_hand => drop(own.over.insert(claim.number)),
                 _ => {}
             }
         }
@@ -91,25 +91,18 @@ impl Own {
 
     /// Takes out of a list what this host has given back.
     fn take_out(&self, claims: &mut Vec<FleetClaim>) {
-        claims.retain(|claim| !(claim.own && self.over.contains(&number(claim))));
+        claims.retain(|claim| !(claim.own && self.over.contains(&claim.number())));
     }
 
     /// Adds what a list does not have yet.
     fn put_in(self, claims: &mut Vec<FleetClaim>) {
-        let listed: BTreeSet<Number> = claims.iter().map(number).collect();
+        let listed: BTreeSet<Number> = claims.iter().map(FleetClaim::number).collect();
         let new = self.held.into_iter();
         let before = claims.len();
-        claims.extend(new.filter(|claim| !listed.contains(&number(claim))));
+        claims.extend(new.filter(|claim| !listed.contains(&claim.number())));
         if claims.len() > before {
-            claims.sort_by_key(number);
+            claims.sort_by_key(FleetClaim::number);
         }
-    }
-}
-
-fn number(claim: &FleetClaim) -> Number {
-    Number {
-        protocol: claim.protocol,
-        port: claim.port,
     }
 }
 

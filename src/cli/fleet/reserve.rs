@@ -8,7 +8,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::super::table::table;
 use super::super::{Failure, Global, note, with_backend};
-use super::show::tell_age;
+use super::show::{answer_rows, tell_age};
 use crate::answers::document::VERSION;
 use crate::answers::fleet::{
     FleetEverywhereDocument, FleetEverywhereQuery, ListFleetEverywhere, ReleaseEverywhere,
@@ -236,7 +236,14 @@ pub(super) async fn everywhere(global: &Global) -> Result<(), Failure> {
         note("there are more numbers than one answer has");
     }
     tell_age(listed.fresh, listed.age_ms);
-    global.answer(&listed, || text(&listed))
+    let nothing = "no number is reserved on every host; `portbook fleet reserve` reserves one";
+    answer_rows(
+        global,
+        &listed,
+        listed.everywhere.is_empty(),
+        nothing,
+        || text(&listed),
+    )
 }
 
 fn text(listed: &FleetEverywhereDocument) -> String {

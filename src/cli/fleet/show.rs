@@ -164,7 +164,7 @@ pub(in crate::cli) async fn on_ports(
 }
 
 /// Prints a table, or a note instead of an empty one.
-fn answer_rows(
+pub(super) fn answer_rows(
     global: &Global,
     document: &impl Serialize,
     is_empty: bool,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::Journal;
 use crate::domain::attempt::{Attempt, printable};
 #[cfg(feature = "fleet")]
-use crate::domain::claim::Number;
+use crate::domain::claim::{Number, listed};
 use crate::domain::event::EventKind;
 #[cfg(feature = "fleet")]
 use crate::domain::everywhere::{Kept, claimant};
@@ -18,10 +18,6 @@ use crate::domain::outsider::Outsider;
 use crate::domain::port::{PortSet, Protocols};
 use crate::engine::refusal::Refusal;
 use crate::telemetry::span;
-
-/// Maximum number of ports that one report lists.
-#[cfg(feature = "fleet")]
-const MOST_LISTED: usize = 10;
 
 /// Leases.
 impl Journal {
@@ -302,16 +298,7 @@ impl Journal {
             let detail = "fence: all unique numbers of this host are open again".to_owned();
             return self.other(EventKind::Fleet, None, detail);
         }
-        let listed: Vec<String> = shut
-            .iter()
-            .take(MOST_LISTED)
-            .map(Number::to_string)
-            .collect();
-        let more = match shut.len().saturating_sub(listed.len()) {
-            0 => String::new(),
-            more => format!(" and {more} more"),
-        };
-        let detail = format!("fence: the kernel shuts {}{more}", listed.join(", "));
+        let detail = format!("fence: the kernel shuts {}", listed(shut));
         tracing::error!(
             "fleet: {detail}: nothing reaches these unique numbers until the session of this host is renewed"
         );

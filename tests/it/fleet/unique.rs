@@ -89,7 +89,18 @@ fn two_hosts_never_get_one_number() {
         .unwrap()
         .to_string();
     let refused = one.run(&["alloc", "--pool", "edge", "--port", &theirs]);
-    assert!(text(&refused.stderr).contains("host two"), "{refused:?}");
+    // There is nothing to wait for: it is not said to have taken too long.
+    let told = text(&refused.stderr);
+    assert!(
+        told.contains("is leased to host two of the fleet") && !told.contains("timeout"),
+        "{refused:?}"
+    );
+    let attempts = first.get("/api/v1/attempts?outcome=claimed").json();
+    assert_eq!(
+        attempts["attempts"][0]["port"].to_string(),
+        theirs,
+        "{attempts}"
+    );
     let claims = one.json(&["fleet", "claims"]);
     let rows = claims["claims"].as_array().unwrap();
     assert_eq!(rows.len(), PORTS);
@@ -286,6 +297,7 @@ fn number_that_was_taken_is_lost_and_said_so() {
         Some(lease(&first, mine)).filter(|lease| lease["state"] == "lost")
     });
     assert_eq!(lost["fence_token"], Value::Null);
+    super::resolved(&first, "web", <[Value]>::is_empty);
     // The log is written once the port is shut.
     eventually("the log tells who has it", || {
         first.log().contains("taken by host two").then_some(())
