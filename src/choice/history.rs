@@ -104,8 +104,8 @@ impl History {
         self.teach(attempts, false);
     }
 
-    /// Learns from attempts on record that may be known already: only those later than the last news
-    /// of their port count.
+    /// Learns from attempts on record that may be known already: only those later than the last attempt
+    /// learned of their port count.
     pub fn replay(&mut self, attempts: &[Attempt]) {
         self.teach(attempts, true);
     }

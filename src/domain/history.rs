@@ -43,6 +43,8 @@ pub struct PortRow {
     pub busy: f64,
     /// Late conflicts.
     pub late: f64,
+    /// Time of the latest attempt that the counts hold. `None` if they hold none.
+    pub tried_ms: Option<i64>,
     /// Time at which a lease on it last ended. `None` if none did.
     pub released_at_ms: Option<i64>,
     /// Counts without decay. Their `checks` stay with the page.

@@ -101,6 +101,7 @@ async fn write_ports(
             .set("failed", port.failed)
             .set("busy", port.busy)
             .set("late", port.late)
+            .set("tried_ms", port.tried_ms)
             .set("released_at_ms", port.released_at_ms)
             .set("good_total", port.totals.good)
             .set("failed_total", port.totals.failed)
@@ -109,9 +110,10 @@ async fn write_ports(
             .set("occupant", &port.occupant);
     });
     let statement = "insert or replace into history_port (page, port, at_ms, good, failed, busy, late, \
-         released_at_ms, good_total, failed_total, busy_total, late_total, occupant) \
+         tried_ms, released_at_ms, good_total, failed_total, busy_total, late_total, occupant) \
          select value ->> 'page', value ->> 'port', value ->> 'at_ms', value ->> 'good', \
-         value ->> 'failed', value ->> 'busy', value ->> 'late', value ->> 'released_at_ms', \
+         value ->> 'failed', value ->> 'busy', value ->> 'late', value ->> 'tried_ms', \
+         value ->> 'released_at_ms', \
          value ->> 'good_total', value ->> 'failed_total', value ->> 'busy_total', \
          value ->> 'late_total', value ->> 'occupant' from json_each(?1)";
     insert(connection, statement, &rows).await

@@ -91,7 +91,7 @@ fn readable<T: for<'r> FromRow<'r, SqliteRow>>(rows: &[SqliteRow]) -> Vec<T> {
 async fn ports(connection: &mut SqliteConnection) -> Result<Vec<PortRow>, StoreError> {
     let pages: Vec<String> = sqlx::query_scalar(
         "select json_group_array(json_array(page, port, at_ms, good, failed, busy, late, \
-         released_at_ms, good_total, failed_total, busy_total, late_total, occupant)) \
+         tried_ms, released_at_ms, good_total, failed_total, busy_total, late_total, occupant)) \
          from history_port group by page",
     )
     .fetch_all(connection)
@@ -118,6 +118,7 @@ struct PortColumns {
     failed: f64,
     busy: f64,
     late: f64,
+    tried_ms: Option<i64>,
     released_at_ms: Option<i64>,
     good_total: u64,
     failed_total: u64,
@@ -136,6 +137,7 @@ impl From<PortColumns> for PortRow {
             failed: row.failed,
             busy: row.busy,
             late: row.late,
+            tried_ms: row.tried_ms,
             released_at_ms: row.released_at_ms,
             totals: Totals {
                 good: row.good_total,

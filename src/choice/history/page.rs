@@ -181,10 +181,18 @@ impl Page {
         record
     }
 
-    /// Whether `now_ms` is later than the last news of a port.
+    /// Whether `now_ms` is later than the last attempt on a port.
     pub(super) fn is_news(&self, port: Port, now_ms: i64) -> bool {
         let known = self.ports.get(&port);
-        known.is_none_or(|record| record.at_ms < now_ms)
+        let tried_ms = known.and_then(|record| record.tried_ms);
+        tried_ms.is_none_or(|tried_ms| tried_ms < now_ms)
+    }
+
+    /// Brings the record of a port up to the time of an attempt on it.
+    fn tried(&mut self, port: Port, now_ms: i64) -> &mut Record {
+        let record = self.touch(port, now_ms);
+        record.tried_ms = record.tried_ms.max(Some(now_ms));
+        record
     }
 
     /// Notes that a port was bound on every address of a group.
@@ -192,7 +200,7 @@ impl Page {
         if !self.is_covered_by(group) {
             return;
         }
-        let record = self.touch(port, now_ms);
+        let record = self.tried(port, now_ms);
         record.good += 1.0;
         record.totals.good += 1;
         let block = self.blocks.entry(block_of(port)).or_default();
@@ -210,7 +218,7 @@ impl Page {
         if !self.covers(address) {
             return;
         }
-        let record = self.touch(port, now_ms);
+        let record = self.tried(port, now_ms);
         record.failed += 1.0;
         record.totals.failed += 1;
         if let Some(occupant) = occupant {

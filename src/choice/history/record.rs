@@ -20,6 +20,8 @@ pub(super) struct Record {
     pub(super) late: f64,
     /// Run of snapshots that all saw an occupant, up to the latest.
     pub(super) run: Option<Run>,
+    /// Time of the latest attempt that was learned. Snapshots and ended leases leave it alone.
+    pub(super) tried_ms: Option<i64>,
     pub(super) released_at_ms: Option<i64>,
     pub(super) totals: Totals,
     pub(super) occupant: Option<Arc<str>>,

@@ -88,8 +88,7 @@ impl Page {
         }
     }
 
-    /// Row of a port, as of the last news of it. Not as of the time of writing: an attempt made before
-    /// that time may be learned after it, and must count as news.
+    /// Row of a port, as of the last news of it.
     fn port_row(&self, port: Port) -> Option<PortRow> {
         let record = self.ports.get(&port)?;
         let seen_ms = record.run.map(|_| self.checks.at_ms);
@@ -103,6 +102,7 @@ impl Page {
             failed: record.failed * left,
             busy: record.busy * left + self.run_busy(record, at_ms),
             late: record.late * left,
+            tried_ms: record.tried_ms,
             released_at_ms: record.released_at_ms,
             totals: Totals {
                 busy: record.totals.busy + self.run_total(record),
@@ -123,6 +123,7 @@ impl Page {
             busy: row.busy,
             late: row.late,
             run: None,
+            tried_ms: row.tried_ms,
             released_at_ms: row.released_at_ms,
             totals: row.totals,
             occupant: row.occupant,

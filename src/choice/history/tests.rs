@@ -267,9 +267,14 @@ fn attempts_learned_after_a_write_are_news() {
     let changes = history.take_changes(25, 100);
     let mut again = History::new(HALF_LIFE);
     again.load(changes.pages, changes.ports);
-    again.replay(&[attempt("0.0.0.0", 81, Outcome::InUse, 20)]);
+    // One was made before the snapshot.
+    again.replay(&[
+        attempt("0.0.0.0", 81, Outcome::InUse, 5),
+        attempt("0.0.0.0", 80, Outcome::InUse, 15),
+        attempt("0.0.0.0", 81, Outcome::InUse, 20),
+    ]);
     let totals = known(&again, &["0.0.0.0"], 81, 30).totals;
-    assert_eq!((totals.failed, totals.busy), (1, 1));
+    assert_eq!((totals.failed, totals.busy), (2, 1));
 }
 
 #[test]

@@ -14,7 +14,7 @@ use crate::store::{Store, StoreOptions};
 const RECORD: &str = include_str!("../../../tests/fixture/record-16.sql");
 
 /// Columns of before, with the query that gives a row of them as text.
-const ROWS: [&str; 3] = [
+const ROWS: [&str; 4] = [
     "select json_array(hex(id), at_ms, uid, pool, refusal, detail, attempt_count, duration_us, \
      trace_id, span_id, retry_key) from allocation order by id",
     "select json_array(hex(id), hex(allocation), name, scope_dir, pool, protocol, port, addresses, \
@@ -24,16 +24,17 @@ const ROWS: [&str; 3] = [
     "select json_array(seq, hex(allocation), at_ms, pool, interface, address, protocol, port, \
      outcome, errno, duration_ns, occupant, trace_id, span_id, strategy, uid) from attempt \
      order by seq",
+    "select json_array(page, port, at_ms, good, failed, busy, late, released_at_ms, good_total, \
+     failed_total, busy_total, late_total, occupant) from history_port order by page, port",
 ];
 
 /// Totals of before.
-const TOTALS: [&str; 6] = [
+const TOTALS: [&str; 5] = [
     "attempt_day",
     "place_day",
     "occupant_day",
     "allocation_hour",
     "lease_day",
-    "history_port",
 ];
 
 /// A record of before in a folder. `more` statements change it.
