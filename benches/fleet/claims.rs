@@ -2,7 +2,7 @@
 
 use std::thread;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, ensure};
 use etcd_client::{Client, Compare, CompareOp, PutOptions, Txn, TxnOp};
 use serde_json::json;
 
@@ -19,7 +19,7 @@ const CLAIMS: usize = 60;
 const ROUNDS: usize = 7;
 
 /// Length of the value of a claim, in bytes.
-const VALUE: usize = 260;
+const VALUE: usize = 215;
 
 /// Measures and prints.
 pub fn measure() -> Result<()> {
@@ -62,8 +62,8 @@ pub fn measure() -> Result<()> {
     Ok(())
 }
 
-/// Puts keys that are absent, while another one is there, with clients that do nothing else. Returns the
-/// rate.
+/// Puts keys under the conditions of a claim: the key is absent, another one is bound to a lease and there, and a third
+/// one is absent. The clients do nothing else. Returns the rate.
 async fn put(round: usize) -> Result<f64> {
     let mut client = Client::connect([ADDRESSES[0]], None).await?;
     let lease = client.lease_grant(60, None).await?.id();
@@ -74,12 +74,13 @@ async fn put(round: usize) -> Result<f64> {
         let mut client = client.clone();
         tokio::spawn(async move {
             for index in 0..CLAIMS {
-                let key = format!("/bare/{round}/{number}/{index}");
+                let key = format!("/bare/claim/{round}/{number}/{index}");
                 let absent = Compare::create_revision(key.clone(), CompareOp::Equal, 0);
                 let present = Compare::create_revision("/bare/session", CompareOp::Greater, 0);
+                let no_hold = Compare::create_revision("/bare/hold", CompareOp::Equal, 0);
                 let put = TxnOp::put(key, "v".repeat(VALUE), None);
-                let txn = Txn::new().when([absent, present]).and_then([put]);
-                client.txn(txn).await?;
+                let txn = Txn::new().when([absent, present, no_hold]).and_then([put]);
+                ensure!(client.txn(txn).await?.succeeded(), "a key was not put");
             }
             anyhow::Ok(())
         })
