@@ -1,5 +1,6 @@
 //! Hosts of a fleet over a real etcd: two portbooks with records, names and ports of their own.
 
+mod admission;
 mod boot;
 mod drill;
 mod etcd;

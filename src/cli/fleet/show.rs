@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::super::table::table;
-use super::super::{Failure, Global, note, print_json, with_backend};
+use super::super::{Failure, Global, note, print_json, with_service};
 use crate::answers::document::VERSION;
 use crate::answers::fleet::{
     FleetClaimsDocument, FleetClaimsQuery, FleetHostsDocument, FleetNamesDocument, FleetNamesQuery,
@@ -46,7 +46,7 @@ pub struct ClaimsArgs {
 
 pub(super) async fn hosts(global: &Global) -> Result<(), Failure> {
     let loaded = global.load()?;
-    let hosts = with_backend(&loaded, async |backend| {
+    let hosts = with_service(&loaded, async |backend| {
         backend.call::<ListFleetHosts>(()).await
     })
     .await?;
@@ -88,7 +88,7 @@ pub(super) async fn claims(global: &Global, args: &ClaimsArgs) -> Result<(), Fai
         host: args.host.clone(),
         ports: args.ports.clone(),
     };
-    let claims = with_backend(&loaded, async |backend| {
+    let claims = with_service(&loaded, async |backend| {
         backend.call::<ListFleetClaims>(Query(query)).await
     })
     .await?;
@@ -180,7 +180,7 @@ pub(super) fn answer_rows(
 
 async fn ask(global: &Global, query: FleetNamesQuery) -> Result<FleetNamesDocument, Failure> {
     let loaded = global.load()?;
-    with_backend(&loaded, async |backend| {
+    with_service(&loaded, async |backend| {
         backend.call::<ListFleetNames>(Query(query)).await
     })
     .await

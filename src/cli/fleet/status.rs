@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::super::{Failure, Global, with_backend};
+use super::super::{Failure, Global, with_service};
 use super::show::NOT_FRESH;
 use crate::answers::fleet::{FleetStatusDocument, ShowFleet};
 use crate::config::Loaded;
@@ -42,7 +42,7 @@ pub(super) struct Standing {
 }
 
 pub(super) async fn standing(loaded: &Loaded) -> Result<Standing, Failure> {
-    with_backend(loaded, async |backend: &Backend| {
+    with_service(loaded, async |backend: &Backend| {
         let status = backend.call::<ShowFleet>(()).await?;
         let has_service = matches!(backend, Backend::Service(_));
         Ok::<_, Error>(Standing {
