@@ -65,7 +65,7 @@ pub struct FleetStatusDocument {
     pub for_ms: u64,
     /// Name of this host. `None` while the fleet is off.
     pub host: Option<String>,
-    /// Addresses of the engine.
+    /// Addresses of etcd.
     pub engine: Vec<String>,
     /// Session of this host. `None` if none is open.
     pub session: Option<String>,
@@ -73,7 +73,7 @@ pub struct FleetStatusDocument {
     pub renewed_ms: Option<u64>,
     /// Addresses of this host that others are told.
     pub addresses: Vec<IpAddr>,
-    /// Number of leases of this host that the engine has.
+    /// Number of leases of this host that etcd has.
     pub published: usize,
     /// Number of changes that are not sent yet.
     pub pending: usize,
@@ -97,8 +97,8 @@ pub struct FleetStatusDocument {
     /// Numbers of claims of this host by state.
     #[serde(default)]
     pub claims: ClaimCounts,
-    /// Troubles while the session lives, each with the way out: a key keeps all hosts from new claims, or the
-    /// engine refuses this host.
+    /// Troubles while the session lives, each with the way out: a key keeps all hosts from new claims, or etcd
+    /// refuses this host.
     #[serde(default)]
     pub troubles: Vec<String>,
 }
@@ -180,7 +180,7 @@ impl Answered for ShowFleet {
 pub struct FleetHostsDocument {
     /// By name. A host is listed for as long as its session lives.
     pub hosts: Vec<FleetHost>,
-    /// Whether the engine said so just now. `false` for the last known answer.
+    /// Whether etcd said so just now. `false` for the last known answer.
     pub fresh: bool,
     /// Time since the answer was read, in milliseconds.
     pub age_ms: u64,
@@ -203,7 +203,7 @@ impl Operation for ListFleetHosts {
         described
             .about(Tag::Fleet, "List the hosts of the fleet")
             .says(
-                "Every host whose session lives, by its own account. While the engine is away it is \
+                "Every host whose session lives, by its own account. While etcd is away it is \
                  the last known list, with its age.",
             )
             .answers::<FleetHostsDocument>(

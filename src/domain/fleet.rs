@@ -125,9 +125,9 @@ pub enum FleetState {
     Joining,
     /// The session lives.
     Joined,
-    /// The engine does not answer, or refuses this host. Local work goes on.
+    /// Etcd does not answer, or opens no session for this host. Local work goes on.
     Alone,
-    /// The engine has lost changes, as after a restore: this host writes its own entries again.
+    /// Etcd has lost changes, as after a restore: this host writes its own entries again.
     Quarantined,
 }
 

@@ -17,19 +17,19 @@ pub type Answer<T> = Result<T, EngineError>;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EngineError {
     /// The engine was not reached: nothing was done.
-    #[error("the engine cannot be reached: {0}")]
+    #[error("etcd cannot be reached: {0}")]
     Away(String),
     /// No answer came: it may have been done.
-    #[error("the engine gave no answer: {0}")]
+    #[error("etcd gave no answer: {0}")]
     Unknown(String),
     /// The engine knows this host and refuses it.
     #[error("the engine denies it: {0}; `portbook fleet role` prints the rights that a host needs")]
     Denied(String),
     /// The engine takes no more data.
-    #[error("the engine has no space left: {0}; compact and defragment it, or raise its quota")]
+    #[error("etcd has no space left: {0}; compact and defragment it, or raise its quota")]
     Full(String),
     /// Anything else.
-    #[error("the engine failed: {0}")]
+    #[error("etcd failed: {0}")]
     Fault(String),
 }
 

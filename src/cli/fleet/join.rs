@@ -1,4 +1,4 @@
-//! `portbook fleet join`: a look at the engine, and the settings that lead to it.
+//! `portbook fleet join`: a look at etcd, and the settings that lead to it.
 
 use std::path::{Path, PathBuf};
 

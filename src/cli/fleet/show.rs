@@ -19,7 +19,7 @@ use crate::domain::duration::coarse;
 use crate::domain::fleet::{FleetHost, FleetName};
 use crate::domain::port::{PortSet, Protocol};
 
-/// Exit code of an answer that does not come from the engine.
+/// Exit code of an answer that does not come from etcd.
 pub(super) const NOT_FRESH: u8 = 3;
 
 #[derive(Debug, Args)]

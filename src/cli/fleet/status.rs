@@ -93,7 +93,7 @@ fn status_text(status: &FleetStatusDocument) -> String {
         (!addresses.is_empty()).then(|| addresses.join(" ")),
     );
     line(
-        "engine",
+        "etcd",
         (!status.engine.is_empty()).then(|| status.engine.join(" ")),
     );
     line("session", status.session.clone());
