@@ -35,6 +35,8 @@ use crate::domain::fleet::{FenceSummary, FleetHost, FleetState, FleetStatus, Que
 use crate::domain::lease::BootTime;
 use crate::domain::words::counted;
 use crate::engine::fleet::FleetSilence;
+use crate::engine::service::Service;
+use crate::engine::troubles::TroubleKind;
 
 impl From<FleetSilence> for Problem {
     fn from(silence: FleetSilence) -> Self {
@@ -101,6 +103,9 @@ pub struct FleetStatusDocument {
     /// refuses this host.
     #[serde(default)]
     pub troubles: Vec<String>,
+    /// Whether one of the troubles is that etcd refuses this host.
+    #[serde(default)]
+    pub refused: bool,
 }
 
 impl Output for FleetStatusDocument {}
@@ -129,6 +134,18 @@ impl FleetStatusDocument {
             fence_shut_ms: guarded.shut_since.map(since),
             claims: ClaimCounts::default(),
             troubles: Vec::new(),
+            refused: false,
+        }
+    }
+
+    /// The status of the fleet of a service at this moment.
+    pub fn now(service: &Service) -> Self {
+        let (fleet, now) = (service.fleet(), service.clock().boot());
+        Self {
+            claims: service.claim_counts(),
+            troubles: fleet.troubles().told(),
+            refused: fleet.troubles().has(TroubleKind::Rights),
+            ..Self::of(&fleet.status(), &fleet.fence_summary(now), now)
         }
     }
 
@@ -165,13 +182,7 @@ impl Operation for ShowFleet {
 
 impl Answered for ShowFleet {
     async fn answer(context: Context<'_>, (): ()) -> Result<FleetStatusDocument, Problem> {
-        let status = context.service.fleet().status();
-        let now = context.service.clock().boot();
-        Ok(FleetStatusDocument {
-            claims: context.service.claim_counts(),
-            troubles: context.service.fleet().troubles().told(),
-            ..FleetStatusDocument::of(&status, &context.service.fleet().fence_summary(now), now)
-        })
+        Ok(FleetStatusDocument::now(context.service))
     }
 }
 

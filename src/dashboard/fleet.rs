@@ -40,7 +40,7 @@ pub(super) struct FleetPage {
     all: usize,
     /// Part of a name or a host; empty for all of them.
     wanted: String,
-    /// Age of what is shown. `None` if the engine said so just now.
+    /// Age of what is shown. `None` if etcd said so just now.
     age: Option<String>,
     /// Reason for which nothing is shown. `None` if something is.
     silence: Option<String>,
@@ -70,13 +70,7 @@ pub(super) async fn show(face: Data<AppState>, frame: Frame, params: Params) -> 
     let names = service.fleet().ask(Question::Names(None)).await;
     let claims = service.fleet().ask(Question::Claims).await;
     let everywhere = service.fleet().ask(Question::Everywhere).await;
-    let status = service.fleet().status();
-    let now = service.clock().boot();
-    let status = FleetStatusDocument {
-        claims: service.claim_counts(),
-        troubles: service.fleet().troubles().told(),
-        ..FleetStatusDocument::of(&status, &service.fleet().fence_summary(now), now)
-    };
+    let status = FleetStatusDocument::now(service);
     let wanted = params.get("name").unwrap_or_default().to_owned();
     let told = Answers {
         hosts,

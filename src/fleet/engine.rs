@@ -7,6 +7,8 @@
 
 use std::time::Duration;
 
+use crate::domain::fleet::HostName;
+
 /// Maximum number of compares, and of steps, of one commit.
 pub const MOST_STEPS: usize = 64;
 
@@ -23,7 +25,7 @@ pub enum EngineError {
     #[error("etcd gave no answer: {0}")]
     Unknown(String),
     /// The engine knows this host and refuses it.
-    #[error("the engine denies it: {0}; `portbook fleet role` prints the rights that a host needs")]
+    #[error("etcd refuses this host: {0}")]
     Denied(String),
     /// The engine takes no more data.
     #[error("etcd has no space left: {0}; compact and defragment it, or raise its quota")]
@@ -34,10 +36,24 @@ pub enum EngineError {
 }
 
 impl EngineError {
+    /// Adds the commands that give this host its rights to a refusal.
+    #[must_use]
+    pub fn with_way_out(self, host: &HostName) -> Self {
+        match self {
+            Self::Denied(reason) => Self::Denied(format!("{reason}; {}", way_to_rights(host))),
+            other => other,
+        }
+    }
+
     /// Whether another address of the engine may do better.
     pub const fn may_pass(&self) -> bool {
         matches!(self, Self::Away(_) | Self::Unknown(_))
     }
+}
+
+/// The remedy for a host that the engine refuses.
+pub fn way_to_rights(host: &HostName) -> String {
+    format!("`portbook fleet role {host}` prints the commands that give it its rights")
 }
 
 /// The engine's own number of a session.

@@ -34,7 +34,7 @@ pub struct FleetArgs {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Show the state of this host in its fleet; exit code 3 unless it has joined.
+    /// Show the state of this host in its fleet; exit code 3 unless it has joined, or if etcd refuses it.
     Status,
     /// List the hosts of the fleet.
     Hosts,

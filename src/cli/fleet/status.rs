@@ -24,6 +24,12 @@ pub(super) async fn status(global: &Global) -> Result<(), Failure> {
     }
     global.answer(&status, || status_text(&status))?;
     match status.state {
+        FleetState::Joined | FleetState::Quarantined if status.refused => {
+            let message = refused(status.host.as_deref().unwrap_or("HOST"));
+            Err(Failure::other(message)
+                .with_code(NOT_FRESH)
+                .already_printed())
+        }
         FleetState::Joined | FleetState::Quarantined => Ok(()),
         state => {
             let why = status.why.as_deref().unwrap_or("no session is open yet");
@@ -33,6 +39,13 @@ pub(super) async fn status(global: &Global) -> Result<(), Failure> {
                 .already_printed())
         }
     }
+}
+
+/// Says how a host gets its rights.
+fn refused(host: &str) -> String {
+    format!(
+        "etcd refuses this host, see its trouble: `portbook fleet role {host} | bash`, as root of etcd, gives it its rights"
+    )
 }
 
 /// This host in its fleet, by its service or, if there is none, by the record alone.
@@ -76,6 +89,10 @@ fn status_text(status: &FleetStatusDocument) -> String {
     let age = |ms: u64| coarse(Duration::from_millis(ms));
     let state = status.state.as_str();
     let mut lines = vec![match status.host {
+        Some(_) if status.refused => {
+            let age = age(status.for_ms);
+            format!("state: {state} for {age}, but etcd refuses this host")
+        }
         Some(_) => format!("state: {state} for {}", age(status.for_ms)),
         // It has no age: it was never in one.
         None => format!("state: {state}"),
