@@ -166,7 +166,10 @@ fn rights_are_those_of_the_certificate() {
     let mut other = certified(&etcd, "one");
     other.set("PORTBOOK_FLEET__HOST", "two");
     let denied = other.run(&["fleet", "join"]);
-    assert!(text(&denied.stderr).contains("denies"), "{denied:?}");
+    let denied = text(&denied.stderr);
+    let cause = denied.find("the certificate is that of one");
+    let failure = denied.find("etcd refuses this host");
+    assert!(cause.is_some() && cause < failure, "{denied}");
 }
 
 #[test]
