@@ -174,6 +174,9 @@ pub struct ReservationDocument {
     /// Whether it was reserved for the name before.
     #[serde(default)]
     pub reserved_before: bool,
+    /// Pool of this host with unique numbers in whose range it is: no host grants it from there while it is reserved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left_out_of: Option<String>,
 }
 
 impl Output for ReservationDocument {
@@ -244,6 +247,7 @@ impl Answered for ReserveEverywhere {
             protocol,
             name,
             reserved_before: reserved.1 != Reserved::New,
+            left_out_of: context.service.unique_pool(reserved.0),
         })
     }
 }

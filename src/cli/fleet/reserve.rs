@@ -75,6 +75,12 @@ pub(super) async fn reserve(global: &Global, args: &ReserveArgs) -> Result<(), F
         backend.call::<ReserveEverywhere>(Body(request)).await
     })
     .await?;
+    if let Some(pool) = &reserved.left_out_of {
+        let ReservationDocument { port, protocol, .. } = &reserved;
+        note(&format!(
+            "{port}/{protocol} is in the range of pool {pool}, whose numbers are unique: no host gets it from there until it is released"
+        ));
+    }
     // An answer that waits for a change takes longer than others.
     let limit = &mut loaded.settings.client.timeout;
     *limit = (*limit).max(PATIENCE);
@@ -85,7 +91,7 @@ pub(super) async fn reserve(global: &Global, args: &ReserveArgs) -> Result<(), F
     let document = json!({
         "version": VERSION, "port": answers.port, "protocol": answers.protocol,
         "name": answers.name, "hosts": answers.hosts, "taken_back": is_taken_back,
-        "reserved_before": reserved.reserved_before,
+        "reserved_before": reserved.reserved_before, "left_out_of": reserved.left_out_of,
     });
     global.answer(&document, || in_words(&answers))?;
     tell_silent(&answers);
