@@ -297,6 +297,17 @@ fn number_that_was_taken_is_lost_and_said_so() {
         Some(lease(&first, mine)).filter(|lease| lease["state"] == "lost")
     });
     assert_eq!(lost["fence_token"], Value::Null);
+    assert_eq!(lost["hint"]["kind"], "claim_lost", "{lost}");
+    let hint = format!(
+        "host two has {mine} in the fleet now: stop its program; `portbook alloc --pool edge --name web` gets another number"
+    );
+    let page = first.get(&format!("/leases/{}", lost["id"].as_str().unwrap()));
+    assert!(page.body.contains("host two has"), "{}", page.body);
+    for words in [&["list"][..], &["who", &mine.to_string()]] {
+        let told = one.run(words);
+        let told = text(&told.stdout) + &text(&told.stderr);
+        assert!(told.contains(&hint), "{words:?}: {told}");
+    }
     super::resolved(&first, "web", <[Value]>::is_empty);
     // The log is written once the port is shut.
     eventually("the log tells who has it", || {
