@@ -84,6 +84,18 @@ fn two_hosts_never_get_one_number() {
         attempts[0]["occupant"]["command"], "host one",
         "{attempts:?}"
     );
+    // A number that is left out is told with its host as well as one that was tried.
+    let late = edge(&etcd, "three", "127.0.0.3", &ports);
+    let third = joined(&late);
+    assert!(!late.run(&["alloc", "--pool", "edge"]).status.success());
+    let tried = third.get("/api/v1/attempts?outcome=claimed").json();
+    let allocation = tried["attempts"][0]["allocation"].as_str().unwrap();
+    let told = late.ok(&["explain", allocation]);
+    assert!(
+        told.contains("are claimed by host one of the fleet")
+            && told.contains("are claimed by host two of the fleet"),
+        "{told}"
+    );
     let theirs = second.living("edge")[0]["port"]
         .as_u64()
         .unwrap()
