@@ -228,6 +228,9 @@ pub struct FleetName {
     pub since_ms: i64,
     /// Whether the session that published it lives.
     pub live: bool,
+    /// Whether it is a lease of this host.
+    #[serde(default)]
+    pub own: bool,
 }
 
 /// A question about the fleet.

@@ -215,7 +215,12 @@ pub(super) fn judge_age(is_fresh: bool, age_ms: u64, is_strict: bool) -> Result<
             .with_code(NOT_FRESH)
             .already_printed());
     }
-    tell_age(is_fresh, age_ms);
+    if !is_fresh {
+        let age = coarse(Duration::from_millis(age_ms));
+        note(&format!(
+            "the fleet does not answer; this was read {age} ago, but the leases of this host are those of now"
+        ));
+    }
     Ok(())
 }
 
