@@ -105,7 +105,7 @@ impl FleetPage {
         let rows: Vec<&FleetName> = names.view.names.iter().filter(fits).collect();
         Self {
             frame,
-            state: badge(status.state),
+            state: badge(&status),
             status,
             hosts: hosts.view.hosts.clone(),
             claims: claims
@@ -165,14 +165,17 @@ impl NameRow {
     }
 }
 
-fn badge(state: FleetState) -> Badge {
-    let tone = match state {
+fn badge(status: &FleetStatusDocument) -> Badge {
+    if status.refused {
+        return Badge::new(Tone::Bad, "refused");
+    }
+    let tone = match status.state {
         FleetState::Joined => Tone::Good,
         FleetState::Joining => Tone::Waiting,
         FleetState::Alone | FleetState::Quarantined => Tone::Warning,
         FleetState::Off => Tone::Plain,
     };
-    Badge::new(tone, state.as_str())
+    Badge::new(tone, status.state.as_str())
 }
 
 #[cfg(test)]
@@ -263,6 +266,21 @@ mod tests {
         );
         assert!(!html.contains('\u{1b}'), "{html}");
         assert!(!html.contains("of no host"), "{html}");
+    }
+
+    #[test]
+    fn host_that_etcd_refuses_is_not_well() {
+        let status = FleetStatusDocument {
+            state: FleetState::Joined,
+            refused: true,
+            ..status()
+        };
+        assert_eq!(badge(&status).word, "refused");
+        let well = FleetStatusDocument {
+            refused: false,
+            ..status
+        };
+        assert_eq!(badge(&well).word, "joined");
     }
 
     #[test]
