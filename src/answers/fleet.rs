@@ -35,6 +35,8 @@ use crate::domain::fleet::{FenceSummary, FleetHost, FleetState, FleetStatus, Que
 use crate::domain::lease::BootTime;
 use crate::domain::words::counted;
 use crate::engine::fleet::FleetSilence;
+use crate::engine::service::Service;
+use crate::engine::troubles::TroubleKind;
 
 impl From<FleetSilence> for Problem {
     fn from(silence: FleetSilence) -> Self {
@@ -65,7 +67,7 @@ pub struct FleetStatusDocument {
     pub for_ms: u64,
     /// Name of this host. `None` while the fleet is off.
     pub host: Option<String>,
-    /// Addresses of the engine.
+    /// Addresses of etcd.
     pub engine: Vec<String>,
     /// Session of this host. `None` if none is open.
     pub session: Option<String>,
@@ -73,7 +75,7 @@ pub struct FleetStatusDocument {
     pub renewed_ms: Option<u64>,
     /// Addresses of this host that others are told.
     pub addresses: Vec<IpAddr>,
-    /// Number of leases of this host that the engine has.
+    /// Number of leases of this host that etcd has.
     pub published: usize,
     /// Number of changes that are not sent yet.
     pub pending: usize,
@@ -97,10 +99,13 @@ pub struct FleetStatusDocument {
     /// Numbers of claims of this host by state.
     #[serde(default)]
     pub claims: ClaimCounts,
-    /// Troubles while the session lives, each with the way out: a key keeps all hosts from new claims, or the
-    /// engine refuses this host.
+    /// Troubles while the session lives, each with the way out: a key keeps all hosts from new claims, or etcd
+    /// refuses this host.
     #[serde(default)]
     pub troubles: Vec<String>,
+    /// Whether one of the troubles is that etcd refuses this host.
+    #[serde(default)]
+    pub refused: bool,
 }
 
 impl Output for FleetStatusDocument {}
@@ -129,6 +134,18 @@ impl FleetStatusDocument {
             fence_shut_ms: guarded.shut_since.map(since),
             claims: ClaimCounts::default(),
             troubles: Vec::new(),
+            refused: false,
+        }
+    }
+
+    /// The status of the fleet of a service at this moment.
+    pub fn now(service: &Service) -> Self {
+        let (fleet, now) = (service.fleet(), service.clock().boot());
+        Self {
+            claims: service.claim_counts(),
+            troubles: fleet.troubles().told(),
+            refused: fleet.troubles().has(TroubleKind::Rights),
+            ..Self::of(&fleet.status(), &fleet.fence_summary(now), now)
         }
     }
 
@@ -165,13 +182,7 @@ impl Operation for ShowFleet {
 
 impl Answered for ShowFleet {
     async fn answer(context: Context<'_>, (): ()) -> Result<FleetStatusDocument, Problem> {
-        let status = context.service.fleet().status();
-        let now = context.service.clock().boot();
-        Ok(FleetStatusDocument {
-            claims: context.service.claim_counts(),
-            troubles: context.service.fleet().troubles().told(),
-            ..FleetStatusDocument::of(&status, &context.service.fleet().fence_summary(now), now)
-        })
+        Ok(FleetStatusDocument::now(context.service))
     }
 }
 
@@ -180,7 +191,7 @@ impl Answered for ShowFleet {
 pub struct FleetHostsDocument {
     /// By name. A host is listed for as long as its session lives.
     pub hosts: Vec<FleetHost>,
-    /// Whether the engine said so just now. `false` for the last known answer.
+    /// Whether etcd said so just now. `false` for the last known answer.
     pub fresh: bool,
     /// Time since the answer was read, in milliseconds.
     pub age_ms: u64,
@@ -203,7 +214,7 @@ impl Operation for ListFleetHosts {
         described
             .about(Tag::Fleet, "List the hosts of the fleet")
             .says(
-                "Every host whose session lives, by its own account. While the engine is away it is \
+                "Every host whose session lives, by its own account. While etcd is away it is \
                  the last known list, with its age.",
             )
             .answers::<FleetHostsDocument>(

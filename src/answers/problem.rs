@@ -91,7 +91,7 @@ codes! {
     FleetOff "fleet_off" 409 "No fleet"
         "`portbook fleet join` enters a fleet, in a build with the feature `fleet`. A service has to run."
     FleetAway "fleet_away" 503 "Fleet away"
-        "Everything on this host but grants of unique numbers goes on without its fleet. `portbook fleet status` says why the engine does not answer."
+        "Everything on this host but grants of unique numbers goes on without its fleet. `portbook fleet status` says why etcd does not answer."
     NoService "no_service" 503 "No service"
         "Start one with `portbook serve`. A service answers this only if it ends while a request waits for a port: ask again, another one may have taken over. Commands with --wait do so by themselves."
     Failed "failed" 500 "Command failed"

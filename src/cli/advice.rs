@@ -35,7 +35,8 @@ pub(super) fn tell_before_start(lease: &LeaseDocument) {
         HintKind::Elsewhere
         | HintKind::Neighbours
         | HintKind::SocketsIgnored
-        | HintKind::ShutByFence => true,
+        | HintKind::ShutByFence
+        | HintKind::ClaimLost => true,
     });
     if let Some(told) = hint(lease).filter(|_| is_due) {
         note(&format!("last time: {told}"));

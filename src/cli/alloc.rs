@@ -69,7 +69,7 @@ pub(super) fn unguarded(granted: &[AllocationDocument]) -> Option<&'static str> 
     let is_unguarded =
         leases.any(|lease| lease.guard == Guard::None && lease.handover == Handover::Gate);
     is_unguarded.then_some(
-        "no service runs, so only the record keeps this port until your program binds it; `portbook serve` would hold it",
+        "no service holds this port, so only the record keeps it until your program binds it; `portbook serve` would hold it",
     )
 }
 

@@ -27,6 +27,9 @@ pub(super) struct DashboardArgs {
 pub(super) async fn run(global: &Global, args: &DashboardArgs) -> Result<(), Failure> {
     let loaded = global.load()?;
     let Some(client) = find::find(&loaded).await? else {
+        if let Some(error) = find::not_admitted(&loaded) {
+            return Err(error.into());
+        }
         let none = "no service runs, so there is no console: start one with `portbook serve`";
         return Err(Failure::no_service(none));
     };

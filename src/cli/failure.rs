@@ -108,6 +108,7 @@ impl From<Error> for Failure {
             Error::Refused(problem) => (*problem).into(),
             Error::InvalidRequest(_) | Error::Config(_) => Self::usage(error.to_string()),
             Error::NotAnswered { .. }
+            | Error::NotAdmitted { .. }
             | Error::Unreachable { .. }
             | Error::Silent(_)
             | Error::Untrusted(_) => Self::no_service(error.to_string()),

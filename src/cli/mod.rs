@@ -73,6 +73,8 @@ use clap::{ArgAction, Args, FromArgMatches, Parser, Subcommand};
 use crate::config::{Flags, Loaded, Sources};
 use crate::domain::duration::HumanDuration;
 use output::{note, print, print_json};
+#[cfg(feature = "fleet")]
+use running::with_service;
 use running::{block_on, traced, with_backend};
 
 /// Book a port, keep it, and know why it was chosen.

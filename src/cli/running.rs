@@ -7,8 +7,9 @@ use tokio::runtime::Runtime;
 use tracing::{Instrument, Span};
 
 use super::trace::Trace;
-use super::{Failure, Global};
+use super::{Failure, Global, note};
 use crate::config::Loaded;
+use crate::library::Error;
 use crate::library::backend::Backend;
 use crate::library::find;
 
@@ -31,7 +32,7 @@ impl Source {
             });
         }
         let runtime = runtime()?;
-        let opening = Backend::open(loaded).instrument(span.clone());
+        let opening = open(loaded).instrument(span.clone());
         Ok(Self {
             backend: runtime.block_on(opening)?,
             runtime: Some(runtime),
@@ -93,6 +94,23 @@ pub(super) fn traced_on<T>(
     done
 }
 
+/// Finds the service, or opens the record. Tells a user whom a service does not admit that its leases are not in there.
+async fn open(loaded: &Loaded) -> Result<Backend, Failure> {
+    let opened = Backend::open(loaded).await;
+    if matches!(opened, Ok(Backend::Service(_))) {
+        return Ok(opened?);
+    }
+    match (opened, find::not_admitted(loaded)) {
+        (Ok(record), Some(error)) => {
+            note(&format!("{error}; this is your own record"));
+            Ok(record)
+        }
+        // It may be the record of that service.
+        (Err(Error::Record(_)), Some(error)) => Err(error.into()),
+        (opened, _) => Ok(opened?),
+    }
+}
+
 /// Does some work on a service or a record, and closes it even if the work failed.
 pub(super) async fn with_backend<T, E>(
     loaded: &Loaded,
@@ -101,8 +119,25 @@ pub(super) async fn with_backend<T, E>(
 where
     Failure: From<E>,
 {
-    let backend = Backend::open(loaded).await?;
+    let backend = open(loaded).await?;
     let done = work(&backend).await;
     backend.close().await;
     Ok(done?)
+}
+
+/// [`with_backend`] for work that a record cannot do in place of a service that does not admit this user.
+#[cfg(feature = "fleet")]
+pub(super) async fn with_service<T, E>(
+    loaded: &Loaded,
+    work: impl AsyncFnOnce(&Backend) -> Result<T, E>,
+) -> Result<T, Failure>
+where
+    Failure: From<E>,
+{
+    if let Some(error) = find::not_admitted(loaded)
+        && find::find(loaded).await?.is_none()
+    {
+        return Err(error.into());
+    }
+    with_backend(loaded, work).await
 }

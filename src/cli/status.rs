@@ -9,6 +9,9 @@ use crate::library::find;
 pub(super) async fn run(global: &Global) -> Result<(), Failure> {
     let loaded = global.load()?;
     let Some(client) = find::find(&loaded).await? else {
+        if let Some(error) = find::not_admitted(&loaded) {
+            return Err(error.into());
+        }
         let data_dir = loaded.settings.data_dir.display().to_string();
         if global.json {
             print_json(&serde_json::json!({ "running": false, "data_dir": data_dir }))?;

@@ -40,7 +40,7 @@ pub(super) struct FleetPage {
     all: usize,
     /// Part of a name or a host; empty for all of them.
     wanted: String,
-    /// Age of what is shown. `None` if the engine said so just now.
+    /// Age of what is shown. `None` if etcd said so just now.
     age: Option<String>,
     /// Reason for which nothing is shown. `None` if something is.
     silence: Option<String>,
@@ -70,13 +70,7 @@ pub(super) async fn show(face: Data<AppState>, frame: Frame, params: Params) -> 
     let names = service.fleet().ask(Question::Names(None)).await;
     let claims = service.fleet().ask(Question::Claims).await;
     let everywhere = service.fleet().ask(Question::Everywhere).await;
-    let status = service.fleet().status();
-    let now = service.clock().boot();
-    let status = FleetStatusDocument {
-        claims: service.claim_counts(),
-        troubles: service.fleet().troubles().told(),
-        ..FleetStatusDocument::of(&status, &service.fleet().fence_summary(now), now)
-    };
+    let status = FleetStatusDocument::now(service);
     let wanted = params.get("name").unwrap_or_default().to_owned();
     let told = Answers {
         hosts,
@@ -111,7 +105,7 @@ impl FleetPage {
         let rows: Vec<&FleetName> = names.view.names.iter().filter(fits).collect();
         Self {
             frame,
-            state: badge(status.state),
+            state: badge(&status),
             status,
             hosts: hosts.view.hosts.clone(),
             claims: claims
@@ -171,14 +165,17 @@ impl NameRow {
     }
 }
 
-fn badge(state: FleetState) -> Badge {
-    let tone = match state {
+fn badge(status: &FleetStatusDocument) -> Badge {
+    if status.refused {
+        return Badge::new(Tone::Bad, "refused");
+    }
+    let tone = match status.state {
         FleetState::Joined => Tone::Good,
         FleetState::Joining => Tone::Waiting,
         FleetState::Alone | FleetState::Quarantined => Tone::Warning,
         FleetState::Off => Tone::Plain,
     };
-    Badge::new(tone, state.as_str())
+    Badge::new(tone, status.state.as_str())
 }
 
 #[cfg(test)]
@@ -269,6 +266,21 @@ mod tests {
         );
         assert!(!html.contains('\u{1b}'), "{html}");
         assert!(!html.contains("of no host"), "{html}");
+    }
+
+    #[test]
+    fn host_that_etcd_refuses_is_not_well() {
+        let status = FleetStatusDocument {
+            state: FleetState::Joined,
+            refused: true,
+            ..status()
+        };
+        assert_eq!(badge(&status).word, "refused");
+        let well = FleetStatusDocument {
+            refused: false,
+            ..status
+        };
+        assert_eq!(badge(&well).word, "joined");
     }
 
     #[test]

@@ -125,9 +125,9 @@ pub enum FleetState {
     Joining,
     /// The session lives.
     Joined,
-    /// The engine does not answer, or refuses this host. Local work goes on.
+    /// Etcd does not answer, or opens no session for this host. Local work goes on.
     Alone,
-    /// The engine has lost changes, as after a restore: this host writes its own entries again.
+    /// Etcd has lost changes, as after a restore: this host writes its own entries again.
     Quarantined,
 }
 
@@ -228,6 +228,9 @@ pub struct FleetName {
     pub since_ms: i64,
     /// Whether the session that published it lives.
     pub live: bool,
+    /// Whether it is a lease of this host.
+    #[serde(default)]
+    pub own: bool,
 }
 
 /// A question about the fleet.

@@ -7,6 +7,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::lease::Handover;
+#[cfg(feature = "fleet")]
+use super::lease::Lease;
 use super::port::Port;
 
 /// Kind of a hint.
@@ -23,6 +25,8 @@ pub enum HintKind {
     SocketsIgnored,
     /// The kernel shuts the port: it is of a unique pool with a fence, and has no permit.
     ShutByFence,
+    /// The number was unique in the fleet, and the fleet has taken it from this host.
+    ClaimLost,
 }
 
 /// Advice on the program of a lease.
@@ -139,6 +143,29 @@ impl Hint {
         Self::of_fence(format!(
             "the kernel shuts {own}: the fence of a unique pool has it, and it has no claim in the fleet; release it and ask for a port of that pool, or of another range"
         ))
+    }
+
+    /// Hint on a lease whose number the fleet has taken from this host. `by` is the host that has it, in words.
+    #[cfg(feature = "fleet")]
+    pub fn claim_lost(lease: &Lease, by: Option<&str>) -> Self {
+        let Lease { id, port, pool, .. } = lease;
+        let taken = by.map_or_else(
+            || format!("the fleet has taken {port} from this host"),
+            |by| format!("{by} has {port} in the fleet now"),
+        );
+        let again = match &lease.name {
+            Some(name) => {
+                format!("`portbook alloc --pool {pool} --name {name}` gets another number")
+            }
+            None => format!(
+                "`portbook release {id}`, and `portbook alloc --pool {pool}` gets another number"
+            ),
+        };
+        Self {
+            kind: HintKind::ClaimLost,
+            says: format!("{taken}: stop its program; {again}"),
+            times: 1,
+        }
     }
 
     #[cfg(feature = "fleet")]

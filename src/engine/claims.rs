@@ -15,8 +15,12 @@ use super::lock::Guarded;
 use crate::choice::bits::PortBits;
 use crate::domain::claim::{Claim, ClaimCounts, ClaimStage, LeaseClaim, Number};
 use crate::domain::everywhere::claimant;
+#[cfg(feature = "fleet")]
+use crate::domain::hint::Hint;
+#[cfg(feature = "fleet")]
+use crate::domain::lease::Lease;
 use crate::domain::lease::{BootTime, LeaseId};
-use crate::domain::port::Protocol;
+use crate::domain::port::{Port, Protocol};
 use crate::host::clock::Clock;
 
 /// Time for which numbers that other hosts have are left out of searches.
@@ -35,6 +39,9 @@ struct State {
     leases: HashMap<LeaseId, Number>,
     /// Ports of `claims`, so that a search need not gather them.
     own: Ports,
+    /// Hosts that took numbers from leases of this host, as far as they were seen.
+    #[cfg(feature = "fleet")]
+    lost_to: HashMap<LeaseId, String>,
     /// Hosts of the numbers that were claimed when that was last read.
     others: BTreeMap<Number, String>,
     /// Ports of `others`.
@@ -106,7 +113,7 @@ impl ClaimBook {
         }
         self.state.with(|state| {
             let host = state.others_at(now)?.get(&number)?;
-            Some(format!("{} of the fleet", claimant(host)))
+            Some(of_fleet(host))
         })
     }
 
@@ -119,6 +126,46 @@ impl ClaimBook {
             }
             taken
         })
+    }
+
+    /// Notes the host that has the number of a lease now.
+    #[cfg(feature = "fleet")]
+    pub(super) fn lost_to(&self, id: LeaseId, host: &str) {
+        self.state
+            .with(|state| drop(state.lost_to.insert(id, host.to_owned())));
+    }
+
+    /// Returns the advice on a lease whose number the fleet has taken from this host. `None` if it has not.
+    #[cfg(feature = "fleet")]
+    pub(super) fn hint(&self, lease: &Lease) -> Option<Hint> {
+        if lease.ended_at.is_some() || !lease.has_lost_claim() {
+            return None;
+        }
+        let host = self
+            .state
+            .with(|state| state.lost_to.get(&lease.id).cloned());
+        let host = host.map(|host| claimant(&host));
+        Some(Hint::claim_lost(lease, host.as_deref()))
+    }
+
+    /// Returns the hosts, in words, that were seen a moment ago to have some of these ports.
+    pub(super) fn claimants(
+        &self,
+        protocol: Protocol,
+        among: &PortBits,
+        now: BootTime,
+    ) -> BTreeMap<String, Vec<Port>> {
+        let mut claimants: BTreeMap<String, Vec<Port>> = BTreeMap::new();
+        self.state.with(|state| {
+            let others = state.others_at(now).into_iter().flatten();
+            for (number, host) in others {
+                if number.protocol == protocol && among.contains(number.port) {
+                    let ports = claimants.entry(of_fleet(host)).or_default();
+                    ports.push(number.port);
+                }
+            }
+        });
+        claimants
     }
 
     /// Counts the claims by state. `lives`: whether a lease lives.
@@ -238,6 +285,11 @@ impl ClaimBook {
     }
 }
 
+/// Host of a claim in words, for a reason in an explanation.
+fn of_fleet(host: &str) -> String {
+    format!("{} of the fleet", claimant(host))
+}
+
 impl State {
     fn put(&mut self, entered: Entered) {
         let number = entered.claim.number;
@@ -250,6 +302,7 @@ impl State {
     fn remove(&mut self, number: Number) {
         if let Some(entered) = self.claims.remove(&number) {
             self.leases.remove(&entered.claim.lease);
+            self.lost_to.remove(&entered.claim.lease);
             self.own.of(number.protocol).remove(number.port);
         }
     }

@@ -25,6 +25,7 @@ use crate::domain::lease::{BootTime, LeaseId, Name};
 use crate::store::StoreError;
 
 pub use request::FleetRequest;
+#[cfg(feature = "fleet")]
 pub use silence::{FleetSilence, Reserved};
 
 /// Maximum number of questions that wait for the session loop.

@@ -167,6 +167,15 @@ pub(super) fn fenced_pool(engine: &Engine, port: Port) -> Option<String> {
     fenced.map(|pool| pool.name.to_string())
 }
 
+/// Name of the pool that would grant a number as a unique one, and leaves it out while it is reserved on every host.
+/// `None` if none would.
+pub(super) fn unique_pool(engine: &Engine, port: Port) -> Option<String> {
+    let settings = engine.settings();
+    let mut pools = settings.pools.values();
+    let unique = pools.find(|pool| pool.is_unique() && pool.ranges.contains(port));
+    unique.map(|pool| pool.name.to_string())
+}
+
 /// The pool that reserved numbers are leases of: the default one, else the first whose numbers need not be
 /// unique. `None` for the default one.
 fn local_pool(engine: &Engine) -> Option<String> {

@@ -280,6 +280,10 @@ pub(super) async fn lose(
         is_lost: true,
         ..lease.claim.unwrap_or_default()
     };
+    // Before the lease says so: its hint tells the host.
+    if let Some(host) = by {
+        engine.fleet.claims().lost_to(id, host);
+    }
     let lost = engine.leases.change(id, |lease| lease.claim = Some(claim));
     let lost = lost.await?;
     if let Some(hold) = engine.leases.hold_of(id) {

@@ -115,7 +115,7 @@ impl<E: Engine, G: Ground> Claimant<E, G> {
                 // An answer is missing: the next try finds what was done.
                 Ok(None) if self.ground.now() < until => self.ground.pause().await,
                 Ok(None) => {
-                    break ClaimError::Away("the engine gave no answer in time".to_owned());
+                    break ClaimError::Away("etcd gave no answer in time".to_owned());
                 }
                 Err(error) => break error,
             }

@@ -7,6 +7,8 @@
 
 use std::time::Duration;
 
+use crate::domain::fleet::HostName;
+
 /// Maximum number of compares, and of steps, of one commit.
 pub const MOST_STEPS: usize = 64;
 
@@ -17,27 +19,41 @@ pub type Answer<T> = Result<T, EngineError>;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EngineError {
     /// The engine was not reached: nothing was done.
-    #[error("the engine cannot be reached: {0}")]
+    #[error("etcd cannot be reached: {0}")]
     Away(String),
     /// No answer came: it may have been done.
-    #[error("the engine gave no answer: {0}")]
+    #[error("etcd gave no answer: {0}")]
     Unknown(String),
     /// The engine knows this host and refuses it.
-    #[error("the engine denies it: {0}; `portbook fleet role` prints the rights that a host needs")]
+    #[error("etcd refuses this host: {0}")]
     Denied(String),
     /// The engine takes no more data.
-    #[error("the engine has no space left: {0}; compact and defragment it, or raise its quota")]
+    #[error("etcd has no space left: {0}; compact and defragment it, or raise its quota")]
     Full(String),
     /// Anything else.
-    #[error("the engine failed: {0}")]
+    #[error("etcd failed: {0}")]
     Fault(String),
 }
 
 impl EngineError {
+    /// Adds the commands that give this host its rights to a refusal.
+    #[must_use]
+    pub fn with_way_out(self, host: &HostName) -> Self {
+        match self {
+            Self::Denied(reason) => Self::Denied(format!("{reason}; {}", way_to_rights(host))),
+            other => other,
+        }
+    }
+
     /// Whether another address of the engine may do better.
     pub const fn may_pass(&self) -> bool {
         matches!(self, Self::Away(_) | Self::Unknown(_))
     }
+}
+
+/// The remedy for a host that the engine refuses.
+pub fn way_to_rights(host: &HostName) -> String {
+    format!("`portbook fleet role {host}` prints the commands that give it its rights")
 }
 
 /// The engine's own number of a session.

@@ -211,7 +211,7 @@ impl<E: Engine, L: Lessor> Everywhere<E, L> {
         let own = view::listed(&self.engine, &self.keys.stands_of(&self.host)).await?;
         let all = view::listed(&self.engine, &self.keys.everywhere()).await?;
         if all.revision < own.revision {
-            return Err(EngineError::Fault("the engine has lost changes".into()));
+            return Err(EngineError::Fault("etcd has lost changes".into()));
         }
         let said = own.entries.iter().filter_map(|entry| {
             let (_, number, said) = value::stand(&self.keys, entry)?;

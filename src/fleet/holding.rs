@@ -48,7 +48,7 @@ pub(super) fn told(keys: &Keys, hold: &Entry) -> String {
     let text = String::from_utf8_lossy(&hold.value);
     let host = text.strip_suffix(WRITTEN);
     if host.is_some_and(|host| host.parse::<HostName>().is_ok()) {
-        return "the engine was restored, and hosts claim again what they had; new numbers are granted after that, in two minutes".to_owned();
+        return "etcd was restored, and hosts claim again what they had; new numbers are granted after that, in two minutes".to_owned();
     }
     let (key, shown) = (keys.hold(), text.chars().take(LONGEST).collect::<String>());
     format!(

@@ -57,9 +57,10 @@ pub async fn probe(settings: &Fleet, own_session: Option<&str>) -> Result<HostNa
     let host = host_name(settings.host.as_ref()).ok_or(JoinFailure::NoName)?;
     let engine = connect(settings).await?;
     let keys = Keys::new(&settings.prefix);
-    let own = engine
-        .list(&keys.sessions_of(&host), None, MOST_TWINS)
-        .await?;
+    let told = |error: EngineError| error.with_way_out(&host);
+    let sessions = keys.sessions_of(&host);
+    let own = engine.list(&sessions, None, MOST_TWINS).await;
+    let own = own.map_err(told)?;
     for entry in &own.entries {
         let session = keys.read_session(&entry.key).map(|(_, session)| session);
         if session.is_some() && session == own_session {
@@ -76,7 +77,7 @@ pub async fn probe(settings: &Fleet, own_session: Option<&str>) -> Result<HostNa
     let session = engine.session(settings.session).await?;
     let tried = try_rights(&engine, &keys, &host, session).await;
     engine.end(session).await?;
-    tried?;
+    tried.map_err(told)?;
     Ok(host)
 }
 

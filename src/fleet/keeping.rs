@@ -111,11 +111,11 @@ impl<E: Engine> Member<E> {
         Ok(())
     }
 
-    /// Puts everything of this host again, after the engine has lost changes.
+    /// Puts everything of this host again, after etcd has lost changes.
     async fn quarantine(&mut self) -> Result<(), JoinError> {
         self.be(
             FleetState::Quarantined,
-            "the engine has lost changes, as after a restore; this host writes its own entries again",
+            "etcd has lost changes, as after a restore; this host writes its own entries again",
         );
         self.claims.note_restored();
         self.join().await

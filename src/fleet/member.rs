@@ -240,7 +240,13 @@ impl<E: Engine> Member<E> {
                     Some(request @ (FleetRequest::Reserve { .. } | FleetRequest::Release { .. })) => {
                         self.operate(request);
                     }
-                    Some(request) => questions.take(request, self.silence()),
+                    Some(request) => {
+                        let silence = self.silence();
+                        if silence.is_some() {
+                            questions.set_own_names(self.own_names());
+                        }
+                        questions.take(request, silence);
+                    }
                     None => return,
                 },
                 change = self.claims.changed() => {
@@ -251,6 +257,9 @@ impl<E: Engine> Member<E> {
                     continue;
                 }
                 done = questions.read() => {
+                    if done.1.is_err() {
+                        questions.set_own_names(self.own_names());
+                    }
                     if questions.answer(done, &self.why) {
                         self.renew_at = self.now();
                     }

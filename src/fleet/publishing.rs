@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use tracing::Span;
 
-use super::engine::{Answer, Compare, Engine, EngineError, Outcome, Step};
+use super::engine::{Answer, Compare, Engine, EngineError, Entry, Outcome, Step};
 use super::epoch::{self, Seat};
 use super::member::Member;
 use super::names::{Published, Wanted, deleted_keys, put_keys, wanted};
 use super::telling::measured;
-use crate::domain::fleet::FleetState;
+use super::value;
+use crate::domain::fleet::{FleetName, FleetState};
 use crate::store::StoreError;
 
 /// Pause between two commits of one host: two a second at most.
@@ -47,6 +48,24 @@ impl<E: Engine> Member<E> {
         let leases = self.service.leases();
         let publish = self.settings.publish;
         wanted(&leases, publish, &self.keys, &self.identity, session)
+    }
+
+    /// Returns the leases that this host publishes, as the fleet reads them.
+    pub(super) fn own_names(&self) -> Vec<FleetName> {
+        let read = self.wanted().into_iter().filter_map(|(key, value)| {
+            let entry = Entry {
+                key,
+                value: value.into_bytes(),
+                created: 0,
+                modified: 0,
+            };
+            Some(FleetName {
+                live: true,
+                own: true,
+                ..value::name(&self.keys, &entry)?.name
+            })
+        });
+        read.collect()
     }
 
     /// Whether a key is to be changed.

@@ -12,8 +12,8 @@ use super::engine::{Answer, Engine, EngineError};
 use super::follow::{Follower, follow};
 use super::key::Keys;
 use super::reader::Reader;
-use crate::domain::fleet::{FleetView, HostName, Question, Told};
-use crate::domain::lease::BootTime;
+use crate::domain::fleet::{FleetName, FleetView, HostName, Question, Told};
+use crate::domain::lease::{BootTime, Name};
 use crate::engine::fleet::{FleetRequest, FleetSilence};
 use crate::host::clock::Clock;
 
@@ -48,6 +48,8 @@ pub(super) struct Questions<E: Engine> {
     reads: JoinSet<Done>,
     followers: BTreeMap<Question, Follower>,
     own: mpsc::Sender<FleetRequest>,
+    /// Published leases of this host at the latest moment without an engine.
+    own_names: Vec<FleetName>,
 }
 
 impl<E: Engine> Questions<E> {
@@ -70,7 +72,13 @@ impl<E: Engine> Questions<E> {
             reads: JoinSet::new(),
             followers: BTreeMap::new(),
             own,
+            own_names: Vec::new(),
         }
+    }
+
+    /// Sets the published leases of this host, which are told even while the engine is away.
+    pub(super) fn set_own_names(&mut self, names: Vec<FleetName>) {
+        self.own_names = names;
     }
 
     /// Takes a request. `silence` is the reason not to ask the engine, if there is one.
@@ -159,11 +167,32 @@ impl<E: Engine> Questions<E> {
         match (self.kept.get(question), silence) {
             (_, Some(FleetSilence::Off)) => Err(FleetSilence::Off),
             (Some(kept), _) => Ok(Told {
-                view: Arc::clone(&kept.view),
+                view: match question {
+                    Question::Names(name) if !is_fresh => {
+                        Arc::new(self.with_own(&kept.view, name.as_ref()))
+                    }
+                    _ => Arc::clone(&kept.view),
+                },
                 is_fresh,
                 age: self.age(kept),
             }),
             (None, silence) => Err(silence.unwrap_or(FleetSilence::Off)),
+        }
+    }
+
+    /// A list of an earlier time with the leases that this host publishes now.
+    fn with_own(&self, view: &FleetView, wanted: Option<&Name>) -> FleetView {
+        let is_wanted = |one: &&FleetName| wanted.is_none_or(|name| one.name == name.as_str());
+        let others = view.names.iter().filter(|one| !one.own);
+        let own = self.own_names.iter().filter(is_wanted);
+        let mut names: Vec<FleetName> = others.chain(own).cloned().collect();
+        names.sort_by(|one, other| {
+            let place = |it: &FleetName| (it.name.clone(), it.host.clone(), it.lease.clone());
+            place(one).cmp(&place(other))
+        });
+        FleetView {
+            names,
+            ..view.clone()
         }
     }
 

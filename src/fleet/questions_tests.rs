@@ -147,3 +147,30 @@ async fn answer_has_a_limit_however_many_reads_it_takes() {
     let silence = answer.await.unwrap().unwrap_err();
     assert!(silence.to_string().contains("two seconds"), "{silence}");
 }
+
+#[tokio::test]
+async fn own_leases_are_those_of_now_while_the_engine_is_away() {
+    let clock = Clock::manual();
+    let engine = Memory::new(clock.clone());
+    let mut questions = questions(&engine, &clock);
+    engine.put("/f/name/web/a/l1", NAME);
+    engine.put("/f/name/web/h/l2", NAME);
+    let told = asked(&mut questions, None).await.unwrap();
+    let own = told.view.names.iter().find(|one| one.own).unwrap().clone();
+    assert_eq!(own.host, "h");
+    let now = FleetName {
+        lease: "l3".into(),
+        live: true,
+        ..own
+    };
+    questions.set_own_names(vec![now]);
+    let away = Some(FleetSilence::Away("gone".into()));
+    let told = asked(&mut questions, away).await.unwrap();
+    let leases: Vec<(&str, bool)> = told
+        .view
+        .names
+        .iter()
+        .map(|one| (&*one.lease, one.live))
+        .collect();
+    assert_eq!(leases, [("l1", false), ("l3", true)]);
+}

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::engine::{
-    Answer, Compare, Engine, EngineError, Outcome, Page, Renewed, SessionId, Step,
+    Answer, Compare, Engine, EngineError, Outcome, Page, Renewed, SessionId, Step, way_to_rights,
 };
 use super::key::Keys;
 use super::tend::NEVER;
@@ -44,7 +44,7 @@ impl<E: Engine> Refusing<E> {
         if matches!(answer, Err(EngineError::Denied(_))) {
             self.is_refused.store(true, Ordering::Relaxed);
         }
-        answer
+        answer.map_err(|error| error.with_way_out(&self.host))
     }
 
     /// Places that a host writes to.
@@ -90,8 +90,9 @@ impl<E: Engine> Refusing<E> {
         let host = &self.host;
         Ok(reason.map(|reason| {
             format!(
-                "etcd refuses this host: {reason} for {}; `portbook fleet role {host}` prints the commands that give it its rights",
-                refused.join(", ")
+                "etcd refuses this host: {reason} for {}; {}",
+                refused.join(", "),
+                way_to_rights(host)
             )
         }))
     }
@@ -168,7 +169,9 @@ mod tests {
         engine.look_at_rights(false).await;
         assert_eq!(memory.commits().len(), commits, "nothing was refused");
         memory.trouble(&[Trouble::Denied]);
-        assert!(engine.list("/f/name/", None, 1).await.is_err());
+        let denied = engine.list("/f/name/", None, 1).await.unwrap_err();
+        let way_out = "`portbook fleet role one`";
+        assert!(denied.to_string().contains(way_out), "{denied}");
         memory.trouble(&[Trouble::Denied]);
         engine.look_at_rights(false).await;
         let told = troubles.told().concat();

@@ -318,9 +318,7 @@ impl<E: Engine> Member<E> {
 }
 
 fn no_answer() -> FleetSilence {
-    FleetSilence::Away(
-        "the engine gave no answer in time; ask again, which does no harm".to_owned(),
-    )
+    FleetSilence::Away("etcd gave no answer in time; ask again, which does no harm".to_owned())
 }
 
 fn as_found(key: String, found: Option<&Entry>) -> Compare {

@@ -168,7 +168,8 @@ async fn end_of_a_session_takes_its_key_and_refusals_are_told() {
     let mut session = joined(&engine, "a", "s1").await;
     engine.trouble(&[Trouble::Denied]);
     let denied = session.leave().await.unwrap_err();
-    assert!(denied.to_string().contains("fleet role"), "{denied}");
+    let told = denied.to_string();
+    assert!(told.starts_with("etcd refuses this host: "), "{told}");
     engine.set_away(true);
     assert!(matches!(session.renew().await, Err(EngineError::Away(_))));
     engine.set_away(false);

@@ -78,7 +78,7 @@ impl<E: Engine> Member<E> {
             );
             self.be(
                 FleetState::Quarantined,
-                "claims are missing in the engine; this host writes its own entries again",
+                "claims are missing in etcd; this host writes its own entries again",
             );
             self.publish_at = Some(self.now());
             self.claims.note_restored();
@@ -99,7 +99,7 @@ impl<E: Engine> Member<E> {
             tracing::warn!(
                 withdrawn,
                 kept,
-                "claims of this host have no lease, as after a restore of the engine; those whose ports are in use here are kept until they are free"
+                "claims of this host have no lease, as after a restore of etcd; those whose ports are in use here are kept until they are free"
             );
         }
         Ok(())

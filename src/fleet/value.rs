@@ -173,6 +173,7 @@ pub fn name(keys: &Keys, entry: &Entry) -> Option<Published> {
             labels: value.labels,
             since_ms: value.since_ms,
             live: false,
+            own: false,
         },
         session,
     })

@@ -42,7 +42,7 @@ pub async fn read<E: Engine>(
 ) -> Answer<FleetView> {
     match question {
         Question::Hosts => hosts(engine, keys, own).await,
-        Question::Names(name) => names(engine, keys, name.as_ref()).await,
+        Question::Names(name) => names(engine, keys, own, name.as_ref()).await,
         Question::Claims => claims(engine, keys, own).await,
         Question::Everywhere => everywhere(engine, keys, own).await,
     }
@@ -83,7 +83,12 @@ async fn hosts<E: Engine>(engine: &E, keys: &Keys, own: &HostName) -> Answer<Fle
     })
 }
 
-async fn names<E: Engine>(engine: &E, keys: &Keys, name: Option<&Name>) -> Answer<FleetView> {
+async fn names<E: Engine>(
+    engine: &E,
+    keys: &Keys,
+    own: &HostName,
+    name: Option<&Name>,
+) -> Answer<FleetView> {
     let prefix = name.map_or(keys.names(), |name| keys.names_of(name));
     let listed = all(engine, &prefix).await?;
     let entries = listed.entries.iter();
@@ -94,6 +99,7 @@ async fn names<E: Engine>(engine: &E, keys: &Keys, name: Option<&Name>) -> Answe
     let living = living(engine, keys, &hosts).await?;
     let names = read.into_iter().map(|one| FleetName {
         live: is_live(keys, &living, &one.name.host, &one.session),
+        own: one.name.host == own.as_str(),
         ..one.name
     });
     Ok(FleetView {

@@ -63,6 +63,15 @@ pub enum Error {
         /// Error of the connection.
         source: io::Error,
     },
+    /// No service answers, and the file mode keeps this user from the socket of one.
+    #[error(
+        "the portbook service on {socket} does not admit this user. {way_out}",
+        way_out = ASK_FOR_ADMISSION
+    )]
+    NotAdmitted {
+        /// Path of the socket.
+        socket: PathBuf,
+    },
     /// A service has the record, but does not answer.
     #[error("{0}")]
     Silent(String),
@@ -149,11 +158,14 @@ impl From<FetchError> for Error {
     }
 }
 
+/// The remedy for a socket that this user may not open.
+const ASK_FOR_ADMISSION: &str = "You may not use it: a service admits other users with socket_mode = \"0660\" and the group of its socket. \
+     Ask for that";
+
 /// The remedy for a named socket that cannot be used.
 fn way_to_service(source: &io::Error) -> &'static str {
     if source.kind() == io::ErrorKind::PermissionDenied {
-        "You may not use it: a service admits other users with socket_mode = \"0660\" and the group of its socket. \
-         Ask for that"
+        ASK_FOR_ADMISSION
     } else {
         "Start one with `portbook serve`"
     }

@@ -5,6 +5,9 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::Access;
+use rustix::io::Errno;
+
 use super::Error;
 use crate::client::{Client, ClientError};
 use crate::config::{Loaded, Settings};
@@ -106,6 +109,15 @@ impl Target {
         }
     }
 
+    /// Whether the mode of a socket, or of its folder, keeps this user from it.
+    fn is_closed(&self, socket: &Path) -> bool {
+        // After `su` the folder of the runtime may be another user's: nothing tells that a socket is in there.
+        let is_there = socket == Path::new(SYSTEM_SOCKET)
+            || socket.starts_with(&self.settings.data_dir)
+            || socket.exists();
+        is_there && rustix::fs::access(socket, Access::WRITE_OK) == Err(Errno::ACCESS)
+    }
+
     /// A client with the limits and the trust of the settings.
     fn client(&self, socket: &Path) -> Client {
         let settings = &self.settings.client;
@@ -173,6 +185,18 @@ pub(crate) async fn find(loaded: &Loaded) -> Result<Option<Client>, Error> {
 /// [`find`] for a process without a runtime: the client's calls block.
 pub(crate) fn blocking(loaded: &Loaded) -> Result<Option<Client>, Error> {
     Target::of(loaded).blocking_service()
+}
+
+/// The error for a socket that this user may not open. `None` if a source names the socket, which is an error of its own,
+/// or if the user may open all that are there. It is of use once no service has answered.
+pub(crate) fn not_admitted(loaded: &Loaded) -> Option<Error> {
+    let target = Target::of(loaded);
+    if target.named.is_some() {
+        return None;
+    }
+    let mut candidates = target.candidates().into_iter();
+    let socket = candidates.find(|it| target.is_closed(it))?;
+    Some(Error::NotAdmitted { socket })
 }
 
 /// Every service that answers on a known socket; the one that commands use comes first.

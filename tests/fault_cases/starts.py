@@ -96,7 +96,7 @@ def commands_during_start(place):
     ports = [alloc.communicate()[0].strip() for alloc in allocs]
     failed = sum(alloc.returncode != 0 for alloc in allocs)
     service.stdout.readline()
-    words = [line for line in place.logged().splitlines() if "no service runs" not in line]
+    words = [line for line in place.logged().splitlines() if "no service holds" not in line]
     seen = f"{len(set(ports) - {b''})} distinct ports, {failed} failed, the last with: {words[-1:]}"
     return not failed and len(set(ports)) == 200, seen
 

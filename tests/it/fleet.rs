@@ -1,5 +1,6 @@
 //! Hosts of a fleet over a real etcd: two portbooks with records, names and ports of their own.
 
+mod admission;
 mod boot;
 mod drill;
 mod etcd;
@@ -113,7 +114,7 @@ fn host_without_its_engine_is_alone_and_works_on() {
     resolved(&server, "web", |rows| !rows.is_empty());
     etcd.stop();
     let alone = reaches(&server, "alone");
-    assert!(alone["why"].as_str().unwrap().contains("engine"), "{alone}");
+    assert!(alone["why"].as_str().unwrap().contains("etcd"), "{alone}");
     place.ok(&["alloc", "--name", "late"]);
     eventually("the name that waits is counted", || {
         (status(&server)["pending"] == 1).then_some(())

@@ -21,7 +21,7 @@ use crate::engine::service::Service;
 pub struct FleetClaimsDocument {
     /// By protocol and port.
     pub claims: Vec<FleetClaim>,
-    /// Whether the engine said so just now. `false` for the last known answer.
+    /// Whether etcd said so just now. `false` for the last known answer.
     pub fresh: bool,
     /// Time since the answer was read, in milliseconds.
     pub age_ms: u64,
@@ -121,7 +121,7 @@ impl Operation for ListFleetClaims {
             .says(
                 "Every number that a host has claimed for a lease of a pool with `fleet = \"unique\"`. \
                  `live` is whether the session of its host lives: the number stays claimed if not. While \
-                 the engine is away it is the last known list, with its age.",
+                 etcd is away it is the last known list, with its age.",
             )
             .answers::<FleetClaimsDocument>(
                 200,

@@ -31,7 +31,7 @@ const TRIES: usize = 8;
 pub struct FleetEverywhereDocument {
     /// By protocol and port, each with every host that lives or has answered.
     pub everywhere: Vec<EverywhereNumber>,
-    /// Whether the engine said so just now. `false` for the last known answer.
+    /// Whether etcd said so just now. `false` for the last known answer.
     pub fresh: bool,
     /// Time since the answer was read, in milliseconds.
     pub age_ms: u64,
@@ -102,8 +102,8 @@ impl Operation for ListFleetEverywhere {
             .says(
                 "Every reserved number with the answer of each host: `held`, `busy` with what has the \
                  number there, or `away` while its session has ended or it has not answered. With \
-                 `unlike` the answer comes when it changes, or after 20 seconds as it is. While the engine \
-                 is away it is the last known list, with its age.",
+                 `unlike` the answer comes when it changes, or after 20 seconds as it is. While etcd is \
+                 away it is the last known list, with its age.",
             )
             .answers::<FleetEverywhereDocument>(
                 200,
@@ -174,6 +174,9 @@ pub struct ReservationDocument {
     /// Whether it was reserved for the name before.
     #[serde(default)]
     pub reserved_before: bool,
+    /// Pool of this host with unique numbers in whose range it is: no host grants it from there while it is reserved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left_out_of: Option<String>,
 }
 
 impl Output for ReservationDocument {
@@ -196,8 +199,8 @@ impl Operation for ReserveEverywhere {
             .about(Tag::Fleet, "Reserve a number on every host")
             .says(
                 "Every host takes the number, holds it, and keeps it for whoever asks for the name there. The \
-                 answer comes once the reservation is in the engine; the list tells what the hosts say. This \
-                 host needs the rights of an operator in the engine. For the user of the service and root.",
+                 answer comes once the reservation is in etcd; the list tells what the hosts say. This \
+                 host needs the rights of an operator in etcd. For the user of the service and root.",
             )
             .body_example(include_str!("../example/reservation_request.json"))
             .needing_body()
@@ -244,6 +247,7 @@ impl Answered for ReserveEverywhere {
             protocol,
             name,
             reserved_before: reserved.1 != Reserved::New,
+            left_out_of: context.service.unique_pool(reserved.0),
         })
     }
 }

@@ -23,7 +23,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(20);
 pub struct FleetNamesDocument {
     /// By name, host and lease.
     pub names: Vec<FleetName>,
-    /// Whether the engine said so just now. `false` for the last known answer.
+    /// Whether etcd said so just now. `false` for the last known answer.
     pub fresh: bool,
     /// Time since the answer was read, in milliseconds.
     pub age_ms: u64,
@@ -94,7 +94,7 @@ impl Operation for ListFleetNames {
             .about(Tag::Fleet, "List the names of the fleet")
             .says(
                 "Every published lease of every host. `live` is whether the session of its host lives. \
-                 While the engine is away it is the last known list, with its age.",
+                 While etcd is away it is the last known list, with its age.",
             )
             .answers::<FleetNamesDocument>(
                 200,

@@ -37,6 +37,14 @@ pub(super) async fn ask(loaded: &Loaded) -> Services {
             Err(_) => {}
         }
     }
+    if services.running.is_empty()
+        && services.silent.is_empty()
+        && let Some(error) = find::not_admitted(loaded)
+    {
+        // As the administrator, who sees whether it runs.
+        let command = "sudo portbook status".to_owned();
+        services.silent.push((error.to_string(), command));
+    }
     services
 }
 

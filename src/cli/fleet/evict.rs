@@ -6,7 +6,7 @@ use std::str::FromStr;
 use clap::Args;
 
 use super::super::release::is_agreed;
-use super::super::{Failure, Global, note, with_backend};
+use super::super::{Failure, Global, note, with_service};
 use crate::answers::fleet::{
     EvictFleetHost, EvictUnreadableClaims, EvictionDocument, FleetClaimsQuery, HostPath,
     ListFleetClaims, UnreadableQuery,
@@ -90,7 +90,7 @@ pub(super) async fn run(global: &Global, args: &EvictArgs) -> Result<(), Failure
             host: Some(args.host.as_str().to_owned()),
             ports: None,
         };
-        let claims = with_backend(&loaded, async |backend| {
+        let claims = with_service(&loaded, async |backend| {
             backend.call::<ListFleetClaims>(Query(query)).await
         })
         .await?;
@@ -109,7 +109,7 @@ pub(super) async fn run(global: &Global, args: &EvictArgs) -> Result<(), Failure
         // What came after the question was not agreed to.
         ports = Some(claims.claims.iter().map(|claim| claim.port).collect());
     }
-    let evicted = with_backend(&loaded, async |backend| match &args.host {
+    let evicted = with_service(&loaded, async |backend| match &args.host {
         Evictee::Host(host) => {
             let host = HostPath(host.clone());
             backend.call::<EvictFleetHost>(host).await

@@ -1,4 +1,4 @@
-//! `portbook fleet join`: a look at the engine, and the settings that lead to it.
+//! `portbook fleet join`: a look at etcd, and the settings that lead to it.
 
 use std::path::{Path, PathBuf};
 
@@ -55,13 +55,15 @@ pub(super) async fn run(global: &Global, args: &JoinArgs) -> Result<(), Failure>
     // Its session is no reason against joining.
     let own = standing(&loaded).await.ok();
     let session = own.as_ref().and_then(|own| own.status.session.as_deref());
+    // What fails next may have this reason.
+    warn_of_name(&fleet);
     let (host, tried) = try_out(&fleet, session).await?;
     let written = if args.check || args.engine.is_empty() {
         None
     } else {
         Some(write(global, args)?)
     };
-    warn(&fleet, &host);
+    warn_of_files(&fleet);
     if global.json {
         print_json(
             &json!({ "version": VERSION, "host": host, "engine": fleet.engine, "tried": tried, "written": written }),
@@ -114,14 +116,21 @@ async fn try_out(fleet: &Fleet, session: Option<&str>) -> Result<(HostName, Vec<
     Ok((host, tried))
 }
 
-/// Warns of what is no reason against joining, and fails later.
-fn warn(fleet: &Fleet, host: &HostName) {
-    if let Some(name) = certified_as(fleet).filter(|name| name != host.as_str()) {
+/// Warns of a certificate of another name than the host's, whose rights are others'.
+fn warn_of_name(fleet: &Fleet) {
+    let names = (certified_as(fleet), host_name(fleet.host.as_ref()));
+    if let (Some(name), Some(host)) = names
+        && name != host.as_str()
+    {
         let name = printable(&name);
         note(&format!(
             "warning: the certificate is that of {name}, and this host is {host}: rights in etcd go by the certificate, so that those of `portbook fleet role {host}` do not count for it; make a certificate with the common name {host}, or choose --host"
         ));
     }
+}
+
+/// Warns of files that the service cannot read, as it may run as another user.
+fn warn_of_files(fleet: &Fleet) {
     let files = [&fleet.ca, &fleet.certificate, &fleet.key];
     let files = files.into_iter().flatten().map(PathBuf::as_path);
     for problem in fleet_files::unreadable(files) {

@@ -10,7 +10,7 @@ mod status;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::{Failure, Global, note, print_json, with_backend};
+use super::{Failure, Global, note, print_json, with_service};
 use crate::answers::document::VERSION;
 use crate::answers::fleet::LeaveFleet;
 use crate::domain::fleet::HostName;
@@ -34,7 +34,7 @@ pub struct FleetArgs {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Show the state of this host in its fleet; exit code 3 unless it has joined.
+    /// Show the state of this host in its fleet; exit code 3 unless it has joined, or if etcd refuses it.
     Status,
     /// List the hosts of the fleet.
     Hosts,
@@ -101,7 +101,7 @@ pub(super) async fn run(global: &Global, args: &FleetArgs) -> Result<(), Failure
 
 async fn leave(global: &Global) -> Result<(), Failure> {
     let loaded = global.load()?;
-    with_backend(&loaded, async |backend| {
+    with_service(&loaded, async |backend| {
         backend.call::<LeaveFleet>(()).await
     })
     .await?;

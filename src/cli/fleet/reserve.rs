@@ -7,7 +7,7 @@ use serde_json::json;
 use tokio::time::{Instant, timeout_at};
 
 use super::super::table::table;
-use super::super::{Failure, Global, note, with_backend};
+use super::super::{Failure, Global, note, with_service};
 use super::show::{answer_rows, tell_age};
 use crate::answers::document::VERSION;
 use crate::answers::fleet::{
@@ -71,21 +71,27 @@ pub(super) async fn reserve(global: &Global, args: &ReserveArgs) -> Result<(), F
         protocol: Some(args.protocol),
         pool: args.pool.clone(),
     };
-    let reserved = with_backend(&loaded, async |backend| {
+    let reserved = with_service(&loaded, async |backend| {
         backend.call::<ReserveEverywhere>(Body(request)).await
     })
     .await?;
+    if let Some(pool) = &reserved.left_out_of {
+        let ReservationDocument { port, protocol, .. } = &reserved;
+        note(&format!(
+            "{port}/{protocol} is in the range of pool {pool}, whose numbers are unique: no host gets it from there until it is released"
+        ));
+    }
     // An answer that waits for a change takes longer than others.
     let limit = &mut loaded.settings.client.timeout;
     *limit = (*limit).max(PATIENCE);
-    let (answers, is_taken_back) = with_backend(&loaded, async |backend| {
+    let (answers, is_taken_back) = with_service(&loaded, async |backend| {
         settle(args, backend, &reserved).await
     })
     .await?;
     let document = json!({
         "version": VERSION, "port": answers.port, "protocol": answers.protocol,
         "name": answers.name, "hosts": answers.hosts, "taken_back": is_taken_back,
-        "reserved_before": reserved.reserved_before,
+        "reserved_before": reserved.reserved_before, "left_out_of": reserved.left_out_of,
     });
     global.answer(&document, || in_words(&answers))?;
     tell_silent(&answers);
@@ -188,7 +194,7 @@ fn tell_silent(number: &EverywhereNumber) {
 
 pub(super) async fn release(global: &Global, args: &ReleaseArgs) -> Result<(), Failure> {
     let loaded = global.load()?;
-    let (protocol, port) = with_backend(&loaded, async |backend| {
+    let (protocol, port) = with_service(&loaded, async |backend| {
         let (protocol, port) = find(args, backend).await?;
         release_at(backend, protocol, port).await?;
         Ok::<_, Failure>((protocol, port))
@@ -227,7 +233,7 @@ async fn find(args: &ReleaseArgs, backend: &Backend) -> Result<(Protocol, Port),
 
 pub(super) async fn everywhere(global: &Global) -> Result<(), Failure> {
     let loaded = global.load()?;
-    let listed = with_backend(&loaded, async |backend| {
+    let listed = with_service(&loaded, async |backend| {
         let query = Query(FleetEverywhereQuery::default());
         backend.call::<ListFleetEverywhere>(query).await
     })

@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::super::output::{print, write};
-use super::super::{Failure, Global, with_backend};
+use super::super::{Failure, Global, with_service};
 use super::show::{judge_age, tell, tell_age};
 use crate::answers::fleet::{FleetNameQuery, FleetNamesDocument, NamePath, ResolveFleetName};
 use crate::answers::operation::Query;
@@ -58,9 +58,9 @@ pub(in crate::cli) async fn resolve(global: &Global, args: &ResolveArgs) -> Resu
     if args.watch {
         let limit = &mut loaded.settings.client.timeout;
         *limit = (*limit).max(PATIENCE);
-        return with_backend(&loaded, async |backend| watch(global, args, backend).await).await;
+        return with_service(&loaded, async |backend| watch(global, args, backend).await).await;
     }
-    let found = with_backend(&loaded, async |backend| ask(args, backend, None).await).await?;
+    let found = with_service(&loaded, async |backend| ask(args, backend, None).await).await?;
     if found.names.is_empty() && (found.fresh || !args.fresh) {
         tell_age(found.fresh, found.age_ms);
         let living = if args.live { " living" } else { "" };

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::super::table::table;
-use super::super::{Failure, Global, note, print_json, with_backend};
+use super::super::{Failure, Global, note, print_json, with_service};
 use crate::answers::document::VERSION;
 use crate::answers::fleet::{
     FleetClaimsDocument, FleetClaimsQuery, FleetHostsDocument, FleetNamesDocument, FleetNamesQuery,
@@ -19,7 +19,7 @@ use crate::domain::duration::coarse;
 use crate::domain::fleet::{FleetHost, FleetName};
 use crate::domain::port::{PortSet, Protocol};
 
-/// Exit code of an answer that does not come from the engine.
+/// Exit code of an answer that does not come from etcd.
 pub(super) const NOT_FRESH: u8 = 3;
 
 #[derive(Debug, Args)]
@@ -46,7 +46,7 @@ pub struct ClaimsArgs {
 
 pub(super) async fn hosts(global: &Global) -> Result<(), Failure> {
     let loaded = global.load()?;
-    let hosts = with_backend(&loaded, async |backend| {
+    let hosts = with_service(&loaded, async |backend| {
         backend.call::<ListFleetHosts>(()).await
     })
     .await?;
@@ -88,7 +88,7 @@ pub(super) async fn claims(global: &Global, args: &ClaimsArgs) -> Result<(), Fai
         host: args.host.clone(),
         ports: args.ports.clone(),
     };
-    let claims = with_backend(&loaded, async |backend| {
+    let claims = with_service(&loaded, async |backend| {
         backend.call::<ListFleetClaims>(Query(query)).await
     })
     .await?;
@@ -180,7 +180,7 @@ pub(super) fn answer_rows(
 
 async fn ask(global: &Global, query: FleetNamesQuery) -> Result<FleetNamesDocument, Failure> {
     let loaded = global.load()?;
-    with_backend(&loaded, async |backend| {
+    with_service(&loaded, async |backend| {
         backend.call::<ListFleetNames>(Query(query)).await
     })
     .await
@@ -215,7 +215,12 @@ pub(super) fn judge_age(is_fresh: bool, age_ms: u64, is_strict: bool) -> Result<
             .with_code(NOT_FRESH)
             .already_printed());
     }
-    tell_age(is_fresh, age_ms);
+    if !is_fresh {
+        let age = coarse(Duration::from_millis(age_ms));
+        note(&format!(
+            "the fleet does not answer; this was read {age} ago, but the leases of this host are those of now"
+        ));
+    }
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::super::{Failure, Global, with_backend};
+use super::super::{Failure, Global, with_service};
 use super::show::NOT_FRESH;
 use crate::answers::fleet::{FleetStatusDocument, ShowFleet};
 use crate::config::Loaded;
@@ -24,6 +24,12 @@ pub(super) async fn status(global: &Global) -> Result<(), Failure> {
     }
     global.answer(&status, || status_text(&status))?;
     match status.state {
+        FleetState::Joined | FleetState::Quarantined if status.refused => {
+            let message = refused(status.host.as_deref().unwrap_or("HOST"));
+            Err(Failure::other(message)
+                .with_code(NOT_FRESH)
+                .already_printed())
+        }
         FleetState::Joined | FleetState::Quarantined => Ok(()),
         state => {
             let why = status.why.as_deref().unwrap_or("no session is open yet");
@@ -35,6 +41,13 @@ pub(super) async fn status(global: &Global) -> Result<(), Failure> {
     }
 }
 
+/// Says how a host gets its rights.
+fn refused(host: &str) -> String {
+    format!(
+        "etcd refuses this host, see its trouble: `portbook fleet role {host} | bash`, as root of etcd, gives it its rights"
+    )
+}
+
 /// This host in its fleet, by its service or, if there is none, by the record alone.
 pub(super) struct Standing {
     pub(super) status: FleetStatusDocument,
@@ -42,7 +55,7 @@ pub(super) struct Standing {
 }
 
 pub(super) async fn standing(loaded: &Loaded) -> Result<Standing, Failure> {
-    with_backend(loaded, async |backend: &Backend| {
+    with_service(loaded, async |backend: &Backend| {
         let status = backend.call::<ShowFleet>(()).await?;
         let has_service = matches!(backend, Backend::Service(_));
         Ok::<_, Error>(Standing {
@@ -76,6 +89,10 @@ fn status_text(status: &FleetStatusDocument) -> String {
     let age = |ms: u64| coarse(Duration::from_millis(ms));
     let state = status.state.as_str();
     let mut lines = vec![match status.host {
+        Some(_) if status.refused => {
+            let age = age(status.for_ms);
+            format!("state: {state} for {age}, but etcd refuses this host")
+        }
         Some(_) => format!("state: {state} for {}", age(status.for_ms)),
         // It has no age: it was never in one.
         None => format!("state: {state}"),
@@ -93,7 +110,7 @@ fn status_text(status: &FleetStatusDocument) -> String {
         (!addresses.is_empty()).then(|| addresses.join(" ")),
     );
     line(
-        "engine",
+        "etcd",
         (!status.engine.is_empty()).then(|| status.engine.join(" ")),
     );
     line("session", status.session.clone());

@@ -224,7 +224,9 @@ impl<'a> Follow<'a> {
     pub(super) fn tell_of_shut(&mut self, living: &[LeaseDocument]) {
         let is_shut = |lease: &LeaseDocument| {
             let hint = lease.hint.as_ref();
-            hint.is_some_and(|hint| hint.kind == HintKind::ShutByFence)
+            hint.is_some_and(|hint| {
+                matches!(hint.kind, HintKind::ShutByFence | HintKind::ClaimLost)
+            })
         };
         let shut: Vec<LeaseDocument> = living.iter().filter(|one| is_shut(one)).cloned().collect();
         if !shut.is_empty() && !std::mem::replace(&mut self.told.of_shut, true) {

@@ -1,11 +1,18 @@
 //! Eligible ports: those that a search may try. The others go into the explanation.
 
+use std::collections::BTreeMap;
+
 use super::Search;
 use crate::choice::assigned::browser_blocked;
 use crate::choice::bits::PortBits;
 use crate::choice::policy::Eligible;
 use crate::domain::port::{Port, PortSet};
+use crate::domain::precedence::Skipped;
 use crate::domain::reason::Reason;
+
+/// Maximum number of hosts whose numbers an explanation tells, and of numbers of each.
+const MOST_CLAIMANTS: usize = 16;
+const MOST_NUMBERS: usize = 16;
 
 impl Search<'_> {
     /// Returns the ports of `ranges` that may be tried, and explains the others.
@@ -38,8 +45,10 @@ impl Search<'_> {
             self.leases
                 .exclude_kept(group, *protocol, with_cool_down, exclude);
             if let Some(book) = self.claimed {
-                let taken = book.taken(*protocol, self.clock.boot());
-                eligible.exclude(Reason::Claimed, &taken);
+                let now = self.clock.boot();
+                let claimants = book.claimants(*protocol, &eligible.ports, now);
+                eligible.exclude(Reason::Claimed, &book.taken(*protocol, now));
+                self.tell_claimants(claimants);
             }
         }
         if self.over_ephemeral_budget() {
@@ -57,6 +66,30 @@ impl Search<'_> {
         self.explanation.ports = eligible.pool_size;
         self.explanation.excluded.clone_from(&eligible.excluded);
         eligible
+    }
+
+    /// Tells which hosts have the numbers that are left out. After a preferred port the reasons lead from that to the
+    /// granted one, and have no others among them.
+    fn tell_claimants(&mut self, claimants: BTreeMap<String, Vec<Port>>) {
+        let told = &mut self.explanation;
+        if told.skipped.iter().any(|it| it.reason != Reason::Claimed) {
+            return;
+        }
+        for (host, ports) in claimants.into_iter().take(MOST_CLAIMANTS) {
+            let listed: PortSet = ports.iter().copied().take(MOST_NUMBERS).collect();
+            let more = ports.len().saturating_sub(MOST_NUMBERS);
+            told.skip(Skipped {
+                ports: listed,
+                reason: Reason::Claimed,
+                by: Some(if more > 0 {
+                    format!("{host}, as are {more} more")
+                } else {
+                    host
+                }),
+                since: None,
+                whose: None,
+            });
+        }
     }
 
     /// Takes away the ports that the kernel keeps for the administrator.

@@ -2,6 +2,7 @@
 
 use tokio::sync::{oneshot, watch};
 
+#[cfg(feature = "fleet")]
 use super::FleetDesk;
 use super::silence::{FleetSilence, Reserved};
 use crate::domain::claim::Number;

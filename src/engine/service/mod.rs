@@ -132,6 +132,12 @@ impl Service {
         kept::fenced_pool(&self.0, port)
     }
 
+    /// Returns the name of the pool that would grant a number as a unique one. `None` if none would.
+    #[cfg(feature = "fleet")]
+    pub fn unique_pool(&self, port: Port) -> Option<String> {
+        kept::unique_pool(&self.0, port)
+    }
+
     /// Looks whether a number could be kept for a name.
     #[cfg(feature = "fleet")]
     pub async fn check_everywhere(&self, number: Number, name: &Name) -> Result<(), Refusal> {

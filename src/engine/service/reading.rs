@@ -135,15 +135,27 @@ impl Service {
         self.0.leases.outsiders(id)
     }
 
-    /// Returns the hint on a lease: that nothing reaches its port, else one on its program.
+    /// Returns the hint on a lease: that its number is lost, that nothing reaches its port, else one on its program.
     pub fn hint(&self, id: LeaseId) -> Option<Hint> {
-        let on_port = || {
-            #[cfg(feature = "fleet")]
-            return self.0.fleet.fence().hint(&*self.lease(id)?, self.clock());
-            #[cfg(not(feature = "fleet"))]
-            None
-        };
-        on_port().or_else(|| self.0.leases.hint(id))
+        self.hint_of_fleet(id).or_else(|| self.0.leases.hint(id))
+    }
+
+    /// Returns the hint on a lease that it has lost its number, or that nothing reaches it.
+    #[cfg(feature = "fleet")]
+    fn hint_of_fleet(&self, id: LeaseId) -> Option<Hint> {
+        let lease = self.lease(id)?;
+        let lost = self.0.fleet.claims().hint(&lease);
+        lost.or_else(|| self.0.fleet.fence().hint(&lease, self.clock()))
+    }
+
+    /// Returns none, as this build has no fleet.
+    #[cfg(not(feature = "fleet"))]
+    #[expect(
+        clippy::unused_self,
+        reason = "it is asked like that of a build with a fleet"
+    )]
+    fn hint_of_fleet(&self, _: LeaseId) -> Option<Hint> {
+        None
     }
 
     /// Returns the inodes of portbook's own sockets on a port, which occupy it for no other program.

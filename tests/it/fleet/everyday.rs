@@ -179,4 +179,13 @@ fn answers_are_for_scripts_and_say_if_there_is_nothing() {
     let nowhere = place.run(&["resolve", "nosuch", "--live"]);
     assert_eq!(nowhere.status.code(), Some(1), "{nowhere:?}");
     assert!(text(&nowhere.stderr).contains("ago"), "{nowhere:?}");
+    // What this host serves itself needs no etcd.
+    place.ok(&["release", "web"]);
+    let away = place.run(&["resolve", "web"]);
+    assert_eq!(away.status.code(), Some(1), "{away:?}");
+    let again = place.ok(&["alloc", "--name", "web"]);
+    let lines = place.ok(&["resolve", "web", "--live", "--format", "address"]);
+    assert_eq!(lines, format!("192.0.2.1:{}\n", again.trim()));
+    let names = place.json(&["resolve", "web"]);
+    assert_eq!(names["names"][0]["own"], true, "{names}");
 }

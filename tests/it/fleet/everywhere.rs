@@ -286,3 +286,22 @@ fn emptied_engine_leaves_the_leases_and_no_host_invents_a_reservation() {
     reserve(&one, port);
     assert_eq!(answers(&one), pairs(&[("one", "held")]));
 }
+
+#[test]
+fn reserved_number_of_a_unique_pool_is_told_to_be_left_out() {
+    let Some(etcd) = Etcd::start("a reserved number of a unique pool") else {
+        return;
+    };
+    let mut place = on(&etcd, "one", "127.0.0.1");
+    let number = ports(1)[0];
+    place.set("PORTBOOK_POOLS__EDGE__RANGES", &number.to_string());
+    place.set("PORTBOOK_POOLS__EDGE__FLEET", "unique");
+    place.set("PORTBOOK_POOLS__EDGE__RECLAIM", "manual");
+    let _server = joined(&place);
+    let reserved = place.run(&["fleet", "reserve", &number.to_string(), "--name", NAME]);
+    assert!(reserved.status.success(), "{reserved:?}");
+    let told = text(&reserved.stderr);
+    assert!(told.contains("is in the range of pool edge"), "{told}");
+    let refused = place.run(&["alloc", "--pool", "edge"]);
+    assert!(!refused.status.success(), "{refused:?}");
+}

@@ -7,7 +7,7 @@ use std::process::Command;
 use tempfile::TempDir;
 
 use super::etcd::Etcd;
-use super::{host, reaches};
+use super::{NOT_FRESH, host, reaches};
 use crate::host::skipped;
 use crate::support::text;
 use crate::tools::eventually;
@@ -115,40 +115,61 @@ fn rights_are_those_of_the_certificate() {
     assert!(etcd.ctl(&revoke).status.success());
     place.ok(&["alloc", "--name", "late"]);
     let told = eventually("the refusal is told", || {
-        let status = place.ok(&["fleet", "status"]);
-        status.contains("etcd refuses").then_some(status)
+        let status = place.run(&["fleet", "status"]);
+        let told = text(&status.stdout) + &text(&status.stderr);
+        let is_refused = told.contains("but etcd refuses");
+        let code = if is_refused { NOT_FRESH } else { 0 };
+        assert_eq!(status.status.code(), Some(code), "{told}");
+        is_refused.then_some(told)
     });
+    assert_eq!(super::status(&server)["refused"], true);
     for part in [
         "permission denied",
         "/portbook/v1/name/",
         "/portbook/v1/claim/",
-        "fleet role one",
+        "but etcd refuses this host",
+        "`portbook fleet role one | bash`",
     ] {
         assert!(told.contains(part), "{part}: {told}");
     }
     let doctor = text(&place.run(&["doctor"]).stdout);
     assert!(doctor.contains("etcd refuses this host"), "{doctor}");
     let log = server.log();
-    assert_eq!(log.matches("etcd refuses this host").count(), 1, "{log}");
+    let trouble = "fleet: etcd refuses this host";
+    assert_eq!(log.matches(trouble).count(), 1, "{log}");
     for line in place.ok(&["fleet", "role", "one"]).lines() {
         // Complaints of what exists mean nothing.
         etcd.ctl(&line.split_whitespace().skip(1).collect::<Vec<_>>());
     }
     eventually("the refusal is over", || {
-        let status = place.ok(&["fleet", "status"]);
-        (!status.contains("etcd refuses")).then_some(())
+        let status = place.run(&["fleet", "status"]);
+        let is_over = !text(&status.stdout).contains("but etcd refuses");
+        assert_eq!(status.status.success(), is_over, "{status:?}");
+        is_over.then_some(())
     });
     // A certificate without rights is denied, and told what is missing.
     let stranger = certified(&etcd, "two").run(&["fleet", "join"]);
     assert!(
-        text(&stranger.stderr).contains("fleet role"),
+        text(&stranger.stderr).contains("fleet role two"),
         "{stranger:?}"
+    );
+    // So is its service, which opens no session.
+    let refused = certified(&etcd, "two");
+    let service = refused.serve();
+    let alone = reaches(&service, "alone");
+    let why = alone["why"].as_str().unwrap();
+    assert!(
+        why.contains("etcd refuses this host") && why.contains("`portbook fleet role two`"),
+        "{why}"
     );
     // A host cannot speak as another one.
     let mut other = certified(&etcd, "one");
     other.set("PORTBOOK_FLEET__HOST", "two");
     let denied = other.run(&["fleet", "join"]);
-    assert!(text(&denied.stderr).contains("denies"), "{denied:?}");
+    let denied = text(&denied.stderr);
+    let cause = denied.find("the certificate is that of one");
+    let failure = denied.find("etcd refuses this host");
+    assert!(cause.is_some() && cause < failure, "{denied}");
 }
 
 #[test]

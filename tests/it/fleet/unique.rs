@@ -84,6 +84,18 @@ fn two_hosts_never_get_one_number() {
         attempts[0]["occupant"]["command"], "host one",
         "{attempts:?}"
     );
+    // A number that is left out is told with its host as well as one that was tried.
+    let late = edge(&etcd, "three", "127.0.0.3", &ports);
+    let third = joined(&late);
+    assert!(!late.run(&["alloc", "--pool", "edge"]).status.success());
+    let tried = third.get("/api/v1/attempts?outcome=claimed").json();
+    let allocation = tried["attempts"][0]["allocation"].as_str().unwrap();
+    let told = late.ok(&["explain", allocation]);
+    assert!(
+        told.contains("are claimed by host one of the fleet")
+            && told.contains("are claimed by host two of the fleet"),
+        "{told}"
+    );
     let theirs = second.living("edge")[0]["port"]
         .as_u64()
         .unwrap()
@@ -297,6 +309,17 @@ fn number_that_was_taken_is_lost_and_said_so() {
         Some(lease(&first, mine)).filter(|lease| lease["state"] == "lost")
     });
     assert_eq!(lost["fence_token"], Value::Null);
+    assert_eq!(lost["hint"]["kind"], "claim_lost", "{lost}");
+    let hint = format!(
+        "host two has {mine} in the fleet now: stop its program; `portbook alloc --pool edge --name web` gets another number"
+    );
+    let page = first.get(&format!("/leases/{}", lost["id"].as_str().unwrap()));
+    assert!(page.body.contains("host two has"), "{}", page.body);
+    for words in [&["list"][..], &["who", &mine.to_string()]] {
+        let told = one.run(words);
+        let told = text(&told.stdout) + &text(&told.stderr);
+        assert!(told.contains(&hint), "{words:?}: {told}");
+    }
     super::resolved(&first, "web", <[Value]>::is_empty);
     // The log is written once the port is shut.
     eventually("the log tells who has it", || {

@@ -93,7 +93,7 @@ fn without_a_service_the_tools_work_on_the_record() {
     let lease = agent.ok("lease_port", &json!({"name": "web"}));
     let told = lease["summary"].to_string();
     assert!(
-        told.contains("no service runs") && told.contains("portbook serve"),
+        told.contains("no service holds this port") && told.contains("portbook serve"),
         "{told}"
     );
     let port = ports(&lease)[0];
