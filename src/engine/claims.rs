@@ -23,6 +23,10 @@ use crate::domain::lease::{BootTime, LeaseId};
 use crate::domain::port::{Port, Protocol};
 use crate::host::clock::Clock;
 
+/// Maximum number of numbers of which an explanation names the host: a fleet has many thousands, and each search
+/// would look through them.
+const MOST_TOLD: usize = 64;
+
 /// Time for which numbers that other hosts have are left out of searches.
 const KNOWN_FOR: Duration = Duration::from_secs(5);
 
@@ -148,7 +152,8 @@ impl ClaimBook {
         Some(Hint::claim_lost(lease, host.as_deref()))
     }
 
-    /// Returns the hosts, in words, that were seen a moment ago to have some of these ports.
+    /// Returns the hosts, in words, that were seen a moment ago to have some of these ports: those of the first
+    /// [`MOST_TOLD`] that others have.
     pub(super) fn claimants(
         &self,
         protocol: Protocol,
@@ -157,11 +162,14 @@ impl ClaimBook {
     ) -> BTreeMap<String, Vec<Port>> {
         let mut claimants: BTreeMap<String, Vec<Port>> = BTreeMap::new();
         self.state.with(|state| {
-            let others = state.others_at(now).into_iter().flatten();
-            for (number, host) in others {
-                if number.protocol == protocol && among.contains(number.port) {
-                    let ports = claimants.entry(of_fleet(host)).or_default();
-                    ports.push(number.port);
+            if state.others_at(now).is_none() {
+                return;
+            }
+            let both = state.known.of(protocol).iter();
+            let both = both.filter(|port| among.contains(*port));
+            for port in both.take(MOST_TOLD) {
+                if let Some(host) = state.others.get(&Number { protocol, port }) {
+                    claimants.entry(of_fleet(host)).or_default().push(port);
                 }
             }
         });

@@ -10,10 +10,6 @@ use crate::domain::port::{Port, PortSet};
 use crate::domain::precedence::Skipped;
 use crate::domain::reason::Reason;
 
-/// Maximum number of hosts whose numbers an explanation tells, and of numbers of each.
-const MOST_CLAIMANTS: usize = 16;
-const MOST_NUMBERS: usize = 16;
-
 impl Search<'_> {
     /// Returns the ports of `ranges` that may be tried, and explains the others.
     pub(super) fn eligible(&mut self, ranges: &PortSet, with_cool_down: bool) -> Eligible {
@@ -75,17 +71,11 @@ impl Search<'_> {
         if told.skipped.iter().any(|it| it.reason != Reason::Claimed) {
             return;
         }
-        for (host, ports) in claimants.into_iter().take(MOST_CLAIMANTS) {
-            let listed: PortSet = ports.iter().copied().take(MOST_NUMBERS).collect();
-            let more = ports.len().saturating_sub(MOST_NUMBERS);
+        for (host, ports) in claimants {
             told.skip(Skipped {
-                ports: listed,
+                ports: ports.into_iter().collect(),
                 reason: Reason::Claimed,
-                by: Some(if more > 0 {
-                    format!("{host}, as are {more} more")
-                } else {
-                    host
-                }),
+                by: Some(host),
                 since: None,
                 whose: None,
             });
