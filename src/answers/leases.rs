@@ -191,6 +191,8 @@ impl Operation for ShowLease {
 
 impl Answered for ShowLease {
     async fn answer(context: Context<'_>, id: LeaseId) -> Result<LeaseDocument, Problem> {
+        // A program that has begun to listen since the last round is seen now.
+        context.service.look_at(id).await;
         let found = find(context.service, id).await?;
         let found = found.map(|lease| context.lease(&lease));
         found.ok_or_else(|| Problem::new(Code::NotFound, "there is no such lease"))

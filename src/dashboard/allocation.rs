@@ -211,6 +211,7 @@ mod tests {
             refusal: None,
             detail: None,
             attempt_count: 1,
+            free_count: 1,
             duration_us: 431,
             trace_id: Some("0af7651916cd43dd8448eb211c80319c".into()),
             span_id: None,

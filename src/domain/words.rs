@@ -107,9 +107,28 @@ fn joined<W: Display>(words: &[W], conjunction: &str) -> String {
     }
 }
 
+/// Quotes a word for a shell (POSIX.1-2024, 2.2.2), if it needs that.
+pub fn shell_word(word: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+:@".contains(&byte);
+    if !word.is_empty() && word.bytes().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', "'\\''"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn hostile_words_stay_one_word_of_the_shell() {
+        assert_eq!(shell_word("/var/lib/portbook"), "/var/lib/portbook");
+        assert_eq!(
+            shell_word("a b; rm -rf '$HOME'"),
+            r"'a b; rm -rf '\''$HOME'\'''"
+        );
+        assert_eq!(shell_word(""), "''");
+    }
 
     #[test]
     fn numbers_read_well() {

@@ -72,7 +72,7 @@ pub(super) async fn grant(
     explanation.notes.extend(notes);
     // The record leaves out what other users' leases are; the answer may tell.
     let skipped = explanation.skipped.clone();
-    let record = draft::record(engine, asked, explanation);
+    let record = draft::record(engine, asked, explanation, &attempts);
     let batch = engine.store.batch().allocation(&record);
     let batch = batch.attempts(&record, &attempts);
     let granted = commit_fresh(engine, asked, batch, fresh, replaced).await?;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::domain::attempt::Attempt;
 use crate::domain::explanation::Explanation;
 use crate::domain::lease::{Guard, Handover, Lease, LeaseId, Name, State};
 use crate::domain::port::{Port, Protocol};
@@ -13,6 +14,7 @@ pub(super) fn record(
     engine: &Arc<Engine>,
     asked: &RequestContext<'_>,
     mut explanation: Explanation,
+    attempts: &[Attempt],
 ) -> AllocationRecord {
     explanation.veil_skipped(|uid| uid == asked.caller.uid);
     let spent = engine.clock.boot().since(asked.start);
@@ -24,6 +26,7 @@ pub(super) fn record(
         refusal: None,
         detail: None,
         attempt_count: u32::try_from(explanation.tried.len()).unwrap_or(u32::MAX),
+        free_count: free_count(attempts),
         duration_us: u64::try_from(spent.as_micros()).unwrap_or(u64::MAX),
         explanation,
         trace_id: asked.trace_id().map(str::to_owned),
@@ -32,6 +35,13 @@ pub(super) fn record(
         story: String::new(),
         attempts: Vec::new(),
     }
+}
+
+/// Number of ports that no bind was refused on. The attempts on a port lie together, and end with the first refusal.
+fn free_count(attempts: &[Attempt]) -> u32 {
+    let ports = attempts.chunk_by(|one, next| one.port == next.port);
+    let is_free = |tries: &&[Attempt]| tries.last().is_some_and(|last| last.outcome.is_success());
+    u32::try_from(ports.filter(is_free).count()).unwrap_or(u32::MAX)
 }
 
 pub(super) fn new_lease(

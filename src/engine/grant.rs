@@ -224,7 +224,7 @@ async fn refused(
     let record = AllocationRecord {
         refusal: Some(refusal.code().to_owned()),
         detail: Some(said.clone()),
-        ..draft::record(engine, asked, explanation)
+        ..draft::record(engine, asked, explanation, &attempts)
     };
     let batch = engine
         .store

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::domain::hint::Hint;
-use crate::domain::lease::{Guard, Handover, Lease, Owner, State};
+use crate::domain::lease::{Guard, Handover, Lease, LeaseId, Owner, State};
 use crate::domain::outsider::Outsider;
 use crate::engine::{
     containers, elsewhere, engine::Engine, ignored, keeper::conflict, keeper::watch,
@@ -41,6 +41,15 @@ pub(super) async fn observe(engine: &Arc<Engine>) {
     });
     let away = engine.leases.reserved_with_outsiders();
     observe_these(engine, [handed, away].concat()).await;
+}
+
+/// Looks for the listener of one lease, if its program has not been seen to listen yet.
+pub(super) async fn observe_one(engine: &Arc<Engine>, id: LeaseId) {
+    let lease = engine.leases.living(id);
+    let waits = |lease: &Arc<Lease>| lease.state == State::Handed && lease.owner.is_some();
+    if let Some(lease) = lease.filter(waits) {
+        observe_these(engine, vec![lease]).await;
+    }
 }
 
 /// Looks for listeners on these leases.

@@ -6,6 +6,7 @@ use crate::domain::explanation::{Excluded, Explanation};
 use crate::domain::lease::{Name, NameError};
 use crate::domain::port::{Port, PortSet, Protocol, Protocols};
 use crate::domain::precedence::another_user;
+use crate::domain::reason::Reason;
 use crate::domain::words::counted;
 use crate::host::interface::{InterfaceError, SelectError};
 use crate::host::process::ProcessError;
@@ -103,13 +104,13 @@ pub enum Refusal {
         attempts: Vec<Attempt>,
     },
     /// No port of the pool is left.
-    #[error("pool {pool} has no free port in {ranges}{}{}", excluded(.explanation), tried_last(.attempts))]
+    #[error("pool {pool} has {} in {ranges}{}{}", too_few(.explanation), excluded(.explanation), tried_last(.attempts))]
     PoolExhausted {
         /// The pool.
         pool: String,
         /// Its ranges, as they count for the interfaces asked for.
         ranges: PortSet,
-        /// The reasons against the other ports.
+        /// The reasons against the other ports, and those that the request had found before it ran out of them.
         explanation: Box<Explanation>,
         /// The attempts and their occupants.
         attempts: Vec<Attempt>,
@@ -384,9 +385,28 @@ fn tried_last(attempts: &[Attempt]) -> String {
     }
 }
 
+/// Number of ports that a request had found before it ran out of them, in words.
+fn too_few(explanation: &Explanation) -> String {
+    match explanation.granted.len() {
+        0 => "no free port".to_owned(),
+        found => format!(
+            "only {}, fewer than were asked for at once,",
+            counted(found, "free port")
+        ),
+    }
+}
+
+/// Reasons against the ports. Those that the request itself has found count as leased meanwhile.
 fn excluded(explanation: &Explanation) -> String {
-    let part = |excluded: &Excluded| format!("{} {}", excluded.ports, excluded.reason.describe());
-    let parts: Vec<String> = explanation.excluded.iter().map(part).collect();
+    let own = u32::try_from(explanation.granted.len()).unwrap_or(u32::MAX);
+    let part = |excluded: &Excluded| {
+        let ports = match excluded.reason {
+            Reason::Leased => excluded.ports.saturating_sub(own),
+            _ => excluded.ports,
+        };
+        (ports > 0).then(|| format!("{ports} {}", excluded.reason.describe()))
+    };
+    let parts: Vec<String> = explanation.excluded.iter().filter_map(part).collect();
     if parts.is_empty() {
         return String::new();
     }

@@ -30,6 +30,10 @@ pub struct AllocationRecord {
     pub detail: Option<String>,
     /// Number of candidate ports that were tried.
     pub attempt_count: u32,
+    /// Number of them that no bind was refused on. Kept in totals alone.
+    #[serde(skip)]
+    #[sqlx(skip)]
+    pub free_count: u32,
     /// Time from the request to the commit, in microseconds.
     pub duration_us: u64,
     /// Trace of the request. `None` if it was not sampled.

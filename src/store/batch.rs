@@ -103,7 +103,6 @@ impl Batch {
 }
 
 fn allocation_row<'a>(record: &'a AllocationRecord, packed: &'a Packed) -> AllocationRow<'a> {
-    let granted = record.explanation.granted.len();
     AllocationRow {
         id: record.id.0,
         at_ms: record.at.as_millisecond(),
@@ -116,7 +115,7 @@ fn allocation_row<'a>(record: &'a AllocationRecord, packed: &'a Packed) -> Alloc
         shared: text(&packed.shared),
         explanation: &packed.own,
         random_would_meet: record.explanation.random_would_meet,
-        granted_count: granted.try_into().unwrap_or(u32::MAX),
+        free_count: record.free_count,
         trace_id: maybe(record.trace_id.as_deref()),
         span_id: maybe(record.span_id.as_deref()),
         retry_key: maybe(record.retry_key.as_deref()),

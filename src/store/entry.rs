@@ -50,7 +50,7 @@ pub(super) struct AllocationRow<'a> {
     pub(super) shared: Cow<'a, str>,
     pub(super) explanation: &'a [u8],
     pub(super) random_would_meet: Option<f64>,
-    pub(super) granted_count: u32,
+    pub(super) free_count: u32,
     pub(super) trace_id: Option<Cow<'a, str>>,
     pub(super) span_id: Option<Cow<'a, str>>,
     pub(super) retry_key: Option<Cow<'a, str>>,
@@ -225,7 +225,7 @@ mod tests {
 
     prop_compose! {
         fn allocation()(
-            id in id(), at_ms: i64, uid: u32, texts in [text(), text()], granted_count: u32,
+            id in id(), at_ms: i64, uid: u32, texts in [text(), text()], free_count: u32,
             explanation in prop::sample::select(vec![&b""[..], b"\x01\0\xff", b"{}"]),
             random_would_meet in proptest::option::of(0.0..1.0),
             maybes in [maybe(), maybe(), maybe(), maybe(), maybe()],
@@ -234,7 +234,7 @@ mod tests {
             let ([pool, shared], [refusal, detail, trace_id, span_id, retry_key]) = (texts, maybes);
             AllocationRow {
                 id, at_ms, uid, pool, refusal, detail, attempt_count, duration_us, shared, explanation,
-                random_would_meet, granted_count, trace_id, span_id, retry_key,
+                random_would_meet, free_count, trace_id, span_id, retry_key,
             }
         }
     }

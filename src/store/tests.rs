@@ -49,6 +49,7 @@ fn allocation() -> AllocationRecord {
         refusal: None,
         detail: None,
         attempt_count: 2,
+        free_count: 0,
         duration_us: 431,
         explanation: Explanation {
             notes: vec!["a \"quoted\" note, with a comma".into()],

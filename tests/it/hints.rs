@@ -487,3 +487,32 @@ fn wait_says_why_a_strict_binder_never_listened() {
         assert!(said.contains("--handover release"), "{said}");
     }
 }
+
+/// Listens on its port, and ends with the first line on stdin.
+const SERVES: &str = "import os, socket, sys\n\
+    it = socket.socket()\n\
+    it.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)\n\
+    it.bind(('127.0.0.1', int(os.environ['PORT'])))\n\
+    it.listen()\n\
+    sys.stdin.readline()";
+
+#[test]
+fn program_that_a_wait_saw_is_not_told_that_it_never_listened() {
+    let place = Place::with_ports(4);
+    let server = place.serve();
+    for name in ["one", "two", "three", "four"] {
+        let mut command = place.command();
+        command.args(["run", "--name", name, "--", "python3", "-c", SERVES]);
+        let mut program = Running::piped(command);
+        place.ok(&["wait", name, "--timeout", "20s"]);
+        let mut stdin = program.0.stdin.take().unwrap();
+        stdin.write_all(b"end\n").unwrap();
+        assert!(program.0.wait().unwrap().success());
+        let path = format!("/api/v1/leases?name={name}");
+        let parked = eventually("parked", || {
+            let lease = server.get(&path).json()["leases"][0].clone();
+            (lease["state"] == "reserved").then_some(lease)
+        });
+        assert_eq!(parked.get("hint"), None, "{parked}");
+    }
+}

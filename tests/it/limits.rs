@@ -8,7 +8,7 @@ use std::process::{Command, Output};
 use serde_json::json;
 
 use crate::support::{self, PORTBOOK, Place, Server, text};
-use crate::tools::ended;
+use crate::tools::{ended, eventually};
 
 const DEFAULT_RANGES: &str = "PORTBOOK_POOLS__DEFAULT__RANGES";
 const LEASES: &str = "/api/v1/leases";
@@ -48,6 +48,27 @@ fn a_range_may_end_at_65535() {
     assert_eq!((alloc(&place), alloc(&place)), (65534, 65535));
     let said = refusal(&place, 1, &["alloc"]);
     assert_says(&said, &["pool default has no free port in 65534-65535"]);
+}
+
+#[test]
+fn request_for_more_ports_than_are_free_says_how_many_are() {
+    let place = Place::with_ports(3);
+    let server = place.serve();
+    alloc(&place);
+    let said = refusal(&place, 1, &["alloc", "--count", "3"]);
+    assert_says(
+        &said,
+        &[
+            "has only 2 free ports, fewer than were asked for at once,",
+            "1 leased",
+        ],
+    );
+    // Its own binds worked, and are no conflicts.
+    let stats = eventually("the refusal is counted", || {
+        let stats = server.get("/api/v1/stats").json();
+        (stats["saved"]["allocations"].as_u64() >= Some(2)).then_some(stats)
+    });
+    assert_eq!(stats["saved"]["met"], 0, "{}", stats["saved"]);
 }
 
 #[test]

@@ -6,12 +6,12 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::quoted;
 use crate::answers::document::LeaseDocument;
 use crate::config::Pool;
 use crate::domain::container;
 use crate::domain::lease::State;
 use crate::domain::port::{Port, Protocol};
+use crate::domain::words::shell_word;
 use crate::host::containers::{Publication, ask, sockets};
 use crate::host::occupancy::Occupancy;
 
@@ -109,7 +109,10 @@ fn leased(it: &Published, lease: &LeaseDocument) -> Option<(String, String)> {
         "port {}/{} is leased to {} (pid {}), and container {} has published it: packets go to the container",
         it.port, it.protocol, owner.command, owner.pid, it.container
     );
-    Some((message, format!("docker stop {}", quoted(&it.container))))
+    Some((
+        message,
+        format!("docker stop {}", shell_word(&it.container)),
+    ))
 }
 
 fn grantable(it: &Published, pools: &[Arc<Pool>]) -> Option<(String, String)> {

@@ -3,8 +3,8 @@
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
-use super::quoted;
 use crate::config::Settings;
+use crate::domain::words::shell_word;
 
 /// Files that other users may open, or that belong to another user.
 pub(super) fn permissions(settings: &Settings) -> Vec<(String, String)> {
@@ -27,7 +27,7 @@ fn of_file(path: &Path, mode: u32, me: u32) -> Vec<(String, String)> {
     let Ok(found) = std::fs::metadata(path) else {
         return Vec::new();
     };
-    let name = quoted(&path.to_string_lossy());
+    let name = shell_word(&path.to_string_lossy());
     let mut problems = Vec::new();
     let has = found.permissions().mode() & 0o777;
     if has & !mode != 0 {

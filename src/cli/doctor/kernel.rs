@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::quoted;
 use crate::answers::document::StatusDocument;
 use crate::config::{Pool, shared_with_outgoing};
 use crate::domain::port::PortSet;
+use crate::domain::words::shell_word;
 use crate::host::{hold, kernel, process};
 
 /// Findings: a message each, and the command that mends it.
@@ -125,7 +125,7 @@ pub(super) fn low(pools: &[Arc<Pool>], running: Option<&StatusDocument>) -> Foun
     if process::may_bind_low_ports(pid).unwrap_or(true) {
         return Found::new();
     }
-    below(pools, start, &quoted(&program.to_string_lossy()))
+    below(pools, start, &shell_word(&program.to_string_lossy()))
 }
 
 fn below(pools: &[Arc<Pool>], start: u16, program: &str) -> Found {

@@ -135,27 +135,3 @@ fn text(report: &Report) -> String {
     lines.extend(unknown.map(|unknown| format!("not looked at: {}\n", printable(unknown))));
     lines.concat()
 }
-
-/// Quotes a word for a shell.
-fn quoted(word: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+:@".contains(&byte);
-    if !word.is_empty() && word.bytes().all(plain) {
-        return word.to_owned();
-    }
-    format!("'{}'", word.replace('\'', "'\\''"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn hostile_words_stay_one_word_of_the_shell() {
-        assert_eq!(quoted("/var/lib/portbook"), "/var/lib/portbook");
-        assert_eq!(
-            quoted("a b; rm -rf '$HOME'"),
-            r"'a b; rm -rf '\''$HOME'\'''"
-        );
-        assert_eq!(quoted(""), "''");
-    }
-}

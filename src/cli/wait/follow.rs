@@ -204,6 +204,29 @@ impl<'a> Follow<'a> {
         Ok(look)
     }
 
+    /// Has a service look at the programs that it has not seen to listen yet. It does so once a second: a program that
+    /// ends before the next time would be told that it never listened.
+    pub(super) async fn have_seen(&self, subject: &Subject, living: &[LeaseDocument]) {
+        // What is not told costs a hint at most.
+        let _ = self.try_have_seen(subject, living).await;
+    }
+
+    async fn try_have_seen(
+        &self,
+        subject: &Subject,
+        living: &[LeaseDocument],
+    ) -> Result<(), Error> {
+        if let (Source::Service(backend, _), false) = (&self.source, living.is_empty()) {
+            return look_at(backend, living).await;
+        }
+        let Some(client) = find::find(self.loaded).await? else {
+            return Ok(());
+        };
+        let backend = Backend::Service(client);
+        let look = Self::look_in(&backend, subject, &[]).await?;
+        look_at(&backend, &look.living).await
+    }
+
     /// Prints a note, once, that a lease of the name, or its program, is yet to come.
     pub(super) fn tell_of_none(&mut self, subject: &Subject, living: &[LeaseDocument]) {
         let Subject::Name(name) = subject else { return };
@@ -268,6 +291,14 @@ impl<'a> Follow<'a> {
     pub(super) async fn backend(&self) -> Option<Backend> {
         Backend::open(self.loaded).await.ok()
     }
+}
+
+/// Asks for each lease whose program was not seen to listen: the service looks before it answers.
+async fn look_at(backend: &Backend, living: &[LeaseDocument]) -> Result<(), Error> {
+    for lease in living.iter().filter(|lease| lease.state == State::Handed) {
+        backend.lease(lease.id).await?;
+    }
+    Ok(())
 }
 
 /// Living lease of this id.

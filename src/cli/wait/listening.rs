@@ -41,6 +41,9 @@ pub(super) async fn until_listening(
             return Ok(vain);
         }
         if let Some(done) = vigil.check().await? {
+            let waiting = &mut *vigil.waiting;
+            let follow = &waiting.follow;
+            follow.have_seen(&waiting.subject, &vigil.living).await;
             return Ok(done);
         }
         tokio::select! {

@@ -3,6 +3,7 @@
 mod field;
 mod sample;
 
+use std::path::Path;
 use std::sync::LazyLock;
 
 use actix_web::web::Data;
@@ -13,12 +14,15 @@ use self::field::Field;
 use super::frame::Frame;
 use super::page::Page;
 use crate::api::{AppState, openapi};
+use crate::domain::words::shell_word;
 
 #[derive(Debug, Template)]
 #[template(path = "api.html")]
 pub(super) struct ApiPage {
     frame: Frame,
     console: String,
+    /// Command that lists leases over the Unix socket.
+    by_socket: String,
     /// Paragraphs.
     about: Vec<&'static str>,
     groups: &'static [Group],
@@ -89,10 +93,16 @@ pub(super) async fn show(face: Data<AppState>, frame: Frame) -> Page<ApiPage> {
     Page(ApiPage {
         frame,
         console: console.unwrap_or_else(|| "http://127.0.0.1:8888".to_owned()),
+        by_socket: by_socket(&face.service.settings().socket),
         about: about.split("\n\n").collect(),
         groups: &GROUPS,
         schemas: &SCHEMAS,
     })
+}
+
+fn by_socket(socket: &Path) -> String {
+    let socket = shell_word(&socket.display().to_string());
+    format!("curl --unix-socket {socket} http://localhost/api/v1/leases")
 }
 
 fn text(value: &'static Value, key: &str) -> &'static str {
@@ -192,11 +202,14 @@ mod tests {
         let page = ApiPage {
             frame: Frame::default(),
             console: "http://127.0.0.1:8888".to_owned(),
+            by_socket: by_socket(Path::new("/srv/my data/portbook.sock")),
             about: Vec::new(),
             groups: &GROUPS,
             schemas: &SCHEMAS,
         };
         let page = page.render().unwrap();
+        let quoted = "curl --unix-socket &#39;/srv/my data/portbook.sock&#39; http";
+        assert!(page.contains(quoted), "no {quoted}");
         let mut operations = 0;
         for (path, methods) in entries(&openapi::document()["paths"]) {
             assert!(page.contains(path), "{path}");

@@ -175,6 +175,11 @@ impl Service {
         observer::observe(&self.0).await;
     }
 
+    /// Looks for the listener of a lease, if its program has not been seen to listen yet.
+    pub async fn look_at(&self, id: LeaseId) {
+        observer::observe_one(&self.0, id).await;
+    }
+
     /// Ends or parks every lease whose deadline has passed.
     pub async fn act_on_deadlines(&self) {
         deadline::act(&self.0).await;

@@ -70,7 +70,7 @@ impl Sum {
         if let Some(chance) = row.random_would_meet {
             self.weighed += 1;
             self.random_would_meet += chance;
-            self.met += i64::from(row.attempt_count.saturating_sub(row.granted_count));
+            self.met += i64::from(row.attempt_count.saturating_sub(row.free_count));
         }
     }
 }

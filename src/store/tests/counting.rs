@@ -1,8 +1,8 @@
 //! Counting attempts into the totals.
 
+use super::open;
 use super::past::{add, allocation};
 use super::pruning::{bounds, prune};
-use super::{attempt, open};
 use crate::store::{HourTotal, StatsFilter, Store};
 
 /// Attempts and conflicts by day and port, summed up from the rows.
@@ -106,11 +106,11 @@ async fn random_would_meet_is_summed_if_the_explanation_has_it() {
     let totals = store.reader().allocation_totals(&filter).await.unwrap();
     assert_eq!((totals[0].granted, totals[0].weighed), (1, 0));
     let weighed = [(Some(0.25), 1), (Some(1.0), 0), (None, 0)];
-    for (number, (chance, granted)) in (2..).zip(weighed) {
+    for (number, (chance, free)) in (2..).zip(weighed) {
         let mut record = allocation(100, number);
         record.uid = 1;
         record.explanation.random_would_meet = chance;
-        record.explanation.granted = vec![attempt().port; granted];
+        record.free_count = free;
         let batch = store.batch().allocation(&record);
         store.commit(batch).await.unwrap();
     }
@@ -118,6 +118,6 @@ async fn random_would_meet_is_summed_if_the_explanation_has_it() {
     let total = &totals[0];
     assert_eq!((total.granted, total.weighed), (4, 2));
     assert!((total.random_would_meet - 1.25).abs() < 1e-9);
-    // Each had two candidate ports, of which one and none were granted.
+    // Each had two candidate ports, of which one and none were free.
     assert_eq!(total.met, 1 + 2);
 }
