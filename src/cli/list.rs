@@ -274,10 +274,7 @@ fn row(lease: &LeaseDocument, now: Timestamp) -> Vec<String> {
     vec![
         lease.port.to_string(),
         lease.protocol.to_string(),
-        lease
-            .name
-            .as_ref()
-            .map_or_else(|| "-".to_owned(), ToString::to_string),
+        name(lease),
         folder::cell(lease),
         lease.state.as_str().to_owned(),
         lease.guard.as_str().to_owned(),
@@ -293,6 +290,14 @@ fn row(lease: &LeaseDocument, now: Timestamp) -> Vec<String> {
         age(lease, now),
         lease.id.to_string(),
     ]
+}
+
+fn name(lease: &LeaseDocument) -> String {
+    match &lease.name {
+        Some(name) => name.to_string(),
+        None if lease.spare => "(spare of --map all)".to_owned(),
+        None => "-".to_owned(),
+    }
 }
 
 /// Age since the grant: "3d", "2h".

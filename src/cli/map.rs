@@ -1,21 +1,23 @@
-//! `portbook run --map 8080`: leases for programs that ask for a port of their own choice.
-
-use std::collections::BTreeSet;
+//! `portbook run --map 8080` and `--map all`: leases for programs that ask for a port of their own choice.
 
 use super::request::{PortOptions, ScopeArg};
 use super::variables::Asked;
 use super::{Failure, Global};
+use crate::answers::document::LeaseRequest;
 use crate::domain::lease::{Handover, Name, NameError};
+use crate::domain::mapped::Mapped;
 use crate::domain::port::{Port, PortError, Protocols};
 
-/// A port that a program asks for, and the name of the lease that it gets in its place.
+/// Ports that a program asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Map {
-    from: Port,
-    name: Name,
+pub(super) enum Map {
+    /// One, and the name of the lease that it gets in its place.
+    One { from: Port, name: Name },
+    /// Each.
+    All,
 }
 
-/// Reads `8080` or `8080=web`.
+/// Reads `8080`, `8080=web` or `all`.
 pub(super) fn map(text: &str) -> Result<Map, String> {
     let (port, name) = text.split_once('=').unwrap_or((text, text));
     if port.ends_with("/udp") {
@@ -23,12 +25,12 @@ pub(super) fn map(text: &str) -> Result<Map, String> {
             "UDP ports cannot be mapped yet: tell the program its port by {port} or PORT".into(),
         );
     }
-    if port == "all" {
-        return Err("give each port that the program asks for, as in --map 8080 --map 9090".into());
+    if text == "all" {
+        return Ok(Map::All);
     }
     let from = port.parse().map_err(|error: PortError| error.to_string())?;
     let name = name.parse().map_err(|error: NameError| error.to_string())?;
-    Ok(Map { from, name })
+    Ok(Map::One { from, name })
 }
 
 /// Builds the requests of `run`: one for each map, beside those for names and services.
@@ -43,12 +45,20 @@ pub(super) fn asked(
     if maps.is_empty() || is_named {
         asked = wanted.asked(global, named)?;
     }
+    let mut maps_all = maps.contains(&Map::All);
     for asked in asked.iter_mut().filter(|asked| !asked.only_referred_to) {
         let map = asked.service.as_ref().and_then(|service| service.map);
-        asked.request.map = map.map(Port::get);
+        maps_all |= map == Some(Mapped::All);
+        asked.request.map = map.and_then(Mapped::port).map(Mapped::From);
     }
     for map in maps {
-        asked.push(map.asked(wanted)?);
+        if let Map::One { from, name } = map {
+            asked.push(one(*from, name, wanted)?);
+        }
+    }
+    if maps_all {
+        let has_others = !asked.is_empty();
+        asked.push(all(wanted, has_others)?);
     }
     check(&asked, wanted)?;
     Ok(asked)
@@ -56,10 +66,12 @@ pub(super) fn asked(
 
 /// Refuses options that maps contradict, and two maps of one port.
 fn check(asked: &[Asked], wanted: &PortOptions) -> Result<(), Failure> {
-    let mut known = BTreeSet::new();
-    let mut maps = asked.iter().filter_map(|asked| asked.request.map);
-    if let Some(twice) = maps.find(|map| !known.insert(*map)) {
-        return Err(Failure::usage(format!("port {twice} is mapped twice")));
+    let mut known: Vec<Mapped> = Vec::new();
+    for map in asked.iter().filter_map(|asked| asked.request.map) {
+        if known.contains(&map) {
+            return Err(Failure::usage(format!("port {map} is mapped twice")));
+        }
+        known.push(map);
     }
     if known.is_empty() {
         return Ok(());
@@ -77,17 +89,42 @@ fn check(asked: &[Asked], wanted: &PortOptions) -> Result<(), Failure> {
     }
 }
 
-impl Map {
-    fn asked(&self, wanted: &PortOptions) -> Result<Asked, Failure> {
-        let wanted = PortOptions {
-            name: vec![self.name.clone()],
-            service: Vec::new(),
-            scope: Some(wanted.scope.unwrap_or(ScopeArg::Dir)),
-            ..wanted.clone()
+fn one(from: Port, name: &Name, wanted: &PortOptions) -> Result<Asked, Failure> {
+    let wanted = PortOptions {
+        name: vec![name.clone()],
+        ..unnamed(wanted)
+    };
+    let mut request = wanted.request()?;
+    request.map = Some(Mapped::From(from));
+    Ok(Asked::own(request, None))
+}
+
+/// Builds the request for all ports that have no map of their own. Options that say which port it is to be are for
+/// the others.
+fn all(wanted: &PortOptions, has_others: bool) -> Result<Asked, Failure> {
+    let mut request = unnamed(wanted).request()?;
+    request.map = Some(Mapped::All);
+    if has_others {
+        request = LeaseRequest {
+            instance: None,
+            port: None,
+            prefer: None,
+            prefer_span: None,
+            ranges: None,
+            strict: false,
+            ..request
         };
-        let mut request = wanted.request()?;
-        request.map = Some(self.from.get());
-        Ok(Asked::own(request, None))
+    }
+    Ok(Asked::own(request, None))
+}
+
+/// The options without names, for the folder of the project unless they say otherwise.
+fn unnamed(wanted: &PortOptions) -> PortOptions {
+    PortOptions {
+        name: Vec::new(),
+        service: Vec::new(),
+        scope: Some(wanted.scope.unwrap_or(ScopeArg::Dir)),
+        ..wanted.clone()
     }
 }
 
@@ -97,7 +134,11 @@ mod tests {
 
     #[test]
     fn maps_are_named_by_their_port_or_by_hand() {
-        let named = |text: &str| map(text).map(|map| (map.from.get(), map.name.to_string()));
+        let named = |text: &str| match map(text) {
+            Ok(Map::One { from, name }) => Ok((from.get(), name.to_string())),
+            Ok(Map::All) => Err("all".to_owned()),
+            Err(error) => Err(error),
+        };
         assert_eq!(named("8080"), Ok((8080, "8080".to_owned())));
         assert_eq!(named("8080=api"), Ok((8080, "api".to_owned())));
         assert!(named("8080=").unwrap_err().contains("is not a name"));

@@ -88,7 +88,8 @@ pub(super) fn always(
 ) -> Vec<(&'static str, String)> {
     let own = asked.iter().zip(granted);
     let own = own.filter(|(asked, _)| !asked.only_referred_to);
-    let addresses = all_addresses(own.clone().flat_map(|(_, granted)| &granted.leases));
+    let addresses = own.clone().flat_map(|(_, granted)| &granted.leases);
+    let addresses = all_addresses(addresses.filter(|lease| !lease.spare));
     let mut always = vec![("PORTBOOK_ADDRESSES", addresses)];
     let ids = own.clone().flat_map(|(_, granted)| &granted.leases);
     let ids: Vec<String> = ids.map(|lease| lease.id.to_string()).collect();

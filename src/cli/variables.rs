@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use super::{Failure, note};
 use crate::answers::document::{AllocationDocument, LeaseDocument, LeaseRequest};
 use crate::config::Service;
+use crate::domain::mapped::Mapped;
 use crate::domain::port::Port;
 use crate::domain::selector::{Class, Selector, SelectorKind};
 use crate::domain::variables::{Group, Groups, Variables, Wishes};
@@ -39,8 +40,16 @@ impl Asked {
         wishes.cloned().unwrap_or_default()
     }
 
+    /// Whether it is for ports that only the program knows. It has no variables.
+    fn is_for_all(&self) -> bool {
+        self.request.map == Some(Mapped::All)
+    }
+
     /// Its groups with placeholders for the ports to come.
     fn to_come(&self) -> Vec<Group> {
+        if self.is_for_all() {
+            return Vec::new();
+        }
         let count = self.request.count.or(self.request.block);
         let count = count.map_or(1, std::num::NonZeroU32::get);
         let ports = 1..=u16::try_from(count).unwrap_or(u16::MAX);
@@ -59,7 +68,8 @@ impl Asked {
             }
         }
         let ports: Vec<Port> = ports.into_iter().map(|(_, port)| port).collect();
-        let Some(lease) = granted.leases.first() else {
+        let first = granted.leases.first().filter(|_| !self.is_for_all());
+        let Some(lease) = first else {
             return Vec::new();
         };
         let client = self.wishes().host.unwrap_or_else(|| lease.host.clone());

@@ -9,6 +9,7 @@ use super::table::{Explained, settings};
 use super::wishes;
 use crate::domain::duration::HumanDuration;
 use crate::domain::lease::{Handover, Name};
+use crate::domain::mapped::Mapped;
 use crate::domain::pool::Strategy;
 use crate::domain::port::{Port, PortSet, Protocols};
 use crate::domain::selector::Selector;
@@ -42,8 +43,9 @@ settings! {
         strategy: Option<Strategy> = None;
         /// Way in which the port passes to its program: "gate", "fd", "release" or "bind".
         handover: Option<Handover> = None;
-        /// Port that its program asks for of its own choice, for `run`: the kernel gives it the leased one.
-        map: Option<Port> = None;
+        /// Port that its program asks for of its own choice, for `run`: the kernel gives it the leased one. "all" means
+        /// each port that the program comes to ask for, beside that of the service.
+        map: Option<Mapped> = None;
         /// Lifetime of the lease unless it is renewed.
         ttl: Option<HumanDuration> = None;
     }

@@ -16,6 +16,7 @@ use crate::domain::duration::{self, HumanDuration};
 use crate::domain::fleet::{HostName, Publish};
 use crate::domain::lease::Handover;
 use crate::domain::local::LocalAddress;
+use crate::domain::mapped::Mapped;
 use crate::domain::pool::Strategy;
 use crate::domain::port::{Port, PortSet, Protocols};
 use crate::domain::prior::PriorSharing;
@@ -100,6 +101,7 @@ scalars! {
     IpAddr => "an address such as \"127.0.0.1\"",
     SocketAddr => "an address with a port, such as \"127.0.0.1:9000\"",
     Port => "a port from 1 to 65535",
+    Mapped => "a port from 1 to 65535, or \"all\"",
     PortSet => "ports such as \"8888-8988,9100\"",
     Strategy => "a strategy such as \"learned\"",
     Handover => "a hand-over such as \"gate\"",

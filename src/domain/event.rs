@@ -33,6 +33,8 @@ pub enum EventKind {
     Refused,
     /// A first listener became the owner.
     Claimed,
+    /// A program all of whose ports are mapped has taken a spare. The detail is the port that it asked for.
+    Mapped,
     /// The owner listens.
     Active,
     /// A named lease lost its owner and is kept.

@@ -43,6 +43,10 @@ impl Scope {
 
 /// Process that uses a port. The kernel gives a pid out again, but never with the same start time.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own, on record under its name"
+)]
 pub struct Owner {
     /// Process id, in portbook's pid namespace.
     pub pid: u32,
@@ -69,6 +73,10 @@ pub struct Owner {
     /// Port that it asks for of its own choice, and for which the kernel gives it the leased one.
     #[serde(default)]
     pub mapped_from: Option<Port>,
+    /// Whether the kernel gives it a leased port for each one that it asks for of its own choice. The lease is a spare
+    /// until it stands for one.
+    #[serde(default)]
+    pub all_mapped: bool,
 }
 
 impl Owner {
@@ -176,6 +184,12 @@ impl Lease {
     /// Port that its owner asks for in place of the leased one. `None` if it asks for that.
     pub fn mapped_from(&self) -> Option<Port> {
         self.owner.as_ref()?.mapped_from
+    }
+
+    /// Whether it waits to be given in place of any port that its owner asks for (`--map all`).
+    pub fn is_spare(&self) -> bool {
+        let mut owner = self.owner.iter();
+        owner.any(|owner| owner.all_mapped && owner.mapped_from.is_none())
     }
 
     /// Notes that its owner's socket, which may have guarded the port, is gone.

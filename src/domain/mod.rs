@@ -17,6 +17,7 @@ pub mod hint;
 pub mod history;
 pub mod lease;
 pub mod local;
+pub mod mapped;
 pub mod moment;
 pub mod note;
 pub mod outsider;

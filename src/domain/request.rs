@@ -5,6 +5,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use super::lease::{Handover, Name, Scope};
+use super::mapped::Map;
 use super::pool::Strategy;
 use super::port::{Port, PortSet, Protocols};
 use super::retry::RetryKey;
@@ -53,8 +54,8 @@ pub struct Request {
     pub ttl: Option<Duration>,
     /// Process that will use the port. `None` if the first listener becomes the owner.
     pub owner_pid: Option<u32>,
-    /// Port that the owner asks for of its own choice, and for which the kernel gives it the leased one.
-    pub map: Option<Port>,
+    /// Ports that the owner asks for of its own choice, and for which the kernel gives it leased ones.
+    pub map: Option<Map>,
     /// Whether the owner owns until it is reaped and the port is free; see
     /// [`Owner::until_reaped`](super::lease::Owner).
     pub until_reaped: bool,
@@ -73,6 +74,11 @@ pub struct Request {
 }
 
 impl Request {
+    /// Whether it is for a program all of whose ports are mapped.
+    pub fn maps_all(&self) -> bool {
+        matches!(self.map, Some(Map::All | Map::More(_)))
+    }
+
     /// Number of ports asked for.
     pub fn port_count(&self) -> usize {
         match self.count.or(self.block) {

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use crate::domain::attempt::{Attempt, veiled};
-use crate::domain::lease::{AllocationId, BootTime, Owner};
+use crate::domain::lease::{AllocationId, BootTime, Name, Owner};
 use crate::domain::precedence::Moved;
 use crate::domain::request::Request;
-use crate::engine::{caller::Caller, leases::Turn, lock::Guarded, plan::Plan};
+use crate::engine::{caller::Caller, leases::Turn, lock::Guarded, plan::Plan, remembered::number};
 use crate::telemetry::propagation::Ids;
 
 /// A request with everything that was found out about it before the search.
@@ -29,6 +29,16 @@ impl RequestContext<'_> {
     pub(super) fn insists_on_handover(&self) -> bool {
         // Without its map the program would take the port that it asks for.
         self.request.map.is_some() || (self.request.strict && self.request.handover.is_some())
+    }
+
+    /// Returns the process that is to own the lease of a name. If all its ports are mapped, a number that is a name is
+    /// the port that it asks for.
+    pub(super) fn owner_of(&self, name: Option<&Name>) -> Option<Owner> {
+        let mut owner = self.owner.clone()?;
+        if owner.all_mapped {
+            owner.mapped_from = name.and_then(number);
+        }
+        Some(owner)
     }
 
     /// Keeps a note for the answer.

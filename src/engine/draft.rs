@@ -67,7 +67,7 @@ pub(super) fn new_lease(
         uid: asked.caller.uid,
         claim_by: (asked.owner.is_none() && !asked.request.reserve)
             .then(|| now.after(asked.plan.claim_within)),
-        owner: asked.owner.clone(),
+        owner: asked.owner_of(name),
         handover,
         guard: first_guard(engine, asked, handover),
         state: if asked.request.reserve {

@@ -74,7 +74,7 @@ fn is_due(engine: &Engine, lease: &Lease) -> bool {
     let is_in_use = matches!(lease.state, State::Handed | State::Active);
     // Programs open sockets of UDP on any port as clients: there, only the ports above their own tell.
     let tells = lease.protocol == Protocol::Tcp || lease.state == State::Active;
-    is_due && is_in_use && tells
+    is_due && is_in_use && tells && !lease.is_spare()
 }
 
 /// Finds a hint for each lease. `None` if nothing has changed since the last walk.

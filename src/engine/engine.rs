@@ -21,6 +21,7 @@ use super::lock::Guarded;
 use super::looked::Looked;
 use super::rules::RulesInForce;
 use crate::config::Settings;
+use crate::domain::lease::BootTime;
 use crate::engine::publications::Containers;
 use crate::host::clock::Clock;
 use crate::host::interface::Interfaces;
@@ -53,6 +54,8 @@ pub(super) struct Engine {
     pub(super) folders: Guarded<Folders>,
     /// Last look for programs on other ports than theirs.
     pub(super) elsewhere: Guarded<Looked>,
+    /// Time before which no stock of spares is filled up. `None` if that may be tried.
+    pub(super) stocks_put_off: Guarded<Option<BootTime>>,
     /// Names of containers on ports.
     pub(super) containers: Guarded<Containers>,
     pub(super) pidfds: Pidfds,
@@ -91,6 +94,7 @@ impl Engine {
             repairs: Guarded::default(),
             folders: Guarded::default(),
             elsewhere: Guarded::default(),
+            stocks_put_off: Guarded::default(),
             containers: Guarded::default(),
             pidfds: Pidfds::default(),
             identities: Identities::default(),

@@ -6,6 +6,7 @@ use crate::domain::attempt::{Attempt, veiled};
 use crate::domain::container;
 use crate::domain::explanation::Explanation;
 use crate::domain::lease::{AllocationId, Guard, Owner, Scope};
+use crate::domain::mapped::Map;
 use crate::domain::pool::DEFAULT_POOL;
 use crate::domain::request::Request;
 use crate::engine::caller::{Caller, Mode};
@@ -16,7 +17,7 @@ use crate::engine::{
     allocated::Allocated, context::RequestContext, draft, engine::Engine, known, name, plan::Plan,
     refusal::Refusal, retry, row, search::Searched,
 };
-use crate::engine::{commit, everywhere, giveway, quota, unique};
+use crate::engine::{commit, everywhere, giveway, keeper::stock, quota, remembered, unique};
 use crate::host::process::{self, Identity, ProcessError};
 use crate::store::AllocationRecord;
 use crate::telemetry::propagation::{self, Ids};
@@ -32,14 +33,16 @@ pub(super) async fn allocate_now(
     }
     let pool = request.pool.as_deref().unwrap_or(DEFAULT_POOL);
     let allocating = span::allocate(pool);
-    if let Some(from) = request.map {
+    if let Some(Map::From(from)) = request.map {
         span::mapped(&allocating, from);
     }
     let trace = propagation::ids(&allocating);
+    let request = &*remembered::with_numbers(engine, caller, request);
     let answer = answer(engine, caller, request, trace);
     let answer = tracing::Instrument::instrument(answer, allocating.clone()).await;
     match &answer {
         Ok(done) => {
+            stock::let_pass(engine, caller, done).await;
             if let Some(lease) = done.leases.first() {
                 span::granted(&allocating, done.id, lease.port, done.attempt_count);
             }
@@ -64,6 +67,7 @@ async fn answer(
     let reserved = everywhere::reserved_names(engine, caller.uid, &request.scope, &request.names);
     let names = names.chain(key).chain(reserved);
     let turn = Arc::new(engine.leases.names_turn(names).await);
+    let request = &*remembered::without_busy(engine, caller, request);
     let asked = RequestContext {
         id: AllocationId(engine.new_id()),
         owner: owner(engine, caller, request)?,
@@ -85,7 +89,7 @@ async fn answer(
     let all_stay = known
         .iter()
         .all(|known| matches!(known.fate, Fate::Stays(_)));
-    if all_stay && !known.is_empty() {
+    if all_stay && !known.is_empty() && !request.maps_all() {
         return name::reissue(engine, &asked, &known).await;
     }
     search_and_grant(engine, &asked, known).await
@@ -132,7 +136,11 @@ fn owner(
         return Err(Refusal::OtherNetworkNamespace(pid));
     }
     owner.until_reaped = request.until_reaped;
-    owner.mapped_from = request.map;
+    (owner.mapped_from, owner.all_mapped) = match request.map {
+        None => (None, false),
+        Some(Map::From(from)) => (Some(from), false),
+        Some(Map::All | Map::More(_)) => (None, true),
+    };
     // Its proxies come and go, as for a lease that one of them claimed.
     owner.engine = container::is_proxy(&owner.command);
     Ok(Some(owner))

@@ -50,6 +50,7 @@ mod publications;
 mod queue;
 mod quota;
 pub mod refusal;
+mod remembered;
 mod retake;
 mod retention;
 mod retry;

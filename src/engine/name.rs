@@ -144,7 +144,7 @@ pub(super) async fn hand(
     }
     let now = engine.clock.boot();
     let terms = Terms {
-        owner: asked.owner.clone(),
+        owner: asked.owner_of(lease.name.as_ref()),
         claim_by: asked
             .owner
             .is_none()

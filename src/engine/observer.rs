@@ -8,7 +8,7 @@ use crate::domain::hint::Hint;
 use crate::domain::lease::{Guard, Handover, Lease, LeaseId, Owner, State};
 use crate::domain::outsider::Outsider;
 use crate::engine::{
-    containers, elsewhere, engine::Engine, ignored, keeper::conflict, keeper::watch,
+    containers, elsewhere, engine::Engine, ignored, keeper::conflict, keeper::stock, keeper::watch,
     leases::Leases, leases::recovered_state, look::look, refusal::Refusal, sight::Seen,
     sight::Sight, taking::Verdict,
 };
@@ -25,6 +25,7 @@ pub(super) async fn run(engine: &Arc<Engine>) {
         rounds.tick().await;
         // Each round of pids must be seen, by those who compare them.
         process::round_of_pids();
+        stock::look(engine).await;
         observe(engine).await;
         containers::refresh_if_due(engine);
         elsewhere::look(engine).await;

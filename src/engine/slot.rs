@@ -2,10 +2,12 @@
 
 use crate::domain::attempt::Attempt;
 use crate::domain::explanation::Explanation;
+use crate::domain::mapped::Map;
 use crate::domain::precedence::Moved;
 use crate::domain::request::Request;
 use crate::engine::{
     allocator::Found, allocator::Wish, context::RequestContext, fate::Fate, fate::Known,
+    leases::SPARES,
 };
 
 /// A search that found what was asked for.
@@ -52,8 +54,20 @@ impl Slot {
     }
 }
 
+/// Number of spares that a request is for.
+fn spares(request: &Request) -> usize {
+    match request.map {
+        Some(Map::All) => SPARES,
+        Some(Map::More(count)) => count.get() as usize,
+        Some(Map::From(_)) | None => 0,
+    }
+}
+
 /// The ports to search for, in the order of the names that seek one.
 pub(super) fn wishes(request: &Request, known: &[Known]) -> Vec<Wish> {
+    if known.is_empty() && request.maps_all() {
+        return vec![Wish::default(); spares(request)];
+    }
     if known.is_empty() {
         let first = Wish {
             preferred: request.prefer,
@@ -66,7 +80,10 @@ pub(super) fn wishes(request: &Request, known: &[Known]) -> Vec<Wish> {
         Fate::Seeks { wish, .. } => Some(wish),
         Fate::Stays(_) => None,
     };
-    known.iter().filter_map(wish).collect()
+    let wishes = known.iter().filter_map(wish);
+    wishes
+        .chain(std::iter::repeat_n(Wish::default(), spares(request)))
+        .collect()
 }
 
 /// The number of leases of the pool that end when what is sought is found. Those of another pool make
@@ -100,5 +117,12 @@ pub(super) fn slots(known: Vec<Known>, found: Vec<Option<Found>>) -> Vec<Slot> {
         known: Some(known),
         is_first: index == 0,
     };
-    known.into_iter().enumerate().map(slot).collect()
+    let mut slots: Vec<Slot> = known.into_iter().enumerate().map(slot).collect();
+    // Of a program all of whose ports are mapped.
+    slots.extend(found.map(|found| Slot {
+        known: None,
+        found,
+        is_first: false,
+    }));
+    slots
 }

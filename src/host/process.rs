@@ -246,6 +246,7 @@ fn owner_in(directory: &Directory) -> Result<Owner, ProcessError> {
         inherited: false,
         engine: false,
         mapped_from: None,
+        all_mapped: false,
     })
 }
 

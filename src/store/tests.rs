@@ -96,6 +96,7 @@ pub(super) fn full_lease() -> crate::domain::lease::Lease {
         inherited: true,
         engine: true,
         mapped_from: Port::new(8080),
+        all_mapped: true,
     });
     lease.expires = Some(BootTime(Duration::from_millis(5_500)));
     lease.ttl = Some(Duration::from_mins(1));
@@ -154,7 +155,10 @@ async fn changed_lease_replaces_its_row() {
     let folder = tempfile::tempdir().unwrap();
     let (store, _writer) = open(folder.path()).await;
     let mut lease = full_lease();
+    lease.name = None;
     store.commit(store.batch().lease(&lease)).await.unwrap();
+    // A spare gets its name when it is taken.
+    lease.name = Some("8080".parse().unwrap());
     lease.state = State::Released;
     lease.revision += 1;
     lease.ended_at = Some(Timestamp::from_second(1_700_000_100).unwrap());

@@ -1,9 +1,11 @@
 //! The hand-over `bind`: servers come in however they bind, and a guard in the kernel keeps all others out. Facts
 //! of the running kernel, with real servers and rivals.
 
+mod asking;
 mod fall_back;
 mod life;
 mod map;
+mod map_all;
 mod map_options;
 
 use std::io::Read;
@@ -111,7 +113,12 @@ impl Drop for Tidy {
 /// A place with a service that hands over by bind. `None`, and says so, where the kernel or this user's rights do
 /// not allow it.
 fn served(test: &str) -> Option<(Tidy, Server)> {
-    let place = Tidy(Place::with_ports(3));
+    served_with(test, 3)
+}
+
+/// A place with a service, with as many ports.
+fn served_with(test: &str, ports: usize) -> Option<(Tidy, Server)> {
+    let place = Tidy(Place::with_ports(ports));
     let server = place.serve();
     let detail = hand_over(&server.get("/api/v1/status").json());
     if detail.contains("falls back") {

@@ -128,6 +128,10 @@ pub struct LeaseDocument {
     /// there is no such port, or if it is hidden from this viewer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mapped_from: Option<Port>,
+    /// Whether it is a spare of a program each of whose ports is mapped: the kernel gives it in place of one that
+    /// the program comes to ask for.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub spare: bool,
     /// User that the lease belongs to.
     pub uid: u32,
     /// Process that uses the port. `None` if there is none, or if it is hidden from this viewer.
@@ -211,6 +215,7 @@ impl LeaseDocument {
             state: lease.state,
             handover: lease.handover,
             mapped_from: lease.mapped_from(),
+            spare: lease.is_spare(),
             uid: lease.uid,
             owner: lease.owner.as_ref().map(OwnerDocument::from),
             granted_at: lease.granted_at,
@@ -262,6 +267,7 @@ impl LeaseDocument {
         self.directory = None;
         self.owner = None;
         self.mapped_from = None;
+        self.spare = false;
         self.moved = None;
         self.idle_since = None;
         self.outsiders.clear();

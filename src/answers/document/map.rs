@@ -4,6 +4,7 @@ use std::num::NonZeroU32;
 
 use super::LeaseRequest;
 use crate::domain::lease::Handover;
+use crate::domain::mapped::Mapped;
 use crate::domain::port::Protocols;
 
 /// Fills in what a request with a map leaves open. The error says what contradicts the map.
@@ -26,7 +27,30 @@ pub(super) fn fill_in(request: &mut LeaseRequest) -> Result<(), String> {
     if request.names.len() > 1 || ports > 1 {
         return Err("map: one port takes the place of one: ask for each by itself".to_owned());
     }
+    if request.map == Some(Mapped::All) {
+        return check_all(request);
+    }
     Ok(())
+}
+
+/// Refuses what is for a port that is known beforehand.
+fn check_all(request: &LeaseRequest) -> Result<(), String> {
+    let fields = [
+        ("name", request.name.is_some() || !request.names.is_empty()),
+        ("instance", request.instance.is_some()),
+        ("port", request.port.is_some()),
+        ("prefer", request.prefer.is_some()),
+        ("ranges", request.ranges.is_some()),
+        ("count", request.count.is_some()),
+        ("block", request.block.is_some()),
+        ("reserve", request.reserve),
+    ];
+    match fields.into_iter().find(|(_, is_given)| *is_given) {
+        Some((field, _)) => Err(format!(
+            "map: with \"all\" it is for ports that are not known beforehand: leave out {field}, or ask for that by itself"
+        )),
+        None => Ok(()),
+    }
 }
 
 #[cfg(test)]
@@ -39,7 +63,7 @@ mod tests {
 
     fn wanted() -> LeaseRequest {
         LeaseRequest {
-            map: Some(8080),
+            map: "8080".parse().ok(),
             owner_pid: Some(1),
             ..LeaseRequest::default()
         }
@@ -73,10 +97,25 @@ mod tests {
             ..wanted()
         };
         assert!(refused(nobody).contains("owner_pid"));
-        let zero = LeaseRequest {
-            map: Some(0),
-            ..wanted()
+        let zero = serde_json::from_str::<LeaseRequest>(r#"{"map": 0}"#);
+        assert!(zero.unwrap_err().to_string().contains("not a port"));
+    }
+
+    #[test]
+    fn all_ports_go_with_no_port_that_is_known() {
+        let all = |more: &str| {
+            let text = format!(r#"{{"map": "all", "owner_pid": 1{more}}}"#);
+            parsed(serde_json::from_str(&text).unwrap())
         };
-        assert!(refused(zero).contains("not a port"));
+        assert_eq!(all(""), Ok(Some(Handover::Bind)));
+        for more in [
+            r#""name": "web""#,
+            r#""port": 8080"#,
+            r#""block": 1"#,
+            r#""ranges": "9000-9100""#,
+        ] {
+            let refused = all(&format!(", {more}")).unwrap_err();
+            assert!(refused.contains("not known beforehand"), "{refused}");
+        }
     }
 }

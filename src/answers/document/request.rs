@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use super::{map, row};
 use crate::domain::duration::HumanDuration;
 use crate::domain::lease::{Handover, Name, Scope};
+use crate::domain::mapped::{Map, Mapped};
 use crate::domain::note::MAX_NOTE;
 use crate::domain::pool::Strategy;
 use crate::domain::port::{Port, PortSet, Protocols};
@@ -110,10 +111,11 @@ pub struct LeaseRequest {
     #[schemars(range(min = 1))]
     pub owner_pid: Option<u32>,
     /// Port that the process asks for of its own choice: the kernel gives it the leased one instead. For one
-    /// TCP port, handed over by `bind`; refused where that cannot be had.
+    /// TCP port, handed over by `bind`; refused where that cannot be had. `all` means each port that it comes to
+    /// ask for: spares are granted, of which the kernel gives it one for each. The leases that an earlier program
+    /// left in the scope, under names that are numbers, are its own again.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1))]
-    pub map: Option<u16>,
+    pub map: Option<Mapped>,
     /// Labels to filter by.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "labels_schema")]
@@ -177,7 +179,7 @@ impl LeaseRequest {
             claim_within: self.claim_within.map(|span| span.0),
             ttl: self.ttl.map(|span| span.0),
             owner_pid: self.owner_pid,
-            map: port_of("map", self.map)?,
+            map: self.map.map(Map::from),
             labels: self.labels,
             strict: self.strict,
             wait: self.wait.map(|span| span.0),

@@ -82,6 +82,11 @@ fn leased(lease: &LeaseDocument) -> String {
         let asks = asks.map_or_else(String::new, |from| format!(", which asks for {from}"));
         format!(", owned by {command} (pid {}){asks}", owner.pid)
     });
+    let owner = if lease.spare {
+        format!("{owner}, as a spare of --map all")
+    } else {
+        owner
+    };
     let on = hosts(&lease.addresses);
     let (state, uid) = (lease.state.as_str(), lease.uid);
     format!("{name}: {state}, uid {uid}{owner}, for {on}")

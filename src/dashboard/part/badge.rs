@@ -73,6 +73,7 @@ impl Badge {
             | EventKind::Excluded
             | EventKind::Included
             | EventKind::Inherited
+            | EventKind::Mapped
             | EventKind::Fleet => Tone::Plain,
         };
         let word = match kind {

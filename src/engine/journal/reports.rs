@@ -15,7 +15,7 @@ use crate::domain::hint::Hint;
 use crate::domain::lease::{AllocationId, Lease, Owner};
 use crate::domain::note::NOTE;
 use crate::domain::outsider::Outsider;
-use crate::domain::port::{PortSet, Protocols};
+use crate::domain::port::{Port, PortSet, Protocols};
 use crate::engine::refusal::Refusal;
 use crate::telemetry::span;
 
@@ -102,6 +102,14 @@ impl Journal {
             ended.pid
         );
         self.lease(EventKind::Inherited, lease, detail);
+    }
+
+    /// Reports that a program has asked for a port of its own choice, and was given a spare.
+    pub(in crate::engine) fn mapped(&self, lease: &Lease, from: Port) {
+        let name = lease.name.as_ref().map(tracing::field::display);
+        tracing::info!(lease = %lease.id, port = %lease.port, %from, name, "taken in place of port {from}");
+        let detail = format!("taken in place of port {from} (--map all)");
+        self.lease(EventKind::Mapped, lease, detail);
     }
 
     /// Reports that a name keeps its port while its owner is away.

@@ -5,7 +5,8 @@ use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
 use crate::domain::lease::{Handover, Lease, Owner};
-use crate::domain::port::{Port, Protocol};
+use crate::domain::mapped::Map;
+use crate::domain::port::Protocol;
 use crate::engine::{
     caller::Mode, context::RequestContext, engine::Engine, leases::Assist, leases::Fresh,
     refusal::Refusal,
@@ -16,7 +17,7 @@ use crate::host::process;
 
 /// Guards the port of a lease for its owner. The error is the reason for which it cannot be, as the end of a
 /// sentence.
-async fn guard(engine: &Engine, lease: &Lease) -> Result<Assist, String> {
+async fn guard(engine: &Engine, lease: &Lease, place: Place) -> Result<Assist, String> {
     if engine.mode == Mode::Embedded {
         return Err("no service runs".to_owned());
     }
@@ -27,17 +28,23 @@ async fn guard(engine: &Engine, lease: &Lease) -> Result<Assist, String> {
         return Err("it is for programs, not for portbook itself".to_owned());
     }
     let prefix = prefix(engine);
-    guard_with(engine, lease, move || {
-        folder_for(&owner, &prefix).map_err(|error| format!("its program has no cgroup: {error}"))
-    })
-    .await
+    let find = move || {
+        let folder = match place {
+            Place::Own => folder_for(&owner, &prefix),
+            Place::Around => around(&owner, &prefix),
+        };
+        folder.map_err(|error| format!("its program has no cgroup: {error}"))
+    };
+    guard_with(engine, lease, find, true).await
 }
 
-/// Guards the port of a lease for the cgroup that `find` gives, which may block.
+/// Guards the port of a lease for the cgroup that `find` gives, which may block. A spare `is_offered` unless the
+/// program may have taken it.
 async fn guard_with(
     engine: &Engine,
     lease: &Lease,
     find: impl FnOnce() -> Result<Folder, String> + Send + 'static,
+    is_offered: bool,
 ) -> Result<Assist, String> {
     let work = move || match bpf::obstacle() {
         Some(obstacle) => Err(obstacle.to_owned()),
@@ -45,8 +52,21 @@ async fn guard_with(
     };
     let found = tokio::task::spawn_blocking(work).await;
     let folder = found.unwrap_or_else(|_| Err("the service ends".to_owned()))?;
-    let assist = engine.leases.assist(lease, folder).await;
+    let assist = engine.leases.assist(lease, folder, is_offered).await;
     assist.map_err(|error| format!("the kernel refuses the guard: {error}"))
+}
+
+/// Cgroup that a lease is handed over to.
+#[derive(Debug, Clone, Copy)]
+enum Place {
+    /// One for its owner, which is moved there.
+    Own,
+    /// The one that its owner is in: a process that has inherited leases is in that of their first owner.
+    Around,
+}
+
+fn around(owner: &Owner, prefix: &str) -> std::io::Result<Folder> {
+    Folder::around(owner.pid, prefix).ok_or_else(|| std::io::ErrorKind::NotFound.into())
 }
 
 /// The cgroup of an owner, with the owner in it: one for all its leases.
@@ -80,17 +100,21 @@ pub(in crate::engine) async fn guard_all(
     fresh: &mut [Fresh],
 ) -> Result<Vec<String>, Refusal> {
     let mut notes = Vec::new();
+    let place = match asked.request.map {
+        Some(Map::More(_)) => Place::Around,
+        _ => Place::Own,
+    };
     let wants = asked.plan.handover == Handover::Bind && !asked.request.reserve;
     for fresh in fresh.iter_mut().filter(|_| wants) {
         let lease = &mut fresh.lease;
         let guarded = match lease.protocol {
             Protocol::Udp => Err("it is for TCP alone".to_owned()),
-            Protocol::Tcp => guard(engine, lease).await,
+            Protocol::Tcp => guard(engine, lease, place).await,
         };
         match guarded {
             Ok(assist) => fresh.assist = Some(assist),
             Err(why) => {
-                refuse_map(lease.mapped_from(), &why)?;
+                refuse_map(lease.owner.as_ref(), &why)?;
                 lease.handover = instead(lease);
                 notes.push(unmet(lease, &why, asked.insists_on_handover())?);
             }
@@ -107,15 +131,15 @@ pub(super) async fn let_in_again(
     strict: bool,
 ) -> Result<Option<String>, Refusal> {
     engine.leases.drop_assist(lease.id).await;
-    let note = match guard(engine, lease).await {
+    let note = match guard(engine, lease, Place::Own).await {
         Ok(assist) => {
             assist.keep();
             None
         }
         Err(why) => {
-            let mapped_from = lease.mapped_from();
+            let owner = lease.owner.clone();
             let lease = fall_back(engine, lease).await?;
-            refuse_map(mapped_from, &why)?;
+            refuse_map(owner.as_ref(), &why)?;
             Some(unmet(&lease, &why, strict)?)
         }
     };
@@ -134,7 +158,7 @@ pub(super) async fn resume(engine: &Arc<Engine>, lease: &Lease) -> Result<Arc<Le
         let folder = owner.and_then(|owner| Folder::around(owner.pid, &prefix));
         folder.ok_or_else(|| "its program is not in its cgroup any more".to_owned())
     };
-    match guard_with(engine, lease, find).await {
+    match guard_with(engine, lease, find, false).await {
         Ok(assist) => {
             assist.keep();
             Ok(Arc::new(lease.clone()))
@@ -152,6 +176,7 @@ async fn fall_back(engine: &Engine, lease: &Lease) -> Result<Arc<Lease>, Refusal
         lease.handover = instead(lease);
         if let Some(owner) = &mut lease.owner {
             owner.mapped_from = None;
+            owner.all_mapped = false;
         }
     });
     changed.await
@@ -178,10 +203,19 @@ fn instead(lease: &Lease) -> Handover {
 }
 
 /// Refuses a map that cannot be had: the program would take the port that it asks for.
-fn refuse_map(from: Option<Port>, why: &str) -> Result<(), Refusal> {
-    let Some(from) = from else { return Ok(()) };
+fn refuse_map(owner: Option<&Owner>, why: &str) -> Result<(), Refusal> {
+    let what = match owner {
+        Some(Owner {
+            mapped_from: Some(from),
+            ..
+        }) => format!("port {from} cannot be mapped to a leased one"),
+        Some(owner) if owner.all_mapped => {
+            "the ports of a program cannot be mapped to leased ones".to_owned()
+        }
+        _ => return Ok(()),
+    };
     Err(Refusal::InvalidRequest(format!(
-        "port {from} cannot be mapped to a leased one: {why}; that takes a service with CAP_BPF and CAP_NET_ADMIN, \
+        "{what}: {why}; that takes a service with CAP_BPF and CAP_NET_ADMIN, \
          such as root's, and `portbook doctor` says whether it can. Without --map the program must take its port \
          from {{port}} or PORT"
     )))

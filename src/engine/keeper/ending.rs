@@ -9,7 +9,8 @@ use tracing::Instrument;
 use crate::domain::lease::{BootTime, Handover, Lease, LeaseId, Owner, State};
 use crate::engine::{
     caller::Caller, caller::Mode, engine::Engine, keeper::conflict, keeper::container,
-    keeper::gate, leases::Ended, leases::Ending, look, plan::check_lifetime, refusal::Refusal,
+    keeper::gate, keeper::stock, leases::Ended, leases::Ending, look, plan::check_lifetime,
+    refusal::Refusal,
 };
 use crate::store::StoreError;
 use crate::telemetry::span;
@@ -191,7 +192,7 @@ fn tell_early_end(engine: &Engine, lease: &Lease, owner: &Owner) {
         Handover::Fd => false,
         Handover::Release => true,
     };
-    if is_served || owner.until_reaped {
+    if is_served || owner.until_reaped || lease.is_spare() {
         return;
     }
     if let Some(hint) = engine.leases.note_end(lease, owner) {
@@ -201,6 +202,14 @@ fn tell_early_end(engine: &Engine, lease: &Lease, owner: &Owner) {
 
 /// Ends an unnamed lease whose owner has gone, or parks a named one until the owner returns.
 pub(in crate::engine) async fn owner_gone(engine: &Arc<Engine>, id: LeaseId, owner: Owner) {
+    if engine
+        .leases
+        .living(id)
+        .is_some_and(|lease| lease.is_spare())
+    {
+        // It may have been taken since the last round.
+        stock::settle(engine).await;
+    }
     let Some(lease) = engine.leases.living(id) else {
         return;
     };

@@ -17,6 +17,7 @@ pub(super) mod regain;
 pub(super) mod repair;
 pub(super) mod restart;
 pub(super) mod resume;
+pub(super) mod stock;
 pub(super) mod survivor;
 pub(super) mod suspects;
 #[cfg(test)]

@@ -11,8 +11,8 @@ use crate::domain::outsider::Outsider;
 use crate::domain::port::Protocols;
 use crate::engine::{
     caller::Mode, engine::Engine, exclusion, keeper::assist, keeper::conflict, keeper::container,
-    keeper::ending, keeper::survivor::AfterStart, keeper::watch, leases::Leases, look,
-    refusal::Refusal, retake::is_given_up, tables::Tables,
+    keeper::ending, keeper::stock, keeper::survivor::AfterStart, keeper::watch, leases::Leases,
+    look, refusal::Refusal, retake::is_given_up, tables::Tables,
 };
 use crate::host::hold::can_stay_beneath;
 use crate::host::process;
@@ -56,6 +56,9 @@ async fn take_up_all(engine: &Arc<Engine>) -> Result<Restored, Refusal> {
     let leases = on_record.iter().map(|stored| &stored.lease);
     let has_assists = leases.clone().any(|lease| lease.handover == Handover::Bind);
     span::concerns(&Span::current(), leases);
+    if has_assists {
+        engine.leases.defer_maps();
+    }
     for stored in on_record {
         let of_this_boot = stored.boot_id == engine.store.boot_id();
         let (id, state) = (stored.lease.id, end_state(&stored.lease));
@@ -88,6 +91,7 @@ async fn take_up_all(engine: &Arc<Engine>) -> Result<Restored, Refusal> {
     }
     engine.leases.drop_given();
     if has_assists {
+        stock::resume(engine).await;
         assist::remove_leftovers(engine).await;
     }
     restored.lost = lost.len();

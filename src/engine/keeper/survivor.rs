@@ -100,6 +100,7 @@ fn install(engine: &Engine, lease: &mut Lease, heir: &Heir, is_in_doubt: bool) {
     lease.owner = Some(Owner {
         // It is in the cgroup of the program that it descends from.
         mapped_from: lease.mapped_from(),
+        all_mapped: lease.owner.as_ref().is_some_and(|owner| owner.all_mapped),
         inherited: !engines,
         engine: engines,
         ..heir.owner.clone()
@@ -112,7 +113,7 @@ fn install(engine: &Engine, lease: &mut Lease, heir: &Heir, is_in_doubt: bool) {
         if lease.guard == Guard::None {
             lease.guard = Guard::Owner;
         }
-    } else if lease.claim_by.is_none() {
+    } else if lease.claim_by.is_none() && !lease.is_spare() {
         lease.claim_by = Some(engine.clock.boot().after(TIME_TO_COME));
     }
 }

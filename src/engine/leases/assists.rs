@@ -6,22 +6,27 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::Leases;
+use super::{Leases, State, stock};
 use crate::domain::lease::{Lease, LeaseId};
-use crate::host::bpf::{Folder, Guard, Mapping, Permit, Rewriter};
+use crate::host::bpf::{Folder, Guard, Mapping, Mappings, Permit, Rewriter};
 
 /// The cgroup of the program of one lease, the permit for it, and the mapping to its port.
 #[derive(Debug)]
 pub(super) struct Assisted {
-    folder: Arc<Folder>,
-    permit: Permit,
-    mapping: Option<Mapping>,
+    pub(super) folder: Arc<Folder>,
+    pub(super) permit: Permit,
+    pub(super) mapping: Option<Mapping>,
+    /// User of the program, if all its ports are mapped. `None` if those that it has no lease for are left alone.
+    pub(super) all_of: Option<u32>,
+    /// Whether the program may take it for any port.
+    pub(super) is_offered: bool,
 }
 
 impl Assisted {
     /// Number of descriptors that its mapping keeps open at most: those of one program share theirs.
     pub(super) fn descriptor_count(&self) -> usize {
-        self.mapping.as_ref().map_or(0, |_| Rewriter::DESCRIPTORS)
+        let is_mapped = self.mapping.is_some() || self.all_of.is_some();
+        usize::from(is_mapped) * Rewriter::DESCRIPTORS
     }
 }
 
@@ -30,7 +35,7 @@ impl Assisted {
 pub(super) struct InKernel {
     guard: Option<Guard>,
     /// By cgroup.
-    rewriters: HashMap<PathBuf, Rewriter>,
+    pub(super) rewriters: HashMap<PathBuf, Rewriter>,
 }
 
 /// A lease whose port is guarded. Dropped before it is kept, it takes the guard away again: the grant failed, or
@@ -61,11 +66,12 @@ impl Drop for Assist {
 
 impl Leases {
     /// Guards the port of a lease, so that processes of a cgroup alone can bind it, if need be for the one that
-    /// they ask for. Must come before its gate opens.
+    /// they ask for. Must come before its gate opens. A spare `is_offered` unless the program may have taken it.
     pub(in crate::engine) async fn assist(
         self: &Arc<Self>,
         lease: &Lease,
         folder: Folder,
+        is_offered: bool,
     ) -> io::Result<Assist> {
         let permit = folder.permit(lease.port, lease.addresses.clone());
         let folder = Arc::new(folder);
@@ -74,18 +80,15 @@ impl Leases {
             id: lease.id,
             is_kept: false,
         };
-        let mapping = lease.owner.as_ref().and_then(|owner| {
-            Some(Mapping {
-                from: owner.mapped_from?,
-                to: lease.port,
-                group: lease.addresses.clone(),
-                uid: owner.uid,
-            })
-        });
+        let owner = lease.owner.as_ref();
         let assisted = Assisted {
             folder,
             permit,
-            mapping,
+            mapping: mapping(lease),
+            all_of: owner
+                .filter(|owner| owner.all_mapped)
+                .map(|owner| owner.uid),
+            is_offered: is_offered && lease.is_spare(),
         };
         self.state
             .with(|state| state.assists.insert(lease.id, assisted));
@@ -135,7 +138,7 @@ impl Leases {
 
     /// Makes the programs in the kernel those that the leases need. A change takes some microseconds, a program a
     /// millisecond. Nothing is awaited meanwhile: a client that hangs up must not take the guard along.
-    async fn refresh_kernel(&self) -> io::Result<()> {
+    pub(super) async fn refresh_kernel(&self) -> io::Result<()> {
         let mut kernel = self.kernel.lock().await;
         let rewritten = self.refresh_rewriters(&mut kernel.rewriters);
         self.refresh_guard(&mut kernel.guard).and(rewritten)
@@ -163,40 +166,61 @@ impl Leases {
 
     /// All leases of a program have one cgroup, and so one rewriter.
     fn refresh_rewriters(&self, rewriters: &mut HashMap<PathBuf, Rewriter>) -> io::Result<()> {
-        let wanted = self.state.with(|state| mappings(state.assists.values()));
+        let wanted = self.state.with(|state| mappings(state));
         let ended = rewriters.extract_if(|cgroup, _| !wanted.contains_key(cgroup));
         for (cgroup, rewriter) in ended {
             drop(rewriter);
             self.state.with(|state| state.holds.tell_unmapped(cgroup));
         }
         for (cgroup, (folder, mappings)) in wanted {
-            if let Some(rewriter) = rewriters.get_mut(&cgroup) {
+            let known = rewriters.get_mut(&cgroup);
+            let is_other = known.is_some();
+            if let Some(rewriter) = known.filter(|one| one.maps_all() == mappings.all.is_some()) {
                 rewriter.change_to(&mappings)?;
                 continue;
             }
+            // In force before the one that it replaces ends.
             let new = Rewriter::on(&folder, &mappings)?;
-            self.state
-                .with(|state| state.holds.tell_mapped(&cgroup, &new));
+            self.state.with(|state| {
+                if is_other {
+                    state.holds.tell_unmapped(cgroup.clone());
+                }
+                state.holds.tell_mapped(&cgroup, &new);
+            });
             rewriters.insert(cgroup, new);
         }
         Ok(())
     }
 }
 
+/// Mapping of a lease, if its owner asks for another port.
+pub(super) fn mapping(lease: &Lease) -> Option<Mapping> {
+    let owner = lease.owner.as_ref()?;
+    Some(Mapping {
+        from: owner.mapped_from?,
+        to: lease.port,
+        group: lease.addresses.clone(),
+        uid: owner.uid,
+    })
+}
+
 /// Cgroups with the mappings of their programs, by path.
-type Mapped = HashMap<PathBuf, (Arc<Folder>, Vec<Mapping>)>;
+type Mapped = HashMap<PathBuf, (Arc<Folder>, Mappings)>;
 
 /// The cgroups whose programs are given other ports than they ask for.
-fn mappings<'a>(assists: impl Iterator<Item = &'a Assisted>) -> Mapped {
+fn mappings(state: &State) -> Mapped {
     let mut wanted = Mapped::new();
-    for assist in assists {
-        if let Some(mapping) = &assist.mapping {
-            let path = assist.folder.path().to_owned();
-            let of_folder = wanted
-                .entry(path)
-                .or_insert_with(|| (Arc::clone(&assist.folder), Vec::new()));
-            of_folder.1.push(mapping.clone());
-        }
+    let is_mapped = |one: &&Assisted| one.mapping.is_some() || one.all_of.is_some();
+    for assist in state.assists.values().filter(is_mapped) {
+        let path = assist.folder.path().to_owned();
+        let of_folder = wanted
+            .entry(path)
+            .or_insert_with(|| (Arc::clone(&assist.folder), Mappings::default()));
+        of_folder.1.known.extend(assist.mapping.clone());
     }
+    for (folder, mappings) in wanted.values_mut() {
+        mappings.all = stock::all(state, folder);
+    }
+    wanted.retain(|_, (_, mappings)| !(state.defers_maps && mappings.all.is_some()));
     wanted
 }

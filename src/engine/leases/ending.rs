@@ -192,6 +192,7 @@ impl Leases {
         self.state.with(|state| {
             state.books.remove(id);
             state.observed.remove(&id);
+            state.cgroups.remove(&id);
         });
         Ended {
             lease: ended,

@@ -30,12 +30,14 @@ mod gate;
 mod granting;
 mod holds;
 mod observed;
+mod stock;
 #[cfg(test)]
 mod tests;
 mod turns;
 mod watches;
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -51,6 +53,7 @@ pub(super) use self::granting::Fresh;
 pub use self::holds::HoldNews;
 use self::holds::Holds;
 use self::observed::Observed;
+pub(super) use self::stock::{SPARES, Shortage};
 use self::turns::KeyedLocks;
 pub(super) use self::turns::Turn;
 use self::watches::Watches;
@@ -91,6 +94,12 @@ struct State {
     holds: Holds,
     /// Cgroups of the programs of leases that are handed over by `bind`.
     assists: HashMap<LeaseId, Assisted>,
+    /// Cgroups, within that of a program all of whose ports are mapped, of those that leases are for.
+    cgroups: HashMap<LeaseId, PathBuf>,
+    /// Whether no mapping of all ports is put in force yet.
+    defers_maps: bool,
+    /// Whether there are spares that programs may have taken from the service before this one.
+    has_doubtful_spares: bool,
     watches: Watches,
     /// What looks found on the ports.
     observed: HashMap<LeaseId, Observed>,

@@ -12,7 +12,9 @@ use crate::config::Settings;
 use crate::domain::lease::{Guard, Lease, LeaseId};
 use crate::domain::port::Port;
 use crate::engine::keeper::restart::{self, Restored};
-use crate::engine::keeper::{address, deadline, folder, own, record, regain, repair, resume};
+use crate::engine::keeper::{
+    address, deadline, folder, own, record, regain, repair, resume, stock,
+};
 use crate::engine::snapshots::{self, Look};
 use crate::engine::{leases::HoldNews, refusal::Refusal};
 use crate::engine::{observer, retention};
@@ -109,8 +111,9 @@ impl Service {
         self.0.is_watching.store(true, Ordering::Relaxed);
     }
 
-    /// Writes what was learned before the record is closed.
+    /// Writes what was learned, and which spares programs have taken, before the record is closed.
     pub async fn settle_history(&self) {
+        stock::settle(&self.0).await;
         match self.0.mode {
             Mode::Serving => self.0.learning.settle().await,
             Mode::Embedded => self.0.learning.settle_if_many().await,

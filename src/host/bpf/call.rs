@@ -1,18 +1,18 @@
 //! The system call `bpf(2)`, as far as portbook needs it, and the cookie of a network namespace. No crate
 //! that portbook has wraps either, so this is the one file of the room with `unsafe`.
 
+mod map;
+
 use std::ffi::{CStr, c_long, c_void};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::libc;
 
+pub(super) use self::map::{Map, Queue};
 use super::code::Instruction;
 
 /// Commands of `bpf(2)` (`enum bpf_cmd` in `linux/bpf.h`).
-const MAP_CREATE: c_long = 0;
-const MAP_UPDATE_ELEM: c_long = 2;
-const MAP_DELETE_ELEM: c_long = 3;
 const PROG_LOAD: c_long = 5;
 const OBJ_GET_INFO_BY_FD: c_long = 15;
 const LINK_CREATE: c_long = 28;
@@ -22,10 +22,6 @@ const LICENSE: &CStr = c"MIT";
 
 /// Name of the programs in the kernel's lists (BPF_OBJ_NAME_LEN).
 const NAME: [u8; 16] = *b"portbook\0\0\0\0\0\0\0\0";
-
-/// Type of a hash table, whose elements are allocated as they come (`enum bpf_map_type`, BPF_F_NO_PREALLOC).
-const MAP_TYPE_HASH: u32 = 1;
-const NO_PREALLOC: u32 = 1;
 
 /// Type of a link to a cgroup (`enum bpf_link_type`).
 const LINK_TYPE_CGROUP: u32 = 3;
@@ -62,26 +58,6 @@ struct Link {
     target: RawFd,
     attach: u32,
     flags: u32,
-}
-
-/// Attributes of BPF_MAP_CREATE.
-#[repr(C)]
-struct Create {
-    kind: u32,
-    key_size: u32,
-    value_size: u32,
-    most: u32,
-    flags: u32,
-}
-
-/// Attributes of BPF_MAP_UPDATE_ELEM and BPF_MAP_DELETE_ELEM.
-#[repr(C)]
-struct Element {
-    map: RawFd,
-    padding: u32,
-    key: u64,
-    value: u64,
-    flags: u64,
 }
 
 /// Attributes of BPF_OBJ_GET_INFO_BY_FD.
@@ -136,48 +112,6 @@ pub(super) fn attach(program: impl AsFd, cgroup: impl AsFd, kind: Kind) -> io::R
     call(LINK_CREATE, &mut link).and_then(opened)
 }
 
-/// A hash table that programs read: its keys have `K` bytes, its values `V`.
-#[derive(Debug)]
-pub(super) struct Map<const K: usize, const V: usize>(OwnedFd);
-
-impl<const K: usize, const V: usize> Map<K, V> {
-    /// Makes an empty one. The kernel makes room at once for an index of `most` keys, the maximum.
-    pub(super) fn with_room_for(most: u32) -> io::Result<Self> {
-        let mut create = Create {
-            kind: MAP_TYPE_HASH,
-            key_size: u32::try_from(K).map_err(io::Error::other)?,
-            value_size: u32::try_from(V).map_err(io::Error::other)?,
-            most,
-            flags: NO_PREALLOC,
-        };
-        call(MAP_CREATE, &mut create).and_then(opened).map(Self)
-    }
-
-    pub(super) fn set(&self, key: &[u8; K], value: &[u8; V]) -> io::Result<()> {
-        call(MAP_UPDATE_ELEM, &mut self.element(key, address(value))).map(drop)
-    }
-
-    pub(super) fn remove(&self, key: &[u8; K]) -> io::Result<()> {
-        call(MAP_DELETE_ELEM, &mut self.element(key, 0)).map(drop)
-    }
-
-    fn element(&self, key: &[u8; K], value: u64) -> Element {
-        Element {
-            map: self.0.as_raw_fd(),
-            padding: 0,
-            key: address(key),
-            value,
-            flags: 0,
-        }
-    }
-}
-
-impl<const K: usize, const V: usize> AsFd for Map<K, V> {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
-    }
-}
-
 /// Whether a descriptor is a link to a cgroup.
 pub fn is_link(descriptor: impl AsFd) -> bool {
     let mut info = LinkInfo::default();
@@ -202,11 +136,12 @@ fn call<T>(command: c_long, attributes: &mut T) -> io::Result<c_long> {
         size_of::<T>(),
     );
     // SAFETY: the kernel reads `size` bytes at `at`, which are the whole of `attributes`, and takes what lies
-    // behind them for zero. All callers are in this file. `Create` and `Link` have no address. `Load` has the
+    // behind them for zero. All callers are in this module. `Create` and `Link` have no address. `Load` has the
     // addresses of a slice with its length and of a string that ends with NUL; `Element` has those of a key and
-    // perhaps of a value, as long as their map was told: all are only read, and borrowed by the caller for
-    // longer than the call. `Ask` has the address of a `LinkInfo` with its size, of which every value of bytes
-    // is valid; the kernel writes no more than that.
+    // perhaps of a value, as long as their map was told: they are borrowed by the caller for longer than the call.
+    // The kernel writes to a value, or the next key in its place, only for the commands that return it, to bytes of
+    // a local variable. `Ask` has the address of a `LinkInfo` with its size, of which every value of bytes is valid;
+    // the kernel writes no more than that.
     let result = unsafe { libc::syscall(libc::SYS_bpf, command, at, size) };
     if result < 0 {
         return Err(io::Error::last_os_error());

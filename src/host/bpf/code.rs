@@ -1,7 +1,7 @@
 //! Instructions of BPF, written by hand: there are few, so neither a compiler nor an object file is needed.
 //! `Documentation/bpf/standardization/instruction-set.rst` of Linux is their reference.
 
-use std::os::fd::RawFd;
+mod maps;
 
 /// One instruction (`struct bpf_insn` in `linux/bpf.h`).
 #[repr(C)]
@@ -40,11 +40,7 @@ use Register::{R0, R1, R2, R3, R4, R5, R6, R10};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Label(usize);
 
-/// Source of a wide value that is a map, given by its descriptor (BPF_PSEUDO_MAP_FD).
-const BY_DESCRIPTOR: Register = R1;
-
 /// Helpers that the programs call (`bpf-helpers(7)`).
-const MAP_LOOKUP_ELEM: i32 = 1;
 const GET_CURRENT_PID_TGID: i32 = 14;
 const GET_CURRENT_UID_GID: i32 = 15;
 const SETSOCKOPT: i32 = 49;
@@ -167,13 +163,19 @@ impl Code {
         self.jump_by(0x5e, R0, user, 0, label);
     }
 
-    /// `r0 = bpf_map_lookup_elem(map, stack + key)`
-    pub(super) fn look_up(&mut self, map: RawFd, key: i16) {
-        self.push(0x18, R1, BY_DESCRIPTOR, 0, map);
-        self.push(0x00, R0, R0, 0, 0);
-        self.copy(R2, R10);
-        self.push(0x07, R2, R0, 0, key.into());
-        self.call(MAP_LOOKUP_ELEM);
+    /// `register = htons(register)`
+    pub(super) fn turn_port(&mut self, register: Register) {
+        self.push(0xdc, register, R0, 0, 16);
+    }
+
+    /// `if register >= value goto label`
+    pub(super) fn jump_if_at_least(&mut self, register: Register, value: i32, label: Label) {
+        self.jump_by(0x35, register, R0, value, label);
+    }
+
+    /// `if r0 == 0 goto label`
+    pub(super) fn jump_if_done(&mut self, label: Label) {
+        self.jump_by(0x15, R0, R0, 0, label);
     }
 
     /// `bpf_set_retval(-errno); return 0`

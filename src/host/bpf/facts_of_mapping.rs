@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use socket2::{Domain, Socket, Type};
 
 use super::folder::{Folder, of_process};
-use super::{Guard, Mapping, Permit, Rewriter, obstacle};
+use super::{Guard, Mapping, Mappings, Permit, Rewriter, obstacle};
 use crate::domain::address::{AddressGroup, BindAddress};
 use crate::domain::port::Port;
 
@@ -46,7 +46,7 @@ impl Place {
         };
         let own = of_process(std::process::id()).and_then(Folder::open);
         let own = own.unwrap();
-        let rewriter = Rewriter::on(&own, std::slice::from_ref(&mapping)).unwrap();
+        let rewriter = Rewriter::on(&own, &only(mapping.clone())).unwrap();
         Some(Self {
             held: vec![from, to],
             mapping,
@@ -74,15 +74,22 @@ impl Place {
     }
 }
 
+pub(super) fn only(mapping: Mapping) -> Mappings {
+    Mappings {
+        known: vec![mapping],
+        all: None,
+    }
+}
+
 /// A port on all addresses, which nothing else can bind.
-fn held() -> Socket {
+pub(super) fn held() -> Socket {
     let socket = Socket::new(Domain::IPV6, Type::STREAM, None).unwrap();
     socket.set_only_v6(false).unwrap();
     socket.bind(&SocketAddr::from((ANY6, 0)).into()).unwrap();
     socket
 }
 
-fn port(socket: &Socket) -> Port {
+pub(super) fn port(socket: &Socket) -> Port {
     let at = socket.local_addr().unwrap().as_socket().unwrap();
     Port::new(at.port()).unwrap()
 }
@@ -140,9 +147,9 @@ fn processes_of_other_users_are_left_alone() {
         ..place.mapping.clone()
     };
     let own = rustix::process::getuid().as_raw();
-    place.rewriter.change_to(&[of_user(own)]).unwrap();
+    place.rewriter.change_to(&only(of_user(own))).unwrap();
     place.bind(ANY4).unwrap();
-    place.rewriter.change_to(&[of_user(own + 1)]).unwrap();
+    place.rewriter.change_to(&only(of_user(own + 1))).unwrap();
     assert!(place.bind(ANY4).is_err());
 }
 
@@ -221,7 +228,7 @@ fn guard_at_the_root_sees_the_port_that_was_put_in() {
         ..own.clone()
     };
     let mut guard = Guard::on(&[own], 0).unwrap();
-    let rewriter = Rewriter::on(&inside, std::slice::from_ref(&place.mapping)).unwrap();
+    let rewriter = Rewriter::on(&inside, &only(place.mapping.clone())).unwrap();
     // Strictly, so that only the guard lets it in.
     assert_eq!(said(), i32::from(place.mapping.to.get()));
     guard.change_to(&[stranger]).unwrap();
@@ -238,10 +245,10 @@ fn mapping_ends_with_its_links() {
         return;
     };
     place.bind(ANY4).unwrap();
-    place.rewriter.change_to(&[]).unwrap();
+    place.rewriter.change_to(&Mappings::default()).unwrap();
     assert!(place.bind(ANY4).is_err());
-    let again = std::slice::from_ref(&place.mapping);
-    place.rewriter.change_to(again).unwrap();
+    let again = only(place.mapping.clone());
+    place.rewriter.change_to(&again).unwrap();
     place.bind(ANY4).unwrap();
     assert!(place.rewriter.descriptors().all(super::is_link));
     let Place { held, rewriter, .. } = place;

@@ -203,7 +203,7 @@ fn tree() -> io::Result<Tree> {
 }
 
 /// Path of the cgroup of a process (`/proc/PID/cgroup`, `cgroups(7)`).
-pub(super) fn of_process(pid: u32) -> io::Result<PathBuf> {
+pub fn of_process(pid: u32) -> io::Result<PathBuf> {
     let text = fs::read_to_string(format!("/proc/{pid}/cgroup"))?;
     let tree = tree()?;
     let path = text.lines().find_map(|line| line.strip_prefix("0::"));

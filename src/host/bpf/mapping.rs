@@ -3,7 +3,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::permit::shown;
+use super::permit::{from_shown, shown};
 use super::table::Content;
 use crate::domain::address::{AddressGroup, BindAddress};
 use crate::domain::port::Port;
@@ -22,7 +22,7 @@ pub struct Mapping {
 }
 
 /// First port that a server of a plain user could have.
-const FIRST_PLAIN: u16 = 1024;
+pub(super) const FIRST_PLAIN: u16 = 1024;
 
 impl Mapping {
     /// Whether connects are rewritten too. A program that runs with more rights than its user, such as `su`, may trust
@@ -48,26 +48,82 @@ pub(super) const NEW_IP6: i16 = 16;
 pub(super) const CONNECTS: i16 = 32;
 pub(super) const USER: i16 = 36;
 
+/// A lease that the program gets in place of the next port that it asks for and that has no mapping yet.
+#[derive(Debug, Clone)]
+pub struct Spare {
+    /// Port of the lease.
+    pub to: Port,
+    /// Addresses of the lease.
+    pub group: AddressGroup,
+}
+
+/// All that the programs in the kernel do for the processes of one cgroup.
+#[derive(Debug, Clone, Default)]
+pub struct Mappings {
+    /// Mappings that are known.
+    pub known: Vec<Mapping>,
+    /// Mapping of all other ports. `None` if they are left alone.
+    pub all: Option<All>,
+}
+
+/// Mapping of all ports that no other mapping names.
+#[derive(Debug, Clone, Default)]
+pub struct All {
+    /// User of the program.
+    pub uid: u32,
+    /// Leases to take.
+    pub spares: Vec<Spare>,
+    /// Leased ports that processes of the cgroup may bind as they are.
+    pub passing: Vec<Port>,
+}
+
 /// Makes the content of the map.
-pub(super) fn content(mappings: &[Mapping]) -> Content<KEY_SIZE, VALUE_SIZE> {
-    let each = mappings.iter();
-    each.map(|mapping| (shown(mapping.from), value(mapping)))
-        .collect()
+pub(super) fn content(mappings: &Mappings) -> Content<KEY_SIZE, VALUE_SIZE> {
+    let passing = mappings.all.iter().flat_map(|all| &all.passing);
+    let mut content: Content<_, _> = passing.map(|port| (shown(*port), itself(*port))).collect();
+    let known = mappings.known.iter();
+    content.extend(known.map(|mapping| (shown(mapping.from), value(mapping))));
+    content
+}
+
+/// Value of a port that stays what it is, whichever user binds it.
+fn itself(port: Port) -> [u8; VALUE_SIZE] {
+    let mut value = [0; VALUE_SIZE];
+    value[..4].copy_from_slice(&shown(port));
+    value
 }
 
 fn value(mapping: &Mapping) -> [u8; VALUE_SIZE] {
-    let mut value = [0; VALUE_SIZE];
-    value[..4].copy_from_slice(&shown(mapping.to));
-    if let Some(ip) = for_ipv4(&mapping.group) {
+    value_of(
+        mapping.to,
+        &mapping.group,
+        mapping.is_for_connects(),
+        mapping.uid,
+    )
+}
+
+/// Value of a spare. The program that takes it clears whether it is for connects, if need be.
+pub(super) fn spare(spare: &Spare, uid: u32) -> [u8; VALUE_SIZE] {
+    value_of(spare.to, &spare.group, true, uid)
+}
+
+/// Port that a value puts in.
+pub(super) fn to(value: &[u8; VALUE_SIZE]) -> Option<Port> {
+    from_shown(*value.first_chunk()?)
+}
+
+fn value_of(to: Port, group: &AddressGroup, connects: bool, uid: u32) -> [u8; VALUE_SIZE] {
+    let mut value = itself(to);
+    if let Some(ip) = for_ipv4(group) {
         value[4..8].copy_from_slice(&1u32.to_ne_bytes());
         value[8..12].copy_from_slice(&ip.octets());
     }
-    if let Some(ip) = for_ipv6(&mapping.group) {
+    if let Some(ip) = for_ipv6(group) {
         value[12..16].copy_from_slice(&1u32.to_ne_bytes());
         value[16..32].copy_from_slice(&ip.octets());
     }
-    value[32..36].copy_from_slice(&u32::from(mapping.is_for_connects()).to_ne_bytes());
-    value[36..].copy_from_slice(&mapping.uid.to_ne_bytes());
+    value[32..36].copy_from_slice(&u32::from(connects).to_ne_bytes());
+    value[36..].copy_from_slice(&uid.to_ne_bytes());
     value
 }
 

@@ -6,7 +6,8 @@
 //! descriptors: they end with this process, unless a supervisor keeps copies of them.
 //!
 //! For a program that asks for a port of its own choice ([`Mapping`]), a [`Rewriter`] on its cgroup puts the leased
-//! port in the place of that, before the guard sees it.
+//! port in the place of that, before the guard sees it. Of a program all of whose ports are mapped, it gives out
+//! [`Spare`] leases.
 
 mod call;
 mod code;
@@ -14,6 +15,8 @@ mod code;
 mod facts;
 #[cfg(test)]
 mod facts_of_mapping;
+#[cfg(test)]
+mod facts_of_spares;
 mod folder;
 mod guard;
 mod mapping;
@@ -21,13 +24,16 @@ mod permit;
 mod program;
 mod rewrite;
 mod rewriter;
+mod stock;
 mod table;
 mod trial;
 
 pub use call::is_link;
-pub use folder::{Folder, PREFIX, with_prefix};
+pub use folder::{Folder, PREFIX, of_process, with_prefix};
 pub use guard::Guard;
-pub use mapping::Mapping;
+pub use mapping::{All, Mapping, Mappings, Spare};
 pub use permit::Permit;
-pub use rewriter::Rewriter;
+pub use rewriter::{MOST_MAPPINGS, Rewriter};
+#[cfg(test)]
+pub use stock::Taken;
 pub use trial::obstacle;

@@ -101,6 +101,12 @@ pub(super) fn shown(port: Port) -> [u8; 4] {
     u32::from(port.get().to_be()).to_ne_bytes()
 }
 
+/// A port that a program has put into a map as the kernel shows it.
+pub(super) fn from_shown(shown: [u8; 4]) -> Option<Port> {
+    let number = u16::try_from(u32::from_ne_bytes(shown)).ok()?;
+    Port::new(u16::from_be(number))
+}
+
 fn value(owner: Owner) -> Value {
     let mut value = Value::default();
     value[..8].copy_from_slice(&owner.cgroup.to_ne_bytes());

@@ -3,6 +3,8 @@
 //! ```text
 //! if protocol != TCP or namespace != NAMESPACE        goto leave
 //! new = map[port]
+//! if not new and new = spare for port                 map[port] = new
+//! if not new and there should be one                  return 0 (EPERM)
 //! if not new                                          goto leave
 //! if new.user != 0 and the process is not that user's goto leave
 //! connect: if new is not for connects                 goto leave
@@ -13,15 +15,21 @@
 //! leave: return 1
 //! ```
 //!
+//! A spare is there for each bind of a program all of whose ports are mapped, unless it asks for port 0 or has become
+//! another user. It is taken from a queue, in one step. If another thread has meanwhile added a mapping of the port,
+//! that counts, and the spare goes back.
+//!
 //! Programs of a cgroup run before those of the cgroups above it, so the guard at the root sees the port that was put
 //! in.
 
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
 use super::call::Kind;
 use super::code::Register::{R0, R2, R6, R7, R8, R10};
 use super::code::{Code, Instruction, Label};
-use super::mapping::{CONNECTS, HAS_IP4, HAS_IP6, NEW_IP4, NEW_IP6, TO, USER};
+use super::mapping::{
+    CONNECTS, FIRST_PLAIN, HAS_IP4, HAS_IP6, NEW_IP4, NEW_IP6, TO, USER, VALUE_SIZE,
+};
 use super::program::{Asked, BIND4, BIND6, IP4, IP6, MAPPED, PORT, PROTOCOL, TCP};
 
 /// Types and places (`enum bpf_prog_type`, `enum bpf_attach_type` in `linux/bpf.h`).
@@ -49,8 +57,18 @@ pub(super) const ALL: [(Kind, Call, Asked); 4] = [
     (CONNECT6, Call::Connect, Asked::V6),
 ];
 
-/// Offset of the key on the stack.
+/// Offsets on the stack: the key, and the value of a spare.
 const KEY: i16 = -8;
+const SPARE: i16 = KEY - 40;
+
+const _: () = assert!(VALUE_SIZE == 40);
+
+/// Spares of a program all of whose ports are mapped, and the user that they are for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Spares<'a> {
+    pub(super) queue: BorrowedFd<'a>,
+    pub(super) uid: u32,
+}
 
 /// First byte of a loopback address of IPv4.
 const LOOPBACK: u32 = 127;
@@ -63,17 +81,28 @@ pub(super) fn rewrite(
     on: Call,
     asked: Asked,
     map: impl AsFd,
+    spares: Option<Spares<'_>>,
     namespace: u64,
 ) -> Option<Vec<Instruction>> {
+    let map = map.as_fd().as_raw_fd();
     let mut code = Code::with_context();
-    let leave = code.label();
+    let (leave, found) = (code.label(), code.label());
     code.load(R2, R6, PROTOCOL);
     code.jump_unless(R2, TCP, leave);
     code.jump_unless_in(namespace, leave);
     code.load(R2, R6, PORT);
     code.store(R10, KEY, R2);
-    code.look_up(map.as_fd().as_raw_fd(), KEY);
-    code.jump_if_null(R0, leave);
+    code.look_up(map, KEY);
+    code.jump_unless_null(R0, found);
+    if let (Call::Bind, Some(spares)) = (on, spares) {
+        take_spare(&mut code, map, spares, leave);
+        code.look_up(map, KEY);
+        code.jump_unless_null(R0, found);
+        code.leave(0);
+    } else {
+        code.jump(leave);
+    }
+    code.place(found);
     code.copy(R7, R0);
     leave_others(&mut code, on, leave);
     match asked {
@@ -83,6 +112,34 @@ pub(super) fn rewrite(
     code.place(leave);
     code.leave(1);
     code.finish()
+}
+
+/// Adds a mapping of the port to a spare, if there is one left.
+fn take_spare(code: &mut Code, map: RawFd, spares: Spares<'_>, leave: Label) {
+    let (taken, is_plain, done) = (code.label(), code.label(), code.label());
+    let queue = spares.queue.as_raw_fd();
+    code.load(R2, R6, PORT);
+    code.jump_if(R2, 0, leave);
+    if spares.uid != 0 {
+        code.set(R8, spares.uid.cast_signed());
+        code.jump_unless_user(R8, leave);
+    }
+    code.take_from(queue, SPARE);
+    code.jump_if_done(taken);
+    code.jump(done);
+    code.place(taken);
+    if spares.uid != 0 {
+        code.load(R2, R6, PORT);
+        code.turn_port(R2);
+        code.jump_if_at_least(R2, FIRST_PLAIN.into(), is_plain);
+        code.set(R2, 0);
+        code.store(R10, SPARE + CONNECTS, R2);
+    }
+    code.place(is_plain);
+    code.add(map, KEY, SPARE);
+    code.jump_if_done(done);
+    code.give_back(queue, SPARE);
+    code.place(done);
 }
 
 /// Leaves alone what the mapping is not for.

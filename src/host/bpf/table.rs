@@ -9,11 +9,12 @@ use super::call::Map;
 /// Content of a table: keys of `K` bytes, values of `V`.
 pub(super) type Content<const K: usize, const V: usize> = BTreeMap<[u8; K], [u8; V]>;
 
-/// A hash table that programs read, and what is in it.
+/// A hash table that programs read, and what was put in it.
 #[derive(Debug)]
 pub(super) struct Table<const K: usize, const V: usize> {
     map: Map<K, V>,
     content: Content<K, V>,
+    most: u32,
 }
 
 impl<const K: usize, const V: usize> Table<K, V> {
@@ -22,6 +23,7 @@ impl<const K: usize, const V: usize> Table<K, V> {
         let mut table = Self {
             map: Map::with_room_for(most)?,
             content: BTreeMap::new(),
+            most,
         };
         table.change_to(content)?;
         Ok(table)
@@ -41,6 +43,31 @@ impl<const K: usize, const V: usize> Table<K, V> {
             self.content.remove(&key);
         }
         Ok(())
+    }
+
+    /// Returns the elements that programs have added, at most as many as there is room for.
+    pub(super) fn added(&self) -> io::Result<Content<K, V>> {
+        let mut added = Content::new();
+        let mut key = self.map.next_key(None)?;
+        // A program that adds some meanwhile may have the kernel begin anew.
+        for _ in 0..2 * self.most {
+            let Some(next) = key else { break };
+            if !self.content.contains_key(&next)
+                && let Some(value) = self.map.get(&next)?
+            {
+                added.insert(next, value);
+            }
+            key = self.map.next_key(Some(&next))?;
+        }
+        Ok(added)
+    }
+
+    /// Removes an element that a program has added.
+    pub(super) fn remove_added(&mut self, key: &[u8; K]) -> io::Result<()> {
+        if self.content.contains_key(key) {
+            return Ok(());
+        }
+        self.map.remove(key)
     }
 }
 

@@ -34,7 +34,7 @@ const LEASE: &str = "insert into lease_row ( \
      trace_id, revision, span_id, moved, forgotten, idle_since_ms, by_hand, scope_device, seal) \
      values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, \
      nullif(?20, '{}'), ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29) \
-     on conflict (id) do update set guard = excluded.guard, state = excluded.state, \
+     on conflict (id) do update set name = excluded.name, guard = excluded.guard, state = excluded.state, \
      ended_at_ms = excluded.ended_at_ms, boot = excluded.boot, \
      claim_by_boot_ms = excluded.claim_by_boot_ms, expires_boot_ms = excluded.expires_boot_ms, \
      ttl_ms = excluded.ttl_ms, owner = excluded.owner, handover = excluded.handover, \

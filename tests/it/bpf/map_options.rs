@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, TcpStream};
 
 use super::map::{COPY, asked_for, own_pid, reaches};
-use super::{is_active, lease, life::links, served};
+use super::{is_active, lease, life::links, served, served_with};
 use crate::support::{Place, port, text};
 use crate::tools::{Running, ended};
 
@@ -76,8 +76,33 @@ fn map_of_a_project_file_is_in_force() {
 }
 
 #[test]
+fn map_of_all_ports_of_a_project_file_is_beside_that_of_the_service() {
+    let Some((place, server)) = served_with("a project's map of all", 12) else {
+        return;
+    };
+    let (asked, word) = asked_for(&place);
+    let folder = place.data_dir().join("project");
+    std::fs::create_dir_all(&folder).unwrap();
+    let file = "[services.web]\nmap = \"all\"\n";
+    std::fs::write(folder.join("portbook.toml"), file).unwrap();
+    let mut command = place.command();
+    command.current_dir(&folder);
+    command.args(["run", "--service", "web", "--", "python3", "-c", COPY]);
+    command.args([&word, "0.0.0.0"]);
+    let mut owner = Running::piped(command);
+    let (pid, leased) = own_pid(&owner.line());
+    assert_eq!(reaches(&mut owner, ""), format!("{pid} {pid}"));
+    let of_number = lease(&server, &word, is_active);
+    assert_eq!(
+        (port(&of_number), &of_number["mapped_from"]),
+        (leased, &asked.into())
+    );
+    assert_ne!(port(&lease(&server, "web", |_| true)), leased);
+}
+
+#[test]
 fn map_that_cannot_be_had_is_refused_before_the_program_starts() {
-    let place = Place::with_ports(2);
+    let place = Place::with_ports(8);
     let refused = |arguments: &[&str]| {
         let mut command = place.command();
         command
@@ -95,6 +120,13 @@ fn map_that_cannot_be_had_is_refused_before_the_program_starts() {
         "{alone}"
     );
     assert!(alone.contains("CAP_BPF"), "{alone}");
+    let all = refused(&["--map", "all"]);
+    assert!(
+        all.contains("cannot be mapped") && all.contains("no service runs"),
+        "{all}"
+    );
+    let said = refused(&["--map", "all", "--port", "3000"]);
+    assert!(said.contains("not known beforehand"), "{said}");
     let said = refused(&["--map", "8080", "--handover", "gate"]);
     assert!(said.contains("leave out --handover gate"), "{said}");
     let said = refused(&["--map", "8080", "--protocol", "udp"]);

@@ -263,6 +263,21 @@ impl Books {
         Some(Arc::clone(lease))
     }
 
+    /// Gives a lease without a name one that no other lease has.
+    pub fn rename(&mut self, id: LeaseId, name: Option<Name>) {
+        let Some(lease) = self
+            .leases
+            .get_mut(&id)
+            .filter(|lease| lease.name.is_none())
+        else {
+            return;
+        };
+        Arc::make_mut(lease).name = name;
+        if let Some(key) = name_key(lease) {
+            self.names.insert(key, id);
+        }
+    }
+
     /// Strikes a lease out and frees its port in the books.
     pub fn remove(&mut self, id: LeaseId) -> Option<Arc<Lease>> {
         let lease = self.leases.remove(&id)?;

@@ -100,6 +100,16 @@ fn names_are_found_while_their_lease_lives() {
     let id = one.id;
     books.enter(Arc::new(one));
     assert_eq!(books.named(&key).unwrap().id, id);
+    // A name that it has stays.
+    books.rename(id, None);
+    assert_eq!(books.named(&key).unwrap().id, id);
+    books.remove(id);
+    assert!(books.named(&key).is_none());
+    let unnamed = lease(81);
+    let id = unnamed.id;
+    books.enter(Arc::new(unnamed));
+    books.rename(id, Some("web".parse().unwrap()));
+    assert_eq!(books.named(&key).unwrap().id, id);
     books.remove(id);
     assert!(books.named(&key).is_none());
 }
