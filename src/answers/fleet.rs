@@ -44,6 +44,7 @@ impl From<FleetSilence> for Problem {
             FleetSilence::Off => Code::FleetOff,
             FleetSilence::Away(_) => Code::FleetAway,
             FleetSilence::Claimed(_)
+            | FleetSilence::Releasing(_)
             | FleetSilence::Lives(_)
             | FleetSilence::TooMany(_)
             | FleetSilence::Fenced(..) => Code::InvalidRequest,

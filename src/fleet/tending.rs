@@ -180,10 +180,12 @@ impl<E: Engine> Member<E> {
     pub(super) fn check_may_leave(&self) -> Result<(), FleetSilence> {
         let lives = |id| self.service.lease(id).is_some();
         let counts = self.service.fleet().claims().counts(lives);
-        let claimed = counts.held + counts.asked + counts.releasing;
-        if claimed == 0 {
-            return Ok(());
+        // A lost number is shut as long as this host is in the fleet: its program may listen still.
+        let claimed = counts.held + counts.asked + counts.lost;
+        match (claimed, counts.releasing) {
+            (0, 0) => Ok(()),
+            (0, releasing) => Err(FleetSilence::Releasing(releasing)),
+            (claimed, _) => Err(FleetSilence::Claimed(claimed)),
         }
-        Err(FleetSilence::Claimed(claimed))
     }
 }

@@ -17,10 +17,16 @@ pub enum FleetSilence {
     Off,
     /// Leases have unique numbers, so that this host does not leave.
     #[error(
-        "{} unique in the fleet: release what has it first, as others could claim numbers that are in use here",
+        "{} unique in the fleet: release what has it first (`portbook fleet claims` and `portbook list --state lost` tell which), as others could have numbers that are in use here",
         unique(*.0)
     )]
     Claimed(u64),
+    /// Unique numbers are released, and etcd has yet to take them back.
+    #[error(
+        "{} released and not given back to the fleet yet: wait until etcd has answered, and `portbook fleet status` lists none to be given back",
+        unique(*.0)
+    )]
+    Releasing(u64),
     /// A host that is to be evicted renews its session.
     #[error(
         "the session of {0} lives: release its numbers there, or stop the machine and wait until `portbook fleet hosts` lists it no more"

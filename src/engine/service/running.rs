@@ -180,7 +180,11 @@ impl Service {
 
     /// Looks for the listener of a lease, if its program has not been seen to listen yet.
     pub async fn look_at(&self, id: LeaseId) {
-        observer::observe_one(&self.0, id).await;
+        let engine = Arc::clone(&self.0);
+        // What it finds has a trace of its own, and a client that hangs up does not stop it.
+        let looked = tokio::spawn(async move { observer::observe_one(&engine, id).await });
+        // An error means that the runtime ends.
+        let _ = looked.await;
     }
 
     /// Ends or parks every lease whose deadline has passed.

@@ -183,6 +183,8 @@ fn host_without_its_engine_claims_nothing_and_gives_back_later() {
     assert!(open.is_ok(), "the port is free on the host at once");
     drop(open);
     assert_eq!(status(&server)["claims"]["releasing"], 1);
+    let leave = one.run(&["fleet", "leave"]);
+    assert!(text(&leave.stderr).contains("not given back"), "{leave:?}");
     etcd.start_again();
     eventually("the claim is withdrawn", || {
         etcd.keys(CLAIMS).is_empty().then_some(())
@@ -330,6 +332,12 @@ fn number_that_was_taken_is_lost_and_said_so() {
     assert!(
         told.contains("host two has it now") && told.contains("fence: none"),
         "{told}"
+    );
+    // Its number would be open again without the fleet.
+    let leave = one.run(&["fleet", "leave"]);
+    assert!(
+        text(&leave.stderr).contains("1 number of this host is unique in the fleet"),
+        "{leave:?}"
     );
     let moved = alloc(&one, &["--name", "web"]);
     assert_ne!(moved, mine);
