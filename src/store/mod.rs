@@ -4,6 +4,7 @@
 mod allocation;
 mod attempt;
 mod batch;
+mod begin;
 mod cause;
 mod chore;
 mod claim;
@@ -47,6 +48,7 @@ mod remembered;
 mod removable;
 pub mod rescue;
 mod rows;
+mod salvage;
 mod seal;
 mod space;
 mod stats;
