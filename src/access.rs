@@ -28,7 +28,7 @@ use tokio::net::unix::UCred;
 pub use self::hosts::is_foreign;
 use self::hosts::is_ours;
 use self::session::{Origin, Sessions, Shown};
-pub use self::token::Token;
+pub use self::token::{StoredToken, Token};
 pub use self::viewer::Viewer;
 use crate::answers::problem::{Code, Problem};
 use crate::answers::viewer::token_needed;
@@ -83,7 +83,7 @@ impl Peer {
 #[derive(Debug)]
 pub struct ConsoleAuth {
     /// Token for changes.
-    pub token: Token,
+    pub token: StoredToken,
     /// User id of the service; the bearer of the token acts as this user.
     pub uid: u32,
     /// Names accepted in Host beside the loopback's own.

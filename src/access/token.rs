@@ -2,7 +2,8 @@
 
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use subtle::ConstantTimeEq;
 
@@ -74,6 +75,47 @@ impl Token {
     }
 }
 
+/// The token of a service, which may start while its disk has no room for one. None is given until it can
+/// be stored.
+#[derive(Debug)]
+pub struct StoredToken {
+    file: PathBuf,
+    token: OnceLock<Token>,
+}
+
+impl StoredToken {
+    /// Reads or makes the token, and returns the error if there is no place for it.
+    pub fn open(file: &Path) -> io::Result<(Self, Option<io::Error>)> {
+        let (token, error) = match Token::open(file) {
+            Ok(token) => (OnceLock::from(token), None),
+            Err(error) if has_no_place(&error) => (OnceLock::new(), Some(error)),
+            Err(error) => return Err(error),
+        };
+        let file = file.to_owned();
+        Ok((Self { file, token }, error))
+    }
+
+    /// Whether `given` is the token.
+    pub fn is(&self, given: &str) -> bool {
+        if self.token.get().is_none()
+            && let Ok(token) = Token::open(&self.file)
+        {
+            // Another request may have set the same one.
+            let _ = self.token.set(token);
+        }
+        self.token.get().is_some_and(|token| token.is(given))
+    }
+}
+
+/// Whether a file cannot be made since its disk is full or read-only.
+fn has_no_place(error: &io::Error) -> bool {
+    use io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    matches!(
+        error.kind(),
+        StorageFull | QuotaExceeded | ReadOnlyFilesystem
+    )
+}
+
 /// Whether the owner of a file is this user, or that of its folder: root may read the token of a user.
 fn is_own(owner: u32, file: &Path) -> bool {
     let folder = || std::fs::metadata(file.parent()?).ok();
@@ -94,6 +136,27 @@ fn random() -> io::Result<u128> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn token_without_a_place_is_stored_once_there_is_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("later").join("token");
+        let stored = StoredToken {
+            file: file.clone(),
+            token: OnceLock::new(),
+        };
+        assert!(!stored.is(""), "no token lets anyone in");
+        std::fs::create_dir(folder.path().join("later")).unwrap();
+        assert!(!stored.is(""));
+        let token = Token::open(&file).unwrap();
+        assert!(stored.is(token.as_str()) && !stored.is(""));
+        for (errno, is_survived) in [(28, true), (30, true), (13, false)] {
+            assert_eq!(
+                has_no_place(&io::Error::from_raw_os_error(errno)),
+                is_survived
+            );
+        }
+    }
 
     #[test]
     fn a_token_is_made_once_and_private() {

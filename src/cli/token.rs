@@ -13,10 +13,12 @@ pub(super) fn run(global: &Global) -> Result<(), Failure> {
     let directory = DataDirectory::open(&loaded.settings.data_dir)?;
     let file = directory.token();
     let token = Token::open(&file).map_err(|error| {
-        Failure::other(format!(
-            "cannot read {}: {error}; the service's user and root may",
-            file.display()
-        ))
+        let name = file.display();
+        Failure::other(if file.exists() {
+            format!("cannot read {name}: {error}; the service's user and root may")
+        } else {
+            format!("cannot make {name}: {error}")
+        })
     })?;
     let token = token.as_str();
     let document = json!({ "version": VERSION, "token": token, "file": file });

@@ -10,7 +10,7 @@ use super::record::SharedLock;
 use super::thread::OwnThread;
 use super::{StartError, failed};
 use crate::access::session::Sessions;
-use crate::access::{ConsoleAuth, Token};
+use crate::access::{ConsoleAuth, StoredToken};
 use crate::api::AppState;
 use crate::config::{Loaded, Settings};
 use crate::engine::fleet::FleetCounters;
@@ -127,7 +127,11 @@ pub(super) fn console_auth(
 ) -> Result<Data<Arc<ConsoleAuth>>, StartError> {
     let path = directory.token();
     let what = format!("the console's token {}", path.display());
-    let token = Token::open(&path).map_err(failed(what))?;
+    let (token, error) = StoredToken::open(&path).map_err(failed(what))?;
+    if let Some(error) = error {
+        // To hold the ports on record is worth more than logins.
+        tracing::error!(%error, file = %path.display(), "could not store the console's token; nothing can be changed on the console until it is stored");
+    }
     Ok(Data::new(Arc::new(ConsoleAuth {
         token,
         uid: state.uid,

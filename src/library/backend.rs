@@ -29,7 +29,7 @@ use crate::answers::problem::Code;
 use crate::answers::prune::PruneHistory;
 use crate::answers::stats::{ShowStats, StatsQuery};
 use crate::client::{Client, ClientError};
-use crate::config::Loaded;
+use crate::config::{Loaded, Settings};
 use crate::domain::duration::HumanDuration;
 use crate::domain::exclusion::Exclusion;
 use crate::domain::lease::{AllocationId, LeaseId, Name};
@@ -85,6 +85,15 @@ impl Backend {
             |holder| directory.in_use(holder).to_string(),
         );
         Err(Error::Silent(silent))
+    }
+
+    /// Opens the record itself. `None` if a service has it.
+    pub(crate) async fn of_record(settings: &Settings) -> Result<Option<Self>, Error> {
+        let lock = DataDirectory::open(&settings.data_dir)?.lock().await?;
+        let Ok(lock) = lock else {
+            return Ok(None);
+        };
+        Ok(Some(Self::Embedded(Embedded::open(settings, lock).await?)))
     }
 
     /// Calls an operation of the service, or answers it here.

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use rusqlite::ErrorCode;
 use rusqlite::ffi::SQLITE_IOERR_SHMSIZE;
+use rustix::fs::{Access, AtFlags, CWD, accessat};
 use rustix::io::Errno;
 
 /// Kind of a failure.
@@ -66,6 +67,26 @@ impl Cause {
         }
     }
 
+    /// Whether this process may make files in a folder.
+    pub(super) fn lets_write(folder: &Path) -> bool {
+        let access = Access::WRITE_OK | Access::EXEC_OK;
+        accessat(CWD, folder, access, AtFlags::EACCESS).is_ok()
+    }
+
+    /// Tells a failure of a file with the way out. A lack of space comes first, before the words of SQLite.
+    pub(super) fn told(self, file: &Path, reason: &str) -> String {
+        let way_out = self.way_out(file);
+        if self != Self::Full {
+            let file = file.display();
+            return format!("the record cannot be used right now: {file}: {reason}; {way_out}");
+        }
+        let folder = file.parent().unwrap_or(file).display();
+        let name = file.file_name().unwrap_or_default().display();
+        format!(
+            "no space is left in {folder}, so the record cannot be used right now ({name}: {reason}); {way_out}"
+        )
+    }
+
     /// Tells what to do about the folder of a file.
     pub(super) fn way_out(self, file: &Path) -> String {
         let folder = file.parent().unwrap_or(file).display();
@@ -110,6 +131,8 @@ mod tests {
             let told = found.way_out(file);
             assert!(told.contains("/data") && told.contains(word), "{told}");
         }
+        let told = Cause::Full.told(file, "(code: 4874) disk I/O error");
+        assert!(told.starts_with("no space is left in /data,"), "{told}");
         for errno in [23, 24] {
             let found = Cause::of_io(&io::Error::from_raw_os_error(errno));
             let told = found.way_out(file);

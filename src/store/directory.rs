@@ -7,9 +7,9 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::statfs;
+use rustix::fs::{Access, AtFlags, CWD, accessat, statfs};
 
-use super::StoreError;
+use super::{StoreError, begin};
 use crate::files;
 pub use lock::{Holder, Lock};
 
@@ -71,12 +71,17 @@ impl DataDirectory {
     }
 
     /// Path of the record. The file is made here if it is missing, so that it is private (0600) from
-    /// the start; SQLite gives its log the same mode.
+    /// the start. In the lock.
     pub fn database(&self) -> Result<PathBuf, StoreError> {
-        let path = self.path.join("portbook.db");
+        let path = record(&self.path);
+        // Before SQLite opens the file.
+        begin::check(&path)?;
+        if is_missing(&path) {
+            begin::make(&path)?;
+        }
         match files::open_own(&path) {
             Ok(_) => Ok(path),
-            Err(source) => Err(StoreError::directory(&path, source)),
+            Err(source) => Err(StoreError::of_file(&path, source)),
         }
     }
 
@@ -89,6 +94,28 @@ impl DataDirectory {
     pub fn console(&self) -> PathBuf {
         self.path.join("console")
     }
+}
+
+/// Path of the record in a data directory. Either may be missing.
+pub fn record(directory: &Path) -> PathBuf {
+    directory.join("portbook.db")
+}
+
+/// Checks that a data directory takes files, or can be made. Nothing is made here.
+pub fn check_writable(directory: &Path) -> Result<(), StoreError> {
+    let there = directory.ancestors().find(|folder| folder.exists());
+    let there = there.unwrap_or(directory);
+    if there == directory {
+        DataDirectory::open(directory)?;
+    }
+    let access = Access::WRITE_OK | Access::EXEC_OK;
+    accessat(CWD, there, access, AtFlags::EACCESS)
+        .map_err(|errno| StoreError::not_writable(there, errno.into()))
+}
+
+fn is_missing(path: &Path) -> bool {
+    let found = std::fs::symlink_metadata(path);
+    found.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
 }
 
 /// Returns the sizes in bytes of the record in a data directory and of its write-ahead log.

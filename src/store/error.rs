@@ -16,6 +16,14 @@ pub enum StoreError {
         path: PathBuf,
         source: Arc<std::io::Error>,
     },
+    /// The data directory takes no file.
+    #[error(
+        "data directory {path} cannot be written ({source}); let portbook write there, or give another with --data-dir (setting `data_dir`)"
+    )]
+    NotWritable {
+        path: PathBuf,
+        source: Arc<std::io::Error>,
+    },
     /// The lock file is no file of portbook's.
     #[error("lock file {path}: {source}; remove it, and a new one is made")]
     LockFile {
@@ -81,6 +89,15 @@ pub enum StoreError {
         file: PathBuf,
         source: Arc<sqlx::Error>,
     },
+    /// An empty file, or none beside its log or ledger. Left as it is.
+    #[error(
+        "{file} is damaged ({reason}); nothing was changed: run `portbook doctor --record`, which saves what its log and ledger have, restore it from a backup, or move its folder aside to begin a new one"
+    )]
+    Emptied {
+        file: PathBuf,
+        /// State in which the file is.
+        reason: String,
+    },
     /// A database, but not of portbook's making. Left as it is.
     #[error(
         "{file} is the database of another program; nothing was changed: move it aside or give another --data-dir"
@@ -109,7 +126,7 @@ pub enum StoreError {
     #[error("the record cannot be used right now: {0}")]
     Tables(Arc<rusqlite::Error>),
     /// A file of the record cannot be read or written at the moment.
-    #[error("the record cannot be used right now: {file}: {reason}; {}", .cause.way_out(.file))]
+    #[error("{}", .cause.told(.file, .reason))]
     Unusable {
         file: PathBuf,
         /// Message of the system or of SQLite.
@@ -163,6 +180,30 @@ impl StoreError {
             self,
             Self::Unusable {
                 cause: Cause::Lost,
+                ..
+            }
+        )
+    }
+
+    /// Whether `portbook doctor --record` may mend it.
+    pub const fn is_damage(&self) -> bool {
+        matches!(
+            self,
+            Self::Corrupt { .. }
+                | Self::Emptied { .. }
+                | Self::Unusable {
+                    cause: Cause::Damaged,
+                    ..
+                }
+        )
+    }
+
+    /// Whether the disk of the record is full.
+    pub const fn is_full(&self) -> bool {
+        matches!(
+            self,
+            Self::Unusable {
+                cause: Cause::Full,
                 ..
             }
         )
@@ -223,9 +264,31 @@ impl StoreError {
     }
 
     pub(super) fn lock_file(path: &Path, source: std::io::Error) -> Self {
-        Self::LockFile {
+        Self::of_place(path, source).unwrap_or_else(|source| Self::LockFile {
             path: path.to_owned(),
             source: Arc::new(source),
+        })
+    }
+
+    pub(super) fn not_writable(folder: &Path, source: std::io::Error) -> Self {
+        Self::NotWritable {
+            path: folder.to_owned(),
+            source: Arc::new(source),
+        }
+    }
+
+    /// Error of a file that cannot be opened or made.
+    pub(super) fn of_file(path: &Path, source: std::io::Error) -> Self {
+        Self::of_place(path, source).unwrap_or_else(|source| Self::directory(path, source))
+    }
+
+    /// Error of the folder of a file, if that is at fault and not the file; else the source again.
+    fn of_place(path: &Path, source: std::io::Error) -> Result<Self, std::io::Error> {
+        let folder = path.parent().unwrap_or(path);
+        match Cause::of_io(&source) {
+            Cause::Full => Ok(Self::ledger(path, &source)),
+            Cause::ReadOnly if !Cause::lets_write(folder) => Ok(Self::not_writable(folder, source)),
+            _ => Err(source),
         }
     }
 

@@ -45,6 +45,32 @@ pub(super) fn pages(log: &Path) -> io::Result<HashSet<u64>> {
     Ok(pages)
 }
 
+/// Returns the length in bytes that the file had after the last commit in its log. `None` if it has none.
+pub(super) fn file_length(log: &Path) -> io::Result<Option<u64>> {
+    let mut log = match File::open(log) {
+        Ok(log) => BufReader::new(log),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let Some(head) = read::<HEAD>(&mut log)? else {
+        return Ok(None);
+    };
+    let length = number(&head, 8);
+    let salt: Salt = part(&head, 16);
+    let mut pages = 0;
+    while let Some(frame) = read::<FRAME>(&mut log)? {
+        if part::<8>(&frame, 8) != salt {
+            break;
+        }
+        // Zero in a frame that no commit ends with.
+        pages = Some(number(&frame, 4))
+            .filter(|pages| *pages > 0)
+            .unwrap_or(pages);
+        log.seek(SeekFrom::Current(i64::from(length)))?;
+    }
+    Ok((pages > 0).then(|| u64::from(pages) * u64::from(length)))
+}
+
 /// Reads so many bytes. `None` at the end.
 fn read<const LENGTH: usize>(log: &mut impl Read) -> io::Result<Option<[u8; LENGTH]>> {
     let mut bytes = [0; LENGTH];

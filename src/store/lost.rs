@@ -11,7 +11,7 @@ use rustix::fs::{Access, AtFlags, CWD, accessat};
 use sqlx::AssertSqlSafe;
 
 use super::cause::Cause;
-use super::{Parts, Store, StoreError, log};
+use super::{Parts, Store, StoreError, begin, log};
 use crate::domain::lease::Lease;
 use crate::files;
 
@@ -219,7 +219,7 @@ impl Store {
         }
         match copy {
             Some(copy) => std::fs::rename(copy, &self.file).map_err(failed),
-            None => files::open_own(&self.file).map(drop).map_err(failed),
+            None => begin::make(&self.file),
         }
     }
 }

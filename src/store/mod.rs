@@ -4,6 +4,7 @@
 mod allocation;
 mod attempt;
 mod batch;
+mod begin;
 mod cause;
 mod chore;
 mod claim;
@@ -41,12 +42,14 @@ mod past;
 mod pause;
 #[cfg(feature = "fleet")]
 mod prior;
+mod probe;
 mod prune;
 mod reader;
 mod remembered;
 mod removable;
 pub mod rescue;
 mod rows;
+mod salvage;
 mod seal;
 mod space;
 mod stats;
@@ -93,7 +96,7 @@ use self::fill::{Filler, Words};
 use self::keeping::Fault;
 use self::ledger::{Ledger, Order, Pages, Progress};
 use self::lost::MainFile;
-use self::open::{Access, Opened};
+use self::open::Access;
 use crate::telemetry::metrics::StoreMetrics;
 
 /// A handle on the record. Clones share the ledger, the filler and a pool of readers.
@@ -241,7 +244,7 @@ impl Parts {
         before: Option<Arc<MainFile>>,
     ) -> Result<Self, StoreError> {
         let serves = options.checkpoint_interval.is_some();
-        let (opened, access) = opened(file, options, serves).await?;
+        let (opened, access) = probe::opened(file, options, serves).await?;
         let main = serves.then(|| MainFile::open(file, before)).transpose()?;
         let folder = file.parent().unwrap_or(Path::new(""));
         let pages = Arc::new(Pages::open(folder, opened.id, opened.filled)?);
@@ -287,22 +290,6 @@ impl Parts {
     /// Waits until the filler has ended, after [`Self::close`].
     async fn ended(mut self) {
         while self.filling.changed().await.is_ok() {}
-    }
-}
-
-/// Opens the file. A service does so also on a full disk, which has no room for the index of SQLite's log.
-async fn opened(
-    file: &Path,
-    options: &StoreOptions,
-    serves: bool,
-) -> Result<(Opened, Access), StoreError> {
-    let machine_id = options.machine_id.as_deref();
-    match open::open(file, machine_id, serves, Access::Shared).await {
-        Err(error) if serves && error.lasts() => {
-            let alone = open::open(file, machine_id, serves, Access::Alone).await;
-            alone.map_or(Err(error), |opened| Ok((opened, Access::Alone)))
-        }
-        opened => Ok((opened?, Access::Shared)),
     }
 }
 

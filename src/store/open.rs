@@ -70,11 +70,10 @@ pub(super) async fn open(
     serves: bool,
     access: Access,
 ) -> Result<Opened, StoreError> {
-    let is_new = !file.exists();
     let mut chores = connect(file, access, pages_of_log(serves))
         .await
         .map_err(|error| named(file, error))?;
-    migrate(&mut chores, file).await?;
+    let is_new = migrate(&mut chores, file).await?;
     // Before anything is written: the record of another host stays as it is.
     check_host(&mut chores, file, machine_id).await?;
     if serves || is_new {
@@ -211,13 +210,14 @@ async fn connect(
         .await
 }
 
-async fn migrate(connection: &mut SqliteConnection, file: &Path) -> Result<(), StoreError> {
+/// Brings the schema to this version. Returns whether there was none.
+async fn migrate(connection: &mut SqliteConnection, file: &Path) -> Result<bool, StoreError> {
     let known = MIGRATIONS.iter().map(|m| m.version).max().unwrap_or(0);
     let found = schema_version(connection)
         .await
         .map_err(|error| named(file, error))?;
     match found {
-        Some(found) if found == known => return Ok(()),
+        Some(found) if found == known => return Ok(false),
         Some(found) if found > known => {
             let file = file.to_owned();
             return Err(StoreError::Newer { file, found, known });
@@ -230,7 +230,8 @@ async fn migrate(connection: &mut SqliteConnection, file: &Path) -> Result<(), S
         .map_err(|error| match error {
             MigrateError::Execute(error) => named(file, error),
             other => named(file, sqlx::Error::Migrate(Box::new(other))),
-        })
+        })?;
+    Ok(found.is_none())
 }
 
 async fn run_migrations(connection: &mut SqliteConnection) -> Result<(), MigrateError> {

@@ -10,7 +10,8 @@ use rusqlite::{Connection, OpenFlags, params};
 use super::ledger::{FILES, Pages, RecordId, id_of};
 use super::lost::free_name;
 use super::open::{self, Access};
-use super::{StoreError, damage, seal};
+use super::salvage::Copied;
+use super::{StoreError, begin, damage, seal};
 use crate::files;
 
 /// Maximum number of faults that a check lists.
@@ -26,19 +27,38 @@ pub struct Rescued {
     pub rows: BTreeMap<String, u64>,
     /// Number of rows known to be lost, by table.
     pub lost: BTreeMap<String, u64>,
+    /// Whether rows are lost whose number cannot be told.
+    pub has_unknown: bool,
     /// File that is left as it was.
     pub kept: PathBuf,
 }
 
+/// Whether a record is there, or what is left of one.
+pub fn is_there(file: &Path) -> bool {
+    file.exists() || begin::fault(file).is_some()
+}
+
 /// Checks a record and its ledger, and returns the faults in words. Nothing is changed.
 pub fn check(file: &Path) -> Result<Vec<String>, StoreError> {
+    if let Some(fault) = begin::fault(file) {
+        return Ok(vec![fault]);
+    }
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(file, flags)
         .map_err(|error| StoreError::from(error).at(file))?;
     leave_log(&connection, true).map_err(|error| StoreError::from(error).at(file))?;
-    let faults = damage::faults(&connection, "integrity_check", LISTED);
-    let mut faults = faults.unwrap_or_else(|error| vec![error.to_string()]);
-    if let Ok((id, filled)) = ledger_of(&connection) {
+    let mut faults = match damage::faults(&connection, "integrity_check", LISTED) {
+        Ok(faults) => faults,
+        // A lack of room or of a right is no damage, and a repair would mend nothing.
+        Err(error) => match StoreError::from(error).at(file) {
+            error if error.has_no_place() => return Err(error),
+            StoreError::Unusable { reason, .. } => vec![reason],
+            error => vec![error.to_string()],
+        },
+    };
+    // Leases and pages may meet the same damage.
+    faults.dedup();
+    if let Ok((id, filled)) = ledger_of(&connection, "main") {
         let folder = file.parent().unwrap_or(Path::new(""));
         let damaged = Pages::open(folder, id, filled)?.damaged();
         if damaged > 0 {
@@ -55,8 +75,9 @@ fn leave_log(connection: &Connection, leave: bool) -> rusqlite::Result<()> {
     Ok(())
 }
 
-fn ledger_of(connection: &Connection) -> rusqlite::Result<(RecordId, u64)> {
-    connection.query_row("select id, filled from ledger", [], |row| {
+fn ledger_of(connection: &Connection, schema: &str) -> rusqlite::Result<(RecordId, u64)> {
+    let query = format!("select id, filled from {schema}.ledger");
+    connection.query_row(&query, [], |row| {
         let filled: i64 = row.get(1)?;
         Ok((row.get(0)?, filled.unsigned_abs()))
     })
@@ -74,11 +95,13 @@ pub async fn repair(file: &Path) -> Result<Rescued, StoreError> {
     open::close(opened.chores).await;
     let at = |error: rusqlite::Error| StoreError::from(error).at(&new);
     let connection = Connection::open(&new).map_err(at)?;
-    let mut rescued = copy_all(&connection, file).map_err(at)?;
+    let mut rescued = copy(&connection, file)?;
     // They are told as faults: the next check is of damage that comes after.
     let broken = seal::broken(&connection, usize::MAX).map_err(at)?;
     seal::unseal(&connection, &broken).map_err(at)?;
     open::close_filler(connection);
+    // One that is missing leaves its log under the same name as the others do.
+    files::open_own(file).map_err(|error| StoreError::of_file(file, error))?;
     rescued.kept = free_name(file);
     for ending in ["", "-wal", "-shm"] {
         let (from, to) = (with(file, ending), with(&rescued.kept, ending));
@@ -92,18 +115,32 @@ pub async fn repair(file: &Path) -> Result<Rescued, StoreError> {
     Ok(rescued)
 }
 
-fn with(file: &Path, ending: &str) -> PathBuf {
+pub(super) fn with(file: &Path, ending: &str) -> PathBuf {
     let mut path = file.as_os_str().to_owned();
     path.push(ending);
     path.into()
 }
 
-fn copy_all(connection: &Connection, damaged: &Path) -> rusqlite::Result<Rescued> {
+/// Copies what can be read of a damaged record, or of the log of one that lost its file.
+fn copy(connection: &Connection, damaged: &Path) -> Result<Rescued, StoreError> {
+    let at = |error: rusqlite::Error| StoreError::from(error).at(damaged);
+    if begin::fault(damaged).is_none() {
+        return copy_all(connection, damaged, damaged).map_err(at);
+    }
+    let pages = Copied::of(damaged).map_err(|error| StoreError::ledger(damaged, &error))?;
+    let from = pages.as_ref().map_or(damaged, Copied::path);
+    let mut rescued = copy_all(connection, from, damaged).map_err(at)?;
+    // The log need not have all that the file had.
+    rescued.has_unknown = true;
+    Ok(rescued)
+}
+
+/// Copies what can be read of the file `from`, which stands for the record `damaged`.
+fn copy_all(connection: &Connection, from: &Path, damaged: &Path) -> rusqlite::Result<Rescued> {
     let mut rescued = Rescued::default();
     leave_log(connection, true)?;
-    let name = damaged.to_string_lossy();
-    if let Err(error) = connection.execute("attach ?1 as old", params![name]) {
-        tracing::error!(%error, "no table of the damaged record can be read; the new one has what the ledger has");
+    if attach(connection, from).is_err() {
+        rescued.has_unknown = true;
         leave_log(connection, false)?;
         adopt_ledger(connection, damaged)?;
         return Ok(rescued);
@@ -118,9 +155,10 @@ fn copy_all(connection: &Connection, damaged: &Path) -> rusqlite::Result<Rescued
     let tables: Vec<(String, bool)> = tables.collect::<Result<_, _>>()?;
     for (table, is_keyed) in tables {
         // An older record lacks some tables; a damaged schema has none that can be read.
-        let count = copy(connection, &table, is_keyed).unwrap_or(0);
+        let count = copy_table(connection, &table, is_keyed).unwrap_or(0);
         let count_before = format!("select count(*) from old.{table}");
         let before = connection.query_row(&count_before, [], |row| row.get::<_, i64>(0));
+        rescued.has_unknown |= before.as_ref().is_err_and(damage::is_damage);
         let before = before.map_or(count, i64::unsigned_abs);
         let lost = before.saturating_sub(count);
         if lost > 0 {
@@ -128,9 +166,22 @@ fn copy_all(connection: &Connection, damaged: &Path) -> rusqlite::Result<Rescued
         }
         rescued.rows.insert(table, count);
     }
+    if ledger_of(connection, "old").is_err() {
+        adopt_ledger(connection, damaged)?;
+    }
     connection.execute_batch("detach old")?;
     leave_log(connection, false)?;
     Ok(rescued)
+}
+
+/// Attaches a file whose schema can be read. SQLite would take an empty one for a new one, and delete its
+/// log.
+fn attach(connection: &Connection, from: &Path) -> rusqlite::Result<()> {
+    if begin::fault(from).is_some() {
+        return Err(rusqlite::Error::InvalidQuery);
+    }
+    connection.execute("attach ?1 as old", params![from.to_string_lossy()])?;
+    Ok(())
 }
 
 /// Gives a new record the id that the ledger beside the damaged one repeats, so that it is filled from it.
@@ -145,7 +196,7 @@ fn adopt_ledger(connection: &Connection, damaged: &Path) -> rusqlite::Result<()>
 }
 
 /// Copies the rows of a table that can be read. Returns their number.
-fn copy(connection: &Connection, table: &str, is_keyed: bool) -> rusqlite::Result<u64> {
+fn copy_table(connection: &Connection, table: &str, is_keyed: bool) -> rusqlite::Result<u64> {
     let columns = columns(connection, table)?;
     let columns = columns.join(", ");
     let into = format!(

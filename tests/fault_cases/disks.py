@@ -200,7 +200,7 @@ def damaged(place):
         size = os.path.getsize(file)
         with open(file, "r+b") as record:
             if way % 4 == 0:
-                record.truncate(rng.randrange(1, size))
+                record.truncate(rng.randrange(1, size) if way % 8 else 0)
             else:
                 record.seek(rng.randrange(0, size) if way % 4 < 3 else rng.randrange(0, 4096))
                 record.write(rng.randbytes(rng.choice([1, 64, 5000])))

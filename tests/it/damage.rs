@@ -120,6 +120,7 @@ fn damaged_tables_are_told_and_repaired_into_a_new_file() {
     assert_eq!(server.get("/readyz").status, 200);
     assert_eq!(names(&server).len(), 50);
     let answer = place.run(&["doctor", "--record"]);
+    assert_eq!(answer.status.code(), Some(4), "nothing was checked");
     assert!(
         text(&answer.stderr).contains("in use by another portbook service"),
         "{answer:?}"

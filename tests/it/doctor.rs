@@ -54,6 +54,28 @@ fn permissions_are_mended_as_it_says() {
 }
 
 #[test]
+fn damaged_record_is_found_without_a_service_and_mended_as_it_says() {
+    let place = Place::with_ports(2);
+    assert_eq!(found(&place, "record", |_| {}), []);
+    assert!(!place.data_dir().exists(), "a look makes nothing");
+    place.ok(&["alloc", "--name", "web"]);
+    assert_eq!(found(&place, "record", |_| {}), []);
+    let record = place.data_dir().join("portbook.db");
+    std::fs::write(&record, "not a record".repeat(1000)).unwrap();
+    let wrong = found(&place, "record", |_| {});
+    let [(message, command)] = &wrong[..] else {
+        panic!("{wrong:?}");
+    };
+    assert!(message.contains("is damaged"), "{message}");
+    // Exit code 1 tells that it was damaged.
+    paste(&place, &format!("{command} || test $? = 1"));
+    assert_eq!(found(&place, "record", |_| {}), []);
+    let server = place.serve();
+    assert_eq!(found(&place, "record", |_| {}), []);
+    assert!(server.stop().success());
+}
+
+#[test]
 fn a_second_service_is_named_and_can_be_ended() {
     let (one, two) = (Place::with_ports(1), Place::with_ports(1));
     let (first, mut second) = (one.serve(), two.serve());

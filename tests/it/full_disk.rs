@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::probe::is_kept;
 use crate::space::{LEASES, Volume, refused};
-use crate::support::{Server, port};
+use crate::support::{Server, port, text};
 use crate::tools::{Running, eventually};
 
 fn path(lease: &Value) -> String {
@@ -29,7 +29,8 @@ fn leases_go_on_and_end_while_the_disk_is_full() {
     let folder = volume.place.data_dir();
     let told = problem["detail"].as_str().unwrap();
     assert!(
-        told.contains(&format!("make room on the disk of {}", folder.display())),
+        told.starts_with(&format!("no space is left in {}", folder.display()))
+            && told.contains("make room"),
         "{told}"
     );
 
@@ -182,4 +183,100 @@ fn start_on_a_full_disk_takes_up_all_leases() {
         leases.iter().all(|lease| ids.contains(&&lease["id"])),
         "{ids:?}"
     );
+}
+
+#[test]
+fn service_without_a_token_starts_on_a_full_disk() {
+    let Some(volume) = Volume::new(8, "a start without a token") else {
+        return;
+    };
+    // Commands make a record, and no token.
+    let lease: Value =
+        serde_json::from_slice(&volume.run(&["--json", "alloc", "--name", "web"]).stdout).unwrap();
+    let port_of_lease = port(&lease["leases"][0]);
+    volume.fill();
+    // The console gets no port on such a disk: the log says when the service is up.
+    let mut child = Server::spawn(volume.command(), &volume.folder());
+    let log = volume.folder().with_extension("log");
+    let said = |word: &str| {
+        std::fs::read_to_string(&log)
+            .unwrap_or_default()
+            .contains(word)
+    };
+    eventually("it says that it has no token", || {
+        said("could not store the console's token").then_some(())
+    });
+    eventually("the lease is held", || is_kept(port_of_lease).then_some(()));
+    volume.empty();
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn commands_tell_a_full_disk_first_and_doctor_finds_it() {
+    let Some(volume) = Volume::new(8, "commands on a full disk") else {
+        return;
+    };
+    assert!(volume.run(&["alloc", "--name", "web"]).status.success());
+    volume.fill();
+    let expected = format!("no space is left in {}", volume.place.data_dir().display());
+    for command in [&["list"][..], &["explain", "web"], &["who", "22"]] {
+        let output = volume.run(command);
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        let told = text(&output.stderr);
+        assert!(told.starts_with(&format!("portbook: {expected}")), "{told}");
+    }
+    let (message, command) = record_finding(&volume);
+    assert!(
+        message.starts_with(&expected) && command.starts_with("df -h "),
+        "{message}"
+    );
+    // A lack of room is no damage.
+    let output = volume.run(&["doctor", "--record"]);
+    assert_eq!(output.status.code(), Some(4), "{output:?}");
+    let told = text(&output.stderr);
+    assert!(
+        told.contains(&expected) && told.contains("portbook.db:"),
+        "{told}"
+    );
+    volume.empty();
+    assert!(volume.run(&["doctor", "--record"]).status.success());
+}
+
+#[test]
+fn folder_that_cannot_be_written_is_told_by_commands_and_doctor() {
+    let Some(volume) = Volume::new(8, "a read-only volume") else {
+        return;
+    };
+    assert!(volume.run(&["alloc", "--name", "web"]).status.success());
+    volume.shut();
+    let expected = format!(
+        "data directory {} cannot be written",
+        volume.place.data_dir().display()
+    );
+    for command in [&["list"][..], &["who", "22"], &["alloc"]] {
+        let output = volume.run(command);
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        let told = text(&output.stderr);
+        assert!(
+            told.contains(&expected) && told.contains("--data-dir"),
+            "{told}"
+        );
+        assert!(!told.contains("remove it"), "{told}");
+    }
+    let (message, _) = record_finding(&volume);
+    assert!(message.starts_with(&expected), "{message}");
+}
+
+/// What `doctor` says about the record, with the command.
+fn record_finding(volume: &Volume) -> (String, String) {
+    let output = volume.run(&["--json", "doctor"]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let mut findings = report["findings"].as_array().unwrap().iter();
+    let found = findings
+        .find(|finding| finding["check"] == "record")
+        .unwrap();
+    let word = |key: &str| found[key].as_str().unwrap().to_owned();
+    (word("message"), word("command"))
 }

@@ -29,6 +29,7 @@ mod devcontainer;
 mod discovery;
 mod docker;
 mod doctor;
+mod emptied;
 mod engine;
 mod env;
 mod ephemeral;

@@ -1,9 +1,10 @@
 //! The volume of the record is small, or another program fills it.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
+use std::process::{Child, Command, Output};
 
 use serde_json::{Value, json};
 
@@ -58,6 +59,13 @@ impl Volume {
 
     /// The command of a service there.
     pub fn command(&self) -> Command {
+        let mut command = self.entered(self.place.command().get_program());
+        command.arg("serve");
+        command
+    }
+
+    /// A program that sees the volume, with the settings of the place.
+    fn entered(&self, program: &OsStr) -> Command {
         let own = self.place.command();
         let own_envs = own.get_envs();
         let mut command = Command::new("nsenter");
@@ -65,9 +73,21 @@ impl Volume {
             .env_clear()
             .envs(own_envs.filter_map(|(name, value)| Some((name, value?))))
             .arg(format!("--mount=/proc/{}/ns/mnt", self.keeper.id()))
-            .arg(own.get_program())
-            .arg("serve");
+            .arg(program);
         command
+    }
+
+    /// Runs portbook there.
+    pub fn run(&self, arguments: &[&str]) -> Output {
+        let mut command = self.entered(self.place.command().get_program());
+        command.args(arguments).output().unwrap()
+    }
+
+    /// Makes the volume read-only.
+    pub fn shut(&self) {
+        let mut mount = self.entered("mount".as_ref());
+        mount.args(["-o", "remount,ro"]).arg(self.place.data_dir());
+        assert!(mount.status().unwrap().success());
     }
 
     /// Length of the logs before the SQLite file, in bytes.

@@ -7,6 +7,7 @@ mod fleet;
 mod folders;
 mod handover;
 mod kernel;
+mod opened;
 mod record;
 mod redirected;
 mod services;
@@ -55,6 +56,10 @@ impl Report {
 
 /// Arguments of `portbook doctor`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Exit codes: 0 nothing is in the way, 1 something is.
+With --record: 0 the record is whole; 1 it was damaged, and what could be read is in a new file;
+4 it was not checked or not repaired, since a service has it or the folder cannot be used.")]
 pub(super) struct DoctorArgs {
     /// Check the record, without a service. A damaged one is repaired into a new file; the old file stays.
     #[arg(long)]
@@ -83,6 +88,8 @@ pub(super) async fn run(global: &Global, args: &DoctorArgs) -> Result<ExitCode, 
     report.add("descriptors", kernel::descriptors(&pools));
     report.add("permissions", files::permissions(&loaded.settings));
     silent.extend(services::several(&running));
+    let is_served = !running.is_empty();
+    report.add("record", opened::obstacles(&loaded, is_served).await);
     report.add("services", silent);
     #[cfg(feature = "fleet")]
     if !loaded.settings.fleet.engine.is_empty() {

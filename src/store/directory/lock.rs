@@ -147,7 +147,8 @@ impl Lock {
             let file = std::mem::replace(&mut self.file, taken.file);
             self.earlier.push((folder, file));
         }
-        self.sign(socket).map_err(failed)
+        let signed = self.sign(socket);
+        signed.map_err(|source| StoreError::of_file(&directory.lock_path(), source))
     }
 
     /// Copies of its descriptors. A lock belongs to what was opened, so a process that gets them has it too.

@@ -19,7 +19,7 @@ use tokio::sync::{OwnedRwLockWriteGuard, RwLock, watch};
 pub(super) use self::frame::{Frame, Frames, Numbered};
 pub(super) use self::order::{Order, Progress, Write};
 pub(super) use self::pages::{FILES, Pages, Unfilled};
-pub(super) use self::segment::{Part, RecordId, id_of};
+pub(super) use self::segment::{Part, RecordId, has_frames, id_of};
 use super::StoreError;
 
 /// The writing end of the ledger, and the way to its filler.

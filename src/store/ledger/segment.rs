@@ -246,6 +246,12 @@ pub(in crate::store) fn id_of(path: &Path) -> Option<RecordId> {
     rest.first_chunk().filter(|_| *magic == MAGIC).copied()
 }
 
+/// Whether a file has frames of a record, whichever that is.
+pub(in crate::store) fn has_frames(path: &Path) -> bool {
+    let is_longer = std::fs::metadata(path).is_ok_and(|found| found.len() > HEAD);
+    is_longer && id_of(path).is_some()
+}
+
 /// Returns the frames of a file of this record. A file without a whole head has none; one of another
 /// record is moved aside.
 fn frames_of<'a>(
