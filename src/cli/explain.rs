@@ -5,7 +5,7 @@ use clap_complete::engine::ArgValueCandidates;
 
 use super::named::{self, Here, Lookup};
 use super::table::table;
-use super::{Failure, Global, advice, complete, with_backend};
+use super::{Failure, Global, advice, complete, note, with_backend};
 use crate::answers::document::{AllocationRecordDocument, AttemptDocument};
 use crate::domain::attempt::printable;
 use crate::domain::candidate::{Candidate, Weighed};
@@ -16,7 +16,7 @@ use crate::library::backend::Backend;
 #[derive(Debug, Args)]
 pub struct ExplainArgs {
     /// An allocation's id, or a port or name, which means its latest allocation. A name is this
-    /// folder's, else your user's.
+    /// folder's, else your user's; a number is one where no attempt on the port is on record.
     #[arg(value_name = "ALLOCATION|PORT|NAME", add = ArgValueCandidates::new(complete::names))]
     pub(super) what: String,
     /// tcp or udp, for a port.
@@ -27,7 +27,8 @@ pub struct ExplainArgs {
 pub(super) async fn run(global: &Global, args: &ExplainArgs) -> Result<(), Failure> {
     let loaded = global.load()?;
     let found = with_backend(&loaded, async |backend| {
-        let found = find(backend, args).await?;
+        let (found, called) = find(backend, args).await?;
+        called.iter().for_each(|said| note(said));
         let mut leases = backend.leases(false).await?;
         leases.retain(|lease| lease.allocation == found.id);
         Ok::<_, Failure>((found, leases))
@@ -40,34 +41,45 @@ pub(super) async fn run(global: &Global, args: &ExplainArgs) -> Result<(), Failu
     Ok(())
 }
 
+/// An allocation, with a note on a lease that is called as the port that was asked about.
+pub(super) type Found = (AllocationRecordDocument, Option<String>);
+
 /// Finds the allocation.
-pub(super) async fn find(
-    backend: &Backend,
-    args: &ExplainArgs,
-) -> Result<AllocationRecordDocument, Failure> {
-    let id = if let Ok(id) = args.what.parse::<AllocationId>() {
-        id
+pub(super) async fn find(backend: &Backend, args: &ExplainArgs) -> Result<Found, Failure> {
+    let (id, called) = if let Ok(id) = args.what.parse::<AllocationId>() {
+        (id, None)
     } else if let Ok(port) = args.what.parse::<Port>() {
         of_port(backend, args.protocol, port).await?
     } else {
-        of_name(backend, &args.what).await?
+        (of_name(backend, &args.what).await?, None)
     };
-    Ok(backend.allocation(id).await?)
+    Ok((backend.allocation(id).await?, called))
 }
 
+/// Finds the latest allocation of a port, else that of a lease which is called as the port.
 async fn of_port(
     backend: &Backend,
     protocol: Protocol,
     port: Port,
-) -> Result<AllocationId, Failure> {
+) -> Result<(AllocationId, Option<String>), Failure> {
     let found = backend.port(protocol, port).await?;
     let leased = found.leases.first().map(|lease| lease.allocation);
     let tried = found.attempts.iter().find_map(|attempt| attempt.allocation);
-    leased.or(tried).ok_or_else(|| {
-        Failure::not_found(format!(
-            "no attempt on {port}/{protocol} is on record; `portbook who {port}` names the occupant"
-        ))
-    })
+    let called = named::called(backend, port).await?;
+    let said = named::note_of_called(port, &called);
+    if let Some(id) = leased.or(tried) {
+        return Ok((id, said));
+    }
+    let none = format!("no attempt on {port}/{protocol} is on record");
+    match called.first() {
+        Some(lease) => {
+            let said = said.map(|said| format!("{none}; {said}, and this is its request"));
+            Ok((lease.allocation, said))
+        }
+        None => Err(Failure::not_found(format!(
+            "{none}; `portbook who {port}` names the occupant"
+        ))),
+    }
 }
 
 const LOOKUP: Lookup = Lookup {
@@ -98,7 +110,12 @@ fn text(found: &AllocationRecordDocument) -> String {
     let explanation = &found.explanation;
     let mut text = format!(
         "allocation {} of {}, pool {}, {} in {}\n\n{}\n",
-        found.id, found.at, found.pool, explanation.strategy, explanation.ranges, found.story
+        found.id,
+        found.at,
+        found.pool,
+        explanation.strategy,
+        explanation.ranges,
+        found.story
     );
     if let Some(detail) = &found.detail {
         text.push_str("\nrefused: ");

@@ -15,7 +15,12 @@ pub(super) async fn serves(
     waiting: &mut Waiting<'_>,
     path: Option<&HttpPath>,
 ) -> Result<Report, Failure> {
-    let look = waiting.follow.look(&waiting.subject, &[]).await?;
+    let look = waiting.look(&[]).await?;
+    if !waiting.subject.is_name() {
+        return Err(Failure::usage(
+            "--mine asks about a name: a port by its number means any listener",
+        ));
+    }
     let living = look.unwrap_or_default().living;
     waiting.find_places(&living);
     let report = |outcome| Report::of(outcome, &waiting.places);
