@@ -172,6 +172,8 @@ fn every_error_is_a_problem_document() {
             125,
             "port_leased",
         ),
+        (&["run", "--", "nosuch-program"], 127, "failed"),
+        (&["run", "--", file], 126, "failed"),
         (&["run", "--port", "0", "--", "true"], 2, "invalid_request"),
         (&["alloc", "--port", &console], 1, "port_leased"),
         (&["alloc", "--count", "0"], 2, "invalid_request"),
