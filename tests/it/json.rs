@@ -103,7 +103,6 @@ fn every_command_answers_with_one_document() {
         &["alloc", "--name", "web", "--ttl", "1h"],
         &["alloc", "--dry-run"],
         &["env"],
-        &["env", "--format", "dotenv"],
         &["list"],
         &["list", "--all", "--label", "none"],
         &["renew", "web"],
@@ -239,6 +238,41 @@ fn every_error_is_a_problem_document() {
 }
 
 #[test]
+fn formats_beside_json_are_refused_in_the_same_words() {
+    let place = Place::with_ports(3);
+    project(&place);
+    let mut rows: Vec<(&[&str], &str)> = vec![
+        (&["env"], "dotenv"),
+        (&["env"], "json"),
+        (&["list"], "prometheus"),
+        (&["list"], "traefik"),
+        (&["list"], "caddy"),
+        (&["report"], "markdown"),
+        (&["history", "export"], "csv"),
+    ];
+    if cfg!(feature = "fleet") {
+        rows.push((&["resolve", "web"], "address"));
+        rows.push((&["list", "--fleet"], "prometheus"));
+    }
+    for (command, format) in rows {
+        let said = format!("--json and --format {format} contradict each other: leave one out");
+        let asked = [command, &["--format", format]].concat();
+        // --json stands before the command, and behind it.
+        let before = refused(&place, &asked, 2, "invalid_request");
+        assert_eq!(before["detail"], said, "{asked:?}");
+        let behind = refused(
+            &place,
+            &[&asked[..], &["--json"]].concat(),
+            2,
+            "invalid_request",
+        );
+        assert_eq!(behind["detail"], said, "{asked:?}");
+    }
+    answered(&place, &["report", "--format", "json"]);
+    place.ok(&["--json", "history", "export", "--format", "jsonl"]);
+}
+
+#[test]
 fn json_behind_the_program_of_run_is_the_programs() {
     let place = Place::with_ports(3);
     let wrong = place.run(&["run", "--port", "0", "--", "true", "--json"]);
@@ -288,7 +322,6 @@ fn numbers_are_refused_in_words() {
         (&["alloc", "--count", "many"], "write a whole number"),
         (&["serve", "--max-attempts", "0"], "allow one port at least"),
         (&["list", "--limit", "0"], "ask for one lease at least"),
-        (&["stats", "--limit", "5000"], "1000 ports at most"),
         (
             &["alloc", "--ttl", "soon"],
             "30s, 10m or 1h30m, or as a number of seconds",
