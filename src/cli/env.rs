@@ -9,7 +9,7 @@ use serde_json::json;
 use super::format::{self, Format, Published};
 use super::request::label_all;
 use super::variables::{self, Asked};
-use super::{Failure, Global, note, print, print_json, project, with_backend};
+use super::{Failure, Global, note, number, print, print_json, project, with_backend};
 use crate::answers::document::{AllocationDocument, LeaseRequest, VERSION};
 use crate::config::{Project, Service};
 use crate::domain::duration::HumanDuration;
@@ -42,7 +42,8 @@ pub struct EnvArgs {
     #[arg(long, value_enum)]
     format: Option<Format>,
     /// Limit on the ports' wait for their programs.
-    #[arg(long, value_name = "DURATION", default_value_t = CLAIM_WITHIN)]
+    #[arg(long, value_name = "DURATION", default_value_t = CLAIM_WITHIN,
+        value_parser = number::lasting(number::TOO_SHORT))]
     claim_within: HumanDuration,
     /// Another instance of each service, with ports of its own that are kept too, such as 2.
     #[arg(long, value_name = "NAME")]

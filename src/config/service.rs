@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 
 use super::finding::Problem;
 use super::reader::Section;
-use super::rule::not_empty;
+use super::rule::{not_empty, not_zero};
 use super::table::{Explained, settings};
 use super::wishes;
 use crate::domain::duration::HumanDuration;
@@ -45,7 +45,7 @@ settings! {
         /// Port that its program asks for of its own choice, for `run`: the kernel gives it the leased one.
         map: Option<Port> = None;
         /// Lifetime of the lease unless it is renewed.
-        ttl: Option<HumanDuration> = None;
+        ttl: Option<HumanDuration> = None, rule lasting;
     }
 }
 
@@ -105,6 +105,11 @@ impl Service {
             only_referred_to: false,
         }
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the shape of a rule")]
+fn lasting(length: &HumanDuration) -> Result<(), Problem> {
+    not_zero(&length.0)
 }
 
 fn exclude(section: &mut Section<'_, '_>, one: &str, other: &str) {

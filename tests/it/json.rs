@@ -312,7 +312,7 @@ fn status_without_a_service_is_one_document() {
 fn numbers_are_refused_in_words() {
     let place = Place::with_ports(3);
     for (arguments, said) in [
-        (&["alloc", "--count", "0"], "ask for one port at least"),
+        (&["alloc", "--count", "0"][..], "ask for one port at least"),
         (&["alloc", "--block", "0"], "ask for one port at least"),
         (
             &["alloc", "--max-attempts", "0"],
@@ -322,6 +322,15 @@ fn numbers_are_refused_in_words() {
         (&["alloc", "--count", "many"], "write a whole number"),
         (&["serve", "--max-attempts", "0"], "allow one port at least"),
         (&["list", "--limit", "0"], "ask for one lease at least"),
+        (&["alloc", "--ttl", "0"], "a lease of no time ends at once"),
+        (
+            &["alloc", "--claim-within", "0s"],
+            "a lease of no time ends",
+        ),
+        (&["env", "--claim-within", "0"], "a lease of no time ends"),
+        (&["run", "--ttl", "0", "--", "true"], "a lease of no time"),
+        (&["renew", "web", "--ttl", "0"], "a lease of no time ends"),
+        (&["stats", "--limit", "5000"], "1000 ports at most"),
         (
             &["alloc", "--ttl", "soon"],
             "30s, 10m or 1h30m, or as a number of seconds",

@@ -8,8 +8,17 @@ use tracing::Instrument;
 
 use crate::domain::lease::{BootTime, Handover, Lease, LeaseId, Owner, State};
 use crate::engine::{
-    caller::Caller, caller::Mode, engine::Engine, keeper::conflict, keeper::container,
-    keeper::gate, leases::Ended, leases::Ending, look, plan::check_lifetime, refusal::Refusal,
+    caller::Caller,
+    caller::Mode,
+    engine::Engine,
+    keeper::conflict,
+    keeper::container,
+    keeper::gate,
+    leases::Ended,
+    leases::Ending,
+    look,
+    plan::{check_lasting, check_lifetime},
+    refusal::Refusal,
 };
 use crate::store::StoreError;
 use crate::telemetry::span;
@@ -73,6 +82,7 @@ pub(in crate::engine) async fn renew(
     id: LeaseId,
     ttl: Option<Duration>,
 ) -> Result<Arc<Lease>, Refusal> {
+    check_lasting("ttl", ttl)?;
     let lease = releasable(engine, caller, id)?;
     let Some(ttl) = ttl.or(lease.ttl) else {
         return Err(Refusal::InvalidRequest(
