@@ -9,8 +9,9 @@ use super::{Failure, Global, advice, complete, note, with_backend};
 use crate::answers::document::{AllocationRecordDocument, AttemptDocument};
 use crate::domain::attempt::printable;
 use crate::domain::candidate::{Candidate, Weighed};
+use crate::domain::explanation::{EXPLICIT, Explanation};
 use crate::domain::lease::AllocationId;
-use crate::domain::port::{Port, Protocol};
+use crate::domain::port::{Port, PortSet, Protocol};
 use crate::library::backend::Backend;
 
 #[derive(Debug, Args)]
@@ -109,12 +110,11 @@ async fn of_name(backend: &Backend, name: &str) -> Result<AllocationId, Failure>
 fn text(found: &AllocationRecordDocument) -> String {
     let explanation = &found.explanation;
     let mut text = format!(
-        "allocation {} of {}, pool {}, {} in {}\n\n{}\n",
+        "allocation {} of {}, pool {}, {}\n\n{}\n",
         found.id,
         found.at,
         found.pool,
-        explanation.strategy,
-        explanation.ranges,
+        order(explanation),
         found.story
     );
     if let Some(detail) = &found.detail {
@@ -146,6 +146,20 @@ fn text(found: &AllocationRecordDocument) -> String {
         text.push_str(&table(&["TRIED", "ADDRESS", "OUTCOME", "BY"], &rows));
     }
     text
+}
+
+/// Order of the candidates and the ranges that they are from: `learned in 20000-29999`. An explicit port
+/// need not be in the ranges of its pool, which are left out then.
+fn order(explanation: &Explanation) -> String {
+    let Explanation {
+        strategy, ranges, ..
+    } = explanation;
+    let asked = explanation.tried.iter().chain(&explanation.granted).next();
+    let is_within = |ranges: &PortSet| asked.is_some_and(|port| ranges.contains(*port));
+    if strategy == EXPLICIT && !ranges.parse().is_ok_and(|ranges| is_within(&ranges)) {
+        return strategy.clone();
+    }
+    format!("{strategy} in {ranges}")
 }
 
 /// Evidence on each candidate, and its share of the cost.

@@ -11,7 +11,7 @@ use crate::config::{InterfaceRule, Pool, Settings};
 use crate::domain::address::{ANY_INTERFACE, AddressGroup};
 use crate::domain::duration::HumanDuration;
 use crate::domain::exclusion::Exclusions;
-use crate::domain::explanation::Explanation;
+use crate::domain::explanation::{EXPLICIT, Explanation};
 use crate::domain::lease::Handover;
 use crate::domain::pool::{DEFAULT_POOL, Strategy};
 use crate::domain::port::{Port, PortSet, Protocols};
@@ -148,7 +148,7 @@ impl Plan {
     /// The beginning of the record of this choice.
     pub fn explanation(&self) -> Explanation {
         let strategy = match self.explicit {
-            Some(_) => "explicit",
+            Some(_) => EXPLICIT,
             None => self.strategy.as_str(),
         };
         let addresses = self.group.addresses();

@@ -122,3 +122,18 @@ fn questions_about_a_port_name_the_lease_that_is_called_as_it() {
         assert!(!explained.contains("no attempt on"), "{explained}");
     });
 }
+
+#[test]
+fn explicit_port_is_explained_without_ranges_that_lack_it() {
+    let place = Place::with_ports(1);
+    let beyond = place.console_ports[3].to_string();
+    let me = std::process::id().to_string();
+    for (port, ranges) in [(&place.ports[0].to_string(), " in "), (&beyond, "")] {
+        place.ok(&["alloc", "--port", port, "--owner-pid", &me]);
+        let said = place.ok(&["explain", port]);
+        let first = said.lines().next().unwrap();
+        let way = first.split("explicit").nth(1).unwrap();
+        assert_eq!(way.is_empty(), ranges.is_empty(), "{first}");
+        assert!(way.starts_with(ranges), "{first}");
+    }
+}
