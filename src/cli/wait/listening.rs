@@ -154,8 +154,11 @@ impl<'w, 'a> Vigil<'w, 'a> {
         waiting.follow.changed(&waiting.subject, &known).await;
     }
 
-    /// Describes the missing listener and the state of the lease.
+    /// Describes the missing listener and the state of the lease, or that there is no lease.
     fn still(&self) -> String {
+        if let Some(none) = self.waiting.no_lease(&self.living) {
+            return none;
+        }
         let still = format!(
             "{} is still without a listener",
             self.waiting.named_places()

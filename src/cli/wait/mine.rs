@@ -25,7 +25,8 @@ pub(super) async fn serves(
     waiting.find_places(&living);
     let report = |outcome| Report::of(outcome, &waiting.places);
     let Some(listening) = listeners(&waiting.places, &living)? else {
-        let why = format!("{} has no listener", waiting.named_places());
+        let none = || format!("{} has no listener", waiting.named_places());
+        let why = waiting.no_lease(&living).unwrap_or_else(none);
         return Ok(report(Outcome::Absent).because(why));
     };
     if let Some(lease) = living.iter().find(|lease| !is_served(lease, &listening)) {

@@ -284,6 +284,16 @@ impl Waiting<'_> {
         };
     }
 
+    /// Says that no lease of the name is there yet. `None` if one is, or for a port.
+    fn no_lease(&self, living: &[LeaseDocument]) -> Option<String> {
+        match &self.subject {
+            Subject::Name(name) if living.is_empty() => {
+                Some(format!("no lease here is called {name} yet"))
+            }
+            _ => None,
+        }
+    }
+
     /// The ports, for people.
     fn named_places(&self) -> String {
         let places: Vec<String> = self.places.iter().map(ToString::to_string).collect();
