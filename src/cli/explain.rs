@@ -29,7 +29,9 @@ pub(super) async fn run(global: &Global, args: &ExplainArgs) -> Result<(), Failu
     let loaded = global.load()?;
     let found = with_backend(&loaded, async |backend| {
         let (found, called) = find(backend, args).await?;
-        called.iter().for_each(|said| note(said));
+        if let Some(said) = &called {
+            note(said);
+        }
         let mut leases = backend.leases(false).await?;
         leases.retain(|lease| lease.allocation == found.id);
         Ok::<_, Failure>((found, leases))

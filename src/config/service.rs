@@ -107,7 +107,6 @@ impl Service {
     }
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "the shape of a rule")]
 fn lasting(length: &HumanDuration) -> Result<(), Problem> {
     not_zero(&length.0)
 }

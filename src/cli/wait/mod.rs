@@ -247,7 +247,7 @@ impl Waiting<'_> {
             let ports: Vec<String> = found.living.iter().map(|it| it.port.to_string()).collect();
             let ports = ports.join(", ");
             note(&format!(
-                "no lease is on port {port}, but one is called {name}: waiting for its port {ports}"
+                "no lease is on port {port}, but one is called {name}, with port {ports}"
             ));
             self.subject = Subject::Name(name.clone());
         }

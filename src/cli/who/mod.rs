@@ -51,9 +51,9 @@ pub(super) async fn run(global: &Global, args: &WhoArgs) -> Result<(), Failure> 
         Some(Target::Port(port)) => {
             let found = on_port(backend, *port, args.protocol).await?;
             let called = named::called(backend, *port).await?;
-            named::note_of_called(*port, &called)
-                .iter()
-                .for_each(|said| note(said));
+            if let Some(said) = named::note_of_called(*port, &called) {
+                note(&said);
+            }
             about(found)
         }
         Some(Target::Lease(word)) => about_lease(&of_lease(backend, word, args.protocol).await?),
