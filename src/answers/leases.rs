@@ -258,7 +258,7 @@ impl Answered for ReleaseLease {
 #[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Renewal {
-    /// From now on; as long as it was granted for if left out.
+    /// From now on, above zero; as long as it was granted for if left out.
     pub ttl: Option<HumanDuration>,
 }
 

@@ -20,7 +20,7 @@ pub struct AllocArgs {
     #[command(flatten)]
     wanted: PortOptions,
     /// Limit on the wait for the first listener, such as 10m.
-    #[arg(long, value_name = "DURATION")]
+    #[arg(long, value_name = "DURATION", value_parser = number::lasting(number::TOO_SHORT))]
     claim_within: Option<HumanDuration>,
     /// The process that will use the port, if it runs already.
     #[arg(long, value_name = "PID",

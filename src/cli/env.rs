@@ -9,7 +9,7 @@ use serde_json::json;
 use super::format::{self, Format, Published};
 use super::request::label_all;
 use super::variables::{self, Asked};
-use super::{Failure, Global, note, print, print_json, project, with_backend};
+use super::{Failure, Global, note, number, print, print_json, project, with_backend};
 use crate::answers::document::{AllocationDocument, LeaseRequest, VERSION};
 use crate::config::{Project, Service};
 use crate::domain::duration::HumanDuration;
@@ -38,11 +38,12 @@ a `target`, only those that have one are written. A service that asks for interf
 wildcard address as WEB_HOST, to bind, and WEB_CLIENT_HOST beside it; env has its clients' host. Variables that other programs read as something
 else, such as DOCKER_HOST, are set only where host_variable or variable names them.")]
 pub struct EnvArgs {
-    /// Format of the output.
-    #[arg(long, value_enum, default_value_t = Format::Shell)]
-    format: Format,
+    /// Format of the output; default: shell.
+    #[arg(long, value_enum)]
+    format: Option<Format>,
     /// Limit on the ports' wait for their programs.
-    #[arg(long, value_name = "DURATION", default_value_t = CLAIM_WITHIN)]
+    #[arg(long, value_name = "DURATION", default_value_t = CLAIM_WITHIN,
+        value_parser = number::lasting(number::TOO_SHORT))]
     claim_within: HumanDuration,
     /// Another instance of each service, with ports of its own that are kept too, such as 2.
     #[arg(long, value_name = "NAME")]
@@ -53,11 +54,13 @@ pub struct EnvArgs {
 pub(super) const CLAIM_WITHIN: HumanDuration = HumanDuration(Duration::from_hours(12));
 
 pub(super) async fn run(global: &Global, args: &EnvArgs) -> Result<(), Failure> {
+    global.check_format(args.format.as_ref())?;
+    let format = args.format.unwrap_or(Format::Shell);
     let project = project::find(global)?;
     let loaded = global.load()?;
     let asked = asked(&project, args);
     // Checked first: variables that cannot be written need no ports.
-    if args.format == Format::Compose && !global.json {
+    if format == Format::Compose {
         published_services(&project)?;
     }
     let mut requests: Vec<LeaseRequest> = asked.iter().map(|asked| asked.request.clone()).collect();
@@ -69,7 +72,7 @@ pub(super) async fn run(global: &Global, args: &EnvArgs) -> Result<(), Failure> 
     granted.iter().for_each(super::request::tell);
     let variables = variables::variables(&variables::granted(&asked, &granted))?;
     if !global.json {
-        return print(&text(args.format, &project, &asked, &granted, &variables)?);
+        return print(&text(format, &project, &asked, &granted, &variables)?);
     }
     variables::tell(&asked, &granted, &variables);
     let leases: Vec<_> = granted.iter().flat_map(|granted| &granted.leases).collect();

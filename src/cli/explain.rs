@@ -5,18 +5,19 @@ use clap_complete::engine::ArgValueCandidates;
 
 use super::named::{self, Here, Lookup};
 use super::table::table;
-use super::{Failure, Global, advice, complete, with_backend};
+use super::{Failure, Global, advice, complete, note, with_backend};
 use crate::answers::document::{AllocationRecordDocument, AttemptDocument};
 use crate::domain::attempt::printable;
 use crate::domain::candidate::{Candidate, Weighed};
+use crate::domain::explanation::{EXPLICIT, Explanation};
 use crate::domain::lease::AllocationId;
-use crate::domain::port::{Port, Protocol};
+use crate::domain::port::{Port, PortSet, Protocol};
 use crate::library::backend::Backend;
 
 #[derive(Debug, Args)]
 pub struct ExplainArgs {
     /// An allocation's id, or a port or name, which means its latest allocation. A name is this
-    /// folder's, else your user's.
+    /// folder's, else your user's; a number is one where no attempt on the port is on record.
     #[arg(value_name = "ALLOCATION|PORT|NAME", add = ArgValueCandidates::new(complete::names))]
     pub(super) what: String,
     /// tcp or udp, for a port.
@@ -27,7 +28,10 @@ pub struct ExplainArgs {
 pub(super) async fn run(global: &Global, args: &ExplainArgs) -> Result<(), Failure> {
     let loaded = global.load()?;
     let found = with_backend(&loaded, async |backend| {
-        let found = find(backend, args).await?;
+        let (found, called) = find(backend, args).await?;
+        if let Some(said) = &called {
+            note(said);
+        }
         let mut leases = backend.leases(false).await?;
         leases.retain(|lease| lease.allocation == found.id);
         Ok::<_, Failure>((found, leases))
@@ -40,34 +44,45 @@ pub(super) async fn run(global: &Global, args: &ExplainArgs) -> Result<(), Failu
     Ok(())
 }
 
+/// An allocation, with a note on a lease that is called as the port that was asked about.
+pub(super) type Found = (AllocationRecordDocument, Option<String>);
+
 /// Finds the allocation.
-pub(super) async fn find(
-    backend: &Backend,
-    args: &ExplainArgs,
-) -> Result<AllocationRecordDocument, Failure> {
-    let id = if let Ok(id) = args.what.parse::<AllocationId>() {
-        id
+pub(super) async fn find(backend: &Backend, args: &ExplainArgs) -> Result<Found, Failure> {
+    let (id, called) = if let Ok(id) = args.what.parse::<AllocationId>() {
+        (id, None)
     } else if let Ok(port) = args.what.parse::<Port>() {
         of_port(backend, args.protocol, port).await?
     } else {
-        of_name(backend, &args.what).await?
+        (of_name(backend, &args.what).await?, None)
     };
-    Ok(backend.allocation(id).await?)
+    Ok((backend.allocation(id).await?, called))
 }
 
+/// Finds the latest allocation of a port, else that of a lease which is called as the port.
 async fn of_port(
     backend: &Backend,
     protocol: Protocol,
     port: Port,
-) -> Result<AllocationId, Failure> {
+) -> Result<(AllocationId, Option<String>), Failure> {
     let found = backend.port(protocol, port).await?;
     let leased = found.leases.first().map(|lease| lease.allocation);
     let tried = found.attempts.iter().find_map(|attempt| attempt.allocation);
-    leased.or(tried).ok_or_else(|| {
-        Failure::not_found(format!(
-            "no attempt on {port}/{protocol} is on record; `portbook who {port}` names the occupant"
-        ))
-    })
+    let called = named::called(backend, port).await?;
+    let said = named::note_of_called(port, &called);
+    if let Some(id) = leased.or(tried) {
+        return Ok((id, said));
+    }
+    let none = format!("no attempt on {port}/{protocol} is on record");
+    match called.first() {
+        Some(lease) => {
+            let said = said.map(|said| format!("{none}; {said}, and this is its request"));
+            Ok((lease.allocation, said))
+        }
+        None => Err(Failure::not_found(format!(
+            "{none}; `portbook who {port}` names the occupant"
+        ))),
+    }
 }
 
 const LOOKUP: Lookup = Lookup {
@@ -97,8 +112,12 @@ async fn of_name(backend: &Backend, name: &str) -> Result<AllocationId, Failure>
 fn text(found: &AllocationRecordDocument) -> String {
     let explanation = &found.explanation;
     let mut text = format!(
-        "allocation {} of {}, pool {}, {} in {}\n\n{}\n",
-        found.id, found.at, found.pool, explanation.strategy, explanation.ranges, found.story
+        "allocation {} of {}, pool {}, {}\n\n{}\n",
+        found.id,
+        found.at,
+        found.pool,
+        order(explanation),
+        found.story
     );
     if let Some(detail) = &found.detail {
         text.push_str("\nrefused: ");
@@ -129,6 +148,20 @@ fn text(found: &AllocationRecordDocument) -> String {
         text.push_str(&table(&["TRIED", "ADDRESS", "OUTCOME", "BY"], &rows));
     }
     text
+}
+
+/// Order of the candidates and the ranges that they are from: `learned in 20000-29999`. An explicit port
+/// need not be in the ranges of its pool, which are left out then.
+fn order(explanation: &Explanation) -> String {
+    let Explanation {
+        strategy, ranges, ..
+    } = explanation;
+    let asked = explanation.tried.iter().chain(&explanation.granted).next();
+    let is_within = |ranges: &PortSet| asked.is_some_and(|port| ranges.contains(*port));
+    if strategy == EXPLICIT && !ranges.parse().is_ok_and(|ranges| is_within(&ranges)) {
+        return strategy.clone();
+    }
+    format!("{strategy} in {ranges}")
 }
 
 /// Evidence on each candidate, and its share of the cost.

@@ -138,12 +138,9 @@ impl ExportArgs {
 
     /// Whether to print one document: `--json` without a format. A format is printed as it is.
     fn is_document(&self, global: &Global) -> Result<bool, Failure> {
-        match self.format {
-            Some(Format::Csv) if global.json => Err(Failure::usage(
-                "--json and --format csv contradict each other: leave one out, or ask for --format jsonl",
-            )),
-            format => Ok(global.json && format.is_none()),
-        }
+        let csv = self.format.filter(|format| *format == Format::Csv);
+        global.check_format(csv.as_ref())?;
+        Ok(global.json && self.format.is_none())
     }
 }
 

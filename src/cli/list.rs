@@ -55,7 +55,7 @@ pub struct ListArgs {
     limit: Option<u32>,
     /// Write the services that listen as targets of Prometheus (JSON), configuration of Traefik (JSON)
     /// or a Caddyfile: web.localhost is lease web, web.TREE.localhost that of a folder.
-    #[arg(long, value_name = "FORMAT", conflicts_with = "json")]
+    #[arg(long, value_name = "FORMAT")]
     format: Option<Format>,
     /// List the published names of all hosts of the fleet.
     #[arg(long, conflicts_with_all = ["all", "name", "pool", "state", "label", "sort", "limit"])]
@@ -78,6 +78,7 @@ fn states() -> PossibleValuesParser {
 }
 
 pub(super) async fn run(global: &Global, args: &ListArgs) -> Result<(), Failure> {
+    global.check_format(args.format.as_ref())?;
     if args.fleet {
         return of_fleet(global, args.format).await;
     }

@@ -273,7 +273,7 @@ impl Line<Command> {
             _ => global.timeout,
         };
         match command {
-            Command::Run(args) => return run::run(&global, &args),
+            Command::Run(args) => return Err(run::run(&global, &args)),
             Command::Wait(args) => return block_on(wait::run(&global, &args)),
             Command::Doctor(args) => return block_on(doctor::run(&global, &args)),
             Command::Config(args) => return config::run(&global, &args),

@@ -1,11 +1,15 @@
-//! Leases by a word of the command line: an id, a port, or a name. A name is this folder's, else
-//! the user's; another folder's is never taken without being asked for.
+//! Leases by a word of the command line: an id, else the port of a lease, else a name. A name is this
+//! folder's, else the user's; another folder's is never taken without being asked for.
 
 use std::path::PathBuf;
 
 use super::{Failure, folder, project};
 use crate::answers::document::LeaseDocument;
 use crate::domain::attempt::printable;
+use crate::domain::lease::Name;
+use crate::domain::port::Port;
+use crate::library::Error;
+use crate::library::backend::Backend;
 
 /// Place that names are looked up from.
 #[derive(Debug, Clone)]
@@ -160,6 +164,26 @@ impl Here {
         let (port, state, id) = (lease.port, lease.state.as_str(), (lookup.id)(lease));
         format!("  {folder}  port {port}  {state}{user}  {id}")
     }
+}
+
+/// Living leases here that are called as a port and have another one, as those of `run --map 8080`.
+pub(super) async fn called(backend: &Backend, port: Port) -> Result<Vec<LeaseDocument>, Error> {
+    let Ok(name) = port.to_string().parse::<Name>() else {
+        return Ok(Vec::new());
+    };
+    let mut named = backend.leases_named(&name).await?;
+    named.retain(|lease| lease.port != port && is_named(lease, name.as_str()));
+    Ok(Here::now().nearest(&named))
+}
+
+/// Note for an answer about a port: a lease is called as the port and has another one. `None` if there
+/// is no such lease.
+pub(super) fn note_of_called(port: Port, called: &[LeaseDocument]) -> Option<String> {
+    let lease = called.first()?;
+    let (title, other) = (printable(&folder::title(lease)), lease.port);
+    Some(format!(
+        "{port} is also the name of a lease, {title}: its port is {other}"
+    ))
 }
 
 /// Whether a lease is another port of one name, granted at once: `ray.1` beside `ray`.

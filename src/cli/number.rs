@@ -2,6 +2,12 @@
 
 use std::str::FromStr;
 
+use crate::domain::duration::{HumanDuration, NotADuration};
+
+/// Refusal of a lifetime of zero.
+pub(super) const TOO_SHORT: &str =
+    "a lease of no time ends at once: write a longer one, such as 30m";
+
 pub(super) fn whole<T: FromStr>(text: &str) -> Result<T, String> {
     text.trim()
         .parse()
@@ -18,6 +24,21 @@ where
     move |text| match whole::<u32>(text)? {
         0 => Err(at_least.to_owned()),
         number => T::try_from(number).map_err(|_| at_least.to_owned()),
+    }
+}
+
+/// Reads a duration above zero; `too_short` is the refusal of zero.
+pub(super) fn lasting(
+    too_short: &'static str,
+) -> impl Fn(&str) -> Result<HumanDuration, String> + Clone + Send + Sync {
+    move |text| {
+        let length: HumanDuration = text
+            .parse()
+            .map_err(|error: NotADuration| error.to_string())?;
+        if length.0.as_millis() == 0 {
+            return Err(too_short.to_owned());
+        }
+        Ok(length)
     }
 }
 

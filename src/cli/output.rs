@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::io::{self, Write};
 
+use clap::ValueEnum;
 use serde::Serialize;
 use serde_json::json;
 
@@ -22,6 +23,19 @@ impl Global {
             print_json(document)
         } else {
             print(&inert(&text()))
+        }
+    }
+
+    /// Refuses a format of its own beside `--json`, which asks for another document. Commands call it,
+    /// since clap does not see a conflict with an option that stands before the command.
+    pub(super) fn check_format(&self, format: Option<&impl ValueEnum>) -> Result<(), Failure> {
+        let word = format.and_then(ValueEnum::to_possible_value);
+        match word.filter(|_| self.json) {
+            None => Ok(()),
+            Some(word) => Err(Failure::usage(format!(
+                "--json and --format {} contradict each other: leave one out",
+                word.get_name()
+            ))),
         }
     }
 

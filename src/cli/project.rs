@@ -57,11 +57,13 @@ pub(super) fn service<'a>(project: &'a Project, name: &Name) -> Result<&'a Servi
     let found = project.services.iter().find(|known| known.name == *name);
     found.ok_or_else(|| {
         let known: Vec<&str> = project.services.iter().map(|it| it.name.as_str()).collect();
-        Failure::usage(format!(
-            "{} has no service {name}; it has: {}",
-            project.file.display(),
-            known.join(", ")
-        ))
+        let has = if known.is_empty() {
+            format!("it has none yet: [services.{name}] begins one")
+        } else {
+            format!("it has: {}", known.join(", "))
+        };
+        let file = project.file.display();
+        Failure::usage(format!("{file} has no service {name}; {has}"))
     })
 }
 

@@ -19,8 +19,8 @@ use crate::library::backend::Backend;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-A name means the lease of this folder (that of portbook.toml, else the git work tree's root), else
-that of your user. Leases of other folders are released by id or port, or with --all:
+A word is the id of a lease, else the port of one, else a name: so in every command. A name means the
+lease of this folder (that of portbook.toml, else the git work tree's root), else that of your user. Leases of other folders are released by id or port, or with --all:
   portbook release web
   portbook release web --instance 2                the second instance, also called web@2
   portbook release --gone                          every lease of a folder that is no longer there

@@ -4,7 +4,7 @@ use clap::Args;
 use clap_complete::engine::ArgValueCandidates;
 
 use super::named::{Here, Lookup};
-use super::{Failure, Global, complete, traced};
+use super::{Failure, Global, complete, number, traced};
 use crate::answers::document::LeaseDocument;
 use crate::domain::duration::HumanDuration;
 use crate::library::backend::Backend;
@@ -18,7 +18,7 @@ pub struct RenewArgs {
     #[arg(long)]
     all: bool,
     /// New lifetime from now on; default: the lifetime at the grant.
-    #[arg(long, value_name = "DURATION")]
+    #[arg(long, value_name = "DURATION", value_parser = number::lasting(number::TOO_SHORT))]
     ttl: Option<HumanDuration>,
 }
 

@@ -85,7 +85,7 @@ pub struct PortOptions {
     #[arg(long, value_name = "MODE")]
     pub(super) handover: Option<Handover>,
     /// Lifetime of the lease unless it is renewed, such as 30m.
-    #[arg(long, value_name = "DURATION")]
+    #[arg(long, value_name = "DURATION", value_parser = number::lasting(number::TOO_SHORT))]
     pub(super) ttl: Option<HumanDuration>,
     /// Fail rather than move a name whose port is taken, or hand it over in another way than asked for.
     #[arg(long, requires = "name")]

@@ -6,7 +6,7 @@
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
-use std::process::{Command, ExitCode};
+use std::process::Command;
 
 use clap::Args;
 
@@ -16,7 +16,7 @@ use super::request::{PortOptions, label_all};
 use super::running::Source;
 use super::trace::Trace;
 use super::variables::{self, Asked};
-use super::{Failure, Global, note};
+use super::{Failure, Global};
 use crate::answers::document::{AllocationDocument, LeaseDocument, LeaseRequest};
 use crate::domain::lease::Handover;
 use crate::host::handover::Numbers;
@@ -86,16 +86,18 @@ pub struct RunArgs {
 }
 
 /// Becomes the program; returns only if that failed.
-pub(super) fn run(global: &Global, args: &RunArgs) -> Result<ExitCode, Failure> {
+pub(super) fn run(global: &Global, args: &RunArgs) -> Failure {
     // First of all, since anything opened before would take the numbers that the program looks at.
     let numbers = Numbers::keep().map_err(|error| {
         Failure::other(format!("cannot keep descriptors for the program: {error}"))
     });
-    let done = numbers.and_then(|numbers| start(global, args, numbers));
-    done.map_err(|failure| failure.with_code(REFUSED))
+    let not_run = numbers.and_then(|numbers| start(global, args, numbers));
+    not_run.unwrap_or_else(|refusal| refusal.with_code(REFUSED))
 }
 
-fn start(global: &Global, args: &RunArgs, numbers: Numbers) -> Result<ExitCode, Failure> {
+/// Starts the program in place of this one. Returns the failure of a program that cannot be run, or
+/// the refusal before it.
+fn start(global: &Global, args: &RunArgs, numbers: Numbers) -> Result<Failure, Failure> {
     let mut asked = args.asked(global)?;
     let loaded = global.load()?;
     label_all(asked.iter_mut().map(|asked| &mut asked.request), &loaded);
@@ -215,7 +217,7 @@ fn become_program(
     granted: &[AllocationDocument],
     traceparent: Option<String>,
     (numbers, sockets): (Numbers, &[(String, OwnedFd)]),
-) -> Result<ExitCode, Failure> {
+) -> Result<Failure, Failure> {
     let groups = variables::granted(asked, granted);
     let variables = variables::variables(&groups)?;
     variables::tell(asked, granted, &variables);
@@ -242,6 +244,6 @@ fn become_program(
         std::io::ErrorKind::NotFound => NOT_FOUND,
         _ => NOT_EXECUTABLE,
     };
-    note(&format!("{}: {error}", program.to_string_lossy()));
-    Ok(ExitCode::from(code))
+    let said = format!("{}: {error}", program.to_string_lossy());
+    Ok(Failure::other(said).with_code(code))
 }

@@ -80,6 +80,12 @@ pub(super) fn read(path: &Path, presence: Presence) -> Result<Option<Layer>, Fin
                 )),
             };
         }
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+            return Err(problem(
+                "is not UTF-8 text".into(),
+                "save it as UTF-8, as TOML asks",
+            ));
+        }
         Err(error) => {
             let message = format!("cannot be read ({error})");
             return Err(problem(message, "let this user read it, or remove it"));
@@ -153,6 +159,17 @@ mod tests {
         assert_eq!(line(&["pools", "web", "ranges"]), "file /x.toml:4");
         assert_eq!(line(&["pools", "web", "exclude"]), "file /x.toml:7");
         assert_eq!(line(&["interfaces", "eth0.1", "ranges"]), "file /x.toml:9");
+    }
+
+    #[test]
+    fn file_that_is_not_utf8_is_called_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config.toml");
+        std::fs::write(&path, b"socket = \"/\xe4\"\n").unwrap();
+        for presence in [Presence::Required, Presence::Optional, Presence::Found] {
+            let finding = read(&path, presence).unwrap_err();
+            assert_eq!(finding.message, "is not UTF-8 text");
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 
 use super::finding::Problem;
 use super::reader::Section;
-use super::rule::not_empty;
+use super::rule::{not_empty, not_zero};
 use super::table::{Explained, settings};
 use super::wishes;
 use crate::domain::duration::HumanDuration;
@@ -47,7 +47,7 @@ settings! {
         /// each port that the program comes to ask for, beside that of the service.
         map: Option<Mapped> = None;
         /// Lifetime of the lease unless it is renewed.
-        ttl: Option<HumanDuration> = None;
+        ttl: Option<HumanDuration> = None, rule lasting;
     }
 }
 
@@ -107,6 +107,10 @@ impl Service {
             only_referred_to: false,
         }
     }
+}
+
+fn lasting(length: &HumanDuration) -> Result<(), Problem> {
+    not_zero(&length.0)
 }
 
 fn exclude(section: &mut Section<'_, '_>, one: &str, other: &str) {

@@ -22,6 +22,7 @@ use crate::answers::leases;
 use crate::api::AppState;
 use crate::api::problem::{Code, Problem};
 use crate::domain::attempt::printable;
+use crate::domain::explanation::EXPLICIT;
 use crate::domain::lease::AllocationId;
 use crate::domain::precedence::Step;
 use crate::domain::words::grouped;
@@ -158,7 +159,7 @@ impl AllocationPage {
     /// The port that was asked for, in words. `None` if the pool was to choose.
     fn asked_port(&self) -> Option<String> {
         let explanation = &self.why.record;
-        if explanation.strategy == "explicit" {
+        if explanation.strategy == EXPLICIT {
             let ports = explanation.granted.first().or(explanation.tried.first());
             return Some(ports.map_or("by number".to_owned(), |port| format!("{port}, by number")));
         }

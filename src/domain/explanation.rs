@@ -42,6 +42,9 @@ impl Excluded {
     }
 }
 
+/// Word in place of a strategy, for a port asked for by number.
+pub const EXPLICIT: &str = "explicit";
+
 /// Stored reasons of one allocation.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Explanation {

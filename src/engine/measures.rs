@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::config::Pool;
 use crate::domain::everywhere::Stand;
+use crate::domain::explanation::EXPLICIT;
 use crate::domain::health::{Check, Condition};
 use crate::domain::lease::Lease;
 use crate::domain::pool::DEFAULT_POOL;
@@ -32,7 +33,7 @@ pub(super) fn outcome(answer: &Result<Allocated, Refusal>) -> &'static str {
 /// The order in which a request's ports are tried, as a word.
 pub(super) fn strategy(engine: &Arc<Engine>, request: &Request) -> &'static str {
     if request.port.is_some() {
-        return "explicit";
+        return EXPLICIT;
     }
     let settings = engine.settings();
     let pool = request.pool.as_deref().unwrap_or(DEFAULT_POOL);

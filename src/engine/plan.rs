@@ -11,7 +11,7 @@ use crate::config::{InterfaceRule, Pool, Settings};
 use crate::domain::address::{ANY_INTERFACE, AddressGroup};
 use crate::domain::duration::HumanDuration;
 use crate::domain::exclusion::Exclusions;
-use crate::domain::explanation::Explanation;
+use crate::domain::explanation::{EXPLICIT, Explanation};
 use crate::domain::lease::Handover;
 use crate::domain::pool::{DEFAULT_POOL, Strategy};
 use crate::domain::port::{Port, PortSet, Protocols};
@@ -148,7 +148,7 @@ impl Plan {
     /// The beginning of the record of this choice.
     pub fn explanation(&self) -> Explanation {
         let strategy = match self.explicit {
-            Some(_) => "explicit",
+            Some(_) => EXPLICIT,
             None => self.strategy.as_str(),
         };
         let addresses = self.group.addresses();
@@ -205,6 +205,16 @@ fn upwards(
     }
 }
 
+/// Refuses a time of a lease that is over at the grant; the record keeps milliseconds.
+pub fn check_lasting(field: &str, wanted: Option<Duration>) -> Result<(), Refusal> {
+    match wanted.filter(|wanted| wanted.as_millis() == 0) {
+        None => Ok(()),
+        Some(_) => Err(Refusal::InvalidRequest(format!(
+            "a {field} of zero ends the lease at once: give a longer one, such as 30m"
+        ))),
+    }
+}
+
 fn check(request: &Request) -> Result<(), Refusal> {
     let refuse = |why: &str| Err(Refusal::InvalidRequest(why.to_owned()));
     let count = request.port_count();
@@ -222,6 +232,8 @@ fn check(request: &Request) -> Result<(), Refusal> {
     if request.timeout.is_some_and(|timeout| timeout.is_zero()) {
         return refuse("a timeout of zero leaves no time to try a port: give a longer one");
     }
+    check_lasting("ttl", request.ttl)?;
+    check_lasting("claim_within", request.claim_within)?;
     if request.port.is_some() && request.prefer.is_some() {
         return refuse("port and prefer exclude each other: port is strict, prefer may move");
     }

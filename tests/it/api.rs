@@ -42,3 +42,23 @@ fn a_port_without_a_protocol_is_a_tcp_port() {
     assert_eq!(short.json()["protocol"], "tcp");
     assert_eq!(short.json()["leases"][0]["name"], "portbook-console");
 }
+
+#[test]
+fn lifetime_of_no_time_is_refused() {
+    let place = Place::with_ports(1);
+    let server = place.serve();
+    for field in ["ttl", "claim_within"] {
+        for length in [json!(0), json!("0s"), json!("1us")] {
+            let wanted = json!({ field: length });
+            let answer = server.allocate(&wanted);
+            assert_eq!(answer.status, 400, "{wanted}: {answer:?}");
+            let detail = answer.json()["detail"].to_string();
+            assert!(detail.contains(&format!("a {field} of zero")), "{detail}");
+        }
+    }
+    let granted = server.allocate(&json!({"ttl": "1h"})).json();
+    let id = granted["leases"][0]["id"].as_str().unwrap();
+    let renewal = format!("/api/v1/leases/{id}/renew");
+    let answer = server.api("POST", &renewal, Some(&json!({"ttl": 0})));
+    assert_eq!(answer.status, 400, "{answer:?}");
+}

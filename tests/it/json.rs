@@ -103,7 +103,6 @@ fn every_command_answers_with_one_document() {
         &["alloc", "--name", "web", "--ttl", "1h"],
         &["alloc", "--dry-run"],
         &["env"],
-        &["env", "--format", "dotenv"],
         &["list"],
         &["list", "--all", "--label", "none"],
         &["renew", "web"],
@@ -172,6 +171,8 @@ fn every_error_is_a_problem_document() {
             125,
             "port_leased",
         ),
+        (&["run", "--", "nosuch-program"], 127, "failed"),
+        (&["run", "--", file], 126, "failed"),
         (&["run", "--port", "0", "--", "true"], 2, "invalid_request"),
         (&["alloc", "--port", &console], 1, "port_leased"),
         (&["alloc", "--count", "0"], 2, "invalid_request"),
@@ -237,6 +238,41 @@ fn every_error_is_a_problem_document() {
 }
 
 #[test]
+fn formats_beside_json_are_refused_in_the_same_words() {
+    let place = Place::with_ports(3);
+    project(&place);
+    let mut rows: Vec<(&[&str], &str)> = vec![
+        (&["env"], "dotenv"),
+        (&["env"], "json"),
+        (&["list"], "prometheus"),
+        (&["list"], "traefik"),
+        (&["list"], "caddy"),
+        (&["report"], "markdown"),
+        (&["history", "export"], "csv"),
+    ];
+    if cfg!(feature = "fleet") {
+        rows.push((&["resolve", "web"], "address"));
+        rows.push((&["list", "--fleet"], "prometheus"));
+    }
+    for (command, format) in rows {
+        let said = format!("--json and --format {format} contradict each other: leave one out");
+        let asked = [command, &["--format", format]].concat();
+        // --json stands before the command, and behind it.
+        let before = refused(&place, &asked, 2, "invalid_request");
+        assert_eq!(before["detail"], said, "{asked:?}");
+        let behind = refused(
+            &place,
+            &[&asked[..], &["--json"]].concat(),
+            2,
+            "invalid_request",
+        );
+        assert_eq!(behind["detail"], said, "{asked:?}");
+    }
+    answered(&place, &["report", "--format", "json"]);
+    place.ok(&["--json", "history", "export", "--format", "jsonl"]);
+}
+
+#[test]
 fn json_behind_the_program_of_run_is_the_programs() {
     let place = Place::with_ports(3);
     let wrong = place.run(&["run", "--port", "0", "--", "true", "--json"]);
@@ -276,7 +312,7 @@ fn status_without_a_service_is_one_document() {
 fn numbers_are_refused_in_words() {
     let place = Place::with_ports(3);
     for (arguments, said) in [
-        (&["alloc", "--count", "0"], "ask for one port at least"),
+        (&["alloc", "--count", "0"][..], "ask for one port at least"),
         (&["alloc", "--block", "0"], "ask for one port at least"),
         (
             &["alloc", "--max-attempts", "0"],
@@ -286,6 +322,14 @@ fn numbers_are_refused_in_words() {
         (&["alloc", "--count", "many"], "write a whole number"),
         (&["serve", "--max-attempts", "0"], "allow one port at least"),
         (&["list", "--limit", "0"], "ask for one lease at least"),
+        (&["alloc", "--ttl", "0"], "a lease of no time ends at once"),
+        (
+            &["alloc", "--claim-within", "0s"],
+            "a lease of no time ends",
+        ),
+        (&["env", "--claim-within", "0"], "a lease of no time ends"),
+        (&["run", "--ttl", "0", "--", "true"], "a lease of no time"),
+        (&["renew", "web", "--ttl", "0"], "a lease of no time ends"),
         (&["stats", "--limit", "5000"], "1000 ports at most"),
         (
             &["alloc", "--ttl", "soon"],

@@ -81,6 +81,7 @@ mod preference;
 mod probe;
 mod project;
 mod python;
+mod reading;
 mod readme;
 mod receiver;
 mod recipes;

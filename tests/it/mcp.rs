@@ -6,5 +6,6 @@ mod ends;
 mod hostile;
 mod inspector;
 mod lasting;
+mod numbers;
 mod transcript;
 mod trees;

@@ -192,3 +192,16 @@ fn a_name_is_explained_as_this_work_trees() {
     ok(&place, &one, &["release", "web"]);
     assert_eq!(explained(&one), of_one["WEB_PORT"].as_str().unwrap());
 }
+
+#[test]
+fn file_without_services_says_how_to_begin_one() {
+    let place = Place::with_ports(1);
+    std::fs::write(place.folder().join("portbook.toml"), "").unwrap();
+    let asked = ["run", "--service", "web", "--", "true"];
+    let output = portbook(&place, place.folder(), &asked).output().unwrap();
+    let said = text(&output.stderr);
+    assert!(
+        said.ends_with("has no service web; it has none yet: [services.web] begins one\n"),
+        "{said}"
+    );
+}

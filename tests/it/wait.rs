@@ -278,6 +278,13 @@ fn wait_is_refused_for_what_it_cannot_wait_for() {
     ] {
         assert_eq!(place.run(arguments).status.code(), Some(2), "{arguments:?}");
     }
+    place.ok(&["list"]);
+    let output = place.run(&["wait", "absent", "--timeout", "200ms"]);
+    ended(
+        &output,
+        124,
+        "portbook: no lease here is called absent yet\n",
+    );
     let output = place.run(&["wait", "--free", "absent"]);
     ended(&output, 1, "there is no lease absent here");
 }
@@ -359,7 +366,7 @@ fn wait_passes_over_an_end_from_before_its_first_look() {
 fn ones_own_server_is_told_from_a_strangers() {
     with_and_without_a_service(2, |place| {
         let mine = |name| place.run(&["wait", name, "--mine"]);
-        ended(&mine("web"), 1, "lease web has no listener");
+        ended(&mine("web"), 1, "no lease here is called web yet");
         let serve = ["--name", "web", "--", "python3", "-c", ANSWERS, "200"];
         let server = running(place, &serve);
         place.ok(&["wait", "web", "--timeout", "60s"]);

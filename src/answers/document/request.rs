@@ -93,10 +93,10 @@ pub struct LeaseRequest {
     /// `gate`. Where `bind` cannot be had it is `gate`, with a note; a `strict` request is refused then.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub handover: Option<Handover>,
-    /// Time that the lease waits for its first listener.
+    /// Time that the lease waits for its first listener, above zero.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub claim_within: Option<HumanDuration>,
-    /// Lifetime unless renewed.
+    /// Lifetime unless renewed, above zero.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ttl: Option<HumanDuration>,
     /// Realm in which a name is unique.

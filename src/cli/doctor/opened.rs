@@ -5,8 +5,8 @@ use std::path::Path;
 
 use rustix::fs::{StatVfs, statvfs};
 
-use super::quoted;
 use crate::config::{Loaded, Settings};
+use crate::domain::words::shell_word;
 use crate::library::Error;
 use crate::library::backend::Backend;
 use crate::store::{StoreError, directory, rescue};
@@ -41,7 +41,7 @@ async fn look(settings: &Settings) -> Result<(), Error> {
 
 /// Command that mends a failure of the record, or shows what is in its way.
 fn command(error: &StoreError, folder: &Path) -> String {
-    let name = quoted(&folder.to_string_lossy());
+    let name = shell_word(&folder.to_string_lossy());
     match error {
         StoreError::Exposed { .. } => format!("chmod go-w {name}"),
         _ if error.is_damage() => "portbook doctor --record".to_owned(),
@@ -61,16 +61,16 @@ fn permission(folder: &Path) -> Option<String> {
     needed.iter().find_map(|(path, bits, change)| {
         let found = std::fs::metadata(path).ok()?;
         let is_shut = found.uid() == me && found.mode() & bits != *bits;
-        is_shut.then(|| format!("chmod {change} {}", quoted(&path.to_string_lossy())))
+        is_shut.then(|| format!("chmod {change} {}", shell_word(&path.to_string_lossy())))
     })
 }
 
 fn list(folder: &Path) -> String {
-    format!("ls -la {}", quoted(&folder.to_string_lossy()))
+    format!("ls -la {}", shell_word(&folder.to_string_lossy()))
 }
 
 fn room(folder: &Path) -> String {
-    format!("df -h {}", quoted(&folder.to_string_lossy()))
+    format!("df -h {}", shell_word(&folder.to_string_lossy()))
 }
 
 fn lack_of_room(folder: &Path) -> Option<(String, String)> {

@@ -46,7 +46,7 @@ pub struct ResolveArgs {
     #[arg(long)]
     fresh: bool,
     /// Print address:port alone, a line for each lease that others reach, by the first of its addresses.
-    #[arg(long, value_name = "FORMAT", conflicts_with_all = ["json", "watch"])]
+    #[arg(long, value_name = "FORMAT", conflicts_with = "watch")]
     format: Option<Format>,
     /// Print the answer again each time that it changes; with --json one document a line.
     #[arg(long, conflicts_with = "fresh")]
@@ -54,6 +54,7 @@ pub struct ResolveArgs {
 }
 
 pub(in crate::cli) async fn resolve(global: &Global, args: &ResolveArgs) -> Result<(), Failure> {
+    global.check_format(args.format.as_ref())?;
     let mut loaded = global.load()?;
     if args.watch {
         let limit = &mut loaded.settings.client.timeout;

@@ -51,10 +51,8 @@ impl WorkTree {
         living: &[LeaseDocument],
         word: &str,
     ) -> Result<Vec<LeaseDocument>, Failure> {
-        let (own, others): (Vec<_>, Vec<_>) = living
-            .iter()
-            .filter(|lease| is_meant(lease, word))
-            .partition(|lease| self.has(lease));
+        let (own, others): (Vec<_>, Vec<_>) = living.iter().partition(|lease| self.has(lease));
+        let (own, others) = (meant(&own, word), meant(&others, word));
         match (&own[..], &others[..]) {
             ([], []) => Err(Failure::not_found(format!(
                 "no living lease of this work tree has the name, port or id \"{word}\""
@@ -118,9 +116,20 @@ impl WorkTree {
     }
 }
 
-/// Whether a word is the id, the port or the name of a lease.
-fn is_meant(lease: &LeaseDocument, word: &str) -> bool {
-    lease.id.to_string() == word || lease.port.to_string() == word || named::is_named(lease, word)
+/// Leases that a word means, in the order of the command line: one by its id, else those on a port,
+/// else those of a name.
+fn meant<'a>(leases: &[&'a LeaseDocument], word: &str) -> Vec<&'a LeaseDocument> {
+    let readings: [fn(&LeaseDocument, &str) -> bool; 3] = [
+        |lease, word| lease.id.to_string() == word,
+        |lease, word| lease.port.to_string() == word,
+        named::is_named,
+    ];
+    let by = |is_meant: &fn(&LeaseDocument, &str) -> bool| {
+        let found = leases.iter().copied().filter(|lease| is_meant(lease, word));
+        found.collect::<Vec<_>>()
+    };
+    let mut found = readings.iter().map(by);
+    found.find(|found| !found.is_empty()).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -165,6 +174,16 @@ mod tests {
             let refused = tree().find(&all, &word).unwrap_err().problem().unwrap();
             assert_eq!(refused.code, "forbidden", "{refused}");
         }
+    }
+
+    #[test]
+    fn number_is_a_port_of_a_lease_before_it_is_a_name() {
+        let on_port = lease(3000, 1000, Some("/srv/a"));
+        let mut called = lease(3001, 1000, Some("/srv/a"));
+        called.name = "3000".parse().ok();
+        let both = [called.clone(), on_port.clone()];
+        assert_eq!(tree().find(&both, "3000").unwrap(), [on_port]);
+        assert_eq!(tree().find(&both[..1], "3000").unwrap(), [called]);
     }
 
     #[test]

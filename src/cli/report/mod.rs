@@ -42,9 +42,9 @@ pub struct ReportArgs {
     /// Only of this pool.
     #[arg(long, value_name = "POOL", add = ArgValueCandidates::new(complete::pools))]
     pool: Option<String>,
-    /// Format of the report; --json stands for json.
-    #[arg(long, value_enum, default_value_t = Format::Markdown)]
-    format: Format,
+    /// Format of the report; default: markdown. --json stands for json.
+    #[arg(long, value_enum)]
+    format: Option<Format>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -67,6 +67,8 @@ const SINCE: Moment = Moment::Ago(crate::domain::duration::HumanDuration(
 ));
 
 pub(super) async fn run(global: &Global, args: &ReportArgs) -> Result<(), Failure> {
+    let is_json = args.format == Some(Format::Json);
+    global.check_format(args.format.as_ref().filter(|_| !is_json))?;
     let loaded = global.load()?;
     let until = Clock::system().now();
     let default = args.label.is_none().then_some(SINCE);
@@ -82,7 +84,7 @@ pub(super) async fn run(global: &Global, args: &ReportArgs) -> Result<(), Failur
         ));
     }
     let report = Report::of(&asked, since, until, args.label.clone());
-    if global.json || args.format == Format::Json {
+    if global.json || is_json {
         return print_json(&report);
     }
     print(&markdown::text(&report))

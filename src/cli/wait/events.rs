@@ -92,14 +92,11 @@ impl Heard {
         if self.lease.is_some_and(|lease| known.contains(&lease)) {
             return true;
         }
-        match subject {
-            Subject::Port(port) => self.port == Some(*port),
-            // A lease that may be of the name, and may have lost its program at once.
-            Subject::Name(_) => {
-                let may_be_new = [EventKind::Granted, EventKind::Reserved];
-                known.is_empty() && may_be_new.iter().any(|kind| kind.as_str() == self.kind)
-            }
-        }
+        // A lease that may be of the name, which may be a number, and may have lost its program at once.
+        let may_be_new = [EventKind::Granted, EventKind::Reserved];
+        let is_of_name =
+            known.is_empty() && may_be_new.iter().any(|kind| kind.as_str() == self.kind);
+        is_of_name || matches!(subject, Subject::Port(port) if self.port == Some(*port))
     }
 }
 
@@ -151,8 +148,9 @@ mod tests {
             ..Heard::default()
         };
         assert!(event.concerns(&web(), &[]), "it may be of that name");
+        assert!(event.concerns(&port, &[]), "it may be called 3000");
         assert!(!event.concerns(&web(), &[id]));
-        assert!(!event.concerns(&port, &[]));
+        assert!(!event.concerns(&port, &[id]));
         event.port = Port::new(3000);
         assert!(event.concerns(&port, &[]));
         event.lease = Some(id);

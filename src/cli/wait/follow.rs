@@ -10,12 +10,12 @@ use super::Subject;
 use super::events::{Events, News};
 use super::owner::{any_ends, has_ended, owner_of};
 use crate::answers::document::LeaseDocument;
-use crate::cli::{Failure, advice, note, target};
+use crate::cli::{Failure, advice, named, note, target};
 use crate::client::Client;
 use crate::config::Loaded;
 use crate::domain::event::EventKind;
 use crate::domain::hint::HintKind;
-use crate::domain::lease::{LeaseId, State};
+use crate::domain::lease::{LeaseId, Name, State};
 use crate::domain::port::Protocols;
 use crate::host::readiness::Readiness;
 use crate::library::Error;
@@ -34,6 +34,9 @@ pub(super) struct Look {
     pub(super) living: Vec<LeaseDocument>,
     /// Leases that were known and have ended.
     pub(super) ended: Vec<LeaseDocument>,
+    /// Name that the living leases have in common, where they were found by a number that no lease has
+    /// as its port.
+    pub(super) called: Option<Name>,
 }
 
 pub(super) struct Follow<'a> {
@@ -183,6 +186,11 @@ impl<'a> Follow<'a> {
                 for protocol in Protocols::Both.each() {
                     look.living
                         .extend(backend.leases_on(*protocol, *port).await?);
+                }
+                if look.living.is_empty() && known.is_empty() {
+                    look.living = named::called(backend, *port).await?;
+                    let first = look.living.first();
+                    look.called = first.and_then(|lease| lease.name.clone());
                 }
             }
             Subject::Name(name) => {

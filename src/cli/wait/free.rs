@@ -26,6 +26,7 @@ pub(super) async fn until_free(waiting: &mut Waiting<'_>) -> Result<Report, Fail
     // Subscribed before looking, so that no end is missed in between. The kernel reports TCP alone.
     let news = ClosingSockets::open().map_err(failed)?;
     let closing = Readiness::of(news.descriptor().map_err(failed)?).map_err(failed)?;
+    waiting.read_number().await?;
     waiting.find_places(&[]);
     let mut known: Vec<LeaseId> = Vec::new();
     let mut is_stale = true;
@@ -33,7 +34,7 @@ pub(super) async fn until_free(waiting: &mut Waiting<'_>) -> Result<Report, Fail
         if !waiting.places.is_empty() && all_free(&waiting.places)? {
             return Ok(Report::of(Outcome::Free, &waiting.places));
         }
-        if is_stale && let Some(look) = waiting.follow.look(&waiting.subject, &known).await? {
+        if is_stale && let Some(look) = waiting.look(&known).await? {
             if waiting.subject.is_name() && look.living.is_empty() {
                 return no_lease(waiting);
             }

@@ -249,7 +249,11 @@ mod tests {
         } else {
             living.push(lease);
         }
-        Look { living, ended }
+        Look {
+            living,
+            ended,
+            called: None,
+        }
     }
 
     #[test]

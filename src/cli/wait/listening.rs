@@ -31,7 +31,7 @@ pub(super) async fn until_listening(
     waiting: &mut Waiting<'_>,
     path: Option<&HttpPath>,
 ) -> Result<Report, Failure> {
-    let mut vigil = Vigil::begin(waiting, path)?;
+    let mut vigil = Vigil::begin(waiting, path).await?;
     let mut rounds = tokio::time::interval(ROUND);
     rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -54,13 +54,20 @@ pub(super) async fn until_listening(
 }
 
 impl<'w, 'a> Vigil<'w, 'a> {
-    fn begin(waiting: &'w mut Waiting<'a>, path: Option<&'w HttpPath>) -> Result<Self, Failure> {
+    async fn begin(
+        waiting: &'w mut Waiting<'a>,
+        path: Option<&'w HttpPath>,
+    ) -> Result<Self, Failure> {
         waiting.find_places(&[]);
-        // A port with a listener needs no look at the leases. UDP holds of portbook look like
-        // listeners.
+        // A port with a listener needs no look at the leases, unless it is the name of one. UDP holds
+        // of portbook look like listeners.
         let is_udp = |place: &Place| place.protocol == Protocol::Udp;
-        let is_stale =
+        let mut is_stale =
             waiting.places.iter().any(is_udp) || listeners(&waiting.places, &[])?.is_none();
+        if !is_stale {
+            waiting.read_number().await?;
+            is_stale = waiting.subject.is_name();
+        }
         let goal = if path.is_some() { "answered" } else { LISTENED };
         Ok(Self {
             waiting,
@@ -74,11 +81,10 @@ impl<'w, 'a> Vigil<'w, 'a> {
     /// Looks at the leases. Returns the report if waiting is in vain.
     async fn look(&mut self) -> Result<Option<Report>, Failure> {
         self.is_stale = false;
-        let (subject, known) = (&self.waiting.subject, self.followed.ids());
-        let Some(look) = self.waiting.follow.look(subject, &known).await? else {
+        let Some(look) = self.waiting.look(&self.followed.ids()).await? else {
             return Ok(None);
         };
-        let follow = &self.waiting.follow;
+        let (subject, follow) = (&self.waiting.subject, &self.waiting.follow);
         let ending = self
             .followed
             .take(subject, &look, |id| follow.was_parked(id));
@@ -151,8 +157,11 @@ impl<'w, 'a> Vigil<'w, 'a> {
         waiting.follow.changed(&waiting.subject, &known).await;
     }
 
-    /// Describes the missing listener and the state of the lease.
+    /// Describes the missing listener and the state of the lease, or that there is no lease.
     fn still(&self) -> String {
+        if let Some(none) = self.waiting.no_lease(&self.living) {
+            return none;
+        }
         let still = format!(
             "{} is still without a listener",
             self.waiting.named_places()

@@ -15,12 +15,18 @@ pub(super) async fn serves(
     waiting: &mut Waiting<'_>,
     path: Option<&HttpPath>,
 ) -> Result<Report, Failure> {
-    let look = waiting.follow.look(&waiting.subject, &[]).await?;
+    let look = waiting.look(&[]).await?;
+    if !waiting.subject.is_name() {
+        return Err(Failure::usage(
+            "--mine asks about a name: a port by its number means any listener",
+        ));
+    }
     let living = look.unwrap_or_default().living;
     waiting.find_places(&living);
     let report = |outcome| Report::of(outcome, &waiting.places);
     let Some(listening) = listeners(&waiting.places, &living)? else {
-        let why = format!("{} has no listener", waiting.named_places());
+        let none = || format!("{} has no listener", waiting.named_places());
+        let why = waiting.no_lease(&living).unwrap_or_else(none);
         return Ok(report(Outcome::Absent).because(why));
     };
     if let Some(lease) = living.iter().find(|lease| !is_served(lease, &listening)) {

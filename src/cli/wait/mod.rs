@@ -15,14 +15,14 @@ use clap::Args;
 use clap_complete::engine::ArgValueCandidates;
 use serde::Serialize;
 
-use self::follow::Follow;
+use self::follow::{Follow, Look};
 pub(super) use self::http::HttpPath;
 use super::target::Target;
 use super::{Failure, Global, complete, note, print_json};
 use crate::answers::document::{LeaseDocument, VERSION};
 use crate::config::Loaded;
 use crate::domain::duration::HumanDuration;
-use crate::domain::lease::Name;
+use crate::domain::lease::{LeaseId, Name};
 use crate::domain::port::{Port, Protocol};
 
 /// Exit code of a wait whose time is up, as of `timeout(1)`.
@@ -43,7 +43,8 @@ the lease has; with --free, a name keeps the port whose program is away.
 
 Exit code 124 if the time is up, as with timeout(1). Without --timeout it waits for ever.")]
 pub struct WaitArgs {
-    /// A port, or a lease's name or id. The name need not have a lease yet.
+    /// A port, or a lease's name or id. The name need not have a lease yet. A number is a lease of
+    /// that name if there is one and no lease is on the port.
     #[arg(value_name = "PORT|NAME", add = ArgValueCandidates::new(complete::names))]
     pub(super) target: Target,
     /// tcp or udp. Default for a port: tcp, or udp if the leases on it are for udp alone; for a
@@ -198,11 +199,6 @@ fn subject(args: &WaitArgs) -> Result<Subject, Failure> {
     if args.http.is_some() && args.protocol == Some(Protocol::Udp) {
         return Err(Failure::usage("--http is for tcp alone"));
     }
-    if args.mine && !matches!(args.target, Target::Lease(_)) {
-        return Err(Failure::usage(
-            "--mine asks about a name: a port by its number means any listener",
-        ));
-    }
     match &args.target {
         Target::Port(port) => Ok(Subject::Port(*port)),
         Target::Ports(_) => Err(Failure::usage("wait for one port, or for a name")),
@@ -241,6 +237,31 @@ async fn met(waiting: &mut Waiting<'_>, args: &WaitArgs) -> Result<Report, Failu
 }
 
 impl Waiting<'_> {
+    /// Looks at the leases of the subject. A number becomes the name of a lease once there is one of
+    /// that name here, and none on the port.
+    async fn look(&mut self, known: &[LeaseId]) -> Result<Option<Look>, Failure> {
+        let look = self.follow.look(&self.subject, known).await?;
+        if let (Subject::Port(port), Some(found)) = (&self.subject, &look)
+            && let Some(name) = &found.called
+        {
+            let ports: Vec<String> = found.living.iter().map(|it| it.port.to_string()).collect();
+            let ports = ports.join(", ");
+            note(&format!(
+                "no lease is on port {port}, but one is called {name}, with port {ports}"
+            ));
+            self.subject = Subject::Name(name.clone());
+        }
+        Ok(look)
+    }
+
+    /// Finds out whether a number is the name of a lease, before its port is looked at.
+    async fn read_number(&mut self) -> Result<(), Failure> {
+        if !self.subject.is_name() {
+            self.look(&[]).await?;
+        }
+        Ok(())
+    }
+
     /// Updates the ports of the subject by the present leases.
     fn find_places(&mut self, living: &[LeaseDocument]) {
         let of_lease = |lease: &LeaseDocument| Place {
@@ -261,6 +282,16 @@ impl Waiting<'_> {
                 }]
             }
         };
+    }
+
+    /// Says that no lease of the name is there yet. `None` if one is, or for a port.
+    fn no_lease(&self, living: &[LeaseDocument]) -> Option<String> {
+        match &self.subject {
+            Subject::Name(name) if living.is_empty() => {
+                Some(format!("no lease here is called {name} yet"))
+            }
+            _ => None,
+        }
     }
 
     /// The ports, for people.

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::target::{self, Target};
 use super::when::Local;
-use super::{Failure, Global, complete, fleet, print, with_backend};
+use super::{Failure, Global, complete, fleet, named, note, print, with_backend};
 use crate::answers::document::{PortDocument, VERSION};
 use crate::domain::port::{Port, PortSet, Protocol, Protocols};
 use crate::host::clock::Clock;
@@ -24,7 +24,9 @@ Examples:
   portbook who              every process that listens on this host
   portbook who 8888         the occupants of 8888, TCP and UDP, now and before
   portbook who 3000-3010    the listeners there; 80,443 is a list
-  portbook who web          the occupants of the port of the lease web")]
+  portbook who web          the occupants of the port of the lease web
+
+A number is always a port here; a lease that is called as it, as by `run --map 8080`, is named beside it.")]
 pub struct WhoArgs {
     /// A port, a range, a list of both, or a lease's name or id. Default: every listener.
     #[arg(value_name = "PORT|RANGE|NAME", add = ArgValueCandidates::new(complete::names))]
@@ -46,7 +48,14 @@ pub(super) async fn run(global: &Global, args: &WhoArgs) -> Result<(), Failure> 
     let answer = with_backend(&loaded, async |backend| match &args.target {
         None => list::every(backend, args.protocol).await,
         Some(Target::Ports(ports)) => list::on(backend, ports, args.protocol).await,
-        Some(Target::Port(port)) => about(on_port(backend, *port, args.protocol).await?),
+        Some(Target::Port(port)) => {
+            let found = on_port(backend, *port, args.protocol).await?;
+            let called = named::called(backend, *port).await?;
+            if let Some(said) = named::note_of_called(*port, &called) {
+                note(&said);
+            }
+            about(found)
+        }
         Some(Target::Lease(word)) => about_lease(&of_lease(backend, word, args.protocol).await?),
     });
     let Answer { text, json } = answer.await?;

@@ -96,6 +96,15 @@ fn findings_name_the_line() {
 }
 
 #[test]
+fn lifetime_of_no_time_is_refused() {
+    let of_zero = wrong("[services.web]\nttl = 0\n");
+    assert!(
+        of_zero[0].contains("services.web.ttl (file /portbook.toml:2): no time at all"),
+        "{of_zero:?}"
+    );
+}
+
+#[test]
 fn a_file_that_is_no_toml_is_named_with_its_line() {
     assert!(wrong("[services.web]\nprefer =\n")[0].starts_with("error: file /portbook.toml:2:"));
     let both = wrong("[services.web]\nport = 1\nprefer = 2\n");

@@ -8,8 +8,17 @@ use tracing::Instrument;
 
 use crate::domain::lease::{BootTime, Handover, Lease, LeaseId, Owner, State};
 use crate::engine::{
-    caller::Caller, caller::Mode, engine::Engine, keeper::conflict, keeper::container,
-    keeper::gate, keeper::stock, leases::Ended, leases::Ending, look, plan::check_lifetime,
+    caller::Caller,
+    caller::Mode,
+    engine::Engine,
+    keeper::conflict,
+    keeper::container,
+    keeper::gate,
+    keeper::stock,
+    leases::Ended,
+    leases::Ending,
+    look,
+    plan::{check_lasting, check_lifetime},
     refusal::Refusal,
 };
 use crate::store::StoreError;
@@ -74,6 +83,7 @@ pub(in crate::engine) async fn renew(
     id: LeaseId,
     ttl: Option<Duration>,
 ) -> Result<Arc<Lease>, Refusal> {
+    check_lasting("ttl", ttl)?;
     let lease = releasable(engine, caller, id)?;
     let Some(ttl) = ttl.or(lease.ttl) else {
         return Err(Refusal::InvalidRequest(

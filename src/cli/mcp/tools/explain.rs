@@ -46,11 +46,12 @@ the program or rule in the way. Use it to answer \"why is it not on 3000?\".";
         };
         let loaded = call.global.load()?;
         let found = with_backend(&loaded, async |backend| explain::find(backend, &args).await);
-        let found = found.await?;
+        let (found, called) = found.await?;
         let refused = found.detail.as_deref().unwrap_or_default();
         Ok(Answer::new("The reasons of the latest request for it:")
             .seen(&sentences(&found).join("\n"))
             .seen(refused)
+            .seen(called.as_deref().unwrap_or_default())
             .next("If the program in the way ends, the next start of the service gets its preferred port again.")
             .with("allocation", facts(&found)))
     }

@@ -9,7 +9,7 @@ use super::super::outside::without_nulls;
 use super::super::tool::{Call, Effect, Tool};
 use super::super::work_tree::WorkTree;
 use crate::answers::document::PortDocument;
-use crate::cli::{Failure, who, with_backend};
+use crate::cli::{Failure, named, who, with_backend};
 use crate::domain::port::{Port, Protocol};
 
 /// The port.
@@ -47,16 +47,21 @@ that is not yours.";
         } = arguments;
         let loaded = call.global.load()?;
         let found = with_backend(&loaded, async |backend| match (port, name) {
-            (Some(port), None) => who::on_port(backend, port, protocol).await,
-            (None, Some(name)) => who::of_lease(backend, &name, protocol).await,
+            (Some(port), None) => {
+                let called = named::called(backend, port).await?;
+                let found = who::on_port(backend, port, protocol).await?;
+                Ok((found, named::note_of_called(port, &called)))
+            }
+            (None, Some(name)) => Ok((who::of_lease(backend, &name, protocol).await?, None)),
             _ => Err(Failure::usage("give either `port` or `name`")),
         });
-        let found = found.await?;
+        let (found, called) = found.await?;
         let places: Vec<&PortDocument> = found.iter().collect();
         let (says, next) = verdict(&call.tree, &found);
         let facts: Value = found.iter().map(|one| facts(&call.tree, one)).collect();
         Ok(Answer::new(says)
             .seen(&who::text(&places))
+            .seen(called.as_deref().unwrap_or_default())
             .next(next)
             .with("ports", facts))
     }
