@@ -1,19 +1,18 @@
 //! Following leases: by the events of a service, or by looking at the record when an owner ends and
 //! every few seconds.
 
-use std::collections::HashSet;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::Subject;
+use super::ends::Ends;
 use super::events::{Events, News};
 use super::owner::{any_ends, has_ended, owner_of};
 use crate::answers::document::LeaseDocument;
 use crate::cli::{Failure, advice, named, note, target};
 use crate::client::Client;
 use crate::config::Loaded;
-use crate::domain::event::EventKind;
 use crate::domain::hint::HintKind;
 use crate::domain::lease::{LeaseId, Name, State};
 use crate::domain::port::Protocols;
@@ -44,10 +43,7 @@ pub(super) struct Follow<'a> {
     source: Source,
     /// Descriptors that are readable once a known owner has ended.
     owners: Vec<Readiness>,
-    /// Leases whose program ended while they were followed.
-    parked: HashSet<LeaseId>,
-    /// Leases whose program had ended before; the service has yet to report that.
-    leaving: HashSet<LeaseId>,
+    ends: Ends,
     /// Whether a service or a record is needed, as for a name.
     is_needed: bool,
     is_first: bool,
@@ -73,8 +69,7 @@ impl<'a> Follow<'a> {
             loaded,
             source: Source::Record(Instant::now()),
             owners: Vec::new(),
-            parked: HashSet::new(),
-            leaving: HashSet::new(),
+            ends: Ends::default(),
             is_needed,
             is_first: true,
             told: Told::default(),
@@ -82,8 +77,8 @@ impl<'a> Follow<'a> {
     }
 
     /// Whether the program of a lease ended while it was followed, even if it was never seen.
-    pub(super) fn was_parked(&self, id: LeaseId) -> bool {
-        self.parked.contains(&id)
+    pub(super) fn was_parked(&self, lease: &LeaseDocument) -> bool {
+        self.ends.has(lease)
     }
 
     fn look_again_later(&mut self) {
@@ -123,8 +118,8 @@ impl<'a> Follow<'a> {
             if is_dead {
                 lease.owner = None;
             }
-            if is_dead && is_first {
-                self.leaving.insert(lease.id);
+            if is_first {
+                self.ends.begin(lease, is_dead);
             }
         }
         look
@@ -286,12 +281,9 @@ impl<'a> Follow<'a> {
             }
         };
         match news {
-            News::Event(heard) if heard.kind == EventKind::Reserved.as_str() => {
-                let lease = heard.lease.filter(|id| !self.leaving.remove(id));
-                self.parked.extend(lease.filter(|_| !heard.is_old));
-            }
+            News::Event(heard) => self.ends.hear(&heard),
             News::Gone => self.look_again_later(),
-            News::Event(_) | News::Unknown => {}
+            News::Unknown => {}
         }
     }
 

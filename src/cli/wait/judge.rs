@@ -62,14 +62,14 @@ impl Followed {
         &mut self,
         subject: &Subject,
         look: &Look,
-        was_parked: impl Fn(LeaseId) -> bool,
+        was_parked: impl Fn(&LeaseDocument) -> bool,
     ) -> Option<Ending> {
         self.follow_names(subject, look);
         let mut ended = look.ended.iter().filter(|lease| self.knows(lease.id));
         let ended = ended.next().map(|lease| self.ended(lease));
         let mut first = None;
         for lease in &look.living {
-            let ending = self.lives(subject, lease, was_parked(lease.id));
+            let ending = self.lives(subject, lease, was_parked(lease));
             first = first.or(ending);
         }
         ended.or(first)

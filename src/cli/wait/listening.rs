@@ -87,7 +87,7 @@ impl<'w, 'a> Vigil<'w, 'a> {
         let (subject, follow) = (&self.waiting.subject, &self.waiting.follow);
         let ending = self
             .followed
-            .take(subject, &look, |id| follow.was_parked(id));
+            .take(subject, &look, |lease| follow.was_parked(lease));
         self.waiting.find_places(&look.living);
         let waiting = &mut *self.waiting;
         waiting.follow.tell_of_none(&waiting.subject, &look.living);

@@ -1,5 +1,6 @@
 //! `portbook wait`: until something listens on a port or for a lease, answers, or has gone.
 
+mod ends;
 mod events;
 mod follow;
 mod free;
