@@ -30,7 +30,7 @@ Living leases, newest first; with --all those that have ended come after them, n
   portbook list --sort -granted --limit 5
   portbook list --format caddy          a site for each service that listens")]
 pub struct ListArgs {
-    /// Ended leases as well, after the living ones.
+    /// Ended leases as well, after the living ones, and the spares of `run --map all`.
     #[arg(long, short)]
     all: bool,
     /// Only those of this name.
@@ -98,13 +98,32 @@ pub(super) async fn run(global: &Global, args: &ListArgs) -> Result<(), Failure>
         note(nothing(args));
         return Ok(());
     }
-    print(&text(&leases))?;
-    advice::tell_all(&leases);
+    let (shown, spares) = args.without_spares(leases);
+    print(&text(&shown))?;
+    advice::tell_all(&shown);
+    if spares > 0 {
+        note(&format!(
+            "{spares} spares of `run --map all` are left out: --all shows them"
+        ));
+    }
     if more {
-        let shown = leases.len();
+        let shown = shown.len();
         note(&format!("the first {shown}; without --limit all are shown"));
     }
     Ok(())
+}
+
+impl ListArgs {
+    /// Leases to be shown, and the number of spares left out: those say nothing to a reader unless asked for.
+    fn without_spares(&self, mut leases: Vec<LeaseDocument>) -> (Vec<LeaseDocument>, usize) {
+        let found = leases.len();
+        let is_asked = self.all || self.state.is_some() || self.limit.is_some();
+        if !is_asked && leases.iter().any(|lease| !lease.spare) {
+            leases.retain(|lease| !lease.spare);
+        }
+        let left_out = found - leases.len();
+        (leases, left_out)
+    }
 }
 
 async fn of_fleet(global: &Global, format: Option<Format>) -> Result<(), Failure> {

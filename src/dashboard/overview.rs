@@ -139,7 +139,10 @@ fn lease_table(
     mut living: Vec<Arc<Lease>>,
     events: &[Event],
 ) -> LeaseTable {
-    living.sort_by_key(|lease| (urgency(lease.state), std::cmp::Reverse(lease.id)));
+    living.sort_by_key(|lease| {
+        let newest_first = std::cmp::Reverse(lease.id);
+        (urgency(lease.state), lease.is_spare(), newest_first)
+    });
     let in_trouble = |lease: &&Arc<Lease>| urgency(lease.state) < 2;
     let cut = living.len() > LEASES;
     let row = |lease: &Arc<Lease>| {

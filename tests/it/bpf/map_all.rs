@@ -12,7 +12,7 @@ use super::life::{cgroups, links};
 use super::{Tidy, is_active, lease, served_with};
 use crate::probe::{self, How};
 use crate::succession::supervised;
-use crate::support::{Place, Server, port};
+use crate::support::{Place, Server, port, text};
 use crate::tools::{Running, eventually};
 
 /// Number of spares of a program.
@@ -99,7 +99,21 @@ fn two_copies_with_two_ports_in_their_code_run_side_by_side() {
     let left = spares(&server, 2 * SPARES);
     let who = place.ok(&["who", &port(&left[0]).to_string()]);
     assert!(who.contains("as a spare of --map all"), "{who}");
-    assert!(place.ok(&["list"]).contains("(spare of --map all)"));
+    assert!(
+        place
+            .ok(&["list", "--all"])
+            .contains("(spare of --map all)")
+    );
+    let folded = place.run(&["list"]);
+    assert!(!text(&folded.stdout).contains("spare"));
+    let said = text(&folded.stderr);
+    assert!(
+        said.contains("16 spares of `run --map all` are left out"),
+        "{said}"
+    );
+    let all = place.json(&["list"]);
+    let all = all["leases"].as_array().unwrap().iter();
+    assert_eq!(all.filter(|lease| lease["spare"] == true).count(), 16);
     assert_eq!(links(server.child.id()), 2 + 2 * 4);
 }
 
