@@ -15,14 +15,14 @@ use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 
 use actix_web::body::MessageBody;
-use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
 use actix_web::http::Method;
 use actix_web::http::header::{self, HeaderMap, HeaderValue};
 use actix_web::http::uri::Authority;
 use actix_web::middleware::Next;
-use actix_web::web::Data;
+use actix_web::web::{Bytes, Data};
 use actix_web::{HttpMessage, HttpRequest, ResponseError};
-use futures_util::StreamExt;
+use futures_util::{StreamExt, stream};
 use tokio::net::unix::UCred;
 
 pub use self::hosts::is_foreign;
@@ -98,19 +98,26 @@ pub fn peer(credentials: &UCred) -> Caller {
     Caller::peer(credentials.uid(), pid, Place::of)
 }
 
-/// Most of the body of a refused request that is read, in bytes.
+/// Most of the body of a request that is read before it is looked at, in bytes.
 const MOST_READ: usize = 64 * 1024;
 
-/// Reads the body of a request that is refused, and leaves it: a client that still sends when the connection is
-/// closed gets an error in place of the answer. A longer one is not read to its end.
-async fn leave_body(request: &mut ServiceRequest) {
-    let mut body = request.take_payload();
-    let mut read = 0;
-    while let Some(Ok(piece)) = body.next().await {
-        read += piece.len();
-        if read > MOST_READ {
-            return;
-        }
+/// Reads the body of a request before anything answers it. Refusals and many operations need none: the connection
+/// would be closed behind the answer, and a client that sends its body after its headers would meet an error in
+/// place of the answer. A long body is not read to its end.
+async fn read_body(request: &mut ServiceRequest) {
+    let mut body = request.take_payload().fuse();
+    let (mut pieces, mut read) = (Vec::new(), 0);
+    while read <= MOST_READ {
+        let Some(piece) = body.next().await else {
+            break;
+        };
+        // The stream ends with an error.
+        read += piece.as_ref().map_or(usize::MAX / 2, Bytes::len);
+        pieces.push(piece);
+    }
+    if !pieces.is_empty() {
+        let payload = Box::pin(stream::iter(pieces).chain(body));
+        request.set_payload(Payload::Stream { payload });
     }
 }
 
@@ -119,13 +126,13 @@ pub async fn check<B: MessageBody + 'static>(
     mut request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
+    read_body(&mut request).await;
     let mut response = match viewer_of(&request) {
         Ok(viewer) => {
             request.extensions_mut().insert(viewer);
             next.call(request).await?.map_into_left_body()
         }
         Err(problem) => {
-            leave_body(&mut request).await;
             let mut answer = problem.error_response();
             if problem.code == Code::Unauthorized.as_str() {
                 // A session that is not accepted must not stay in the way of the next page.

@@ -16,6 +16,7 @@ use super::paging;
 use super::problem::{Code, Problem};
 use super::veil::veil;
 use super::viewer::Viewer;
+use crate::answers::schema::Lasting;
 use crate::domain::attempt::Occupant;
 use crate::domain::container;
 use crate::domain::duration::HumanDuration;
@@ -259,6 +260,7 @@ impl Answered for ReleaseLease {
 #[serde(deny_unknown_fields, default)]
 pub struct Renewal {
     /// From now on, above zero; as long as it was granted for if left out.
+    #[schemars(with = "Option<Lasting>")]
     pub ttl: Option<HumanDuration>,
 }
 

@@ -14,6 +14,13 @@ use crate::domain::selector::Selector;
 /// Durations that every parser reads alike. The service understands more than this.
 const DURATION: &str = "^([0-9]{1,3}d)?([0-9]{1,4}h)?([0-9]{1,5}m)?([0-9]{1,6}s)?$";
 
+/// Those of them that are above zero.
+const LASTING: &str = "^([1-9][0-9]{0,2}d([0-9]{1,4}h)?([0-9]{1,5}m)?([0-9]{1,6}s)?\
+    |[1-9][0-9]{0,3}h([0-9]{1,5}m)?([0-9]{1,6}s)?|[1-9][0-9]{0,4}m([0-9]{1,6}s)?|[1-9][0-9]{0,5}s)$";
+
+/// Schema of a [`HumanDuration`] that has to be above zero.
+pub enum Lasting {}
+
 /// IPv4 networks. The service understands those of IPv6 too, but they have no short pattern.
 const NETWORK: &str = "^!?((25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])\\.){3}\
     (25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])/(3[0-2]|[12]?[0-9])$";
@@ -78,6 +85,18 @@ inline! {
                 {"type": "number", "minimum": 0, "maximum": LONGEST_SECONDS},
             ],
             "description": "A length of time such as `10s` or `1h30m`, or a number of seconds; ten years at most.",
+            "examples": ["10m"],
+        }),
+    };
+    Lasting, "LastingDuration", |generator| match generator.contract() {
+        Contract::Serialize => HumanDuration::json_schema(generator),
+        _ => json_schema!({
+            "title": "duration above zero",
+            "anyOf": [
+                {"type": "string", "pattern": LASTING},
+                {"type": "number", "minimum": 0.001, "maximum": LONGEST_SECONDS},
+            ],
+            "description": "A length of time such as `10s` or `1h30m`, or a number of seconds; above zero, and ten years at most.",
             "examples": ["10m"],
         }),
     };

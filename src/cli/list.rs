@@ -30,7 +30,7 @@ Living leases, newest first; with --all those that have ended come after them, n
   portbook list --sort -granted --limit 5
   portbook list --format caddy          a site for each service that listens")]
 pub struct ListArgs {
-    /// Ended leases as well, after the living ones, and the spares of `run --map all`.
+    /// Ended leases as well, after the living ones, and spare ones.
     #[arg(long, short)]
     all: bool,
     /// Only those of this name.

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{map, row};
+use crate::answers::schema::Lasting;
 use crate::domain::duration::HumanDuration;
 use crate::domain::lease::{Handover, Name, Scope};
 use crate::domain::mapped::{Map, Mapped};
@@ -88,6 +89,7 @@ pub struct LeaseRequest {
     pub max_attempts: Option<NonZeroU32>,
     /// Time limit of the search, above zero; the pool's `attempt_timeout` if left out.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Lasting>")]
     pub timeout: Option<HumanDuration>,
     /// Hand-over of the port to its owner; the pool's if left out, and for UDP `release` in place of its
     /// `gate`. Where `bind` cannot be had it is `gate`, with a note; a `strict` request is refused then.
@@ -95,9 +97,11 @@ pub struct LeaseRequest {
     pub handover: Option<Handover>,
     /// Time that the lease waits for its first listener, above zero.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Lasting>")]
     pub claim_within: Option<HumanDuration>,
     /// Lifetime unless renewed, above zero.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Lasting>")]
     pub ttl: Option<HumanDuration>,
     /// Realm in which a name is unique.
     #[serde(skip_serializing_if = "Option::is_none")]
