@@ -6,6 +6,7 @@ mod reserve;
 mod resolve;
 mod show;
 mod status;
+mod watch;
 
 use clap::{Args, Subcommand};
 use serde_json::json;
