@@ -270,6 +270,7 @@ fn table_goes_with_the_last_pool_that_has_a_fence() {
     let told = status(&server);
     let warning = told["fence_warning"].as_str().unwrap_or_default();
     assert!(warning.contains("nft delete table inet portbook"), "{told}");
+    assert!(warning.contains("\"Units of the fence\""), "{told}");
     assert!(
         fenced
             .ask(&["doctor"])
