@@ -217,3 +217,24 @@ fn host_that_left_joins_again_with_its_unique_pools() {
         "{left}"
     );
 }
+
+#[test]
+fn names_that_wait_are_counted_from_the_start_of_a_service_on() {
+    let Some(mut etcd) = Etcd::start("a service that starts without etcd") else {
+        return;
+    };
+    let place = host(&etcd, "one");
+    let server = place.serve();
+    reaches(&server, "joined");
+    place.ok(&["alloc", "--name", "web", "--ttl", "1h"]);
+    resolved(&server, "web", |rows| !rows.is_empty());
+    etcd.stop();
+    server.kill();
+    let server = place.serve();
+    let alone = reaches(&server, "alone");
+    assert_eq!(
+        (&alone["published"], &alone["pending"]),
+        (&json!(0), &json!(1)),
+        "{alone}"
+    );
+}
