@@ -236,3 +236,31 @@ fn key_of_another_certificate_is_refused_with_the_reason() {
     assert!(told.to_lowercase().contains("key"), "{told}");
     assert!(!told.trim_end().ends_with("transport error"), "{told}");
 }
+
+#[test]
+fn address_of_the_wrong_scheme_is_told() {
+    let test = "an address of the wrong scheme";
+    let (Some(tls), Some(plain)) = (with_tls(test), Etcd::start(test)) else {
+        return;
+    };
+    let place = certified(&tls, "one");
+    let wrong = [
+        (
+            tls.address.replace("https://", "http://"),
+            "seems to speak TLS",
+        ),
+        (
+            plain.address.replace("http://", "https://"),
+            "seems to speak no TLS",
+        ),
+    ];
+    for (address, told) in wrong {
+        let joining = place.run(&["fleet", "join", "--check", &address]);
+        assert_eq!(joining.status.code(), Some(1), "{joining:?}");
+        let words = text(&joining.stderr);
+        assert!(words.contains(told), "{words}");
+    }
+    for right in [&tls.address, &plain.address] {
+        place.ok(&["fleet", "join", "--check", right]);
+    }
+}
