@@ -163,6 +163,7 @@ impl<E: Engine> Member<E> {
                 }
             }
             Ok(Outcome::Refused { .. }) => self.commits.refused += 1,
+            Err(EngineError::Denied(_) | EngineError::Full(_)) => self.commits.denied += 1,
             Err(_) => self.commits.failed += 1,
         }
         sent
