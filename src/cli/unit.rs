@@ -22,12 +22,17 @@ const HIDING: [(&str, &[&str]); 2] = [
     ("PrivateTmp", &["/tmp", "/var/tmp"]),
 ];
 
+/// Capabilities with which a program reads all files (`capabilities(7)`). systemd starts a program without them.
+const READING: [&str; 2] = ["CAP_DAC_READ_SEARCH", "CAP_DAC_OVERRIDE"];
+
 /// The user of the unit, with the folders that are hidden from it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Unit {
     /// Name of the user. `None` for root.
     pub(super) user: Option<String>,
     account: Account,
+    /// Whether a capability lets it read all files, whatever their modes.
+    reads_all: bool,
     hidden: Vec<(&'static str, &'static str)>,
 }
 
@@ -104,11 +109,15 @@ impl Unit {
         let hidden = HIDING.iter().filter(|(setting, _)| hides(setting));
         let hidden =
             hidden.flat_map(|(setting, folders)| folders.iter().map(|folder| (*folder, *setting)));
+        let capabilities = unit.lines().filter_map(|line| line.split_once('='));
+        let mut capabilities = capabilities.filter(|(key, _)| key.trim() == "AmbientCapabilities");
+        let reads_all = |word: &str| READING.contains(&word);
         let user = value("User").filter(|user| !user.is_empty() && *user != "root");
         let file = |name| text(Path::new(name)).unwrap_or_default();
         let account = |user| Account::of(user, &file("/etc/passwd"), &file("/etc/group"));
         Self {
             hidden: hidden.collect(),
+            reads_all: capabilities.any(|(_, words)| words.split_whitespace().any(reads_all)),
             account: user.map_or(Account::root(), account),
             user: user.map(str::to_owned),
         }
@@ -123,6 +132,9 @@ impl Unit {
             .find(|(folder, _)| file.starts_with(folder));
         if let Some((folder, setting)) = hidden {
             return Some(Obstacle::Hidden(folder, setting));
+        }
+        if self.reads_all && access == Access::Read {
+            return None;
         }
         let user = || self.user.clone().unwrap_or_default();
         let folders: Vec<&Path> = file.ancestors().skip(1).collect();
@@ -257,6 +269,8 @@ mod tests {
         set_mode(folder.path(), 0o700);
         assert!(matches!(obstacle(Access::Read), Some(Obstacle::Folder(..))));
         assert_eq!(Unit::of("").obstacle(&file, Access::Read), None, "root may");
+        let powerful = "User=no-such-user\nAmbientCapabilities=CAP_A CAP_DAC_READ_SEARCH\n";
+        assert_eq!(Unit::of(powerful).obstacle(&file, Access::Read), None);
         let hiding = Unit::of("PrivateTmp=yes\nProtectHome=yes\n");
         let is_hidden = hiding.obstacle(Path::new("/tmp"), Access::Read);
         assert_eq!(is_hidden, Some(Obstacle::Hidden("/tmp", "PrivateTmp")));

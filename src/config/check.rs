@@ -95,7 +95,7 @@ fn fleet(settings: &Settings, provenance: &Provenance) -> Option<Finding> {
     if has_tls && fleet.ca.is_none() {
         let problem = Problem::new(
             "nothing says which certificate of etcd is the right one",
-            "set fleet.ca to the file of the authority that signed it",
+            "set fleet.ca to the file of the authority that signed it, as `portbook fleet join … --ca FILE` does",
         );
         return Some(error(provenance, "fleet.engine", problem));
     }
@@ -127,7 +127,7 @@ fn unique(pool: &Pool, settings: &Settings, provenance: &Provenance) -> Option<F
     } else if settings.fleet.engine.is_empty() {
         let problem = Problem::new(
             "no number can be unique in a fleet, as this host is in none",
-            "run `portbook fleet join`, or set fleet.engine",
+            "run `portbook fleet join` with an address of etcd, or take the setting out",
         );
         (key("fleet"), problem)
     } else if settings.console.pool == **name {

@@ -59,6 +59,10 @@ flags! {
     log: String = "--log" sets "telemetry.log";
     /// `--log-format text|json`
     log_format: LogFormat = "--log-format" sets "telemetry.log_format";
+    /// `portbook fleet join ADDRESS…`
+    fleet_engine: Vec<String> = "fleet join ADDRESS" sets "fleet.engine";
+    /// `portbook fleet join --ca FILE`
+    fleet_ca: PathBuf = "fleet join --ca" sets "fleet.ca";
 }
 
 /// Everything that settings are read from. Ambient facts are fields too, so that a test can choose

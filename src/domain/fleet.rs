@@ -156,7 +156,7 @@ pub struct FleetStatus {
     pub published: usize,
     /// Number of changed names that are not sent yet.
     pub pending: usize,
-    /// Number of sent commits by outcome: done, refused, failed.
+    /// Number of sent commits by outcome.
     pub commits: Commits,
     /// Whether the kernel guards unique numbers. `None` if no pool asks for it.
     pub has_fence: Option<bool>,
@@ -182,7 +182,9 @@ pub struct Commits {
     pub done: u64,
     /// Refused, as the session had ended.
     pub refused: u64,
-    /// Without an answer, or with an error.
+    /// Denied by the engine: for a lack of rights or of room.
+    pub denied: u64,
+    /// Without an answer, or with another error.
     pub failed: u64,
 }
 

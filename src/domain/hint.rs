@@ -150,7 +150,11 @@ impl Hint {
     pub fn claim_lost(lease: &Lease, by: Option<&str>) -> Self {
         let Lease { id, port, pool, .. } = lease;
         let taken = by.map_or_else(
-            || format!("the fleet has taken {port} from this host"),
+            || {
+                format!(
+                    "the fleet has taken {port} from this host, and `portbook fleet claims` lists the host that has it now"
+                )
+            },
             |by| format!("{by} has {port} in the fleet now"),
         );
         let again = match &lease.name {

@@ -62,6 +62,11 @@ impl FenceBook {
         self.0.with(|state| state.guarded = guarded);
     }
 
+    /// Forgets all: the kernel shuts nothing, or it is not known any more what it has open.
+    pub fn clear(&self) {
+        self.0.with(|state| *state = State::default());
+    }
+
     /// Writes permits.
     pub fn put(&self, permits: impl IntoIterator<Item = (Number, Permit)>) {
         let permits: Vec<_> = permits.into_iter().collect();

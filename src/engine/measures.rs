@@ -98,6 +98,7 @@ fn fleet(engine: &Arc<Engine>) -> Option<Fleet> {
         commits: [
             ("done", commits.done),
             ("refused", commits.refused),
+            ("denied", commits.denied),
             ("failed", commits.failed),
         ],
         claims: [

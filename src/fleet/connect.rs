@@ -51,7 +51,8 @@ pub async fn connect(settings: &Fleet) -> Result<Etcd, ConnectError> {
         } else {
             options
         };
-        clients.push(Client::connect([address.trim_end_matches('/')], Some(options)).await?);
+        let client = Client::connect([address.trim_end_matches('/')], Some(options)).await?;
+        clients.push((address.clone(), client));
     }
     Ok(Etcd::of(clients))
 }

@@ -132,6 +132,16 @@ impl Step {
     }
 }
 
+/// Word of the result of a commit in spans and metrics.
+pub const fn word(sent: &Answer<Outcome>) -> &'static str {
+    match sent {
+        Ok(Outcome::Done { .. }) => "done",
+        Ok(Outcome::Refused { .. }) => "refused",
+        Err(EngineError::Denied(_) | EngineError::Full(_)) => "denied",
+        Err(_) => "failed",
+    }
+}
+
 /// Result of a commit, whole or not at all.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
@@ -143,16 +153,6 @@ pub enum Outcome {
         /// The compared keys as they were then, in the order of the conditions. `None` if one is absent.
         found: Vec<Option<Entry>>,
     },
-}
-
-impl Outcome {
-    /// Word of the outcome in spans.
-    pub const fn word(&self) -> &'static str {
-        match self {
-            Self::Done { .. } => "done",
-            Self::Refused { .. } => "refused",
-        }
-    }
 }
 
 /// A key with its value, as the engine has it. Both come from outside.

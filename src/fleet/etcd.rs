@@ -5,7 +5,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use etcd_client::{
@@ -19,6 +19,7 @@ use super::engine::{
     Answer, Compare, Condition, Engine, EngineError, Entry, Outcome, Page, Renewed, SessionId, Step,
 };
 use super::etcd_error::{is_absent, is_gone, told};
+use super::scheme;
 use super::watching::{EtcdWatch, Watches};
 
 /// Limit on one call at one address.
@@ -40,6 +41,9 @@ struct Members {
 /// A connection to one member.
 #[derive(Clone)]
 struct Link {
+    address: Arc<str>,
+    /// Whether it has answered since the start: its address has the right scheme then.
+    has_answered: Arc<AtomicBool>,
     client: Client,
     watches: Watches,
 }
@@ -51,9 +55,11 @@ struct Keeping {
 }
 
 impl Etcd {
-    /// Returns connections of these clients, at least one, each to one member.
-    pub fn of(clients: Vec<Client>) -> Self {
-        let link = |client| Link {
+    /// Returns connections of these clients, at least one, each to one member at an address.
+    pub fn of(clients: Vec<(String, Client)>) -> Self {
+        let link = |(address, client): (String, Client)| Link {
+            address: address.into(),
+            has_answered: Arc::default(),
             client,
             watches: Watches::default(),
         };
@@ -89,9 +95,10 @@ impl Etcd {
             failure = match timeout(LIMIT, call(link.clone())).await {
                 Ok(Ok(done)) => {
                     members.current.store(index, Ordering::Relaxed);
+                    link.has_answered.store(true, Ordering::Relaxed);
                     return Ok(done);
                 }
-                Ok(Err(error)) => told(&error),
+                Ok(Err(error)) => link.explained(told(&error)).await,
                 Err(_) => EngineError::Unknown("nothing came within a second".into()),
             };
             let may_go_on = match failure {
@@ -183,6 +190,22 @@ impl Etcd {
             answers,
         };
         Ok(begun.await?.map(keeping))
+    }
+}
+
+impl Link {
+    /// Adds to a failure that the scheme of the address is the wrong one, if that is so.
+    async fn explained(&self, error: EngineError) -> EngineError {
+        let EngineError::Unknown(reason) = &error else {
+            return error;
+        };
+        if self.has_answered.load(Ordering::Relaxed) {
+            return error;
+        }
+        match scheme::mismatch(&self.address).await {
+            Some(mismatch) => EngineError::Unknown(format!("{reason}: {mismatch}")),
+            None => error,
+        }
     }
 }
 

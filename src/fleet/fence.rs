@@ -28,6 +28,12 @@ const PROGRAMS: [&str; 2] = ["/usr/sbin/nft", "nft"];
 /// Name of the table, of its sets, and of its chain: `static/fence.nft` has them too.
 const TABLE: &str = include_str!("../../static/fence.nft");
 
+/// Text of `nft` for a caller that may not change the packet filter.
+const NOT_PERMITTED: &str = "Operation not permitted";
+
+/// Way out of that. The section is one of `docs/fleet.md`.
+const WAY_TO_RIGHT: &str = "the service needs CAP_NET_ADMIN for a fence: for portbook.service a drop-in gives it that, which docs/fleet.md has under \"Units of the fence\"";
+
 /// Line that lists the rule of the table, in a few hundred bytes.
 const LIST: &str = "list chain inet portbook guard\n";
 
@@ -107,7 +113,9 @@ impl Nft {
         });
         match done.await {
             Ok(Ok(done)) => done,
-            Ok(Err(error)) => Err(FenceError(format!("nft cannot be run: {error}"))),
+            Ok(Err(error)) => Err(FenceError(format!(
+                "nft cannot be run: {error}; Debian has it in the package nftables"
+            ))),
             Err(error) => Err(FenceError(error.to_string())),
         }
     }
@@ -135,9 +143,16 @@ fn ran(command: &[String], script: &str) -> io::Result<Result<String, FenceError
     if output.status.success() {
         return Ok(Ok(String::from_utf8_lossy(&output.stdout).into_owned()));
     }
-    let told = String::from_utf8_lossy(&output.stderr);
+    Ok(Err(failure(&String::from_utf8_lossy(&output.stderr))))
+}
+
+/// The failure that `nft` tells, with the way out if that is known.
+fn failure(told: &str) -> FenceError {
     let first = told.lines().next().unwrap_or("nft was silent for too long");
-    Ok(Err(FenceError(first.to_owned())))
+    if told.contains(NOT_PERMITTED) {
+        return FenceError(format!("{first}: {WAY_TO_RIGHT}"));
+    }
+    FenceError(first.to_owned())
 }
 
 fn feed(child: &mut Child, script: &str) -> io::Result<()> {
@@ -373,6 +388,20 @@ mod tests {
         for wrong in ["5", "h", "1w", "99999999999999999999s", "-1s"] {
             assert_eq!(listed_time(wrong), None, "{wrong}");
         }
+    }
+
+    #[test]
+    fn missing_right_is_told_with_a_section_that_the_page_has() {
+        let told = failure("Error: cache initialization failed: Operation not permitted\n");
+        let told = told.to_string();
+        let (_, section) = told.split_once("docs/fleet.md has under \"").unwrap();
+        let heading = format!("\n### {}\n", section.trim_end_matches('"'));
+        assert!(
+            include_str!("../../docs/fleet.md").contains(&heading),
+            "{heading}"
+        );
+        let other = failure("Error: No such file or directory\n").to_string();
+        assert!(!other.contains("CAP_NET_ADMIN"), "{other}");
     }
 
     #[tokio::test]

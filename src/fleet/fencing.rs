@@ -63,10 +63,11 @@ impl Fencing {
 
     /// Deletes the table that an earlier start of this service has loaded: nothing is guarded any more.
     pub async fn unload(service: &Service) -> Self {
+        // No permit is prolonged from now on, whether the table goes or not.
+        service.fleet().fence().clear();
         let Some(before) = left_behind(service).await else {
             return Self::default();
         };
-        service.fleet().fence().guard(Guarded::new());
         match unload(service).await {
             Ok(()) => {
                 tracing::info!(

@@ -58,7 +58,7 @@ pub(super) fn follow<E: Engine>(
     let task = tokio::spawn(async move {
         loop {
             tokio::select! {
-                () = keep_telling(&reader, &question, &sender) => {}
+                () = keep_telling(&reader, &question, &sender, &own) => {}
                 () = sender.closed() => {}
             }
             let question = question.clone();
@@ -82,6 +82,7 @@ async fn keep_telling<E: Engine>(
     reader: &Reader<E>,
     question: &Question,
     told: &watch::Sender<Option<Told>>,
+    own: &mpsc::Sender<FleetRequest>,
 ) {
     let mut watches = Watches(BTreeMap::new());
     let (mut failures, mut rng) = (0, fastrand::Rng::new());
@@ -101,11 +102,22 @@ async fn keep_telling<E: Engine>(
             failures = 0;
             continue;
         }
-        told.send_modify(|told| {
-            if let Some(told) = told {
-                told.is_fresh = false;
+        let last = told.borrow().clone().filter(|told| told.is_fresh);
+        if let Some(last) = last {
+            let (question, view) = (question.clone(), Arc::clone(&last.view));
+            // Kept first: listeners ask for it as soon as they hear that it is not fresh.
+            if own
+                .send(FleetRequest::Keep { question, view })
+                .await
+                .is_err()
+            {
+                return;
             }
-        });
+            told.send_replace(Some(Told {
+                is_fresh: false,
+                ..last
+            }));
+        }
         // Followers of one name fail together where the engine is overrun by them, and must not return together.
         let pause = pause_after(failures, LONGEST_PAUSE);
         tokio::time::sleep(pause.mul_f64(0.5 + rng.f64())).await;

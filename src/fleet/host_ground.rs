@@ -109,6 +109,10 @@ impl Ground for HostGround {
         if let Err(error) = self.service.store().remove_claims(claims).await {
             tracing::warn!(%error, "could not forget withdrawn claims; they are withdrawn again at the next start");
         }
+        // A lost claim has a permit that is over since the start of the service. Until both books have forgotten it, its
+        // number is granted to no lease.
+        let numbers: Vec<Number> = claims.iter().map(|claim| claim.number).collect();
+        self.service.fleet().fence().forget(&numbers);
         self.service.fleet().claims().remove(claims);
     }
 

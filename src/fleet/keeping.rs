@@ -107,6 +107,7 @@ impl<E: Engine> Member<E> {
         self.is_in = true;
         self.claims.tend_at(self.now());
         self.published.doubt_all(epoch);
+        self.count_pending();
         self.publish_at = Some(self.now());
         Ok(())
     }
@@ -157,6 +158,8 @@ impl<E: Engine> Member<E> {
         let pause = pause_after(self.failures, longest);
         self.failures = self.failures.saturating_add(1);
         self.renew_at = self.now().after(pause);
+        // No commit counts them while the engine is away.
+        self.count_pending();
         self.be(FleetState::Alone, &error.to_string());
     }
 }

@@ -112,6 +112,7 @@ pub(super) async fn run_with<E: Engine>(
         claims,
     } = counters;
     let mut member = Member::new(service, settings, engine, fencing).await?;
+    member.count_pending();
     member.tell();
     let claiming = Box::pin(member.claims.counter().serve(claims));
     let sweeping = Box::pin(member.claims.sweeping());

@@ -52,6 +52,7 @@ mod refused;
 mod regain;
 mod reserving;
 mod role;
+mod scheme;
 mod session;
 #[cfg(test)]
 mod session_tests;

@@ -42,9 +42,11 @@ pub(super) async fn send<E: Engine>(
 
 impl<E: Engine> Member<E> {
     fn wanted(&self) -> Wanted {
-        let Some(session) = self.session.id() else {
-            return Wanted::new();
-        };
+        let session = self.session.id();
+        session.map_or_else(Wanted::new, |session| self.wanted_in(session))
+    }
+
+    fn wanted_in(&self, session: &str) -> Wanted {
         let leases = self.service.leases();
         let publish = self.settings.publish;
         wanted(&leases, publish, &self.keys, &self.identity, session)
@@ -66,6 +68,12 @@ impl<E: Engine> Member<E> {
             })
         });
         read.collect()
+    }
+
+    /// Counts the keys that wait. Without a session none of them is there yet.
+    pub(super) fn count_pending(&mut self) {
+        let session = self.session.id().unwrap_or_default();
+        self.pending = self.published.pending(&self.wanted_in(session));
     }
 
     /// Whether a key is to be changed.
@@ -155,6 +163,7 @@ impl<E: Engine> Member<E> {
                 }
             }
             Ok(Outcome::Refused { .. }) => self.commits.refused += 1,
+            Err(EngineError::Denied(_) | EngineError::Full(_)) => self.commits.denied += 1,
             Err(_) => self.commits.failed += 1,
         }
         sent

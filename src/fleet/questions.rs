@@ -90,6 +90,7 @@ impl<E: Engine> Questions<E> {
                 let _ = reply.send(self.follow(question));
             }
             FleetRequest::Unfollow { question } => self.unfollow(&question),
+            FleetRequest::Keep { question, view } => self.keep(question, view),
             // The session loop answers these itself.
             FleetRequest::Leave { .. }
             | FleetRequest::Evict { .. }
@@ -116,7 +117,7 @@ impl<E: Engine> Questions<E> {
         let replies = self.waiting.remove(&question).unwrap_or_default();
         let (silence, seems_away) = match read {
             Ok(view) => {
-                self.keep(question.clone(), view);
+                self.keep(question.clone(), Arc::new(view));
                 (None, false)
             }
             Err(error) => {
@@ -200,9 +201,9 @@ impl<E: Engine> Questions<E> {
         self.clock.boot().since(kept.at)
     }
 
-    fn keep(&mut self, question: Question, view: FleetView) {
+    fn keep(&mut self, question: Question, view: Arc<FleetView>) {
         let kept = Kept {
-            view: Arc::new(view),
+            view,
             at: self.clock.boot(),
         };
         self.kept.insert(question, kept);

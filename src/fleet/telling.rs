@@ -6,7 +6,7 @@ use std::time::Duration;
 use tracing::{Instrument, Span};
 
 use super::counter::Standing;
-use super::engine::{Answer, Engine, Outcome};
+use super::engine::{Answer, Engine, Outcome, word};
 use super::fencing::Fencing;
 use super::host_name;
 use super::member::{Member, MemberError};
@@ -28,11 +28,11 @@ pub(super) async fn measured(
     let begun = Stopwatch::start();
     let within = spans.first().cloned().unwrap_or_else(Span::none);
     let sent = sending.instrument(within).await;
-    let outcome = sent.as_ref().ok().map(Outcome::word);
+    let outcome = word(&sent);
     for span in &spans {
-        span::fleet_committed(span, outcome);
+        span::fleet_committed(span, outcome, sent.is_ok());
     }
-    (sent, outcome.unwrap_or("failed"), begun.elapsed())
+    (sent, outcome, begun.elapsed())
 }
 
 /// Tells the desk why there is no loop.

@@ -277,12 +277,12 @@ pub fn fleet_commit(steps: usize) -> Span {
     )
 }
 
-/// Records the outcome of a commit to the fleet: `done` or `refused`; a failure if there is none.
+/// Records the outcome of a commit to the fleet. It is a failure unless etcd has looked at its conditions.
 #[cfg(feature = "fleet")]
-pub fn fleet_committed(span: &Span, outcome: Option<&'static str>) {
-    match outcome {
-        Some(outcome) => drop(span.record("portbook.fleet.outcome", outcome)),
-        None => fail(span, "fleet"),
+pub fn fleet_committed(span: &Span, outcome: &'static str, is_answered: bool) {
+    span.record("portbook.fleet.outcome", outcome);
+    if !is_answered {
+        fail(span, "fleet");
     }
 }
 

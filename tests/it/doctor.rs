@@ -54,6 +54,21 @@ fn permissions_are_mended_as_it_says() {
 }
 
 #[test]
+fn mode_of_a_socket_is_compared_with_the_setting_of_its_service() {
+    let mut place = Place::with_ports(1);
+    place.set("PORTBOOK_SOCKET_MODE", "0660");
+    let server = place.serve();
+    let as_caller = |command: &mut Command| {
+        command.env_remove("PORTBOOK_SOCKET_MODE");
+    };
+    assert_eq!(found(&place, "permissions", as_caller), []);
+    let open = PermissionsExt::from_mode(0o666);
+    std::fs::set_permissions(server.socket(), open).unwrap();
+    let wrong = found(&place, "permissions", as_caller);
+    assert!(wrong[0].0.contains("0666, more than 0660"), "{wrong:?}");
+}
+
+#[test]
 fn damaged_record_is_found_without_a_service_and_mended_as_it_says() {
     let place = Place::with_ports(2);
     assert_eq!(found(&place, "record", |_| {}), []);

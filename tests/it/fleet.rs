@@ -294,6 +294,41 @@ fn watch_prints_each_change() {
 }
 
 #[test]
+fn watch_tells_an_outage_and_goes_on_after_a_restart() {
+    let Some(mut etcd) = Etcd::start("resolve --watch through an outage") else {
+        return;
+    };
+    let place = host(&etcd, "one");
+    let server = place.serve();
+    reaches(&server, "joined");
+    let port = place.ok(&["alloc", "--name", "web", "--ttl", "1h"]);
+    resolved(&server, "web", |rows| !rows.is_empty());
+    let notes = place.folder().join("notes");
+    let mut command = place.command();
+    command.args(["--json", "resolve", "web", "--watch"]);
+    command.stderr(std::fs::File::create(&notes).unwrap());
+    let mut watching = Running::piped(command);
+    let mut line = || {
+        let line = serde_json::from_str::<Value>(&watching.line()).unwrap();
+        assert_eq!(line["names"][0]["port"].to_string(), port.trim(), "{line}");
+        line["fresh"].as_bool().unwrap()
+    };
+    assert!(line());
+    etcd.stop();
+    assert!(!line(), "etcd is away");
+    etcd.start_again();
+    assert!(line(), "etcd is back");
+    server.kill();
+    assert!(!line(), "the service is away");
+    let _server = place.serve();
+    assert!(line(), "the service is back");
+    let told = std::fs::read_to_string(notes).unwrap();
+    for part in ["the fleet does not answer", "again", "the watch goes on"] {
+        assert!(told.contains(part), "{told}");
+    }
+}
+
+#[test]
 fn services_of_all_hosts_are_targets_of_prometheus() {
     let Some(etcd) = Etcd::start("targets of a fleet") else {
         return;

@@ -49,6 +49,46 @@ with socket.socket(socket.AF_UNIX) as s:
 sys.stdout.buffer.write(got)
 "#;
 
+#[test]
+fn unit_gives_the_rights_to_name_programs_of_other_users() {
+    if !rustix::process::geteuid().is_root() {
+        skipped("rights of the unit", "it takes root to be two users");
+        return;
+    }
+    let unit = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/static/systemd/portbook.service"
+    );
+    let unit = std::fs::read_to_string(unit).unwrap();
+    let rights = unit
+        .lines()
+        .find_map(|line| line.strip_prefix("AmbientCapabilities="));
+    let rights = rights
+        .unwrap()
+        .replace("CAP_", "+")
+        .replace(' ', ",")
+        .to_lowercase();
+    let home = tempfile::TempDir::new().unwrap();
+    std::os::unix::fs::chown(home.path(), Some(USER), None).unwrap();
+    let mut place = Place::with_ports(2);
+    let data = home.path().join("data");
+    place.set("PORTBOOK_DATA_DIR", data.to_str().unwrap());
+    let mut service = Command::new("setpriv");
+    service.arg(format!("--reuid={USER}")).arg("--clear-groups");
+    for set in ["--inh-caps", "--ambient-caps", "--bounding-set"] {
+        service.arg(format!("{set}=-all,{rights}"));
+    }
+    let command = place.command();
+    service.arg(command.get_program()).arg("serve").env_clear();
+    let settings = command.get_envs();
+    service.envs(settings.filter_map(|(name, value)| Some((name, value?))));
+    let server = Server::start(service, &data);
+    let port = place.console_ports[1];
+    let _outsider = outsider(port);
+    let listed = get(&server, ROOT, "/api/v1/listeners");
+    assert!(listed.contains(NAME), "{listed}");
+}
+
 fn outsider(port: u16) -> Occupant {
     let mut child = Command::new("python3")
         .args(["-c", INTRUDE, &port.to_string(), &OUTSIDER.to_string()])

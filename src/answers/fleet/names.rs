@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch::Receiver;
 use tokio::time::timeout;
 
 use super::millis;
@@ -14,9 +15,13 @@ use crate::answers::problem::{Code, Problem};
 use crate::domain::fleet::{FleetName, Question, Told};
 use crate::domain::lease::Name;
 use crate::domain::port::{Port, PortSet, Protocol, ports_in_text};
+use crate::engine::fleet::FleetSilence;
 
 /// Longest wait for a change. Clients give up after half a minute.
 const LONGEST_WAIT: Duration = Duration::from_secs(20);
+
+/// End of the tag of an answer that is not fresh.
+const OLD: &str = "-old";
 
 /// Published leases.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -29,7 +34,7 @@ pub struct FleetNamesDocument {
     pub age_ms: u64,
     /// Whether there are more names than one answer has.
     pub more: bool,
-    /// Changes when the names do; for `unlike`.
+    /// Changes when the names do, or `fresh`; for `unlike`.
     pub tag: String,
 }
 
@@ -40,8 +45,9 @@ impl FleetNamesDocument {
         let names = told.view.names.iter().filter(|name| is_wanted(name));
         let names: Vec<FleetName> = names.cloned().collect();
         let text = serde_json::to_vec(&names).unwrap_or_default();
+        let age = if told.is_fresh { "" } else { OLD };
         Self {
-            tag: format!("{:08x}", crc32fast::hash(&text)),
+            tag: format!("{:08x}{age}", crc32fast::hash(&text)),
             names,
             fresh: told.is_fresh,
             age_ms: millis(told.age),
@@ -154,7 +160,7 @@ impl Operation for ResolveFleetName {
             .about(Tag::Fleet, "Resolve a name")
             .says(
                 "Where the name is served in the fleet; an empty list if nowhere. With `unlike` the answer \
-                 comes when it changes, or after 20 seconds as it is.",
+                 comes when it changes, when etcd goes away or comes back, or after 20 seconds as it is.",
             )
             .answers::<FleetNamesDocument>(
                 200,
@@ -176,20 +182,49 @@ impl Answered for ResolveFleetName {
             return Ok(document(&context.service.fleet().ask(question).await?));
         };
         let fleet = context.service.fleet();
-        let mut told = fleet.follow(question.clone()).await?;
-        let is_new = |told: &Option<Told>| {
-            let told = told.as_ref().map(document);
-            told.is_some_and(|told| told.tag != *tag)
+        let told = fleet.follow(question.clone()).await?;
+        let ask = async || {
+            fleet
+                .ask(question.clone())
+                .await
+                .map(|told| document(&told))
         };
         let change = async {
             tokio::select! {
-                told = told.wait_for(is_new) => told.ok().and_then(|told| told.as_ref().map(document)),
+                changed = changed(told, tag, document, &ask) => changed,
                 () = fleet.left() => None,
             }
         };
         match timeout(LONGEST_WAIT, change).await.ok().flatten() {
             Some(changed) => Ok(changed),
-            None => Ok(document(&fleet.ask(question).await?)),
+            None => Ok(ask().await?),
         }
+    }
+}
+
+/// Waits for an answer with another tag. One that is not fresh is asked for, as it has the leases of this host as they
+/// are now. `None` if none comes any more.
+async fn changed(
+    mut told: Receiver<Option<Told>>,
+    tag: &str,
+    document: impl Fn(&Told) -> FleetNamesDocument,
+    ask: impl AsyncFn() -> Result<FleetNamesDocument, FleetSilence>,
+) -> Option<FleetNamesDocument> {
+    let is_new = |told: &Option<Told>| match told {
+        Some(told) if told.is_fresh => document(told).tag != *tag,
+        Some(_) => !tag.ends_with(OLD),
+        None => false,
+    };
+    loop {
+        let news = told.wait_for(is_new).await.ok()?.as_ref().map(&document)?;
+        if news.fresh {
+            return Some(news);
+        }
+        let asked = ask().await.ok()?;
+        if asked.tag != *tag {
+            return Some(asked);
+        }
+        // etcd answers again: its follower will soon see that too.
+        told.changed().await.ok()?;
     }
 }

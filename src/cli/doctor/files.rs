@@ -1,19 +1,28 @@
 //! Permissions of portbook's files: the data directory, the record, the token, the socket.
 
+use std::collections::BTreeMap;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::config::Settings;
 use crate::domain::words::shell_word;
 
-/// Files that other users may open, or that belong to another user.
-pub(super) fn permissions(settings: &Settings) -> Vec<(String, String)> {
+/// Files that other users may open, or that belong to another user. `served` has the modes that running services give
+/// their sockets, whose settings may be others than the caller's.
+pub(super) fn permissions(
+    settings: &Settings,
+    served: &BTreeMap<PathBuf, u32>,
+) -> Vec<(String, String)> {
     let folder = &settings.data_dir;
+    let socket_mode = served.get(&settings.socket);
     let kept = [
         (folder.clone(), 0o700),
         (folder.join("portbook.db"), 0o600),
         (folder.join("token"), 0o600),
-        (settings.socket.clone(), settings.socket_mode),
+        (
+            settings.socket.clone(),
+            *socket_mode.unwrap_or(&settings.socket_mode),
+        ),
     ];
     let me = rustix::process::geteuid().as_raw();
     let found = kept

@@ -75,6 +75,7 @@ pub(super) async fn run(global: &Global, args: &DoctorArgs) -> Result<ExitCode, 
     let mut report = Report::default();
     let services::Services {
         running,
+        socket_modes,
         mut silent,
     } = services::ask(&loaded).await;
     let pools: Vec<_> = loaded.settings.pools.values().cloned().collect();
@@ -86,7 +87,10 @@ pub(super) async fn run(global: &Global, args: &DoctorArgs) -> Result<ExitCode, 
     report.add("hand-over", handover::unmet(&pools, &report.hand_over));
     report.add("low ports", kernel::low(&pools, running.first()));
     report.add("descriptors", kernel::descriptors(&pools));
-    report.add("permissions", files::permissions(&loaded.settings));
+    report.add(
+        "permissions",
+        files::permissions(&loaded.settings, &socket_modes),
+    );
     silent.extend(services::several(&running));
     let is_served = !running.is_empty();
     report.add("record", opened::obstacles(&loaded, is_served).await);

@@ -1,7 +1,12 @@
 //! The services that run on this host. Each knows its own leases alone, so there should be one.
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde_json::Value;
+
 use crate::answers::document::{LeaseDocument, StatusDocument};
-use crate::client::ClientError;
+use crate::client::{Client, ClientError};
 use crate::config::Loaded;
 use crate::host::process;
 use crate::library::backend::Backend;
@@ -12,6 +17,8 @@ use crate::library::find;
 pub(super) struct Services {
     /// Those that answer; the first is the one that commands use.
     pub running: Vec<StatusDocument>,
+    /// Modes that those give their sockets.
+    pub socket_modes: BTreeMap<PathBuf, u32>,
     /// Those that do not, with the command that helps.
     pub silent: Vec<(String, String)>,
 }
@@ -23,6 +30,9 @@ pub(super) async fn ask(loaded: &Loaded) -> Services {
         match client.get::<StatusDocument>("/api/v1/status").await {
             Ok(status) => {
                 if services.running.iter().all(|it| it.pid != status.pid) {
+                    let mode = socket_mode(&client).await;
+                    let mode = mode.map(|mode| (status.socket.clone(), mode));
+                    services.socket_modes.extend(mode);
                     services.running.push(status);
                 }
             }
@@ -46,6 +56,14 @@ pub(super) async fn ask(loaded: &Loaded) -> Services {
         services.silent.push((error.to_string(), command));
     }
     services
+}
+
+/// The mode that a service gives its socket. `None` if it does not say so.
+async fn socket_mode(client: &Client) -> Option<u32> {
+    let configuration = client.get::<Value>("/api/v1/config").await.ok()?;
+    let mut settings = configuration["settings"].as_array()?.iter();
+    let mode = settings.find(|setting| setting["key"] == "socket_mode")?;
+    u32::from_str_radix(mode["value"].as_str()?, 8).ok()
 }
 
 pub(super) fn several(running: &[StatusDocument]) -> Vec<(String, String)> {

@@ -49,8 +49,7 @@ fn address(text: &str) -> Result<String, String> {
 }
 
 pub(super) async fn run(global: &Global, args: &JoinArgs) -> Result<(), Failure> {
-    let sources = sources(global);
-    let loaded = crate::config::load(&sources)?;
+    let loaded = crate::config::load(&sources(global, args)?)?;
     let fleet = wanted(&loaded, args)?;
     // Its session is no reason against joining.
     let own = standing(&loaded).await.ok();
@@ -83,13 +82,17 @@ pub(super) async fn run(global: &Global, args: &JoinArgs) -> Result<(), Failure>
     Ok(())
 }
 
-/// Sources of the settings. A file of `--config` is made if it is missing, in a folder that is there.
-fn sources(global: &Global) -> Sources {
-    let mut sources = Sources::from_process(global.flags());
+/// Sources of the settings, with the fleet that is to be written: a unique pool is in order if there is one. A file
+/// of `--config` is made if it is missing, in a folder that is there.
+fn sources(global: &Global, args: &JoinArgs) -> Result<Sources, Failure> {
+    let mut flags = global.flags();
+    flags.fleet_engine = Some(args.engine.clone()).filter(|engine| !engine.is_empty());
+    flags.fleet_ca = absolute(args.ca.as_ref())?;
+    let mut sources = Sources::from_process(flags);
     let is_to_be_made =
         |file: &mut PathBuf| !file.exists() && file.parent().is_some_and(Path::is_dir);
     sources.explicit_file.take_if(is_to_be_made);
-    sources
+    Ok(sources)
 }
 
 /// An address of etcd with what came of a question.
@@ -146,27 +149,17 @@ fn is_in(status: &FleetStatusDocument, fleet: &Fleet) -> bool {
 /// The settings with those of the command line.
 fn wanted(loaded: &Loaded, args: &JoinArgs) -> Result<Fleet, Failure> {
     let mut fleet = loaded.settings.fleet.clone();
-    if !args.engine.is_empty() {
-        fleet.engine.clone_from(&args.engine);
-    }
     if fleet.engine.is_empty() {
         return Err(Failure::usage(
             "name an address of etcd, such as http://127.0.0.1:2379",
         ));
     }
     fleet.host = args.host.clone().or(fleet.host);
-    fleet.ca = absolute(args.ca.as_ref())?.or(fleet.ca);
     fleet.certificate = absolute(args.certificate.as_ref())?.or(fleet.certificate);
     fleet.key = absolute(args.key.as_ref())?.or(fleet.key);
     if host_name(fleet.host.as_ref()).is_none() {
         return Err(Failure::usage(
             "the machine's name is no name of a host: give one with --host",
-        ));
-    }
-    let has_tls = fleet.engine.iter().any(|one| one.starts_with("https://"));
-    if has_tls && fleet.ca.is_none() {
-        return Err(Failure::usage(
-            "https:// needs --ca, the certificate of the authority that signed etcd's",
         ));
     }
     Ok(fleet)

@@ -6,6 +6,7 @@ mod reserve;
 mod resolve;
 mod show;
 mod status;
+mod watch;
 
 use clap::{Args, Subcommand};
 use serde_json::json;
@@ -13,6 +14,7 @@ use serde_json::json;
 use super::{Failure, Global, note, print_json, with_service};
 use crate::answers::document::VERSION;
 use crate::answers::fleet::LeaveFleet;
+use crate::config::Loaded;
 use crate::domain::fleet::HostName;
 use crate::fleet::{Rights, role};
 
@@ -110,9 +112,27 @@ async fn leave(global: &Global) -> Result<(), Failure> {
     }
     if !loaded.settings.fleet.engine.is_empty() {
         let source = loaded.provenance.source("fleet.engine");
+        let first = unique_pools(&loaded);
         note(&format!(
-            "this host has left; the next start joins again unless fleet.engine is taken out ({source})"
+            "this host has left; the next start joins again unless fleet.engine is taken out ({source}){first}"
         ));
     }
     Ok(())
+}
+
+/// Says what is to be taken out before the fleet. Empty if no pool has unique numbers.
+fn unique_pools(loaded: &Loaded) -> String {
+    let pools = loaded.settings.pools.values();
+    let unique = pools.filter(|pool| pool.is_unique()).map(|pool| {
+        let key = format!("pools.{}.fleet", pool.name);
+        format!("{key} ({})", loaded.provenance.source(&key))
+    });
+    let unique: Vec<String> = unique.collect();
+    if unique.is_empty() {
+        return String::new();
+    }
+    format!(
+        "; take out {} first, as no service starts with a unique pool and without a fleet",
+        unique.join(", ")
+    )
 }

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::super::output::{print, write};
+use super::super::output::print;
 use super::super::{Failure, Global, with_service};
 use super::show::{judge_age, tell, tell_age};
+use super::watch;
 use crate::answers::fleet::{FleetNameQuery, FleetNamesDocument, NamePath, ResolveFleetName};
 use crate::answers::operation::Query;
 use crate::domain::address::host_with_port;
@@ -35,7 +36,8 @@ Examples:
                                          address:port, a line for each
 
 While the fleet does not answer, the last known answer is printed and its age is told; with --fresh
-the exit code is 3 then. It is 1 if no host serves the name.")]
+the exit code is 3 then. It is 1 if no host serves the name. --watch goes on through an outage of etcd
+and a restart of the service, and tells both.")]
 pub struct ResolveArgs {
     /// Name of a lease.
     name: Name,
@@ -59,7 +61,7 @@ pub(in crate::cli) async fn resolve(global: &Global, args: &ResolveArgs) -> Resu
     if args.watch {
         let limit = &mut loaded.settings.client.timeout;
         *limit = (*limit).max(PATIENCE);
-        return with_service(&loaded, async |backend| watch(global, args, backend).await).await;
+        return watch::run(global, args, &loaded).await;
     }
     let found = with_service(&loaded, async |backend| ask(args, backend, None).await).await?;
     if found.names.is_empty() && (found.fresh || !args.fresh) {
@@ -88,7 +90,8 @@ fn addresses(names: &[FleetName]) -> String {
     names.iter().filter_map(line).collect()
 }
 
-async fn ask(
+/// Asks for the answer, or for one with another tag than `unlike`.
+pub(super) async fn ask(
     args: &ResolveArgs,
     backend: &Backend,
     unlike: Option<String>,
@@ -99,26 +102,4 @@ async fn ask(
     };
     let input = (NamePath(args.name.clone()), Query(query));
     backend.call::<ResolveFleetName>(input).await
-}
-
-/// Prints each answer until stdout has no reader.
-async fn watch(global: &Global, args: &ResolveArgs, backend: &Backend) -> Result<(), Failure> {
-    let mut known: Option<String> = None;
-    loop {
-        let found = ask(args, backend, known.clone()).await?;
-        if known.as_ref() == Some(&found.tag) {
-            continue;
-        }
-        let text = if global.json {
-            let text = serde_json::to_string(&found);
-            text.map_err(|error| Failure::other(error.to_string()))? + "\n"
-        } else {
-            let lines = super::show::text(&found.names);
-            lines.lines().map(|line| printable(line) + "\n").collect()
-        };
-        if !write(text.as_bytes())? {
-            return Ok(());
-        }
-        known = Some(found.tag);
-    }
 }

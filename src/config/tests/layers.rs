@@ -76,6 +76,9 @@ fn every_flag_reaches_its_setting() {
             otlp_endpoint: Some("http://127.0.0.1:4318".into()),
             log: Some("warn".into()),
             log_format: Some(LogFormat::Json),
+            fleet_ca: Some("/ca.pem".into()),
+            // A build without fleets refuses it.
+            fleet_engine: None,
         },
         ..bare()
     };
@@ -96,6 +99,7 @@ fn every_flag_reaches_its_setting() {
             flag("console.listen", "\"127.0.0.1:9000\"", "--listen"),
             flag("client.timeout", "\"5s\"", "--timeout"),
             flag("portserver.address", "\"@ports\"", "--portserver_address"),
+            flag("fleet.ca", "\"/ca.pem\"", "fleet join --ca"),
             flag("pools.console.max_attempts", "3", "--max-attempts"),
             flag(
                 "pools.portserver.ranges",

@@ -31,6 +31,19 @@ fn time_of_reclaim_is_that_of_twenty_sessions_at_least() {
 }
 
 #[test]
+fn addresses_of_fleet_join_are_a_fleet_for_unique_pools() {
+    let pool = "[pools.edge]\nranges = \"32000-33000\"\nfleet = \"unique\"\nreclaim = \"manual\"\n";
+    let (_folder, mut sources) = with_file(pool);
+    let refused = load(&sources).unwrap_err();
+    let hint = refused.findings[0].hint.as_deref().unwrap_or_default();
+    assert!(hint.contains("with an address of etcd"), "{hint}");
+    sources.flags.fleet_engine = Some(vec!["http://127.0.0.1:1".into()]);
+    let loaded = load(&sources).unwrap();
+    let source = loaded.provenance.source("fleet.engine");
+    assert_eq!(source, "command-line flag (fleet join ADDRESS)");
+}
+
+#[test]
 fn fence_is_kept_clear_of_outgoing_connections() {
     let found = |reclaim: &str| {
         let (_folder, sources) = edge("30s", reclaim);

@@ -1,12 +1,14 @@
 //! Requests to the session loop, and its counter for them.
 
+use std::sync::Arc;
+
 use tokio::sync::{oneshot, watch};
 
 #[cfg(feature = "fleet")]
 use super::FleetDesk;
 use super::silence::{FleetSilence, Reserved};
 use crate::domain::claim::Number;
-use crate::domain::fleet::{HostName, Question, Told};
+use crate::domain::fleet::{FleetView, HostName, Question, Told};
 use crate::domain::lease::Name;
 use crate::domain::port::PortSet;
 
@@ -32,6 +34,11 @@ pub enum FleetRequest {
     },
     /// A follower of this question has no listener any more.
     Unfollow { question: Question },
+    /// Keep what a follower has read, as the engine does not answer it any more.
+    Keep {
+        question: Question,
+        view: Arc<FleetView>,
+    },
     /// Delete the claims of a host that is gone.
     Evict {
         host: HostName,

@@ -76,7 +76,7 @@ pub struct Fleet {
     /// Leases that the engine has, and changes that are not sent yet.
     pub names: [(&'static str, u64); 2],
     /// Commits since the start, by outcome.
-    pub commits: [(&'static str, u64); 3],
+    pub commits: [(&'static str, u64); 4],
     /// Claims on unique numbers by state.
     pub claims: [(&'static str, u64); 4],
     /// Numbers that are reserved on every host, by what this one says of them.

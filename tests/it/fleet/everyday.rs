@@ -189,3 +189,52 @@ fn answers_are_for_scripts_and_say_if_there_is_nothing() {
     let names = place.json(&["resolve", "web"]);
     assert_eq!(names["names"][0]["own"], true, "{names}");
 }
+
+#[test]
+fn host_that_left_joins_again_with_its_unique_pools() {
+    let Some(etcd) = Etcd::start("fleet join with a unique pool and no fleet") else {
+        return;
+    };
+    let place = Place::with_ports(1);
+    let file = place.folder().join("config.toml");
+    let pool = "[pools.edge]\nranges = \"30000-30009\"\nfleet = \"unique\"\nreclaim = \"manual\"\n";
+    let run = |words: &[&str]| {
+        let file = file.to_str().unwrap();
+        place.run(&[&["--config", file], words].concat())
+    };
+    std::fs::write(&file, pool).unwrap();
+    let bare = run(&["fleet", "join"]);
+    assert_eq!(bare.status.code(), Some(2), "{bare:?}");
+    let told = text(&bare.stderr);
+    assert!(told.contains("with an address of etcd"), "{told}");
+    let joined = run(&["fleet", "join", &etcd.address, "--host", "one"]);
+    assert_eq!(joined.status.code(), Some(0), "{joined:?}");
+    let server = place.serve_with(&["--config", file.to_str().unwrap()]);
+    reaches(&server, "joined");
+    let left = text(&run(&["fleet", "leave"]).stderr);
+    assert!(
+        left.contains("pools.edge.fleet (file ") && left.contains("first"),
+        "{left}"
+    );
+}
+
+#[test]
+fn names_that_wait_are_counted_from_the_start_of_a_service_on() {
+    let Some(mut etcd) = Etcd::start("a service that starts without etcd") else {
+        return;
+    };
+    let place = host(&etcd, "one");
+    let server = place.serve();
+    reaches(&server, "joined");
+    place.ok(&["alloc", "--name", "web", "--ttl", "1h"]);
+    resolved(&server, "web", |rows| !rows.is_empty());
+    etcd.stop();
+    server.kill();
+    let server = place.serve();
+    let alone = reaches(&server, "alone");
+    assert_eq!(
+        (&alone["published"], &alone["pending"]),
+        (&json!(0), &json!(1)),
+        "{alone}"
+    );
+}

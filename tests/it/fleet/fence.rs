@@ -270,6 +270,7 @@ fn table_goes_with_the_last_pool_that_has_a_fence() {
     let told = status(&server);
     let warning = told["fence_warning"].as_str().unwrap_or_default();
     assert!(warning.contains("nft delete table inet portbook"), "{told}");
+    assert!(warning.contains("\"Units of the fence\""), "{told}");
     assert!(
         fenced
             .ask(&["doctor"])
@@ -279,4 +280,46 @@ fn table_goes_with_the_last_pool_that_has_a_fence() {
     let told = fenced.ask(&["alloc", "--pool", "edge", "--name", "web"]).1;
     assert!(told.contains("the kernel shuts"), "{told}");
     assert!(fenced.has_table());
+}
+
+#[test]
+fn number_that_was_lost_is_told_until_its_lease_ends_and_no_longer() {
+    let Some(fenced) = Fenced::new("a number that was lost before a restart", "10m") else {
+        return;
+    };
+    let server = serve(&fenced.host, &fenced.place);
+    reaches(&server, "joined");
+    let (is_done, told) = fenced.ask(&["alloc", "--pool", "edge", "--name", "web", "--ttl", "1h"]);
+    assert!(is_done, "{told}");
+    // Another host has taken it meanwhile.
+    server.kill();
+    let key = format!("/portbook/v1/claim/tcp/{LEASED}");
+    let value = fenced
+        .host
+        .ok("etcdctl", &["get", &key, "--print-value-only"]);
+    let value = value.trim().replace("\"one\"", "\"two\"");
+    fenced.host.ok("etcdctl", &["put", &key, &value]);
+    let server = serve(&fenced.host, &fenced.place);
+    eventually("the loss is noticed", || {
+        (status(&server)["claims"]["lost"] == 1).then_some(())
+    });
+    server.kill();
+    let server = serve(&fenced.host, &fenced.place);
+    reaches(&server, "joined");
+    let hint = fenced.ask(&["list"]).1;
+    assert!(hint.contains("has taken 20000"), "{hint}");
+    let (is_done, told) = fenced.ask(&["release", "web", "--force"]);
+    assert!(is_done, "{told}");
+    let told = eventually("the host may leave", || {
+        let (has_left, told) = fenced.ask(&["fleet", "leave"]);
+        has_left.then_some(told)
+    });
+    let left = status(&server);
+    assert_eq!(
+        (&left["state"], &left["fence_shut"]),
+        (&"off".into(), &0.into()),
+        "{told}"
+    );
+    let (_, told) = fenced.ask(&["fleet", "status"]);
+    assert!(!told.contains("the kernel shuts"), "{told}");
 }

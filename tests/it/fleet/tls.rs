@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use super::etcd::Etcd;
 use super::{NOT_FRESH, host, reaches};
 use crate::host::skipped;
-use crate::support::text;
+use crate::support::{Server, text};
 use crate::tools::eventually;
 
 /// Makes an authority, and certificates of etcd, of its root user and of two hosts.
@@ -60,6 +60,18 @@ fn certified(etcd: &Etcd, name: &str) -> crate::support::Place {
 
 fn set_mode(file: &Path, mode: u32) {
     std::fs::set_permissions(file, std::fs::Permissions::from_mode(mode)).unwrap();
+}
+
+/// Waits for a commit that etcd refuses: a look at the rights may tell of the refusal first.
+fn denied_commits_are_counted(server: &Server) {
+    let is_told = |line: &str| {
+        let count = line.strip_prefix("portbook_fleet_commits_total{outcome=\"denied\"} ");
+        count.is_some_and(|count| count != "0")
+    };
+    eventually("a denied commit is counted", || {
+        let metrics = server.get("/metrics").body;
+        metrics.lines().any(is_told).then_some(())
+    });
 }
 
 #[test]
@@ -123,6 +135,7 @@ fn rights_are_those_of_the_certificate() {
         is_refused.then_some(told)
     });
     assert_eq!(super::status(&server)["refused"], true);
+    denied_commits_are_counted(&server);
     for part in [
         "permission denied",
         "/portbook/v1/name/",
@@ -235,4 +248,32 @@ fn key_of_another_certificate_is_refused_with_the_reason() {
     let told = text(&refused.stderr);
     assert!(told.to_lowercase().contains("key"), "{told}");
     assert!(!told.trim_end().ends_with("transport error"), "{told}");
+}
+
+#[test]
+fn address_of_the_wrong_scheme_is_told() {
+    let test = "an address of the wrong scheme";
+    let (Some(tls), Some(plain)) = (with_tls(test), Etcd::start(test)) else {
+        return;
+    };
+    let place = certified(&tls, "one");
+    let wrong = [
+        (
+            tls.address.replace("https://", "http://"),
+            "seems to speak TLS",
+        ),
+        (
+            plain.address.replace("http://", "https://"),
+            "seems to speak no TLS",
+        ),
+    ];
+    for (address, told) in wrong {
+        let joining = place.run(&["fleet", "join", "--check", &address]);
+        assert_eq!(joining.status.code(), Some(1), "{joining:?}");
+        let words = text(&joining.stderr);
+        assert!(words.contains(told), "{words}");
+    }
+    for right in [&tls.address, &plain.address] {
+        place.ok(&["fleet", "join", "--check", right]);
+    }
 }
