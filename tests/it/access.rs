@@ -416,7 +416,7 @@ fn answer_waits_for_the_rest_of_the_request() {
     let token = place.ok(&["token"]);
     let (right, wrong) = (token.trim(), "wrong");
     let mut stream = TcpStream::connect(("127.0.0.1", server.console_port())).unwrap();
-    let mut answer = [0; 65_536];
+    let mut answer = vec![0; 65_536];
     for (request, token, status) in [
         ("POST /api/v1/leases", wrong, 401),
         ("POST /api/v1/leases", right, 201),

@@ -69,6 +69,7 @@ impl Host {
     }
 
     /// Id of the process that keeps it.
+    #[cfg(feature = "fleet")]
     pub fn id(&self) -> u32 {
         self.keeper.id()
     }
