@@ -73,7 +73,7 @@ impl Leases {
         folder: Folder,
         is_offered: bool,
     ) -> io::Result<Assist> {
-        let permit = folder.permit(lease.port, lease.addresses.clone());
+        let permit = folder.permit(lease.protocol, lease.port, lease.addresses.clone());
         let folder = Arc::new(folder);
         let assist = Assist {
             leases: Arc::clone(self),
@@ -175,7 +175,7 @@ impl Leases {
         for (cgroup, (folder, mappings)) in wanted {
             let known = rewriters.get_mut(&cgroup);
             let is_other = known.is_some();
-            if let Some(rewriter) = known.filter(|one| one.maps_all() == mappings.all.is_some()) {
+            if let Some(rewriter) = known.filter(|one| one.suits(&mappings)) {
                 rewriter.change_to(&mappings)?;
                 continue;
             }
@@ -197,6 +197,7 @@ impl Leases {
 pub(super) fn mapping(lease: &Lease) -> Option<Mapping> {
     let owner = lease.owner.as_ref()?;
     Some(Mapping {
+        protocol: lease.protocol,
         from: owner.mapped_from?,
         to: lease.port,
         group: lease.addresses.clone(),

@@ -14,7 +14,7 @@ use super::table::Table;
 /// Maximum number of keys: two a lease on any address.
 const MOST_KEYS: u32 = 1 << 15;
 
-/// Refuses with EADDRINUSE to bind some ports for TCP in this network namespace, but for processes of one cgroup
+/// Refuses with EADDRINUSE to bind some ports in this network namespace, but for processes of one cgroup
 /// each. These need not set SO_REUSEADDR.
 #[derive(Debug)]
 pub struct Guard {
