@@ -7,6 +7,7 @@ mod life;
 mod map;
 mod map_all;
 mod map_options;
+mod map_udp;
 
 use std::io::Read;
 use std::net::{Ipv4Addr, TcpStream};

@@ -167,9 +167,8 @@ impl Leases {
 /// Finds the lease of a taken spare, which must not be offered again.
 fn note_taken(state: &mut State, cgroup: &Path, port: Port) -> Option<LeaseId> {
     let mut assists = state.assists.iter_mut();
-    let is_it = |one: &Assisted| {
-        is_tcp(one) && one.permit.port == port && one.folder.path() == cgroup
-    };
+    let is_it =
+        |one: &Assisted| is_tcp(one) && one.permit.port == port && one.folder.path() == cgroup;
     let (id, assist) = assists.find(|(_, one)| is_it(one))?;
     assist.is_offered = false;
     Some(*id)

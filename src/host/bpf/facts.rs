@@ -50,7 +50,9 @@ impl Place {
             scope: 0,
         }));
         let own = of_process(std::process::id()).and_then(Folder::open);
-        let permit = own.unwrap().permit(Protocol::Tcp, Port::new(port).unwrap(), group);
+        let permit = own
+            .unwrap()
+            .permit(Protocol::Tcp, Port::new(port).unwrap(), group);
         let guard = Guard::on(std::slice::from_ref(&permit), NOBODY).unwrap();
         Some(Self {
             held,

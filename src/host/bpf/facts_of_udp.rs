@@ -191,10 +191,12 @@ fn answers_of_the_leased_port_stay_for_those_that_ask_for_it() {
     let _rewriter = place.rewriter();
     let server = place.bind(ANY6).unwrap();
     for ip in [V4, V6, MAPPED4] {
+        let (mapped, direct) = (client(ip), client(ip));
+        mapped.send_to(b"asks", (ip, place.from())).unwrap();
+        answered(&mapped, &server);
         let at = SocketAddr::from((ip, place.to()));
-        let client = client(ip);
-        client.send_to(b"asks", at).unwrap();
-        assert_eq!(answered(&client, &server), at);
+        direct.send_to(b"asks", at).unwrap();
+        assert_eq!(answered(&direct, &server), at);
     }
     // Another server, on a port that is not mapped.
     let other = bound(V4, 0, false).unwrap();

@@ -90,7 +90,9 @@ pub struct All {
 /// Makes the content of the map.
 pub(super) fn content(mappings: &Mappings) -> Content<KEY_SIZE, VALUE_SIZE> {
     let passing = mappings.all.iter().flat_map(|all| &all.passing);
-    let mut content: Content<_, _> = passing.map(|port| (place(Protocol::Tcp, *port), itself(*port))).collect();
+    let mut content: Content<_, _> = passing
+        .map(|port| (place(Protocol::Tcp, *port), itself(*port)))
+        .collect();
     let known = mappings.known.iter();
     content.extend(known.map(|mapping| (place(mapping.protocol, mapping.from), value(mapping))));
     content

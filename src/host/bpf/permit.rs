@@ -63,7 +63,9 @@ pub(super) fn content(permits: &[Permit]) -> Content<KEY_SIZE, VALUE_SIZE> {
                     level: permit.level,
                     covers_all: ip == address.ip && ip.is_unspecified(),
                 };
-                let known = owners.entry(key(permit.protocol, permit.port, ip)).or_insert(owner);
+                let known = owners
+                    .entry(key(permit.protocol, permit.port, ip))
+                    .or_insert(owner);
                 *known = joined(*known, owner);
             }
         }
