@@ -87,7 +87,9 @@ fn check(asked: &[Asked], wanted: &PortOptions) -> Result<(), Failure> {
     let mut known: Vec<Mapped> = Vec::new();
     for map in asked.iter().filter_map(|asked| asked.request.map) {
         if known.contains(&map) {
-            return Err(Failure::usage(format!("port {map} is mapped twice")));
+            return Err(Failure::usage(format!(
+                "port {map} is mapped twice: write {map}/both for TCP and UDP on one number"
+            )));
         }
         known.push(map);
     }

@@ -8,6 +8,7 @@ mod map;
 mod map_all;
 mod map_options;
 mod map_udp;
+mod map_udp_options;
 
 use std::io::Read;
 use std::net::{Ipv4Addr, TcpStream};

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::{Leases, State, stock};
 use crate::domain::lease::{Lease, LeaseId};
+use crate::domain::port::Protocol;
 use crate::host::bpf::{Folder, Guard, Mapping, Mappings, Permit, Rewriter};
 
 /// The cgroup of the program of one lease, the permit for it, and the mapping to its port.
@@ -25,8 +26,11 @@ pub(super) struct Assisted {
 impl Assisted {
     /// Number of descriptors that its mapping keeps open at most: those of one program share theirs.
     pub(super) fn descriptor_count(&self) -> usize {
-        let is_mapped = self.mapping.is_some() || self.all_of.is_some();
+        let mapping = self.mapping.as_ref();
+        let is_mapped = mapping.is_some() || self.all_of.is_some();
+        let is_udp = mapping.is_some_and(|mapping| mapping.protocol == Protocol::Udp);
         usize::from(is_mapped) * Rewriter::DESCRIPTORS
+            + usize::from(is_udp) * Rewriter::UDP_DESCRIPTORS
     }
 }
 

@@ -35,8 +35,11 @@ pub struct Rewriter {
 }
 
 impl Rewriter {
-    /// Number of descriptors that it keeps open at most: its table, its stock, what was sent, and its links.
-    pub const DESCRIPTORS: usize = 3 + ALL.len() + SENDS.len() + RECEIVES.len();
+    /// Number of descriptors that it keeps open at most: its table, its stock, and its links.
+    pub const DESCRIPTORS: usize = 2 + ALL.len();
+
+    /// Number of descriptors that it keeps open for UDP beside those: its map of what was sent, and its links.
+    pub const UDP_DESCRIPTORS: usize = 1 + SENDS.len() + RECEIVES.len();
 
     /// Puts mappings of the processes in a cgroup in force.
     pub fn on(folder: &Folder, mappings: &Mappings) -> io::Result<Self> {

@@ -11,7 +11,7 @@ use super::life::{cgroups, links, stored};
 use super::map::{asked_for, own_pid, reaches};
 use super::{Tidy, is_active, lease, served};
 use crate::succession::supervised;
-use crate::support::{Place, Server, port};
+use crate::support::Place;
 use crate::tools::{Running, eventually};
 
 /// Answers each datagram to the port of its argument, on an address, with its own pid. For each line it says what it
@@ -60,50 +60,8 @@ for line in sys.stdin:
     print(*(reached(at, connects) for at in ats for connects in (0, 1)), sep=", ", flush=True)
 "#;
 
-/// Told so, binds its port and closes again, 200 times, strictly or with SO_REUSEPORT.
-const STARTS: &str = r#"
-import os, socket, sys
-lost = 0
-print("starts", flush=True)
-input()
-for turn in range(200):
-    with socket.socket(type=socket.SOCK_DGRAM) as s:
-        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, turn % 2)
-        try:
-            s.bind(("0.0.0.0", int(sys.argv[1])))
-        except OSError:
-            lost += 1
-print("lost", lost, flush=True)
-input()
-"#;
-
-/// Binds a port as fast as it can: strictly, with SO_REUSEADDR and with SO_REUSEPORT, or on an interface. Prints the
-/// number of its successes once its stdin ends.
-const RIVAL: &str = r#"
-import select, socket, sys
-port, won, tried = int(sys.argv[1]), 0, 0
-options = socket.SO_REUSEADDR, None, socket.SO_REUSEPORT
-if sys.argv[2] == "device":
-    options = [socket.SO_BINDTODEVICE]
-print("begins", flush=True)
-while not select.select([sys.stdin], [], [], 0)[0]:
-    for option in options:
-        for at in ("0.0.0.0", "127.0.0.1"):
-            with socket.socket(type=socket.SOCK_DGRAM) as s:
-                if option:
-                    value = b"lo" if option == socket.SO_BINDTODEVICE else 1
-                    s.setsockopt(socket.SOL_SOCKET, option, value)
-                tried += 1
-                try:
-                    s.bind((at, port))
-                    won += 1
-                except OSError:
-                    pass
-print(won, tried, flush=True)
-"#;
-
 /// `portbook run --map` with a program, in a folder.
-fn mapped(place: &Place, folder: &str, options: &[&str], program: &[&str]) -> Command {
+pub(super) fn mapped(place: &Place, folder: &str, options: &[&str], program: &[&str]) -> Command {
     let folder = place.data_dir().join(folder);
     std::fs::create_dir_all(&folder).unwrap();
     let mut command = place.command();
@@ -120,12 +78,12 @@ fn echo_on(place: &Place, folder: &str, bound: &str) -> Running {
     Running::piped(mapped(place, folder, &options, &program))
 }
 
-fn echo(place: &Place, folder: &str) -> Running {
+pub(super) fn echo(place: &Place, folder: &str) -> Running {
     echo_on(place, folder, "0.0.0.0")
 }
 
 /// Report of a program that reaches its own server by each way, and sees it at these addresses.
-fn own(pid: &str, asked: u16, ats: &[&str]) -> String {
+pub(super) fn own(pid: &str, asked: u16, ats: &[&str]) -> String {
     let ways = ats.iter().flat_map(|at| [at; 2]);
     let ways: Vec<String> = ways.map(|at| format!("{pid} from {at} {asked}")).collect();
     ways.join(", ")
@@ -144,7 +102,7 @@ fn answer(port: u16) -> Option<String> {
     String::from_utf8(answer[..size].to_vec()).ok()
 }
 
-fn assert_refused(port: u16) {
+pub(super) fn assert_refused(port: u16) {
     for shares in [false, true] {
         let at = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
         let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::DGRAM, None);
@@ -260,7 +218,7 @@ fn udp_map_is_in_force_again_after_a_crash_and_a_takeover() {
     let Some((place, first)) = served("a UDP map's service") else {
         return;
     };
-    let (asked, _) = asked_for(&place);
+    let (asked, word) = asked_for(&place);
     let mut owner = echo(&place, "one");
     let (pid, port) = own_pid(&owner.line());
     let own = own(&pid, asked, &["127.0.0.1"]);
@@ -270,6 +228,7 @@ fn udp_map_is_in_force_again_after_a_crash_and_a_takeover() {
     let mut second = place.serve();
     assert_eq!(links(second.child.id()), 10);
     assert_eq!(reaches(&mut owner, "again"), own);
+    lease(&second, &word, |lease| lease["guard"] == "hold");
     assert_refused(port);
     let third = place.serve_with(&["--takeover"]);
     assert!(second.child.wait().unwrap().success());
@@ -298,140 +257,4 @@ fn udp_map_kept_by_a_supervisor_survives_a_crash() {
     stored(&mut supervisor, 12);
     drop(owner);
     stored(&mut supervisor, 2);
-}
-
-#[test]
-fn tight_rivals_win_none_of_many_udp_starts() {
-    let Some((place, server)) = served("UDP rivals") else {
-        return;
-    };
-    let (_, word) = asked_for(&place);
-    let port = place.ports[0];
-    let body = serde_json::json!({"name": "dns", "port": port, "reserve": true, "protocol": "udp"});
-    assert_eq!(server.allocate(&body).status, 201);
-    let rival = |kind: &str| {
-        let mut rival = Command::new("python3");
-        rival.args(["-c", RIVAL, &port.to_string(), kind]);
-        let mut rival = Running::piped(rival);
-        assert_eq!(rival.line(), "begins");
-        rival
-    };
-    let sharing = rival("sharing");
-    let map = [
-        "--scope",
-        "user",
-        "--protocol",
-        "udp",
-        "--map",
-        &format!("{word}=dns"),
-    ];
-    let program = ["python3", "-c", STARTS, &word];
-    let mut owner = Running::piped(mapped(&place, "one", &map, &program));
-    assert_eq!(owner.line(), "starts");
-    // The guard keeps it out; a hold for UDP does not.
-    let on_an_interface = rival("device");
-    assert_eq!(reaches(&mut owner, ""), "lost 0");
-    let held = lease(&server, "dns", |lease| lease["mapped_from"].is_u64());
-    assert_eq!(crate::support::port(&held), port);
-    for mut rival in [sharing, on_an_interface] {
-        drop(rival.0.stdin.take().unwrap());
-        let counts = rival.line();
-        let (won, tried) = counts.split_once(' ').unwrap();
-        assert_eq!(won, "0", "of {tried} tries");
-        assert_ne!(tried, "0");
-    }
-}
-
-/// A server for both protocols: it prints the ports that it has.
-const BOTH: &str = r"
-import socket, sys
-tcp, udp = socket.socket(), socket.socket(type=socket.SOCK_DGRAM)
-for s in tcp, udp:
-    s.bind(('', int(sys.argv[1])))
-tcp.listen()
-print(tcp.getsockname()[1], udp.getsockname()[1], flush=True)
-input()
-";
-
-#[test]
-fn map_of_both_protocols_has_one_number() {
-    let Some((place, server)) = served("a map of both protocols") else {
-        return;
-    };
-    let (asked, word) = asked_for(&place);
-    let map = ["--map", &word, "--protocol", "both"];
-    let mut owner = Running::piped(mapped(&place, "one", &map, &["python3", "-c", BOTH, &word]));
-    let (tcp, udp) = own_pid(&owner.line());
-    assert_eq!(tcp, udp.to_string());
-    assert_eq!(links(server.child.id()), 10);
-    let list = server.get(&format!("/api/v1/leases?name={word}")).json();
-    let leases = list["leases"].as_array().unwrap();
-    let protocols: Vec<&Value> = leases.iter().map(|lease| &lease["protocol"]).collect();
-    assert_eq!(protocols.len(), 2);
-    assert_ne!(protocols[0], protocols[1]);
-    for lease in leases {
-        assert_eq!((port(lease), &lease["mapped_from"]), (udp, &asked.into()));
-    }
-    assert_refused(udp);
-    super::assert_strictly_held(udp);
-}
-
-#[test]
-fn udp_map_of_a_project_file_is_in_force() {
-    let Some((place, server)) = served("a project's UDP map") else {
-        return;
-    };
-    let (asked, word) = asked_for(&place);
-    let folder = place.data_dir().join("project");
-    std::fs::create_dir_all(&folder).unwrap();
-    let file = format!("[services.dns]\nmap = {asked}\nprotocol = \"udp\"\n");
-    std::fs::write(folder.join("portbook.toml"), file).unwrap();
-    let program = ["python3", "-c", ECHO, &word, "0.0.0.0"];
-    let service = ["--service", "dns"];
-    let mut owner = Running::piped(mapped(&place, "project", &service, &program));
-    let (pid, port) = own_pid(&owner.line());
-    assert_ne!(port, asked);
-    assert_eq!(reaches(&mut owner, ""), own(&pid, asked, &["127.0.0.1"]));
-    let found = lease(&server, "dns", is_active);
-    assert_eq!(
-        (&found["mapped_from"], &found["protocol"]),
-        (&asked.into(), &"udp".into())
-    );
-}
-
-/// A port that the kernel might give out by itself.
-fn ephemeral() -> u16 {
-    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
-    socket.local_addr().unwrap().port()
-}
-
-#[test]
-fn udp_port_that_the_kernel_gives_out_is_not_mapped() {
-    let usual = Place::with_ports(1);
-    let consoles = usual.console_ports.clone();
-    let place = Tidy(Place::on(vec![ephemeral()], consoles));
-    let server: Server = place.serve();
-    let detail = super::hand_over(&server.get("/api/v1/status").json());
-    if detail.contains("falls back") {
-        return crate::host::skipped("ephemeral ports", &detail);
-    }
-    let (_, word) = asked_for(&place);
-    let options = ["--map", &word, "--protocol", "udp"];
-    let refused = mapped(&place, "one", &options, &["echo", "started"]);
-    let refused = crate::tools::ended(refused);
-    let said = crate::support::text(&refused.stderr);
-    assert_eq!(refused.status.code(), Some(125), "{said}");
-    assert!(
-        said.contains("cannot be mapped") && said.contains("ip_local_port_range"),
-        "{said}"
-    );
-    assert_eq!(links(server.child.id()), 0);
-    let options = ["--handover", "bind", "--protocol", "udp"];
-    let instead = mapped(&place, "one", &options, &["true"]);
-    let instead = crate::tools::ended(instead);
-    let said = crate::support::text(&instead.stderr);
-    assert!(
-        instead.status.success() && said.contains("by release instead"),
-        "{said}"
-    );
 }
