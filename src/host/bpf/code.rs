@@ -107,6 +107,11 @@ impl Code {
         self.push(0x63, base, from, offset, 0);
     }
 
+    /// `*(u16 *)(base + offset) = from`
+    pub(super) fn store_half(&mut self, base: Register, offset: i16, from: Register) {
+        self.push(0x6b, base, from, offset, 0);
+    }
+
     /// `*(u64 *)(base + offset) = bpf_get_socket_cookie(context)`
     pub(super) fn store_cookie(&mut self, base: Register, offset: i16) {
         self.copy(R1, R6);
@@ -217,7 +222,8 @@ impl Code {
         self.call(SETSOCKOPT);
     }
 
-    fn call(&mut self, helper: i32) {
+    /// `r0 = helper(r1, r2, r3, r4, r5)`
+    pub(super) fn call(&mut self, helper: i32) {
         self.push(0x85, R0, R0, 0, helper);
     }
 

@@ -1,6 +1,8 @@
 //! What guard and rewriter do to UDP, checked on the running kernel. They are on the cgroup of this process, for numbers
 //! that this process holds alone. `ip(7)` and `udp(7)` have the calls, `bpf_sock_addr` in `linux/bpf.h` the hooks.
 
+mod guard;
+
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::num::NonZeroU32;
@@ -10,7 +12,7 @@ use socket2::{Domain, Socket, Type};
 
 use super::facts_of_mapping::only;
 use super::folder::{Folder, of_process};
-use super::{Guard, Mapping, Mappings, Permit, Rewriter, obstacle};
+use super::{Mapping, Mappings, Permit, Rewriter, obstacle};
 use crate::domain::address::{AddressGroup, BindAddress};
 use crate::domain::port::{Port, Protocol};
 use crate::host::hold::NO_INTERFACE;
@@ -21,9 +23,6 @@ const OTHER: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 9));
 const ANY4: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 const ANY6: IpAddr = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
 const MAPPED4: IpAddr = IpAddr::V6(Ipv4Addr::LOCALHOST.to_ipv6_mapped());
-
-/// No process: this one is an owner or a stranger.
-const NOBODY: u32 = 0;
 
 /// Two ports that this process holds on all addresses. The second, with its gate open, stands for the first.
 struct Place {
@@ -270,40 +269,4 @@ fn rewriter_for_tcp_gives_way_to_one_for_udp() {
     assert_eq!(refused.kind(), io::ErrorKind::Unsupported);
     assert!(!rewriter.suits(&both) && place.rewriter().suits(&both));
     assert_eq!(place.rewriter().descriptors().count(), 8);
-}
-
-#[test]
-fn guard_lets_the_owner_alone_in_and_it_receives() {
-    let Some(place) = Place::on(&[ANY4, ANY6]) else {
-        return;
-    };
-    let mut guard = Guard::on(std::slice::from_ref(&place.permit), NOBODY).unwrap();
-    for ip in [V4, ANY4, V6, ANY6] {
-        // Strictly: the guard sets the option.
-        let server = bound(ip, place.to(), false).unwrap();
-        let asked = if ip.is_ipv4() { V4 } else { V6 };
-        let client = client(asked);
-        client.send_to(b"asks", (asked, place.to())).unwrap();
-        assert_eq!(answered(&client, &server), (asked, place.to()).into());
-    }
-    TcpListener::bind((V4, place.to())).unwrap();
-    let stranger = Permit {
-        cgroup: u64::MAX,
-        ..place.permit.clone()
-    };
-    guard.change_to(&[stranger]).unwrap();
-    for ip in [V4, ANY4, V6, ANY6, MAPPED4] {
-        for shares in [false, true] {
-            let refused = bound(ip, place.to(), shares).unwrap_err();
-            assert_eq!(refused.kind(), io::ErrorKind::AddrInUse, "{ip}, {shares}");
-        }
-    }
-    // The hold alone does not keep out a socket that is bound to an interface.
-    let device = Socket::new(Domain::IPV4, Type::DGRAM, None).unwrap();
-    device.bind_device(Some(b"lo")).unwrap();
-    let at = SocketAddr::from((V4, place.to()));
-    let refused = device.bind(&at.into()).unwrap_err();
-    assert_eq!(refused.kind(), io::ErrorKind::AddrInUse);
-    drop(guard);
-    device.bind(&at.into()).unwrap();
 }

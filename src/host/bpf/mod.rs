@@ -30,6 +30,7 @@ mod sent;
 mod stock;
 mod table;
 mod trial;
+mod twice;
 
 pub use call::is_link;
 pub use folder::{Folder, PREFIX, of_process, with_prefix};

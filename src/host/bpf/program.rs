@@ -9,8 +9,10 @@
 //! owner = map[protocol, port, wildcard of its family]
 //! if not owner, or owner has not all addresses        goto leave
 //! found: if the process is portbook's own            goto leave
-//!        if it is in the cgroup of owner              setsockopt(SO_REUSEADDR, 1); return 1
-//!        bpf_set_retval(-EADDRINUSE); return 0
+//!        if it is not in the cgroup of owner          goto refuse
+//!        if it is a second socket for UDP (`twice`)   goto refuse
+//!        setsockopt(SO_REUSEADDR, 1); return 1
+//! refuse: bpf_set_retval(-EADDRINUSE); return 0
 //! leave: return 1
 //! ```
 //!
@@ -23,6 +25,7 @@ use super::call::Kind;
 use super::code::Register::{R0, R1, R2, R3, R6, R7, R8, R10};
 use super::code::{Code, Instruction, Label};
 use super::permit::{COVERS_ALL, LEVEL};
+use super::twice::refuse_second;
 
 /// Types and places (`enum bpf_prog_type`, `enum bpf_attach_type` in `linux/bpf.h`).
 pub(super) const BIND4: Kind = Kind {
@@ -67,9 +70,11 @@ pub(super) enum Asked {
     V6,
 }
 
-/// Makes the program for the ports in a map, in one network namespace. `own` is the process that takes holds.
+/// Makes the program for the ports in a map, in one network namespace. `own` is the process that takes holds. Second
+/// sockets are refused if it `sees_twice`.
 pub(super) fn guard(
     asked: Asked,
+    sees_twice: bool,
     map: impl AsFd,
     namespace: u64,
     own: u32,
@@ -87,7 +92,7 @@ pub(super) fn guard(
     code.load(R2, R0, COVERS_ALL);
     code.jump_if(R2, 0, leave);
     code.place(found);
-    judge(&mut code, own, leave);
+    judge(&mut code, own, sees_twice.then_some(asked), leave);
     code.place(leave);
     code.leave(1);
     code.finish()
@@ -158,15 +163,18 @@ fn put_wildcard(code: &mut Code, asked: Asked, leave: Label) {
 }
 
 /// Lets processes of the owner's cgroup in, and refuses all others.
-fn judge(code: &mut Code, own: u32, leave: Label) {
-    let stranger = code.label();
+fn judge(code: &mut Code, own: u32, twice: Option<Asked>, leave: Label) {
+    let refuse = code.label();
     code.load_wide(R7, R0, 0);
     code.load(R8, R0, LEVEL);
     code.jump_if_process(own, leave);
     code.copy(R1, R8);
-    code.jump_unless_in_cgroup(R7, stranger);
+    code.jump_unless_in_cgroup(R7, refuse);
+    if let Some(asked) = twice {
+        refuse_second(code, asked, refuse);
+    }
     code.set_option(nix::libc::SO_REUSEADDR, 1);
     code.leave(1);
-    code.place(stranger);
+    code.place(refuse);
     code.refuse(nix::libc::EADDRINUSE);
 }

@@ -66,7 +66,7 @@ impl Code {
     }
 
     /// `to = stack + offset`
-    fn set_stack(&mut self, to: Register, offset: i16) {
+    pub(in crate::host::bpf) fn set_stack(&mut self, to: Register, offset: i16) {
         self.copy(to, R10);
         self.push(0x07, to, R0, 0, offset.into());
     }
