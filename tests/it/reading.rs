@@ -47,7 +47,7 @@ fn outcome(output: &Output) -> Value {
 fn wait_takes_the_lease_that_is_called_as_the_number() {
     with_and_without_a_service(|place| {
         let [_, number] = words(place);
-        let served = json!([{"port": place.ports[0], "protocol": "tcp"}]);
+        let listening = json!([{"port": place.ports[0], "protocol": "tcp"}]);
         // The lease comes after the wait, or before.
         let mut late = place.command();
         late.args(["--json", "wait", &number, "--timeout", "20s"]);
@@ -55,19 +55,19 @@ fn wait_takes_the_lease_that_is_called_as_the_number() {
         let late = late.spawn().unwrap();
         let server = serving(place);
         let late = late.wait_with_output().unwrap();
-        assert_eq!(outcome(&late), json!([0, "listening", served]));
+        assert_eq!(outcome(&late), json!([0, "listening", listening]));
         let now = wait_for(place, &["--timeout", "20s"]);
-        assert_eq!(outcome(&now), json!([0, "listening", served]));
+        assert_eq!(outcome(&now), json!([0, "listening", listening]));
         let said = text(&now.stderr);
         assert!(said.contains(&format!("one is called {number}")), "{said}");
         // A listener on the number itself is not what it means.
         let _stranger = occupant(place.ports[1]);
         let beside = wait_for(place, &["--timeout", "20s"]);
-        assert_eq!(outcome(&beside), json!([0, "listening", served]));
+        assert_eq!(outcome(&beside), json!([0, "listening", listening]));
         let mine = wait_for(place, &["--mine"]);
-        assert_eq!(outcome(&mine), json!([0, "listening", served]));
+        assert_eq!(outcome(&mine), json!([0, "listening", listening]));
         let busy = wait_for(place, &["--free", "--timeout", "100ms"]);
-        assert_eq!(outcome(&busy), json!([124, "timed_out", served]));
+        assert_eq!(outcome(&busy), json!([124, "timed_out", listening]));
         drop(server);
     });
 }
