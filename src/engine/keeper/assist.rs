@@ -233,7 +233,7 @@ fn refuse_map(owner: Option<&Owner>, why: &str) -> Result<(), Refusal> {
         _ => return Ok(()),
     };
     Err(Refusal::InvalidRequest(format!(
-        "{what}: {why}; that takes a service with CAP_BPF and CAP_NET_ADMIN, \
+        "{what}: {why}; a map takes a service with CAP_BPF and CAP_NET_ADMIN, \
          such as root's, and `portbook doctor` says whether it can. Without --map the program must take its port \
          from {{port}} or PORT"
     )))

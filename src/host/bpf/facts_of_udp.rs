@@ -233,6 +233,21 @@ fn only_address_of_a_lease_is_that_of_the_server() {
 }
 
 #[test]
+fn only_address_of_a_lease_may_be_of_ipv6() {
+    let Some(place) = Place::on(&[V6]) else {
+        return;
+    };
+    let _rewriter = place.rewriter();
+    let server = place.bind(ANY6).unwrap();
+    assert_eq!(server.local_addr().unwrap(), (V6, place.to()).into());
+    for ip in [V6, ANY6] {
+        let client = client(ip);
+        client.send_to(b"asks", (ip, place.from())).unwrap();
+        assert_eq!(answered(&client, &server), (V6, place.from()).into());
+    }
+}
+
+#[test]
 fn datagrams_of_other_users_and_to_other_hosts_are_left_alone() {
     let Some(mut place) = Place::on(&[ANY4, ANY6]) else {
         return;

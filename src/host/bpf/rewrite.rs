@@ -50,7 +50,8 @@ const CONNECT6: Kind = Kind {
     program: 18,
     attach: 11,
 };
-/// Since Linux 4.18 (BPF_CGROUP_UDP4_SENDMSG, BPF_CGROUP_UDP6_SENDMSG).
+/// BPF_CGROUP_UDP4_SENDMSG and BPF_CGROUP_UDP6_SENDMSG, since Linux 4.18 (its commit 1cedee13d25a): for calls that name
+/// an address, which no connect has seen.
 const SEND4: Kind = Kind {
     program: 18,
     attach: 14,

@@ -27,8 +27,8 @@ use super::program::{
     Asked, IP4, IP6, LOCALHOST, LOOPBACK, MAPPED, ONE, PORT, PROTOCOL, UDP, leave_other_sockets,
 };
 
-/// Types and places (`enum bpf_prog_type`, `enum bpf_attach_type` in `linux/bpf.h`), since Linux 5.2
-/// (BPF_CGROUP_UDP4_RECVMSG, BPF_CGROUP_UDP6_RECVMSG).
+/// Types and places (`enum bpf_prog_type`, `enum bpf_attach_type` in `linux/bpf.h`): BPF_CGROUP_UDP4_RECVMSG and
+/// BPF_CGROUP_UDP6_RECVMSG, since Linux 5.2 (its commit 983695fa6765).
 const RECEIVE4: Kind = Kind {
     program: 18,
     attach: 19,
