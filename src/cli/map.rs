@@ -7,30 +7,41 @@ use crate::answers::document::LeaseRequest;
 use crate::domain::lease::{Handover, Name, NameError};
 use crate::domain::mapped::Mapped;
 use crate::domain::port::{Port, PortError, Protocols};
+use crate::domain::words::UnknownWord;
 
 /// Ports that a program asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Map {
     /// One, and the name of the lease that it gets in its place.
-    One { from: Port, name: Name },
+    One {
+        from: Port,
+        /// `None` if `--protocol` says it.
+        protocol: Option<Protocols>,
+        name: Name,
+    },
     /// Each.
     All,
 }
 
-/// Reads `8080`, `8080=web` or `all`.
+/// Reads `8080`, `5353/udp`, `8080=web` or `all`.
 pub(super) fn map(text: &str) -> Result<Map, String> {
-    let (port, name) = text.split_once('=').unwrap_or((text, text));
-    if port.ends_with("/udp") {
-        return Err(
-            "UDP ports cannot be mapped yet: tell the program its port by {port} or PORT".into(),
-        );
-    }
+    let (place, name) = text.split_once('=').unzip();
+    let place = place.unwrap_or(text);
+    let (port, protocol) = place.split_once('/').unzip();
+    let port = port.unwrap_or(place);
     if text == "all" {
         return Ok(Map::All);
     }
     let from = port.parse().map_err(|error: PortError| error.to_string())?;
+    let protocol = protocol.map(str::parse).transpose();
+    let protocol = protocol.map_err(|error: UnknownWord| error.to_string())?;
+    let name = name.unwrap_or(port);
     let name = name.parse().map_err(|error: NameError| error.to_string())?;
-    Ok(Map::One { from, name })
+    Ok(Map::One {
+        from,
+        protocol,
+        name,
+    })
 }
 
 /// Builds the requests of `run`: one for each map, beside those for names and services.
@@ -52,8 +63,15 @@ pub(super) fn asked(
         asked.request.map = map.and_then(Mapped::port).map(Mapped::From);
     }
     for map in maps {
-        if let Map::One { from, name } = map {
-            asked.push(one(*from, name, wanted)?);
+        if let Map::One {
+            from,
+            protocol,
+            name,
+        } = map
+        {
+            let mut asked_for = one(*from, name, wanted)?;
+            asked_for.request.protocol = protocol.or(asked_for.request.protocol);
+            asked.push(asked_for);
         }
     }
     if maps_all {
@@ -69,16 +87,20 @@ fn check(asked: &[Asked], wanted: &PortOptions) -> Result<(), Failure> {
     let mut known: Vec<Mapped> = Vec::new();
     for map in asked.iter().filter_map(|asked| asked.request.map) {
         if known.contains(&map) {
-            return Err(Failure::usage(format!("port {map} is mapped twice")));
+            return Err(Failure::usage(format!(
+                "port {map} is mapped twice: write {map}/both for TCP and UDP on one number"
+            )));
         }
         known.push(map);
     }
     if known.is_empty() {
         return Ok(());
     }
-    if wanted.protocol.is_some_and(|it| it != Protocols::Tcp) {
-        let udp = "a map is for TCP alone: UDP ports cannot be mapped yet";
-        return Err(Failure::usage(udp));
+    let udp = wanted.protocol.filter(|it| *it != Protocols::Tcp);
+    if let (true, Some(protocol)) = (known.contains(&Mapped::All), udp) {
+        return Err(Failure::usage(format!(
+            "all ports are mapped for TCP alone: name each UDP port (--map 5353/udp), and leave out --protocol {protocol}"
+        )));
     }
     match wanted.handover {
         None | Some(Handover::Bind) => Ok(()),
@@ -135,14 +157,21 @@ mod tests {
     #[test]
     fn maps_are_named_by_their_port_or_by_hand() {
         let named = |text: &str| match map(text) {
-            Ok(Map::One { from, name }) => Ok((from.get(), name.to_string())),
+            Ok(Map::One {
+                from,
+                protocol: None,
+                name,
+            }) => Ok((from.get(), name.to_string())),
+            Ok(Map::One { protocol, .. }) => Err(format!("{protocol:?}")),
             Ok(Map::All) => Err("all".to_owned()),
             Err(error) => Err(error),
         };
         assert_eq!(named("8080"), Ok((8080, "8080".to_owned())));
         assert_eq!(named("8080=api"), Ok((8080, "api".to_owned())));
         assert!(named("8080=").unwrap_err().contains("is not a name"));
-        assert!(named("8080/udp").unwrap_err().contains("UDP"));
+        assert_eq!(named("8080/udp").unwrap_err(), "Some(Udp)");
+        assert_eq!(named("8080/both=api").unwrap_err(), "Some(Both)");
+        assert!(named("8080/sctp").unwrap_err().contains("sctp"));
         assert!(named("all").is_err());
         assert!(named("0").is_err());
     }

@@ -41,6 +41,7 @@ is no bare PORT. Several ports are PORT (the first), PORT_0, PORT_1, …, PORT_C
   portbook run --name db --env PGPORT=db -- postgres
   portbook run --name ray --block 4 -- ray start --port={port} --worker-ports={port+1},{port+2}
   portbook run --map 8080 -- ./server              for a program with 8080 in its code
+  portbook run --map 5353/udp -- ./resolver        for one with a UDP port in its code
   portbook run --map all -- ./server               for one with any ports in its code
   portbook run -i lan0 -- python3 -m http.server --bind {host} {port}
 
@@ -71,10 +72,11 @@ pub struct RunArgs {
     #[arg(long)]
     fds: bool,
     /// A port that the program asks for by itself, whatever it is told: the kernel gives it a leased one instead,
-    /// and its own connects to it on this host follow. The lease is called as the port, or NAME, in the folder of
-    /// the project unless --scope says otherwise; repeatable. `all` does so for each port that the program asks for,
-    /// beside those named. Needs a privileged service.
-    #[arg(long, value_name = "PORT[=NAME]|all", value_parser = map::map,
+    /// and its own connects and datagrams to it on this host follow. It is for TCP, PORT/udp or PORT/both, or what
+    /// --protocol says. The lease is called as the port, or NAME, in the folder of the project unless --scope says
+    /// otherwise; repeatable. `all` does so for each TCP port that the program asks for, beside those named. Needs a
+    /// privileged service.
+    #[arg(long, value_name = "PORT[/PROTOCOL][=NAME]|all", value_parser = map::map,
         conflicts_with_all = ["count", "block", "fds"])]
     map: Vec<Map>,
     /// Leave words such as {port} in the arguments as they are.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::refusal::Refusal;
-use super::rules::Rules;
+use super::rules::{KernelRules, Rules};
 use crate::config::{InterfaceRule, Pool, Settings};
 use crate::domain::address::{ANY_INTERFACE, AddressGroup};
 use crate::domain::duration::HumanDuration;
@@ -117,13 +117,19 @@ impl Plan {
         if ranges.is_empty() && request.port.is_none() {
             return Err(nothing_in_common(&pool, &group, settings));
         }
+        let protocols = request.protocol.unwrap_or(pool.protocol);
+        let handover = request.handover.unwrap_or(pool.handover);
+        if request.owner_pid.is_some() && handover == Handover::Bind && protocols != Protocols::Tcp
+        {
+            ranges = without_outgoing(ranges, &rules.kernel);
+        }
         let within = |port: &Port| ranges.contains(*port);
         Ok(Self {
             start: request.prefer.filter(within).or(pool.prefer),
             upwards: upwards(request, &pool, &group, &ranges, settings),
             tried_at: addresses_to_try(&group, host),
             group,
-            protocols: request.protocol.unwrap_or(pool.protocol),
+            protocols,
             ranges,
             exclude,
             exclusions: Arc::clone(&rules.exclusions),
@@ -137,7 +143,7 @@ impl Plan {
                 .or(pool.max_attempts)
                 .map_or(usize::MAX, |max| max.get() as usize),
             timeout: request.timeout.unwrap_or(pool.attempt_timeout),
-            handover: request.handover.unwrap_or(pool.handover),
+            handover,
             claim_within: request.claim_within.unwrap_or(pool.claim_within),
             ttl: lifetime(request, &pool)?,
             selectors: selectors.clone(),
@@ -160,6 +166,12 @@ impl Plan {
             ..Explanation::default()
         }
     }
+}
+
+/// Leaves out ports that cannot be handed over by `bind` for UDP, unless there are no others.
+fn without_outgoing(ranges: PortSet, kernel: &KernelRules) -> PortSet {
+    let others = ranges.without(&kernel.outgoing());
+    if others.is_empty() { ranges } else { others }
 }
 
 /// Returns the lifetime of the lease, within the pool's limit.
@@ -348,8 +360,41 @@ mod tests {
     use crate::engine::rules::RulesInForce;
     use crate::host::interface::Interfaces;
 
+    fn ports(text: &str) -> PortSet {
+        text.parse().unwrap()
+    }
+
     #[test]
-    fn ranges_of_a_request_open_no_privileged_port() {
+    fn ports_that_the_kernel_gives_out_are_left_out_unless_there_are_no_others() {
+        let kernel = KernelRules {
+            ephemeral: ports("32768-60999"),
+            reserved: ports("40000-40009"),
+            unprivileged_start: 1024,
+        };
+        let left = |ranges| without_outgoing(ports(ranges), &kernel).to_string();
+        assert_eq!(left("20000-50000"), "20000-32767,40000-40009");
+        assert_eq!(left("41000-41009"), "41000-41009");
+    }
+
+    #[test]
+    fn bind_of_udp_searches_where_the_kernel_does_not() {
+        let mut request = Request {
+            ranges: Some(ports("1-65535")),
+            protocol: Some(Protocols::Udp),
+            handover: Some(Handover::Bind),
+            ..Request::default()
+        };
+        let of_alloc = planned(&request).ranges;
+        request.owner_pid = Some(1);
+        let udp = planned(&request).ranges;
+        let outgoing = crate::host::kernel::outgoing_ports();
+        assert!(!outgoing.is_empty());
+        assert_eq!(udp, of_alloc.without(&outgoing));
+        request.protocol = Some(Protocols::Tcp);
+        assert_eq!(planned(&request).ranges, of_alloc);
+    }
+
+    fn planned(request: &Request) -> Plan {
         let sources = Sources {
             flags: Flags {
                 data_dir: Some("/nonexistent".into()),
@@ -360,11 +405,15 @@ mod tests {
         let settings = Arc::new(load(&sources).unwrap().settings);
         let rules = RulesInForce::new(settings).now();
         let host = Interfaces::open().current().unwrap();
-        let request = Request {
-            ranges: Some("80-2000".parse().unwrap()),
+        Plan::of(request, &rules, &host).unwrap()
+    }
+
+    #[test]
+    fn ranges_of_a_request_open_no_privileged_port() {
+        let plan = planned(&Request {
+            ranges: Some(ports("80-2000")),
             ..Request::default()
-        };
-        let plan = Plan::of(&request, &rules, &host).unwrap();
+        });
         let kept = |number, uid| plan.needs_privilege(Port::new(number).unwrap(), uid, 1024);
         assert!(kept(80, 1000) && kept(1023, 1000));
         assert!(!kept(80, 0) && !kept(1024, 1000));

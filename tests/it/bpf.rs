@@ -7,6 +7,8 @@ mod life;
 mod map;
 mod map_all;
 mod map_options;
+mod map_udp;
+mod map_udp_options;
 
 use std::io::Read;
 use std::net::{Ipv4Addr, TcpStream};

@@ -9,9 +9,11 @@ use crate::domain::port::Protocols;
 
 /// Fills in what a request with a map leaves open. The error says what contradicts the map.
 pub(super) fn fill_in(request: &mut LeaseRequest) -> Result<(), String> {
-    let protocol = request.protocol.get_or_insert(Protocols::Tcp);
-    if *protocol != Protocols::Tcp {
-        return Err(format!("map: it is for TCP alone, not for {protocol}"));
+    let protocol = *request.protocol.get_or_insert(Protocols::Tcp);
+    if protocol != Protocols::Tcp && request.map == Some(Mapped::All) {
+        return Err(format!(
+            "map: \"all\" is for TCP alone, not for {protocol}: ask for each UDP port by itself"
+        ));
     }
     let handover = request.handover.get_or_insert(Handover::Bind);
     if *handover != Handover::Bind {
@@ -75,13 +77,20 @@ mod tests {
     }
 
     #[test]
-    fn map_is_for_one_tcp_port_of_a_process() {
+    fn map_is_for_one_port_of_a_process() {
         let refused = |request| parsed(request).unwrap_err();
-        let udp = LeaseRequest {
-            protocol: Some(Protocols::Both),
-            ..wanted()
-        };
-        assert!(refused(udp).contains("TCP alone"));
+        for protocol in [Protocols::Udp, Protocols::Both] {
+            let one = LeaseRequest {
+                protocol: Some(protocol),
+                ..wanted()
+            };
+            assert_eq!(parsed(one.clone()), Ok(Some(Handover::Bind)));
+            let all = LeaseRequest {
+                map: Some(Mapped::All),
+                ..one
+            };
+            assert!(refused(all).contains("TCP alone"));
+        }
         let gate = LeaseRequest {
             handover: Some(Handover::Gate),
             ..wanted()

@@ -115,7 +115,7 @@ pub struct LeaseRequest {
     #[schemars(range(min = 1))]
     pub owner_pid: Option<u32>,
     /// Port that the process asks for of its own choice: the kernel gives it the leased one instead. For one
-    /// TCP port, handed over by `bind`; refused where that cannot be had. `all` means each port that it comes to
+    /// port, handed over by `bind`; refused where that cannot be had. `all` means each TCP port that it comes to
     /// ask for: spares are granted, of which the kernel gives it one for each. The leases that an earlier program
     /// left in the scope, under names that are numbers, are its own again.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -34,7 +34,7 @@ pub enum Handover {
     Fd,
     /// The hold is closed just before the owner starts; the books keep the port.
     Release,
-    /// The hold stays, and a guard in the kernel lets the owner alone in. For TCP programs that `portbook run`
+    /// The hold stays, and a guard in the kernel lets the owner alone in. For programs that `portbook run`
     /// starts, by a privileged service; else it falls back to `gate`.
     Bind,
 }
@@ -46,12 +46,11 @@ impl Handover {
     }
 
     /// Hand-over that takes place for a protocol. Few programs for UDP set SO_REUSEADDR or SO_REUSEPORT, so
-    /// `gate` means `release` for UDP unless `gate_for_udp`. `bind` is for TCP alone.
+    /// `gate` means `release` for UDP unless `gate_for_udp`.
     #[must_use]
     pub const fn for_protocol(self, protocol: Protocol, gate_for_udp: bool) -> Self {
         match (self, protocol) {
             (Self::Gate, Protocol::Udp) if !gate_for_udp => Self::Release,
-            (Self::Bind, Protocol::Udp) => Self::Release,
             (handover, _) => handover,
         }
     }

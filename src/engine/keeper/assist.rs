@@ -12,8 +12,8 @@ use crate::engine::{
     refusal::Refusal,
 };
 use crate::host::bpf::{self, Folder, PREFIX};
-use crate::host::hold::Hold;
-use crate::host::process;
+use crate::host::hold::{Hold, can_stay_beneath};
+use crate::host::{kernel, process};
 
 /// Guards the port of a lease for its owner. The error is the reason for which it cannot be, as the end of a
 /// sentence.
@@ -27,6 +27,9 @@ async fn guard(engine: &Engine, lease: &Lease, place: Place) -> Result<Assist, S
     if owner.pid == std::process::id() {
         return Err("it is for programs, not for portbook itself".to_owned());
     }
+    if let (Protocol::Udp, Some(obstacle)) = (lease.protocol, obstacle_for_udp(lease)) {
+        return Err(obstacle);
+    }
     let prefix = prefix(engine);
     let find = move || {
         let folder = match place {
@@ -36,6 +39,20 @@ async fn guard(engine: &Engine, lease: &Lease, place: Place) -> Result<Assist, S
         folder.map_err(|error| format!("its program has no cgroup: {error}"))
     };
     guard_with(engine, lease, find, true).await
+}
+
+/// The reason for which a port for UDP cannot be guarded. A program gets SO_REUSEADDR for its socket, so the hold must
+/// not receive. With that option another program that leaves the choice to the kernel may be given the port too.
+fn obstacle_for_udp(lease: &Lease) -> Option<String> {
+    if !can_stay_beneath(&lease.addresses) {
+        return Some("no socket of portbook can stay beneath that of the program here".to_owned());
+    }
+    let outgoing = kernel::outgoing_ports();
+    outgoing.contains(lease.port).then(|| {
+        "the kernel gives out UDP ports of its own choice there (ip_local_port_range): \
+         take one of another range"
+            .to_owned()
+    })
 }
 
 /// Guards the port of a lease for the cgroup that `find` gives, which may block. A spare `is_offered` unless the
@@ -107,11 +124,7 @@ pub(in crate::engine) async fn guard_all(
     let wants = asked.plan.handover == Handover::Bind && !asked.request.reserve;
     for fresh in fresh.iter_mut().filter(|_| wants) {
         let lease = &mut fresh.lease;
-        let guarded = match lease.protocol {
-            Protocol::Udp => Err("it is for TCP alone".to_owned()),
-            Protocol::Tcp => guard(engine, lease, place).await,
-        };
-        match guarded {
+        match guard(engine, lease, place).await {
             Ok(assist) => fresh.assist = Some(assist),
             Err(why) => {
                 refuse_map(lease.owner.as_ref(), &why)?;
@@ -140,7 +153,12 @@ pub(super) async fn let_in_again(
             let owner = lease.owner.clone();
             let lease = fall_back(engine, lease).await?;
             refuse_map(owner.as_ref(), &why)?;
-            Some(unmet(&lease, &why, strict)?)
+            let note = unmet(&lease, &why, strict)?;
+            if lease.handover == Handover::Release {
+                engine.leases.let_go(&lease).await;
+                return Ok(Some(note));
+            }
+            Some(note)
         }
     };
     hold.open_gate().map_err(|source| Refusal::BindFailed {
@@ -215,7 +233,7 @@ fn refuse_map(owner: Option<&Owner>, why: &str) -> Result<(), Refusal> {
         _ => return Ok(()),
     };
     Err(Refusal::InvalidRequest(format!(
-        "{what}: {why}; that takes a service with CAP_BPF and CAP_NET_ADMIN, \
+        "{what}: {why}; a map takes a service with CAP_BPF and CAP_NET_ADMIN, \
          such as root's, and `portbook doctor` says whether it can. Without --map the program must take its port \
          from {{port}} or PORT"
     )))

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::{Leases, State, stock};
 use crate::domain::lease::{Lease, LeaseId};
+use crate::domain::port::Protocol;
 use crate::host::bpf::{Folder, Guard, Mapping, Mappings, Permit, Rewriter};
 
 /// The cgroup of the program of one lease, the permit for it, and the mapping to its port.
@@ -25,8 +26,11 @@ pub(super) struct Assisted {
 impl Assisted {
     /// Number of descriptors that its mapping keeps open at most: those of one program share theirs.
     pub(super) fn descriptor_count(&self) -> usize {
-        let is_mapped = self.mapping.is_some() || self.all_of.is_some();
+        let mapping = self.mapping.as_ref();
+        let is_mapped = mapping.is_some() || self.all_of.is_some();
+        let is_udp = mapping.is_some_and(|mapping| mapping.protocol == Protocol::Udp);
         usize::from(is_mapped) * Rewriter::DESCRIPTORS
+            + usize::from(is_udp) * Rewriter::UDP_DESCRIPTORS
     }
 }
 
@@ -73,7 +77,7 @@ impl Leases {
         folder: Folder,
         is_offered: bool,
     ) -> io::Result<Assist> {
-        let permit = folder.permit(lease.port, lease.addresses.clone());
+        let permit = folder.permit(lease.protocol, lease.port, lease.addresses.clone());
         let folder = Arc::new(folder);
         let assist = Assist {
             leases: Arc::clone(self),
@@ -175,7 +179,7 @@ impl Leases {
         for (cgroup, (folder, mappings)) in wanted {
             let known = rewriters.get_mut(&cgroup);
             let is_other = known.is_some();
-            if let Some(rewriter) = known.filter(|one| one.maps_all() == mappings.all.is_some()) {
+            if let Some(rewriter) = known.filter(|one| one.suits(&mappings)) {
                 rewriter.change_to(&mappings)?;
                 continue;
             }
@@ -197,6 +201,7 @@ impl Leases {
 pub(super) fn mapping(lease: &Lease) -> Option<Mapping> {
     let owner = lease.owner.as_ref()?;
     Some(Mapping {
+        protocol: lease.protocol,
         from: owner.mapped_from?,
         to: lease.port,
         group: lease.addresses.clone(),

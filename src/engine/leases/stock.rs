@@ -167,10 +167,16 @@ impl Leases {
 /// Finds the lease of a taken spare, which must not be offered again.
 fn note_taken(state: &mut State, cgroup: &Path, port: Port) -> Option<LeaseId> {
     let mut assists = state.assists.iter_mut();
-    let is_it = |one: &Assisted| one.permit.port == port && one.folder.path() == cgroup;
+    let is_it =
+        |one: &Assisted| is_tcp(one) && one.permit.port == port && one.folder.path() == cgroup;
     let (id, assist) = assists.find(|(_, one)| is_it(one))?;
     assist.is_offered = false;
     Some(*id)
+}
+
+/// Whether it is for TCP, as all ports of a program are that have no map of their own.
+fn is_tcp(one: &Assisted) -> bool {
+    one.permit.protocol == Protocol::Tcp
 }
 
 fn forget(done: io::Result<()>, from: Port) {
@@ -194,6 +200,7 @@ pub(super) fn all(state: &State, folder: &Folder) -> Option<All> {
     let within = within.filter_map(|(id, _)| state.books.get(*id));
     let within = within.filter(|lease| lease.protocol == Protocol::Tcp && !lease.state.is_ended());
     let passing = within.map(|lease| lease.port);
+    let own = own.filter(|one| is_tcp(one));
     Some(All {
         uid,
         spares: spares.collect(),

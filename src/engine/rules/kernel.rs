@@ -24,6 +24,11 @@ impl KernelRules {
         }
     }
 
+    /// Ports that the kernel gives out by itself: the ephemeral range without the reserved ports.
+    pub fn outgoing(&self) -> PortSet {
+        self.ephemeral.without(&self.reserved)
+    }
+
     /// Maximum number of ephemeral ports that portbook may hold at once: 5 % of the range, and at
     /// least 16. All other programs of the host use that range too.
     pub fn ephemeral_budget(&self) -> u32 {

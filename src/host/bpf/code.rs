@@ -43,6 +43,7 @@ pub(super) struct Label(usize);
 /// Helpers that the programs call (`bpf-helpers(7)`).
 const GET_CURRENT_PID_TGID: i32 = 14;
 const GET_CURRENT_UID_GID: i32 = 15;
+const GET_SOCKET_COOKIE: i32 = 46;
 const SETSOCKOPT: i32 = 49;
 const GET_NETNS_COOKIE: i32 = 122;
 const GET_CURRENT_ANCESTOR_CGROUP_ID: i32 = 123;
@@ -106,9 +107,27 @@ impl Code {
         self.push(0x63, base, from, offset, 0);
     }
 
+    /// `*(u16 *)(base + offset) = from`
+    pub(super) fn store_half(&mut self, base: Register, offset: i16, from: Register) {
+        self.push(0x6b, base, from, offset, 0);
+    }
+
+    /// `*(u64 *)(base + offset) = bpf_get_socket_cookie(context)`
+    pub(super) fn store_cookie(&mut self, base: Register, offset: i16) {
+        self.copy(R1, R6);
+        self.call(GET_SOCKET_COOKIE);
+        self.push(0x7b, base, R0, offset, 0);
+    }
+
     /// `to = *(u64 *)(base + offset)`
     pub(super) fn load_wide(&mut self, to: Register, base: Register, offset: i16) {
         self.push(0x79, to, base, offset, 0);
+    }
+
+    /// `to = to << bits | from`
+    pub(super) fn join(&mut self, to: Register, bits: i32, from: Register) {
+        self.push(0x67, to, R0, 0, bits);
+        self.push(0x4f, to, from, 0, 0);
     }
 
     /// `goto label`
@@ -124,6 +143,11 @@ impl Code {
     /// `if (u32)register != value goto label`
     pub(super) fn jump_unless(&mut self, register: Register, value: u32, label: Label) {
         self.jump_by(0x56, register, R0, value.cast_signed(), label);
+    }
+
+    /// `if (u32)register != (u32)other goto label`
+    pub(super) fn jump_unless_equal(&mut self, register: Register, other: Register, label: Label) {
+        self.jump_by(0x5e, register, other, 0, label);
     }
 
     /// `if pointer == NULL goto label`
@@ -198,7 +222,8 @@ impl Code {
         self.call(SETSOCKOPT);
     }
 
-    fn call(&mut self, helper: i32) {
+    /// `r0 = helper(r1, r2, r3, r4, r5)`
+    pub(super) fn call(&mut self, helper: i32) {
         self.push(0x85, R0, R0, 0, helper);
     }
 

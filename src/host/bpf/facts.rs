@@ -8,7 +8,7 @@ use socket2::{Domain, Socket, Type};
 use super::folder::{Folder, of_process};
 use super::{Guard, Permit, is_link, obstacle};
 use crate::domain::address::{AddressGroup, BindAddress};
-use crate::domain::port::Port;
+use crate::domain::port::{Port, Protocol};
 
 const V4: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const V6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
@@ -50,7 +50,9 @@ impl Place {
             scope: 0,
         }));
         let own = of_process(std::process::id()).and_then(Folder::open);
-        let permit = own.unwrap().permit(Port::new(port).unwrap(), group);
+        let permit = own
+            .unwrap()
+            .permit(Protocol::Tcp, Port::new(port).unwrap(), group);
         let guard = Guard::on(std::slice::from_ref(&permit), NOBODY).unwrap();
         Some(Self {
             held,

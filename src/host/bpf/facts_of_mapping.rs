@@ -10,7 +10,7 @@ use socket2::{Domain, Socket, Type};
 use super::folder::{Folder, of_process};
 use super::{Guard, Mapping, Mappings, Permit, Rewriter, obstacle};
 use crate::domain::address::{AddressGroup, BindAddress};
-use crate::domain::port::Port;
+use crate::domain::port::{Port, Protocol};
 
 const V4: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const V6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
@@ -35,6 +35,7 @@ impl Place {
         let (from, to) = (held(), held());
         to.set_reuse_address(true).unwrap();
         let mapping = Mapping {
+            protocol: Protocol::Tcp,
             from: port(&from),
             to: port(&to),
             group: AddressGroup::new(ips.iter().map(|ip| BindAddress {
@@ -222,7 +223,8 @@ fn guard_at_the_root_sees_the_port_that_was_put_in() {
     drop(place.rewriter);
     let in_use = nix::libc::EADDRINUSE;
     assert_eq!(said(), in_use);
-    let own = inside.permit(place.mapping.to, place.mapping.group.clone());
+    let Mapping { to, group, .. } = place.mapping.clone();
+    let own = inside.permit(Protocol::Tcp, to, group);
     let stranger = Permit {
         cgroup: u64::MAX,
         ..own.clone()

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::Permit;
 use crate::domain::address::AddressGroup;
-use crate::domain::port::Port;
+use crate::domain::port::{Port, Protocol};
 
 /// Prefix of the names of all folders that any portbook makes.
 pub const PREFIX: &str = "portbook-";
@@ -59,8 +59,9 @@ impl Folder {
     }
 
     /// The permission of its processes to bind a port.
-    pub fn permit(&self, port: Port, group: AddressGroup) -> Permit {
+    pub fn permit(&self, protocol: Protocol, port: Port, group: AddressGroup) -> Permit {
         Permit {
+            protocol,
             port,
             group,
             cgroup: self.id,

@@ -14,7 +14,7 @@ use super::table::Table;
 /// Maximum number of keys: two a lease on any address.
 const MOST_KEYS: u32 = 1 << 15;
 
-/// Refuses with EADDRINUSE to bind some ports for TCP in this network namespace, but for processes of one cgroup
+/// Refuses with EADDRINUSE to bind some ports in this network namespace, but for processes of one cgroup
 /// each. These need not set SO_REUSEADDR.
 #[derive(Debug)]
 pub struct Guard {
@@ -29,10 +29,15 @@ impl Guard {
     pub fn on(permits: &[Permit], own: u32) -> io::Result<Self> {
         let table = Table::of(&content(permits), MOST_KEYS)?;
         let (namespace, root) = (namespace()?, root()?);
-        let link = |kind, asked| {
-            let code = guard(asked, &table, namespace, own);
+        let load = |kind, asked, sees_twice| {
+            let code = guard(asked, sees_twice, &table, namespace, own);
             let code = code.ok_or_else(|| io::Error::other("the program is too long"))?;
-            call::attach(call::load(kind, &code)?, &root, kind)
+            call::load(kind, &code)
+        };
+        let link = |kind, asked| {
+            // Without it a kernel that lacks a helper guards all the same.
+            let program = load(kind, asked, true).or_else(|_| load(kind, asked, false))?;
+            call::attach(program, &root, kind)
         };
         let links = [link(BIND4, Asked::V4)?, link(BIND6, Asked::V6)?];
         Ok(Self { table, links })

@@ -3,14 +3,16 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::permit::{from_shown, shown};
+use super::permit::{from_shown, place, shown};
 use super::table::Content;
 use crate::domain::address::{AddressGroup, BindAddress};
-use crate::domain::port::Port;
+use crate::domain::port::{Port, Protocol};
 
 /// A port that a program asks for, and the lease that it gets in its place.
 #[derive(Debug, Clone)]
 pub struct Mapping {
+    /// Protocol of both ports.
+    pub protocol: Protocol,
     /// Port that the program asks for.
     pub from: Port,
     /// Port of the lease.
@@ -32,7 +34,7 @@ impl Mapping {
     }
 }
 
-/// Size of a key of the map: the port as the kernel shows it to programs.
+/// Size of a key of the map: protocol and port.
 pub(super) const KEY_SIZE: usize = 4;
 
 /// Size of a value of the map: a port, the addresses that stand for the wildcards, each behind a word that is 0
@@ -62,8 +64,16 @@ pub struct Spare {
 pub struct Mappings {
     /// Mappings that are known.
     pub known: Vec<Mapping>,
-    /// Mapping of all other ports. `None` if they are left alone.
+    /// Mapping of all other ports for TCP. `None` if they are left alone.
     pub all: Option<All>,
+}
+
+impl Mappings {
+    /// Whether a port for UDP is mapped.
+    pub(super) fn has_udp(&self) -> bool {
+        let mut known = self.known.iter();
+        known.any(|mapping| mapping.protocol == Protocol::Udp)
+    }
 }
 
 /// Mapping of all ports that no other mapping names.
@@ -80,9 +90,11 @@ pub struct All {
 /// Makes the content of the map.
 pub(super) fn content(mappings: &Mappings) -> Content<KEY_SIZE, VALUE_SIZE> {
     let passing = mappings.all.iter().flat_map(|all| &all.passing);
-    let mut content: Content<_, _> = passing.map(|port| (shown(*port), itself(*port))).collect();
+    let mut content: Content<_, _> = passing
+        .map(|port| (place(Protocol::Tcp, *port), itself(*port)))
+        .collect();
     let known = mappings.known.iter();
-    content.extend(known.map(|mapping| (shown(mapping.from), value(mapping))));
+    content.extend(known.map(|mapping| (place(mapping.protocol, mapping.from), value(mapping))));
     content
 }
 
@@ -173,6 +185,7 @@ mod tests {
     #[test]
     fn connects_of_plain_users_to_privileged_ports_are_left_alone() {
         let mapping = |uid, from| Mapping {
+            protocol: Protocol::Tcp,
             from: Port::new(from).unwrap(),
             to: Port::new(20000).unwrap(),
             group: group(&["0.0.0.0"]),

@@ -17,6 +17,8 @@ mod facts;
 mod facts_of_mapping;
 #[cfg(test)]
 mod facts_of_spares;
+#[cfg(test)]
+mod facts_of_udp;
 mod folder;
 mod guard;
 mod mapping;
@@ -24,9 +26,11 @@ mod permit;
 mod program;
 mod rewrite;
 mod rewriter;
+mod sent;
 mod stock;
 mod table;
 mod trial;
+mod twice;
 
 pub use call::is_link;
 pub use folder::{Folder, PREFIX, of_process, with_prefix};

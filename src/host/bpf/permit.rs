@@ -3,13 +3,16 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use super::program::{PROTOCOL_BITS, TCP, UDP};
 use super::table::Content;
 use crate::domain::address::AddressGroup;
-use crate::domain::port::Port;
+use crate::domain::port::{Port, Protocol};
 
 /// A port, and the cgroup whose processes alone may bind it.
 #[derive(Debug, Clone)]
 pub struct Permit {
+    /// Protocol of the lease.
+    pub protocol: Protocol,
     /// Port of the lease.
     pub port: Port,
     /// Addresses of the lease.
@@ -20,7 +23,7 @@ pub struct Permit {
     pub level: u32,
 }
 
-/// Size of a key of the map: the port as the kernel shows it to programs, and an address of IPv6.
+/// Size of a key of the map: protocol and port, and an address of IPv6.
 pub(super) const KEY_SIZE: usize = 20;
 
 /// Size of a value of the map: id and level of a cgroup, and whether its lease has all addresses of the family.
@@ -60,7 +63,9 @@ pub(super) fn content(permits: &[Permit]) -> Content<KEY_SIZE, VALUE_SIZE> {
                     level: permit.level,
                     covers_all: ip == address.ip && ip.is_unspecified(),
                 };
-                let known = owners.entry(key(permit.port, ip)).or_insert(owner);
+                let known = owners
+                    .entry(key(permit.protocol, permit.port, ip))
+                    .or_insert(owner);
                 *known = joined(*known, owner);
             }
         }
@@ -85,13 +90,13 @@ fn joined(one: Owner, other: Owner) -> Owner {
     }
 }
 
-fn key(port: Port, ip: IpAddr) -> Key {
+fn key(protocol: Protocol, port: Port, ip: IpAddr) -> Key {
     let ip = match ip {
         IpAddr::V4(ip) => ip.to_ipv6_mapped(),
         IpAddr::V6(ip) => ip,
     };
     let mut key = Key::default();
-    key[..4].copy_from_slice(&shown(port));
+    key[..4].copy_from_slice(&place(protocol, port));
     key[4..].copy_from_slice(&ip.octets());
     key
 }
@@ -99,6 +104,26 @@ fn key(port: Port, ip: IpAddr) -> Key {
 /// A port as the kernel shows it to programs: of network order, in 32 bits.
 pub(super) fn shown(port: Port) -> [u8; 4] {
     u32::from(port.get().to_be()).to_ne_bytes()
+}
+
+/// Number of a protocol in the header of IP, and so in the context of a bind.
+const fn number(protocol: Protocol) -> u32 {
+    match protocol {
+        Protocol::Tcp => TCP,
+        Protocol::Udp => UDP,
+    }
+}
+
+/// Protocol and port as programs have them in keys: the port as the kernel shows it, in the low half.
+pub(super) fn place(protocol: Protocol, port: Port) -> [u8; 4] {
+    let port = u32::from_ne_bytes(shown(port));
+    (number(protocol) << PROTOCOL_BITS | port).to_ne_bytes()
+}
+
+/// Port of a key that a program has made for a protocol. `None` if it is for another one.
+pub(super) fn port_in(protocol: Protocol, key: [u8; 4]) -> Option<Port> {
+    let other = u32::from_ne_bytes(key) ^ number(protocol) << PROTOCOL_BITS;
+    from_shown(other.to_ne_bytes())
 }
 
 /// A port that a program has put into a map as the kernel shows it.
@@ -127,6 +152,7 @@ mod tests {
             scope: 0,
         };
         Permit {
+            protocol: Protocol::Tcp,
             port: Port::new(8080).unwrap(),
             group: AddressGroup::new(ips.iter().map(address)),
             cgroup,
@@ -136,7 +162,7 @@ mod tests {
 
     fn at(permits: &[Permit], ip: &str) -> Option<(u64, bool)> {
         let content = content(permits);
-        let value = content.get(&key(permits[0].port, ip.parse().unwrap()))?;
+        let value = content.get(&key(Protocol::Tcp, permits[0].port, ip.parse().unwrap()))?;
         let cgroup = u64::from_ne_bytes(value[..8].try_into().unwrap());
         Some((cgroup, value[12..] != [0; 4]))
     }

@@ -13,7 +13,7 @@ use socket2::{Domain, Socket, Type};
 use super::folder::{Folder, of_process};
 use super::{Guard, Permit};
 use crate::domain::address::{AddressGroup, BindAddress};
-use crate::domain::port::Port;
+use crate::domain::port::{Port, Protocol};
 
 /// Inode number of the first pid namespace (PROC_PID_INIT_INO in Linux).
 const FIRST_NAMESPACE: u64 = 0xefff_fffc;
@@ -66,7 +66,8 @@ fn permit(at: SocketAddr, cgroup: &Folder) -> Option<Permit> {
         ip: at.ip(),
         scope: 0,
     };
-    Some(cgroup.permit(Port::new(at.port())?, AddressGroup::new([address])))
+    let port = Port::new(at.port())?;
+    Some(cgroup.permit(Protocol::Tcp, port, AddressGroup::new([address])))
 }
 
 fn binds(at: SocketAddr, shares: bool) -> io::Result<()> {

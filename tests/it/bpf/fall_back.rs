@@ -1,14 +1,17 @@
 //! What falls back to another hand-over, and says why.
 
+use std::net::{Ipv4Addr, UdpSocket};
 use std::process::Command;
 
-use super::{hand_over, run, served};
-use crate::support::{PORTBOOK, Place, Server, text};
+use serde_json::json;
+
+use super::{hand_over, run, served_with};
+use crate::support::{PORTBOOK, Place, Server, port, text};
 use crate::tools::ended;
 
 #[test]
 fn only_what_cannot_be_had_falls_back_and_says_so() {
-    let Some((place, _server)) = served("falling back") else {
+    let Some((place, server)) = served_with("falling back", 5) else {
         return;
     };
     let said = |arguments: &[&str]| {
@@ -23,23 +26,28 @@ fn only_what_cannot_be_had_falls_back_and_says_so() {
         "{alloc:?}"
     );
     assert!(alloc.1.contains("`portbook run` starts"), "{alloc:?}");
-    let udp = said(&[
-        "run",
-        "--protocol",
-        "udp",
-        "--handover",
-        "bind",
-        "--",
-        "true",
-    ]);
+    let udp = said(&["alloc", "--protocol", "udp", "--handover", "bind"]);
     assert!(udp.0 && udp.1.contains("by release instead"), "{udp:?}");
+    let reserve = json!({"name": "dns", "protocol": "udp", "reserve": true});
+    let port = port(&server.allocate(&reserve).json()["leases"][0]);
+    let alloc = ["alloc", "--protocol", "udp", "--name", "dns"];
+    let again = said(&[&alloc[..], &["--handover", "bind"]].concat());
+    assert!(
+        again.0 && again.1.contains("by release instead"),
+        "{again:?}"
+    );
+    // However it binds.
+    UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port)).unwrap();
     let strict = said(&["alloc", "--name", "web", "--strict", "--handover", "bind"]);
     assert!(
         !strict.0 && strict.1.contains("not handed over by bind"),
         "{strict:?}"
     );
-    let bind = said(&["run", "--handover", "bind", "--", "true"]);
-    assert!(bind.0 && !bind.1.contains("handed over"), "{bind:?}");
+    for protocol in ["tcp", "udp"] {
+        let options = ["run", "--handover", "bind", "--protocol", protocol];
+        let bind = said(&[&options[..], &["--", "true"]].concat());
+        assert!(bind.0 && !bind.1.contains("handed over"), "{bind:?}");
+    }
 }
 
 #[test]

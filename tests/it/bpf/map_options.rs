@@ -129,7 +129,12 @@ fn map_that_cannot_be_had_is_refused_before_the_program_starts() {
     assert!(said.contains("not known beforehand"), "{said}");
     let said = refused(&["--map", "8080", "--handover", "gate"]);
     assert!(said.contains("leave out --handover gate"), "{said}");
-    let said = refused(&["--map", "8080", "--protocol", "udp"]);
+    let udp = refused(&["--map", "8080", "--protocol", "udp"]);
+    assert!(
+        udp.contains("port 8080 cannot be mapped") && udp.contains("no service runs"),
+        "{udp}"
+    );
+    let said = refused(&["--map", "all", "--protocol", "udp"]);
     assert!(said.contains("TCP alone"), "{said}");
     let said = refused(&["--map", "8080", "--map", "8080=web"]);
     assert!(said.contains("mapped twice"), "{said}");

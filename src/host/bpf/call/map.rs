@@ -19,6 +19,9 @@ const MAP_LOOKUP_AND_DELETE_ELEM: c_long = 21;
 const MAP_TYPE_HASH: u32 = 1;
 const NO_PREALLOC: u32 = 1;
 
+/// Type of a hash table that drops the elements that were used least lately once it is full.
+const MAP_TYPE_LRU_HASH: u32 = 9;
+
 /// Type of a queue, which has no keys.
 const MAP_TYPE_QUEUE: u32 = 22;
 
@@ -49,12 +52,21 @@ pub(in crate::host::bpf) struct Map<const K: usize, const V: usize>(OwnedFd);
 impl<const K: usize, const V: usize> Map<K, V> {
     /// Makes an empty one. The kernel makes room at once for an index of `most` keys, the maximum.
     pub(in crate::host::bpf) fn with_room_for(most: u32) -> io::Result<Self> {
+        Self::of_kind(MAP_TYPE_HASH, most, NO_PREALLOC)
+    }
+
+    /// Makes an empty one that forgets the oldest of more than `most` elements. The kernel makes room for all at once.
+    pub(in crate::host::bpf) fn of_latest(most: u32) -> io::Result<Self> {
+        Self::of_kind(MAP_TYPE_LRU_HASH, most, 0)
+    }
+
+    fn of_kind(kind: u32, most: u32, flags: u32) -> io::Result<Self> {
         let mut create = Create {
-            kind: MAP_TYPE_HASH,
+            kind,
             key_size: u32::try_from(K).map_err(io::Error::other)?,
             value_size: u32::try_from(V).map_err(io::Error::other)?,
             most,
-            flags: NO_PREALLOC,
+            flags,
         };
         call(MAP_CREATE, &mut create).and_then(opened).map(Self)
     }

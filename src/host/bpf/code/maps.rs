@@ -11,7 +11,8 @@ const MAP_UPDATE_ELEM: i32 = 2;
 const MAP_PUSH_ELEM: i32 = 87;
 const MAP_POP_ELEM: i32 = 88;
 
-/// Flag of an update that only adds (BPF_NOEXIST).
+/// Flags of an update: whether the key is there or not, or only if it is not (BPF_ANY, BPF_NOEXIST).
+const ALWAYS: i32 = 0;
 const ONLY_NEW: i32 = 1;
 
 /// Source of a wide value that is a map, given by its descriptor (BPF_PSEUDO_MAP_FD).
@@ -27,10 +28,19 @@ impl Code {
 
     /// `r0 = bpf_map_update_elem(map, stack + key, stack + value, BPF_NOEXIST)`
     pub(in crate::host::bpf) fn add(&mut self, map: RawFd, key: i16, value: i16) {
+        self.update(map, key, value, ONLY_NEW);
+    }
+
+    /// `r0 = bpf_map_update_elem(map, stack + key, stack + value, BPF_ANY)`
+    pub(in crate::host::bpf) fn put(&mut self, map: RawFd, key: i16, value: i16) {
+        self.update(map, key, value, ALWAYS);
+    }
+
+    fn update(&mut self, map: RawFd, key: i16, value: i16, flags: i32) {
         self.set_map(R1, map);
         self.set_stack(R2, key);
         self.set_stack(R3, value);
-        self.set(R4, ONLY_NEW);
+        self.set(R4, flags);
         self.call(MAP_UPDATE_ELEM);
     }
 
@@ -56,7 +66,7 @@ impl Code {
     }
 
     /// `to = stack + offset`
-    fn set_stack(&mut self, to: Register, offset: i16) {
+    pub(in crate::host::bpf) fn set_stack(&mut self, to: Register, offset: i16) {
         self.copy(to, R10);
         self.push(0x07, to, R0, 0, offset.into());
     }
