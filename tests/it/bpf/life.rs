@@ -6,10 +6,10 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::process::Command;
 
-use super::{STRICT, Tidy, assert_strictly_held, greeted, is_active, lease, python, served};
-use crate::succession::{Spoken, supervised};
+use super::{STRICT, Tidy, assert_strictly_held, greeted, is_active, lease, python, run, served};
+use crate::succession::{Spoken, hammer, supervised, won};
 use crate::support::{Place, Server, port};
-use crate::tools::{Running, eventually};
+use crate::tools::{Running, ended, eventually};
 
 /// Has the server close its listener, and waits until the service has its hold; then it listens again.
 fn listens_again(server: &Server, owner: &mut Running, port: u16) {
@@ -163,6 +163,23 @@ fn nothing_is_left_behind_after_a_release() {
     drop(owner);
     lease(&server, "web", |lease| lease["state"] == "reserved");
     assert_eq!((cgroups(&place).len(), links(pid)), (0, 0));
+}
+
+#[test]
+fn rival_never_comes_in_between_two_programs() {
+    let Some((place, server)) = served("rivals between programs") else {
+        return;
+    };
+    let port = place.ports[0];
+    let body = serde_json::json!({"name": "web", "port": port, "reserve": true});
+    assert_eq!(server.allocate(&body).status, 201);
+    let mut hammer = hammer(port);
+    for _ in 0..20 {
+        let output = ended(run(&place, "web", &["true"]));
+        assert!(output.status.success(), "{output:?}");
+        lease(&server, "web", |lease| lease["state"] == "reserved");
+    }
+    assert_eq!(won(&mut hammer), 0);
 }
 
 #[test]
