@@ -11,6 +11,8 @@
 //!   reported of that very lease.
 //! - `restart`: one named port, its program killed and started again 1,000 times, each time with
 //!   a client's connection left behind, while the rivals of the first part go on.
+//! - `starts`: the hand-overs `gate` and `bind` side by side, 5,000 starts of a server each, for every kind and
+//!   pace of a rival that aims at this one port (`starts`).
 //!
 //! All of it happens in a network namespace of its own (which takes root), because the rivals that
 //! let the kernel choose matter only where it chooses from the pool. So the pool lies wholly inside
@@ -28,6 +30,7 @@ mod losses;
 mod restart;
 mod rivals;
 mod rounds;
+mod starts;
 mod subject;
 mod table;
 
@@ -45,7 +48,7 @@ struct Arguments {
     /// Given by cargo; `cargo test --all-targets` leaves it out, and a measurement is no test.
     #[arg(long, hide = true)]
     bench: bool,
-    /// One part alone: race, aimed or restart.
+    /// One part alone: race, aimed, restart or starts.
     #[arg(long)]
     part: Option<String>,
     /// One subject alone.
@@ -60,6 +63,9 @@ struct Arguments {
     /// Restarts of the named port, for each kind of connection left behind.
     #[arg(long, default_value_t = 1000)]
     restarts: u32,
+    /// Starts of a server for each hand-over and rival.
+    #[arg(long, default_value_t = 5000)]
+    starts: u32,
     /// Clients that want a port at once.
     #[arg(long, default_value_t = 300)]
     clients: u16,
@@ -76,6 +82,10 @@ enum Role {
     Clients(client::Task),
     /// Serves on a port.
     Serve { port: u16 },
+    /// Binds its port once.
+    Start(starts::Serve),
+    /// Wants one port.
+    Attack(starts::Attack),
 }
 
 /// The ports that all subjects choose from.
@@ -94,6 +104,8 @@ fn main() -> Result<ExitCode> {
         Some(Role::Rival { kind, clients }) => rivals::take_ports(*kind, &ephemeral(*clients))?,
         Some(Role::Clients(task)) => client::want_ports(task)?,
         Some(Role::Serve { port }) => restart::serve(*port)?,
+        Some(Role::Start(task)) => task.run()?,
+        Some(Role::Attack(task)) => task.run()?,
         None if !arguments.bench => {}
         None if world::is_inside() => measure(&arguments)?,
         None => return world::enter(&ephemeral(arguments.clients)),
@@ -111,6 +123,9 @@ fn measure(arguments: &Arguments) -> Result<()> {
     }
     if wanted("restart") {
         restart::measure(arguments)?;
+    }
+    if wanted("starts") {
+        starts::measure(arguments)?;
     }
     Ok(())
 }

@@ -129,7 +129,7 @@ impl Drop for Spoken {
     }
 }
 
-fn hammer(port: u16) -> Spoken {
+pub fn hammer(port: u16) -> Spoken {
     let mut command = Command::new("python3");
     command.args(["-c", HAMMER, &port.to_string()]);
     let mut hammer = Spoken::start(command);
@@ -138,7 +138,7 @@ fn hammer(port: u16) -> Spoken {
 }
 
 /// Number of its successes so far, after some more tries.
-fn won(hammer: &mut Spoken) -> u64 {
+pub fn won(hammer: &mut Spoken) -> u64 {
     hammer.say("now");
     let counts = hammer.hear();
     let (won, tried) = counts.split_once(' ').unwrap();

@@ -143,13 +143,14 @@ pub(super) async fn let_in_again(
     hold: &Hold,
     strict: bool,
 ) -> Result<Option<String>, Refusal> {
-    engine.leases.drop_assist(lease.id).await;
+    // The guard passes from its last program to this one: that may have ended just before, with the gate still open.
     let note = match guard(engine, lease, Place::Own).await {
         Ok(assist) => {
             assist.keep();
             None
         }
         Err(why) => {
+            engine.leases.drop_assist(lease.id).await;
             let owner = lease.owner.clone();
             let lease = fall_back(engine, lease).await?;
             refuse_map(owner.as_ref(), &why)?;

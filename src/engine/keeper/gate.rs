@@ -110,13 +110,14 @@ pub(super) async fn park(
 async fn park_in_turn(engine: &Engine, lease: &Lease, why: &str) -> Result<(), Refusal> {
     let leases = &engine.leases;
     leases.unwatch(lease.id);
-    leases.drop_assist(lease.id).await;
     let hold = leases.hold_of(lease.id);
     let hold = hold.or_else(|| leases.hold_again(lease));
     let outsider = match &hold {
         Some(hold) => Leases::shut(lease, hold).await,
         None => look::outsider_on(lease).await,
     };
+    // To shut the gate opens it for a moment, in which the guard keeps others out.
+    leases.drop_assist(lease.id).await;
     let now = engine.clock.now();
     let changed = leases.change(lease.id, |lease| {
         lease.rest(now);

@@ -70,7 +70,7 @@ impl Drop for Assist {
 
 impl Leases {
     /// Guards the port of a lease, so that processes of a cgroup alone can bind it, if need be for the one that
-    /// they ask for. Must come before its gate opens. A spare `is_offered` unless the program may have taken it.
+    /// they ask for, and those of no other any more. Must come before its gate opens. A spare `is_offered` unless the program may have taken it.
     pub(in crate::engine) async fn assist(
         self: &Arc<Self>,
         lease: &Lease,
@@ -94,32 +94,35 @@ impl Leases {
                 .map(|owner| owner.uid),
             is_offered: is_offered && lease.is_spare(),
         };
-        self.state
+        let before = self
+            .state
             .with(|state| state.assists.insert(lease.id, assisted));
         self.refresh_kernel().await?;
+        if let Some(before) = before {
+            self.remove_unneeded(before.folder).await;
+        }
         Ok(assist)
     }
 
-    /// Ends the guard of a lease, if it has one, once its gate is shut. What is left of its program moves to the
-    /// cgroup above, unless another lease of the program needs its cgroup.
+    /// Ends the guard of a lease, if it has one, once its gate is shut.
     pub(in crate::engine) async fn drop_assist(&self, id: LeaseId) {
-        let taken = self.state.with(|state| {
-            let folder = state.assists.remove(&id)?.folder;
-            let mut others = state.assists.values();
-            let is_needed = others.any(|other| other.folder.path() == folder.path());
-            Some((folder, is_needed))
-        });
-        let Some((folder, is_needed)) = taken else {
+        let Some(taken) = self.state.with(|state| state.assists.remove(&id)) else {
             return;
         };
         let hold = self.hold_of(id);
-        if let Some(Err(error)) = hold.map(|hold| hold.shut_unseen()) {
+        if let Some(Err(error)) = hold.map(|hold| hold.shut_gate()) {
             tracing::error!(%error, lease = %id, "could not shut a gate before its guard ends");
         }
         if let Err(error) = self.refresh_kernel().await {
             tracing::warn!(%error, lease = %id, "could not end the guard on a port; only its last program can bind it");
         }
-        if is_needed {
+        self.remove_unneeded(taken.folder).await;
+    }
+
+    /// Removes the cgroup of a program, unless another lease of the program needs it. What is left of the program
+    /// moves to the cgroup above.
+    async fn remove_unneeded(&self, folder: Arc<Folder>) {
+        if self.needs_folder(&folder) {
             return;
         }
         let remove = move || {

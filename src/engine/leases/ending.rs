@@ -181,7 +181,6 @@ impl Leases {
     async fn finish(&self, before: &Lease, ended: Arc<Lease>, why: &'static str) -> Ended {
         let id = ended.id;
         self.unwatch(id);
-        self.drop_assist(id).await;
         let hold = self.take_hold(id);
         // An owner that was never seen to listen may have found an outsider there.
         let outsider = match &hold {
@@ -189,6 +188,8 @@ impl Leases {
             _ => None,
         };
         drop(hold);
+        // Whoever comes in from here on takes a port that is free.
+        self.drop_assist(id).await;
         self.state.with(|state| {
             state.books.remove(id);
             state.observed.remove(&id);

@@ -31,11 +31,6 @@ impl Hold {
         self.set_gate(true)
     }
 
-    /// Shuts the gate without a look.
-    pub fn shut_unseen(&self) -> io::Result<()> {
-        self.set_gate(false)
-    }
-
     /// Shuts the gate: from now on every bind is refused, even with SO_REUSEADDR. Returns whether a
     /// socket listens beside the hold.
     pub fn shut_gate(&self) -> io::Result<bool> {

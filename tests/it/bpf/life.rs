@@ -5,11 +5,16 @@ use std::net::{Ipv4Addr, TcpStream};
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::process::Command;
+use std::thread;
 
-use super::{STRICT, Tidy, assert_strictly_held, greeted, is_active, lease, python, served};
-use crate::succession::{Spoken, supervised};
+use rustix::process::Signal;
+
+use super::{
+    RIVAL, STRICT, Tidy, assert_strictly_held, greeted, is_active, lease, python, run, served,
+};
+use crate::succession::{Spoken, hammer, supervised, won};
 use crate::support::{Place, Server, port};
-use crate::tools::{Running, eventually};
+use crate::tools::{Running, ended, eventually};
 
 /// Has the server close its listener, and waits until the service has its hold; then it listens again.
 fn listens_again(server: &Server, owner: &mut Running, port: u16) {
@@ -163,6 +168,73 @@ fn nothing_is_left_behind_after_a_release() {
     drop(owner);
     lease(&server, "web", |lease| lease["state"] == "reserved");
     assert_eq!((cgroups(&place).len(), links(pid)), (0, 0));
+}
+
+#[test]
+fn rival_never_comes_in_between_two_programs() {
+    let Some((place, server)) = served("rivals between programs") else {
+        return;
+    };
+    let port = place.ports[0];
+    let body = serde_json::json!({"name": "web", "port": port, "reserve": true});
+    assert_eq!(server.allocate(&body).status, 201);
+    let mut hammer = hammer(port);
+    for _ in 0..20 {
+        let output = ended(run(&place, "web", &["true"]));
+        assert!(output.status.success(), "{output:?}");
+        lease(&server, "web", |lease| lease["state"] == "reserved");
+    }
+    assert_eq!(won(&mut hammer), 0);
+}
+
+#[test]
+fn rival_never_comes_in_when_a_program_takes_the_place_of_another() {
+    // What SO_REUSEPORT leaves behind lets sockets of one user in past a shut gate.
+    const PROGRAM: &str = r#"
+import socket, sys
+input()
+with socket.socket() as s:
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    s.bind(("0.0.0.0", int(sys.argv[1])))
+    s.listen()
+print("closed", flush=True)
+input()
+"#;
+    let Some((place, server)) = served("rivals at a change of programs") else {
+        return;
+    };
+    let port = place.ports[0];
+    let body = serde_json::json!({"name": "web", "port": port, "reserve": true});
+    assert_eq!(server.allocate(&body).status, 201);
+    let mut rival = Command::new("python3");
+    rival.args(["-c", RIVAL, &port.to_string()]);
+    let mut rival = Running::piped(rival);
+    assert_eq!(rival.line(), "begins");
+    let mut last = Running::start(Command::new("true"));
+    for _ in 0..20 {
+        let mut program = Command::new("python3");
+        program.args(["-c", PROGRAM, &port.to_string()]);
+        let mut program = Running::piped(program);
+        let owner = program.pid();
+        let body = serde_json::json!({"name": "web", "handover": "bind", "owner_pid": owner});
+        // So that the service learns of the end of the last one and of this one at the same time.
+        server.signal(Signal::STOP);
+        drop(last);
+        let answer = thread::scope(|scope| {
+            let asked = scope.spawn(|| server.allocate(&body));
+            server.signal(Signal::CONT);
+            asked.join().unwrap()
+        });
+        assert_eq!(answer.status, 200, "{answer:?}");
+        writeln!(program.0.stdin.as_mut().unwrap()).unwrap();
+        assert_eq!(program.line(), "closed");
+        last = program;
+    }
+    drop(rival.0.stdin.take());
+    let counts = rival.line();
+    assert!(counts.starts_with("0 "), "{counts}");
+    drop(last);
+    eventually("no cgroup", || cgroups(&place).is_empty().then_some(()));
 }
 
 #[test]
