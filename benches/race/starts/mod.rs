@@ -41,7 +41,9 @@ pub fn measure(arguments: &Arguments) -> Result<()> {
         for kinds in Kind::value_variants().chunks(at_once.min(Kind::value_variants().len())) {
             let begin = crate::common::now();
             let rows = side_by_side(arguments.starts, *pace, kinds)?;
-            rows.iter().for_each(|row| table::row(row));
+            for row in &rows {
+                table::row(row);
+            }
             eprintln!("  {:.0} s", begin.elapsed().as_secs_f64());
         }
     }
@@ -50,8 +52,8 @@ pub fn measure(arguments: &Arguments) -> Result<()> {
 
 /// Runs rivals of these kinds at once, each against both hand-overs. Returns a line of the table for each.
 fn side_by_side(starts: u32, pace: Pace, kinds: &[Kind]) -> Result<Vec<Vec<String>>> {
-    let place = Place::new(&format!("{}-{}", POOL.start(), POOL.end()))?;
-    let service = place.serve()?;
+    let home = Place::new(&format!("{}-{}", POOL.start(), POOL.end()))?;
+    let service = home.serve()?;
     let lanes: Vec<Lane> = (POOL.zip(kinds.iter().flat_map(|kind| WAYS.map(|way| (*kind, way)))))
         .map(|(port, (kind, way))| Lane {
             port,
