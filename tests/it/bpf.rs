@@ -8,6 +8,7 @@ mod life;
 mod map;
 mod map_all;
 mod map_options;
+mod programs;
 
 use std::io::Read;
 use std::net::{Ipv4Addr, TcpStream};
