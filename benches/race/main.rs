@@ -11,7 +11,7 @@
 //!   reported of that very lease.
 //! - `restart`: one named port, its program killed and started again 1,000 times, each time with
 //!   a client's connection left behind, while the rivals of the first part go on.
-//! - `starts`: the hand-overs `gate` and `bind` side by side, 5,000 starts of a server each, for every kind and
+//! - `starts`: the hand-overs `gate` and `bind` side by side, 2,000 starts of a server each, for every kind and
 //!   pace of a rival that aims at this one port (`starts`).
 //!
 //! All of it happens in a network namespace of its own (which takes root), because the rivals that
@@ -64,7 +64,7 @@ struct Arguments {
     #[arg(long, default_value_t = 1000)]
     restarts: u32,
     /// Starts of a server for each hand-over and rival.
-    #[arg(long, default_value_t = 5000)]
+    #[arg(long, default_value_t = 2000)]
     starts: u32,
     /// Clients that want a port at once.
     #[arg(long, default_value_t = 300)]

@@ -2,6 +2,7 @@
 //! of the running kernel, with real servers and rivals.
 
 mod asking;
+mod drill;
 mod fall_back;
 mod life;
 mod map;
@@ -9,6 +10,7 @@ mod map_all;
 mod map_options;
 mod map_udp;
 mod map_udp_options;
+mod programs;
 
 use std::io::Read;
 use std::net::{Ipv4Addr, TcpStream};
@@ -65,22 +67,22 @@ print("lost", lost, flush=True)
 input()
 "#;
 
-/// Binds a port as fast as it can: with SO_REUSEADDR, strictly, with SO_REUSEPORT, and on an interface. Prints
+/// Binds ports as fast as it can: with SO_REUSEADDR, strictly, with SO_REUSEPORT, and on an interface. Prints
 /// the number of its successes for a line.
 const RIVAL: &str = r#"
 import select, socket, sys
-port, won, tried = int(sys.argv[1]), 0, 0
+ports, won, tried = [int(port) for port in sys.argv[1:]], 0, 0
 print("begins", flush=True)
 while True:
     for option in (socket.SO_REUSEADDR, None, socket.SO_REUSEPORT, socket.SO_BINDTODEVICE):
-        for at in ("0.0.0.0", "127.0.0.1"):
+        for at in [(ip, port) for ip in ("0.0.0.0", "127.0.0.1") for port in ports]:
             with socket.socket() as s:
                 if option:
                     value = b"lo" if option == socket.SO_BINDTODEVICE else 1
                     s.setsockopt(socket.SOL_SOCKET, option, value)
                 tried += 1
                 try:
-                    s.bind((at, port))
+                    s.bind(at)
                     s.listen()
                     won += 1
                 except OSError:

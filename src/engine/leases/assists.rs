@@ -106,13 +106,17 @@ impl Leases {
 
     /// Ends the guard of a lease, if it has one, once its gate is shut.
     pub(in crate::engine) async fn drop_assist(&self, id: LeaseId) {
-        let Some(taken) = self.state.with(|state| state.assists.remove(&id)) else {
+        if !self.state.with(|state| state.assists.contains_key(&id)) {
             return;
-        };
+        }
         let hold = self.hold_of(id);
+        // This opens it for a moment, so the guard must not end by another lease's change meanwhile.
         if let Some(Err(error)) = hold.map(|hold| hold.shut_gate()) {
             tracing::error!(%error, lease = %id, "could not shut a gate before its guard ends");
         }
+        let Some(taken) = self.state.with(|state| state.assists.remove(&id)) else {
+            return;
+        };
         if let Err(error) = self.refresh_kernel().await {
             tracing::warn!(%error, lease = %id, "could not end the guard on a port; only its last program can bind it");
         }

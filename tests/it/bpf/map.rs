@@ -50,7 +50,7 @@ for line in sys.stdin:
 "#;
 
 /// `portbook run --map` with a program, in a folder.
-fn mapped(place: &Place, folder: &str, map: &str, program: &[&str]) -> Command {
+pub(super) fn mapped(place: &Place, folder: &str, map: &str, program: &[&str]) -> Command {
     let folder = place.data_dir().join(folder);
     std::fs::create_dir_all(&folder).unwrap();
     let mut command = place.command();
