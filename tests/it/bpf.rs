@@ -257,6 +257,16 @@ fn server_comes_back_past_an_open_and_a_closed_connection() {
     assert_eq!(crate::support::port(&again), port);
 }
 
+/// A rival that tries these ports all the time, until its stdin closes.
+fn rival(ports: &[u16]) -> Running {
+    let mut rival = Command::new("python3");
+    rival.args(["-c", RIVAL]);
+    rival.args(ports.iter().map(ToString::to_string));
+    let mut rival = Running::piped(rival);
+    assert_eq!(rival.line(), "begins");
+    rival
+}
+
 #[test]
 fn tight_rivals_win_none_of_many_starts() {
     let Some((place, server)) = served("rivals") else {
@@ -265,10 +275,7 @@ fn tight_rivals_win_none_of_many_starts() {
     let port = place.ports[0];
     let body = serde_json::json!({"name": "web", "port": port, "reserve": true});
     assert_eq!(server.allocate(&body).status, 201);
-    let mut rival = Command::new("python3");
-    rival.args(["-c", RIVAL, &port.to_string()]);
-    let mut rival = Running::piped(rival);
-    assert_eq!(rival.line(), "begins");
+    let mut rival = rival(&[port]);
     let mut owner = python(&place, STARTS);
     assert_eq!(owner.line(), "lost 0");
     let stop = rival.0.stdin.take().unwrap();

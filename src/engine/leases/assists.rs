@@ -70,7 +70,8 @@ impl Drop for Assist {
 
 impl Leases {
     /// Guards the port of a lease, so that processes of a cgroup alone can bind it, if need be for the one that
-    /// they ask for, and those of no other any more. Must come before its gate opens. A spare `is_offered` unless the program may have taken it.
+    /// they ask for, and those of no other any more. Must come before its gate opens. A spare `is_offered` unless
+    /// the program may have taken it.
     pub(in crate::engine) async fn assist(
         self: &Arc<Self>,
         lease: &Lease,

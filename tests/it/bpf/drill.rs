@@ -8,7 +8,6 @@ mod left;
 mod visits;
 
 use std::io::Write as _;
-use std::process::Command;
 use std::thread;
 
 use serde_json::Value;
@@ -17,10 +16,10 @@ use self::left::Left;
 use self::visits::{CARE, Copy, Visits};
 use super::life::{cgroups, links, stored};
 use super::map::{asked_for, mapped};
-use super::{RIVAL, Tidy, hand_over, run};
+use super::{Tidy, hand_over, rival, run};
 use crate::succession::{Spoken, supervised};
 use crate::support::{Place, Server, ask};
-use crate::tools::{Running, eventually};
+use crate::tools::eventually;
 
 /// Number of turns of the long form, in both halves together.
 const LONG: usize = 200;
@@ -138,15 +137,6 @@ fn servers(place: &Place) -> Vec<Copy> {
         Copy::start(mapped(place, folder, &asked, &program))
     });
     [web].into_iter().chain(others).collect()
-}
-
-fn rival(ports: &[u16]) -> Running {
-    let mut rival = Command::new("python3");
-    rival.args(["-c", RIVAL]);
-    rival.args(ports.iter().map(ToString::to_string));
-    let mut rival = Running::piped(rival);
-    assert_eq!(rival.line(), "begins");
-    rival
 }
 
 fn release_all(place: &Place) {

@@ -10,7 +10,7 @@ use std::thread;
 use rustix::process::Signal;
 
 use super::{
-    RIVAL, STRICT, Tidy, assert_strictly_held, greeted, is_active, lease, python, run, served,
+    STRICT, Tidy, assert_strictly_held, greeted, is_active, lease, python, rival, run, served,
 };
 use crate::succession::{Spoken, hammer, supervised, won};
 use crate::support::{Place, Server, port};
@@ -206,10 +206,7 @@ input()
     let port = place.ports[0];
     let body = serde_json::json!({"name": "web", "port": port, "reserve": true});
     assert_eq!(server.allocate(&body).status, 201);
-    let mut rival = Command::new("python3");
-    rival.args(["-c", RIVAL, &port.to_string()]);
-    let mut rival = Running::piped(rival);
-    assert_eq!(rival.line(), "begins");
+    let mut rival = rival(&[port]);
     let mut last = Running::start(Command::new("true"));
     for _ in 0..20 {
         let mut program = Command::new("python3");
